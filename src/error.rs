@@ -1,0 +1,334 @@
+//! The one error type of the crate, and the stable codes of the command line.
+//!
+//! An [`Error`] means "could not do it". A verdict about a bundle is not an error: see [`crate::verify`].
+//! Spec: `spec/verification.md`, "Codes".
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// The stable name of a failure or finding, with its exit code. `explain CODE` takes the same words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Code {
+    /// Bad arguments.
+    Usage,
+    /// A local file, a full disk, a permission.
+    Io,
+    /// A bug in this program.
+    Internal,
+    /// Not our format, or a version or feature that this program does not know.
+    NotABundle,
+    /// Shorter than it says.
+    Truncated,
+    /// Bad index, unsafe path, duplicate name, over a limit.
+    Malformed,
+    /// No signature at all.
+    Unsigned,
+    /// A signature by a known key does not match.
+    BadSignature,
+    /// Valid signatures, but too few by trusted keys.
+    Untrusted,
+    /// Key, signature or bundle past its time, or signed in the future.
+    Expired,
+    /// Listed or referenced, and not there.
+    BlobMissing,
+    /// Digest or size differs.
+    BlobMismatch,
+    /// Something in the file that the index does not cover.
+    UnlistedContent,
+    /// OpenPGP release signature missing, bad, or by another key.
+    ReleaseUnverified,
+    /// A rule about content matched.
+    Policy,
+    /// Nothing wrong found, but a required check did not run.
+    IncompleteCheck,
+    /// The target registry is unreachable or refused the data.
+    Destination,
+    /// The source is unreachable or does not have what was asked for.
+    Source,
+    /// A registry or cluster wants (other) credentials.
+    Auth,
+    /// Exists with other content.
+    Conflict,
+    /// One or more manifests were not applied.
+    ApplyFailed,
+    /// Stopped by SIGINT.
+    Interrupted,
+    /// Stopped by SIGTERM.
+    Terminated,
+}
+
+impl Code {
+    /// Every code, in the order of exit codes.
+    pub const ALL: &[Code] = &[
+        Code::Usage,
+        Code::Io,
+        Code::Internal,
+        Code::NotABundle,
+        Code::Truncated,
+        Code::Malformed,
+        Code::Unsigned,
+        Code::BadSignature,
+        Code::Untrusted,
+        Code::Expired,
+        Code::BlobMissing,
+        Code::BlobMismatch,
+        Code::UnlistedContent,
+        Code::ReleaseUnverified,
+        Code::Policy,
+        Code::IncompleteCheck,
+        Code::Destination,
+        Code::Source,
+        Code::Auth,
+        Code::Conflict,
+        Code::ApplyFailed,
+        Code::Interrupted,
+        Code::Terminated,
+    ];
+
+    /// The word used in JSON, in `explain`, and in the spec.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Usage => "usage",
+            Code::Io => "io",
+            Code::Internal => "internal",
+            Code::NotABundle => "not-a-bundle",
+            Code::Truncated => "truncated",
+            Code::Malformed => "malformed",
+            Code::Unsigned => "unsigned",
+            Code::BadSignature => "bad-signature",
+            Code::Untrusted => "untrusted",
+            Code::Expired => "expired",
+            Code::BlobMissing => "blob-missing",
+            Code::BlobMismatch => "blob-mismatch",
+            Code::UnlistedContent => "unlisted-content",
+            Code::ReleaseUnverified => "release-unverified",
+            Code::Policy => "policy",
+            Code::IncompleteCheck => "incomplete-check",
+            Code::Destination => "destination",
+            Code::Source => "source",
+            Code::Auth => "auth",
+            Code::Conflict => "conflict",
+            Code::ApplyFailed => "apply-failed",
+            Code::Interrupted => "interrupted",
+            Code::Terminated => "terminated",
+        }
+    }
+
+    /// The exit code of the process (0 is success, and no code of its own).
+    pub fn exit(self) -> u8 {
+        match self {
+            Code::Usage => 2,
+            Code::Io => 3,
+            Code::Internal => 4,
+            Code::NotABundle => 10,
+            Code::Truncated => 11,
+            Code::Malformed => 12,
+            Code::Unsigned => 20,
+            Code::BadSignature => 21,
+            Code::Untrusted => 22,
+            Code::Expired => 23,
+            Code::BlobMissing => 30,
+            Code::BlobMismatch => 31,
+            Code::UnlistedContent => 32,
+            Code::ReleaseUnverified => 40,
+            Code::Policy => 41,
+            Code::IncompleteCheck => 42,
+            Code::Destination | Code::Source => 50,
+            Code::Auth => 51,
+            Code::Conflict => 52,
+            Code::ApplyFailed => 53,
+            Code::Interrupted => 130,
+            Code::Terminated => 143,
+        }
+    }
+
+    /// The code with this name, if there is one.
+    pub fn parse(name: &str) -> Option<Code> {
+        Code::ALL.iter().copied().find(|c| c.as_str() == name)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why something could not be done: one sentence, the facts, the state things are in, and what to do.
+///
+/// The sentence is lower case without a full stop; names from outside stand in backticks and are escaped
+/// where the error is shown, not here.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    code: Code,
+    message: String,
+    facts: Vec<String>,
+    state: Option<String>,
+    hint: Option<String>,
+    transient: bool,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of everything that can fail in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error with its one sentence.
+    pub fn new(code: Code, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            code,
+            message: message.into(),
+            facts: Vec::new(),
+            state: None,
+            hint: None,
+            transient: false,
+            source: None,
+        }))
+    }
+
+    /// A local input or output failure: what was being done (`cannot read`), and to which path.
+    pub fn io(what: &str, path: impl AsRef<Path>, source: io::Error) -> Error {
+        match Error::try_from(source) {
+            Ok(inner) => inner,
+            Err(source) => {
+                let full = source.raw_os_error() == Some(28);
+                let err = Error::new(Code::Io, format!("{what} `{}`: {}", path.as_ref().display(), plain(&source)))
+                    .source(source);
+                if full { err.hint("make room there and run the same command again") } else { err }
+            }
+        }
+    }
+
+    /// Adds one indented line of fact (expected, found, where).
+    pub fn fact(mut self, fact: impl Into<String>) -> Error {
+        self.0.facts.push(fact.into());
+        self
+    }
+
+    /// Says what state things are in now ("nothing was written").
+    pub fn state(mut self, state: impl Into<String>) -> Error {
+        self.0.state = Some(state.into());
+        self
+    }
+
+    /// Says what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the cause.
+    pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Marks a failure that may be gone on the next try (a reset connection, a 503).
+    pub fn transient(mut self) -> Error {
+        self.0.transient = true;
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// The one sentence.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The indented facts.
+    pub fn facts(&self) -> &[String] {
+        &self.0.facts
+    }
+
+    /// The state things are in.
+    pub fn state_text(&self) -> Option<&str> {
+        self.0.state.as_deref()
+    }
+
+    /// What to do.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        self.0.transient
+    }
+}
+
+/// `io::Error` in words, without the "(os error 2)".
+fn plain(err: &io::Error) -> String {
+    let text = err.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_lowercase(),
+        None => text,
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.0.code, self.0.message)?;
+        for fact in &self.0.facts {
+            write!(f, "; {fact}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|e| e as _)
+    }
+}
+
+/// So that a reader over a registry can hand its error through `Read`; [`Error::io`] takes it out again.
+impl From<Error> for io::Error {
+    fn from(err: Error) -> io::Error {
+        io::Error::other(err)
+    }
+}
+
+/// Takes an [`Error`] back out of an `io::Error` that carries one.
+impl TryFrom<io::Error> for Error {
+    type Error = io::Error;
+
+    fn try_from(err: io::Error) -> Result<Error, io::Error> {
+        if err.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+            let inner = err.into_inner().and_then(|inner| inner.downcast::<Error>().ok());
+            return inner.map(|boxed| *boxed).ok_or_else(|| io::Error::other("lost error"));
+        }
+        Err(err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_distinct_names_that_parse_back() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn an_error_survives_a_trip_through_io_error() {
+        let io: io::Error = Error::new(Code::Auth, "no").transient().into();
+        let back = Error::io("cannot read", "x", io);
+        assert_eq!(back.code(), Code::Auth);
+        assert!(back.is_transient());
+    }
+}

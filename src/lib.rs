@@ -1,0 +1,9 @@
+//! Offline bundles of OCI images and Kubernetes manifests: one signed, content-addressed tar file that is
+//! created on a connected host, verified and unpacked behind an air gap.
+//!
+//! Data flows one way: `source -> graph -> bundle` on the connected side, `bundle -> verify -> sink` on the other.
+
+pub mod error;
+pub mod oci;
+
+pub use error::{Code, Error, Result};

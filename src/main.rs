@@ -1,0 +1,2 @@
+//! The `mirror-bundle` program.
+fn main() {}

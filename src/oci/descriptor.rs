@@ -1,0 +1,94 @@
+//! Descriptors: what a manifest says about the content it points to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Digest, Invalid};
+
+/// Points to content: media type, digest, size in bytes. `urls` are dropped on purpose: content is never
+/// fetched from where a document says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Media type of the content.
+    pub media_type: String,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+    /// Platform, for an entry of an index.
+    pub platform: Option<Platform>,
+    /// Annotations, in no order that matters.
+    pub annotations: std::collections::BTreeMap<String, String>,
+    /// Artifact type, where given.
+    pub artifact_type: Option<String>,
+}
+
+impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
+    type Error = Invalid;
+
+    fn try_from(from: &oci_spec::image::Descriptor) -> Result<Descriptor, Invalid> {
+        Ok(Descriptor {
+            media_type: from.media_type().to_string(),
+            digest: from.digest().to_string().parse()?,
+            size: from.size(),
+            platform: from.platform().as_ref().map(|p| Platform {
+                os: p.os().to_string(),
+                architecture: p.architecture().to_string(),
+                variant: p.variant().clone(),
+            }),
+            annotations: from.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            artifact_type: from.artifact_type().as_ref().map(ToString::to_string),
+        })
+    }
+}
+
+/// An operating system and processor, written `os/architecture[/variant]` with Go's names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Platform {
+    /// `linux`, …
+    pub os: String,
+    /// `amd64`, `arm64`, …
+    pub architecture: String,
+    /// `v7`, `v8`, …
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// Whether an image for `other` answers a request for this platform (a variant not asked for is free).
+    pub fn accepts(&self, other: &Platform) -> bool {
+        self.os == other.os
+            && self.architecture == other.architecture
+            && (self.variant.is_none() || self.variant == other.variant)
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Platform, Invalid> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let good = |p: &&str| {
+            !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || b == b'.')
+        };
+        if !(2..=3).contains(&parts.len()) || !parts.iter().all(good) {
+            return Err(Invalid::new(format!(
+                "`{text}` is not a platform; write os/architecture, for example linux/amd64"
+            )));
+        }
+        Ok(Platform {
+            os: parts[0].to_owned(),
+            architecture: parts[1].to_owned(),
+            variant: parts.get(2).map(|v| (*v).to_owned()),
+        })
+    }
+}

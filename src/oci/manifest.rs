@@ -1,0 +1,194 @@
+//! Image manifests and indexes: a checked, typed view beside the bytes, which are never written back.
+
+use super::{Descriptor, Digest, Invalid, json, media_type};
+
+/// Member names whose letter case must be exact.
+const KNOWN: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+    "digest",
+    "size",
+    "urls",
+    "data",
+    "platform",
+];
+
+/// The most descriptors in one document (MB-LIM-04).
+pub(crate) const MAX_DESCRIPTORS: usize = 100_000;
+
+/// A parsed manifest or index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// An image manifest.
+    Manifest(Manifest),
+    /// An index or manifest list.
+    Index(Index),
+}
+
+/// An image manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The configuration.
+    pub config: Descriptor,
+    /// The layers, lowest first. A layer may repeat.
+    pub layers: Vec<Descriptor>,
+    /// The manifest that this one refers to (a signature, an attestation).
+    pub subject: Option<Descriptor>,
+    /// What the manifest says it is, beside an image.
+    pub artifact_type: Option<String>,
+    /// Annotations of the manifest.
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// An index or manifest list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// The manifests, in the order of the document.
+    pub manifests: Vec<Descriptor>,
+    /// The manifest that this one refers to.
+    pub subject: Option<Descriptor>,
+}
+
+impl Document {
+    /// The manifest that this document refers to.
+    pub fn subject(&self) -> Option<Digest> {
+        let subject = match self {
+            Document::Manifest(m) => &m.subject,
+            Document::Index(i) => &i.subject,
+        };
+        subject.as_ref().map(|s| s.digest)
+    }
+
+    /// Everything the document needs to be whole: config and layers, or the listed manifests.
+    pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
+        let (config, rest) = match self {
+            Document::Manifest(m) => (Some(&m.config), &m.layers),
+            Document::Index(i) => (None, &i.manifests),
+        };
+        config.into_iter().chain(rest)
+    }
+}
+
+/// Reads a manifest or index whose media type the outside (descriptor, header) says is `expected`.
+///
+/// Refused: another media type inside than outside, schema 1, a document that is both kinds, duplicate or
+/// case-folded member names, anything after the JSON value (MB-OCI-02, MB-OCI-03).
+pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
+    json::check(bytes, KNOWN)?;
+    let probe: Probe = serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
+    if probe.schema_version != Some(2) {
+        return Err(Invalid::new("only schemaVersion 2 is supported"));
+    }
+    if let Some(inside) = &probe.media_type
+        && inside != expected
+    {
+        return Err(Invalid::new(format!("the document calls itself `{inside}` but was announced as `{expected}`")));
+    }
+    let both = probe.manifests.is_some() && (probe.layers.is_some() || probe.config.is_some());
+    if both {
+        return Err(Invalid::new("the document is a manifest and an index at once"));
+    }
+    if media_type::is_index(expected) {
+        index(bytes).map(Document::Index)
+    } else if media_type::is_manifest(expected) {
+        manifest(bytes).map(Document::Manifest)
+    } else {
+        Err(Invalid::new(format!("`{expected}` is neither an image manifest nor an index")))
+    }
+}
+
+/// The media type that a stored document has, for sources that keep none beside it (`dir:`, `v2/`).
+pub fn guess(bytes: &[u8]) -> Result<String, Invalid> {
+    json::check(bytes, KNOWN)?;
+    let probe: Probe = serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
+    if let Some(inside) = probe.media_type {
+        return Ok(inside);
+    }
+    match (probe.manifests.is_some(), probe.config.is_some()) {
+        (true, false) => Ok(media_type::OCI_INDEX.to_owned()),
+        (false, true) => Ok(media_type::OCI_MANIFEST.to_owned()),
+        _ => Err(Invalid::new("neither an image manifest nor an index")),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Probe {
+    #[serde(rename = "schemaVersion")]
+    schema_version: Option<u64>,
+    #[serde(rename = "mediaType")]
+    media_type: Option<String>,
+    manifests: Option<serde::de::IgnoredAny>,
+    layers: Option<serde::de::IgnoredAny>,
+    config: Option<serde::de::IgnoredAny>,
+}
+
+fn manifest(bytes: &[u8]) -> Result<Manifest, Invalid> {
+    let raw: oci_spec::image::ImageManifest =
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image manifest: {e}")))?;
+    within(raw.layers().len())?;
+    Ok(Manifest {
+        config: raw.config().try_into()?,
+        layers: raw.layers().iter().map(Descriptor::try_from).collect::<Result<_, _>>()?,
+        subject: raw.subject().as_ref().map(Descriptor::try_from).transpose()?,
+        artifact_type: raw.artifact_type().as_ref().map(ToString::to_string),
+        annotations: raw.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+    })
+}
+
+fn index(bytes: &[u8]) -> Result<Index, Invalid> {
+    let raw: oci_spec::image::ImageIndex =
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image index: {e}")))?;
+    within(raw.manifests().len())?;
+    Ok(Index {
+        manifests: raw.manifests().iter().map(Descriptor::try_from).collect::<Result<_, _>>()?,
+        subject: raw.subject().as_ref().map(Descriptor::try_from).transpose()?,
+    })
+}
+
+fn within(count: usize) -> Result<(), Invalid> {
+    if count > MAX_DESCRIPTORS {
+        return Err(Invalid::new(format!("{count} descriptors; at most {MAX_DESCRIPTORS} are read")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor(size: &str) -> String {
+        format!(r#"{{"mediaType":"application/x","digest":"sha256:{}","size":{size}}}"#, "ab".repeat(32))
+    }
+
+    #[test]
+    fn a_manifest_is_read_with_the_media_type_it_was_announced_with() {
+        let doc = format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor("3"));
+        assert!(parse(doc.as_bytes(), media_type::OCI_MANIFEST).is_ok());
+        assert!(parse(doc.as_bytes(), media_type::OCI_INDEX).is_err());
+        assert!(parse(doc.as_bytes(), "application/vnd.docker.distribution.manifest.v1+json").is_err());
+    }
+
+    #[test]
+    fn ambiguous_and_malformed_documents_are_refused() {
+        let one = descriptor("1");
+        for bad in [
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[],"manifests":[]}}"#),
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[],"Layers":[]}}"#),
+            format!(r#"{{"schemaVersion":1,"config":{one},"layers":[]}}"#),
+            format!(r#"{{"schemaVersion":2,"mediaType":"x","config":{one},"layers":[]}}"#),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor("-1")),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor("1e3")),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor("18446744073709551616")),
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[]}}{{}}"#),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace("sha256:ab", "sha256:/.")),
+        ] {
+            assert!(parse(bad.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! OCI content as pure data: digests, descriptors, manifests, references. No I/O.
+//!
+//! Sources: OCI image-spec 1.1, distribution-spec 1.1. Stricter than both where input is hostile
+//! (`spec/bundle-format.md`, "OCI documents").
+
+mod descriptor;
+mod digest;
+pub mod json;
+mod manifest;
+pub mod media_type;
+mod reference;
+
+pub use descriptor::{Descriptor, Platform};
+pub use digest::{Digest, Hasher};
+pub use manifest::{Document, Index, Manifest, guess, parse};
+pub use reference::{Reference, Repository, Tag};
+
+/// A document, reference or digest that is not as the specification, or this project's limits, want it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    pub(crate) fn new(text: impl Into<String>) -> Invalid {
+        Invalid(text.into())
+    }
+}
