@@ -3,7 +3,10 @@
 //!
 //! Data flows one way: `source -> graph -> bundle` on the connected side, `bundle -> verify -> sink` on the other.
 
+pub mod bundle;
 pub mod error;
+pub mod graph;
+pub mod kubernetes;
 pub mod oci;
 
 pub use error::{Code, Error, Result};

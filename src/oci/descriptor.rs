@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Digest, Invalid};
 
 /// Points to content: media type, digest, size in bytes. `urls` are dropped on purpose: content is never
@@ -39,6 +41,37 @@ impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
             annotations: from.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
             artifact_type: from.artifact_type().as_ref().map(ToString::to_string),
         })
+    }
+}
+
+/// The role of a blob, in the order of the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// An image index.
+    Index,
+    /// An image manifest.
+    Manifest,
+    /// An image configuration.
+    Config,
+    /// A layer, or other content of a manifest.
+    Layer,
+}
+
+impl Role {
+    /// Whether blobs of this role are JSON documents that name other blobs.
+    pub fn is_document(self) -> bool {
+        matches!(self, Role::Index | Role::Manifest)
+    }
+
+    /// The word used in the index.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Index => "index",
+            Role::Manifest => "manifest",
+            Role::Config => "config",
+            Role::Layer => "layer",
+        }
     }
 }
 

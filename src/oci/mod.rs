@@ -10,7 +10,7 @@ mod manifest;
 pub mod media_type;
 mod reference;
 
-pub use descriptor::{Descriptor, Platform};
+pub use descriptor::{Descriptor, Platform, Role};
 pub use digest::{Digest, Hasher};
 pub use manifest::{Document, Index, Manifest, guess, parse};
 pub use reference::{Reference, Repository, Tag};

@@ -1,0 +1,638 @@
+//! The bundle index: what a bundle is and every byte that belongs to it (MB-IDX).
+//!
+//! Written in one fixed way, so that its bytes can be signed and a reader can demand exactly those bytes back.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{limits, name};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Platform, Role, Tag, json};
+
+/// The format version that this crate writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// Features of format 1 without which a bundle cannot be read rightly and that this version knows: none yet.
+pub const KNOWN_INCOMPATIBLE: &[&str] = &[];
+
+/// The bundle index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Index {
+    /// Format version: 1.
+    pub format: u32,
+    /// What a reader has to know beyond the version.
+    pub features: Features,
+    /// The line of bundles that this one belongs to; rollback is judged within it.
+    pub name: String,
+    /// Grows with every bundle of the name.
+    pub sequence: u64,
+    /// When the bundle was planned, `YYYY-MM-DDTHH:MM:SSZ`.
+    pub created: String,
+    /// From when on it is not to be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// SOURCE_DATE_EPOCH of the creation in seconds: the time of every tar member (0 when absent).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_date_epoch: Option<u64>,
+    /// For a differential bundle: what has to be there already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+    /// Flags that made an exception from a check at creation, sorted.
+    pub exceptions: Vec<String>,
+    /// OpenShift releases.
+    pub releases: Vec<Release>,
+    /// Top-level images.
+    pub images: Vec<Image>,
+    /// Files other than blobs, in the order of the archive.
+    pub files: Vec<File>,
+    /// Every blob once, in the order of the archive.
+    pub blobs: Vec<Blob>,
+    /// What was asked for and is not included; only with an explicit flag.
+    pub missing: Vec<Missing>,
+    /// The volumes, when the bundle is written as several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Vec<Volume>>,
+}
+
+/// Feature lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    /// May be ignored by a reader that does not know them.
+    pub compatible: Vec<String>,
+    /// Must be known.
+    pub incompatible: Vec<String>,
+}
+
+/// The base of a differential bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// Digest of the base's index.
+    pub index: Digest,
+    /// Blobs expected at the destination already.
+    pub expects: Vec<Digest>,
+}
+
+/// An OpenShift release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {
+    /// `metadata.name` of its image-references.
+    pub version: String,
+    /// Go's name of the architecture, or `multi`.
+    pub architecture: String,
+    /// Digest of the release image: what is signed and what a cluster is told.
+    pub digest: Digest,
+    /// How its authenticity was established at creation.
+    pub trust: Trust,
+    /// Fingerprints of the OpenPGP keys whose signatures were good at creation.
+    pub signers: Vec<String>,
+}
+
+/// How a release's authenticity was established.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// An OpenPGP release signature was verified.
+    Openpgp,
+    /// None was, and that was allowed by flag.
+    None,
+}
+
+/// A top-level image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Image {
+    /// Repository it came from, with the registry where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// Its tag there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Digest of its manifest or index.
+    pub digest: Digest,
+    /// Media type of that document.
+    pub media_type: String,
+    /// Size of that document in bytes.
+    pub size: u64,
+    /// The platforms it runs on, where known.
+    pub platforms: Vec<String>,
+    /// Why it is here.
+    pub kind: Kind,
+    /// Its name in the release payload, for a component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// The release that it belongs to, for a release image or component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Digest>,
+    /// The image that it speaks about, for a signature or referrer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Digest>,
+    /// What asked for it.
+    pub requested_by: String,
+}
+
+/// Why an image is in the bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// An OpenShift release image.
+    Release,
+    /// An image named by a release payload.
+    Component,
+    /// An image asked for by name.
+    Additional,
+    /// A cosign signature image (tag `sha256-<hex>.sig`).
+    Signature,
+    /// An OCI 1.1 referrer.
+    Referrer,
+}
+
+impl Kind {
+    /// The word used in the index.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Release => "release",
+            Kind::Component => "component",
+            Kind::Additional => "additional",
+            Kind::Signature => "signature",
+            Kind::Referrer => "referrer",
+        }
+    }
+}
+
+impl Image {
+    /// The reference, as `org.opencontainers.image.ref.name` carries it: `repository:tag`,
+    /// `repository@digest`, a bare tag, or nothing.
+    pub fn reference(&self) -> Option<String> {
+        match (&self.repository, &self.tag) {
+            (Some(repository), Some(tag)) => Some(format!("{repository}:{tag}")),
+            (Some(repository), None) => Some(format!("{repository}@{}", self.digest)),
+            (None, Some(tag)) => Some(tag.clone()),
+            (None, None) => None,
+        }
+    }
+
+    /// The reference, or the digest where there is none.
+    pub fn display(&self) -> String {
+        self.reference().unwrap_or_else(|| self.digest.to_string())
+    }
+
+    /// Images stand in this order, strictly.
+    fn key(&self) -> (Kind, Option<&str>, Option<&str>, Option<&str>, &Digest, Option<&Digest>, Option<&Digest>) {
+        (
+            self.kind,
+            self.repository.as_deref(),
+            self.tag.as_deref(),
+            self.component.as_deref(),
+            &self.digest,
+            self.release.as_ref(),
+            self.subject.as_ref(),
+        )
+    }
+}
+
+/// A file other than a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Path in the archive.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// The Kubernetes objects in it, for a file under `manifests/`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<Object>,
+}
+
+/// A Kubernetes object by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Object {
+    /// `v1`, `apps/v1`, …
+    pub api_version: String,
+    /// `ConfigMap`, …
+    pub kind: String,
+    /// Namespace, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+/// A blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The first role it has in any image.
+    pub role: Role,
+}
+
+impl Blob {
+    /// Blobs stand in this order, strictly: documents, configurations, layers, each by digest.
+    pub(crate) fn order(&self) -> (u8, Digest) {
+        let class = match self.role {
+            Role::Index | Role::Manifest => 0,
+            Role::Config => 1,
+            Role::Layer => 2,
+        };
+        (class, self.digest)
+    }
+}
+
+/// Something asked for and not included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Missing {
+    /// What was asked for.
+    pub reference: String,
+    /// Why it is not here.
+    pub reason: String,
+}
+
+/// A volume of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Size of the volume in bytes.
+    pub size: u64,
+    /// The blobs in it.
+    pub blobs: Vec<Digest>,
+}
+
+impl Index {
+    /// The one form of these contents: two-space indent, LF, a final LF (MB-IDX-01).
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::new(Code::Internal, "cannot write the bundle index").source(e))?;
+        bytes.push(b'\n');
+        if bytes.len() as u64 > limits::INDEX {
+            return Err(Error::new(
+                Code::Malformed,
+                format!("the bundle index would have {} bytes; at most {} are allowed", bytes.len(), limits::INDEX),
+            )
+            .hint("make several bundles, each with some of the images"));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads an index: version and features first, then everything, strictly.
+    ///
+    /// # Errors
+    /// [`Code::NotABundle`] for a version or incompatible feature that is not known, [`Code::Malformed`] for
+    /// everything that this version would not have written.
+    pub fn parse(bytes: &[u8]) -> Result<Index> {
+        let malformed =
+            |text: String| Error::new(Code::Malformed, format!("the bundle index is not acceptable: {text}"));
+        if bytes.len() as u64 > limits::INDEX {
+            return Err(malformed(format!("{} bytes, over the limit of {}", bytes.len(), limits::INDEX)));
+        }
+        json::check(bytes, &[]).map_err(|e| malformed(e.to_string()))?;
+        let probe: Probe = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
+        if probe.format != FORMAT {
+            return Err(Error::new(
+                Code::NotABundle,
+                format!("the bundle has format {}, which this version does not know", probe.format),
+            )
+            .fact(format!("this is mirror-bundle {}, format {FORMAT}", env!("CARGO_PKG_VERSION")))
+            .hint("bring a newer mirror-bundle across with the bundle"));
+        }
+        for feature in &probe.features.incompatible {
+            if !KNOWN_INCOMPATIBLE.contains(&feature.as_str()) {
+                return Err(Error::new(
+                    Code::NotABundle,
+                    format!("the bundle needs format feature `{feature}`, which this version does not know"),
+                )
+                .fact(format!("this is mirror-bundle {}, format {FORMAT}", env!("CARGO_PKG_VERSION")))
+                .hint("bring a newer mirror-bundle across with the bundle"));
+            }
+        }
+        let index: Index = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
+        index.check().map_err(malformed)?;
+        if index.to_bytes()? != bytes {
+            return Err(malformed("it is not written in the one form that format 1 has".to_owned()));
+        }
+        Ok(index)
+    }
+
+    /// The time of every tar member, in seconds.
+    pub fn mtime(&self) -> u64 {
+        self.source_date_epoch.unwrap_or(0)
+    }
+
+    /// Everything that makes an index whole beyond its JSON (MB-IDX-02 to MB-IDX-09).
+    pub(crate) fn check(&self) -> Result<(), String> {
+        text("name", &self.name)?;
+        if self.name.is_empty() {
+            return Err("`name` is empty".to_owned());
+        }
+        time("created", &self.created)?;
+        if let Some(expires) = &self.expires {
+            time("expires", expires)?;
+            if *expires <= self.created {
+                return Err("`expires` is not after `created`".to_owned());
+            }
+        }
+        if self.mtime() >= 1 << 33 {
+            return Err("`sourceDateEpoch` does not fit a tar header".to_owned());
+        }
+        if self.volumes.is_some() || self.base.is_some() {
+            return Err("`volumes` and `base` need features that this version does not know".to_owned());
+        }
+        sorted("exceptions", self.exceptions.iter())?;
+        sorted("features", self.features.compatible.iter())?;
+        for entry in self.exceptions.iter().chain(&self.features.compatible) {
+            text("exceptions", entry)?;
+        }
+        sorted("releases", self.releases.iter().map(|r| (&r.version, &r.architecture, &r.digest)))?;
+        self.check_files()?;
+        self.check_blobs()?;
+        sorted("images", self.images.iter().map(Image::key))?;
+        self.check_images()?;
+        for missing in &self.missing {
+            text("missing", &missing.reference)?;
+            text("missing", &missing.reason)?;
+        }
+        Ok(())
+    }
+
+    fn check_files(&self) -> Result<(), String> {
+        let mut total = 0u64;
+        for (at, file) in self.files.iter().enumerate() {
+            name::check(&file.path).map_err(|why| format!("unsafe path `{}` (entry {}): {why}", file.path, at + 1))?;
+            let place = place(&file.path);
+            let fixed = matches!((at, place), (0, Some(0)) | (1, Some(1)));
+            if place.is_none() || (at < 2) != fixed || (at >= 2 && place < Some(2)) {
+                return Err(format!("file `{}` is not one of format 1, or out of place", file.path));
+            }
+            total = total.saturating_add(file.size);
+            let limit = match place {
+                Some(2) => limits::KUBERNETES_FILE,
+                Some(3) => limits::RELEASE_SIGNATURE,
+                _ => limits::INDEX,
+            };
+            if file.size > limit {
+                return Err(format!("file `{}` has {} bytes, over the limit of {limit}", file.path, file.size));
+            }
+            for object in &file.objects {
+                for part in [&object.api_version, &object.kind, &object.name].into_iter().chain(&object.namespace) {
+                    text("objects", part)?;
+                }
+            }
+            if !file.objects.is_empty() && place != Some(2) {
+                return Err(format!("file `{}` cannot hold Kubernetes objects", file.path));
+            }
+        }
+        if self.files.len() < 2 {
+            return Err("`oci-layout` and `index.json` are not listed".to_owned());
+        }
+        if total > limits::FILES {
+            return Err(format!("the files have {total} bytes together, over the limit of {}", limits::FILES));
+        }
+        sorted("files", self.files.iter().map(|f| (place(&f.path), &f.path)))?;
+        // A directory and a file of one name cannot both be unpacked.
+        let mut parents = BTreeSet::new();
+        for file in &self.files {
+            parents.extend(file.path.match_indices('/').map(|(at, _)| &file.path[..at]));
+        }
+        match self.files.iter().find(|f| parents.contains(f.path.as_str())) {
+            Some(file) => Err(format!("`{}` is a file and a directory", file.path)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_blobs(&self) -> Result<(), String> {
+        sorted("blobs", self.blobs.iter().map(Blob::order))?;
+        let mut digests = BTreeSet::new();
+        let (mut documents, mut total) = (0u64, 0u64);
+        for blob in &self.blobs {
+            if !digests.insert(blob.digest) {
+                return Err(format!("blob {} is listed twice", blob.digest));
+            }
+            let limit = if blob.role.is_document() { limits::DOCUMENT } else { limits::BLOB };
+            if blob.size > limit {
+                return Err(format!("blob {} has {} bytes, over the limit of {limit}", blob.digest, blob.size));
+            }
+            if blob.role.is_document() {
+                documents = documents.saturating_add(blob.size);
+            }
+            total = total.saturating_add(blob.size);
+        }
+        if documents > limits::DOCUMENTS || total > limits::BUNDLE {
+            return Err("the blobs are larger than this version allows".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_images(&self) -> Result<(), String> {
+        for image in &self.images {
+            if let Some(repository) = &image.repository {
+                check_repository(repository)?;
+            }
+            if let Some(tag) = &image.tag {
+                tag.parse::<Tag>().map_err(|e| e.to_string())?;
+            }
+            text("mediaType", &image.media_type)?;
+            text("requestedBy", &image.requested_by)?;
+            if let Some(component) = &image.component {
+                text("component", component)?;
+            }
+            for platform in &image.platforms {
+                platform.parse::<Platform>().map_err(|e| e.to_string())?;
+            }
+            let shape = match image.kind {
+                Kind::Release => {
+                    image.release == Some(image.digest) && image.component.is_none() && image.subject.is_none()
+                }
+                Kind::Component => image.release.is_some() && image.component.is_some() && image.subject.is_none(),
+                Kind::Additional => image.release.is_none() && image.component.is_none() && image.subject.is_none(),
+                Kind::Signature | Kind::Referrer => image.component.is_none() && image.subject.is_some(),
+            };
+            if !shape {
+                return Err(format!(
+                    "image `{}` does not have the members of a {}",
+                    image.display(),
+                    image.kind.as_str()
+                ));
+            }
+            if let Some(release) = &image.release
+                && !self.releases.iter().any(|r| r.digest == *release)
+            {
+                return Err(format!("image `{}` belongs to a release that is not listed", image.display()));
+            }
+        }
+        for release in &self.releases {
+            for part in [&release.version, &release.architecture].into_iter().chain(&release.signers) {
+                text("releases", part)?;
+                if part.is_empty()
+                    || !part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'+'))
+                {
+                    return Err(format!("`{part}` is not a release version, architecture or fingerprint"));
+                }
+            }
+            if !self.images.iter().any(|i| i.kind == Kind::Release && i.digest == release.digest) {
+                return Err(format!("release {} has no release image", release.version));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct Probe {
+    format: u32,
+    features: Features,
+}
+
+/// Which part of the archive a file belongs to.
+fn place(path: &str) -> Option<u8> {
+    match path {
+        "oci-layout" => Some(0),
+        "index.json" => Some(1),
+        _ if path.starts_with("manifests/") => Some(2),
+        _ if path.starts_with("signatures/") => Some(3),
+        _ => None,
+    }
+}
+
+/// A repository with or without its registry: what a layout or mirror directory calls it.
+fn check_repository(text: &str) -> Result<(), String> {
+    if text.parse::<crate::oci::Repository>().is_ok()
+        || format!("localhost/{text}").parse::<crate::oci::Repository>().is_ok()
+    {
+        return Ok(());
+    }
+    Err(format!("`{text}` is not a repository"))
+}
+
+fn text(what: &str, value: &str) -> Result<(), String> {
+    if value.len() > limits::TEXT || value.chars().any(char::is_control) {
+        return Err(format!("`{what}` holds control characters or more than {} bytes", limits::TEXT));
+    }
+    Ok(())
+}
+
+fn time(what: &str, value: &str) -> Result<(), String> {
+    let parsed: Result<jiff::Timestamp, _> = value.parse();
+    match parsed {
+        Ok(stamp) if value.len() == 20 && stamp.to_string() == value => Ok(()),
+        _ => Err(format!("`{what}` is not a time written YYYY-MM-DDTHH:MM:SSZ")),
+    }
+}
+
+fn sorted<T: Ord>(what: &str, items: impl Iterator<Item = T>) -> Result<(), String> {
+    let mut last = None;
+    for item in items {
+        if last.as_ref().is_some_and(|l| *l >= item) {
+            return Err(format!("`{what}` is out of order or names something twice"));
+        }
+        last = Some(item);
+    }
+    Ok(())
+}
+
+impl Index {
+    /// Puts every list into the order that format 1 demands.
+    pub fn sort(&mut self) {
+        self.exceptions.sort();
+        self.exceptions.dedup();
+        self.releases
+            .sort_by(|a, b| (&a.version, &a.architecture, &a.digest).cmp(&(&b.version, &b.architecture, &b.digest)));
+        self.images.sort_by(|a, b| a.key().cmp(&b.key()));
+        self.images.dedup_by(|a, b| a.key() == b.key());
+        self.files.sort_by(|a, b| (place(&a.path), &a.path).cmp(&(place(&b.path), &b.path)));
+        self.blobs.sort_by_key(Blob::order);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    pub(crate) fn sample() -> Index {
+        let file = |path: &str| File { path: path.into(), size: 3, digest: Digest::of(b"abc"), objects: vec![] };
+        Index {
+            format: 1,
+            features: Features::default(),
+            name: "sample".into(),
+            sequence: 1,
+            created: "2026-11-22T00:00:00Z".into(),
+            expires: None,
+            source_date_epoch: None,
+            base: None,
+            exceptions: vec![],
+            releases: vec![],
+            images: vec![],
+            files: vec![file("oci-layout"), file("index.json"), file("manifests/a.yaml")],
+            blobs: vec![Blob { digest: Digest::of(b"x"), size: 1, role: Role::Layer }],
+            missing: vec![],
+            volumes: None,
+        }
+    }
+
+    #[test]
+    fn an_index_reads_back_only_from_its_one_form() {
+        let index = sample();
+        let bytes = index.to_bytes().unwrap();
+        assert_eq!(Index::parse(&bytes).unwrap(), index);
+        let text = String::from_utf8(bytes).unwrap();
+        for bad in [
+            text.replace("  \"name\"", "   \"name\""),
+            text.replace("sample", "s\\u0061mple"),
+            text.trim_end().to_owned(),
+            text.replace("\"sequence\": 1,", "\"sequence\": 1.0,"),
+            text.replace("\"missing\": []", "\"missing\": [], \"extra\": 1"),
+            text.replace("\"sequence\": 1,", "\"sequence\": 1,\n  \"sequence\": 1,"),
+        ] {
+            assert_eq!(Index::parse(bad.as_bytes()).unwrap_err().code(), Code::Malformed, "{bad}");
+        }
+    }
+
+    #[test]
+    fn unknown_versions_and_features_are_refused_before_anything_else() {
+        let mut index = sample();
+        index.features.incompatible = vec!["sparse-index".into()];
+        let err = Index::parse(&index.to_bytes().unwrap()).unwrap_err();
+        assert_eq!(err.code(), Code::NotABundle);
+        assert!(err.message().contains("sparse-index"));
+        let next = r#"{"format": 2, "features": {"compatible": [], "incompatible": []}, "new": true}"#;
+        assert_eq!(Index::parse(next.as_bytes()).unwrap_err().code(), Code::NotABundle);
+    }
+
+    #[test]
+    fn hostile_paths_sizes_and_orders_are_refused() {
+        type Change = fn(&mut Index);
+        let changes: &[Change] = &[
+            |i| i.files[2].path = "../../etc/cron.d/x\u{1b}[2J".into(),
+            |i| i.files[2].path = "manifests/../x".into(),
+            |i| i.files[2].path = "mirror-bundle/index.json".into(),
+            |i| i.files[2].path = "blobs/sha256/ab".into(),
+            |i| i.files[2].size = u64::MAX,
+            |i| i.files.swap(0, 1),
+            |i| i.files.truncate(1),
+            |i| i.files.push(i.files[2].clone()),
+            |i| i.blobs.push(i.blobs[0].clone()),
+            |i| i.blobs[0].size = u64::MAX,
+            |i| i.name = "a\nVERIFIED".into(),
+            |i| i.created = "2026-11-22T00:00:00+01:00".into(),
+            |i| i.expires = Some("2026-11-21T00:00:00Z".into()),
+            |i| i.source_date_epoch = Some(1 << 40),
+        ];
+        for (at, change) in changes.iter().enumerate() {
+            let mut index = sample();
+            change(&mut index);
+            let err = Index::parse(&index.to_bytes().unwrap()).unwrap_err();
+            assert_eq!(err.code(), Code::Malformed, "change {at}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! From an index to the exact archive around it: members, offsets, fixed documents (MB-FMT-03, MB-FMT-04).
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use super::index::{File, Index};
+use super::tar;
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+
+/// Path of the OCI layout marker.
+pub const OCI_LAYOUT: &str = "oci-layout";
+/// Content of the OCI layout marker.
+pub const OCI_LAYOUT_JSON: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+/// Path of the bundle index.
+pub const INDEX: &str = "mirror-bundle/index.json";
+/// Path of the builder's signature.
+pub const SIGNATURE: &str = "mirror-bundle/index.json.sig";
+/// Path of the list for `sha256sum -c`.
+pub const SUMS: &str = "mirror-bundle/SHA256SUMS";
+/// Path of the OCI index.
+pub const OCI_INDEX: &str = "index.json";
+/// Folder of addenda.
+pub const ADDENDA: &str = "mirror-bundle/addenda/";
+/// The end of the archive: two zero blocks.
+pub const END: u64 = 2 * tar::BLOCK;
+
+/// A member of the archive: where it is and what it must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Path in the archive.
+    pub path: String,
+    /// Size of the content in bytes.
+    pub size: u64,
+    /// Offset of the header.
+    pub header: u64,
+    /// Digest of the content; `None` for the bundle index, its signature and `SHA256SUMS`, which are checked otherwise.
+    pub digest: Option<Digest>,
+}
+
+impl Member {
+    /// Offset of the content.
+    pub fn data(&self) -> u64 {
+        self.header + tar::BLOCK
+    }
+
+    /// Offset after the padding.
+    pub fn end(&self) -> u64 {
+        self.data() + tar::padded(self.size)
+    }
+}
+
+/// Every member of a bundle without its addenda, in order.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    members: Vec<Member>,
+    blobs: usize,
+    mtime: u64,
+    sums: Vec<u8>,
+}
+
+impl Layout {
+    /// The layout of the bundle with this index.
+    ///
+    /// # Errors
+    /// [`Code::Malformed`] when the archive would be larger than format 1 allows.
+    pub fn new(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Result<Layout> {
+        let mut files = index.files.iter();
+        let marker = files.next();
+        let sums = sums(index, index_bytes, signature);
+        let mut build = Builder { members: Vec::with_capacity(index.files.len() + index.blobs.len() + 3), at: 0 };
+        build.files(marker);
+        build.push(INDEX.to_owned(), index_bytes.len() as u64, None)?;
+        if let Some(signature) = signature {
+            build.push(SIGNATURE.to_owned(), signature.len() as u64, None)?;
+        }
+        build.push(SUMS.to_owned(), sums.len() as u64, None)?;
+        build.files(files);
+        let blobs = build.members.len();
+        for blob in &index.blobs {
+            build.push(format!("blobs/sha256/{}", blob.digest.hex()), blob.size, Some(blob.digest))?;
+        }
+        Ok(Layout { members: build.members, blobs, mtime: index.mtime(), sums })
+    }
+
+    /// All members, in order.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The members that are blobs, in the order of the index.
+    pub fn blobs(&self) -> &[Member] {
+        &self.members[self.blobs..]
+    }
+
+    /// Positions of the blobs among the members.
+    pub fn blob_range(&self) -> Range<usize> {
+        self.blobs..self.members.len()
+    }
+
+    /// Time of every member, in seconds.
+    pub fn mtime(&self) -> u64 {
+        self.mtime
+    }
+
+    /// Content of `SHA256SUMS`.
+    pub fn sums(&self) -> &[u8] {
+        &self.sums
+    }
+
+    /// Offset after the last member: where addenda, or the end of the archive, begin.
+    pub fn end(&self) -> u64 {
+        self.members.last().map_or(0, Member::end)
+    }
+
+    /// Size of the bundle without addenda, in bytes.
+    pub fn total(&self) -> u64 {
+        self.end() + END
+    }
+
+    /// Canonical header of a member.
+    pub fn header_of(&self, member: &Member) -> [u8; 512] {
+        tar::header(&member.path, member.size, self.mtime)
+    }
+}
+
+struct Builder {
+    members: Vec<Member>,
+    at: u64,
+}
+
+impl Builder {
+    fn push(&mut self, path: String, size: u64, digest: Option<Digest>) -> Result<()> {
+        let member = Member { path, size, header: self.at, digest };
+        self.at = self
+            .at
+            .checked_add(size)
+            .and_then(|end| end.checked_add(3 * tar::BLOCK))
+            .map(|_| member.end())
+            .ok_or_else(|| Error::new(Code::Malformed, "the sizes in the bundle index do not fit a file"))?;
+        self.members.push(member);
+        Ok(())
+    }
+
+    fn files<'a>(&mut self, files: impl IntoIterator<Item = &'a File>) {
+        for file in files {
+            // Sizes of files are far below any overflow (limits::FILES).
+            let member =
+                Member { path: file.path.clone(), size: file.size, header: self.at, digest: Some(file.digest) };
+            self.at = member.end();
+            self.members.push(member);
+        }
+    }
+}
+
+/// `<hex>  <path>` of every other member, in the order of the archive.
+fn sums(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
+    let mut out = String::new();
+    let mut line = |digest: &Digest, path: &str| {
+        let _ = writeln!(out, "{}  {path}", digest.hex());
+    };
+    let mut files = index.files.iter();
+    if let Some(marker) = files.next() {
+        line(&marker.digest, &marker.path);
+    }
+    line(&Digest::of(index_bytes), INDEX);
+    if let Some(signature) = signature {
+        line(&Digest::of(signature), SIGNATURE);
+    }
+    for file in files {
+        line(&file.digest, &file.path);
+    }
+    for blob in &index.blobs {
+        line(&blob.digest, &format!("blobs/sha256/{}", blob.digest.hex()));
+    }
+    out.into_bytes()
+}
+
+/// The OCI index of a bundle: every top-level image with its reference (MB-FMT-04). One form, derived from
+/// the bundle index, so that a reader can demand exactly these bytes.
+pub fn oci_index(index: &Index) -> Result<Vec<u8>> {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OciIndex<'a> {
+        schema_version: u32,
+        media_type: &'a str,
+        manifests: Vec<Entry<'a>>,
+    }
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry<'a> {
+        media_type: &'a str,
+        digest: &'a Digest,
+        size: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        annotations: Option<std::collections::BTreeMap<&'a str, String>>,
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let manifests = index
+        .images
+        .iter()
+        .filter(|image| seen.insert((image.reference(), image.digest)))
+        .map(|image| Entry {
+            media_type: &image.media_type,
+            digest: &image.digest,
+            size: image.size,
+            annotations: image.reference().map(|r| [("org.opencontainers.image.ref.name", r)].into()),
+        })
+        .collect();
+    let whole = OciIndex { schema_version: 2, media_type: crate::oci::media_type::OCI_INDEX, manifests };
+    let mut bytes = serde_json::to_vec_pretty(&whole)
+        .map_err(|e| Error::new(Code::Internal, "cannot write the OCI index").source(e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The entry of the index for a file with this content.
+pub fn file(path: &str, bytes: &[u8]) -> File {
+    File { path: path.to_owned(), size: bytes.len() as u64, digest: Digest::of(bytes), objects: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::bundle::index::tests::sample;
+
+    #[test]
+    fn members_follow_each_other_without_gap_or_overlap() {
+        let index = sample();
+        let bytes = index.to_bytes().unwrap();
+        let layout = Layout::new(&index, &bytes, Some(b"sig")).unwrap();
+        let paths: Vec<&str> = layout.members().iter().map(|m| m.path.as_str()).collect();
+        assert_eq!(&paths[..6], [OCI_LAYOUT, INDEX, SIGNATURE, SUMS, OCI_INDEX, "manifests/a.yaml"]);
+        let mut at = 0;
+        for member in layout.members() {
+            assert_eq!(member.header, at);
+            at = member.end();
+        }
+        assert_eq!(layout.total(), at + 1024);
+    }
+}

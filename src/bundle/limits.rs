@@ -1,0 +1,36 @@
+//! Every limit on input, in one place (`spec/bundle-format.md`, MB-LIM). Sizes are in bytes.
+
+/// The bundle index. About 30,000 images or 100,000 blobs.
+pub const INDEX: u64 = 16 << 20;
+/// `SHA256SUMS`: one line for each member, shorter than its entry in the index.
+pub const SUMS: u64 = INDEX;
+/// A signature over the index, armored.
+pub const SIGNATURE: u64 = 64 << 10;
+/// Signatures that are judged for one index.
+pub const SIGNATURES: usize = 16;
+/// A manifest or index document.
+pub const DOCUMENT: u64 = 8 << 20;
+/// All manifest and index documents of one bundle together, as they are held while the graph is walked.
+pub const DOCUMENTS: u64 = 32 << 20;
+/// Levels of indexes below a top-level image.
+pub const DEPTH: usize = 4;
+/// A carried Kubernetes file.
+pub const KUBERNETES_FILE: u64 = 1 << 20;
+/// A release signature.
+pub const RELEASE_SIGNATURE: u64 = 64 << 10;
+/// The whole of `manifests/` and `signatures/`.
+pub const FILES: u64 = 16 << 20;
+/// An addendum.
+pub const ADDENDUM: u64 = 1 << 20;
+/// Addenda of one bundle.
+pub const ADDENDA: usize = 64;
+/// A blob: what an octal or base-256 size, an `i64` offset and common sense allow (16 TiB).
+pub const BLOB: u64 = 16 << 40;
+/// A whole bundle (1 PiB).
+pub const BUNDLE: u64 = 1 << 50;
+/// Characters of one path component.
+pub const COMPONENT: usize = 72;
+/// Characters of a member's path: what ustar's name field holds.
+pub const PATH: usize = 100;
+/// Characters of a name, version, reference or reason in the index.
+pub const TEXT: usize = 1024;

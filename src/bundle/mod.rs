@@ -1,0 +1,17 @@
+//! THE FORMAT: one tar file that is an OCI image layout with a signed index in front (`spec/bundle-format.md`).
+//!
+//! [`index`] says what a bundle holds, [`layout`] turns that into the exact bytes around the content,
+//! [`writer`] writes and resumes one, [`reader`] opens one without believing it. Nothing here knows about
+//! networks, clocks or trust.
+
+pub mod index;
+pub mod layout;
+pub mod limits;
+pub mod name;
+pub mod reader;
+pub mod tar;
+pub mod writer;
+
+pub use index::Index;
+pub use layout::{Layout, Member};
+pub use reader::{Bundle, Contents, Head, MemberReader};

@@ -1,0 +1,78 @@
+//! Names of members: safe on ext4, FAT, exFAT, NTFS and ISO 9660, and never a path to elsewhere (MB-FMT-06).
+
+use super::limits;
+
+/// Checks a member's path: components of `[0-9a-z._=-]`, at most 72 characters each and 100 in all.
+///
+/// Refused beside other characters: empty, `.` and `..` components, a trailing dot, and the device names of
+/// Windows (`con`, `nul.yaml`, …).
+pub fn check(path: &str) -> Result<(), &'static str> {
+    if path.len() > limits::PATH {
+        return Err("longer than 100 characters");
+    }
+    for component in path.split('/') {
+        check_component(component)?;
+    }
+    Ok(())
+}
+
+fn check_component(component: &str) -> Result<(), &'static str> {
+    if component.is_empty() {
+        return Err("an empty path component");
+    }
+    if component.len() > limits::COMPONENT {
+        return Err("a path component longer than 72 characters");
+    }
+    if !component.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'.' | b'_' | b'=' | b'-')) {
+        return Err("a character other than 0-9 a-z . _ = -");
+    }
+    if component.ends_with('.') {
+        return Err("a trailing dot");
+    }
+    let stem = component.split('.').next().unwrap_or(component);
+    let numbered =
+        |prefix: &str| stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
+    if matches!(stem, "con" | "prn" | "aux" | "nul" | "clock$") || numbered("com") || numbered("lpt") {
+        return Err("a name that Windows keeps for a device");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn only_names_that_survive_every_medium_are_allowed() {
+        for good in ["oci-layout", "signatures/sha256=ab/signature-1", "manifests/a_b.c-d.yaml", "manifests/..a"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        let long = format!("manifests/{}", "a".repeat(73));
+        for bad in [
+            "",
+            "/",
+            "/etc/passwd",
+            "a//b",
+            "a/./b",
+            "a/../b",
+            "..",
+            "a/",
+            "manifests/A.yaml",
+            "a:b",
+            "a b",
+            "a\\b",
+            "a\u{202e}b",
+            "con",
+            "manifests/nul.yaml",
+            "manifests/com1.yaml",
+            "lpt9",
+            "a.",
+            "a\n",
+            "a\0",
+            &long,
+            "ß",
+        ] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
+}

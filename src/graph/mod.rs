@@ -1,0 +1,194 @@
+//! From images down to every blob: which content an image needs, each once, with its role and size.
+//!
+//! Both sides use it: `create` to plan what to fetch, `verify` to see that nothing is missing and nothing is
+//! there without a reason (MB-VER-06). No I/O: the caller hands in the documents.
+
+use std::collections::BTreeMap;
+
+use crate::bundle::limits;
+use crate::error::{Code, Error, Result};
+use crate::oci::{self, Descriptor, Digest, Document, Role, media_type};
+
+/// Content found while walking, by digest.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    nodes: BTreeMap<Digest, Node>,
+}
+
+/// One blob of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Size in bytes, as every descriptor of it says.
+    pub size: u64,
+    /// The first role, in the order of [`Role`].
+    pub role: Role,
+    /// Whether the walk went through it as a document, and under which media type.
+    pub media_type: Option<String>,
+}
+
+impl Graph {
+    /// Every blob, by digest.
+    pub fn nodes(&self) -> &BTreeMap<Digest, Node> {
+        &self.nodes
+    }
+
+    /// Walks from `root` down. `fetch` gives a document's bytes, already checked against digest and size, or
+    /// `None` to leave it (and what is below) out; `found` hears of every document that was read.
+    ///
+    /// # Errors
+    /// [`Code::Malformed`] for documents that contradict their descriptors or each other, nest deeper than
+    /// [`limits::DEPTH`] or are too large; whatever `fetch` returns.
+    pub fn walk(
+        &mut self,
+        root: &Descriptor,
+        fetch: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>>,
+        found: &mut dyn FnMut(&Descriptor, &Document, Vec<u8>),
+    ) -> Result<()> {
+        self.descend(root, 0, fetch, found)
+    }
+
+    fn descend(
+        &mut self,
+        at: &Descriptor,
+        depth: usize,
+        fetch: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>>,
+        found: &mut dyn FnMut(&Descriptor, &Document, Vec<u8>),
+    ) -> Result<()> {
+        let role = if media_type::is_index(&at.media_type) { Role::Index } else { Role::Manifest };
+        if depth > limits::DEPTH {
+            return Err(malformed(at, &format!("indexes are nested deeper than {}", limits::DEPTH)));
+        }
+        if at.size > limits::DOCUMENT {
+            return Err(malformed(
+                at,
+                &format!("a manifest of {} bytes is over the limit of {}", at.size, limits::DOCUMENT),
+            ));
+        }
+        if let Some(media_type) = self.nodes.get(&at.digest).and_then(|n| n.media_type.as_ref()) {
+            if *media_type != at.media_type {
+                return Err(malformed(at, &format!("it is called both `{media_type}` and `{}`", at.media_type)));
+            }
+            return self.add(at, role);
+        }
+        self.add(at, role)?;
+        let Some(bytes) = fetch(at)? else { return Ok(()) };
+        let document = oci::parse(&bytes, &at.media_type).map_err(|e| malformed(at, &e.to_string()))?;
+        if let Some(node) = self.nodes.get_mut(&at.digest) {
+            node.media_type = Some(at.media_type.clone());
+        }
+        match &document {
+            Document::Index(index) => {
+                for child in &index.manifests {
+                    if media_type::is_index(&child.media_type) || media_type::is_manifest(&child.media_type) {
+                        self.descend(child, depth + 1, fetch, found)?;
+                    } else {
+                        self.add(child, Role::Layer)?;
+                    }
+                }
+            }
+            Document::Manifest(manifest) => {
+                self.add(&manifest.config, Role::Config)?;
+                for layer in &manifest.layers {
+                    self.add(layer, Role::Layer)?;
+                }
+            }
+        }
+        found(at, &document, bytes);
+        Ok(())
+    }
+
+    fn add(&mut self, what: &Descriptor, role: Role) -> Result<()> {
+        if what.size > limits::BLOB {
+            return Err(malformed(what, &format!("{} bytes are over the limit of {}", what.size, limits::BLOB)));
+        }
+        let node = self.nodes.entry(what.digest).or_insert(Node { size: what.size, role, media_type: None });
+        if node.size != what.size {
+            return Err(malformed(what, &format!("its size is given as {} and as {} bytes", node.size, what.size)));
+        }
+        node.role = node.role.min(role);
+        Ok(())
+    }
+
+    /// Takes another graph in. Returns the digests that are new here.
+    pub fn merge(&mut self, other: Graph) -> Result<Vec<Digest>> {
+        let mut new = Vec::new();
+        for (digest, theirs) in other.nodes {
+            match self.nodes.get_mut(&digest) {
+                None => {
+                    new.push(digest);
+                    self.nodes.insert(digest, theirs);
+                }
+                Some(ours) if ours.size != theirs.size => {
+                    return Err(Error::new(
+                        Code::Malformed,
+                        format!("the size of {digest} is given as {} and as {} bytes", ours.size, theirs.size),
+                    ));
+                }
+                Some(ours) => {
+                    ours.role = ours.role.min(theirs.role);
+                    ours.media_type = ours.media_type.take().or(theirs.media_type);
+                }
+            }
+        }
+        Ok(new)
+    }
+}
+
+fn malformed(at: &Descriptor, why: &str) -> Error {
+    Error::new(Code::Malformed, format!("{} cannot be used: {why}", at.digest))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
+        Descriptor {
+            media_type: media_type.into(),
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+            platform: None,
+            annotations: Default::default(),
+            artifact_type: None,
+        }
+    }
+
+    fn index_of(child: &Descriptor) -> Vec<u8> {
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{}}}]}}"#,
+            child.media_type, child.digest, child.size
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn indexes_nested_too_deeply_are_refused() {
+        let leaf = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"{}","size":1}},"layers":[]}}"#,
+            Digest::of(b"c")
+        );
+        let mut documents = vec![leaf.into_bytes()];
+        let mut top = descriptor(media_type::OCI_MANIFEST, &documents[0]);
+        for level in 0..6 {
+            let bytes = index_of(&top);
+            top = descriptor(media_type::OCI_INDEX, &bytes);
+            documents.push(bytes);
+            let mut graph = Graph::default();
+            let mut fetch = |d: &Descriptor| Ok(documents.iter().find(|b| Digest::of(b) == d.digest).cloned());
+            let walked = graph.walk(&top, &mut fetch, &mut |_, _, _| {});
+            assert_eq!(walked.is_ok(), level < 4, "level {level}: {walked:?}");
+        }
+    }
+
+    #[test]
+    fn two_sizes_for_one_digest_are_refused() {
+        let config = Digest::of(b"c");
+        let doc = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"{config}","size":1}},"layers":[{{"mediaType":"x","digest":"{config}","size":2}}]}}"#
+        );
+        let top = descriptor(media_type::OCI_MANIFEST, doc.as_bytes());
+        let walked = Graph::default().walk(&top, &mut |_| Ok(Some(doc.clone().into_bytes())), &mut |_, _, _| {});
+        assert_eq!(walked.unwrap_err().code(), Code::Malformed);
+    }
+}
