@@ -8,5 +8,6 @@ pub mod error;
 pub mod graph;
 pub mod kubernetes;
 pub mod oci;
+pub mod sign;
 
 pub use error::{Code, Error, Result};

@@ -1,0 +1,128 @@
+//! Keys, signatures and trust: who signed these bytes, and is that enough for this host.
+//!
+//! Three layers, each usable without the next: keys ([`PublicKey`], [`SecretKey`]), one signature over one message
+//! ([`Signature`], the SSHSIG format of OpenSSH), and the receiving host's [`Policy`], which turns signatures into a
+//! [`Judgement`]. Normative text: `spec/signatures.md`.
+//!
+//! No network, no clock (time is an argument), nothing of the bundle's own layout. Private keys are used to sign and
+//! are never kept longer than their [`SecretKey`].
+
+mod armor;
+mod key;
+mod key_file;
+pub mod policy;
+mod secret;
+mod sshsig;
+mod wire;
+
+use std::fmt;
+
+use crate::error::Error;
+
+pub use key::{BadKey, PublicKey};
+pub use key_file::{read_public_key, read_secret_key, write_key_pair};
+pub use policy::{Judged, Judgement, Outcome, Policy};
+pub use secret::SecretKey;
+pub use sshsig::{Bad, MAX_SIGNATURE, MessageHash, Signature, sign, verify};
+
+/// What a signer vouches for (`spec/signatures.md`, "Roles").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Made the bundle on the connected side.
+    Builder,
+    /// Looked at it and agreed to its import.
+    Reviewer,
+    /// Took it in on the receiving side.
+    Receiver,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 3] = [Role::Builder, Role::Reviewer, Role::Receiver];
+
+    /// The word in policies, namespaces and file names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Builder => "builder",
+            Role::Reviewer => "reviewer",
+            Role::Receiver => "receiver",
+        }
+    }
+
+    /// The role with this name.
+    pub fn parse(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The SSHSIG namespaces of this project. The namespace is part of what is signed, so a signature made for one
+/// purpose never passes for another (MB-SIG-02).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Namespace {
+    /// A signature over the bundle index: `mirror-bundle.v1.<role>`.
+    Index(Role),
+    /// A signature over a review record: `mirror-bundle.v1.record`.
+    Record,
+}
+
+impl Namespace {
+    /// The text that is signed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Namespace::Index(Role::Builder) => "mirror-bundle.v1.builder",
+            Namespace::Index(Role::Reviewer) => "mirror-bundle.v1.reviewer",
+            Namespace::Index(Role::Receiver) => "mirror-bundle.v1.receiver",
+            Namespace::Record => "mirror-bundle.v1.record",
+        }
+    }
+
+    /// The namespace with exactly this text.
+    pub fn parse(text: &str) -> Option<Namespace> {
+        let roles = Role::ALL.into_iter().map(Namespace::Index);
+        roles.chain([Namespace::Record]).find(|namespace| namespace.as_str() == text)
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The same error, with its place in front of the sentence.
+fn within(place: &str, err: Error) -> Error {
+    let mut named = Error::new(err.code(), format!("{place}: {err}"));
+    for fact in err.facts() {
+        named = named.fact(fact.clone());
+    }
+    match err.hint_text() {
+        Some(hint) => named.hint(hint.to_owned()),
+        None => named,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_its_prefix_and_its_role() {
+        for role in Role::ALL {
+            let namespace = Namespace::Index(role);
+            assert_eq!(namespace.as_str(), format!("mirror-bundle.v1.{role}"));
+            assert_eq!(Namespace::parse(namespace.as_str()), Some(namespace));
+            assert_eq!(Role::parse(role.as_str()), Some(role));
+        }
+        assert_eq!(Namespace::parse("mirror-bundle.v1.record"), Some(Namespace::Record));
+        for other in ["", "file", "git", "mirror-bundle.v2.builder", "mirror-bundle.v1.Builder", "mirror-bundle.v1."] {
+            assert_eq!(Namespace::parse(other), None, "{other}");
+        }
+    }
+}
