@@ -8,6 +8,7 @@ pub mod error;
 pub mod graph;
 pub mod kubernetes;
 pub mod oci;
+pub mod openshift;
 pub mod sign;
 
 pub use error::{Code, Error, Result};

@@ -1,0 +1,17 @@
+//! What OpenShift itself reads and writes: release signatures, the release payload, mirror sets, `oc`'s tag names.
+//!
+//! Bytes in, values out: no network, no bundle, and no clock (the time is an argument). Facts and sources:
+//! openshift/oc, openshift/library-go `pkg/verify`, openshift/cluster-version-operator.
+
+mod certificate;
+mod claim;
+mod framing;
+mod image_references;
+mod layer;
+pub mod mirror_set;
+pub mod openpgp;
+pub mod payload;
+pub mod release_signature;
+pub mod signature_map;
+pub mod tags;
+pub mod verification;
