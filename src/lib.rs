@@ -9,6 +9,8 @@ pub mod graph;
 pub mod kubernetes;
 pub mod oci;
 pub mod openshift;
+#[cfg(feature = "registry")]
+pub mod registry;
 pub mod sign;
 
 pub use error::{Code, Error, Result};

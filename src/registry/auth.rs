@@ -1,0 +1,403 @@
+//! Logging in: `Basic`, and `Bearer` tokens by the Docker token protocol (distribution "auth/token", "auth/oauth").
+//!
+//! A registry's first `401` says which of the two it wants; that is remembered per registry, and tokens per registry
+//! and scope until they expire. Which login goes to which realm: rule 4 of [`super::reach`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use zeroize::Zeroizing;
+
+use super::Inner;
+use super::credentials::{Login, LoginKind};
+use super::exchange::{Ask, Payload, Scope};
+use super::failure::{quote, read_errors, words};
+use super::reach::same_site;
+use super::retry::{Failure, asked_wait};
+use super::url::{Url, percent};
+use crate::error::{Error, Result};
+
+/// The largest token answer, in bytes.
+const MAX_ANSWER: u64 = 256 * 1024;
+/// How long a token is used if the server does not say (the protocol's default).
+const DEFAULT_LIFE: u64 = 60;
+/// The longest that a token is used, whatever the server says, in seconds.
+const LONGEST_LIFE: u64 = 3600;
+
+/// Who a request was made as: for messages.
+#[derive(Clone, Debug)]
+pub(super) enum Who {
+    /// Without a login; `withheld` names a realm that was not given the login there is.
+    Nobody { withheld: Option<String> },
+    /// With this login (a phrase without the secret), found there.
+    Login { who: String, origin: String },
+}
+
+impl Who {
+    pub(super) fn is_nobody(&self) -> bool {
+        matches!(self, Who::Nobody { .. })
+    }
+
+    fn of(login: Option<&Login>) -> Who {
+        match login {
+            Some(login) => Who::Login { who: login.who(), origin: login.origin.clone() },
+            None => Who::Nobody { withheld: None },
+        }
+    }
+}
+
+/// What a request may show, and whose it is.
+pub(super) struct Grant {
+    pub(super) header: Option<HeaderValue>,
+    pub(super) who: Who,
+    /// Whether the token was made for this very request.
+    fresh: bool,
+}
+
+impl Grant {
+    pub(super) fn none() -> Grant {
+        Grant { header: None, who: Who::Nobody { withheld: None }, fresh: false }
+    }
+}
+
+/// What registries asked for, and the tokens at hand.
+#[derive(Default)]
+pub(super) struct Memory {
+    challenges: Mutex<HashMap<String, Challenge>>,
+    tokens: Mutex<HashMap<String, Arc<Mutex<Slot>>>>,
+    logins: Mutex<HashMap<String, Option<Arc<Login>>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Challenge {
+    Basic,
+    Bearer { realm: Url, service: Option<String> },
+}
+
+/// The place of one token: locked while it is fetched, so that threads do not all fetch it.
+#[derive(Default)]
+struct Slot {
+    token: Option<Token>,
+    /// A scope that the registry asked for beside ours.
+    extra: Option<String>,
+}
+
+#[derive(Clone)]
+struct Token {
+    header: HeaderValue,
+    until: Instant,
+    who: Who,
+}
+
+#[derive(serde::Deserialize)]
+struct TokenAnswer {
+    token: Option<super::credentials::Secret>,
+    access_token: Option<super::credentials::Secret>,
+    expires_in: Option<u64>,
+}
+
+impl Inner {
+    /// What to show the registry at `base` for this scope, as far as it is known what it wants.
+    pub(super) fn grant(&self, base: &Url, scope: &Scope) -> Result<Grant, Failure> {
+        let challenge = lock(&self.auth.challenges).get(&base.authority()).cloned();
+        match challenge {
+            None => Ok(Grant::none()),
+            Some(Challenge::Basic) => {
+                let login = self.login(scope.repository.registry(), scope.repository.path())?;
+                let header = login.as_deref().and_then(basic);
+                Ok(Grant { header, who: Who::of(login.as_deref()), fresh: false })
+            }
+            Some(Challenge::Bearer { realm, service }) => {
+                let slot = self.slot(base, scope);
+                let mut slot = lock(&slot);
+                if let Some(token) = slot.token.as_ref().filter(|token| Instant::now() < token.until) {
+                    return Ok(Grant { header: Some(token.header.clone()), who: token.who.clone(), fresh: false });
+                }
+                let mut scopes = words_of(scope);
+                scopes.extend(slot.extra.clone());
+                let token = self.fetch_token(base, scope, &realm, service.as_deref(), &scopes)?;
+                slot.token = Some(token.clone());
+                Ok(Grant { header: Some(token.header), who: token.who, fresh: true })
+            }
+        }
+    }
+
+    /// Takes note of a `401`; true if the request should be made again.
+    pub(super) fn challenged(
+        &self,
+        base: &Url,
+        scope: &Scope,
+        sent: &Grant,
+        headers: &HeaderMap,
+    ) -> Result<bool, Failure> {
+        let Some((challenge, asked)) = read_challenge(headers) else { return Ok(false) };
+        let bearer = matches!(challenge, Challenge::Bearer { .. });
+        lock(&self.auth.challenges).insert(base.authority(), challenge);
+        if !bearer {
+            let repository = &scope.repository;
+            return Ok(sent.header.is_none() && self.login(repository.registry(), repository.path())?.is_some());
+        }
+        if sent.header.is_none() {
+            return Ok(true);
+        }
+        let slot = self.slot(base, scope);
+        let mut slot = lock(&slot);
+        // Another thread may have put a newer token there already.
+        if slot.token.as_ref().is_some_and(|token| sent.header.as_ref() == Some(&token.header)) {
+            slot.token = None;
+        }
+        if !sent.fresh {
+            return Ok(true);
+        }
+        match asked.filter(|asked| !words_of(scope).contains(asked) && slot.extra.as_ref() != Some(asked)) {
+            Some(asked) => {
+                slot.extra = Some(asked);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn slot(&self, base: &Url, scope: &Scope) -> Arc<Mutex<Slot>> {
+        let key = format!("{} {}", base.authority(), words_of(scope).join(" "));
+        Arc::clone(lock(&self.auth.tokens).entry(key).or_default())
+    }
+
+    /// The login for a repository, looked up once (a helper may ask its user).
+    fn login(&self, registry: &str, path: &str) -> Result<Option<Arc<Login>>> {
+        let mut logins = lock(&self.auth.logins);
+        let key = format!("{registry}/{path}");
+        if let Some(known) = logins.get(&key) {
+            return Ok(known.clone());
+        }
+        let found = self.credentials.lookup(registry, path)?.map(Arc::new);
+        logins.insert(key, found.clone());
+        Ok(found)
+    }
+
+    fn fetch_token(
+        &self,
+        base: &Url,
+        scope: &Scope,
+        realm: &Url,
+        service: Option<&str>,
+        scopes: &[String],
+    ) -> Result<Token, Failure> {
+        self.reach.check(base, realm).map_err(|why| {
+            self.failed(format!("`{}` wants a login at a place that is not allowed", base.authority())).fact(why)
+        })?;
+        let own = self.login(scope.repository.registry(), scope.repository.path())?;
+        let (login, withheld) = match own {
+            own if same_site(base, realm) => (own, None),
+            own => {
+                let theirs = self.login(&realm.authority(), "")?;
+                let withheld = (theirs.is_none() && own.is_some()).then(|| realm.authority());
+                (theirs, withheld)
+            }
+        };
+        let who = match (&login, withheld) {
+            (None, withheld) => Who::Nobody { withheld },
+            (login, _) => Who::of(login.as_deref()),
+        };
+        let form = match login.as_deref().map(|login| &login.kind) {
+            Some(LoginKind::IdentityToken(token)) => {
+                let mut form = Zeroizing::new("grant_type=refresh_token&client_id=mirror-bundle".to_owned());
+                for (key, value) in [
+                    ("service", service.unwrap_or("")),
+                    ("scope", &scopes.join(" ")),
+                    ("refresh_token", token.reveal()),
+                ] {
+                    form.push_str(&format!("&{key}={}", &*Zeroizing::new(percent(value))));
+                }
+                Some(form)
+            }
+            _ => None,
+        };
+        let answer = match form {
+            Some(form) => {
+                let kind = (header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned());
+                self.once(&Method::POST, realm, &[kind], None, &mut Payload::Bytes(form.as_bytes()))
+            }
+            None => self.ask_realm(realm, service, scopes, login.as_deref()),
+        }
+        .map_err(|failure| Failure {
+            error: failure.error.fact(format!("a token for `{}` was asked for there", base.authority())),
+            ..failure
+        })?;
+        let status = answer.status();
+        if status != 200 {
+            let after = asked_wait(answer.headers());
+            let said = quote(&read_errors(answer));
+            let at = realm.authority();
+            if matches!(status.as_u16(), 400 | 401 | 403) {
+                return Err(self.unauthorized(scope, &at, &who, status, said).into());
+            }
+            let mut error = self.failed(format!("`{at}` gave no token for `{}`: {}", base.authority(), words(status)));
+            if let Some(said) = said {
+                error = error.fact(format!("it said: {said}"));
+            }
+            let transient = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
+            return Err(Failure { error: if transient { error.transient() } else { error }, after });
+        }
+        let mut bytes = Zeroizing::new(Vec::new());
+        let read = answer.into_body().into_reader().take(MAX_ANSWER + 1).read_to_end(&mut bytes);
+        read.map_err(|e| self.broken(e, realm))?;
+        let token = token(&bytes, who);
+        token.ok_or_else(|| self.failed(format!("the answer of `{}` is not a token", realm.authority())).into())
+    }
+
+    fn ask_realm(
+        &self,
+        realm: &Url,
+        service: Option<&str>,
+        scopes: &[String],
+        login: Option<&Login>,
+    ) -> Result<ureq::http::Response<ureq::Body>, Failure> {
+        let mut url = realm.clone();
+        if let Some(service) = service {
+            url = url.with_query("service", service);
+        }
+        for scope in scopes {
+            url = url.with_query("scope", scope);
+        }
+        let authorization = login.and_then(basic);
+        let headers: &[(HeaderName, String)] = &[];
+        if authorization.is_some() {
+            // With a login, a redirect is not followed: it is for this realm.
+            return self.once(&Method::GET, &url, headers, authorization.as_ref(), &mut Payload::None);
+        }
+        let ask = Ask {
+            method: Method::GET,
+            base: &url,
+            url: url.clone(),
+            scope: None,
+            headers: Vec::new(),
+            payload: Payload::None,
+            follow: true,
+        };
+        self.send(ask).map(|answer| answer.response)
+    }
+}
+
+/// The scopes of the token protocol.
+fn words_of(scope: &Scope) -> Vec<String> {
+    let actions = if scope.push { "pull,push" } else { "pull" };
+    let mut out = vec![format!("repository:{}:{actions}", scope.repository.path())];
+    if let Some(from) = &scope.from {
+        out.push(format!("repository:{}:pull", from.path()));
+    }
+    out
+}
+
+fn basic(login: &Login) -> Option<HeaderValue> {
+    let LoginKind::Password { user, secret } = &login.kind else { return None };
+    let plain = Zeroizing::new(format!("{user}:{}", secret.reveal()));
+    let encoded = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(plain.as_bytes()));
+    sensitive(&Zeroizing::new(format!("Basic {}", &*encoded)))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn token(bytes: &[u8], who: Who) -> Option<Token> {
+    let answer: TokenAnswer = serde_json::from_slice(bytes).ok()?;
+    let secret = answer.token.or(answer.access_token).filter(|token| !token.reveal().is_empty())?;
+    let header = sensitive(&Zeroizing::new(format!("Bearer {}", secret.reveal())))?;
+    let life = answer.expires_in.unwrap_or(DEFAULT_LIFE).clamp(1, LONGEST_LIFE);
+    // A token is renewed a little early, so that it does not die on the way.
+    let until = Instant::now() + Duration::from_secs(life - (life / 10).min(30));
+    Some(Token { header, until, who })
+}
+
+/// The challenge that this client prefers, and the scope that comes with it.
+fn read_challenge(headers: &HeaderMap) -> Option<(Challenge, Option<String>)> {
+    let mut best = None;
+    for value in headers.get_all(header::WWW_AUTHENTICATE) {
+        let Ok(text) = value.to_str() else { continue };
+        for challenge in http_auth::ChallengeParser::new(text).map_while(Result::ok) {
+            let param = |name: &str| {
+                let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.to_unescaped()).filter(|value| !value.is_empty())
+            };
+            if challenge.scheme.eq_ignore_ascii_case("Bearer") {
+                if let Some(realm) = param("realm").and_then(|realm| Url::parse(&realm).ok()) {
+                    return Some((Challenge::Bearer { realm, service: param("service") }, param("scope")));
+                }
+            } else if challenge.scheme.eq_ignore_ascii_case("Basic") {
+                best = Some((Challenge::Basic, None));
+            }
+        }
+    }
+    best
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        failure.error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(values: &[&'static str]) -> Option<(Challenge, Option<String>)> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(value));
+        }
+        read_challenge(&headers)
+    }
+
+    #[test]
+    fn challenges_are_read_and_bearer_is_preferred() {
+        let bearer =
+            "Bearer realm=\"https://auth.example/token\",service=\"r.example\",scope=\"repository:a/b:pull,push\"";
+        let (challenge, scope) = read(&["Basic realm=\"x\"", bearer]).unwrap();
+        let realm = Url::parse("https://auth.example/token").unwrap();
+        assert_eq!(challenge, Challenge::Bearer { realm, service: Some("r.example".to_owned()) });
+        assert_eq!(scope.as_deref(), Some("repository:a/b:pull,push"));
+        assert_eq!(read(&["basic realm=\"x\""]).unwrap().0, Challenge::Basic);
+        for none in [
+            "",
+            "Negotiate",
+            "Bearer",
+            "Bearer realm=\"file:///etc/passwd\"",
+            "Bearer realm=\"/token\"",
+            "Bearer realm",
+        ] {
+            assert!(read(&[none]).is_none(), "{none}");
+        }
+    }
+
+    #[test]
+    fn token_answers_are_bounded_in_life_and_shape() {
+        let nobody = || Who::Nobody { withheld: None };
+        let long = token(br#"{"access_token":"t","expires_in":999999999}"#, nobody()).unwrap();
+        assert!(long.until <= Instant::now() + Duration::from_secs(LONGEST_LIFE));
+        assert_eq!(long.header.to_str().unwrap(), "Bearer t");
+        assert_eq!(format!("{:?}", long.header), "Sensitive");
+        for bad in [&b"{}"[..], br#"{"token":""}"#, b"", br#"{"token":"a\nb"}"#, b"[]"] {
+            assert!(token(bad, nobody()).is_none());
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Logins for registries: where they are looked up, and how the entry for a repository is chosen.
+//!
+//! Places, as `podman` and `oc` search them (containers-auth.json(5), docker `config.json`): the file named with
+//! `--authfile`, else the one in `REGISTRY_AUTH_FILE`, else `$XDG_RUNTIME_DIR/containers/auth.json`,
+//! `$XDG_CONFIG_HOME/containers/auth.json` (default `~/.config`), `$DOCKER_CONFIG/config.json` (default `~/.docker`)
+//! and `~/.dockercfg`. A named file must be there; of the others the first that has a fitting entry wins.
+//! Inside a file the longest `host/namespace` key wins. Secrets are wiped after use and never displayed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use zeroize::Zeroizing;
+
+use super::helper;
+use crate::error::{Code, Error, Result};
+
+/// The largest auth file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// A password or token. `Debug` does not show it, and its memory is wiped when it is dropped.
+#[derive(Clone)]
+pub(super) struct Secret(Zeroizing<String>);
+
+impl Secret {
+    pub(super) fn new(text: String) -> Secret {
+        Secret(Zeroizing::new(text))
+    }
+
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+        String::deserialize(from).map(Secret::new)
+    }
+}
+
+/// A login, and where it was found.
+#[derive(Clone, Debug)]
+pub(super) struct Login {
+    pub(super) kind: LoginKind,
+    /// The file or helper, for messages.
+    pub(super) origin: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum LoginKind {
+    Password {
+        user: String,
+        secret: Secret,
+    },
+    /// An OAuth2 refresh token.
+    IdentityToken(Secret),
+}
+
+impl Login {
+    /// Who this is, without the secret: for messages.
+    pub(super) fn who(&self) -> String {
+        match &self.kind {
+            LoginKind::Password { user, .. } => format!("credentials for `{user}`"),
+            LoginKind::IdentityToken(_) => "the identity token".to_owned(),
+        }
+    }
+}
+
+/// The auth files, read once.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    files: Vec<AuthFile>,
+}
+
+#[derive(Debug)]
+struct AuthFile {
+    path: PathBuf,
+    exposed: bool,
+    content: Content,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+struct Content {
+    #[serde(default)]
+    auths: Option<BTreeMap<String, Entry>>,
+    #[serde(default, rename = "credHelpers")]
+    helpers: Option<BTreeMap<String, String>>,
+    #[serde(default, rename = "credsStore")]
+    store: Option<String>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+struct Entry {
+    #[serde(default)]
+    auth: Option<Secret>,
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    password: Option<Secret>,
+    #[serde(default)]
+    identitytoken: Option<Secret>,
+}
+
+impl Credentials {
+    /// Reads the auth files. `explicit` is what `--authfile` says.
+    ///
+    /// Errors: a named file that cannot be read, or any file found that is not what it should be.
+    pub(super) fn load(explicit: Option<&Path>, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Credentials> {
+        if let Some(path) = explicit {
+            return Ok(Credentials { files: vec![named(path, "--authfile")?] });
+        }
+        let var = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = var("REGISTRY_AUTH_FILE") {
+            return Ok(Credentials { files: vec![named(&path, "REGISTRY_AUTH_FILE")?] });
+        }
+        let home = var("HOME");
+        let below = |base: Option<PathBuf>, rest: &str| base.map(|base| base.join(rest));
+        let config = var("XDG_CONFIG_HOME").or_else(|| below(home.clone(), ".config"));
+        let docker = var("DOCKER_CONFIG").or_else(|| below(home.clone(), ".docker"));
+        let places = [
+            below(var("XDG_RUNTIME_DIR"), "containers/auth.json"),
+            below(config, "containers/auth.json"),
+            below(docker, "config.json"),
+            below(home, ".dockercfg"),
+        ];
+        let mut files = Vec::new();
+        for path in places.into_iter().flatten() {
+            files.extend(read(&path)?);
+        }
+        Ok(Credentials { files })
+    }
+
+    /// The login for a repository: `host[:port]` and the path below it.
+    pub(super) fn lookup(&self, registry: &str, path: &str) -> Result<Option<Login>> {
+        for file in &self.files {
+            if let Some(login) = file.lookup(registry, path)? {
+                return Ok(Some(login));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Files that others than their owner can read.
+    pub(super) fn exposed(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().filter(|file| file.exposed).map(|file| file.path.as_path())
+    }
+}
+
+impl AuthFile {
+    fn lookup(&self, registry: &str, path: &str) -> Result<Option<Login>> {
+        let host = canonical(registry);
+        if let Some(name) =
+            self.content.helpers.iter().flatten().find(|(key, _)| normal(key) == host).map(|(_, name)| name)
+        {
+            return self.ask(name, &host);
+        }
+        let mut key = if path.is_empty() { host.clone() } else { format!("{host}/{path}") };
+        loop {
+            for (_, entry) in self.content.auths.iter().flatten().filter(|(name, _)| normal(name) == key) {
+                if let Some(kind) = entry.login(&self.path, &key)? {
+                    return Ok(Some(Login { kind, origin: format!("`{}`, entry `{key}`", self.path.display()) }));
+                }
+            }
+            match key.rsplit_once('/') {
+                Some((shorter, _)) => key = shorter.to_owned(),
+                None => break,
+            }
+        }
+        match &self.content.store {
+            Some(name) if !name.is_empty() => self.ask(name, &host),
+            _ => Ok(None),
+        }
+    }
+
+    fn ask(&self, name: &str, host: &str) -> Result<Option<Login>> {
+        let server = if host == "docker.io" { "https://index.docker.io/v1/" } else { host };
+        let kind = helper::get(name, server, helper::PATIENCE)
+            .map_err(|e| e.fact(format!("`{}` says to ask it for `{host}`", self.path.display())))?;
+        Ok(kind.map(|kind| Login { kind, origin: format!("docker-credential-{name}") }))
+    }
+}
+
+impl Entry {
+    /// What this entry says; `docker` leaves an empty one beside its `credsStore`.
+    fn login(&self, path: &Path, key: &str) -> Result<Option<LoginKind>> {
+        if let Some(token) = self.identitytoken.as_ref().filter(|t| !t.reveal().is_empty()) {
+            return Ok(Some(LoginKind::IdentityToken(token.clone())));
+        }
+        if let Some(auth) = self.auth.as_ref().filter(|a| !a.reveal().is_empty()) {
+            let bad = || {
+                Error::new(Code::Io, format!("the entry `{key}` in `{}` is damaged", path.display()))
+                    .fact("its `auth` is not the base64 of USER:PASSWORD")
+                    .hint(format!("podman login --authfile {} {key}", path.display()))
+            };
+            let engine = &base64::engine::general_purpose::STANDARD;
+            let plain = Zeroizing::new(engine.decode(auth.reveal().trim()).map_err(|_| bad())?);
+            let text = std::str::from_utf8(&plain).map_err(|_| bad())?;
+            let (user, secret) = text.split_once(':').ok_or_else(bad)?;
+            return Ok(Some(password(user, secret.trim_end_matches('\0'))));
+        }
+        match (&self.username, &self.password) {
+            (Some(user), Some(secret)) if !user.is_empty() => Ok(Some(password(user, secret.reveal()))),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A user name of `<token>` marks an identity token (docker's convention).
+pub(super) fn password(user: &str, secret: &str) -> LoginKind {
+    let secret = Secret::new(secret.to_owned());
+    match user {
+        "<token>" => LoginKind::IdentityToken(secret),
+        _ => LoginKind::Password { user: user.to_owned(), secret },
+    }
+}
+
+fn named(path: &Path, by: &str) -> Result<AuthFile> {
+    read(path)?.ok_or_else(|| {
+        Error::new(Code::Io, format!("the auth file `{}` does not exist", path.display()))
+            .fact(format!("it is named by {by}"))
+            .hint(format!("podman login --authfile {} HOST", path.display()))
+    })
+}
+
+fn read(path: &Path) -> Result<Option<AuthFile>> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(Error::io("cannot read the auth file", path, e)),
+    };
+    let meta = file.metadata().map_err(|e| Error::io("cannot read the auth file", path, e))?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read the auth file", path, e))?;
+    let wrong = |why: String| {
+        Error::new(Code::Io, format!("`{}` is not an auth file", path.display()))
+            .fact(why)
+            .hint(format!("podman login --authfile {} HOST", path.display()))
+    };
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(wrong(format!("it is larger than {MAX_FILE} bytes")));
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Some(AuthFile { path: path.to_owned(), exposed: false, content: Content::default() }));
+    }
+    // serde's own words could quote the file: only the place is told.
+    let place = |e: serde_json::Error| wrong(format!("bad JSON at line {}, column {}", e.line(), e.column()));
+    let content = if path.file_name().is_some_and(|name| name == ".dockercfg") {
+        Content { auths: Some(serde_json::from_slice(&bytes).map_err(place)?), ..Content::default() }
+    } else {
+        serde_json::from_slice(&bytes).map_err(place)?
+    };
+    let exposed = {
+        use std::os::unix::fs::PermissionsExt;
+        meta.is_file() && meta.permissions().mode() & 0o077 != 0
+    };
+    Ok(Some(AuthFile { path: path.to_owned(), exposed, content }))
+}
+
+/// A key of an auth file in one form: `host[:port][/namespace]`. A key with a scheme is docker's and means the host.
+fn normal(key: &str) -> String {
+    let key = key.trim().trim_end_matches('/');
+    let lower = key.to_ascii_lowercase();
+    if let Some(at) = lower.find("://") {
+        let rest = &lower[at + 3..];
+        return canonical(rest.split('/').next().unwrap_or(rest));
+    }
+    match key.split_once('/') {
+        Some((host, "v1" | "v2")) => canonical(host),
+        Some((host, rest)) => format!("{}/{rest}", canonical(host)),
+        None => canonical(key),
+    }
+}
+
+/// Docker Hub has several names.
+fn canonical(host: &str) -> String {
+    match host.to_ascii_lowercase().as_str() {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn b64(text: &str) -> String {
+        base64::engine::general_purpose::STANDARD.encode(text)
+    }
+
+    fn file(json: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auth.json");
+        std::fs::write(&path, json).unwrap();
+        (dir, path)
+    }
+
+    fn user(credentials: &Credentials, host: &str, path: &str) -> Option<String> {
+        credentials.lookup(host, path).unwrap().map(|login| login.who())
+    }
+
+    #[test]
+    fn the_longest_namespace_key_wins() {
+        let json = format!(
+            r#"{{"auths":{{"quay.io":{{"auth":"{}"}},"quay.io/a/b":{{"auth":"{}"}},"quay.io/a":{{"auth":"{}"}},
+                "r.example:5000":{{"username":"dora","password":"p"}},"https://index.docker.io/v1/":{{"auth":"{}"}}}}}}"#,
+            b64("host:1"),
+            b64("deep:2"),
+            b64("mid:3:with:colons"),
+            b64("hub:4")
+        );
+        let (_dir, path) = file(&json);
+        let c = Credentials::load(Some(&path), &|_| None).unwrap();
+        assert_eq!(user(&c, "quay.io", "a/b/c").unwrap(), "credentials for `deep`");
+        assert_eq!(user(&c, "quay.io", "a/b").unwrap(), "credentials for `deep`");
+        assert_eq!(user(&c, "quay.io", "a/bc").unwrap(), "credentials for `mid`");
+        assert_eq!(user(&c, "quay.io", "ab").unwrap(), "credentials for `host`");
+        assert_eq!(user(&c, "QUAY.io", "x").unwrap(), "credentials for `host`");
+        assert_eq!(user(&c, "r.example:5000", "x").unwrap(), "credentials for `dora`");
+        assert_eq!(user(&c, "docker.io", "library/x").unwrap(), "credentials for `hub`");
+        for (host, path) in [("r.example", "x"), ("quay.io.evil.example", "a/b"), ("xquay.io", "a"), ("io", "")] {
+            assert_eq!(user(&c, host, path), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_named_file_that_is_missing_or_wrong_is_an_error() {
+        let (dir, path) = file("{ not json: hunter2");
+        let err = Credentials::load(Some(&path), &|_| None).unwrap_err();
+        assert!(!format!("{err:?} {}", err.message()).contains("hunter2"));
+        let gone = dir.path().join("gone.json");
+        assert_eq!(Credentials::load(Some(&gone), &|_| None).unwrap_err().code(), Code::Io);
+        let env = |name: &str| (name == "REGISTRY_AUTH_FILE").then(|| gone.clone().into_os_string());
+        assert!(Credentials::load(None, &env).is_err());
+        assert!(Credentials::load(Some(dir.path()), &|_| None).is_err(), "a directory");
+    }
+
+    #[test]
+    fn the_default_places_are_searched_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |sub: &str, name: &str, json: String| {
+            std::fs::create_dir_all(dir.path().join(sub)).unwrap();
+            std::fs::write(dir.path().join(sub).join(name), json).unwrap();
+        };
+        let auth = |host: &str, u: &str| format!(r#"{{"auths":{{"{host}":{{"auth":"{}"}}}}}}"#, b64(&format!("{u}:p")));
+        place("run/containers", "auth.json", auth("one.example", "run"));
+        place("home/.config/containers", "auth.json", auth("one.example", "config"));
+        place("home/.docker", "config.json", auth("two.example", "docker"));
+        place("home", ".dockercfg", format!(r#"{{"three.example":{{"auth":"{}"}}}}"#, b64("old:p")));
+        let env = |name: &str| match name {
+            "HOME" => Some(dir.path().join("home").into_os_string()),
+            "XDG_RUNTIME_DIR" => Some(dir.path().join("run").into_os_string()),
+            _ => None,
+        };
+        let c = Credentials::load(None, &env).unwrap();
+        assert_eq!(user(&c, "one.example", "x").unwrap(), "credentials for `run`");
+        assert_eq!(user(&c, "two.example", "x").unwrap(), "credentials for `docker`");
+        assert_eq!(user(&c, "three.example", "x").unwrap(), "credentials for `old`");
+        assert_eq!(c.exposed().count(), 4, "files of mode 0644 are reported");
+    }
+
+    #[test]
+    fn identity_tokens_are_told_from_passwords() {
+        let json = format!(
+            r#"{{"auths":{{"a.example":{{"auth":"{}","identitytoken":"refresh"}},"b.example":{{"auth":"{}"}},"c.example":{{}}}}}}"#,
+            b64("u:p"),
+            b64("<token>:refresh")
+        );
+        let (_dir, path) = file(&json);
+        let c = Credentials::load(Some(&path), &|_| None).unwrap();
+        assert_eq!(user(&c, "a.example", "x").unwrap(), "the identity token");
+        assert_eq!(user(&c, "b.example", "x").unwrap(), "the identity token");
+        assert_eq!(user(&c, "c.example", "x"), None);
+        assert!(!format!("{c:?}").contains("refresh"), "Debug shows no secret");
+    }
+
+    #[test]
+    fn a_damaged_entry_is_an_error_and_not_an_anonymous_login() {
+        for auth in ["!!!", &b64("no colon")] {
+            let (_dir, path) = file(&format!(r#"{{"auths":{{"a.example":{{"auth":"{auth}"}}}}}}"#));
+            let c = Credentials::load(Some(&path), &|_| None).unwrap();
+            assert!(c.lookup("a.example", "x").is_err());
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! One request and its answer: the right proxy, the login if the host may have it, redirects by the rules of
+//! [`super::reach`]. No retries: see [`super::retry`].
+
+use std::io::Read;
+use std::sync::Arc;
+
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use ureq::{Agent, Body, SendBody};
+
+use super::auth::{Grant, Who};
+use super::failure::{read_errors, words};
+use super::proxy::{Proxies, Route};
+use super::retry::Failure;
+use super::tls::{self, Trust};
+use super::url::Url;
+use super::{Inner, Options};
+use crate::error::Error;
+use crate::oci::Repository;
+
+/// The most redirects that are followed.
+const MAX_REDIRECTS: u32 = 5;
+/// The most answers `401` to one request before it is given up: no token, an old token, a token with too little.
+const MAX_LOGINS: u32 = 3;
+/// From this size on, a body waits for the server's `100 Continue`, so that a refusal comes before the bytes.
+const EXPECT_FROM: u64 = 1024 * 1024;
+
+/// One agent (connection pool) per route.
+pub(super) struct Agents {
+    proxies: Proxies,
+    direct: Agent,
+    https: Option<Agent>,
+    http: Option<Agent>,
+}
+
+impl Agents {
+    pub(super) fn new(options: &Options, proxies: Proxies, trust: &Arc<Trust>) -> Agents {
+        let agent = |proxy: Option<ureq::Proxy>| {
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .proxy(proxy)
+                .user_agent(concat!("mirror-bundle/", env!("CARGO_PKG_VERSION")))
+                .accept_encoding("identity")
+                .timeout_connect(Some(options.timeout))
+                .timeout_per_read(Some(options.timeout))
+                .timeout_per_write(Some(options.timeout))
+                .max_idle_connections(64)
+                .max_idle_connections_per_host(32)
+                .max_idle_age(std::time::Duration::from_secs(30))
+                .build();
+            tls::agent(config, Arc::clone(trust))
+        };
+        Agents {
+            direct: agent(None),
+            https: proxies.https.clone().map(|proxy| agent(Some(proxy))),
+            http: proxies.http.clone().map(|proxy| agent(Some(proxy))),
+            proxies,
+        }
+    }
+
+    fn for_url(&self, url: &Url) -> &Agent {
+        match self.proxies.route(url) {
+            Route::Direct => None,
+            Route::Https => self.https.as_ref(),
+            Route::Http => self.http.as_ref(),
+        }
+        .unwrap_or(&self.direct)
+    }
+}
+
+/// What a request is for: decides the token's scope and the login.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    pub(super) repository: Repository,
+    pub(super) push: bool,
+    /// The repository, on the same registry, that a mount reads from.
+    pub(super) from: Option<Repository>,
+}
+
+impl Scope {
+    pub(super) fn pull(repository: &Repository) -> Scope {
+        Scope { repository: repository.clone(), push: false, from: None }
+    }
+
+    pub(super) fn push(repository: &Repository) -> Scope {
+        Scope { repository: repository.clone(), push: true, from: None }
+    }
+}
+
+/// A request's body.
+pub(super) enum Payload<'a> {
+    None,
+    Bytes(&'a [u8]),
+    /// A reader and the exact length of what it gives.
+    Stream(&'a mut dyn Read, u64),
+}
+
+/// A request.
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// The registry that logins belong to.
+    pub(super) base: &'a Url,
+    /// `None`: no login, ever.
+    pub(super) scope: Option<&'a Scope>,
+    pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) payload: Payload<'a>,
+    /// Whether redirects are followed.
+    pub(super) follow: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// A request without a body that follows redirects, to the registry itself.
+    pub(super) fn read(method: Method, url: &'a Url, scope: &'a Scope) -> Ask<'a> {
+        let payload = Payload::None;
+        Ask { method, url: url.clone(), base: url, scope: Some(scope), headers: Vec::new(), payload, follow: true }
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Ask<'a> {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// An answer, and who gave it to whom.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) url: Url,
+    pub(super) who: Who,
+    /// Whether it is another server's than the registry's.
+    pub(super) foreign: bool,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        text(self.response.headers(), name)
+    }
+}
+
+/// A header as text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+impl Inner {
+    /// Sends a request, with the login if there is one for it, and follows redirects if it may.
+    ///
+    /// Errors: no answer; a redirect that may not be followed; no token to be had. A status is not an error here.
+    pub(super) fn send(&self, ask: Ask<'_>) -> Result<Answer, Failure> {
+        let Ask { method, mut url, base, scope, headers, mut payload, follow } = ask;
+        let (mut hops, mut logins) = (0, 0);
+        loop {
+            self.stopped()?;
+            let foreign = !url.same_origin(base);
+            let grant = match scope {
+                Some(scope) if !foreign => self.grant(base, scope)?,
+                _ => Grant::none(),
+            };
+            let response = self.once(&method, &url, &headers, grant.header.as_ref(), &mut payload)?;
+            let status = response.status();
+            if status == 401
+                && !foreign
+                && logins < MAX_LOGINS
+                && let Some(scope) = scope
+                && self.challenged(base, scope, &grant, response.headers())?
+            {
+                logins += 1;
+                if let Payload::Stream(..) = payload {
+                    let answer = Answer { response, url, who: grant.who, foreign };
+                    let failure = self.refused(answer, None, "take the upload");
+                    return Err(Failure { error: failure.error.transient(), after: Some(std::time::Duration::ZERO) });
+                }
+                read_errors(response);
+                continue;
+            }
+            if follow && matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                let to = self.redirect(&url, &response)?;
+                hops += 1;
+                if hops > MAX_REDIRECTS {
+                    let sentence = format!("`{}` redirects without end", base.authority());
+                    return Err(self.failed(sentence).fact(format!("at last to `{to}`")).into());
+                }
+                read_errors(response);
+                url = to;
+                continue;
+            }
+            return Ok(Answer { response, url, who: grant.who, foreign });
+        }
+    }
+
+    /// One request on the wire, and no more: no login of its own, no redirects.
+    pub(super) fn once(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(HeaderName, String)],
+        authorization: Option<&HeaderValue>,
+        payload: &mut Payload<'_>,
+    ) -> Result<Response<Body>, Failure> {
+        let mut request = Request::builder().method(method.clone()).uri(url.full());
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if let Payload::Stream(_, length) = payload {
+            request = request.header(header::CONTENT_LENGTH, *length);
+            if *length >= EXPECT_FROM {
+                request = request.header(header::EXPECT, "100-continue");
+            }
+        }
+        let agent = self.agents.for_url(url);
+        let bad = |e: ureq::http::Error| -> Error { self.failed(format!("cannot ask for `{url}`")).source(e) };
+        let outcome = match payload {
+            // Some servers want `Content-Length: 0`, which a POST, PUT or PATCH without a body would not have.
+            Payload::None if [Method::POST, Method::PUT, Method::PATCH].contains(method) => {
+                agent.run(request.body(&[][..]).map_err(bad)?)
+            }
+            Payload::None => agent.run(request.body(()).map_err(bad)?),
+            Payload::Bytes(bytes) => agent.run(request.body(*bytes).map_err(bad)?),
+            Payload::Stream(reader, _) => agent.run(request.body(SendBody::from_reader(*reader)).map_err(bad)?),
+        };
+        outcome.map_err(|error| self.unreachable(error, url))
+    }
+
+    fn redirect(&self, from: &Url, response: &Response<Body>) -> Result<Url, Failure> {
+        let answered = words(response.status());
+        let refused = |why: String| -> Failure {
+            let error = self.failed(format!("a redirect by `{}` is not followed", from.authority()));
+            error.fact(why).fact(format!("it answered {answered}")).into()
+        };
+        let Some(location) = text(response.headers(), "location") else {
+            return Err(refused("it names no place".to_owned()));
+        };
+        let to = from.join(location).map_err(refused)?;
+        self.reach.check(from, &to).map_err(refused)?;
+        Ok(to)
+    }
+
+    /// The address in an upload's `Location`, by the rules for redirects. A registry behind a TLS proxy often names
+    /// itself with `http`: that is corrected, not obeyed.
+    pub(super) fn location(&self, at: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
+        let refused = |why: String| -> Failure {
+            self.failed(format!("`{}` gave no usable address for the upload", at.authority())).fact(why).into()
+        };
+        let Some(location) = text(headers, "location") else {
+            return Err(refused("the answer has no Location".to_owned()));
+        };
+        let mut to = at.join(location).map_err(refused)?;
+        let own_port = to.written_port().is_none_or(|port| port == at.port() || port == 80);
+        if at.is_https() && !to.is_https() && to.host() == at.host() && own_port {
+            to = to.over_tls(at.written_port());
+        }
+        self.reach.check(at, &to).map_err(refused)?;
+        Ok(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use super::super::{Client, auth, credentials::Credentials, reach::Reach};
+    use super::*;
+
+    #[test]
+    fn a_proxied_request_goes_through_a_tunnel() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let proxy = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut heads = Vec::new();
+            for answer in ["HTTP/1.1 200 Connected\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"] {
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    reader.read_line(&mut head).unwrap();
+                }
+                heads.push(head);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+            heads
+        });
+        let options = Options { plain_http: vec!["store.example".to_owned()], ..Options::default() };
+        let env = move |name: &str| (name == "http_proxy").then(|| format!("http://u:p@127.0.0.1:{port}").into());
+        let agents = Agents::new(&options, Proxies::from_env(&env).unwrap(), &Arc::new(Trust::new(None).unwrap()));
+        let inner = Inner {
+            agents,
+            reach: Reach::new(&options.plain_http),
+            credentials: Credentials::load(Some("/dev/null".as_ref()), &|_| None).unwrap(),
+            auth: auth::Memory::default(),
+            options,
+        };
+        let client = Client { inner: Arc::new(inner) };
+        let body = client.fetch_url("http://store.example/x", 5).unwrap();
+        assert_eq!(body.as_deref(), Some(&b"hello"[..]));
+        let heads = proxy.join().unwrap();
+        assert!(heads[0].starts_with("CONNECT store.example:80 ") && heads[0].contains("Proxy-Authorization: Basic"));
+        assert!(heads[1].starts_with("GET /x ") && !heads[1].contains("Proxy-Authorization"));
+    }
+}

@@ -1,0 +1,163 @@
+//! Reading: manifests, blobs, and plain files for signature stores.
+
+use std::io::Read;
+
+use ureq::http::{Method, header};
+
+use super::body::{BlobReader, Want};
+use super::exchange::{Ask, Payload, Scope};
+use super::retry::Failure;
+use super::url::Url;
+use super::{Client, Inner, MAX_MANIFEST, Wanted};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Repository, guess, media_type};
+
+/// A manifest or index as the registry sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The bytes, whose digest is `digest`.
+    pub bytes: Vec<u8>,
+    /// What the registry says it is; what the document says, if the registry says nothing of use. Give it to
+    /// [`crate::oci::parse`], which compares the two.
+    pub media_type: String,
+    /// Computed from the bytes.
+    pub digest: Digest,
+}
+
+impl Client {
+    /// Fetches a manifest or index; `None` if there is none (HTTP 404). At most [`MAX_MANIFEST`] bytes.
+    ///
+    /// Errors: [`Code::BlobMismatch`] if the bytes have another digest than the one wanted, or than the one that
+    /// the registry names for a tag.
+    pub fn get_manifest(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Fetched>> {
+        self.inner.retry(|| self.inner.fetch_manifest(repository, wanted))
+    }
+
+    /// The digest of a manifest, if there is one. It is what the registry says, not proof that it has the content.
+    pub fn head_manifest(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Digest>> {
+        let inner = &self.inner;
+        let found = inner.retry(|| {
+            let url = inner.endpoint(repository, &format!("manifests/{wanted}"))?;
+            let scope = Scope::pull(repository);
+            let ask = Ask::read(Method::HEAD, &url, &scope).header(header::ACCEPT, media_type::ACCEPTED.join(", "));
+            let answer = inner.send(ask)?;
+            match answer.status() {
+                200 => Ok(Some(answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok()))),
+                404 => Ok(None),
+                _ => Err(inner.refused(answer, Some(&scope), &format!("look up `{wanted}` of `{repository}`"))),
+            }
+        })?;
+        match (found, wanted) {
+            (None, _) => Ok(None),
+            (Some(Some(said)), Wanted::Digest(wanted)) if said != *wanted => Err(mismatch(repository, wanted, &said)),
+            (Some(Some(said)), _) => Ok(Some(said)),
+            (Some(None), Wanted::Digest(wanted)) => Ok(Some(*wanted)),
+            (Some(None), Wanted::Tag(_)) => Ok(self.get_manifest(repository, wanted)?.map(|fetched| fetched.digest)),
+        }
+    }
+
+    /// The size of a blob, if the registry says that it has it. Proof is only in reading it.
+    pub fn head_blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
+        self.inner.retry(|| self.inner.blob_size(repository, digest, &Scope::pull(repository)))
+    }
+
+    /// Reads a blob of `size` bytes from `offset` on.
+    ///
+    /// The reader gives `size - offset` bytes or fails; a longer or shorter body is an error. It resumes by itself
+    /// after transient failures, [`super::Options::retries`] times without progress; its `io::Error` carries an
+    /// [`Error`], and is final. The bytes are **not** hashed here.
+    pub fn get_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        offset: u64,
+        size: u64,
+    ) -> Result<Box<dyn Read + Send>> {
+        if offset > size {
+            return Err(Error::new(Code::Internal, format!("offset {offset} is beyond the {size} bytes of a blob")));
+        }
+        let want = Want { repository: repository.clone(), digest: *digest, size };
+        Ok(Box::new(BlobReader::open(self, want, offset)?))
+    }
+
+    /// Fetches a file of at most `limit` bytes over `https` (or `http` from a `--plain-http` host), without any
+    /// login; `None` if there is none (HTTP 404). For stores of release signatures.
+    pub fn fetch_url(&self, address: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let inner = &self.inner;
+        let url = Url::parse(address).map_err(|why| Error::new(Code::Usage, why))?;
+        if !url.is_https() && !inner.reach.is_plain(&url.authority()) {
+            let host = url.authority();
+            return Err(Error::new(Code::Usage, format!("`{url}` is plain HTTP")).hint(format!("--plain-http {host}")));
+        }
+        inner.retry(|| {
+            let ask = Ask {
+                method: Method::GET,
+                url: url.clone(),
+                base: &url,
+                scope: None,
+                headers: Vec::new(),
+                payload: Payload::None,
+                follow: true,
+            };
+            let answer = inner.send(ask)?;
+            match answer.status() {
+                200 => inner.read_all(answer, limit, &format!("`{url}`")).map(Some),
+                404 => Ok(None),
+                _ => Err(inner.refused(answer, None, &format!("serve `{url}`"))),
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn fetch_manifest(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Fetched>, Failure> {
+        let url = self.endpoint(repository, &format!("manifests/{wanted}"))?;
+        let scope = Scope::pull(repository);
+        let ask = Ask::read(Method::GET, &url, &scope).header(header::ACCEPT, media_type::ACCEPTED.join(", "));
+        let answer = self.send(ask)?;
+        match answer.status() {
+            200 => {}
+            404 => return Ok(None),
+            _ => return Err(self.refused(answer, Some(&scope), &format!("serve `{wanted}` of `{repository}`"))),
+        }
+        let kind = answer.header("content-type").map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
+        let said = answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
+        let bytes = self.read_all(answer, MAX_MANIFEST, &format!("manifest `{wanted}` of `{repository}`"))?;
+        let digest = Digest::of(&bytes);
+        let expected = match wanted {
+            Wanted::Digest(wanted) => Some(*wanted),
+            Wanted::Tag(_) => said,
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != digest) {
+            return Err(mismatch(repository, &expected, &digest).into());
+        }
+        let media_type = match kind.as_deref() {
+            None | Some("" | "application/json" | "application/octet-stream" | "text/plain") => guess(&bytes)
+                .map_err(|e| self.failed(format!("`{wanted}` of `{repository}` is not a manifest")).source(e))?,
+            Some(kind) => kind.to_owned(),
+        };
+        Ok(Some(Fetched { bytes, media_type, digest }))
+    }
+
+    pub(super) fn blob_size(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        scope: &Scope,
+    ) -> Result<Option<u64>, Failure> {
+        let url = self.endpoint(repository, &format!("blobs/{digest}"))?;
+        let answer = self.send(Ask::read(Method::HEAD, &url, scope))?;
+        match answer.status() {
+            // Without a size the answer is of no use, and the blob is taken as not known to be there.
+            200 => Ok(answer.header("content-length").and_then(|length| length.parse().ok())),
+            404 => Ok(None),
+            _ => Err(self.refused(answer, Some(scope), &format!("look up blob `{digest}` of `{repository}`"))),
+        }
+    }
+}
+
+fn mismatch(repository: &Repository, expected: &Digest, found: &Digest) -> Error {
+    Error::new(Code::BlobMismatch, format!("`{repository}` gave another manifest than asked for"))
+        .fact(format!("expected {expected}"))
+        .fact(format!("found    {found}"))
+}

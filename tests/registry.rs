@@ -1,0 +1,889 @@
+//! The registry client against a real `docker-registry`, also through a proxy that makes things go wrong.
+#![cfg(feature = "registry")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mirror_bundle::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
+use mirror_bundle::oci::{Digest, Hasher, Repository, Tag};
+use mirror_bundle::registry::{Client, Options, Pushed, Side, Wanted};
+use mirror_bundle::{Code, Error};
+use support::noise;
+use support::proxy::{Fault, Proxy, status, status_with};
+use support::registry::{PASSWORD, Registry, Setup, USER, auth_file, free_port, self_signed};
+use support::sessions::Sessions;
+use support::token::{IDENTITY, Policy, SERVICE, Tokens};
+
+/// Options for tests: plain HTTP on loopback, an empty auth file, short waits.
+fn options() -> Options {
+    Options {
+        side: Side::Destination,
+        auth_file: Some("/dev/null".into()),
+        plain_http: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+        timeout: Duration::from_secs(20),
+        retries: 3,
+        backoff: Duration::from_millis(5),
+        ..Options::default()
+    }
+}
+
+fn client() -> Client {
+    Client::new(options()).unwrap()
+}
+
+fn repo(host: &str, path: &str) -> Repository {
+    format!("{host}/{path}").parse().unwrap()
+}
+
+fn tag(text: &str) -> Wanted {
+    Wanted::Tag(text.parse::<Tag>().unwrap())
+}
+
+/// A reader over bytes that checks their digest at its end, as the sinks' readers do.
+struct Checked<'a> {
+    rest: &'a [u8],
+    hasher: Option<Hasher>,
+    expected: Digest,
+}
+
+impl Read for Checked<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.rest.read(buf)?;
+        if n > 0 {
+            self.hasher.as_mut().unwrap().update(&buf[..n]);
+        } else if let Some(hasher) = self.hasher.take()
+            && hasher.finish() != self.expected
+        {
+            return Err(Error::new(Code::BlobMismatch, "the content is not what its name says").into());
+        }
+        Ok(n)
+    }
+}
+
+fn open_checked<'a>(bytes: &'a [u8], expected: Digest, offset: u64) -> Box<dyn Read + 'a> {
+    let (before, rest) = bytes.split_at(offset as usize);
+    let mut hasher = Hasher::new();
+    hasher.update(before);
+    Box::new(Checked { rest, hasher: Some(hasher), expected })
+}
+
+fn push(client: &Client, to: &Repository, bytes: &[u8]) -> Digest {
+    let digest = Digest::of(bytes);
+    let pushed = client
+        .push_blob(to, &digest, bytes.len() as u64, None, &mut |offset| Ok(open_checked(bytes, digest, offset)))
+        .unwrap();
+    assert_eq!(pushed, Pushed::Uploaded);
+    digest
+}
+
+fn pull(client: &Client, from: &Repository, digest: &Digest, size: u64) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::new();
+    let mut reader = client.get_blob(from, digest, 0, size)?;
+    reader.read_to_end(&mut out).map_err(|e| Error::io("cannot read", "blob", e))?;
+    Ok(out)
+}
+
+/// A manifest whose blobs are pushed too.
+fn image(client: &Client, to: &Repository, seed: u64) -> Vec<u8> {
+    let (config, layer) = (format!("{{\"seed\":{seed}}}"), noise(1000, seed));
+    let (config_digest, layer_digest) = (push(client, to, config.as_bytes()), push(client, to, &layer));
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config_digest}","size":{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer_digest}","size":1000}}]}}"#,
+        config.len()
+    )
+    .into_bytes()
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> Code {
+    result.unwrap_err().code()
+}
+
+// ---- plain transfers
+
+#[test]
+fn what_is_pushed_comes_back() {
+    let registry = Registry::start();
+    let (client, to) = (client(), repo(&registry.host(), "a/b"));
+    for size in [0usize, 1, 2, 1000, 3_000_000] {
+        let blob = noise(size, size as u64);
+        let digest = Digest::of(&blob);
+        assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
+        push(&client, &to, &blob);
+        assert_eq!(client.head_blob(&to, &digest).unwrap(), Some(size as u64));
+        assert_eq!(pull(&client, &to, &digest, size as u64).unwrap(), blob);
+        if size > 10 {
+            let mut tail = Vec::new();
+            client.get_blob(&to, &digest, size as u64 - 7, size as u64).unwrap().read_to_end(&mut tail).unwrap();
+            assert_eq!(tail, blob[size - 7..]);
+        }
+    }
+
+    let manifest = image(&client, &to, 1);
+    let digest = Digest::of(&manifest);
+    assert_eq!(client.get_manifest(&to, &tag("v1")).unwrap(), None);
+    assert_eq!(client.head_manifest(&to, &tag("v1")).unwrap(), None);
+    let put = client.put_manifest(&to, &tag("v1"), OCI_MANIFEST, &manifest).unwrap();
+    assert!(!put.subject_handled, "distribution 2.8 has no referrers");
+    for wanted in [tag("v1"), Wanted::Digest(digest)] {
+        let fetched = client.get_manifest(&to, &wanted).unwrap().unwrap();
+        assert_eq!(
+            (fetched.bytes, fetched.media_type.as_str(), fetched.digest),
+            (manifest.clone(), OCI_MANIFEST, digest)
+        );
+        assert_eq!(client.head_manifest(&to, &wanted).unwrap(), Some(digest));
+    }
+    assert_eq!(
+        code(client.put_manifest(&to, &Wanted::Digest(Digest::of(b"x")), OCI_MANIFEST, &manifest)),
+        Code::BlobMismatch
+    );
+}
+
+#[test]
+fn what_skopeo_pushed_is_pulled() {
+    let registry = Registry::start();
+    let to = repo(&registry.host(), "a/b");
+    let manifest = image(&client(), &to, 7);
+    client().put_manifest(&to, &tag("v1"), OCI_MANIFEST, &manifest).unwrap();
+    let copied = std::process::Command::new("skopeo")
+        .args(["copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--preserve-digests"])
+        .arg(format!("docker://{to}:v1"))
+        .arg(format!("docker://{}/c/d:v2", registry.host()))
+        .output()
+        .expect("skopeo is installed");
+    // skopeo reads what we pushed only as far as it can read an image; its complaint about the config is not ours.
+    if copied.status.success() {
+        let fetched = client().get_manifest(&repo(&registry.host(), "c/d"), &tag("v2")).unwrap().unwrap();
+        assert_eq!(fetched.bytes, manifest);
+    } else {
+        panic!("{}", String::from_utf8_lossy(&copied.stderr));
+    }
+}
+
+#[test]
+fn a_missing_blob_and_an_unreachable_host_have_the_code_of_their_side() {
+    let registry = Registry::start();
+    let digest = Digest::of(b"not there");
+    for (side, expected) in [(Side::Source, Code::Source), (Side::Destination, Code::Destination)] {
+        let client = Client::new(Options { side, ..options() }).unwrap();
+        let from = repo(&registry.host(), "a/b");
+        assert_eq!(client.get_blob(&from, &digest, 0, 9).err().unwrap().code(), expected);
+        let nobody = repo(&format!("127.0.0.1:{}", free_port()), "a/b");
+        let err = client.get_manifest(&nobody, &tag("v1")).unwrap_err();
+        assert_eq!(err.code(), expected);
+        assert!(err.is_transient() && err.facts().iter().any(|f| f == "tried 4 times"), "{err:?}");
+    }
+}
+
+#[test]
+fn one_client_serves_many_threads() {
+    let registry = Registry::start();
+    let (client, to) = (client(), repo(&registry.host(), "a/b"));
+    std::thread::scope(|scope| {
+        for seed in 0..8 {
+            let (client, to) = (&client, &to);
+            scope.spawn(move || {
+                let blob = noise(100_000, seed);
+                let digest = push(client, to, &blob);
+                assert_eq!(pull(client, to, &digest, 100_000).unwrap(), blob);
+            });
+        }
+    });
+}
+
+#[test]
+fn connections_are_used_again() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, to) = (client(), repo(&proxy.host(), "a/b"));
+    for seed in 0..20 {
+        let blob = noise(500, seed);
+        let digest = push(&client, &to, &blob);
+        assert_eq!(pull(&client, &to, &digest, 500).unwrap(), blob);
+    }
+    let connections: std::collections::BTreeSet<_> = proxy.seen().iter().map(|s| s.connection).collect();
+    assert!(connections.len() <= 2, "{} connections for {} requests", connections.len(), proxy.seen().len());
+    let agent = format!("mirror-bundle/{}", env!("CARGO_PKG_VERSION"));
+    assert!(proxy.seen().iter().all(|s| s.header("user-agent") == Some(agent.as_str())));
+}
+
+// ---- logins
+
+#[test]
+fn basic_logins_work_and_wrong_ones_are_named_without_their_secret() {
+    let registry = Registry::with(&Setup { basic_auth: true, ..Setup::default() });
+    let to = repo(&registry.host(), "a/b");
+    let (_keep, good) = auth_file(&registry.host(), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(good), ..options() }).unwrap();
+    let digest = push(&client, &to, b"hello");
+    assert_eq!(pull(&client, &to, &digest, 5).unwrap(), b"hello");
+
+    let (_keep, bad) = auth_file(&registry.host(), USER, "hunter2-wrong");
+    let (_keep2, other) = auth_file("127.0.0.1:1", USER, PASSWORD);
+    for (file, says) in [(bad, "credentials for `alice` were not accepted"), (other, "no credentials were found")] {
+        let client = Client::new(Options { auth_file: Some(file), ..options() }).unwrap();
+        let err = client.get_manifest(&to, &tag("v1")).unwrap_err();
+        assert_eq!(err.code(), Code::Auth);
+        assert!(err.message().contains(says) && err.message().contains(&registry.host()), "{err:?}");
+        assert!(err.message().contains("pull from `a/b`"), "{err:?}");
+        assert!(err.hint_text().unwrap().contains(&format!("podman login --authfile auth.json {}", registry.host())));
+        assert!(!format!("{err:?}{:?}", client).contains("hunter2"), "{err:?}");
+        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(&b"hello"[..])));
+        assert!(matches!(pushed.unwrap_err().message(), m if m.contains("push to `a/b`")));
+    }
+}
+
+#[test]
+fn tokens_are_fetched_per_scope_used_again_and_renewed() {
+    let tokens = Tokens::start(Policy::default());
+    let registry = Registry::with(&Setup {
+        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
+        ..Setup::default()
+    });
+    let (_keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let (a, b) = (repo(&registry.host(), "a"), repo(&registry.host(), "b"));
+    let digest = push(&client, &a, b"hello");
+    push(&client, &a, b"world");
+    assert_eq!(tokens.log(), ["alice repository:a:pull,push"], "one token serves all pushes");
+    let mounted = client.push_blob(&b, &digest, 5, Some(&a), &mut |_| panic!("it is mounted")).unwrap();
+    assert_eq!(mounted, Pushed::Mounted);
+    assert_eq!(tokens.log()[1..], ["alice repository:b:pull,push repository:a:pull"]);
+
+    // An old token is refused by the registry: a new one is fetched.
+    let short = Policy { true_life: -57, ..Policy::default() };
+    tokens.set(short);
+    assert_eq!(client.head_blob(&a, &digest).unwrap(), Some(5));
+    std::thread::sleep(Duration::from_millis(3200));
+    tokens.set(Policy::default());
+    assert_eq!(client.head_blob(&a, &digest).unwrap(), Some(5));
+    assert_eq!(
+        tokens.log().iter().filter(|line| line.ends_with(" repository:a:pull")).count(),
+        2 + 1,
+        "{:?}",
+        tokens.log()
+    );
+
+    // Without a login: pull only.
+    let nobody = self::client();
+    assert_eq!(pull(&nobody, &a, &digest, 5).unwrap(), b"hello");
+    assert_eq!(tokens.log().last().unwrap(), "- repository:a:pull");
+    let err = nobody.push_blob(&a, &Digest::of(b"x"), 1, None, &mut |_| Ok(Box::new(&b"x"[..]))).unwrap_err();
+    assert_eq!(err.code(), Code::Auth);
+    assert!(err.message().contains("no credentials were found"), "{err:?}");
+
+    let (_keep, wrong) = auth_file(&registry.host(), USER, "hunter2-wrong");
+    let client = Client::new(Options { auth_file: Some(wrong), ..options() }).unwrap();
+    let err = client.head_blob(&a, &digest).unwrap_err();
+    assert_eq!(err.code(), Code::Auth);
+    assert!(err.facts().iter().any(|f| f.contains("incorrect username or password")), "{err:?}");
+}
+
+#[test]
+fn a_token_that_dies_during_an_upload_is_renewed() {
+    let tokens = Tokens::start(Policy::default());
+    let registry = Registry::with(&Setup {
+        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
+        ..Setup::default()
+    });
+    let proxy = Proxy::start(Some(registry.port));
+    let (_keep, auth) = auth_file(&proxy.host(), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let to = repo(&proxy.host(), "a");
+    let challenge = format!("Bearer realm=\"{}\",service=\"{SERVICE}\"", tokens.realm());
+    proxy.on("PUT", "/uploads/", 1, status_with(401, "WWW-Authenticate", challenge));
+    let blob = noise(2_000_000, 1);
+    let digest = push(&client, &to, &blob);
+    assert_eq!(pull(&client, &to, &digest, 2_000_000).unwrap(), blob);
+    assert_eq!(tokens.log()[..2], ["alice repository:a:pull,push", "alice repository:a:pull,push"]);
+}
+
+#[test]
+fn identity_tokens_are_exchanged_by_post() {
+    let tokens = Tokens::start(Policy { anonymous_pull: false, ..Policy::default() });
+    let registry = Registry::with(&Setup {
+        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
+        ..Setup::default()
+    });
+    let (_keep, auth) = auth_file(&registry.host(), "<token>", IDENTITY);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    push(&client, &repo(&registry.host(), "a"), b"hello");
+    assert_eq!(tokens.log(), ["alice POST repository:a:pull,push"]);
+}
+
+#[test]
+fn a_mount_that_may_not_be_read_falls_back_to_sending() {
+    let tokens = Tokens::start(Policy::default());
+    let registry = Registry::with(&Setup {
+        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
+        ..Setup::default()
+    });
+    let (_keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let (from, to) = (repo(&registry.host(), "secret/a"), repo(&registry.host(), "b"));
+    let digest = Digest::of(b"hello");
+    let pushed = client.push_blob(&to, &digest, 5, Some(&from), &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
+    assert_eq!(pushed, Pushed::Uploaded);
+    assert_eq!(pull(&client, &to, &digest, 5).unwrap(), b"hello");
+}
+
+#[test]
+fn a_login_never_goes_to_a_realm_elsewhere() {
+    // `localhost` is another host than 127.0.0.1, and no site of it.
+    let realm = Proxy::start(None);
+    realm.on("GET", "/token", 9, Fault::Answer(200, Vec::new(), br#"{"token":"anonymous"}"#.to_vec()));
+    let registry = Proxy::start(None);
+    let challenge = format!("Bearer realm=\"http://localhost:{}/token\",service=\"s\"", realm.port);
+    registry.on("GET", "/v2/", 99, status_with(401, "WWW-Authenticate", challenge));
+    let (_keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let err = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
+    assert_eq!(err.code(), Code::Auth);
+    assert!(err.facts().iter().any(|f| f.contains("another site")), "{err:?}");
+    assert!(!realm.seen().is_empty() && !realm.saw_authorization());
+    assert!(registry.seen().iter().all(|s| s.header("authorization").is_none_or(|a| a == "Bearer anonymous")));
+
+    // A login listed for the realm's own host does go there.
+    let (_keep, auth) = auth_file(&format!("localhost:{}", realm.port), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let _ = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1"));
+    assert!(realm.saw_authorization());
+}
+
+#[test]
+fn realms_over_http_or_inside_are_refused() {
+    for (place, says) in [
+        ("http://auth.example/token", "plain HTTP"),
+        ("https://169.254.169.254/token", "internal address"),
+        ("https://10.0.0.1/token", "internal address"),
+    ] {
+        let registry = Proxy::start(None);
+        registry.on("GET", "/v2/", 9, status_with(401, "WWW-Authenticate", format!("Bearer realm=\"{place}\"")));
+        let err = client().get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
+        assert!(err.facts().iter().any(|f| f.contains(says)), "{err:?}");
+    }
+}
+
+// ---- TLS
+
+#[test]
+fn a_self_signed_registry_needs_its_certificate_as_ca_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = self_signed(dir.path(), "DNS:localhost");
+    let registry = Registry::with(&Setup { tls: Some((certificate.clone(), key)), ..Setup::default() });
+    let tls = |ca_file: Option<&Path>| {
+        Client::new(Options { plain_http: Vec::new(), ca_file: ca_file.map(Into::into), ..options() }).unwrap()
+    };
+    let to = repo(&format!("localhost:{}", registry.port), "a/b");
+    let digest = push(&tls(Some(&certificate)), &to, b"hello");
+    assert_eq!(pull(&tls(Some(&certificate)), &to, &digest, 5).unwrap(), b"hello");
+
+    let start = Instant::now();
+    let err = tls(None).head_blob(&to, &digest).unwrap_err();
+    assert!(err.message().contains("certificate of") && !err.is_transient(), "{err:?}");
+    let wrong_name = repo(&registry.host(), "a/b");
+    let err = tls(Some(&certificate)).head_blob(&wrong_name, &digest).unwrap_err();
+    assert!(err.message().contains("certificate of") && !err.is_transient(), "{err:?}");
+    assert!(start.elapsed() < Duration::from_secs(10), "a bad certificate is not tried again");
+
+    let other = tempfile::tempdir().unwrap();
+    let (stranger, _) = self_signed(other.path(), "DNS:localhost");
+    assert!(tls(Some(&stranger)).head_blob(&to, &digest).is_err());
+}
+
+#[test]
+fn tls_is_never_given_up_for_plain_http() {
+    let registry = Registry::start();
+    let client = Client::new(Options { plain_http: Vec::new(), ..options() }).unwrap();
+    let err = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
+    assert_eq!(
+        err.hint_text(),
+        Some(format!("--plain-http {}   if it is meant to speak plain HTTP", registry.host()).as_str()),
+        "{err:?}"
+    );
+    let err = client.fetch_url(&format!("http://{}/x", registry.host()), 10).unwrap_err();
+    assert_eq!(err.code(), Code::Usage);
+}
+
+// ---- pulls that go wrong
+
+#[test]
+fn a_broken_pull_resumes_by_range() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, from) = (client(), repo(&proxy.host(), "a/b"));
+    let blob = noise(200_000, 1);
+    let digest = push(&client, &from, &blob);
+    for cut in [0, 1, 10_000, 199_999] {
+        proxy.on("GET", "/blobs/", 1, Fault::CutBody(cut));
+    }
+    assert_eq!(pull(&client, &from, &digest, 200_000).unwrap(), blob);
+    let ranges: Vec<_> = proxy.seen().iter().filter_map(|s| s.header("range").map(str::to_owned)).collect();
+    // The second cut is after one byte, the third 10,000 bytes later; the fourth is at the very end.
+    assert!(
+        ranges.contains(&"bytes=1-199999".to_owned()) && ranges.contains(&"bytes=10001-199999".to_owned()),
+        "{ranges:?}"
+    );
+
+    // A server that does not know ranges sends everything again: the start is dropped.
+    proxy.on("GET", "/blobs/", 1, Fault::CutBody(5_000)).on("GET", "/blobs/", 1, Fault::IgnoreRange);
+    assert_eq!(pull(&client, &from, &digest, 200_000).unwrap(), blob);
+}
+
+#[test]
+fn a_pull_that_breaks_every_time_fails_as_transient_after_its_tries() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, from) = (client(), repo(&proxy.host(), "a/b"));
+    let digest = push(&client, &from, &noise(1000, 1));
+    proxy.on("GET", "/blobs/", 99, Fault::CutBody(10));
+    let err = pull(&client, &from, &digest, 1000).unwrap_err();
+    assert!(err.is_transient() && err.code() == Code::Destination, "{err:?}");
+    assert_eq!(proxy.count("GET", "/blobs/"), 4);
+}
+
+#[test]
+fn busy_registries_are_waited_for() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, to) = (client(), repo(&proxy.host(), "a/b"));
+    let blob = noise(100, 1);
+    for code in [503, 502] {
+        proxy.on("POST", "/uploads/", 1, status(code));
+    }
+    proxy.on("PUT", "/uploads/", 1, status(503));
+    let digest = push(&client, &to, &blob);
+    proxy.on("GET", "/blobs/", 1, status_with(429, "Retry-After", "1")).on("GET", "/blobs/", 2, status(504));
+    let start = Instant::now();
+    assert_eq!(pull(&client, &to, &digest, 100).unwrap(), blob);
+    assert!(start.elapsed() >= Duration::from_secs(1), "Retry-After is honoured");
+
+    let before = proxy.count("HEAD", "/blobs/");
+    proxy.on("HEAD", "/blobs/", 99, status(503));
+    let err = client.head_blob(&to, &digest).unwrap_err();
+    assert!(err.is_transient());
+    assert_eq!(proxy.count("HEAD", "/blobs/") - before, 4, "tries are bounded");
+}
+
+#[test]
+fn errors_for_good_are_told_in_the_registrys_words_and_not_tried_again() {
+    let proxy = Proxy::start(None);
+    let said = br#"{"errors":[{"code":"TOOMANY","message":"gone for good"}]}"#.to_vec();
+    proxy.on("GET", "/manifests/", 1, Fault::Answer(418, Vec::new(), said));
+    let err = client().get_manifest(&repo(&proxy.host(), "a"), &tag("v1")).unwrap_err();
+    assert!(err.facts().contains(&"it said: TOOMANY: gone for good".to_owned()), "{err:?}");
+    assert_eq!(proxy.seen().len(), 1);
+    // An error document without end is read only as far as needed.
+    proxy.on("GET", "/manifests/", 1, Fault::Answer(400, Vec::new(), vec![b'x'; 10_000_000]));
+    assert!(client().get_manifest(&repo(&proxy.host(), "a"), &tag("v1")).is_err());
+}
+
+#[test]
+fn wrong_manifest_bytes_are_refused() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, to) = (client(), repo(&proxy.host(), "a/b"));
+    let manifest = image(&client, &to, 1);
+    let digest = Digest::of(&manifest);
+    client.put_manifest(&to, &tag("v1"), OCI_MANIFEST, &manifest).unwrap();
+    for wanted in [Wanted::Digest(digest), tag("v1")] {
+        proxy.on("GET", "/manifests/", 1, Fault::FlipByte(20));
+        assert_eq!(code(client.get_manifest(&to, &wanted)), Code::BlobMismatch, "{wanted}");
+    }
+    // Another digest in the header than that of the bytes.
+    let other = Digest::of(b"other").to_string();
+    proxy.on("GET", "/manifests/", 1, Fault::Header("Docker-Content-Digest".to_owned(), other.clone()));
+    assert_eq!(code(client.get_manifest(&to, &tag("v1"))), Code::BlobMismatch);
+    proxy.on("PUT", "/manifests/", 1, Fault::Header("Docker-Content-Digest".to_owned(), other));
+    assert_eq!(code(client.put_manifest(&to, &tag("v1"), OCI_MANIFEST, &manifest)), Code::Destination);
+    // A manifest without end.
+    proxy.on("GET", "/manifests/", 1, Fault::Endless);
+    let err = client.get_manifest(&to, &tag("v1")).unwrap_err();
+    assert!(err.message().contains("too large"), "{err:?}");
+    // A generic Content-Type: the document says what it is.
+    proxy.on("GET", "/manifests/", 1, Fault::Header("Content-Type".to_owned(), "application/json".to_owned()));
+    assert_eq!(client.get_manifest(&to, &tag("v1")).unwrap().unwrap().media_type, OCI_MANIFEST);
+}
+
+#[test]
+fn blobs_of_another_length_are_refused() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, from) = (client(), repo(&proxy.host(), "a/b"));
+    let blob = noise(1000, 1);
+    let digest = push(&client, &from, &blob);
+    for (fault, why) in [
+        (Fault::LieLength(1001), "longer by its header"),
+        (Fault::LieLength(999), "shorter by its header"),
+        (Fault::Longer(1), "one byte more"),
+        (Fault::Endless, "without end"),
+    ] {
+        proxy.on("GET", "/blobs/", 1, fault);
+        assert_eq!(code(pull(&client, &from, &digest, 1000)), Code::BlobMismatch, "{why}");
+    }
+    assert_eq!(code(pull(&client, &from, &digest, 900)), Code::BlobMismatch, "other than its descriptor says");
+    // A reader that stops at the size it wants sees the excess as well.
+    proxy.on("GET", "/blobs/", 1, Fault::Longer(1));
+    let mut exact = vec![0; 1000];
+    let got = client.get_blob(&from, &digest, 0, 1000).unwrap().read_exact(&mut exact);
+    assert_eq!(Error::io("x", "y", got.unwrap_err()).code(), Code::BlobMismatch);
+}
+
+#[test]
+fn a_range_other_than_asked_for_is_refused() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, from) = (client(), repo(&proxy.host(), "a/b"));
+    let digest = push(&client, &from, &noise(1000, 1));
+    for (range, expected) in [
+        ("bytes 0-999/1000", Code::Destination),
+        ("bytes 101-999/1000", Code::Destination),
+        ("bytes 100-1000/1000", Code::Destination),
+        ("bytes 100-999/2000", Code::BlobMismatch),
+        ("bytes 100-99/1000", Code::Destination),
+        ("nonsense", Code::Destination),
+    ] {
+        proxy.on("GET", "/blobs/", 1, Fault::Header("Content-Range".to_owned(), range.to_owned()));
+        let err = client.get_blob(&from, &digest, 100, 1000).err().unwrap();
+        assert_eq!(err.code(), expected, "{range}");
+    }
+    proxy.on("GET", "/blobs/", 1, status(416));
+    assert_eq!(client.get_blob(&from, &digest, 100, 1000).err().unwrap().code(), Code::BlobMismatch);
+}
+
+#[test]
+fn silent_and_trickling_registries_are_given_up() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let from = repo(&proxy.host(), "a/b");
+    let digest = push(&client(), &from, &noise(3000, 1));
+    let client = Client::new(Options { timeout: Duration::from_secs(1), retries: 0, ..options() }).unwrap();
+    proxy.on("GET", "/blobs/", 1, Fault::Silence).on("GET", "/blobs/", 1, Fault::Slow(20));
+    for why in ["silence", "a trickle"] {
+        let start = Instant::now();
+        let err = pull(&client, &from, &digest, 3000).unwrap_err();
+        assert!(err.message().contains("silent for 1 seconds") && err.is_transient(), "{why}: {err:?}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{why}");
+    }
+}
+
+#[test]
+fn a_stop_ends_a_long_wait() {
+    let proxy = Proxy::start(None);
+    proxy.on("GET", "/manifests/", 9, status_with(503, "Retry-After", "300"));
+    let options = options();
+    let stop = options.stop.clone();
+    let client = Client::new(options).unwrap();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+    });
+    let start = Instant::now();
+    assert_eq!(code(client.get_manifest(&repo(&proxy.host(), "a"), &tag("v1"))), Code::Interrupted);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    thread.join().unwrap();
+}
+
+// ---- redirects
+
+#[test]
+fn a_redirect_to_another_host_goes_without_the_login() {
+    let registry = Registry::with(&Setup { basic_auth: true, ..Setup::default() });
+    let proxy = Proxy::start(Some(registry.port));
+    let (_keep, auth) = auth_file(&proxy.host(), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let from = repo(&proxy.host(), "a/b");
+    let blob = noise(1000, 1);
+    let digest = push(&client, &from, &blob);
+    let cdn = Proxy::start(None);
+    cdn.on("GET", "/signed", 1, Fault::Answer(200, Vec::new(), blob.clone()));
+    // Even the same address, with another port, is another host.
+    let place = format!("http://{}/signed?key=s3cret", cdn.host());
+    proxy.on("GET", "/blobs/", 2, status_with(307, "Location", place));
+    assert_eq!(pull(&client, &from, &digest, 1000).unwrap(), blob);
+    assert!(proxy.saw_authorization() && !cdn.saw_authorization());
+
+    // A challenge by the other host is not answered, and the address's secret is not told.
+    let challenge = status_with(401, "WWW-Authenticate", "Basic realm=\"x\"");
+    cdn.on("GET", "/signed", 9, challenge);
+    let err = pull(&client, &from, &digest, 1000).unwrap_err();
+    assert!(!cdn.saw_authorization() && !format!("{err:?}").contains("s3cret"), "{err:?}");
+    assert!(err.facts().iter().any(|f| f.contains("credentials were not sent along")), "{err:?}");
+}
+
+#[test]
+fn redirects_to_forbidden_places_are_not_followed() {
+    for place in [
+        "file:///etc/passwd",
+        "http://cdn.example/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/x",
+        "https://user:pass@cdn.example/x",
+        "gopher://cdn.example/x",
+        "",
+    ] {
+        let registry = Proxy::start(None);
+        registry.on("GET", "/blobs/", 9, status_with(307, "Location", place));
+        let err = client().get_blob(&repo(&registry.host(), "a"), &Digest::of(b"x"), 0, 1).err().unwrap();
+        assert!(err.message().contains("redirect"), "{place}: {err:?}");
+        // An empty Location is this very address.
+        assert_eq!(registry.seen().len(), if place.is_empty() { 6 } else { 1 }, "{place}");
+    }
+    let registry = Proxy::start(None);
+    registry.on("GET", "/blobs/", 99, status_with(302, "Location", "/v2/a/blobs/again"));
+    let err = client().get_blob(&repo(&registry.host(), "a"), &Digest::of(b"x"), 0, 1).err().unwrap();
+    assert!(err.message().contains("without end"), "{err:?}");
+    assert_eq!(registry.seen().len(), 6);
+}
+
+#[test]
+fn plain_files_are_fetched_bounded_and_without_a_login() {
+    let store = Proxy::start(None);
+    store.on("GET", "/sig", 2, Fault::Answer(200, Vec::new(), b"0123456789".to_vec()));
+    store.on("GET", "/moved", 1, status_with(302, "Location", "/sig"));
+    let (_keep, auth) = auth_file(&store.host(), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let address = |path: &str| format!("http://{}/{path}", store.host());
+    assert_eq!(client.fetch_url(&address("moved"), 10).unwrap().as_deref(), Some(&b"0123456789"[..]));
+    assert!(client.fetch_url(&address("sig"), 9).is_err(), "over the limit");
+    assert_eq!(client.fetch_url(&address("none"), 10).unwrap(), None);
+    store.on("GET", "/login", 9, status_with(401, "WWW-Authenticate", "Basic realm=\"x\""));
+    assert!(client.fetch_url(&address("login"), 10).is_err());
+    assert!(!store.saw_authorization());
+    assert_eq!(code(client.fetch_url("file:///etc/passwd", 10)), Code::Usage);
+}
+
+// ---- pushes that go wrong
+
+#[test]
+fn blobs_are_mounted_from_another_repository() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, a, b) = (client(), repo(&proxy.host(), "a"), repo(&proxy.host(), "b/c"));
+    let digest = push(&client, &a, b"hello");
+    let mounted = client.push_blob(&b, &digest, 5, Some(&a), &mut |_| panic!("it is mounted")).unwrap();
+    assert_eq!(mounted, Pushed::Mounted);
+    assert_eq!(pull(&client, &b, &digest, 5).unwrap(), b"hello");
+
+    // Not there: the session that the registry opens instead is used, and not a second one.
+    let before = proxy.count("POST", "");
+    let other = Digest::of(b"other");
+    let pushed = client.push_blob(&b, &other, 5, Some(&a), &mut |_| Ok(Box::new(&b"other"[..]))).unwrap();
+    assert_eq!((pushed, proxy.count("POST", "") - before), (Pushed::Uploaded, 1));
+    // A repository elsewhere cannot be mounted from, and is not named to this registry.
+    let far = repo("quay.io", "x/y");
+    client.push_blob(&b, &Digest::of(b"third"), 5, Some(&far), &mut |_| Ok(Box::new(&b"third"[..]))).unwrap();
+    assert_eq!(proxy.count("POST", "x%2Fy"), 0);
+}
+
+#[test]
+fn an_interrupted_push_goes_on_where_the_registry_is() {
+    let sessions = Sessions::start();
+    let proxy = Proxy::start(Some(sessions.port));
+    let (client, to) = (client(), repo(&proxy.host(), "x"));
+    let blob = noise(4_000_000, 1);
+    let digest = Digest::of(&blob);
+    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(2_500_000));
+    proxy.on("PATCH", "/uploads/", 1, Fault::CutRequest(700_000));
+    let mut offsets = Vec::new();
+    let pushed = client.push_blob(&to, &digest, 4_000_000, None, &mut |offset| {
+        offsets.push(offset);
+        Ok(open_checked(&blob, digest, offset))
+    });
+    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    assert_eq!(offsets, [0, 2_500_000, 3_200_000]);
+    assert_eq!(sessions.blob(&digest), Some(blob));
+    assert_eq!((sessions.open(), proxy.count("POST", "")), (0, 1));
+    // All bytes are there, and the request to finish is answered with a 503, then not at all.
+    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(4_999));
+    proxy.on("PUT", "/uploads/", 1, status(503)).on("PUT", "/uploads/", 1, Fault::LoseAnswer);
+    let blob = noise(5_000, 2);
+    let digest = push(&client, &to, &blob);
+    assert_eq!((sessions.blob(&digest), sessions.open()), (Some(blob), 0));
+}
+
+#[test]
+fn an_interrupted_push_starts_anew_where_the_registry_cannot_go_on() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, to) = (client(), repo(&proxy.host(), "a/b"));
+    let blob = noise(4_000_000, 1);
+    let digest = Digest::of(&blob);
+    for cut in [2_500_000, 0, 1] {
+        proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(cut));
+    }
+    let mut offsets = Vec::new();
+    let pushed = client.push_blob(&to, &digest, 4_000_000, None, &mut |offset| {
+        offsets.push(offset);
+        Ok(open_checked(&blob, digest, offset))
+    });
+    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    assert_eq!(offsets, [0; 4]);
+    assert_eq!(pull(&client, &to, &digest, 4_000_000).unwrap(), blob);
+}
+
+#[test]
+fn a_lost_answer_and_a_lost_session_are_survived() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, to) = (client(), repo(&proxy.host(), "a/b"));
+    // The registry has it all; only its answer is lost.
+    proxy.on("PUT", "/uploads/", 1, Fault::LoseAnswer);
+    let blob = noise(5000, 1);
+    let digest = push(&client, &to, &blob);
+    assert_eq!(proxy.count("PUT", "/uploads/"), 1, "it is not sent twice");
+    assert_eq!(pull(&client, &to, &digest, 5000).unwrap(), blob);
+    // The session is forgotten between two requests.
+    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(100));
+    proxy.on("GET", "/uploads/", 1, status(404));
+    let blob = noise(6000, 2);
+    let digest = push(&client, &to, &blob);
+    assert_eq!(pull(&client, &to, &digest, 6000).unwrap(), blob);
+    // The registry says that it has more than there is, or has lost its place.
+    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(3000));
+    proxy.on("GET", "/uploads/", 1, Fault::Header("Range".to_owned(), "0-999999".to_owned()));
+    let blob = noise(7000, 3);
+    let digest = push(&client, &to, &blob);
+    assert_eq!(pull(&client, &to, &digest, 7000).unwrap(), blob);
+    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(3000));
+    proxy.on("GET", "/uploads/", 1, Fault::Header("Range".to_owned(), "0-4999".to_owned()));
+    let blob = noise(8000, 4);
+    let digest = push(&client, &to, &blob);
+    assert_eq!(pull(&client, &to, &digest, 8000).unwrap(), blob);
+}
+
+#[test]
+fn content_that_is_not_what_its_name_says_leaves_nothing_behind() {
+    let registry = Registry::start();
+    let (client, to) = (client(), repo(&registry.host(), "a/b"));
+    for size in [1usize, 2, 1000, 3_000_000] {
+        let blob = noise(size, 1);
+        let mut damaged = blob.clone();
+        damaged[size / 2] ^= 1;
+        let digest = Digest::of(&blob);
+        let pushed =
+            client.push_blob(&to, &digest, size as u64, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
+        let err = pushed.unwrap_err();
+        assert_eq!((err.code(), err.message()), (Code::BlobMismatch, "the content is not what its name says"));
+        assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
+        assert_eq!(client.head_blob(&to, &Digest::of(&damaged)).unwrap(), None);
+    }
+    // Shorter or longer than announced.
+    let digest = Digest::of(b"hello");
+    for content in [&b"hell"[..], b"hello!", b""] {
+        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(content)));
+        assert_eq!(code(pushed), Code::Io);
+        assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
+    }
+    // The content cannot be opened.
+    let opened = Cell::new(0);
+    let err = client.push_blob(&to, &digest, 5, None, &mut |_| {
+        opened.set(opened.get() + 1);
+        Err(Error::new(Code::Truncated, "the file is too short").transient())
+    });
+    assert_eq!((code(err), opened.get()), (Code::Truncated, 1), "the content's own error is final");
+}
+
+#[test]
+fn damage_found_after_a_resume_cancels_the_upload() {
+    let sessions = Sessions::start();
+    let proxy = Proxy::start(Some(sessions.port));
+    let (client, to) = (client(), repo(&proxy.host(), "x"));
+    // Larger than what the sockets hold, so that the cut is seen before the end of the content.
+    let blob = noise(16_000_000, 1);
+    let mut damaged = blob.clone();
+    damaged[15_900_000] ^= 1;
+    let digest = Digest::of(&blob);
+    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(1_000_000));
+    let pushed =
+        client.push_blob(&to, &digest, 16_000_000, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
+    assert_eq!(code(pushed), Code::BlobMismatch);
+    assert_eq!(proxy.count("PATCH", "/uploads/"), 1);
+    assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
+    assert_eq!((sessions.open(), proxy.count("DELETE", "/uploads/")), (0, 1));
+    // The same without a resume.
+    let pushed =
+        client.push_blob(&to, &digest, 16_000_000, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
+    assert_eq!(code(pushed), Code::BlobMismatch);
+    assert_eq!((sessions.open(), proxy.count("DELETE", "/uploads/")), (0, 2));
+}
+
+#[test]
+fn an_upload_address_elsewhere_gets_the_bytes_but_not_the_login() {
+    let registry = Registry::with(&Setup { basic_auth: true, ..Setup::default() });
+    let proxy = Proxy::start(Some(registry.port));
+    let (_keep, auth) = auth_file(&proxy.host(), USER, PASSWORD);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let to = repo(&proxy.host(), "a/b");
+    push(&client, &to, b"so that the login is known");
+    let elsewhere = Proxy::start(None);
+    elsewhere.on("PUT", "/up", 1, status(201));
+    let digest = Digest::of(b"hello");
+    proxy.on("POST", "/uploads/", 1, status_with(202, "Location", format!("http://{}/up?s=1", elsewhere.host())));
+    client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
+    assert_eq!(elsewhere.seen()[0].target, format!("/up?s=1&digest={}", digest.to_string().replace(':', "%3A")));
+    assert!(!elsewhere.saw_authorization());
+    for place in ["http://uploads.example/x", "https://169.254.169.254/x", "file:///tmp/x"] {
+        proxy.on("POST", "/uploads/", 1, status_with(202, "Location", place));
+        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| panic!("nothing is sent"));
+        assert!(pushed.unwrap_err().message().contains("no usable address"), "{place}");
+    }
+}
+
+// ---- referrers
+
+#[test]
+fn referrers_come_from_the_fallback_tag_if_it_holds_an_index() {
+    let registry = Registry::start();
+    let (client, to) = (client(), repo(&registry.host(), "a/b"));
+    let manifest = image(&client, &to, 1);
+    let digest = Digest::of(&manifest);
+    client.put_manifest(&to, &tag("v1"), OCI_MANIFEST, &manifest).unwrap();
+    assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+    // An image at the tag (oc-mirror does that) is not a list.
+    client.put_manifest(&to, &tag(&digest.dashed()), OCI_MANIFEST, &manifest).unwrap();
+    assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+
+    let signature = image(&client, &to, 2);
+    client.put_manifest(&to, &Wanted::Digest(Digest::of(&signature)), OCI_MANIFEST, &signature).unwrap();
+    let entry = format!(
+        r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{}","size":{},"artifactType":"application/x.signature"}}"#,
+        Digest::of(&signature),
+        signature.len()
+    );
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entry},{entry}]}}"#);
+    client.put_manifest(&to, &tag(&digest.dashed()), OCI_INDEX, index.as_bytes()).unwrap();
+    let found = client.referrers(&to, &digest).unwrap();
+    assert_eq!(found.len(), 1, "duplicates are dropped");
+    assert_eq!(
+        (found[0].digest, found[0].artifact_type.as_deref()),
+        (Digest::of(&signature), Some("application/x.signature"))
+    );
+}
+
+#[test]
+fn the_referrers_api_is_paged_and_bounded() {
+    let page = |number: u64| {
+        let digest = Digest::of(&number.to_le_bytes());
+        let entry = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":5}}"#);
+        format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entry}]}}"#).into_bytes()
+    };
+    let link = |to: &str| vec![("Link".to_owned(), format!("<{to}>; rel=\"next\""))];
+    let (proxy, digest) = (Proxy::start(None), Digest::of(b"x"));
+    let from = repo(&proxy.host(), "a/b");
+    proxy.on("GET", "/referrers/", 1, Fault::Answer(200, link("/v2/a/b/referrers/next?n=2"), page(1)));
+    proxy.on("GET", "/referrers/", 1, Fault::Answer(200, Vec::new(), page(2)));
+    assert_eq!(client().referrers(&from, &digest).unwrap().len(), 2);
+
+    proxy.on("GET", "/referrers/", 1, Fault::Answer(200, link("http://localhost:1/next"), page(1)));
+    assert!(client().referrers(&from, &digest).unwrap_err().message().contains("elsewhere"));
+    proxy.on("GET", "/referrers/", 1, Fault::Answer(200, Vec::new(), b"<html>".to_vec()));
+    assert_eq!(code(client().referrers(&from, &digest)), Code::Destination);
+    proxy.on("GET", "/referrers/", 999, Fault::Answer(200, link("/v2/a/b/referrers/again"), page(1)));
+    assert_eq!(code(client().referrers(&from, &digest)), Code::Malformed);
+}

@@ -1,0 +1,319 @@
+//! A scripted fault proxy: an HTTP/1.1 server that passes requests on to a real registry, except those for which it
+//! has a fault. It keeps connections alive and records what it saw.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What goes wrong.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Answers itself: status, headers, body.
+    Answer(u16, Vec<(String, String)>, Vec<u8>),
+    /// Passes the answer's head and this many bytes of its body on, then closes.
+    CutBody(usize),
+    /// Flips a bit of this byte of the answer's body.
+    FlipByte(usize),
+    /// Announces this `Content-Length` instead of the true one.
+    LieLength(u64),
+    /// Sends this many bytes after the body, without a `Content-Length`.
+    Longer(usize),
+    /// Sends a body that never ends, without a `Content-Length`.
+    Endless,
+    /// Replaces (or adds) a header of the answer.
+    Header(String, String),
+    /// Drops the request's `Range`.
+    IgnoreRange,
+    /// Passes only this many bytes of the request's body on, then closes both connections.
+    CutRequest(usize),
+    /// Passes the whole request on, then closes without giving its answer back.
+    LoseAnswer,
+    /// One byte of the answer's body per this many milliseconds.
+    Slow(u64),
+    /// Says nothing at all.
+    Silence,
+    /// No fault: to let a number of requests pass before the next rule.
+    Pass,
+}
+
+/// A fault for the next `times` requests of this method whose target contains `path`.
+#[derive(Clone, Debug)]
+struct Rule {
+    method: &'static str,
+    path: String,
+    fault: Fault,
+    times: usize,
+}
+
+/// A request as the proxy saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    /// The number of the connection, from 0.
+    pub connection: usize,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+}
+
+/// A running proxy. Its threads end with the test process.
+pub struct Proxy {
+    pub port: u16,
+    state: Arc<State>,
+}
+
+struct State {
+    upstream: Option<u16>,
+    rules: Mutex<Vec<Rule>>,
+    seen: Mutex<Vec<Seen>>,
+    connections: AtomicUsize,
+}
+
+impl Proxy {
+    /// In front of the registry on this loopback port; without one, whatever has no rule is answered 404.
+    pub fn start(upstream: Option<u16>) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(State {
+            upstream,
+            rules: Mutex::default(),
+            seen: Mutex::default(),
+            connections: AtomicUsize::new(0),
+        });
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let number = shared.connections.fetch_add(1, Ordering::SeqCst);
+                let state = Arc::clone(&shared);
+                std::thread::spawn(move || {
+                    let _ = serve(&state, stream, number);
+                });
+            }
+        });
+        Proxy { port, state }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Adds a rule; the first that fits a request is used, and used up after `times`.
+    pub fn on(&self, method: &'static str, path: impl Into<String>, times: usize, fault: Fault) -> &Proxy {
+        self.state.rules.lock().unwrap().push(Rule { method, path: path.into(), fault, times });
+        self
+    }
+
+    /// Everything seen so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
+    }
+
+    /// How many requests of this method, with this in their target, were seen.
+    pub fn count(&self, method: &str, path: &str) -> usize {
+        self.seen().iter().filter(|s| s.method == method && s.target.contains(path)).count()
+    }
+
+    /// Whether any request here carried a login.
+    pub fn saw_authorization(&self) -> bool {
+        self.seen().iter().any(|s| s.header("authorization").is_some())
+    }
+}
+
+/// A status without more.
+pub fn status(code: u16) -> Fault {
+    Fault::Answer(code, Vec::new(), Vec::new())
+}
+
+/// A status with one header.
+pub fn status_with(code: u16, name: &str, value: impl Into<String>) -> Fault {
+    Fault::Answer(code, vec![(name.to_owned(), value.into())], Vec::new())
+}
+
+fn serve(state: &State, client: TcpStream, connection: usize) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut reader = BufReader::new(client.try_clone()?);
+    let mut client = client;
+    while let Some((first, headers)) = head(&mut reader)? {
+        let mut words = first.split(' ');
+        let (method, target) = (words.next().unwrap_or("").to_owned(), words.next().unwrap_or("").to_owned());
+        let seen = Seen { method: method.clone(), target: target.clone(), headers: headers.clone(), connection };
+        state.seen.lock().unwrap().push(seen);
+        let fault = pick(state, &method, &target);
+        let length: usize = value(&headers, "content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+        if let Fault::Silence = fault {
+            std::thread::sleep(Duration::from_secs(30));
+            return Ok(());
+        }
+        let own = match (&fault, state.upstream) {
+            (Fault::Answer(code, more, body), _) => Some((*code, more.clone(), body.clone())),
+            (_, None) => Some((404, Vec::new(), Vec::new())),
+            _ => None,
+        };
+        if let Some((code, more, body)) = own {
+            // An early answer: what of the request's body was sent is not read, so the connection ends here.
+            let close = length > 0;
+            let mut out = format!("HTTP/1.1 {code} Scripted\r\nContent-Length: {}\r\n", body.len());
+            for (name, value) in more {
+                out += &format!("{name}: {value}\r\n");
+            }
+            out += if close { "Connection: close\r\n\r\n" } else { "\r\n" };
+            client.write_all(out.as_bytes())?;
+            if method != "HEAD" {
+                client.write_all(&body)?;
+            }
+            if close {
+                let _ = client.shutdown(Shutdown::Write);
+                let _ = io::copy(&mut reader.take(64 << 20), &mut io::sink());
+                return Ok(());
+            }
+            continue;
+        }
+        let upstream = TcpStream::connect(("127.0.0.1", state.upstream.unwrap_or(0)))?;
+        if !forward(&fault, (&method, &first, headers, length), &mut reader, &mut client, upstream)? {
+            let _ = client.shutdown(Shutdown::Both);
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+type Headers = Vec<(String, String)>;
+type Request<'a> = (&'a str, &'a str, Headers, usize);
+
+/// True if the connection can go on.
+fn forward(
+    fault: &Fault,
+    (method, first, headers, length): Request<'_>,
+    reader: &mut BufReader<TcpStream>,
+    client: &mut TcpStream,
+    mut upstream: TcpStream,
+) -> io::Result<bool> {
+    let mut out = format!("{first}\r\n");
+    for (name, value) in &headers {
+        let skip = matches!(fault, Fault::IgnoreRange) && name.eq_ignore_ascii_case("range");
+        if !skip && !name.eq_ignore_ascii_case("connection") && !name.eq_ignore_ascii_case("expect") {
+            out += &format!("{name}: {value}\r\n");
+        }
+    }
+    out += "Connection: close\r\n\r\n";
+    upstream.write_all(out.as_bytes())?;
+    if value(&headers, "expect").is_some() {
+        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    if let Fault::CutRequest(limit) = fault {
+        io::copy(&mut reader.take((*limit).min(length) as u64), &mut upstream)?;
+        upstream.shutdown(Shutdown::Write)?;
+        // Let the registry notice, and answer into the void.
+        upstream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        let _ = io::copy(&mut upstream, &mut io::sink());
+        return Ok(false);
+    }
+    io::copy(&mut reader.take(length as u64), &mut upstream)?;
+
+    let mut answer = BufReader::new(upstream);
+    let Some((first, mut headers)) = head(&mut answer)? else { return Ok(false) };
+    if let Fault::LoseAnswer = fault {
+        return Ok(false);
+    }
+    headers.retain(|(name, _)| !name.eq_ignore_ascii_case("connection"));
+    let length: Option<u64> = value(&headers, "content-length").and_then(|v| v.parse().ok());
+    let drop_length = |headers: &mut Vec<(String, String)>| {
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
+        headers.push(("Connection".to_owned(), "close".to_owned()));
+    };
+    match fault {
+        Fault::LieLength(lie) => {
+            drop_length(&mut headers);
+            headers.push(("Content-Length".to_owned(), lie.to_string()));
+        }
+        Fault::Longer(_) | Fault::Endless => drop_length(&mut headers),
+        Fault::Header(name, value) => {
+            headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
+            headers.push((name.clone(), value.clone()));
+        }
+        _ => {}
+    }
+    let mut out = format!("{first}\r\n");
+    for (name, value) in &headers {
+        out += &format!("{name}: {value}\r\n");
+    }
+    client.write_all((out + "\r\n").as_bytes())?;
+    let empty = method == "HEAD" || first.contains(" 204 ") || first.contains(" 304 ");
+    if empty {
+        return Ok(true);
+    }
+    let mut body = answer.take(length.unwrap_or(u64::MAX));
+    match fault {
+        Fault::CutBody(limit) => {
+            io::copy(&mut body.take(*limit as u64), client)?;
+            return Ok(false);
+        }
+        Fault::FlipByte(at) => {
+            let mut bytes = Vec::new();
+            body.read_to_end(&mut bytes)?;
+            bytes[*at] ^= 1;
+            client.write_all(&bytes)?;
+        }
+        Fault::Longer(more) => {
+            io::copy(&mut body, client)?;
+            client.write_all(&vec![b'x'; *more])?;
+        }
+        Fault::Endless => {
+            io::copy(&mut body, client)?;
+            loop {
+                client.write_all(&[b'x'; 65536])?;
+            }
+        }
+        Fault::Slow(pause) => {
+            for byte in body.bytes() {
+                client.write_all(&[byte?])?;
+                std::thread::sleep(Duration::from_millis(*pause));
+            }
+        }
+        _ => {
+            io::copy(&mut body, client)?;
+        }
+    }
+    Ok(length.is_some() && !matches!(fault, Fault::LieLength(_) | Fault::Longer(_)))
+}
+
+/// The first line and the headers; `None` at the end of the connection.
+fn head(reader: &mut impl BufRead) -> io::Result<Option<(String, Headers)>> {
+    let mut first = String::new();
+    if reader.read_line(&mut first)? == 0 {
+        return Ok(None);
+    }
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => headers.push((name.to_owned(), value.trim().to_owned())),
+            None => return Ok(Some((first.trim_end().to_owned(), headers))),
+        }
+    }
+}
+
+fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+}
+
+fn pick(state: &State, method: &str, target: &str) -> Fault {
+    let mut rules = state.rules.lock().unwrap();
+    let found = rules.iter().position(|r| (r.method == method || r.method == "*") && target.contains(&r.path));
+    let Some(at) = found else { return Fault::Pass };
+    let fault = rules[at].fault.clone();
+    rules[at].times = rules[at].times.saturating_sub(1);
+    if rules[at].times == 0 {
+        rules.remove(at);
+    }
+    fault
+}
