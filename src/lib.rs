@@ -3,6 +3,7 @@
 //!
 //! Data flows one way: `source -> graph -> bundle` on the connected side, `bundle -> verify -> sink` on the other.
 
+pub mod beneath;
 pub mod bundle;
 pub mod error;
 pub mod graph;
@@ -12,5 +13,7 @@ pub mod openshift;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod sign;
+pub mod sink;
+pub mod source;
 
 pub use error::{Code, Error, Result};

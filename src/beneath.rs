@@ -1,0 +1,371 @@
+//! A directory handle, and what is done beneath it: names never leave it and symbolic links are never followed.
+//!
+//! Sources read media through it, sinks write destinations through it, so that the kernel and not string
+//! handling keeps a hostile name or a planted link inside (security C3-C5, C10). It knows nothing of images.
+//! It does not protect against a party that can rename directories above the handle.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Code, Error, Result};
+
+/// The most entries that one directory is read for.
+pub const MAX_ENTRIES: usize = 1_000_000;
+
+/// An open directory. Relative paths given to it are plain components joined by `/`.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+    refusal: Code,
+}
+
+/// What a directory entry is, itself, not what a link points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A FIFO, socket or device.
+    Other,
+}
+
+impl Dir {
+    /// Opens the directory that a user named; links on the way to it are followed, since the user chose them.
+    /// `refusal` is the code of the error for a link, FIFO, device or wrong kind of file met beneath it
+    /// (`Malformed` for input, `Conflict` for a destination).
+    pub fn open(path: &Path, refusal: Code) -> Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|e| Error::io("cannot open the directory", path, e.into()))?;
+        Ok(Dir { fd, path: path.to_owned(), refusal })
+    }
+
+    /// Makes the directory that a user named, with what is missing above it, and opens it.
+    pub fn create(path: &Path, refusal: Code) -> Result<Dir> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+        std::fs::create_dir_all(path).map_err(|e| Error::io("cannot make the directory", path, e))?;
+        for parent in missing.into_iter().filter_map(Path::parent) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            Dir::open(parent, refusal)?.sync()?;
+        }
+        Dir::open(path, refusal)
+    }
+
+    /// Another handle to the same directory, whatever its path leads to by now.
+    pub fn again(&self) -> Result<Dir> {
+        let fd = self.fd.try_clone().map_err(|e| Error::io("cannot open the directory", &self.path, e))?;
+        Ok(Dir { fd, path: self.path.clone(), refusal: self.refusal })
+    }
+
+    /// Where this directory is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where `rel` is, for messages only: opening it by path would lose what this type is for.
+    pub fn at(&self, rel: &str) -> PathBuf {
+        self.path.join(rel)
+    }
+
+    /// The directory `rel` beneath this one; `None` if it is not there.
+    pub fn dir(&self, rel: &str) -> Result<Option<Dir>> {
+        check(rel)?;
+        match open_beneath(&self.fd, rel, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC) {
+            Ok(fd) => Ok(Some(Dir { fd, path: self.at(rel), refusal: self.refusal })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(self.refused(rel, "a directory", e)),
+        }
+    }
+
+    /// The directory `rel`, made with every missing parent (0755 less the umask).
+    pub fn make_dir(&self, rel: &str) -> Result<Dir> {
+        check(rel)?;
+        let mut here: Option<Dir> = None;
+        for name in rel.split('/') {
+            let parent = here.as_ref().unwrap_or(self);
+            match rustix::fs::mkdirat(&parent.fd, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) => parent.sync()?,
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(Error::io("cannot make the directory", parent.at(name), e.into())),
+            }
+            let gone = || Error::io("cannot open the directory", parent.at(name), Errno::NOENT.into());
+            let next = parent.dir(name)?.ok_or_else(gone)?;
+            here = Some(next);
+        }
+        here.ok_or_else(|| Error::new(Code::Internal, "an empty directory name"))
+    }
+
+    /// The regular file `rel`, opened for reading without waiting for a FIFO's other end; `None` if not there.
+    pub fn file(&self, rel: &str) -> Result<Option<File>> {
+        check(rel)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match open_beneath(&self.fd, rel, flags) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(self.refused(rel, "a regular file", e)),
+        };
+        let meta = file.metadata().map_err(|e| Error::io("cannot read", self.at(rel), e))?;
+        if !meta.is_file() {
+            return Err(self.wrong(rel, "a regular file"));
+        }
+        Ok(Some(file))
+    }
+
+    /// What `name` in this directory is, without following it; `None` if it is not there.
+    pub fn kind(&self, name: &str) -> Result<Option<Kind>> {
+        single(name)?;
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(kind_of(FileType::from_raw_mode(stat.st_mode)))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(Error::io("cannot read", self.at(name), e.into())),
+        }
+    }
+
+    /// Everything in this directory, sorted by name. A name that is not UTF-8 is refused.
+    pub fn entries(&self) -> Result<Vec<(String, Kind)>> {
+        let failed = |e: Errno| Error::io("cannot list", &self.path, e.into());
+        let mut out = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let raw = entry.file_name().to_bytes();
+            if matches!(raw, b"." | b"..") {
+                continue;
+            }
+            let name = std::str::from_utf8(raw).map_err(|_| {
+                let shown = String::from_utf8_lossy(raw).into_owned();
+                Error::new(self.refusal, format!("`{}` has a name that is not UTF-8", self.at(&shown).display()))
+            })?;
+            let kind = match entry.file_type() {
+                FileType::Unknown => match self.kind(name)? {
+                    Some(kind) => kind,
+                    None => continue,
+                },
+                known => kind_of(known),
+            };
+            out.push((name.to_owned(), kind));
+            if out.len() > MAX_ENTRIES {
+                return Err(Error::new(
+                    self.refusal,
+                    format!("`{}` has more than {MAX_ENTRIES} entries", self.path.display()),
+                ));
+            }
+        }
+        out.sort();
+        Ok(out)
+    }
+
+    /// The target of the link `name`, as it is written; `None` if there is no such entry.
+    pub fn read_link(&self, name: &str) -> Result<Option<String>> {
+        single(name)?;
+        match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
+            Ok(target) => match target.into_string() {
+                Ok(target) => Ok(Some(target)),
+                Err(_) => Err(self.wrong(name, "a link to a name in UTF-8")),
+            },
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::INVAL) => Err(self.wrong(name, "a symbolic link")),
+            Err(e) => Err(Error::io("cannot read the link", self.at(name), e.into())),
+        }
+    }
+
+    /// Makes the file `name`, which must not exist in any form (`O_EXCL`); `None` if it does. Mode 0644 less the umask.
+    pub fn create_new(&self, name: &str) -> Result<Option<File>> {
+        single(name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644)) {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(Errno::EXIST) => Ok(None),
+            Err(e) => Err(Error::io("cannot make", self.at(name), e.into())),
+        }
+    }
+
+    /// Makes the empty file `name`, and gives the raw cause if it cannot be made: to tell what a file system holds.
+    pub fn try_create(&self, name: &str) -> io::Result<()> {
+        single(name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?;
+        Ok(())
+    }
+
+    /// Renames within this directory, replacing `to`.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        single(from)?;
+        single(to)?;
+        rustix::fs::renameat(&self.fd, from, &self.fd, to)
+            .map_err(|e| Error::io("cannot rename to", self.at(to), e.into()))
+    }
+
+    /// A hard link to `name` as `to_name` in `to`. The raw cause is given, since a caller may copy instead.
+    pub fn hard_link(&self, name: &str, to: &Dir, to_name: &str) -> io::Result<()> {
+        single(name).and_then(|()| single(to_name))?;
+        Ok(rustix::fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty())?)
+    }
+
+    /// A symbolic link `name` that holds `target`. The raw cause is given, to tell file systems without links.
+    pub fn symlink(&self, target: &str, name: &str) -> io::Result<()> {
+        single(name)?;
+        Ok(rustix::fs::symlinkat(target, &self.fd, name)?)
+    }
+
+    /// Removes the file or link `name` (never what a link points to); nothing there is no error.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        single(name)?;
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(Error::io("cannot remove", self.at(name), e.into())),
+        }
+    }
+
+    /// Makes the names in this directory durable.
+    pub fn sync(&self) -> Result<()> {
+        match rustix::fs::fsync(&self.fd) {
+            // Some FUSE and network file systems cannot sync a directory and say so.
+            Ok(()) | Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
+            Err(e) => Err(Error::io("cannot sync", &self.path, e.into())),
+        }
+    }
+
+    /// The error for something at `rel` that is not what was expected there.
+    pub fn wrong(&self, rel: &str, wanted: &str) -> Error {
+        let err = Error::new(self.refusal, format!("`{}` is not {wanted}", self.at(rel).display()));
+        if self.refusal == Code::Conflict { err.hint("remove it, or choose another directory") } else { err }
+    }
+
+    fn refused(&self, rel: &str, wanted: &str, errno: Errno) -> Error {
+        match errno {
+            Errno::LOOP | Errno::XDEV => {
+                self.wrong(rel, wanted).fact("a symbolic link is in the way; none is followed")
+            }
+            Errno::NOTDIR | Errno::NXIO | Errno::NODEV => self.wrong(rel, wanted),
+            other => Error::io("cannot open", self.at(rel), other.into()),
+        }
+    }
+}
+
+fn kind_of(kind: FileType) -> Kind {
+    match kind {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::Other,
+    }
+}
+
+/// A relative path of plain components.
+fn check(rel: &str) -> Result<()> {
+    let plain = |c: &str| !matches!(c, "" | "." | "..") && !c.contains('\0');
+    if rel.split('/').all(plain) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Malformed, format!("`{rel}` is not a plain relative path")))
+}
+
+fn single(name: &str) -> Result<()> {
+    if name.contains('/') {
+        return Err(Error::new(Code::Malformed, format!("`{name}` is not a plain file name")));
+    }
+    check(name)
+}
+
+/// Opens `rel` in one call that follows no link at all, or step by step where the kernel (before 5.6) or a
+/// container's filter does not allow that call.
+fn open_beneath(fd: &OwnedFd, rel: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::ResolveFlags;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(fd, rel, flags, Mode::empty(), resolve) {
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
+            done => return done,
+        }
+    }
+    walk(fd, rel, flags)
+}
+
+fn walk(fd: &OwnedFd, rel: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let step = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let (parents, last) = match rel.rsplit_once('/') {
+        Some((parents, last)) => (Some(parents), last),
+        None => (None, rel),
+    };
+    let mut here: Option<OwnedFd> = None;
+    for name in parents.into_iter().flat_map(|p| p.split('/')) {
+        let next = rustix::fs::openat(here.as_ref().unwrap_or(fd), name, step, Mode::empty())?;
+        here = Some(next);
+    }
+    rustix::fs::openat(here.as_ref().unwrap_or(fd).as_fd(), last, flags | OFlags::NOFOLLOW, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn tree() -> tempfile::TempDir {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(tmp.path().join("d/a/b")).unwrap();
+        std::fs::write(tmp.path().join("d/a/b/f"), "x").unwrap();
+        std::fs::write(tmp.path().join("secret"), "s").unwrap();
+        symlink("../secret", tmp.path().join("d/out")).unwrap();
+        symlink("a", tmp.path().join("d/link")).unwrap();
+        symlink("/etc", tmp.path().join("d/abs")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, tmp.path().join("d/fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        tmp
+    }
+
+    #[test]
+    fn nothing_outside_is_reached_by_name_or_link() {
+        let tmp = tree();
+        let dir = Dir::open(&tmp.path().join("d"), Code::Malformed).unwrap();
+        assert!(dir.file("a/b/f").unwrap().is_some());
+        assert!(dir.file("a/b/g").unwrap().is_none());
+        for bad in ["../secret", "/etc/passwd", "out", "link/b/f", "abs/passwd", "a/../a/b/f", "a//b", "", ".", "a/"] {
+            assert_eq!(dir.file(bad).unwrap_err().code(), Code::Malformed, "{bad}");
+        }
+        for bad in ["..", "link", "link/b", "abs", "a/b/f", "a/b/f/x"] {
+            assert_eq!(dir.dir(bad).unwrap_err().code(), Code::Malformed, "{bad}");
+            assert_eq!(dir.make_dir(bad).unwrap_err().code(), Code::Malformed, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_step_by_step_walk_refuses_the_same() {
+        let tmp = tree();
+        let dir = Dir::open(&tmp.path().join("d"), Code::Malformed).unwrap();
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        assert!(walk(&dir.fd, "a/b/f", flags).is_ok());
+        for bad in ["out", "link/b/f", "abs/passwd"] {
+            assert!(walk(&dir.fd, bad, flags).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_a_directory_and_a_device_are_not_files_and_do_not_hang() {
+        let tmp = tree();
+        let dir = Dir::open(&tmp.path().join("d"), Code::Malformed).unwrap();
+        assert_eq!(dir.file("fifo").unwrap_err().code(), Code::Malformed);
+        assert_eq!(dir.file("a").unwrap_err().code(), Code::Malformed);
+        let dev = Dir::open(Path::new("/dev"), Code::Malformed).unwrap();
+        assert_eq!(dev.file("null").unwrap_err().code(), Code::Malformed);
+    }
+
+    #[test]
+    fn create_new_does_not_write_through_a_planted_link() {
+        let tmp = tree();
+        let dir = Dir::open(&tmp.path().join("d"), Code::Conflict).unwrap();
+        assert!(dir.create_new("out").unwrap().is_none());
+        dir.remove("out").unwrap();
+        assert_eq!(std::fs::read(tmp.path().join("secret")).unwrap(), b"s");
+        assert!(dir.create_new("out").unwrap().is_some());
+    }
+}

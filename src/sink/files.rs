@@ -1,0 +1,165 @@
+//! Small named files, such as `manifests/<name>.yaml`, into a folder that holds nothing else.
+//!
+//! `oc apply -Rf FOLDER` applies whatever lies there, so a foreign file, link or folder in it stops the work
+//! before anything is written (security G5). Files that are already right are left alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+
+use crate::beneath::{Dir, Kind};
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+
+use super::partial::{self, Partial};
+
+/// The longest component of a name, in characters (the bundle format's limit).
+const MAX_COMPONENT: usize = 72;
+/// The most components of a name.
+const MAX_DEPTH: usize = 4;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Files that were not there.
+    pub new: usize,
+    /// Files that were there with the same content, and were left alone.
+    pub same: usize,
+    /// Files that had other content and were replaced.
+    pub replaced: usize,
+}
+
+/// Writes `files` (names beneath `folder`, such as `a.yaml` or `sha256=<hex>/signature-1`, and contents).
+///
+/// The folder must be new, or hold only files of these names. Other content under one of the names is
+/// `Code::Conflict` unless `overwrite`; anything else in the folder is `Code::Conflict` always.
+pub fn write(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<Written> {
+    let wanted = named(files)?;
+    let base = Dir::create(folder, Code::Conflict)?;
+    let survey = survey(&base, &wanted, overwrite)?;
+    let mut touched = BTreeSet::new();
+    for (parent, name) in &survey.left {
+        partial::clear(&at(&base, parent)?, name)?;
+    }
+    for (name, content) in wanted.iter().filter(|(name, _)| !survey.same.contains(**name)) {
+        let (parent, last) = name.rsplit_once('/').unwrap_or(("", name));
+        let dir = at(&base, parent)?;
+        let mut file = Partial::create(&dir, &Digest::of(content))?;
+        file.write(content)?;
+        file.commit(last)?;
+        touched.insert(parent);
+    }
+    touched.iter().try_for_each(|parent| at(&base, parent)?.sync())?;
+    let (same, replaced) = (survey.same.len(), survey.other.len());
+    Ok(Written { new: wanted.len() - same - replaced, same, replaced })
+}
+
+/// Whether [`write`] would find a conflict, without writing anything: to be asked before long work.
+pub fn check(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<()> {
+    let wanted = named(files)?;
+    match std::fs::symlink_metadata(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        _ => survey(&Dir::open(folder, Code::Conflict)?, &wanted, overwrite).map(|_| ()),
+    }
+}
+
+fn named(files: &[(String, Vec<u8>)]) -> Result<BTreeMap<&str, &[u8]>> {
+    let mut wanted = BTreeMap::new();
+    for (name, content) in files {
+        check_name(name)?;
+        if wanted.insert(name.as_str(), content.as_slice()).is_some() {
+            return Err(Error::new(Code::Malformed, format!("two files would be written as `{name}`")));
+        }
+    }
+    Ok(wanted)
+}
+
+fn survey<'a>(base: &Dir, wanted: &'a BTreeMap<&'a str, &'a [u8]>, overwrite: bool) -> Result<Survey<'a>> {
+    let mut survey = Survey { wanted, same: BTreeSet::new(), other: BTreeSet::new(), left: Vec::new() };
+    survey.look(base, "", 0).map_err(|e| e.state("nothing was written"))?;
+    if let Some(name) = survey.other.first()
+        && !overwrite
+    {
+        return Err(Error::new(Code::Conflict, format!("`{}` exists with other content", base.at(name).display()))
+            .state("nothing was written")
+            .hint("compare them; --overwrite replaces it"));
+    }
+    Ok(survey)
+}
+
+fn at(base: &Dir, parent: &str) -> Result<Dir> {
+    if parent.is_empty() { base.again() } else { base.make_dir(parent) }
+}
+
+struct Survey<'a> {
+    wanted: &'a BTreeMap<&'a str, &'a [u8]>,
+    same: BTreeSet<String>,
+    other: BTreeSet<String>,
+    /// Temporary files of a killed run: folder and name.
+    left: Vec<(String, String)>,
+}
+
+impl Survey<'_> {
+    fn look(&mut self, dir: &Dir, below: &str, depth: usize) -> Result<()> {
+        for (name, kind) in dir.entries()? {
+            let full = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
+            match (kind, self.wanted.get(full.as_str())) {
+                (Kind::File, Some(content)) if holds(dir, &name, content)? => {
+                    self.same.insert(full);
+                }
+                (Kind::File, Some(_)) => {
+                    self.other.insert(full);
+                }
+                (Kind::File, None) if partial::is_ours(&name) => self.left.push((below.to_owned(), name)),
+                (Kind::Directory, None) if depth < MAX_DEPTH && self.leads_to(&full) => {
+                    if let Some(inner) = dir.dir(&name)? {
+                        self.look(&inner, &full, depth + 1)?;
+                    }
+                }
+                _ => {
+                    return Err(Error::new(
+                        Code::Conflict,
+                        format!("`{}` does not belong to what is written there", dir.at(&name).display()),
+                    )
+                    .fact("everything in this folder would be taken for reviewed content")
+                    .hint("choose a new or empty folder"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn leads_to(&self, folder: &str) -> bool {
+        self.wanted.keys().any(|name| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+    }
+}
+
+fn holds(dir: &Dir, name: &str, content: &[u8]) -> Result<bool> {
+    let Some(file) = dir.file(name)? else { return Ok(false) };
+    let mut found = Vec::with_capacity(content.len());
+    let limit = content.len() as u64 + 1;
+    file.take(limit).read_to_end(&mut found).map_err(|e| Error::io("cannot read", dir.at(name), e))?;
+    Ok(found == content)
+}
+
+/// The grammar of names in a bundle, without what Windows cannot hold.
+fn check_name(name: &str) -> Result<()> {
+    let component = |c: &str| {
+        let stem = c.split('.').next().unwrap_or(c);
+        let device = matches!(stem, "con" | "prn" | "aux" | "nul")
+            || stem
+                .strip_prefix("com")
+                .or(stem.strip_prefix("lpt"))
+                .is_some_and(|n| matches!(n.as_bytes(), [b'0'..=b'9']));
+        (1..=MAX_COMPONENT).contains(&c.len())
+            && c.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'.' | b'_' | b'=' | b'-'))
+            && !c.starts_with(['.', '-'])
+            && !c.ends_with('.')
+            && !device
+    };
+    if name.split('/').count() <= MAX_DEPTH && name.split('/').all(component) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Malformed, format!("`{name}` is not a name that is written"))
+        .fact("expected  components of 0-9 a-z . _ = - joined by /"))
+}

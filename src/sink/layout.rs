@@ -1,0 +1,186 @@
+//! A plain OCI image layout: `oci-layout`, `blobs/sha256/<hex>`, and `index.json` written last.
+//!
+//! No links and no `:` in names: it can be on FAT. An existing layout is added to; its other entries stay as
+//! they are. Source: image-spec 1.1 image-layout.md.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Mutex;
+
+use serde_json::{Map, Value, json};
+
+use crate::beneath::Dir;
+use crate::error::{Code, Error, Result};
+use crate::oci::{self, Descriptor, Digest, media_type};
+
+use super::store::{Store, holds, receive};
+use super::{BlobSink, partial};
+
+const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The most bytes of `index.json`: what readers of this program accept.
+const MAX_INDEX: u64 = 8 << 20;
+
+/// An OCI image layout being written or added to.
+pub struct LayoutSink {
+    base: Dir,
+    blobs: Store,
+    added: Mutex<Vec<Map<String, Value>>>,
+}
+
+impl LayoutSink {
+    /// Opens or makes the layout. A folder that holds something and is no OCI layout is `Code::Conflict`.
+    pub fn open(path: &Path) -> Result<LayoutSink> {
+        let base = Dir::create(path, Code::Conflict)?;
+        match read(&base, "oci-layout", 4096)? {
+            Some(bytes) => check_marker(&base, &bytes)?,
+            None => {
+                if let Some((name, _)) = base.entries()?.into_iter().find(|(name, _)| !partial::is_ours(name)) {
+                    return Err(Error::new(Code::Conflict, format!("`{}` is not an OCI layout", path.display()))
+                        .fact(format!("it holds `{name}`, but no `oci-layout`"))
+                        .state("nothing was written")
+                        .hint("choose a new or empty folder"));
+                }
+                replace(&base, "oci-layout", MARKER)?;
+            }
+        }
+        existing(&base).map_err(|e| e.state("nothing was written"))?;
+        let blobs = Store::new(base.make_dir("blobs/sha256")?, Digest::hex);
+        Ok(LayoutSink { base, blobs, added: Mutex::default() })
+    }
+
+    /// Notes a top-level entry; [`BlobSink::finish`] writes it. An entry of the same name is replaced; one
+    /// without a name is kept once per digest.
+    pub fn add(&self, name: Option<&str>, entry: &Descriptor) {
+        if let Ok(mut added) = self.added.lock() {
+            added.push(entry_json(name, entry));
+        }
+    }
+
+    fn index(&self) -> Result<()> {
+        let mut index = existing(&self.base)?.unwrap_or_else(|| {
+            let media_type = ("mediaType".to_owned(), json!(media_type::OCI_INDEX));
+            Map::from_iter([("schemaVersion".to_owned(), json!(2)), media_type])
+        });
+        let mut entries = match index.remove("manifests") {
+            Some(Value::Array(entries)) => entries,
+            _ => Vec::new(),
+        };
+        let added = self.added.lock().map(|added| added.clone()).unwrap_or_default();
+        for entry in added {
+            merge(&mut entries, entry);
+        }
+        index.insert("manifests".to_owned(), Value::Array(entries));
+        let text = serde_json::to_vec(&index)
+            .map_err(|e| Error::new(Code::Internal, "cannot write `index.json`").source(e))?;
+        if text.len() as u64 > MAX_INDEX {
+            let text = format!("`{}` would have more than {MAX_INDEX} bytes", self.base.at("index.json").display());
+            return Err(Error::new(Code::Conflict, text).hint("choose a new or empty folder"));
+        }
+        replace(&self.base, "index.json", &text)
+    }
+}
+
+impl BlobSink for LayoutSink {
+    fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
+        self.blobs.has(digest, size)
+    }
+
+    fn has_size(&self, digest: &Digest, size: u64) -> Result<bool> {
+        self.blobs.has_size(digest, size)
+    }
+
+    fn put(&self, digest: &Digest, size: u64, from: &mut dyn Read) -> Result<()> {
+        self.blobs.put(digest, size, from)
+    }
+
+    /// Syncs the blobs, and only then writes `index.json` with the entries added.
+    fn finish(&self) -> Result<()> {
+        partial::sweep(&self.blobs.dir)?;
+        self.blobs.dir.sync()?;
+        self.index()?;
+        partial::sweep(&self.base)?;
+        self.base.sync()
+    }
+}
+
+/// The `index.json` that is there, if it is one.
+fn existing(base: &Dir) -> Result<Option<Map<String, Value>>> {
+    let Some(bytes) = read(base, "index.json", MAX_INDEX)? else { return Ok(None) };
+    let bad = |e: String| {
+        Error::new(Code::Conflict, format!("`{}` is not an OCI index: {e}", base.at("index.json").display()))
+            .hint("choose a new or empty folder")
+    };
+    oci::parse(&bytes, media_type::OCI_INDEX).map_err(|e| bad(e.to_string()))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| bad(e.to_string()))
+}
+
+fn merge(entries: &mut Vec<Value>, entry: Map<String, Value>) {
+    let name = |e: &Value| e.pointer("/annotations").and_then(|a| a.get(REF_NAME)).cloned();
+    let entry = Value::Object(entry);
+    let (its_name, its_digest) = (name(&entry), entry.get("digest").cloned());
+    let same = |e: &&mut Value| match &its_name {
+        Some(_) => name(e) == its_name,
+        None => name(e).is_none() && e.get("digest").cloned() == its_digest,
+    };
+    match entries.iter_mut().find(same) {
+        Some(old) if old.get("digest") == entry.get("digest") => {}
+        Some(old) => *old = entry,
+        None => entries.push(entry),
+    }
+}
+
+fn entry_json(name: Option<&str>, entry: &Descriptor) -> Map<String, Value> {
+    let mut annotations: Map<String, Value> = entry.annotations.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+    annotations.remove(REF_NAME);
+    if let Some(name) = name {
+        annotations.insert(REF_NAME.to_owned(), json!(name));
+    }
+    let mut out = Map::new();
+    out.insert("mediaType".to_owned(), json!(entry.media_type));
+    out.insert("digest".to_owned(), json!(entry.digest));
+    out.insert("size".to_owned(), json!(entry.size));
+    if let Some(artifact_type) = &entry.artifact_type {
+        out.insert("artifactType".to_owned(), json!(artifact_type));
+    }
+    if let Some(platform) = &entry.platform {
+        let mut value = json!({"architecture": platform.architecture, "os": platform.os});
+        if let Some(variant) = &platform.variant {
+            value["variant"] = json!(variant);
+        }
+        out.insert("platform".to_owned(), value);
+    }
+    if !annotations.is_empty() {
+        out.insert("annotations".to_owned(), Value::Object(annotations));
+    }
+    out
+}
+
+fn check_marker(base: &Dir, bytes: &[u8]) -> Result<()> {
+    let version = serde_json::from_slice::<Value>(bytes).ok().and_then(|v| v.get("imageLayoutVersion").cloned());
+    if version == Some(json!("1.0.0")) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Conflict, format!("`{}` is not of a version that is known", base.at("oci-layout").display()))
+        .fact("expected  imageLayoutVersion 1.0.0")
+        .hint("choose a new or empty folder"))
+}
+
+fn read(base: &Dir, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some(file) = base.file(name)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", base.at(name), e))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::new(Code::Conflict, format!("`{}` has more than {limit} bytes", base.at(name).display())));
+    }
+    Ok(Some(bytes))
+}
+
+/// Gives `name` this content in one step, or leaves it alone if it has it.
+fn replace(base: &Dir, name: &str, content: &[u8]) -> Result<()> {
+    let (digest, size) = (Digest::of(content), content.len() as u64);
+    if holds(base, name, &digest, size)? {
+        return Ok(());
+    }
+    receive(base, name, &digest, size, &mut &*content)
+}

@@ -1,0 +1,118 @@
+//! Content-addressed files in one directory: compare, copy, and remember what was right.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::sync::Mutex;
+
+use crate::beneath::Dir;
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Hasher};
+
+use super::partial::Partial;
+
+/// How much is read at once.
+const CHUNK: usize = 256 << 10;
+
+/// A directory of blobs. A digest that this process wrote or hashed here is not hashed again.
+pub(super) struct Store {
+    pub(super) dir: Dir,
+    naming: fn(&Digest) -> String,
+    right: Mutex<HashSet<Digest>>,
+}
+
+impl Store {
+    pub(super) fn new(dir: Dir, naming: fn(&Digest) -> String) -> Store {
+        Store { dir, naming, right: Mutex::default() }
+    }
+
+    pub(super) fn name(&self, digest: &Digest) -> String {
+        (self.naming)(digest)
+    }
+
+    pub(super) fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
+        if self.right.lock().is_ok_and(|right| right.contains(digest)) {
+            return self.has_size(digest, size);
+        }
+        let right = holds(&self.dir, &self.name(digest), digest, size)?;
+        if right {
+            self.note(digest);
+        }
+        Ok(right)
+    }
+
+    pub(super) fn has_size(&self, digest: &Digest, size: u64) -> Result<bool> {
+        let name = self.name(digest);
+        let Some(file) = self.dir.file(&name)? else { return Ok(false) };
+        Ok(file.metadata().map_err(|e| Error::io("cannot read", self.dir.at(&name), e))?.len() == size)
+    }
+
+    pub(super) fn put(&self, digest: &Digest, size: u64, from: &mut dyn Read) -> Result<()> {
+        if self.has(digest, size)? {
+            return Ok(());
+        }
+        receive(&self.dir, &self.name(digest), digest, size, from)?;
+        self.note(digest);
+        Ok(())
+    }
+
+    /// Remembers that the file of this digest is right.
+    pub(super) fn note(&self, digest: &Digest) {
+        if let Ok(mut right) = self.right.lock() {
+            right.insert(*digest);
+        }
+    }
+}
+
+/// Whether `dir/name` holds exactly this content; hashed, unless the size already says no.
+pub(super) fn holds(dir: &Dir, name: &str, digest: &Digest, size: u64) -> Result<bool> {
+    let Some(mut file) = dir.file(name)? else { return Ok(false) };
+    let failed = |e| Error::io("cannot read", dir.at(name), e);
+    if file.metadata().map_err(failed)?.len() != size {
+        return Ok(false);
+    }
+    let (mut hasher, mut buffer) = (Hasher::new(), vec![0; CHUNK]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish() == *digest),
+            Ok(got) => hasher.update(&buffer[..got]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(failed(e)),
+        }
+    }
+}
+
+/// Copies into `dir/name`, which appears only if size and digest are right.
+pub(super) fn receive(dir: &Dir, name: &str, digest: &Digest, size: u64, from: &mut dyn Read) -> Result<()> {
+    let mut partial = Partial::create(dir, digest)?;
+    let (mut hasher, mut buffer, mut seen) = (Hasher::new(), vec![0; CHUNK], 0u64);
+    loop {
+        let got = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Error::io("cannot read", digest.to_string(), e)),
+        };
+        seen += got as u64;
+        if seen > size {
+            return Err(mismatch(dir, name).fact(format!("expected  {size} bytes")).fact("found     more"));
+        }
+        hasher.update(&buffer[..got]);
+        partial.write(&buffer[..got])?;
+    }
+    if seen < size {
+        return Err(mismatch(dir, name).fact(format!("expected  {size} bytes")).fact(format!("found     {seen}")));
+    }
+    let found = hasher.finish();
+    if found != *digest {
+        return Err(mismatch(dir, name).fact(format!("expected  {digest}")).fact(format!("found     {found}")));
+    }
+    partial.commit(name)
+}
+
+fn mismatch(dir: &Dir, name: &str) -> Error {
+    Error::new(
+        Code::BlobMismatch,
+        format!("what was read for `{}` is not what its digest says", dir.at(name).display()),
+    )
+    .state("nothing was written under that name")
+}

@@ -1,0 +1,189 @@
+//! The `v2/` tree of `oc image mirror --dir`: what `oc image mirror --from-dir` pushes from.
+//!
+//! `v2/<repository>/blobs/sha256:<hex>`; `manifests/sha256:<hex>` as a hard link (else a copy) of that;
+//! tags as links `manifests/<tag> -> sha256:<hex>`. A blob of a second repository is a hard link. Needs a file
+//! system with links and `:` in names, which is tried before anything is written. The reader that matches is
+//! [`crate::source::MirrorDir`]; the format is openshift/oc's (pkg/cli/image/imagesource/file.go).
+
+use std::io::Read;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use crate::beneath::{Dir, Kind};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Repository, Tag};
+
+use super::store::{Store, holds, receive};
+use super::{BlobSink, partial};
+
+/// A mirror directory being written.
+pub struct TreeSink {
+    base: Dir,
+}
+
+/// One repository in it.
+pub struct TreeRepository {
+    path: String,
+    blobs: Store,
+    manifests: Dir,
+}
+
+/// What became of a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tagged {
+    /// It is new.
+    New,
+    /// It was there and pointed to the same manifest.
+    Same,
+    /// It pointed to this manifest before.
+    Moved(Digest),
+}
+
+impl TreeSink {
+    /// Opens or makes the folder that holds `v2/`, after trying what its file system can do.
+    /// Unable: `Code::Io`, and nothing is left behind.
+    pub fn open(path: &Path) -> Result<TreeSink> {
+        let made = !path.exists();
+        let base = Dir::create(path, Code::Conflict)?;
+        if let Err(err) = able(&base) {
+            if made {
+                let _ = std::fs::remove_dir(path);
+            }
+            return Err(err);
+        }
+        Ok(TreeSink { base })
+    }
+
+    /// The repository `path` (without a registry), made if it is missing.
+    pub fn repository(&self, path: &str) -> Result<TreeRepository> {
+        format!("localhost/{path}")
+            .parse::<Repository>()
+            .map_err(|e| Error::new(Code::Malformed, format!("`{path}` is not a repository: {e}")))?;
+        if path.split('/').any(|c| matches!(c, "blobs" | "manifests")) {
+            let text = format!("the repository `{path}` cannot be told from the tree's own folders");
+            return Err(Error::new(Code::Malformed, text).hint("write an OCI layout instead: --to-layout DIR"));
+        }
+        Ok(TreeRepository {
+            path: path.to_owned(),
+            blobs: Store::new(self.base.make_dir(&format!("v2/{path}/blobs"))?, Digest::to_string),
+            manifests: self.base.make_dir(&format!("v2/{path}/manifests"))?,
+        })
+    }
+}
+
+impl TreeRepository {
+    /// Its path below `v2/`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Takes a blob over from another repository of the tree, by hard link or else by copy.
+    /// `false`: that one does not have it either.
+    pub fn take(&self, from: &TreeRepository, digest: &Digest, size: u64) -> Result<bool> {
+        if self.has(digest, size)? {
+            return Ok(true);
+        }
+        if !from.has(digest, size)? {
+            return Ok(false);
+        }
+        link(&from.blobs.dir, &self.blobs.dir, digest, size)?;
+        self.blobs.note(digest);
+        Ok(true)
+    }
+
+    /// Writes a manifest: as a blob, and linked under `manifests/`. Children go before their list.
+    pub fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let size = bytes.len() as u64;
+        self.put(digest, size, &mut &*bytes)?;
+        if holds(&self.manifests, &digest.to_string(), digest, size)? {
+            return Ok(());
+        }
+        link(&self.blobs.dir, &self.manifests, digest, size)
+    }
+
+    /// Points a tag to a manifest that [`TreeRepository::put_manifest`] wrote. Tags go last.
+    pub fn tag(&self, tag: &Tag, digest: &Digest) -> Result<Tagged> {
+        let (name, target) = (tag.as_str(), digest.to_string());
+        let before = match self.manifests.kind(name)? {
+            None => None,
+            Some(Kind::Symlink) => self.manifests.read_link(name)?,
+            Some(_) => return Err(self.manifests.wrong(name, "a tag (a symbolic link)")),
+        };
+        if before.as_deref() == Some(&target) {
+            return Ok(Tagged::Same);
+        }
+        let temporary = partial::name_for(&Digest::of(name.as_bytes()));
+        partial::clear(&self.manifests, &temporary)?;
+        let failed = |e| Error::io("cannot make the link", self.manifests.at(name), e);
+        self.manifests.symlink(&target, &temporary).map_err(failed)?;
+        self.manifests.rename(&temporary, name)?;
+        let old = before.as_deref().and_then(|t| t.rsplit('/').next()).and_then(|t| t.parse().ok());
+        Ok(match old {
+            Some(old) if old == *digest => Tagged::Same,
+            Some(old) => Tagged::Moved(old),
+            None => Tagged::New,
+        })
+    }
+}
+
+impl BlobSink for TreeRepository {
+    fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
+        self.blobs.has(digest, size)
+    }
+
+    fn has_size(&self, digest: &Digest, size: u64) -> Result<bool> {
+        self.blobs.has_size(digest, size)
+    }
+
+    fn put(&self, digest: &Digest, size: u64, from: &mut dyn Read) -> Result<()> {
+        self.blobs.put(digest, size, from)
+    }
+
+    fn finish(&self) -> Result<()> {
+        for dir in [&self.blobs.dir, &self.manifests] {
+            partial::sweep(dir)?;
+            dir.sync()?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes `to/<digest>` the same file as `from/<digest>`, replacing a wrong one; a copy if it cannot be linked.
+fn link(from: &Dir, to: &Dir, digest: &Digest, size: u64) -> Result<()> {
+    let (name, temporary) = (digest.to_string(), partial::name_for(digest));
+    partial::clear(to, &temporary)?;
+    if from.hard_link(&name, to, &temporary).is_ok() {
+        return to.rename(&temporary, &name);
+    }
+    let gone = || Error::new(Code::BlobMissing, format!("`{}` is not there any more", from.at(&name).display()));
+    let mut file = from.file(&name)?.ok_or_else(gone)?;
+    receive(to, &name, digest, size, &mut file)
+}
+
+/// Tries `:` in a name, a hard link and a symbolic link, and removes them again.
+fn able(base: &Dir) -> Result<()> {
+    let id = |what: &str| partial::name_for(&Digest::of(format!("probe: {what}").as_bytes()));
+    let (file, hard, soft) = (format!("{}:", id("file")), id("hard"), id("soft"));
+    let clean = || [&file, &hard, &soft].into_iter().try_for_each(|name| base.remove(name));
+    clean()?;
+    let unable = |what: &str, cause: std::io::Error| {
+        let cannot = matches!(
+            Errno::from_io_error(&cause),
+            Some(Errno::PERM | Errno::INVAL | Errno::NOTSUP | Errno::NOSYS | Errno::NOENT | Errno::ILSEQ)
+        );
+        if !cannot {
+            return Error::io("cannot write in", base.path(), cause);
+        }
+        Error::new(Code::Io, format!("the file system of `{}` cannot hold {what}", base.path().display()))
+            .fact("a mirror directory of oc needs hard links, symbolic links and `:` in file names (not FAT, exFAT)")
+            .state("nothing was written")
+            .hint("write an OCI layout instead: --to-layout DIR")
+            .source(cause)
+    };
+    let tried = base.try_create(&file).map_err(|e| unable("`:` in a file name", e)).and_then(|()| {
+        base.hard_link(&file, base, &hard).map_err(|e| unable("hard links", e))?;
+        base.symlink("sha256:x", &soft).map_err(|e| unable("symbolic links", e))
+    });
+    clean().and(tried)
+}

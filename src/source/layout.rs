@@ -1,0 +1,173 @@
+//! An OCI image layout, as a directory here and as a tar file in [`super::archive`].
+//!
+//! `oci-layout` is checked, `index.json` read strictly, names taken from annotations. Blobs under
+//! `blobs/sha256/`. Source: image-spec 1.1 image-layout.md. Nothing is trusted to be what its name says.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::beneath::Dir;
+use crate::error::{Code, Error, Result};
+use crate::oci::{self, Descriptor, Digest, Document, Tag, media_type};
+
+use super::files::Files;
+use super::{Fetched, MAX_MANIFEST, Named, Source, checked, distinct, guessed, missing, name, pick};
+
+/// An OCI image layout.
+pub struct Layout {
+    files: Box<dyn Files>,
+    label: String,
+    entries: Vec<Descriptor>,
+    subjects: OnceLock<BTreeMap<Digest, Vec<Descriptor>>>,
+}
+
+impl Layout {
+    /// Opens the layout in the folder `path`.
+    pub fn open(path: &Path) -> Result<Layout> {
+        let dir = Dir::open(path, Code::Malformed)?;
+        Layout::over(Box::new(dir), format!("the OCI layout `{}`", path.display()))
+    }
+
+    pub(super) fn over(files: Box<dyn Files>, label: String) -> Result<Layout> {
+        check_version(files.as_ref(), &label)?;
+        let place = files.place("index.json");
+        let Some(bytes) = files.read("index.json", MAX_MANIFEST)? else {
+            return Err(Error::new(Code::Source, format!("`{place}` is not there")).fact(format!("looked in  {label}")));
+        };
+        let index = oci::parse(&bytes, media_type::OCI_INDEX)
+            .map_err(|e| Error::new(Code::Malformed, format!("`{place}` is not an OCI index: {e}")))?;
+        let entries = match index {
+            Document::Index(index) => index.manifests,
+            Document::Manifest(_) => Vec::new(),
+        };
+        Ok(Layout { files, label, entries, subjects: OnceLock::new() })
+    }
+
+    fn read_manifest(&self, digest: &Digest) -> Result<Option<(Vec<u8>, String)>> {
+        let name = blob_name(digest);
+        let place = self.files.place(&name);
+        let Some(bytes) = self.files.read(&name, MAX_MANIFEST)? else { return Ok(None) };
+        Ok(Some((checked(bytes, digest, &place)?, place)))
+    }
+
+    /// Subject to referrers, from the manifests that `index.json` lists.
+    fn subjects(&self) -> Result<&BTreeMap<Digest, Vec<Descriptor>>> {
+        if let Some(known) = self.subjects.get() {
+            return Ok(known);
+        }
+        let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+        for entry in &self.entries {
+            if !media_type::ACCEPTED.contains(&entry.media_type.as_str()) {
+                continue;
+            }
+            let Some((bytes, place)) = self.read_manifest(&entry.digest)? else {
+                return Err(missing(entry, &self.files.place(&blob_name(&entry.digest))));
+            };
+            if let Some((subject, referrer)) = referrer(&bytes, &entry.media_type, entry.digest, &place)? {
+                let known = found.entry(subject).or_default();
+                if known.iter().all(|k| k.digest != referrer.digest) {
+                    known.push(referrer);
+                }
+            }
+        }
+        Ok(self.subjects.get_or_init(|| found))
+    }
+}
+
+impl Source for Layout {
+    fn describe(&self) -> String {
+        self.label.clone()
+    }
+
+    fn names(&self) -> Result<Vec<Named>> {
+        let place = self.files.place("index.json");
+        let names = self.entries.iter().map(|e| name::of(e, &place)).collect::<Result<_>>()?;
+        distinct(names, &self.label)
+    }
+
+    fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>> {
+        let Some(digest) = pick(&self.names()?, tag, &self.label)? else { return Ok(None) };
+        match self.manifest(&digest)? {
+            Some(found) => Ok(Some(found)),
+            None => {
+                let place = self.files.place(&blob_name(&digest));
+                Err(Error::new(Code::BlobMissing, format!("`{place}` is not there")).fact(format!("tag  {tag}")))
+            }
+        }
+    }
+
+    fn manifest(&self, digest: &Digest) -> Result<Option<Fetched>> {
+        let Some((bytes, place)) = self.read_manifest(digest)? else { return Ok(None) };
+        let listed = self.entries.iter().find(|e| e.digest == *digest);
+        if let Some(entry) = listed
+            && entry.size != bytes.len() as u64
+        {
+            return Err(Error::new(Code::BlobMismatch, format!("`{place}` has another size than `index.json` says"))
+                .fact(format!("expected  {} bytes", entry.size))
+                .fact(format!("found     {} bytes", bytes.len())));
+        }
+        let media_type = match listed {
+            Some(entry) => entry.media_type.clone(),
+            None => guessed(&bytes, &place)?,
+        };
+        Ok(Some(Fetched { bytes, media_type, digest: *digest }))
+    }
+
+    fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let name = blob_name(&what.digest);
+        match self.files.open(&name, offset, what.size)? {
+            Some(region) => Ok(Box::new(region)),
+            None => Err(missing(what, &self.files.place(&name))),
+        }
+    }
+
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(self.subjects()?.get(digest).cloned().unwrap_or_default())
+    }
+}
+
+/// The subject of these manifest bytes, and the descriptor that a referrers list has for them.
+pub(super) fn referrer(
+    bytes: &[u8],
+    media_type: &str,
+    digest: Digest,
+    place: &str,
+) -> Result<Option<(Digest, Descriptor)>> {
+    let document = oci::parse(bytes, media_type)
+        .map_err(|e| Error::new(Code::Malformed, format!("`{place}` is not an acceptable manifest: {e}")))?;
+    let Some(subject) = document.subject() else { return Ok(None) };
+    let (artifact_type, annotations) = match document {
+        Document::Manifest(m) => (m.artifact_type.or(Some(m.config.media_type)), m.annotations),
+        Document::Index(_) => (None, BTreeMap::new()),
+    };
+    let size = bytes.len() as u64;
+    let media_type = media_type.to_owned();
+    Ok(Some((subject, Descriptor { media_type, digest, size, platform: None, annotations, artifact_type })))
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+#[derive(serde::Deserialize)]
+struct Version {
+    #[serde(rename = "imageLayoutVersion")]
+    version: String,
+}
+
+fn check_version(files: &dyn Files, label: &str) -> Result<()> {
+    let place = files.place("oci-layout");
+    let Some(bytes) = files.read("oci-layout", 4096)? else {
+        return Err(Error::new(Code::Source, format!("{label} is not an OCI image layout"))
+            .fact(format!("expected  `{place}`, `index.json` and `blobs/`")));
+    };
+    let bad = |why: String| Error::new(Code::Malformed, format!("`{place}` is not acceptable: {why}"));
+    oci::json::check(&bytes, &["imageLayoutVersion"]).map_err(|e| bad(e.to_string()))?;
+    let read: Version = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+    if read.version != "1.0.0" {
+        return Err(bad(format!("layout version `{}`, only 1.0.0 is known", read.version)));
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What the manifests of a `v2/` tree say: which are nobody's child, which refer to another.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::beneath::Dir;
+use crate::error::{Code, Error, Result};
+use crate::oci::{self, Descriptor, Digest, Document, Tag, media_type};
+use crate::source::files::Files;
+use crate::source::layout::referrer;
+use crate::source::{Named, guessed};
+
+use super::MirrorDir;
+use super::scan::Tree;
+
+/// Every manifest of the tree, read once.
+pub(super) struct Catalogue {
+    /// Media type and size.
+    known: BTreeMap<Digest, (String, u64)>,
+    children: HashSet<Digest>,
+    subjects: BTreeMap<Digest, Vec<Descriptor>>,
+}
+
+impl Catalogue {
+    pub(super) fn read(of: &MirrorDir) -> Result<Catalogue> {
+        let mut out = Catalogue { known: BTreeMap::new(), children: HashSet::new(), subjects: BTreeMap::new() };
+        for repo in &of.tree.repositories {
+            for digest in repo.manifests.iter().chain(repo.tags.iter().map(|(_, d)| d)) {
+                if !out.known.contains_key(digest)
+                    && let Some((bytes, place)) = of.read_manifest(digest)?
+                {
+                    out.add(*digest, &bytes, &place)?;
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn add(&mut self, digest: Digest, bytes: &[u8], place: &str) -> Result<()> {
+        let media_type = guessed(bytes, place)?;
+        self.known.insert(digest, (media_type.clone(), bytes.len() as u64));
+        if !media_type::ACCEPTED.contains(&media_type.as_str()) {
+            return Ok(());
+        }
+        if let Some((subject, found)) = referrer(bytes, &media_type, digest, place)? {
+            self.subjects.entry(subject).or_default().push(found);
+        }
+        if media_type::is_index(&media_type)
+            && let Ok(Document::Index(index)) = oci::parse(bytes, &media_type)
+        {
+            self.children.extend(index.manifests.iter().map(|m| m.digest));
+        }
+        Ok(())
+    }
+
+    /// All tags, and the manifests without a tag that are no list's child and refer to nothing.
+    pub(super) fn names(&self, tree: &Tree, v2: &Dir) -> Result<Vec<Named>> {
+        let referring: HashSet<Digest> = self.subjects.values().flatten().map(|d| d.digest).collect();
+        let mut out = Vec::new();
+        for repo in &tree.repositories {
+            let named = |tag: Option<Tag>, digest: Digest| {
+                self.known.get(&digest).map(|(media_type, size)| Named {
+                    repository: Some(repo.path.clone()),
+                    tag,
+                    digest,
+                    media_type: media_type.clone(),
+                    size: *size,
+                })
+            };
+            for (tag, digest) in &repo.tags {
+                out.push(named(Some(tag.clone()), *digest).ok_or_else(|| {
+                    let place = v2.place(&format!("{}/manifests/{tag}", repo.path));
+                    Error::new(Code::BlobMissing, format!("the tag `{place}` points to a manifest that is not there"))
+                        .fact(format!("expected  {digest}"))
+                })?);
+            }
+            let tagged: HashSet<&Digest> = repo.tags.iter().map(|(_, d)| d).collect();
+            let alone = |d: &&Digest| !tagged.contains(d) && !self.children.contains(d) && !referring.contains(d);
+            out.extend(repo.manifests.iter().filter(alone).filter_map(|d| named(None, *d)));
+        }
+        Ok(out)
+    }
+
+    pub(super) fn referrers(&self, digest: &Digest) -> Vec<Descriptor> {
+        self.subjects.get(digest).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,155 @@
+//! The `v2/` tree that `oc adm release mirror --to-dir` and `oc image mirror --dir` write.
+//!
+//! `v2/<repository>/blobs/<digest>`, `…/manifests/<digest>`, and tags `…/manifests/<tag>`. Digests are written
+//! `sha256:<hex>` or `sha256-<hex>`; hard links and plain copies are equal. A tag is a link whose target's last
+//! component names the digest (before 2020-02 the target began with a folder of the writing host), or a plain
+//! copy of the manifest. Links are read, never followed. oc checks nothing when it reads this back; here every
+//! manifest is hashed, and blobs by the caller. Source: openshift/oc pkg/cli/image/imagesource/file.go.
+
+mod catalogue;
+mod scan;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::beneath::{Dir, Kind};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Descriptor, Digest, Tag};
+
+use super::files::Files;
+use super::{Fetched, MAX_MANIFEST, Named, Source, checked, distinct, guessed, missing, pick};
+use catalogue::Catalogue;
+use scan::Tree;
+
+/// The most bytes of one file in `config/` or `manifests/` that are read.
+pub const MAX_CONFIG_FILE: u64 = 1 << 20;
+
+/// A mirror directory of `oc`.
+pub struct MirrorDir {
+    /// The folder that holds `v2/`; `None` if `v2/` itself was given.
+    base: Option<Dir>,
+    v2: Dir,
+    tree: Tree,
+    catalogue: OnceLock<Catalogue>,
+}
+
+/// Whether a mirror tree begins here: a `v2` folder, or folders of which one holds `blobs` and `manifests`.
+pub(super) fn is_tree(dir: &Dir) -> Result<bool> {
+    Ok(dir.kind("v2")? == Some(Kind::Directory) || dir.path().file_name().is_some_and(|n| n == "v2"))
+}
+
+impl MirrorDir {
+    /// Opens the folder that holds `v2/`, or `v2/` itself, and lists what is in it.
+    pub fn open(path: &Path) -> Result<MirrorDir> {
+        let given = Dir::open(path, Code::Malformed)?;
+        let (base, v2) = match given.dir("v2")? {
+            Some(v2) => (Some(given), v2),
+            None => (None, given),
+        };
+        let tree = scan::scan(&v2)?;
+        if tree.repositories.is_empty() {
+            return Err(Error::new(Code::Source, format!("`{}` is not a mirror directory of oc", path.display()))
+                .fact("expected  v2/<repository>/blobs/ and v2/<repository>/manifests/ in it"));
+        }
+        Ok(MirrorDir { base, v2, tree, catalogue: OnceLock::new() })
+    }
+
+    /// The signature ConfigMaps and other objects beside `v2/`: `config/*.json` (and `.yaml`), as oc writes them,
+    /// and `manifests/*.yaml` (and `.json`). Sorted; regular files only. None if `v2/` itself was given.
+    pub fn config_files(&self) -> Result<Vec<PathBuf>> {
+        let Some(base) = &self.base else { return Ok(Vec::new()) };
+        let mut out = Vec::new();
+        for folder in ["config", "manifests"] {
+            let Some(dir) = base.dir(folder)? else { continue };
+            for (name, kind) in dir.entries()? {
+                if name.starts_with('.') || ![".json", ".yaml", ".yml"].iter().any(|s| name.ends_with(s)) {
+                    continue;
+                }
+                if kind != Kind::File {
+                    return Err(dir.wrong(&name, "a regular file"));
+                }
+                out.push(dir.at(&name));
+            }
+        }
+        Ok(out)
+    }
+
+    /// The bytes of one of [`MirrorDir::config_files`], at most [`MAX_CONFIG_FILE`], through no link.
+    pub fn config_file(&self, path: &Path) -> Result<Vec<u8>> {
+        let rel = self.base.as_ref().and_then(|b| Some((b, path.strip_prefix(b.path()).ok()?.to_str()?)));
+        let found = match rel {
+            Some((base, rel)) => base.read(rel, MAX_CONFIG_FILE)?,
+            None => None,
+        };
+        found.ok_or_else(|| Error::new(Code::Source, format!("`{}` is not there", path.display())))
+    }
+
+    fn catalogue(&self) -> Result<&Catalogue> {
+        if let Some(known) = self.catalogue.get() {
+            return Ok(known);
+        }
+        let read = Catalogue::read(self)?;
+        Ok(self.catalogue.get_or_init(|| read))
+    }
+
+    /// The manifest's bytes and where they are, from the first place that holds the right ones.
+    fn read_manifest(&self, digest: &Digest) -> Result<Option<(Vec<u8>, String)>> {
+        let mut failed = None;
+        for name in self.tree.manifest_places(digest) {
+            let place = self.v2.place(&name);
+            match self.v2.read(&name, MAX_MANIFEST).and_then(|b| b.map(|b| checked(b, digest, &place)).transpose()) {
+                Ok(Some(bytes)) => return Ok(Some((bytes, place))),
+                Ok(None) => {}
+                Err(e) => failed = failed.or(Some(e)),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+}
+
+impl Source for MirrorDir {
+    fn describe(&self) -> String {
+        format!("the mirror directory `{}`", self.base.as_ref().unwrap_or(&self.v2).path().display())
+    }
+
+    fn names(&self) -> Result<Vec<Named>> {
+        distinct(self.catalogue()?.names(&self.tree, &self.v2)?, &self.describe())
+    }
+
+    fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>> {
+        let whose = self.describe();
+        let Some(digest) = pick(&self.tree.tagged(), tag, &whose)? else { return Ok(None) };
+        match self.manifest(&digest)? {
+            Some(found) => Ok(Some(found)),
+            None => {
+                Err(Error::new(Code::BlobMissing, format!("the tag `{tag}` points to a manifest that is not there"))
+                    .fact(format!("expected  {digest}"))
+                    .fact(format!("looked in {whose}")))
+            }
+        }
+    }
+
+    fn manifest(&self, digest: &Digest) -> Result<Option<Fetched>> {
+        let Some((bytes, place)) = self.read_manifest(digest)? else { return Ok(None) };
+        let media_type = guessed(&bytes, &place)?;
+        Ok(Some(Fetched { bytes, media_type, digest: *digest }))
+    }
+
+    fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let mut failed = None;
+        for name in self.tree.blob_places(&what.digest) {
+            match self.v2.open(&name, offset, what.size) {
+                Ok(Some(region)) => return Ok(Box::new(region)),
+                Ok(None) => {}
+                Err(e) => failed = failed.or(Some(e)),
+            }
+        }
+        let place = || self.v2.place(&format!("{}/blobs/{}", self.tree.repositories[0].path, what.digest));
+        Err(failed.unwrap_or_else(|| missing(what, &place())))
+    }
+
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(self.catalogue()?.referrers(digest))
+    }
+}

@@ -1,0 +1,174 @@
+//! Where content comes from: OCI layouts (directory or tar), skopeo `dir:` folders, `oc` mirror trees.
+//!
+//! A source hands out manifests whose bytes hash to their digest, and raw blobs, which the caller hashes while
+//! it uses them: each file is opened once and read once (security I1). A medium is hostile: no link is
+//! followed, no FIFO waited for, every size bounded. This module decides nothing about what to take.
+
+pub mod archive;
+pub mod dir;
+mod files;
+pub mod layout;
+pub mod mirror_dir;
+mod name;
+#[cfg(feature = "registry")]
+pub mod registry;
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::beneath::Dir;
+use crate::error::{Code, Error, Result};
+use crate::oci::{Descriptor, Digest, Repository, Tag};
+
+pub use dir::SkopeoDir;
+pub use layout::Layout;
+pub use mirror_dir::MirrorDir;
+
+/// The most bytes of one manifest or index that are read (MB-LIM: 8 MiB).
+pub const MAX_MANIFEST: u64 = 8 << 20;
+
+/// One repository, layout or directory that content is read from.
+pub trait Source: Send + Sync {
+    /// What this is and where, for messages.
+    fn describe(&self) -> String;
+
+    /// The top-level entries this source has (a registry: none). Two entries of one name are refused.
+    fn names(&self) -> Result<Vec<Named>>;
+
+    /// The manifest with this tag. `None`: there is none. Several images with this tag: `Code::Source`.
+    fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>>;
+
+    /// The manifest with this digest. `None`: it is not there. Other bytes under its name: `Code::BlobMismatch`.
+    fn manifest(&self, digest: &Digest) -> Result<Option<Fetched>>;
+
+    /// The bytes of a blob from `offset` on, at most `size - offset` of them; the caller hashes.
+    /// Not there: `Code::BlobMissing`; a file of another size: `Code::BlobMismatch`; both name the path.
+    fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>>;
+
+    /// The manifests whose `subject` is this digest.
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
+}
+
+/// How registries and signature stores are reached. The verifier build has none.
+pub trait Network: Sync {
+    /// A repository to read from.
+    fn repository(&self, repository: &Repository) -> Arc<dyn Source>;
+    /// What a URL holds, at most `limit` bytes; `None` when it is not there.
+    fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>>;
+}
+
+/// A manifest or index as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The exact bytes; they hash to `digest`.
+    pub bytes: Vec<u8>,
+    /// What the source says they are.
+    pub media_type: String,
+    /// Their digest.
+    pub digest: Digest,
+}
+
+/// A top-level entry of a source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// The path-like name as the source gives it: `quay.io/a/b`, `openshift/release`.
+    pub repository: Option<String>,
+    /// Its tag.
+    pub tag: Option<Tag>,
+    /// Its digest.
+    pub digest: Digest,
+    /// What the source says it is.
+    pub media_type: String,
+    /// Size in bytes, as the source says.
+    pub size: u64,
+}
+
+impl Named {
+    /// `repository:tag`, as far as the source names it; else the digest.
+    pub fn label(&self) -> String {
+        match (&self.repository, &self.tag) {
+            (Some(repository), Some(tag)) => format!("{repository}:{tag}"),
+            (Some(repository), None) => format!("{repository}@{}", self.digest),
+            (None, Some(tag)) => tag.to_string(),
+            (None, None) => self.digest.to_string(),
+        }
+    }
+}
+
+/// Opens whatever local source is at `path`: an archive file, or a folder of one of the three known forms.
+pub fn open(path: &Path) -> Result<Box<dyn Source>> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot open", path, e))?;
+    if !meta.is_dir() {
+        return Ok(Box::new(archive::open(path)?));
+    }
+    let dir = Dir::open(path, Code::Malformed)?;
+    if dir.kind("oci-layout")?.is_some() {
+        return Ok(Box::new(Layout::open(path)?));
+    }
+    if dir.kind("manifest.json")?.is_some() {
+        return Ok(Box::new(SkopeoDir::open(path)?));
+    }
+    if mirror_dir::is_tree(&dir)? {
+        return Ok(Box::new(MirrorDir::open(path)?));
+    }
+    Err(Error::new(Code::Source, format!("`{}` holds no images in a form that is known", path.display()))
+        .fact("expected  `oci-layout` (OCI image layout), `manifest.json` (skopeo dir:) or `v2/` (oc mirror)"))
+}
+
+/// The one digest that `tag` stands for among these names.
+fn pick(names: &[Named], tag: &Tag, whose: &str) -> Result<Option<Digest>> {
+    let mut found: Vec<&Named> = names.iter().filter(|n| n.tag.as_ref() == Some(tag)).collect();
+    found.sort_by_key(|n| n.digest);
+    found.dedup_by_key(|n| n.digest);
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one.digest)),
+        several => {
+            let mut err = Error::new(Code::Source, format!("the tag `{tag}` stands for several images in {whose}"))
+                .hint("ask for the image by its full name or digest");
+            for named in several.iter().take(8) {
+                err = err.fact(format!("{} {}", named.label(), named.digest));
+            }
+            Err(err)
+        }
+    }
+}
+
+/// Refuses two entries of one name.
+fn distinct(mut names: Vec<Named>, whose: &str) -> Result<Vec<Named>> {
+    names.sort();
+    names.dedup();
+    let same = |a: &Named, b: &Named| (&a.repository, &a.tag) == (&b.repository, &b.tag) && a.tag.is_some();
+    if let Some(pair) = names.windows(2).find(|w| same(&w[0], &w[1])) {
+        return Err(Error::new(Code::Malformed, format!("`{}` names two images in {whose}", pair[0].label()))
+            .fact(format!("one    {}", pair[0].digest))
+            .fact(format!("other  {}", pair[1].digest)));
+    }
+    Ok(names)
+}
+
+/// The manifest bytes read from `place`, if they are what their name says.
+fn checked(bytes: Vec<u8>, digest: &Digest, place: &str) -> Result<Vec<u8>> {
+    let found = Digest::of(&bytes);
+    if found == *digest {
+        return Ok(bytes);
+    }
+    Err(Error::new(Code::BlobMismatch, format!("`{place}` is not what its digest says"))
+        .fact(format!("expected  {digest}"))
+        .fact(format!("found     {found}"))
+        .hint("the copy is damaged or was changed; copy it again from where it came from"))
+}
+
+/// The media type that the bytes at `place` give themselves.
+fn guessed(bytes: &[u8], place: &str) -> Result<String> {
+    crate::oci::guess(bytes).map_err(|e| Error::new(Code::Malformed, format!("`{place}` is not a manifest: {e}")))
+}
+
+fn missing(what: &Descriptor, place: &str) -> Error {
+    Error::new(Code::BlobMissing, format!("`{place}` is not there"))
+        .fact(format!("expected  {} ({} bytes, {})", what.digest, what.size, what.media_type))
+}
+
+#[cfg(test)]
+mod tests;
