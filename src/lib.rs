@@ -5,15 +5,18 @@
 
 pub mod beneath;
 pub mod bundle;
+pub mod cli;
 pub mod error;
 pub mod graph;
 pub mod kubernetes;
 pub mod oci;
 pub mod openshift;
+pub mod ops;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod sign;
 pub mod sink;
 pub mod source;
+pub mod verify;
 
 pub use error::{Code, Error, Result};

@@ -1,2 +1,22 @@
-//! The `mirror-bundle` program.
-fn main() {}
+//! The `mirror-bundle` program: parse, run, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mirror_bundle::cli::{self, Args, Terminal};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(err) => err.exit(),
+    };
+    let term = Terminal::new(&args.global);
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cli::run(&args, &term))) {
+        Ok(Ok(code)) => code.into(),
+        Ok(Err(err)) => {
+            term.report(&err);
+            err.code().exit().into()
+        }
+        Err(_) => cli::bug(&term).into(),
+    }
+}

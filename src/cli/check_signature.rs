@@ -1,0 +1,54 @@
+//! `mirror-bundle check-signature`
+
+use super::answer::{self, Table};
+use super::args::{CheckSignature, Global, Output};
+use super::inputs;
+use super::term::Terminal;
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+use crate::openshift::openpgp::{self, Rejected, Verified};
+use crate::ops::Observer;
+
+pub(super) fn run(args: &CheckSignature, global: &Global, term: &Terminal) -> Result<u8> {
+    let digest: Digest =
+        args.digest.parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Usage, format!("--digest: {e}")))?;
+    let keyrings = inputs::keyrings(&args.release_keyring)?;
+    let now = inputs::moment(args.at.as_deref())?.as_second();
+    let bytes = match inputs::read(&args.file, openpgp::MAX_SIGNATURE_BYTES as u64) {
+        Err(e) if e.code() == Code::Usage => {
+            return Err(Rejected::NotASignature("the file is larger than a release signature may be".to_owned()).into());
+        }
+        other => other?,
+    };
+    let judged = keyrings.iter().map(|keyring| openpgp::verify(&bytes, keyring, &digest, now)).reduce(Result::or);
+    match judged {
+        Some(Ok(verified)) => {
+            verified.notices.iter().for_each(|notice| term.warn(notice));
+            show(args, global, &verified);
+            Ok(0)
+        }
+        Some(Err(rejected)) => Err(rejected.into()),
+        None => Err(Error::new(Code::Internal, "no keyring")),
+    }
+}
+
+fn show(args: &CheckSignature, global: &Global, verified: &Verified) {
+    let signed_at = jiff::Timestamp::from_second(verified.signed_at).map(|t| t.to_string()).unwrap_or_default();
+    let reference = verified.claim.docker_reference.to_string();
+    match global.output {
+        Output::Json => answer::json(&serde_json::json!({
+            "schema": "mirror-bundle/check-signature/v1", "outcome": "good", "digest": verified.claim.digest, "docker_reference": reference,
+            "key": verified.fingerprint, "user_id": verified.user_id, "signed_at": signed_at, "notices": verified.notices,
+        })),
+        Output::Text if global.quiet < 2 => {
+            let mut table = Table::default();
+            table.row("good", args.file.display().to_string());
+            table.row("digest", verified.claim.digest.to_string());
+            table.row("for", reference);
+            table.row("signed", format!("{signed_at} by {}", verified.user_id.as_deref().unwrap_or("an unnamed key")));
+            table.row("key", &verified.fingerprint);
+            answer::text(&table.render());
+        }
+        Output::Text => {}
+    }
+}

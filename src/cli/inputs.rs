@@ -1,0 +1,170 @@
+//! From arguments, files and environment to the settings of a verb.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::args::Trust;
+use crate::error::{Code, Error, Result};
+use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
+use crate::sign::policy::{self, MAX_POLICY, Policy};
+use crate::verify::Settings;
+
+/// The policy and settings of `verify` and `unpack`.
+pub(super) fn settings(trust: &Trust) -> Result<Settings> {
+    let policy = policy(trust)?;
+    let keyrings = match (trust.release_keyring.is_empty(), &policy) {
+        (false, _) => keyrings(&trust.release_keyring)?,
+        (true, Some((policy, folder))) => policy_keyrings(policy, folder)?,
+        (true, None) => vec![redhat()?],
+    };
+    Ok(Settings {
+        policy: policy.map(|(policy, _)| policy),
+        allow_unsigned: trust.allow_unsigned,
+        keyrings,
+        allow_unsigned_release: trust.allow_unsigned_release,
+        allow_kinds: trust.allow_kind.clone(),
+        now: moment(trust.at.as_deref())?,
+    })
+}
+
+/// The trust policy, and the folder that its relative paths start from.
+fn policy(trust: &Trust) -> Result<Option<(Policy, PathBuf)>> {
+    if !trust.signer.is_empty() {
+        let keys = trust.signer.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
+        return Ok(Some((Policy::from_signer_keys(&keys)?, PathBuf::new())));
+    }
+    let named = trust.trust.clone().or_else(|| std::env::var_os("MIRROR_BUNDLE_TRUST").map(PathBuf::from));
+    let path = match named {
+        Some(path) => Some(path),
+        None => default_policies().into_iter().find(|path| path.exists()),
+    };
+    if let Some(path) = path {
+        let bytes = read(&path, MAX_POLICY as u64)?;
+        let policy = Policy::parse(&bytes).map_err(|e| e.fact(format!("in {}", path.display())))?;
+        return Ok(Some((policy, path.parent().unwrap_or(Path::new("")).to_owned())));
+    }
+    if trust.allow_unsigned {
+        return Ok(None);
+    }
+    let mut err = Error::new(Code::Usage, "nobody is trusted: a bundle can only be verified against a key or a policy");
+    for path in default_policies() {
+        err = err.fact(format!("looked for {}", path.display()));
+    }
+    Err(err.hint("name the builder's public key: --signer KEY.pub, or a policy: --trust trust.yaml"))
+}
+
+fn default_policies() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.map(|h| h.join(".config")));
+    let mut out: Vec<PathBuf> = config.into_iter().map(|c| c.join("mirror-bundle/trust.yaml")).collect();
+    out.push("/etc/mirror-bundle/trust.yaml".into());
+    out
+}
+
+/// The OpenPGP keys in these files; the built-in vendor key when there are none.
+pub(super) fn keyrings(paths: &[PathBuf]) -> Result<Vec<Keyring>> {
+    if paths.is_empty() {
+        return Ok(vec![redhat()?]);
+    }
+    paths.iter().map(|path| keyring(path)).collect()
+}
+
+fn keyring(path: &Path) -> Result<Keyring> {
+    let bytes = read(path, MAX_KEYRING_BYTES as u64)?;
+    Keyring::parse(&path.display().to_string(), &bytes)
+        .map_err(|e| Error::new(Code::Usage, format!("`{}` is not a usable OpenPGP keyring: {e}", path.display())))
+}
+
+fn redhat() -> Result<Keyring> {
+    Keyring::redhat().map_err(|e| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}")))
+}
+
+fn policy_keyrings(policy: &Policy, folder: &Path) -> Result<Vec<Keyring>> {
+    policy
+        .release
+        .keyrings
+        .iter()
+        .map(|named| match named {
+            policy::Keyring::Redhat => redhat(),
+            policy::Keyring::File(path) => keyring(&folder.join(path)),
+        })
+        .collect()
+}
+
+/// Reads a small file of this host.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|e| Error::io("cannot read", path, e))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::new(Code::Usage, format!("`{}` is larger than {limit} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// `--at`, or now.
+pub(super) fn moment(at: Option<&str>) -> Result<Timestamp> {
+    match at {
+        Some(text) => time(text),
+        None => Ok(Timestamp::now()),
+    }
+}
+
+/// `2027-06-30` (its beginning, UTC) or `2027-06-30T12:00:00Z`.
+pub(super) fn time(text: &str) -> Result<Timestamp> {
+    let full = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    full.parse().map_err(|_| {
+        Error::new(Code::Usage, format!("`{text}` is not a time")).hint("write 2027-06-30 or 2027-06-30T12:00:00Z")
+    })
+}
+
+/// SOURCE_DATE_EPOCH, if it is set.
+pub(super) fn source_date_epoch() -> Result<Option<u64>> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => Ok(None),
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::new(Code::Usage, format!("SOURCE_DATE_EPOCH is `{text}`, not a time in seconds"))),
+    }
+}
+
+/// Standard input, when the bundle is `-`.
+pub(super) fn stdin(bundle: &Path) -> Option<Box<dyn Read + Send>> {
+    (bundle == Path::new("-")).then(|| Box::new(std::io::stdin()) as Box<dyn Read + Send>)
+}
+
+/// Threads that mostly wait.
+pub(super) fn transfers(jobs: Option<u16>) -> usize {
+    jobs.map_or(8, usize::from)
+}
+
+/// Threads that compute.
+pub(super) fn processors(jobs: Option<u16>) -> usize {
+    jobs.map_or_else(|| std::thread::available_parallelism().map_or(2, usize::from), usize::from)
+}
+
+#[cfg(feature = "registry")]
+pub(super) fn client(
+    args: &super::args::Registry,
+    side: crate::registry::Side,
+    term: &super::term::Terminal,
+) -> Result<crate::registry::Client> {
+    use crate::ops::Observer;
+    let client = crate::registry::Client::new(crate::registry::Options {
+        side,
+        auth_file: args.authfile.clone(),
+        ca_file: args.ca_file.clone(),
+        plain_http: args.plain_http.clone(),
+        timeout: std::time::Duration::from_secs(args.timeout),
+        retries: args.retries,
+        stop: term.stop_flag(),
+        ..Default::default()
+    })?;
+    client.notices().iter().for_each(|notice| term.warn(notice));
+    Ok(client)
+}

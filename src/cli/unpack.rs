@@ -1,0 +1,133 @@
+//! `mirror-bundle unpack`
+
+use std::time::Instant;
+
+use super::answer::{self, Table};
+use super::args::{Global, MirrorSet, Output, Unpack};
+use super::term::Terminal;
+use super::{create, inputs, verify};
+use crate::error::{Code, Error, Result};
+use crate::openshift::mirror_set;
+use crate::ops::unpack::{Options, Outcome, Summary, unpack};
+use crate::ops::{Observer, observer};
+
+pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
+    let started = Instant::now();
+    let settings = inputs::settings(&args.trust)?;
+    let options = options(args, global, term)?;
+    match unpack(&args.bundle, inputs::stdin(&args.bundle), &settings, &options, term)? {
+        Outcome::Refused(report, state) => {
+            match global.output {
+                Output::Json => answer::json(report.as_ref()),
+                Output::Text => verify::problems(&report, term, Some(&state)),
+            }
+            Ok(report.exit_code)
+        }
+        Outcome::Unpacked(report, summary) => {
+            term.say("Finished", &format!("in {}", create::elapsed(started)));
+            match global.output {
+                Output::Json => answer::json(
+                    &serde_json::json!({ "schema": summary.schema, "unpacked": summary, "report": report }),
+                ),
+                Output::Text if global.quiet < 2 => answer::text(&render(&summary, &report.exceptions)),
+                Output::Text => {}
+            }
+            next(&summary, term);
+            Ok(report.exit_code)
+        }
+    }
+}
+
+fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
+    let _ = term;
+    #[cfg(feature = "registry")]
+    let registry = match &args.to {
+        Some(to) => {
+            let target = to.trim_end_matches('/').parse().map_err(|e: crate::oci::Invalid| {
+                Error::new(Code::Usage, e.to_string()).hint("write --to REGISTRY/REPOSITORY, without a tag")
+            })?;
+            Some((target, inputs::client(&args.registry, crate::registry::Side::Destination, term)?))
+        }
+        None => None,
+    };
+    let options = Options {
+        #[cfg(feature = "registry")]
+        registry,
+        dir: args.to_dir.clone(),
+        layout: args.to_layout.clone(),
+        manifests: args.manifests_to_dir.clone(),
+        mirror_set: match args.mirror_set {
+            MirrorSet::Idms => Some(mirror_set::Kind::Digest),
+            MirrorSet::Icsp => Some(mirror_set::Kind::ContentSourcePolicy),
+            MirrorSet::None => None,
+        },
+        overwrite: args.overwrite,
+        dry_run: args.dry_run,
+        jobs: inputs::transfers(global.jobs),
+    };
+    if args.to_dir.is_some() && args.to_layout.is_some() {
+        return Err(Error::new(Code::Usage, "--to-dir and --to-layout cannot be given together"));
+    }
+    Ok(options)
+}
+
+fn render(summary: &Summary, exceptions: &[String]) -> String {
+    let mut table = Table::default();
+    let verb = if summary.dry_run { "would go" } else { "unpacked" };
+    table.row(
+        verb,
+        format!(
+            "{}, {} to {}",
+            observer::count(summary.images, "image"),
+            observer::count(summary.blobs, "blob"),
+            summary.destinations.join(" and ")
+        ),
+    );
+    if !summary.dry_run {
+        table.row(
+            "new",
+            format!(
+                "{} blobs ({}), {} manifests, {} tags",
+                summary.new_blobs,
+                observer::size(summary.new_bytes),
+                summary.new_documents,
+                summary.new_tags
+            ),
+        );
+    }
+    if let Some(manifests) = &summary.manifests {
+        table.row(
+            "manifests",
+            format!("{} ({} to apply)", manifests.display(), observer::count(summary.manifest_files, "file")),
+        );
+    }
+    if let Some(sets) = &summary.mirror_sets {
+        table.row("mirrors", format!("{} (applying these can restart nodes)", sets.display()));
+    }
+    for exception in exceptions {
+        table.row("exception", exception);
+    }
+    table.render()
+}
+
+fn next(summary: &Summary, term: &Terminal) {
+    if summary.dry_run {
+        return;
+    }
+    let mut lines = Vec::new();
+    if let Some(manifests) = &summary.manifests {
+        lines.push("tell the cluster whom the release is signed by, with".to_owned());
+        lines.push(format!("  oc apply -Rf {}", manifests.display()));
+    }
+    for image in &summary.upgrades {
+        lines.push("start the upgrade with".to_owned());
+        lines.push(format!("  oc adm upgrade --allow-explicit-upgrade --to-image {image}"));
+        lines.push(
+            "  (oc needs --allow-explicit-upgrade for an image that is not among the cluster's available".to_owned(),
+        );
+        lines.push("  updates, and calls it dangerous: check that the cluster may go to this version)".to_owned());
+    }
+    if !lines.is_empty() {
+        term.next(&lines);
+    }
+}

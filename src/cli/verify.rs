@@ -1,0 +1,96 @@
+//! `mirror-bundle verify`, and the report as text.
+
+use super::answer::{self, Table};
+use super::args::{Global, Output, Verify};
+use super::escape::escape;
+use super::inputs;
+use super::term::Terminal;
+use crate::error::Result;
+use crate::verify::{Outcome, Report, Severity, Verdict};
+
+/// How many problems are told in full.
+const TOLD: usize = 8;
+
+pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8> {
+    let settings = inputs::settings(&args.trust)?;
+    let jobs = inputs::processors(global.jobs);
+    let report =
+        crate::ops::verify::verify(&args.bundle, inputs::stdin(&args.bundle), &settings, args.quick, jobs, term)?;
+    show(&report, global, term, None);
+    Ok(report.exit_code)
+}
+
+/// Shows a report: the answer on standard output, problems on standard error.
+pub(super) fn show(report: &Report, global: &Global, term: &Terminal, state: Option<&str>) {
+    match global.output {
+        Output::Json => answer::json(report),
+        Output::Text if global.quiet == 0 => answer::text(&render(report)),
+        Output::Text if global.quiet == 1 => answer::text(&verdict_line(report)),
+        Output::Text => {}
+    }
+    if global.quiet == 0 {
+        problems(report, term, state);
+    }
+}
+
+/// Every problem, the worst first.
+pub(super) fn problems(report: &Report, term: &Terminal, state: Option<&str>) {
+    let mut errors: Vec<_> = report.errors().collect();
+    errors.sort_by_key(|f| (f.code.exit() < 10, f.code.exit()));
+    for finding in errors.iter().take(TOLD) {
+        term.finding(finding);
+    }
+    if errors.len() > TOLD {
+        term.note(&format!("and {} more; -o json lists all", errors.len() - TOLD));
+    }
+    if let (Some(state), false) = (state, errors.is_empty()) {
+        term.note(state);
+    }
+    for notice in report.findings().filter(|f| f.severity == Severity::Notice) {
+        term.finding(notice);
+    }
+}
+
+fn verdict_line(report: &Report) -> String {
+    let word = match report.verdict {
+        Verdict::Verified => "VERIFIED",
+        Verdict::NotFullyChecked => "NOT FULLY CHECKED",
+        Verdict::Failed => "FAILED",
+    };
+    let exceptions = if report.exceptions.is_empty() { "" } else { "  with exceptions" };
+    format!("verdict   {word}  {}{exceptions}\n", escape(&report.bundle.path))
+}
+
+fn render(report: &Report) -> String {
+    let mut head = Table::default();
+    if !report.bundle.index.is_empty() {
+        head.row("index", &report.bundle.index);
+    }
+    if let (Some(name), Some(sequence), Some(created)) =
+        (&report.bundle.name, report.bundle.sequence, &report.bundle.created)
+    {
+        head.row("bundle", format!("{name} #{sequence}, created {created}"));
+    }
+    for exception in &report.exceptions {
+        head.row("exception", exception);
+    }
+    let mut out = verdict_line(report) + &head.render() + "\n";
+    let mut word = "checked";
+    for check in &report.checks {
+        let result = match check.outcome {
+            Outcome::Fail => "FAILED",
+            Outcome::Pass => "",
+        };
+        let count = if check.of > 0 { format!("{} of {}", check.examined, check.of) } else { "none".to_owned() };
+        let details = check.details.iter().map(|d| escape(d)).collect::<Vec<_>>().join("; ");
+        out.push_str(format!("{word:9} {:22} {result:6} {count:12} {details}", check.id.title()).trim_end());
+        out.push('\n');
+        word = "";
+    }
+    let mut word = "unchecked";
+    for skipped in &report.not_checked {
+        out.push_str(&format!("{word:9} {:22} {}\n", skipped.id.title(), escape(&skipped.reason)));
+        word = "";
+    }
+    out
+}

@@ -1,0 +1,97 @@
+//! The files of a bundle other than blobs: carried Kubernetes manifests and release signatures.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::bundle::index::{self, Object};
+use crate::bundle::{layout, limits, name};
+use crate::error::{Code, Error, Result};
+use crate::kubernetes;
+
+/// A file to be carried.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried {
+    pub(crate) entry: index::File,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Carried {
+    pub(crate) fn new(path: &str, bytes: Vec<u8>, objects: Vec<Object>) -> Carried {
+        Carried { entry: index::File { objects, ..layout::file(path, &bytes) }, bytes }
+    }
+}
+
+/// Reads every YAML and JSON file below `dir`, checks it, and keeps its bytes.
+///
+/// Names are lower-cased (media fold case); anything else that a medium could change is refused.
+pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> {
+    let mut out = Vec::new();
+    for path in walk(dir)? {
+        let bytes = read(&path)?;
+        let objects = kubernetes::objects(&bytes).map_err(|why| {
+            Error::new(Code::Malformed, format!("`{}` cannot be carried: {why}", path.display()))
+                .state("nothing was written")
+        })?;
+        if let Some(object) = objects.iter().find(|o| !kubernetes::is_allowed(o, allowed)) {
+            return Err(Error::new(
+                Code::Policy,
+                format!(
+                    "`{}` holds a {} ({}), which is not carried without being named",
+                    path.display(),
+                    object.kind,
+                    object.api_version
+                ),
+            )
+            .state("nothing was written")
+            .hint(format!("if it belongs in the bundle: --allow-kind {}", object.kind)));
+        }
+        let relative = path.strip_prefix(dir).unwrap_or(&path);
+        let target = format!("manifests/{}", relative.to_string_lossy().to_ascii_lowercase());
+        name::check(&target).map_err(|why| {
+            Error::new(Code::Malformed, format!("`{}` cannot be carried under its name: {why}", path.display()))
+                .state("nothing was written")
+                .hint("rename the file; a medium may fold case, cut names or refuse characters")
+        })?;
+        out.push(Carried::new(&target, bytes, objects));
+    }
+    if out.is_empty() {
+        return Err(Error::new(Code::Source, format!("`{}` holds no .yaml, .yml or .json file", dir.display())));
+    }
+    Ok(out)
+}
+
+fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut out = Vec::new();
+    for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
+        let entry = entry.map_err(|e| {
+            let path = e.path().unwrap_or(dir).to_owned();
+            match e.into_io_error() {
+                Some(io) => Error::io("cannot read", path, io),
+                None => Error::new(Code::Io, format!("`{}` leads in a circle", path.display())),
+            }
+        })?;
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let known = matches!(entry.path().extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"));
+        if !entry.file_type().is_file() || !known {
+            return Err(Error::new(
+                Code::Policy,
+                format!("`{}` is not a .yaml, .yml or .json file", entry.path().display()),
+            )
+            .state("nothing was written")
+            .hint("`oc apply -Rf` would pass over it; keep only manifests in this folder"));
+        }
+        out.push(entry.into_path());
+    }
+    Ok(out)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limits::KUBERNETES_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|e| Error::io("cannot read", path, e))?;
+    Ok(bytes)
+}

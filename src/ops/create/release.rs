@@ -1,0 +1,406 @@
+//! An OpenShift release: its authenticity first, then every image that its payload names.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Options;
+use super::files::Carried;
+use super::walk::{self, Config, Root};
+use crate::bundle::index::{self, Kind, Trust};
+use crate::bundle::limits;
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Document, Reference, Repository};
+use crate::openshift::openpgp::{self, Rejected};
+use crate::openshift::payload::{self, Overlay, Payload};
+use crate::openshift::{release_signature, signature_map, verification};
+use crate::ops::{Observer, parallel};
+use crate::source::{Network, Source};
+
+/// Where release signatures are looked for.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// An HTTP(S) signature store.
+    Url(String),
+    /// A directory laid out as one.
+    Dir(PathBuf),
+    /// Signatures that came with the content (the ConfigMap files of an `oc` mirror directory).
+    Given(Vec<(Digest, Vec<u8>)>),
+}
+
+impl Store {
+    /// Reads the value of `--signature-store`: a URL, or a directory with or without `file://`.
+    pub fn parse(text: &str) -> Store {
+        match text.strip_prefix("file://") {
+            Some(path) => Store::Dir(path.into()),
+            None if text.starts_with("http://") || text.starts_with("https://") => {
+                Store::Url(text.trim_end_matches('/').to_owned())
+            }
+            None => Store::Dir(text.into()),
+        }
+    }
+}
+
+/// A release that may be carried.
+pub(super) struct Gathered {
+    pub(super) release: index::Release,
+    pub(super) roots: Vec<Root>,
+    pub(super) files: Vec<Carried>,
+    pub(super) unsigned: bool,
+}
+
+/// Verifies the release image `root` and collects what belongs to it.
+///
+/// With signature stores named by the user the signature is verified before anything but the manifest is read;
+/// else the payload is streamed first, to learn its stores. No layer is kept before the signature is good.
+pub(super) fn gather(
+    root: Root,
+    options: &Options,
+    given: &[(Digest, Vec<u8>)],
+    network: Option<&dyn Network>,
+    observer: &dyn Observer,
+) -> Result<Gathered> {
+    let mut root = Root { kind: Kind::Release, release: Some(root.document.digest), ..root };
+    let digest = root.document.digest;
+    let mut stores = options.stores.clone();
+    if !given.is_empty() {
+        stores.insert(0, Store::Given(given.to_vec()));
+    }
+    let mut signed = None;
+    if !stores.is_empty() {
+        signed = Some(signatures(&digest, &stores, options, network)?);
+        if let Some(Err(e)) = &signed
+            && !options.allow_unsigned_release
+        {
+            return Err(unverified(&root, e, &stores));
+        }
+    }
+    observer.say("Reading", &format!("release payload of {}", root.label()));
+    let payload = read_payload(&root)?;
+    let signed = match signed {
+        Some(signed) => signed,
+        None => {
+            stores = payload_stores(&payload);
+            signatures(&digest, &stores, options, network)?
+        }
+    };
+    let manifest = walk::payload_manifest(&root)?;
+    let config = walk::read_blob(root.source.as_ref(), &manifest.config).ok().and_then(|raw| Config::parse(&raw));
+    let list = matches!(walk::parse(&root.document)?, Document::Index(_));
+    let architecture = match config {
+        _ if list => "multi".to_owned(),
+        Some(config) if !config.architecture.is_empty() => config.architecture,
+        _ => return Err(Error::new(Code::Malformed, format!("{} does not say its architecture", root.label()))),
+    };
+    let mut files = Vec::new();
+    let (trust, signers) = match signed {
+        Ok(good) => {
+            for one in &good {
+                let name = one.verified.user_id.as_deref().unwrap_or("an unnamed key");
+                observer.say(
+                    "Verified",
+                    &format!("release {}, signed by {name}\n{}", payload.version, grouped(&one.verified.fingerprint)),
+                );
+                one.verified.notices.iter().for_each(|n| observer.warn(&format!("release signature: {n}")));
+            }
+            files.extend(carried(&digest, &good)?);
+            let mut signers: Vec<String> = good.iter().map(|g| g.verified.fingerprint.clone()).collect();
+            signers.sort();
+            signers.dedup();
+            (Trust::Openpgp, signers)
+        }
+        Err(e) if options.allow_unsigned_release => {
+            observer.warn(&format!(
+                "release {} is not verified ({e}); carried because of --allow-unsigned-release",
+                payload.version
+            ));
+            (Trust::None, Vec::new())
+        }
+        Err(e) => return Err(unverified(&root, &e, &stores)),
+    };
+    let unsigned = trust == Trust::None;
+    if !unsigned && let Document::Index(index) = walk::parse(&root.document)? {
+        // A cluster may be told the image of its own architecture; carry its signature too where there is one.
+        for child in &index.manifests {
+            if let Ok(good) = signatures(&child.digest, &stores, options, network)? {
+                files.extend(carried(&child.digest, &good)?);
+            }
+        }
+    }
+    let version = payload.version.clone();
+    let release = index::Release { version, architecture, digest, trust, signers };
+    root.component = None;
+    let mut roots = components(&root, &payload, options, network, observer)?;
+    roots.insert(0, root);
+    Ok(Gathered { release, roots, files, unsigned })
+}
+
+/// A signature that holds.
+struct Good {
+    bytes: Vec<u8>,
+    verified: openpgp::Verified,
+}
+
+/// Every good signature for `digest`, or why there is none.
+fn signatures(
+    digest: &Digest,
+    stores: &[Store],
+    options: &Options,
+    network: Option<&dyn Network>,
+) -> Result<Result<Vec<Good>, Rejected>> {
+    let mut good: Vec<Good> = Vec::new();
+    let mut worst = None;
+    let mut unreachable = None;
+    for store in stores {
+        let found = match fetch(digest, store, network) {
+            Ok(found) => found,
+            // Another store may do; a store that the user named must at least be there.
+            Err(e) if matches!(store, Store::Url(_)) && e.code() != Code::Usage => {
+                unreachable = Some(e);
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        for bytes in found {
+            if good.iter().any(|g| g.bytes == bytes) {
+                continue;
+            }
+            match options
+                .keyrings
+                .iter()
+                .map(|k| openpgp::verify(&bytes, k, digest, options.now.as_second()))
+                .reduce(Result::or)
+            {
+                Some(Ok(verified)) => good.push(Good { bytes, verified }),
+                Some(Err(e)) => worst = Some(e),
+                None => {}
+            }
+        }
+    }
+    good.truncate(release_signature::MAX_SIGNATURES);
+    match (good.is_empty(), worst, unreachable) {
+        (false, ..) => Ok(Ok(good)),
+        (true, Some(rejected), _) => Ok(Err(rejected)),
+        (true, None, Some(e)) => Err(e.state("nothing was written; the release could not be verified")),
+        (true, None, None) => {
+            Ok(Err(Rejected::NotASignature(format!("none of {} signature stores has one", stores.len()))))
+        }
+    }
+}
+
+fn fetch(digest: &Digest, store: &Store, network: Option<&dyn Network>) -> Result<Vec<Vec<u8>>> {
+    match store {
+        Store::Dir(dir) => release_signature::read_store(dir, digest),
+        Store::Given(all) => Ok(all.iter().filter(|(d, _)| d == digest).map(|(_, bytes)| bytes.clone()).collect()),
+        Store::Url(url) => {
+            let network = network.ok_or_else(|| {
+                Error::new(Code::Usage, "this build of mirror-bundle has no network code")
+                    .hint("name a directory with release signatures: --signature-store DIR")
+            })?;
+            let mut found = Vec::new();
+            for n in 1..=release_signature::MAX_SIGNATURES {
+                match network.get(
+                    &release_signature::store_url(url, digest, n)
+                        .map_err(|e| Error::new(Code::Usage, e.to_string()))?,
+                    limits::RELEASE_SIGNATURE,
+                )? {
+                    Some(bytes) if bytes.is_empty() => {}
+                    Some(bytes) => found.push(bytes),
+                    None => break,
+                }
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// The stores that the payload names. They say where to look, never whom to trust; local files of this host are
+/// not theirs to name.
+fn payload_stores(payload: &Payload) -> Vec<Store> {
+    let Some(Ok(config)) = &payload.verification else { return Vec::new() };
+    let url = |store: &verification::Store| match store {
+        verification::Store::Http(url) if url.starts_with("https://") => Some(Store::Url(url.clone())),
+        _ => None,
+    };
+    config.stores.iter().filter_map(url).collect()
+}
+
+fn unverified(root: &Root, why: &Rejected, stores: &[Store]) -> Error {
+    let mut err = Error::from(why.clone()).fact(format!("release {} {}", root.label(), root.document.digest));
+    for store in stores {
+        err = err.fact(match store {
+            Store::Url(url) => format!("store   {url}"),
+            Store::Dir(dir) => format!("store   {}", dir.display()),
+            Store::Given(_) => "store   the ConfigMaps beside the images".to_owned(),
+        });
+    }
+    err.state("no layer was fetched; nothing was written")
+        .hint("another vendor's key: --release-keyring FILE; signatures elsewhere: --signature-store URL|DIR; to carry it all the same, and have that recorded: --allow-unsigned-release")
+}
+
+fn grouped(fingerprint: &str) -> String {
+    let groups: Vec<&str> = fingerprint.as_bytes().chunks(4).filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    groups.join(" ")
+}
+
+/// The raw signatures as a store holds them, and the ConfigMap for the cluster.
+fn carried(digest: &Digest, good: &[Good]) -> Result<Vec<Carried>> {
+    let raw: Vec<Vec<u8>> = good.iter().map(|g| g.bytes.clone()).collect();
+    let map = signature_map::config_map(digest, &raw)
+        .map_err(|e| Error::new(Code::Internal, format!("cannot write the signature ConfigMap: {e}")))?;
+    let objects = crate::kubernetes::objects(&map).map_err(|e| Error::new(Code::Internal, e))?;
+    let mut out = vec![Carried::new(&format!("manifests/{}", signature_map::file_name(digest)), map, objects)];
+    for (n, bytes) in raw.into_iter().enumerate() {
+        out.push(Carried::new(&format!("signatures/sha256={}/signature-{}", digest.hex(), n + 1), bytes, Vec::new()));
+    }
+    Ok(out)
+}
+
+fn read_payload(root: &Root) -> Result<Payload> {
+    let manifest = walk::payload_manifest(root)?;
+    let mut overlay = Overlay::default();
+    for layer in manifest.layers.iter().rev() {
+        if overlay.decided() {
+            break;
+        }
+        let mut tries = 0;
+        let view = loop {
+            match scan(root.source.as_ref(), layer) {
+                Err(e) if e.is_transient() && tries < 3 => tries += 1,
+                other => break other?,
+            }
+        };
+        overlay.add(view)?;
+    }
+    overlay.payload().map_err(|e| e.fact(format!("release {}", root.label())).state("nothing was written"))
+}
+
+fn scan(source: &dyn Source, layer: &crate::oci::Descriptor) -> Result<payload::LayerView> {
+    let from = source.blob(layer, 0)?;
+    let mut hashed = Hashed { from, hasher: crate::oci::Hasher::new(), failed: None };
+    let view = payload::scan(&layer.media_type, &mut hashed, &payload::Limits::default());
+    let rest = std::io::copy(&mut hashed, &mut std::io::sink());
+    if let Some(e) = hashed.failed {
+        return Err(e);
+    }
+    rest.map_err(|e| Error::io("cannot read", source.describe(), e))?;
+    let computed = hashed.hasher.finish();
+    if computed != layer.digest {
+        return Err(Error::new(
+            Code::BlobMismatch,
+            format!("{} in {} does not match its digest", layer.digest, source.describe()),
+        )
+        .fact(format!("computed {computed}"))
+        .state("nothing was written"));
+    }
+    view
+}
+
+struct Hashed {
+    from: Box<dyn std::io::Read + Send>,
+    hasher: crate::oci::Hasher,
+    failed: Option<Error>,
+}
+
+impl std::io::Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.from.read(buffer) {
+            Ok(n) => {
+                self.hasher.update(&buffer[..n]);
+                Ok(n)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Err(e),
+            Err(e) => {
+                // The scanner would call it a broken layer; keep what really happened.
+                self.failed = Some(Error::io("cannot read", "the release image", e));
+                Err(std::io::Error::other("the transfer failed"))
+            }
+        }
+    }
+}
+
+/// Every component, by digest. It is looked for where the payload says it is and where the release image came
+/// from (a mirror keeps all of a release in one repository): first at the registry that was asked for.
+fn components(
+    root: &Root,
+    payload: &Payload,
+    options: &Options,
+    network: Option<&dyn Network>,
+    observer: &dyn Observer,
+) -> Result<Vec<Root>> {
+    let tags = &payload.image_references.tags;
+    let home: Option<Repository> = root.repository.as_deref().and_then(|r| r.parse().ok());
+    parallel::map(
+        options.jobs,
+        tags,
+        || (),
+        |(), component| {
+            observer.check()?;
+            let mut places: Vec<Arc<dyn Source>> = vec![root.source.clone()];
+            if let (Some(network), Some(home)) = (network, &home) {
+                let named = network.repository(&component.repository);
+                let same = component.repository.registry() == home.registry() && component.repository != *home;
+                places.insert(if same { 0 } else { 1 }, named);
+            }
+            let mut failed = None;
+            for source in places {
+                match source.manifest(&component.digest) {
+                    Ok(Some(document)) => {
+                        observer.item();
+                        return Ok(Root {
+                            source,
+                            repository: Some(component.repository.to_string()),
+                            tag: None,
+                            document,
+                            kind: Kind::Component,
+                            component: Some(component.name.clone()),
+                            release: root.release,
+                            subject: None,
+                            requested_by: root.requested_by.clone(),
+                        });
+                    }
+                    Ok(None) => {}
+                    Err(e) => failed = failed.or(Some(e)),
+                }
+            }
+            let reference =
+                Reference { repository: component.repository.clone(), tag: None, digest: Some(component.digest) };
+            Err(failed.unwrap_or_else(|| {
+                Error::new(
+                    Code::Source,
+                    format!("component `{}` of release {} is not to be found", component.name, payload.version),
+                )
+                .fact(format!("looked for {reference}"))
+                .fact(format!("and in     {}", root.source.describe()))
+                .state("nothing was written")
+            }))
+        },
+    )
+}
+
+/// Whether a version is 4.21 or later: clusters then demand a cosign signature for the release image.
+pub(super) fn needs_image_signature(version: &str) -> bool {
+    let mut parts = version.split(['.', '-', '+']).map(|p| p.parse::<u64>());
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (4, 21),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needs_image_signature;
+
+    #[test]
+    fn releases_from_4_21_on_need_a_cosign_signature() {
+        for (version, needs) in [
+            ("4.20.13", false),
+            ("4.21.0", true),
+            ("4.21.0-rc.1", true),
+            ("5.0.0", true),
+            ("4.3.0", false),
+            ("x", false),
+        ] {
+            assert_eq!(needs_image_signature(version), needs, "{version}");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Roots to graph: reads every manifest and configuration of the images that were asked for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::bundle::index::Kind;
+use crate::bundle::limits;
+use crate::error::{Code, Error, Result};
+use crate::graph::Graph;
+use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
+use crate::ops::{Observer, parallel};
+use crate::source::{Fetched, Source};
+
+/// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
+const CONFIG: u64 = 256 << 10;
+/// How many rounds of signatures of signatures are followed.
+const ATTACHMENT_ROUNDS: usize = 3;
+
+/// A top-level image and where it comes from.
+#[derive(Clone)]
+pub(crate) struct Root {
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) repository: Option<String>,
+    pub(crate) tag: Option<String>,
+    pub(crate) document: Fetched,
+    pub(crate) kind: Kind,
+    pub(crate) component: Option<String>,
+    pub(crate) release: Option<Digest>,
+    pub(crate) subject: Option<Digest>,
+    pub(crate) requested_by: String,
+}
+
+impl Root {
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        descriptor(&self.document)
+    }
+
+    /// The name for messages.
+    pub(crate) fn label(&self) -> String {
+        match (&self.repository, &self.tag) {
+            (Some(repository), Some(tag)) => format!("{repository}:{tag}"),
+            (Some(repository), None) => format!("{repository}@{}", self.document.digest),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => self.document.digest.to_string(),
+        }
+    }
+}
+
+/// The descriptor of a document that was read.
+pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
+    Descriptor {
+        media_type: document.media_type.clone(),
+        digest: document.digest,
+        size: document.bytes.len() as u64,
+        platform: None,
+        annotations: BTreeMap::new(),
+        artifact_type: None,
+    }
+}
+
+/// Everything found below the roots.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// All blobs.
+    pub(crate) graph: Graph,
+    /// Documents and small configurations, whose bytes are already here.
+    pub(crate) bytes: HashMap<Digest, Vec<u8>>,
+    /// Where a blob can be read: up to a few places each.
+    pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
+    /// Platforms of each document.
+    pub(crate) platforms: HashMap<Digest, Vec<String>>,
+}
+
+/// What one root turned out to be.
+struct Walked {
+    graph: Graph,
+    bytes: HashMap<Digest, Vec<u8>>,
+    platforms: Vec<String>,
+    documents: Vec<Digest>,
+}
+
+/// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
+///
+/// `roots` grows by what was found. With `attachments` off only what is asked for is taken.
+pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observer: &dyn Observer) -> Result<Found> {
+    let mut found = Found::default();
+    let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
+    let mut from = 0;
+    for round in 0..=ATTACHMENT_ROUNDS {
+        let new = &roots[from..];
+        let walked = parallel::map(
+            jobs,
+            new,
+            || (),
+            |(), root| {
+                observer.check()?;
+                let walked = walk_one(root);
+                observer.item();
+                walked
+            },
+        )?;
+        let mut look = Vec::new();
+        for (root, walked) in new.iter().zip(walked) {
+            for digest in &walked.documents {
+                if known.insert((root.repository.clone(), *digest)) {
+                    look.push((root.clone(), *digest));
+                }
+            }
+            found.take(root, walked)?;
+        }
+        from = roots.len();
+        if !attachments || round == ATTACHMENT_ROUNDS {
+            break;
+        }
+        let attached = parallel::map(
+            jobs,
+            &look,
+            || (),
+            |(), (root, digest)| {
+                observer.check()?;
+                attachments_of(root, digest)
+            },
+        )?;
+        for root in attached.into_iter().flatten() {
+            let there = roots.iter().any(|r| {
+                r.document.digest == root.document.digest
+                    && r.subject == root.subject
+                    && r.repository == root.repository
+            });
+            if !there {
+                roots.push(root);
+            }
+        }
+        if roots.len() == from {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn take(&mut self, root: &Root, walked: Walked) -> Result<()> {
+        for digest in walked.graph.nodes().keys() {
+            let origins = self.origins.entry(*digest).or_default();
+            if origins.len() < 4 && !origins.iter().any(|o| Arc::ptr_eq(o, &root.source)) {
+                origins.push(root.source.clone());
+            }
+        }
+        self.platforms.insert(root.document.digest, walked.platforms);
+        self.bytes.extend(walked.bytes);
+        self.graph.merge(walked.graph).map_err(|e| e.fact(format!("in {}", root.label())))?;
+        let held: u64 = self.graph.nodes().values().filter(|n| n.role.is_document()).map(|n| n.size).sum();
+        if held > limits::DOCUMENTS {
+            return Err(Error::new(Code::Malformed, "the manifests of these images are larger than a bundle may hold")
+                .hint("make several bundles, each with some of the images"));
+        }
+        Ok(())
+    }
+}
+
+fn walk_one(root: &Root) -> Result<Walked> {
+    let mut graph = Graph::default();
+    let mut bytes = HashMap::new();
+    let mut documents = Vec::new();
+    let mut listed = BTreeSet::new();
+    let mut configs: Vec<(Digest, Descriptor)> = Vec::new();
+    let mut fetch = |what: &Descriptor| {
+        if what.digest == root.document.digest {
+            return Ok(Some(root.document.bytes.clone()));
+        }
+        match root.source.manifest(&what.digest)? {
+            Some(fetched) if fetched.bytes.len() as u64 == what.size => Ok(Some(fetched.bytes)),
+            Some(fetched) => Err(Error::new(
+                Code::BlobMismatch,
+                format!("the size of {} is not what {} says", what.digest, root.label()),
+            )
+            .fact(format!("expected {}", what.size))
+            .fact(format!("found    {}", fetched.bytes.len()))),
+            None => Err(not_there(root, &what.digest)),
+        }
+    };
+    graph.walk(&root.descriptor(), &mut fetch, &mut |at, document, raw| {
+        match document {
+            Document::Index(index) => {
+                listed.extend(index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string));
+            }
+            Document::Manifest(manifest) => configs.push((at.digest, manifest.config.clone())),
+        }
+        documents.push(at.digest);
+        bytes.insert(at.digest, raw);
+    })?;
+    for (_, config) in &configs {
+        if let Some(raw) = read_config(root, config)? {
+            if listed.is_empty() || configs.len() == 1 {
+                listed.extend(Config::parse(&raw).and_then(|c| c.platform()).map(|p| p.to_string()));
+            }
+            bytes.insert(config.digest, raw);
+        }
+    }
+    // A configuration that is also a layer of a manifest is still one blob.
+    bytes.retain(|digest, _| graph.nodes().get(digest).is_some_and(|n| n.role < Role::Layer));
+    let platforms = listed.into_iter().filter(|p| p.parse::<Platform>().is_ok() && p != "unknown/unknown").collect();
+    Ok(Walked { graph, bytes, platforms, documents })
+}
+
+fn not_there(root: &Root, digest: &Digest) -> Error {
+    Error::new(Code::Source, format!("{} needs {digest}, which {} does not have", root.label(), root.source.describe()))
+        .hint("a source that holds only some platforms of an image: choose one with --platform")
+}
+
+/// Reads a configuration, if it is small enough to be one of an image.
+fn read_config(root: &Root, config: &Descriptor) -> Result<Option<Vec<u8>>> {
+    if config.size > CONFIG {
+        return Ok(None);
+    }
+    read_blob(root.source.as_ref(), config).map(Some)
+}
+
+/// Reads a small blob into memory, checked.
+pub(crate) fn read_blob(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8>> {
+    let mut tries = 0;
+    loop {
+        let mut bytes = Vec::with_capacity(usize::try_from(what.size).unwrap_or(0));
+        let read = source.blob(what, 0).and_then(|mut from| {
+            (&mut from)
+                .take(what.size)
+                .read_to_end(&mut bytes)
+                .map_err(|e| Error::io("cannot read", source.describe(), e))
+        });
+        match read {
+            Err(e) if e.is_transient() && tries < 3 => tries += 1,
+            Err(e) => return Err(e),
+            Ok(_) if Digest::of(&bytes) == what.digest => return Ok(bytes),
+            Ok(_) => {
+                return Err(Error::new(
+                    Code::BlobMismatch,
+                    format!("{} in {} does not match its digest", what.digest, source.describe()),
+                )
+                .fact(format!("computed {}", Digest::of(&bytes)))
+                .state("nothing was written"));
+            }
+        }
+    }
+}
+
+/// Cosign signatures (`sha256-<hex>.sig`) and OCI 1.1 referrers of one image.
+fn attachments_of(root: &Root, digest: &Digest) -> Result<Vec<Root>> {
+    let mut out = Vec::new();
+    let tag: Option<Tag> = format!("{}.sig", digest.dashed()).parse().ok();
+    if let Some(tag) = tag
+        && let Some(document) = root.source.resolve(&tag)?
+    {
+        out.push(attached(root, digest, document, Kind::Signature, Some(tag.to_string())));
+    }
+    for referrer in root.source.referrers(digest)? {
+        let Some(document) = root.source.manifest(&referrer.digest)? else {
+            return Err(not_there(root, &referrer.digest));
+        };
+        out.push(attached(root, digest, document, Kind::Referrer, None));
+    }
+    Ok(out)
+}
+
+fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: Option<String>) -> Root {
+    Root {
+        source: root.source.clone(),
+        repository: root.repository.clone(),
+        tag,
+        document,
+        kind,
+        component: None,
+        release: root.release,
+        subject: Some(*subject),
+        requested_by: root.requested_by.clone(),
+    }
+}
+
+/// What is used of an image configuration.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Config {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    pub(crate) architecture: String,
+    variant: Option<String>,
+    config: Option<Labels>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Labels {
+    #[serde(rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Config {
+    /// Reads a configuration; `None` when it is something else.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Config> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        let variant = self.variant.clone().filter(|v| !v.is_empty());
+        let text = format!("{}/{}", self.os, self.architecture);
+        text.parse::<Platform>().ok().map(|p| Platform { variant, ..p })
+    }
+
+    /// The version in the label `io.openshift.release`: this is a release image.
+    pub(crate) fn release_version(&self) -> Option<&str> {
+        self.config.as_ref()?.labels.as_ref()?.get("io.openshift.release").map(String::as_str)
+    }
+}
+
+/// The manifest to read of an image: itself, or the entry of an index for this platform.
+pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descriptor>> {
+    let Document::Index(index) = parse(&root.document)? else { return Ok(None) };
+    let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| platform.accepts(p));
+    match index.manifests.iter().find(fits) {
+        Some(child) => Ok(Some(child.clone())),
+        None => {
+            let there: Vec<String> =
+                index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string).collect();
+            Err(Error::new(Code::Source, format!("{} has no image for {platform}", root.label()))
+                .fact(format!("it has {}", there.join(", "))))
+        }
+    }
+}
+
+/// The typed view of a document that was read.
+pub(crate) fn parse(document: &Fetched) -> Result<Document> {
+    crate::oci::parse(&document.bytes, &document.media_type).map_err(|e| {
+        Error::new(Code::Malformed, format!("{} is not an image that can be carried: {e}", document.digest))
+    })
+}
+
+/// The image manifest to read a release payload from: itself, or of a list the one for linux/amd64, else the first.
+pub(crate) fn payload_manifest(root: &Root) -> Result<Manifest> {
+    match parse(&root.document)? {
+        Document::Manifest(manifest) => Ok(manifest),
+        Document::Index(index) => {
+            let amd64 = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
+            let pick = index.manifests.iter().find(|d| d.platform.as_ref().is_some_and(|p| amd64.accepts(p)));
+            let child = pick
+                .or(index.manifests.first())
+                .ok_or_else(|| Error::new(Code::Malformed, format!("{} is a list without images", root.label())))?;
+            let document = root.source.manifest(&child.digest)?.ok_or_else(|| not_there(root, &child.digest))?;
+            match parse(&document)? {
+                Document::Manifest(manifest) => Ok(manifest),
+                Document::Index(_) => Err(Error::new(Code::Malformed, format!("{} is a list of lists", root.label()))),
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The public verbs. They decide what is done in which order; they print nothing, and are told the time.
+
+pub mod create;
+pub mod inspect;
+pub mod observer;
+pub mod parallel;
+pub mod unpack;
+pub mod verify;
+
+pub use observer::{Observer, Silent, Task};

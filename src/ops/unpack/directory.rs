@@ -1,0 +1,221 @@
+//! Directories as destinations: the `v2/` tree of `oc`, and an OCI layout.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::names::{self, Placement};
+use super::{Content, Destination};
+use crate::bundle::index::{Blob, Index};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Descriptor, Digest};
+use crate::ops::{Observer, observer};
+use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink, space};
+use crate::verify::{Admitted, Visit};
+
+/// The repository that `oc adm release mirror --to-dir` writes releases to.
+const RELEASE: &str = "openshift/release";
+
+/// `DIR/v2/<repository>/{blobs,manifests}`.
+pub(super) struct Tree<'a> {
+    dir: &'a Path,
+    placements: Vec<Placement<'a>>,
+    /// Which repositories need a blob.
+    needs: BTreeMap<Digest, BTreeSet<String>>,
+    open: OnceLock<BTreeMap<String, TreeRepository>>,
+}
+
+impl<'a> Tree<'a> {
+    pub(super) fn new(dir: &'a Path, index: &'a Index, admitted: &Admitted) -> Result<Tree<'a>> {
+        let placements = names::placements(index, RELEASE)?;
+        let needs = needs(&placements, admitted)?;
+        Ok(Tree { dir, placements, needs, open: OnceLock::new() })
+    }
+
+    fn repository(&self, path: &str) -> Result<&TreeRepository> {
+        self.open
+            .get()
+            .and_then(|open| open.get(path))
+            .ok_or_else(|| Error::new(Code::Internal, format!("repository `{path}` was not prepared")))
+    }
+}
+
+/// The blobs (not the documents) of every repository.
+pub(super) fn needs(placements: &[Placement<'_>], admitted: &Admitted) -> Result<BTreeMap<Digest, BTreeSet<String>>> {
+    let mut out: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
+    let document = |digest: &Digest| admitted.document(digest).map(<[u8]>::to_vec);
+    for placement in placements {
+        let (_, blobs) = names::closure(placement.image, &document)?;
+        for (digest, _) in blobs {
+            out.entry(digest).or_default().insert(placement.repository.clone());
+        }
+    }
+    Ok(out)
+}
+
+impl Destination for Tree<'_> {
+    fn describe(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn prepare(&self, index: &Index) -> Result<()> {
+        enough(self.dir, index)?;
+        let sink = TreeSink::open(self.dir)?;
+        let mut open = BTreeMap::new();
+        for placement in &self.placements {
+            if !open.contains_key(&placement.repository) {
+                open.insert(placement.repository.clone(), sink.repository(&placement.repository)?);
+            }
+        }
+        let _ = self.open.set(open);
+        Ok(())
+    }
+
+    fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {
+        let mut first: Option<&TreeRepository> = None;
+        let mut visit = Visit::LeftOut;
+        for path in self.needs.get(&blob.digest).into_iter().flatten() {
+            let repository = self.repository(path)?;
+            match first {
+                None if repository.has(&blob.digest, blob.size)? => {}
+                None => {
+                    repository.put(&blob.digest, blob.size, &mut content.open(0)?)?;
+                    visit = Visit::Read;
+                }
+                Some(from) => _ = repository.take(from, &blob.digest, blob.size)?,
+            }
+            first = first.or(Some(repository));
+        }
+        Ok(visit)
+    }
+
+    fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)> {
+        let (mut documents, mut tags) = (0, 0);
+        let mut written: BTreeMap<Digest, &TreeRepository> = BTreeMap::new();
+        let document = |digest: &Digest| admitted.document(digest).map(<[u8]>::to_vec);
+        for placement in &self.placements {
+            observer.check()?;
+            let repository = self.repository(&placement.repository)?;
+            for (digest, _) in names::closure(placement.image, &document)?.0 {
+                let bytes = admitted.document(&digest).unwrap_or_default();
+                if let Some(from) = written.get(&digest) {
+                    repository.take(from, &digest, bytes.len() as u64)?;
+                }
+                documents += u64::from(!repository.has(&digest, bytes.len() as u64)?);
+                repository.put_manifest(&digest, bytes)?;
+                written.entry(digest).or_insert(repository);
+            }
+        }
+        for placement in &self.placements {
+            observer.check()?;
+            let Some(tag) = &placement.tag else { continue };
+            match self.repository(&placement.repository)?.tag(tag, &placement.image.digest)? {
+                crate::sink::tree::Tagged::Same => {}
+                crate::sink::tree::Tagged::New => tags += 1,
+                crate::sink::tree::Tagged::Moved(old) => {
+                    observer.warn(&format!("tag {}:{tag} pointed to {old} before", placement.repository));
+                    tags += 1;
+                }
+            }
+        }
+        for repository in self.open.get().into_iter().flat_map(BTreeMap::values) {
+            repository.finish()?;
+        }
+        Ok((documents, tags))
+    }
+}
+
+/// A plain OCI layout: no links, no colons.
+pub(super) struct Layout {
+    dir: PathBuf,
+    open: OnceLock<LayoutSink>,
+}
+
+impl Layout {
+    pub(super) fn new(dir: &Path) -> Layout {
+        Layout { dir: dir.to_owned(), open: OnceLock::new() }
+    }
+
+    fn sink(&self) -> Result<&LayoutSink> {
+        self.open.get().ok_or_else(|| Error::new(Code::Internal, "the layout was not prepared"))
+    }
+}
+
+impl Destination for Layout {
+    fn describe(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn prepare(&self, index: &Index) -> Result<()> {
+        enough(&self.dir, index)?;
+        let _ = self.open.set(LayoutSink::open(&self.dir)?);
+        Ok(())
+    }
+
+    fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {
+        let sink = self.sink()?;
+        if sink.has(&blob.digest, blob.size)? {
+            return Ok(Visit::LeftOut);
+        }
+        sink.put(&blob.digest, blob.size, &mut content.open(0)?)?;
+        Ok(Visit::Read)
+    }
+
+    fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)> {
+        let sink = self.sink()?;
+        let mut documents = 0;
+        for blob in admitted.index().blobs.iter().filter(|b| b.role.is_document()) {
+            observer.check()?;
+            if !sink.has(&blob.digest, blob.size)? {
+                sink.put(&blob.digest, blob.size, &mut admitted.document(&blob.digest).unwrap_or_default())?;
+                documents += 1;
+            }
+        }
+        for image in &admitted.index().images {
+            let entry = Descriptor {
+                media_type: image.media_type.clone(),
+                digest: image.digest,
+                size: image.size,
+                platform: None,
+                annotations: BTreeMap::new(),
+                artifact_type: None,
+            };
+            sink.add(image.reference().as_deref(), &entry);
+        }
+        sink.finish()?;
+        Ok((documents, admitted.index().images.len() as u64))
+    }
+}
+
+/// Room for everything that may have to be written.
+fn enough(dir: &Path, index: &Index) -> Result<()> {
+    let free = space::of(dir)?.free;
+    let need: u64 = index.blobs.iter().map(|b| b.size).sum();
+    let there: u64 = already(dir);
+    if need.saturating_sub(there) > free {
+        return Err(Error::new(
+            Code::Io,
+            format!(
+                "not enough room on `{}`: {} needed, {} free",
+                dir.display(),
+                observer::size(need - there),
+                observer::size(free)
+            ),
+        )
+        .state("nothing was written")
+        .hint("make room there, or choose another place"));
+    }
+    Ok(())
+}
+
+/// Bytes that an earlier run may have left there. A forecast only; links are counted once.
+fn already(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = BTreeSet::new();
+    let entries = walkdir::WalkDir::new(dir).max_depth(16).into_iter().flatten();
+    entries
+        .filter_map(|e| e.metadata().ok())
+        .filter(|m| m.is_file() && seen.insert((m.dev(), m.ino())))
+        .map(|m| m.len())
+        .sum()
+}

@@ -1,0 +1,177 @@
+//! A registry as destination.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::names::{self, Placement};
+use super::{Content, Destination, below, directory};
+use crate::bundle::index::{Blob, Index};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Descriptor, Digest, Repository, Tag, media_type, parse};
+use crate::ops::Observer;
+use crate::registry::{Client, Pushed, Wanted};
+use crate::verify::{Admitted, Visit};
+
+/// `REGISTRY/REPO`: releases go to the repository itself, everything else below it.
+pub(super) struct Target<'a> {
+    target: &'a Repository,
+    client: &'a Client,
+    placements: Vec<Placement<'a>>,
+    /// Which repositories need a blob.
+    needs: BTreeMap<Digest, BTreeSet<String>>,
+    repositories: BTreeMap<String, Repository>,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(
+        target: &'a Repository,
+        client: &'a Client,
+        index: &'a Index,
+        admitted: &Admitted,
+    ) -> Result<Target<'a>> {
+        let placements = names::placements(index, "")?;
+        let needs = directory::needs(&placements, admitted)?;
+        let mut repositories = BTreeMap::new();
+        for placement in &placements {
+            if !repositories.contains_key(&placement.repository) {
+                repositories.insert(placement.repository.clone(), below(target, &placement.repository)?);
+            }
+        }
+        Ok(Target { target, client, placements, needs, repositories })
+    }
+
+    fn repository(&self, path: &str) -> Result<&Repository> {
+        self.repositories
+            .get(path)
+            .ok_or_else(|| Error::new(Code::Internal, format!("repository `{path}` was not prepared")))
+    }
+
+    /// Keeps the list of referrers of an image where the registry keeps none itself (distribution-spec 1.1,
+    /// "Referrers Tag Schema"): an index under the tag `sha256-<hex>` that names each.
+    fn fallback(&self, repository: &Repository, subject: &Digest, referrer: &Descriptor) -> Result<bool> {
+        let tag: Tag =
+            subject.dashed().parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Internal, e.to_string()))?;
+        let mut known = self.client.referrers(repository, subject)?;
+        if known.iter().any(|d| d.digest == referrer.digest) {
+            return Ok(false);
+        }
+        known.push(referrer.clone());
+        known.sort_by_key(|d| d.digest);
+        let bytes = referrers_index(&known)?;
+        self.client.put_manifest(repository, &Wanted::Digest(Digest::of(&bytes)), media_type::OCI_INDEX, &bytes)?;
+        self.client.put_manifest(repository, &Wanted::Tag(tag), media_type::OCI_INDEX, &bytes)?;
+        Ok(true)
+    }
+}
+
+impl Destination for Target<'_> {
+    fn describe(&self) -> String {
+        self.target.to_string()
+    }
+
+    /// Asks for something, so that a wrong name, certificate or login is found before anything is sent.
+    fn prepare(&self, index: &Index) -> Result<()> {
+        let Some(image) = index.images.first() else { return Ok(()) };
+        self.client.head_manifest(self.target, &Wanted::Digest(image.digest)).map(|_| ())
+    }
+
+    fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {
+        let mut visit = Visit::LeftOut;
+        let mut from: Option<&Repository> = None;
+        for path in self.needs.get(&blob.digest).into_iter().flatten() {
+            let repository = self.repository(path)?;
+            match self.client.head_blob(repository, &blob.digest)? {
+                Some(size) if size == blob.size => {}
+                _ => {
+                    let mut open = |offset| content.open(offset);
+                    let pushed = self.client.push_blob(repository, &blob.digest, blob.size, from, &mut open)?;
+                    if pushed == Pushed::Uploaded {
+                        visit = Visit::Read;
+                    }
+                }
+            }
+            from = from.or(Some(repository));
+        }
+        Ok(visit)
+    }
+
+    fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)> {
+        let document = |digest: &Digest| admitted.document(digest).map(<[u8]>::to_vec);
+        let (mut documents, mut tags) = (0, 0);
+        let mut done: BTreeSet<(&str, Digest)> = BTreeSet::new();
+        for placement in &self.placements {
+            let repository = self.repository(&placement.repository)?;
+            for (digest, media_type) in names::closure(placement.image, &document)?.0 {
+                observer.check()?;
+                if !done.insert((&placement.repository, digest)) {
+                    continue;
+                }
+                let bytes = admitted.document(&digest).unwrap_or_default();
+                let wanted = Wanted::Digest(digest);
+                let there = self.client.head_manifest(repository, &wanted)?.is_some();
+                let subject = parse(bytes, &media_type).ok().and_then(|d| d.subject());
+                let mut handled = true;
+                if !there {
+                    handled = self.client.put_manifest(repository, &wanted, &media_type, bytes)?.subject_handled;
+                    documents += 1;
+                }
+                if let Some(subject) = subject
+                    && (there || !handled)
+                {
+                    let referrer = referrer(&digest, &media_type, bytes);
+                    documents += u64::from(self.fallback(repository, &subject, &referrer)?);
+                }
+            }
+        }
+        for placement in &self.placements {
+            observer.check()?;
+            let Some(tag) = &placement.tag else { continue };
+            let repository = self.repository(&placement.repository)?;
+            let wanted = Wanted::Tag(tag.clone());
+            let before = self.client.head_manifest(repository, &wanted)?;
+            if before == Some(placement.image.digest) {
+                continue;
+            }
+            if let Some(old) = before {
+                observer.warn(&format!("tag {repository}:{tag} pointed to {old} before"));
+            }
+            let bytes = admitted.document(&placement.image.digest).unwrap_or_default();
+            self.client.put_manifest(repository, &wanted, &placement.image.media_type, bytes)?;
+            tags += 1;
+        }
+        Ok((documents, tags))
+    }
+}
+
+/// The descriptor of a referrer as a list of referrers holds it.
+fn referrer(digest: &Digest, media_type: &str, bytes: &[u8]) -> Descriptor {
+    let (artifact_type, annotations) = match parse(bytes, media_type) {
+        Ok(crate::oci::Document::Manifest(m)) => (m.artifact_type.or(Some(m.config.media_type)), m.annotations),
+        _ => (None, BTreeMap::new()),
+    };
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: *digest,
+        size: bytes.len() as u64,
+        platform: None,
+        annotations,
+        artifact_type,
+    }
+}
+
+fn referrers_index(entries: &[Descriptor]) -> Result<Vec<u8>> {
+    let manifests: Vec<serde_json::Value> = entries
+        .iter()
+        .map(|d| {
+            let mut entry = serde_json::json!({ "mediaType": d.media_type, "digest": d.digest, "size": d.size });
+            if let Some(artifact_type) = &d.artifact_type {
+                entry["artifactType"] = artifact_type.clone().into();
+            }
+            if !d.annotations.is_empty() {
+                entry["annotations"] = serde_json::json!(d.annotations);
+            }
+            entry
+        })
+        .collect();
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests });
+    serde_json::to_vec(&index).map_err(|e| Error::new(Code::Internal, "cannot write a list of referrers").source(e))
+}

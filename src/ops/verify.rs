@@ -1,0 +1,54 @@
+//! `verify`: checks everything, writes nothing, opens no socket.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::{Code, Error, Result};
+use crate::ops::{Observer, Task};
+use crate::verify::{Admission, Admitted, Report, Settings, Visit, admit};
+
+/// Checks the bundle at `path` (`-`: `stdin`). With `quick` the bytes of configurations and layers are left out,
+/// and the verdict is never good.
+pub fn verify(
+    path: &Path,
+    stdin: Option<Box<dyn Read + Send>>,
+    settings: &Settings,
+    quick: bool,
+    jobs: usize,
+    observer: &dyn Observer,
+) -> Result<Report> {
+    if quick && stdin.is_some() {
+        return Err(Error::new(Code::Usage, "--quick needs a file: a stream has to be read anyway"));
+    }
+    let mut admitted = match admit(path, stdin, settings)? {
+        Admission::Refused(report) => return Ok(report),
+        Admission::Admitted(admitted) => admitted,
+    };
+    if quick {
+        return admitted.conclude(true);
+    }
+    rest(&mut admitted, jobs, observer)
+}
+
+/// Reads every configuration and layer for its digest, and draws the verdict.
+pub(super) fn rest(admitted: &mut Admitted, jobs: usize, observer: &dyn Observer) -> Result<Report> {
+    let content = admitted.index().blobs.iter().filter(|b| !b.role.is_document());
+    observer.begin(Task::Verify, content.clone().count() as u64, content.map(|b| b.size).sum());
+    let read = admitted.blobs(jobs, true, &|_, reader, buffer| {
+        loop {
+            observer.check()?;
+            match reader.next(buffer)? {
+                0 => break,
+                n => observer.advance(n as u64),
+            }
+        }
+        observer.item();
+        Ok(Visit::Read)
+    });
+    observer.end();
+    match read {
+        Err(e) if (10..50).contains(&e.code().exit()) => {}
+        other => other?,
+    }
+    admitted.conclude(false)
+}

@@ -1,0 +1,143 @@
+//! MB-VER-06: from every image down to every blob, nothing missing, nothing there without a reason.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::{Check, CheckId, Finding};
+use crate::bundle::index::{Index, Kind};
+use crate::bundle::layout;
+use crate::error::{Code, Error};
+use crate::graph::Graph;
+use crate::oci::{Descriptor, Digest, parse};
+
+/// The OCI index is the one that follows from the bundle index.
+pub(super) fn oci_index(index: &Index, files: &BTreeMap<String, Vec<u8>>, check: &mut Check) {
+    let expected = layout::oci_index(index).ok();
+    if let Some(found) = files.get(layout::OCI_INDEX)
+        && expected.as_ref() != Some(found)
+    {
+        check.find(Finding::new(
+            Code::Malformed,
+            layout::OCI_INDEX,
+            "index.json does not list the images of the bundle index",
+        ));
+    }
+}
+
+/// Every image is whole, every blob belongs to an image, sizes and kinds agree. `bad` are documents whose
+/// digest was wrong: they are reported elsewhere, and what is below them cannot be said.
+pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &BTreeSet<Digest>) -> Check {
+    let mut check = Check::new(CheckId::ImageGraph);
+    check.of = index.images.len() as u64;
+    let listed: BTreeMap<Digest, _> = index.blobs.iter().map(|b| (b.digest, b)).collect();
+    let mut graph = Graph::default();
+    let missing: RefCell<BTreeMap<Digest, (u64, String)>> = RefCell::default();
+    for image in &index.images {
+        let root = Descriptor {
+            media_type: image.media_type.clone(),
+            digest: image.digest,
+            size: image.size,
+            platform: None,
+            annotations: BTreeMap::new(),
+            artifact_type: None,
+        };
+        let before = missing.borrow().len();
+        let walked = graph.walk(
+            &root,
+            &mut |what| match documents.get(&what.digest) {
+                Some(bytes) if bytes.len() as u64 == what.size => Ok(Some(bytes.clone())),
+                Some(bytes) => Err(size(&what.digest, what.size, bytes.len() as u64)),
+                None if bad.contains(&what.digest) => Ok(None),
+                None => {
+                    missing.borrow_mut().entry(what.digest).or_insert((what.size, image.display()));
+                    Ok(None)
+                }
+            },
+            &mut |_, document, _| {
+                for child in document.children() {
+                    if !listed.contains_key(&child.digest) {
+                        missing.borrow_mut().entry(child.digest).or_insert((child.size, image.display()));
+                    }
+                }
+            },
+        );
+        match walked {
+            Ok(()) if missing.borrow().len() == before => check.examined += 1,
+            Ok(()) => {}
+            Err(e) => check.find(Finding::of(image.display(), &e)),
+        }
+        attachment(index, image, documents, &mut check);
+    }
+    let missing = missing.into_inner();
+    let total = index.blobs.len();
+    for (digest, (size, image)) in &missing {
+        check.find(
+            Finding::new(Code::BlobMissing, digest.to_string(), format!("{digest} is needed and not in the bundle"))
+                .fact(format!("{size} bytes, of {image}"))
+                .fact(format!("{total} blobs are listed"))
+                .hint("the bundle was made incomplete; ask the builder for another"),
+        );
+    }
+    for (digest, node) in graph.nodes() {
+        if let Some(blob) = listed.get(digest)
+            && (blob.size != node.size || blob.role != node.role)
+            && (node.media_type.is_some() || !node.role.is_document())
+        {
+            check.find(
+                Finding::new(
+                    Code::Malformed,
+                    digest.to_string(),
+                    format!("{digest} is listed as {} of {} bytes", blob.role.as_str(), blob.size),
+                )
+                .fact(format!("the images use it as {} of {} bytes", node.role.as_str(), node.size)),
+            );
+        }
+    }
+    if bad.is_empty() && missing.is_empty() {
+        for blob in index.blobs.iter().filter(|b| !graph.nodes().contains_key(&b.digest)) {
+            check.find(Finding::new(
+                Code::UnlistedContent,
+                blob.digest.to_string(),
+                format!("{} belongs to no image", blob.digest),
+            ));
+        }
+    }
+    check
+}
+
+fn size(digest: &Digest, expected: u64, found: u64) -> Error {
+    Error::new(Code::BlobMismatch, format!("the size of {digest} is not what its image says"))
+        .fact(format!("expected {expected}"))
+        .fact(format!("found    {found}"))
+}
+
+/// A signature or referrer speaks about an image that is there, and says so itself.
+fn attachment(
+    index: &Index,
+    image: &crate::bundle::index::Image,
+    documents: &BTreeMap<Digest, Vec<u8>>,
+    check: &mut Check,
+) {
+    let Some(subject) = image.subject else { return };
+    if !index.blobs.iter().any(|b| b.digest == subject && b.role.is_document()) {
+        check.find(Finding::new(
+            Code::BlobMissing,
+            subject.to_string(),
+            format!("`{}` is about an image that is not in the bundle", image.display()),
+        ));
+    }
+    let agrees = match image.kind {
+        Kind::Signature => image.tag.as_deref() == Some(&format!("{}.sig", subject.dashed())),
+        _ => documents
+            .get(&image.digest)
+            .and_then(|bytes| parse(bytes, &image.media_type).ok())
+            .is_none_or(|document| document.subject() == Some(subject)),
+    };
+    if !agrees {
+        check.find(Finding::new(
+            Code::Malformed,
+            image.digest.to_string(),
+            format!("`{}` is not about {subject}", image.display()),
+        ));
+    }
+}

@@ -1,0 +1,468 @@
+//! Is this bundle what it says, and by whom? One function per requirement of `spec/verification.md`.
+//!
+//! `Err` means "could not check"; a [`Report`] means "checked", good or bad. Time, trust and limits are
+//! arguments. Only [`admit`] makes an [`Admitted`] bundle, and only that one can be read into a sink: unpacking
+//! without verifying does not compile.
+
+mod closure;
+mod manifests;
+mod release;
+pub mod report;
+mod trust;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+
+use crate::bundle::index::{Blob, Index};
+use crate::bundle::reader::{Bundle, Contents, MemberReader};
+use crate::bundle::writer::BUFFER;
+use crate::bundle::{Member, limits};
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+use crate::openshift::openpgp::Keyring;
+use crate::sign::policy::Policy;
+use rayon::iter::{ParallelBridge, ParallelIterator};
+
+pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, Verdict};
+
+/// Whom and what this host trusts, and when.
+#[derive(Debug)]
+pub struct Settings {
+    /// Who must have signed. `None` only together with `allow_unsigned`.
+    pub policy: Option<Policy>,
+    /// Accept a bundle without a signature.
+    pub allow_unsigned: bool,
+    /// OpenPGP keys that releases must be signed by: any one of them.
+    pub keyrings: Vec<Keyring>,
+    /// Accept a release without a good signature.
+    pub allow_unsigned_release: bool,
+    /// Kinds of manifests accepted beyond [`crate::kubernetes::ALLOWED_KINDS`].
+    pub allow_kinds: Vec<String>,
+    /// The time that validity is judged at.
+    pub now: Timestamp,
+}
+
+impl Settings {
+    /// The flags that make an exception from a check, as they are written.
+    fn exceptions(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        out.extend(self.allow_unsigned.then(|| "--allow-unsigned".to_owned()));
+        out.extend(self.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
+        out.extend(self.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
+        out
+    }
+}
+
+/// What became of a bundle at the door.
+#[derive(Debug)]
+pub enum Admission {
+    /// Its head, documents or files are bad: nothing of it may be used.
+    Refused(Report),
+    /// Everything in front of the content is right; blobs are checked as they are read.
+    Admitted(Box<Admitted>),
+}
+
+/// Opens the bundle at `path` (`-` for `stdin`) and checks everything but the bytes of configurations and layers.
+///
+/// # Errors
+/// Only what kept the checks from being made: an unreadable medium. Everything found is in the report.
+pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings: &Settings) -> Result<Admission> {
+    let subject = report::Subject { path: path.display().to_string(), ..Default::default() };
+    let mut report = Report::new(subject, settings.now.to_string());
+    report.exceptions = settings.exceptions();
+    let opened = match stdin {
+        Some(stdin) => Bundle::stream("standard input", stdin),
+        None => Bundle::open(path),
+    };
+    let bundle = match opened {
+        Ok(bundle) => bundle,
+        Err(e) => return refused(report, CheckId::Format, e),
+    };
+    report.bundle.index = bundle.head().digest().to_string();
+
+    let signature = trust::signatures(bundle.head(), settings, &mut report);
+    let stop = signature
+        .findings
+        .iter()
+        .any(|f| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error);
+    report.add(signature);
+    if stop {
+        return Ok(Admission::Refused(concluded(report)));
+    }
+
+    let index = match Index::parse(&bundle.head().index) {
+        Ok(index) => index,
+        Err(e) => return refused(report, CheckId::Index, e),
+    };
+    report.bundle.name = Some(index.name.clone());
+    report.bundle.sequence = Some(index.sequence);
+    report.bundle.created = Some(index.created.clone());
+    report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
+    report.add(trust::index(&index, settings));
+
+    let contents = match bundle.contents(index) {
+        Ok(contents) => contents,
+        Err(e) if e.code() == Code::Truncated => return refused(report, CheckId::Length, e),
+        Err(e) => return refused(report, CheckId::Format, e),
+    };
+    report.bundle.bytes = contents.length();
+    let mut format = Check::new(CheckId::Format);
+    format.examined = contents.layout().members().len() as u64;
+    format.of = format.examined;
+    report.checks.insert(0, format);
+
+    let mut admitted = Admitted::new(contents, report);
+    admitted.read_head(settings)?;
+    admitted.report.conclude();
+    let useless = admitted.report.errors().any(|f| !harmless(f));
+    Ok(if useless { Admission::Refused(admitted.report) } else { Admission::Admitted(Box::new(admitted)) })
+}
+
+/// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.
+fn harmless(finding: &Finding) -> bool {
+    matches!(
+        finding.code,
+        Code::Unsigned
+            | Code::Untrusted
+            | Code::Expired
+            | Code::ReleaseUnverified
+            | Code::Policy
+            | Code::BlobMismatch
+            | Code::BlobMissing
+            | Code::UnlistedContent
+    )
+}
+
+fn concluded(mut report: Report) -> Report {
+    report.conclude();
+    report
+}
+
+/// A bad verdict from an error that says so; other errors go on as errors.
+fn refused(mut report: Report, id: CheckId, err: Error) -> Result<Admission> {
+    if !(10..50).contains(&err.code().exit()) {
+        return Err(err);
+    }
+    let mut check = Check::new(id);
+    check.find(Finding::of(report.bundle.path.clone(), &err));
+    report.add(check);
+    Ok(Admission::Refused(concluded(report)))
+}
+
+/// A bundle whose head, documents and files were checked.
+#[derive(Debug)]
+pub struct Admitted {
+    contents: Contents,
+    report: Report,
+    /// Documents, whose digests are right.
+    documents: BTreeMap<Digest, Vec<u8>>,
+    /// Files other than blobs, by path, whose digests are right.
+    files: BTreeMap<String, Vec<u8>>,
+    /// Blobs whose bytes were seen and right.
+    good: Mutex<BTreeSet<Digest>>,
+    /// Blobs that were left out because the destination has them.
+    left_out: Mutex<BTreeSet<Digest>>,
+    digests: Mutex<Check>,
+    payloads: Mutex<release::Payloads>,
+}
+
+/// What a visitor did with a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// Read it to its checked end.
+    Read,
+    /// Did not need it.
+    LeftOut,
+}
+
+impl Admitted {
+    fn new(contents: Contents, report: Report) -> Admitted {
+        let mut digests = Check::new(CheckId::BlobDigests);
+        digests.of = contents.index().blobs.len() as u64;
+        Admitted {
+            contents,
+            report,
+            documents: BTreeMap::new(),
+            files: BTreeMap::new(),
+            good: Mutex::default(),
+            left_out: Mutex::default(),
+            digests: Mutex::new(digests),
+            payloads: Mutex::default(),
+        }
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Index {
+        self.contents.index()
+    }
+
+    /// The report so far. Before [`Admitted::conclude`] it says nothing about configurations and layers.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Whether the bundle can only be read in order, once.
+    pub fn is_stream(&self) -> bool {
+        self.contents.is_stream()
+    }
+
+    /// A manifest or index of the bundle.
+    pub fn document(&self, digest: &Digest) -> Option<&[u8]> {
+        self.documents.get(digest).map(Vec::as_slice)
+    }
+
+    /// The files below a folder of the bundle: path and content.
+    pub fn files(&self, folder: &str) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files
+            .iter()
+            .filter(move |(path, _)| path.starts_with(folder))
+            .map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
+    }
+
+    /// Whether every finding so far allows to write anything.
+    pub fn may_unpack(&self) -> bool {
+        self.report.errors().next().is_none() && lock(&self.digests).outcome == Outcome::Pass
+    }
+
+    /// Whether a blob that was read did not match.
+    pub fn is_bad(&self) -> bool {
+        lock(&self.digests).outcome == Outcome::Fail
+    }
+
+    /// Files and documents, then everything that can be said with them.
+    fn read_head(&mut self, settings: &Settings) -> Result<()> {
+        let members = self.contents.layout().members();
+        let blobs = self.contents.layout().blob_range();
+        let mut bad = BTreeSet::new();
+        let mut check = Check::new(CheckId::Format);
+        for at in self.contents.first()..blobs.start {
+            match self.contents.read(&members[at], limits::INDEX) {
+                Ok(bytes) => _ = self.files.insert(members[at].path.clone(), bytes),
+                Err(e) => fail(&mut check, &members[at].path, e)?,
+            }
+        }
+        let mut digests = lock(&self.digests);
+        for (blob, at) in self.contents.index().blobs.iter().zip(blobs) {
+            if !blob.role.is_document() {
+                break;
+            }
+            match self.contents.read(&members[at], limits::DOCUMENT) {
+                Ok(bytes) => {
+                    digests.examined += 1;
+                    lock(&self.good).insert(blob.digest);
+                    self.documents.insert(blob.digest, bytes);
+                }
+                Err(e) => {
+                    bad.insert(blob.digest);
+                    fail(&mut digests, &blob.digest.to_string(), e)?;
+                }
+            }
+        }
+        drop(digests);
+        let index = self.contents.index();
+        closure::oci_index(index, &self.files, &mut check);
+        if !check.findings.is_empty() {
+            self.report.add(check);
+        }
+        let graph = closure::graph(index, &self.documents, &bad);
+        self.report.add(graph);
+        self.report.add(release::signatures(index, &self.documents, &self.files, settings));
+        self.report.skip(CheckId::ImageSignatures, false, "this version checks no cosign signatures");
+        self.report.add(manifests::check(index, &self.documents, &self.files, settings));
+        let mut payloads = release::Payloads::new(index, &self.documents);
+        if !self.contents.is_stream() {
+            payloads.read_ahead(&self.contents)?;
+            payloads.conclude(self.contents.index(), &mut self.report);
+        }
+        self.payloads = Mutex::new(payloads);
+        Ok(())
+    }
+
+    /// Hands every configuration and layer to `visit`, from `jobs` threads (a stream: in order, by one).
+    ///
+    /// Content that does not match is a finding; with `go_on` the other blobs are looked at all the same. What
+    /// `visit` itself fails with ends it and is returned.
+    pub fn blobs(&self, jobs: usize, go_on: bool, visit: &Visitor<'_>) -> Result<()> {
+        let content: Vec<(&Blob, &Member)> = self
+            .index()
+            .blobs
+            .iter()
+            .zip(self.contents.layout().blobs())
+            .filter(|(b, _)| !b.role.is_document())
+            .collect();
+        if self.contents.is_stream() {
+            let mut buffer = vec![0u8; BUFFER];
+            return content.iter().try_for_each(|(blob, member)| self.visit(blob, member, go_on, visit, &mut buffer));
+        }
+        let mut largest_first = content;
+        largest_first.sort_by_key(|(blob, _)| std::cmp::Reverse(blob.size));
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(jobs.clamp(1, largest_first.len().max(1)))
+            .build()
+            .map_err(|e| Error::new(Code::Io, "cannot start threads").source(e))?;
+        pool.install(|| {
+            let queue = largest_first.into_iter().par_bridge();
+            queue.try_for_each_init(
+                || vec![0u8; BUFFER],
+                |buffer, (blob, member)| self.visit(blob, member, go_on, visit, buffer),
+            )
+        })
+    }
+
+    fn visit(&self, blob: &Blob, member: &Member, go_on: bool, visit: &Visitor<'_>, buffer: &mut [u8]) -> Result<()> {
+        let tee = if self.is_stream() { lock(&self.payloads).tee(&blob.digest) } else { None };
+        let mut reader = BlobReader { contents: &self.contents, member, open: None, bad: None, tee };
+        let visited = visit(blob, &mut reader, buffer);
+        let ended = match &visited {
+            Ok(Visit::LeftOut) if !self.is_stream() && reader.open.is_none() => {
+                lock(&self.left_out).insert(blob.digest);
+                return Ok(());
+            }
+            Ok(_) => reader.drain(buffer),
+            Err(_) => Ok(()),
+        };
+        if let Some(tee) = reader.tee.take() {
+            lock(&self.payloads).scanned(&blob.digest, tee.finish(ended.is_ok() && visited.is_ok()));
+        }
+        let mut digests = lock(&self.digests);
+        if let Some(bad) = reader.bad.take() {
+            let fatal = !go_on || !matches!(bad.code, Code::BlobMismatch | Code::Io);
+            let err = Error::new(bad.code, bad.message.clone());
+            digests.find(Finding { subject: blob.digest.to_string(), ..bad });
+            return if fatal { Err(err) } else { Ok(()) };
+        }
+        visited?;
+        ended?;
+        digests.examined += 1;
+        lock(&self.good).insert(blob.digest);
+        Ok(())
+    }
+
+    /// Reads what follows the blobs of a stream and draws the verdict.
+    pub fn conclude(&mut self, quick: bool) -> Result<Report> {
+        let mut digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
+        let total = self.index().blobs.iter().map(|b| b.size).sum::<u64>();
+        digests.details.push(crate::ops::observer::size(total));
+        let left_out = lock(&self.left_out).len() as u64;
+        if left_out > 0 {
+            digests.details.push(format!("{left_out} not read: the destination has them"));
+        }
+        let unread = digests.of - digests.examined - left_out;
+        let clean = digests.outcome == Outcome::Pass;
+        if quick && unread > 0 {
+            self.report.skip(
+                CheckId::BlobDigests,
+                true,
+                format!("--quick: {unread} of {} blobs were not read", digests.of),
+            );
+        }
+        let length = match self.contents.finish() {
+            Ok(()) => None,
+            Err(_) if !clean => None,
+            Err(e) => Some(e),
+        };
+        self.report.add(digests);
+        if let Some(e) = length {
+            let id = if e.code() == Code::Truncated { CheckId::Length } else { CheckId::Format };
+            let mut check = Check::new(id);
+            fail(&mut check, &self.report.bundle.path.clone(), e)?;
+            self.report.add(check);
+        }
+        if self.contents.is_stream() {
+            lock(&self.payloads).conclude(self.contents.index(), &mut self.report);
+        }
+        self.report.checks.sort_by_key(|c| c.id);
+        self.report.conclude();
+        Ok(self.report.clone())
+    }
+
+    /// The report as it stands, for ending early: what was not read is not checked.
+    pub fn so_far(&self) -> Report {
+        let mut report = self.report.clone();
+        report.add(lock(&self.digests).clone());
+        report.skip(CheckId::BlobDigests, true, "not everything was read");
+        report.checks.sort_by_key(|c| c.id);
+        report.conclude();
+        report
+    }
+}
+
+/// Is handed every configuration and layer: reads it, or leaves it out. The buffer is the thread's own.
+pub type Visitor<'a> = dyn Fn(&Blob, &mut BlobReader<'_>, &mut [u8]) -> Result<Visit> + Sync + 'a;
+
+/// The content of a blob, hashed while it is read; nothing is read before it is asked for. The read that would
+/// end content which does not match fails instead.
+#[derive(Debug)]
+pub struct BlobReader<'a> {
+    contents: &'a Contents,
+    member: &'a Member,
+    open: Option<MemberReader<'a>>,
+    bad: Option<Finding>,
+    tee: Option<release::Tee>,
+}
+
+impl BlobReader<'_> {
+    /// Begins anew and passes over the first `offset` bytes (they are hashed again). Of a stream: only the
+    /// place where it is.
+    pub fn reopen(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        if self.open.as_ref().map_or(0, MemberReader::position) == offset {
+            return Ok(());
+        }
+        if self.contents.is_stream() {
+            return Err(Error::new(Code::Destination, "the transfer broke off, and a stream cannot be read again")
+                .hint("run the same command again with the stream from its beginning, or unpack from a file"));
+        }
+        self.open = None;
+        let mut left = offset;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            left -= self.next(&mut buffer[..want])? as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads all that is left, for its digest only.
+    pub fn drain(&mut self, buffer: &mut [u8]) -> Result<()> {
+        while self.next(buffer)? > 0 {}
+        Ok(())
+    }
+
+    /// Reads the next bytes; 0 only after everything was right.
+    pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if let Some(bad) = &self.bad {
+            return Err(Error::new(bad.code, bad.message.clone()));
+        }
+        let read = match &mut self.open {
+            Some(open) => open.next(buffer),
+            None => self.contents.open(self.member).and_then(|open| self.open.insert(open).next(buffer)),
+        };
+        if let (Ok(n), Some(tee)) = (&read, &mut self.tee) {
+            tee.send(&buffer[..*n]);
+        }
+        read.inspect_err(|e| self.bad = Some(Finding::of(self.member.path.clone(), e)))
+    }
+}
+
+impl std::io::Read for BlobReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.next(buffer)?)
+    }
+}
+
+fn fail(check: &mut Check, subject: &str, err: Error) -> Result<()> {
+    if !(10..50).contains(&err.code().exit()) {
+        return Err(err);
+    }
+    check.find(Finding::of(subject, &err));
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,356 @@
+//! What a verification found: checks, findings, a verdict. A verdict is not an error.
+//!
+//! The JSON form is `mirror-bundle/report/v1` (`spec/verification.md`, "Report").
+
+use serde::Serialize;
+
+use crate::error::{Code, Error};
+
+/// The checks, in the order in which they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckId {
+    /// MB-VER-01: magic, tar subset, member order.
+    Format,
+    /// MB-VER-02: signatures over the raw index against the trust policy.
+    BundleSignature,
+    /// MB-VER-03: schema, limits, features, expiry, expectations.
+    Index,
+    /// MB-VER-04: the file is as long as the index says.
+    Length,
+    /// MB-VER-05: every member against its digest.
+    BlobDigests,
+    /// MB-VER-06: closure of every image; nothing unlisted.
+    ImageGraph,
+    /// MB-VER-06: release payloads against the images of the bundle.
+    ReleasePayload,
+    /// MB-VER-07: OpenPGP release signatures.
+    ReleaseSignatures,
+    /// MB-VER-08: cosign image signatures.
+    ImageSignatures,
+    /// MB-VER-09: Kubernetes manifests.
+    Manifests,
+}
+
+impl CheckId {
+    /// The word used in JSON and the spec.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CheckId::Format => "format",
+            CheckId::BundleSignature => "bundle-signature",
+            CheckId::Index => "index",
+            CheckId::Length => "length",
+            CheckId::BlobDigests => "blob-digests",
+            CheckId::ImageGraph => "image-graph",
+            CheckId::ReleasePayload => "release-payload",
+            CheckId::ReleaseSignatures => "release-signatures",
+            CheckId::ImageSignatures => "image-signatures",
+            CheckId::Manifests => "manifests",
+        }
+    }
+
+    /// The words a person reads.
+    pub fn title(self) -> &'static str {
+        match self {
+            CheckId::Format => "format and limits",
+            CheckId::BundleSignature => "bundle signature",
+            CheckId::Index => "index",
+            CheckId::Length => "length",
+            CheckId::BlobDigests => "blob digests",
+            CheckId::ImageGraph => "image graph complete",
+            CheckId::ReleasePayload => "release payload",
+            CheckId::ReleaseSignatures => "release signature",
+            CheckId::ImageSignatures => "image signatures",
+            CheckId::Manifests => "manifests",
+        }
+    }
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Worth knowing; the verdict stands.
+    Notice,
+    /// The bundle must not be used.
+    Error,
+}
+
+/// Something found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stable code; [`Code::exit`] gives the exit code.
+    #[serde(serialize_with = "code")]
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The digest, path or name it is about.
+    pub subject: String,
+    /// One sentence.
+    pub message: String,
+    /// Expected and found values, and where.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<String>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+fn code<S: serde::Serializer>(code: &Code, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(code.as_str())
+}
+
+impl Finding {
+    /// A finding that makes the verdict bad.
+    pub fn new(code: Code, subject: impl Into<String>, message: impl Into<String>) -> Finding {
+        Finding {
+            code,
+            severity: Severity::Error,
+            subject: subject.into(),
+            message: message.into(),
+            facts: vec![],
+            hint: None,
+        }
+    }
+
+    /// The finding that an error amounts to.
+    pub fn of(subject: impl Into<String>, err: &Error) -> Finding {
+        Finding {
+            facts: err.facts().to_vec(),
+            hint: err.hint_text().map(str::to_owned),
+            ..Finding::new(err.code(), subject, err.message())
+        }
+    }
+
+    /// A remark.
+    pub fn notice(code: Code, subject: impl Into<String>, message: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Notice, ..Finding::new(code, subject, message) }
+    }
+
+    /// Adds a fact.
+    pub fn fact(mut self, fact: impl Into<String>) -> Finding {
+        self.facts.push(fact.into());
+        self
+    }
+
+    /// Says what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Finding {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It ran to its end and found nothing bad.
+    Pass,
+    /// It found something bad.
+    Fail,
+}
+
+/// A check that ran.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// Which.
+    pub id: CheckId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How many things it looked at.
+    pub examined: u64,
+    /// Of how many.
+    pub of: u64,
+    /// A few words for a person: sizes, names, fingerprints.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// What it found.
+    pub findings: Vec<Finding>,
+}
+
+impl Check {
+    /// A check that has looked at nothing yet.
+    pub fn new(id: CheckId) -> Check {
+        Check { id, outcome: Outcome::Pass, examined: 0, of: 0, details: vec![], findings: vec![] }
+    }
+
+    /// Records a finding.
+    pub fn find(&mut self, finding: Finding) {
+        if finding.severity == Severity::Error {
+            self.outcome = Outcome::Fail;
+        }
+        self.findings.push(finding);
+    }
+}
+
+/// A check that did not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotChecked {
+    /// Which.
+    pub id: CheckId,
+    /// Why.
+    pub reason: String,
+    /// Whether the verdict needs it.
+    pub required: bool,
+}
+
+/// What became of one signature over the index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SignatureOutcome {
+    /// Where it stands: `mirror-bundle/index.json.sig`, an addendum, a file.
+    pub origin: String,
+    /// The signer's name in the trust policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The role that the signature claims.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Full fingerprint of the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// `good`, or why it does not count.
+    pub outcome: String,
+}
+
+/// The verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Verdict {
+    /// Every required check ran and passed.
+    #[serde(rename = "verified")]
+    Verified,
+    /// Nothing bad was found, but a required check did not run.
+    #[serde(rename = "not-fully-checked")]
+    NotFullyChecked,
+    /// Something bad was found.
+    #[serde(rename = "fail")]
+    Failed,
+}
+
+/// The bundle that a report is about.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Subject {
+    /// Path as given, or `-`.
+    pub path: String,
+    /// Digest of the index.
+    pub index: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Name, once the index was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Sequence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// Creation time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+}
+
+/// Everything that a verification found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// `mirror-bundle/report/v1`.
+    pub schema: &'static str,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The exit code that goes with it.
+    pub exit_code: u8,
+    /// What was looked at.
+    pub bundle: Subject,
+    /// The time that validity was judged at.
+    pub checked_at: String,
+    /// Flags of this run, and of the bundle's creation, that made an exception from a check.
+    pub exceptions: Vec<String>,
+    /// The signatures over the index.
+    pub signatures: Vec<SignatureOutcome>,
+    /// The checks that ran.
+    pub checks: Vec<Check>,
+    /// The checks that did not.
+    pub not_checked: Vec<NotChecked>,
+}
+
+impl Report {
+    /// An empty report.
+    pub fn new(bundle: Subject, checked_at: String) -> Report {
+        Report {
+            schema: "mirror-bundle/report/v1",
+            verdict: Verdict::NotFullyChecked,
+            exit_code: Code::IncompleteCheck.exit(),
+            bundle,
+            checked_at,
+            exceptions: Vec::new(),
+            signatures: Vec::new(),
+            checks: Vec::new(),
+            not_checked: Vec::new(),
+        }
+    }
+
+    /// Takes a check in.
+    pub fn add(&mut self, check: Check) {
+        self.checks.push(check);
+    }
+
+    /// Notes a check that did not run.
+    pub fn skip(&mut self, id: CheckId, required: bool, reason: impl Into<String>) {
+        self.not_checked.push(NotChecked { id, reason: reason.into(), required });
+    }
+
+    /// Everything found, in the order of the checks.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.checks.iter().flat_map(|c| &c.findings)
+    }
+
+    /// The findings that make the verdict bad.
+    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.findings().filter(|f| f.severity == Severity::Error)
+    }
+
+    /// The finding that names the exit code: the lowest code of 10 to 49, else the lowest of all.
+    pub fn worst(&self) -> Option<&Finding> {
+        self.errors().min_by_key(|f| {
+            let exit = f.code.exit();
+            (!(10..50).contains(&exit), exit)
+        })
+    }
+
+    /// Draws the verdict from what was found. Call when all checks are in.
+    pub fn conclude(&mut self) {
+        let missing = self.not_checked.iter().any(|n| n.required);
+        (self.verdict, self.exit_code) = match self.worst() {
+            Some(finding) => (Verdict::Failed, finding.code.exit()),
+            None if missing || self.checks.is_empty() => (Verdict::NotFullyChecked, Code::IncompleteCheck.exit()),
+            None => (Verdict::Verified, 0),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(codes: &[Code]) -> Report {
+        let mut report = Report::new(Subject::default(), String::new());
+        let mut check = Check::new(CheckId::Format);
+        for code in codes {
+            check.find(Finding::new(*code, "x", "x"));
+        }
+        report.add(check);
+        report.conclude();
+        report
+    }
+
+    #[test]
+    fn the_lowest_code_of_the_content_group_is_the_exit_code() {
+        assert_eq!(report(&[]).exit_code, 0);
+        assert_eq!(report(&[Code::Policy, Code::BlobMismatch, Code::Io]).exit_code, 31);
+        assert_eq!(report(&[Code::Io]).exit_code, 3);
+    }
+
+    #[test]
+    fn a_required_check_that_did_not_run_is_never_verified() {
+        let mut report = report(&[]);
+        report.skip(CheckId::BlobDigests, true, "--quick");
+        report.conclude();
+        assert_eq!((report.verdict, report.exit_code), (Verdict::NotFullyChecked, 42));
+    }
+}
