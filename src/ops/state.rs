@@ -90,17 +90,11 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
     Ok(())
 }
 
-/// An error when this host could not remember what it is about to unpack. Writes nothing.
+/// An error when this host could not remember what it is about to unpack. Makes the folder, and nothing else.
 pub fn ready(folder: &Path) -> Result<()> {
-    let there = folder.ancestors().find(|f| !f.as_os_str().is_empty() && f.symlink_metadata().is_ok());
-    let there = there.unwrap_or(Path::new("."));
-    let allowed = match there.metadata() {
-        Ok(meta) if !meta.is_dir() => Err(std::io::ErrorKind::NotADirectory.into()),
-        Ok(_) => rustix::fs::access(there, rustix::fs::Access::WRITE_OK).map_err(std::io::Error::from),
-        Err(e) => Err(e),
-    };
-    allowed.map_err(|e| {
-        Error::io("cannot write", there, e)
+    let tried = fs::create_dir_all(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
+    tried.map(drop).map_err(|e| {
+        Error::io("cannot write in", folder, e)
             .fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")
             .state("nothing was written")
             .hint("name a folder that can be written in MIRROR_BUNDLE_STATE")

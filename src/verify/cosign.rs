@@ -50,6 +50,17 @@ impl ImageKey {
     /// [`Code::Usage`] for another key, or none.
     pub fn new(scope: &str, identity: Option<String>, pem: &str) -> Result<ImageKey> {
         let bad = |why: String| Error::new(Code::Usage, format!("the image key for `{scope}` cannot be used: {why}"));
+        let beginning = scope.trim_end_matches('/');
+        // Sources without registry names have paths alone.
+        let parses = |text: String| text.parse::<Repository>().is_ok_and(|r| r.to_string() == text);
+        if !parses(format!("{beginning}/x")) && !parses(format!("localhost/{beginning}/x")) {
+            return Err(bad("its scope must be a registry, a repository, or the beginning of one".to_owned()));
+        }
+        if let Some(identity) = &identity
+            && !identity.parse::<Repository>().is_ok_and(|r| r.to_string() == *identity)
+        {
+            return Err(bad(format!("its signedIdentity `{identity}` is not a full repository name without tag")));
+        }
         if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
             return Ok(ImageKey { scope: scope.to_owned(), identity, key: Key::P256(key) });
         }
@@ -63,10 +74,8 @@ impl ImageKey {
 
     /// Whether images of this repository are in the scope: equal to it, or below it at a `/`.
     fn covers(&self, repository: &str) -> bool {
-        repository == self.scope
-            || repository
-                .strip_prefix(&self.scope)
-                .is_some_and(|rest| rest.starts_with('/') || self.scope.ends_with('/'))
+        let scope = self.scope.trim_end_matches('/');
+        repository.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -115,7 +124,7 @@ pub(super) fn check(
     let subjects = index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component | Kind::Additional));
     for image in subjects {
         let repository = image.repository.as_deref().unwrap_or_default();
-        let keys: Vec<&ImageKey> = keys.iter().filter(|k| k.covers(repository)).collect();
+        let keys = responsible(keys, repository);
         if keys.is_empty() {
             uncovered += 1;
             continue;
@@ -134,6 +143,15 @@ pub(super) fn check(
     if uncovered > 0 {
         report.skip(CheckId::ImageSignatures, false, format!("no key covers {uncovered} of the images"));
     }
+}
+
+/// The keys of the most specific scope that covers this repository, as in containers-policy.json(5): who pins keys
+/// for a part of a registry does not mean those of the whole registry too.
+fn responsible<'a>(keys: &'a [ImageKey], repository: &str) -> Vec<&'a ImageKey> {
+    let length = |key: &&ImageKey| key.scope.trim_end_matches('/').len();
+    let covering: Vec<&ImageKey> = keys.iter().filter(|k| k.covers(repository)).collect();
+    let longest = covering.iter().map(length).max();
+    covering.into_iter().filter(|k| Some(length(k)) == longest).collect()
 }
 
 /// At least one signature by one of the keys, over this digest, naming this repository.
@@ -272,6 +290,32 @@ mod tests {
             format!("{text} x"),
         ] {
             assert!(claim(bad.as_bytes(), &digest, "quay.io/rh_ee_aguidi/empty-image").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_most_specific_scope_are_responsible() {
+        let keys = ["quay.io", "quay.io/team", "quay.io/team/", "quay.io/other"]
+            .map(|scope| ImageKey { scope: scope.to_owned(), ..key("derived/cosign-single-arch-empty-image.pub") });
+        let scopes = |repository: &str| -> Vec<&str> {
+            responsible(&keys, repository).into_iter().map(|k| k.scope.as_str()).collect()
+        };
+        assert_eq!(scopes("quay.io/team/app"), ["quay.io/team", "quay.io/team/"]);
+        assert_eq!(scopes("quay.io/teams/app"), ["quay.io"]);
+        assert_eq!(scopes("example.com/team/app"), [""; 0]);
+    }
+
+    #[test]
+    fn a_scope_or_identity_that_can_match_nothing_is_refused() {
+        let pem = String::from_utf8(data("keyrings/derived/cosign-single-arch-empty-image.pub")).unwrap();
+        for bad in ["", "/", "https://quay.io", "quay.io/a:tag", "quay.io/A", "quay.io/*", "quay.io//a"] {
+            assert!(ImageKey::new(bad, None, &pem).is_err(), "{bad}");
+        }
+        for bad in ["", "quay.io", "quay.io/a:tag", "https://quay.io/a", "app"] {
+            assert!(ImageKey::new("quay.io", Some(bad.to_owned()), &pem).is_err(), "{bad}");
+        }
+        for good in ["quay.io", "quay.io/", "quay.io/a/b", "127.0.0.1:5000", "localhost:5000/a"] {
+            assert!(ImageKey::new(good, Some("quay.io/a/b".to_owned()), &pem).is_ok(), "{good}");
         }
     }
 
