@@ -11,6 +11,9 @@ mod crash;
 mod kit;
 #[path = "trust/policy.rs"]
 mod policy;
+#[allow(dead_code, unreachable_pub)]
+#[path = "support/registry.rs"]
+mod registry;
 #[path = "trust/rollback.rs"]
 mod rollback;
 #[path = "trust/sign.rs"]

@@ -275,6 +275,81 @@ mod tests {
         }
     }
 
+    const MULTI: [&str; 5] = [
+        "02f29c270f30416a266571383098d7b98a49488723087fd917128045bcd1ca75",
+        "0de0e983a4980f32b1aad2d7f7f387cea2d4e9517b47f336cef27f63735911fa",
+        "832f20ad3d7e687c581b0a7d483174901d8bf22bb96c981b3f9da452817a754e",
+        "b15a2f174d803fd5fd7db0b3969c75cee0fe9131e0d8478f8c70ac01a4534869",
+        "e033aa62f84267cf44de611acac2e76bfa4d2f0b6b2b61f1c4fecbefefde7159",
+    ];
+    const REPOSITORY: &str = "quay.io/rh_ee_aguidi/multi-platform-container";
+
+    /// An index with images of all kinds that have genuine signatures (a list and its platforms), with those; the
+    /// documents and the signed payloads.
+    fn everything() -> (Index, BTreeMap<Digest, Vec<u8>>, BTreeMap<Digest, Vec<u8>>) {
+        let mut index = crate::bundle::index::tests::sample();
+        let (mut documents, mut contents) = (BTreeMap::new(), BTreeMap::new());
+        let kinds = [Kind::Release, Kind::Component, Kind::Component, Kind::Additional, Kind::Additional];
+        for (hex, kind) in MULTI.iter().zip(kinds) {
+            let image = |digest: Digest, kind, tag: Option<String>, subject| Image {
+                repository: Some(REPOSITORY.to_owned()),
+                tag,
+                digest,
+                media_type: crate::oci::media_type::OCI_MANIFEST.to_owned(),
+                size: 1,
+                platforms: vec![],
+                kind,
+                component: None,
+                release: None,
+                subject,
+                requested_by: String::new(),
+            };
+            let subject = Digest::from_hex(hex).unwrap();
+            let folder = format!("oci-layouts/multi-platform-container-sha256-{hex}-sig");
+            let Document::Index(list) =
+                parse(&data(&format!("{folder}/index.json")), crate::oci::media_type::OCI_INDEX).unwrap()
+            else {
+                panic!()
+            };
+            let digest = list.manifests[0].digest;
+            documents.insert(digest, data(&format!("{folder}/blobs/sha256/{}", digest.hex())));
+            index.images.push(image(subject, kind, None, None));
+            index.images.push(image(digest, Kind::Signature, Some(format!("sha256-{hex}.sig")), Some(subject)));
+            for layer in layers(index.images.last().unwrap(), &documents) {
+                contents.insert(layer.digest, data(&format!("{folder}/blobs/sha256/{}", layer.digest.hex())));
+            }
+        }
+        (index, documents, contents)
+    }
+
+    fn outcome(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, contents: &BTreeMap<Digest, Vec<u8>>) -> Check {
+        let mut report = Report::new(super::super::report::Subject::default(), String::new());
+        let keys = [key("derived/cosign-multi-platform-container.pub")];
+        check(index, documents, contents, &keys, &mut report);
+        report.checks.remove(0)
+    }
+
+    #[test]
+    fn genuine_signatures_of_releases_components_and_additional_images_and_of_a_list_are_checked() {
+        let (index, documents, contents) = everything();
+        let good = outcome(&index, &documents, &contents);
+        assert_eq!((good.examined, good.of, good.findings.len()), (5, 5, 0));
+        // Without its signature, or with that of another image, each kind is unverified.
+        for at in (1..index.images.len()).step_by(2) {
+            let mut without = index.clone();
+            without.images.remove(at);
+            let mut other = index.clone();
+            other.images[at].digest = index.images[(at + 2) % index.images.len()].digest;
+            for bad in [without, other] {
+                let found = outcome(&bad, &documents, &contents);
+                assert_eq!((found.examined, found.findings.len()), (4, 1));
+                assert_eq!(found.findings[0].code, Code::ImageUnverified);
+                assert_eq!(found.findings[0].subject, index.images[at - 1].digest.to_string());
+            }
+        }
+        assert_eq!(outcome(&index, &documents, &BTreeMap::new()).findings.len(), 5, "what cannot be read is no pass");
+    }
+
     #[test]
     fn the_claim_must_be_for_this_digest_and_repository() {
         let (message, _) = genuine();

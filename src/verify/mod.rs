@@ -173,7 +173,9 @@ fn harmless(finding: &Finding) -> bool {
             | Code::BadSignature
             | Code::Untrusted
             | Code::Expired
+            | Code::Rollback
             | Code::ReleaseUnverified
+            | Code::ImageUnverified
             | Code::Policy
             | Code::BlobMismatch
             | Code::BlobMissing
