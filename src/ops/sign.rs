@@ -23,7 +23,7 @@ const RECORD: &str = Namespace::Record.as_str();
 #[derive(Debug)]
 pub enum What {
     /// A signature by this key in this role.
-    Sign(SecretKey, Role),
+    Sign(Box<SecretKey>, Role),
     /// This armored signature, made by `ssh-keygen -Y sign`.
     Attach(Vec<u8>),
 }

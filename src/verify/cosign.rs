@@ -284,9 +284,11 @@ mod tests {
     ];
     const REPOSITORY: &str = "quay.io/rh_ee_aguidi/multi-platform-container";
 
+    type Bytes = BTreeMap<Digest, Vec<u8>>;
+
     /// An index with images of all kinds that have genuine signatures (a list and its platforms), with those; the
     /// documents and the signed payloads.
-    fn everything() -> (Index, BTreeMap<Digest, Vec<u8>>, BTreeMap<Digest, Vec<u8>>) {
+    fn everything() -> (Index, Bytes, Bytes) {
         let mut index = crate::bundle::index::tests::sample();
         let (mut documents, mut contents) = (BTreeMap::new(), BTreeMap::new());
         let kinds = [Kind::Release, Kind::Component, Kind::Component, Kind::Additional, Kind::Additional];
@@ -322,7 +324,7 @@ mod tests {
         (index, documents, contents)
     }
 
-    fn outcome(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, contents: &BTreeMap<Digest, Vec<u8>>) -> Check {
+    fn outcome(index: &Index, documents: &Bytes, contents: &Bytes) -> Check {
         let mut report = Report::new(super::super::report::Subject::default(), String::new());
         let keys = [key("derived/cosign-multi-platform-container.pub")];
         check(index, documents, contents, &keys, &mut report);

@@ -80,7 +80,6 @@ fn sweep(wanted: impl Fn(&str) -> bool, more: &[&str]) -> usize {
             assert_eq!(files(), after, "{inject}: signing again ends as if there had been one");
         }
     }
-    eprintln!("killed {killed} times, torn {torn} times");
     if more.is_empty() {
         assert!(torn > 0, "no kill between content and header was tried");
     }

@@ -224,3 +224,19 @@ fn a_bad_signature_by_a_known_key_among_good_ones_is_told_and_does_not_undo_them
     kit.bundle("c.tar", 6);
     kit.verify_both("c.tar", &["--trust", "t.yaml", "--signature", "other.sig"]).is(21);
 }
+
+#[test]
+fn a_threshold_that_only_addenda_meet_lets_a_stream_be_verified_and_not_unpacked() {
+    let kit = Kit::with_bundle();
+    kit.policy("t.yaml", REVIEWED);
+    kit.copy("b.tar", "plain.tar");
+    kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer"]).is(0);
+    kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(0);
+    let unpack = ["unpack", "-", "-q", "--trust", "t.yaml", "--to-dir", "out"];
+    kit.run_with_stdin(&unpack, "b.tar").is(22).says("nothing was written");
+    assert!(!kit.path("out").exists());
+    // With the signature beside, what is needed is known in time.
+    kit.run(&["sign", "plain.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--detach"]).is(0);
+    let loose = kit.names("plain.tar.reviewer-").pop().unwrap();
+    kit.run_with_stdin(&[&unpack[..], &["--signature", &loose]].concat(), "b.tar").is(0);
+}
