@@ -282,7 +282,7 @@ fn damaged(dir: &Path) -> Vec<(&'static str, PathBuf, i32)> {
     tool("tar", &args!["cf", dir.join("foreign.tar"), "-C", dir, "foreign.txt"]);
     let release = String::from_utf8(world().release.image.bytes.clone()).unwrap();
     let cases = [
-        ("index", flip(find("\"requested_by\"") + 3), 21),
+        ("index", flip(find("\"requestedBy\": \"") + 18), 21),
         ("signature", flip(find("-----BEGIN SSH SIGNATURE") + 60), 21),
         ("manifest of the release", flip(find(&release) + 40), 31),
         ("config map", flip(find("\"binaryData\"") + 120), 31),

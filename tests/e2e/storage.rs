@@ -95,7 +95,7 @@ fn a_disk_that_fills_up_during_unpack_leaves_no_tag_and_the_run_can_be_continued
     drop(pipe);
     let (code, stderr) = side.end(Duration::from_secs(20));
     assert_eq!(code, Some(3), "{stderr}");
-    assert!(stderr.contains("No space left") || stderr.contains("not enough room"), "{stderr}");
+    assert!(stderr.contains("no space left") || stderr.contains("not enough room"), "{stderr}");
     assert!(walkdir::WalkDir::new(&to).into_iter().all(|e| !e.unwrap().path_is_symlink()));
     assert!(!to.join("manifests").exists());
     fs::remove_file(filler).unwrap();
@@ -111,7 +111,9 @@ fn a_bundle_on_a_read_only_medium_is_verified_and_unpacked() {
     ok(&verify(&bundle));
     let dir = folder();
     ok(&[args!["unpack", bundle, "--to-dir", dir.path().join("out")], trust()].concat());
+    // And nothing can be made there, or in a folder that is not there; found before any registry is asked.
     ends(3, &create_release(&medium.path().join("c.tar"), "127.0.0.1:1"));
+    ends(3, &create_release(&dir.path().join("none/c.tar"), "127.0.0.1:1"));
 }
 
 #[test]
