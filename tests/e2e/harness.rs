@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mirror_bundle::oci::Digest;
@@ -45,7 +46,11 @@ pub(crate) fn command(args: &[OsString]) -> Command {
 
 /// Another program, in the same environment.
 pub(crate) fn clean(mut command: Command, args: &[OsString]) -> Command {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    // What a host remembers of one bundle must not meet another test's.
+    let state = world().dir.join(format!("state-{}", RUNS.fetch_add(1, Ordering::Relaxed)));
     command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", "/nonexistent");
+    command.env("MIRROR_BUNDLE_STATE", state);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -158,6 +159,8 @@ fn a_bundle_signed_with_ssh_keygen_s_own_key_and_passphrase_asks_for_it_on_a_ter
             assert_eq!(screen.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
             text.extend(byte);
         }
+        // The prompt comes a moment before the terminal stops to show what is typed.
+        std::thread::sleep(Duration::from_millis(300));
         writeln!(keys, "{passphrase}").unwrap();
         screen.read_to_end(&mut text).unwrap();
         let code = child.wait().unwrap().code().unwrap();

@@ -311,6 +311,7 @@ fn a_damaged_or_foreign_file_is_refused_and_nothing_of_it_is_written() {
     for (name, bundle, code) in damaged(dir.path()) {
         let verified = finish(&mut command(&verify(&bundle)));
         assert_eq!(verified.code, code, "{name}: {}", verified.stderr);
+        assert_eq!(verified.stderr.matches("error: ").count(), 1, "{name}: one cause, one error: {}", verified.stderr);
         let pushed = finish(&mut command(&unpack_to(&bundle, &target.host(), &manifests)));
         assert_eq!(pushed.code, code, "{name}: {}", pushed.stderr);
         assert!(tags(&target, "ocp/mirror").is_empty(), "{name}");

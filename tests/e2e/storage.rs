@@ -98,6 +98,7 @@ fn a_disk_that_fills_up_during_unpack_leaves_no_tag_and_the_run_can_be_continued
     assert!(stderr.contains("no space left") || stderr.contains("not enough room"), "{stderr}");
     assert!(walkdir::WalkDir::new(&to).into_iter().all(|e| !e.unwrap().path_is_symlink()));
     assert!(!to.join("manifests").exists());
+    drop(file);
     fs::remove_file(filler).unwrap();
     ok(&[args!["unpack", bundle, "--to-dir", to], trust()].concat());
     assert!(to.join("v2/openshift/release/manifests/4.16.37-x86_64").exists());
