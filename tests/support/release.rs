@@ -29,7 +29,7 @@ pub const BIG: &str = "tools/big";
 /// Size of that layer in bytes.
 pub const BIG_LAYER: usize = 18 << 20;
 
-/// The digest is unknown to everybody.
+/// What is there to be carried, and the keys. Digests differ from run to run, as the release key is in the payload.
 pub struct World {
     /// Everything on disk is below.
     pub dir: PathBuf,
@@ -57,6 +57,24 @@ pub struct Release {
 }
 
 impl Release {
+    /// A release whose payload says that its components are in `repository`.
+    pub fn make(
+        version: &str,
+        arch: &str,
+        repository: &str,
+        components: &[(String, Image)],
+        config_map: &str,
+    ) -> Release {
+        let payload = payload(version, arch, repository, components, config_map);
+        let labels = json!({ "io.openshift.release": version });
+        let arch = if arch == "multi" { "amd64" } else { arch };
+        // Built on the image of the operator that reads it, as oc does.
+        let mut layers =
+            components.iter().find(|(n, _)| n.starts_with("cluster-")).unwrap().1.first().blobs[1..].to_vec();
+        layers.push(payload);
+        let image = Image::docker(arch, labels, &layers);
+        Release { version: version.to_owned(), image, components: components.to_vec() }
+    }
     pub fn digest(&self) -> Digest {
         self.image.digest()
     }
@@ -131,14 +149,7 @@ impl World {
         ];
         let config_map = verification(&signer.public(), &format!("https://127.0.0.1:{store_port}/signatures"));
         let make = |version: &str, arch: &str, components: &[(String, Image)]| {
-            let payload = payload(version, arch, components, &config_map);
-            let labels = json!({ "io.openshift.release": version });
-            let arch = if arch == "multi" { "amd64" } else { arch };
-            Release {
-                version: version.to_owned(),
-                image: Image::docker(arch, labels, &[shared.clone(), payload]),
-                components: components.to_vec(),
-            }
+            Release::make(version, arch, COMPONENTS, components, &config_map)
         };
         let release = make("4.16.37", "amd64", &components);
         let later = make("4.21.0", "amd64", &components);
@@ -152,9 +163,11 @@ impl World {
             })
             .collect();
         let mut several = make("4.16.38", "multi", &lists);
-        let arm = Image::docker("arm64", json!({ "io.openshift.release": "4.16.38" }), &[shared.clone(), {
-            payload("4.16.38", "multi", &lists, &config_map)
-        }]);
+        let arm = Image::docker(
+            "arm64",
+            json!({ "io.openshift.release": "4.16.38" }),
+            &[shared.clone(), { payload("4.16.38", "multi", COMPONENTS, &lists, &config_map) }],
+        );
         several.image = Image::list(vec![several.image, arm]);
         let multi = Image::list(vec![
             Image::oci("amd64", &[shared.clone(), layer(&[("bin/a", b"amd64")])]),
@@ -219,13 +232,13 @@ fn fresh() -> PathBuf {
 }
 
 /// The top layer of a release image.
-fn payload(version: &str, arch: &str, components: &[(String, Image)], config_map: &str) -> Blob {
+fn payload(version: &str, arch: &str, repository: &str, components: &[(String, Image)], config_map: &str) -> Blob {
     let tags: Vec<Value> = components
         .iter()
         .map(|(name, image)| {
             json!({
                 "name": name, "annotations": { "io.openshift.build.commit.id": "0" },
-                "from": { "kind": "DockerImage", "name": format!("{COMPONENTS}@{}", image.digest()) },
+                "from": { "kind": "DockerImage", "name": format!("{repository}@{}", image.digest()) },
                 "generation": null, "importPolicy": {}, "referencePolicy": { "type": "" },
             })
         })
