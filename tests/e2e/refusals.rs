@@ -103,6 +103,40 @@ fn member_names(bundle: &Path) -> Vec<String> {
 }
 
 #[test]
+fn a_store_that_cannot_be_reached_is_no_pass_and_no_obstacle_to_who_wants_no_signature() {
+    let (world, dir) = (world(), folder());
+    let source = world.registry();
+    let bundle = dir.path().join("b.tar");
+    // The payload names a store whose certificate nobody here knows.
+    let image = format!("{}/{RELEASES}:4.16.37-x86_64", source.host());
+    let create = [create_signed(&bundle), args!["--release", image, "--retries", "0"]].concat();
+    ends(50, &create);
+    assert!(names(dir.path()).is_empty());
+    let run = ok(&[create, args!["--allow-unsigned-release"]].concat());
+    assert!(run.stderr.contains("certificate"), "{}", run.stderr);
+    assert_eq!(index_of(&bundle)["releases"][0]["trust"], "none");
+    ends(40, &verify(&bundle));
+}
+
+#[test]
+fn a_registry_that_refuses_a_manifest_gets_no_tag() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = dir.path().join("b.tar");
+    ok(&create_release(&bundle, &source.host()));
+    for (status, code) in [(400, 50), (413, 50), (500, 50), (403, 51)] {
+        let proxy = Proxy::start(Some(target.port));
+        let etcd = world.release.component("etcd").digest();
+        proxy.on("PUT", format!("/manifests/{etcd}"), 9, Fault::Answer(status, Vec::new(), Vec::new()));
+        let unpack = unpack_to(&bundle, &proxy.host(), &dir.path().join("m"));
+        let run = ends(code, &[unpack, args!["--retries", "0"]].concat());
+        assert!(run.stderr.contains("run the same command again") || code == 51, "{}", run.stderr);
+        assert!(tags(&target, "ocp/mirror").is_empty());
+        assert!(!dir.path().join("m").exists());
+    }
+}
+
+#[test]
 fn a_release_of_4_21_without_cosign_signature_is_refused_unless_allowed() {
     let (world, dir) = (world(), folder());
     let source = world.registry();
