@@ -83,6 +83,15 @@ pub(crate) fn tool(name: &str, args: &[OsString]) -> Run {
     run
 }
 
+/// Whether a program that not every machine has is here; says so where it is not.
+pub(crate) fn have(name: &str) -> bool {
+    let there = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(name).exists());
+    if !there {
+        eprintln!("SKIPPED: no {name} on this machine");
+    }
+    there
+}
+
 /// A run with standard input.
 pub(crate) fn fed(command: &mut Command, input: &[u8]) -> Run {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();

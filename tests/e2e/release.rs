@@ -115,6 +115,9 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
 
 #[test]
 fn what_is_left_for_oc_apply_can_be_read_by_kubectl() {
+    if !have("kubectl") {
+        return;
+    }
     let (world, dir) = (world(), folder());
     let (source, target) = (world.registry(), Registry::start());
     let bundle = everything(dir.path(), &source.host());
