@@ -384,7 +384,7 @@ pub struct Man {
 /// A verb that does not exist.
 #[derive(Debug, ClapArgs)]
 pub struct Wrong {
+    /// Whatever was given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    #[allow(missing_docs)]
     pub rest: Vec<String>,
 }

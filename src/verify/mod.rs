@@ -58,6 +58,7 @@ impl Settings {
 
 /// What became of a bundle at the door.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum Admission {
     /// Its head, documents or files are bad: nothing of it may be used.
     Refused(Report),
@@ -238,10 +239,10 @@ impl Admitted {
         let blobs = self.contents.layout().blob_range();
         let mut bad = BTreeSet::new();
         let mut check = Check::new(CheckId::Format);
-        for at in self.contents.first()..blobs.start {
-            match self.contents.read(&members[at], limits::INDEX) {
-                Ok(bytes) => _ = self.files.insert(members[at].path.clone(), bytes),
-                Err(e) => fail(&mut check, &members[at].path, e)?,
+        for member in &members[self.contents.first()..blobs.start] {
+            match self.contents.read(member, limits::INDEX) {
+                Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
+                Err(e) => fail(&mut check, &member.path, e)?,
             }
         }
         let mut digests = lock(&self.digests);
