@@ -98,7 +98,7 @@ fn explain(code: Code, judgement: &Judgement, settings: &Settings, head: &Head, 
             .hint("do not use this copy; compare the index digest with the builder before asking for another"),
         Code::Expired => Finding::new(code, layout::SIGNATURE, format!("the signature of `{path}` is by a key that is not valid now"))
             .fact(format!("judged at {}", settings.now))
-            .hint("wrong clock? give the time yourself with --at; otherwise ask for a fresh signature, the blobs need not be copied again"),
+            .hint("wrong clock? give the time yourself with --at; otherwise ask the builder for a bundle signed with a valid key"),
         Code::Untrusted => Finding::new(code, layout::SIGNATURE, format!("`{path}` is signed, but not by enough keys that you trust"))
             .hint("if the builder changed keys, get the new public key by another way than this medium"),
         other => Finding::new(other, layout::SIGNATURE, format!("the signature of `{path}` is not acceptable")),
