@@ -105,6 +105,9 @@ fn text(code: Code) -> &'static str {
         Code::Expired => {
             "A key or the bundle is past its time, or claims a time in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
+        Code::Rollback => {
+            "This host has accepted a newer bundle of the same name, or another one with the same number: somebody may be replaying an old bundle.\nA lower number is accepted with --allow-rollback, which the report records; two bundles with one number never are."
+        }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nThe bundle was made or changed wrongly; ask for another."
         }
@@ -116,6 +119,9 @@ fn text(code: Code) -> &'static str {
         }
         Code::ReleaseUnverified => {
             "A release has no good signature by a key pinned on this host.\nOr, when creating, it lacks the cosign signature image that clusters from 4.21 on demand.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, when creating, --allow-missing-image-signature."
+        }
+        Code::ImageUnverified => {
+            "The trust policy has a key for the signatures of an image, and the bundle holds no good one by it.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
         }
         Code::Policy => {
             "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."

@@ -20,7 +20,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !(to || args.to_dir.is_some() || args.to_layout.is_some() || args.manifests_to_dir.is_some() || args.dry_run) {
         return Err(nowhere());
     }
-    let settings = inputs::settings(&args.trust)?;
+    let settings = inputs::settings(&args.trust, &args.bundle)?;
     let options = options(args, global, term)?;
     match unpack(&args.bundle, inputs::stdin(&args.bundle), &settings, &options, term)? {
         Outcome::Refused(report, state) => {
@@ -31,6 +31,10 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             Ok(report.exit_code)
         }
         Outcome::Unpacked(report, summary) => {
+            if !summary.dry_run {
+                crate::ops::state::remember(&crate::ops::state::folder(), &report, args.trust.allow_rollback)
+                    .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
+            }
             term.say("Finished", &format!("in {}", create::elapsed(started)));
             match global.output {
                 Output::Json => answer::json(
