@@ -23,6 +23,8 @@ metadata:
   name: demo
 YAML
 cd "$work"
+# unpack remembers what it unpacked, to notice an older bundle later; not this one.
+export MIRROR_BUNDLE_STATE="$work/state"
 
 # Shows a command, then runs it.
 run() {

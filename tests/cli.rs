@@ -34,6 +34,7 @@ fn every_screen_and_message_is_word_for_word_as_recorded() {
         .env("COLUMNS", "100")
         .env("HOME", "/nonexistent")
         .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env("XDG_STATE_HOME", "/nonexistent")
         .env("SOURCE_DATE_EPOCH", "1700000000")
         .case("tests/cmd/*.trycmd");
 }

@@ -21,7 +21,7 @@ pub fn recover(path: &Path, end: u64) -> Result<bool> {
     let mut block = [0u8; 512];
     file.read_exact_at(&mut block, end).map_err(|e| Error::io("cannot read", path, e))?;
     let mut second = [0u8; 512];
-    let torn = length < end + END || length > end + END || {
+    let torn = length != end + END || {
         file.read_exact_at(&mut second, end + tar::BLOCK).map_err(|e| Error::io("cannot read", path, e))?;
         second != [0; 512]
     };

@@ -27,6 +27,7 @@ Look inside:
 
 Trust:
   keygen           Make a signing key
+  sign             Verify, then add a signature or a review record
   check-signature  Check one OpenShift release signature file
 
 More:
@@ -266,16 +267,16 @@ pub struct Trust {
     /// Judge validity at this time instead of now, as 2027-06-30 or 2027-06-30T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
-    /// Also take this signature over the index into account (repeatable); BUNDLE.*.sig beside the bundle are anyway
+    /// Also judge this signature over the index (repeatable); BUNDLE.<role>-<key>.sig beside it always are
     #[arg(long, value_name = "FILE")]
     pub signature: Vec<PathBuf>,
-    /// The bundle must hold this release, as 4.16.37 or 4.16.37-amd64
+    /// Accept only a bundle that holds this release, as 4.16.37 or 4.16.37-amd64
     #[arg(long, value_name = "VERSION")]
     pub expect_release: Option<String>,
-    /// The bundle must have this index digest
+    /// Accept only the bundle with this index digest
     #[arg(long, value_name = "DIGEST")]
     pub expect_index: Option<String>,
-    /// Accept a bundle older than one that this host has unpacked; shows in the report
+    /// Accept a bundle older than one that this host has unpacked; the report says so
     #[arg(long)]
     pub allow_rollback: bool,
 }
@@ -374,25 +375,25 @@ pub struct Sign {
     /// The bundle
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
-    /// Sign with this OpenSSH ed25519 key
-    #[arg(long, value_name = "FILE", required_unless_present = "attach", conflicts_with = "attach")]
+    /// Sign with this OpenSSH ed25519 private key
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["attach", "print_index"], conflicts_with = "attach")]
     pub sign_key: Option<PathBuf>,
-    /// Add this signature, made by `ssh-keygen -Y sign -n mirror-bundle.v1.<role>` over the index (see `--print-index`)
+    /// Add this signature, made with `ssh-keygen -Y sign -n mirror-bundle.v1.<role>` (see --print-index)
     #[arg(long, value_name = "SIG")]
     pub attach: Option<PathBuf>,
-    /// Sign as builder, reviewer or receiver
-    #[arg(long, value_name = "ROLE", default_value = "reviewer")]
+    /// Role to sign in
+    #[arg(long, value_name = "builder|reviewer|receiver", default_value = "reviewer")]
     pub role: String,
-    /// A short text for the record: a change number, a sentence
+    /// Also add a signed review record with this text: a change number, a sentence
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// A JSON object to sign with the bundle's digest: what was scanned with what, verdicts, removals
+    /// Also add a signed review record with this JSON object: what was scanned with what, verdicts, removals
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Write the signature beside the bundle (BUNDLE.<role>-<key>.sig) instead of into it
+    /// Write to files beside the bundle (BUNDLE.<role>-<key>.sig) instead of into it: for read-only media
     #[arg(long)]
     pub detach: bool,
-    /// Print the index, exactly as it is signed, and stop: for `ssh-keygen -Y sign`
+    /// Print the index, the bytes to be signed, and stop: for `ssh-keygen -Y sign`
     #[arg(long, conflicts_with_all = ["attach", "detach", "note", "record"])]
     pub print_index: bool,
     /// Trust.

@@ -28,6 +28,8 @@ pub(super) fn run(what: &str) -> Result<u8> {
 
 const ENVIRONMENT: &str = "\
 MIRROR_BUNDLE_TRUST   trust policy, when neither --signer nor --trust is given
+MIRROR_BUNDLE_STATE   folder in which this host remembers the newest bundle that it unpacked
+                      [XDG_STATE_HOME/mirror-bundle, ~/.local/state/mirror-bundle]
 XDG_CONFIG_HOME       where mirror-bundle/trust.yaml is looked for next [~/.config], then in /etc
 SOURCE_DATE_EPOCH     seconds: the creation time of a bundle and of every member in it
 REGISTRY_AUTH_FILE    credentials, when --authfile is not given; then XDG_RUNTIME_DIR, XDG_CONFIG_HOME,
@@ -59,6 +61,11 @@ release:
   keyrings: [redhat]            # redhat is built in; others are files beside this one
   architectures: [amd64]
   versions: [4.16.*]
+images:                         # cosign keys: images in a scope need a good signature
+  keys:
+    - {scope: registry.example.com/team, keyFile: team.pub}
+rollback:
+  maxStep: 2000000              # the most that the number of a bundle may grow at once
 allowKinds: []                  # kinds of manifests beyond the usual, such as apps/v1/Deployment
 
 # Instead of all that, an OpenSSH allowed_signers file is accepted too.
@@ -70,7 +77,7 @@ fn exit_codes() -> String {
         let first = text(*code).split(['.', '\n']).next().unwrap_or_default().to_owned();
         out.push_str(&format!("{:<4} {:<19} {first}\n", code.exit(), code.as_str()));
     }
-    out.push_str("\nA script needs three cases: 0, go on; 10 to 49, do not use this bundle; anything else, it could not be told, try again.\n");
+    out.push_str("\nA script needs three cases: 0, go on; 10 to 49, do not use this bundle; anything else, it could\nnot be told, try again. ");
     out.push_str("When several of 10 to 49 apply, the lowest is given: it is the most basic problem.\n");
     out
 }
@@ -106,7 +113,7 @@ fn text(code: Code) -> &'static str {
             "A key or the bundle is past its time, or claims a time in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
         Code::Rollback => {
-            "This host has accepted a newer bundle of the same name, or another one with the same number: somebody may be replaying an old bundle.\nA lower number is accepted with --allow-rollback, which the report records; two bundles with one number never are."
+            "This host has unpacked a newer bundle of this name, or one with its number.\nSomebody may be replaying an old bundle. A lower number is accepted with --allow-rollback, which the report records; two bundles with one number never are."
         }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nThe bundle was made or changed wrongly; ask for another."
@@ -121,7 +128,7 @@ fn text(code: Code) -> &'static str {
             "A release has no good signature by a key pinned on this host.\nOr, when creating, it lacks the cosign signature image that clusters from 4.21 on demand.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, when creating, --allow-missing-image-signature."
         }
         Code::ImageUnverified => {
-            "The trust policy has a key for the signatures of an image, and the bundle holds no good one by it.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
+            "The trust policy has a key for an image that has no good signature by it.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
         }
         Code::Policy => {
             "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."

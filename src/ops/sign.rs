@@ -16,6 +16,7 @@ use crate::verify::{Report, Settings};
 
 /// What to add.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum What {
     /// A signature by this key in this role.
     Sign(SecretKey, Role),
