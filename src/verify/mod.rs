@@ -163,7 +163,7 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
     admitted.read_head(settings)?;
     admitted.report.conclude();
     let useless = admitted.report.errors().any(|f| !harmless(f));
-    Ok(if useless { Admission::Refused(admitted.report) } else { Admission::Admitted(Box::new(admitted)) })
+    Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
 }
 
 /// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.
@@ -317,8 +317,8 @@ impl Admitted {
         }
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
-        self.report.add(release::signatures(index, &self.documents, &self.files, settings));
-        self.report.add(manifests::check(index, &self.documents, &self.files, settings));
+        self.report.add(release::signatures(index, &self.files, settings));
+        self.report.add(manifests::check(index, &self.files, settings));
         let mut payloads = release::Payloads::new(index, &self.documents);
         if !self.contents.is_stream() {
             payloads.read_ahead(&self.contents)?;
