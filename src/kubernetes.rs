@@ -61,7 +61,8 @@ pub fn documents(bytes: &[u8]) -> Result<Vec<serde_json::Value>, String> {
 /// was seen with kubectl 1.32).
 fn one_reading(text: &str) -> Result<(), String> {
     // YAML 1.1 readers, go-yaml among them, end a line (and so a comment) at NEL, LS and PS.
-    let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    let odd =
+        |c: char| c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         if odd(c) && !(c == '\r' && chars.peek() == Some(&'\n')) {
@@ -123,7 +124,10 @@ fn object(document: &serde_json::Value) -> Result<Object, String> {
     };
     // Whatever its kind: oc takes every object with `items` for a list of them.
     if document.get("items").is_some() {
-        return Err(format!("it holds a {} with items, which hides what is in it; split it into its objects", object.kind));
+        return Err(format!(
+            "it holds a {} with items, which hides what is in it; split it into its objects",
+            object.kind
+        ));
     }
     Ok(object)
 }
