@@ -179,8 +179,9 @@ impl Lab {
     pub fn start_unpack(&self, host: &str, more: &[&str]) -> Running {
         let to = format!("{host}/in");
         let mut args = vec!["unpack", "b.tar", "--signer", "key.pub", "--to", &to, "--plain-http", host];
-        args.extend(["--mirror-set", "none", "--retries", "1", "--timeout", "2"]);
+        args.extend(["--mirror-set", "none"]);
         args.extend(more);
+        patience(&mut args);
         self.spawn(&args)
     }
 
@@ -188,8 +189,9 @@ impl Lab {
     pub fn create(&self, host: &str, more: &[&str]) -> Ran {
         let image = format!("{host}/in/src/app:v1");
         let mut args = vec!["create", "c.tar", "--image", &image, "--sign-key", "key", "--plain-http", host];
-        args.extend(["--name", "lab", "--sequence", "2", "--retries", "1", "--timeout", "2"]);
+        args.extend(["--name", "lab", "--sequence", "2"]);
         args.extend(more);
+        patience(&mut args);
         self.run(&args)
     }
 
@@ -220,6 +222,15 @@ impl Lab {
             let mut bytes = Vec::new();
             client.get_blob(&repository, digest, 0, size).unwrap().read_to_end(&mut bytes).unwrap();
             assert_eq!(Digest::of(&bytes), *digest);
+        }
+    }
+}
+
+/// Short waits, unless the test says otherwise.
+fn patience<'a>(args: &mut Vec<&'a str>) {
+    for (name, value) in [("--retries", "1"), ("--timeout", "1")] {
+        if !args.contains(&name) {
+            args.extend([name, value]);
         }
     }
 }

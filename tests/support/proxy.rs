@@ -115,6 +115,11 @@ impl Proxy {
         self
     }
 
+    /// Takes all rules away.
+    pub fn clear(&self) {
+        self.state.rules.lock().unwrap().clear();
+    }
+
     /// Everything seen so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
