@@ -116,7 +116,14 @@ pub(crate) fn create_release(bundle: &Path, host: &str) -> Vec<OsString> {
 pub(crate) fn create_signed(bundle: &Path) -> Vec<OsString> {
     let world = world();
     args![
-        "create", bundle, "--sign-key", world.key(), "--release-keyring", world.keyring(), "--plain-http", "127.0.0.1"
+        "create",
+        bundle,
+        "--sign-key",
+        world.key(),
+        "--release-keyring",
+        world.keyring(),
+        "--plain-http",
+        "127.0.0.1"
     ]
 }
 

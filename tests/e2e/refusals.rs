@@ -14,8 +14,18 @@ use crate::support::release::{BIG, RELEASES, Release, world};
 fn create(bundle: &Path, host: &str, release: &Release, store: &Path, keyring: &Path) -> Vec<OsString> {
     let image = format!("{host}/{RELEASES}:{}-x86_64", release.version);
     args![
-        "create", bundle, "--sign-key", world().key(), "--plain-http", "127.0.0.1", "--release", image,
-        "--signature-store", store, "--release-keyring", keyring
+        "create",
+        bundle,
+        "--sign-key",
+        world().key(),
+        "--plain-http",
+        "127.0.0.1",
+        "--release",
+        image,
+        "--signature-store",
+        store,
+        "--release-keyring",
+        keyring
     ]
 }
 
@@ -139,8 +149,7 @@ fn a_signer_that_is_not_trusted_and_an_unsigned_bundle_are_refused() {
 #[test]
 fn wrong_and_missing_credentials_are_told_from_other_failures() {
     let (world, dir) = (world(), folder());
-    let source =
-        Registry::with(&Setup { basic_auth: true, storage: Some(world.storage()), ..Setup::default() });
+    let source = Registry::with(&Setup { basic_auth: true, storage: Some(world.storage()), ..Setup::default() });
     let bundle = dir.path().join("b.tar");
     let create = create_release(&bundle, &source.host());
     let (_keep, wrong) = auth_file(&source.host(), USER, "wrong");

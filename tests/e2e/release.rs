@@ -21,7 +21,8 @@ fn everything(dir: &Path, host: &str) -> std::path::PathBuf {
     bundle
 }
 
-const POLICY: &str = "apiVersion: config.openshift.io/v1\nkind: ImageDigestMirrorSet\nmetadata:\n  name: mine\nspec: {}\n";
+const POLICY: &str =
+    "apiVersion: config.openshift.io/v1\nkind: ImageDigestMirrorSet\nmetadata:\n  name: mine\nspec: {}\n";
 
 fn expected_tags(release: &Release) -> BTreeSet<String> {
     let mut tags: BTreeSet<String> =
@@ -101,8 +102,11 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
     let generic = fs::read_to_string(sets.join("idms-generic-0.yaml")).unwrap();
     assert!(generic.contains(&format!("\"{}/ocp/mirror/tools/multi\"", target.host())), "{generic}");
 
-    let upgrade =
-        format!("oc adm upgrade --allow-explicit-upgrade --to-image {}/ocp/mirror@{}", target.host(), world.release.digest());
+    let upgrade = format!(
+        "oc adm upgrade --allow-explicit-upgrade --to-image {}/ocp/mirror@{}",
+        target.host(),
+        world.release.digest()
+    );
     assert!(run.stderr.contains(&upgrade), "{}", run.stderr);
 }
 

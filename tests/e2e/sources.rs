@@ -83,7 +83,8 @@ fn a_release_survives_the_tree_of_oc_with_its_signature_beside_it() {
     // Without it the release is not carried.
     fs::remove_dir_all(tree.join("config")).unwrap();
     let unsigned = dir.path().join("unsigned.tar");
-    let run = ends(40, &[create_signed(&unsigned), args!["--from-dir", tree, "--signature-store", dir.path()]].concat());
+    let run =
+        ends(40, &[create_signed(&unsigned), args!["--from-dir", tree, "--signature-store", dir.path()]].concat());
     assert!(!unsigned.exists(), "{}", run.stderr);
 }
 

@@ -144,8 +144,7 @@ impl Image {
             },
             "optional": null,
         });
-        let mut layer =
-            Blob::new("application/vnd.dev.cosign.simplesigning.v1+json", payload.to_string().into_bytes());
+        let mut layer = Blob::new("application/vnd.dev.cosign.simplesigning.v1+json", payload.to_string().into_bytes());
         layer.annotations = json!({ "dev.cosignproject.cosign/signature": "bm90IGNoZWNrZWQgaGVyZQ==" });
         layer.diff_id = Some(layer.digest());
         let config = json!({

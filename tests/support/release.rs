@@ -152,9 +152,11 @@ impl World {
             })
             .collect();
         let mut several = make("4.16.38", "multi", &lists);
-        let arm = Image::docker("arm64", json!({ "io.openshift.release": "4.16.38" }), &[shared.clone(), {
-            payload("4.16.38", "multi", &lists, &config_map)
-        }]);
+        let arm = Image::docker(
+            "arm64",
+            json!({ "io.openshift.release": "4.16.38" }),
+            &[shared.clone(), { payload("4.16.38", "multi", &lists, &config_map) }],
+        );
         several.image = Image::list(vec![several.image, arm]);
         let multi = Image::list(vec![
             Image::oci("amd64", &[shared.clone(), layer(&[("bin/a", b"amd64")])]),
