@@ -36,6 +36,10 @@ pub enum Fault {
     Slow(u64),
     /// Says nothing at all.
     Silence,
+    /// Sends these bytes as they are, then the second ones over and over, with a pause of so many milliseconds.
+    Raw(Vec<u8>, Vec<u8>, u64),
+    /// Waits so many milliseconds before it takes the request's body.
+    Hold(u64),
     /// No fault: to let a number of requests pass before the next rule.
     Pass,
 }
@@ -113,6 +117,11 @@ impl Proxy {
         self
     }
 
+    /// Takes all rules away.
+    pub fn clear(&self) {
+        self.state.rules.lock().unwrap().clear();
+    }
+
     /// Everything seen so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
@@ -153,6 +162,18 @@ fn serve(state: &State, client: TcpStream, connection: usize) -> io::Result<()> 
         if let Fault::Silence = fault {
             std::thread::sleep(Duration::from_secs(30));
             return Ok(());
+        }
+        if let Fault::Raw(first, more, pause) = &fault {
+            client.write_all(first)?;
+            while !more.is_empty() {
+                client.write_all(more)?;
+                std::thread::sleep(Duration::from_millis(*pause));
+            }
+            let _ = client.shutdown(Shutdown::Both);
+            return Ok(());
+        }
+        if let Fault::Hold(pause) = fault {
+            std::thread::sleep(Duration::from_millis(pause));
         }
         let own = match (&fault, state.upstream) {
             (Fault::Answer(code, more, body), _) => Some((*code, more.clone(), body.clone())),
