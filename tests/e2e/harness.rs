@@ -75,6 +75,14 @@ pub(crate) fn ends(code: i32, args: &[OsString]) -> Run {
     run
 }
 
+/// A run that reaches the web through the world's proxy.
+#[track_caller]
+pub(crate) fn on_the_web(code: i32, args: &[OsString]) -> Run {
+    let run = finish(command(args).env("HTTPS_PROXY", &world().web));
+    assert_eq!(run.code, code, "{args:?}\n{}\n{}", run.text(), run.stderr);
+    run
+}
+
 /// Another program that ends well.
 #[track_caller]
 pub(crate) fn tool(name: &str, args: &[OsString]) -> Run {

@@ -65,7 +65,7 @@ fn a_release_whose_payload_names_the_store_is_refused_with_only_its_payload_read
     let proxy = Proxy::start(Some(source.port));
     let bundle = dir.path().join("b.tar");
     let image = format!("{}/{RELEASES}:4.16.39-x86_64", proxy.host());
-    let run = ends(40, &[create_signed(&bundle), args!["--release", image, "--ca-file", world.ca]].concat());
+    let run = on_the_web(40, &[create_signed(&bundle), args!["--release", image, "--ca-file", world.ca]].concat());
     assert!(names(dir.path()).is_empty());
     let blobs = &world.unsigned.image.blobs;
     let own: Vec<String> = blobs.iter().map(|b| b.digest().to_string()).collect();
@@ -110,9 +110,9 @@ fn a_store_that_cannot_be_reached_is_no_pass_and_no_obstacle_to_who_wants_no_sig
     // The payload names a store whose certificate nobody here knows.
     let image = format!("{}/{RELEASES}:4.16.37-x86_64", source.host());
     let create = [create_signed(&bundle), args!["--release", image, "--retries", "0"]].concat();
-    ends(50, &create);
+    on_the_web(50, &create);
     assert!(names(dir.path()).is_empty());
-    let run = ok(&[create, args!["--allow-unsigned-release"]].concat());
+    let run = on_the_web(0, &[create, args!["--allow-unsigned-release"]].concat());
     assert!(run.stderr.contains("certificate"), "{}", run.stderr);
     assert_eq!(index_of(&bundle)["releases"][0]["trust"], "none");
     ends(40, &verify(&bundle));

@@ -171,16 +171,16 @@ fn a_release_for_several_architectures_is_tagged_multi_and_its_list_is_what_is_s
 }
 
 #[test]
-fn the_stores_that_the_payload_names_are_asked_over_https() {
+fn the_stores_that_the_payload_names_are_asked_over_https_and_through_a_proxy() {
     let (world, dir) = (world(), folder());
     let source = world.registry();
     let bundle = dir.path().join("b.tar");
     let release = format!("{}/{RELEASES}@{}", source.host(), world.release.digest());
     let create = [create_signed(&bundle), args!["--release", release]].concat();
-    // Nobody here knows the server's certificate, and the host is not to be believed blindly.
-    let run = ends(50, &[create.clone(), args!["--retries", "0"]].concat());
+    // Nobody here knows the server's certificate yet.
+    let run = on_the_web(50, &[create.clone(), args!["--retries", "0"]].concat());
     assert!(!bundle.exists(), "{}", run.stderr);
-    ok(&[create, args!["--ca-file", world.ca]].concat());
+    on_the_web(0, &[create, args!["--ca-file", world.ca]].concat());
     ok(&verify(&bundle));
     assert_eq!(index_of(&bundle)["releases"][0]["signers"][0], world.fingerprint.as_str());
 }
