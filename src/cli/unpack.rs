@@ -22,6 +22,10 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     }
     let settings = inputs::settings(&args.trust, &args.bundle)?;
     let options = options(args, global, term)?;
+    let memory = crate::ops::state::folder();
+    if !options.dry_run {
+        crate::ops::state::ready(&memory)?;
+    }
     match unpack(&args.bundle, inputs::stdin(&args.bundle), &settings, &options, term)? {
         Outcome::Refused(report, state) => {
             match global.output {
@@ -32,7 +36,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
         }
         Outcome::Unpacked(report, summary) => {
             if !summary.dry_run {
-                crate::ops::state::remember(&crate::ops::state::folder(), &report, args.trust.allow_rollback)
+                crate::ops::state::remember(&memory, &report, args.trust.allow_rollback)
                     .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
             }
             term.say("Finished", &format!("in {}", create::elapsed(started)));
