@@ -116,8 +116,7 @@ pub(super) fn keyrings(paths: &[PathBuf]) -> Result<Vec<Keyring>> {
 
 fn keyring(path: &Path) -> Result<Keyring> {
     let bytes = read(path, MAX_KEYRING_BYTES as u64)?;
-    Keyring::parse(&path.display().to_string(), &bytes)
-        .map_err(|e| Error::new(Code::Usage, format!("`{}` is not a usable OpenPGP keyring: {e}", path.display())))
+    Keyring::parse(&path.display().to_string(), &bytes).map_err(|e| Error::new(Code::Usage, e.to_string()))
 }
 
 fn redhat() -> Result<Keyring> {

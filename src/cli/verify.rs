@@ -37,17 +37,15 @@ pub(super) fn show(report: &Report, global: &Global, term: &Terminal, state: Opt
 pub(super) fn problems(report: &Report, term: &Terminal, state: Option<&str>) {
     let mut errors: Vec<_> = report.errors().collect();
     errors.sort_by_key(|f| (f.code.exit() < 10, f.code.exit()));
-    for finding in errors.iter().take(TOLD) {
-        term.finding(finding);
+    let told = errors.len().min(TOLD);
+    for (at, finding) in errors.iter().take(told).enumerate() {
+        term.finding(finding, state.filter(|_| at + 1 == told));
     }
-    if errors.len() > TOLD {
-        term.note(&format!("and {} more; -o json lists all", errors.len() - TOLD));
-    }
-    if let (Some(state), false) = (state, errors.is_empty()) {
-        term.note(state);
+    if errors.len() > told {
+        term.note(&format!("and {} more; -o json lists all", errors.len() - told));
     }
     for notice in report.findings().filter(|f| f.severity == Severity::Notice) {
-        term.finding(notice);
+        term.finding(notice, None);
     }
 }
 

@@ -71,6 +71,25 @@ pub struct Seen {
 }
 
 impl Settings {
+    /// Nobody trusted, nothing excepted, judged at `now`.
+    pub fn new(now: Timestamp) -> Settings {
+        Settings {
+            policy: None,
+            allow_unsigned: false,
+            keyrings: Vec::new(),
+            allow_unsigned_release: false,
+            allow_kinds: Vec::new(),
+            now,
+            loose: Vec::new(),
+            loose_records: Vec::new(),
+            expect_release: None,
+            expect_index: None,
+            seen: BTreeMap::new(),
+            allow_rollback: false,
+            image_keys: Vec::new(),
+        }
+    }
+
     /// The flags that make an exception from a check, as they are written.
     fn exceptions(&self) -> Vec<String> {
         let mut out = Vec::new();
@@ -84,6 +103,7 @@ impl Settings {
 
 /// What became of a bundle at the door.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum Admission {
     /// Its head, documents or files are bad: nothing of it may be used.
     Refused(Report),
@@ -162,7 +182,7 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
     admitted.read_head(settings)?;
     admitted.report.conclude();
     let useless = admitted.report.errors().any(|f| !harmless(f));
-    Ok(if useless { Admission::Refused(admitted.report) } else { Admission::Admitted(Box::new(admitted)) })
+    Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
 }
 
 /// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.
@@ -288,10 +308,10 @@ impl Admitted {
         let blobs = self.contents.layout().blob_range();
         let mut bad = BTreeSet::new();
         let mut check = Check::new(CheckId::Format);
-        for at in self.contents.first()..blobs.start {
-            match self.contents.read(&members[at], limits::INDEX) {
-                Ok(bytes) => _ = self.files.insert(members[at].path.clone(), bytes),
-                Err(e) => fail(&mut check, &members[at].path, e)?,
+        for member in &members[self.contents.first()..blobs.start] {
+            match self.contents.read(member, limits::INDEX) {
+                Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
+                Err(e) => fail(&mut check, &member.path, e)?,
             }
         }
         let mut digests = lock(&self.digests);
@@ -319,8 +339,8 @@ impl Admitted {
         }
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
-        self.report.add(release::signatures(index, &self.documents, &self.files, settings));
-        self.report.add(manifests::check(index, &self.documents, &self.files, settings));
+        self.report.add(release::signatures(index, &self.files, settings));
+        self.report.add(manifests::check(index, &self.files, settings));
         let mut payloads = release::Payloads::new(index, &self.documents);
         if !self.contents.is_stream() {
             payloads.read_ahead(&self.contents)?;

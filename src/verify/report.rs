@@ -1,6 +1,6 @@
 //! What a verification found: checks, findings, a verdict. A verdict is not an error.
 //!
-//! The JSON form is `mirror-bundle/report/v1` (`spec/verification.md`, "Report").
+//! The JSON form is `mirror-bundle/report/v1` (`spec/verification.md`, "The report").
 
 use serde::Serialize;
 
