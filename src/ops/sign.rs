@@ -14,6 +14,9 @@ use crate::ops::Observer;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
 use crate::verify::{Report, Settings};
 
+/// The most entries of the folder of a bundle that are looked at for loose signatures.
+const ENTRIES: usize = 100_000;
+
 /// What to add.
 #[derive(Debug)]
 pub enum What {
@@ -243,7 +246,7 @@ pub fn loose(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut found = Vec::new();
     // A folder that cannot be listed has no loose signatures: fewer signatures never make a verdict better.
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().take(ENTRIES).flatten() {
         let file_name = entry.file_name();
         let Some(rest) = file_name.to_str().and_then(|n| n.strip_prefix(name)).and_then(|n| n.strip_prefix('.')) else {
             continue;
@@ -254,7 +257,23 @@ pub fn loose(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         }
     }
     found.sort();
-    found.into_iter().map(|path| Ok((path.display().to_string(), read(&path)?))).collect()
+    found.into_iter().map(|path| Ok((path.display().to_string(), read_beside(&path)?))).collect()
+}
+
+/// Reads a signature that lies on the medium: no link is followed and no FIFO waited for, whatever came into its
+/// place since the folder was listed (security C10, I1).
+fn read_beside(path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let failed = |e| Error::io("cannot read", path, e);
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Error::new(Code::Io, format!("`{}` is not a regular file", path.display())));
+    }
+    let mut bytes = Vec::new();
+    file.take(crate::bundle::limits::SIGNATURE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// Reads a signature file, bounded.

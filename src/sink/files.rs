@@ -35,7 +35,7 @@ pub struct Written {
 /// `Code::Conflict` unless `overwrite`; anything else in the folder is `Code::Conflict` always.
 pub fn write(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<Written> {
     let wanted = named(files)?;
-    let base = Dir::create(folder, Code::Conflict)?;
+    let base = open(folder)?;
     let survey = survey(&base, &wanted, overwrite)?;
     let mut touched = BTreeSet::new();
     for (parent, name) in &survey.left {
@@ -59,8 +59,18 @@ pub fn check(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> Res
     let wanted = named(files)?;
     match std::fs::symlink_metadata(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        _ => survey(&Dir::open(folder, Code::Conflict)?, &wanted, overwrite).map(|_| ()),
+        _ => survey(&open(folder)?, &wanted, overwrite).map(|_| ()),
     }
+}
+
+/// Opens or makes the folder. Its parent is the user's word; its own name may be one of ours (`DIR/manifests`), and
+/// somebody may have put a link there that leads elsewhere, so that one is not followed (security C3, I2).
+fn open(folder: &Path) -> Result<Dir> {
+    let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
+        return Dir::create(folder, Code::Conflict);
+    };
+    let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Dir::create(parent, Code::Conflict)?.make_dir(name)
 }
 
 fn named(files: &[(String, Vec<u8>)]) -> Result<BTreeMap<&str, &[u8]>> {
