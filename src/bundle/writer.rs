@@ -86,7 +86,7 @@ impl Journal {
     pub fn read(bundle: &Path) -> Result<Option<Journal>> {
         let path = journal_path(bundle);
         let mut bytes = Vec::new();
-        match File::open(&path) {
+        match plain(OpenOptions::new().read(true)).open(&path) {
             Ok(file) => file.take(64 << 20).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", &path, e))?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("cannot open", &path, e)),
@@ -171,13 +171,7 @@ impl Partial {
             }
         }
         let path = partial_path(bundle);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|e| Error::io("cannot write", &path, e))?;
+        let file = open_own(OpenOptions::new().read(true).write(true).create(true).truncate(false), &path)?;
         lock(&file, &path)?;
         let length = file.metadata().map_err(|e| Error::io("cannot read", &path, e))?.len();
         let resumed = same.filter(|j| length == j.total);
@@ -352,8 +346,32 @@ pub fn exists(bundle: &Path) -> Error {
         .hint("choose another name, or replace it with --force")
 }
 
+/// Follows no link and waits for no FIFO. What is made is not for everybody to write (security C11).
+fn plain(options: &mut OpenOptions) -> &mut OpenOptions {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt;
+    options.mode(0o644).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
+}
+
+/// Opens a file that only this program makes. A link, or a file that has another name too, was put there by
+/// somebody else and would lead the writing elsewhere (security I2).
+fn open_own(options: &mut OpenOptions, path: &Path) -> Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    let foreign = || {
+        Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
+            .state("nothing was written through it")
+            .hint("remove it, or write under another name")
+    };
+    let file = plain(options).open(path).map_err(|e| match rustix::io::Errno::from_io_error(&e) {
+        Some(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO | rustix::io::Errno::ISDIR) => foreign(),
+        _ => Error::io("cannot write", path, e),
+    })?;
+    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
+}
+
 fn is_complete(bundle: &Path, plan: &Plan) -> Result<bool> {
-    let file = File::open(bundle).map_err(|e| Error::io("cannot open", bundle, e))?;
+    let file = plain(OpenOptions::new().read(true)).open(bundle).map_err(|e| Error::io("cannot open", bundle, e))?;
     let length = file.metadata().map_err(|e| Error::io("cannot read", bundle, e))?.len();
     let head = plan.head();
     let mut there = vec![0; head.len()];
@@ -394,7 +412,7 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
     let path = journal_path(bundle);
     let err = |e| Error::io("cannot write", &path, e);
     if resumed {
-        let file = OpenOptions::new().read(true).append(true).open(&path).map_err(err)?;
+        let file = open_own(OpenOptions::new().read(true).append(true), &path)?;
         // A line torn by the interruption must not run into the next one.
         let length = file.metadata().map_err(err)?.len();
         let mut last = [b'\n'];
@@ -415,9 +433,12 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
         plan.digest(),
         plan.layout.total()
     );
-    fs::write(&temporary, head).map_err(err)?;
+    // What an earlier run left under this name, or somebody else put there, is not written through.
+    remove_if_there(&temporary)?;
+    let mut file = open_own(OpenOptions::new().append(true).create_new(true), &temporary)?;
+    file.write_all(head.as_bytes()).map_err(err)?;
     fs::rename(&temporary, &path).map_err(err)?;
-    OpenOptions::new().append(true).open(&path).map_err(err)
+    Ok(file)
 }
 
 fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,11 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
     bundles.insert(name.clone(), Seen { sequence, index: report.bundle.index.clone() });
     let path = file(folder);
     let err = |e| Error::io("cannot write", &path, e);
-    fs::create_dir_all(folder).map_err(|e| Error::io("cannot make", folder, e))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(folder)
+        .map_err(|e| Error::io("cannot make", folder, e))?;
     let mut text = serde_json::to_vec_pretty(&Memory { bundles })
         .map_err(|e| Error::new(Code::Internal, "cannot write the memory").source(e))?;
     text.push(b'\n');
