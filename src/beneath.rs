@@ -227,6 +227,19 @@ impl Dir {
         }
     }
 
+    /// Takes this directory for this process until the handle (and every [`Dir::again`] of it) is dropped. Another
+    /// process at work is `Code::Conflict`; a file system without locks is not asked twice.
+    pub fn lock(&self) -> Result<()> {
+        match rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(Error::new(
+                Code::Conflict,
+                format!("`{}` is being written by another process", self.path.display()),
+            )
+            .hint("wait until it has ended, then run the same command again")),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the names in this directory durable.
     pub fn sync(&self) -> Result<()> {
         match rustix::fs::fsync(&self.fd) {

@@ -145,7 +145,7 @@ fn fifos_devices_and_folders_in_place_of_a_bundle_are_refused() {
             match verb {
                 "verify" => args.extend(["--signer", "key.pub"]),
                 "unpack" => args.extend(["--signer", "key.pub", "--to-dir", "out"]),
-                "sign" => args.extend(["--signer", "key.pub", "--sign-key", "key", "--role", "approver"]),
+                "sign" => args.extend(["--signer", "key.pub", "--sign-key", "key", "--role", "reviewer"]),
                 _ => {}
             }
             let ran = lab.run(&args);
@@ -159,9 +159,9 @@ fn fifos_devices_and_folders_in_place_of_a_bundle_are_refused() {
 #[test]
 fn fifos_and_links_among_the_content_are_refused_or_passed_over() {
     let lab = Lab::new();
-    fifo(&lab.path("b.tar.approver-0123456789abcdef.sig"));
+    fifo(&lab.path("b.tar.reviewer-0123456789abcdef.sig"));
     symlink("/dev/zero", lab.path("b.tar.builder-0123456789abcdef.sig")).unwrap();
-    fs::create_dir(lab.path("b.tar.publisher-0123456789abcdef.sig")).unwrap();
+    fs::create_dir(lab.path("b.tar.receiver-0123456789abcdef.sig")).unwrap();
     lab.run(&["verify", "b.tar", "--signer", "key.pub"]).ends(&[0]);
 
     for (name, place) in [
@@ -205,9 +205,18 @@ fn nothing_on_the_medium_is_run_or_taken_for_settings() {
     let lab = Lab::new();
     let key = fs::read_to_string(lab.path("key.pub")).unwrap();
     let planted = [
-        "trust.yaml", "allowed_signers", "config.toml", ".env", ".cargo/config.toml", ".config/mirror-bundle/trust.yaml",
-        "mirror-bundle/trust.yaml", "etc/mirror-bundle/trust.yaml", ".docker/config.json", "auth.json",
-        "docker-credential-evil", "autorun.inf",
+        "trust.yaml",
+        "allowed_signers",
+        "config.toml",
+        ".env",
+        ".cargo/config.toml",
+        ".config/mirror-bundle/trust.yaml",
+        "mirror-bundle/trust.yaml",
+        "etc/mirror-bundle/trust.yaml",
+        ".docker/config.json",
+        "auth.json",
+        "docker-credential-evil",
+        "autorun.inf",
     ];
     for name in planted {
         fs::create_dir_all(lab.path(name).parent().unwrap()).unwrap();

@@ -29,7 +29,20 @@ fn memory_and_handles_do_not_grow_with_the_content() {
     let (host, to) = (registry.host(), format!("{}/in", registry.host()));
     let trust = ["--signer", "key.pub", "-j", "8"];
     for args in [
-        &["create", "big.tar", "--from-layout", "big", "--sign-key", "key", "--name", "big", "--sequence", "1", "-j", "8"][..],
+        &[
+            "create",
+            "big.tar",
+            "--from-layout",
+            "big",
+            "--sign-key",
+            "key",
+            "--name",
+            "big",
+            "--sequence",
+            "1",
+            "-j",
+            "8",
+        ][..],
         &[&["verify", "big.tar"], &trust[..]].concat(),
         &[&["unpack", "big.tar", "--to-layout", "out"], &trust[..]].concat(),
         &[&["unpack", "big.tar", "--to", &to, "--plain-http", &host], &trust[..]].concat(),
@@ -46,8 +59,18 @@ fn memory_and_handles_do_not_grow_with_the_content() {
 fn sizes_at_the_borders_of_integers_are_refused() {
     let lab = Lab::new();
     for (n, size) in [
-        "-1", "1e3", "1.0", "2147483648", "4294967296", "9223372036854775807", "9223372036854775808",
-        "18446744073709551615", "18446744073709551616", "\"5\"", "null", "9007199254740993",
+        "-1",
+        "1e3",
+        "1.0",
+        "2147483648",
+        "4294967296",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "\"5\"",
+        "null",
+        "9007199254740993",
     ]
     .into_iter()
     .enumerate()
