@@ -68,7 +68,7 @@ fn a_blob_that_reads_differently_the_second_time_is_caught() {
     let put = format!("digest=sha256%3A{}", lab.layers[0].hex());
     proxy.on("PUT", put.clone(), 1, Fault::CutRequest(200_000)).on("POST", "blobs/uploads/", 1, Fault::Pass);
     proxy.on("GET", "blobs/uploads/", 1, Fault::Hold(300));
-    let running = lab.start_unpack(&proxy.host(), &["-j", "1", "--timeout", "5"]);
+    let running = lab.start_unpack(&proxy.host(), &["-j", "1", "--timeout", "5", "--retries", "2"]);
     until(&proxy, "PUT", &put);
     std::thread::sleep(Duration::from_millis(50));
     flip(&lab.path("b.tar"), at);

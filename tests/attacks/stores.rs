@@ -1,6 +1,6 @@
 //! Signature stores that lie or never end: H1, H2, H4, D5. A release that is not proved is not carried.
 
-use crate::lab::Lab;
+use crate::lab::{Lab, each};
 use crate::support::proxy::{Fault, Proxy, status, status_with};
 use crate::support::registry::Registry;
 
@@ -16,7 +16,7 @@ fn stores_that_lie_hang_or_never_end_prove_nothing() {
     let raw = |first: &str, more: Vec<u8>, pause| Fault::Raw(first.as_bytes().to_vec(), more, pause);
     let head = "HTTP/1.1 200 OK\r\n";
     let long = format!("{head}Content-Length: {}\r\n\r\n", 10u64 << 30);
-    for (fault, codes, requests) in [
+    let cases = [
         (status(404), &[40][..], 1),
         // As many signatures as one likes to ask for: 9 are asked for, as a cluster does.
         (Fault::Answer(200, Vec::new(), b"no signature".to_vec()), &[40], 9),
@@ -31,20 +31,22 @@ fn stores_that_lie_hang_or_never_end_prove_nothing() {
         (status_with(302, "Location", format!("http://localhost:{}/x", inside.port)), &[50], 1),
         (status_with(302, "Location", "https://169.254.169.254/x"), &[50], 1),
         (status_with(302, "Location", "file:///etc/passwd"), &[50], 1),
-    ] {
+    ];
+    each(&cases, |(fault, codes, requests)| {
         let store = Proxy::start(None);
         store.on("GET", "/", EVER, fault.clone());
         let url = format!("http://{}/store", store.host());
-        let mut args = vec!["create", "c.tar", "--release", &release, "--signature-store", &url, "--sign-key", "key"];
+        let name = format!("{}.tar", store.port);
+        let mut args = vec!["create", &name, "--release", &release, "--signature-store", &url, "--sign-key", "key"];
         let plain = [registry.host(), store.host()];
         args.extend(["--plain-http", &plain[0], "--plain-http", &plain[1], "--retries", "1", "--timeout", "1"]);
         let ran = lab.run(&args);
         eprintln!("{} {:?}\n{}", ran.code, ran.took, ran.err);
         ran.ends(codes);
-        assert_eq!(store.seen().len(), requests, "{fault:?}");
-        assert!(!lab.path("c.tar").exists() && !lab.path("c.tar.partial").exists());
+        assert_eq!(store.seen().len(), *requests, "{fault:?}");
+        assert!(!lab.path(&name).exists() && !lab.path(&format!("{name}.partial")).exists());
         assert!(!store.saw_authorization());
-    }
+    });
     assert!(inside.seen().is_empty());
 }
 
