@@ -182,16 +182,9 @@ impl Image {
     }
 
     /// Images stand in this order, strictly.
-    fn key(&self) -> (Kind, Option<&str>, Option<&str>, Option<&str>, &Digest, Option<&Digest>, Option<&Digest>) {
-        (
-            self.kind,
-            self.repository.as_deref(),
-            self.tag.as_deref(),
-            self.component.as_deref(),
-            &self.digest,
-            self.release.as_ref(),
-            self.subject.as_ref(),
-        )
+    fn key(&self) -> impl Ord + '_ {
+        let names = (self.repository.as_deref(), self.tag.as_deref(), self.component.as_deref());
+        (self.kind, names, &self.digest, self.release.as_ref(), self.subject.as_ref())
     }
 }
 
@@ -329,7 +322,7 @@ impl Index {
         self.source_date_epoch.unwrap_or(0)
     }
 
-    /// Everything that makes an index whole beyond its JSON (MB-IDX-02 to MB-IDX-09).
+    /// Everything that makes an index whole beyond its JSON (MB-IDX-02 to MB-IDX-06).
     pub(crate) fn check(&self) -> Result<(), String> {
         text("name", &self.name)?;
         if self.name.is_empty() {

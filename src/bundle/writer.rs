@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -86,7 +86,8 @@ impl Journal {
     pub fn read(bundle: &Path) -> Result<Option<Journal>> {
         let path = journal_path(bundle);
         let mut bytes = Vec::new();
-        match plain(OpenOptions::new().read(true)).open(&path) {
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) {
             Ok(file) => file.take(64 << 20).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", &path, e))?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("cannot open", &path, e)),
@@ -171,7 +172,7 @@ impl Partial {
             }
         }
         let path = partial_path(bundle);
-        let file = open_own(OpenOptions::new().read(true).write(true).create(true).truncate(false), &path)?;
+        let file = open_own(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
         lock(&file, &path)?;
         let length = file.metadata().map_err(|e| Error::io("cannot read", &path, e))?.len();
         let resumed = same.filter(|j| length == j.total);
@@ -346,32 +347,8 @@ pub fn exists(bundle: &Path) -> Error {
         .hint("choose another name, or replace it with --force")
 }
 
-/// Follows no link and waits for no FIFO. What is made is not for everybody to write (security C11).
-fn plain(options: &mut OpenOptions) -> &mut OpenOptions {
-    use rustix::fs::OFlags;
-    use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o644).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
-}
-
-/// Opens a file that only this program makes. A link, or a file that has another name too, was put there by
-/// somebody else and would lead the writing elsewhere (security I2).
-fn open_own(options: &mut OpenOptions, path: &Path) -> Result<File> {
-    use std::os::unix::fs::MetadataExt;
-    let foreign = || {
-        Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
-            .state("nothing was written through it")
-            .hint("remove it, or write under another name")
-    };
-    let file = plain(options).open(path).map_err(|e| match rustix::io::Errno::from_io_error(&e) {
-        Some(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO | rustix::io::Errno::ISDIR) => foreign(),
-        _ => Error::io("cannot write", path, e),
-    })?;
-    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-    if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
-}
-
 fn is_complete(bundle: &Path, plan: &Plan) -> Result<bool> {
-    let file = plain(OpenOptions::new().read(true)).open(bundle).map_err(|e| Error::io("cannot open", bundle, e))?;
+    let file = File::open(bundle).map_err(|e| Error::io("cannot open", bundle, e))?;
     let length = file.metadata().map_err(|e| Error::io("cannot read", bundle, e))?.len();
     let head = plan.head();
     let mut there = vec![0; head.len()];
@@ -412,7 +389,7 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
     let path = journal_path(bundle);
     let err = |e| Error::io("cannot write", &path, e);
     if resumed {
-        let file = open_own(OpenOptions::new().read(true).append(true), &path)?;
+        let file = open_own(&path, OpenOptions::new().read(true).append(true))?;
         // A line torn by the interruption must not run into the next one.
         let length = file.metadata().map_err(err)?.len();
         let mut last = [b'\n'];
@@ -433,12 +410,32 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
         plan.digest(),
         plan.layout.total()
     );
-    // What an earlier run left under this name, or somebody else put there, is not written through.
     remove_if_there(&temporary)?;
-    let mut file = open_own(OpenOptions::new().append(true).create_new(true), &temporary)?;
+    let mut file = open_own(&temporary, OpenOptions::new().append(true).create_new(true))?;
     file.write_all(head.as_bytes()).map_err(err)?;
     fs::rename(&temporary, &path).map_err(err)?;
     Ok(file)
+}
+
+/// Opens a file of ours, for nobody else to write (security C11). A link, FIFO or device that somebody put under its
+/// name is not followed or waited for, and a file that has another name too is not written through (security I2).
+fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    let foreign = || {
+        Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
+            .state("it was left as it is")
+            .hint("remove it, or write under another name")
+    };
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = options.mode(0o644).custom_flags(flags.bits().cast_signed()).open(path).map_err(|e| {
+        use rustix::io::Errno;
+        match Errno::from_io_error(&e) {
+            Some(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => foreign(),
+            _ => Error::io("cannot write", path, e),
+        }
+    })?;
+    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
 }
 
 fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
@@ -560,6 +557,20 @@ mod tests {
         let mut blob = partial.blob(member, &mut [0; 64]).unwrap();
         assert_eq!(blob.write(b"far too many bytes").unwrap_err().code(), Code::BlobMismatch);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn links_under_the_names_of_temporary_files_are_not_followed() {
+        let plan = plan(&[]);
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        for suffix in [".partial", ".partial.journal.new"] {
+            let path = dir.path().join(format!("b{suffix}.tar"));
+            std::os::unix::fs::symlink(&victim, with_suffix(&path, suffix)).unwrap();
+            let _ = Partial::start(&path, &plan, None, false);
+            assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        }
     }
 
     #[test]

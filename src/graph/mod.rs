@@ -1,7 +1,7 @@
 //! From images down to every blob: which content an image needs, each once, with its role and size.
 //!
 //! Both sides use it: `create` to plan what to fetch, `verify` to see that nothing is missing and nothing is
-//! there without a reason (MB-VER-06). No I/O: the caller hands in the documents.
+//! there without a reason (MB-VER-06, MB-OCI-04). No I/O: the caller hands in the documents.
 
 use std::collections::BTreeMap;
 

@@ -24,6 +24,7 @@ pub(crate) const MAX_DESCRIPTORS: usize = 100_000;
 
 /// A parsed manifest or index.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "both own their descriptors; a box would not save memory that matters")]
 pub enum Document {
     /// An image manifest.
     Manifest(Manifest),

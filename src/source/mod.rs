@@ -25,7 +25,7 @@ pub use dir::SkopeoDir;
 pub use layout::Layout;
 pub use mirror_dir::MirrorDir;
 
-/// The most bytes of one manifest or index that are read (MB-LIM: 8 MiB).
+/// The most bytes of one manifest or index that are read (MB-LIM-02).
 pub const MAX_MANIFEST: u64 = 8 << 20;
 
 /// One repository, layout or directory that content is read from.

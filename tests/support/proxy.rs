@@ -14,6 +14,8 @@ pub enum Fault {
     Answer(u16, Vec<(String, String)>, Vec<u8>),
     /// Passes the answer's head and this many bytes of its body on, then closes.
     CutBody(usize),
+    /// Passes this many bytes of the answer's body on, then nothing until the other side goes away.
+    Stall(usize),
     /// Flips a bit of this byte of the answer's body.
     FlipByte(usize),
     /// Announces this `Content-Length` instead of the true one.
@@ -275,6 +277,12 @@ fn forward(
     match fault {
         Fault::CutBody(limit) => {
             io::copy(&mut body.take(*limit as u64), client)?;
+            return Ok(false);
+        }
+        Fault::Stall(limit) => {
+            io::copy(&mut body.take(*limit as u64), client)?;
+            client.set_read_timeout(Some(Duration::from_secs(30)))?;
+            let _ = client.read(&mut [0]);
             return Ok(false);
         }
         Fault::FlipByte(at) => {

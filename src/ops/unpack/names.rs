@@ -80,11 +80,11 @@ pub fn without_registry(repository: &str) -> String {
     }
 }
 
-/// The documents below an image, children before parents, and the blobs they name.
-pub fn closure(
-    image: &Image,
-    document: &dyn Fn(&Digest) -> Option<Vec<u8>>,
-) -> Result<(Vec<(Digest, String)>, BTreeSet<(Digest, u64)>)> {
+/// Documents with their media types, children before parents; blobs with their sizes.
+pub type Closure = (Vec<(Digest, String)>, BTreeSet<(Digest, u64)>);
+
+/// The documents below an image, and the blobs they name.
+pub fn closure(image: &Image, document: &dyn Fn(&Digest) -> Option<Vec<u8>>) -> Result<Closure> {
     let mut documents = Vec::new();
     let mut blobs = BTreeSet::new();
     descend(&image.digest, &image.media_type, document, &mut documents, &mut blobs)?;

@@ -90,7 +90,7 @@ impl Destination for Target<'_> {
     }
 
     /// Asks for something, so that a wrong name, certificate or login is found before anything is sent.
-    fn prepare(&self, index: &Index) -> Result<()> {
+    fn check(&self, index: &Index) -> Result<()> {
         let Some(image) = index.images.first() else { return Ok(()) };
         self.client.head_manifest(self.target, &Wanted::Digest(image.digest)).map(|_| ())
     }
