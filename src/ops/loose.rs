@@ -7,6 +7,9 @@ use crate::bundle::reader::Addendum;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
 
+/// The most entries of the folder of a bundle that are looked at: a medium can list names without end.
+const ENTRIES: usize = 100_000;
+
 /// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each appears complete or not at all, and
 /// never over another file.
 pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
@@ -78,7 +81,7 @@ pub fn find(path: &Path) -> Result<Loose> {
     let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (mut signatures, mut records) = (Vec::new(), Vec::new());
     // A folder that cannot be listed has no loose signatures: fewer signatures never make a verdict better.
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().take(ENTRIES).flatten() {
         let file_name = entry.file_name();
         let Some(rest) = file_name.to_str().and_then(|n| n.strip_prefix(name)).and_then(|n| n.strip_prefix('.')) else {
             continue;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,8 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
         return Ok(());
     }
     let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
-    fs::create_dir_all(folder).map_err(|e| Error::io("cannot make", folder, e))?;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o755).create(folder).map_err(|e| Error::io("cannot make", folder, e))?;
     // Two that finish at once must not forget what the other has learned. Best effort: not every file system locks.
     let lock = fs::File::open(folder).and_then(|dir| dir.lock().map(|()| dir));
     let mut bundles = load(folder)?;
