@@ -17,8 +17,8 @@ max_len() {
         signature | trust_file | registry_responses) echo 4096 ;;
         openpgp | oci_document | addenda) echo 8192 ;;
         kubernetes) echo 65536 ;;
-        release_layer | oci_archive) echo 32768 ;;
-        *) echo 16384 ;;
+        index) echo 16384 ;;
+        *) echo 32768 ;;
     esac
 }
 

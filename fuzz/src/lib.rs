@@ -62,8 +62,8 @@ pub fn settings(mode: u8) -> &'static Settings {
             allow_rollback: false,
             image_keys: match keys {
                 true => vec![
-                    pem("quay.io", "keyrings/derived/cosign-single-arch-empty-image.pub"),
-                    pem("quay.io/x", "keyrings/derived/redhat-sigstore-release-key.pem"),
+                    pem("quay.io/rh_ee_aguidi", "keyrings/derived/cosign-single-arch-empty-image.pub"),
+                    pem("quay.io/o", "keyrings/derived/redhat-sigstore-release-key.pem"),
                 ],
                 false => vec![],
             },
