@@ -244,7 +244,8 @@ impl Draft {
             layout::OCI_LAYOUT => layout::OCI_LAYOUT_JSON.to_vec(),
             layout::OCI_INDEX => oci_index.clone(),
             _ => {
-                let file = self.files.get(path).cloned();
+                let by_digest = || self.files.values().find(|bytes| Digest::of(bytes) == *digest).cloned();
+                let file = self.files.get(path).cloned().or_else(by_digest);
                 file.or_else(|| self.blobs.get(digest).map(|b| b.1.clone())).unwrap_or_default()
             }
         }
