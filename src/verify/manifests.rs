@@ -1,7 +1,7 @@
 //! MB-VER-09: carried Kubernetes manifests are what the index says, of kinds that may be applied, and signature
 //! ConfigMaps hold signatures for images of the bundle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Settings;
 use super::release;
@@ -16,7 +16,7 @@ use crate::openshift::signature_map;
 /// Every file under `manifests/`.
 pub(super) fn check(
     index: &Index,
-    documents: &BTreeMap<Digest, Vec<u8>>,
+    documents: &BTreeSet<Digest>,
     files: &BTreeMap<String, Vec<u8>>,
     settings: &Settings,
 ) -> Check {
@@ -76,7 +76,7 @@ pub(super) fn check(
 fn signature_maps(
     bytes: &[u8],
     path: &str,
-    documents: &BTreeMap<Digest, Vec<u8>>,
+    documents: &BTreeSet<Digest>,
     settings: &Settings,
     check: &mut Check,
 ) {
@@ -92,7 +92,7 @@ fn signature_maps(
     };
     let mut judged: BTreeMap<Digest, Result<(), Rejected>> = BTreeMap::new();
     for entry in &entries {
-        if !documents.contains_key(&entry.digest) {
+        if !documents.contains(&entry.digest) {
             let message = format!("`{path}` holds a signature for {}, which is not in the bundle", entry.digest);
             check.find(Finding::new(Code::Malformed, path, message));
             continue;

@@ -250,9 +250,11 @@ impl Admitted {
         }
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
-        self.report.add(release::signatures(index, &self.documents, &self.files, settings));
+        // What can be signed or signed for; that a document is bad is said elsewhere.
+        let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
+        self.report.add(release::signatures(index, &listed, &self.files, settings));
         self.report.skip(CheckId::ImageSignatures, false, "this version checks no cosign signatures");
-        self.report.add(manifests::check(index, &self.documents, &self.files, settings));
+        self.report.add(manifests::check(index, &listed, &self.files, settings));
         let mut payloads = release::Payloads::new(index, &self.documents, &bad);
         if !self.contents.is_stream() {
             payloads.read_ahead(&self.contents)?;

@@ -22,7 +22,7 @@ use crate::openshift::tags;
 /// MB-VER-07: every release digest is signed by a key pinned on this host.
 pub(super) fn signatures(
     index: &Index,
-    documents: &BTreeMap<Digest, Vec<u8>>,
+    documents: &BTreeSet<Digest>,
     files: &BTreeMap<String, Vec<u8>>,
     settings: &Settings,
 ) -> Check {
@@ -41,7 +41,7 @@ pub(super) fn signatures(
             .strip_prefix("signatures/sha256=")
             .and_then(|p| p.split('/').next())
             .and_then(|h| Digest::from_hex(h).ok());
-        if digest.is_none_or(|d| !documents.contains_key(&d)) {
+        if digest.is_none_or(|d| !documents.contains(&d)) {
             check.find(Finding::new(
                 Code::UnlistedContent,
                 path,

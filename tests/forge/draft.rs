@@ -63,6 +63,15 @@ impl Draft {
         draft
     }
 
+    /// A release with one component and nothing else.
+    pub fn small_release() -> Draft {
+        let mut draft = Draft::empty();
+        let layer = draft.blob(Role::Layer, b"layer of cli");
+        let cli = draft.image("amd64", &[(LAYER, layer)]);
+        draft.release("4.16.1", &[("cli", &cli)], |_| {});
+        draft
+    }
+
     /// Adds a list of two images with a signature and a referrer.
     pub fn multi_arch(&mut self) {
         let shared = self.blob(Role::Layer, b"shared by both architectures");

@@ -192,7 +192,7 @@ fn values(out: &mut Vectors) {
 }
 
 fn lists(out: &mut Vectors) {
-    let full = Draft::full();
+    let full = Draft::small_release();
     let tiny = Draft::tiny();
     let malformed = |ids| (ids, Some(Code::Malformed), "MB-IDX-03 MB-LIM");
     let mut edit = |name: &str, what: &str, ids: &'static str, change: fn(&mut Index)| {

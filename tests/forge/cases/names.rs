@@ -91,7 +91,7 @@ pub fn list(out: &mut Vectors) {
         let odd = Object { name: "\u{1b}[2J".into(), ..i.files[2].objects[0].clone() };
         i.files[2].objects = vec![odd];
     });
-    let full = Draft::full();
+    let full = Draft::small_release();
     for (name, file) in [
         ("signature-file", "signature"),
         ("signature-zero", "signature-0"),
