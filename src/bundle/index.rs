@@ -2,7 +2,7 @@
 //!
 //! Written in one fixed way, so that its bytes can be signed and a reader can demand exactly those bytes back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -367,6 +367,7 @@ impl Index {
             if place.is_none() || (at < 2) != fixed || (at >= 2 && place < Some(2)) {
                 return Err(format!("file `{}` is not one of format 1, or out of place", file.path));
             }
+            check_place(&file.path).map_err(|why| format!("file `{}` {why}", file.path))?;
             total = total.saturating_add(file.size);
             let limit = match place {
                 Some(2) => limits::KUBERNETES_FILE,
@@ -427,7 +428,16 @@ impl Index {
     }
 
     fn check_images(&self) -> Result<(), String> {
+        let releases: BTreeSet<Digest> = self.releases.iter().map(|r| r.digest).collect();
+        let release_images: BTreeSet<Digest> =
+            self.images.iter().filter(|i| i.kind == Kind::Release).map(|i| i.digest).collect();
+        let mut named = BTreeMap::new();
         for image in &self.images {
+            if let Some(tag) = &image.tag
+                && *named.entry((&image.repository, tag)).or_insert(image.digest) != image.digest
+            {
+                return Err(format!("`{}` names two images", image.display()));
+            }
             if let Some(repository) = &image.repository {
                 check_repository(repository)?;
             }
@@ -458,10 +468,15 @@ impl Index {
                 ));
             }
             if let Some(release) = &image.release
-                && !self.releases.iter().any(|r| r.digest == *release)
+                && !releases.contains(release)
             {
                 return Err(format!("image `{}` belongs to a release that is not listed", image.display()));
             }
+        }
+        // In their order, releases of one version and architecture are neighbours.
+        let twice = |two: &[Release]| two[0].version == two[1].version && two[0].architecture == two[1].architecture;
+        if let Some(two) = self.releases.windows(2).find(|two| twice(two)) {
+            return Err(format!("release {} for {} is two different images", two[0].version, two[0].architecture));
         }
         for release in &self.releases {
             for part in [&release.version, &release.architecture].into_iter().chain(&release.signers) {
@@ -472,7 +487,7 @@ impl Index {
                     return Err(format!("`{part}` is not a release version, architecture or fingerprint"));
                 }
             }
-            if !self.images.iter().any(|i| i.kind == Kind::Release && i.digest == release.digest) {
+            if !release_images.contains(&release.digest) {
                 return Err(format!("release {} has no release image", release.version));
             }
         }
@@ -497,6 +512,25 @@ fn place(path: &str) -> Option<u8> {
     }
 }
 
+/// What a file below `manifests/` and `signatures/` may be called: what `oc apply -R` reads, and
+/// `signatures/sha256=<hex>/signature-<n>` from 1 to [`limits::RELEASE_SIGNATURES`], as in a signature store.
+fn check_place(path: &str) -> Result<(), String> {
+    if path.starts_with("manifests/") {
+        let stem = [".yaml", ".yml", ".json"].iter().find_map(|end| path.strip_suffix(end));
+        return match stem {
+            Some(stem) if !stem.ends_with('/') => Ok(()),
+            _ => Err("is not a .yaml, .yml or .json file".to_owned()),
+        };
+    }
+    let Some(below) = path.strip_prefix("signatures/") else { return Ok(()) };
+    let parts = below.strip_prefix("sha256=").and_then(|below| below.split_once("/signature-"));
+    let good = parts.is_some_and(|(hex, n)| {
+        let number = n.parse::<usize>().ok().filter(|number| number.to_string() == n);
+        Digest::from_hex(hex).is_ok() && number.is_some_and(|n| (1..=limits::RELEASE_SIGNATURES).contains(&n))
+    });
+    if good { Ok(()) } else { Err("is not signatures/sha256=<hex>/signature-<n>".to_owned()) }
+}
+
 /// A repository with or without its registry: what a layout or mirror directory calls it.
 fn check_repository(text: &str) -> Result<(), String> {
     if text.parse::<crate::oci::Repository>().is_ok()
@@ -508,8 +542,10 @@ fn check_repository(text: &str) -> Result<(), String> {
 }
 
 fn text(what: &str, value: &str) -> Result<(), String> {
-    if value.len() > limits::TEXT || value.chars().any(char::is_control) {
-        return Err(format!("`{what}` holds control characters or more than {} bytes", limits::TEXT));
+    // Bidirectional controls and zero-width characters make text look like other text.
+    let hides = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    if value.len() > limits::TEXT || value.chars().any(|c| c.is_control() || hides(c)) {
+        return Err(format!("`{what}` holds control or invisible characters, or more than {} bytes", limits::TEXT));
     }
     Ok(())
 }
