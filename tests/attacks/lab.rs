@@ -252,7 +252,7 @@ pub fn each<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
 }
 
 /// No second tries and short waits, unless the test says otherwise.
-fn patience<'a>(args: &mut Vec<&'a str>) {
+fn patience(args: &mut Vec<&str>) {
     for (name, value) in [("--retries", "0"), ("--timeout", "8")] {
         if !args.contains(&name) {
             args.extend([name, value]);
