@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => code.into(),
         Ok(Err(err)) => {
             term.report(&err);
-            err.code().exit().into()
+            cli::exit_code(&err, &term).into()
         }
         Err(_) => cli::bug(&term).into(),
     }

@@ -69,7 +69,6 @@ fn every_attack_has_a_row_that_says_something() {
 }
 
 #[test]
-#[ignore = "needs the merge of branch trust: it names functions of tests/trust"]
 fn every_test_and_vector_named_exists() {
     let (mut tests, vectors) = (BTreeSet::new(), vectors());
     tests_below(&root().join("tests"), &mut tests);

@@ -78,6 +78,12 @@ pub fn wrong_arguments(err: &clap::Error) -> u8 {
     u8::try_from(err.exit_code()).unwrap_or(2)
 }
 
+/// The exit code of an error: of an interruption, that of the signal, whoever noticed it.
+pub fn exit_code(err: &Error, term: &Terminal) -> u8 {
+    let signal = term.stopped().filter(|_| err.code() == Code::Interrupted);
+    signal.unwrap_or(err.code()).exit()
+}
+
 /// Says that this program has a bug; the panic itself was printed before.
 pub fn bug(term: &Terminal) -> u8 {
     term.report(
