@@ -236,7 +236,7 @@ impl Lab {
 }
 
 /// Short waits, unless the test says otherwise.
-fn patience<'a>(args: &mut Vec<&'a str>) {
+fn patience(args: &mut Vec<&str>) {
     for (name, value) in [("--retries", "1"), ("--timeout", "1")] {
         if !args.contains(&name) {
             args.extend([name, value]);
