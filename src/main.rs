@@ -8,7 +8,7 @@ use mirror_bundle::cli::{self, Args, Terminal};
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(err) => err.exit(),
+        Err(err) => return cli::wrong_arguments(&err).into(),
     };
     let term = Terminal::new(&args.global);
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cli::run(&args, &term))) {

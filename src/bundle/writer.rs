@@ -86,7 +86,8 @@ impl Journal {
     pub fn read(bundle: &Path) -> Result<Option<Journal>> {
         let path = journal_path(bundle);
         let mut bytes = Vec::new();
-        match File::open(&path) {
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) {
             Ok(file) => file.take(64 << 20).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", &path, e))?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("cannot open", &path, e)),
@@ -416,16 +417,25 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
     Ok(file)
 }
 
-/// Opens a file of ours. A link, FIFO or device that somebody put under its name is not followed or waited for.
+/// Opens a file of ours, for nobody else to write (security C11). A link, FIFO or device that somebody put under its
+/// name is not followed or waited for, and a file that has another name too is not written through (security I2).
 fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    let foreign = || {
+        Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
+            .state("it was left as it is")
+            .hint("remove it, or write under another name")
+    };
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file =
-        options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|e| Error::io("cannot write", path, e))?;
-    if !file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
-        return Err(Error::new(Code::Conflict, format!("`{}` is not a regular file", path.display()))
-            .state("it was left as it is"));
-    }
-    Ok(file)
+    let file = options.mode(0o644).custom_flags(flags.bits().cast_signed()).open(path).map_err(|e| {
+        use rustix::io::Errno;
+        match Errno::from_io_error(&e) {
+            Some(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => foreign(),
+            _ => Error::io("cannot write", path, e),
+        }
+    })?;
+    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
 }
 
 fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {

@@ -192,12 +192,7 @@ impl Observer for Terminal {
         }
         let green = AnsiColor::Green.on_default().bold();
         let pad = " ".repeat(COLUMN.saturating_sub(verb.len()));
-        for (at, line) in text.split('\n').enumerate() {
-            match at {
-                0 => self.line(&format!("{pad}{green}{verb}{green:#} {}", escape(line))),
-                _ => self.line(&format!("{:COLUMN$} {}", "", escape(line))),
-            }
-        }
+        self.line(&format!("{pad}{green}{verb}{green:#} {}", escape(text)));
     }
 
     fn warn(&self, text: &str) {

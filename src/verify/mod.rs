@@ -137,13 +137,11 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
             .fact(format!("found    {}", bundle.head().digest()));
         return refused(report, CheckId::Index, err);
     }
-    // Before anything in the index is parsed: what was tampered with goes no further.
+    // Before anything in the index is parsed: what was tampered with goes no further. Where somebody trusted vouches
+    // for these very bytes, a bad signature among the others is no tampering (E7).
     let early = trust::signatures(bundle.head(), &[], settings, &mut report);
-    if early
-        .findings
-        .iter()
-        .any(|f| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error)
-    {
+    let stops = |f: &Finding| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error;
+    if early.findings.iter().any(stops) && report.signatures.iter().all(|s| s.outcome != "good") {
         report.add(early);
         return Ok(Admission::Refused(concluded(report)));
     }
@@ -192,9 +190,12 @@ fn harmless(finding: &Finding) -> bool {
     matches!(
         finding.code,
         Code::Unsigned
+            | Code::BadSignature
             | Code::Untrusted
             | Code::Expired
+            | Code::Rollback
             | Code::ReleaseUnverified
+            | Code::ImageUnverified
             | Code::Policy
             | Code::BlobMismatch
             | Code::BlobMissing

@@ -179,6 +179,11 @@ impl Image {
         }
     }
 
+    /// The first child of a list; an image itself.
+    pub fn first(&self) -> &Image {
+        self.children.first().unwrap_or(self)
+    }
+
     /// Every manifest of this image, children first.
     pub fn documents(&self) -> Vec<&Image> {
         let mut out: Vec<&Image> = self.children.iter().flat_map(Image::documents).collect();

@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::bundle::index::{Blob, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::Repository;
-use crate::openshift::mirror_set;
+use crate::openshift::{mirror_set, openpgp};
 use crate::ops::{Observer, Task};
-use crate::sink::files::{self, Written};
+use crate::sink::files::{self, Folder, Written};
 use crate::verify::{Admission, Admitted, BlobReader, Report, Settings, Visit, admit};
 
 use names::Placement;
@@ -154,7 +154,7 @@ pub fn unpack(
             .hint("unpack from a file, or name one destination"));
     }
     let files = manifests(&admitted);
-    let sets = mirror_sets(&index, options)?;
+    let sets = mirror_sets(&index, &signed_names(&admitted, settings), options)?;
     let folders = folders(&index, options);
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
     files::check(&folders.0, &files, options.overwrite).map_err(nothing)?;
@@ -214,8 +214,8 @@ pub fn unpack(
     }
     write_files(&folders.0, &files, options.overwrite, observer)?;
     write_files(&folders.1, &sets, true, observer)?;
-    summary.manifests = (!files.is_empty()).then_some(folders.0);
-    summary.mirror_sets = (!sets.is_empty()).then_some(folders.1);
+    summary.manifests = (!files.is_empty()).then(|| folders.0.path().to_owned());
+    summary.mirror_sets = (!sets.is_empty()).then(|| folders.1.path().to_owned());
     summary.upgrades = upgrades(&index, options);
     Ok(Outcome::Unpacked(Box::new(report), summary))
 }
@@ -313,15 +313,15 @@ fn destinations<'a>(
 }
 
 /// The folders for manifests and for mirror sets.
-fn folders(index: &Index, options: &Options) -> (PathBuf, PathBuf) {
+fn folders(index: &Index, options: &Options) -> (Folder, Folder) {
     let manifests = match (&options.manifests, options.dir.as_ref().or(options.layout.as_ref())) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(dir)) => dir.join("manifests"),
-        (None, None) => PathBuf::from(format!("{}-manifests", file_name(&index.name))),
+        (Some(dir), _) => Folder::named(dir),
+        (None, Some(dir)) => Folder::ours(dir.join("manifests")),
+        (None, None) => Folder::ours(format!("{}-manifests", file_name(&index.name))),
     };
-    let mut beside = manifests.clone().into_os_string();
+    let mut beside = manifests.path().as_os_str().to_owned();
     beside.push("-mirror-set");
-    (manifests, beside.into())
+    (manifests, Folder::ours(beside))
 }
 
 /// A bundle's name as part of a file name.
@@ -336,13 +336,14 @@ fn manifests(admitted: &Admitted) -> Vec<(String, Vec<u8>)> {
     admitted.files("manifests/").map(|(path, bytes)| (strip(path), bytes.to_vec())).collect()
 }
 
-fn write_files(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool, observer: &dyn Observer) -> Result<()> {
+fn write_files(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool, observer: &dyn Observer) -> Result<()> {
     if files.is_empty() {
         return Ok(());
     }
     let Written { new, same, replaced } =
         files::write(folder, files, overwrite).map_err(|e| resumable(e, "the images are complete"))?;
-    observer.say("Wrote", &format!("{} ({new} new, {same} unchanged, {replaced} replaced)", folder.display()));
+    let place = folder.path().display();
+    observer.say("Wrote", &format!("{place} ({new} new, {same} unchanged, {replaced} replaced)"));
     Ok(())
 }
 
@@ -355,8 +356,22 @@ fn target(_: &Options) -> Option<&Repository> {
     None
 }
 
+/// The repositories that good release signatures name. Content that came from a mirror or a directory does not
+/// tell where the vendor publishes it; the vendor's signature does.
+fn signed_names(admitted: &Admitted, settings: &Settings) -> Vec<Repository> {
+    let mut out = Vec::new();
+    for release in &admitted.index().releases {
+        for (_, bytes) in admitted.files(&format!("signatures/sha256={}/", release.digest.hex())) {
+            let verify = |k| openpgp::verify(bytes, k, &release.digest, settings.now.as_second());
+            let good = settings.keyrings.iter().find_map(|keyring| verify(keyring).ok());
+            out.extend(good.map(|verified| verified.claim.docker_reference.repository));
+        }
+    }
+    out
+}
+
 /// The mirror sets for the target registry: by digest, releases and everything else apart.
-fn mirror_sets(index: &Index, options: &Options) -> Result<Vec<(String, Vec<u8>)>> {
+fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Result<Vec<(String, Vec<u8>)>> {
     let (Some(kind), Some(target)) = (options.mirror_set, target(options)) else { return Ok(Vec::new()) };
     let mut out = Vec::new();
     for (group, wanted) in [(mirror_set::Group::Release, true), (mirror_set::Group::Generic, false)] {
@@ -372,6 +387,9 @@ fn mirror_sets(index: &Index, options: &Options) -> Result<Vec<(String, Vec<u8>)
             if !pairs.contains(&(source.clone(), mirror.clone())) {
                 pairs.push((source, mirror));
             }
+        }
+        if wanted {
+            pairs.extend(signed.iter().map(|source| (source.clone(), target.clone())));
         }
         if !pairs.is_empty() {
             let text = mirror_set::yaml(kind, group, &pairs).map_err(|e| {
