@@ -1,7 +1,7 @@
 //! The vectors of `testdata/vectors`: one bundle with one fault each, and what must be found in it.
 //!
 //! `cargo test --test vectors -- --ignored` writes the folder anew; always the same bytes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::type_complexity)]
 
 mod forge;
 

@@ -21,7 +21,6 @@ const RECORD: &str = Namespace::Record.as_str();
 
 /// What to add.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum What {
     /// A signature by this key in this role.
     Sign(Box<SecretKey>, Role),
