@@ -11,6 +11,15 @@ fn same<T: std::str::FromStr + std::fmt::Display>(text: &str) {
     }
 }
 
+fn same_but_for_the_case_of_the_host<T: std::str::FromStr + std::fmt::Display>(text: &str) {
+    if let Ok(parsed) = text.parse::<T>() {
+        let printed = parsed.to_string();
+        let host = text.split('/').next().unwrap().len();
+        assert_eq!(printed, text[..host].to_ascii_lowercase() + &text[host..]);
+        same::<T>(&printed);
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     if let Some(block) = data.first_chunk::<512>()
         && let Some(entry) = tar::parse(block)
@@ -20,8 +29,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     same::<Digest>(text);
     same::<Platform>(text);
-    same::<Reference>(text);
-    same::<Repository>(text);
+    same_but_for_the_case_of_the_host::<Reference>(text);
+    same_but_for_the_case_of_the_host::<Repository>(text);
     same::<Tag>(text);
     if let Ok(digest) = Digest::from_hex(text) {
         assert_eq!(digest.hex(), text);

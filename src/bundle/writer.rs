@@ -397,9 +397,11 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
             file.read_exact_at(&mut last, length - 1).map_err(err)?;
         }
         if last != *b"\n" {
-            let mut text = String::new();
-            (&file).read_to_string(&mut text).map_err(err)?;
-            file.set_len(text.rfind('\n').map_or(0, |at| at as u64 + 1)).map_err(err)?;
+            // Bytes: what a crash leaves need not be text.
+            let mut there = Vec::new();
+            (&file).read_to_end(&mut there).map_err(err)?;
+            let whole = there.iter().rposition(|b| *b == b'\n').map_or(0, |at| at as u64 + 1);
+            file.set_len(whole).map_err(err)?;
         }
         return Ok(file);
     }
@@ -505,6 +507,20 @@ mod tests {
             Start::Write(partial) => partial,
             Start::Complete => panic!("complete"),
         }
+    }
+
+    #[test]
+    fn a_journal_that_ends_in_bytes_that_are_no_text_is_continued() {
+        let plan = plan(&[b"one"]);
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = dir.path().join("b.tar");
+        drop(start(&bundle, &plan));
+        let torn = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/fuzz-regressions/journal-torn-bytes");
+        let journal = [fs::read(journal_path(&bundle)).unwrap(), fs::read(torn).unwrap()].concat();
+        fs::write(journal_path(&bundle), journal).unwrap();
+        let partial = start(&bundle, &plan);
+        write_one(&partial, &plan.layout.blobs()[0], b"one").unwrap();
+        partial.finish(false).unwrap();
     }
 
     #[test]
