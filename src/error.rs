@@ -30,6 +30,8 @@ pub enum Code {
     Untrusted,
     /// Key, signature or bundle past its time, or signed in the future.
     Expired,
+    /// Older than what this host has accepted before, or another bundle of the same number.
+    Rollback,
     /// Listed or referenced, and not there.
     BlobMissing,
     /// Digest or size differs.
@@ -38,6 +40,8 @@ pub enum Code {
     UnlistedContent,
     /// OpenPGP release signature missing, bad, or by another key.
     ReleaseUnverified,
+    /// Cosign image signature missing, bad, or by another key.
+    ImageUnverified,
     /// A rule about content matched.
     Policy,
     /// Nothing wrong found, but a required check did not run.
@@ -71,10 +75,12 @@ impl Code {
         Code::BadSignature,
         Code::Untrusted,
         Code::Expired,
+        Code::Rollback,
         Code::BlobMissing,
         Code::BlobMismatch,
         Code::UnlistedContent,
         Code::ReleaseUnverified,
+        Code::ImageUnverified,
         Code::Policy,
         Code::IncompleteCheck,
         Code::Destination,
@@ -99,10 +105,12 @@ impl Code {
             Code::BadSignature => "bad-signature",
             Code::Untrusted => "untrusted",
             Code::Expired => "expired",
+            Code::Rollback => "rollback",
             Code::BlobMissing => "blob-missing",
             Code::BlobMismatch => "blob-mismatch",
             Code::UnlistedContent => "unlisted-content",
             Code::ReleaseUnverified => "release-unverified",
+            Code::ImageUnverified => "image-unverified",
             Code::Policy => "policy",
             Code::IncompleteCheck => "incomplete-check",
             Code::Destination => "destination",
@@ -127,11 +135,11 @@ impl Code {
             Code::Unsigned => 20,
             Code::BadSignature => 21,
             Code::Untrusted => 22,
-            Code::Expired => 23,
+            Code::Expired | Code::Rollback => 23,
             Code::BlobMissing => 30,
             Code::BlobMismatch => 31,
             Code::UnlistedContent => 32,
-            Code::ReleaseUnverified => 40,
+            Code::ReleaseUnverified | Code::ImageUnverified => 40,
             Code::Policy => 41,
             Code::IncompleteCheck => 42,
             Code::Destination | Code::Source => 50,

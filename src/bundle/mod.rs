@@ -4,6 +4,8 @@
 //! [`writer`] writes and resumes one, [`reader`] opens one without believing it. Nothing here knows about
 //! networks, clocks or trust.
 
+pub mod addendum;
+pub mod append;
 pub mod index;
 pub mod layout;
 pub mod limits;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -171,13 +171,7 @@ impl Partial {
             }
         }
         let path = partial_path(bundle);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|e| Error::io("cannot write", &path, e))?;
+        let file = open_own(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
         lock(&file, &path)?;
         let length = file.metadata().map_err(|e| Error::io("cannot read", &path, e))?.len();
         let resumed = same.filter(|j| length == j.total);
@@ -394,7 +388,7 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
     let path = journal_path(bundle);
     let err = |e| Error::io("cannot write", &path, e);
     if resumed {
-        let file = OpenOptions::new().read(true).append(true).open(&path).map_err(err)?;
+        let file = open_own(&path, OpenOptions::new().read(true).append(true))?;
         // A line torn by the interruption must not run into the next one.
         let length = file.metadata().map_err(err)?.len();
         let mut last = [b'\n'];
@@ -415,9 +409,23 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
         plan.digest(),
         plan.layout.total()
     );
-    fs::write(&temporary, head).map_err(err)?;
+    remove_if_there(&temporary)?;
+    let mut file = open_own(&temporary, OpenOptions::new().append(true).create_new(true))?;
+    file.write_all(head.as_bytes()).map_err(err)?;
     fs::rename(&temporary, &path).map_err(err)?;
-    OpenOptions::new().append(true).open(&path).map_err(err)
+    Ok(file)
+}
+
+/// Opens a file of ours. A link, FIFO or device that somebody put under its name is not followed or waited for.
+fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file =
+        options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|e| Error::io("cannot write", path, e))?;
+    if !file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
+        return Err(Error::new(Code::Conflict, format!("`{}` is not a regular file", path.display()))
+            .state("it was left as it is"));
+    }
+    Ok(file)
 }
 
 fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
@@ -539,6 +547,20 @@ mod tests {
         let mut blob = partial.blob(member, &mut [0; 64]).unwrap();
         assert_eq!(blob.write(b"far too many bytes").unwrap_err().code(), Code::BlobMismatch);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn links_under_the_names_of_temporary_files_are_not_followed() {
+        let plan = plan(&[]);
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        for suffix in [".partial", ".partial.journal.new"] {
+            let path = dir.path().join(format!("b{suffix}.tar"));
+            std::os::unix::fs::symlink(&victim, with_suffix(&path, suffix)).unwrap();
+            let _ = Partial::start(&path, &plan, None, false);
+            assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        }
     }
 
     #[test]

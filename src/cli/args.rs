@@ -100,6 +100,8 @@ pub enum Command {
     Inspect(Inspect),
     /// List images, blobs and manifests, one a line (contents not verified)
     Ls(Ls),
+    /// Verify, then add a signature: a countersignature, or a review record
+    Sign(Sign),
     /// Make a signing key, as ssh-keygen does
     Keygen(Keygen),
     /// Check one OpenShift release signature file
@@ -237,6 +239,18 @@ pub struct Trust {
     /// Judge validity at this time instead of now
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
+    /// Also take this signature over the index into account (repeatable); BUNDLE.*.sig beside the bundle are anyway
+    #[arg(long, value_name = "FILE")]
+    pub signature: Vec<PathBuf>,
+    /// The bundle must hold this release, as 4.16.37 or 4.16.37-amd64
+    #[arg(long, value_name = "VERSION")]
+    pub expect_release: Option<String>,
+    /// The bundle must have this index digest
+    #[arg(long, value_name = "DIGEST")]
+    pub expect_index: Option<String>,
+    /// Accept a bundle older than one that this host has unpacked; shows in the report
+    #[arg(long)]
+    pub allow_rollback: bool,
 }
 
 /// `verify`
@@ -324,6 +338,38 @@ pub struct Ls {
     /// List the objects in the manifests
     #[arg(long)]
     pub manifests: bool,
+}
+
+/// `sign`
+#[derive(Debug, ClapArgs)]
+pub struct Sign {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// Sign with this OpenSSH ed25519 key
+    #[arg(long, value_name = "FILE", required_unless_present = "attach", conflicts_with = "attach")]
+    pub sign_key: Option<PathBuf>,
+    /// Add this signature, made by `ssh-keygen -Y sign -n mirror-bundle.v1.<role>` over the index (see `--print-index`)
+    #[arg(long, value_name = "SIG")]
+    pub attach: Option<PathBuf>,
+    /// Sign as builder, reviewer or receiver
+    #[arg(long, value_name = "ROLE", default_value = "reviewer")]
+    pub role: String,
+    /// A short text for the record: a change number, a sentence
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// A JSON object to sign with the bundle's digest: what was scanned with what, verdicts, removals
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Write the signature beside the bundle (BUNDLE.<role>-<key>.sig) instead of into it
+    #[arg(long)]
+    pub detach: bool,
+    /// Print the index, exactly as it is signed, and stop: for `ssh-keygen -Y sign`
+    #[arg(long, conflicts_with_all = ["attach", "detach", "note", "record"])]
+    pub print_index: bool,
+    /// Trust.
+    #[command(flatten)]
+    pub trust: Trust,
 }
 
 /// `keygen`

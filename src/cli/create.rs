@@ -94,7 +94,7 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
     })
 }
 
-fn key(path: &Path) -> Result<SecretKey> {
+pub(super) fn key(path: &Path) -> Result<SecretKey> {
     crate::sign::read_secret_key(path, || super::keygen::passphrase(&format!("Passphrase for {}: ", path.display())))
 }
 

@@ -63,6 +63,9 @@ fn text(code: Code) -> &'static str {
         Code::Expired => {
             "A key, a signature or the bundle is past its time, or claims a time in the future.\nCheck this host's clock, or give the time with --at. A fresh signature does not need the blobs to be copied again."
         }
+        Code::Rollback => {
+            "This host has accepted a newer bundle of the same name, or another one with the same number: somebody may be replaying an old bundle.\nA lower number is accepted with --allow-rollback, which the report records; two bundles with one number never are."
+        }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nThe bundle was made or changed wrongly; ask for another."
         }
@@ -74,6 +77,9 @@ fn text(code: Code) -> &'static str {
         }
         Code::ReleaseUnverified => {
             "A release image has no good OpenPGP signature by a key pinned on this host, or lacks the cosign signature image that clusters demand.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, when creating, --allow-missing-image-signature."
+        }
+        Code::ImageUnverified => {
+            "The trust policy has a key for the signatures of an image, and the bundle holds no good one by it.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
         }
         Code::Policy => {
             "A rule of this host forbids something in the bundle: a kind of manifest, a version, an architecture, a name.\nThe message names the rule; --allow-kind accepts a kind of manifest."

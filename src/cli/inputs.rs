@@ -10,10 +10,13 @@ use crate::error::{Code, Error, Result};
 use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
 use crate::sign::policy::{self, MAX_POLICY, Policy};
 use crate::verify::Settings;
+use crate::verify::cosign::ImageKey;
 
-/// The policy and settings of `verify` and `unpack`.
-pub(super) fn settings(trust: &Trust) -> Result<Settings> {
+/// The policy and settings of `verify`, `unpack` and `sign`.
+pub(super) fn settings(trust: &Trust, bundle: &Path) -> Result<Settings> {
     let policy = policy(trust)?;
+    let image_keys =
+        policy.as_ref().map(|(policy, folder)| image_keys(policy, folder)).transpose()?.unwrap_or_default();
     let keyrings = match (trust.release_keyring.is_empty(), &policy) {
         (false, _) => keyrings(&trust.release_keyring)?,
         (true, Some((policy, folder))) => policy_keyrings(policy, folder)?,
@@ -26,7 +29,39 @@ pub(super) fn settings(trust: &Trust) -> Result<Settings> {
         allow_unsigned_release: trust.allow_unsigned_release,
         allow_kinds: trust.allow_kind.clone(),
         now: moment(trust.at.as_deref())?,
+        loose: loose(trust, bundle)?,
+        expect_release: trust.expect_release.clone(),
+        expect_index: trust.expect_index.as_deref().map(digest).transpose()?,
+        seen: crate::ops::state::load(&crate::ops::state::folder())?,
+        allow_rollback: trust.allow_rollback,
+        image_keys,
     })
+}
+
+fn digest(text: &str) -> Result<crate::oci::Digest> {
+    text.parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Usage, e.to_string()))
+}
+
+/// Signatures named on the command line, and those beside the bundle.
+fn loose(trust: &Trust, bundle: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut out = if bundle == Path::new("-") { Vec::new() } else { crate::ops::sign::loose(bundle)? };
+    for path in &trust.signature {
+        let bytes = crate::ops::sign::read(path)?;
+        if !out.iter().any(|(_, other)| *other == bytes) {
+            out.push((path.display().to_string(), bytes));
+        }
+    }
+    Ok(out)
+}
+
+fn image_keys(policy: &Policy, folder: &Path) -> Result<Vec<ImageKey>> {
+    let one = |key: &policy::ImageKey| {
+        let path = folder.join(&key.key_file);
+        let pem = String::from_utf8_lossy(&read(&path, MAX_KEYRING_BYTES as u64)?).into_owned();
+        ImageKey::new(&key.scope, key.signed_identity.clone(), &pem)
+            .map_err(|e| e.fact(format!("in {}", path.display())))
+    };
+    policy.image_keys.iter().map(one).collect()
 }
 
 /// The trust policy, and the folder that its relative paths start from.

@@ -9,6 +9,7 @@ mod explain;
 mod inputs;
 mod inspect;
 mod keygen;
+mod sign;
 pub mod term;
 mod unpack;
 mod verify;
@@ -31,6 +32,7 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Unpack(unpack) => unpack::run(unpack, global, term),
         Command::Inspect(inspect) => inspect::run(inspect, global),
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
+        Command::Sign(args) => sign::run(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
         Command::Explain(explain) => explain::run(&explain.code),

@@ -13,7 +13,7 @@ use crate::ops::{Observer, observer};
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
-    let settings = inputs::settings(&args.trust)?;
+    let settings = inputs::settings(&args.trust, &args.bundle)?;
     let options = options(args, global, term)?;
     match unpack(&args.bundle, inputs::stdin(&args.bundle), &settings, &options, term)? {
         Outcome::Refused(report, state) => {
@@ -24,6 +24,10 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             Ok(report.exit_code)
         }
         Outcome::Unpacked(report, summary) => {
+            if !summary.dry_run {
+                crate::ops::state::remember(&crate::ops::state::folder(), &report, args.trust.allow_rollback)
+                    .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
+            }
             term.say("Finished", &format!("in {}", create::elapsed(started)));
             match global.output {
                 Output::Json => answer::json(

@@ -12,7 +12,7 @@ use crate::verify::{Outcome, Report, Severity, Verdict};
 const TOLD: usize = 8;
 
 pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8> {
-    let settings = inputs::settings(&args.trust)?;
+    let settings = inputs::settings(&args.trust, &args.bundle)?;
     let jobs = inputs::processors(global.jobs);
     let report =
         crate::ops::verify::verify(&args.bundle, inputs::stdin(&args.bundle), &settings, args.quick, jobs, term)?;

@@ -4,6 +4,8 @@ pub mod create;
 pub mod inspect;
 pub mod observer;
 pub mod parallel;
+pub mod sign;
+pub mod state;
 pub mod unpack;
 pub mod verify;
 

@@ -25,13 +25,18 @@ pub fn verify(
         Admission::Admitted(admitted) => admitted,
     };
     if quick {
-        return admitted.conclude(true);
+        return admitted.conclude(true, settings);
     }
-    rest(&mut admitted, jobs, observer)
+    rest(&mut admitted, settings, jobs, observer)
 }
 
 /// Reads every configuration and layer for its digest, and draws the verdict.
-pub(super) fn rest(admitted: &mut Admitted, jobs: usize, observer: &dyn Observer) -> Result<Report> {
+pub(super) fn rest(
+    admitted: &mut Admitted,
+    settings: &Settings,
+    jobs: usize,
+    observer: &dyn Observer,
+) -> Result<Report> {
     let content = admitted.index().blobs.iter().filter(|b| !b.role.is_document());
     observer.begin(Task::Verify, content.clone().count() as u64, content.map(|b| b.size).sum());
     let read = admitted.blobs(jobs, true, &|_, reader, buffer| {
@@ -50,5 +55,5 @@ pub(super) fn rest(admitted: &mut Admitted, jobs: usize, observer: &dyn Observer
         Err(e) if (10..50).contains(&e.code().exit()) => {}
         other => other?,
     }
-    admitted.conclude(false)
+    admitted.conclude(false, settings)
 }

@@ -26,7 +26,7 @@ pub use secret::SecretKey;
 pub use sshsig::{Bad, MAX_SIGNATURE, MessageHash, Signature, sign, verify};
 
 /// What a signer vouches for (`spec/signatures.md`, "Roles").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Made the bundle on the connected side.

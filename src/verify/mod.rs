@@ -5,6 +5,7 @@
 //! without verifying does not compile.
 
 mod closure;
+pub mod cosign;
 mod manifests;
 mod release;
 pub mod report;
@@ -43,6 +44,28 @@ pub struct Settings {
     pub allow_kinds: Vec<String>,
     /// The time that validity is judged at.
     pub now: Timestamp,
+    /// Signatures over the index that came beside the bundle: where from, and the armored text.
+    pub loose: Vec<(String, Vec<u8>)>,
+    /// The release that must be in the bundle: `version` or `version-architecture`.
+    pub expect_release: Option<String>,
+    /// The index digest that the bundle must have.
+    pub expect_index: Option<Digest>,
+    /// The newest bundle of each name that this host has unpacked.
+    pub seen: BTreeMap<String, Seen>,
+    /// Accept a bundle older than that.
+    pub allow_rollback: bool,
+    /// Keys for cosign image signatures.
+    pub image_keys: Vec<cosign::ImageKey>,
+}
+
+/// A bundle that this host has unpacked.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// Its number.
+    pub sequence: u64,
+    /// Digest of its index.
+    pub index: String,
 }
 
 impl Settings {
@@ -51,6 +74,7 @@ impl Settings {
         let mut out = Vec::new();
         out.extend(self.allow_unsigned.then(|| "--allow-unsigned".to_owned()));
         out.extend(self.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
+        out.extend(self.allow_rollback.then(|| "--allow-rollback".to_owned()));
         out.extend(self.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
         out
     }
@@ -84,19 +108,32 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
     };
     report.bundle.index = bundle.head().digest().to_string();
 
-    let signature = trust::signatures(bundle.head(), settings, &mut report);
-    let stop = signature
+    if let Some(wanted) = settings.expect_index
+        && wanted != bundle.head().digest()
+    {
+        let err = Error::new(Code::Policy, format!("`{}` is another bundle than the one expected", report.bundle.path))
+            .fact(format!("expected {wanted}"))
+            .fact(format!("found    {}", bundle.head().digest()));
+        return refused(report, CheckId::Index, err);
+    }
+    // Before anything in the index is parsed: what was tampered with goes no further.
+    let early = trust::signatures(bundle.head(), &[], settings, &mut report);
+    if early
         .findings
         .iter()
-        .any(|f| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error);
-    report.add(signature);
-    if stop {
+        .any(|f| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error)
+    {
+        report.add(early);
         return Ok(Admission::Refused(concluded(report)));
     }
+    report.not_checked.clear();
 
     let index = match Index::parse(&bundle.head().index) {
         Ok(index) => index,
-        Err(e) => return refused(report, CheckId::Index, e),
+        Err(e) => {
+            report.add(early);
+            return refused(report, CheckId::Index, e);
+        }
     };
     report.bundle.name = Some(index.name.clone());
     report.bundle.sequence = Some(index.sequence);
@@ -106,9 +143,16 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
 
     let contents = match bundle.contents(index) {
         Ok(contents) => contents,
-        Err(e) if e.code() == Code::Truncated => return refused(report, CheckId::Length, e),
-        Err(e) => return refused(report, CheckId::Format, e),
+        Err(e) => {
+            report.add(early);
+            let id = if e.code() == Code::Truncated { CheckId::Length } else { CheckId::Format };
+            return refused(report, id, e);
+        }
     };
+    // With the addenda, which are found by the index: countersignatures count towards thresholds.
+    let mut signature = trust::signatures(contents.head(), contents.addenda(), settings, &mut report);
+    trust::records(contents.head(), contents.addenda(), settings, &mut signature);
+    report.add(signature);
     report.bundle.bytes = contents.length();
     let mut format = Check::new(CheckId::Format);
     format.examined = contents.layout().members().len() as u64;
@@ -168,6 +212,8 @@ pub struct Admitted {
     left_out: Mutex<BTreeSet<Digest>>,
     digests: Mutex<Check>,
     payloads: Mutex<release::Payloads>,
+    /// What cosign signatures are over, once it was seen and right.
+    signed: Mutex<BTreeMap<Digest, Option<Vec<u8>>>>,
 }
 
 /// What a visitor did with a blob.
@@ -192,6 +238,7 @@ impl Admitted {
             left_out: Mutex::default(),
             digests: Mutex::new(digests),
             payloads: Mutex::default(),
+            signed: Mutex::default(),
         }
     }
 
@@ -271,14 +318,34 @@ impl Admitted {
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
         self.report.add(release::signatures(index, &self.documents, &self.files, settings));
-        self.report.skip(CheckId::ImageSignatures, false, "this version checks no cosign signatures");
         self.report.add(manifests::check(index, &self.documents, &self.files, settings));
         let mut payloads = release::Payloads::new(index, &self.documents);
         if !self.contents.is_stream() {
             payloads.read_ahead(&self.contents)?;
             payloads.conclude(self.contents.index(), &mut self.report);
         }
+        self.signed = Mutex::new(cosign::payloads(index, &self.documents).into_keys().map(|d| (d, None)).collect());
+        if !self.contents.is_stream() {
+            self.read_signed()?;
+            let signed = signed_contents(&self.signed);
+            cosign::check(self.contents.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+        }
         self.payloads = Mutex::new(payloads);
+        Ok(())
+    }
+
+    /// Of a file: what cosign signatures are over, read now.
+    fn read_signed(&mut self) -> Result<()> {
+        let mut signed = lock(&self.signed);
+        for member in self.contents.layout().blobs() {
+            let Some(slot) = member.digest.and_then(|d| signed.get_mut(&d)) else { continue };
+            match self.contents.read(member, cosign::PAYLOAD) {
+                Ok(bytes) => *slot = Some(bytes),
+                // Reported with all other digests.
+                Err(e) if (10..50).contains(&e.code().exit()) => {}
+                Err(e) => return Err(e),
+            }
+        }
         Ok(())
     }
 
@@ -315,7 +382,8 @@ impl Admitted {
 
     fn visit(&self, blob: &Blob, member: &Member, go_on: bool, visit: &Visitor<'_>, buffer: &mut [u8]) -> Result<()> {
         let tee = if self.is_stream() { lock(&self.payloads).tee(&blob.digest) } else { None };
-        let mut reader = BlobReader { contents: &self.contents, member, open: None, bad: None, tee };
+        let capture = (self.is_stream() && lock(&self.signed).contains_key(&blob.digest)).then(Vec::new);
+        let mut reader = BlobReader { contents: &self.contents, member, open: None, bad: None, tee, capture };
         let visited = visit(blob, &mut reader, buffer);
         let ended = match &visited {
             Ok(Visit::LeftOut) if !self.is_stream() && reader.open.is_none() => {
@@ -339,11 +407,14 @@ impl Admitted {
         ended?;
         digests.examined += 1;
         lock(&self.good).insert(blob.digest);
+        if let Some(bytes) = reader.capture.take() {
+            lock(&self.signed).insert(blob.digest, Some(bytes));
+        }
         Ok(())
     }
 
     /// Reads what follows the blobs of a stream and draws the verdict.
-    pub fn conclude(&mut self, quick: bool) -> Result<Report> {
+    pub fn conclude(&mut self, quick: bool, settings: &Settings) -> Result<Report> {
         let mut digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
         let total = self.index().blobs.iter().map(|b| b.size).sum::<u64>();
         digests.details.push(crate::ops::observer::size(total));
@@ -374,10 +445,25 @@ impl Admitted {
         }
         if self.contents.is_stream() {
             lock(&self.payloads).conclude(self.contents.index(), &mut self.report);
+            let signed = signed_contents(&self.signed);
+            cosign::check(self.contents.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            if !self.contents.addenda().is_empty() {
+                self.judge_again(settings);
+            }
         }
         self.report.checks.sort_by_key(|c| c.id);
         self.report.conclude();
         Ok(self.report.clone())
+    }
+
+    /// Of a stream: signatures once more, with the addenda that came after the content.
+    fn judge_again(&mut self, settings: &Settings) {
+        let (head, addenda) = (self.contents.head(), self.contents.addenda());
+        self.report.checks.retain(|c| c.id != CheckId::BundleSignature);
+        self.report.not_checked.retain(|n| n.id != CheckId::BundleSignature);
+        let mut signature = trust::signatures(head, addenda, settings, &mut self.report);
+        trust::records(head, addenda, settings, &mut signature);
+        self.report.add(signature);
     }
 
     /// The report as it stands, for ending early: what was not read is not checked.
@@ -403,6 +489,7 @@ pub struct BlobReader<'a> {
     open: Option<MemberReader<'a>>,
     bad: Option<Finding>,
     tee: Option<release::Tee>,
+    capture: Option<Vec<u8>>,
 }
 
 impl BlobReader<'_> {
@@ -443,6 +530,9 @@ impl BlobReader<'_> {
         if let (Ok(n), Some(tee)) = (&read, &mut self.tee) {
             tee.send(&buffer[..*n]);
         }
+        if let (Ok(n), Some(capture)) = (&read, &mut self.capture) {
+            capture.extend_from_slice(&buffer[..*n]);
+        }
         read.inspect_err(|e| self.bad = Some(Finding::of(self.member.path.clone(), e)))
     }
 }
@@ -462,6 +552,10 @@ fn fail(check: &mut Check, subject: &str, err: Error) -> Result<()> {
     }
     check.find(Finding::of(subject, &err));
     Ok(())
+}
+
+fn signed_contents(signed: &Mutex<BTreeMap<Digest, Option<Vec<u8>>>>) -> BTreeMap<Digest, Vec<u8>> {
+    lock(signed).iter().filter_map(|(digest, bytes)| bytes.clone().map(|bytes| (*digest, bytes))).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -4,22 +4,40 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, Report, SignatureOutcome};
+use crate::bundle::addendum;
 use crate::bundle::index::Index;
 use crate::bundle::layout;
-use crate::bundle::reader::Head;
+use crate::bundle::reader::{Addendum, Head};
 use crate::error::Code;
-use crate::sign::policy::{Judgement, Outcome};
+use crate::sign::MessageHash;
+use crate::sign::policy::Outcome;
 
 /// How far ahead of this host's clock a bundle may say it was created: clocks behind an air gap drift.
 const TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
+/// Everything that was signed over the index: inside the bundle, appended to it, beside it.
+pub(super) fn gather<'a>(head: &'a Head, addenda: &'a [Addendum], settings: &'a Settings) -> Vec<(String, &'a [u8])> {
+    let mut out: Vec<(String, &[u8])> =
+        head.signature.iter().map(|s| (layout::SIGNATURE.to_owned(), s.as_slice())).collect();
+    for addendum in addenda.iter().filter(|a| addendum::is_signature(&a.name)) {
+        out.push((format!("{}{}", layout::ADDENDA, addendum.name), &addendum.bytes));
+    }
+    out.extend(settings.loose.iter().map(|(origin, bytes)| (origin.clone(), bytes.as_slice())));
+    out
+}
+
 /// MB-VER-02: enough good signatures by trusted keys over exactly the bytes of the index.
-pub(super) fn signatures(head: &Head, settings: &Settings, report: &mut Report) -> Check {
+pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings, report: &mut Report) -> Check {
     let mut check = Check::new(CheckId::BundleSignature);
-    let signatures: Vec<(&str, &[u8])> = head.signature.iter().map(|s| (layout::SIGNATURE, s.as_slice())).collect();
-    check.of = signatures.len() as u64;
-    if signatures.is_empty() {
-        unsigned(&mut check, settings, report);
+    let gathered = gather(head, addenda, settings);
+    check.of = gathered.len() as u64;
+    if gathered.is_empty() && settings.allow_unsigned {
+        report.skip(CheckId::BundleSignature, false, "the bundle has no signature, which --allow-unsigned accepts");
+        check.find(Finding::notice(
+            Code::Unsigned,
+            layout::SIGNATURE,
+            "the bundle has no signature; anyone could have made it",
+        ));
         return check;
     }
     let Some(policy) = &settings.policy else {
@@ -32,6 +50,7 @@ pub(super) fn signatures(head: &Head, settings: &Settings, report: &mut Report) 
         report.skip(CheckId::BundleSignature, false, why);
         return check;
     };
+    let signatures: Vec<(&str, &[u8])> = gathered.iter().map(|(origin, bytes)| (origin.as_str(), *bytes)).collect();
     let judgement = policy.judge(&signatures, &head.index, settings.now);
     check.examined = judgement.signatures.len() as u64;
     report.signatures = judgement.signatures.iter().map(outcome).collect();
@@ -40,40 +59,79 @@ pub(super) fn signatures(head: &Head, settings: &Settings, report: &mut Report) 
     }
     for judged in &judgement.signatures {
         if judged.outcome == Outcome::Good {
+            let role = judged.role.map_or("?", |r| r.as_str());
             check.details.push(format!(
-                "{} {}",
+                "{} as {role} {}",
                 judged.signer.as_deref().unwrap_or("?"),
                 judged.key.as_deref().unwrap_or("?")
             ));
         } else if judgement.verdict.is_ok() {
-            check.find(Finding::notice(
-                Code::BadSignature,
-                &judged.origin,
-                format!("a further signature does not count: {}", judged.detail),
-            ));
+            let text = format!("a further signature does not count: {} ({})", judged.detail, judged.origin);
+            check.find(Finding::notice(Code::BadSignature, &judged.origin, text));
         }
     }
-    if let Err(code) = judgement.verdict {
-        check.find(explain(code, &judgement, settings, head, report));
+    if let Some(err) = judgement.error(&report.bundle.path) {
+        let mut finding = Finding::of(layout::SIGNATURE, &err);
+        if err.code() == Code::BadSignature {
+            finding = finding.fact(format!("index {}", head.digest()));
+        }
+        if err.code() == Code::Unsigned {
+            finding = finding.fact("anyone could have made it").hint(format!(
+                "{}; to accept it anyway, and have that recorded: --allow-unsigned",
+                err.hint_text().unwrap_or_default()
+            ));
+        }
+        check.find(finding);
     }
     check
 }
 
-fn unsigned(check: &mut Check, settings: &Settings, report: &mut Report) {
-    if settings.allow_unsigned {
-        report.skip(CheckId::BundleSignature, false, "the bundle has no signature, which --allow-unsigned accepts");
-        check.find(Finding::notice(
-            Code::Unsigned,
-            layout::SIGNATURE,
-            "the bundle has no signature; anyone could have made it",
-        ));
-        return;
+/// Signed review records among the addenda: told, and counted for nothing.
+pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, check: &mut Check) {
+    for addendum in addenda {
+        match addendum::kind(&addendum.name) {
+            addendum::Kind::Signature | addendum::Kind::RecordSignature => {}
+            addendum::Kind::Record => {
+                let found = addendum::read_record(addendum, addenda, &head.digest());
+                match found {
+                    Err(why) => check.find(Finding::new(
+                        Code::Malformed,
+                        &addendum.name,
+                        format!("the review record `{}` is not acceptable: {why}", addendum.name),
+                    )),
+                    Ok((record, signature)) => {
+                        let Some(policy) = &settings.policy else { continue };
+                        let judged = policy.judge_record(
+                            &addendum.name,
+                            signature,
+                            &MessageHash::of(&addendum.bytes),
+                            record.role,
+                            settings.now,
+                        );
+                        if judged.outcome == Outcome::Good {
+                            check.details.push(format!(
+                                "record by {} as {}: {}",
+                                judged.signer.as_deref().unwrap_or("?"),
+                                record.role,
+                                record.note
+                            ));
+                        } else {
+                            check.find(Finding::notice(
+                                Code::Untrusted,
+                                &addendum.name,
+                                format!("a review record does not count: {}", judged.detail),
+                            ));
+                        }
+                    }
+                }
+            }
+            addendum::Kind::Unknown => check.find(Finding::new(
+                Code::UnlistedContent,
+                &addendum.name,
+                format!("addendum `{}` is not one of format 1", addendum.name),
+            )),
+        }
     }
-    check.find(
-        Finding::new(Code::Unsigned, layout::SIGNATURE, format!("`{}` has no signature", report.bundle.path))
-            .fact("anyone could have made it")
-            .hint("ask the builder for a bundle made with --sign-key; to accept it anyway, and have that recorded: --allow-unsigned"),
-    );
 }
 
 fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
@@ -87,37 +145,6 @@ fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
             other => format!("{}: {}", other.as_str(), judged.detail),
         },
     }
-}
-
-fn explain(code: Code, judgement: &Judgement, settings: &Settings, head: &Head, report: &Report) -> Finding {
-    let path = &report.bundle.path;
-    let mut finding = match code {
-        Code::BadSignature => Finding::new(code, layout::SIGNATURE, format!("the index of `{path}` does not match its signature"))
-            .fact(format!("found    {}", head.digest()))
-            .fact("the bundle was changed after it was signed")
-            .hint("do not use this copy; compare the index digest with the builder before asking for another"),
-        Code::Expired => Finding::new(code, layout::SIGNATURE, format!("the signature of `{path}` is by a key that is not valid now"))
-            .fact(format!("judged at {}", settings.now))
-            .hint("wrong clock? give the time yourself with --at; otherwise ask for a fresh signature, the blobs need not be copied again"),
-        Code::Untrusted => Finding::new(code, layout::SIGNATURE, format!("`{path}` is signed, but not by enough keys that you trust"))
-            .hint("if the builder changed keys, get the new public key by another way than this medium"),
-        other => Finding::new(other, layout::SIGNATURE, format!("the signature of `{path}` is not acceptable")),
-    };
-    for judged in &judgement.signatures {
-        let key = judged.key.as_deref().unwrap_or("an unreadable key");
-        finding = finding.fact(format!("signed by {key}: {}", judged.detail));
-    }
-    if let Some(policy) = &settings.policy
-        && code == Code::Untrusted
-    {
-        for signer in policy.signers().iter().take(8) {
-            finding = finding.fact(format!("you trust {} {}", signer.key.fingerprint(), signer.name));
-        }
-    }
-    for need in judgement.satisfied.iter().filter(|n| n.have < n.need) {
-        finding = finding.fact(format!("{} of {} required as {}", need.have, need.need, need.role));
-    }
-    finding
 }
 
 /// MB-VER-03: the index against the clock and the policy's expectations.
@@ -149,6 +176,8 @@ pub(super) fn index(index: &Index, settings: &Settings) -> Check {
                 .hint("ask for a newer bundle; wrong clock? give the time yourself with --at"),
         );
     }
+    expectations(index, settings, &mut check);
+    rollback(index, settings, &mut check);
     let Some(policy) = &settings.policy else { return check };
     if let Some(max) = policy.max_age
         && now.duration_since(created) > max
@@ -171,16 +200,14 @@ pub(super) fn index(index: &Index, settings: &Settings) -> Check {
         );
     }
     for release in &index.releases {
-        if let Some(allowed) = &policy.release.architectures
-            && !allowed.contains(&release.architecture)
-        {
+        if !policy.release.allows_architecture(&release.architecture) {
             check.find(
                 Finding::new(
                     Code::Policy,
                     release.digest.to_string(),
                     format!("release {} is for {}", release.version, release.architecture),
                 )
-                .fact(format!("the trust policy allows {}", allowed.join(", "))),
+                .fact("the trust policy does not allow that architecture"),
             );
         }
         if !policy.release.allows_version(&release.version) {
@@ -192,4 +219,65 @@ pub(super) fn index(index: &Index, settings: &Settings) -> Check {
         }
     }
     check
+}
+
+/// What the user said to expect (security A10).
+fn expectations(index: &Index, settings: &Settings, check: &mut Check) {
+    if let Some(wanted) = &settings.expect_release
+        && !index
+            .releases
+            .iter()
+            .any(|r| r.version == *wanted || format!("{}-{}", r.version, r.architecture) == *wanted)
+    {
+        let there: Vec<String> = index.releases.iter().map(|r| format!("{}-{}", r.version, r.architecture)).collect();
+        let there = if there.is_empty() { "no release".to_owned() } else { there.join(", ") };
+        check.find(
+            Finding::new(Code::Policy, "releases", format!("the bundle does not hold release {wanted}"))
+                .fact(format!("it holds {there}")),
+        );
+    }
+}
+
+/// A7: never back behind what this host has unpacked before, never two bundles with one number.
+fn rollback(index: &Index, settings: &Settings, check: &mut Check) {
+    let Some(seen) = settings.seen.get(&index.name) else { return };
+    let digest = index.to_bytes().ok().map(|bytes| crate::oci::Digest::of(&bytes).to_string());
+    if index.sequence == seen.sequence && digest.as_deref() != Some(seen.index.as_str()) {
+        check.find(
+            Finding::new(
+                Code::Rollback,
+                "sequence",
+                format!("this host has unpacked another bundle called {} with number {}", index.name, index.sequence),
+            )
+            .fact(format!("before  {}", seen.index))
+            .fact(format!("now     {}", digest.unwrap_or_default()))
+            .hint("a builder never uses a number twice: ask which of the two is right"),
+        );
+    } else if index.sequence < seen.sequence {
+        let allowed = settings.allow_rollback || settings.policy.as_ref().is_some_and(|p| p.rollback.allow);
+        let text = format!(
+            "the bundle is older than what this host has unpacked: {} number {} after {}",
+            index.name, index.sequence, seen.sequence
+        );
+        match allowed {
+            true => check.find(Finding::notice(Code::Rollback, "sequence", text)),
+            false => check.find(
+                Finding::new(Code::Rollback, "sequence", text)
+                    .hint("to go back on purpose, and have that recorded: --allow-rollback"),
+            ),
+        }
+    } else if let Some(step) = settings.policy.as_ref().and_then(|p| p.rollback.max_step)
+        && index.sequence - seen.sequence > step
+        && !settings.allow_rollback
+    {
+        check.find(
+            Finding::new(
+                Code::Rollback,
+                "sequence",
+                format!("the number of {} jumps from {} to {}", index.name, seen.sequence, index.sequence),
+            )
+            .fact(format!("the trust policy allows steps of {step}"))
+            .hint("ask the builder whether that is right; to accept it, and have that recorded: --allow-rollback"),
+        );
+    }
 }

@@ -170,7 +170,7 @@ pub fn unpack(
         ..Summary::default()
     };
     if options.dry_run {
-        let report = crate::ops::verify::rest(&mut admitted, options.jobs, observer)?;
+        let report = crate::ops::verify::rest(&mut admitted, settings, options.jobs, observer)?;
         return Ok(if report.exit_code == 0 {
             Outcome::Unpacked(Box::new(report), summary)
         } else {
@@ -194,7 +194,7 @@ pub fn unpack(
             false => Err(resumable(e, &state)),
         };
     }
-    let report = admitted.conclude(false)?;
+    let report = admitted.conclude(false, settings)?;
     if report.exit_code != 0 {
         return Ok(refused(report, &state));
     }

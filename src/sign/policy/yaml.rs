@@ -53,6 +53,8 @@ pub struct ImageKey {
     pub scope: String,
     /// The file with the PEM public key on this host.
     pub key_file: PathBuf,
+    /// The repository that signatures name, where it is not the one that the image came from (a mirror).
+    pub signed_identity: Option<String>,
 }
 
 /// What to do about sequence numbers other than the next.

@@ -50,8 +50,8 @@ impl Judgement {
             err = err.fact(format!("you trust  {key}  {name}"));
         }
         err.hint(format!(
-            "if the builder changed keys, get the new key by another way than this medium, then\n\
-             mirror-bundle verify {subject} --signer NEW.pub"
+            "if the builder changed keys, get the new key by another way than this medium, then: mirror-bundle verify \
+             {subject} --signer NEW.pub"
         ))
     }
 
@@ -66,7 +66,7 @@ impl Judgement {
             _ => format!("a signature of `{subject}` is outside its time"),
         };
         self.with_signatures(Error::new(Code::Expired, sentence)).fact(format!("checked at {}", self.now)).hint(
-            "wrong clock? give the time yourself: --at TIME\n\
+            "wrong clock? give the time yourself with --at; \
              otherwise ask for a signature by a key that is valid; the blobs need not be copied again",
         )
     }

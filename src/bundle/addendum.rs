@@ -1,0 +1,147 @@
+//! What an addendum may be: a countersignature, or a signed review record (MB-ADD).
+
+use serde::{Deserialize, Serialize};
+
+use super::reader::Addendum;
+use crate::oci::{Digest, json};
+use crate::sign::Role;
+
+/// Type of the statement.
+pub const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+/// Type of its predicate.
+pub const PREDICATE: &str = "urn:mirror-bundle:review:v1";
+const SIGNATURE: &str = "signature-";
+const RECORD: &str = "record-";
+
+/// What an addendum is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `signature-<role>-<16 hex of the key's digest>`: an armored SSHSIG over the index.
+    Signature,
+    /// `record-<16 hex of its own digest>.json`: an in-toto statement about the index.
+    Record,
+    /// `record-<the same>.json.sig`: the signature over it.
+    RecordSignature,
+    /// Something else; not accepted.
+    Unknown,
+}
+
+/// What an addendum of this name is.
+pub fn kind(name: &str) -> Kind {
+    let hex = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if let Some((role, key)) = name.strip_prefix(SIGNATURE).and_then(|rest| rest.split_once('-')) {
+        return if Role::parse(role).is_some() && hex(key) { Kind::Signature } else { Kind::Unknown };
+    }
+    match name.strip_prefix(RECORD).and_then(|rest| rest.split_once('.')) {
+        Some((digest, "json")) if hex(digest) => Kind::Record,
+        Some((digest, "json.sig")) if hex(digest) => Kind::RecordSignature,
+        _ => Kind::Unknown,
+    }
+}
+
+/// Whether an addendum of this name is a signature over the index.
+pub fn is_signature(name: &str) -> bool {
+    kind(name) == Kind::Signature
+}
+
+/// Name of the addendum for a signature in this role by the key with this public blob.
+pub fn signature_name(role: Role, key: &[u8]) -> String {
+    format!("{SIGNATURE}{role}-{}", &Digest::of(key).hex()[..16])
+}
+
+/// Name of the addendum for a record.
+pub fn record_name(record: &[u8]) -> String {
+    format!("{RECORD}{}.json", &Digest::of(record).hex()[..16])
+}
+
+/// An in-toto Statement v1 about a bundle index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// [`STATEMENT`].
+    #[serde(rename = "_type")]
+    pub kind: String,
+    /// The bundle: its name, and the digest of its index.
+    pub subject: Vec<Subject>,
+    /// [`PREDICATE`].
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+    /// What was found.
+    pub predicate: Review,
+}
+
+/// What a statement is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// Name of the bundle.
+    pub name: String,
+    /// Digest of its index.
+    pub digest: SubjectDigest,
+}
+
+/// The digest of a subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubjectDigest {
+    /// Hex.
+    pub sha256: String,
+}
+
+/// A review.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Review {
+    /// The role of the reviewer.
+    pub role: Role,
+    /// A short text: a change number, a sentence.
+    #[serde(default)]
+    pub note: String,
+    /// When, `YYYY-MM-DDTHH:MM:SSZ`.
+    pub created: String,
+    /// What the reviewer wrote: what was scanned with what, verdicts, removals. Any JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Reads the record in `addendum` and finds its signature.
+///
+/// # Errors
+/// One sentence: not a statement, about another index, or without signature.
+pub fn read_record<'a>(addendum: &Addendum, all: &'a [Addendum], index: &Digest) -> Result<(Review, &'a [u8]), String> {
+    json::check(&addendum.bytes, &[]).map_err(|e| e.to_string())?;
+    let statement: Statement = serde_json::from_slice(&addendum.bytes).map_err(|e| e.to_string())?;
+    if statement.kind != STATEMENT || statement.predicate_type != PREDICATE {
+        return Err("it is not a review statement".to_owned());
+    }
+    if statement.subject.len() != 1 || statement.subject[0].digest.sha256 != index.hex() {
+        return Err("it is about another bundle".to_owned());
+    }
+    if addendum.name != record_name(&addendum.bytes) {
+        return Err("its name is not that of its content".to_owned());
+    }
+    let name = format!("{}.sig", addendum.name);
+    let signature = all.iter().find(|a| a.name == name).ok_or("it has no signature")?;
+    Ok((statement.predicate, &signature.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, kind};
+
+    #[test]
+    fn only_names_of_known_kinds_are_accepted() {
+        assert_eq!(kind("signature-reviewer-0123456789abcdef"), Kind::Signature);
+        assert_eq!(kind("record-0123456789abcdef.json"), Kind::Record);
+        assert_eq!(kind("record-0123456789abcdef.json.sig"), Kind::RecordSignature);
+        for bad in [
+            "signature-root-0123456789abcdef",
+            "signature-builder-0123",
+            "record-0123456789ABCDEF.json",
+            "x",
+            "record-0123456789abcdef.yaml",
+        ] {
+            assert_eq!(kind(bad), Kind::Unknown, "{bad}");
+        }
+    }
+}

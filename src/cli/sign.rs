@@ -1,0 +1,68 @@
+//! `mirror-bundle sign`
+
+use super::answer::{self, Table};
+use super::args::{Global, Output, Sign};
+use super::term::Terminal;
+use super::{create, inputs, verify};
+use crate::error::{Code, Error, Result};
+use crate::ops::sign::{Options, Outcome, What, index_bytes, read, sign};
+use crate::sign::Role;
+
+/// The largest `--record` file, in bytes.
+const RECORD: u64 = 512 << 10;
+
+pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
+    if args.print_index {
+        let bytes = index_bytes(&args.bundle)?;
+        answer::text(&String::from_utf8_lossy(&bytes));
+        return Ok(0);
+    }
+    let settings = inputs::settings(&args.trust, &args.bundle)?;
+    let role = Role::parse(&args.role).ok_or_else(|| {
+        Error::new(Code::Usage, format!("`{}` is not a role", args.role)).hint("builder, reviewer or receiver")
+    })?;
+    let what = match (&args.attach, &args.sign_key) {
+        (Some(path), _) => What::Attach(read(path)?),
+        (None, Some(path)) => What::Sign(create::key(path)?, role),
+        (None, None) => {
+            return Err(Error::new(Code::Usage, "nothing to sign with").hint("--sign-key FILE, or --attach SIG"));
+        }
+    };
+    let details = args.record.as_deref().map(|path| {
+        let bytes = inputs::read(path, RECORD)?;
+        crate::oci::json::check(&bytes, &[])
+            .map_err(|e| e.to_string())
+            .and_then(|()| serde_json::from_slice(&bytes).map_err(|e| e.to_string()))
+            .map_err(|e| Error::new(Code::Usage, format!("`{}` is not a JSON object: {e}", path.display())))
+    });
+    let options = Options {
+        what,
+        note: args.note.clone(),
+        details: details.transpose()?,
+        detach: args.detach,
+        now: inputs::moment(args.trust.at.as_deref())?,
+        jobs: inputs::processors(global.jobs),
+    };
+    match sign(&args.bundle, &settings, options, term)? {
+        Outcome::Refused(report) => {
+            verify::show(&report, global, term, Some("nothing was signed"));
+            Ok(report.exit_code)
+        }
+        Outcome::Signed(summary) => {
+            match global.output {
+                Output::Json => answer::json(&summary),
+                Output::Text if global.quiet < 2 => {
+                    let mut table = Table::default();
+                    table.row("index", &summary.index);
+                    table.row("signed", format!("{} {}", summary.role, summary.key));
+                    for written in &summary.written {
+                        table.row("written", written);
+                    }
+                    answer::text(&table.render());
+                }
+                Output::Text => {}
+            }
+            Ok(0)
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What this host remembers: the newest bundle of each name that it has unpacked (security A7).
+//!
+//! One small JSON file, replaced as a whole after complete success. A file that cannot be understood is an
+//! error, never an empty memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Error, Result};
+use crate::verify::{Report, Seen};
+
+/// The most bytes of the file.
+const LIMIT: u64 = 4 << 20;
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Memory {
+    bundles: BTreeMap<String, Seen>,
+}
+
+/// `MIRROR_BUNDLE_STATE`, `$XDG_STATE_HOME/mirror-bundle`, `~/.local/state/mirror-bundle`, or
+/// `/var/lib/mirror-bundle` without a home.
+pub fn folder() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    set("MIRROR_BUNDLE_STATE")
+        .or_else(|| set("XDG_STATE_HOME").map(|d| d.join("mirror-bundle")))
+        .or_else(|| set("HOME").map(|d| d.join(".local/state/mirror-bundle")))
+        .unwrap_or_else(|| "/var/lib/mirror-bundle".into())
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("unpacked.json")
+}
+
+/// Reads the memory of this host. No file: nothing was unpacked yet.
+pub fn load(folder: &Path) -> Result<BTreeMap<String, Seen>> {
+    let path = file(folder);
+    let mut bytes = Vec::new();
+    match fs::File::open(&path) {
+        Ok(file) => file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", &path, e))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(e) => return Err(Error::io("cannot read", &path, e)),
+    };
+    let memory: Result<Memory, _> = serde_json::from_slice(&bytes);
+    memory.map(|m| m.bundles).map_err(|e| {
+        Error::new(
+            Code::Io,
+            format!(
+                "`{}` cannot be understood, so it cannot be told whether this bundle is older than another",
+                path.display()
+            ),
+        )
+        .source(e)
+        .hint("restore the file from a backup; to start a new memory, move it away")
+    })
+}
+
+/// Remembers the bundle of a good report, unless a newer one of its name is remembered already. With `back`
+/// (`--allow-rollback`) it is remembered all the same: so a number that a stolen key had driven up is taken back.
+/// A bundle without a good signature is not remembered: anyone could have made it.
+pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
+    if !report.signatures.iter().any(|s| s.outcome == "good") {
+        return Ok(());
+    }
+    let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
+    let mut bundles = load(folder)?;
+    if bundles.get(name).is_some_and(|seen| seen.sequence == sequence || seen.sequence > sequence && !back) {
+        return Ok(());
+    }
+    bundles.insert(name.clone(), Seen { sequence, index: report.bundle.index.clone() });
+    let path = file(folder);
+    let err = |e| Error::io("cannot write", &path, e);
+    fs::create_dir_all(folder).map_err(|e| Error::io("cannot make", folder, e))?;
+    let mut text = serde_json::to_vec_pretty(&Memory { bundles })
+        .map_err(|e| Error::new(Code::Internal, "cannot write the memory").source(e))?;
+    text.push(b'\n');
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(err)?;
+    temporary.write_all(&text).and_then(|()| temporary.as_file().sync_all()).map_err(err)?;
+    temporary.persist(&path).map_err(|e| err(e.error))?;
+    fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(err)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::verify::report::{SignatureOutcome, Subject};
+
+    fn report(sequence: u64, index: &str) -> Report {
+        let mut report = Report::new(
+            Subject { name: Some("ocp".into()), sequence: Some(sequence), index: index.into(), ..Subject::default() },
+            String::new(),
+        );
+        let outcome = "good".to_owned();
+        report.signatures =
+            vec![SignatureOutcome { origin: String::new(), name: None, role: None, key: None, outcome }];
+        report
+    }
+
+    #[test]
+    fn the_highest_number_is_remembered_and_damage_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(load(dir.path()).unwrap().is_empty());
+        for (sequence, index) in [(5, "a"), (7, "b"), (6, "c")] {
+            remember(dir.path(), &report(sequence, index), false).unwrap();
+        }
+        assert_eq!(load(dir.path()).unwrap()["ocp"], Seen { sequence: 7, index: "b".into() });
+        remember(dir.path(), &report(3, "d"), true).unwrap();
+        assert_eq!(load(dir.path()).unwrap()["ocp"].sequence, 3);
+        let mut unsigned = report(9, "e");
+        unsigned.signatures.clear();
+        remember(dir.path(), &unsigned, false).unwrap();
+        assert_eq!(load(dir.path()).unwrap()["ocp"].sequence, 3);
+        fs::write(file(dir.path()), "{").unwrap();
+        assert_eq!(load(dir.path()).unwrap_err().code(), Code::Io);
+        assert!(remember(dir.path(), &report(9, "d"), false).is_err());
+    }
+}

@@ -1,0 +1,284 @@
+//! MB-VER-08: cosign image signatures, offline, with public keys from the trust policy.
+//!
+//! A signature image (`sha256-<hex>.sig`) has one layer for each signature: the layer's bytes are what is signed
+//! (simple signing, containers/image `docs/containers-signature.5.md`), the signature is an annotation. Neither
+//! certificates nor transparency logs are looked at: only keys that this host pins count. Without a key for an
+//! image its signatures are not checked, and that is what is reported.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use p256::pkcs8::DecodePublicKey;
+use rsa::signature::Verifier;
+use rsa::traits::PublicKeyParts;
+
+use super::report::{Check, CheckId, Finding, Report};
+use crate::bundle::index::{Image, Index, Kind};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Descriptor, Digest, Document, Repository, json, parse};
+
+/// Media type of a layer that holds what was signed.
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// Annotation with the signature, base64.
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// The largest signed payload that is read, in bytes.
+pub(super) const PAYLOAD: u64 = 64 << 10;
+/// Layers of one signature image that are looked at.
+const LAYERS: usize = 16;
+
+/// A public key for the images of a scope.
+#[derive(Clone, Debug)]
+pub struct ImageKey {
+    /// A repository, or a registry or repository that images are below.
+    pub scope: String,
+    /// The repository that signatures name, where it is not the one that the image came from.
+    pub identity: Option<String>,
+    key: Key,
+}
+
+#[derive(Clone, Debug)]
+enum Key {
+    P256(p256::ecdsa::VerifyingKey),
+    Rsa(rsa::pkcs1v15::VerifyingKey<rsa::sha2::Sha256>),
+}
+
+impl ImageKey {
+    /// Reads a PEM public key (`BEGIN PUBLIC KEY`): ECDSA P-256, or RSA of 2048 to 8192 bits.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] for another key, or none.
+    pub fn new(scope: &str, identity: Option<String>, pem: &str) -> Result<ImageKey> {
+        let bad = |why: String| Error::new(Code::Usage, format!("the image key for `{scope}` cannot be used: {why}"));
+        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
+            return Ok(ImageKey { scope: scope.to_owned(), identity, key: Key::P256(key) });
+        }
+        let key = rsa::RsaPublicKey::from_public_key_pem(pem)
+            .map_err(|_| bad("it is neither a P-256 nor an RSA public key in PEM".to_owned()))?;
+        if !(2048..=8192).contains(&(key.size() * 8)) {
+            return Err(bad(format!("an RSA key of {} bits; 2048 to 8192 are accepted", key.size() * 8)));
+        }
+        Ok(ImageKey { scope: scope.to_owned(), identity, key: Key::Rsa(rsa::pkcs1v15::VerifyingKey::new(key)) })
+    }
+
+    /// Whether images of this repository are in the scope: equal to it, or below it at a `/`.
+    fn covers(&self, repository: &str) -> bool {
+        repository == self.scope
+            || repository
+                .strip_prefix(&self.scope)
+                .is_some_and(|rest| rest.starts_with('/') || self.scope.ends_with('/'))
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.key {
+            Key::P256(key) => p256::ecdsa::Signature::from_der(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+            Key::Rsa(key) => rsa::pkcs1v15::Signature::try_from(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+        }
+    }
+}
+
+/// The layers whose bytes are needed, with their sizes.
+pub(super) fn payloads(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> BTreeMap<Digest, u64> {
+    let images = index.images.iter().filter(|i| i.kind == Kind::Signature);
+    images.flat_map(|image| layers(image, documents)).map(|layer| (layer.digest, layer.size)).collect()
+}
+
+fn layers(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> Vec<Descriptor> {
+    let document = documents.get(&image.digest).and_then(|bytes| parse(bytes, &image.media_type).ok());
+    match document {
+        Some(Document::Manifest(manifest)) => {
+            let simple = manifest.layers.into_iter().filter(|l| l.media_type == SIMPLE_SIGNING && l.size <= PAYLOAD);
+            simple.take(LAYERS).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Judges every image that a key covers. `contents` are the signed payloads, whose digests were right.
+pub(super) fn check(
+    index: &Index,
+    documents: &BTreeMap<Digest, Vec<u8>>,
+    contents: &BTreeMap<Digest, Vec<u8>>,
+    keys: &[ImageKey],
+    report: &mut Report,
+) {
+    let signatures = index.images.iter().filter(|i| i.kind == Kind::Signature).count();
+    if keys.is_empty() {
+        let there = if signatures == 0 { "none is carried" } else { "no image key is in the trust policy" };
+        report.skip(CheckId::ImageSignatures, false, format!("{there} ({signatures} signature images)"));
+        return;
+    }
+    let mut check = Check::new(CheckId::ImageSignatures);
+    let mut uncovered = 0;
+    let subjects = index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component | Kind::Additional));
+    for image in subjects {
+        let repository = image.repository.as_deref().unwrap_or_default();
+        let keys: Vec<&ImageKey> = keys.iter().filter(|k| k.covers(repository)).collect();
+        if keys.is_empty() {
+            uncovered += 1;
+            continue;
+        }
+        check.of += 1;
+        match one(index, image, repository, documents, contents, &keys) {
+            Ok(()) => check.examined += 1,
+            Err(why) => check.find(
+                Finding::new(Code::ImageUnverified, image.digest.to_string(), format!("`{}` has no good image signature", image.display()))
+                    .fact(why)
+                    .hint("a mirror may lack the sha256-<hex>.sig tag; carry it, or narrow the scope of the key in the trust policy"),
+            ),
+        }
+    }
+    report.add(check);
+    if uncovered > 0 {
+        report.skip(CheckId::ImageSignatures, false, format!("no key covers {uncovered} of the images"));
+    }
+}
+
+/// At least one signature by one of the keys, over this digest, naming this repository.
+fn one(
+    index: &Index,
+    image: &Image,
+    repository: &str,
+    documents: &BTreeMap<Digest, Vec<u8>>,
+    contents: &BTreeMap<Digest, Vec<u8>>,
+    keys: &[&ImageKey],
+) -> Result<(), String> {
+    let mut why = "there is no signature image for it in the bundle".to_owned();
+    for signature in index.images.iter().filter(|i| i.kind == Kind::Signature && i.subject == Some(image.digest)) {
+        for layer in layers(signature, documents) {
+            let Some(message) = contents.get(&layer.digest) else {
+                why = "its signature could not be read".to_owned();
+                continue;
+            };
+            let Some(raw) = layer.annotations.get(SIGNATURE).and_then(|text| STANDARD.decode(text).ok()) else {
+                why = "its signature image holds no signature".to_owned();
+                continue;
+            };
+            let Some(key) = keys.iter().find(|key| key.verify(message, &raw)) else {
+                why = "it is not signed by a key of the trust policy".to_owned();
+                continue;
+            };
+            match claim(message, &image.digest, key.identity.as_deref().unwrap_or(repository)) {
+                Ok(()) => return Ok(()),
+                Err(e) => why = e,
+            }
+        }
+    }
+    Err(why)
+}
+
+#[derive(serde::Deserialize)]
+struct Claim {
+    critical: Critical,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Critical {
+    #[serde(rename = "type")]
+    kind: String,
+    image: ClaimedImage,
+    identity: Identity,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClaimedImage {
+    #[serde(rename = "docker-manifest-digest")]
+    digest: String,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    #[serde(rename = "docker-reference")]
+    reference: String,
+}
+
+/// The signed JSON: strict, for exactly this digest, and for the repository (with or without tag).
+fn claim(message: &[u8], digest: &Digest, repository: &str) -> Result<(), String> {
+    const KNOWN: &[&str] =
+        &["critical", "optional", "type", "image", "identity", "docker-manifest-digest", "docker-reference"];
+    json::check(message, KNOWN).map_err(|e| format!("what was signed is {e}"))?;
+    let claim: Claim =
+        serde_json::from_slice(message).map_err(|e| format!("what was signed is not a claim about an image: {e}"))?;
+    if claim.critical.kind != "cosign container image signature" {
+        return Err(format!("what was signed is a `{}`", claim.critical.kind));
+    }
+    if claim.critical.image.digest != digest.to_string() {
+        return Err(format!("the signature is for {}, not for {digest}", claim.critical.image.digest));
+    }
+    let named = claim.critical.identity.reference;
+    let same = named.parse::<crate::oci::Reference>().is_ok_and(|r| {
+        repository.parse::<Repository>().is_ok_and(|wanted| r.repository == wanted)
+            && r.digest.is_none_or(|d| d == *digest)
+    });
+    if same { Ok(()) } else { Err(format!("the signature is for an image of `{named}`, not of `{repository}`")) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn data(path: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/testdata/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    /// Signed payload and signature of a genuine signature image.
+    fn genuine() -> (Vec<u8>, Vec<u8>) {
+        let folder = "oci-layouts/single-arch-empty-image-sig/blobs/sha256";
+        let manifest = data(&format!("{folder}/ed81f580f1cc03b20cb0600084a76b3da35a9e303ffc1b908e5b5e61e05d9f27"));
+        let Document::Manifest(manifest) = parse(&manifest, crate::oci::media_type::OCI_MANIFEST).unwrap() else {
+            panic!()
+        };
+        let layer = &manifest.layers[0];
+        (data(&format!("{folder}/{}", layer.digest.hex())), STANDARD.decode(&layer.annotations[SIGNATURE]).unwrap())
+    }
+
+    fn key(name: &str) -> ImageKey {
+        let pem = String::from_utf8(data(&format!("keyrings/{name}"))).unwrap();
+        ImageKey::new("quay.io/rh_ee_aguidi", None, &pem).unwrap()
+    }
+
+    #[test]
+    fn a_genuine_signature_holds_with_its_key_only_and_no_changed_bit_passes() {
+        let (message, signature) = genuine();
+        let right = key("derived/cosign-single-arch-empty-image.pub");
+        assert!(right.verify(&message, &signature));
+        assert!(!key("derived/cosign-multi-platform-container.pub").verify(&message, &signature));
+        assert!(!key("derived/redhat-sigstore-release-key.pem").verify(&message, &signature));
+        for bit in (0..message.len() * 8).step_by(7) {
+            let mut bad = message.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(!right.verify(&bad, &signature));
+        }
+    }
+
+    #[test]
+    fn the_claim_must_be_for_this_digest_and_repository() {
+        let (message, _) = genuine();
+        let digest = "sha256:7d27ba1da0f64410102468d138f9ec8f61f2cc23bb58ff4cd63243a4434e3d99".parse().unwrap();
+        assert_eq!(claim(&message, &digest, "quay.io/rh_ee_aguidi/empty-image"), Ok(()));
+        assert!(claim(&message, &Digest::of(b"x"), "quay.io/rh_ee_aguidi/empty-image").is_err());
+        assert!(claim(&message, &digest, "quay.io/rh_ee_aguidi/other").is_err());
+        let text = String::from_utf8(message).unwrap();
+        for bad in [
+            text.replace("cosign container image signature", "atomic container signature"),
+            text.replace("\"optional\":null", "\"optional\":null,\"critical\":{}"),
+            text.replace("\"critical\"", "\"Critical\""),
+            format!("{text} x"),
+        ] {
+            assert!(claim(bad.as_bytes(), &digest, "quay.io/rh_ee_aguidi/empty-image").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_scope_ends_at_a_path_component() {
+        let key = key("derived/cosign-single-arch-empty-image.pub");
+        assert!(key.covers("quay.io/rh_ee_aguidi") && key.covers("quay.io/rh_ee_aguidi/x"));
+        assert!(!key.covers("quay.io/rh_ee_aguidi2/x") && !key.covers("quay.io") && !key.covers(""));
+    }
+}
