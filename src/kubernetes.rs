@@ -8,6 +8,7 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
 use crate::bundle::index::Object;
 use crate::bundle::limits;
+use crate::oci::json;
 
 /// Kinds that may be carried and applied without being named: configuration of the cluster's view of content.
 /// Everything else (workloads, roles, webhooks, secrets, …) needs `--allow-kind`.
@@ -46,12 +47,7 @@ pub fn documents(bytes: &[u8]) -> Result<Vec<serde_json::Value>, String> {
         return Err(format!("it has {} bytes, over the limit of {}", bytes.len(), limits::KUBERNETES_FILE));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    if text.starts_with('\u{feff}') {
-        return Err("it begins with a byte order mark".to_owned());
-    }
-    if text.lines().any(|line| line.starts_with('%')) {
-        return Err("it has a YAML directive, which oc refuses".to_owned());
-    }
+    one_reading(text)?;
     let documents: Vec<serde_json::Value> =
         serde_saphyr::from_multiple_with_options(text, options()).map_err(|e| first_line(&e.to_string()))?;
     let documents: Vec<_> = documents.into_iter().filter(|d| !d.is_null()).collect();
@@ -59,6 +55,44 @@ pub fn documents(bytes: &[u8]) -> Result<Vec<serde_json::Value>, String> {
         return Err("it holds no object".to_owned());
     }
     Ok(documents)
+}
+
+/// Refuses text that `oc` and this parser would cut into other lines, documents or values (security G2; each case
+/// was seen with kubectl 1.32).
+fn one_reading(text: &str) -> Result<(), String> {
+    // YAML 1.1 readers, go-yaml among them, end a line (and so a comment) at NEL, LS and PS.
+    let odd =
+        |c: char| c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if odd(c) && !(c == '\r' && chars.peek() == Some(&'\n')) {
+            return Err(format!("it holds U+{:04X}, which other parsers take for a line break", u32::from(c)));
+        }
+    }
+    for line in text.lines() {
+        if line.starts_with('%') {
+            return Err("it has a YAML directive, which oc refuses".to_owned());
+        }
+        // oc cuts a file at every line that begins with `---`, whatever YAML says about that line.
+        let separates = |rest: &str| {
+            let rest = rest.trim_matches([' ', '\t']);
+            rest.is_empty() || line.starts_with("--- ") && rest.starts_with('#')
+        };
+        if line.strip_prefix("---").is_some_and(|rest| !separates(rest)) {
+            return Err("it has a line that begins with `---` and is not only that".to_owned());
+        }
+        if line.starts_with("...") {
+            return Err("it has a document end marker, behind which oc reads nothing".to_owned());
+        }
+    }
+    if text.contains("!!binary") || text.contains("tag:yaml.org") {
+        return Err("it has a value or a key in base64 (`!!binary`)".to_owned());
+    }
+    if text.trim_start().starts_with('{') {
+        // What begins like JSON, oc reads as JSON.
+        json::check(text.as_bytes(), &[]).map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 fn options() -> serde_saphyr::Options {
@@ -88,8 +122,12 @@ fn object(document: &serde_json::Value) -> Result<Object, String> {
         name: need("/metadata/name")?,
         namespace: text("/metadata/namespace"),
     };
-    if object.kind.ends_with("List") && document.get("items").is_some() {
-        return Err(format!("it holds a {}, which hides what is in it; split it into its objects", object.kind));
+    // Whatever its kind: oc takes every object with `items` for a list of them.
+    if document.get("items").is_some() {
+        return Err(format!(
+            "it holds a {} with items, which hides what is in it; split it into its objects",
+            object.kind
+        ));
     }
     Ok(object)
 }
@@ -106,6 +144,8 @@ mod tests {
         let found = objects(format!("{MAP}---\n{MAP}---\n").as_bytes()).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].namespace.as_deref(), Some("b"));
+        let crlf = format!("--- # first\n{MAP}--- \t\n{MAP}").replace('\n', "\r\n");
+        assert_eq!(objects(crlf.as_bytes()).unwrap().len(), 2);
         let json = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}"#;
         assert_eq!(objects(json.as_bytes()).unwrap()[0].name, "x");
     }
@@ -121,6 +161,19 @@ mod tests {
             format!("\u{feff}{MAP}"),
             "apiVersion: v1\nkind: ConfigMap\n".to_owned(),
             "apiVersion: v1\nkind: ConfigMapList\nmetadata: {name: x}\nitems: []\n".to_owned(),
+            // Each of these is a Secret, too, for kubectl.
+            format!("{MAP}items:\n- {{apiVersion: v1, kind: Secret, metadata: {{name: x}}}}\n"),
+            format!("{MAP}---#:\n  apiVersion: v1\n  kind: Secret\n  metadata: {{name: x}}\n"),
+            format!("{MAP}#\u{2028}kind: Secret\n"),
+            format!("{MAP}#\u{2029}kind: Secret\n"),
+            format!("{MAP}#\u{85}kind: Secret\n"),
+            format!("{MAP}#\rkind: Secret\n"),
+            format!("{MAP}!!binary a2luZA==: Secret\n"),
+            format!("{MAP}!<tag:yaml.org,2002:binary> a2luZA==: Secret\n"),
+            format!("{MAP}...\n{MAP}"),
+            format!("--- {{}}\n{MAP}"),
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}".to_owned(),
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}} #c"#.to_owned(),
             "- a\n".to_owned(),
             String::new(),
             "\u{0}".to_owned(),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits;
 use super::reader::Addendum;
 use crate::oci::{Digest, json};
 use crate::sign::Role;
@@ -107,8 +108,11 @@ pub struct Review {
 /// Reads the record in `addendum` and finds its signature.
 ///
 /// # Errors
-/// One sentence: not a statement, about another index, or without signature.
+/// One sentence: over a limit, not a statement, about another index, under a wrong name, or without signature.
 pub fn read_record<'a>(addendum: &Addendum, all: &'a [Addendum], index: &Digest) -> Result<(Review, &'a [u8]), String> {
+    if addendum.bytes.len() as u64 > limits::ADDENDUM {
+        return Err("it is over the limit for an addendum".to_owned());
+    }
     json::check(&addendum.bytes, &[]).map_err(|e| e.to_string())?;
     let statement: Statement = serde_json::from_slice(&addendum.bytes).map_err(|e| e.to_string())?;
     if statement.kind != STATEMENT || statement.predicate_type != PREDICATE {
@@ -116,6 +120,10 @@ pub fn read_record<'a>(addendum: &Addendum, all: &'a [Addendum], index: &Digest)
     }
     if statement.subject.len() != 1 || statement.subject[0].digest.sha256 != index.hex() {
         return Err("it is about another bundle".to_owned());
+    }
+    let review = &statement.predicate;
+    if review.created.parse::<jiff::Timestamp>().is_err() || review.note.len() > limits::TEXT {
+        return Err("its time or note is not one of format 1".to_owned());
     }
     if addendum.name != record_name(&addendum.bytes) {
         return Err("its name is not that of its content".to_owned());

@@ -1,75 +1,213 @@
-//! Appends an addendum to a finished bundle without rewriting it.
+//! Appends addenda to a finished bundle without rewriting it.
 //!
-//! The content is written behind the end of the archive and synced; only then does its header replace the first
-//! zero block, in one write of one sector. A crash before that leaves a bundle that says what happened and that
-//! the next append puts right (MB-ADD-03).
+//! Everything but the first new header is written behind the end of the archive and synced; only then does that
+//! header replace the first of the two zero blocks, in one write of one sector. So all that is appended together
+//! is there or not. A crash before that leaves a bundle that says what happened and that the next append puts
+//! right (MB-ADD-05, MB-ADD-06). Nothing in front of the end is ever written.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use super::layout::{ADDENDA, END};
 use super::{limits, name, tar};
 use crate::error::{Code, Error, Result};
 
-/// Removes what an interrupted append left behind the end of the archive at `end`. Returns whether there was
-/// something. Nothing is touched when the archive does not end there.
-pub fn recover(path: &Path, end: u64) -> Result<bool> {
-    let file = open(path)?;
-    let err = |e| Error::io("cannot write", path, e);
-    let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
-    let mut block = [0u8; 512];
-    file.read_exact_at(&mut block, end).map_err(|e| Error::io("cannot read", path, e))?;
-    let mut second = [0u8; 512];
-    let torn = length < end + END || length > end + END || {
-        file.read_exact_at(&mut second, end + tar::BLOCK).map_err(|e| Error::io("cannot read", path, e))?;
-        second != [0; 512]
-    };
-    if block != [0; 512] || !torn {
-        return Ok(false);
-    }
-    file.set_len(end + END).map_err(err)?;
-    file.write_all_at(&[0; 512], end + tar::BLOCK).map_err(err)?;
-    file.sync_all().map_err(err)?;
-    Ok(true)
+/// What the first thing appended begins with: only that, or zeros, can be a remainder of an interrupted append.
+const ARMOR: &[u8] = b"-----BEGIN SSH SIGNATURE-----\n";
+/// The most that one append writes: a signature, and a record with its signature.
+const MOST: u64 = 3 * (tar::BLOCK + limits::ADDENDUM) + END;
+
+/// A bundle that is open for appending, locked against others that append.
+#[derive(Debug)]
+pub struct Appender {
+    file: File,
+    path: PathBuf,
 }
 
-/// Appends `bytes` as addendum `addendum` at `end`, where the archive now ends.
-///
-/// # Errors
-/// [`Code::Malformed`] for a name or size over a limit; [`Code::Io`] when the file cannot be written.
-pub fn append(path: &Path, end: u64, mtime: u64, addendum: &str, bytes: &[u8]) -> Result<u64> {
-    let full = format!("{ADDENDA}{addendum}");
-    if bytes.len() as u64 > limits::ADDENDUM || addendum.contains('/') || name::check(&full).is_err() {
-        return Err(Error::new(Code::Malformed, format!("`{addendum}` cannot be an addendum")));
-    }
-    let file = open(path)?;
-    lock(&file, path)?;
-    let err = |e| Error::io("cannot write", path, e);
-    let size = bytes.len() as u64;
-    let mut content = bytes.to_vec();
-    content.resize(usize::try_from(tar::padded(size) + END).unwrap_or(usize::MAX), 0);
-    file.write_all_at(&content, end + tar::BLOCK).map_err(err)?;
-    file.sync_all().map_err(err)?;
-    file.write_all_at(&tar::header(&full, size, mtime), end).map_err(err)?;
-    file.sync_all().map_err(err)?;
-    Ok(end + tar::BLOCK + tar::padded(size))
-}
-
-fn open(path: &Path) -> Result<File> {
-    OpenOptions::new().read(true).write(true).open(path).map_err(|e| {
-        let read_only =
-            matches!(e.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem);
-        let err = Error::io("cannot write", path, e);
-        if read_only { err.hint("on a read-only medium, write the signature beside the bundle: --detach") } else { err }
-    })
-}
-
-fn lock(file: &File, path: &Path) -> Result<()> {
-    match file.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display())))
+impl Appender {
+    /// Opens and locks the bundle at `path`. Nothing is written yet.
+    ///
+    /// # Errors
+    /// [`Code::Io`] when it is no regular file that can be written; [`Code::Conflict`] when another process appends.
+    pub fn open(path: &Path) -> Result<Appender> {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(|e| {
+            use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+            match e.kind() {
+                NotFound => Error::io("cannot open", path, e),
+                kind @ (PermissionDenied | ReadOnlyFilesystem) => {
+                    let what = if kind == PermissionDenied { "file" } else { "medium" };
+                    Error::io("cannot write", path, e)
+                        .state("nothing was signed")
+                        .hint(format!("on a read-only {what}, write the signature beside the bundle: --detach"))
+                }
+                _ => Error::io("cannot write", path, e),
+            }
+        })?;
+        if !file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
+            return Err(Error::new(Code::Io, format!("`{}` is not a regular file", path.display())));
         }
-        _ => Ok(()),
+        if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+            return Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display()))
+                .state("nothing was signed"));
+        }
+        Ok(Appender { file, path: path.to_owned() })
+    }
+
+    /// Where the archive ends: after the last addendum that follows the members, which end at `members`.
+    pub fn end(&self, members: u64) -> Result<u64> {
+        let length = self.length()?;
+        let mut at = members;
+        for _ in 0..=limits::ADDENDA {
+            if length < at.saturating_add(tar::BLOCK) {
+                break;
+            }
+            let entry = tar::parse(&self.block(at)?);
+            let Some(entry) = entry.filter(|e| e.name.starts_with(ADDENDA) && e.size <= limits::ADDENDUM) else {
+                break;
+            };
+            at += tar::BLOCK + tar::padded(entry.size);
+        }
+        Ok(at)
+    }
+
+    /// Whether an interrupted append can have left what is behind `end`: the archive ends there, and what follows
+    /// begins as a signature does, or is unwritten, and is not longer than one append.
+    pub fn is_torn(&self, end: u64) -> Result<bool> {
+        let length = self.length()?;
+        if length < end + END || length > end + MOST || self.block(end)? != [0; 512] {
+            return Ok(false);
+        }
+        let next = self.block(end + tar::BLOCK)?;
+        Ok(next.starts_with(ARMOR) || next == [0; 512] && length > end + END)
+    }
+
+    /// Removes what is behind `end`, where [`Appender::is_torn`] said so.
+    pub fn mend(&self, end: u64) -> Result<()> {
+        let mend = || {
+            self.file.set_len(end + END)?;
+            self.file.write_all_at(&[0; 512], end + tar::BLOCK)?;
+            self.file.sync_all()
+        };
+        mend().map_err(|e| Error::io("cannot write", &self.path, e))
+    }
+
+    /// Appends `pieces`, names and contents, at `end`, where the archive now ends; `mtime` is that of its members.
+    /// The first must be an armored signature, by which [`Appender::is_torn`] knows what it may remove.
+    ///
+    /// # Errors
+    /// [`Code::Malformed`] for a name or size that format 1 does not allow; [`Code::Io`] when the file cannot be
+    /// written: then the bundle is as it was.
+    pub fn append(&self, end: u64, mtime: u64, pieces: &[(String, Vec<u8>)]) -> Result<()> {
+        let mut tail = Vec::new();
+        for (name, bytes) in pieces {
+            let path = format!("{ADDENDA}{name}");
+            if bytes.len() as u64 > limits::ADDENDUM || name.contains('/') || name::check(&path).is_err() {
+                return Err(Error::new(Code::Malformed, format!("`{name}` cannot be an addendum")));
+            }
+            tail.extend_from_slice(&tar::header(&path, bytes.len() as u64, mtime));
+            tail.extend_from_slice(bytes);
+            tail.resize(tail.len().next_multiple_of(512), 0);
+        }
+        if !tail.get(512..).is_some_and(|rest| rest.starts_with(ARMOR)) || tail.len() as u64 + END > MOST {
+            return Err(Error::new(Code::Internal, "an append must begin with a signature and keep to its limit"));
+        }
+        tail.resize(tail.len() + 1024, 0);
+        let (header, rest) = tail.split_at(512);
+        let err = |e| Error::io("cannot write", &self.path, e);
+        let content = self.file.write_all_at(rest, end + tar::BLOCK).and_then(|()| self.file.sync_all());
+        if let Err(e) = content {
+            return Err(match self.mend(end) {
+                Ok(()) => err(e).state("the bundle is as it was"),
+                Err(_) => err(e).state("nothing was signed").hint("run the same command again: it mends the bundle"),
+            });
+        }
+        self.file.write_all_at(header, end).and_then(|()| self.file.sync_all()).map_err(err)
+    }
+
+    fn length(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(|e| Error::io("cannot read", &self.path, e))?.len())
+    }
+
+    fn block(&self, at: u64) -> Result<[u8; 512]> {
+        let mut block = [0u8; 512];
+        self.file.read_exact_at(&mut block, at).map_err(|e| Error::io("cannot read", &self.path, e))?;
+        Ok(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn pieces() -> Vec<(String, Vec<u8>)> {
+        vec![("signature-x".to_owned(), [ARMOR, &[b'a'; 700]].concat()), ("record-x".to_owned(), vec![b'b'; 20])]
+    }
+
+    /// An archive whose only member is its first block.
+    fn archive() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.tar");
+        std::fs::write(&path, [vec![7u8; 512], vec![0; 1024]].concat()).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn what_was_appended_is_read_by_the_tar_crate_and_what_was_there_stays() {
+        let (_dir, path) = archive();
+        let appender = Appender::open(&path).unwrap();
+        appender.append(512, 9, &pieces()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(&bytes[..512], &[7; 512]);
+        let mut tar = ::tar::Archive::new(&bytes[512..]);
+        let names: Vec<_> = tar.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
+        assert_eq!(names, ["mirror-bundle/addenda/signature-x", "mirror-bundle/addenda/record-x"]);
+        let end = appender.end(512).unwrap();
+        assert_eq!(end + END, bytes.len() as u64);
+        assert!(!appender.is_torn(end).unwrap());
+    }
+
+    #[test]
+    fn every_cut_of_the_content_is_torn_and_mended_to_what_was_there() {
+        let (_dir, path) = archive();
+        let before = std::fs::read(&path).unwrap();
+        Appender::open(&path).unwrap().append(512, 9, &pieces()).unwrap();
+        let after = std::fs::read(&path).unwrap();
+        for cut in (1024 + 64..after.len()).step_by(37) {
+            // Content up to the cut, no header: as a killed process leaves it.
+            let mut torn = after[..cut.max(before.len())].to_vec();
+            torn[512..1024].fill(0);
+            torn[cut.min(before.len())..before.len()].fill(0);
+            std::fs::write(&path, &torn).unwrap();
+            let appender = Appender::open(&path).unwrap();
+            assert_eq!(appender.end(512).unwrap(), 512);
+            assert!(appender.is_torn(512).unwrap(), "cut at {cut}");
+            appender.mend(512).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn content_of_others_behind_the_end_is_left_alone() {
+        let (_dir, path) = archive();
+        let before = std::fs::read(&path).unwrap();
+        let long = vec![0u8; usize::try_from(MOST).unwrap() + 1024];
+        for more in [&b"notes of somebody"[..], &long] {
+            std::fs::write(&path, [&before[..1024], more].concat()).unwrap();
+            assert!(!Appender::open(&path).unwrap().is_torn(512).unwrap());
+        }
+        std::fs::write(&path, &before).unwrap();
+        assert!(!Appender::open(&path).unwrap().is_torn(512).unwrap());
+    }
+
+    #[test]
+    fn two_cannot_append_at_once() {
+        let (_dir, path) = archive();
+        let first = Appender::open(&path).unwrap();
+        assert_eq!(Appender::open(&path).unwrap_err().code(), Code::Conflict);
+        drop(first);
+        assert!(Appender::open(&path).is_ok());
     }
 }

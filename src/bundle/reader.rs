@@ -248,7 +248,9 @@ impl Contents {
         }
         self.input.read_exact_at(&mut block, at + tar::BLOCK)?;
         if block != [0; 512] || !self.input.ends_at(at + layout::END)? {
-            return Err(self.unlisted(at + tar::BLOCK, "bytes after the end of the archive"));
+            let hint =
+                "an interrupted `sign` leaves that, and running `sign` again mends it; else ask for another copy";
+            return Err(self.unlisted(at + tar::BLOCK, "bytes after the end of the archive").hint(hint));
         }
         Ok(addenda)
     }

@@ -11,18 +11,43 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default())
     .placeholder(AnsiColor::Cyan.on_default());
 
-const EXAMPLES: &str = "\
+/// What `mirror-bundle` alone, `-h` and `--help` print. `every_command_stands_in_the_help` keeps it complete.
+const HELP: &str = "\
+{about}.
+
+Usage: mirror-bundle COMMAND [BUNDLE] [OPTIONS]
+
+  create           Build a bundle from a release, images or manifests
+  verify           Check a bundle: every byte, every signature
+  unpack           Verify, then write to a registry or a directory
+
+Look inside:
+  inspect          Show what a bundle says it holds
+  ls               List its images, blobs or manifests, one a line
+
+Trust:
+  keygen           Make a signing key
+  sign             Verify, then add a signature or a review record
+  check-signature  Check one OpenShift release signature file
+
+More:
+  COMMAND -h       The options of a command
+  explain CODE     What an error code means and what to do
+  explain exit-codes | environment | trust
+  completions      Completions for bash, zsh, fish, ...
+
 Examples:
-  mirror-bundle create ocp.tar --release quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64 --sign-key builder.key
+  mirror-bundle keygen builder.key
+  mirror-bundle create ocp.tar --sign-key builder.key \\
+      --release quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64
   mirror-bundle verify ocp.tar --signer builder.key.pub
   mirror-bundle unpack ocp.tar --signer builder.key.pub --to registry.example.com/ocp/release
-
-More: mirror-bundle explain CODE, mirror-bundle explain exit-codes";
+";
 
 /// Carry OpenShift releases and Kubernetes manifests across an air gap, and prove nothing changed
 #[derive(Debug, Parser)]
-#[command(name = "mirror-bundle", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100,
-          disable_help_subcommand = true, infer_long_args = false)]
+#[command(name = "mirror-bundle", version, styles = STYLES, help_template = HELP, max_term_width = 100,
+          arg_required_else_help = true, infer_long_args = false)]
 pub struct Args {
     /// Options of every command.
     #[command(flatten)]
@@ -36,22 +61,25 @@ pub struct Args {
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Output")]
 pub struct Global {
-    /// How the answer on standard output is written
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
+    /// Form of the answer on standard output: for people, or one JSON document
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json",
+          hide_possible_values = true)]
     pub output: Output,
-    /// Print the verdict only; twice: nothing, the exit code is the answer
+    /// Print only the answer (verify: only the verdict); -qq: not even that, the exit code is the answer
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub quiet: u8,
-    /// Say more about what happens
+    /// Say more: the causes of an error; progress as lines
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Progress: a bar on a terminal (auto), lines (plain), none
-    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "WHEN")]
+    /// Show progress as a bar on a terminal and as lines elsewhere, as lines, or not at all
+    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "auto|plain|none",
+          hide_possible_values = true)]
     pub progress: Progress,
-    /// Colour; NO_COLOR and TERM=dumb are honoured
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    /// Use colour; auto also obeys NO_COLOR and TERM=dumb
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "auto|always|never",
+          hide_possible_values = true)]
     pub color: Color,
-    /// Threads for transfers and hashing [default: 8 for transfers, the number of processors for hashing]
+    /// Threads [default: 8 for transfers, one for each processor for hashing]
     #[arg(long, short, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
 }
@@ -106,7 +134,7 @@ pub enum Command {
     Keygen(Keygen),
     /// Check one OpenShift release signature file
     CheckSignature(CheckSignature),
-    /// Explain an error code, or the exit codes
+    /// Explain an error code, or what exit-codes, environment and trust stand for
     Explain(Explain),
     /// Print shell completions
     Completions(Completions),
@@ -123,19 +151,19 @@ pub enum Command {
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Registries")]
 pub struct Registry {
-    /// Credentials [default: REGISTRY_AUTH_FILE, then where podman and docker keep them]
+    /// File with credentials [default: REGISTRY_AUTH_FILE, then where podman and docker keep them]
     #[arg(long, value_name = "FILE")]
     pub authfile: Option<PathBuf>,
     /// Also trust the certificates in this PEM file
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Use plain HTTP for this host[:port] (repeatable; recorded in no report, as digests are checked anyway)
+    /// Speak plain HTTP to this host[:port] (repeatable); digests are checked all the same
     #[arg(long, value_name = "HOST")]
     pub plain_http: Vec<String>,
-    /// Give up on a connection that is silent for so many seconds
+    /// Give up on a connection after this long without a byte
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
-    /// Try a request again so often when the failure may pass
+    /// Repeat a request this often when its failure may pass
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=20))]
     pub retries: u32,
 }
@@ -147,7 +175,7 @@ pub struct Create {
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
 
-    /// An OpenShift release image: itself and every image its payload names (repeatable)
+    /// An OpenShift release: its image and every image that its payload names (repeatable)
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REF", help_heading = "Content")]
     pub release: Vec<String>,
@@ -164,7 +192,7 @@ pub struct Create {
     /// Kubernetes YAML and JSON files to carry as they are (repeatable)
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
-    /// Of multi-arch images, take only the image for this platform, for example linux/amd64
+    /// Of multi-arch images, take only the one for this platform, such as linux/amd64
     #[arg(long, value_name = "OS/ARCH", help_heading = "Content")]
     pub platform: Option<String>,
     /// Also carry manifests of this kind (Kind or group/version/Kind; repeatable)
@@ -184,26 +212,26 @@ pub struct Create {
     #[arg(long, help_heading = "Release authenticity")]
     pub allow_missing_image_signature: bool,
 
-    /// Sign the bundle with this OpenSSH ed25519 key
-    #[arg(long, value_name = "FILE", help_heading = "Signing", required_unless_present_any = ["unsigned", "dry_run"], conflicts_with = "unsigned")]
+    /// Sign the bundle with this OpenSSH ed25519 private key (required, unless --unsigned)
+    #[arg(long, value_name = "FILE", help_heading = "Signing", conflicts_with = "unsigned")]
     pub sign_key: Option<PathBuf>,
-    /// Do not sign; every receiver will have to ask for that with --allow-unsigned
+    /// Do not sign; each receiver then has to accept that with --allow-unsigned
     #[arg(long, help_heading = "Signing")]
     pub unsigned: bool,
 
     /// The line of bundles that this one belongs to [default: from what it holds]
     #[arg(long, value_name = "NAME", help_heading = "Bundle")]
     pub name: Option<String>,
-    /// Number in that line; must grow [default: the creation time in seconds]
+    /// Its number in that line; must grow [default: the creation time in seconds]
     #[arg(long, value_name = "N", help_heading = "Bundle")]
     pub sequence: Option<u64>,
-    /// Not to be used from this time on, as 2027-06-30 or 2027-06-30T12:00:00Z
+    /// When the bundle expires, as 2027-06-30 or 2027-06-30T12:00:00Z [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Bundle")]
     pub expires: Option<String>,
     /// Replace an existing bundle
     #[arg(long, help_heading = "Bundle")]
     pub force: bool,
-    /// Show what would be carried, its size and the room there is, and stop
+    /// Show what would be carried, its size and the room there is; write nothing
     #[arg(long, help_heading = "Bundle")]
     pub dry_run: bool,
 
@@ -224,31 +252,31 @@ pub struct Trust {
     /// ~/.config/mirror-bundle/trust.yaml, then /etc/mirror-bundle/trust.yaml]
     #[arg(long, value_name = "POLICY")]
     pub trust: Option<PathBuf>,
-    /// Accept a bundle that nobody signed; shows in the report
+    /// Accept a bundle that nobody signed; the report says so
     #[arg(long)]
     pub allow_unsigned: bool,
     /// OpenPGP keys that releases must be signed by [default: the policy's, else redhat, built in]
     #[arg(long, value_name = "FILE")]
     pub release_keyring: Vec<PathBuf>,
-    /// Accept a release whose signature is missing or bad; shows in the report
+    /// Accept a release whose signature is missing or bad; the report says so
     #[arg(long)]
     pub allow_unsigned_release: bool,
     /// Accept manifests of this kind (Kind or group/version/Kind; repeatable)
     #[arg(long, value_name = "KIND")]
     pub allow_kind: Vec<String>,
-    /// Judge validity at this time instead of now
+    /// Judge validity at this time instead of now, as 2027-06-30 or 2027-06-30T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
-    /// Also take this signature over the index into account (repeatable); BUNDLE.*.sig beside the bundle are anyway
+    /// Also judge this signature over the index (repeatable); BUNDLE.<role>-<key>.sig beside it always are
     #[arg(long, value_name = "FILE")]
     pub signature: Vec<PathBuf>,
-    /// The bundle must hold this release, as 4.16.37 or 4.16.37-amd64
+    /// Accept only a bundle that holds this release, as 4.16.37 or 4.16.37-amd64
     #[arg(long, value_name = "VERSION")]
     pub expect_release: Option<String>,
-    /// The bundle must have this index digest
+    /// Accept only the bundle with this index digest
     #[arg(long, value_name = "DIGEST")]
     pub expect_index: Option<String>,
-    /// Accept a bundle older than one that this host has unpacked; shows in the report
+    /// Accept a bundle older than one that this host has unpacked; the report says so
     #[arg(long)]
     pub allow_rollback: bool,
 }
@@ -259,12 +287,12 @@ pub struct Verify {
     /// The bundle; - reads it from standard input
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
+    /// Leave the bytes of configurations and layers unread; the verdict then is NOT FULLY CHECKED
+    #[arg(long)]
+    pub quick: bool,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
-    /// Check everything but the bytes of configurations and layers; the verdict is never VERIFIED
-    #[arg(long)]
-    pub quick: bool,
 }
 
 /// `unpack`
@@ -286,13 +314,14 @@ pub struct Unpack {
     /// Write the manifests here [default: DIR/manifests, or ./NAME-manifests with --to alone]
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub manifests_to_dir: Option<PathBuf>,
-    /// Mirror configuration for the target registry, written beside the manifests and never applied
-    #[arg(long, value_enum, default_value_t = MirrorSet::Idms, value_name = "KIND", help_heading = "Destination")]
+    /// Kind of mirror configuration for the target registry, written beside the manifests, never applied
+    #[arg(long, value_enum, default_value_t = MirrorSet::Idms, value_name = "idms|icsp|none",
+          hide_possible_values = true, help_heading = "Destination")]
     pub mirror_set: MirrorSet,
     /// Replace manifests that exist with other content
     #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
-    /// Verify and show what would be written, and stop
+    /// Verify, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
     /// Trust.
@@ -346,25 +375,25 @@ pub struct Sign {
     /// The bundle
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
-    /// Sign with this OpenSSH ed25519 key
-    #[arg(long, value_name = "FILE", required_unless_present = "attach", conflicts_with = "attach")]
+    /// Sign with this OpenSSH ed25519 private key
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["attach", "print_index"], conflicts_with = "attach")]
     pub sign_key: Option<PathBuf>,
-    /// Add this signature, made by `ssh-keygen -Y sign -n mirror-bundle.v1.<role>` over the index (see `--print-index`)
+    /// Add this signature, made with `ssh-keygen -Y sign -n mirror-bundle.v1.<role>` (see --print-index)
     #[arg(long, value_name = "SIG")]
     pub attach: Option<PathBuf>,
-    /// Sign as builder, reviewer or receiver
-    #[arg(long, value_name = "ROLE", default_value = "reviewer")]
+    /// Role to sign in
+    #[arg(long, value_name = "builder|reviewer|receiver", default_value = "reviewer")]
     pub role: String,
-    /// A short text for the record: a change number, a sentence
+    /// Also add a signed review record with this text: a change number, a sentence
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// A JSON object to sign with the bundle's digest: what was scanned with what, verdicts, removals
+    /// Also add a signed review record with this JSON object: what was scanned with what, verdicts, removals
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Write the signature beside the bundle (BUNDLE.<role>-<key>.sig) instead of into it
+    /// Write to files beside the bundle (BUNDLE.<role>-<key>.sig) instead of into it: for read-only media
     #[arg(long)]
     pub detach: bool,
-    /// Print the index, exactly as it is signed, and stop: for `ssh-keygen -Y sign`
+    /// Print the index, the bytes to be signed, and stop: for `ssh-keygen -Y sign`
     #[arg(long, conflicts_with_all = ["attach", "detach", "note", "record"])]
     pub print_index: bool,
     /// Trust.
@@ -398,7 +427,7 @@ pub struct CheckSignature {
     /// OpenPGP keys to accept [default: redhat, built in]
     #[arg(long, value_name = "FILE")]
     pub release_keyring: Vec<PathBuf>,
-    /// Judge validity at this time instead of now
+    /// Judge validity at this time instead of now, as 2027-06-30 or 2027-06-30T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
 }
@@ -406,7 +435,7 @@ pub struct CheckSignature {
 /// `explain`
 #[derive(Debug, ClapArgs)]
 pub struct Explain {
-    /// An error code such as blob-missing, an exit code such as 30, or `exit-codes`
+    /// An error code such as blob-missing, an exit code such as 30, exit-codes, environment, or trust
     #[arg(value_name = "CODE")]
     pub code: String,
 }
@@ -433,4 +462,22 @@ pub struct Wrong {
     /// Whatever was given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub rest: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_stands_in_the_help() {
+        let mut command = Args::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+            let line = format!("\n  {} ", sub.get_name());
+            assert!(HELP.contains(&line), "{line}");
+        }
+    }
 }

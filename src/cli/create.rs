@@ -22,6 +22,10 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         return Err(Error::new(Code::Usage, "a bundle is not written to a terminal")
             .hint("redirect standard output, or name a file"));
     }
+    if args.sign_key.is_none() && !args.unsigned && !args.dry_run {
+        return Err(Error::new(Code::Usage, "no signing key")
+            .hint("sign with --sign-key FILE (keygen makes one), or say --unsigned"));
+    }
     let options = options(args, global)?;
     #[cfg(feature = "registry")]
     let client = inputs::client(&args.registry, crate::registry::Side::Source, term)?;

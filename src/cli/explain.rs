@@ -8,13 +8,17 @@ pub(super) fn run(what: &str) -> Result<u8> {
         answer::text(&exit_codes());
         return Ok(0);
     }
+    if let Some((_, text)) = [("environment", ENVIRONMENT), ("trust", TRUST)].iter().find(|(name, _)| *name == what) {
+        answer::text(text);
+        return Ok(0);
+    }
     let codes: Vec<Code> = match what.parse::<u8>() {
         Ok(exit) => Code::ALL.iter().copied().filter(|c| c.exit() == exit).collect(),
         Err(_) => Code::parse(what).into_iter().collect(),
     };
     if codes.is_empty() {
         return Err(Error::new(Code::Usage, format!("there is no code `{what}`"))
-            .hint("mirror-bundle explain exit-codes lists them"));
+            .hint("mirror-bundle explain exit-codes lists them all"));
     }
     for code in codes {
         answer::text(&format!("{code} (exit code {})\n\n{}\n", code.exit(), text(code)));
@@ -22,13 +26,58 @@ pub(super) fn run(what: &str) -> Result<u8> {
     Ok(0)
 }
 
+const ENVIRONMENT: &str = "\
+MIRROR_BUNDLE_TRUST   trust policy, when neither --signer nor --trust is given
+MIRROR_BUNDLE_STATE   folder in which this host remembers the newest bundle that it unpacked
+                      [XDG_STATE_HOME/mirror-bundle, ~/.local/state/mirror-bundle]
+XDG_CONFIG_HOME       where mirror-bundle/trust.yaml is looked for next [~/.config], then in /etc
+SOURCE_DATE_EPOCH     seconds: the creation time of a bundle and of every member in it
+REGISTRY_AUTH_FILE    credentials, when --authfile is not given; then XDG_RUNTIME_DIR, XDG_CONFIG_HOME,
+                      HOME and DOCKER_CONFIG as podman and docker use them
+HTTPS_PROXY HTTP_PROXY ALL_PROXY NO_PROXY
+                      proxies for registries and signature stores, in either case; NO_PROXY knows CIDR
+SSL_CERT_FILE SSL_CERT_DIR
+                      certificates trusted instead of the system's
+NO_COLOR TERM=dumb    no colour, no bar
+
+A flag wins over the environment. verify uses no network and no proxy.
+";
+
+const TRUST: &str = "\
+# trust.yaml: whom this host trusts. It never comes with a bundle. Only signers is required.
+signers:
+  - name: build-host
+    roles: [builder]
+    key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKRXzz9JeRqFADtXeWCSD/r9jCpIZTX0UcLmo5UClnPf
+    validFrom: 2026-01-01       # UTC
+    validUntil: 2027-06-30      # that day included
+revoked: []                     # fingerprints SHA256:... or key lines, which then never count
+require:                        # different keys, for each role
+  - {role: builder, threshold: 1}
+maxAge: 90d                     # since the bundle was created
+bundle:
+  name: ocp-release-amd64       # the line of bundles that is accepted here
+release:
+  keyrings: [redhat]            # redhat is built in; others are files beside this one
+  architectures: [amd64]
+  versions: [4.16.*]
+images:                         # cosign keys: images in a scope need a good signature
+  keys:
+    - {scope: registry.example.com/team, keyFile: team.pub}
+rollback:
+  maxStep: 2000000              # the most that the number of a bundle may grow at once
+allowKinds: []                  # kinds of manifests beyond the usual, such as apps/v1/Deployment
+
+# Instead of all that, an OpenSSH allowed_signers file is accepted too.
+";
+
 fn exit_codes() -> String {
     let mut out = "0    ok                  done, and everything required was checked and passed\n".to_owned();
     for code in Code::ALL {
         let first = text(*code).split(['.', '\n']).next().unwrap_or_default().to_owned();
         out.push_str(&format!("{:<4} {:<19} {first}\n", code.exit(), code.as_str()));
     }
-    out.push_str("\nA script needs three cases: 0, go on; 10 to 49, do not use this bundle; anything else, it could not be told, try again.\n");
+    out.push_str("\nA script needs three cases: 0, go on; 10 to 49, do not use this bundle; anything else, it could\nnot be told, try again. ");
     out.push_str("When several of 10 to 49 apply, the lowest is given: it is the most basic problem.\n");
     out
 }
@@ -37,34 +86,34 @@ fn text(code: Code) -> &'static str {
     match code {
         Code::Usage => "The arguments, or a file that they name, cannot be used. Nothing was done.",
         Code::Io => {
-            "A local file could not be read or written: a missing path, a permission, a full disk, a bad medium.\nWhat was finished before stays; run the same command again when the cause is gone."
+            "A local file could not be read or written.\nA missing path, a permission, a full disk, a bad medium. What was finished before stays; run the same command again when the cause is gone."
         }
         Code::Internal => {
             "A bug in mirror-bundle. Nothing that was written is under a final name or tag unless it was complete.\nPlease report it with the command, the version (mirror-bundle --version) and the message."
         }
         Code::NotABundle => {
-            "The file is not a mirror-bundle, or is of a version or needs a feature that this program does not know.\nBring a newer mirror-bundle across together with the bundle."
+            "The file is not a mirror-bundle, or not one that this version can read.\nIt may be of a later format, or need a feature that this program does not know. Bring a newer mirror-bundle across together with the bundle."
         }
         Code::Truncated => {
             "The file is shorter than its index says. The copy to the medium did not finish.\nCopy it again and compare sizes; lengths are compared before anything is hashed or written."
         }
         Code::Malformed => {
-            "Something in the bundle is not as its format demands: an unsafe path, a name twice, a size over a limit, a document that contradicts another.\nA bundle made by this program is never like that: it was damaged or made by somebody else. Do not use it."
+            "Something in the bundle is not as its format demands.\nAn unsafe path, a name twice, a size over a limit, a document that contradicts another.\nA bundle made by this program is never like that: it was damaged or made by somebody else. Do not use it."
         }
         Code::Unsigned => {
             "The bundle carries no signature, so anyone could have made it.\nAsk the builder for a signed one (create --sign-key), or accept it with --allow-unsigned, which the report records."
         }
         Code::BadSignature => {
-            "The index does not match its signature: it was changed after it was signed, or damaged.\nDo not use this copy. Compare the digest of the index with the builder by another way before asking for another."
+            "The index was changed after it was signed, or damaged.\nDo not use this copy. Compare the digest of the index with the builder by another way before asking for another."
         }
         Code::Untrusted => {
-            "The signatures are intact, but not enough of them are by keys that this host trusts.\nIf a signer has a new key, get its public half by another way than this medium, and add it with --signer or to the trust policy."
+            "The signatures are intact, but too few are by keys that this host trusts.\nIf a signer has a new key, get its public half by another way than this medium, and add it with --signer or to the trust policy."
         }
         Code::Expired => {
-            "A key, a signature or the bundle is past its time, or claims a time in the future.\nCheck this host's clock, or give the time with --at. A fresh signature does not need the blobs to be copied again."
+            "A key or the bundle is past its time, or claims a time in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
         Code::Rollback => {
-            "This host has accepted a newer bundle of the same name, or another one with the same number: somebody may be replaying an old bundle.\nA lower number is accepted with --allow-rollback, which the report records; two bundles with one number never are."
+            "This host has unpacked a newer bundle of this name, or one with its number.\nSomebody may be replaying an old bundle. A lower number is accepted with --allow-rollback, which the report records; two bundles with one number never are."
         }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nThe bundle was made or changed wrongly; ask for another."
@@ -73,25 +122,25 @@ fn text(code: Code) -> &'static str {
             "Content does not match the digest that names it.\nOne damaged blob is usually the medium: copy the bundle again. Many, or a wrong signature as well, is not."
         }
         Code::UnlistedContent => {
-            "The file holds something that the signed index does not account for.\nSomebody added it after the bundle was made. Do not use this copy."
+            "The file holds something that its index does not account for.\nSomebody added it after the bundle was made. Do not use this copy."
         }
         Code::ReleaseUnverified => {
-            "A release image has no good OpenPGP signature by a key pinned on this host, or lacks the cosign signature image that clusters demand.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, when creating, --allow-missing-image-signature."
+            "A release has no good signature by a key pinned on this host.\nOr, when creating, it lacks the cosign signature image that clusters from 4.21 on demand.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, when creating, --allow-missing-image-signature."
         }
         Code::ImageUnverified => {
-            "The trust policy has a key for the signatures of an image, and the bundle holds no good one by it.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
+            "The trust policy has a key for an image that has no good signature by it.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
         }
         Code::Policy => {
-            "A rule of this host forbids something in the bundle: a kind of manifest, a version, an architecture, a name.\nThe message names the rule; --allow-kind accepts a kind of manifest."
+            "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."
         }
         Code::IncompleteCheck => {
-            "Nothing wrong was found, but a check that is required did not run (for example with --quick).\nThis is never a pass: run the full verification."
+            "Nothing wrong was found, but a required check did not run.\nWith --quick, for example. This is never a pass: run the full verification."
         }
         Code::Destination => {
             "The registry that is written to is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. Run the same command again to continue."
         }
         Code::Source => {
-            "A registry or directory that is read from is unreachable or does not have what was asked for.\nWhat was fetched stays in NAME.partial; run the same command again to continue."
+            "What is read from is unreachable, or does not have what was asked for.\nWhat was fetched stays in NAME.partial; run the same command again to continue."
         }
         Code::Auth => {
             "A registry wants credentials, or other ones.\nLog in with podman login --authfile FILE REGISTRY and pass --authfile FILE."
@@ -100,9 +149,28 @@ fn text(code: Code) -> &'static str {
             "Something exists there with other content and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
         }
         Code::ApplyFailed => {
-            "One or more manifests were not applied to the cluster.\nThe others were; run the same command again after mending the cause."
+            "One or more manifests were not applied to the cluster.\nKept for a later version: no command of this one applies anything."
         }
         Code::Interrupted => "Stopped by Ctrl-C.\nRun the same command again to continue.",
         Code::Terminated => "Stopped by a signal.\nRun the same command again to continue.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_example_of_a_trust_policy_is_one() {
+        let policy = crate::sign::policy::Policy::parse(TRUST.as_bytes()).unwrap();
+        assert_eq!(policy.signers().len(), 1);
+    }
+
+    #[test]
+    fn the_table_of_exit_codes_fits_a_terminal() {
+        for line in exit_codes().lines().take(Code::ALL.len() + 1) {
+            assert!(line.len() <= 100, "{line}");
+        }
     }
 }

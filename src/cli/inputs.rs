@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::args::Trust;
 use crate::error::{Code, Error, Result};
 use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
+use crate::ops::loose::{self, Loose};
 use crate::sign::policy::{self, MAX_POLICY, Policy};
 use crate::verify::Settings;
 use crate::verify::cosign::ImageKey;
@@ -22,6 +23,7 @@ pub(super) fn settings(trust: &Trust, bundle: &Path) -> Result<Settings> {
         (true, Some((policy, folder))) => policy_keyrings(policy, folder)?,
         (true, None) => vec![redhat()?],
     };
+    let loose = beside(trust, bundle)?;
     Ok(Settings {
         policy: policy.map(|(policy, _)| policy),
         allow_unsigned: trust.allow_unsigned,
@@ -29,7 +31,8 @@ pub(super) fn settings(trust: &Trust, bundle: &Path) -> Result<Settings> {
         allow_unsigned_release: trust.allow_unsigned_release,
         allow_kinds: trust.allow_kind.clone(),
         now: moment(trust.at.as_deref())?,
-        loose: loose(trust, bundle)?,
+        loose: loose.signatures,
+        loose_records: loose.records,
         expect_release: trust.expect_release.clone(),
         expect_index: trust.expect_index.as_deref().map(digest).transpose()?,
         seen: crate::ops::state::load(&crate::ops::state::folder())?,
@@ -42,13 +45,13 @@ fn digest(text: &str) -> Result<crate::oci::Digest> {
     text.parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Usage, e.to_string()))
 }
 
-/// Signatures named on the command line, and those beside the bundle.
-fn loose(trust: &Trust, bundle: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut out = if bundle == Path::new("-") { Vec::new() } else { crate::ops::sign::loose(bundle)? };
+/// Signatures and records beside the bundle, and signatures named on the command line.
+fn beside(trust: &Trust, bundle: &Path) -> Result<Loose> {
+    let mut out = if bundle == Path::new("-") { Loose::default() } else { loose::find(bundle)? };
     for path in &trust.signature {
-        let bytes = crate::ops::sign::read(path)?;
-        if !out.iter().any(|(_, other)| *other == bytes) {
-            out.push((path.display().to_string(), bytes));
+        let bytes = loose::read(path)?;
+        if !out.signatures.iter().any(|(_, other)| *other == bytes) {
+            out.signatures.push((path.display().to_string(), bytes));
         }
     }
     Ok(out)
@@ -70,11 +73,14 @@ fn policy(trust: &Trust) -> Result<Option<(Policy, PathBuf)>> {
         let keys = trust.signer.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
         return Ok(Some((Policy::from_signer_keys(&keys)?, PathBuf::new())));
     }
-    let named = trust.trust.clone().or_else(|| std::env::var_os("MIRROR_BUNDLE_TRUST").map(PathBuf::from));
-    let path = match named {
-        Some(path) => Some(path),
-        None => default_policies().into_iter().find(|path| path.exists()),
-    };
+    let environment = std::env::var_os("MIRROR_BUNDLE_TRUST").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let mut path = trust.trust.clone().or(environment);
+    for default in default_policies() {
+        // One that is there and cannot be looked at is an error, not a reason to use the next one.
+        if path.is_none() && default.try_exists().map_err(|e| Error::io("cannot read", &default, e))? {
+            path = Some(default);
+        }
+    }
     if let Some(path) = path {
         let bytes = read(&path, MAX_POLICY as u64)?;
         let policy = Policy::parse(&bytes).map_err(|e| e.fact(format!("in {}", path.display())))?;
@@ -91,8 +97,10 @@ fn policy(trust: &Trust) -> Result<Option<(Policy, PathBuf)>> {
 }
 
 fn default_policies() -> Vec<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.map(|h| h.join(".config")));
+    // Relative or empty: ignored (basedir-spec). The current folder may be the medium, and trust is never taken from it.
+    let own = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let home = own("HOME");
+    let config = own("XDG_CONFIG_HOME").or_else(|| home.map(|h| h.join(".config")));
     let mut out: Vec<PathBuf> = config.into_iter().map(|c| c.join("mirror-bundle/trust.yaml")).collect();
     out.push("/etc/mirror-bundle/trust.yaml".into());
     out
@@ -108,8 +116,7 @@ pub(super) fn keyrings(paths: &[PathBuf]) -> Result<Vec<Keyring>> {
 
 fn keyring(path: &Path) -> Result<Keyring> {
     let bytes = read(path, MAX_KEYRING_BYTES as u64)?;
-    Keyring::parse(&path.display().to_string(), &bytes)
-        .map_err(|e| Error::new(Code::Usage, format!("`{}` is not a usable OpenPGP keyring: {e}", path.display())))
+    Keyring::parse(&path.display().to_string(), &bytes).map_err(|e| Error::new(Code::Usage, e.to_string()))
 }
 
 fn redhat() -> Result<Keyring> {

@@ -1,11 +1,15 @@
 //! `mirror-bundle sign`
 
+use std::io::IsTerminal;
+
 use super::answer::{self, Table};
 use super::args::{Global, Output, Sign};
+use super::escape::escape;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::error::{Code, Error, Result};
-use crate::ops::sign::{Options, Outcome, What, index_bytes, read, sign};
+use crate::ops::loose;
+use crate::ops::sign::{Options, Outcome, What, index_bytes, sign};
 use crate::sign::Role;
 
 /// The largest `--record` file, in bytes.
@@ -14,7 +18,13 @@ const RECORD: u64 = 512 << 10;
 pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     if args.print_index {
         let bytes = index_bytes(&args.bundle)?;
-        answer::text(&String::from_utf8_lossy(&bytes));
+        let text = String::from_utf8(bytes)
+            .map_err(|e| Error::new(Code::Malformed, "the bundle index is not UTF-8 text").source(e))?;
+        // A person sees it escaped; ssh-keygen gets the very bytes.
+        match std::io::stdout().is_terminal() {
+            true => text.lines().for_each(|line| answer::text(&format!("{}\n", escape(line)))),
+            false => answer::text(&text),
+        }
         return Ok(0);
     }
     let settings = inputs::settings(&args.trust, &args.bundle)?;
@@ -22,7 +32,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
         Error::new(Code::Usage, format!("`{}` is not a role", args.role)).hint("builder, reviewer or receiver")
     })?;
     let what = match (&args.attach, &args.sign_key) {
-        (Some(path), _) => What::Attach(read(path)?),
+        (Some(path), _) => What::Attach(loose::read(path)?),
         (None, Some(path)) => What::Sign(create::key(path)?, role),
         (None, None) => {
             return Err(Error::new(Code::Usage, "nothing to sign with").hint("--sign-key FILE, or --attach SIG"));
@@ -57,6 +67,9 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
                     table.row("signed", format!("{} {}", summary.role, summary.key));
                     for written in &summary.written {
                         table.row("written", written);
+                    }
+                    if summary.written.is_empty() {
+                        table.row("written", "nothing: this key has signed that already");
                     }
                     answer::text(&table.render());
                 }

@@ -90,14 +90,14 @@ impl Terminal {
         }
     }
 
-    /// Reports a finding of a verification.
-    pub fn finding(&self, finding: &Finding) {
+    /// Reports a finding of a verification, and the state that things are in.
+    pub fn finding(&self, finding: &Finding, state: Option<&str>) {
         let (color, word) = match finding.severity {
             Severity::Error => (AnsiColor::Red, "error:"),
             Severity::Notice => (AnsiColor::Yellow, "notice:"),
         };
         if !self.json {
-            self.problem(color, word, &finding.message, &finding.facts, None, finding.hint.as_deref());
+            self.problem(color, word, &finding.message, &finding.facts, state, finding.hint.as_deref());
         }
     }
 

@@ -13,8 +13,19 @@ use crate::ops::{Observer, observer};
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
+    #[cfg(feature = "registry")]
+    let to = args.to.is_some();
+    #[cfg(not(feature = "registry"))]
+    let to = false;
+    if !(to || args.to_dir.is_some() || args.to_layout.is_some() || args.manifests_to_dir.is_some() || args.dry_run) {
+        return Err(nowhere());
+    }
     let settings = inputs::settings(&args.trust, &args.bundle)?;
     let options = options(args, global, term)?;
+    let memory = crate::ops::state::folder();
+    if !options.dry_run {
+        crate::ops::state::ready(&memory)?;
+    }
     match unpack(&args.bundle, inputs::stdin(&args.bundle), &settings, &options, term)? {
         Outcome::Refused(report, state) => {
             match global.output {
@@ -25,7 +36,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
         }
         Outcome::Unpacked(report, summary) => {
             if !summary.dry_run {
-                crate::ops::state::remember(&crate::ops::state::folder(), &report, args.trust.allow_rollback)
+                crate::ops::state::remember(&memory, &report, args.trust.allow_rollback)
                     .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
             }
             term.say("Finished", &format!("in {}", create::elapsed(started)));
@@ -42,13 +53,20 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     }
 }
 
+/// Said before the bundle is opened.
+fn nowhere() -> Error {
+    Error::new(Code::Usage, "nowhere to unpack to").hint("name a destination with --to, --to-dir or --to-layout")
+}
+
 fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
     let _ = term;
     #[cfg(feature = "registry")]
     let registry = match &args.to {
         Some(to) => {
-            let target = to.trim_end_matches('/').parse().map_err(|e: crate::oci::Invalid| {
-                Error::new(Code::Usage, e.to_string()).hint("write --to REGISTRY/REPOSITORY, without a tag")
+            let to = to.trim_end_matches('/');
+            let target = to.parse().map_err(|e: crate::oci::Invalid| {
+                let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
+                Error::new(Code::Usage, why).hint("write --to REGISTRY/REPOSITORY, without a tag")
             })?;
             Some((target, inputs::client(&args.registry, crate::registry::Side::Destination, term)?))
         }
@@ -75,6 +93,10 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
     Ok(options)
 }
 
+fn count(n: u64, what: &str) -> String {
+    observer::count(usize::try_from(n).unwrap_or(usize::MAX), what)
+}
+
 fn render(summary: &Summary, exceptions: &[String]) -> String {
     let mut table = Table::default();
     let verb = if summary.dry_run { "would go" } else { "unpacked" };
@@ -91,11 +113,11 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         table.row(
             "new",
             format!(
-                "{} blobs ({}), {} manifests, {} tags",
-                summary.new_blobs,
+                "{} ({}), {}, {}",
+                count(summary.new_blobs, "blob"),
                 observer::size(summary.new_bytes),
-                summary.new_documents,
-                summary.new_tags
+                count(summary.new_documents, "manifest"),
+                count(summary.new_tags, "tag")
             ),
         );
     }
@@ -120,7 +142,7 @@ fn next(summary: &Summary, term: &Terminal) {
     }
     let mut lines = Vec::new();
     if let Some(manifests) = &summary.manifests {
-        lines.push("tell the cluster whom the release is signed by, with".to_owned());
+        lines.push("apply the manifests with".to_owned());
         lines.push(format!("  oc apply -Rf {}", manifests.display()));
     }
     for image in &summary.upgrades {

@@ -37,17 +37,15 @@ pub(super) fn show(report: &Report, global: &Global, term: &Terminal, state: Opt
 pub(super) fn problems(report: &Report, term: &Terminal, state: Option<&str>) {
     let mut errors: Vec<_> = report.errors().collect();
     errors.sort_by_key(|f| (f.code.exit() < 10, f.code.exit()));
-    for finding in errors.iter().take(TOLD) {
-        term.finding(finding);
+    let told = errors.len().min(TOLD);
+    for (at, finding) in errors.iter().take(told).enumerate() {
+        term.finding(finding, state.filter(|_| at + 1 == told));
     }
-    if errors.len() > TOLD {
-        term.note(&format!("and {} more; -o json lists all", errors.len() - TOLD));
-    }
-    if let (Some(state), false) = (state, errors.is_empty()) {
-        term.note(state);
+    if errors.len() > told {
+        term.note(&format!("and {} more; -o json lists all", errors.len() - told));
     }
     for notice in report.findings().filter(|f| f.severity == Severity::Notice) {
-        term.finding(notice);
+        term.finding(notice, None);
     }
 }
 
@@ -92,5 +90,26 @@ fn render(report: &Report) -> String {
         out.push_str(&format!("{word:9} {:22} {}\n", skipped.id.title(), escape(&skipped.reason)));
         word = "";
     }
+    signers(report, &mut out);
     out
+}
+
+/// Every signature and every record: verdict, role, name, full fingerprint, where it is, and why it does not count.
+fn signers(report: &Report, out: &mut String) {
+    let unknown = || "?".to_owned();
+    for one in &report.signatures {
+        let (role, name) = (one.role.clone().unwrap_or_else(unknown), one.name.clone().unwrap_or_else(unknown));
+        let key = one.key.clone().unwrap_or_else(unknown);
+        let why = one.detail.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
+        let line = format!("{:13} {role:8} {name} {key} {}{why}", one.outcome, one.origin);
+        out.push_str(&format!("{:9} {}\n", "signature", escape(&line)));
+    }
+    for one in &report.records {
+        let (name, key) = (one.name.clone().unwrap_or_else(unknown), one.key.clone().unwrap_or_else(unknown));
+        let why = one.detail.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
+        let line = format!("{:13} {:8} {name} {key} {}{why}", one.outcome, one.role, one.origin);
+        out.push_str(&format!("{:9} {}\n", "record", escape(&line)));
+        let more = one.details.as_ref().map(|d| format!(" (and {} details, see -o json)", d.len())).unwrap_or_default();
+        out.push_str(&format!("{:9} {} {}{more}\n", "", escape(&one.created), escape(&one.note)));
+    }
 }

@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            if let Some(known) = self.known.iter().find(|k| k.eq_ignore_ascii_case(&name) && **k != name) {
+            if let Some(known) = self.known.iter().find(|k| folds_to(&name, k) && **k != name) {
                 return Err(A::Error::custom(format!("member `{name}` differs from `{known}` only by case")));
             }
             map.next_value_seed(self.again())?;
@@ -86,6 +86,17 @@ impl<'de> Visitor<'de> for Strict<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether Go's decoder takes `name` for the member `known`, which is ASCII: it folds as Unicode does, where the
+/// long s (U+017F) is an s and the Kelvin sign (U+212A) a k.
+fn folds_to(name: &str, known: &str) -> bool {
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).eq(known.chars().map(fold))
 }
 
 #[cfg(test)]
@@ -100,12 +111,15 @@ mod tests {
             br#"{"a":1,"\u0061":2}"#,
             br#"{"x":[{"a":1,"a":2}]}"#,
             br#"{"Layers":[]}"#,
+            "{\"layer\u{17f}\":[]}".as_bytes(),
+            br#"{"layer\u017f":[]}"#,
+            "{\"\u{212a}ind\":[]}".as_bytes(),
             br#"{"a":1} {}"#,
             br#"{"a":1"#,
             b"",
             b"\xef\xbb\xbf{}",
         ] {
-            assert!(check(bad, &["layers"]).is_err(), "{}", String::from_utf8_lossy(bad));
+            assert!(check(bad, &["layers", "kind"]).is_err(), "{}", String::from_utf8_lossy(bad));
         }
         let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
         assert!(check(&deep, &[]).is_err());

@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod inspect;
+pub mod loose;
 pub mod observer;
 pub mod parallel;
 pub mod sign;

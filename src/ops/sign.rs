@@ -1,21 +1,27 @@
 //! `sign`: verifies first, then adds a signature over the index, or a signed record about it.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
 use crate::bundle::addendum::{self, PREDICATE, Review, STATEMENT, Statement, Subject, SubjectDigest};
-use crate::bundle::reader::Bundle;
-use crate::bundle::{Index, Layout, append, tar};
+use crate::bundle::append::Appender;
+use crate::bundle::layout::END;
+use crate::bundle::reader::{Addendum, Bundle, Head};
+use crate::bundle::{Index, Layout, limits};
 use crate::error::{Code, Error, Result};
-use crate::ops::Observer;
+use crate::oci::Digest;
+use crate::ops::{Observer, loose};
+use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
 use crate::verify::{Report, Settings};
 
+/// The namespace of records.
+const RECORD: &str = Namespace::Record.as_str();
+
 /// What to add.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum What {
     /// A signature by this key in this role.
     Sign(SecretKey, Role),
@@ -64,64 +70,88 @@ pub struct Summary {
     pub written: Vec<String>,
 }
 
-/// The index of the bundle at `path`, exactly as it is signed.
+/// The index of the bundle at `path`, exactly as it is signed: text in the one form of format 1, not verified.
 pub fn index_bytes(path: &Path) -> Result<Vec<u8>> {
-    Ok(Bundle::open(path)?.head().index.clone())
+    let bytes = Bundle::open(path)?.head().index.clone();
+    Index::parse(&bytes)?;
+    Ok(bytes)
 }
 
 /// Verifies the bundle at `path` and adds what the options say.
 ///
 /// The thresholds of the policy are not asked for yet: who signs second cannot wait for the third. Everything
 /// else has to be right.
+///
+/// # Errors
+/// What keeps the bundle from being checked or written; [`Code::BadSignature`] for a signature to attach that is
+/// none over this index; [`Code::Conflict`] when something else has the place of the signature. A bundle that is
+/// bad is no error but [`Outcome::Refused`].
 pub fn sign(path: &Path, settings: &Settings, options: Options, observer: &dyn Observer) -> Result<Outcome> {
-    let bundle = Bundle::open(path)?;
-    let head = bundle.head().clone();
-    drop(bundle);
-    let index = Index::parse(&head.index)?;
-    let layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
-    if !options.detach && append::recover(path, tail(path, &layout)?)? {
-        observer.warn("what an interrupted sign left was removed");
+    let recorded = options.note.is_some() || options.details.is_some();
+    if recorded && matches!(options.what, What::Attach(_)) {
+        return Err(Error::new(Code::Usage, "a record is signed with --sign-key").state("nothing was added"));
     }
-    let report = crate::ops::verify::verify(path, None, settings, false, options.jobs, observer)?;
-    if report.errors().any(|f| f.code != Code::Untrusted)
-        || report.signatures.iter().all(|s| s.outcome != "good") && !settings.allow_unsigned
+    if path == Path::new("-") {
+        return Err(Error::new(Code::Usage, "a stream cannot be signed").hint("name a file"));
+    }
+    // Held to the end: nobody else appends between what is looked at here and what is written.
+    let appender = if options.detach { None } else { Some(Appender::open(path)?) };
+    let head = Bundle::open(path)?.head().clone();
+    let mut report = crate::ops::verify::verify(path, None, settings, false, options.jobs, observer)?;
+    let mut torn = None;
+    if let Some(appender) = &appender
+        && only_unlisted(&report)
     {
+        let end = appender.end(members_end(&head)?)?;
+        if appender.is_torn(end)? {
+            report = verify_front(path, end, settings, options.jobs, observer)?;
+            torn = Some(end);
+        }
+    }
+    if refuses(&report, settings) {
         return Ok(Outcome::Refused(Box::new(report)));
     }
-    observer.say("Verified", &report.bundle.path);
-
-    let hash = MessageHash::of(&head.index);
-    let (armored, signature) = match &options.what {
-        What::Sign(key, role) => {
-            let armored = crate::sign::sign(key, Namespace::Index(*role), &hash).into_bytes();
-            let signature =
-                crate::sign::verify(&hash, &armored).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-            (armored, signature)
-        }
-        What::Attach(armored) => {
-            let signature = crate::sign::verify(&hash, armored).map_err(|e| {
-                Error::new(
-                    Code::BadSignature,
-                    format!("the signature does not hold for the index of `{}`: {e}", path.display()),
-                )
-                .state("nothing was added")
-            })?;
-            (armored.clone(), signature)
-        }
-    };
-    let role = role_of(&signature)?;
-    let mut pieces = vec![(addendum::signature_name(role, signature.key().blob()), armored)];
-    if options.note.is_some() || options.details.is_some() {
-        let What::Sign(key, _) = &options.what else {
-            return Err(Error::new(Code::Usage, "a record is signed with --sign-key").state("nothing was added"));
-        };
-        pieces.extend(record(key, role, &index, &head.digest(), &options)?);
+    if report.bundle.index != head.digest().to_string() {
+        return Err(Error::new(Code::Conflict, format!("`{}` changed while it was read", path.display()))
+            .state("nothing was signed"));
     }
-    let written = match options.detach {
-        true => beside(path, &pieces)?,
-        false => inside(path, &index, tail(path, &layout)?, &pieces)?,
+    observer.say("Verified", &report.bundle.path);
+    if let (Some(appender), Some(end)) = (&appender, torn) {
+        appender.mend(end)?;
+        observer.warn("what an interrupted sign had left behind the bundle was removed");
+    }
+
+    let index = Index::parse(&head.index)?;
+    let addenda = Bundle::open(path)?.contents(index.clone())?.addenda().to_vec();
+    let hash = MessageHash::of(&head.index);
+    let (armored, signature) = signature(path, &options.what, &hash)?;
+    let role = role_of(&signature)?;
+    advise(settings, &armored, &head.index, observer);
+
+    let there = There { head: &head, addenda: &addenda, settings, detach: options.detach };
+    let mut pieces = Vec::new();
+    if !there.has_signature(&signature, &hash) {
+        there.room_for_signature(path)?;
+        pieces.push((addendum::signature_name(role, signature.key().blob()), armored));
+    }
+    if let What::Sign(key, _) = &options.what
+        && recorded
+    {
+        let review = review(role, &options)?;
+        if !there.has_record(&review, key, &head.digest()) {
+            pieces.extend(record(key, review, &index, &head.digest())?);
+        }
+    }
+    if pieces.is_empty() {
+        observer.say("Unchanged", &format!("signed as {role} by this key already ({})", signature.key().fingerprint()));
+    }
+    let written = match &appender {
+        None => loose::write(path, &pieces)?,
+        Some(appender) => inside(path, appender, &index, &addenda, members_end(&head)?, pieces)?,
     };
-    observer.say("Signed", &format!("as {role} ({})", signature.key().fingerprint()));
+    if !written.is_empty() {
+        observer.say("Signed", &format!("as {role} ({})", signature.key().fingerprint()));
+    }
     Ok(Outcome::Signed(Summary {
         schema: "mirror-bundle/sign/v1",
         index: head.digest().to_string(),
@@ -129,6 +159,119 @@ pub fn sign(path: &Path, settings: &Settings, options: Options, observer: &dyn O
         key: signature.key().fingerprint(),
         written,
     }))
+}
+
+/// Whether this verdict keeps from signing: anything bad but a threshold that is not met yet, a check that did not
+/// run, or nobody known who vouches for the bundle.
+fn refuses(report: &Report, settings: &Settings) -> bool {
+    report.errors().any(|f| f.code != Code::Untrusted)
+        || report.not_checked.iter().any(|n| n.required)
+        || report.signatures.iter().all(|s| s.outcome != "good") && !settings.allow_unsigned
+}
+
+/// Nothing is bad but that something follows the archive: perhaps what an interrupted append left.
+fn only_unlisted(report: &Report) -> bool {
+    report.errors().next().is_some()
+        && report.errors().all(|f| matches!(f.code, Code::UnlistedContent | Code::Untrusted | Code::Unsigned))
+}
+
+/// Where the members of a bundle end and its addenda begin.
+fn members_end(head: &Head) -> Result<u64> {
+    let index = Index::parse(&head.index)?;
+    Ok(Layout::new(&index, &head.index, head.signature.as_deref())?.end())
+}
+
+/// Verifies the bundle as if it ended at `end`.
+fn verify_front(path: &Path, end: u64, settings: &Settings, jobs: usize, observer: &dyn Observer) -> Result<Report> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|e| Error::io("cannot open", path, e))?;
+    let front = file.take(end).chain(std::io::repeat(0).take(END));
+    crate::ops::verify::verify(path, Some(Box::new(front)), settings, false, jobs, observer)
+}
+
+/// The signature to add, checked.
+fn signature(path: &Path, what: &What, hash: &MessageHash) -> Result<(Vec<u8>, Signature)> {
+    match what {
+        What::Sign(key, role) => {
+            let armored = crate::sign::sign(key, Namespace::Index(*role), hash).into_bytes();
+            let signature =
+                crate::sign::verify(hash, &armored).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+            Ok((armored, signature))
+        }
+        What::Attach(armored) => {
+            let signature = crate::sign::verify(hash, armored).map_err(|e| {
+                Error::new(
+                    Code::BadSignature,
+                    format!("the signature does not hold for the index of `{}`: {e}", path.display()),
+                )
+                .state("nothing was added")
+                .hint("sign what `mirror-bundle sign BUNDLE --print-index` prints")
+            })?;
+            Ok((armored.clone(), signature))
+        }
+    }
+}
+
+/// Says so when the policy of this host knows the key and would not count its signature.
+fn advise(settings: &Settings, armored: &[u8], index: &[u8], observer: &dyn Observer) {
+    let Some(policy) = &settings.policy else { return };
+    for judged in policy.judge(&[("", armored)], index, settings.now).signatures {
+        if !matches!(judged.outcome, Judge::Good | Judge::UnknownKey) && judged.signer.is_some()
+            || judged.outcome == Judge::Revoked
+        {
+            observer.warn(&format!("by the trust policy of this host the signature does not count: {}", judged.detail));
+        }
+    }
+}
+
+/// What is in a bundle, and beside it, already.
+struct There<'a> {
+    head: &'a Head,
+    addenda: &'a [Addendum],
+    settings: &'a Settings,
+    detach: bool,
+}
+
+impl There<'_> {
+    fn inside(&self) -> impl Iterator<Item = &[u8]> {
+        let appended = self.addenda.iter().filter(|a| addendum::is_signature(&a.name)).map(|a| a.bytes.as_slice());
+        self.head.signature.as_deref().into_iter().chain(appended)
+    }
+
+    /// A good signature by the same key for the same purpose: inside, or, when that is wanted, beside.
+    fn has_signature(&self, new: &Signature, hash: &MessageHash) -> bool {
+        let beside = self.settings.loose.iter().map(|(_, bytes)| bytes.as_slice()).filter(|_| self.detach);
+        self.inside().chain(beside).any(|armored| {
+            crate::sign::verify(hash, armored)
+                .is_ok_and(|old| old.key().blob() == new.key().blob() && old.namespace() == new.namespace())
+        })
+    }
+
+    /// One more than can be judged would make the bundle unacceptable to everybody.
+    fn room_for_signature(&self, path: &Path) -> Result<()> {
+        let count = self.inside().count() + self.settings.loose.len();
+        if count < limits::SIGNATURES {
+            return Ok(());
+        }
+        Err(Error::new(Code::Usage, format!("`{}` has {count} signatures, and more are not judged", path.display()))
+            .state("nothing was added")
+            .hint("remove signature files beside it that are not needed, or have the bundle made again"))
+    }
+
+    /// The same review by the same key.
+    fn has_record(&self, review: &Review, key: &SecretKey, index: &Digest) -> bool {
+        let records = match self.detach {
+            false => self.addenda.to_vec(),
+            true => [self.addenda, &self.settings.loose_records].concat(),
+        };
+        records.iter().filter(|a| addendum::kind(&a.name) == addendum::Kind::Record).any(|one| {
+            addendum::read_record(one, &records, index).is_ok_and(|(old, armored)| {
+                let signed = crate::sign::verify(&MessageHash::of(&one.bytes), armored);
+                Review { created: review.created.clone(), ..old } == *review
+                    && signed.is_ok_and(|s| s.key().blob() == key.public().blob() && s.namespace() == RECORD)
+            })
+        })
+    }
 }
 
 fn role_of(signature: &Signature) -> Result<Role> {
@@ -140,129 +283,58 @@ fn role_of(signature: &Signature) -> Result<Role> {
     }
 }
 
-fn record(
-    key: &SecretKey,
-    role: Role,
-    index: &Index,
-    digest: &crate::oci::Digest,
-    options: &Options,
-) -> Result<Vec<(String, Vec<u8>)>> {
+fn review(role: Role, options: &Options) -> Result<Review> {
+    let note = options.note.clone().unwrap_or_default();
+    if note.len() > limits::TEXT || note.chars().any(char::is_control) {
+        let text = format!("a note is one line of at most {} bytes", limits::TEXT);
+        return Err(Error::new(Code::Usage, text)
+            .state("nothing was added")
+            .hint("longer texts go into --record FILE"));
+    }
     let created = Timestamp::from_second(options.now.as_second()).unwrap_or(options.now).to_string();
+    Ok(Review { role, note, created, details: options.details.clone() })
+}
+
+fn record(key: &SecretKey, review: Review, index: &Index, digest: &Digest) -> Result<Vec<(String, Vec<u8>)>> {
     let statement = Statement {
         kind: STATEMENT.to_owned(),
         subject: vec![Subject { name: index.name.clone(), digest: SubjectDigest { sha256: digest.hex() } }],
         predicate_type: PREDICATE.to_owned(),
-        predicate: Review {
-            role,
-            note: options.note.clone().unwrap_or_default(),
-            created,
-            details: options.details.clone(),
-        },
+        predicate: review,
     };
     let mut bytes = serde_json::to_vec_pretty(&statement)
         .map_err(|e| Error::new(Code::Internal, "cannot write the record").source(e))?;
     bytes.push(b'\n');
+    if bytes.len() as u64 > limits::ADDENDUM {
+        let text = format!("the record has {} bytes, over the limit of {}", bytes.len(), limits::ADDENDUM);
+        return Err(Error::new(Code::Usage, text).state("nothing was added"));
+    }
     let signature = crate::sign::sign(key, Namespace::Record, &MessageHash::of(&bytes)).into_bytes();
     let name = addendum::record_name(&bytes);
     // The signature first: a record is never there without it.
     Ok(vec![(format!("{name}.sig"), signature), (name, bytes)])
 }
 
-/// Where the archive ends now: after the last addendum.
-fn tail(path: &Path, layout: &Layout) -> Result<u64> {
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::File::open(path).map_err(|e| Error::io("cannot open", path, e))?;
-    let mut at = layout.end();
-    let mut block = [0u8; 512];
-    loop {
-        if file.read_exact_at(&mut block, at).is_err() {
-            return Ok(at);
-        }
-        match tar::parse(&block) {
-            Some(entry) => at = at.saturating_add(tar::BLOCK + tar::padded(entry.size)),
-            None => return Ok(at),
-        }
+fn inside(
+    path: &Path,
+    appender: &Appender,
+    index: &Index,
+    addenda: &[Addendum],
+    members_end: u64,
+    pieces: Vec<(String, Vec<u8>)>,
+) -> Result<Vec<String>> {
+    if let Some((name, _)) = pieces.iter().find(|(name, _)| addenda.iter().any(|a| a.name == *name)) {
+        return Err(Error::new(Code::Conflict, format!("`{}` has another addendum `{name}`", path.display()))
+            .fact("it is no good signature by this key")
+            .state("nothing was added")
+            .hint("write the signature beside the bundle: --detach"));
     }
-}
-
-fn inside(path: &Path, index: &Index, end: u64, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
-    let mut at = end;
-    let there = names(path)?;
-    let mut written = Vec::new();
-    for (name, bytes) in pieces.iter().filter(|(name, _)| !there.contains(name)) {
-        at = append::append(path, at, index.mtime(), name, bytes)?;
-        written.push(name.clone());
+    if addenda.len() + pieces.len() > limits::ADDENDA {
+        let text = format!("`{}` has {} addenda, and {} are allowed", path.display(), addenda.len(), limits::ADDENDA);
+        return Err(Error::new(Code::Usage, text).state("nothing was added").hint("write beside the bundle: --detach"));
     }
-    Ok(written)
-}
-
-fn names(path: &Path) -> Result<Vec<String>> {
-    let bundle = Bundle::open(path)?;
-    let index = Index::parse(&bundle.head().index)?;
-    Ok(bundle.contents(index)?.addenda().iter().map(|a| a.name.clone()).collect())
-}
-
-/// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Never over another file.
-fn beside(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
-    let mut written = Vec::new();
-    for (name, bytes) in pieces {
-        let target = loose_path(path, name);
-        let made = OpenOptions::new().write(true).create_new(true).open(&target);
-        match made {
-            Ok(mut file) => file
-                .write_all(bytes)
-                .and_then(|()| file.sync_all())
-                .map_err(|e| Error::io("cannot write", &target, e))?,
-            Err(e)
-                if e.kind() == std::io::ErrorKind::AlreadyExists
-                    && std::fs::read(&target).is_ok_and(|old| old == *bytes) => {}
-            Err(e) => return Err(Error::io("cannot write", &target, e)),
-        }
-        written.push(target.display().to_string());
+    if !pieces.is_empty() {
+        appender.append(appender.end(members_end)?, index.mtime(), &pieces)?;
     }
-    Ok(written)
-}
-
-/// The file beside the bundle that an addendum of this name is written to.
-fn loose_path(path: &Path, name: &str) -> PathBuf {
-    let name = match name.strip_prefix("signature-") {
-        Some(rest) => format!("{rest}.sig"),
-        None => name.to_owned(),
-    };
-    let mut full = path.as_os_str().to_owned();
-    full.push(format!(".{name}"));
-    full.into()
-}
-
-/// The signatures beside a bundle: `BUNDLE.<role>-<16 hex>.sig`. At most one more than are judged, so that too
-/// many are noticed.
-pub fn loose(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let (Some(name), parent) = (path.file_name().and_then(|n| n.to_str()), path.parent()) else {
-        return Ok(Vec::new());
-    };
-    let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut found = Vec::new();
-    // A folder that cannot be listed has no loose signatures: fewer signatures never make a verdict better.
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let file_name = entry.file_name();
-        let Some(rest) = file_name.to_str().and_then(|n| n.strip_prefix(name)).and_then(|n| n.strip_prefix('.')) else {
-            continue;
-        };
-        let ours = rest.strip_suffix(".sig").is_some_and(|r| addendum::is_signature(&format!("signature-{r}")));
-        if ours && entry.file_type().is_ok_and(|t| t.is_file()) && found.len() <= crate::bundle::limits::SIGNATURES {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    found.into_iter().map(|path| Ok((path.display().to_string(), read(&path)?))).collect()
-}
-
-/// Reads a signature file, bounded.
-pub fn read(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(crate::bundle::limits::SIGNATURE + 1).read_to_end(&mut bytes))
-        .map_err(|e| Error::io("cannot read", path, e))?;
-    Ok(bytes)
+    Ok(pieces.into_iter().map(|(name, _)| name).collect())
 }

@@ -26,9 +26,11 @@ struct Memory {
 /// `/var/lib/mirror-bundle` without a home.
 pub fn folder() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    // A relative XDG path is to be ignored (basedir-spec): the current folder may be the medium.
+    let own = |name: &str| set(name).filter(|folder| folder.is_absolute());
     set("MIRROR_BUNDLE_STATE")
-        .or_else(|| set("XDG_STATE_HOME").map(|d| d.join("mirror-bundle")))
-        .or_else(|| set("HOME").map(|d| d.join(".local/state/mirror-bundle")))
+        .or_else(|| own("XDG_STATE_HOME").map(|d| d.join("mirror-bundle")))
+        .or_else(|| own("HOME").map(|d| d.join(".local/state/mirror-bundle")))
         .unwrap_or_else(|| "/var/lib/mirror-bundle".into())
 }
 
@@ -67,6 +69,9 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
         return Ok(());
     }
     let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
+    fs::create_dir_all(folder).map_err(|e| Error::io("cannot make", folder, e))?;
+    // Two that finish at once must not forget what the other has learned. Best effort: not every file system locks.
+    let lock = fs::File::open(folder).and_then(|dir| dir.lock().map(|()| dir));
     let mut bundles = load(folder)?;
     if bundles.get(name).is_some_and(|seen| seen.sequence == sequence || seen.sequence > sequence && !back) {
         return Ok(());
@@ -74,14 +79,32 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
     bundles.insert(name.clone(), Seen { sequence, index: report.bundle.index.clone() });
     let path = file(folder);
     let err = |e| Error::io("cannot write", &path, e);
-    fs::create_dir_all(folder).map_err(|e| Error::io("cannot make", folder, e))?;
     let mut text = serde_json::to_vec_pretty(&Memory { bundles })
         .map_err(|e| Error::new(Code::Internal, "cannot write the memory").source(e))?;
     text.push(b'\n');
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(err)?;
     temporary.write_all(&text).and_then(|()| temporary.as_file().sync_all()).map_err(err)?;
     temporary.persist(&path).map_err(|e| err(e.error))?;
-    fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(err)
+    fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(err)?;
+    drop(lock);
+    Ok(())
+}
+
+/// An error when this host could not remember what it is about to unpack. Writes nothing.
+pub fn ready(folder: &Path) -> Result<()> {
+    let there = folder.ancestors().find(|f| !f.as_os_str().is_empty() && f.symlink_metadata().is_ok());
+    let there = there.unwrap_or(Path::new("."));
+    let allowed = match there.metadata() {
+        Ok(meta) if !meta.is_dir() => Err(std::io::ErrorKind::NotADirectory.into()),
+        Ok(_) => rustix::fs::access(there, rustix::fs::Access::WRITE_OK).map_err(std::io::Error::from),
+        Err(e) => Err(e),
+    };
+    allowed.map_err(|e| {
+        Error::io("cannot write", there, e)
+            .fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")
+            .state("nothing was written")
+            .hint("name a folder that can be written in MIRROR_BUNDLE_STATE")
+    })
 }
 
 #[cfg(test)]
@@ -97,7 +120,7 @@ mod tests {
         );
         let outcome = "good".to_owned();
         report.signatures =
-            vec![SignatureOutcome { origin: String::new(), name: None, role: None, key: None, outcome }];
+            vec![SignatureOutcome { origin: String::new(), name: None, role: None, key: None, outcome, detail: None }];
         report
     }
 

@@ -245,7 +245,7 @@ impl Inner {
             return Err(Failure { error: if transient { error.transient() } else { error }, after });
         }
         let mut bytes = Zeroizing::new(Vec::new());
-        let read = answer.into_body().into_reader().take(MAX_ANSWER + 1).read_to_end(&mut bytes);
+        let read = self.steady(answer).take(MAX_ANSWER + 1).read_to_end(&mut bytes);
         read.map_err(|e| self.broken(e, realm))?;
         let token = token(&bytes, who);
         token.ok_or_else(|| self.failed(format!("the answer of `{}` is not a token", realm.authority())).into())

@@ -16,7 +16,7 @@ use crate::oci::{Digest, Repository};
 const SLOWEST: u64 = 1024;
 
 /// A body that may not trickle: over each stretch of `patience` spent waiting it must bring [`SLOWEST`] per second.
-struct Steady {
+pub(super) struct Steady {
     body: Box<dyn Read + Send>,
     patience: Duration,
     waited: Duration,
@@ -63,7 +63,7 @@ impl Inner {
         if bytes.len() as u64 > limit { Err(too_long()) } else { Ok(bytes) }
     }
 
-    fn steady(&self, response: ureq::http::Response<ureq::Body>) -> Steady {
+    pub(super) fn steady(&self, response: ureq::http::Response<ureq::Body>) -> Steady {
         let body = Box::new(response.into_body().into_reader());
         Steady { body, patience: self.options.timeout, waited: Duration::ZERO, got: 0 }
     }

@@ -45,6 +45,8 @@ impl Agents {
                 .timeout_connect(Some(options.timeout))
                 .timeout_per_read(Some(options.timeout))
                 .timeout_per_write(Some(options.timeout))
+                // A head that comes a byte now and then is never silent, and never ends.
+                .timeout_recv_response(Some(options.timeout.saturating_mul(2)))
                 .max_idle_connections(64)
                 .max_idle_connections_per_host(32)
                 .max_idle_age(std::time::Duration::from_secs(30))

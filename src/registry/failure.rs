@@ -1,6 +1,7 @@
 //! What went wrong, in words: from HTTP statuses, from the transport, from a registry's own error document.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use ureq::http::StatusCode;
 
@@ -13,6 +14,8 @@ use crate::error::{Code, Error};
 
 /// The largest error document that is read, in bytes.
 const MAX_ERRORS: u64 = 64 * 1024;
+/// How long an error document is read at most, beside the wait for one read.
+const ERRORS_PATIENCE: Duration = Duration::from_secs(2);
 /// How much of a registry's own words is quoted, in characters.
 const MAX_QUOTE: usize = 300;
 
@@ -178,10 +181,18 @@ pub(super) fn words(status: StatusCode) -> String {
     }
 }
 
-/// The start of an error document; reading it to its end lets the connection be used again.
+/// The start of an error document; reading it to its end lets the connection be used again. One that trickles is
+/// left where it is.
 pub(super) fn read_errors(response: ureq::http::Response<ureq::Body>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let _ = response.into_body().into_reader().take(MAX_ERRORS).read_to_end(&mut bytes);
+    let mut body = response.into_body().into_reader().take(MAX_ERRORS);
+    let (since, mut buf) = (Instant::now(), [0; 4096]);
+    while let Ok(n @ 1..) = body.read(&mut buf) {
+        bytes.extend_from_slice(&buf[..n]);
+        if since.elapsed() > ERRORS_PATIENCE {
+            break;
+        }
+    }
     bytes
 }
 

@@ -6,6 +6,7 @@ use ureq::http::{Method, header};
 
 use super::body::{BlobReader, Want};
 use super::exchange::{Ask, Payload, Scope};
+use super::failure::read_errors;
 use super::retry::Failure;
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
@@ -59,6 +60,35 @@ impl Client {
     /// The size of a blob, if the registry says that it has it. Proof is only in reading it.
     pub fn head_blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
         self.inner.retry(|| self.inner.blob_size(repository, digest, &Scope::pull(repository)))
+    }
+
+    /// Whether the registry has a blob of this size and hands it out. A registry can know of a blob that it has no
+    /// more (its cache outlives its storage), so its word is tried by asking for the first byte; a redirect to
+    /// where the bytes are is taken as a yes, and not followed.
+    pub fn has_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<bool> {
+        if self.head_blob(repository, digest)? != Some(size) {
+            return Ok(false);
+        }
+        let inner = &self.inner;
+        inner.retry(|| {
+            let url = inner.endpoint(repository, &format!("blobs/{digest}"))?;
+            let scope = Scope::pull(repository);
+            let mut ask = Ask::read(Method::GET, &url, &scope);
+            ask.follow = false;
+            if size > 0 {
+                ask = ask.header(header::RANGE, "bytes=0-0");
+            }
+            let answer = inner.send(ask)?;
+            match answer.status() {
+                404 => Ok(false),
+                206 => {
+                    read_errors(answer.response);
+                    Ok(true)
+                }
+                200..=399 => Ok(true),
+                _ => Err(inner.refused(answer, Some(&scope), &format!("serve blob `{digest}` of `{repository}`"))),
+            }
+        })
     }
 
     /// Reads a blob of `size` bytes from `offset` on.

@@ -74,7 +74,7 @@ pub enum Namespace {
 
 impl Namespace {
     /// The text that is signed.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Namespace::Index(Role::Builder) => "mirror-bundle.v1.builder",
             Namespace::Index(Role::Reviewer) => "mirror-bundle.v1.reviewer",

@@ -8,13 +8,11 @@ use super::report::{Check, CheckId, Finding};
 use crate::bundle::index::{Index, Object};
 use crate::error::Code;
 use crate::kubernetes;
-use crate::oci::Digest;
 use crate::openshift::signature_map;
 
 /// Every file under `manifests/`.
 pub(super) fn check(
     index: &Index,
-    documents: &BTreeMap<Digest, Vec<u8>>,
     files: &BTreeMap<String, Vec<u8>>,
     settings: &Settings,
 ) -> Check {
@@ -63,20 +61,14 @@ pub(super) fn check(
                 );
             }
         }
-        signature_maps(bytes, &objects, &file.path, documents, &mut check);
+        signature_maps(bytes, &objects, &file.path, index, &mut check);
     }
     check.details = kinds.into_iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     check
 }
 
 /// A ConfigMap that a cluster would take signatures from: its keys must be for documents of this bundle.
-fn signature_maps(
-    bytes: &[u8],
-    objects: &[Object],
-    path: &str,
-    documents: &BTreeMap<Digest, Vec<u8>>,
-    check: &mut Check,
-) {
+fn signature_maps(bytes: &[u8], objects: &[Object], path: &str, index: &Index, check: &mut Check) {
     let ours = |o: &Object| o.kind == "ConfigMap" && o.namespace.as_deref() == Some("openshift-config-managed");
     if !objects.iter().any(ours) || !signature_map::is_signature_map(bytes) {
         return;
@@ -88,7 +80,8 @@ fn signature_maps(
             format!("the signature ConfigMap `{path}` is not acceptable: {e}"),
         )),
         Ok(entries) => {
-            for entry in entries.iter().filter(|e| !documents.contains_key(&e.digest)) {
+            let listed = |digest| index.blobs.iter().any(|b| b.digest == digest && b.role.is_document());
+            for entry in entries.iter().filter(|e| !listed(e.digest)) {
                 let message = format!("`{path}` holds a signature for {}, which is not in the bundle", entry.digest);
                 check.find(Finding::new(Code::Malformed, path, message));
             }

@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use jiff::Timestamp;
 
 use crate::bundle::index::{Blob, Index};
-use crate::bundle::reader::{Bundle, Contents, MemberReader};
+use crate::bundle::reader::{Addendum, Bundle, Contents, MemberReader};
 use crate::bundle::writer::BUFFER;
 use crate::bundle::{Member, limits};
 use crate::error::{Code, Error, Result};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub now: Timestamp,
     /// Signatures over the index that came beside the bundle: where from, and the armored text.
     pub loose: Vec<(String, Vec<u8>)>,
+    /// Review records, and signatures over them, that came beside the bundle.
+    pub loose_records: Vec<Addendum>,
     /// The release that must be in the bundle: `version` or `version-architecture`.
     pub expect_release: Option<String>,
     /// The index digest that the bundle must have.
@@ -139,7 +141,7 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
     report.bundle.sequence = Some(index.sequence);
     report.bundle.created = Some(index.created.clone());
     report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
-    report.add(trust::index(&index, settings));
+    report.add(trust::index(&index, &report.bundle.index, settings));
 
     let contents = match bundle.contents(index) {
         Ok(contents) => contents,
@@ -151,7 +153,7 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
     };
     // With the addenda, which are found by the index: countersignatures count towards thresholds.
     let mut signature = trust::signatures(contents.head(), contents.addenda(), settings, &mut report);
-    trust::records(contents.head(), contents.addenda(), settings, &mut signature);
+    trust::records(contents.head(), contents.addenda(), settings, &mut report, &mut signature);
     report.add(signature);
     report.bundle.bytes = contents.length();
     let mut format = Check::new(CheckId::Format);
@@ -163,7 +165,7 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
     admitted.read_head(settings)?;
     admitted.report.conclude();
     let useless = admitted.report.errors().any(|f| !harmless(f));
-    Ok(if useless { Admission::Refused(admitted.report) } else { Admission::Admitted(Box::new(admitted)) })
+    Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
 }
 
 /// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.
@@ -317,8 +319,8 @@ impl Admitted {
         }
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
-        self.report.add(release::signatures(index, &self.documents, &self.files, settings));
-        self.report.add(manifests::check(index, &self.documents, &self.files, settings));
+        self.report.add(release::signatures(index, &self.files, settings));
+        self.report.add(manifests::check(index, &self.files, settings));
         let mut payloads = release::Payloads::new(index, &self.documents);
         if !self.contents.is_stream() {
             payloads.read_ahead(&self.contents)?;
@@ -382,7 +384,8 @@ impl Admitted {
 
     fn visit(&self, blob: &Blob, member: &Member, go_on: bool, visit: &Visitor<'_>, buffer: &mut [u8]) -> Result<()> {
         let tee = if self.is_stream() { lock(&self.payloads).tee(&blob.digest) } else { None };
-        let capture = (self.is_stream() && lock(&self.signed).contains_key(&blob.digest)).then(Vec::new);
+        let wanted = self.is_stream() && blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
+        let capture = wanted.then(Vec::new);
         let mut reader = BlobReader { contents: &self.contents, member, open: None, bad: None, tee, capture };
         let visited = visit(blob, &mut reader, buffer);
         let ended = match &visited {
@@ -462,7 +465,7 @@ impl Admitted {
         self.report.checks.retain(|c| c.id != CheckId::BundleSignature);
         self.report.not_checked.retain(|n| n.id != CheckId::BundleSignature);
         let mut signature = trust::signatures(head, addenda, settings, &mut self.report);
-        trust::records(head, addenda, settings, &mut signature);
+        trust::records(head, addenda, settings, &mut self.report, &mut signature);
         self.report.add(signature);
     }
 

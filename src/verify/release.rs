@@ -12,14 +12,13 @@ use crate::bundle::index::{Index, Kind, Release, Trust};
 use crate::bundle::reader::Contents;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
-use crate::oci::{Descriptor, Digest, Document, Platform, media_type, parse};
+use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, media_type, parse};
 use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, LayerView, Overlay, Payload};
 
 /// MB-VER-07: every release digest is signed by a key pinned on this host.
 pub(super) fn signatures(
     index: &Index,
-    documents: &BTreeMap<Digest, Vec<u8>>,
     files: &BTreeMap<String, Vec<u8>>,
     settings: &Settings,
 ) -> Check {
@@ -38,7 +37,7 @@ pub(super) fn signatures(
             .strip_prefix("signatures/sha256=")
             .and_then(|p| p.split('/').next())
             .and_then(|h| Digest::from_hex(h).ok());
-        if digest.is_none_or(|d| !documents.contains_key(&d)) {
+        if digest.is_none_or(|d| !index.blobs.iter().any(|b| b.digest == d && b.role.is_document())) {
             check.find(Finding::new(
                 Code::UnlistedContent,
                 path,
@@ -116,8 +115,9 @@ pub(super) struct Payloads {
 #[derive(Debug)]
 struct Pending {
     digest: Digest,
-    /// Layers of the image that the payload is read from, top first.
-    layers: Vec<Descriptor>,
+    /// Layers of the image that the payload is read from, top first. `None`: a document that names them is bad
+    /// or missing, which is reported with the digests or the graph.
+    layers: Option<Vec<Descriptor>>,
     payload: Option<Result<Payload>>,
 }
 
@@ -131,7 +131,7 @@ enum Scan {
 impl Payloads {
     pub(super) fn new(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Payloads {
         let releases = index.images.iter().filter(|i| i.kind == Kind::Release).map(|image| {
-            let layers = payload_layers(&image.digest, &image.media_type, documents).unwrap_or_default();
+            let layers = payload_layers(&image.digest, &image.media_type, documents);
             Pending { digest: image.digest, layers, payload: None }
         });
         Payloads { releases: releases.collect(), scanned: BTreeMap::new() }
@@ -140,8 +140,8 @@ impl Payloads {
     /// Of a file: reads the layers that are needed now, top first, so that nothing is unpacked before.
     pub(super) fn read_ahead(&mut self, contents: &Contents) -> Result<()> {
         for pending in &mut self.releases {
-            let read = read_payload(pending, contents);
-            match read {
+            let Some(layers) = &pending.layers else { continue };
+            match read_payload(layers, contents) {
                 Err(e) if !(10..50).contains(&e.code().exit()) => return Err(e),
                 other => pending.payload = Some(other),
             }
@@ -151,7 +151,7 @@ impl Payloads {
 
     /// Of a stream: a scanner for this blob, if it is a layer of a release image.
     pub(super) fn tee(&self, digest: &Digest) -> Option<Tee> {
-        let layer = self.releases.iter().flat_map(|p| &p.layers).find(|l| l.digest == *digest)?;
+        let layer = self.releases.iter().flat_map(|p| p.layers.iter().flatten()).find(|l| l.digest == *digest)?;
         Some(Tee::new(layer.media_type.clone()))
     }
 
@@ -169,7 +169,7 @@ impl Payloads {
         let mut unread = Vec::new();
         for pending in releases {
             let Some(release) = index.releases.iter().find(|r| r.digest == pending.digest) else { continue };
-            match pending.payload.or_else(|| self.assemble(&pending.layers)) {
+            match pending.payload.or_else(|| self.assemble(pending.layers.as_deref()?)) {
                 Some(Ok(payload)) => {
                     check.examined += 1;
                     check.details.push(format!(
@@ -212,10 +212,10 @@ impl Payloads {
     }
 }
 
-fn read_payload(pending: &Pending, contents: &Contents) -> Result<Payload> {
+fn read_payload(layers: &[Descriptor], contents: &Contents) -> Result<Payload> {
     let mut overlay = Overlay::default();
     let mut buffer = vec![0u8; BUFFER];
-    for layer in &pending.layers {
+    for layer in layers {
         if overlay.decided() {
             break;
         }
@@ -236,21 +236,26 @@ fn read_payload(pending: &Pending, contents: &Contents) -> Result<Payload> {
 }
 
 /// The layers, top first, of the image that a release's payload is read from: of a list the one for
-/// linux/amd64, else the first, as at creation.
+/// linux/amd64, else the first, as at creation. None at all where nothing can hold a payload; `None` where a
+/// document is not there to be read.
 fn payload_layers(digest: &Digest, kind: &str, documents: &BTreeMap<Digest, Vec<u8>>) -> Option<Vec<Descriptor>> {
-    let manifest = match parse(documents.get(digest)?, kind).ok()? {
-        Document::Manifest(manifest) => manifest,
-        Document::Index(index) => {
+    let read = |digest: &Digest, kind: &str| Some(parse(documents.get(digest)?, kind).ok());
+    let layers = |manifest: Manifest| manifest.layers.into_iter().rev().collect();
+    match read(digest, kind)? {
+        Some(Document::Manifest(manifest)) => Some(layers(manifest)),
+        Some(Document::Index(index)) => {
             let amd64 = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
             let pick = index.manifests.iter().find(|d| d.platform.as_ref().is_some_and(|p| amd64.accepts(p)));
-            let child = pick.or(index.manifests.first()).filter(|c| media_type::is_manifest(&c.media_type))?;
-            match parse(documents.get(&child.digest)?, &child.media_type).ok()? {
-                Document::Manifest(manifest) => manifest,
-                Document::Index(_) => return None,
+            match pick.or(index.manifests.first()).filter(|c| media_type::is_manifest(&c.media_type)) {
+                Some(child) => match read(&child.digest, &child.media_type)? {
+                    Some(Document::Manifest(manifest)) => Some(layers(manifest)),
+                    _ => Some(Vec::new()),
+                },
+                None => Some(Vec::new()),
             }
         }
-    };
-    Some(manifest.layers.into_iter().rev().collect())
+        None => Some(Vec::new()),
+    }
 }
 
 fn compare(index: &Index, release: &Release, payload: &Payload, check: &mut Check) {

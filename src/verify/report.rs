@@ -208,8 +208,38 @@ pub struct SignatureOutcome {
     /// Full fingerprint of the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// `good`, or why it does not count.
+    /// `good`, or one of the other words of MB-TRU-11; `not-judged` when this host has no policy.
     pub outcome: String,
+    /// Why it does not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// A review record, and what became of the signature over it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RecordOutcome {
+    /// Where it stands: an addendum, or a file beside the bundle.
+    pub origin: String,
+    /// The signer's name in the trust policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The role that the record claims.
+    pub role: String,
+    /// Full fingerprint of the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// When it says that it was made.
+    pub created: String,
+    /// Its note.
+    pub note: String,
+    /// What the reviewer wrote, as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+    /// As that of a signature.
+    pub outcome: String,
+    /// Why it does not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// The verdict.
@@ -263,6 +293,8 @@ pub struct Report {
     pub exceptions: Vec<String>,
     /// The signatures over the index.
     pub signatures: Vec<SignatureOutcome>,
+    /// The review records: told, and counted for nothing.
+    pub records: Vec<RecordOutcome>,
     /// The checks that ran.
     pub checks: Vec<Check>,
     /// The checks that did not.
@@ -280,6 +312,7 @@ impl Report {
             checked_at,
             exceptions: Vec::new(),
             signatures: Vec::new(),
+            records: Vec::new(),
             checks: Vec::new(),
             not_checked: Vec::new(),
         }

@@ -3,14 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
-use super::report::{Check, CheckId, Finding, Report, SignatureOutcome};
-use crate::bundle::addendum;
+use super::report::{Check, CheckId, Finding, RecordOutcome, Report, SignatureOutcome};
+use crate::bundle::addendum::{self, Review};
 use crate::bundle::index::Index;
 use crate::bundle::layout;
 use crate::bundle::reader::{Addendum, Head};
 use crate::error::Code;
-use crate::sign::MessageHash;
 use crate::sign::policy::Outcome;
+use crate::sign::{MessageHash, Namespace};
 
 /// How far ahead of this host's clock a bundle may say it was created: clocks behind an air gap drift.
 const TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
@@ -41,6 +41,7 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
         return check;
     }
     let Some(policy) = &settings.policy else {
+        report.signatures = gathered.iter().map(|(origin, bytes)| not_judged(origin, bytes)).collect();
         let why = "no signer or trust policy was given (--allow-unsigned)";
         check.find(Finding::notice(
             Code::IncompleteCheck,
@@ -86,43 +87,20 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
     check
 }
 
-/// Signed review records among the addenda: told, and counted for nothing.
-pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, check: &mut Check) {
+/// Signed review records, inside and beside the bundle: told, and counted for nothing.
+///
+/// Inside, what is no acceptable record is an error: everything in a bundle is accounted for. Beside it, anybody may
+/// lay down files, and a bad one is only told.
+pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, report: &mut Report, check: &mut Check) {
+    report.records.clear();
     for addendum in addenda {
         match addendum::kind(&addendum.name) {
             addendum::Kind::Signature | addendum::Kind::RecordSignature => {}
             addendum::Kind::Record => {
-                let found = addendum::read_record(addendum, addenda, &head.digest());
-                match found {
-                    Err(why) => check.find(Finding::new(
-                        Code::Malformed,
-                        &addendum.name,
-                        format!("the review record `{}` is not acceptable: {why}", addendum.name),
-                    )),
-                    Ok((record, signature)) => {
-                        let Some(policy) = &settings.policy else { continue };
-                        let judged = policy.judge_record(
-                            &addendum.name,
-                            signature,
-                            &MessageHash::of(&addendum.bytes),
-                            record.role,
-                            settings.now,
-                        );
-                        if judged.outcome == Outcome::Good {
-                            check.details.push(format!(
-                                "record by {} as {}: {}",
-                                judged.signer.as_deref().unwrap_or("?"),
-                                record.role,
-                                record.note
-                            ));
-                        } else {
-                            check.find(Finding::notice(
-                                Code::Untrusted,
-                                &addendum.name,
-                                format!("a review record does not count: {}", judged.detail),
-                            ));
-                        }
-                    }
+                let origin = format!("{}{}", layout::ADDENDA, addendum.name);
+                match addendum::read_record(addendum, addenda, &head.digest()) {
+                    Err(why) => check.find(Finding::new(Code::Malformed, origin, unacceptable(&addendum.name, &why))),
+                    Ok(found) => record(origin, addendum, found, settings, report, check),
                 }
             }
             addendum::Kind::Unknown => check.find(Finding::new(
@@ -132,6 +110,59 @@ pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, ch
             )),
         }
     }
+    for loose in settings.loose_records.iter().filter(|a| addendum::kind(&a.name) == addendum::Kind::Record) {
+        let origin = format!("{}.{}", report.bundle.path, loose.name);
+        match addendum::read_record(loose, &settings.loose_records, &head.digest()) {
+            Err(why) => check.find(Finding::notice(Code::Malformed, origin, unacceptable(&loose.name, &why))),
+            Ok(found) => record(origin, loose, found, settings, report, check),
+        }
+    }
+}
+
+fn unacceptable(name: &str, why: &str) -> String {
+    format!("the review record `{name}` is not acceptable: {why}")
+}
+
+fn record(
+    origin: String,
+    addendum: &Addendum,
+    (review, armored): (Review, &[u8]),
+    settings: &Settings,
+    report: &mut Report,
+    check: &mut Check,
+) {
+    let hash = MessageHash::of(&addendum.bytes);
+    let judged =
+        settings.policy.as_ref().map(|policy| policy.judge_record(&origin, armored, &hash, review.role, settings.now));
+    let signature = match &judged {
+        Some(judged) => outcome(judged),
+        None => not_judged(&origin, armored),
+    };
+    match &judged {
+        Some(judged) if judged.outcome == Outcome::Good => check.details.push(format!(
+            "record by {} as {}: {}",
+            judged.signer.as_deref().unwrap_or("?"),
+            review.role,
+            review.note
+        )),
+        Some(judged) => check.find(Finding::notice(
+            Code::Untrusted,
+            &origin,
+            format!("a review record does not count: {}", judged.detail),
+        )),
+        None => {}
+    }
+    report.records.push(RecordOutcome {
+        origin,
+        name: signature.name,
+        role: review.role.to_string(),
+        key: signature.key,
+        created: review.created,
+        note: review.note,
+        details: review.details,
+        outcome: signature.outcome,
+        detail: signature.detail,
+    });
 }
 
 fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
@@ -140,15 +171,30 @@ fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
         name: judged.signer.clone(),
         role: judged.role.map(|r| r.as_str().to_owned()),
         key: judged.key.clone(),
-        outcome: match judged.outcome {
-            Outcome::Good => "good".to_owned(),
-            other => format!("{}: {}", other.as_str(), judged.detail),
-        },
+        outcome: judged.outcome.as_str().to_owned(),
+        detail: (judged.outcome != Outcome::Good).then(|| judged.detail.clone()),
+    }
+}
+
+/// A signature that nobody on this host has an opinion about: what it says about itself.
+fn not_judged(origin: &str, armored: &[u8]) -> SignatureOutcome {
+    let signature = crate::sign::Signature::parse(armored).ok();
+    let role = signature.as_ref().and_then(|s| match Namespace::parse(s.namespace()) {
+        Some(Namespace::Index(role)) => Some(role.to_string()),
+        _ => None,
+    });
+    SignatureOutcome {
+        origin: origin.to_owned(),
+        name: None,
+        role,
+        key: signature.map(|s| s.key().fingerprint()),
+        outcome: "not-judged".to_owned(),
+        detail: Some("this host has no trust policy for it".to_owned()),
     }
 }
 
 /// MB-VER-03: the index against the clock and the policy's expectations.
-pub(super) fn index(index: &Index, settings: &Settings) -> Check {
+pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     let mut check = Check::new(CheckId::Index);
     (check.examined, check.of) = (1, 1);
     let now = settings.now;
@@ -177,7 +223,7 @@ pub(super) fn index(index: &Index, settings: &Settings) -> Check {
         );
     }
     expectations(index, settings, &mut check);
-    rollback(index, settings, &mut check);
+    rollback(index, digest, settings, &mut check);
     let Some(policy) = &settings.policy else { return check };
     if let Some(max) = policy.max_age
         && now.duration_since(created) > max
@@ -239,10 +285,9 @@ fn expectations(index: &Index, settings: &Settings, check: &mut Check) {
 }
 
 /// A7: never back behind what this host has unpacked before, never two bundles with one number.
-fn rollback(index: &Index, settings: &Settings, check: &mut Check) {
+fn rollback(index: &Index, digest: &str, settings: &Settings, check: &mut Check) {
     let Some(seen) = settings.seen.get(&index.name) else { return };
-    let digest = index.to_bytes().ok().map(|bytes| crate::oci::Digest::of(&bytes).to_string());
-    if index.sequence == seen.sequence && digest.as_deref() != Some(seen.index.as_str()) {
+    if index.sequence == seen.sequence && digest != seen.index {
         check.find(
             Finding::new(
                 Code::Rollback,
@@ -250,7 +295,7 @@ fn rollback(index: &Index, settings: &Settings, check: &mut Check) {
                 format!("this host has unpacked another bundle called {} with number {}", index.name, index.sequence),
             )
             .fact(format!("before  {}", seen.index))
-            .fact(format!("now     {}", digest.unwrap_or_default()))
+            .fact(format!("now     {digest}"))
             .hint("a builder never uses a number twice: ask which of the two is right"),
         );
     } else if index.sequence < seen.sequence {

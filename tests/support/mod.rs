@@ -3,8 +3,10 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod image;
 pub mod proxy;
 pub mod registry;
+pub mod release;
 pub mod sessions;
 pub mod token;
 

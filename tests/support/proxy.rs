@@ -14,6 +14,8 @@ pub enum Fault {
     Answer(u16, Vec<(String, String)>, Vec<u8>),
     /// Passes the answer's head and this many bytes of its body on, then closes.
     CutBody(usize),
+    /// Passes this many bytes of the answer's body on, then nothing until the other side goes away.
+    Stall(usize),
     /// Flips a bit of this byte of the answer's body.
     FlipByte(usize),
     /// Announces this `Content-Length` instead of the true one.
@@ -34,6 +36,10 @@ pub enum Fault {
     Slow(u64),
     /// Says nothing at all.
     Silence,
+    /// Sends these bytes as they are, then the second ones over and over, with a pause of so many milliseconds.
+    Raw(Vec<u8>, Vec<u8>, u64),
+    /// Waits so many milliseconds before it takes the request's body.
+    Hold(u64),
     /// No fault: to let a number of requests pass before the next rule.
     Pass,
 }
@@ -111,6 +117,11 @@ impl Proxy {
         self
     }
 
+    /// Takes all rules away.
+    pub fn clear(&self) {
+        self.state.rules.lock().unwrap().clear();
+    }
+
     /// Everything seen so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
@@ -151,6 +162,18 @@ fn serve(state: &State, client: TcpStream, connection: usize) -> io::Result<()> 
         if let Fault::Silence = fault {
             std::thread::sleep(Duration::from_secs(30));
             return Ok(());
+        }
+        if let Fault::Raw(first, more, pause) = &fault {
+            client.write_all(first)?;
+            while !more.is_empty() {
+                client.write_all(more)?;
+                std::thread::sleep(Duration::from_millis(*pause));
+            }
+            let _ = client.shutdown(Shutdown::Both);
+            return Ok(());
+        }
+        if let Fault::Hold(pause) = fault {
+            std::thread::sleep(Duration::from_millis(pause));
         }
         let own = match (&fault, state.upstream) {
             (Fault::Answer(code, more, body), _) => Some((*code, more.clone(), body.clone())),
@@ -254,6 +277,12 @@ fn forward(
     match fault {
         Fault::CutBody(limit) => {
             io::copy(&mut body.take(*limit as u64), client)?;
+            return Ok(false);
+        }
+        Fault::Stall(limit) => {
+            io::copy(&mut body.take(*limit as u64), client)?;
+            client.set_read_timeout(Some(Duration::from_secs(30)))?;
+            let _ = client.read(&mut [0]);
             return Ok(false);
         }
         Fault::FlipByte(at) => {

@@ -22,6 +22,8 @@ pub struct Setup {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Wants tokens: realm, service (also the issuer), certificate of the signing key.
     pub token: Option<(String, String, PathBuf)>,
+    /// Serves what is in this folder of the storage driver, and keeps it.
+    pub storage: Option<PathBuf>,
 }
 
 /// A running registry; killed when dropped.
@@ -102,7 +104,7 @@ fn configuration(setup: &Setup, dir: &Path, port: u16) -> String {
     let _ = write!(
         out,
         "storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n  maintenance:\n    uploadpurging:\n      enabled: false\nhttp:\n  addr: 127.0.0.1:{port}\n  secret: test\n",
-        dir.join("data").display()
+        setup.storage.clone().unwrap_or_else(|| dir.join("data")).display()
     );
     if let Some((certificate, key)) = &setup.tls {
         let _ = write!(out, "  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display());

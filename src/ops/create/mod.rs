@@ -131,6 +131,7 @@ pub fn create(
             if !options.force && std::fs::symlink_metadata(path).is_ok() && Journal::read(path)?.is_none() {
                 return Err(crate::bundle::writer::exists(path));
             }
+            writable(path)?;
             Journal::read(path)?
         }
         _ => None,
@@ -524,6 +525,13 @@ fn default_name(content: &Content) -> String {
 
 fn plan_matches(journal: &Option<Journal>, plan: &Plan) -> bool {
     journal.as_ref().is_some_and(|j| j.is_of(plan))
+}
+
+/// Whether a file can be made beside `path`: asked before anything is fetched, as that may take long.
+fn writable(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+        .map_err(|e| Error::io("cannot write to", folder, e.into()).state("nothing was written"))
 }
 
 fn room(path: &Path) -> Result<u64> {

@@ -170,6 +170,14 @@ fn walk_one(root: &Root) -> Result<Walked> {
             return Ok(Some(root.document.bytes.clone()));
         }
         match root.source.manifest(&what.digest)? {
+            // By digest the bytes are beyond doubt, but a source that calls them something else is not to be trusted
+            // with what a cluster would do of them (security B4).
+            Some(fetched) if fetched.media_type != what.media_type => {
+                Err(Error::new(Code::Malformed, format!("{} is announced as two things", what.digest))
+                    .fact(format!("{} calls it {}", root.label(), what.media_type))
+                    .fact(format!("{} calls it {}", root.source.describe(), fetched.media_type))
+                    .state("nothing was written"))
+            }
             Some(fetched) if fetched.bytes.len() as u64 == what.size => Ok(Some(fetched.bytes)),
             Some(fetched) => Err(Error::new(
                 Code::BlobMismatch,

@@ -58,8 +58,11 @@ impl Destination for Tree<'_> {
         self.dir.display().to_string()
     }
 
-    fn prepare(&self, index: &Index) -> Result<()> {
-        enough(self.dir, index)?;
+    fn check(&self, index: &Index) -> Result<()> {
+        enough(self.dir, index)
+    }
+
+    fn prepare(&self) -> Result<()> {
         let sink = TreeSink::open(self.dir)?;
         let mut open = BTreeMap::new();
         for placement in &self.placements {
@@ -146,8 +149,11 @@ impl Destination for Layout {
         self.dir.display().to_string()
     }
 
-    fn prepare(&self, index: &Index) -> Result<()> {
-        enough(&self.dir, index)?;
+    fn check(&self, index: &Index) -> Result<()> {
+        enough(&self.dir, index)
+    }
+
+    fn prepare(&self) -> Result<()> {
         let _ = self.open.set(LayoutSink::open(&self.dir)?);
         Ok(())
     }

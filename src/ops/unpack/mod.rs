@@ -92,8 +92,12 @@ pub struct Summary {
 trait Destination: Sync {
     /// For messages.
     fn describe(&self) -> String;
-    /// Whether all is well for writing; before the first byte.
-    fn prepare(&self, index: &Index) -> Result<()>;
+    /// Whether all is well for writing: reachable, room enough. Writes nothing.
+    fn check(&self, index: &Index) -> Result<()>;
+    /// Makes what the content will be written into.
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
     /// Takes a blob in, if it lacks it.
     fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit>;
     /// Writes manifests, children first, then tags. Returns how many of each were new.
@@ -156,7 +160,7 @@ pub fn unpack(
     files::check(&folders.0, &files, options.overwrite).map_err(nothing)?;
     files::check(&folders.1, &sets, true).map_err(nothing)?;
     for destination in &destinations {
-        destination.prepare(&index).map_err(nothing)?;
+        destination.check(&index).map_err(nothing)?;
     }
 
     let mut summary = Summary {
@@ -178,6 +182,9 @@ pub fn unpack(
         });
     }
 
+    for destination in &destinations {
+        destination.prepare().map_err(nothing)?;
+    }
     let sent = AtomicU64::new(0);
     let new = AtomicU64::new(0);
     let moved = transfer(&admitted, &destinations, options.jobs, &sent, &new, observer);

@@ -45,6 +45,27 @@ impl<'a> Target<'a> {
             .ok_or_else(|| Error::new(Code::Internal, format!("repository `{path}` was not prepared")))
     }
 
+    /// The digest of the bytes that the registry hands out: what it says of them is not asked for (security H5).
+    fn holds(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Digest>> {
+        match self.client.get_manifest(repository, wanted) {
+            Ok(found) => Ok(found.map(|f| f.digest)),
+            // Something else, or damage: as good as nothing.
+            Err(e) if e.code() == Code::BlobMismatch => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What was pushed has to come back, before anything is built on it (security H1).
+    fn given_back(&self, repository: &Repository, wanted: &Wanted, digest: Digest) -> Result<()> {
+        let found = self.holds(repository, wanted)?;
+        if found == Some(digest) {
+            return Ok(());
+        }
+        let text = format!("`{repository}` took manifest `{wanted}`, and does not give it back");
+        let found = found.map_or_else(|| "nothing that is right".to_owned(), |found| found.to_string());
+        Err(Error::new(Code::Destination, text).fact(format!("expected {digest}")).fact(format!("found    {found}")))
+    }
+
     /// Keeps the list of referrers of an image where the registry keeps none itself (distribution-spec 1.1,
     /// "Referrers Tag Schema"): an index under the tag `sha256-<hex>` that names each.
     fn fallback(&self, repository: &Repository, subject: &Digest, referrer: &Descriptor) -> Result<bool> {
@@ -69,7 +90,7 @@ impl Destination for Target<'_> {
     }
 
     /// Asks for something, so that a wrong name, certificate or login is found before anything is sent.
-    fn prepare(&self, index: &Index) -> Result<()> {
+    fn check(&self, index: &Index) -> Result<()> {
         let Some(image) = index.images.first() else { return Ok(()) };
         self.client.head_manifest(self.target, &Wanted::Digest(image.digest)).map(|_| ())
     }
@@ -79,14 +100,11 @@ impl Destination for Target<'_> {
         let mut from: Option<&Repository> = None;
         for path in self.needs.get(&blob.digest).into_iter().flatten() {
             let repository = self.repository(path)?;
-            match self.client.head_blob(repository, &blob.digest)? {
-                Some(size) if size == blob.size => {}
-                _ => {
-                    let mut open = |offset| content.open(offset);
-                    let pushed = self.client.push_blob(repository, &blob.digest, blob.size, from, &mut open)?;
-                    if pushed == Pushed::Uploaded {
-                        visit = Visit::Read;
-                    }
+            if !self.client.has_blob(repository, &blob.digest, blob.size)? {
+                let mut open = |offset| content.open(offset);
+                let pushed = self.client.push_blob(repository, &blob.digest, blob.size, from, &mut open)?;
+                if pushed == Pushed::Uploaded {
+                    visit = Visit::Read;
                 }
             }
             from = from.or(Some(repository));
@@ -107,11 +125,12 @@ impl Destination for Target<'_> {
                 }
                 let bytes = admitted.document(&digest).unwrap_or_default();
                 let wanted = Wanted::Digest(digest);
-                let there = self.client.head_manifest(repository, &wanted)?.is_some();
+                let there = self.holds(repository, &wanted)? == Some(digest);
                 let subject = parse(bytes, &media_type).ok().and_then(|d| d.subject());
                 let mut handled = true;
                 if !there {
                     handled = self.client.put_manifest(repository, &wanted, &media_type, bytes)?.subject_handled;
+                    self.given_back(repository, &wanted, digest)?;
                     documents += 1;
                 }
                 if let Some(subject) = subject
@@ -127,7 +146,7 @@ impl Destination for Target<'_> {
             let Some(tag) = &placement.tag else { continue };
             let repository = self.repository(&placement.repository)?;
             let wanted = Wanted::Tag(tag.clone());
-            let before = self.client.head_manifest(repository, &wanted)?;
+            let before = self.holds(repository, &wanted)?;
             if before == Some(placement.image.digest) {
                 continue;
             }
@@ -136,6 +155,7 @@ impl Destination for Target<'_> {
             }
             let bytes = admitted.document(&placement.image.digest).unwrap_or_default();
             self.client.put_manifest(repository, &wanted, &placement.image.media_type, bytes)?;
+            self.given_back(repository, &wanted, placement.image.digest)?;
             tags += 1;
         }
         Ok((documents, tags))

@@ -146,7 +146,7 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
         let cause = e.without_snippet().to_string();
         bad("the trust policy is not acceptable YAML")
             .fact(cause.lines().next().unwrap_or_default().to_owned())
-            .hint("help with its fields: mirror-bundle help trust")
+            .hint("mirror-bundle explain trust shows its fields")
     })?;
     let signers = file.signers.into_iter().map(Entry::signer).collect::<Result<_>>()?;
     let revoked = file.revoked.iter().map(|text| revocation(text)).collect::<Result<_>>()?;

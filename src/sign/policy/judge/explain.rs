@@ -11,7 +11,7 @@ impl Judgement {
         let code = self.verdict.err()?;
         Some(match code {
             Code::Unsigned => Error::new(code, format!("`{subject}` has no signature"))
-                .hint(format!("ask the builder to run: mirror-bundle sign {subject} --sign-key FILE")),
+                .hint("ask the builder for a bundle made with --sign-key"),
             Code::BadSignature => self.bad_signature(subject),
             Code::Expired => self.expired(subject),
             Code::Malformed => {

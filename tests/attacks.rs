@@ -1,0 +1,28 @@
+//! Attacks on the program as it is used: the real binary against a real `docker-registry` behind a fault proxy,
+//! against hosts and media that change under it, and against names made to fool a terminal.
+//!
+//! Every test names in its comment the rows of `spec/security.md` that it stands for. Bundles with a fault inside are
+//! `testdata/vectors`; whom to trust is `tests/trust.rs`; the registry client alone is `tests/registry.rs`.
+#![cfg(feature = "registry")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "attacks/lab.rs"]
+mod lab;
+mod support;
+
+#[path = "attacks/credentials.rs"]
+mod credentials;
+#[path = "attacks/destinations.rs"]
+mod destinations;
+#[path = "attacks/media.rs"]
+mod media;
+#[path = "attacks/pull.rs"]
+mod pull;
+#[path = "attacks/push.rs"]
+mod push;
+#[path = "attacks/resources.rs"]
+mod resources;
+#[path = "attacks/stores.rs"]
+mod stores;
+#[path = "attacks/terminal.rs"]
+mod terminal;

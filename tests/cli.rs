@@ -1,0 +1,122 @@
+//! The command line as people and scripts see it.
+//!
+//! `tests/cmd/*.trycmd` hold what is printed, word for word (both streams together), and the exit codes;
+//! `TRYCMD=overwrite cargo test --test cli` writes them anew, to be read and committed. Which stream it goes to
+//! is checked here.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use mirror_bundle::Code;
+
+fn mirror_bundle(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mirror-bundle"))
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("HOME", "/nonexistent")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env_remove("MIRROR_BUNDLE_TRUST")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+// Without network code some options are missing from the screens.
+#[cfg(feature = "registry")]
+#[test]
+fn every_screen_and_message_is_word_for_word_as_recorded() {
+    trycmd::TestCases::new()
+        .env("COLUMNS", "100")
+        .env("HOME", "/nonexistent")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env("XDG_STATE_HOME", "/nonexistent")
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .case("tests/cmd/*.trycmd");
+}
+
+#[test]
+fn answers_go_to_standard_output_and_nothing_else_does() {
+    for args in [&["-h"][..], &["create", "-h"], &["explain", "exit-codes"], &["explain", "30"], &["--version"]] {
+        let out = mirror_bundle(args);
+        assert_eq!((code(&out), out.stderr.is_empty(), out.stdout.is_empty()), (0, true, false), "{args:?}");
+    }
+}
+
+#[test]
+fn errors_go_to_standard_error_and_leave_standard_output_empty() {
+    let cases: &[(&[&str], i32)] = &[
+        (&[], 2),
+        (&["push", "x"], 2),
+        (&["frobnicate"], 2),
+        (&["create", "x.tar"], 2),
+        (&["verify", "x.tar"], 2),
+        (&["verify", "nowhere.tar", "--allow-unsigned"], 3),
+        (&["verify", "nowhere.tar", "--allow-unsigned", "-o", "json"], 3),
+        (&["explain", "nope"], 2),
+        (&["inspect", "LICENSE"], 10),
+        (&["keygen", "Cargo.toml", "--no-passphrase"], 52),
+        (&["check-signature", "LICENSE", "--digest", "sha256:12"], 2),
+    ];
+    for (args, exit) in cases {
+        let out = mirror_bundle(args);
+        assert_eq!((code(&out), out.stdout.is_empty(), out.stderr.is_empty()), (*exit, true, false), "{args:?}");
+    }
+}
+
+#[test]
+fn with_json_the_last_line_on_standard_error_is_the_error() {
+    let out = mirror_bundle(&["verify", "nowhere.tar", "--allow-unsigned", "-o", "json"]);
+    let text = String::from_utf8(out.stderr).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&line["type"], &line["code"], &line["exit_code"]), (&"error".into(), &"io".into(), &3.into()));
+}
+
+#[test]
+fn every_code_is_explained_by_name_and_number() {
+    for known in Code::ALL {
+        for name in [known.as_str().to_owned(), known.exit().to_string()] {
+            let out = mirror_bundle(&["explain", &name]);
+            let text = String::from_utf8(out.stdout).unwrap();
+            assert!(text.contains(&format!("{known} (exit code {})", known.exit())), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn text_is_the_same_in_a_pipe_without_colour_and_on_a_dumb_terminal() {
+    let plain = mirror_bundle(&["push"]).stderr;
+    assert!(!plain.contains(&0x1b));
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
+        assert_eq!(command.arg("push").env(name, value).output().unwrap().stderr, plain, "{name}");
+    }
+    assert!(mirror_bundle(&["--color", "always", "push"]).stderr.contains(&0x1b));
+}
+
+#[test]
+fn a_closed_standard_output_does_not_change_the_exit_code() {
+    let script = format!("{} explain exit-codes; echo $? >&2", env!("CARGO_BIN_EXE_mirror-bundle"));
+    let out = Command::new("sh").arg("-c").arg(format!("( {script} ) | true")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stderr).trim(), "0");
+}
+
+#[test]
+fn completions_and_manual_pages_come_from_the_same_definitions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let out = mirror_bundle(&["completions", shell]);
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert_eq!(out.status.code(), Some(0), "{shell}");
+        assert!(text.contains("check-signature") && text.contains("allow-unsigned-release"), "{shell}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(code(&mirror_bundle(&["man", dir.path().to_str().unwrap()])), 0);
+    for page in ["mirror-bundle.1", "mirror-bundle-create.1", "mirror-bundle-verify.1", "mirror-bundle-unpack.1"] {
+        let text = std::fs::read_to_string(Path::new(dir.path()).join(page)).unwrap();
+        assert!(text.contains(".SH"), "{page}");
+    }
+}

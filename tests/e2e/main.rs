@@ -1,0 +1,17 @@
+//! The whole way, with the real program and real peers: registries, skopeo, umoci, ssh-keygen, gpg, kubectl, strace.
+//! The world that the tests read is made once: see `support/release.rs`.
+#![cfg(feature = "registry")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers;
+mod harness;
+mod interrupted;
+mod peers;
+mod refusals;
+mod release;
+mod same_bytes;
+mod sources;
+mod storage;

@@ -1,0 +1,213 @@
+//! A release: from a registry into a bundle, verified, into another registry, ready for a cluster.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::*;
+use crate::support::proxy::Proxy;
+use crate::support::registry::Registry;
+use crate::support::release::{RELEASES, Release, world};
+
+/// A bundle with the signed release, the multi-arch image and a manifest of the user's own.
+fn everything(dir: &Path, host: &str) -> std::path::PathBuf {
+    let own = dir.join("own");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("policy.yaml"), POLICY).unwrap();
+    let bundle = dir.join("ocp.tar");
+    ok(&[create_release(&bundle, host), multi(host), args!["--manifests", own]].concat());
+    bundle
+}
+
+const POLICY: &str = "apiVersion: config.openshift.io/v1\nkind: ImageDigestMirrorSet\nmetadata:\n  name: mine\nspec: {}\n";
+
+fn expected_tags(release: &Release) -> BTreeSet<String> {
+    let mut tags: BTreeSet<String> =
+        release.components.iter().map(|(name, _)| format!("{}-x86_64-{name}", release.version)).collect();
+    tags.insert(format!("{}-x86_64", release.version));
+    tags.insert(release.image.sig_tag());
+    let etcd = release.component("etcd");
+    tags.insert(etcd.sig_tag());
+    // The list of what refers to etcd, where the registry keeps none itself.
+    tags.insert(etcd.digest().dashed());
+    tags
+}
+
+#[test]
+fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = everything(dir.path(), &source.host());
+    let report = ok(&verify(&bundle));
+    assert!(report.text().starts_with("verdict   VERIFIED"), "{}", report.text());
+    assert!(report.text().contains(&world.fingerprint), "{}", report.text());
+
+    let manifests = dir.path().join("manifests");
+    let run = ok(&unpack_to(&bundle, &target.host(), &manifests));
+
+    // Tags as oc gives them, and each is the very manifest of the source.
+    assert_eq!(tags(&target, "ocp/mirror"), expected_tags(&world.release));
+    let at = |tag: &str| manifest(&target, "ocp/mirror", tag).unwrap();
+    assert_eq!(at("4.16.37-x86_64"), world.release.image.bytes);
+    for (name, image) in &world.release.components {
+        assert_eq!(at(&format!("4.16.37-x86_64-{name}")), image.bytes, "{name}");
+        assert_eq!(at(&image.digest().to_string()), image.bytes, "{name}");
+    }
+    for image in [&world.release.image, world.release.component("etcd")] {
+        assert_eq!(at(&image.sig_tag()), manifest(&source, RELEASES, &image.sig_tag()).unwrap());
+    }
+    let referrers: Value = serde_json::from_slice(&at(&world.release.component("etcd").digest().dashed())).unwrap();
+    let referrer = referrers["manifests"][0]["digest"].as_str().unwrap();
+    assert_eq!(at(referrer), manifest(&source, RELEASES, referrer).unwrap());
+
+    // The list is kept whole, under its own path.
+    let list = |reference: &str| manifest(&target, "ocp/mirror/tools/multi", reference);
+    assert_eq!(list("1.0").unwrap(), world.multi.bytes);
+    for child in &world.multi.children {
+        assert_eq!(list(&child.digest().to_string()).unwrap(), child.bytes);
+    }
+    assert!(list(&world.multi.digest().dashed()).is_some(), "its referrer");
+
+    // Every blob can be pulled by a stranger.
+    let cli = format!("docker://{}/ocp/mirror@{}", target.host(), world.release.component("cli").digest());
+    let copy = format!("dir:{}", dir.path().join("cli").display());
+    tool("skopeo", &args!["--insecure-policy", "copy", "--src-tls-verify=false", "-q", cli, copy]);
+
+    // What a cluster needs.
+    let name = world.release.digest().dashed();
+    let map = fs::read_to_string(manifests.join(format!("signature-{}.yaml", &name[..7 + 16]))).unwrap();
+    let signature = fs::read(world.store().join(format!("sha256={}/signature-1", world.release.digest().hex())));
+    use base64::Engine;
+    let signature = base64::engine::general_purpose::STANDARD.encode(signature.unwrap());
+    assert_eq!(
+        map,
+        format!(
+            "{{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"openshift-config-managed\",\"labels\":{{\"release.openshift.io/verification-signatures\":\"\"}}}},\"binaryData\":{{\"{name}-1\":\"{signature}\"}}}}\n"
+        )
+    );
+    assert_eq!(fs::read_to_string(manifests.join("policy.yaml")).unwrap(), POLICY);
+    assert_eq!(fs::read_dir(&manifests).unwrap().count(), 2);
+
+    let sets = dir.path().join("manifests-mirror-set");
+    let set = fs::read_to_string(sets.join("idms-release-0.yaml")).unwrap();
+    let mirrored = |source: &str| {
+        let mirror = format!("    - \"{}/ocp/mirror\"\n    source: \"{source}\"\n", target.host());
+        assert!(set.contains(&mirror), "{source}: {set}");
+    };
+    mirrored("quay.io/openshift-release-dev/ocp-v4.0-art-dev");
+    mirrored(&format!("{}/{RELEASES}", source.host()));
+    let generic = fs::read_to_string(sets.join("idms-generic-0.yaml")).unwrap();
+    assert!(generic.contains(&format!("\"{}/ocp/mirror/tools/multi\"", target.host())), "{generic}");
+
+    let upgrade =
+        format!("oc adm upgrade --allow-explicit-upgrade --to-image {}/ocp/mirror@{}", target.host(), world.release.digest());
+    assert!(run.stderr.contains(&upgrade), "{}", run.stderr);
+}
+
+#[test]
+fn what_is_left_for_oc_apply_can_be_read_by_kubectl() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = everything(dir.path(), &source.host());
+    let manifests = dir.path().join("manifests");
+    ok(&unpack_to(&bundle, &target.host(), &manifests));
+    let out = tool("kubectl", &args!["label", "--local", "-o", "name", "a=b", "-Rf", manifests]);
+    let objects: BTreeSet<String> = out.text().lines().map(str::to_owned).collect();
+    let map = format!("configmap/{}", world.release.digest().dashed());
+    let expected = ["imagedigestmirrorset.config.openshift.io/mine".to_owned(), map];
+    assert_eq!(objects, expected.into_iter().collect());
+    let sets = dir.path().join("manifests-mirror-set");
+    let out = tool("kubectl", &args!["label", "--local", "-o", "name", "a=b", "-Rf", sets]);
+    assert_eq!(out.text().lines().count(), 2);
+}
+
+#[test]
+fn unpacking_again_uploads_nothing() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = everything(dir.path(), &source.host());
+    let manifests = dir.path().join("manifests");
+    let proxy = Proxy::start(Some(target.port));
+    let unpack = || {
+        let run = ok(&[unpack_to(&bundle, &proxy.host(), &manifests), args!["-o", "json"]].concat());
+        let unpacked = run.json()["unpacked"].clone();
+        ["new_blobs", "new_bytes", "new_documents", "new_tags"].map(|key| unpacked[key].as_u64().unwrap())
+    };
+    let first = unpack();
+    assert!(first.iter().all(|n| *n > 0), "{first:?}");
+    let before = proxy.seen().len();
+    assert_eq!(unpack(), [0; 4]);
+    let sent: Vec<_> =
+        proxy.seen().split_off(before).into_iter().filter(|s| !["GET", "HEAD"].contains(&s.method.as_str())).collect();
+    assert!(sent.is_empty(), "{sent:?}");
+}
+
+#[test]
+fn a_release_for_several_architectures_is_tagged_multi_and_its_list_is_what_is_signed() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = dir.path().join("b.tar");
+    let release = format!("{}/{RELEASES}:4.16.38-multi", source.host());
+    ok(&[create_signed(&bundle), args!["--release", release, "--signature-store", world.store()]].concat());
+    let manifests = dir.path().join("m");
+    ok(&unpack_to(&bundle, &target.host(), &manifests));
+    let expected = ["4.16.38-multi", "4.16.38-multi-cli", "4.16.38-multi-cluster-version-operator"];
+    assert_eq!(tags(&target, "ocp/mirror"), expected.map(str::to_owned).into());
+    assert_eq!(manifest(&target, "ocp/mirror", "4.16.38-multi").unwrap(), world.several.image.bytes);
+    let name = world.several.digest().dashed();
+    assert!(manifests.join(format!("signature-{}.yaml", &name[..23])).exists());
+}
+
+#[test]
+fn the_stores_that_the_payload_names_are_asked_over_https() {
+    let (world, dir) = (world(), folder());
+    let source = world.registry();
+    let bundle = dir.path().join("b.tar");
+    let release = format!("{}/{RELEASES}@{}", source.host(), world.release.digest());
+    let create = [create_signed(&bundle), args!["--release", release]].concat();
+    // Nobody here knows the server's certificate, and the host is not to be believed blindly.
+    let run = ends(50, &[create.clone(), args!["--retries", "0"]].concat());
+    assert!(!bundle.exists(), "{}", run.stderr);
+    ok(&[create, args!["--ca-file", world.ca]].concat());
+    ok(&verify(&bundle));
+    assert_eq!(index_of(&bundle)["releases"][0]["signers"][0], world.fingerprint.as_str());
+}
+
+#[test]
+fn icsp_and_none_are_written_when_asked_for() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = dir.path().join("b.tar");
+    ok(&[create_signed(&bundle), multi(&source.host())].concat());
+    for (kind, file) in [("icsp", Some("icsp-generic-0.yaml")), ("none", None)] {
+        let manifests = dir.path().join(kind);
+        ok(&[unpack_to(&bundle, &target.host(), &manifests), args!["--mirror-set", kind]].concat());
+        let sets = dir.path().join(format!("{kind}-mirror-set"));
+        match file {
+            Some(file) => {
+                let text = fs::read_to_string(sets.join(file)).unwrap();
+                assert!(text.contains("kind: ImageContentSourcePolicy"), "{text}");
+            }
+            None => assert!(!sets.exists()),
+        }
+        assert!(!manifests.exists(), "no manifests were carried");
+    }
+}
+
+#[test]
+fn one_platform_can_be_chosen_and_brings_only_its_image() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = dir.path().join("b.tar");
+    ok(&[create_signed(&bundle), multi(&source.host()), args!["--platform", "linux/arm64"]].concat());
+    let arm = &world.multi.children[1];
+    assert_eq!(index_of(&bundle)["images"][0]["digest"], arm.digest().to_string());
+    ok(&unpack_to(&bundle, &target.host(), &dir.path().join("m")));
+    assert_eq!(manifest(&target, "ocp/mirror/tools/multi", "1.0").unwrap(), arm.bytes);
+    assert_eq!(manifest(&target, "ocp/mirror/tools/multi", &world.multi.children[0].digest().to_string()), None);
+    let none = dir.path().join("none.tar");
+    ends(50, &[create_signed(&none), multi(&source.host()), args!["--platform", "linux/s390x"]].concat());
+    assert!(!none.exists());
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs all tests. Installs from apt what they need and this machine lacks. Further arguments go to `cargo test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# command:package
+needed=(docker-registry:docker-registry skopeo:skopeo umoci:umoci ssh-keygen:openssh-client gpg:gnupg strace:strace
+  curl:curl openssl:openssl python3:python3 tar:tar sha256sum:coreutils cc:gcc)
+missing=()
+for entry in "${needed[@]}"; do
+  command -v "${entry%%:*}" >/dev/null || [ -x "/usr/sbin/${entry%%:*}" ] || missing+=("${entry##*:}")
+done
+# kubectl has a package of this name in some releases of Debian only.
+if ! command -v kubectl >/dev/null && command -v apt-cache >/dev/null &&
+  apt-cache policy kubernetes-client 2>/dev/null | grep -q 'Candidate: [0-9]'; then
+  missing+=(kubernetes-client)
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null || { echo "tests/run.sh: please install: ${missing[*]}" >&2; exit 1; }
+  sudo=()
+  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+  echo "installing ${missing[*]}"
+  "${sudo[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+command -v kubectl >/dev/null || echo "note: no kubectl here; that kubectl reads our ConfigMaps is not tested"
+
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --locked "$@" 2>&1 | tee "$log" || status=$?
+echo
+echo "tests: the closing line of each binary"
+grep -E '^(     Running|   Doc-tests|test result:)' "$log" || true
+exit "$status"
