@@ -37,7 +37,7 @@ show() {
   mirror_bundle "$@" 2>&1
 }
 
-show keygen builder.key --comment builder --no-passphrase -q
+show keygen builder.key --comment build-host --no-passphrase -q
 show create demo.tar --from-layout operator-bundle --from-layout image --manifests manifests --sign-key builder.key -q
 show verify demo.tar --signer builder.key.pub
 show unpack demo.tar --signer builder.key.pub --to-dir out -q

@@ -29,7 +29,7 @@ export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
-cargo test --locked "$@" 2>&1 | tee "$log" || status=$?
+cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
 echo
 echo "tests: the closing line of each binary"
 grep -E '^(     Running|   Doc-tests|test result:)' "$log" || true

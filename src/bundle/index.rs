@@ -322,7 +322,7 @@ impl Index {
         self.source_date_epoch.unwrap_or(0)
     }
 
-    /// Everything that makes an index whole beyond its JSON (MB-IDX-02 to MB-IDX-09).
+    /// Everything that makes an index whole beyond its JSON (MB-IDX-02 to MB-IDX-06).
     pub(crate) fn check(&self) -> Result<(), String> {
         text("name", &self.name)?;
         if self.name.is_empty() {

@@ -1,4 +1,4 @@
-//! From an index to the exact archive around it: members, offsets, fixed documents (MB-FMT-03 to MB-FMT-08).
+//! From an index to the exact archive around it: members, offsets, fixed documents (MB-FMT-03 to MB-FMT-09).
 
 use std::fmt::Write as _;
 use std::ops::Range;

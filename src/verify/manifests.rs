@@ -11,11 +11,7 @@ use crate::kubernetes;
 use crate::openshift::signature_map;
 
 /// Every file under `manifests/`.
-pub(super) fn check(
-    index: &Index,
-    files: &BTreeMap<String, Vec<u8>>,
-    settings: &Settings,
-) -> Check {
+pub(super) fn check(index: &Index, files: &BTreeMap<String, Vec<u8>>, settings: &Settings) -> Check {
     let mut check = Check::new(CheckId::Manifests);
     let mut allowed = settings.allow_kinds.clone();
     allowed.extend(settings.policy.iter().flat_map(|p| p.allow_kinds.clone()));

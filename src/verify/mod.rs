@@ -71,6 +71,25 @@ pub struct Seen {
 }
 
 impl Settings {
+    /// Nobody trusted, nothing excepted, judged at `now`.
+    pub fn new(now: Timestamp) -> Settings {
+        Settings {
+            policy: None,
+            allow_unsigned: false,
+            keyrings: Vec::new(),
+            allow_unsigned_release: false,
+            allow_kinds: Vec::new(),
+            now,
+            loose: Vec::new(),
+            loose_records: Vec::new(),
+            expect_release: None,
+            expect_index: None,
+            seen: BTreeMap::new(),
+            allow_rollback: false,
+            image_keys: Vec::new(),
+        }
+    }
+
     /// The flags that make an exception from a check, as they are written.
     fn exceptions(&self) -> Vec<String> {
         let mut out = Vec::new();

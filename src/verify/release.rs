@@ -17,11 +17,7 @@ use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, LayerView, Overlay, Payload};
 
 /// MB-VER-07: every release digest is signed by a key pinned on this host.
-pub(super) fn signatures(
-    index: &Index,
-    files: &BTreeMap<String, Vec<u8>>,
-    settings: &Settings,
-) -> Check {
+pub(super) fn signatures(index: &Index, files: &BTreeMap<String, Vec<u8>>, settings: &Settings) -> Check {
     let mut check = Check::new(CheckId::ReleaseSignatures);
     check.of = index.releases.len() as u64;
     let mut claimed: BTreeSet<&str> = BTreeSet::new();

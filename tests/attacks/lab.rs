@@ -120,7 +120,16 @@ impl Lab {
         layout.finish();
         let lab = Lab { dir, index: index.0, manifests, configs, layers, payload: payload.0 };
         lab.run(&[
-            "create", "b.tar", "--from-layout", "layout", "--sign-key", "key", "--name", "lab", "--sequence", "1",
+            "create",
+            "b.tar",
+            "--from-layout",
+            "layout",
+            "--sign-key",
+            "key",
+            "--name",
+            "lab",
+            "--sequence",
+            "1",
         ])
         .ends(&[0]);
         lab
@@ -308,7 +317,8 @@ impl Layout {
         let layers: Vec<String> = layers
             .iter()
             .map(|l| {
-                let annotations = if annotation.is_empty() { String::new() } else { format!(r#","annotations":{{{annotation}}}"#) };
+                let annotations =
+                    if annotation.is_empty() { String::new() } else { format!(r#","annotations":{{{annotation}}}"#) };
                 format!(r#"{{"mediaType":"{kind}","digest":"{}","size":{}{annotations}}}"#, l.0, l.1)
             })
             .collect();
@@ -339,5 +349,10 @@ impl Layout {
 
 /// Every file below a folder, links not followed.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
-    walkdir::WalkDir::new(dir).into_iter().flatten().filter(|e| !e.file_type().is_dir()).map(|e| e.into_path()).collect()
+    walkdir::WalkDir::new(dir)
+        .into_iter()
+        .flatten()
+        .filter(|e| !e.file_type().is_dir())
+        .map(|e| e.into_path())
+        .collect()
 }

@@ -184,7 +184,8 @@ fn endless_lists_are_given_up() {
     let link = |to: &str| vec![("Link".to_owned(), format!("<{to}>; rel=\"next\""))];
     source.fails("GET", &path, EVER, list(link(&format!("/v2/in/src/app/{path}")), empty), &[12, 50]).says("no end");
     let elsewhere = Proxy::start(None);
-    for to in [format!("http://{}/x", elsewhere.host()), "file:///etc/passwd".into(), "https://169.254.169.254/".into()] {
+    for to in [format!("http://{}/x", elsewhere.host()), "file:///etc/passwd".into(), "https://169.254.169.254/".into()]
+    {
         source.fails("GET", &path, EVER, list(link(&to), empty), &[50]);
     }
     assert!(elsewhere.seen().is_empty());

@@ -58,8 +58,7 @@ fn json_is_one_document_and_errors_are_one_line_on_the_other_stream() {
     let created = ok(&[create_release(&bundle, &source.host()), json.clone()].concat());
     assert_eq!(created.json()["releases"][0]["version"], "4.16.37");
     assert!(created.stderr.is_empty(), "{}", created.stderr);
-    let unpacked =
-        ok(&[unpack_to(&bundle, &target.host(), &dir.path().join("m")), json.clone()].concat());
+    let unpacked = ok(&[unpack_to(&bundle, &target.host(), &dir.path().join("m")), json.clone()].concat());
     let upgrade = format!("{}/ocp/mirror@{}", target.host(), world.release.digest());
     assert_eq!(unpacked.json()["unpacked"]["upgrades"][0], upgrade);
     for verb in ["inspect", "ls"] {
@@ -69,7 +68,10 @@ fn json_is_one_document_and_errors_are_one_line_on_the_other_stream() {
     let failed = ends(52, &[create_release(&bundle, &source.host()), json].concat());
     assert!(failed.stdout.is_empty());
     let error: serde_json::Value = serde_json::from_str(failed.stderr.trim()).unwrap();
-    assert_eq!((&error["type"], &error["code"], &error["exit_code"]), (&"error".into(), &"conflict".into(), &52.into()));
+    assert_eq!(
+        (&error["type"], &error["code"], &error["exit_code"]),
+        (&"error".into(), &"conflict".into(), &52.into())
+    );
 }
 
 #[test]

@@ -75,12 +75,29 @@ pub(crate) fn ends(code: i32, args: &[OsString]) -> Run {
     run
 }
 
+/// A run that reaches the web through the world's proxy.
+#[track_caller]
+pub(crate) fn on_the_web(code: i32, args: &[OsString]) -> Run {
+    let run = finish(command(args).env("HTTPS_PROXY", &world().web));
+    assert_eq!(run.code, code, "{args:?}\n{}\n{}", run.text(), run.stderr);
+    run
+}
+
 /// Another program that ends well.
 #[track_caller]
 pub(crate) fn tool(name: &str, args: &[OsString]) -> Run {
     let run = finish(&mut clean(Command::new(name), args));
     assert_eq!(run.code, 0, "{name} {args:?}\n{}\n{}", String::from_utf8_lossy(&run.stdout), run.stderr);
     run
+}
+
+/// Whether a program that not every machine has is here; says so where it is not.
+pub(crate) fn have(name: &str) -> bool {
+    let there = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(name).exists());
+    if !there {
+        eprintln!("SKIPPED: no {name} on this machine");
+    }
+    there
 }
 
 /// A run with standard input.
@@ -116,7 +133,14 @@ pub(crate) fn create_release(bundle: &Path, host: &str) -> Vec<OsString> {
 pub(crate) fn create_signed(bundle: &Path) -> Vec<OsString> {
     let world = world();
     args![
-        "create", bundle, "--sign-key", world.key(), "--release-keyring", world.keyring(), "--plain-http", "127.0.0.1"
+        "create",
+        bundle,
+        "--sign-key",
+        world.key(),
+        "--release-keyring",
+        world.keyring(),
+        "--plain-http",
+        "127.0.0.1"
     ]
 }
 

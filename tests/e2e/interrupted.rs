@@ -175,7 +175,9 @@ fn to_unpack(dir: &Path) -> (PathBuf, Registry, Proxy) {
 }
 
 fn all_tags(registry: &Registry) -> Vec<String> {
-    let all = repositories(registry).into_iter().flat_map(|r| tags(registry, &r).into_iter().map(move |t| r.clone() + ":" + &t));
+    let all = repositories(registry)
+        .into_iter()
+        .flat_map(|r| tags(registry, &r).into_iter().map(move |t| r.clone() + ":" + &t));
     all.collect()
 }
 
@@ -203,7 +205,10 @@ fn unpack_killed_before_everything_is_there_leaves_no_tag_and_is_continued() {
     // Every blob was there already, as the second run sent all of them.
     assert_eq!(run.json()["unpacked"]["new_blobs"], 0, "{}", run.text());
     assert!(all_tags(&target).contains(&"ocp/mirror:4.16.37-x86_64".to_owned()));
-    assert_eq!(manifest(&target, "ocp/mirror", "4.16.37-x86_64-etcd").unwrap(), world().release.component("etcd").bytes);
+    assert_eq!(
+        manifest(&target, "ocp/mirror", "4.16.37-x86_64-etcd").unwrap(),
+        world().release.component("etcd").bytes
+    );
 }
 
 #[test]

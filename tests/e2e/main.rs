@@ -1,7 +1,7 @@
 //! The whole way, with the real program and real peers: registries, skopeo, umoci, ssh-keygen, gpg, kubectl, strace.
 //! The world that the tests read is made once: see `support/release.rs`.
 #![cfg(feature = "registry")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::useless_vec)]
 
 #[path = "../support/mod.rs"]
 mod support;

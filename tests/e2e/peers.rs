@@ -46,8 +46,14 @@ fn skopeo_reads_the_bundle_as_an_oci_archive() {
     for (name, to, image) in [(signature, "s", &cosign), (list, "m", &world().multi)] {
         let to = format!("{}/{to}", target.host());
         let args = args![
-            "--insecure-policy", "copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false",
-            archive(&name), format!("docker://{to}:copied")
+            "--insecure-policy",
+            "copy",
+            "-q",
+            "--all",
+            "--preserve-digests",
+            "--dest-tls-verify=false",
+            archive(&name),
+            format!("docker://{to}:copied")
         ];
         tool("skopeo", &args);
         let path = to.split_once('/').unwrap().1;
@@ -72,8 +78,13 @@ fn tar_lists_the_members_in_the_order_of_the_format() {
     let (_source, bundle) = bundle(dir.path());
     let listed = tool("tar", &args!["tvf", bundle]).text();
     let names: Vec<&str> = listed.lines().map(|l| l.rsplit(' ').next().unwrap()).collect();
-    let head =
-        ["oci-layout", "mirror-bundle/index.json", "mirror-bundle/index.json.sig", "mirror-bundle/SHA256SUMS", "index.json"];
+    let head = [
+        "oci-layout",
+        "mirror-bundle/index.json",
+        "mirror-bundle/index.json.sig",
+        "mirror-bundle/SHA256SUMS",
+        "index.json",
+    ];
     assert_eq!(names[..5], head);
     let place = |start: &str| names.iter().position(|n| n.starts_with(start)).unwrap();
     assert!(place("manifests/") < place("signatures/") && place("signatures/") < place("blobs/"), "{listed}");
@@ -127,7 +138,8 @@ fn gpg_agrees_on_the_release_signature_that_is_carried() {
     assert_eq!(claim["critical"]["image"]["docker-manifest-digest"], digest.to_string());
     assert_eq!(claim["critical"]["identity"]["docker-reference"], format!("{IDENTITY}:4.16.37-x86_64"));
     // And so does the verb for it, with the folder as a signature store.
-    let check = args!["check-signature", signature, "--digest", digest.to_string(), "--release-keyring", world().keyring()];
+    let check =
+        args!["check-signature", signature, "--digest", digest.to_string(), "--release-keyring", world().keyring()];
     ok(&check);
     let other = world().later.digest().to_string();
     let check = args!["check-signature", signature, "--digest", other, "--release-keyring", world().keyring()];

@@ -14,8 +14,18 @@ use crate::support::release::{BIG, RELEASES, Release, world};
 fn create(bundle: &Path, host: &str, release: &Release, store: &Path, keyring: &Path) -> Vec<OsString> {
     let image = format!("{host}/{RELEASES}:{}-x86_64", release.version);
     args![
-        "create", bundle, "--sign-key", world().key(), "--plain-http", "127.0.0.1", "--release", image,
-        "--signature-store", store, "--release-keyring", keyring
+        "create",
+        bundle,
+        "--sign-key",
+        world().key(),
+        "--plain-http",
+        "127.0.0.1",
+        "--release",
+        image,
+        "--signature-store",
+        store,
+        "--release-keyring",
+        keyring
     ]
 }
 
@@ -55,7 +65,7 @@ fn a_release_whose_payload_names_the_store_is_refused_with_only_its_payload_read
     let proxy = Proxy::start(Some(source.port));
     let bundle = dir.path().join("b.tar");
     let image = format!("{}/{RELEASES}:4.16.39-x86_64", proxy.host());
-    let run = ends(40, &[create_signed(&bundle), args!["--release", image, "--ca-file", world.ca]].concat());
+    let run = on_the_web(40, &[create_signed(&bundle), args!["--release", image, "--ca-file", world.ca]].concat());
     assert!(names(dir.path()).is_empty());
     let blobs = &world.unsigned.image.blobs;
     let own: Vec<String> = blobs.iter().map(|b| b.digest().to_string()).collect();
@@ -90,6 +100,40 @@ fn a_release_carried_without_a_signature_says_so_to_everybody_who_meets_it() {
 
 fn member_names(bundle: &Path) -> Vec<String> {
     tool("tar", &args!["tf", bundle]).text().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_is_no_pass_and_no_obstacle_to_who_wants_no_signature() {
+    let (world, dir) = (world(), folder());
+    let source = world.registry();
+    let bundle = dir.path().join("b.tar");
+    // The payload names a store whose certificate nobody here knows.
+    let image = format!("{}/{RELEASES}:4.16.37-x86_64", source.host());
+    let create = [create_signed(&bundle), args!["--release", image, "--retries", "0"]].concat();
+    on_the_web(50, &create);
+    assert!(names(dir.path()).is_empty());
+    let run = on_the_web(0, &[create, args!["--allow-unsigned-release"]].concat());
+    assert!(run.stderr.contains("certificate"), "{}", run.stderr);
+    assert_eq!(index_of(&bundle)["releases"][0]["trust"], "none");
+    ends(40, &verify(&bundle));
+}
+
+#[test]
+fn a_registry_that_refuses_a_manifest_gets_no_tag() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = dir.path().join("b.tar");
+    ok(&create_release(&bundle, &source.host()));
+    for (status, code) in [(400, 50), (413, 50), (500, 50), (403, 51)] {
+        let proxy = Proxy::start(Some(target.port));
+        let etcd = world.release.component("etcd").digest();
+        proxy.on("PUT", format!("/manifests/{etcd}"), 9, Fault::Answer(status, Vec::new(), Vec::new()));
+        let unpack = unpack_to(&bundle, &proxy.host(), &dir.path().join("m"));
+        let run = ends(code, &[unpack, args!["--retries", "0"]].concat());
+        assert!(run.stderr.contains("run the same command again") || code == 51, "{}", run.stderr);
+        assert!(tags(&target, "ocp/mirror").is_empty());
+        assert!(!dir.path().join("m").exists());
+    }
 }
 
 #[test]
@@ -139,8 +183,7 @@ fn a_signer_that_is_not_trusted_and_an_unsigned_bundle_are_refused() {
 #[test]
 fn wrong_and_missing_credentials_are_told_from_other_failures() {
     let (world, dir) = (world(), folder());
-    let source =
-        Registry::with(&Setup { basic_auth: true, storage: Some(world.storage()), ..Setup::default() });
+    let source = Registry::with(&Setup { basic_auth: true, storage: Some(world.storage()), ..Setup::default() });
     let bundle = dir.path().join("b.tar");
     let create = create_release(&bundle, &source.host());
     let (_keep, wrong) = auth_file(&source.host(), USER, "wrong");

@@ -7,7 +7,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::harness::*;
-use crate::support::proxy::Proxy;
+use crate::support::image::{Image, Pusher};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::registry::Registry;
 use crate::support::release::{RELEASES, Release, world};
 
@@ -21,7 +22,8 @@ fn everything(dir: &Path, host: &str) -> std::path::PathBuf {
     bundle
 }
 
-const POLICY: &str = "apiVersion: config.openshift.io/v1\nkind: ImageDigestMirrorSet\nmetadata:\n  name: mine\nspec: {}\n";
+const POLICY: &str =
+    "apiVersion: config.openshift.io/v1\nkind: ImageDigestMirrorSet\nmetadata:\n  name: mine\nspec: {}\n";
 
 fn expected_tags(release: &Release) -> BTreeSet<String> {
     let mut tags: BTreeSet<String> =
@@ -97,17 +99,25 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
         assert!(set.contains(&mirror), "{source}: {set}");
     };
     mirrored("quay.io/openshift-release-dev/ocp-v4.0-art-dev");
+    // Not where it came from: where its signature says that it is published.
+    mirrored("quay.io/openshift-release-dev/ocp-release");
     mirrored(&format!("{}/{RELEASES}", source.host()));
     let generic = fs::read_to_string(sets.join("idms-generic-0.yaml")).unwrap();
     assert!(generic.contains(&format!("\"{}/ocp/mirror/tools/multi\"", target.host())), "{generic}");
 
-    let upgrade =
-        format!("oc adm upgrade --allow-explicit-upgrade --to-image {}/ocp/mirror@{}", target.host(), world.release.digest());
+    let upgrade = format!(
+        "oc adm upgrade --allow-explicit-upgrade --to-image {}/ocp/mirror@{}",
+        target.host(),
+        world.release.digest()
+    );
     assert!(run.stderr.contains(&upgrade), "{}", run.stderr);
 }
 
 #[test]
 fn what_is_left_for_oc_apply_can_be_read_by_kubectl() {
+    if !have("kubectl") {
+        return;
+    }
     let (world, dir) = (world(), folder());
     let (source, target) = (world.registry(), Registry::start());
     let bundle = everything(dir.path(), &source.host());
@@ -161,16 +171,16 @@ fn a_release_for_several_architectures_is_tagged_multi_and_its_list_is_what_is_s
 }
 
 #[test]
-fn the_stores_that_the_payload_names_are_asked_over_https() {
+fn the_stores_that_the_payload_names_are_asked_over_https_and_through_a_proxy() {
     let (world, dir) = (world(), folder());
     let source = world.registry();
     let bundle = dir.path().join("b.tar");
     let release = format!("{}/{RELEASES}@{}", source.host(), world.release.digest());
     let create = [create_signed(&bundle), args!["--release", release]].concat();
-    // Nobody here knows the server's certificate, and the host is not to be believed blindly.
-    let run = ends(50, &[create.clone(), args!["--retries", "0"]].concat());
+    // Nobody here knows the server's certificate yet.
+    let run = on_the_web(50, &[create.clone(), args!["--retries", "0"]].concat());
     assert!(!bundle.exists(), "{}", run.stderr);
-    ok(&[create, args!["--ca-file", world.ca]].concat());
+    on_the_web(0, &[create, args!["--ca-file", world.ca]].concat());
     ok(&verify(&bundle));
     assert_eq!(index_of(&bundle)["releases"][0]["signers"][0], world.fingerprint.as_str());
 }
@@ -210,4 +220,111 @@ fn one_platform_can_be_chosen_and_brings_only_its_image() {
     let none = dir.path().join("none.tar");
     ends(50, &[create_signed(&none), multi(&source.host()), args!["--platform", "linux/s390x"]].concat());
     assert!(!none.exists());
+}
+
+#[test]
+fn components_in_a_repository_of_their_own_come_to_the_release_with_their_signatures() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (Registry::start(), Registry::start());
+    let apart = format!("{}/vendor/art-dev", source.host());
+    let release = Release::make("4.16.40", "amd64", &apart, &world.release.components, "{}");
+    let to = Pusher::new(&source.host());
+    for (_, image) in &release.components {
+        to.push("vendor/art-dev", image, None);
+    }
+    let etcd = release.component("etcd");
+    to.push("vendor/art-dev", &Image::cosign(etcd, "x.example/y"), Some(&etcd.sig_tag()));
+    to.push("vendor/ocp-release", &release.image, Some("4.16.40-x86_64"));
+    let bundle = dir.path().join("b.tar");
+    let image = format!("{}/vendor/ocp-release:4.16.40-x86_64", source.host());
+    let none = dir.path().join("empty");
+    fs::create_dir(&none).unwrap();
+    let allow = args!["--allow-unsigned-release", "--signature-store", none];
+    ok(&[create_signed(&bundle), args!["--release", image], allow].concat());
+    let unpack = unpack_to(&bundle, &target.host(), &dir.path().join("m"));
+    ok(&[unpack, args!["--allow-unsigned-release"]].concat());
+    let tags = tags(&target, "ocp/mirror");
+    assert!(tags.contains("4.16.40-x86_64-etcd") && tags.contains(&etcd.sig_tag()), "{tags:?}");
+    assert_eq!(tags.len(), 1 + 5 + 1);
+    let set = fs::read_to_string(dir.path().join("m-mirror-set/idms-release-0.yaml")).unwrap();
+    assert!(set.contains("vendor/art-dev\"") && set.contains("vendor/ocp-release\""), "{set}");
+}
+
+#[test]
+fn two_releases_in_one_bundle_share_what_they_have_in_common() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let (one, both) = (dir.path().join("one.tar"), dir.path().join("both.tar"));
+    ok(&create_release(&one, &source.host()));
+    let later =
+        args!["--release", format!("{}/{RELEASES}:4.21.0-x86_64", source.host()), "--allow-missing-image-signature"];
+    ok(&[create_release(&both, &source.host()), later].concat());
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    assert!(size(&both) < size(&one) + 100_000, "{} {}", size(&one), size(&both));
+    let manifests = dir.path().join("m");
+    let run = ok(&unpack_to(&both, &target.host(), &manifests));
+    let tags = tags(&target, "ocp/mirror");
+    for (name, _) in &world.release.components {
+        assert!(tags.contains(&format!("4.16.37-x86_64-{name}")) && tags.contains(&format!("4.21.0-x86_64-{name}")));
+    }
+    assert_eq!(run.stderr.matches("oc adm upgrade").count(), 2, "{}", run.stderr);
+    assert_eq!(fs::read_dir(&manifests).unwrap().count(), 2);
+}
+
+#[test]
+fn a_registry_and_a_directory_can_be_filled_in_one_run_with_manifests_beside_the_directory() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = everything(dir.path(), &source.host());
+    let tree = dir.path().join("tree");
+    let to = format!("{}/ocp/mirror", target.host());
+    ok(&[args!["unpack", bundle, "--to", to, "--to-dir", tree, "--plain-http", "127.0.0.1"], trust()].concat());
+    assert_eq!(tags(&target, "ocp/mirror"), expected_tags(&world.release));
+    assert!(tree.join("v2/openshift/release/manifests/4.16.37-x86_64").exists());
+    assert!(tree.join("manifests/policy.yaml").exists());
+    assert!(tree.join("manifests-mirror-set/idms-release-0.yaml").exists());
+}
+
+#[test]
+fn without_a_directory_manifests_go_where_the_program_runs_and_can_be_read_elsewhere_alone() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = everything(dir.path(), &source.host());
+    let to = format!("{}/ocp/mirror", target.host());
+    let unpack = [args!["unpack", bundle, "--to", to, "--plain-http", "127.0.0.1"], trust()].concat();
+    let run = finish(command(&unpack).current_dir(dir.path()));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(dir.path().join("release-amd64-manifests/policy.yaml").exists());
+    assert!(dir.path().join("release-amd64-manifests-mirror-set/idms-release-0.yaml").exists());
+    // Manifests alone, for a second cluster.
+    let only = dir.path().join("only");
+    ok(&[args!["unpack", bundle, "--manifests-to-dir", only], trust()].concat());
+    assert_eq!(files(&only), files(&dir.path().join("release-amd64-manifests")));
+}
+
+#[test]
+fn signatures_come_from_a_store_on_the_web_and_only_those_that_hold_are_carried() {
+    let (world, dir) = (world(), folder());
+    let source = world.registry();
+    let name = format!("sha256={}", world.release.digest().hex());
+    let read = |store: std::path::PathBuf| fs::read(store.join(&name).join("signature-1")).unwrap();
+    let (other, good) = (read(world.other_store()), read(world.store()));
+    let web = Proxy::start(None);
+    for (n, bytes) in [(1, other), (2, Vec::new()), (3, good.clone())] {
+        web.on("GET", format!("/store/{name}/signature-{n}"), 9, Fault::Answer(200, Vec::new(), bytes));
+    }
+    let bundle = dir.path().join("b.tar");
+    let image = format!("{}/{RELEASES}:4.16.37-x86_64", source.host());
+    let store = format!("http://{}/store", web.host());
+    ok(&[create_signed(&bundle), args!["--release", image, "--signature-store", store]].concat());
+    assert_eq!(web.count("GET", "signature-4"), 1, "{:?}", web.seen());
+    assert_eq!(member(&bundle, &format!("signatures/{name}/signature-1")), good);
+    let signatures = index_of(&bundle)["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["path"].as_str().unwrap().starts_with("signatures/"))
+        .count();
+    assert_eq!(signatures, 1);
+    ok(&verify(&bundle));
 }

@@ -88,7 +88,8 @@ fn a_stream_that_is_cut_or_changed_leaves_no_tag() {
     // In the last blob: its content ends before padding and the two blocks at the end.
     let at = changed.iter().rposition(|b| *b != 0).unwrap();
     changed[at] ^= 1;
-    for (what, code) in [(&bytes[..bytes.len() - 3000], 11), (&changed[..], 31), (&[&bytes[..], b"x"].concat()[..], 32)] {
+    for (what, code) in [(&bytes[..bytes.len() - 3000], 11), (&changed[..], 31), (&[&bytes[..], b"x"].concat()[..], 32)]
+    {
         let target = Registry::start();
         let mut unpack = command(&unpack_to(Path::new("-"), &target.host(), &dir.path().join("m")));
         let run = fed(&mut unpack, what);

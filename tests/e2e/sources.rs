@@ -37,6 +37,13 @@ fn a_release_survives_an_oci_layout() {
     let layout = dir.path().join("layout");
     unpacked(&original, "--to-layout", &layout);
     assert_eq!(fs::read_to_string(layout.join("oci-layout")).unwrap(), "{\"imageLayoutVersion\":\"1.0.0\"}");
+    // It must fit on FAT: no links, no colons, nothing that differs by case only.
+    for entry in walkdir::WalkDir::new(&layout).into_iter().map(Result::unwrap) {
+        use std::os::unix::fs::MetadataExt;
+        let name = entry.file_name().to_str().unwrap();
+        assert!(!name.contains(':') && name == name.to_lowercase() && !entry.path_is_symlink(), "{name}");
+        assert!(entry.file_type().is_dir() || entry.metadata().unwrap().nlink() == 1, "{name}");
+    }
     let listed = tool("umoci", &args!["list", "--layout", layout]).text();
     assert!(listed.lines().any(|l| l.ends_with("4.16.37-x86_64")), "{listed}");
     let more = args!["--from-layout", layout, "--signature-store", world.store()];
@@ -72,6 +79,8 @@ fn a_release_survives_the_tree_of_oc_with_its_signature_beside_it() {
     let again = rebuilt(dir.path(), "again.tar", args!["--from-dir", tree]);
     assert_eq!(images_of(&again), images_of(&original));
     assert_eq!(index_of(&again)["releases"], index_of(&original)["releases"]);
+    let count = |bundle| index_of(bundle)["images"].as_array().unwrap().len();
+    assert_eq!(count(&again), count(&original), "nothing twice");
 
     // As oc writes it: the signature in config/, as JSON.
     fs::create_dir(tree.join("config")).unwrap();
@@ -83,7 +92,8 @@ fn a_release_survives_the_tree_of_oc_with_its_signature_beside_it() {
     // Without it the release is not carried.
     fs::remove_dir_all(tree.join("config")).unwrap();
     let unsigned = dir.path().join("unsigned.tar");
-    let run = ends(40, &[create_signed(&unsigned), args!["--from-dir", tree, "--signature-store", dir.path()]].concat());
+    let run =
+        ends(40, &[create_signed(&unsigned), args!["--from-dir", tree, "--signature-store", dir.path()]].concat());
     assert!(!unsigned.exists(), "{}", run.stderr);
 }
 
@@ -128,6 +138,11 @@ fn what_a_tree_brings_goes_to_a_registry_under_the_same_tags() {
     assert_eq!(tags(&one, "ocp/mirror"), tags(&two, "ocp/mirror"));
     assert_eq!(tags(&one, "ocp/mirror/tools/multi"), tags(&two, "ocp/mirror/tools/multi"));
     assert_eq!(files(&dir.path().join("m1")), files(&dir.path().join("m2")));
+    // The tree does not tell where the release is published; its signature does.
+    let set = fs::read_to_string(dir.path().join("m2-mirror-set/idms-release-0.yaml")).unwrap();
+    for source in ["ocp-release", "ocp-v4.0-art-dev"] {
+        assert!(set.contains(&format!("source: \"quay.io/openshift-release-dev/{source}\"")), "{set}");
+    }
 }
 
 #[test]

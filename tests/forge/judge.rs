@@ -12,14 +12,7 @@ use mirror_bundle::verify::{Report, Settings};
 
 /// The settings that these arguments of `verify` mean, and whether they say `--quick`.
 pub fn settings(args: &[String], folder: &Path) -> (Settings, bool) {
-    let mut settings = Settings {
-        policy: None,
-        allow_unsigned: false,
-        keyrings: vec![],
-        allow_unsigned_release: false,
-        allow_kinds: vec![],
-        now: jiff::Timestamp::UNIX_EPOCH,
-    };
+    let mut settings = Settings::new(jiff::Timestamp::UNIX_EPOCH);
     let (mut keys, mut quick) = (vec![], false);
     let mut rest = args.iter().map(String::as_str);
     while let Some(flag) = rest.next() {

@@ -144,8 +144,7 @@ impl Image {
             },
             "optional": null,
         });
-        let mut layer =
-            Blob::new("application/vnd.dev.cosign.simplesigning.v1+json", payload.to_string().into_bytes());
+        let mut layer = Blob::new("application/vnd.dev.cosign.simplesigning.v1+json", payload.to_string().into_bytes());
         layer.annotations = json!({ "dev.cosignproject.cosign/signature": "bm90IGNoZWNrZWQgaGVyZQ==" });
         layer.diff_id = Some(layer.digest());
         let config = json!({
@@ -178,6 +177,11 @@ impl Image {
             children: Vec::new(),
             platform: (String::new(), String::new()),
         }
+    }
+
+    /// The first child of a list; an image itself.
+    pub fn first(&self) -> &Image {
+        self.children.first().unwrap_or(self)
     }
 
     /// Every manifest of this image, children first.

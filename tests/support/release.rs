@@ -3,7 +3,7 @@
 //! made by gpg, in a store on disk and on an HTTPS server; SSH keys. Tests read it and never change it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,6 +22,8 @@ pub const RELEASES: &str = "ocp/release";
 pub const COMPONENTS: &str = "quay.io/openshift-release-dev/ocp-v4.0-art-dev";
 /// What release signatures call the release.
 pub const IDENTITY: &str = "quay.io/openshift-release-dev/ocp-release";
+/// The host of the signature store that payloads name.
+pub const WEB_STORE: &str = "store.example.com";
 /// An image that is not of a release: `tools/multi:1.0`, for two platforms, with a referrer.
 pub const MULTI: &str = "tools/multi";
 /// An image with one large layer: `tools/big:1`.
@@ -29,7 +31,7 @@ pub const BIG: &str = "tools/big";
 /// Size of that layer in bytes.
 pub const BIG_LAYER: usize = 18 << 20;
 
-/// The digest is unknown to everybody.
+/// What is there to be carried, and the keys. Digests differ from run to run, as the release key is in the payload.
 pub struct World {
     /// Everything on disk is below.
     pub dir: PathBuf,
@@ -45,6 +47,8 @@ pub struct World {
     pub big: Image,
     /// The certificate of the HTTPS signature store that the payloads name.
     pub ca: PathBuf,
+    /// The HTTP proxy that leads there, and nowhere else: a value for `HTTPS_PROXY`.
+    pub web: String,
     /// The fingerprint of the release key.
     pub fingerprint: String,
 }
@@ -57,6 +61,24 @@ pub struct Release {
 }
 
 impl Release {
+    /// A release whose payload says that its components are in `repository`.
+    pub fn make(
+        version: &str,
+        arch: &str,
+        repository: &str,
+        components: &[(String, Image)],
+        config_map: &str,
+    ) -> Release {
+        let payload = payload(version, arch, repository, components, config_map);
+        let labels = json!({ "io.openshift.release": version });
+        let arch = if arch == "multi" { "amd64" } else { arch };
+        // Built on the image of the operator that reads it, as oc does.
+        let mut layers =
+            components.iter().find(|(n, _)| n.starts_with("cluster-")).unwrap().1.first().blobs[1..].to_vec();
+        layers.push(payload);
+        let image = Image::docker(arch, labels, &layers);
+        Release { version: version.to_owned(), image, components: components.to_vec() }
+    }
     pub fn digest(&self) -> Digest {
         self.image.digest()
     }
@@ -110,8 +132,8 @@ impl World {
 
     fn make() -> World {
         let dir = fresh();
-        let (ca, tls_key) = self_signed(&dir, "IP:127.0.0.1");
-        let store_port = serve_store(dir.join("store"), &ca, &tls_key);
+        let (ca, tls_key) = self_signed(&dir, &format!("DNS:{WEB_STORE}"));
+        let web = serve_store(dir.join("store"), &ca, &tls_key);
         let mut signer = Gpg::new(&dir, "release");
         let other = Gpg::new(&dir, "other");
 
@@ -129,16 +151,9 @@ impl World {
             ("machine-os".into(), component(4, "amd64", &[&tools])),
             ("tools".into(), component(5, "amd64", &[&shared])),
         ];
-        let config_map = verification(&signer.public(), &format!("https://127.0.0.1:{store_port}/signatures"));
+        let config_map = verification(&signer.public(), &format!("https://{WEB_STORE}/signatures"));
         let make = |version: &str, arch: &str, components: &[(String, Image)]| {
-            let payload = payload(version, arch, components, &config_map);
-            let labels = json!({ "io.openshift.release": version });
-            let arch = if arch == "multi" { "amd64" } else { arch };
-            Release {
-                version: version.to_owned(),
-                image: Image::docker(arch, labels, &[shared.clone(), payload]),
-                components: components.to_vec(),
-            }
+            Release::make(version, arch, COMPONENTS, components, &config_map)
         };
         let release = make("4.16.37", "amd64", &components);
         let later = make("4.21.0", "amd64", &components);
@@ -152,9 +167,11 @@ impl World {
             })
             .collect();
         let mut several = make("4.16.38", "multi", &lists);
-        let arm = Image::docker("arm64", json!({ "io.openshift.release": "4.16.38" }), &[shared.clone(), {
-            payload("4.16.38", "multi", &lists, &config_map)
-        }]);
+        let arm = Image::docker(
+            "arm64",
+            json!({ "io.openshift.release": "4.16.38" }),
+            &[shared.clone(), { payload("4.16.38", "multi", COMPONENTS, &lists, &config_map) }],
+        );
         several.image = Image::list(vec![several.image, arm]);
         let multi = Image::list(vec![
             Image::oci("amd64", &[shared.clone(), layer(&[("bin/a", b"amd64")])]),
@@ -198,7 +215,7 @@ impl World {
         to.push(MULTI, &multi, Some("1.0"));
         to.refer(MULTI, &multi, &Image::referrer(&multi));
         to.push(BIG, &big, Some("1"));
-        World { dir, release, later, several, unsigned, multi, big, ca, fingerprint }
+        World { dir, release, later, several, unsigned, multi, big, ca, web, fingerprint }
     }
 }
 
@@ -219,13 +236,13 @@ fn fresh() -> PathBuf {
 }
 
 /// The top layer of a release image.
-fn payload(version: &str, arch: &str, components: &[(String, Image)], config_map: &str) -> Blob {
+fn payload(version: &str, arch: &str, repository: &str, components: &[(String, Image)], config_map: &str) -> Blob {
     let tags: Vec<Value> = components
         .iter()
         .map(|(name, image)| {
             json!({
                 "name": name, "annotations": { "io.openshift.build.commit.id": "0" },
-                "from": { "kind": "DockerImage", "name": format!("{COMPONENTS}@{}", image.digest()) },
+                "from": { "kind": "DockerImage", "name": format!("{repository}@{}", image.digest()) },
                 "generation": null, "importPolicy": {}, "referencePolicy": { "type": "" },
             })
         })
@@ -331,8 +348,9 @@ impl Drop for Gpg {
     }
 }
 
-/// Serves `store` below `/signatures/` over HTTPS on a loopback port until the process ends.
-fn serve_store(store: PathBuf, certificate: &Path, key: &Path) -> u16 {
+/// Serves `store` below `/signatures/` of [`WEB_STORE`] over HTTPS, behind a proxy on a loopback port, until the
+/// process ends.
+fn serve_store(store: PathBuf, certificate: &Path, key: &Path) -> String {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
     let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
@@ -345,31 +363,39 @@ fn serve_store(store: PathBuf, certificate: &Path, key: &Path) -> u16 {
         .unwrap();
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for mut stream in listener.incoming().flatten() {
             let (config, store) = (config.clone(), store.clone());
             std::thread::spawn(move || {
-                let Ok(connection) = rustls::ServerConnection::new(config) else { return };
-                let mut tls = BufReader::new(rustls::StreamOwned::new(connection, stream));
-                let mut first = String::new();
-                let mut line = String::new();
-                let _ = tls.read_line(&mut first);
-                while tls.read_line(&mut line).is_ok_and(|n| n > 2) {
-                    line.clear();
+                if request(&mut stream) != format!("CONNECT {WEB_STORE}:443 HTTP/1.1") {
+                    let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+                    return;
                 }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+                let Ok(connection) = rustls::ServerConnection::new(config) else { return };
+                let mut tls = rustls::StreamOwned::new(connection, stream);
+                let first = request(&mut tls);
                 let path = first.split(' ').nth(1).and_then(|p| p.strip_prefix("/signatures/")).unwrap_or("none");
                 let (status, body) = match fs::read(store.join(path)) {
                     Ok(body) => ("200 OK", body),
                     Err(_) => ("404 Not Found", Vec::new()),
                 };
                 let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-                let tls = tls.get_mut();
                 let _ = tls.write_all(&[head.as_bytes(), &body].concat());
                 tls.conn.send_close_notify();
                 let _ = tls.flush();
             });
         }
     });
-    port
+    proxy
+}
+
+/// Reads a request's head, and not a byte more; its first line.
+fn request(from: &mut impl Read) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && head.len() < 16384 && from.read(&mut byte).is_ok_and(|n| n > 0) {
+        head.extend(byte);
+    }
+    String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned()
 }

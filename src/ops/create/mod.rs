@@ -382,9 +382,12 @@ impl Content {
         }
         let mut seen = BTreeSet::new();
         self.roots.retain(|r| {
+            // What is attached to images of a release is in one place with them; a local source that names it
+            // under its own path and the image it is about under another would bring it twice.
+            let attached = matches!(r.kind, Kind::Signature | Kind::Referrer) && r.release.is_some();
             seen.insert((
                 r.kind,
-                r.repository.clone(),
+                r.repository.clone().filter(|_| !attached),
                 r.tag.clone(),
                 r.component.clone(),
                 r.document.digest,

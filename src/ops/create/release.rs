@@ -180,6 +180,7 @@ fn signatures(
     match (good.is_empty(), worst, unreachable) {
         (false, ..) => Ok(Ok(good)),
         (true, Some(rejected), _) => Ok(Err(rejected)),
+        (true, None, Some(e)) if options.allow_unsigned_release => Ok(Err(Rejected::NotASignature(e.message().into()))),
         (true, None, Some(e)) => Err(e.state("nothing was written; the release could not be verified")),
         (true, None, None) => {
             Ok(Err(Rejected::NotASignature(format!("none of {} signature stores has one", stores.len()))))

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::bundle::index::{Blob, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::Repository;
-use crate::openshift::mirror_set;
+use crate::openshift::{mirror_set, openpgp};
 use crate::ops::{Observer, Task};
 use crate::sink::files::{self, Written};
 use crate::verify::{Admission, Admitted, BlobReader, Report, Settings, Visit, admit};
@@ -154,7 +154,7 @@ pub fn unpack(
             .hint("unpack from a file, or name one destination"));
     }
     let files = manifests(&admitted);
-    let sets = mirror_sets(&index, options)?;
+    let sets = mirror_sets(&index, &signed_names(&admitted, settings), options)?;
     let folders = folders(&index, options);
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
     files::check(&folders.0, &files, options.overwrite).map_err(nothing)?;
@@ -355,8 +355,22 @@ fn target(_: &Options) -> Option<&Repository> {
     None
 }
 
+/// The repositories that good release signatures name. Content that came from a mirror or a directory does not
+/// tell where the vendor publishes it; the vendor's signature does.
+fn signed_names(admitted: &Admitted, settings: &Settings) -> Vec<Repository> {
+    let mut out = Vec::new();
+    for release in &admitted.index().releases {
+        for (_, bytes) in admitted.files(&format!("signatures/sha256={}/", release.digest.hex())) {
+            let verify = |k| openpgp::verify(bytes, k, &release.digest, settings.now.as_second());
+            let good = settings.keyrings.iter().find_map(|keyring| verify(keyring).ok());
+            out.extend(good.map(|verified| verified.claim.docker_reference.repository));
+        }
+    }
+    out
+}
+
 /// The mirror sets for the target registry: by digest, releases and everything else apart.
-fn mirror_sets(index: &Index, options: &Options) -> Result<Vec<(String, Vec<u8>)>> {
+fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Result<Vec<(String, Vec<u8>)>> {
     let (Some(kind), Some(target)) = (options.mirror_set, target(options)) else { return Ok(Vec::new()) };
     let mut out = Vec::new();
     for (group, wanted) in [(mirror_set::Group::Release, true), (mirror_set::Group::Generic, false)] {
@@ -372,6 +386,9 @@ fn mirror_sets(index: &Index, options: &Options) -> Result<Vec<(String, Vec<u8>)
             if !pairs.contains(&(source.clone(), mirror.clone())) {
                 pairs.push((source, mirror));
             }
+        }
+        if wanted {
+            pairs.extend(signed.iter().map(|source| (source.clone(), target.clone())));
         }
         if !pairs.is_empty() {
             let text = mirror_set::yaml(kind, group, &pairs).map_err(|e| {
