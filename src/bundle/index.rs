@@ -2,13 +2,13 @@
 //!
 //! Written in one fixed way, so that its bytes can be signed and a reader can demand exactly those bytes back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{limits, name};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Platform, Role, Tag, json};
+use crate::oci::{Digest, Platform, Role, Tag, json, media_type};
 
 /// The format version that this crate writes and reads.
 pub const FORMAT: u32 = 1;
@@ -291,7 +291,7 @@ impl Index {
         }
         json::check(bytes, &[]).map_err(|e| malformed(e.to_string()))?;
         let probe: Probe = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
-        if probe.format != FORMAT {
+        if probe.format != u64::from(FORMAT) {
             return Err(Error::new(
                 Code::NotABundle,
                 format!("the bundle has format {}, which this version does not know", probe.format),
@@ -299,6 +299,7 @@ impl Index {
             .fact(format!("this is mirror-bundle {}, format {FORMAT}", env!("CARGO_PKG_VERSION")))
             .hint("bring a newer mirror-bundle across with the bundle"));
         }
+        let probe: FeatureProbe = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
         for feature in &probe.features.incompatible {
             if !KNOWN_INCOMPATIBLE.contains(&feature.as_str()) {
                 return Err(Error::new(
@@ -367,6 +368,7 @@ impl Index {
             if place.is_none() || (at < 2) != fixed || (at >= 2 && place < Some(2)) {
                 return Err(format!("file `{}` is not one of format 1, or out of place", file.path));
             }
+            check_place(&file.path).map_err(|why| format!("file `{}` {why}", file.path))?;
             total = total.saturating_add(file.size);
             let limit = match place {
                 Some(2) => limits::KUBERNETES_FILE,
@@ -427,14 +429,25 @@ impl Index {
     }
 
     fn check_images(&self) -> Result<(), String> {
+        let releases: BTreeSet<Digest> = self.releases.iter().map(|r| r.digest).collect();
+        let release_images: BTreeSet<Digest> =
+            self.images.iter().filter(|i| i.kind == Kind::Release).map(|i| i.digest).collect();
+        let mut named = BTreeMap::new();
         for image in &self.images {
+            if let Some(tag) = &image.tag
+                && *named.entry((&image.repository, tag)).or_insert(image.digest) != image.digest
+            {
+                return Err(format!("`{}` names two images", image.display()));
+            }
             if let Some(repository) = &image.repository {
                 check_repository(repository)?;
             }
             if let Some(tag) = &image.tag {
                 tag.parse::<Tag>().map_err(|e| e.to_string())?;
             }
-            text("mediaType", &image.media_type)?;
+            if !media_type::is_index(&image.media_type) && !media_type::is_manifest(&image.media_type) {
+                return Err(format!("`{}` is neither an image manifest nor an index", image.media_type));
+            }
             text("requestedBy", &image.requested_by)?;
             if let Some(component) = &image.component {
                 text("component", component)?;
@@ -458,10 +471,15 @@ impl Index {
                 ));
             }
             if let Some(release) = &image.release
-                && !self.releases.iter().any(|r| r.digest == *release)
+                && !releases.contains(release)
             {
                 return Err(format!("image `{}` belongs to a release that is not listed", image.display()));
             }
+        }
+        // In their order, releases of one version and architecture are neighbours.
+        let twice = |two: &[Release]| two[0].version == two[1].version && two[0].architecture == two[1].architecture;
+        if let Some(two) = self.releases.windows(2).find(|two| twice(two)) {
+            return Err(format!("release {} for {} is two different images", two[0].version, two[0].architecture));
         }
         for release in &self.releases {
             for part in [&release.version, &release.architecture].into_iter().chain(&release.signers) {
@@ -472,7 +490,7 @@ impl Index {
                     return Err(format!("`{part}` is not a release version, architecture or fingerprint"));
                 }
             }
-            if !self.images.iter().any(|i| i.kind == Kind::Release && i.digest == release.digest) {
+            if !release_images.contains(&release.digest) {
                 return Err(format!("release {} has no release image", release.version));
             }
         }
@@ -480,10 +498,20 @@ impl Index {
     }
 }
 
+/// Looked at before anything else, loosely: a later format may differ in all but these two members (MB-IDX-02).
 #[derive(Deserialize)]
 struct Probe {
-    format: u32,
-    features: Features,
+    format: u64,
+}
+
+#[derive(Deserialize)]
+struct FeatureProbe {
+    features: Incompatible,
+}
+
+#[derive(Deserialize)]
+struct Incompatible {
+    incompatible: Vec<String>,
 }
 
 /// Which part of the archive a file belongs to.
@@ -497,6 +525,25 @@ fn place(path: &str) -> Option<u8> {
     }
 }
 
+/// What a file below `manifests/` and `signatures/` may be called: what `oc apply -R` reads, and
+/// `signatures/sha256=<hex>/signature-<n>` from 1 to [`limits::RELEASE_SIGNATURES`], as in a signature store.
+fn check_place(path: &str) -> Result<(), String> {
+    if path.starts_with("manifests/") {
+        let stem = [".yaml", ".yml", ".json"].iter().find_map(|end| path.strip_suffix(end));
+        return match stem {
+            Some(stem) if !stem.ends_with('/') => Ok(()),
+            _ => Err("is not a .yaml, .yml or .json file".to_owned()),
+        };
+    }
+    let Some(below) = path.strip_prefix("signatures/") else { return Ok(()) };
+    let parts = below.strip_prefix("sha256=").and_then(|below| below.split_once("/signature-"));
+    let good = parts.is_some_and(|(hex, n)| {
+        let number = n.parse::<usize>().ok().filter(|number| number.to_string() == n);
+        Digest::from_hex(hex).is_ok() && number.is_some_and(|n| (1..=limits::RELEASE_SIGNATURES).contains(&n))
+    });
+    if good { Ok(()) } else { Err("is not signatures/sha256=<hex>/signature-<n>".to_owned()) }
+}
+
 /// A repository with or without its registry: what a layout or mirror directory calls it.
 fn check_repository(text: &str) -> Result<(), String> {
     if text.parse::<crate::oci::Repository>().is_ok()
@@ -508,17 +555,22 @@ fn check_repository(text: &str) -> Result<(), String> {
 }
 
 fn text(what: &str, value: &str) -> Result<(), String> {
-    if value.len() > limits::TEXT || value.chars().any(char::is_control) {
-        return Err(format!("`{what}` holds control characters or more than {} bytes", limits::TEXT));
+    // Bidirectional controls and zero-width characters make text look like other text.
+    let hides = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    if value.len() > limits::TEXT || value.chars().any(|c| c.is_control() || hides(c)) {
+        return Err(format!("`{what}` holds control or invisible characters, or more than {} bytes", limits::TEXT));
     }
     Ok(())
 }
 
+/// From 1970-01-01 to just before 9999-01-01, in seconds: what every calendar library can hold (MB-IDX-03).
+const TIMES: std::ops::Range<i64> = 0..253_370_764_800;
+
 fn time(what: &str, value: &str) -> Result<(), String> {
     let parsed: Result<jiff::Timestamp, _> = value.parse();
     match parsed {
-        Ok(stamp) if value.len() == 20 && stamp.to_string() == value => Ok(()),
-        _ => Err(format!("`{what}` is not a time written YYYY-MM-DDTHH:MM:SSZ")),
+        Ok(stamp) if value.len() == 20 && stamp.to_string() == value && TIMES.contains(&stamp.as_second()) => Ok(()),
+        _ => Err(format!("`{what}` is not a time from 1970 to 9998 written YYYY-MM-DDTHH:MM:SSZ")),
     }
 }
 

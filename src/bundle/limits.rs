@@ -18,6 +18,8 @@ pub const DEPTH: usize = 4;
 pub const KUBERNETES_FILE: u64 = 1 << 20;
 /// A release signature.
 pub const RELEASE_SIGNATURE: u64 = 64 << 10;
+/// Release signatures for one digest.
+pub const RELEASE_SIGNATURES: usize = 16;
 /// The whole of `manifests/` and `signatures/`.
 pub const FILES: u64 = 16 << 20;
 /// An addendum.
@@ -34,3 +36,9 @@ pub const COMPONENT: usize = 72;
 pub const PATH: usize = 100;
 /// Characters of a name, version, reference or reason in the index.
 pub const TEXT: usize = 1024;
+/// The configuration of a release image.
+pub const CONFIG: u64 = 1 << 20;
+/// What all layers of release images of one bundle may inflate to while their payloads are read.
+pub const INFLATED: u64 = 64 << 30;
+/// What is kept of the layers of release images while a stream is read.
+pub const PAYLOADS: usize = 16 << 20;

@@ -24,6 +24,8 @@ pub struct Node {
     pub role: Role,
     /// Whether the walk went through it as a document, and under which media type.
     pub media_type: Option<String>,
+    /// Levels of indexes and manifests below it, as far as they were walked.
+    pub height: usize,
 }
 
 impl Graph {
@@ -44,7 +46,7 @@ impl Graph {
         fetch: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>>,
         found: &mut dyn FnMut(&Descriptor, &Document, Vec<u8>),
     ) -> Result<()> {
-        self.descend(root, 0, fetch, found)
+        self.descend(root, 0, fetch, found).map(|_| ())
     }
 
     fn descend(
@@ -53,9 +55,10 @@ impl Graph {
         depth: usize,
         fetch: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>>,
         found: &mut dyn FnMut(&Descriptor, &Document, Vec<u8>),
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let role = if media_type::is_index(&at.media_type) { Role::Index } else { Role::Manifest };
-        if depth > limits::DEPTH {
+        let known = self.nodes.get(&at.digest).map_or(0, |n| n.height);
+        if depth + known > limits::DEPTH {
             return Err(malformed(at, &format!("indexes are nested deeper than {}", limits::DEPTH)));
         }
         if at.size > limits::DOCUMENT {
@@ -68,19 +71,20 @@ impl Graph {
             if *media_type != at.media_type {
                 return Err(malformed(at, &format!("it is called both `{media_type}` and `{}`", at.media_type)));
             }
-            return self.add(at, role);
+            return self.add(at, role).map(|()| known);
         }
         self.add(at, role)?;
-        let Some(bytes) = fetch(at)? else { return Ok(()) };
+        let Some(bytes) = fetch(at)? else { return Ok(0) };
         let document = oci::parse(&bytes, &at.media_type).map_err(|e| malformed(at, &e.to_string()))?;
         if let Some(node) = self.nodes.get_mut(&at.digest) {
             node.media_type = Some(at.media_type.clone());
         }
+        let mut height = 0;
         match &document {
             Document::Index(index) => {
                 for child in &index.manifests {
                     if media_type::is_index(&child.media_type) || media_type::is_manifest(&child.media_type) {
-                        self.descend(child, depth + 1, fetch, found)?;
+                        height = height.max(1 + self.descend(child, depth + 1, fetch, found)?);
                     } else {
                         self.add(child, Role::Layer)?;
                     }
@@ -93,18 +97,22 @@ impl Graph {
                 }
             }
         }
+        if let Some(node) = self.nodes.get_mut(&at.digest) {
+            node.height = height;
+        }
         found(at, &document, bytes);
-        Ok(())
+        Ok(height)
     }
 
     fn add(&mut self, what: &Descriptor, role: Role) -> Result<()> {
         if what.size > limits::BLOB {
             return Err(malformed(what, &format!("{} bytes are over the limit of {}", what.size, limits::BLOB)));
         }
-        let node = self.nodes.entry(what.digest).or_insert(Node { size: what.size, role, media_type: None });
+        let node = self.nodes.entry(what.digest).or_insert(Node { size: what.size, role, media_type: None, height: 0 });
         if node.size != what.size {
             return Err(malformed(what, &format!("its size is given as {} and as {} bytes", node.size, what.size)));
         }
+        both(what.digest, node.role, role)?;
         node.role = node.role.min(role);
         Ok(())
     }
@@ -125,6 +133,8 @@ impl Graph {
                     ));
                 }
                 Some(ours) => {
+                    both(digest, ours.role, theirs.role)?;
+                    ours.height = ours.height.max(theirs.height);
                     ours.role = ours.role.min(theirs.role);
                     ours.media_type = ours.media_type.take().or(theirs.media_type);
                 }
@@ -132,6 +142,14 @@ impl Graph {
         }
         Ok(new)
     }
+}
+
+/// A registry keeps manifests and blobs apart: what is one here and the other there could not be carried as both.
+fn both(digest: Digest, one: Role, other: Role) -> Result<()> {
+    if one.is_document() == other.is_document() {
+        return Ok(());
+    }
+    Err(Error::new(Code::Malformed, format!("{digest} is used as {} and as {}", one.as_str(), other.as_str())))
 }
 
 fn malformed(at: &Descriptor, why: &str) -> Error {

@@ -48,6 +48,10 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
                 Some(bytes) if bytes.len() as u64 == what.size => Ok(Some(bytes.clone())),
                 Some(bytes) => Err(size(&what.digest, what.size, bytes.len() as u64)),
                 None if bad.contains(&what.digest) => Ok(None),
+                None if listed.contains_key(&what.digest) => Err(Error::new(
+                    Code::Malformed,
+                    format!("{} is used as a document and not listed as one", what.digest),
+                )),
                 None => {
                     missing.borrow_mut().entry(what.digest).or_insert((what.size, image.display()));
                     Ok(None)
@@ -106,7 +110,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
 }
 
 fn size(digest: &Digest, expected: u64, found: u64) -> Error {
-    Error::new(Code::BlobMismatch, format!("the size of {digest} is not what its image says"))
+    Error::new(Code::Malformed, format!("the size of {digest} is not what its image says"))
         .fact(format!("expected {expected}"))
         .fact(format!("found    {found}"))
 }
