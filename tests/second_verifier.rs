@@ -96,7 +96,14 @@ fn both_say_the_same_of_every_vector() {
 }
 
 fn difference((bundle, theirs, ours): (&PathBuf, second::Verdict, second::Verdict)) -> String {
-    format!("{}: verify.py {} ({}), mirror-bundle {} ({})", bundle.display(), theirs.code, theirs.text, ours.code, ours.text)
+    format!(
+        "{}: verify.py {} ({}), mirror-bundle {} ({})",
+        bundle.display(),
+        theirs.code,
+        theirs.text,
+        ours.code,
+        ours.text
+    )
 }
 
 fn compare_mutations(seed: u64, count: usize) {

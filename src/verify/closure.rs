@@ -85,7 +85,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     for (digest, node) in graph.nodes() {
         if let Some(blob) = listed.get(digest)
             && (blob.size != node.size || blob.role != node.role)
-            && (node.media_type.is_some() || !node.role.is_document())
+            && (node.media_type.is_some() || !node.role.is_document() || bad.contains(digest))
         {
             check.find(
                 Finding::new(

@@ -1,7 +1,7 @@
 //! Runs `spec/verify.py`, and asks this crate what that can be compared with.
 
-pub mod model;
-pub mod mutate;
+pub(crate) mod model;
+pub(crate) mod mutate;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -11,24 +11,24 @@ use mirror_bundle::ops::{self, Silent};
 use mirror_bundle::verify::{CheckId, Settings};
 
 /// The time that the mutated bundle is judged at.
-pub const NOW: &str = "2026-11-23T00:00:00Z";
+pub(crate) const NOW: &str = "2026-11-23T00:00:00Z";
 
 /// What one of the two says of a bundle.
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The exit code of verification.md; 0: accepted.
-    pub code: u8,
-    pub text: String,
+    pub(crate) code: u8,
+    pub(crate) text: String,
 }
 
 /// A running `verify.py --batch`.
-pub struct SecondVerifier {
+pub(crate) struct SecondVerifier {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl SecondVerifier {
-    pub fn start(arguments: &[String], folder: &Path) -> SecondVerifier {
+    pub(crate) fn start(arguments: &[String], folder: &Path) -> SecondVerifier {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/verify.py");
         let mut child = Command::new("python3")
             .arg(script)
@@ -43,12 +43,12 @@ impl SecondVerifier {
         SecondVerifier { child, input, output }
     }
 
-    pub fn tell(&mut self, bundle: &Path) {
+    pub(crate) fn tell(&mut self, bundle: &Path) {
         writeln!(self.input, "{}", bundle.display()).unwrap();
         self.input.flush().unwrap();
     }
 
-    pub fn hear(&mut self) -> Verdict {
+    pub(crate) fn hear(&mut self) -> Verdict {
         let mut text = String::new();
         self.output.read_line(&mut text).unwrap();
         let code = match text.trim_end().split(' ').collect::<Vec<_>>()[..] {
@@ -59,7 +59,7 @@ impl SecondVerifier {
         Verdict { code, text: text.trim_end().to_owned() }
     }
 
-    pub fn ask(&mut self, bundle: &Path) -> Verdict {
+    pub(crate) fn ask(&mut self, bundle: &Path) -> Verdict {
         self.tell(bundle);
         self.hear()
     }
@@ -73,7 +73,7 @@ impl Drop for SecondVerifier {
 }
 
 /// What this crate says, without the checks that `verify.py` does not make.
-pub fn ours(bundle: &Path, settings: &Settings) -> Verdict {
+pub(crate) fn ours(bundle: &Path, settings: &Settings) -> Verdict {
     let report = match ops::verify::verify(bundle, None, settings, false, 1, &Silent) {
         Ok(report) => report,
         Err(e) => return Verdict { code: e.code().exit(), text: format!("{e:?}") },
@@ -90,10 +90,10 @@ pub fn ours(bundle: &Path, settings: &Settings) -> Verdict {
 }
 
 /// A small generator with a seed: splitmix64.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -101,11 +101,11 @@ impl Random {
     }
 
     /// Below `n`, which is not 0.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }

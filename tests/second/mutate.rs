@@ -9,7 +9,7 @@ use super::Random;
 use super::model::{self, Model};
 
 /// One mutated bundle, and what was done to it.
-pub fn one(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
+pub(crate) fn one(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
     match random.below(10) {
         0..=3 => raw(random, key),
         4 => signature(random, key),
@@ -81,14 +81,25 @@ fn place(random: &mut Random, bytes: &[u8]) -> usize {
         0 => random.below(bytes.len()),
         1 => random.below(bytes.len().min(6000)),
         2 => bytes.len() - 1 - random.below(bytes.len().min(2600)),
-        _ => random.below(bytes.len() / 512) * 512 + *random.pick(&[0, 5, 99, 100, 124, 130, 135, 136, 147, 150, 156, 257, 300, 345, 511]),
+        _ => {
+            random.below(bytes.len() / 512) * 512
+                + *random.pick(&[0, 5, 99, 100, 124, 130, 135, 136, 147, 150, 156, 257, 300, 345, 511])
+        }
     }
 }
 
 /// Appends members that are, or are not, addenda, before the end.
 fn addendum(random: &mut Random, bytes: &mut Vec<u8>) -> String {
-    let names = ["signature-builder-0123456789abcdef", "signature-reviewer-0123456789abcde", "x", "con", "a/b", "A", "",
-        "record-0123456789abcdef.json.sig"];
+    let names = [
+        "signature-builder-0123456789abcdef",
+        "signature-reviewer-0123456789abcde",
+        "x",
+        "con",
+        "a/b",
+        "A",
+        "",
+        "record-0123456789abcdef.json.sig",
+    ];
     let name = *random.pick(&names);
     let folder = *random.pick(&[layout::ADDENDA, layout::ADDENDA, layout::ADDENDA, "mirror-bundle/", "blobs/"]);
     let size = *random.pick(&[0u64, 5, 512, 513, (1 << 20) + 1]);
@@ -150,7 +161,8 @@ fn signature(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
             let body = engine.encode(blob);
             let width = *random.pick(&[64, 70, 76, 77, 1]);
             let lines: Vec<&str> = body.as_bytes().chunks(width).map(|l| std::str::from_utf8(l).unwrap()).collect();
-            armored = format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n")).into();
+            armored =
+                format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n")).into();
             format!("the signature itself at {at}, {width} columns")
         }
     };
@@ -159,7 +171,7 @@ fn signature(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
 
 /// Changes the text of the index and signs it.
 fn text(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
-    let mut model = model::good();
+    let mut model = if random.below(2) == 0 { model::good() } else { model::with_release() };
     let text = String::from_utf8(model.index_bytes()).unwrap();
     let (what, text) = if random.below(3) == 0 { replace(random, &text) } else { lines(random, &text) };
     model.text = Some(text.into_bytes());
@@ -187,7 +199,8 @@ fn lines(random: &mut Random, text: &str) -> (String, String) {
             format!("swapped `{line}`")
         }
         3 => {
-            let with = *random.pick(&["\"unknown\": 1,", "\"base\": null,", "\"urls\": [],", "\"release\": 1,", "\"a\","]);
+            let with =
+                *random.pick(&["\"unknown\": 1,", "\"base\": null,", "\"urls\": [],", "\"release\": 1,", "\"a\","]);
             let indent = line.len() - line.trim_start().len();
             lines.insert(at, format!("{}{with}", " ".repeat(indent)));
             format!("{with} before `{line}`")
@@ -210,17 +223,74 @@ fn lines(random: &mut Random, text: &str) -> (String, String) {
 
 fn other_value(random: &mut Random, value: &str) -> String {
     const VALUES: &[&str] = &[
-        "null", "true", "[]", "{}", "0", "1", "2", "30", "31", "-1", "-0", "1.0", "1e3", "18446744073709551616",
-        "18446744073709551615", "8388609", "17592186044417", "1125899906842625", "8589934592", "\"\"", "\"a\"",
-        "\"openpgp\"", "\"layer\"", "\"index\"", "\"referrer\"", "\"additional\"", "\"linux\"", "\"linux/arm/v7\"",
-        "\"a:b/c\"", "\"a.b/c\"", "\"A.b/c\"", "\"a..b/c\"", "\"localhost/c\"", "\"[::1]:5/c\"", "\"a_b/c__d\"", "\"a/C\"",
-        "\"manifests/con.yaml\"", "\"manifests/a.yaml\"", "\"manifests/a/../b.yaml\"", "\"manifests/A.yaml\"", "\"/a\"",
-        "\"signatures/a\"", "\"2026-11-24T00:00:00Z\"", "\"2026-11-24T00:00:01Z\"", "\"2026-11-23T00:00:00Z\"",
-        "\"2026-02-29T00:00:00Z\"", "\"2026-11-22T24:00:00Z\"", "\"2026-11-22T23:59:60Z\"", "\"9999-12-31T23:59:59Z\"",
-        "\"9998-12-31T23:59:59Z\"", "\"1969-12-31T23:59:59Z\"", "\"1970-01-01T00:00:00Z\"", "\"0000-01-01T00:00:00Z\"",
-        "\"2026-11-22T00:00:00+00:00\"", "\"2026-11-22 00:00:00Z\"", "\"\\u0061\"", "\"\\ud800\"", "\"\u{202e}x\"",
-        "\"\u{1}\"", "\"\u{85}\"", "\"\u{7f}\"", "\"é\"", "\"\\/\"", "\"application/vnd.oci.image.index.v1+json\"",
-        "\"application/vnd.docker.distribution.manifest.v2+json\"", "\"sha256:\"", "NaN", "01",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "0",
+        "1",
+        "2",
+        "30",
+        "31",
+        "-1",
+        "-0",
+        "1.0",
+        "1e3",
+        "18446744073709551616",
+        "18446744073709551615",
+        "8388609",
+        "17592186044417",
+        "1125899906842625",
+        "8589934592",
+        "\"\"",
+        "\"a\"",
+        "\"openpgp\"",
+        "\"layer\"",
+        "\"index\"",
+        "\"referrer\"",
+        "\"additional\"",
+        "\"linux\"",
+        "\"linux/arm/v7\"",
+        "\"a:b/c\"",
+        "\"a.b/c\"",
+        "\"A.b/c\"",
+        "\"a..b/c\"",
+        "\"localhost/c\"",
+        "\"[::1]:5/c\"",
+        "\"a_b/c__d\"",
+        "\"a/C\"",
+        "\"manifests/con.yaml\"",
+        "\"manifests/a.yaml\"",
+        "\"manifests/a/../b.yaml\"",
+        "\"manifests/A.yaml\"",
+        "\"/a\"",
+        "\"signatures/a\"",
+        "\"2026-11-24T00:00:00Z\"",
+        "\"2026-11-24T00:00:01Z\"",
+        "\"2026-11-23T00:00:00Z\"",
+        "\"2026-02-29T00:00:00Z\"",
+        "\"2026-11-22T24:00:00Z\"",
+        "\"2026-11-22T23:59:60Z\"",
+        "\"9999-12-31T23:59:59Z\"",
+        "\"9998-12-31T23:59:59Z\"",
+        "\"1969-12-31T23:59:59Z\"",
+        "\"1970-01-01T00:00:00Z\"",
+        "\"0000-01-01T00:00:00Z\"",
+        "\"2026-11-22T00:00:00+00:00\"",
+        "\"2026-11-22 00:00:00Z\"",
+        "\"\\u0061\"",
+        "\"\\ud800\"",
+        "\"\u{202e}x\"",
+        "\"\u{1}\"",
+        "\"\u{85}\"",
+        "\"\u{7f}\"",
+        "\"é\"",
+        "\"\\/\"",
+        "\"application/vnd.oci.image.index.v1+json\"",
+        "\"application/vnd.docker.distribution.manifest.v2+json\"",
+        "\"sha256:\"",
+        "NaN",
+        "01",
     ];
     let long = |n: usize| format!("\"{}\"", "x".repeat(n));
     match random.below(8) {
@@ -232,7 +302,10 @@ fn other_value(random: &mut Random, value: &str) -> String {
             bytes[at] = *random.pick(b"0123456789abcdefAZ.-_/:=\"");
             String::from_utf8_lossy(&bytes).into_owned()
         }
-        3 => value.parse::<u64>().map_or_else(|_| value.to_uppercase(), |n| n.wrapping_add(random.below(3) as u64).wrapping_sub(1).to_string()),
+        3 => value.parse::<u64>().map_or_else(
+            |_| value.to_uppercase(),
+            |n| n.wrapping_add(random.below(3) as u64).wrapping_sub(1).to_string(),
+        ),
         _ => (*random.pick(VALUES)).to_owned(),
     }
 }
@@ -240,32 +313,79 @@ fn other_value(random: &mut Random, value: &str) -> String {
 /// Replaces one of some strings somewhere.
 fn replace(random: &mut Random, text: &str) -> (String, String) {
     const PAIRS: &[(&str, &str)] = &[
-        ("size", "Size"), ("size", "\u{17f}ize"), ("layers", "Layers"), ("config", "CONFIG"), ("digest", "diges\u{2bc}"),
-        ("digest", "di\u{1e7}est"), ("\":", "\" :"), (",", " ,"), (",", ","), ("{", "{\n"), ("}", "}\n"), ("sha256", "sha512"), ("sha256:", "SHA256:"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2.0"), ("\"schemaVersion\":2", "\"schemaVersion\":\"2\""),
-        ("\"schemaVersion\":2", "\"schemaVersion\":1"), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"schemaVersion\":2"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":1e999"), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":-0"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":\"\\ud800\""), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":\"\\ud83d\\ude00\""),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"\\udc00\":1"), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":NaN"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":01"), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"manifests\":null"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"manifests\":[]"), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"layers\":null"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"subject\":null"), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"subject\":{}"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"config\":{}"), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"artifactType\":1"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"artifactType\":\"\""), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"Subject\":1"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"annotations\":{\"x\":1}"), ("\"schemaVersion\":2", "\"schemaVersion\":2,\"mediaType\":null"),
-        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":[[[[{}]]]]"), ("\"schemaVersion\":2", "\"schemaVersion\":4294967298"),
-        ("\"size\":", "\"data\":\"AA==\",\"size\":"), ("\"size\":", "\"data\":1,\"size\":"), ("\"size\":", "\"urls\":[\"http://x\"],\"size\":"),
-        ("\"size\":", "\"urls\":null,\"size\":"), ("\"size\":", "\"urls\":[1],\"size\":"), ("\"size\":", "\"platform\":{},\"size\":"),
-        ("\"size\":", "\"platform\":null,\"size\":"), ("\"size\":", "\"annotations\":{\"a\":null},\"size\":"),
-        ("\"size\":", "\"annotations\":{\"a\":\"b\"},\"size\":"), ("\"size\":", "\"artifactType\":[],\"size\":"), ("\"size\":", "\"size\":1"),
-        ("\"size\":", "\"size\":-"), ("\"size\":", "\"size\":0"), ("\"size\":", "\"x\":"), ("\"size\":", "\"size\":99999999999999999999"),
-        ("\"os\":\"linux\"", "\"os\":\"linux\",\"features\":[]"), ("\"os\":\"linux\"", "\"os\":\"linux\",\"features\":[1]"),
-        ("\"os\":\"linux\"", "\"os\":\"linux\",\"variant\":8"), ("\"os\":\"linux\"", "\"os\":\"linux\",\"os.version\":8"),
-        ("\"os\":\"linux\"", "\"os\":\"\""), ("\"os\":\"linux\"", "\"os\":null"), ("\"os\":\"linux\",", ""),
-        ("manifest.v1+json", "index.v1+json"), ("index.v1+json", "manifest.v1+json"), ("manifest.v2+json", "manifest.list.v2+json"),
-        ("manifest.v1+json", "manifest.v1+JSON"), ("manifest.v2+json", "manifest.v1+json"), ("\"layers\":[", "\"layers\":["), ("\"layers\":[", "\"layers\":[null,"),
-        ("\"manifests\":[", "\"manifests\":[{},"), ("\"subject\"", "\"subjects\""), ("linux", "li\\nnux"), ("{", "\u{feff}{"), ("}", ",}"),
-        ("\"mediaType\":\"application", "\"mediaType\":\""), ("\"mediaType\":\"application/vnd.oci.image.config.v1+json\",", ""),
+        ("size", "Size"),
+        ("size", "\u{17f}ize"),
+        ("layers", "Layers"),
+        ("config", "CONFIG"),
+        ("digest", "diges\u{2bc}"),
+        ("digest", "di\u{1e7}est"),
+        ("\":", "\" :"),
+        (",", " ,"),
+        (",", ","),
+        ("{", "{\n"),
+        ("}", "}\n"),
+        ("sha256", "sha512"),
+        ("sha256:", "SHA256:"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2.0"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":\"2\""),
+        ("\"schemaVersion\":2", "\"schemaVersion\":1"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"schemaVersion\":2"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":1e999"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":-0"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":\"\\ud800\""),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":\"\\ud83d\\ude00\""),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"\\udc00\":1"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":NaN"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":01"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"manifests\":null"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"manifests\":[]"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"layers\":null"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"subject\":null"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"subject\":{}"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"config\":{}"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"artifactType\":1"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"artifactType\":\"\""),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"Subject\":1"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"annotations\":{\"x\":1}"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"mediaType\":null"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":2,\"x\":[[[[{}]]]]"),
+        ("\"schemaVersion\":2", "\"schemaVersion\":4294967298"),
+        ("\"size\":", "\"data\":\"AA==\",\"size\":"),
+        ("\"size\":", "\"data\":1,\"size\":"),
+        ("\"size\":", "\"urls\":[\"http://x\"],\"size\":"),
+        ("\"size\":", "\"urls\":null,\"size\":"),
+        ("\"size\":", "\"urls\":[1],\"size\":"),
+        ("\"size\":", "\"platform\":{},\"size\":"),
+        ("\"size\":", "\"platform\":null,\"size\":"),
+        ("\"size\":", "\"annotations\":{\"a\":null},\"size\":"),
+        ("\"size\":", "\"annotations\":{\"a\":\"b\"},\"size\":"),
+        ("\"size\":", "\"artifactType\":[],\"size\":"),
+        ("\"size\":", "\"size\":1"),
+        ("\"size\":", "\"size\":-"),
+        ("\"size\":", "\"size\":0"),
+        ("\"size\":", "\"x\":"),
+        ("\"size\":", "\"size\":99999999999999999999"),
+        ("\"os\":\"linux\"", "\"os\":\"linux\",\"features\":[]"),
+        ("\"os\":\"linux\"", "\"os\":\"linux\",\"features\":[1]"),
+        ("\"os\":\"linux\"", "\"os\":\"linux\",\"variant\":8"),
+        ("\"os\":\"linux\"", "\"os\":\"linux\",\"os.version\":8"),
+        ("\"os\":\"linux\"", "\"os\":\"\""),
+        ("\"os\":\"linux\"", "\"os\":null"),
+        ("\"os\":\"linux\",", ""),
+        ("manifest.v1+json", "index.v1+json"),
+        ("index.v1+json", "manifest.v1+json"),
+        ("manifest.v2+json", "manifest.list.v2+json"),
+        ("manifest.v1+json", "manifest.v1+JSON"),
+        ("manifest.v2+json", "manifest.v1+json"),
+        ("\"layers\":[", "\"layers\":["),
+        ("\"layers\":[", "\"layers\":[null,"),
+        ("\"manifests\":[", "\"manifests\":[{},"),
+        ("\"subject\"", "\"subjects\""),
+        ("linux", "li\\nnux"),
+        ("{", "\u{feff}{"),
+        ("}", ",}"),
+        ("\"mediaType\":\"application", "\"mediaType\":\""),
+        ("\"mediaType\":\"application/vnd.oci.image.config.v1+json\",", ""),
     ];
     let found: Vec<_> = PAIRS.iter().filter(|(from, _)| text.contains(from)).collect();
     let (from, to) = **random.pick(&found);
@@ -276,7 +396,7 @@ fn replace(random: &mut Random, text: &str) -> (String, String) {
 
 /// Changes what the index says, in its proper form, and signs it.
 fn meaning(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
-    let mut model = model::good();
+    let mut model = if random.below(2) == 0 { model::good() } else { model::with_release() };
     let mut done = Vec::new();
     for _ in 0..1 + random.below(2) {
         let what = random.below(28);
@@ -334,16 +454,13 @@ fn edit(random: &mut Random, model: &mut Model, what: usize) {
         22 => files[random.below(4)].digest = digest,
         23 => model.derive = false,
         24 => releases.clear(),
-        25 => releases[0].digest = digest,
+        25 => releases.iter_mut().for_each(|r| r.digest = digest),
         26 => model.index.source_date_epoch = *random.pick(&[None, Some(0), Some((1 << 33) - 1), Some(1 << 33)]),
         _ => {
             let at = images[image].clone();
             images.push(Image { tag: Some("copy".into()), ..at });
             images.sort_by_key(|i| (i.kind, i.repository.clone(), i.tag.clone(), i.component.clone(), i.digest));
         }
-    }
-    if model.index.releases.is_empty() && what == 25 {
-        model.index.releases.clear();
     }
 }
 
