@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{limits, name};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Platform, Role, Tag, json};
+use crate::oci::{Digest, Platform, Role, Tag, json, media_type};
 
 /// The format version that this crate writes and reads.
 pub const FORMAT: u32 = 1;
@@ -291,7 +291,7 @@ impl Index {
         }
         json::check(bytes, &[]).map_err(|e| malformed(e.to_string()))?;
         let probe: Probe = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
-        if probe.format != FORMAT {
+        if probe.format != u64::from(FORMAT) {
             return Err(Error::new(
                 Code::NotABundle,
                 format!("the bundle has format {}, which this version does not know", probe.format),
@@ -299,6 +299,7 @@ impl Index {
             .fact(format!("this is mirror-bundle {}, format {FORMAT}", env!("CARGO_PKG_VERSION")))
             .hint("bring a newer mirror-bundle across with the bundle"));
         }
+        let probe: FeatureProbe = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
         for feature in &probe.features.incompatible {
             if !KNOWN_INCOMPATIBLE.contains(&feature.as_str()) {
                 return Err(Error::new(
@@ -444,7 +445,9 @@ impl Index {
             if let Some(tag) = &image.tag {
                 tag.parse::<Tag>().map_err(|e| e.to_string())?;
             }
-            text("mediaType", &image.media_type)?;
+            if !media_type::is_index(&image.media_type) && !media_type::is_manifest(&image.media_type) {
+                return Err(format!("`{}` is neither an image manifest nor an index", image.media_type));
+            }
             text("requestedBy", &image.requested_by)?;
             if let Some(component) = &image.component {
                 text("component", component)?;
@@ -495,10 +498,20 @@ impl Index {
     }
 }
 
+/// Looked at before anything else, loosely: a later format may differ in all but these two members (MB-IDX-02).
 #[derive(Deserialize)]
 struct Probe {
-    format: u32,
-    features: Features,
+    format: u64,
+}
+
+#[derive(Deserialize)]
+struct FeatureProbe {
+    features: Incompatible,
+}
+
+#[derive(Deserialize)]
+struct Incompatible {
+    incompatible: Vec<String>,
 }
 
 /// Which part of the archive a file belongs to.
@@ -550,11 +563,14 @@ fn text(what: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// From 1970-01-01 to just before 9999-01-01, in seconds: what every calendar library can hold (MB-IDX-03).
+const TIMES: std::ops::Range<i64> = 0..253_370_764_800;
+
 fn time(what: &str, value: &str) -> Result<(), String> {
     let parsed: Result<jiff::Timestamp, _> = value.parse();
     match parsed {
-        Ok(stamp) if value.len() == 20 && stamp.to_string() == value => Ok(()),
-        _ => Err(format!("`{what}` is not a time written YYYY-MM-DDTHH:MM:SSZ")),
+        Ok(stamp) if value.len() == 20 && stamp.to_string() == value && TIMES.contains(&stamp.as_second()) => Ok(()),
+        _ => Err(format!("`{what}` is not a time from 1970 to 9998 written YYYY-MM-DDTHH:MM:SSZ")),
     }
 }
 

@@ -102,8 +102,9 @@ impl Bundle {
         if head.sums != layout.sums() {
             return Err(malformed("mirror-bundle/SHA256SUMS"));
         }
-        let marker = index.files.first().map(|f| f.digest);
-        if marker != Some(Digest::of(&head.marker)) || head.marker != layout::OCI_LAYOUT_JSON {
+        let marker = index.files.first().map(|f| (f.size, f.digest));
+        let expected = (layout::OCI_LAYOUT_JSON.len() as u64, Digest::of(layout::OCI_LAYOUT_JSON));
+        if marker != Some(expected) || head.marker != layout::OCI_LAYOUT_JSON {
             return Err(malformed("oci-layout"));
         }
         let mut contents = Contents { input, head, index, layout, addenda: Vec::new() };
@@ -299,16 +300,18 @@ impl MemberReader<'_> {
         Ok(want)
     }
 
+    /// Wrong content is told before padding that is not zero: it is the more basic of the two.
     fn end(&mut self) -> Result<()> {
         if self.verdict.is_none() {
             let mut padding = [0u8; 512];
             let rest = usize::try_from(tar::padded(self.member.size) - self.member.size).unwrap_or(0);
             self.contents.input.read_exact_at(&mut padding[..rest], self.member.data() + self.member.size)?;
-            if padding != [0; 512] {
+            let computed = self.hasher.clone().finish();
+            let wrong = self.member.digest.is_some_and(|d| d != computed);
+            if !wrong && padding != [0; 512] {
                 return Err(self.contents.unlisted(self.member.data() + self.member.size, "padding that is not zero"));
             }
-            let computed = self.hasher.clone().finish();
-            self.verdict = Some((self.member.digest.is_some_and(|d| d != computed)).then_some(computed));
+            self.verdict = Some(wrong.then_some(computed));
         }
         match self.verdict.flatten() {
             None => Ok(()),

@@ -48,6 +48,10 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
                 Some(bytes) if bytes.len() as u64 == what.size => Ok(Some(bytes.clone())),
                 Some(bytes) => Err(size(&what.digest, what.size, bytes.len() as u64)),
                 None if bad.contains(&what.digest) => Ok(None),
+                None if listed.contains_key(&what.digest) => Err(Error::new(
+                    Code::Malformed,
+                    format!("{} is used as a document and not listed as one", what.digest),
+                )),
                 None => {
                     missing.borrow_mut().entry(what.digest).or_insert((what.size, image.display()));
                     Ok(None)
@@ -81,7 +85,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     for (digest, node) in graph.nodes() {
         if let Some(blob) = listed.get(digest)
             && (blob.size != node.size || blob.role != node.role)
-            && (node.media_type.is_some() || !node.role.is_document())
+            && (node.media_type.is_some() || !node.role.is_document() || bad.contains(digest))
         {
             check.find(
                 Finding::new(
@@ -106,7 +110,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
 }
 
 fn size(digest: &Digest, expected: u64, found: u64) -> Error {
-    Error::new(Code::BlobMismatch, format!("the size of {digest} is not what its image says"))
+    Error::new(Code::Malformed, format!("the size of {digest} is not what its image says"))
         .fact(format!("expected {expected}"))
         .fact(format!("found    {found}"))
 }

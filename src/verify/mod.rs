@@ -30,7 +30,7 @@ use rayon::iter::{ParallelBridge, ParallelIterator};
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, Verdict};
 
 /// Whom and what this host trusts, and when.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Settings {
     /// Who must have signed. `None` only together with `allow_unsigned`.
     pub policy: Option<Policy>,
@@ -453,7 +453,7 @@ impl Admitted {
         }
         let mut digests = lock(&self.digests);
         if let Some(bad) = reader.bad.take() {
-            let fatal = !go_on || !matches!(bad.code, Code::BlobMismatch | Code::Io);
+            let fatal = !go_on || !matches!(bad.code, Code::BlobMismatch | Code::UnlistedContent | Code::Io);
             let err = Error::new(bad.code, bad.message.clone());
             digests.find(Finding { subject: blob.digest.to_string(), ..bad });
             return if fatal { Err(err) } else { Ok(()) };

@@ -1,0 +1,200 @@
+"""A second verifier for bundles, from the documents beside it. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
+import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile
+CODES = {"not-a-bundle": 10, "truncated": 11, "malformed": 12, "unsigned": 20, "bad-signature": 21, "untrusted": 22, "expired": 23,
+         "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32}
+INDEX, SIG, SUMS, ADDENDA = ["mirror-bundle/" + n for n in ("index.json", "index.json.sig", "SHA256SUMS", "addenda/")]
+KINDS, ROLES = ["release", "component", "additional", "signature", "referrer"], ["index", "manifest", "config", "layer"]
+OCI, DOCKER, MIB = "application/vnd.oci.image.", "application/vnd.docker.distribution.manifest.", 1 << 20
+DOCUMENTS = {OCI + f"{n}.v1+json": n for n in ROLES[:2]} | {DOCKER + "v2+json": "manifest", DOCKER + "list.v2+json": "index"}
+CASED = {n.lower(): n for n in "schemaVersion mediaType artifactType config layers manifests subject annotations digest size urls data platform".split()}
+class Stop(Exception): "(code, message): after this nothing else is looked at"
+def need(condition, message, code="malformed"):
+    if not condition: raise Stop(code, message)
+string, match = lambda v: type(v) is str, lambda pattern, v: string(v) and re.fullmatch(pattern, v, re.ASCII) is not None
+form, upto = lambda pattern: lambda v: match(pattern, v), lambda n: lambda v: type(v) is int and 0 <= v <= n
+sha, padded = lambda data: "sha256:" + hashlib.sha256(data).hexdigest(), lambda n: n + -n % 512  # The tar file: MB-FMT
+path_ok = form(r"(?=.{1,100}$)C(/C)*".replace("C", r"(?!(con|prn|aux|nul|(com|lpt)\d)(\.|/|$))[0-9a-z._=-]{0,71}[0-9a-z_=-]"))
+def number(n): return b"%011o\0" % n if n < 1 << 33 else b"\x80\0\0\0" + n.to_bytes(8, "big")
+def header(path, size, time):
+    h = (path.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + number(size) + number(time) + b" " * 8 + b"0" + bytes(100)
+         + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2).ljust(512, b"\0")
+    return h[:148] + b"%06o\0 " % sum(h) + h[156:]
+def parse_header(raw):
+    try: h = [raw[:100].rstrip(b"\0").decode()] + [int.from_bytes(n[4:], "big") if n[0] == 0x80 else int(n[:11], 8)
+                                                   for n in (raw[124:136], raw[136:148])]
+    except (ValueError, IndexError): h = [""]
+    return h if h[0] and min(h[1:]) >= 0 and header(*h) == raw else (None, None, None)
+def strings(data, count, *out):  # Signatures over the index: signatures.md
+    end = 4 + int.from_bytes(data[:4], "big"); need(len(out) == count or len(data) >= end, "cut short")
+    return [*out, data] if len(out) == count else strings(data[end:], count, *out, data[4:end])
+def outcome(message, armored, signers, cache):  # that of MB-TRU-11; `known` for a bad one by a key of `signers`
+    try:
+        m = re.fullmatch(rb"-----BEGIN SSH SIGNATURE-----\n((.{1,76}\n)+)-----END SSH SIGNATURE-----\n", armored)
+        lines = m[1].decode("ascii").split("\n")[:-1]; body, blob = "".join(lines), base64.b64decode("".join(lines), validate=True)
+        need(base64.b64encode(blob).decode() == body and lines == re.findall(".{1,%d}" % len(lines[0]), body), "armor")
+        key, namespace, reserved, hashing, signature, rest = strings(blob[10:], 5)
+        need(blob[:10] == b"SSHSIG\0\0\0\1" and not (reserved or rest) and 0 < len(namespace) <= 128, "form")
+        kind, (algorithm, raw, token) = strings(key, 1)[0].decode() * text(namespace.decode(), ""), strings(signature, 2)
+    except (Stop, ValueError, TypeError): return "malformed"
+    if hashing != b"sha512" or not (kind in ("ssh-ed25519", "ecdsa-sha2-nistp256") or kind == "ssh-rsa" and algorithm != b"ssh-rsa" or kind ==
+            "sk-ssh-ed25519@openssh.com" and token[:1] and token[0] & 1): return "unknown-key" if kind else "malformed"
+    if (message, armored) not in cache:
+        with tempfile.TemporaryDirectory() as d:
+            _ = pathlib.Path(d, "sig").write_bytes(armored), pathlib.Path(d, "keys").write_text(f"x {kind} {base64.b64encode(key).decode()}\n")
+            good = not subprocess.run(["ssh-keygen", "-Y", "verify", "-f", d + "/keys", "-I", "x", "-s", d + "/sig", "-n", namespace],
+                                      input=message, capture_output=True).returncode
+        cache[message, armored] = good and ("ed25519" not in kind or  # MB-SIG-12: S below the group order
+            int.from_bytes(raw[32:], "little") < (1 << 252) + 27742317777372353535851937790883648493)
+    if not cache[message, armored]: return "known" if key in signers else "bad"
+    return "unknown-key" if key not in signers else "good" if namespace == b"mirror-bundle.v1.builder" else "wrong-role"
+def judge(message, signatures, args, cache):  # the code of MB-TRU-15, or None: every key given is a builder's, and one is enough
+    if not signatures or not args.keys: return None if args.allow_unsigned else "unsigned"
+    found = {outcome(message, s, args.keys, cache) for s in signatures[:16]}
+    return ("malformed" if len(signatures) > 16 else None if "good" in found else
+            "bad-signature" if "known" in found or found <= {"bad", "malformed"} else "untrusted")
+def text(v, hidden="\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"):  # The bundle index: MB-IDX. Checkers say whether a value is good
+    return string(v) and len(v.encode()) <= 1024 and not re.search(f"[\0-\x1f\x7f-\x9f{hidden}]", v)
+def listed(item, by=None): return lambda v: type(v) is list and all(map(item, v)) and (not by or all(map(lambda a, b: by(a) < by(b), v, v[1:])))
+def loose(**members):  # an object with these members among others; those that end in _ are optional
+    return lambda v: type(v) is dict and all(n[-1] == "_" if v.get(m := n.rstrip("_")) is None else ok(v[m]) for n, ok in members.items())
+def record(**members): return lambda v: loose(**members)(v) and list(v) == [n.rstrip("_") for n in members if n.rstrip("_") in v]  # no others
+def instant(v):
+    try: return match(r"(?!1[0-8]|19[0-6]|9999|0)[\d-]{10}T[\d:]{8}Z", v) and datetime.datetime.strptime(v, "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError: return None
+HOST = r"((?=localhost[/:]|[^/]*[.:])(\[[0-9A-Fa-f:.]+\]|(?=[^:/]{1,253}[:/])L(\.L)*)(:\d{1,5})?/)?(?=.{1,255}$)C(/C)*"  # IPv6 and ports loosely
+repository = form(HOST.replace("L", "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?").replace("C", "[a-z0-9]+(([.]|__?|-+)[a-z0-9]+)*"))
+U64, TEXTS, digest, word = upto(2**64 - 1), listed(text, str), form(r"sha256:[0-9a-f]{64}"), form(r"[A-Za-z0-9._+-]{1,1024}")
+BUNDLE = record(format=U64, features=record(compatible=TEXTS, incompatible=TEXTS), name=lambda v: v and text(v), sequence=U64,
+    created=instant, expires_=instant, sourceDateEpoch_=upto(2**33 - 1), exceptions=TEXTS, releases=listed(record(version=word,
+        architecture=word, digest=digest, trust=form("openpgp|none"), signers=listed(word)), lambda r: (r["version"], r["architecture"])),
+    images=listed(record(repository_=repository, tag_=form(r"\w[\w.-]{0,127}"), digest=digest, mediaType=form("|".join(map(re.escape,
+        DOCUMENTS))), size=U64, platforms=listed(form(r"[\w.-]+(/[\w.-]+){1,2}")), kind=form("|".join(KINDS)), component_=text,
+        release_=digest, subject_=digest, requestedBy=text), lambda i: (KINDS.index(i["kind"]),
+        *map(i.get, ("repository", "tag", "component", "digest", "release", "subject"), [""] * 6))),
+    files=listed(record(path=path_ok, size=U64, digest=digest, objects_=lambda v: v and listed(record(apiVersion=text, kind=text, namespace_=text,
+        name=text))(v))),
+    blobs=listed(record(digest=digest, size=upto(1 << 44), role=form("|".join(ROLES))), lambda b: (max(ROLES.index(b["role"]), 1),
+        b["digest"])), missing=listed(record(reference=text, reason=text)))
+FILES = r"manifests/(.*/)?[^/]+\.(ya?ml|json)|signatures/sha256=[0-9a-f]{64}/signature-([1-9]|1[0-6])"
+OWN = dict(zip(KINDS, ("release", "component release", "", "(release )?subject", "(release )?subject")))
+def parse_index(raw):
+    try:
+        x = json.loads(raw.decode())
+        known = type(x) is dict and U64(x.get("format")) and (x["format"] != 1 or loose(incompatible=listed(string))(x.get("features")))
+        need(not known or x["format"] == 1 and not x["features"]["incompatible"], "unknown format or feature", "not-a-bundle")
+        need(BUNDLE(x) and raw.decode() == json.dumps(x, indent=2, ensure_ascii=False) + "\n", "the form of the index")
+    except (ValueError, RecursionError): raise Stop("malformed", "the form of the index")
+    files, blobs, images, releases = x["files"], x["blobs"], x["images"], {r["digest"] for r in x["releases"]}
+    paths, docs = [f["path"] for f in files], [b["size"] for b in blobs if b["role"] in ROLES[:2]]
+    need(x.get("expires", "9") > x["created"] and paths[:2] == ["oci-layout", "index.json"] and listed(string, str)(paths[2:]) and all(match(FILES, p)
+         for p in paths[2:]) and not {p[:m.start()] for p in paths for m in re.finditer("/", p)} & set(paths), "order and paths")
+    need(all(f["size"] <= (n := {"m": MIB, "s": 1 << 16}.get(f["path"][0], 16 * MIB)) and (n == MIB or "objects" not in f) for f in files) and
+         max(docs + [0]) <= 8 * MIB and sum(docs) <= 32 * MIB and sum(f["size"] for f in files) <= 16 * MIB and
+         sum(b["size"] for b in blobs) <= 1 << 50, "limits")
+    tags = {(i.get("repository"), i["tag"], i["digest"]) for i in images if "tag" in i}
+    need(len({b["digest"] for b in blobs}) == len(blobs) and len({t[:2] for t in tags}) == len(tags), "something twice")
+    need(all(match(OWN[i["kind"]], " ".join(n for n in ("component", "release", "subject") if n in i)) and i.get("release", "") in (
+        [i["digest"]] if i["kind"] == "release" else releases | {""}) for i in images), "members of an image")
+    need(releases == {i["digest"] for i in images if i["kind"] == "release"}, "releases and their images"); return x
+def derived_index(x):
+    named = [(i.get("repository"), i.get("tag"), i) for i in x["images"]]
+    named = [(r + (":" + t if t else "@" + i["digest"]) if r else t, {n: i[n] for n in ("mediaType", "digest", "size")}) for r, t, i in named]
+    found = {(r, d["digest"]): d | ({"annotations": {"org.opencontainers.image.ref.name": r}} if r else {}) for r, d in named}
+    return (json.dumps({"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": [*found.values()]}, indent=2) + "\n").encode()
+STRINGS, MAP = listed(string), lambda v: type(v) is dict and all(map(string, v.values()))  # The images: MB-OCI
+DESCRIPTOR = loose(mediaType=string, digest=digest, size=U64, urls_=STRINGS, annotations_=MAP, artifactType_=string, data_=string,
+                   platform_=loose(architecture=string, os=string, variant_=string, features_=STRINGS))
+COMMON = dict(schemaVersion=lambda v: type(v) is int and v == 2, artifactType_=string, annotations_=MAP, subject_=DESCRIPTOR)
+MANY, NO = lambda v: listed(DESCRIPTOR)(v) and len(v) <= 100_000, lambda v: False
+FORMS = {"manifest": loose(**COMMON, config=DESCRIPTOR, layers=MANY, manifests_=NO),
+         "index": loose(**COMMON, manifests=MANY, config_=NO, layers_=NO)}
+def pairs(v): return need(len(dict(v)) == len(v) and all(CASED.get(n.replace("\u017f", "s").lower(), n) == n for n, _ in v), "names") or dict(v)
+def numeral(v): return need(v[-1].isdigit() and math.isfinite(float(v)), "a number") or (int(v) if v.isdigit() else float(v))
+def values(v, level=0): return need(level + isinstance(v, (dict, list)) < 128, "nested too deeply") or 1 + sum(
+    values(c, level + 1) for c in (v.values() if type(v) is dict else v if type(v) is list else ()))
+def document(raw, media):  # its subject, and the descriptors in it with their roles
+    try:
+        x = json.loads(raw.decode(), object_pairs_hook=pairs, parse_constant=numeral, parse_int=numeral, parse_float=numeral)
+        need(values(x) <= 2_000_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
+    except (ValueError, RecursionError): raise Stop("malformed", "not a JSON document")
+    need(FORMS[DOCUMENTS[media]](x) and (x.get("mediaType") or media) == media, "not a document of its media type")
+    return (x.get("subject") or {}).get("digest"), [(d, DOCUMENTS.get(d["mediaType"], "layer")) for d in x.get("manifests") or ()] + [
+        (d, "layer") for d in x.get("layers") or ()] + [(d, "config") for d in [x.get("config")] if d]
+def graph(x, docs, bad, report):
+    blobs, used, types, subjects, seen = {b["digest"]: b for b in x["blobs"]}, {}, {}, {}, set()
+    todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
+    for d, role, level in todo:  # grows
+        name, media, is_doc, b = d["digest"], d["mediaType"], role in ROLES[:2], blobs.get(d["digest"])
+        if d["size"] > (8 * MIB if is_doc else 1 << 44): report("malformed", "size of " + name)
+        elif not b: report("blob-missing", name)
+        elif d["size"] != b["size"] or is_doc != (b["role"] in ROLES[:2]): report("malformed", "use of " + name)
+        else: used[name] = min(used.get(name, 9), ROLES.index(role))
+        if not is_doc or name not in docs or (name, level, media) in seen: continue
+        try:
+            need(not seen.add((name, level, media)) and level <= 4 and types.setdefault(name, media) == media, "levels or media types")
+            subjects[name], children = document(docs[name], media); todo += [(*child, level + 1) for child in children]
+        except Stop as e: report(e.args[0], f"{name}: {e.args[1]}")
+    for name, b in blobs.items():
+        if name not in used: bad or report("unlisted-content", name)
+        elif ROLES[used[name]] != b["role"]: report("malformed", "role of " + name)
+    for i, s in [(i, i["subject"]) for i in x["images"] if "subject" in i]:
+        if blobs.get(s, {}).get("role") not in ROLES[:2]: report("blob-missing", s)
+        agrees = i.get("tag") == f"sha256-{s[7:]}.sig" if i["kind"] == "signature" else subjects.get(i["digest"], s) == s
+        if not agrees: report("malformed", "subject " + s)
+def verify(m, args, cache, found):  # The whole: MB-VER
+    def report(*finding): found.append(finding)
+    def head_at(at): return need(len(m) >= at + 512, "the file ends early", "truncated") or parse_header(m[at:at + 512])
+    def content(at, size):
+        need(len(m) >= at + padded(size), "the file ends early", "truncated")
+        need(not any(m[at + size:at + padded(size)]), "padding", "unlisted-content"); return m[at:at + size]
+    path, size, time = parse_header(m[:512]); need((path, size) == ("oci-layout", 30), "the first member", "not-a-bundle")
+    head, start, layout = {path: content(512, 30)}, 1024, b'{"imageLayoutVersion":"1.0.0"}'
+    while SUMS not in head:
+        path, size, t = head_at(start); need(t == time, "header of a member")
+        need(INDEX in head or path == INDEX, "the second member", "not-a-bundle")
+        need(path not in head and path in (INDEX, SUMS, SIG) and size <= (1 << 16 if path == SIG else 16 * MIB), "members")
+        head[path], start = content(start + 512, size), start + 512 + padded(size)
+    raw, signatures = head[INDEX], [head[SIG]] if SIG in head else []
+    if code := judge(raw, signatures, args, cache): report(code, SIG)
+    if code in ("bad-signature", "malformed"): return
+    x = parse_index(raw); late = x.get("expires", "9998-12-31T23:59:59Z")
+    if instant(x["created"]) > args.at + datetime.timedelta(days=1) or instant(late) <= args.at: report("expired", "created, expires")
+    members = [(e["path"], e) for e in x["files"]] + [("blobs/sha256/" + e["digest"][7:], e) for e in x["blobs"]]
+    inner = [(p, {"digest": sha(head[p]), "size": len(head[p])}) for p in (INDEX, SIG) if p in head]
+    sums = "".join(f"{e['digest'][7:]}  {p}\n" for p, e in members[:1] + inner + members[1:]).encode()
+    end, addenda, docs, bad = sum(512 + padded(n) for n in [len(sums)] + [e["size"] for _, e in members + inner]), {}, {}, False
+    need(len(m) >= end + 1024, "shorter than it says", "truncated")
+    need((time, head[SUMS], head["oci-layout"], members[0][1]) == (x.get("sourceDateEpoch", 0), sums, layout, {
+        "path": "oci-layout", "size": 30, "digest": sha(layout)}), "time, SHA256SUMS or oci-layout")
+    while any(m[end:end + 512]):
+        path, size, _ = head_at(end); need(path_ok(path) and path.startswith(ADDENDA), "something behind the last member", "unlisted-content")
+        need(size <= MIB and len(addenda) < 64 and path.count("/") == 2 and path not in addenda, "limits of addenda")
+        addenda[path], end = content(end + 512, size), end + 512 + padded(size)
+    need(head_at(end + 512) and m[end:] == bytes(1024), "something behind the end", "unlisted-content")
+    names = ADDENDA + "signature-(builder|reviewer|receiver)-[0-9a-f]{16}", ADDENDA + r"record-[0-9a-f]{16}\.json(\.sig)?"
+    code = judge(raw, signatures + [a for p, a in addenda.items() if match(names[0], p)], args, cache)
+    found[:] = [one for one in found if one[1] != SIG] + [(code, SIG)] * bool(code)  # this judgement counts, not the first
+    if not all(match("|".join(names), p) for p in addenda): report("unlisted-content", "name of an addendum")
+    for path, e in members[1:]:
+        data, padding = [memoryview(m)[start + 512:start + 512 + n] for n in (e["size"], padded(e["size"]))]
+        wrong = ("malformed" if m[start:start + 512] != header(path, e["size"], time) else "blob-mismatch" if sha(data) != e["digest"]
+                 else "unlisted-content" if any(padding[e["size"]:]) else None)
+        if wrong: report(wrong, path)
+        elif e.get("role") in ROLES[:2] or path == "index.json": docs["role" in e and e["digest"]] = bytes(data)
+        bad, start = bad or wrong, start + 512 + padded(e["size"])
+    if docs.pop(False, derived_index(x)) != derived_index(x): report("malformed", "index.json")
+    graph(x, docs, bad, report)
+if __name__ == "__main__":
+    p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0
+    for n, act in ("signer", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
+    args, more = p.parse_known_args(); args.keys = [base64.b64decode(open(k).read().split()[1], validate=True) for k in args.signer or []]
+    args.at = instant(args.at) if args.at else datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    if not args.at or len(more) != (not args.batch) or not args.keys and not args.allow_unsigned: p.error("see above")
+    for path in map(str.strip, sys.stdin) if args.batch else more:
+        found = []
+        try:
+            with open(path, "rb") as f: verify(f.seek(0, 2) and mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) or b"", args, cache, found)
+        except Stop as e: found.append(e.args)
+        code = min((CODES[c] for c, _ in found), default=0)
+        print(f"FAILED {code} " + "; ".join(f"{c} {m!r}" for c, m in found[:8]) if found else "VERIFIED", flush=True)
+    args.batch or print("not checked: OpenPGP, release payloads, cosign, YAML, records, policies"); sys.exit(code)

@@ -1,0 +1,111 @@
+//! Runs `spec/verify.py`, and asks this crate what that can be compared with.
+
+pub(crate) mod model;
+pub(crate) mod mutate;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use mirror_bundle::ops::{self, Silent};
+use mirror_bundle::verify::{CheckId, Settings};
+
+/// The time that the mutated bundle is judged at.
+pub(crate) const NOW: &str = "2026-11-23T00:00:00Z";
+
+/// What one of the two says of a bundle.
+pub(crate) struct Verdict {
+    /// The exit code of verification.md; 0: accepted.
+    pub(crate) code: u8,
+    pub(crate) text: String,
+}
+
+/// A running `verify.py --batch`.
+pub(crate) struct SecondVerifier {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl SecondVerifier {
+    pub(crate) fn start(arguments: &[String], folder: &Path) -> SecondVerifier {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/verify.py");
+        let mut child = Command::new("python3")
+            .arg(script)
+            .arg("--batch")
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is there");
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        SecondVerifier { child, input, output }
+    }
+
+    pub(crate) fn tell(&mut self, bundle: &Path) {
+        writeln!(self.input, "{}", bundle.display()).unwrap();
+        self.input.flush().unwrap();
+    }
+
+    pub(crate) fn hear(&mut self) -> Verdict {
+        let mut text = String::new();
+        self.output.read_line(&mut text).unwrap();
+        let code = match text.trim_end().split(' ').collect::<Vec<_>>()[..] {
+            ["VERIFIED"] => 0,
+            ["FAILED", code, ..] => code.parse().unwrap(),
+            _ => panic!("verify.py says `{text}`"),
+        };
+        Verdict { code, text: text.trim_end().to_owned() }
+    }
+
+    pub(crate) fn ask(&mut self, bundle: &Path) -> Verdict {
+        self.tell(bundle);
+        self.hear()
+    }
+}
+
+impl Drop for SecondVerifier {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What this crate says, without the checks that `verify.py` does not make.
+pub(crate) fn ours(bundle: &Path, settings: &Settings) -> Verdict {
+    let report = match ops::verify::verify(bundle, None, settings, false, 1, &Silent) {
+        Ok(report) => report,
+        Err(e) => return Verdict { code: e.code().exit(), text: format!("{e:?}") },
+    };
+    use CheckId::{ImageSignatures, Manifests, ReleasePayload, ReleaseSignatures};
+    let compared = |id| !matches!(id, ReleaseSignatures | ReleasePayload | ImageSignatures | Manifests);
+    let errors = report.checks.iter().filter(|c| compared(c.id)).flat_map(|c| &c.findings);
+    let errors: Vec<_> = errors
+        .filter(|f| f.severity == mirror_bundle::verify::Severity::Error)
+        .filter(|f| !f.subject.starts_with("mirror-bundle/addenda/record-"))
+        .collect();
+    let code = errors.iter().map(|f| f.code.exit()).min().unwrap_or(0);
+    Verdict { code, text: errors.iter().map(|f| format!("{}: {}", f.code, f.message)).collect::<Vec<_>>().join("; ") }
+}
+
+/// A small generator with a seed: splitmix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `n`, which is not 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}

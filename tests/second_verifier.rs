@@ -1,0 +1,151 @@
+//! The verifier of this crate against `spec/verify.py`, which was written from the specification alone: on every
+//! vector of `testdata/vectors`, and on mutations of a small bundle, raw and signed anew.
+//!
+//! `cargo test --test second_verifier -- --ignored` runs 10,000 mutations. A file that the two do not agree on is
+//! kept below the folder for test output and named.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod second;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mirror_bundle::sign::{Policy, read_public_key};
+use mirror_bundle::verify::Settings;
+
+use second::{Random, SecondVerifier, mutate, ours};
+
+/// Where files are kept that the two do not agree on.
+fn kept(name: &str, bundle: &Path) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("second-verifier");
+    std::fs::create_dir_all(&folder).unwrap();
+    let to = folder.join(format!("{name}.tar"));
+    std::fs::copy(bundle, &to).unwrap();
+    to
+}
+
+/// The arguments of a vector that both understand, or `None` where the second verifier cannot follow.
+fn arguments(toml: &str) -> Option<Vec<String>> {
+    let list = toml.lines().find_map(|line| line.strip_prefix("args = ["))?.trim_end_matches(']');
+    let mut words = list.split(", ").map(|word| word.trim_matches('"').to_owned());
+    let mut out = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--signer" | "--at" => out.extend([word, words.next()?]),
+            "--allow-unsigned" => out.push(word),
+            // About checks that are not compared.
+            "--release-keyring" | "--allow-kind" => _ = words.next()?,
+            "--allow-unsigned-release" => {}
+            _ => return None,
+        }
+    }
+    Some(out)
+}
+
+fn settings(arguments: &[String], folder: &Path) -> Settings {
+    let mut settings = Settings::default();
+    let mut keys = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--signer" => keys.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
+            "--at" => settings.now = words.next().unwrap().parse().unwrap(),
+            _ => settings.allow_unsigned = true,
+        }
+    }
+    if !keys.is_empty() {
+        settings.policy = Some(Policy::from_signer_keys(&keys).unwrap());
+    }
+    settings
+}
+
+#[test]
+fn both_say_the_same_of_every_vector() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors");
+    let mut groups: BTreeMap<Vec<String>, Vec<PathBuf>> = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "tar")
+            && let Some(arguments) = arguments(&std::fs::read_to_string(path.with_extension("toml")).unwrap())
+        {
+            groups.entry(arguments).or_default().push(path);
+        }
+    }
+    let mut differences = Vec::new();
+    let mut compared = 0;
+    for (arguments, mut bundles) in groups {
+        bundles.sort();
+        let settings = settings(&arguments, &folder);
+        // Two at once: what takes long is starting ssh-keygen.
+        std::thread::scope(|scope| {
+            let halves = bundles.chunks(bundles.len().div_ceil(2)).map(|half| {
+                let (arguments, settings, folder) = (&arguments, &settings, &folder);
+                scope.spawn(move || {
+                    let mut second = SecondVerifier::start(arguments, folder);
+                    let told = half.iter().map(|bundle| (bundle, second.ask(bundle), ours(bundle, settings)));
+                    told.filter(|(_, theirs, ours)| theirs.code != ours.code).map(difference).collect::<Vec<_>>()
+                })
+            });
+            let halves: Vec<_> = halves.collect();
+            differences.extend(halves.into_iter().flat_map(|half| half.join().unwrap()));
+        });
+        compared += bundles.len();
+    }
+    println!("{compared} vectors compared");
+    assert!(differences.is_empty(), "{} of {compared} differ:\n{}", differences.len(), differences.join("\n"));
+}
+
+fn difference((bundle, theirs, ours): (&PathBuf, second::Verdict, second::Verdict)) -> String {
+    format!(
+        "{}: verify.py {} ({}), mirror-bundle {} ({})",
+        bundle.display(),
+        theirs.code,
+        theirs.text,
+        ours.code,
+        ours.text
+    )
+}
+
+fn compare_mutations(seed: u64, count: usize) {
+    let scratch = tempfile::tempdir().unwrap();
+    let key = mirror_bundle::sign::SecretKey::generate("second verifier").unwrap();
+    let public = scratch.path().join("key.pub");
+    std::fs::write(&public, key.public().to_line()).unwrap();
+    let arguments = ["--signer", public.to_str().unwrap(), "--at", second::NOW].map(str::to_owned);
+    let settings = settings(&arguments, scratch.path());
+    let mut second = SecondVerifier::start(&arguments, scratch.path());
+    let bundle = scratch.path().join("bundle.tar");
+
+    std::fs::write(&bundle, second::model::good().archive(&key)).unwrap();
+    assert_eq!((second.ask(&bundle).code, ours(&bundle, &settings).code), (0, 0), "the bundle itself is good");
+
+    let mut random = Random(seed);
+    let (mut differences, mut codes) = (Vec::new(), BTreeMap::<u8, usize>::new());
+    for number in 0..count {
+        let (what, bytes) = mutate::one(&mut random, &key);
+        std::fs::write(&bundle, bytes).unwrap();
+        second.tell(&bundle);
+        let ours = ours(&bundle, &settings);
+        let theirs = second.hear();
+        *codes.entry(ours.code).or_default() += 1;
+        if theirs.code != ours.code {
+            let kept = kept(&format!("{seed}-{number}"), &bundle);
+            differences.push(format!("{what}: {}", difference((&kept, theirs, ours))));
+        }
+    }
+    println!("{count} mutations: {codes:?}");
+    assert!(differences.is_empty(), "{} of {count} differ:\n{}", differences.len(), differences.join("\n"));
+    let accepted = codes.get(&0).copied().unwrap_or(0);
+    assert!(accepted < count / 2 && codes.len() > 6, "the mutations are too tame: {codes:?}");
+}
+
+#[test]
+fn both_say_the_same_of_mutated_bundles() {
+    compare_mutations(1, 300);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn both_say_the_same_of_ten_thousand_mutated_bundles() {
+    compare_mutations(2, 10_000);
+}
