@@ -73,13 +73,7 @@ pub(super) fn check(
 
 /// A ConfigMap that a cluster would take signatures from: its keys must be for documents of this bundle, and every
 /// digest must have a signature that holds, and none that is for something else (security G6).
-fn signature_maps(
-    bytes: &[u8],
-    path: &str,
-    documents: &BTreeSet<Digest>,
-    settings: &Settings,
-    check: &mut Check,
-) {
+fn signature_maps(bytes: &[u8], path: &str, documents: &BTreeSet<Digest>, settings: &Settings, check: &mut Check) {
     if !signature_map::is_signature_map(bytes) {
         return;
     }
