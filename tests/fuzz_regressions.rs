@@ -17,18 +17,9 @@ fn inputs(target: &str) -> Vec<PathBuf> {
 
 fn trusting_nobody() -> Settings {
     Settings {
-        policy: None,
         allow_unsigned: true,
-        keyrings: Vec::new(),
         allow_unsigned_release: true,
-        allow_kinds: Vec::new(),
-        now: "2026-11-01T00:00:00Z".parse().unwrap(),
-        loose: Vec::new(),
-        expect_release: None,
-        expect_index: None,
-        seen: Default::default(),
-        allow_rollback: false,
-        image_keys: Vec::new(),
+        ..Settings::new("2026-11-01T00:00:00Z".parse().unwrap())
     }
 }
 

@@ -53,13 +53,6 @@ pub fn settings(mode: u8) -> &'static Settings {
             allow_unsigned: lax,
             keyrings: if keys { vec![keyring("vectors-generated/keyrings/A.asc"), Keyring::redhat().unwrap()] } else { vec![] },
             allow_unsigned_release: lax,
-            allow_kinds: Vec::new(),
-            now: jiff::Timestamp::from_second(NOW).unwrap(),
-            loose: Vec::new(),
-            expect_release: None,
-            expect_index: None,
-            seen: Default::default(),
-            allow_rollback: false,
             image_keys: match keys {
                 true => vec![
                     pem("quay.io/rh_ee_aguidi", "keyrings/derived/cosign-single-arch-empty-image.pub"),
@@ -67,6 +60,7 @@ pub fn settings(mode: u8) -> &'static Settings {
                 ],
                 false => vec![],
             },
+            ..Settings::new(jiff::Timestamp::from_second(NOW).unwrap())
         }
     })
 }
