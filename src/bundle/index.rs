@@ -560,6 +560,11 @@ fn check_place(path: &str) -> Result<(), String> {
     if good { Ok(()) } else { Err("is not signatures/sha256=<hex>/signature-<n>".to_owned()) }
 }
 
+/// Whether an index can name an image by this: a repository, with or without its registry.
+pub fn is_repository(text: &str) -> bool {
+    check_repository(text).is_ok()
+}
+
 /// A repository with or without its registry: what a layout or mirror directory calls it.
 fn check_repository(text: &str) -> Result<(), String> {
     // Printed as it is written: a host in other letters would be another name for the scopes of image keys.

@@ -70,8 +70,7 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
         return Ok(());
     }
     let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o755).create(folder).map_err(|e| Error::io("cannot make", folder, e))?;
+    make(folder).map_err(|e| Error::io("cannot make", folder, e))?;
     // Two that finish at once must not forget what the other has learned. Best effort: not every file system locks.
     let lock = fs::File::open(folder).and_then(|dir| dir.lock().map(|()| dir));
     let mut bundles = load(folder)?;
@@ -92,9 +91,14 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
     Ok(())
 }
 
+/// Makes the folder, for its owner to write whatever the umask is.
+fn make(folder: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)
+}
+
 /// An error when this host could not remember what it is about to unpack. Makes the folder, and nothing else.
 pub fn ready(folder: &Path) -> Result<()> {
-    let tried = fs::create_dir_all(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
+    let tried = make(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
     tried.map(drop).map_err(|e| {
         Error::io("cannot write in", folder, e)
             .fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")

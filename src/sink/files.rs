@@ -13,10 +13,8 @@ use crate::oci::Digest;
 
 use super::partial::{self, Partial};
 
-/// The longest component of a name, in characters (the bundle format's limit).
-const MAX_COMPONENT: usize = 72;
-/// The most components of a name.
-const MAX_DEPTH: usize = 4;
+/// The most components of a name: what fits into the path of a bundle's file.
+const MAX_DEPTH: usize = crate::bundle::limits::PATH / 2;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,23 +176,12 @@ fn holds(dir: &Dir, name: &str, content: &[u8]) -> Result<bool> {
 }
 
 /// The grammar of names in a bundle, without what Windows cannot hold.
+/// The names that a bundle may have for its files, except those of our own temporary files.
 fn check_name(name: &str) -> Result<()> {
-    let component = |c: &str| {
-        let stem = c.split('.').next().unwrap_or(c);
-        let device = matches!(stem, "con" | "prn" | "aux" | "nul")
-            || stem
-                .strip_prefix("com")
-                .or(stem.strip_prefix("lpt"))
-                .is_some_and(|n| matches!(n.as_bytes(), [b'0'..=b'9']));
-        (1..=MAX_COMPONENT).contains(&c.len())
-            && c.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'.' | b'_' | b'=' | b'-'))
-            && !c.starts_with(['.', '-'])
-            && !c.ends_with('.')
-            && !device
+    let why = match crate::bundle::name::check(name) {
+        Ok(()) if name.split('/').any(partial::is_ours) => "it is the name of a temporary file of this program",
+        Ok(()) => return Ok(()),
+        Err(why) => why,
     };
-    if name.split('/').count() <= MAX_DEPTH && name.split('/').all(component) {
-        return Ok(());
-    }
-    Err(Error::new(Code::Malformed, format!("`{name}` is not a name that is written"))
-        .fact("expected  components of 0-9 a-z . _ = - joined by /"))
+    Err(Error::new(Code::Malformed, format!("`{name}` is not a name that is written: {why}")))
 }

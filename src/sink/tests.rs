@@ -398,16 +398,13 @@ fn file_names_that_lead_elsewhere_or_cannot_be_on_a_medium_are_refused() {
         "a/",
         "A.yaml",
         "a b",
-        ".hidden",
         "a.",
         "con.yaml",
         "lpt1",
         "a/nul",
-        "-x",
         "a\u{301}",
         "a:b",
         "a\\b",
-        "a/b/c/d/e",
         &long,
     ] {
         let result = files::write(&files::Folder::named(tmp.path().join("x")), &yaml(&[(bad, "")]), false);

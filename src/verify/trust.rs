@@ -222,6 +222,10 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
                 .hint("ask for a newer bundle; wrong clock? give the time yourself with --at"),
         );
     }
+    for missing in &index.missing {
+        let text = format!("{} was asked for and is not in the bundle: {}", missing.reference, missing.reason);
+        check.find(Finding::notice(Code::BlobMissing, "missing", text));
+    }
     expectations(index, settings, &mut check);
     rollback(index, digest, settings, &mut check);
     let Some(policy) = &settings.policy else { return check };

@@ -21,7 +21,7 @@ use crate::openshift::openpgp::Keyring;
 use crate::openshift::signature_map;
 use crate::ops::{Observer, Task, observer};
 use crate::sign::SecretKey;
-use crate::source::{Fetched, MirrorDir, Network, Source};
+use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 
 use files::Carried;
 pub use release::Store;
@@ -211,6 +211,16 @@ fn gather(options: &Options, network: Option<&dyn Network>, observer: &dyn Obser
     Ok((content, found))
 }
 
+/// The repository of an image of a local source. A name that is legal there and no repository cannot be kept.
+fn nameable(named: &Named, observer: &dyn Observer) -> Option<String> {
+    let repository = named.repository.clone()?;
+    if crate::bundle::index::is_repository(&repository) {
+        return Some(repository);
+    }
+    observer.warn(&format!("`{repository}` is no repository; the image is carried by its digest, {}", named.digest));
+    None
+}
+
 /// Finds an image in its registry.
 fn resolve(
     reference: &Reference,
@@ -328,7 +338,7 @@ impl Content {
             })?;
             let root = Root {
                 source: source.clone(),
-                repository: named.repository.clone(),
+                repository: nameable(&named, observer),
                 tag: named.tag.as_ref().map(ToString::to_string),
                 document,
                 kind: Kind::Additional,
