@@ -27,7 +27,13 @@ fuzz_target!(|data: &[u8]| {
     let at = usize::from(mode & 0x7f) * partial.len() / 128;
     partial[at] ^= mode & 1;
     let mut journal = match mode & 0x80 {
-        0 => format!("mirror-bundle partial 1\ncreated {}\nindex {}\nbytes {}\n", plan.index.created, plan.digest(), plan.layout.total()).into_bytes(),
+        0 => format!(
+            "mirror-bundle partial 1\ncreated {}\nindex {}\nbytes {}\n",
+            plan.index.created,
+            plan.digest(),
+            plan.layout.total()
+        )
+        .into_bytes(),
         _ => Vec::new(),
     };
     let mut text = text.to_vec();

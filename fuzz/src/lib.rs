@@ -47,11 +47,16 @@ pub fn settings(mode: u8) -> &'static Settings {
     ALL[usize::from(mode)].get_or_init(|| {
         let lax = mode & 1 == 1;
         let keys = mode & 2 == 2;
-        let pem = |scope: &str, file: &str| ImageKey::new(scope, None, &String::from_utf8(testdata(file)).unwrap()).unwrap();
+        let pem =
+            |scope: &str, file: &str| ImageKey::new(scope, None, &String::from_utf8(testdata(file)).unwrap()).unwrap();
         Settings {
             policy: (!lax).then(|| Policy::from_signer_keys(&[public()]).unwrap()),
             allow_unsigned: lax,
-            keyrings: if keys { vec![keyring("vectors-generated/keyrings/A.asc"), Keyring::redhat().unwrap()] } else { vec![] },
+            keyrings: if keys {
+                vec![keyring("vectors-generated/keyrings/A.asc"), Keyring::redhat().unwrap()]
+            } else {
+                vec![]
+            },
             allow_unsigned_release: lax,
             image_keys: match keys {
                 true => vec![
@@ -115,7 +120,8 @@ fn show(outcome: &mirror_bundle::Result<Report>) -> String {
         Ok(report) => {
             let mut out = format!("{:?} {}", report.verdict, report.exit_code);
             for finding in report.findings() {
-                out += &format!("\n  {:?} {:?} {}: {}", finding.severity, finding.code, finding.subject, finding.message);
+                out +=
+                    &format!("\n  {:?} {:?} {}: {}", finding.severity, finding.code, finding.subject, finding.message);
             }
             for skipped in &report.not_checked {
                 out += &format!("\n  not checked: {}: {}", skipped.id.as_str(), skipped.reason);

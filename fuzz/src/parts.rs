@@ -21,7 +21,8 @@ struct Part<'a> {
 }
 
 fn split(text: &[u8]) -> Vec<Part<'_>> {
-    let mut starts: Vec<usize> = text.windows(3).enumerate().filter(|(_, w)| *w == b"\n%%").map(|(at, _)| at + 1).collect();
+    let mut starts: Vec<usize> =
+        text.windows(3).enumerate().filter(|(_, w)| *w == b"\n%%").map(|(at, _)| at + 1).collect();
     if text.starts_with(b"%%") {
         starts.insert(0, 0);
     }
