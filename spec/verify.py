@@ -122,12 +122,12 @@ def document(raw, media):  # its subject, and the descriptors in it with their r
         (d, "layer") for d in x.get("layers") or ()] + [(d, "config") for d in [x.get("config")] if d]
 def graph(x, docs, bad, report):
     blobs, used, types, subjects, seen = {b["digest"]: b for b in x["blobs"]}, {}, {}, {}, set()
-    todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
+    uses = {n: (b["size"], b["role"] in ROLES[:2]) for n, b in blobs.items()}; todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
     for d, role, level in todo:  # grows
         name, media, is_doc, b = d["digest"], d["mediaType"], role in ROLES[:2], blobs.get(d["digest"])
-        if d["size"] > (8 * MIB if is_doc else 1 << 44): report("malformed", "size of " + name)
+        if d["size"] > (8 * MIB if is_doc else 1 << 44) or uses.setdefault(name, (d["size"], is_doc)) != (d["size"], is_doc):
+            report("malformed", "use of " + name)
         elif not b: report("blob-missing", name)
-        elif d["size"] != b["size"] or is_doc != (b["role"] in ROLES[:2]): report("malformed", "use of " + name)
         else: used[name] = min(used.get(name, 9), ROLES.index(role))
         if not is_doc or name not in docs or (name, level, media) in seen: continue
         try:
