@@ -49,10 +49,12 @@ impl Dir {
         Ok(Dir { fd, path: path.to_owned(), refusal })
     }
 
-    /// Makes the directory that a user named, with what is missing above it, and opens it.
+    /// Makes the directory that a user named, with what is missing above it (0755 less the umask), and opens it.
     pub fn create(path: &Path, refusal: Code) -> Result<Dir> {
         let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
-        std::fs::create_dir_all(path).map_err(|e| Error::io("cannot make the directory", path, e))?;
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
+        builder.recursive(true).create(path).map_err(|e| Error::io("cannot make the directory", path, e))?;
         for parent in missing.into_iter().filter_map(Path::parent) {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             Dir::open(parent, refusal)?.sync()?;
@@ -222,6 +224,19 @@ impl Dir {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(Error::io("cannot remove", self.at(name), e.into())),
+        }
+    }
+
+    /// Takes this directory for this process until the handle (and every [`Dir::again`] of it) is dropped. Another
+    /// process at work is `Code::Conflict`; a file system without locks is not asked twice.
+    pub fn lock(&self) -> Result<()> {
+        match rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(Error::new(
+                Code::Conflict,
+                format!("`{}` is being written by another process", self.path.display()),
+            )
+            .hint("wait until it has ended, then run the same command again")),
+            _ => Ok(()),
         }
     }
 

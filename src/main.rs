@@ -8,14 +8,14 @@ use mirror_bundle::cli::{self, Args, Terminal};
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(err) => err.exit(),
+        Err(err) => return cli::wrong_arguments(&err).into(),
     };
     let term = Terminal::new(&args.global);
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cli::run(&args, &term))) {
         Ok(Ok(code)) => code.into(),
         Ok(Err(err)) => {
             term.report(&err);
-            err.code().exit().into()
+            cli::exit_code(&err, &term).into()
         }
         Err(_) => cli::bug(&term).into(),
     }

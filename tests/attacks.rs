@@ -4,7 +4,7 @@
 //! Every test names in its comment the rows of `spec/security.md` that it stands for. Bundles with a fault inside are
 //! `testdata/vectors`; whom to trust is `tests/trust.rs`; the registry client alone is `tests/registry.rs`.
 #![cfg(feature = "registry")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 #[path = "attacks/lab.rs"]
 mod lab;

@@ -26,8 +26,11 @@ fi
 command -v kubectl >/dev/null || echo "note: no kubectl here; that kubectl reads our ConfigMaps is not tested"
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+# The memory of this host (what was unpacked) is not for tests to change.
+XDG_STATE_HOME=$(mktemp -d)
+export XDG_STATE_HOME
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap 'rm -rf "$log" "$XDG_STATE_HOME"' EXIT
 status=0
 cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
 echo

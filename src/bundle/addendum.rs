@@ -135,7 +135,53 @@ pub fn read_record<'a>(addendum: &Addendum, all: &'a [Addendum], index: &Digest)
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, kind};
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn statement(index: &Digest) -> String {
+        format!(
+            "{{\"_type\":\"{STATEMENT}\",\"subject\":[{{\"name\":\"a\",\"digest\":{{\"sha256\":\"{}\"}}}}],\"predicateType\":\"{PREDICATE}\",\"predicate\":{{\"role\":\"reviewer\",\"note\":\"n\",\"created\":\"2026-01-01T00:00:00Z\"}}}}",
+            index.hex()
+        )
+    }
+
+    fn read(text: &str, index: &Digest) -> Result<Review, String> {
+        let name = record_name(text.as_bytes());
+        let record = Addendum { name: name.clone(), bytes: text.as_bytes().to_vec() };
+        let all = [record.clone(), Addendum { name: format!("{name}.sig"), bytes: b"s".to_vec() }];
+        read_record(&record, &all, index).map(|(review, _)| review)
+    }
+
+    #[test]
+    fn only_a_statement_about_this_index_in_its_one_form_is_a_record() {
+        let index = Digest::of(b"index");
+        let good = statement(&index);
+        assert_eq!(read(&good, &index).unwrap().note, "n");
+        assert!(read(&good.replace("\"note\":\"n\",", ""), &index).unwrap().note.is_empty());
+        let subject = &good[good.find("{\"name\"").unwrap()..=good.find("}}]").unwrap() + 1];
+        for bad in [
+            good.replace(&index.hex(), &Digest::of(b"other").hex()),
+            good.replace(subject, ""),
+            good.replace(subject, &format!("{subject},{subject}")),
+            good.replace("Statement/v1", "Statement/v0.1"),
+            good.replace("review:v1", "review:v2"),
+            good.replace("\"note\":\"n\"", "\"note\":\"n\",\"note\":\"m\""),
+            good.replace("\"note\":\"n\"", "\"extra\":1"),
+            good.replace("\"note\":\"n\"", &format!("\"note\":\"{}\"", "x".repeat(limits::TEXT + 1))),
+            good.replace("reviewer", "owner"),
+            good.replace("2026-01-01T00:00:00Z", "today"),
+            good.replace(",\"created\":\"2026-01-01T00:00:00Z\"", ""),
+            format!("{good}{good}"),
+            format!("{good}{}", " ".repeat(1 << 20)),
+            String::new(),
+        ] {
+            assert!(read(&bad, &index).is_err(), "{bad:.400}");
+        }
+        let lonely = Addendum { name: record_name(good.as_bytes()), bytes: good.clone().into_bytes() };
+        assert!(read_record(&lonely, std::slice::from_ref(&lonely), &index).unwrap_err().contains("no signature"));
+        let renamed = Addendum { name: "record-0123456789abcdef.json".into(), ..lonely };
+        assert!(read_record(&renamed, std::slice::from_ref(&renamed), &index).unwrap_err().contains("its name"));
+    }
 
     #[test]
     fn only_names_of_known_kinds_are_accepted() {

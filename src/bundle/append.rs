@@ -79,8 +79,12 @@ impl Appender {
         if length < end + END || length > end + MOST || self.block(end)? != [0; 512] {
             return Ok(false);
         }
-        let next = self.block(end + tar::BLOCK)?;
-        Ok(next.starts_with(ARMOR) || next == [0; 512] && length > end + END)
+        if self.block(end + tar::BLOCK)?.starts_with(ARMOR) {
+            return Ok(true);
+        }
+        let mut rest = vec![0; usize::try_from(length - end).unwrap_or(0)];
+        self.file.read_exact_at(&mut rest, end).map_err(|e| Error::io("cannot read", &self.path, e))?;
+        Ok(length > end + END && rest.iter().all(|b| *b == 0))
     }
 
     /// Removes what is behind `end`, where [`Appender::is_torn`] said so.
@@ -194,7 +198,7 @@ mod tests {
         let (_dir, path) = archive();
         let before = std::fs::read(&path).unwrap();
         let long = vec![0u8; usize::try_from(MOST).unwrap() + 1024];
-        for more in [&b"notes of somebody"[..], &long] {
+        for more in [&b"notes of somebody"[..], &[&[0; 512], &b"notes"[..]].concat(), &long] {
             std::fs::write(&path, [&before[..1024], more].concat()).unwrap();
             assert!(!Appender::open(&path).unwrap().is_torn(512).unwrap());
         }

@@ -546,9 +546,9 @@ fn check_place(path: &str) -> Result<(), String> {
 
 /// A repository with or without its registry: what a layout or mirror directory calls it.
 fn check_repository(text: &str) -> Result<(), String> {
-    if text.parse::<crate::oci::Repository>().is_ok()
-        || format!("localhost/{text}").parse::<crate::oci::Repository>().is_ok()
-    {
+    // Printed as it is written: a host in other letters would be another name for the scopes of image keys.
+    let plain = |text: &str| text.parse::<crate::oci::Repository>().is_ok_and(|r| r.to_string() == text);
+    if plain(text) || plain(&format!("localhost/{text}")) {
         return Ok(());
     }
     Err(format!("`{text}` is not a repository"))
@@ -652,6 +652,27 @@ pub(crate) mod tests {
         assert!(err.message().contains("sparse-index"));
         let next = r#"{"format": 2, "features": {"compatible": [], "incompatible": []}, "new": true}"#;
         assert_eq!(Index::parse(next.as_bytes()).unwrap_err().code(), Code::NotABundle);
+    }
+
+    #[test]
+    fn a_repository_is_written_as_it_is_printed() {
+        for (repository, good) in [("quay.io/a/b", true), ("a/b", true), ("QUAY.IO/a/b", false), ("y.ioJa/ba", false)] {
+            let mut index = sample();
+            index.images.push(Image {
+                repository: Some(repository.into()),
+                tag: None,
+                digest: Digest::of(b"x"),
+                media_type: crate::oci::media_type::OCI_MANIFEST.into(),
+                size: 1,
+                platforms: vec![],
+                kind: Kind::Additional,
+                component: None,
+                release: None,
+                subject: None,
+                requested_by: "x".into(),
+            });
+            assert_eq!(Index::parse(&index.to_bytes().unwrap()).is_ok(), good, "{repository}");
+        }
     }
 
     #[test]

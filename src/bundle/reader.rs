@@ -461,6 +461,21 @@ struct Stream {
     at: u64,
 }
 
+impl Stream {
+    /// Leaves out what is in front of `offset`: the rest of a member that was found to be bad.
+    fn pass_to(&mut self, offset: u64) -> io::Result<()> {
+        let mut left = offset - self.at;
+        let mut buffer = [0u8; 4096];
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            self.from.read_exact(&mut buffer[..want])?;
+            left -= want as u64;
+        }
+        self.at = offset;
+        Ok(())
+    }
+}
+
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -483,14 +498,16 @@ impl Input {
             Kind::File { file, .. } => file.read_exact_at(buffer, offset),
             Kind::Stream(stream) => {
                 let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if stream.at != offset {
+                if stream.at > offset {
                     return Err(Error::new(
                         Code::Internal,
                         format!("a stream was read at {offset}, not at {}", stream.at),
                     ));
                 }
-                stream.at += buffer.len() as u64;
-                stream.from.read_exact(buffer)
+                stream.pass_to(offset).and_then(|()| {
+                    stream.at += buffer.len() as u64;
+                    stream.from.read_exact(buffer)
+                })
             }
         };
         done.map_err(|e| match e.kind() {

@@ -86,7 +86,8 @@ impl Journal {
     pub fn read(bundle: &Path) -> Result<Option<Journal>> {
         let path = journal_path(bundle);
         let mut bytes = Vec::new();
-        match File::open(&path) {
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) {
             Ok(file) => file.take(64 << 20).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", &path, e))?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("cannot open", &path, e)),
@@ -396,9 +397,11 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
             file.read_exact_at(&mut last, length - 1).map_err(err)?;
         }
         if last != *b"\n" {
-            let mut text = String::new();
-            (&file).read_to_string(&mut text).map_err(err)?;
-            file.set_len(text.rfind('\n').map_or(0, |at| at as u64 + 1)).map_err(err)?;
+            // Bytes: what a crash leaves need not be text.
+            let mut there = Vec::new();
+            (&file).read_to_end(&mut there).map_err(err)?;
+            let whole = there.iter().rposition(|b| *b == b'\n').map_or(0, |at| at as u64 + 1);
+            file.set_len(whole).map_err(err)?;
         }
         return Ok(file);
     }
@@ -416,16 +419,25 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
     Ok(file)
 }
 
-/// Opens a file of ours. A link, FIFO or device that somebody put under its name is not followed or waited for.
+/// Opens a file of ours, for nobody else to write (security C11). A link, FIFO or device that somebody put under its
+/// name is not followed or waited for, and a file that has another name too is not written through (security I2).
 fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    let foreign = || {
+        Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
+            .state("it was left as it is")
+            .hint("remove it, or write under another name")
+    };
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file =
-        options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|e| Error::io("cannot write", path, e))?;
-    if !file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
-        return Err(Error::new(Code::Conflict, format!("`{}` is not a regular file", path.display()))
-            .state("it was left as it is"));
-    }
-    Ok(file)
+    let file = options.mode(0o644).custom_flags(flags.bits().cast_signed()).open(path).map_err(|e| {
+        use rustix::io::Errno;
+        match Errno::from_io_error(&e) {
+            Some(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => foreign(),
+            _ => Error::io("cannot write", path, e),
+        }
+    })?;
+    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
 }
 
 fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
@@ -495,6 +507,20 @@ mod tests {
             Start::Write(partial) => partial,
             Start::Complete => panic!("complete"),
         }
+    }
+
+    #[test]
+    fn a_journal_that_ends_in_bytes_that_are_no_text_is_continued() {
+        let plan = plan(&[b"one"]);
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = dir.path().join("b.tar");
+        drop(start(&bundle, &plan));
+        let torn = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/fuzz-regressions/journal-torn-bytes");
+        let journal = [fs::read(journal_path(&bundle)).unwrap(), fs::read(torn).unwrap()].concat();
+        fs::write(journal_path(&bundle), journal).unwrap();
+        let partial = start(&bundle, &plan);
+        write_one(&partial, &plan.layout.blobs()[0], b"one").unwrap();
+        partial.finish(false).unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::escape::escape;
+use super::escape::{escape, escape_json};
 
 /// Writes text; every line was escaped by who made it.
 pub(super) fn text(text: &str) {
@@ -16,7 +16,7 @@ pub(super) fn text(text: &str) {
 pub(super) fn json<T: Serialize>(value: &T) {
     let mut out = serde_json::to_string_pretty(value).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
     out.push('\n');
-    text(&out);
+    text(&escape_json(&out));
 }
 
 /// Lines of a name and a value, names in one column.

@@ -14,6 +14,21 @@ pub(super) fn escape(text: &str) -> String {
     out
 }
 
+/// Writes what [`escape`] would escape as JSON escapes: the same text for a parser, harmless on a terminal. In JSON
+/// such characters stand in strings only.
+pub(super) fn escape_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && is_dangerous(c) {
+            let mut units = [0u16; 2];
+            c.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -25,7 +40,16 @@ fn is_dangerous(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, escape_json};
+
+    #[test]
+    fn json_says_the_same_without_characters_that_move_a_cursor() {
+        let text = "a\u{7f}b\u{202e}c\u{9b}d\u{e0001}";
+        let json = serde_json::json!({ "x": text }).to_string();
+        let safe = escape_json(&json);
+        assert!(safe.is_ascii(), "{safe}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).ok(), serde_json::from_str(&json).ok());
+    }
 
     #[test]
     fn escape_sequences_and_invisible_characters_are_shown_as_escapes() {

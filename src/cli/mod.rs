@@ -14,6 +14,8 @@ pub mod term;
 mod unpack;
 mod verify;
 
+use std::io::Write;
+
 use clap::CommandFactory;
 
 pub use args::Args;
@@ -51,6 +53,35 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
                 .hint("mirror-bundle unpack BUNDLE --to REGISTRY/REPOSITORY"))
         }
     }
+}
+
+/// Shows what clap says: help and version on standard output, else what is wrong with the arguments.
+///
+/// An argument can be the name of a file on a hostile medium (`verify *`): with one that could rule a terminal, the
+/// message is shown without colours, and escaped (security E10).
+pub fn wrong_arguments(err: &clap::Error) -> u8 {
+    let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if !err.use_stderr() || args.iter().all(|arg| escape::escape(arg) == *arg) {
+        let _ = err.print();
+    } else {
+        let mut text = err.render().to_string();
+        // First whole arguments and values, in which a line break is none.
+        for part in args.iter().flat_map(|arg| [Some(arg.as_str()), arg.split_once('=').map(|(_, value)| value)]) {
+            let part = part.unwrap_or_default();
+            if !part.is_empty() {
+                text = text.replace(part, &escape::escape(part));
+            }
+        }
+        let lines: Vec<String> = text.lines().map(escape::escape).collect();
+        let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+    }
+    u8::try_from(err.exit_code()).unwrap_or(2)
+}
+
+/// The exit code of an error: of an interruption, that of the signal, whoever noticed it.
+pub fn exit_code(err: &Error, term: &Terminal) -> u8 {
+    let signal = term.stopped().filter(|_| err.code() == Code::Interrupted);
+    signal.unwrap_or(err.code()).exit()
 }
 
 /// Says that this program has a bug; the panic itself was printed before.

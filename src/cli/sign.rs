@@ -33,7 +33,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     })?;
     let what = match (&args.attach, &args.sign_key) {
         (Some(path), _) => What::Attach(loose::read(path)?),
-        (None, Some(path)) => What::Sign(create::key(path)?, role),
+        (None, Some(path)) => What::Sign(Box::new(create::key(path)?), role),
         (None, None) => {
             return Err(Error::new(Code::Usage, "nothing to sign with").hint("--sign-key FILE, or --attach SIG"));
         }

@@ -9,7 +9,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::{Color, Global, Output, Progress};
-use super::escape::escape;
+use super::escape::{escape, escape_json};
 use crate::error::{Code, Error};
 use crate::ops::{Observer, Task, observer};
 use crate::verify::{Finding, Severity};
@@ -80,7 +80,7 @@ impl Terminal {
                 "type": "error", "code": err.code().as_str(), "exit_code": err.code().exit(), "message": err.message(),
                 "facts": err.facts(), "state": err.state_text(), "hint": err.hint_text(),
             });
-            return self.line(&line.to_string());
+            return self.line(&escape_json(&line.to_string()));
         }
         self.problem(AnsiColor::Red, "error:", err.message(), err.facts(), err.state_text(), err.hint_text());
         let mut cause = std::error::Error::source(err);
@@ -192,12 +192,7 @@ impl Observer for Terminal {
         }
         let green = AnsiColor::Green.on_default().bold();
         let pad = " ".repeat(COLUMN.saturating_sub(verb.len()));
-        for (at, line) in text.split('\n').enumerate() {
-            match at {
-                0 => self.line(&format!("{pad}{green}{verb}{green:#} {}", escape(line))),
-                _ => self.line(&format!("{:COLUMN$} {}", "", escape(line))),
-            }
-        }
+        self.line(&format!("{pad}{green}{verb}{green:#} {}", escape(text)));
     }
 
     fn warn(&self, text: &str) {

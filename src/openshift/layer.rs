@@ -45,8 +45,9 @@ impl Entry {
 /// What is called for each entry, with its content.
 pub(super) type Visit<'v> = dyn FnMut(&Entry, &mut dyn Read) -> Result<()> + 'v;
 
-/// Reads a layer of type `media_type` to its end and shows every entry to `visit`.
-pub(super) fn walk(media_type: &str, raw: Box<dyn Read + '_>, limits: &Limits, visit: &mut Visit<'_>) -> Result<()> {
+/// Reads a layer of type `media_type` to its end and shows every entry to `visit`. Returns how many bytes it
+/// inflated to.
+pub(super) fn walk(media_type: &str, raw: Box<dyn Read + '_>, limits: &Limits, visit: &mut Visit<'_>) -> Result<u64> {
     let mut data = Bounded { inner: decompressor(media_type, raw)?, left: limits.inflated, limit: limits.inflated };
     let mut archive = tar::Archive::new(&mut data);
     let mut extension = Extension::default();
@@ -64,7 +65,8 @@ pub(super) fn walk(media_type: &str, raw: Box<dyn Read + '_>, limits: &Limits, v
     if !extension.is_empty() {
         return Err(malformed("ends after an extension header"));
     }
-    only_padding(archive.into_inner())
+    only_padding(archive.into_inner())?;
+    Ok(data.limit - data.left)
 }
 
 fn decompressor<'a>(media_type: &str, raw: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>> {

@@ -33,12 +33,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { entries: 100_000, inflated: 4 << 30, entry: 16 << 20 }
+        Limits { entries: 100_000, inflated: 4 << 30, entry: 4 << 20 }
     }
 }
 
 /// The most layers that are looked at.
-const MAX_LAYERS: usize = 256;
+pub const MAX_LAYERS: usize = 256;
 /// The most bytes of names, and of manifests that may hold the verification configuration, that are kept.
 const MAX_KEPT: usize = 16 << 20;
 
@@ -84,7 +84,9 @@ pub fn read<'a>(mut next_layer: impl FnMut() -> Result<Option<Layer<'a>>>, limit
 /// Errors: as [`read`].
 pub fn scan<'a>(media_type: &str, bytes: impl Read + 'a, limits: &Limits) -> Result<LayerView> {
     let mut view = LayerView::default();
-    layer::walk(media_type, Box::new(bytes), limits, &mut |entry, content| view.visit(entry, content, limits))?;
+    let visit = &mut |entry: &Entry, content: &mut dyn Read| view.visit(entry, content, limits);
+    let inflated = layer::walk(media_type, Box::new(bytes), limits, visit)?;
+    view.inflated = inflated;
     Ok(view)
 }
 
@@ -137,7 +139,7 @@ fn decides(path: &[u8]) -> bool {
 }
 
 /// What one layer says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LayerView {
     files: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     hides: BTreeSet<Vec<u8>>,
@@ -145,9 +147,21 @@ pub struct LayerView {
     whites_out_folder: bool,
     links: HashSet<Vec<u8>>,
     kept: usize,
+    inflated: u64,
 }
 
 impl LayerView {
+    /// How many bytes the layer inflated to.
+    pub fn inflated(&self) -> u64 {
+        self.inflated
+    }
+
+    /// How many bytes of it are kept in memory.
+    pub fn kept(&self) -> usize {
+        let content = self.files.values().flatten().map(Vec::len).sum::<usize>();
+        self.kept.max(content)
+    }
+
     fn visit(&mut self, entry: &Entry, content: &mut dyn Read, limits: &Limits) -> Result<()> {
         self.check(entry)?;
         match place(&entry.path) {

@@ -1,11 +1,14 @@
 //! Signatures and records beside a bundle: what `sign --detach` writes and `verify` finds (MB-LSE).
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::bundle::reader::Addendum;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
+
+/// The most entries of the folder of a bundle that are looked at: a medium can list names without end.
+const ENTRIES: usize = 100_000;
 
 /// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each appears complete or not at all, and
 /// never over another file.
@@ -25,20 +28,28 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
             .tempfile_in(folder)
             .map_err(err)?;
         file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(err)?;
-        file.persist_noclobber(&target).map_err(|e| match e.error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Error::new(Code::Conflict, format!("`{}` exists with other content", target.display()))
+        match file.persist_noclobber(&target) {
+            Ok(_) => {}
+            // A run that was interrupted came as far as this one.
+            Err(e) if e.error.kind() == ErrorKind::AlreadyExists && is(&target, bytes) => {}
+            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {
+                return Err(Error::new(Code::Conflict, format!("`{}` exists with other content", target.display()))
                     .fact("it is no good signature by this key")
-                    .hint("look at it, and move it away")
+                    .hint("look at it, and move it away"));
             }
-            _ => err(e.error),
-        })?;
+            Err(e) => return Err(err(e.error)),
+        }
         written.push(target.display().to_string());
     }
     if !written.is_empty() {
         std::fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("cannot write", folder, e))?;
     }
     Ok(written)
+}
+
+/// Whether the file at `path` has exactly this content.
+fn is(path: &Path, bytes: &[u8]) -> bool {
+    read_limited(path, bytes.len() as u64).is_ok_and(|old| old == bytes)
 }
 
 /// The file beside the bundle that an addendum of this name is written to.
@@ -70,7 +81,7 @@ pub fn find(path: &Path) -> Result<Loose> {
     let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (mut signatures, mut records) = (Vec::new(), Vec::new());
     // A folder that cannot be listed has no loose signatures: fewer signatures never make a verdict better.
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().take(ENTRIES).flatten() {
         let file_name = entry.file_name();
         let Some(rest) = file_name.to_str().and_then(|n| n.strip_prefix(name)).and_then(|n| n.strip_prefix('.')) else {
             continue;

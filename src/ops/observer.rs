@@ -19,7 +19,8 @@ pub enum Task {
 
 /// Hears what a verb does. Called from several threads.
 pub trait Observer: Sync {
-    /// A line of conversation: a verb (`Resolving`, `Verified`) and its object.
+    /// A line of conversation: a verb (`Resolving`, `Verified`) and its object. Without a verb it goes on with the
+    /// line before. A line break in the text is content like any other, and shown as such.
     fn say(&self, verb: &str, text: &str);
     /// A warning.
     fn warn(&self, text: &str);

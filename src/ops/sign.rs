@@ -21,10 +21,9 @@ const RECORD: &str = Namespace::Record.as_str();
 
 /// What to add.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum What {
     /// A signature by this key in this role.
-    Sign(SecretKey, Role),
+    Sign(Box<SecretKey>, Role),
     /// This armored signature, made by `ssh-keygen -Y sign`.
     Attach(Vec<u8>),
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,8 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
         return Ok(());
     }
     let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
-    fs::create_dir_all(folder).map_err(|e| Error::io("cannot make", folder, e))?;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o755).create(folder).map_err(|e| Error::io("cannot make", folder, e))?;
     // Two that finish at once must not forget what the other has learned. Best effort: not every file system locks.
     let lock = fs::File::open(folder).and_then(|dir| dir.lock().map(|()| dir));
     let mut bundles = load(folder)?;
@@ -90,17 +92,11 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
     Ok(())
 }
 
-/// An error when this host could not remember what it is about to unpack. Writes nothing.
+/// An error when this host could not remember what it is about to unpack. Makes the folder, and nothing else.
 pub fn ready(folder: &Path) -> Result<()> {
-    let there = folder.ancestors().find(|f| !f.as_os_str().is_empty() && f.symlink_metadata().is_ok());
-    let there = there.unwrap_or(Path::new("."));
-    let allowed = match there.metadata() {
-        Ok(meta) if !meta.is_dir() => Err(std::io::ErrorKind::NotADirectory.into()),
-        Ok(_) => rustix::fs::access(there, rustix::fs::Access::WRITE_OK).map_err(std::io::Error::from),
-        Err(e) => Err(e),
-    };
-    allowed.map_err(|e| {
-        Error::io("cannot write", there, e)
+    let tried = fs::create_dir_all(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
+    tried.map(drop).map_err(|e| {
+        Error::io("cannot write in", folder, e)
             .fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")
             .state("nothing was written")
             .hint("name a folder that can be written in MIRROR_BUNDLE_STATE")

@@ -155,6 +155,10 @@ impl Inner {
             Tls::InvalidCertificate(Bad::UnknownIssuer) => {
                 told.fact("its issuer is not trusted").hint("--ca-file FILE with the issuer's certificate")
             }
+            // A self-signed certificate as `openssl req -x509` makes it is one of an authority.
+            Tls::InvalidCertificate(Bad::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => told
+                .fact("its issuer is not trusted: it is signed by itself")
+                .hint("--ca-file FILE with the certificate"),
             Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => told.fact("it has expired"),
             Tls::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
                 told.fact("it is not valid yet").hint("check this machine's clock")

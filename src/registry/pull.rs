@@ -110,6 +110,13 @@ impl Client {
         Ok(Box::new(BlobReader::open(self, want, offset)?))
     }
 
+    /// Whether this is an `https` address of a host that is not internal (a private, loopback or link-local IP
+    /// address, or `localhost`) or that is named with `--plain-http`: one that content may name.
+    pub fn is_public_url(&self, address: &str) -> bool {
+        let reach = &self.inner.reach;
+        Url::parse(address).is_ok_and(|url| url.is_https() && (!url.is_internal() || reach.is_plain(&url.authority())))
+    }
+
     /// Fetches a file of at most `limit` bytes over `https` (or `http` from a `--plain-http` host), without any
     /// login; `None` if there is none (HTTP 404). For stores of release signatures.
     pub fn fetch_url(&self, address: &str, limit: u64) -> Result<Option<Vec<u8>>> {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::beneath::{Dir, Kind};
 use crate::error::{Code, Error, Result};
@@ -29,13 +29,48 @@ pub struct Written {
     pub replaced: usize,
 }
 
+/// Where files are written: a folder that the user named, or one with a name of ours beneath such a one.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+    ours: bool,
+}
+
+impl Folder {
+    /// The folder that the user named. A link is the user's own choice, and followed.
+    pub fn named(path: impl Into<PathBuf>) -> Folder {
+        Folder { path: path.into(), ours: false }
+    }
+
+    /// A folder whose last component is not the user's word (`DIR/manifests`). Somebody may have put a link there
+    /// that leads elsewhere, so that one is refused (security C3, I2).
+    pub fn ours(path: impl Into<PathBuf>) -> Folder {
+        Folder { path: path.into(), ours: true }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(&self) -> Result<Dir> {
+        match self.path.file_name().and_then(|name| name.to_str()) {
+            Some(name) if self.ours => {
+                let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                Dir::create(parent, Code::Conflict)?.make_dir(name)
+            }
+            _ => Dir::create(&self.path, Code::Conflict),
+        }
+    }
+}
+
 /// Writes `files` (names beneath `folder`, such as `a.yaml` or `sha256=<hex>/signature-1`, and contents).
 ///
 /// The folder must be new, or hold only files of these names. Other content under one of the names is
 /// `Code::Conflict` unless `overwrite`; anything else in the folder is `Code::Conflict` always.
-pub fn write(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<Written> {
+pub fn write(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<Written> {
     let wanted = named(files)?;
-    let base = Dir::create(folder, Code::Conflict)?;
+    let base = folder.open()?;
     let survey = survey(&base, &wanted, overwrite)?;
     let mut touched = BTreeSet::new();
     for (parent, name) in &survey.left {
@@ -55,11 +90,11 @@ pub fn write(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> Res
 }
 
 /// Whether [`write`] would find a conflict, without writing anything: to be asked before long work.
-pub fn check(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<()> {
+pub fn check(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<()> {
     let wanted = named(files)?;
-    match std::fs::symlink_metadata(folder) {
+    match std::fs::symlink_metadata(&folder.path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        _ => survey(&Dir::open(folder, Code::Conflict)?, &wanted, overwrite).map(|_| ()),
+        _ => survey(&folder.open()?, &wanted, overwrite).map(|_| ()),
     }
 }
 

@@ -29,9 +29,10 @@ pub struct LayoutSink {
 }
 
 impl LayoutSink {
-    /// Opens or makes the layout. A folder that holds something and is no OCI layout is `Code::Conflict`.
+    /// Opens or makes the layout, and locks it while this value lives (security I3). A folder that holds something and is no OCI layout is `Code::Conflict`.
     pub fn open(path: &Path) -> Result<LayoutSink> {
         let base = Dir::create(path, Code::Conflict)?;
+        base.lock()?;
         match read(&base, "oci-layout", 4096)? {
             Some(bytes) => check_marker(&base, &bytes)?,
             None => {

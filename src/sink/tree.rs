@@ -41,11 +41,13 @@ pub enum Tagged {
 }
 
 impl TreeSink {
-    /// Opens or makes the folder that holds `v2/`, after trying what its file system can do.
+    /// Opens or makes the folder that holds `v2/`, after trying what its file system can do. It is locked while
+    /// this value lives (security I3).
     /// Unable: `Code::Io`, and nothing is left behind.
     pub fn open(path: &Path) -> Result<TreeSink> {
         let made = !path.exists();
         let base = Dir::create(path, Code::Conflict)?;
+        base.lock()?;
         if let Err(err) = able(&base) {
             if made {
                 let _ = std::fs::remove_dir(path);

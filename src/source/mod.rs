@@ -56,6 +56,8 @@ pub trait Network: Sync {
     fn repository(&self, repository: &Repository) -> Arc<dyn Source>;
     /// What a URL holds, at most `limit` bytes; `None` when it is not there.
     fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>>;
+    /// Whether an address that content names, and not the user, may be asked: `https`, and not inside (security H2).
+    fn is_public(&self, url: &str) -> bool;
 }
 
 /// A manifest or index as it is stored.

@@ -64,4 +64,8 @@ impl Network for Client {
             _ => e,
         })
     }
+
+    fn is_public(&self, url: &str) -> bool {
+        self.is_public_url(url)
+    }
 }

@@ -50,6 +50,17 @@ impl ImageKey {
     /// [`Code::Usage`] for another key, or none.
     pub fn new(scope: &str, identity: Option<String>, pem: &str) -> Result<ImageKey> {
         let bad = |why: String| Error::new(Code::Usage, format!("the image key for `{scope}` cannot be used: {why}"));
+        let beginning = scope.trim_end_matches('/');
+        // Sources without registry names have paths alone.
+        let parses = |text: String| text.parse::<Repository>().is_ok_and(|r| r.to_string() == text);
+        if !parses(format!("{beginning}/x")) && !parses(format!("localhost/{beginning}/x")) {
+            return Err(bad("its scope must be a registry, a repository, or the beginning of one".to_owned()));
+        }
+        if let Some(identity) = &identity
+            && !identity.parse::<Repository>().is_ok_and(|r| r.to_string() == *identity)
+        {
+            return Err(bad(format!("its signedIdentity `{identity}` is not a full repository name without tag")));
+        }
         if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
             return Ok(ImageKey { scope: scope.to_owned(), identity, key: Key::P256(key) });
         }
@@ -63,10 +74,8 @@ impl ImageKey {
 
     /// Whether images of this repository are in the scope: equal to it, or below it at a `/`.
     fn covers(&self, repository: &str) -> bool {
-        repository == self.scope
-            || repository
-                .strip_prefix(&self.scope)
-                .is_some_and(|rest| rest.starts_with('/') || self.scope.ends_with('/'))
+        let scope = self.scope.trim_end_matches('/');
+        repository.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -115,7 +124,7 @@ pub(super) fn check(
     let subjects = index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component | Kind::Additional));
     for image in subjects {
         let repository = image.repository.as_deref().unwrap_or_default();
-        let keys: Vec<&ImageKey> = keys.iter().filter(|k| k.covers(repository)).collect();
+        let keys = responsible(keys, repository);
         if keys.is_empty() {
             uncovered += 1;
             continue;
@@ -134,6 +143,15 @@ pub(super) fn check(
     if uncovered > 0 {
         report.skip(CheckId::ImageSignatures, false, format!("no key covers {uncovered} of the images"));
     }
+}
+
+/// The keys of the most specific scope that covers this repository, as in containers-policy.json(5): who pins keys
+/// for a part of a registry does not mean those of the whole registry too.
+fn responsible<'a>(keys: &'a [ImageKey], repository: &str) -> Vec<&'a ImageKey> {
+    let length = |key: &&ImageKey| key.scope.trim_end_matches('/').len();
+    let covering: Vec<&ImageKey> = keys.iter().filter(|k| k.covers(repository)).collect();
+    let longest = covering.iter().map(length).max();
+    covering.into_iter().filter(|k| Some(length(k)) == longest).collect()
 }
 
 /// At least one signature by one of the keys, over this digest, naming this repository.
@@ -257,6 +275,83 @@ mod tests {
         }
     }
 
+    const MULTI: [&str; 5] = [
+        "02f29c270f30416a266571383098d7b98a49488723087fd917128045bcd1ca75",
+        "0de0e983a4980f32b1aad2d7f7f387cea2d4e9517b47f336cef27f63735911fa",
+        "832f20ad3d7e687c581b0a7d483174901d8bf22bb96c981b3f9da452817a754e",
+        "b15a2f174d803fd5fd7db0b3969c75cee0fe9131e0d8478f8c70ac01a4534869",
+        "e033aa62f84267cf44de611acac2e76bfa4d2f0b6b2b61f1c4fecbefefde7159",
+    ];
+    const REPOSITORY: &str = "quay.io/rh_ee_aguidi/multi-platform-container";
+
+    type Bytes = BTreeMap<Digest, Vec<u8>>;
+
+    /// An index with images of all kinds that have genuine signatures (a list and its platforms), with those; the
+    /// documents and the signed payloads.
+    fn everything() -> (Index, Bytes, Bytes) {
+        let mut index = crate::bundle::index::tests::sample();
+        let (mut documents, mut contents) = (BTreeMap::new(), BTreeMap::new());
+        let kinds = [Kind::Release, Kind::Component, Kind::Component, Kind::Additional, Kind::Additional];
+        for (hex, kind) in MULTI.iter().zip(kinds) {
+            let image = |digest: Digest, kind, tag: Option<String>, subject| Image {
+                repository: Some(REPOSITORY.to_owned()),
+                tag,
+                digest,
+                media_type: crate::oci::media_type::OCI_MANIFEST.to_owned(),
+                size: 1,
+                platforms: vec![],
+                kind,
+                component: None,
+                release: None,
+                subject,
+                requested_by: String::new(),
+            };
+            let subject = Digest::from_hex(hex).unwrap();
+            let folder = format!("oci-layouts/multi-platform-container-sha256-{hex}-sig");
+            let Document::Index(list) =
+                parse(&data(&format!("{folder}/index.json")), crate::oci::media_type::OCI_INDEX).unwrap()
+            else {
+                panic!()
+            };
+            let digest = list.manifests[0].digest;
+            documents.insert(digest, data(&format!("{folder}/blobs/sha256/{}", digest.hex())));
+            index.images.push(image(subject, kind, None, None));
+            index.images.push(image(digest, Kind::Signature, Some(format!("sha256-{hex}.sig")), Some(subject)));
+            for layer in layers(index.images.last().unwrap(), &documents) {
+                contents.insert(layer.digest, data(&format!("{folder}/blobs/sha256/{}", layer.digest.hex())));
+            }
+        }
+        (index, documents, contents)
+    }
+
+    fn outcome(index: &Index, documents: &Bytes, contents: &Bytes) -> Check {
+        let mut report = Report::new(super::super::report::Subject::default(), String::new());
+        let keys = [key("derived/cosign-multi-platform-container.pub")];
+        check(index, documents, contents, &keys, &mut report);
+        report.checks.remove(0)
+    }
+
+    #[test]
+    fn genuine_signatures_of_releases_components_and_additional_images_and_of_a_list_are_checked() {
+        let (index, documents, contents) = everything();
+        let good = outcome(&index, &documents, &contents);
+        assert_eq!((good.examined, good.of, good.findings.len()), (5, 5, 0));
+        // Without its signature, or with that of another image, each kind is unverified.
+        for at in (1..index.images.len()).step_by(2) {
+            let mut without = index.clone();
+            without.images.remove(at);
+            let mut other = index.clone();
+            other.images[at].digest = index.images[(at + 2) % index.images.len()].digest;
+            for bad in [without, other] {
+                let found = outcome(&bad, &documents, &contents);
+                assert_eq!((found.examined, found.findings.len()), (4, 1));
+                assert_eq!(found.findings[0].code, Code::ImageUnverified);
+                assert_eq!(found.findings[0].subject, index.images[at - 1].digest.to_string());
+            }
+        }
+        assert_eq!(outcome(&index, &documents, &BTreeMap::new()).findings.len(), 5, "what cannot be read is no pass");
+    }
+
     #[test]
     fn the_claim_must_be_for_this_digest_and_repository() {
         let (message, _) = genuine();
@@ -272,6 +367,32 @@ mod tests {
             format!("{text} x"),
         ] {
             assert!(claim(bad.as_bytes(), &digest, "quay.io/rh_ee_aguidi/empty-image").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_most_specific_scope_are_responsible() {
+        let keys = ["quay.io", "quay.io/team", "quay.io/team/", "quay.io/other"]
+            .map(|scope| ImageKey { scope: scope.to_owned(), ..key("derived/cosign-single-arch-empty-image.pub") });
+        let scopes = |repository: &str| -> Vec<&str> {
+            responsible(&keys, repository).into_iter().map(|k| k.scope.as_str()).collect()
+        };
+        assert_eq!(scopes("quay.io/team/app"), ["quay.io/team", "quay.io/team/"]);
+        assert_eq!(scopes("quay.io/teams/app"), ["quay.io"]);
+        assert_eq!(scopes("example.com/team/app"), [""; 0]);
+    }
+
+    #[test]
+    fn a_scope_or_identity_that_can_match_nothing_is_refused() {
+        let pem = String::from_utf8(data("keyrings/derived/cosign-single-arch-empty-image.pub")).unwrap();
+        for bad in ["", "/", "https://quay.io", "quay.io/a:tag", "quay.io/A", "quay.io/*", "quay.io//a"] {
+            assert!(ImageKey::new(bad, None, &pem).is_err(), "{bad}");
+        }
+        for bad in ["", "quay.io", "quay.io/a:tag", "https://quay.io/a", "app"] {
+            assert!(ImageKey::new("quay.io", Some(bad.to_owned()), &pem).is_err(), "{bad}");
+        }
+        for good in ["quay.io", "quay.io/", "quay.io/a/b", "127.0.0.1:5000", "localhost:5000/a"] {
+            assert!(ImageKey::new(good, Some("quay.io/a/b".to_owned()), &pem).is_ok(), "{good}");
         }
     }
 

@@ -1,17 +1,25 @@
 //! MB-VER-09: carried Kubernetes manifests are what the index says, of kinds that may be applied, and signature
 //! ConfigMaps hold signatures for images of the bundle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Settings;
-use super::report::{Check, CheckId, Finding};
-use crate::bundle::index::{Index, Object};
-use crate::error::Code;
+use super::release;
+use super::report::{Check, CheckId, Finding, Severity};
+use crate::bundle::index::Index;
+use crate::error::{Code, Error};
 use crate::kubernetes;
+use crate::oci::Digest;
+use crate::openshift::openpgp::Rejected;
 use crate::openshift::signature_map;
 
 /// Every file under `manifests/`.
-pub(super) fn check(index: &Index, files: &BTreeMap<String, Vec<u8>>, settings: &Settings) -> Check {
+pub(super) fn check(
+    index: &Index,
+    documents: &BTreeSet<Digest>,
+    files: &BTreeMap<String, Vec<u8>>,
+    settings: &Settings,
+) -> Check {
     let mut check = Check::new(CheckId::Manifests);
     let mut allowed = settings.allow_kinds.clone();
     allowed.extend(settings.policy.iter().flat_map(|p| p.allow_kinds.clone()));
@@ -57,30 +65,43 @@ pub(super) fn check(index: &Index, files: &BTreeMap<String, Vec<u8>>, settings: 
                 );
             }
         }
-        signature_maps(bytes, &objects, &file.path, index, &mut check);
+        signature_maps(bytes, &file.path, documents, settings, &mut check);
     }
     check.details = kinds.into_iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     check
 }
 
-/// A ConfigMap that a cluster would take signatures from: its keys must be for documents of this bundle.
-fn signature_maps(bytes: &[u8], objects: &[Object], path: &str, index: &Index, check: &mut Check) {
-    let ours = |o: &Object| o.kind == "ConfigMap" && o.namespace.as_deref() == Some("openshift-config-managed");
-    if !objects.iter().any(ours) || !signature_map::is_signature_map(bytes) {
+/// A ConfigMap that a cluster would take signatures from: its keys must be for documents of this bundle, and every
+/// digest must have a signature that holds, and none that is for something else (security G6).
+fn signature_maps(bytes: &[u8], path: &str, documents: &BTreeSet<Digest>, settings: &Settings, check: &mut Check) {
+    if !signature_map::is_signature_map(bytes) {
         return;
     }
-    match signature_map::parse(bytes) {
-        Err(e) => check.find(Finding::new(
-            Code::Malformed,
-            path,
-            format!("the signature ConfigMap `{path}` is not acceptable: {e}"),
-        )),
-        Ok(entries) => {
-            let listed = |digest| index.blobs.iter().any(|b| b.digest == digest && b.role.is_document());
-            for entry in entries.iter().filter(|e| !listed(e.digest)) {
-                let message = format!("`{path}` holds a signature for {}, which is not in the bundle", entry.digest);
-                check.find(Finding::new(Code::Malformed, path, message));
-            }
+    let entries = match signature_map::parse(bytes) {
+        Ok(entries) => entries,
+        Err(e) => {
+            let message = format!("the signature ConfigMap `{path}` is not acceptable: {e}");
+            return check.find(Finding::new(Code::Malformed, path, message));
         }
+    };
+    let mut judged: BTreeMap<Digest, Result<(), Rejected>> = BTreeMap::new();
+    for entry in &entries {
+        if !documents.contains(&entry.digest) {
+            let message = format!("`{path}` holds a signature for {}, which is not in the bundle", entry.digest);
+            check.find(Finding::new(Code::Malformed, path, message));
+            continue;
+        }
+        let one = release::any_keyring(&entry.signature, settings, &entry.digest).map(|_| ());
+        let so_far = judged.entry(entry.digest).or_insert_with(|| one.clone());
+        let elsewhere = |r: &Result<(), Rejected>| matches!(r, Err(Rejected::OtherDigest { .. }));
+        if elsewhere(&one) || (so_far.is_err() && !elsewhere(so_far)) {
+            *so_far = one;
+        }
+    }
+    for (digest, rejected) in judged.into_iter().filter_map(|(digest, one)| Some((digest, one.err()?))) {
+        let severity = if settings.allow_unsigned_release { Severity::Notice } else { Severity::Error };
+        let finding = Finding::of(path, &Error::from(rejected));
+        let finding = finding.fact(format!("in `{path}`, which says that it is for {digest}"));
+        check.find(Finding { severity, ..finding });
     }
 }

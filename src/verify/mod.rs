@@ -137,13 +137,11 @@ pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings
             .fact(format!("found    {}", bundle.head().digest()));
         return refused(report, CheckId::Index, err);
     }
-    // Before anything in the index is parsed: what was tampered with goes no further.
+    // Before anything in the index is parsed: what was tampered with goes no further. Where somebody trusted vouches
+    // for these very bytes, a bad signature among the others is no tampering (E7).
     let early = trust::signatures(bundle.head(), &[], settings, &mut report);
-    if early
-        .findings
-        .iter()
-        .any(|f| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error)
-    {
+    let stops = |f: &Finding| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error;
+    if early.findings.iter().any(stops) && report.signatures.iter().all(|s| s.outcome != "good") {
         report.add(early);
         return Ok(Admission::Refused(concluded(report)));
     }
@@ -192,9 +190,12 @@ fn harmless(finding: &Finding) -> bool {
     matches!(
         finding.code,
         Code::Unsigned
+            | Code::BadSignature
             | Code::Untrusted
             | Code::Expired
+            | Code::Rollback
             | Code::ReleaseUnverified
+            | Code::ImageUnverified
             | Code::Policy
             | Code::BlobMismatch
             | Code::BlobMissing
@@ -303,34 +304,15 @@ impl Admitted {
 
     /// Files and documents, then everything that can be said with them.
     fn read_head(&mut self, settings: &Settings) -> Result<()> {
-        let members = self.contents.layout().members();
-        let blobs = self.contents.layout().blob_range();
-        let mut bad = BTreeSet::new();
         let mut check = Check::new(CheckId::Format);
-        for member in &members[self.contents.first()..blobs.start] {
-            match self.contents.read(member, limits::INDEX) {
-                Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
-                Err(e) => fail(&mut check, &member.path, e)?,
-            }
+        let mut bad = BTreeSet::new();
+        if !self.read_files(&mut check)? || !self.read_documents(&mut bad)? {
+            // The stream broke off or lost its way: what is behind cannot be judged, and what was found is enough.
+            self.report.add(check);
+            let digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
+            self.report.add(digests);
+            return Ok(());
         }
-        let mut digests = lock(&self.digests);
-        for (blob, at) in self.contents.index().blobs.iter().zip(blobs) {
-            if !blob.role.is_document() {
-                break;
-            }
-            match self.contents.read(&members[at], limits::DOCUMENT) {
-                Ok(bytes) => {
-                    digests.examined += 1;
-                    lock(&self.good).insert(blob.digest);
-                    self.documents.insert(blob.digest, bytes);
-                }
-                Err(e) => {
-                    bad.insert(blob.digest);
-                    fail(&mut digests, &blob.digest.to_string(), e)?;
-                }
-            }
-        }
-        drop(digests);
         let index = self.contents.index();
         closure::oci_index(index, &self.files, &mut check);
         if !check.findings.is_empty() {
@@ -338,9 +320,11 @@ impl Admitted {
         }
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
-        self.report.add(release::signatures(index, &self.files, settings));
-        self.report.add(manifests::check(index, &self.files, settings));
-        let mut payloads = release::Payloads::new(index, &self.documents);
+        // What can be signed or signed for; that a document is bad is said elsewhere.
+        let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
+        self.report.add(release::signatures(index, &listed, &self.files, settings));
+        self.report.add(manifests::check(index, &listed, &self.files, settings));
+        let mut payloads = release::Payloads::new(index, &self.documents, &bad);
         if !self.contents.is_stream() {
             payloads.read_ahead(&self.contents)?;
             payloads.conclude(self.contents.index(), &mut self.report);
@@ -368,6 +352,55 @@ impl Admitted {
             }
         }
         Ok(())
+    }
+
+    /// Reads the files that are not part of the head. False when a stream cannot be read on.
+    fn read_files(&mut self, check: &mut Check) -> Result<bool> {
+        let members = self.contents.layout().members();
+        for member in &members[self.contents.first()..self.contents.layout().blob_range().start] {
+            match self.contents.read(member, limits::INDEX) {
+                Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
+                Err(e) => {
+                    let lost = self.loses_its_way(&e);
+                    fail(check, &member.path, e)?;
+                    if lost {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the documents; those that do not match are `bad`. False when a stream cannot be read on.
+    fn read_documents(&mut self, bad: &mut BTreeSet<Digest>) -> Result<bool> {
+        let mut digests = lock(&self.digests);
+        for (blob, member) in self.contents.index().blobs.iter().zip(self.contents.layout().blobs()) {
+            if !blob.role.is_document() {
+                break;
+            }
+            match self.contents.read(member, limits::DOCUMENT) {
+                Ok(bytes) => {
+                    digests.examined += 1;
+                    lock(&self.good).insert(blob.digest);
+                    self.documents.insert(blob.digest, bytes);
+                }
+                Err(e) => {
+                    bad.insert(blob.digest);
+                    let lost = self.loses_its_way(&e);
+                    fail(&mut digests, &blob.digest.to_string(), e)?;
+                    if lost {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a stream is not where the next member begins after this error. After wrong content it is.
+    fn loses_its_way(&self, e: &Error) -> bool {
+        self.contents.is_stream() && !matches!(e.code(), Code::BlobMismatch | Code::UnlistedContent)
     }
 
     /// Hands every configuration and layer to `visit`, from `jobs` threads (a stream: in order, by one).
@@ -416,7 +449,7 @@ impl Admitted {
             Err(_) => Ok(()),
         };
         if let Some(tee) = reader.tee.take() {
-            lock(&self.payloads).scanned(&blob.digest, tee.finish(ended.is_ok() && visited.is_ok()));
+            lock(&self.payloads).seen(&blob.digest, tee.finish(ended.is_ok() && visited.is_ok()));
         }
         let mut digests = lock(&self.digests);
         if let Some(bad) = reader.bad.take() {
@@ -446,11 +479,12 @@ impl Admitted {
         }
         let unread = digests.of - digests.examined - left_out;
         let clean = digests.outcome == Outcome::Pass;
-        if quick && unread > 0 {
+        if unread > 0 && (quick || clean) {
+            let why = if quick { "--quick: " } else { "" };
             self.report.skip(
                 CheckId::BlobDigests,
                 true,
-                format!("--quick: {unread} of {} blobs were not read", digests.of),
+                format!("{why}{unread} of {} blobs were not read", digests.of),
             );
         }
         let length = match self.contents.finish() {

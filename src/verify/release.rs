@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -11,13 +12,20 @@ use super::report::{Check, CheckId, Finding, Report};
 use crate::bundle::index::{Index, Kind, Release, Trust};
 use crate::bundle::reader::Contents;
 use crate::bundle::writer::BUFFER;
+use crate::bundle::{Member, limits};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, media_type, parse};
+use crate::oci::{Descriptor, Digest, Document, Invalid, Platform, json, parse};
 use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, LayerView, Overlay, Payload};
+use crate::openshift::tags;
 
 /// MB-VER-07: every release digest is signed by a key pinned on this host.
-pub(super) fn signatures(index: &Index, files: &BTreeMap<String, Vec<u8>>, settings: &Settings) -> Check {
+pub(super) fn signatures(
+    index: &Index,
+    documents: &BTreeSet<Digest>,
+    files: &BTreeMap<String, Vec<u8>>,
+    settings: &Settings,
+) -> Check {
     let mut check = Check::new(CheckId::ReleaseSignatures);
     check.of = index.releases.len() as u64;
     let mut claimed: BTreeSet<&str> = BTreeSet::new();
@@ -33,7 +41,7 @@ pub(super) fn signatures(index: &Index, files: &BTreeMap<String, Vec<u8>>, setti
             .strip_prefix("signatures/sha256=")
             .and_then(|p| p.split('/').next())
             .and_then(|h| Digest::from_hex(h).ok());
-        if digest.is_none_or(|d| !index.blobs.iter().any(|b| b.digest == d && b.role.is_document())) {
+        if digest.is_none_or(|d| !documents.contains(&d)) {
             check.find(Finding::new(
                 Code::UnlistedContent,
                 path,
@@ -90,7 +98,8 @@ fn one(release: &Release, signatures: &[(&String, &Vec<u8>)], settings: &Setting
     }
 }
 
-fn any_keyring(bytes: &[u8], settings: &Settings, digest: &Digest) -> Result<openpgp::Verified, Rejected> {
+/// Judges one signature by every keyring of this host.
+pub(super) fn any_keyring(bytes: &[u8], settings: &Settings, digest: &Digest) -> Result<openpgp::Verified, Rejected> {
     let mut worst = Rejected::NotASignature("no keyring is pinned on this host".to_owned());
     for keyring in &settings.keyrings {
         match openpgp::verify(bytes, keyring, digest, settings.now.as_second()) {
@@ -101,60 +110,141 @@ fn any_keyring(bytes: &[u8], settings: &Settings, digest: &Digest) -> Result<ope
     Err(worst)
 }
 
-/// The payloads of a bundle's releases, as far as their layers were seen.
-#[derive(Debug, Default)]
+/// The payloads of a bundle's releases, as far as their configurations and layers were seen.
+#[derive(Debug)]
 pub(super) struct Payloads {
     releases: Vec<Pending>,
-    scanned: BTreeMap<Digest, Scan>,
+    configs: BTreeMap<Digest, Vec<u8>>,
+    scanned: BTreeMap<Digest, Result<LayerView, Arc<Error>>>,
+    /// What may still be inflated.
+    inflate: u64,
+    /// What may still be kept.
+    keep: usize,
+}
+
+impl Default for Payloads {
+    fn default() -> Payloads {
+        Payloads {
+            releases: Vec::new(),
+            configs: BTreeMap::new(),
+            scanned: BTreeMap::new(),
+            inflate: limits::INFLATED,
+            keep: limits::PAYLOADS,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Pending {
     digest: Digest,
-    /// Layers of the image that the payload is read from, top first. `None`: a document that names them is bad
-    /// or missing, which is reported with the digests or the graph.
-    layers: Option<Vec<Descriptor>>,
+    image: Result<PayloadImage>,
     payload: Option<Result<Payload>>,
 }
 
-#[derive(Debug)]
-enum Scan {
-    Done(Box<Result<LayerView>>),
-    /// Its bytes were wrong, or never came.
-    Unusable,
-}
-
 impl Payloads {
-    pub(super) fn new(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Payloads {
-        let releases = index.images.iter().filter(|i| i.kind == Kind::Release).map(|image| {
-            let layers = payload_layers(&image.digest, &image.media_type, documents);
-            Pending { digest: image.digest, layers, payload: None }
+    /// `bad` are documents whose digest was wrong.
+    pub(super) fn new(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &BTreeSet<Digest>) -> Payloads {
+        let releases = index.images.iter().filter(|i| i.kind == Kind::Release).map(|image| Pending {
+            digest: image.digest,
+            image: PayloadImage::find(&image.digest, &image.media_type, documents, bad),
+            payload: None,
         });
-        Payloads { releases: releases.collect(), scanned: BTreeMap::new() }
+        Payloads { releases: releases.collect(), ..Payloads::default() }
     }
 
-    /// Of a file: reads the layers that are needed now, top first, so that nothing is unpacked before.
+    /// Of a file: reads what is needed now, layers top first, so that nothing is unpacked before.
     pub(super) fn read_ahead(&mut self, contents: &Contents) -> Result<()> {
-        for pending in &mut self.releases {
-            let Some(layers) = &pending.layers else { continue };
-            match read_payload(layers, contents) {
+        let members: BTreeMap<Digest, &Member> =
+            contents.layout().blobs().iter().filter_map(|m| Some((m.digest?, m))).collect();
+        for at in 0..self.releases.len() {
+            let Ok(image) = &self.releases[at].image else { continue };
+            let image = image.clone();
+            let config = members.get(&image.config.digest).map(|member| contents.read(member, limits::CONFIG));
+            match config {
+                Some(Ok(bytes)) => _ = self.configs.insert(image.config.digest, bytes),
+                Some(Err(e)) if !(10..50).contains(&e.code().exit()) => return Err(e),
+                // What is wrong with it is said where all blobs are read, and here below.
+                _ => {}
+            }
+            match self.read_layers(&image, contents, &members) {
                 Err(e) if !(10..50).contains(&e.code().exit()) => return Err(e),
-                other => pending.payload = Some(other),
+                other => self.releases[at].payload = Some(other),
             }
         }
         Ok(())
     }
 
-    /// Of a stream: a scanner for this blob, if it is a layer of a release image.
-    pub(super) fn tee(&self, digest: &Digest) -> Option<Tee> {
-        let layer = self.releases.iter().flat_map(|p| p.layers.iter().flatten()).find(|l| l.digest == *digest)?;
-        Some(Tee::new(layer.media_type.clone()))
+    fn read_layers(
+        &mut self,
+        image: &PayloadImage,
+        contents: &Contents,
+        members: &BTreeMap<Digest, &Member>,
+    ) -> Result<Payload> {
+        let mut overlay = Overlay::default();
+        let mut buffer = vec![0u8; BUFFER];
+        for layer in &image.layers {
+            if overlay.decided() {
+                break;
+            }
+            let Some(member) = members.get(&layer.digest) else {
+                let message = format!("{} of the release image is not in the bundle", layer.digest);
+                return Err(Error::new(Code::BlobMissing, message));
+            };
+            let mut reader = contents.open(member)?;
+            let view = payload::scan(&layer.media_type, &mut reader, &self.limits()?);
+            // What was scanned counts only if the digest is right; a wrong one is the better explanation.
+            reader.drain(&mut buffer)?;
+            self.charge(view.as_ref().ok());
+            overlay.add(view?)?;
+        }
+        overlay.payload()
     }
 
-    /// Takes in what a scanner saw.
-    pub(super) fn scanned(&mut self, digest: &Digest, view: Option<Result<LayerView>>) {
-        let scan = view.map_or(Scan::Unusable, |v| Scan::Done(Box::new(v)));
-        self.scanned.insert(*digest, scan);
+    /// Of a stream: what has to see this blob as it passes, if it is part of a release image.
+    pub(super) fn tee(&self, digest: &Digest) -> Option<Tee> {
+        let mut images = self.releases.iter().filter_map(|p| p.image.as_ref().ok());
+        if let Some(layer) = images.clone().flat_map(|i| &i.layers).find(|l| l.digest == *digest) {
+            return Some(match self.limits() {
+                Ok(limits) => Tee::layer(layer.media_type.clone(), limits),
+                Err(e) => Tee::Refused(e),
+            });
+        }
+        images.any(|i| i.config.digest == *digest).then(|| Tee::Config(Vec::new()))
+    }
+
+    /// Takes in what was seen.
+    pub(super) fn seen(&mut self, digest: &Digest, seen: Seen) {
+        match seen {
+            Seen::Nothing => {}
+            Seen::Config(bytes) => _ = self.configs.insert(*digest, bytes),
+            Seen::Layer(view) => {
+                self.charge(view.as_ref().ok());
+                let kept = view.as_ref().map_or(0, LayerView::kept);
+                let view = match self.keep.checked_sub(kept) {
+                    None => Err(too_much("hold more than can be kept")),
+                    Some(left) => {
+                        self.keep = left;
+                        view
+                    }
+                };
+                self.scanned.insert(*digest, view.map_err(Arc::new));
+            }
+        }
+    }
+
+    /// The limits for the next layer.
+    fn limits(&self) -> Result<payload::Limits> {
+        let usual = payload::Limits::default();
+        match self.inflate {
+            0 => Err(too_much("inflate to more than is read")),
+            left => Ok(payload::Limits { inflated: usual.inflated.min(left), ..usual }),
+        }
+    }
+
+    /// A layer that could not be scanned costs as much as the largest.
+    fn charge(&mut self, view: Option<&LayerView>) {
+        let cost = view.map_or(payload::Limits::default().inflated, LayerView::inflated);
+        self.inflate = self.inflate.saturating_sub(cost);
     }
 
     /// Compares payloads and images: the same components with the same digests, and no others.
@@ -162,10 +252,21 @@ impl Payloads {
         let mut check = Check::new(CheckId::ReleasePayload);
         check.of = self.releases.len() as u64;
         let releases = std::mem::take(&mut self.releases);
+        let listed: BTreeMap<Digest, &Release> = index.releases.iter().map(|r| (r.digest, r)).collect();
         let mut unread = Vec::new();
         for pending in releases {
-            let Some(release) = index.releases.iter().find(|r| r.digest == pending.digest) else { continue };
-            match pending.payload.or_else(|| self.assemble(pending.layers.as_deref()?)) {
+            let Some(release) = listed.get(&pending.digest) else { continue };
+            let image = match pending.image {
+                Ok(image) => image,
+                Err(e) => {
+                    match e.code() {
+                        Code::IncompleteCheck => unread.push(release.version.clone()),
+                        _ => check.find(Finding::of(release.digest.to_string(), &e)),
+                    }
+                    continue;
+                }
+            };
+            match pending.payload.or_else(|| self.assemble(&image.layers)) {
                 Some(Ok(payload)) => {
                     check.examined += 1;
                     check.details.push(format!(
@@ -174,6 +275,9 @@ impl Payloads {
                         payload.image_references.tags.len()
                     ));
                     compare(index, release, &payload, &mut check);
+                    if !self.architecture(release, &image, &mut check) {
+                        unread.push(release.version.clone());
+                    }
                 }
                 Some(Err(e)) => check.find(Finding::of(release.digest.to_string(), &e)),
                 None => unread.push(release.version.clone()),
@@ -189,68 +293,109 @@ impl Payloads {
         report.add(check);
     }
 
-    fn assemble(&mut self, layers: &[Descriptor]) -> Option<Result<Payload>> {
+    /// The architecture that the index names is the one of the image, or `multi` of a list. False if the
+    /// configuration was not seen.
+    fn architecture(&self, release: &Release, image: &PayloadImage, check: &mut Check) -> bool {
+        let found = if image.of_a_list {
+            Ok(tags::MULTI.to_owned())
+        } else {
+            let Some(bytes) = self.configs.get(&image.config.digest) else { return false };
+            architecture(bytes)
+        };
+        let subject = release.digest.to_string();
+        match found {
+            Ok(found) if found == release.architecture => {}
+            Ok(found) => check.find(Finding::new(
+                Code::Malformed,
+                subject,
+                format!("the release image is for `{found}`, not for {}", release.architecture),
+            )),
+            Err(why) => check.find(Finding::new(
+                Code::Malformed,
+                subject,
+                format!("the configuration of the release image cannot be read: {why}"),
+            )),
+        }
+        true
+    }
+
+    fn assemble(&self, layers: &[Descriptor]) -> Option<Result<Payload>> {
         let mut overlay = Overlay::default();
         for layer in layers {
             if overlay.decided() {
                 break;
             }
-            match self.scanned.remove(&layer.digest)? {
-                Scan::Unusable => return None,
-                Scan::Done(view) => {
-                    if let Err(e) = view.and_then(|v| overlay.add(v)) {
-                        return Some(Err(e));
-                    }
-                }
+            let added = match self.scanned.get(&layer.digest)? {
+                Ok(view) => overlay.add(view.clone()),
+                Err(e) => Err(Error::new(e.code(), e.message())),
+            };
+            if let Err(e) = added {
+                return Some(Err(e));
             }
         }
         Some(overlay.payload())
     }
 }
 
-fn read_payload(layers: &[Descriptor], contents: &Contents) -> Result<Payload> {
-    let mut overlay = Overlay::default();
-    let mut buffer = vec![0u8; BUFFER];
-    for layer in layers {
-        if overlay.decided() {
-            break;
-        }
-        let blobs = contents.layout().blobs();
-        let Some(member) = blobs.iter().find(|m| m.digest == Some(layer.digest)) else {
-            return Err(Error::new(
-                Code::BlobMissing,
-                format!("{} of the release image is not in the bundle", layer.digest),
-            ));
-        };
-        let mut reader = contents.open(member)?;
-        let view = payload::scan(&layer.media_type, &mut reader, &payload::Limits::default());
-        // What was scanned counts only if the digest is right; a wrong one is the better explanation.
-        reader.drain(&mut buffer)?;
-        overlay.add(view?)?;
-    }
-    overlay.payload()
+fn too_much(what: &str) -> Error {
+    Error::new(Code::Malformed, format!("the layers of the release images {what}"))
 }
 
-/// The layers, top first, of the image that a release's payload is read from: of a list the one for
-/// linux/amd64, else the first, as at creation. None at all where nothing can hold a payload; `None` where a
-/// document is not there to be read.
-fn payload_layers(digest: &Digest, kind: &str, documents: &BTreeMap<Digest, Vec<u8>>) -> Option<Vec<Descriptor>> {
-    let read = |digest: &Digest, kind: &str| Some(parse(documents.get(digest)?, kind).ok());
-    let layers = |manifest: Manifest| manifest.layers.into_iter().rev().collect();
-    match read(digest, kind)? {
-        Some(Document::Manifest(manifest)) => Some(layers(manifest)),
-        Some(Document::Index(index)) => {
-            let amd64 = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
-            let pick = index.manifests.iter().find(|d| d.platform.as_ref().is_some_and(|p| amd64.accepts(p)));
-            match pick.or(index.manifests.first()).filter(|c| media_type::is_manifest(&c.media_type)) {
-                Some(child) => match read(&child.digest, &child.media_type)? {
-                    Some(Document::Manifest(manifest)) => Some(layers(manifest)),
-                    _ => Some(Vec::new()),
-                },
-                None => Some(Vec::new()),
+fn architecture(config: &[u8]) -> Result<String, Invalid> {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        architecture: String,
+    }
+    json::check(config, &["architecture"])?;
+    let config: Config = serde_json::from_slice(config).map_err(|e| Invalid(e.to_string()))?;
+    Ok(config.architecture)
+}
+
+/// The image that a release's payload is read from.
+#[derive(Clone, Debug)]
+struct PayloadImage {
+    /// Whether the release is a list of images.
+    of_a_list: bool,
+    config: Descriptor,
+    /// Top first, each once: a layer that repeats further down changes nothing.
+    layers: Vec<Descriptor>,
+}
+
+impl PayloadImage {
+    /// Of a list the image for linux/amd64, else the first, as at creation.
+    fn find(
+        digest: &Digest,
+        kind: &str,
+        documents: &BTreeMap<Digest, Vec<u8>>,
+        bad: &BTreeSet<Digest>,
+    ) -> Result<PayloadImage> {
+        let unusable = |why: &str| Error::new(Code::Malformed, format!("release image {digest} {why}"));
+        let read = |digest: &Digest, kind: &str| {
+            let bytes = documents.get(digest).ok_or_else(|| match bad.contains(digest) {
+                true => Error::new(Code::IncompleteCheck, format!("{digest} does not match its digest")),
+                false => Error::new(Code::BlobMissing, format!("{digest}, a release image, is not in the bundle")),
+            })?;
+            parse(bytes, kind).map_err(|e| unusable(&format!("cannot be read: {e}")))
+        };
+        let (manifest, of_a_list) = match read(digest, kind)? {
+            Document::Manifest(manifest) => (manifest, false),
+            Document::Index(index) => {
+                let amd64 = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
+                let pick = index.manifests.iter().find(|d| d.platform.as_ref().is_some_and(|p| amd64.accepts(p)));
+                let child = pick.or(index.manifests.first()).ok_or_else(|| unusable("is an empty list"))?;
+                match read(&child.digest, &child.media_type)? {
+                    Document::Manifest(manifest) => (manifest, true),
+                    Document::Index(_) => return Err(unusable("is a list of lists")),
+                }
             }
+        };
+        let mut seen = BTreeSet::new();
+        let layers: Vec<Descriptor> =
+            manifest.layers.into_iter().rev().filter(|layer| seen.insert(layer.digest)).collect();
+        if layers.len() > payload::MAX_LAYERS {
+            return Err(unusable(&format!("has more than {} layers", payload::MAX_LAYERS)));
         }
-        None => Some(Vec::new()),
+        Ok(PayloadImage { of_a_list, config: manifest.config, layers })
     }
 }
 
@@ -305,39 +450,68 @@ fn compare(index: &Index, release: &Release, payload: &Payload, check: &mut Chec
     }
 }
 
-/// Sends a copy of the bytes that pass to a thread that scans them as a layer.
+/// Sees a blob of a stream as it passes.
 #[derive(Debug)]
-pub(super) struct Tee {
-    to: Option<Sender<Vec<u8>>>,
-    thread: JoinHandle<Result<LayerView>>,
+pub(super) enum Tee {
+    /// Keeps the configuration of a release image.
+    Config(Vec<u8>),
+    /// Sends a copy to a thread that scans it as a layer.
+    Layer { to: Option<Sender<Vec<u8>>>, thread: JoinHandle<Result<LayerView>> },
+    /// Nothing more may be scanned.
+    Refused(Error),
+}
+
+/// What a [`Tee`] saw.
+pub(super) enum Seen {
+    Config(Vec<u8>),
+    Layer(Result<LayerView>),
+    /// The bytes were wrong, or did not all come.
+    Nothing,
 }
 
 impl Tee {
-    fn new(media_type: String) -> Tee {
+    fn layer(media_type: String, limits: payload::Limits) -> Tee {
         let (to, from) = crossbeam_channel::bounded(2);
         let thread = std::thread::spawn(move || {
             let mut pipe = Pipe { from, chunk: Vec::new(), at: 0 };
-            let view = payload::scan(&media_type, &mut pipe, &payload::Limits::default());
+            let view = payload::scan(&media_type, &mut pipe, &limits);
             // Keep taking, so that the sender never waits for a scanner that has given up.
             let _ = std::io::copy(&mut pipe, &mut std::io::sink());
             view
         });
-        Tee { to: Some(to), thread }
+        Tee::Layer { to: Some(to), thread }
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) {
-        if let Some(to) = &self.to
-            && (bytes.is_empty() || to.send(bytes.to_vec()).is_err())
-        {
-            self.to = None;
+        match self {
+            // One byte too many is kept and tells that it was too long.
+            Tee::Config(kept) => {
+                let room = usize::try_from(limits::CONFIG + 1).unwrap_or(0).saturating_sub(kept.len());
+                kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            Tee::Layer { to, .. } => {
+                if let Some(open) = to
+                    && (bytes.is_empty() || open.send(bytes.to_vec()).is_err())
+                {
+                    *to = None;
+                }
+            }
+            Tee::Refused(_) => {}
         }
     }
 
-    /// What the scanner saw, if the bytes were `complete` and right.
-    pub(super) fn finish(mut self, complete: bool) -> Option<Result<LayerView>> {
-        self.to = None;
-        let view = self.thread.join().ok()?;
-        complete.then_some(view)
+    /// What was seen, if the bytes were `complete` and right.
+    pub(super) fn finish(self, complete: bool) -> Seen {
+        let seen = match self {
+            Tee::Config(kept) if kept.len() as u64 > limits::CONFIG => Seen::Nothing,
+            Tee::Config(kept) => Seen::Config(kept),
+            Tee::Refused(e) => Seen::Layer(Err(e)),
+            Tee::Layer { to, thread } => {
+                drop(to);
+                thread.join().map_or(Seen::Nothing, Seen::Layer)
+            }
+        };
+        if complete { seen } else { Seen::Nothing }
     }
 }
 

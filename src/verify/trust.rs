@@ -326,3 +326,72 @@ fn rollback(index: &Index, digest: &str, settings: &Settings, check: &mut Check)
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::bundle::index::{Release, tests::sample};
+    use crate::oci::Digest;
+    use crate::sign::{Policy, SecretKey};
+
+    fn settings(rules: &str) -> Settings {
+        let key = SecretKey::generate("").unwrap().public().to_line();
+        let text = format!("signers: [{{name: b, roles: [builder], key: \"{key}\"}}]\n{rules}\n");
+        Settings {
+            policy: Some(Policy::parse(text.as_bytes()).unwrap()),
+            allow_unsigned: false,
+            keyrings: vec![],
+            allow_unsigned_release: false,
+            allow_kinds: vec![],
+            now: "2026-11-22T00:00:00Z".parse().unwrap(),
+            loose: vec![],
+            loose_records: vec![],
+            expect_release: None,
+            expect_index: None,
+            seen: std::collections::BTreeMap::new(),
+            allow_rollback: false,
+            image_keys: vec![],
+        }
+    }
+
+    fn with_release() -> Index {
+        let release = Release {
+            version: "4.16.37".into(),
+            architecture: "amd64".into(),
+            digest: Digest::of(b"r"),
+            trust: crate::bundle::index::Trust::Openpgp,
+            signers: vec![],
+        };
+        Index { releases: vec![release], ..sample() }
+    }
+
+    fn codes(settings: &Settings) -> Vec<Code> {
+        index(&with_release(), "sha256:x", settings).findings.iter().map(|f| f.code).collect()
+    }
+
+    #[test]
+    fn only_releases_of_the_versions_and_architectures_of_the_policy_come_in() {
+        for (rules, good) in [
+            ("", true),
+            ("release: {architectures: [amd64]}", true),
+            ("release: {architectures: [arm64, s390x]}", false),
+            ("release: {versions: ['4.16.*']}", true),
+            ("release: {versions: ['4.17.*', '4.16.3']}", false),
+            ("bundle: {name: sample}", true),
+            ("bundle: {name: Sample}", false),
+        ] {
+            assert_eq!(codes(&settings(rules)), if good { vec![] } else { vec![Code::Policy] }, "{rules}");
+        }
+    }
+
+    #[test]
+    fn the_expected_release_must_be_there_in_its_architecture() {
+        for (wanted, good) in
+            [("4.16.37", true), ("4.16.37-amd64", true), ("4.16.37-arm64", false), ("4.16.3", false), ("", false)]
+        {
+            let settings = Settings { expect_release: Some(wanted.to_owned()), ..settings("") };
+            assert_eq!(codes(&settings), if good { vec![] } else { vec![Code::Policy] }, "{wanted}");
+        }
+    }
+}

@@ -196,8 +196,13 @@ impl Lab {
 
     /// `create c.tar` from what [`Lab::fill`] put into this registry.
     pub fn create(&self, host: &str, more: &[&str]) -> Ran {
+        self.create_as("c.tar", host, more)
+    }
+
+    /// The same, under this name.
+    pub fn create_as(&self, bundle: &str, host: &str, more: &[&str]) -> Ran {
         let image = format!("{host}/in/src/app:v1");
-        let mut args = vec!["create", "c.tar", "--image", &image, "--sign-key", "key", "--plain-http", host];
+        let mut args = vec!["create", bundle, "--image", &image, "--sign-key", "key", "--plain-http", host];
         args.extend(["--name", "lab", "--sequence", "2"]);
         args.extend(more);
         patience(&mut args);
@@ -235,9 +240,20 @@ impl Lab {
     }
 }
 
-/// Short waits, unless the test says otherwise.
-fn patience<'a>(args: &mut Vec<&'a str>) {
-    for (name, value) in [("--retries", "1"), ("--timeout", "1")] {
+/// Runs the cases, four at a time: they mostly wait.
+pub fn each<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            run(case);
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(work)));
+}
+
+/// No second tries and short waits, unless the test says otherwise.
+fn patience(args: &mut Vec<&str>) {
+    for (name, value) in [("--retries", "0"), ("--timeout", "8")] {
         if !args.contains(&name) {
             args.extend([name, value]);
         }

@@ -63,6 +63,15 @@ impl Draft {
         draft
     }
 
+    /// A release with one component and nothing else.
+    pub fn small_release() -> Draft {
+        let mut draft = Draft::empty();
+        let layer = draft.blob(Role::Layer, b"layer of cli");
+        let cli = draft.image("amd64", &[(LAYER, layer)]);
+        draft.release("4.16.1", &[("cli", &cli)], |_| {});
+        draft
+    }
+
     /// Adds a list of two images with a signature and a referrer.
     pub fn multi_arch(&mut self) {
         let shared = self.blob(Role::Layer, b"shared by both architectures");
@@ -244,7 +253,8 @@ impl Draft {
             layout::OCI_LAYOUT => layout::OCI_LAYOUT_JSON.to_vec(),
             layout::OCI_INDEX => oci_index.clone(),
             _ => {
-                let file = self.files.get(path).cloned();
+                let by_digest = || self.files.values().find(|bytes| Digest::of(bytes) == *digest).cloned();
+                let file = self.files.get(path).cloned().or_else(by_digest);
                 file.or_else(|| self.blobs.get(digest).map(|b| b.1.clone())).unwrap_or_default()
             }
         }

@@ -79,7 +79,7 @@ pub(super) fn gather(
     let signed = match signed {
         Some(signed) => signed,
         None => {
-            stores = payload_stores(&payload);
+            stores = payload_stores(&payload, network, observer);
             signatures(&digest, &stores, options, network)?
         }
     };
@@ -96,10 +96,8 @@ pub(super) fn gather(
         Ok(good) => {
             for one in &good {
                 let name = one.verified.user_id.as_deref().unwrap_or("an unnamed key");
-                observer.say(
-                    "Verified",
-                    &format!("release {}, signed by {name}\n{}", payload.version, grouped(&one.verified.fingerprint)),
-                );
+                observer.say("Verified", &format!("release {}, signed by {name}", payload.version));
+                observer.say("", &grouped(&one.verified.fingerprint));
                 one.verified.notices.iter().for_each(|n| observer.warn(&format!("release signature: {n}")));
             }
             files.extend(carried(&digest, &good)?);
@@ -214,15 +212,20 @@ fn fetch(digest: &Digest, store: &Store, network: Option<&dyn Network>) -> Resul
     }
 }
 
-/// The stores that the payload names. They say where to look, never whom to trust; local files of this host are
-/// not theirs to name.
-fn payload_stores(payload: &Payload) -> Vec<Store> {
+/// The stores that the payload names. They say where to look, never whom to trust. The payload is not verified
+/// yet: local files of this host and addresses inside its network are not its to name (security H2).
+fn payload_stores(payload: &Payload, network: Option<&dyn Network>, observer: &dyn Observer) -> Vec<Store> {
     let Some(Ok(config)) = &payload.verification else { return Vec::new() };
-    let url = |store: &verification::Store| match store {
-        verification::Store::Http(url) if url.starts_with("https://") => Some(Store::Url(url.clone())),
-        _ => None,
-    };
-    config.stores.iter().filter_map(url).collect()
+    let mut stores = Vec::new();
+    for store in &config.stores {
+        let verification::Store::Http(url) = store else { continue };
+        if network.is_none_or(|network| network.is_public(url)) {
+            stores.push(Store::Url(url.clone()));
+        } else {
+            observer.warn(&format!("the release names the signature store `{url}`, which is not asked: it is no https address, or an internal one"));
+        }
+    }
+    stores
 }
 
 fn unverified(root: &Root, why: &Rejected, stores: &[Store]) -> Error {

@@ -265,6 +265,16 @@ fn attachments_of(root: &Root, digest: &Digest) -> Result<Vec<Root>> {
         let Some(document) = root.source.manifest(&referrer.digest)? else {
             return Err(not_there(root, &referrer.digest));
         };
+        // A list is only what the registry says; the document has to say it too (security B11).
+        if parse(&document)?.subject() != Some(*digest) {
+            return Err(Error::new(
+                Code::Malformed,
+                format!("{} lists a manifest as about an image that it is not about", root.source.describe()),
+            )
+            .fact(format!("manifest {}", referrer.digest))
+            .fact(format!("image    {digest}"))
+            .state("nothing was written"));
+        }
         out.push(attached(root, digest, document, Kind::Referrer, None));
     }
     Ok(out)

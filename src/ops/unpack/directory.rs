@@ -23,13 +23,15 @@ pub(super) struct Tree<'a> {
     /// Which repositories need a blob.
     needs: BTreeMap<Digest, BTreeSet<String>>,
     open: OnceLock<BTreeMap<String, TreeRepository>>,
+    /// Keeps the lock.
+    sink: OnceLock<TreeSink>,
 }
 
 impl<'a> Tree<'a> {
     pub(super) fn new(dir: &'a Path, index: &'a Index, admitted: &Admitted) -> Result<Tree<'a>> {
         let placements = names::placements(index, RELEASE)?;
         let needs = needs(&placements, admitted)?;
-        Ok(Tree { dir, placements, needs, open: OnceLock::new() })
+        Ok(Tree { dir, placements, needs, open: OnceLock::new(), sink: OnceLock::new() })
     }
 
     fn repository(&self, path: &str) -> Result<&TreeRepository> {
@@ -70,7 +72,7 @@ impl Destination for Tree<'_> {
                 open.insert(placement.repository.clone(), sink.repository(&placement.repository)?);
             }
         }
-        let _ = self.open.set(open);
+        let _ = (self.open.set(open), self.sink.set(sink));
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::Repository;
 use crate::openshift::{mirror_set, openpgp};
 use crate::ops::{Observer, Task};
-use crate::sink::files::{self, Written};
+use crate::sink::files::{self, Folder, Written};
 use crate::verify::{Admission, Admitted, BlobReader, Report, Settings, Visit, admit};
 
 use names::Placement;
@@ -214,8 +214,8 @@ pub fn unpack(
     }
     write_files(&folders.0, &files, options.overwrite, observer)?;
     write_files(&folders.1, &sets, true, observer)?;
-    summary.manifests = (!files.is_empty()).then_some(folders.0);
-    summary.mirror_sets = (!sets.is_empty()).then_some(folders.1);
+    summary.manifests = (!files.is_empty()).then(|| folders.0.path().to_owned());
+    summary.mirror_sets = (!sets.is_empty()).then(|| folders.1.path().to_owned());
     summary.upgrades = upgrades(&index, options);
     Ok(Outcome::Unpacked(Box::new(report), summary))
 }
@@ -313,15 +313,15 @@ fn destinations<'a>(
 }
 
 /// The folders for manifests and for mirror sets.
-fn folders(index: &Index, options: &Options) -> (PathBuf, PathBuf) {
+fn folders(index: &Index, options: &Options) -> (Folder, Folder) {
     let manifests = match (&options.manifests, options.dir.as_ref().or(options.layout.as_ref())) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(dir)) => dir.join("manifests"),
-        (None, None) => PathBuf::from(format!("{}-manifests", file_name(&index.name))),
+        (Some(dir), _) => Folder::named(dir),
+        (None, Some(dir)) => Folder::ours(dir.join("manifests")),
+        (None, None) => Folder::ours(format!("{}-manifests", file_name(&index.name))),
     };
-    let mut beside = manifests.clone().into_os_string();
+    let mut beside = manifests.path().as_os_str().to_owned();
     beside.push("-mirror-set");
-    (manifests, beside.into())
+    (manifests, Folder::ours(beside))
 }
 
 /// A bundle's name as part of a file name.
@@ -336,13 +336,14 @@ fn manifests(admitted: &Admitted) -> Vec<(String, Vec<u8>)> {
     admitted.files("manifests/").map(|(path, bytes)| (strip(path), bytes.to_vec())).collect()
 }
 
-fn write_files(folder: &Path, files: &[(String, Vec<u8>)], overwrite: bool, observer: &dyn Observer) -> Result<()> {
+fn write_files(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool, observer: &dyn Observer) -> Result<()> {
     if files.is_empty() {
         return Ok(());
     }
     let Written { new, same, replaced } =
         files::write(folder, files, overwrite).map_err(|e| resumable(e, "the images are complete"))?;
-    observer.say("Wrote", &format!("{} ({new} new, {same} unchanged, {replaced} replaced)", folder.display()));
+    let place = folder.path().display();
+    observer.say("Wrote", &format!("{place} ({new} new, {same} unchanged, {replaced} replaced)"));
     Ok(())
 }
 

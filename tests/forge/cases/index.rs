@@ -159,9 +159,6 @@ fn values(out: &mut Vectors) {
     edit("epoch-2-33", "a time that tar headers cannot hold", "D7", Code::Malformed, |i| {
         i.source_date_epoch = Some(1 << 33)
     });
-    edit("epoch-other", "another SOURCE_DATE_EPOCH than the members", "", Code::Malformed, |i| {
-        i.source_date_epoch = None
-    });
     edit("volumes", "volumes without their feature", "", Code::Malformed, |i| {
         i.volumes = Some(vec![Volume { size: 1, blobs: vec![] }])
     });
@@ -179,6 +176,10 @@ fn values(out: &mut Vectors) {
     });
     edit("policy-name", "another name than the policy wants", "A10", Code::Policy, |i| i.name = "other".into());
     out.all.last_mut().unwrap().args(&["--trust", "keys/trust-named.yaml", "--at", "2026-11-23T00:00:00Z"]);
+    let mut archive = tiny.archive_of(|i| i.source_date_epoch = None);
+    archive.mtime = super::super::draft::EPOCH;
+    let is = ("", Some(Code::Malformed), "MB-FMT-02");
+    out.add("epoch-other", "another SOURCE_DATE_EPOCH than the members have", is, archive);
     let mut old = |name: &str, what: &str, args: &[&str]| {
         out.add(name, what, ("A5", Some(Code::Expired), "MB-VER-03"), tiny.archive()).args(args);
     };
@@ -191,7 +192,7 @@ fn values(out: &mut Vectors) {
 }
 
 fn lists(out: &mut Vectors) {
-    let full = Draft::full();
+    let full = Draft::small_release();
     let tiny = Draft::tiny();
     let malformed = |ids| (ids, Some(Code::Malformed), "MB-IDX-03 MB-LIM");
     let mut edit = |name: &str, what: &str, ids: &'static str, change: fn(&mut Index)| {

@@ -3,6 +3,7 @@
 use mirror_bundle::bundle::index::{Index, Object};
 use mirror_bundle::error::Code;
 
+use super::super::archive::Entry;
 use super::super::draft::Draft;
 use super::Vectors;
 
@@ -65,7 +66,13 @@ pub fn list(out: &mut Vectors) {
     }
     let mut edit = |name: &str, what: &str, change: fn(&mut Index)| {
         let is = ("C6 G5", Some(Code::Malformed), "MB-FMT-06 MB-IDX-04");
-        out.add(name, what, is, tiny.archive_of(change));
+        let mut archive = tiny.archive_of(change);
+        // In the archive itself, oci-layout stands where it belongs.
+        archive.entries.retain(|e| e.name != "oci-layout");
+        archive.entries.insert(0, Entry::new("oci-layout", mirror_bundle::bundle::layout::OCI_LAYOUT_JSON));
+        archive.entries.sort_by_key(|e| (e.name != "oci-layout", !e.name.starts_with("mirror-bundle/")));
+        archive.sums_again();
+        out.add(name, what, is, archive);
     };
     edit("twice", "a file twice", |i| i.files.push(i.files[2].clone()));
     edit("order", "files out of order", |i| {
@@ -84,7 +91,7 @@ pub fn list(out: &mut Vectors) {
         let odd = Object { name: "\u{1b}[2J".into(), ..i.files[2].objects[0].clone() };
         i.files[2].objects = vec![odd];
     });
-    let full = Draft::full();
+    let full = Draft::small_release();
     for (name, file) in [
         ("signature-file", "signature"),
         ("signature-zero", "signature-0"),

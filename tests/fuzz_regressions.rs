@@ -1,0 +1,46 @@
+//! What fuzzing found and was mended (`fuzz/RESULTS.md`): the inputs in `testdata/fuzz-regressions`, by target.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use mirror_bundle::ops::{Silent, verify::verify};
+use mirror_bundle::verify::{Settings, Verdict};
+
+fn inputs(target: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/fuzz-regressions");
+    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found: Vec<PathBuf> = all.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with(target)).collect();
+    assert!(!found.is_empty(), "no input for {target}");
+    found
+}
+
+fn trusting_nobody() -> Settings {
+    Settings {
+        policy: None,
+        allow_unsigned: true,
+        keyrings: Vec::new(),
+        allow_unsigned_release: true,
+        allow_kinds: Vec::new(),
+        now: "2026-11-01T00:00:00Z".parse().unwrap(),
+        loose: Vec::new(),
+        expect_release: None,
+        expect_index: None,
+        seen: Default::default(),
+        allow_rollback: false,
+        image_keys: Vec::new(),
+    }
+}
+
+#[test]
+fn a_bad_bundle_gets_the_same_verdict_as_a_file_and_as_a_stream() {
+    for path in inputs("container-") {
+        let settings = trusting_nobody();
+        let file = verify(&path, None, &settings, false, 1, &Silent).unwrap();
+        let stream = Box::new(File::open(&path).unwrap());
+        let stream = verify(Path::new("-"), Some(stream), &settings, false, 1, &Silent).unwrap();
+        assert_eq!(file.verdict, Verdict::Failed, "{}", path.display());
+        assert_eq!(stream.verdict, Verdict::Failed, "{}", path.display());
+        assert_eq!(stream.exit_code, file.exit_code, "{}", path.display());
+    }
+}

@@ -1,0 +1,138 @@
+//! What this host remembers of the bundles that it has unpacked (security A4, A7).
+
+use crate::kit::{Ended, Kit, PROGRAM, ended};
+
+fn unpack(kit: &Kit, bundle: &str, more: &[&str]) -> Ended {
+    let args = ["unpack", bundle, "-q", "--to-dir", "out", "--overwrite", "--signer", "builder.pub"];
+    kit.run(&[&args[..], more].concat())
+}
+
+fn remembered(kit: &Kit) -> Option<u64> {
+    let text = std::fs::read(kit.path("state/unpacked.json")).ok()?;
+    serde_json::from_slice::<serde_json::Value>(&text).unwrap()["bundles"]["app"]["sequence"].as_u64()
+}
+
+#[test]
+fn an_older_bundle_is_refused_after_a_newer_one_and_goes_back_only_on_purpose() {
+    let kit = Kit::with_bundle();
+    kit.bundle("old.tar", 4);
+    kit.run(&["verify", "b.tar", "--signer", "builder.pub"]).is(0);
+    assert_eq!(remembered(&kit), None, "verifying is not unpacking");
+    unpack(&kit, "b.tar", &["--dry-run"]).is(0);
+    assert_eq!(remembered(&kit), None, "nor is a dry run");
+    unpack(&kit, "b.tar", &[]).is(0);
+    assert_eq!(remembered(&kit), Some(5));
+    kit.verify_both("old.tar", &["--signer", "builder.pub"]).is(23).says("app number 4 after 5");
+    unpack(&kit, "old.tar", &[]).is(23).says("nothing was written");
+    assert_eq!(remembered(&kit), Some(5));
+    let told = unpack(&kit, "old.tar", &["--allow-rollback", "-o", "json"]).is(0).json();
+    assert_eq!(told["report"]["exceptions"][0], "--allow-rollback");
+    assert_eq!(remembered(&kit), Some(4));
+    unpack(&kit, "b.tar", &[]).is(0);
+    assert_eq!(remembered(&kit), Some(5));
+}
+
+#[test]
+fn two_bundles_of_one_number_are_refused_whatever_is_allowed() {
+    let kit = Kit::with_bundle();
+    unpack(&kit, "b.tar", &[]).is(0);
+    unpack(&kit, "b.tar", &[]).is(0);
+    kit.write("m/ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: other\n");
+    kit.bundle("twin.tar", 5);
+    for args in [&[][..], &["--allow-rollback"]] {
+        unpack(&kit, "twin.tar", args).is(23).says("another bundle called app with number 5");
+    }
+    // Of another line of bundles the number says nothing.
+    let args = ["create", "x.tar", "-q", "--manifests", "m", "--name", "x", "--sequence", "1", "--sign-key", "builder"];
+    kit.run(&args).is(0);
+    unpack(&kit, "x.tar", &[]).is(0);
+}
+
+#[test]
+fn a_number_driven_up_with_a_stolen_key_is_taken_back_by_allow_rollback() {
+    let kit = Kit::with_bundle();
+    kit.bundle("max.tar", u64::MAX);
+    unpack(&kit, "max.tar", &[]).is(0);
+    assert_eq!(remembered(&kit), Some(u64::MAX));
+    unpack(&kit, "b.tar", &[]).is(23);
+    unpack(&kit, "b.tar", &["--allow-rollback"]).is(0);
+    assert_eq!(remembered(&kit), Some(5));
+}
+
+#[test]
+fn a_jump_over_the_step_of_the_policy_asks_for_a_flag() {
+    let kit = Kit::with_bundle();
+    kit.policy("t.yaml", "rollback: {maxStep: 10}");
+    let trust = ["--trust", "t.yaml"];
+    let go = |bundle: &str, more: &[&str]| {
+        let args = ["unpack", bundle, "-q", "--to-dir", "out", "--overwrite"];
+        kit.run(&[&args[..], &trust, more].concat())
+    };
+    go("b.tar", &[]).is(0);
+    for (number, code) in [(15, 0), (26, 23)] {
+        let file = format!("{number}.tar");
+        kit.bundle(&file, number);
+        go(&file, &[]).is(code);
+    }
+    go("26.tar", &["--allow-rollback"]).is(0);
+    // A policy may allow going back; it is told.
+    kit.policy("t.yaml", "rollback: {allow: true}");
+    go("b.tar", &[]).is(0).says("older than what this host has unpacked");
+}
+
+#[test]
+fn a_memory_that_cannot_be_read_is_an_error_before_anything_is_written() {
+    let kit = Kit::with_bundle();
+    for bad in ["", "{", "{\"bundles\": {}} x", "{\"bundles\": {\"app\": {\"sequence\": -1, \"index\": \"\"}}}", "[]"] {
+        kit.write("state/unpacked.json", bad);
+        kit.run(&["verify", "b.tar", "--signer", "builder.pub"]).is(3).says("cannot be understood");
+        unpack(&kit, "b.tar", &[]).is(3);
+        assert!(!kit.path("out").exists());
+        assert_eq!(kit.read("state/unpacked.json"), bad.as_bytes(), "and it is left as it is");
+    }
+    std::fs::remove_file(kit.path("state/unpacked.json")).unwrap();
+    std::fs::create_dir(kit.path("state/unpacked.json")).unwrap();
+    kit.run(&["verify", "b.tar", "--signer", "builder.pub"]).is(3);
+}
+
+#[test]
+fn a_memory_that_cannot_be_written_is_noticed_before_anything_is_unpacked() {
+    let kit = Kit::with_bundle();
+    kit.write("file", "");
+    for folder in ["/proc/nowhere/x", "/sys/x"] {
+        let args = ["unpack", "b.tar", "--to-dir", "out", "--signer", "builder.pub"];
+        let told = ended(kit.command(PROGRAM, &args).env("MIRROR_BUNDLE_STATE", folder));
+        told.is(3).says("MIRROR_BUNDLE_STATE");
+        assert!(!kit.path("out").exists());
+    }
+    let args = ["verify", "b.tar", "--signer", "builder.pub"];
+    ended(kit.command(PROGRAM, &args).env("MIRROR_BUNDLE_STATE", "/proc/nowhere/x")).is(0);
+}
+
+#[test]
+fn a_bundle_that_is_bad_or_that_nobody_signed_is_not_remembered() {
+    let kit = Kit::with_bundle();
+    let mut bytes = kit.read("b.tar");
+    let at = bytes.windows(9).rposition(|w| w == b"Namespace").unwrap();
+    bytes[at] ^= 1;
+    kit.write("bad.tar", bytes);
+    let told = unpack(&kit, "bad.tar", &[]);
+    assert!((10..50).contains(&told.code), "{told:?}");
+    assert_eq!(remembered(&kit), None);
+    kit.run(&["create", "u.tar", "-q", "--manifests", "m", "--name", "app", "--sequence", "9", "--unsigned"]).is(0);
+    kit.run(&["unpack", "u.tar", "-q", "--to-dir", "out", "--allow-unsigned"]).is(0);
+    assert_eq!(remembered(&kit), None);
+}
+
+#[test]
+fn a_memory_is_kept_where_xdg_says_and_never_in_a_relative_folder() {
+    let kit = Kit::with_bundle();
+    let args = ["unpack", "b.tar", "-q", "--to-dir", "out", "--overwrite", "--signer", "builder.pub"];
+    let mut command = kit.command(PROGRAM, &args);
+    ended(command.env_remove("MIRROR_BUNDLE_STATE").env("XDG_STATE_HOME", kit.path("xdg"))).is(0);
+    assert!(kit.path("xdg/mirror-bundle/unpacked.json").exists());
+    let mut command = kit.command(PROGRAM, &args);
+    ended(command.env_remove("MIRROR_BUNDLE_STATE").env("XDG_STATE_HOME", "relative")).is(0);
+    assert!(kit.path("home/.local/state/mirror-bundle/unpacked.json").exists());
+    assert!(!kit.path("relative").exists());
+}
