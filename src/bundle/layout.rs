@@ -108,6 +108,11 @@ impl Layout {
         &self.sums
     }
 
+    /// Gives up the content of `SHA256SUMS`, once it was compared.
+    pub(crate) fn forget_sums(&mut self) {
+        self.sums = Vec::new();
+    }
+
     /// Offset after the last member: where addenda, or the end of the archive, begin.
     pub fn end(&self) -> u64 {
         self.members.last().map_or(0, Member::end)

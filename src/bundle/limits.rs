@@ -1,17 +1,17 @@
 //! Every limit on input, in one place (`spec/bundle-format.md`, MB-LIM). Sizes are in bytes.
 
-/// The bundle index. About 30,000 images or 100,000 blobs.
-pub const INDEX: u64 = 16 << 20;
+/// The bundle index. About 15,000 images or 50,000 blobs. What is made of it in memory is five times as large.
+pub const INDEX: u64 = 8 << 20;
 /// `SHA256SUMS`: one line for each member, shorter than its entry in the index.
 pub const SUMS: u64 = INDEX;
 /// A signature over the index, armored.
 pub const SIGNATURE: u64 = 64 << 10;
 /// Signatures that are judged for one index.
 pub const SIGNATURES: usize = 16;
-/// A manifest or index document.
-pub const DOCUMENT: u64 = 8 << 20;
+/// A manifest or index document: what registries take (distribution-spec, "Pushing manifests": 4 MiB).
+pub const DOCUMENT: u64 = 4 << 20;
 /// All manifest and index documents of one bundle together, as they are held while the graph is walked.
-pub const DOCUMENTS: u64 = 32 << 20;
+pub const DOCUMENTS: u64 = 16 << 20;
 /// Levels of indexes below a top-level image.
 pub const DEPTH: usize = 4;
 /// A carried Kubernetes file.
@@ -21,11 +21,13 @@ pub const RELEASE_SIGNATURE: u64 = 64 << 10;
 /// Release signatures for one digest.
 pub const RELEASE_SIGNATURES: usize = 16;
 /// The whole of `manifests/` and `signatures/`.
-pub const FILES: u64 = 16 << 20;
+pub const FILES: u64 = 8 << 20;
 /// An addendum.
 pub const ADDENDUM: u64 = 1 << 20;
 /// Addenda of one bundle.
 pub const ADDENDA: usize = 64;
+/// All addenda of one bundle together.
+pub const ADDENDA_BYTES: u64 = 4 << 20;
 /// A blob: what an octal or base-256 size, an `i64` offset and common sense allow (16 TiB).
 pub const BLOB: u64 = 16 << 40;
 /// A whole bundle (1 PiB).

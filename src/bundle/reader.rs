@@ -86,8 +86,8 @@ impl Bundle {
     /// Goes on with the parsed index: fixes the layout, compares lengths (for a file at once), time and
     /// `SHA256SUMS`, and finds the addenda of a file.
     pub fn contents(self, index: Index) -> Result<Contents> {
-        let Bundle { input, head } = self;
-        let layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
+        let Bundle { input, mut head } = self;
+        let mut layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
         let malformed = |what: &str| {
             Error::new(Code::Malformed, format!("{what} in `{}` is not what its index demands", input.name))
         };
@@ -102,6 +102,8 @@ impl Bundle {
         if head.sums != layout.sums() {
             return Err(malformed("mirror-bundle/SHA256SUMS"));
         }
+        layout.forget_sums();
+        head.sums = Vec::new();
         let marker = index.files.first().map(|f| (f.size, f.digest));
         let expected = (layout::OCI_LAYOUT_JSON.len() as u64, Digest::of(layout::OCI_LAYOUT_JSON));
         if marker != Some(expected) || head.marker != layout::OCI_LAYOUT_JSON {
@@ -213,7 +215,7 @@ impl Contents {
     /// Addenda, two zero blocks, and then nothing.
     fn read_tail(&self) -> Result<Vec<Addendum>> {
         let mut addenda: Vec<Addendum> = Vec::new();
-        let mut at = self.layout.end();
+        let (mut at, mut total) = (self.layout.end(), 0u64);
         let mut block = [0u8; 512];
         loop {
             self.input.read_exact_at(&mut block, at)?;
@@ -235,6 +237,17 @@ impl Contents {
                 return Err(Error::new(
                     Code::Malformed,
                     format!("addendum `{name}` appears twice in `{}`", self.input.name),
+                ));
+            }
+            total += size;
+            if total > limits::ADDENDA_BYTES {
+                return Err(Error::new(
+                    Code::Malformed,
+                    format!(
+                        "the addenda of `{}` are over the limit of {} bytes",
+                        self.input.name,
+                        limits::ADDENDA_BYTES
+                    ),
                 ));
             }
             let mut bytes = vec![0; usize::try_from(tar::padded(size)).unwrap_or(0)];

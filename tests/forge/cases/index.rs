@@ -1,6 +1,7 @@
 //! The index: form, versions, times, lists, limits. All of them signed by the builder.
 
 use mirror_bundle::bundle::index::{Base, Blob, Index, Missing, Volume};
+use mirror_bundle::bundle::limits;
 use mirror_bundle::error::Code;
 use mirror_bundle::oci::{Digest, Role};
 
@@ -210,15 +211,15 @@ fn lists(out: &mut Vectors) {
         i.blobs.extend((0..65u8).map(|n| Blob { digest: Digest::of(&[n]), size: 16 << 40, role: Role::Layer }));
         i.blobs[2..].sort_by_key(|b| b.digest);
     });
-    edit("document-8-mib", "a manifest of more than 8 MiB", "B7", |i| i.blobs[0].size = (8 << 20) + 1);
-    edit("documents-32-mib", "documents of more than 32 MiB together", "B7", |i| {
-        let more = (0..5u8).map(|n| Blob { digest: Digest::of(&[n]), size: 8 << 20, role: Role::Manifest });
+    edit("document-4-mib", "a manifest of more than 4 MiB", "B7", |i| i.blobs[0].size = limits::DOCUMENT + 1);
+    edit("documents-16-mib", "documents of more than 16 MiB together", "B7", |i| {
+        let more = (0..5u8).map(|n| Blob { digest: Digest::of(&[n]), size: limits::DOCUMENT, role: Role::Manifest });
         i.blobs.splice(0..0, more);
         i.blobs[..6].sort_by_key(|b| b.digest);
     });
     edit("file-1-mib", "a manifest file of more than 1 MiB", "A2", |i| i.files[2].size = (1 << 20) + 1);
-    edit("files-16-mib", "files of more than 16 MiB together", "A2", |i| {
-        let more = (10..27).map(|n| mirror_bundle::bundle::index::File {
+    edit("files-8-mib", "files of more than 8 MiB together", "A2", |i| {
+        let more = (10..19).map(|n| mirror_bundle::bundle::index::File {
             path: format!("manifests/n{n}.yaml"),
             size: 1 << 20,
             ..i.files[2].clone()
