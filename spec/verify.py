@@ -88,8 +88,8 @@ def parse_index(raw):
     paths, docs = [f["path"] for f in files], [b["size"] for b in blobs if b["role"] in ROLES[:2]]
     need(x.get("expires", "9") > x["created"] and paths[:2] == ["oci-layout", "index.json"] and listed(string, str)(paths[2:]) and all(match(FILES, p)
          for p in paths[2:]) and not {p[:m.start()] for p in paths for m in re.finditer("/", p)} & set(paths), "order and paths")
-    need(all(f["size"] <= (n := {"m": MIB, "s": 1 << 16}.get(f["path"][0], 16 * MIB)) and (n == MIB or "objects" not in f) for f in files) and
-         max(docs + [0]) <= 8 * MIB and sum(docs) <= 32 * MIB and sum(f["size"] for f in files) <= 16 * MIB and
+    need(all(f["size"] <= (n := {"m": MIB, "s": 1 << 16}.get(f["path"][0], 8 * MIB)) and (n == MIB or "objects" not in f) for f in files) and
+         max(docs + [0]) <= 4 * MIB and sum(docs) <= 16 * MIB and sum(f["size"] for f in files) <= 8 * MIB and
          sum(b["size"] for b in blobs) <= 1 << 50, "limits")
     tags = {(i.get("repository"), i["tag"], i["digest"]) for i in images if "tag" in i}
     need(len({b["digest"] for b in blobs}) == len(blobs) and len({t[:2] for t in tags}) == len(tags), "something twice")
@@ -122,12 +122,12 @@ def document(raw, media):  # its subject, and the descriptors in it with their r
         (d, "layer") for d in x.get("layers") or ()] + [(d, "config") for d in [x.get("config")] if d]
 def graph(x, docs, bad, report):
     blobs, used, types, subjects, seen = {b["digest"]: b for b in x["blobs"]}, {}, {}, {}, set()
-    todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
+    uses = {n: (b["size"], b["role"] in ROLES[:2]) for n, b in blobs.items()}; todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
     for d, role, level in todo:  # grows
         name, media, is_doc, b = d["digest"], d["mediaType"], role in ROLES[:2], blobs.get(d["digest"])
-        if d["size"] > (8 * MIB if is_doc else 1 << 44): report("malformed", "size of " + name)
+        if d["size"] > (4 * MIB if is_doc else 1 << 44) or uses.setdefault(name, (d["size"], is_doc)) != (d["size"], is_doc):
+            report("malformed", "use of " + name)
         elif not b: report("blob-missing", name)
-        elif d["size"] != b["size"] or is_doc != (b["role"] in ROLES[:2]): report("malformed", "use of " + name)
         else: used[name] = min(used.get(name, 9), ROLES.index(role))
         if not is_doc or name not in docs or (name, level, media) in seen: continue
         try:
@@ -152,7 +152,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
     while SUMS not in head:
         path, size, t = head_at(start); need(t == time, "header of a member")
         need(INDEX in head or path == INDEX, "the second member", "not-a-bundle")
-        need(path not in head and path in (INDEX, SUMS, SIG) and size <= (1 << 16 if path == SIG else 16 * MIB), "members")
+        need(path not in head and path in (INDEX, SUMS, SIG) and size <= (1 << 16 if path == SIG else 8 * MIB), "members")
         head[path], start = content(start + 512, size), start + 512 + padded(size)
     raw, signatures = head[INDEX], [head[SIG]] if SIG in head else []
     if code := judge(raw, signatures, args, cache): report(code, SIG)
@@ -168,8 +168,8 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         "path": "oci-layout", "size": 30, "digest": sha(layout)}), "time, SHA256SUMS or oci-layout")
     while any(m[end:end + 512]):
         path, size, _ = head_at(end); need(path_ok(path) and path.startswith(ADDENDA), "something behind the last member", "unlisted-content")
-        need(size <= MIB and len(addenda) < 64 and path.count("/") == 2 and path not in addenda, "limits of addenda")
-        addenda[path], end = content(end + 512, size), end + 512 + padded(size)
+        need(size <= min(MIB, 4 * MIB - sum(map(len, addenda.values()))) and len(addenda) < 64 and path.count("/") == 2, "limits of addenda")
+        need(path not in addenda, "an addendum twice"); addenda[path], end = content(end + 512, size), end + 512 + padded(size)
     need(head_at(end + 512) and m[end:] == bytes(1024), "something behind the end", "unlisted-content")
     names = ADDENDA + "signature-(builder|reviewer|receiver)-[0-9a-f]{16}", ADDENDA + r"record-[0-9a-f]{16}\.json(\.sig)?"
     code = judge(raw, signatures + [a for p, a in addenda.items() if match(names[0], p)], args, cache)

@@ -129,7 +129,7 @@ pub fn list(out: &mut Vectors) {
     edit("role-manifest-as-index", "a manifest listed as an index", "B4 B5", Code::Malformed, |i| {
         i.blobs[0].role = Role::Index
     });
-    edit("role-manifest-as-layer", "a manifest listed as a layer", "B5", Code::BlobMissing, |i| {
+    edit("role-manifest-as-layer", "a manifest listed as a layer", "B5", Code::Malformed, |i| {
         i.blobs[0].role = Role::Layer;
         i.blobs.sort_by_key(|b| (b.role == Role::Layer, b.digest));
     });
@@ -187,7 +187,7 @@ pub fn list(out: &mut Vectors) {
     out.add(
         "image-size",
         "an image listed with another size than its manifest has",
-        closure("B3", Code::BlobMismatch),
+        closure("B3", Code::Malformed),
         one.archive(),
     );
     let mut one = Draft::tiny();
