@@ -113,7 +113,11 @@ fn the_folder_holds_exactly_what_the_forge_makes() {
 #[test]
 fn every_code_that_speaks_of_a_bundle_has_a_vector() {
     let found: BTreeSet<String> = stored().into_iter().map(|v| v.code).collect();
-    for code in Code::ALL.iter().filter(|c| (10..50).contains(&c.exit())) {
+    // Going back is judged by the memory of a host, and image signatures with the keys of a policy, which no bundle
+    // holds: tests/trust/rollback.rs and tests/trust/cosign.rs.
+    let host = [Code::Rollback, Code::ImageUnverified];
+    let judged = |c: &&Code| (10..50).contains(&c.exit()) && !host.contains(c);
+    for code in Code::ALL.iter().filter(judged) {
         assert!(found.contains(code.as_str()), "{code} has no vector");
     }
 }
@@ -137,7 +141,9 @@ fn run(verb: &str, vector: &Stored, more: &[&str], input: Option<&Path>) -> Outp
     let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
     let bundle = if input.is_some() { Path::new("-") } else { &vector.bundle };
     command.current_dir(folder()).arg(verb).arg(bundle).args(&vector.args).args(more);
-    command.env_clear().env("PATH", "/usr/bin:/bin");
+    // All vectors are called the same: what one run unpacked must not be remembered in the next.
+    let memory = tempfile::tempdir().unwrap();
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("MIRROR_BUNDLE_STATE", memory.path());
     match input {
         Some(path) => command.stdin(std::fs::File::open(path).unwrap()),
         None => command.stdin(Stdio::null()),

@@ -347,7 +347,13 @@ impl Report {
     }
 
     /// Draws the verdict from what was found. Call when all checks are in.
+    ///
+    /// What two checks came upon is told once, by the first; both have failed.
     pub fn conclude(&mut self) {
+        let mut told = std::collections::BTreeSet::new();
+        for check in &mut self.checks {
+            check.findings.retain(|f| told.insert((f.code, f.severity, f.message.clone())));
+        }
         let missing = self.not_checked.iter().any(|n| n.required);
         (self.verdict, self.exit_code) = match self.worst() {
             Some(finding) => (Verdict::Failed, finding.code.exit()),

@@ -18,7 +18,7 @@ pub fn list(out: &mut Vectors) {
     out.add("65", "65 addenda", is(Code::Malformed), many).late();
     let mut many = good();
     for n in 0..64 {
-        many = many.with_addendum(&format!("a{n}"), b"");
+        many = many.with_addendum(&format!("record-{n:016x}.json.sig"), b"");
     }
     out.add("64", "good: 64 addenda", ("", None, "MB-FMT-07"), many);
     out.add(

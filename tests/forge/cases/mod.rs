@@ -90,6 +90,11 @@ mod good {
         )
         .and(&["--quick"])
         .verify_only = true;
-        out.add("addendum", "with an addendum", ok, Draft::tiny().archive().with_addendum("reviewer-1.sig", b"x"));
+        out.add(
+            "addendum",
+            "with an addendum",
+            ok,
+            Draft::tiny().archive().with_addendum("record-0123456789abcdef.json.sig", b"x"),
+        );
     }
 }
