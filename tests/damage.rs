@@ -26,7 +26,7 @@ use mirror_bundle::oci::Role;
 use mirror_bundle::verify::{Report, Settings};
 
 /// In the default tests, one place of so many is damaged.
-const SAMPLE: u64 = 64;
+const SAMPLE: u64 = 256;
 
 #[test]
 fn no_damage_in_a_sample_goes_undetected() {

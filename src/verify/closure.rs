@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Check, CheckId, Finding};
-use crate::bundle::index::{Index, Kind};
+use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::bundle::layout;
 use crate::error::{Code, Error};
 use crate::graph::Graph;
@@ -29,7 +29,7 @@ pub(super) fn oci_index(index: &Index, files: &BTreeMap<String, Vec<u8>>, check:
 pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &BTreeSet<Digest>) -> Check {
     let mut check = Check::new(CheckId::ImageGraph);
     check.of = index.images.len() as u64;
-    let listed: BTreeMap<Digest, _> = index.blobs.iter().map(|b| (b.digest, b)).collect();
+    let listed: BTreeMap<Digest, &Blob> = index.blobs.iter().map(|b| (b.digest, b)).collect();
     let mut graph = Graph::default();
     let missing: RefCell<BTreeMap<Digest, (u64, String)>> = RefCell::default();
     for image in &index.images {
@@ -70,7 +70,8 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
             Ok(()) => {}
             Err(e) => check.find(Finding::of(image.display(), &e)),
         }
-        attachment(index, image, documents, &mut check);
+        let is_document = |digest: &Digest| listed.get(digest).is_some_and(|b| b.role.is_document());
+        attachment(&is_document, image, documents, &mut check);
     }
     let missing = missing.into_inner();
     let total = index.blobs.len();
@@ -117,13 +118,13 @@ fn size(digest: &Digest, expected: u64, found: u64) -> Error {
 
 /// A signature or referrer speaks about an image that is there, and says so itself.
 fn attachment(
-    index: &Index,
-    image: &crate::bundle::index::Image,
+    is_document: &dyn Fn(&Digest) -> bool,
+    image: &Image,
     documents: &BTreeMap<Digest, Vec<u8>>,
     check: &mut Check,
 ) {
     let Some(subject) = image.subject else { return };
-    if !index.blobs.iter().any(|b| b.digest == subject && b.role.is_document()) {
+    if !is_document(&subject) {
         check.find(Finding::new(
             Code::BlobMissing,
             subject.to_string(),
