@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Check, CheckId, Finding};
-use crate::bundle::index::{Index, Kind};
+use crate::bundle::index::{Blob, Index, Kind};
 use crate::bundle::layout;
 use crate::error::{Code, Error};
 use crate::graph::Graph;
@@ -31,6 +31,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     check.of = index.images.len() as u64;
     let listed: BTreeMap<Digest, _> = index.blobs.iter().map(|b| (b.digest, b)).collect();
     let mut graph = Graph::default();
+    let mut subjects = Subjects::new();
     let missing: RefCell<BTreeMap<Digest, (u64, String)>> = RefCell::default();
     for image in &index.images {
         let root = Descriptor {
@@ -70,7 +71,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
             Ok(()) => {}
             Err(e) => check.find(Finding::of(image.display(), &e)),
         }
-        attachment(index, image, documents, &mut check);
+        attachment(&listed, image, documents, &mut subjects, &mut check);
     }
     let missing = missing.into_inner();
     let total = index.blobs.len();
@@ -115,15 +116,19 @@ fn size(digest: &Digest, expected: u64, found: u64) -> Error {
         .fact(format!("found    {found}"))
 }
 
+/// What documents say that they are about, each read once; `None` for one that is not there or cannot be read.
+type Subjects = BTreeMap<(Digest, String), Option<Option<Digest>>>;
+
 /// A signature or referrer speaks about an image that is there, and says so itself.
 fn attachment(
-    index: &Index,
+    listed: &BTreeMap<Digest, &Blob>,
     image: &crate::bundle::index::Image,
     documents: &BTreeMap<Digest, Vec<u8>>,
+    subjects: &mut Subjects,
     check: &mut Check,
 ) {
     let Some(subject) = image.subject else { return };
-    if !index.blobs.iter().any(|b| b.digest == subject && b.role.is_document()) {
+    if !listed.get(&subject).is_some_and(|b| b.role.is_document()) {
         check.find(Finding::new(
             Code::BlobMissing,
             subject.to_string(),
@@ -132,10 +137,13 @@ fn attachment(
     }
     let agrees = match image.kind {
         Kind::Signature => image.tag.as_deref() == Some(&format!("{}.sig", subject.dashed())),
-        _ => documents
-            .get(&image.digest)
-            .and_then(|bytes| parse(bytes, &image.media_type).ok())
-            .is_none_or(|document| document.subject() == Some(subject)),
+        _ => subjects
+            .entry((image.digest, image.media_type.clone()))
+            .or_insert_with(|| {
+                let document = documents.get(&image.digest).and_then(|bytes| parse(bytes, &image.media_type).ok());
+                document.map(|document| document.subject())
+            })
+            .is_none_or(|theirs| theirs == Some(subject)),
     };
     if !agrees {
         check.find(Finding::new(
