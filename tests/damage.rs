@@ -3,7 +3,7 @@
 //!
 //! By default each sweep looks at a seeded sample of the places. All of them:
 //! `cargo test --profile sweep --test damage -- --ignored --nocapture`
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::type_complexity)]
 
 mod forge;
 
@@ -26,7 +26,7 @@ use mirror_bundle::oci::Role;
 use mirror_bundle::verify::{Report, Settings};
 
 /// In the default tests, one place of so many is damaged.
-const SAMPLE: u64 = 64;
+const SAMPLE: u64 = 256;
 
 #[test]
 fn no_damage_in_a_sample_goes_undetected() {
@@ -260,5 +260,5 @@ fn chosen(n: u64, every: u64) -> bool {
     let mut mixed = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) % every == 0
+    (mixed ^ (mixed >> 31)).is_multiple_of(every)
 }

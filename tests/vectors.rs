@@ -87,7 +87,7 @@ fn difference(way: &str, vector: &Stored, result: &Result<Report, Error>) -> Opt
 
 /// Whether this vector is looked at in every way: each fourth, or all with MIRROR_BUNDLE_TEST_FULL=1.
 fn in_full(at: usize) -> bool {
-    at % 4 == 0 || std::env::var_os("MIRROR_BUNDLE_TEST_FULL").is_some()
+    at.is_multiple_of(4) || std::env::var_os("MIRROR_BUNDLE_TEST_FULL").is_some()
 }
 
 fn none(differences: Vec<String>) {
