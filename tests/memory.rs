@@ -2,7 +2,7 @@
 //!
 //! The bundle is sparse: one layer of zeros. The large one takes minutes:
 //! `cargo test --profile sweep --test memory -- --ignored --nocapture`
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
 mod forge;
 

@@ -3,7 +3,7 @@
 //!
 //! `cargo test --test second_verifier -- --ignored` runs 10,000 mutations. A file that the two do not agree on is
 //! kept below the folder for test output and named.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod second;
 
@@ -148,4 +148,65 @@ fn both_say_the_same_of_mutated_bundles() {
 #[ignore = "takes minutes"]
 fn both_say_the_same_of_ten_thousand_mutated_bundles() {
     compare_mutations(2, 10_000);
+}
+
+/// What the comparison has found so far, each in the smallest form: both, and the code that the specification gives.
+#[test]
+fn what_the_comparison_found_stays_as_the_specification_says() {
+    let scratch = tempfile::tempdir().unwrap();
+    let key = mirror_bundle::sign::SecretKey::generate("second verifier").unwrap();
+    let public = scratch.path().join("key.pub");
+    std::fs::write(&public, key.public().to_line()).unwrap();
+    let arguments = ["--signer", public.to_str().unwrap(), "--at", second::NOW].map(str::to_owned);
+    let settings = settings(&arguments, scratch.path());
+    let mut second = SecondVerifier::start(&arguments, scratch.path());
+    let bundle = scratch.path().join("bundle.tar");
+    let mut check = |what: &str, bytes: &[u8], code: u8| {
+        std::fs::write(&bundle, bytes).unwrap();
+        let (theirs, ours) = (second.ask(&bundle), ours(&bundle, &settings));
+        assert_eq!((theirs.code, ours.code), (code, code), "{what}: {} | {}", theirs.text, ours.text);
+    };
+    let edited = |edit: &dyn Fn(&mut second::model::Model)| {
+        let mut model = second::model::good();
+        edit(&mut model);
+        model.archive(&key)
+    };
+    let text = |from: &str, to: &str| {
+        edited(&|model| {
+            let good = String::from_utf8(model.index_bytes()).unwrap();
+            assert!(good.contains(from));
+            model.text = Some(good.replacen(from, to, 1).into_bytes());
+        })
+    };
+
+    check("another size of oci-layout", &edited(&|m| m.index.files[0].size = 31), 12);
+    check("a later format without what this one has", &text("\"format\": 1", "\"format\": 2, \"more\": {}"), 10);
+    check(
+        "a feature beside an unknown list",
+        &text("\"incompatible\": []", "\"incompatible\": [\"x\"], \"y\": []"),
+        10,
+    );
+    check("a format beyond 32 bits", &text("\"format\": 1", "\"format\": 4294967297"), 10);
+    check("a year that not everyone can hold", &text("2027-11-22", "9999-01-01"), 12);
+    check("the last year", &text("2027-11-22", "9998-12-31"), 0);
+    check("an image of another size", &edited(&|m| m.index.images[0].size += 1), 12);
+    let unknown = |m: &mut second::model::Model| m.index.images[0].media_type = "text/plain".into();
+    check("an image of another media type", &edited(&unknown), 12);
+    let gone = |m: &mut second::model::Model| {
+        let about = m.index.blobs.iter().position(|b| b.size == 700).unwrap();
+        m.index.blobs.remove(about);
+    };
+    check("a layer that is gone", &edited(&gone), 30);
+
+    // Padding of one blob and content of another: each is reported, and the lower code counts.
+    let mut bytes = edited(&|_| {});
+    let layer = bytes.windows(700).position(|w| w == [7; 700]).unwrap();
+    bytes[layer + 700] = 1;
+    check("padding", &bytes, 32);
+    let config = bytes.windows(5).position(|w| w == b"arm64").unwrap();
+    let config = bytes.windows(37).position(|w| w == br#"{"architecture":"arm64","os":"linux"}"#).unwrap_or(config);
+    bytes[config] ^= 1;
+    check("padding, and another blob", &bytes, 31);
+    bytes[layer] ^= 1;
+    check("padding and content of one blob", &bytes, 31);
 }

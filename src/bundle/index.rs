@@ -696,6 +696,35 @@ pub(crate) mod tests {
         }
     }
 
+    /// Made by hand after fuzzing; with a comparison of every release with every image it takes minutes.
+    #[test]
+    fn an_index_with_as_many_releases_as_fit_is_read_in_seconds() {
+        let mut index = sample();
+        for n in 0..25_000u32 {
+            let digest = Digest::of(&n.to_be_bytes());
+            let (version, architecture) = (format!("4.{n}.0"), "amd64".to_owned());
+            index.releases.push(Release { version, architecture, digest, trust: Trust::None, signers: vec![] });
+            index.images.push(Image {
+                repository: None,
+                tag: None,
+                digest,
+                media_type: "x".into(),
+                size: 1,
+                platforms: vec![],
+                kind: Kind::Release,
+                component: None,
+                release: Some(digest),
+                subject: None,
+                requested_by: String::new(),
+            });
+        }
+        index.sort();
+        let bytes = index.to_bytes().unwrap();
+        let begun = std::time::Instant::now();
+        assert!(Index::parse(&bytes).is_ok());
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    }
+
     #[test]
     fn hostile_paths_sizes_and_orders_are_refused() {
         type Change = fn(&mut Index);

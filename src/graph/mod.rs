@@ -13,6 +13,8 @@ use crate::oci::{self, Descriptor, Digest, Document, Role, media_type};
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     nodes: BTreeMap<Digest, Node>,
+    /// Documents that could not be read under a media type, and why: thousands of images may point to one.
+    unreadable: BTreeMap<(Digest, String), String>,
 }
 
 /// One blob of a graph.
@@ -74,8 +76,19 @@ impl Graph {
             return self.add(at, role).map(|()| known);
         }
         self.add(at, role)?;
+        let read_as = (at.digest, at.media_type.clone());
+        if let Some(why) = self.unreadable.get(&read_as) {
+            return Err(malformed(at, why));
+        }
         let Some(bytes) = fetch(at)? else { return Ok(0) };
-        let document = oci::parse(&bytes, &at.media_type).map_err(|e| malformed(at, &e.to_string()))?;
+        let document = match oci::parse(&bytes, &at.media_type) {
+            Ok(document) => document,
+            Err(e) => {
+                let err = malformed(at, &e.to_string());
+                self.unreadable.insert(read_as, e.to_string());
+                return Err(err);
+            }
+        };
         if let Some(node) = self.nodes.get_mut(&at.digest) {
             node.media_type = Some(at.media_type.clone());
         }
@@ -197,6 +210,20 @@ mod tests {
             let walked = graph.walk(&top, &mut fetch, &mut |_, _, _| {});
             assert_eq!(walked.is_ok(), level < 4, "level {level}: {walked:?}");
         }
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_read_is_looked_at_once() {
+        let top = descriptor(media_type::OCI_MANIFEST, b"no JSON");
+        let (mut graph, mut fetched) = (Graph::default(), 0);
+        for _ in 0..3 {
+            let mut fetch = |_: &Descriptor| {
+                fetched += 1;
+                Ok(Some(b"no JSON".to_vec()))
+            };
+            assert_eq!(graph.walk(&top, &mut fetch, &mut |_, _, _| {}).unwrap_err().code(), Code::Malformed);
+        }
+        assert_eq!(fetched, 1);
     }
 
     #[test]

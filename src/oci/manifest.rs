@@ -81,6 +81,9 @@ impl Document {
 /// Refused: another media type inside than outside, schema 1, a document that is both kinds, duplicate or
 /// case-folded member names, anything after the JSON value (MB-OCI-02, MB-OCI-03).
 pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
+    if !media_type::is_index(expected) && !media_type::is_manifest(expected) {
+        return Err(Invalid::new(format!("`{expected}` is neither an image manifest nor an index")));
+    }
     json::check(bytes, KNOWN)?;
     let probe: Probe = serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
     if probe.schema_version != Some(2) {
@@ -97,10 +100,8 @@ pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
     }
     if media_type::is_index(expected) {
         index(bytes).map(Document::Index)
-    } else if media_type::is_manifest(expected) {
-        manifest(bytes).map(Document::Manifest)
     } else {
-        Err(Invalid::new(format!("`{expected}` is neither an image manifest nor an index")))
+        manifest(bytes).map(Document::Manifest)
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Check, CheckId, Finding};
-use crate::bundle::index::{Blob, Image, Index, Kind};
+use crate::bundle::index::{Blob, Index, Kind};
 use crate::bundle::layout;
 use crate::error::{Code, Error};
 use crate::graph::Graph;
@@ -29,8 +29,9 @@ pub(super) fn oci_index(index: &Index, files: &BTreeMap<String, Vec<u8>>, check:
 pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &BTreeSet<Digest>) -> Check {
     let mut check = Check::new(CheckId::ImageGraph);
     check.of = index.images.len() as u64;
-    let listed: BTreeMap<Digest, &Blob> = index.blobs.iter().map(|b| (b.digest, b)).collect();
+    let listed: BTreeMap<Digest, _> = index.blobs.iter().map(|b| (b.digest, b)).collect();
     let mut graph = Graph::default();
+    let mut subjects = Subjects::new();
     let missing: RefCell<BTreeMap<Digest, (u64, String)>> = RefCell::default();
     for image in &index.images {
         let root = Descriptor {
@@ -70,8 +71,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
             Ok(()) => {}
             Err(e) => check.find(Finding::of(image.display(), &e)),
         }
-        let is_document = |digest: &Digest| listed.get(digest).is_some_and(|b| b.role.is_document());
-        attachment(&is_document, image, documents, &mut check);
+        attachment(&listed, image, documents, &mut subjects, &mut check);
     }
     let missing = missing.into_inner();
     let total = index.blobs.len();
@@ -116,15 +116,19 @@ fn size(digest: &Digest, expected: u64, found: u64) -> Error {
         .fact(format!("found    {found}"))
 }
 
+/// What documents say that they are about, each read once; `None` for one that is not there or cannot be read.
+type Subjects = BTreeMap<(Digest, String), Option<Option<Digest>>>;
+
 /// A signature or referrer speaks about an image that is there, and says so itself.
 fn attachment(
-    is_document: &dyn Fn(&Digest) -> bool,
-    image: &Image,
+    listed: &BTreeMap<Digest, &Blob>,
+    image: &crate::bundle::index::Image,
     documents: &BTreeMap<Digest, Vec<u8>>,
+    subjects: &mut Subjects,
     check: &mut Check,
 ) {
     let Some(subject) = image.subject else { return };
-    if !is_document(&subject) {
+    if !listed.get(&subject).is_some_and(|b| b.role.is_document()) {
         check.find(Finding::new(
             Code::BlobMissing,
             subject.to_string(),
@@ -133,10 +137,13 @@ fn attachment(
     }
     let agrees = match image.kind {
         Kind::Signature => image.tag.as_deref() == Some(&format!("{}.sig", subject.dashed())),
-        _ => documents
-            .get(&image.digest)
-            .and_then(|bytes| parse(bytes, &image.media_type).ok())
-            .is_none_or(|document| document.subject() == Some(subject)),
+        _ => subjects
+            .entry((image.digest, image.media_type.clone()))
+            .or_insert_with(|| {
+                let document = documents.get(&image.digest).and_then(|bytes| parse(bytes, &image.media_type).ok());
+                document.map(|document| document.subject())
+            })
+            .is_none_or(|theirs| theirs == Some(subject)),
     };
     if !agrees {
         check.find(Finding::new(

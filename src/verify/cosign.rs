@@ -5,7 +5,7 @@
 //! certificates nor transparency logs are looked at: only keys that this host pins count. Without a key for an
 //! image its signatures are not checked, and that is what is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -90,8 +90,34 @@ impl ImageKey {
 
 /// The layers whose bytes are needed, with their sizes.
 pub(super) fn payloads(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> BTreeMap<Digest, u64> {
-    let images = index.images.iter().filter(|i| i.kind == Kind::Signature);
-    images.flat_map(|image| layers(image, documents)).map(|layer| (layer.digest, layer.size)).collect()
+    let signatures = Signatures::new(index, documents);
+    signatures.layers.values().flatten().map(|layer| (layer.digest, layer.size)).collect()
+}
+
+/// The signature images of an index, each read once, however many entries name it.
+struct Signatures<'a> {
+    layers: BTreeMap<(Digest, &'a str), Vec<Descriptor>>,
+    subjects: BTreeMap<Digest, BTreeSet<(Digest, &'a str)>>,
+}
+
+impl<'a> Signatures<'a> {
+    fn new(index: &'a Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Signatures<'a> {
+        let mut all = Signatures { layers: BTreeMap::new(), subjects: BTreeMap::new() };
+        for image in index.images.iter().filter(|i| i.kind == Kind::Signature) {
+            let name = (image.digest, image.media_type.as_str());
+            all.layers.entry(name).or_insert_with(|| layers(image, documents));
+            if let Some(subject) = image.subject {
+                all.subjects.entry(subject).or_default().insert(name);
+            }
+        }
+        all
+    }
+
+    /// What may hold a signature of this image.
+    fn of(&self, subject: &Digest) -> impl Iterator<Item = &Descriptor> {
+        let names = self.subjects.get(subject).into_iter().flatten();
+        names.filter_map(|name| self.layers.get(name)).flatten()
+    }
 }
 
 fn layers(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> Vec<Descriptor> {
@@ -120,6 +146,7 @@ pub(super) fn check(
         return;
     }
     let mut check = Check::new(CheckId::ImageSignatures);
+    let all = Signatures::new(index, documents);
     let mut uncovered = 0;
     let subjects = index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component | Kind::Additional));
     for image in subjects {
@@ -130,7 +157,7 @@ pub(super) fn check(
             continue;
         }
         check.of += 1;
-        match one(index, image, repository, documents, contents, &keys) {
+        match one(&all, image, repository, contents, &keys) {
             Ok(()) => check.examined += 1,
             Err(why) => check.find(
                 Finding::new(Code::ImageUnverified, image.digest.to_string(), format!("`{}` has no good image signature", image.display()))
@@ -156,32 +183,29 @@ fn responsible<'a>(keys: &'a [ImageKey], repository: &str) -> Vec<&'a ImageKey> 
 
 /// At least one signature by one of the keys, over this digest, naming this repository.
 fn one(
-    index: &Index,
+    signatures: &Signatures<'_>,
     image: &Image,
     repository: &str,
-    documents: &BTreeMap<Digest, Vec<u8>>,
     contents: &BTreeMap<Digest, Vec<u8>>,
     keys: &[&ImageKey],
 ) -> Result<(), String> {
     let mut why = "there is no signature image for it in the bundle".to_owned();
-    for signature in index.images.iter().filter(|i| i.kind == Kind::Signature && i.subject == Some(image.digest)) {
-        for layer in layers(signature, documents) {
-            let Some(message) = contents.get(&layer.digest) else {
-                why = "its signature could not be read".to_owned();
-                continue;
-            };
-            let Some(raw) = layer.annotations.get(SIGNATURE).and_then(|text| STANDARD.decode(text).ok()) else {
-                why = "its signature image holds no signature".to_owned();
-                continue;
-            };
-            let Some(key) = keys.iter().find(|key| key.verify(message, &raw)) else {
-                why = "it is not signed by a key of the trust policy".to_owned();
-                continue;
-            };
-            match claim(message, &image.digest, key.identity.as_deref().unwrap_or(repository)) {
-                Ok(()) => return Ok(()),
-                Err(e) => why = e,
-            }
+    for layer in signatures.of(&image.digest) {
+        let Some(message) = contents.get(&layer.digest) else {
+            why = "its signature could not be read".to_owned();
+            continue;
+        };
+        let Some(raw) = layer.annotations.get(SIGNATURE).and_then(|text| STANDARD.decode(text).ok()) else {
+            why = "its signature image holds no signature".to_owned();
+            continue;
+        };
+        let Some(key) = keys.iter().find(|key| key.verify(message, &raw)) else {
+            why = "it is not signed by a key of the trust policy".to_owned();
+            continue;
+        };
+        match claim(message, &image.digest, key.identity.as_deref().unwrap_or(repository)) {
+            Ok(()) => return Ok(()),
+            Err(e) => why = e,
         }
     }
     Err(why)

@@ -4,7 +4,7 @@
 //! by one, [`sshsig`] and [`openpgp`] sign with the TEST keys of `testdata/vectors/keys`, `cases` is the list of
 //! faults. Used by `vectors.rs` (compares with `testdata/vectors`) and `damage.rs` (the sweep).
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::type_complexity)]
 
 pub mod archive;
 pub mod cases;
