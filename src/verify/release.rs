@@ -31,7 +31,8 @@ pub(super) fn signatures(
     let mut claimed: BTreeSet<&str> = BTreeSet::new();
     for release in &index.releases {
         let folder = format!("signatures/sha256={}/", release.digest.hex());
-        let theirs: Vec<(&String, &Vec<u8>)> = files.iter().filter(|(path, _)| path.starts_with(&folder)).collect();
+        let theirs: Vec<(&String, &Vec<u8>)> =
+            files.range(folder.clone()..).take_while(|(path, _)| path.starts_with(&folder)).collect();
         claimed.extend(theirs.iter().map(|(path, _)| path.as_str()));
         one(release, &theirs, settings, &mut check);
     }

@@ -8,6 +8,9 @@ use super::super::draft::{Draft, LAYER, Payload, Stored, config_map, references}
 use super::super::openpgp;
 use super::Vectors;
 
+/// Makes the layers of a release image, with their media types; is given the one component.
+type Build<'a> = dyn Fn(&mut Draft, &Stored) -> Vec<(String, Stored)> + 'a;
+
 /// A release with one component, whose payload was changed.
 fn release(change: impl FnOnce(&mut Payload)) -> Draft {
     let (mut draft, cli) = base();
@@ -205,16 +208,14 @@ fn layers(out: &mut Vectors) {
     out.add("references-twice", "image-references twice in one layer", is, twice.archive());
 
     // Release images made of several layers, or of odd ones.
-    let mut made =
-        |name: &str, what: &str, code: Option<Code>, build: &dyn Fn(&mut Draft, &Stored) -> Vec<(String, Stored)>| {
-            let (mut draft, cli) = base();
-            let layers = build(&mut draft, &cli);
-            let layers: Vec<(&str, Stored)> =
-                layers.iter().map(|(kind, layer)| (kind.as_str(), layer.clone())).collect();
-            let image = draft.image("amd64", &layers);
-            draft.release_of("4.16.1", &image, &[("cli", &cli)]);
-            out.add(name, what, ("C15 D1", code, "MB-VER-06"), draft.archive());
-        };
+    let mut made = |name: &str, what: &str, code: Option<Code>, build: &Build<'_>| {
+        let (mut draft, cli) = base();
+        let layers = build(&mut draft, &cli);
+        let layers: Vec<(&str, Stored)> = layers.iter().map(|(kind, layer)| (kind.as_str(), layer.clone())).collect();
+        let image = draft.image("amd64", &layers);
+        draft.release_of("4.16.1", &image, &[("cli", &cli)]);
+        out.add(name, what, ("C15 D1", code, "MB-VER-06"), draft.archive());
+    };
     let one = |d: &mut Draft, p: &Payload| (LAYER.to_owned(), d.blob(Role::Layer, &p.layer()));
     made("lower-layer", "good: the payload is in a lower layer", None, &|d, cli| {
         let lower = one(d, &Payload::new("4.16.1", &[("cli", cli)]));
