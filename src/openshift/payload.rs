@@ -14,7 +14,7 @@ use tar::EntryType;
 use super::layer::{self, Entry, broken, malformed};
 use super::verification::{self, VerificationConfig};
 use crate::error::{Code, Error, Result};
-use crate::oci::Invalid;
+use crate::oci::{Descriptor, Index, Invalid, Platform};
 
 pub use super::image_references::{
     Component, ImageReferences, ReleaseMetadata, parse_image_references, parse_release_metadata,
@@ -54,6 +54,14 @@ pub struct Payload {
     /// The keyrings and stores that a cluster running this release would use for the next one; an error if the
     /// payload has a configuration that a cluster could not load.
     pub verification: Option<Result<VerificationConfig, Invalid>>,
+}
+
+/// The image of a list that its payload is read from: the one for linux/amd64, else the first. Creation and
+/// verification both ask here, so that they never read two payloads.
+pub fn of_list(list: &Index) -> Option<&Descriptor> {
+    let amd64 = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
+    let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| amd64.accepts(p));
+    list.manifests.iter().find(fits).or(list.manifests.first())
 }
 
 /// A layer: its media type and its bytes as stored.

@@ -2,6 +2,8 @@
 
 use crate::error::{Code, Error, Result};
 
+pub use crate::verify::report::size;
+
 /// A stretch of work whose progress is worth showing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -58,22 +60,6 @@ impl Observer for Silent {
     fn stopped(&self) -> Option<Code> {
         None
     }
-}
-
-/// A size for a person: binary units, one decimal.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut tenths = u128::from(bytes) * 10;
-    let mut unit = 0;
-    tenths /= 1024;
-    while tenths >= 10_235 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
 /// `1 image`, `2 images`.

@@ -472,7 +472,7 @@ impl Admitted {
     pub fn conclude(&mut self, quick: bool, settings: &Settings) -> Result<Report> {
         let mut digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
         let total = self.index().blobs.iter().map(|b| b.size).sum::<u64>();
-        digests.details.push(crate::ops::observer::size(total));
+        digests.details.push(report::size(total));
         let left_out = lock(&self.left_out).len() as u64;
         if left_out > 0 {
             digests.details.push(format!("{left_out} not read: the destination has them"));

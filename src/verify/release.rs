@@ -14,7 +14,7 @@ use crate::bundle::reader::Contents;
 use crate::bundle::writer::BUFFER;
 use crate::bundle::{Member, limits};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Descriptor, Digest, Document, Invalid, Platform, json, parse};
+use crate::oci::{Descriptor, Digest, Document, Invalid, json, parse};
 use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, LayerView, Overlay, Payload};
 use crate::openshift::tags;
@@ -381,9 +381,7 @@ impl PayloadImage {
         let (manifest, of_a_list) = match read(digest, kind)? {
             Document::Manifest(manifest) => (manifest, false),
             Document::Index(index) => {
-                let amd64 = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
-                let pick = index.manifests.iter().find(|d| d.platform.as_ref().is_some_and(|p| amd64.accepts(p)));
-                let child = pick.or(index.manifests.first()).ok_or_else(|| unusable("is an empty list"))?;
+                let child = payload::of_list(&index).ok_or_else(|| unusable("is an empty list"))?;
                 match read(&child.digest, &child.media_type)? {
                     Document::Manifest(manifest) => (manifest, true),
                     Document::Index(_) => return Err(unusable("is a list of lists")),

@@ -356,10 +356,7 @@ pub(crate) fn payload_manifest(root: &Root) -> Result<Manifest> {
     match parse(&root.document)? {
         Document::Manifest(manifest) => Ok(manifest),
         Document::Index(index) => {
-            let amd64 = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
-            let pick = index.manifests.iter().find(|d| d.platform.as_ref().is_some_and(|p| amd64.accepts(p)));
-            let child = pick
-                .or(index.manifests.first())
+            let child = crate::openshift::payload::of_list(&index)
                 .ok_or_else(|| Error::new(Code::Malformed, format!("{} is a list without images", root.label())))?;
             let document = root.source.manifest(&child.digest)?.ok_or_else(|| not_there(root, &child.digest))?;
             match parse(&document)? {
