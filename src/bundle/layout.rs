@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::index::{File, Index};
 use super::tar;
+use super::volume::{self, Extent, VOLUME, Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
@@ -50,13 +51,15 @@ impl Member {
     }
 }
 
-/// Every member of a bundle without its addenda, in order.
+/// Every member of a bundle, or of one volume of it, without its addenda, in order.
 #[derive(Clone, Debug)]
 pub struct Layout {
     members: Vec<Member>,
     blobs: usize,
+    extents: Vec<Extent>,
     mtime: u64,
     sums: Vec<u8>,
+    description: Option<Vec<u8>>,
 }
 
 impl Layout {
@@ -65,22 +68,54 @@ impl Layout {
     /// # Errors
     /// [`Code::Malformed`] when the archive would be larger than format 1 allows.
     pub fn new(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Result<Layout> {
+        let whole = |(blob, b): (usize, &super::index::Blob)| Extent { blob, offset: 0, size: b.size, piece: None };
+        Layout::build(index, index_bytes, signature, index.blobs.iter().enumerate().map(whole).collect(), None)
+    }
+
+    /// The layout of one volume of the bundle with this index. The volume must fit the index ([`Volume::check`]).
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub fn of_volume(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, volume: &Volume) -> Result<Layout> {
+        Layout::build(index, index_bytes, signature, volume.extents(index, volume.volume), Some(volume))
+    }
+
+    fn build(
+        index: &Index,
+        index_bytes: &[u8],
+        signature: Option<&[u8]>,
+        extents: Vec<Extent>,
+        volume: Option<&Volume>,
+    ) -> Result<Layout> {
         let mut files = index.files.iter();
         let marker = files.next();
-        let sums = sums(index, index_bytes, signature);
-        let mut build = Builder { members: Vec::with_capacity(index.files.len() + index.blobs.len() + 3), at: 0 };
+        let description = volume.map(Volume::to_bytes).transpose()?;
+        let mut digests = volume.map(|v| v.digests.iter().copied()).into_iter().flatten();
+        let mut blobs = Vec::with_capacity(extents.len());
+        for extent in &extents {
+            let digest = match extent.piece {
+                None => index.blobs[extent.blob].digest,
+                Some(_) => digests.next().unwrap_or_else(|| Digest::of(b"")),
+            };
+            blobs.push((volume::member_path(index, extent), extent.size, digest));
+        }
+        let sums = sums(index, index_bytes, signature, description.as_deref(), &blobs);
+        let mut build = Builder { members: Vec::with_capacity(index.files.len() + blobs.len() + 4), at: 0 };
         build.files(marker);
         build.push(INDEX.to_owned(), index_bytes.len() as u64, None)?;
         if let Some(signature) = signature {
             build.push(SIGNATURE.to_owned(), signature.len() as u64, None)?;
         }
+        if let Some(description) = &description {
+            build.push(VOLUME.to_owned(), description.len() as u64, None)?;
+        }
         build.push(SUMS.to_owned(), sums.len() as u64, None)?;
         build.files(files);
-        let blobs = build.members.len();
-        for blob in &index.blobs {
-            build.push(format!("blobs/sha256/{}", blob.digest.hex()), blob.size, Some(blob.digest))?;
+        let first = build.members.len();
+        for (path, size, digest) in blobs {
+            build.push(path, size, Some(digest))?;
         }
-        Ok(Layout { members: build.members, blobs, mtime: index.mtime(), sums })
+        Ok(Layout { members: build.members, blobs: first, extents, mtime: index.mtime(), sums, description })
     }
 
     /// All members, in order.
@@ -88,9 +123,19 @@ impl Layout {
         &self.members
     }
 
-    /// The members that are blobs, in the order of the index.
+    /// The members that are blobs or pieces of blobs, in the order of the index.
     pub fn blobs(&self) -> &[Member] {
         &self.members[self.blobs..]
+    }
+
+    /// What each of [`Layout::blobs`] holds.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// Content of `mirror-bundle/volume.json`, for a volume.
+    pub fn description(&self) -> Option<&[u8]> {
+        self.description.as_deref()
     }
 
     /// Positions of the blobs among the members.
@@ -159,7 +204,13 @@ impl Builder {
 }
 
 /// `<hex>  <path>` of every other member, in the order of the archive.
-fn sums(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
+fn sums(
+    index: &Index,
+    index_bytes: &[u8],
+    signature: Option<&[u8]>,
+    description: Option<&[u8]>,
+    blobs: &[(String, u64, Digest)],
+) -> Vec<u8> {
     let mut out = String::new();
     let mut line = |digest: &Digest, path: &str| {
         let _ = writeln!(out, "{}  {path}", digest.hex());
@@ -172,11 +223,14 @@ fn sums(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Vec<u8> 
     if let Some(signature) = signature {
         line(&Digest::of(signature), SIGNATURE);
     }
+    if let Some(description) = description {
+        line(&Digest::of(description), VOLUME);
+    }
     for file in files {
         line(&file.digest, &file.path);
     }
-    for blob in &index.blobs {
-        line(&blob.digest, &format!("blobs/sha256/{}", blob.digest.hex()));
+    for (path, _, digest) in blobs {
+        line(digest, path);
     }
     out.into_bytes()
 }

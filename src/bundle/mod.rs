@@ -12,6 +12,7 @@ pub mod limits;
 pub mod name;
 pub mod reader;
 pub mod tar;
+pub mod volume;
 pub mod writer;
 
 pub use index::Index;

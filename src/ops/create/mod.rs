@@ -465,7 +465,6 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
             .map(|(digest, node)| Blob { digest: *digest, size: node.size, role: node.role })
             .collect(),
         missing: content.missing.clone(),
-        volumes: None,
     };
     index.sort();
     let mut files: Vec<Carried> = content.files.clone();
