@@ -55,11 +55,12 @@ impl Plan {
     pub fn head(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut files = self.files.iter();
+        let sums = self.layout.sums();
         for member in &self.layout.members()[..self.layout.blob_range().start] {
             let content: &[u8] = match member.path.as_str() {
                 layout::INDEX => &self.index_bytes,
                 layout::SIGNATURE => self.signature.as_deref().unwrap_or_default(),
-                layout::SUMS => self.layout.sums(),
+                layout::SUMS => &sums,
                 _ => files.next().map(Vec::as_slice).unwrap_or_default(),
             };
             out.extend_from_slice(&self.layout.header_of(member));
