@@ -146,10 +146,10 @@ fn canonical(memory: &Memory) -> Option<Vec<u8>> {
         files.push(read(&contents, at)?);
     }
     let plan = Plan::new(index, files, signature).ok()?;
-    let mut out = plan.head();
+    let mut out = plan.head(&plan.archives()[0].layout);
     for at in blobs {
-        let member = &plan.layout.members()[at];
-        push(&mut out, &member.path, plan.layout.mtime(), &read(&contents, at)?);
+        let member = &plan.archives()[0].layout.members()[at];
+        push(&mut out, &member.path, plan.archives()[0].layout.mtime(), &read(&contents, at)?);
     }
     for addendum in contents.addenda() {
         let entry = tar::parse(memory_block(memory, out.len()).as_ref()?)?;
@@ -214,7 +214,7 @@ pub fn seed() {
             if let Some(signature) = &made.plan.signature {
                 write("signature", &name, &[], signature);
             }
-            let tail = &made.bytes[usize::try_from(made.plan.layout.end()).unwrap()..];
+            let tail = &made.bytes[usize::try_from(made.plan.archives()[0].layout.end()).unwrap()..];
             write("addenda", &format!("{name}-{signed}"), &[0], tail);
             write("names", &format!("{name}-{signed}"), &[], &made.bytes[..512]);
         }

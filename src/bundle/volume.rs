@@ -6,6 +6,8 @@
 
 mod divide;
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use super::index::Index;
@@ -190,6 +192,25 @@ pub fn member_path(index: &Index, extent: &Extent) -> String {
     }
 }
 
+/// The file name of a volume of the bundle that is to be called `bundle`: `ocp.tar` becomes `ocp.02of12.tar`, and a name
+/// that does not end in `.tar` gets `.02of12` at its end. A reader never looks at it (MB-VOL-07).
+pub fn path(bundle: &Path, volume: u32, of: u32) -> PathBuf {
+    let width = of.to_string().len();
+    let number = format!(".{volume:0width$}of{of}");
+    let name = bundle.file_name().unwrap_or_default();
+    let (stem, end) = match (bundle.file_stem(), bundle.extension()) {
+        (Some(stem), Some(end)) if end.eq_ignore_ascii_case("tar") => (stem, Some(end)),
+        _ => (name, None),
+    };
+    let mut out = stem.to_owned();
+    out.push(number);
+    if let Some(end) = end {
+        out.push(".");
+        out.push(end);
+    }
+    bundle.with_file_name(out)
+}
+
 #[derive(Deserialize)]
 struct Probe {
     format: u64,
@@ -263,6 +284,15 @@ mod tests {
         }
         index.blobs[2].role = Role::Manifest;
         assert!(good.check(&index).is_err(), "a document on one volume only");
+    }
+
+    #[test]
+    fn volumes_are_called_by_number_so_that_they_sort() {
+        let name = |bundle: &str, n, of| path(Path::new(bundle), n, of).display().to_string();
+        assert_eq!(name("/m/ocp.tar", 1, 3), "/m/ocp.1of3.tar");
+        assert_eq!(name("ocp-4.16.tar", 2, 12), "ocp-4.16.02of12.tar");
+        assert_eq!(name("a.TAR", 7, 100), "a.007of100.TAR");
+        assert_eq!(name("ocp-4.16", 1, 2), "ocp-4.16.1of2");
     }
 
     #[test]

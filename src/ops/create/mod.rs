@@ -3,7 +3,6 @@
 mod files;
 mod release;
 mod walk;
-mod write;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -19,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Platform, Reference, Tag};
 use crate::openshift::openpgp::Keyring;
 use crate::openshift::signature_map;
-use crate::ops::{Observer, Task, observer};
+use crate::ops::{Observer, Task, observer, write};
 use crate::sign::SecretKey;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 
@@ -156,7 +155,9 @@ pub fn create(
     }
     match target {
         Target::File(path) => {
-            write::file(path, &plan, &found, journal.as_ref(), options.force, options.jobs, observer)?
+            let (plan, supply, journal) = (&plan, &found, journal.as_ref());
+            let job = write::Job { plan, supply, journal, force: options.force, jobs: options.jobs };
+            write::file(path, &job, observer)?;
         }
         Target::Stream(to) => write::stream(to, &plan, &found, observer)?,
         Target::DryRun(_) => {}
@@ -551,7 +552,7 @@ fn room(path: &Path) -> Result<u64> {
 }
 
 fn enough(path: &Path, free: u64, plan: &Plan, resumed: bool, dry_run: bool) -> Result<()> {
-    let need = plan.layout.total();
+    let need = plan.bytes();
     // A partial file has its room already.
     if resumed || free >= need || dry_run {
         return Ok(());
@@ -580,7 +581,7 @@ fn summary(options: &Options, plan: &Plan, free: Option<u64>, dry_run: bool) -> 
         images: index.images.len(),
         blobs: index.blobs.len(),
         manifests: index.files.iter().filter(|f| f.path.starts_with("manifests/")).count(),
-        bytes: plan.layout.total(),
+        bytes: plan.bytes(),
         free,
         signed_by: options.key.as_ref().map(|k| k.public().fingerprint()),
         exceptions: index.exceptions.clone(),

@@ -9,6 +9,7 @@ use crate::bundle::limits;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
+use crate::ops::write::Supply;
 use crate::ops::{Observer, parallel};
 use crate::source::{Fetched, Source};
 
@@ -70,6 +71,16 @@ pub(crate) struct Found {
     pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
     /// Platforms of each document.
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
+}
+
+impl Supply for Found {
+    fn here(&self, digest: &Digest) -> Option<&[u8]> {
+        self.bytes.get(digest).map(Vec::as_slice)
+    }
+
+    fn origins(&self, digest: &Digest) -> &[Arc<dyn Source>] {
+        self.origins.get(digest).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 /// What one root turned out to be.
