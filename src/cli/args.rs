@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use super::size;
+use crate::bundle::volume::Media;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -168,6 +172,30 @@ pub struct Registry {
     pub retries: u32,
 }
 
+/// Into volumes of which size: shared by `create` and `split`.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Volumes")]
+pub struct Volumes {
+    /// Write volumes of at most this size: 4GiB, 4.7GB or a number of bytes; each can be verified and unpacked alone
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "media")]
+    pub volume_size: Option<u64>,
+    /// Write volumes that fit this medium, with 1 MiB left for countersignatures
+    #[arg(long, value_name = "fat32|dvd|bd25|bd50|bd100", value_parser = media(), hide_possible_values = true)]
+    pub media: Option<Media>,
+}
+
+impl Volumes {
+    /// The most bytes of a volume, if there are to be volumes.
+    pub fn size(&self) -> Option<u64> {
+        self.volume_size.or(self.media.map(Media::volume))
+    }
+}
+
+fn media() -> impl TypedValueParser<Value = Media> {
+    let of = |word: String| Media::ALL.into_iter().find(|m| m.as_str() == word).unwrap_or(Media::Fat32);
+    PossibleValuesParser::new(Media::ALL.map(Media::as_str)).map(of)
+}
+
 /// `create`
 #[derive(Debug, ClapArgs)]
 pub struct Create {
@@ -234,6 +262,9 @@ pub struct Create {
     /// Show what would be carried, its size and the room there is; write nothing
     #[arg(long, help_heading = "Bundle")]
     pub dry_run: bool,
+    /// Into volumes of which size.
+    #[command(flatten)]
+    pub volumes: Volumes,
 
     /// How registries are reached.
     #[cfg(feature = "registry")]

@@ -10,9 +10,11 @@ mod inputs;
 mod inspect;
 mod keygen;
 mod sign;
+mod size;
 pub mod term;
 mod unpack;
 mod verify;
+mod volumes;
 
 use std::io::Write;
 

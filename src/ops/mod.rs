@@ -5,10 +5,12 @@ pub mod inspect;
 pub mod loose;
 pub mod observer;
 pub mod parallel;
+mod room;
 pub mod sign;
 pub mod state;
 pub mod unpack;
 pub mod verify;
+pub mod volumes;
 mod write;
 
 pub use observer::{Observer, Silent, Task};
