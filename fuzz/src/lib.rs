@@ -97,9 +97,9 @@ impl Memory {
 /// exactly what its index demands, byte for byte.
 pub fn verify_both_ways(bundle: &[u8], settings: &Settings) {
     let memory = Memory::new(bundle);
-    let of_file = verify(&memory.path(), None, settings, false, 1, &Silent);
+    let of_file = verify(memory.path().as_path().into(), settings, false, 1, &Silent);
     let stream = Box::new(Cursor::new(bundle.to_vec()));
-    let of_stream = verify(Path::new("-"), Some(stream), settings, false, 1, &Silent);
+    let of_stream = verify(mirror_bundle::bundle::Inputs::stream(stream), settings, false, 1, &Silent);
     if std::env::var_os("FUZZ_SHOW").is_some() {
         eprintln!("file:   {}\nstream: {}", show(&of_file), show(&of_stream));
     }
@@ -137,7 +137,7 @@ fn canonical(memory: &Memory) -> Option<Vec<u8>> {
     let bundle = Bundle::open(&memory.path()).ok()?;
     let index = Index::parse(&bundle.head().index).ok()?;
     let signature = bundle.head().signature.clone();
-    let contents = bundle.contents(index.clone()).ok()?;
+    let contents = bundle.contents(std::sync::Arc::new(index.clone())).ok()?;
     let read = |contents: &Contents, at: usize| contents.read(&contents.layout().members()[at], limits::BLOB).ok();
     let blobs = contents.layout().blob_range();
     let marker = layout::OCI_LAYOUT_JSON.to_vec();

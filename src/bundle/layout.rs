@@ -7,7 +7,7 @@ use super::index::{File, Index};
 use super::tar;
 use super::volume::{self, Extent, VOLUME, Volume};
 use crate::error::{Code, Error, Result};
-use crate::oci::Digest;
+use crate::oci::{Digest, Hasher};
 
 /// Path of the OCI layout marker.
 pub const OCI_LAYOUT: &str = "oci-layout";
@@ -35,7 +35,8 @@ pub struct Member {
     pub size: u64,
     /// Offset of the header.
     pub header: u64,
-    /// Digest of the content; `None` for the bundle index, its signature and `SHA256SUMS`, which are checked otherwise.
+    /// Digest of the content; `None` for the bundle index, its signature, the description of a volume and
+    /// `SHA256SUMS`, which are checked otherwise.
     pub digest: Option<Digest>,
 }
 
@@ -58,7 +59,8 @@ pub struct Layout {
     blobs: usize,
     extents: Vec<Extent>,
     mtime: u64,
-    sums: Vec<u8>,
+    /// Digests of the members that have none of their own: the bundle index, its signature, the description of a volume.
+    head: Vec<(&'static str, Digest)>,
     description: Option<Vec<u8>>,
 }
 
@@ -99,7 +101,12 @@ impl Layout {
             };
             blobs.push((volume::member_path(index, extent), extent.size, digest));
         }
-        let sums = sums(index, index_bytes, signature, description.as_deref(), &blobs);
+        let mut head = vec![(INDEX, Digest::of(index_bytes))];
+        head.extend(signature.map(|bytes| (SIGNATURE, Digest::of(bytes))));
+        head.extend(description.as_deref().map(|bytes| (VOLUME, Digest::of(bytes))));
+        let sums = head.iter().map(|(path, _)| line_size(path)).sum::<u64>()
+            + index.files.iter().map(|f| line_size(&f.path)).sum::<u64>()
+            + blobs.iter().map(|(path, _, _)| line_size(path)).sum::<u64>();
         let mut build = Builder { members: Vec::with_capacity(index.files.len() + blobs.len() + 4), at: 0 };
         build.files(marker);
         build.push(INDEX.to_owned(), index_bytes.len() as u64, None)?;
@@ -109,13 +116,13 @@ impl Layout {
         if let Some(description) = &description {
             build.push(VOLUME.to_owned(), description.len() as u64, None)?;
         }
-        build.push(SUMS.to_owned(), sums.len() as u64, None)?;
+        build.push(SUMS.to_owned(), sums, None)?;
         build.files(files);
         let first = build.members.len();
         for (path, size, digest) in blobs {
             build.push(path, size, Some(digest))?;
         }
-        Ok(Layout { members: build.members, blobs: first, extents, mtime: index.mtime(), sums, description })
+        Ok(Layout { members: build.members, blobs: first, extents, mtime: index.mtime(), head, description })
     }
 
     /// All members, in order.
@@ -148,14 +155,32 @@ impl Layout {
         self.mtime
     }
 
-    /// Content of `SHA256SUMS`.
-    pub fn sums(&self) -> &[u8] {
-        &self.sums
+    /// Content of `SHA256SUMS`: `<hex>  <path>` of every other member, in the order of the archive.
+    pub fn sums(&self) -> Vec<u8> {
+        let mut out = String::new();
+        self.sum_lines(|digest, path| _ = writeln!(out, "{}  {path}", digest.hex()));
+        out.into_bytes()
     }
 
-    /// Gives up the content of `SHA256SUMS`, once it was compared.
-    pub(crate) fn forget_sums(&mut self) {
-        self.sums = Vec::new();
+    /// Digest of the content of `SHA256SUMS`, without having all of it in memory.
+    pub fn sums_digest(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        self.sum_lines(|digest, path| hasher.update(format!("{}  {path}\n", digest.hex()).as_bytes()));
+        hasher.finish()
+    }
+
+    /// Size of the content of `SHA256SUMS`, in bytes.
+    pub fn sums_size(&self) -> u64 {
+        self.members.iter().find(|m| m.path == SUMS).map_or(0, |m| m.size)
+    }
+
+    fn sum_lines(&self, mut line: impl FnMut(&Digest, &str)) {
+        for member in &self.members {
+            let head = self.head.iter().find(|(path, _)| *path == member.path).map(|(_, digest)| digest);
+            if let Some(digest) = member.digest.as_ref().or(head) {
+                line(digest, &member.path);
+            }
+        }
     }
 
     /// Offset after the last member: where addenda, or the end of the archive, begin.
@@ -203,36 +228,9 @@ impl Builder {
     }
 }
 
-/// `<hex>  <path>` of every other member, in the order of the archive.
-fn sums(
-    index: &Index,
-    index_bytes: &[u8],
-    signature: Option<&[u8]>,
-    description: Option<&[u8]>,
-    blobs: &[(String, u64, Digest)],
-) -> Vec<u8> {
-    let mut out = String::new();
-    let mut line = |digest: &Digest, path: &str| {
-        let _ = writeln!(out, "{}  {path}", digest.hex());
-    };
-    let mut files = index.files.iter();
-    if let Some(marker) = files.next() {
-        line(&marker.digest, &marker.path);
-    }
-    line(&Digest::of(index_bytes), INDEX);
-    if let Some(signature) = signature {
-        line(&Digest::of(signature), SIGNATURE);
-    }
-    if let Some(description) = description {
-        line(&Digest::of(description), VOLUME);
-    }
-    for file in files {
-        line(&file.digest, &file.path);
-    }
-    for (path, _, digest) in blobs {
-        line(digest, path);
-    }
-    out.into_bytes()
+/// Size of a line of `SHA256SUMS`.
+fn line_size(path: &str) -> u64 {
+    64 + 2 + path.len() as u64 + 1
 }
 
 /// The OCI index of a bundle: every top-level image with its reference (MB-FMT-04). One form, derived from

@@ -315,12 +315,15 @@ pub struct Trust {
 /// `verify`
 #[derive(Debug, ClapArgs)]
 pub struct Verify {
-    /// The bundle; - reads it from standard input
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// Leave the bytes of configurations and layers unread; the verdict then is NOT FULLY CHECKED
     #[arg(long)]
     pub quick: bool,
+    /// Check what is here although volumes are missing; the verdict then is NOT FULLY CHECKED
+    #[arg(long)]
+    pub partial: bool,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
@@ -329,9 +332,9 @@ pub struct Verify {
 /// `unpack`
 #[derive(Debug, ClapArgs)]
 pub struct Unpack {
-    /// The bundle; - reads it from standard input
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// Push every image to this registry and repository
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REGISTRY/REPO", help_heading = "Destination")]
@@ -355,6 +358,10 @@ pub struct Unpack {
     /// Verify, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
+    /// Write the blobs of the volumes that are here although others are missing; the manifests and tags follow with the
+    /// last volume
+    #[arg(long, help_heading = "Destination")]
+    pub partial: bool,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
@@ -378,17 +385,17 @@ pub enum MirrorSet {
 /// `inspect`
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
-    /// The bundle; - reads it from standard input
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
 }
 
 /// `ls`
 #[derive(Debug, ClapArgs)]
 pub struct Ls {
-    /// The bundle; - reads it from standard input
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// List images (the default when nothing is chosen)
     #[arg(long)]
     pub images: bool,
@@ -403,9 +410,9 @@ pub struct Ls {
 /// `sign`
 #[derive(Debug, ClapArgs)]
 pub struct Sign {
-    /// The bundle
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or all its volumes, or folders of them
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// Sign with this OpenSSH ed25519 private key
     #[arg(long, value_name = "FILE", required_unless_present_any = ["attach", "print_index"], conflicts_with = "attach")]
     pub sign_key: Option<PathBuf>,

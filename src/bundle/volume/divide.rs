@@ -95,7 +95,7 @@ fn common(
         digests: Vec::new(),
     };
     let layout = Layout::of_volume(index, index_bytes, signature, &bare)?;
-    let sums = layout.sums().len() as u64;
+    let sums = layout.sums_size();
     let own = bare.to_bytes()?.len() as u64;
     let bytes = layout.total() - tar::padded(sums) - tar::padded(own) + tar::padded(description.max(own)) + room.tail;
     let least = bytes + tar::padded(sums + PIECE_LINE) + tar::BLOCK + LEAST;

@@ -160,12 +160,13 @@ impl Plan {
     pub fn head(&self, layout: &Layout) -> Vec<u8> {
         let mut out = Vec::new();
         let mut files = self.files.iter();
+        let sums = layout.sums();
         for member in &layout.members()[..layout.blob_range().start] {
             let content: &[u8] = match member.path.as_str() {
                 layout::INDEX => &self.index_bytes,
                 layout::SIGNATURE => self.signature.as_deref().unwrap_or_default(),
                 volume::VOLUME => layout.description().unwrap_or_default(),
-                layout::SUMS => layout.sums(),
+                layout::SUMS => &sums,
                 _ => files.next().map(Vec::as_slice).unwrap_or_default(),
             };
             out.extend_from_slice(&layout.header_of(member));
