@@ -29,6 +29,10 @@ Look inside:
   inspect          Show what a bundle says it holds
   ls               List its images, blobs or manifests, one a line
 
+Many media:
+  split            Divide a bundle into volumes of a size
+  join             Put its volumes together again
+
 Trust:
   keygen           Make a signing key
   sign             Verify, then add a signature or a review record
@@ -134,6 +138,10 @@ pub enum Command {
     Ls(Ls),
     /// Verify, then add a signature: a countersignature, or a review record
     Sign(Sign),
+    /// Divide a bundle into volumes, for media that are smaller than it
+    Split(Split),
+    /// Put the volumes of a bundle together again
+    Join(Join),
     /// Make a signing key, as ssh-keygen does
     Keygen(Keygen),
     /// Check one OpenShift release signature file
@@ -437,6 +445,44 @@ pub struct Sign {
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+}
+
+/// `split`
+#[derive(Debug, ClapArgs)]
+pub struct Split {
+    /// The bundle, in one file
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// The folder to write its volumes to [default: where the bundle is]
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Into volumes of which size.
+    #[command(flatten)]
+    pub volumes: Volumes,
+    /// Write only this volume, to fill one medium after the other (repeatable); they fit together if the bundle and the
+    /// size are the same
+    #[arg(long, value_name = "N", help_heading = "Volumes")]
+    pub only: Vec<u32>,
+    /// Replace volumes that exist
+    #[arg(long, help_heading = "Volumes")]
+    pub force: bool,
+    /// Show the volumes and the room there is; write nothing
+    #[arg(long, help_heading = "Volumes")]
+    pub dry_run: bool,
+}
+
+/// `join`
+#[derive(Debug, ClapArgs)]
+pub struct Join {
+    /// The bundle to write
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// Its volumes, or folders of them, in any order
+    #[arg(value_name = "VOLUME|DIR", required = true)]
+    pub volumes: Vec<PathBuf>,
+    /// Replace a bundle that exists
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `keygen`
