@@ -4,8 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::index::Index;
 use super::reader::Bundle;
 use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
 
 /// The most entries of a folder that are looked at: a medium can list names without end.
 const ENTRIES: usize = 100_000;
@@ -87,6 +89,21 @@ impl Inputs {
         }
         Ok(found.all)
     }
+}
+
+/// The error for a file that belongs to another bundle: an older or newer one of the line, or something else.
+pub fn foreign(bundle: &Bundle, path: &str, index: &Index, wanted: &Digest) -> Error {
+    let text = match Index::parse(&bundle.head().index) {
+        Ok(other) if other.name == index.name && other.sequence < index.sequence => {
+            format!("`{path}` is of an older bundle: {} #{}, not #{}", index.name, other.sequence, index.sequence)
+        }
+        Ok(other) => format!("`{path}` belongs to another bundle: {} #{}", other.name, other.sequence),
+        Err(_) => format!("`{path}` has another index than the others"),
+    };
+    Error::new(Code::UnlistedContent, text)
+        .fact(format!("its index   {}", bundle.head().digest()))
+        .fact(format!("the others' {wanted}"))
+        .hint("leave it out")
 }
 
 /// Opens one file among several.

@@ -228,6 +228,19 @@ impl Contents {
         &self.addenda
     }
 
+    /// The members that the addenda of a file are: header, content and padding of each, in their order.
+    pub fn addendum_members(&self) -> Result<Vec<Vec<u8>>> {
+        let mut at = self.layout.end();
+        let one = |addendum: &Addendum| {
+            let size = tar::BLOCK + tar::padded(addendum.bytes.len() as u64);
+            let mut member = vec![0; usize::try_from(size).unwrap_or(0)];
+            self.input.read_exact_at(&mut member, at)?;
+            at += size;
+            Ok(member)
+        };
+        self.addenda.iter().map(one).collect()
+    }
+
     /// Position of the first member that is not part of the head.
     pub fn first(&self) -> usize {
         self.layout.members().iter().position(|m| m.path == layout::SUMS).map_or(0, |at| at + 1)

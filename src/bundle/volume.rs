@@ -5,6 +5,7 @@
 //! never what is right. A blob that is found where it says still has to be the one that the index lists.
 
 mod divide;
+mod media;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, json};
 
 pub use divide::{Room, divide};
+pub use media::Media;
 
 /// Path of the description of a volume.
 pub const VOLUME: &str = "mirror-bundle/volume.json";
@@ -284,6 +286,12 @@ mod tests {
         }
         index.blobs[2].role = Role::Manifest;
         assert!(good.check(&index).is_err(), "a document on one volume only");
+    }
+
+    #[test]
+    fn a_volume_for_a_medium_leaves_room_for_its_file_system_and_for_countersignatures() {
+        let sizes = Media::ALL.map(Media::volume);
+        assert_eq!(sizes, [4_293_918_719, 4_652_320_686, 24_774_013_091, 49_549_074_759, 99_101_274_275]);
     }
 
     #[test]

@@ -19,8 +19,27 @@ pub(crate) trait Supply: Sync {
         None
     }
 
-    /// Where a blob can be read: the first that gives it is taken.
-    fn origins(&self, digest: &Digest) -> &[Arc<dyn Source>];
+    /// Where the blob at this position of the index can be read: the first that gives it is taken.
+    fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>>;
+}
+
+/// A place that a blob can be read from.
+pub(crate) trait Origin {
+    /// What this is and where, for messages.
+    fn describe(&self) -> String;
+
+    /// The bytes of the blob from `offset` on.
+    fn read<'a>(&'a self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>>;
+}
+
+impl Origin for Arc<dyn Source> {
+    fn describe(&self) -> String {
+        self.as_ref().describe()
+    }
+
+    fn read<'a>(&'a self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>> {
+        Ok(self.as_ref().blob(what, offset)?)
+    }
 }
 
 /// How a bundle is written.
@@ -98,18 +117,16 @@ fn one(
         return blob.finish();
     }
     let resumed = blob.offset() > 0;
-    fetch(&mut blob, &what, supply, buffer, observer)?;
+    let origins = supply.origins(at, &what.digest);
+    fetch(&mut blob, &what, &origins, buffer, observer)?;
     match blob.finish() {
-        // The part that an earlier run left was not what it said: once more, all of it.
-        Err(e) if resumed && e.code() == Code::BlobMismatch => {
-            let mut blob = partial.blob(at, buffer)?;
-            blob.restart();
-            fetch(&mut blob, &what, supply, buffer, observer)?;
-            blob.finish()
+        // What an earlier run left, or the first place gave, was not what it said: once more, all of it.
+        Err(e) if e.code() == Code::BlobMismatch && (resumed || origins.len() > 1) => {
+            anew(partial, at, &what, &origins, buffer, observer)
         }
         other => other,
     }
-    .map_err(|e| e.fact(format!("from {}", places(supply, &what.digest))))
+    .map_err(|e| e.fact(format!("from {}", places(&origins))))
 }
 
 /// Fetches what a blob still lacks, from the first place that gives it. A source tries again by itself what may
@@ -117,16 +134,16 @@ fn one(
 fn fetch(
     blob: &mut BlobWriter<'_>,
     what: &Descriptor,
-    supply: &dyn Supply,
+    origins: &[Box<dyn Origin + '_>],
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
     let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
-    for source in supply.origins(&what.digest) {
+    for origin in origins {
         if blob.is_full() {
             break;
         }
-        match copy(source.as_ref(), what, blob, buffer, observer) {
+        match copy(origin.as_ref(), what, blob, buffer, observer) {
             Ok(()) => return Ok(()),
             Err(e) if elsewhere(&e) => failed = e,
             Err(e) => return Err(e),
@@ -135,19 +152,41 @@ fn fetch(
     if blob.is_full() { Ok(()) } else { Err(failed) }
 }
 
+/// Fetches all of a blob from one place, and if that does not give it, from the next.
+fn anew(
+    partial: &Partial<'_>,
+    at: usize,
+    what: &Descriptor,
+    origins: &[Box<dyn Origin + '_>],
+    buffer: &mut [u8],
+    observer: &dyn Observer,
+) -> Result<()> {
+    let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
+    for origin in origins {
+        let mut blob = partial.blob(at, buffer)?;
+        blob.restart();
+        match copy(origin.as_ref(), what, &mut blob, buffer, observer).and_then(|()| blob.finish()) {
+            Ok(()) => return Ok(()),
+            Err(e) if elsewhere(&e) => failed = e,
+            Err(e) => return Err(e),
+        }
+    }
+    Err(failed)
+}
+
 /// Whether another source may do better.
 fn elsewhere(e: &Error) -> bool {
     matches!(e.code(), Code::Source | Code::BlobMissing | Code::BlobMismatch | Code::Auth)
 }
 
 fn copy(
-    source: &dyn Source,
+    source: &dyn Origin,
     what: &Descriptor,
     blob: &mut BlobWriter<'_>,
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
-    let mut from = source.blob(what, blob.offset())?;
+    let mut from = source.read(what, blob.offset())?;
     loop {
         observer.check()?;
         let n = fill(from.as_mut(), buffer, &|e| Error::io("cannot read", source.describe(), e), |bytes| {
@@ -203,9 +242,9 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     let members = archive.layout.blobs();
     observer.begin(Task::Write, members.len() as u64, members.iter().map(|m| m.size).sum());
     to.write_all(&plan.head(&archive.layout)).map_err(out)?;
-    for (member, blob) in members.iter().zip(&plan.index.blobs) {
+    for (at, member) in members.iter().enumerate() {
         to.write_all(&archive.layout.header_of(member)).map_err(out)?;
-        stream_one(to, &wanted(blob), supply, &mut buffer, observer)
+        stream_one(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
             .map_err(|e| e.state("the stream was cut off; what was written does not verify"))?;
         let padding = [0u8; tar::BLOCK as usize];
         to.write_all(&padding[..(tar::padded(member.size) - member.size) as usize]).map_err(out)?;
@@ -218,6 +257,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
 
 fn stream_one(
     to: &mut dyn Write,
+    at: usize,
     what: &Descriptor,
     supply: &dyn Supply,
     buffer: &mut [u8],
@@ -231,11 +271,12 @@ fn stream_one(
     let mut hasher = Hasher::new();
     let mut done = 0u64;
     let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
-    for source in supply.origins(&what.digest) {
+    let origins = supply.origins(at, &what.digest);
+    for source in &origins {
         if done == what.size {
             break;
         }
-        let read = source.blob(what, done).and_then(|mut from| {
+        let read = source.read(what, done).and_then(|mut from| {
             while done < what.size {
                 observer.check()?;
                 let want = usize::try_from(what.size - done).unwrap_or(usize::MAX).min(buffer.len());
@@ -269,7 +310,7 @@ fn stream_one(
             format!("the content of {} does not match its digest", what.digest),
         )
         .fact(format!("computed {computed}"))
-        .fact(format!("from {}", places(supply, &what.digest))));
+        .fact(format!("from {}", places(&origins))));
     }
     Ok(())
 }
@@ -285,7 +326,7 @@ fn wanted(blob: &Blob) -> Descriptor {
     }
 }
 
-fn places(supply: &dyn Supply, digest: &Digest) -> String {
-    let names: Vec<String> = supply.origins(digest).iter().map(|o| o.describe()).collect();
+fn places(origins: &[Box<dyn Origin + '_>]) -> String {
+    let names: Vec<String> = origins.iter().map(|o| o.describe()).collect();
     names.join(", ")
 }

@@ -7,7 +7,7 @@ use super::{Admission, Admitted, Settings, trust};
 use crate::bundle::reader::{Bundle, Contents};
 use crate::bundle::set::Set;
 use crate::bundle::volume::Volume;
-use crate::bundle::{Index, Inputs};
+use crate::bundle::{Index, Inputs, inputs};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
@@ -154,7 +154,7 @@ impl Opened {
         for (path, one) in self.odd {
             let err = match one {
                 Err(e) => e,
-                Ok(bundle) => foreign(&bundle, &path, &index, &head.digest()),
+                Ok(bundle) => inputs::foreign(&bundle, &path, &index, &head.digest()),
             };
             odd.push((path, err));
         }
@@ -186,21 +186,6 @@ fn candidates(known: &[Volume]) -> Vec<Option<Volume>> {
         }
     }
     out
-}
-
-/// The error for a file that belongs to another bundle: an older or newer one of the line, or something else.
-fn foreign(bundle: &Bundle, path: &str, index: &Index, wanted: &Digest) -> Error {
-    let text = match Index::parse(&bundle.head().index) {
-        Ok(other) if other.name == index.name && other.sequence < index.sequence => {
-            format!("`{path}` is of an older bundle: {} #{}, not #{}", index.name, other.sequence, index.sequence)
-        }
-        Ok(other) => format!("`{path}` belongs to another bundle: {} #{}", other.name, other.sequence),
-        Err(_) => format!("`{path}` has another index than the others"),
-    };
-    Error::new(Code::UnlistedContent, text)
-        .fact(format!("its index   {}", bundle.head().digest()))
-        .fact(format!("the others' {wanted}"))
-        .hint("leave it out")
 }
 
 /// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.

@@ -33,6 +33,7 @@ use rayon::iter::{ParallelBridge, ParallelIterator};
 pub use admit::admit;
 pub use blob::BlobReader;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, Verdict};
+pub(crate) use volumes::Needs;
 
 /// Whom and what this host trusts, and when.
 #[derive(Debug, Default)]

@@ -100,10 +100,10 @@ fn missing(
 }
 
 /// Which images need which blobs.
-pub(super) struct Needs<'a>(Vec<(&'a Image, BTreeSet<Digest>)>);
+pub(crate) struct Needs<'a>(Vec<(&'a Image, BTreeSet<Digest>)>);
 
 impl<'a> Needs<'a> {
-    pub(super) fn new(index: &'a Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Needs<'a> {
+    pub(crate) fn new(index: &'a Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Needs<'a> {
         let all = |image: &'a Image| {
             let mut all = BTreeSet::new();
             let mut next = vec![(image.digest, image.media_type.clone())];
@@ -123,7 +123,7 @@ impl<'a> Needs<'a> {
     }
 
     /// The images that need any of these blobs, in the order of the index.
-    pub(super) fn of(&self, blobs: &BTreeSet<Digest>) -> Vec<&'a Image> {
+    pub(crate) fn of(&self, blobs: &BTreeSet<Digest>) -> Vec<&'a Image> {
         self.0.iter().filter(|(_, all)| !all.is_disjoint(blobs)).map(|(image, _)| *image).collect()
     }
 }

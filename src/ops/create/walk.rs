@@ -9,7 +9,7 @@ use crate::bundle::limits;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
-use crate::ops::write::Supply;
+use crate::ops::write::{Origin, Supply};
 use crate::ops::{Observer, parallel};
 use crate::source::{Fetched, Source};
 
@@ -78,8 +78,9 @@ impl Supply for Found {
         self.bytes.get(digest).map(Vec::as_slice)
     }
 
-    fn origins(&self, digest: &Digest) -> &[Arc<dyn Source>] {
-        self.origins.get(digest).map(Vec::as_slice).unwrap_or_default()
+    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
+        let origins = self.origins.get(digest).into_iter().flatten();
+        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
     }
 }
 
