@@ -177,6 +177,11 @@ impl Contents {
         best.map(|(_, contents)| Contents { damage: vec![why], ..contents })
     }
 
+    /// Gives up the raw index, once everything that is over it was judged.
+    pub(super) fn forget_index(&mut self) {
+        self.head.index = Arc::default();
+    }
+
     /// The same, with one thing more that is wrong.
     pub fn with_damage(mut self, err: Error) -> Contents {
         self.damage.push(err);

@@ -65,6 +65,11 @@ impl Set {
         }
     }
 
+    /// Gives up the raw index, once everything that is over it was judged: it is the largest thing in memory.
+    pub fn forget_index(&mut self) {
+        self.parts.iter_mut().for_each(Contents::forget_index);
+    }
+
     /// The index.
     pub fn index(&self) -> &Index {
         &self.index

@@ -58,7 +58,7 @@ pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
     report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
     report.add(trust::index(&index, &report.bundle.index, settings));
 
-    let (set, odd) = match opened.together(index) {
+    let (mut set, odd) = match opened.together(index) {
         Ok(parts) => parts,
         Err(e) => {
             report.add(early);
@@ -71,6 +71,10 @@ pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
     trust::records(set.head(), set.addenda(), settings, &mut report, &mut signature);
     report.add(signature);
     report.bundle.bytes = set.length();
+    if !set.is_stream() {
+        // A stream may still bring countersignatures.
+        set.forget_index();
+    }
     let mut format = Check::new(CheckId::Format);
     format.examined = set.parts().iter().map(|p| p.layout().members().len() as u64).sum();
     format.of = format.examined;
