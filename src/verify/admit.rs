@@ -164,11 +164,10 @@ impl Opened {
         }
         let volumes: Vec<Volume> = parts.iter().filter_map(Contents::volume).cloned().collect();
         for (path, err) in odd {
-            let message = err.message().to_owned();
-            let (code, facts) = (err.code(), err.facts().to_vec());
+            let finding = Finding::of(path.clone(), &err);
             match Contents::damaged(path.as_ref(), &head, &index, candidates(&volumes), err) {
                 Some(part) => parts.push(part),
-                None => findings.push(Finding { facts, ..Finding::new(code, path, message) }),
+                None => findings.push(finding),
             }
         }
         Ok((Set::new(parts)?, findings))

@@ -11,6 +11,8 @@ use crate::oci::{Digest, parse};
 
 /// How many images are named for a missing volume.
 const NAMED: usize = 8;
+/// How many in one line.
+const NAMED_SHORT: usize = 3;
 
 /// Judges what is at hand. `odd` is what belongs to nothing. Adds nothing for a bundle in one file.
 pub(super) fn check(
@@ -25,6 +27,8 @@ pub(super) fn check(
         return;
     }
     let mut check = Check::new(CheckId::Volumes);
+    let files = set.parts().len();
+    check.details.push(if files == 1 { "1 file".to_owned() } else { format!("{files} files") });
     odd.into_iter().for_each(|finding| check.find(finding));
     damage(set, &mut check);
     for (first, again) in set.doubled() {
@@ -89,9 +93,13 @@ fn missing(
         return;
     }
     let text = format!("volume {n} of {of} is not here");
-    let count = format!("{} of its blobs are needed by {} images", absent.len(), needing.len());
+    let images = match needing.len() {
+        1 => "1 image".to_owned(),
+        n => format!("{n} images"),
+    };
+    let count = format!("{} of its blobs are needed by {images}", absent.len());
     if settings.partial {
-        report.skip(CheckId::Volumes, true, format!("{text}: {count}: {}", names(NAMED).join(", ")));
+        report.skip(CheckId::Volumes, true, format!("{text}: {count}: {}", names(NAMED_SHORT).join(", ")));
         return;
     }
     let finding = Finding::new(Code::Truncated, format!("volume {n}"), text).fact(count);
