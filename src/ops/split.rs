@@ -69,7 +69,7 @@ pub fn split(options: &Options, observer: &dyn Observer) -> Result<Summary> {
         Error::new(Code::Usage, format!("`{}` is not a bundle in one file", source.display()))
             .hint("put volumes together first: mirror-bundle join BUNDLE DIR")
     })?;
-    let original = Original::open(Inputs::Paths(vec![source.clone()]), None)?;
+    let original = Original::open(Inputs::of(std::slice::from_ref(source))?, None)?;
     original.complete()?;
     let target = options.folder.as_deref().map_or_else(|| source.clone(), |folder| folder.join(name));
     let plan = volumes::divided(original.plan()?, options.size, &options.only, &original.documents())?;

@@ -30,6 +30,42 @@ pub struct Room<'a> {
 /// # Errors
 /// [`Code::Usage`] when the volumes are too small for what each of them has to carry, or would be too many.
 pub fn divide(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, room: &Room<'_>) -> Result<Vec<Volume>> {
+    let attempt = |volume| attempt(index, index_bytes, signature, &Room { volume, ..*room });
+    let mut least = match attempt(room.volume) {
+        Ok(volumes) => return Ok(volumes),
+        Err(Failed::Because(err)) => return Err(err),
+        Err(Failed::TooSmall(least)) => least,
+    };
+    // Smaller volumes are more volumes, which takes more room in each: go on to a size that does it.
+    while let Err(Failed::TooSmall(more)) = attempt(least)
+        && more > least
+    {
+        least = more;
+    }
+    let text = format!("volumes of {} bytes are too small: each carries the index and all manifests", room.volume);
+    Err(Error::new(Code::Usage, text).fact(format!("at least {least} bytes are needed")).state("nothing was written"))
+}
+
+/// Why there is no division.
+enum Failed {
+    /// Volumes need this size at least, as far as could be seen.
+    TooSmall(u64),
+    /// Something else.
+    Because(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(err: Error) -> Failed {
+        Failed::Because(err)
+    }
+}
+
+fn attempt(
+    index: &Index,
+    index_bytes: &[u8],
+    signature: Option<&[u8]>,
+    room: &Room<'_>,
+) -> Result<Vec<Volume>, Failed> {
     let identity = Digest::of(index_bytes);
     // Descriptions grow with the number of volumes and pieces, and take room themselves: guess, look, guess again.
     let mut description = 0;
@@ -46,14 +82,14 @@ pub fn divide(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, room:
                 let total = Layout::of_volume(index, index_bytes, signature, volume)?.total() + room.tail;
                 if total > room.volume && volumes.len() > 1 {
                     let text = format!("volume {} would have {total} bytes of {}", volume.volume, room.volume);
-                    return Err(Error::new(Code::Internal, text));
+                    return Err(Error::new(Code::Internal, text).into());
                 }
             }
             return Ok(volumes);
         }
         description = needed;
     }
-    Err(Error::new(Code::Internal, "no division of the bundle was found"))
+    Err(Error::new(Code::Internal, "no division of the bundle was found").into())
 }
 
 /// Size of a line of `SHA256SUMS` for a blob, and for a piece.
@@ -82,7 +118,7 @@ fn common(
     signature: Option<&[u8]>,
     room: &Room<'_>,
     description: u64,
-) -> Result<Common> {
+) -> Result<Common, Failed> {
     // A volume with nothing of its own, by the one function that knows the framing.
     let places = (0..index.blobs.len()).map(|at| if is_everywhere(index, at, room) { EVERYWHERE } else { 1 });
     let bare = Volume {
@@ -100,12 +136,7 @@ fn common(
     let bytes = layout.total() - tar::padded(sums) - tar::padded(own) + tar::padded(description.max(own)) + room.tail;
     let least = bytes + tar::padded(sums + PIECE_LINE) + tar::BLOCK + LEAST;
     if room.volume < least {
-        return Err(Error::new(
-            Code::Usage,
-            format!("volumes of {} bytes are too small: each carries the index and all manifests", room.volume),
-        )
-        .fact(format!("at least {least} bytes are needed"))
-        .state("nothing was written"));
+        return Err(Failed::TooSmall(least));
     }
     Ok(Common { bytes, sums })
 }
