@@ -1,4 +1,4 @@
-//! Volumes and copies read as one bundle (MB-VER-10): with the program, on real files.
+//! Volumes and copies read as one bundle (MB-SET): with the program, on real files.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
@@ -127,7 +127,7 @@ fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
-/// MB-VER-10.
+/// MB-SET.
 #[test]
 fn volumes_in_any_order_from_several_folders_are_the_bundle() {
     let world = World::new();

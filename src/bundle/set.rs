@@ -1,4 +1,4 @@
-//! Several volumes, or several copies, of one bundle, read as one (MB-VER-10).
+//! Several volumes, or several copies, of one bundle, read as one (MB-SET).
 //!
 //! A blob is found wherever a part has it. Each part was judged by the same index, so it does not matter which of
 //! them gives it: the bytes have to be right.

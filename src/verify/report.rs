@@ -18,7 +18,7 @@ pub enum CheckId {
     Index,
     /// MB-VER-04: the file is as long as the index says.
     Length,
-    /// MB-VER-10: every volume is there, and nothing that belongs to another bundle.
+    /// MB-SET: every volume is there, and nothing that belongs to another bundle.
     Volumes,
     /// MB-VER-05: every member against its digest.
     BlobDigests,

@@ -1,4 +1,4 @@
-//! MB-VER-10: which volumes are at hand, which are missing, and what that means for the images.
+//! MB-SET: which volumes are at hand, which are missing, and what that means for the images.
 
 use std::collections::{BTreeMap, BTreeSet};
 
