@@ -10,6 +10,7 @@ use crate::bundle::tar;
 use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Start};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Hasher};
+use crate::ops::advice::late;
 use crate::ops::{Observer, Task, parallel};
 use crate::source::Source;
 
@@ -54,8 +55,7 @@ pub(crate) fn file(
     observer.end();
     if let Err(e) = done {
         let state = format!("what was fetched is kept in `{}`", crate::bundle::writer::partial_path(bundle).display());
-        let e = if e.state_text().is_none() { e.state(state) } else { e };
-        return Err(if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e });
+        return Err(late(e, &state));
     }
     partial.finish(force)
 }

@@ -18,6 +18,7 @@ use crate::bundle::index::{Blob, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::Repository;
 use crate::openshift::{mirror_set, openpgp};
+use crate::ops::advice::{early, late};
 use crate::ops::{Observer, Task};
 use crate::sink::files::{self, Folder, Written};
 use crate::verify::{Admission, Admitted, BlobReader, Report, Settings, Visit, admit};
@@ -160,7 +161,7 @@ pub fn unpack(
     files::check(&folders.0, &files, options.overwrite).map_err(nothing)?;
     files::check(&folders.1, &sets, true).map_err(nothing)?;
     for destination in &destinations {
-        destination.check(&index).map_err(nothing)?;
+        destination.check(&index).map_err(|e| nothing(early(e, NOTHING)))?;
     }
 
     let mut summary = Summary {
@@ -198,7 +199,7 @@ pub fn unpack(
     if let Err(e) = moved {
         return match admitted.is_bad() {
             true => Ok(refused(admitted.so_far(), &state)),
-            false => Err(resumable(e, &state)),
+            false => Err(late(e, &state)),
         };
     }
     let report = admitted.conclude(false, settings)?;
@@ -208,7 +209,7 @@ pub fn unpack(
     for destination in &destinations {
         let (documents, tags) = destination
             .images(&admitted, observer)
-            .map_err(|e| resumable(e, "all blobs are there, but not all manifests and tags"))?;
+            .map_err(|e| late(e, "all blobs are there, but not all manifests and tags"))?;
         summary.new_documents += documents;
         summary.new_tags += tags;
     }
@@ -224,11 +225,6 @@ const NOTHING: &str = "nothing was written";
 
 fn refused(report: Report, state: &str) -> Outcome {
     Outcome::Refused(Box::new(report), state.to_owned())
-}
-
-fn resumable(e: Error, state: &str) -> Error {
-    let e = if e.state_text().is_none() { e.state(state) } else { e };
-    if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e }
 }
 
 fn announce(admitted: &Admitted, observer: &dyn Observer) {
@@ -341,7 +337,7 @@ fn write_files(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool, ob
         return Ok(());
     }
     let Written { new, same, replaced } =
-        files::write(folder, files, overwrite).map_err(|e| resumable(e, "the images are complete"))?;
+        files::write(folder, files, overwrite).map_err(|e| late(e, "the images are complete"))?;
     let place = folder.path().display();
     observer.say("Wrote", &format!("{place} ({new} new, {same} unchanged, {replaced} replaced)"));
     Ok(())
