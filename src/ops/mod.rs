@@ -1,5 +1,6 @@
 //! The public verbs. They decide what is done in which order; they print nothing, and are told the time.
 
+mod advice;
 pub mod create;
 pub mod inspect;
 pub mod join;

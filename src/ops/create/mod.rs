@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Platform, Reference, Tag};
 use crate::openshift::openpgp::Keyring;
 use crate::openshift::signature_map;
+use crate::ops::advice::early;
 use crate::ops::volumes::{self, Written};
 use crate::ops::{Observer, Task, observer, room, write};
 use crate::sign::SecretKey;
@@ -149,7 +150,10 @@ pub fn create(
     observer.begin(Task::Resolve, 0, 0);
     let gathered = gather(options, network, observer);
     observer.end();
-    let (content, found) = gathered?;
+    let (content, found) = gathered.map_err(|e| match journal {
+        None => early(e, "nothing was written"),
+        Some(_) => early(e, "nothing was added to what an earlier run has fetched, which is kept"),
+    })?;
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(options, &content, &found, created)?;
     let mut journal = journal;
