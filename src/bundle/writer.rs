@@ -163,6 +163,7 @@ impl Partial {
         let same = journal.filter(|j| j.is_of(plan));
         if fs::symlink_metadata(bundle).is_ok() {
             if same.is_some() && is_complete(bundle, plan)? {
+                discard(&partial_path(bundle))?;
                 remove_if_there(&journal_path(bundle))?;
                 sync_parent(bundle)?;
                 return Ok(Start::Complete);
@@ -347,12 +348,50 @@ pub fn exists(bundle: &Path) -> Error {
         .hint("choose another name, or replace it with --force")
 }
 
+/// Whether the file at `bundle` is exactly what the plan would write. All of it is read: with `--force` it can as
+/// well be an older copy, damaged, that an interrupted run was about to replace.
 fn is_complete(bundle: &Path, plan: &Plan) -> Result<bool> {
     let file = File::open(bundle).map_err(|e| Error::io("cannot open", bundle, e))?;
     let length = file.metadata().map_err(|e| Error::io("cannot read", bundle, e))?.len();
-    let head = plan.head();
-    let mut there = vec![0; head.len()];
-    Ok(length == plan.layout.total() && file.read_exact_at(&mut there, 0).is_ok() && there == head)
+    let same = || {
+        let mut buffer = vec![0; BUFFER];
+        let is = |at, expected: &[u8]| -> io::Result<bool> {
+            let there = &mut vec![0; expected.len()];
+            file.read_exact_at(there, at).map(|()| there == expected)
+        };
+        if !is(0, &plan.head())? || !is(plan.layout.end(), &[0; layout::END as usize])? {
+            return Ok(false);
+        }
+        for member in plan.layout.blobs() {
+            let padding = vec![0; (tar::padded(member.size) - member.size) as usize];
+            if !is(member.header, &plan.layout.header_of(member))? || !is(member.data() + member.size, &padding)? {
+                return Ok(false);
+            }
+            let (mut hasher, mut at) = (Hasher::new(), 0);
+            while at < member.size {
+                let want = usize::try_from(member.size - at).unwrap_or(usize::MAX).min(buffer.len());
+                file.read_exact_at(&mut buffer[..want], member.data() + at)?;
+                hasher.update(&buffer[..want]);
+                at += want as u64;
+            }
+            if member.digest != Some(hasher.finish()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    if length != plan.layout.total() {
+        return Ok(false);
+    }
+    same().map_err(|e| Error::io("cannot read", bundle, e))
+}
+
+/// Removes a partial file that nobody writes any more.
+fn discard(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        lock(&open_own(path, OpenOptions::new().read(true).write(true))?, path)?;
+    }
+    remove_if_there(path)
 }
 
 fn claims(journal: &Journal) -> HashMap<Digest, Claim> {
@@ -362,15 +401,19 @@ fn claims(journal: &Journal) -> HashMap<Digest, Claim> {
 }
 
 fn lock(file: &File, path: &Path) -> Result<()> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(fs::TryLockError::WouldBlock) => {
-            Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display()))
-                .hint("wait for it, or write under another name"))
-        }
-        // A file system without locks: carry on, as there is nothing to ask.
-        Err(fs::TryLockError::Error(_)) => Ok(()),
+    use std::os::unix::fs::MetadataExt;
+    let own = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    let busy = match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => true,
+        // Who had the lock may have finished, and this is the finished bundle: not to be written any more.
+        // (A file system without locks: carry on, as there is nothing to ask.)
+        _ => !fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())),
+    };
+    if busy {
+        return Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display()))
+            .hint("wait for it, or write under another name"));
     }
+    Ok(())
 }
 
 /// Reserves the whole size, so that a disk that is too small is found before the first transfer.
@@ -587,6 +630,44 @@ mod tests {
             let _ = Partial::start(&path, &plan, None, false);
             assert_eq!(fs::read(&victim).unwrap(), b"precious");
         }
+    }
+
+    #[test]
+    fn a_file_that_another_writer_finished_before_it_was_locked_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.tar");
+        let first = start(&path, &plan(&[]));
+        let opened = File::open(partial_path(&path)).unwrap();
+        first.finish(false).unwrap();
+        assert_eq!(lock(&opened, &partial_path(&path)).unwrap_err().code(), Code::Conflict);
+        drop(start(&dir.path().join("other"), &plan(&[])));
+        assert_eq!(lock(&opened, &partial_path(&dir.path().join("other"))).unwrap_err().code(), Code::Conflict);
+    }
+
+    #[test]
+    fn a_damaged_copy_that_is_replaced_is_not_taken_for_the_finished_bundle() {
+        let plan = plan(&[b"first blob"]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.tar");
+        let partial = start(&path, &plan);
+        write_one(&partial, &plan.layout.blobs()[0], b"first blob").unwrap();
+        partial.finish(false).unwrap();
+        let good = fs::read(&path).unwrap();
+        for at in [0, plan.layout.blobs()[0].data() as usize, good.len() - 1] {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            // Interrupted at once: a journal, and nothing else done.
+            let Ok(Start::Write(partial)) = Partial::start(&path, &plan, None, true) else { panic!() };
+            drop(partial);
+            let journal = Journal::read(&path).unwrap();
+            let again = Partial::start(&path, &plan, journal.as_ref(), true).unwrap();
+            assert!(matches!(again, Start::Write(_)), "{at}");
+        }
+        fs::write(&path, &good).unwrap();
+        let journal = Journal::read(&path).unwrap();
+        assert!(matches!(Partial::start(&path, &plan, journal.as_ref(), false), Ok(Start::Complete)));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
