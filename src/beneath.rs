@@ -6,11 +6,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Code, Error, Result};
 
@@ -44,7 +44,7 @@ impl Dir {
     /// (`Malformed` for input, `Conflict` for a destination).
     pub fn open(path: &Path, refusal: Code) -> Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())
+        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
             .map_err(|e| Error::io("cannot open the directory", path, e.into()))?;
         Ok(Dir { fd, path: path.to_owned(), refusal })
     }
@@ -183,7 +183,7 @@ impl Dir {
     pub fn create_new(&self, name: &str) -> Result<Option<File>> {
         single(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644)) {
+        match retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644))) {
             Ok(fd) => Ok(Some(File::from(fd))),
             Err(Errno::EXIST) => Ok(None),
             Err(e) => Err(Error::io("cannot make", self.at(name), e.into())),
@@ -194,7 +194,7 @@ impl Dir {
     pub fn try_create(&self, name: &str) -> io::Result<()> {
         single(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?;
+        retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600)))?;
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl Dir {
     /// Takes this directory for this process until the handle (and every [`Dir::again`] of it) is dropped. Another
     /// process at work is `Code::Conflict`; a file system without locks is not asked twice.
     pub fn lock(&self) -> Result<()> {
-        match rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        match retry_on_intr(|| rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)) {
             Err(Errno::WOULDBLOCK) => Err(Error::new(
                 Code::Conflict,
                 format!("`{}` is being written by another process", self.path.display()),
@@ -242,7 +242,7 @@ impl Dir {
 
     /// Makes the names in this directory durable.
     pub fn sync(&self) -> Result<()> {
-        match rustix::fs::fsync(&self.fd) {
+        match retry_on_intr(|| rustix::fs::fsync(&self.fd)) {
             // Some FUSE and network file systems cannot sync a directory and say so.
             Ok(()) | Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
             Err(e) => Err(Error::io("cannot sync", &self.path, e.into())),
@@ -298,7 +298,7 @@ fn open_beneath(fd: &OwnedFd, rel: &str, flags: OFlags) -> Result<OwnedFd, Errno
     {
         use rustix::fs::ResolveFlags;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(fd, rel, flags, Mode::empty(), resolve) {
+        match retry_on_intr(|| rustix::fs::openat2(fd, rel, flags, Mode::empty(), resolve)) {
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
             done => return done,
         }
@@ -314,10 +314,11 @@ fn walk(fd: &OwnedFd, rel: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     };
     let mut here: Option<OwnedFd> = None;
     for name in parents.into_iter().flat_map(|p| p.split('/')) {
-        let next = rustix::fs::openat(here.as_ref().unwrap_or(fd), name, step, Mode::empty())?;
+        let next = retry_on_intr(|| rustix::fs::openat(here.as_ref().unwrap_or(fd), name, step, Mode::empty()))?;
         here = Some(next);
     }
-    rustix::fs::openat(here.as_ref().unwrap_or(fd).as_fd(), last, flags | OFlags::NOFOLLOW, Mode::empty())
+    let dir = here.as_ref().unwrap_or(fd);
+    retry_on_intr(|| rustix::fs::openat(dir, last, flags | OFlags::NOFOLLOW, Mode::empty()))
 }
 
 #[cfg(test)]

@@ -418,8 +418,9 @@ fn lock(file: &File, path: &Path) -> Result<()> {
 
 /// Reserves the whole size, so that a disk that is too small is found before the first transfer.
 fn allocate(file: &File, total: u64, path: &Path) -> Result<()> {
-    use rustix::io::Errno;
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, total) {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::{Errno, retry_on_intr};
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, total)) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
             file.set_len(total).map_err(|e| Error::io("cannot reserve room for", path, e))

@@ -1,8 +1,9 @@
 //! Signatures and records beside a bundle: what `sign --detach` writes and `verify` finds (MB-LSE).
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::whole::Whole;
 use crate::bundle::reader::Addendum;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
@@ -13,36 +14,33 @@ const ENTRIES: usize = 100_000;
 /// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each appears complete or not at all, and
 /// never over another file.
 pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // One name for all: so nothing is left of a run that was killed and would write something else now.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".sig.partial");
     let mut written = Vec::new();
     for (name, bytes) in pieces {
         let target = loose_path(path, name);
-        let err = |e: std::io::Error| {
-            Error::io("cannot write", &target, e)
-                .hint("on a read-only medium: sign the output of --print-index with ssh-keygen -Y sign, keep the file elsewhere, and verify with --signature FILE")
-        };
-        let mut file = tempfile::Builder::new()
-            .prefix(".mirror-bundle-")
-            .permissions(std::fs::Permissions::from_mode(0o644))
-            .tempfile_in(folder)
-            .map_err(err)?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(err)?;
-        match file.persist_noclobber(&target) {
-            Ok(_) => {}
+        match Whole::begin(Path::new(&temporary)).and_then(|new| new.commit(bytes, &target, false)) {
+            Ok(()) => {}
             // A run that was interrupted came as far as this one.
-            Err(e) if e.error.kind() == ErrorKind::AlreadyExists && is(&target, bytes) => {}
-            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && is(&target, bytes) => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::new(Code::Conflict, format!("`{}` exists with other content", target.display()))
                     .fact("it is no good signature by this key")
                     .hint("look at it, and move it away"));
             }
-            Err(e) => return Err(err(e.error)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                return Err(Error::new(
+                    Code::Conflict,
+                    format!("another mirror-bundle is signing `{}`", path.display()),
+                )
+                .hint("wait for it, and run the same command again"));
+            }
+            Err(e) => {
+                return Err(Error::io("cannot write", &target, e).hint("on a read-only medium: sign the output of --print-index with ssh-keygen -Y sign, keep the file elsewhere, and verify with --signature FILE"));
+            }
         }
         written.push(target.display().to_string());
-    }
-    if !written.is_empty() {
-        std::fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("cannot write", folder, e))?;
     }
     Ok(written)
 }

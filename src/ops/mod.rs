@@ -9,5 +9,6 @@ pub mod sign;
 pub mod state;
 pub mod unpack;
 pub mod verify;
+mod whole;
 
 pub use observer::{Observer, Silent, Task};

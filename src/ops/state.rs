@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::whole::Whole;
 use crate::error::{Code, Error, Result};
 use crate::verify::{Report, Seen};
 
@@ -37,6 +38,10 @@ pub fn folder() -> PathBuf {
 
 fn file(folder: &Path) -> PathBuf {
     folder.join("unpacked.json")
+}
+
+fn temporary(folder: &Path) -> PathBuf {
+    folder.join("unpacked.json.partial")
 }
 
 /// Reads the memory of this host. No file: nothing was unpacked yet.
@@ -83,10 +88,7 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(&Memory { bundles })
         .map_err(|e| Error::new(Code::Internal, "cannot write the memory").source(e))?;
     text.push(b'\n');
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(err)?;
-    temporary.write_all(&text).and_then(|()| temporary.as_file().sync_all()).map_err(err)?;
-    temporary.persist(&path).map_err(|e| err(e.error))?;
-    fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(err)?;
+    Whole::begin(&temporary(folder)).and_then(|new| new.commit(&text, &path, true)).map_err(err)?;
     drop(lock);
     Ok(())
 }
@@ -98,8 +100,12 @@ fn make(folder: &Path) -> std::io::Result<()> {
 
 /// An error when this host could not remember what it is about to unpack. Makes the folder, and nothing else.
 pub fn ready(folder: &Path) -> Result<()> {
-    let tried = make(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
-    tried.map(drop).map_err(|e| {
+    let tried = match make(folder).and_then(|()| Whole::begin(&temporary(folder))) {
+        // Somebody else can, right now.
+        Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
+        other => other.map(drop),
+    };
+    tried.map_err(|e| {
         Error::io("cannot write in", folder, e)
             .fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")
             .state("nothing was written")

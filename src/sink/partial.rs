@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{FlockOperation, Mode};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::beneath::{Dir, Kind};
 use crate::error::{Code, Error, Result};
@@ -46,7 +46,7 @@ impl<'a> Partial<'a> {
             file.metadata().map_err(|e| Error::io("cannot read", dir.at(&name), e))?.permissions().mode() & 0o777;
         let partial = Partial { dir, name, file, mode, committed: false };
         partial.chmod(0o600);
-        match rustix::fs::flock(&partial.file, FlockOperation::NonBlockingLockExclusive) {
+        match retry_on_intr(|| rustix::fs::flock(&partial.file, FlockOperation::NonBlockingLockExclusive)) {
             Err(Errno::WOULDBLOCK) => Err(busy(dir, &partial.name)),
             _ => Ok(partial),
         }
@@ -86,7 +86,8 @@ pub(super) fn clear(dir: &Dir, name: &str) -> Result<()> {
         None => Ok(()),
         Some(Kind::File) => {
             if let Some(file) = dir.file(name)?
-                && rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+                && retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared))
+                    == Err(Errno::WOULDBLOCK)
             {
                 return Err(busy(dir, name));
             }
