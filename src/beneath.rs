@@ -4,9 +4,11 @@
 //! handling keeps a hostile name or a planted link inside (security C3-C5, C10). It knows nothing of images.
 //! It does not protect against a party that can rename directories above the handle.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -49,15 +51,26 @@ impl Dir {
         Ok(Dir { fd, path: path.to_owned(), refusal })
     }
 
-    /// Makes the directory that a user named, with what is missing above it (0755 less the umask), and opens it.
+    /// Makes the directory that a user named, with what is missing above it (0755 less the umask), and opens it. Each
+    /// name is durable before the next one is made, so a killed run leaves at most one that is not; it is, after this.
     pub fn create(path: &Path, refusal: Code) -> Result<Dir> {
+        let above = |path: &Path| match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => Some(parent.to_owned()),
+            Some(_) => Some(PathBuf::from(".")),
+            None => None,
+        };
         let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
-        let mut builder = std::fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
-        builder.recursive(true).create(path).map_err(|e| Error::io("cannot make the directory", path, e))?;
-        for parent in missing.into_iter().filter_map(Path::parent) {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            Dir::open(parent, refusal)?.sync()?;
+        // What is above a directory that was there before need not be for this user to open.
+        let there = missing.last().map_or(Some(path.to_owned()), |first| above(first));
+        if let Some(dir) = there.and_then(|there| above(&there)).and_then(|above| Dir::open(&above, refusal).ok()) {
+            dir.sync()?;
+        }
+        for dir in missing.into_iter().rev() {
+            let mut builder = std::fs::DirBuilder::new();
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
+            // Recursive: that another process made it meanwhile is no error.
+            builder.recursive(true).create(dir).map_err(|e| Error::io("cannot make the directory", dir, e))?;
+            Dir::open(&above(dir).unwrap_or_default(), refusal)?.sync()?;
         }
         Dir::open(path, refusal)
     }
@@ -95,8 +108,8 @@ impl Dir {
         for name in rel.split('/') {
             let parent = here.as_ref().unwrap_or(self);
             match rustix::fs::mkdirat(&parent.fd, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) => parent.sync()?,
-                Err(Errno::EXIST) => {}
+                // Also one that was there: who made it may have been killed before this.
+                Ok(()) | Err(Errno::EXIST) => parent.sync()?,
                 Err(e) => return Err(Error::io("cannot make the directory", parent.at(name), e.into())),
             }
             let gone = || Error::io("cannot open the directory", parent.at(name), Errno::NOENT.into());
@@ -264,6 +277,34 @@ impl Dir {
             other => Error::io("cannot open", self.at(rel), other.into()),
         }
     }
+}
+
+/// What is in the folder at `path`, which a user named: at most `limit` names with their kinds, sorted.
+///
+/// Instead of [`std::fs::read_dir`], which panics when a folder of a bad medium cannot be closed, and gives up when a
+/// signal interrupts it.
+pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, Kind)>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    let mut out = Vec::new();
+    for entry in rustix::fs::Dir::new(fd)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if out.len() == limit {
+            break;
+        }
+        let kind = match entry.file_type() {
+            _ if matches!(name.as_bytes(), b"." | b"..") => continue,
+            FileType::Unknown => {
+                let stat = rustix::fs::lstat(path.join(name))?;
+                kind_of(FileType::from_raw_mode(stat.st_mode))
+            }
+            known => kind_of(known),
+        };
+        out.push((name.to_owned(), kind));
+    }
+    out.sort();
+    Ok(out)
 }
 
 fn kind_of(kind: FileType) -> Kind {

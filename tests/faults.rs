@@ -6,12 +6,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+#[path = "faults/crash.rs"]
+mod crash;
+#[path = "faults/durability.rs"]
+mod durability;
 #[path = "faults/errors.rs"]
 mod errors;
 #[path = "faults/kill.rs"]
 mod kill;
 #[path = "faults/lab.rs"]
 mod lab;
+#[path = "faults/record.rs"]
+mod record;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "faults/sweep.rs"]

@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::whole::Whole;
+use super::whole::{self, Whole};
+use crate::beneath;
 use crate::bundle::reader::Addendum;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
@@ -18,6 +19,10 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".sig.partial");
     let mut written = Vec::new();
+    if pieces.is_empty() {
+        // All is there; the run that wrote it may have been killed before that was durable.
+        whole::sync(whole::folder(path)).map_err(|e| Error::io("cannot sync", whole::folder(path), e))?;
+    }
     for (name, bytes) in pieces {
         let target = loose_path(path, name);
         match Whole::begin(Path::new(&temporary)).and_then(|new| new.commit(bytes, &target, false)) {
@@ -79,19 +84,18 @@ pub fn find(path: &Path) -> Result<Loose> {
     let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (mut signatures, mut records) = (Vec::new(), Vec::new());
     // A folder that cannot be listed has no loose signatures: fewer signatures never make a verdict better.
-    for entry in std::fs::read_dir(parent).into_iter().flatten().take(ENTRIES).flatten() {
-        let file_name = entry.file_name();
+    for (file_name, kind) in beneath::list(parent, ENTRIES).unwrap_or_default() {
         let Some(rest) = file_name.to_str().and_then(|n| n.strip_prefix(name)).and_then(|n| n.strip_prefix('.')) else {
             continue;
         };
-        if !entry.file_type().is_ok_and(|t| t.is_file()) {
+        if kind != beneath::Kind::File {
             continue;
         }
         let signature = rest.strip_suffix(".sig").is_some_and(|r| addendum::is_signature(&format!("signature-{r}")));
         if signature {
-            signatures.push(entry.path());
+            signatures.push(parent.join(&file_name));
         } else if matches!(addendum::kind(rest), addendum::Kind::Record | addendum::Kind::RecordSignature) {
-            records.push((rest.to_owned(), entry.path()));
+            records.push((rest.to_owned(), parent.join(&file_name)));
         }
     }
     signatures.sort();

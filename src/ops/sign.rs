@@ -332,8 +332,10 @@ fn inside(
         let text = format!("`{}` has {} addenda, and {} are allowed", path.display(), addenda.len(), limits::ADDENDA);
         return Err(Error::new(Code::Usage, text).state("nothing was added").hint("write beside the bundle: --detach"));
     }
-    if !pieces.is_empty() {
-        appender.append(appender.end(members_end)?, index.mtime(), &pieces)?;
+    match pieces.is_empty() {
+        // All is there; the run that wrote it may have been killed before that was durable.
+        true => appender.sync()?,
+        false => appender.append(appender.end(members_end)?, index.mtime(), &pieces)?,
     }
     Ok(pieces.into_iter().map(|(name, _)| name).collect())
 }

@@ -66,7 +66,7 @@ impl Whole {
             done => done?,
         }
         self.committed = true;
-        sync(to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        sync(folder(to))
     }
 
     fn has_its_name(&self) -> io::Result<bool> {
@@ -83,8 +83,13 @@ impl Drop for Whole {
     }
 }
 
+/// The folder that a file is in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes the names in a folder durable, where its file system can.
-fn sync(folder: &Path) -> io::Result<()> {
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)) => Ok(()),
         done => done,

@@ -160,6 +160,7 @@ impl Verb {
         for path in goal.before.keys() {
             assert!(now.contains_key(path), "{}: {what}: {} is gone", self.name, path.display());
         }
+        complete(place);
         self.registry(lab, place);
     }
 
@@ -177,12 +178,16 @@ impl Verb {
 
     /// After a run that ended well: everything is as it would be without any fault, and nothing else is left.
     pub(crate) fn check_after(&self, lab: &Lab, place: &Path, goal: &Goal, what: &str) {
-        let now = snapshot(place);
+        self.same(&snapshot(place), goal, what);
+        assert_eq!(self.registry(lab, place), goal.pushed, "{}: {what}", self.name);
+    }
+
+    /// Whether files, links and folders are as they are without any fault.
+    pub(crate) fn same(&self, now: &Snapshot, goal: &Goal, what: &str) {
         for path in goal.after.keys().chain(now.keys()) {
             let (is, should) = (now.get(path), goal.after.get(path));
             assert_eq!(is, should, "{}: {what}: {}", self.name, path.display());
         }
-        assert_eq!(self.registry(lab, place), goal.pushed, "{}: {what}", self.name);
     }
 
     /// What the target registry has below the name of the place: links by path. Every tag must lead to a whole image.
@@ -233,5 +238,37 @@ fn whole(storage: &Path, links: &BTreeMap<String, String>, repository: &str, dig
         Document::Index(index) => {
             index.manifests.iter().for_each(|m| whole(storage, links, repository, &m.digest.to_string()));
         }
+    }
+}
+
+/// Every tag of the tree and every entry of the layout in a place leads to an image of which everything is there.
+/// (That it is right was seen before.)
+fn complete(place: &Path) {
+    let walk = |dir: &str| walkdir::WalkDir::new(place.join(dir)).into_iter().flatten();
+    for tag in walk("deep/tree/v2").filter(|e| e.path_is_symlink()) {
+        let blobs = tag.path().ancestors().nth(2).unwrap().join("blobs");
+        let digest = fs::read_link(tag.path()).unwrap().to_str().unwrap().to_owned();
+        assert!(tag.path().with_file_name(&digest).exists(), "{} leads nowhere", tag.path().display());
+        closure(&digest, &|digest| blobs.join(digest));
+    }
+    if let Ok(index) = fs::read(place.join("layout/index.json")) {
+        let Ok(Document::Index(index)) = oci::parse(&index, mirror_bundle::oci::media_type::OCI_INDEX) else {
+            panic!()
+        };
+        let path = |digest: &str| place.join("layout/blobs").join(digest.replace(':', "/"));
+        index.manifests.iter().for_each(|m| closure(&m.digest.to_string(), &path));
+    }
+}
+
+fn closure(digest: &str, path: &dyn Fn(&str) -> PathBuf) {
+    let bytes = fs::read(path(digest)).unwrap_or_else(|e| panic!("{digest} is named and not there: {e}"));
+    let media_type = oci::guess(&bytes).unwrap();
+    match oci::parse(&bytes, &media_type).unwrap() {
+        Document::Manifest(manifest) => {
+            for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+                assert!(path(&blob.digest.to_string()).exists(), "{} is named and not there", blob.digest);
+            }
+        }
+        Document::Index(index) => index.manifests.iter().for_each(|m| closure(&m.digest.to_string(), path)),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use super::names::{self, Placement};
 use super::{Content, Destination};
+use crate::beneath::{self, Kind};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest};
@@ -111,6 +112,9 @@ impl Destination for Tree<'_> {
                 written.entry(digest).or_insert(repository);
             }
         }
+        // A tag must not outlive what it points to: all of that is durable first.
+        let repositories = || self.open.get().into_iter().flat_map(BTreeMap::values);
+        repositories().try_for_each(BlobSink::finish)?;
         for placement in &self.placements {
             observer.check()?;
             let Some(tag) = &placement.tag else { continue };
@@ -123,9 +127,7 @@ impl Destination for Tree<'_> {
                 }
             }
         }
-        for repository in self.open.get().into_iter().flat_map(BTreeMap::values) {
-            repository.finish()?;
-        }
+        repositories().try_for_each(BlobSink::finish)?;
         Ok((documents, tags))
     }
 }
@@ -218,12 +220,19 @@ fn enough(dir: &Path, index: &Index) -> Result<()> {
 
 /// Bytes that an earlier run may have left there. A forecast only; links are counted once.
 fn already(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut seen = BTreeSet::new();
-    let entries = walkdir::WalkDir::new(dir).max_depth(16).into_iter().flatten();
-    entries
-        .filter_map(|e| e.metadata().ok())
-        .filter(|m| m.is_file() && seen.insert((m.dev(), m.ino())))
-        .map(|m| m.len())
-        .sum()
+    fn add(dir: &Path, depth: usize, seen: &mut BTreeSet<(u64, u64)>) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let size = |path: &Path, seen: &mut BTreeSet<(u64, u64)>| {
+            let meta = path.symlink_metadata().ok().filter(|m| seen.insert((m.dev(), m.ino())));
+            meta.map_or(0, |m| m.len())
+        };
+        let entries = beneath::list(dir, beneath::MAX_ENTRIES).unwrap_or_default();
+        let sizes = entries.into_iter().map(|(name, kind)| match kind {
+            Kind::File => size(&dir.join(name), seen),
+            Kind::Directory if depth > 0 => add(&dir.join(name), depth - 1, seen),
+            _ => 0,
+        });
+        sizes.sum()
+    }
+    add(dir, 16, &mut BTreeSet::new())
 }
