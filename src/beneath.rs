@@ -149,7 +149,7 @@ impl Dir {
     pub fn entries(&self) -> Result<Vec<(String, Kind)>> {
         let failed = |e: Errno| Error::io("cannot list", &self.path, e.into());
         let mut out = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(failed)? {
+        for entry in retry_on_intr(|| rustix::fs::Dir::read_from(&self.fd)).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let raw = entry.file_name().to_bytes();
             if matches!(raw, b"." | b"..") {

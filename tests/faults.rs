@@ -18,6 +18,8 @@ mod kill;
 mod lab;
 #[path = "faults/record.rs"]
 mod record;
+#[path = "faults/short.rs"]
+mod short;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "faults/sweep.rs"]

@@ -93,7 +93,8 @@ pub fn check(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> R
     let wanted = named(files)?;
     match std::fs::symlink_metadata(&folder.path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        _ => survey(&folder.open()?, &wanted, overwrite).map(|_| ()),
+        Err(e) => Err(Error::io("cannot read", &folder.path, e)),
+        Ok(_) => survey(&folder.open()?, &wanted, overwrite).map(|_| ()),
     }
 }
 
