@@ -12,14 +12,20 @@ mod crash;
 mod durability;
 #[path = "faults/errors.rs"]
 mod errors;
+#[path = "faults/interrupt.rs"]
+mod interrupt;
 #[path = "faults/kill.rs"]
 mod kill;
 #[path = "faults/lab.rs"]
 mod lab;
+#[path = "faults/read_back.rs"]
+mod read_back;
 #[path = "faults/record.rs"]
 mod record;
 #[path = "faults/short.rs"]
 mod short;
+#[path = "faults/space.rs"]
+mod space;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "faults/sweep.rs"]

@@ -131,13 +131,12 @@ impl Appender {
             self.file.write_all_at(behind, end + END)?;
             self.file.sync_all()
         };
-        if let Err(e) = content() {
-            return Err(match self.mend(end) {
-                Ok(()) => err(e).state("the bundle is as it was"),
-                Err(_) => err(e).state("nothing was signed").hint("run the same command again: it mends the bundle"),
-            });
-        }
-        self.file.write_all_at(header, end).and_then(|()| self.file.sync_all()).map_err(err)
+        let named = content().and_then(|()| self.file.write_all_at(header, end).and_then(|()| self.file.sync_all()));
+        // A sync that failed is not tried again to success: what it was for is taken back, and written anew next time.
+        named.map_err(|e| match self.file.write_all_at(&[0; 512], end).map(|()| self.mend(end)) {
+            Ok(Ok(())) => err(e).state("the bundle is as it was"),
+            _ => err(e).state("nothing was signed").hint("run the same command again: it mends the bundle"),
+        })
     }
 
     /// Makes durable what is there.

@@ -181,8 +181,9 @@ impl Partial {
         if resumed.is_none() {
             file.set_len(0).map_err(|e| Error::io("cannot write", &path, e))?;
             remove_if_there(&journal_path(bundle))?;
-            allocate(&file, plan.layout.total(), &path)?;
         }
+        // Of a file that is continued, too: holes have no room yet.
+        allocate(&file, plan.layout.total(), &path)?;
         file.write_all_at(&plan.head(), 0).map_err(|e| Error::io("cannot write", &path, e))?;
         let journal = open_journal(bundle, plan, resumed.is_some())?;
         let layout = plan.layout.clone();
@@ -222,14 +223,40 @@ impl Partial {
 
     /// Makes everything durable and gives the bundle its name. Call only when every blob is finished.
     pub fn finish(self, force: bool) -> Result<()> {
+        self.seal()?;
+        self.publish(force)
+    }
+
+    /// Writes the end and makes everything durable. Call only when every blob is finished.
+    ///
+    /// # Errors
+    /// [`Code::Io`]; when syncing failed nobody knows what is on the medium, and another try could succeed without
+    /// writing it: then everything is forgotten, and the next run begins anew.
+    pub fn seal(&self) -> Result<()> {
         let path = partial_path(&self.bundle);
         self.write(&[0; layout::END as usize], self.layout.end())?;
         self.file.set_len(self.layout.total()).map_err(|e| Error::io("cannot write", &path, e))?;
-        self.file.sync_all().map_err(|e| Error::io("cannot write", &path, e))?;
-        rename(&path, &self.bundle, force)?;
+        self.file.sync_all().map_err(|e| {
+            let err = Error::io("cannot sync", &path, e);
+            match remove_if_there(&journal_path(&self.bundle)) {
+                Ok(()) => err.state("what of it is on the medium is not known; the next run writes all of it anew"),
+                Err(_) => err.hint(format!("remove `{}` before the next run", path.display())),
+            }
+        })
+    }
+
+    /// Gives a sealed bundle its name.
+    pub fn publish(self, force: bool) -> Result<()> {
+        rename(&partial_path(&self.bundle), &self.bundle, force)?;
         sync_parent(&self.bundle)?;
         remove_if_there(&journal_path(&self.bundle))?;
         sync_parent(&self.bundle)
+    }
+
+    /// Forgets everything that was written: it did not arrive on the medium as it was written.
+    pub fn discard(self) -> Result<()> {
+        remove_if_there(&journal_path(&self.bundle))?;
+        remove_if_there(&partial_path(&self.bundle))
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> Result<()> {

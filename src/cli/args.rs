@@ -231,6 +231,9 @@ pub struct Create {
     /// Replace an existing bundle
     #[arg(long, help_heading = "Bundle")]
     pub force: bool,
+    /// Read everything back from the medium, past the memory of this host, before the bundle gets its name
+    #[arg(long, help_heading = "Bundle")]
+    pub read_back: bool,
     /// Show what would be carried, its size and the room there is; write nothing
     #[arg(long, help_heading = "Bundle")]
     pub dry_run: bool,

@@ -11,6 +11,7 @@ use super::term::Terminal;
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Store, Summary, Target, create};
+use crate::ops::read_back::mount_point;
 use crate::ops::{Observer, observer};
 use crate::sign::SecretKey;
 use crate::source::Network;
@@ -21,6 +22,11 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     if to_stdout && !args.dry_run && std::io::stdout().is_terminal() {
         return Err(Error::new(Code::Usage, "a bundle is not written to a terminal")
             .hint("redirect standard output, or name a file"));
+    }
+    if to_stdout && args.read_back {
+        return Err(
+            Error::new(Code::Usage, "a stream cannot be read back").hint("name a file, or leave --read-back out")
+        );
     }
     if args.sign_key.is_none() && !args.unsigned && !args.dry_run {
         return Err(Error::new(Code::Usage, "no signing key")
@@ -48,6 +54,12 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     };
     let summary = create(&options, target, network, term)?;
     term.say("Finished", &format!("in {}", elapsed(started)));
+    if let Some(read_back) = &summary.read_back {
+        let how = if read_back.direct { "" } else { " (this file system cannot say that it was not from memory)" };
+        term.say("Read back", &format!("{} from the medium, all as written{how}", observer::size(read_back.bytes)));
+        let place = mount_point(&args.bundle)?;
+        term.say("Safe", &format!("to remove the medium after unmounting it: {}", place.display()));
+    }
     match global.output {
         // The stream is the answer.
         _ if to_stdout && !args.dry_run => {}
@@ -95,6 +107,7 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
         source_date_epoch: inputs::source_date_epoch()?,
         jobs: inputs::transfers(global.jobs),
         force: args.force,
+        read_back: args.read_back,
     })
 }
 

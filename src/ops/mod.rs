@@ -5,6 +5,7 @@ pub mod inspect;
 pub mod loose;
 pub mod observer;
 pub mod parallel;
+pub mod read_back;
 pub mod sign;
 pub mod state;
 pub mod unpack;

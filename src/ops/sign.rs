@@ -96,7 +96,9 @@ pub fn sign(path: &Path, settings: &Settings, options: Options, observer: &dyn O
     // Held to the end: nobody else appends between what is looked at here and what is written.
     let appender = if options.detach { None } else { Some(Appender::open(path)?) };
     let head = Bundle::open(path)?.head().clone();
-    let mut report = crate::ops::verify::verify(path, None, settings, false, options.jobs, observer)?;
+    let unsigned = |e: Error| e.interrupted("nothing was signed");
+    let mut report =
+        crate::ops::verify::verify(path, None, settings, false, options.jobs, observer).map_err(unsigned)?;
     let mut torn = None;
     if let Some(appender) = &appender
         && only_unlisted(&report)

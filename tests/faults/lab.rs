@@ -121,8 +121,7 @@ impl Lab {
 
     /// The program on these arguments in a place, behind a wrapper (`strace …`), if any.
     pub(crate) fn command(&self, place: &Path, wrapper: &[&str], args: &[OsString]) -> Command {
-        let program = wrapper.first().copied().unwrap_or(PROGRAM);
-        let mut command = Command::new(program);
+        let mut command = Command::new(wrapper.first().copied().unwrap_or(PROGRAM));
         if let [_, rest @ ..] = wrapper {
             command.args(rest).arg(PROGRAM);
         }

@@ -10,8 +10,10 @@ use crate::lab::{Lab, ended};
 use crate::sweep::over;
 use crate::verbs::{Goal, VERBS, Verb};
 
-fn library(lab: &Lab) -> PathBuf {
-    let (source, out) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/shortio.c"), lab.path("shortio.so"));
+/// Builds a library of `tests/support`.
+pub(crate) fn library(lab: &Lab, name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(name);
+    let out = lab.path(&format!("{name}.so"));
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&out).arg(source);
     assert!(cc.status().expect("a C compiler is installed").success());
@@ -29,7 +31,7 @@ fn run(lab: &Lab, verb: &Verb, goal: &Goal, library: &Path, mode: &str) {
 
 fn sweep(every: usize) {
     let lab = Lab::new();
-    let library = library(&lab);
+    let library = library(&lab, "shortio.c");
     let mut failed = 0;
     for verb in VERBS {
         let goal = verb.goal(&lab);

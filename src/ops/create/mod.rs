@@ -2,6 +2,7 @@
 
 mod files;
 mod release;
+mod space;
 mod walk;
 mod write;
 
@@ -19,6 +20,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Platform, Reference, Tag};
 use crate::openshift::openpgp::Keyring;
 use crate::openshift::signature_map;
+use crate::ops::read_back::ReadBack;
 use crate::ops::{Observer, Task, observer};
 use crate::sign::SecretKey;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
@@ -68,6 +70,8 @@ pub struct Options {
     pub jobs: usize,
     /// Replace an existing bundle.
     pub force: bool,
+    /// Read everything back from the medium before the bundle gets its name.
+    pub read_back: bool,
 }
 
 /// Where the bundle goes.
@@ -107,6 +111,9 @@ pub struct Summary {
     pub signed_by: Option<String>,
     /// Flags that made an exception from a check.
     pub exceptions: Vec<String>,
+    /// What was read back from the medium, if that was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<ReadBack>,
     /// Whether nothing was written because only the plan was wanted.
     pub dry_run: bool,
 }
@@ -139,7 +146,8 @@ pub fn create(
     observer.begin(Task::Resolve, 0, 0);
     let gathered = gather(options, network, observer);
     observer.end();
-    let (content, found) = gathered?;
+    let nothing = if journal.is_some() { "what an earlier run fetched is kept" } else { "nothing was written" };
+    let (content, found) = gathered.map_err(|e| e.interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(options, &content, &found, created)?;
     let mut journal = journal;
@@ -148,15 +156,18 @@ pub fn create(
         journal = None;
         plan = self::plan(options, &content, &found, None)?;
     }
-    let free = path.map(room).transpose()?;
-    let summary = summary(options, &plan, free, matches!(target, Target::DryRun(_)));
+    let free = path.map(space::free).transpose()?;
+    let mut summary = summary(options, &plan, free, matches!(target, Target::DryRun(_)));
     observer.say("Collecting", &forecast(&summary, path));
-    if let (Some(path), Some(free)) = (path, free) {
-        enough(path, free, &plan, journal.is_some(), matches!(target, Target::DryRun(_)))?;
+    if let Target::File(path) = &target
+        // With a journal and no partial file all was written before.
+        && (journal.is_none() || crate::bundle::writer::partial_path(path).exists())
+    {
+        space::enough(path, plan.layout.total())?;
     }
     match target {
         Target::File(path) => {
-            write::file(path, &plan, &found, journal.as_ref(), options.force, options.jobs, observer)?
+            summary.read_back = write::file(path, &plan, &found, journal.as_ref(), options, observer)?;
         }
         Target::Stream(to) => write::stream(to, &plan, &found, observer)?,
         Target::DryRun(_) => {}
@@ -547,29 +558,6 @@ fn writable(path: &Path) -> Result<()> {
         .map_err(|e| Error::io("cannot write to", folder, e.into()).state("nothing was written"))
 }
 
-fn room(path: &Path) -> Result<u64> {
-    crate::sink::space::of(path).map(|space| space.free)
-}
-
-fn enough(path: &Path, free: u64, plan: &Plan, resumed: bool, dry_run: bool) -> Result<()> {
-    let need = plan.layout.total();
-    // A partial file has its room already.
-    if resumed || free >= need || dry_run {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::Io,
-        format!(
-            "not enough room for `{}`: {} needed, {} free",
-            path.display(),
-            observer::size(need),
-            observer::size(free)
-        ),
-    )
-    .state("nothing was written")
-    .hint("make room, or carry less"))
-}
-
 fn summary(options: &Options, plan: &Plan, free: Option<u64>, dry_run: bool) -> Summary {
     let index = &plan.index;
     Summary {
@@ -585,6 +573,7 @@ fn summary(options: &Options, plan: &Plan, free: Option<u64>, dry_run: bool) -> 
         free,
         signed_by: options.key.as_ref().map(|k| k.public().fingerprint()),
         exceptions: index.exceptions.clone(),
+        read_back: None,
         dry_run,
     }
 }

@@ -5,29 +5,35 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::walk::Found;
+use super::{Options, space};
 use crate::bundle::layout::{self, Member};
 use crate::bundle::tar;
 use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Start};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Hasher};
+use crate::ops::read_back::{self, ReadBack};
 use crate::ops::{Observer, Task, parallel};
 use crate::source::Source;
 
-/// Writes `plan` to the file `bundle`. Returns the bytes that were transferred.
+/// Writes `plan` to the file `bundle`, and reads it back from the medium if that is wanted.
 pub(crate) fn file(
     bundle: &Path,
     plan: &Plan,
     found: &Found,
     journal: Option<&Journal>,
-    force: bool,
-    jobs: usize,
+    options: &Options,
     observer: &dyn Observer,
-) -> Result<()> {
+) -> Result<Option<ReadBack>> {
+    let (force, jobs) = (options.force, options.jobs);
+    let read_back = |path: &Path| match options.read_back {
+        true => read_back::read_back(path, read_back::pieces(plan), observer).map(Some),
+        false => Ok(None),
+    };
     let partial = match Partial::start(bundle, plan, journal, force)? {
         Start::Write(partial) => partial,
         Start::Complete => {
             observer.say("Finished", "before: the bundle is complete");
-            return Ok(());
+            return read_back(bundle);
         }
     };
     let mut members: Vec<&Member> = plan.layout.blobs().iter().collect();
@@ -52,12 +58,22 @@ pub(crate) fn file(
         },
     );
     observer.end();
+    let unfinished = crate::bundle::writer::partial_path(bundle);
     if let Err(e) = done {
-        let state = format!("what was fetched is kept in `{}`", crate::bundle::writer::partial_path(bundle).display());
+        let e = space::told(e, bundle, plan.layout.total());
+        let state = format!("what was fetched is kept in `{}`", unfinished.display());
         let e = if e.state_text().is_none() { e.state(state) } else { e };
         return Err(if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e });
     }
-    partial.finish(force)
+    partial.seal()?;
+    match read_back(&unfinished) {
+        Ok(done) => partial.publish(force).map(|()| done),
+        Err(e) if e.code() == Code::Io => {
+            partial.discard()?;
+            Err(e.state("it was removed; no bundle was made"))
+        }
+        Err(e) => Err(e.state("everything is written, and not read back").hint("run the same command again")),
+    }
 }
 
 fn one(partial: &Partial, member: &Member, found: &Found, buffer: &mut [u8], observer: &dyn Observer) -> Result<()> {
