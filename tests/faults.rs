@@ -18,6 +18,8 @@ mod interrupt;
 mod kill;
 #[path = "faults/lab.rs"]
 mod lab;
+#[path = "faults/large.rs"]
+mod large;
 #[path = "faults/read_back.rs"]
 mod read_back;
 #[path = "faults/record.rs"]

@@ -82,8 +82,8 @@ impl Lab {
             let text = format!("apiVersion: v1\nkind: {kind}\nmetadata:\n  name: a\n");
             fs::write(lab.path("manifests").join(name), text).unwrap();
         }
-        layout(&lab.path("layout"), &images());
-        layout(&lab.path("other-layout"), &images()[1..2]);
+        write_layout(&lab.path("layout"), &images());
+        write_layout(&lab.path("other-layout"), &images()[1..2]);
         let place = lab.place();
         lab.run(&place, &lab.create("b.tar")).is(0, "bundle");
         fs::rename(place.join("b.tar"), lab.path("b.tar")).unwrap();
@@ -169,7 +169,8 @@ pub(crate) fn images() -> Vec<Image> {
     vec![simple("amd64", 2), Image::list(vec![simple("amd64", 3), simple("arm64", 4)]), simple("amd64", 5)]
 }
 
-fn layout(path: &Path, images: &[Image]) {
+/// An OCI layout of these images, `example.com/tools/i<n>:1`.
+pub(crate) fn write_layout(path: &Path, images: &[Image]) {
     let sink = LayoutSink::open(path).unwrap();
     for (at, image) in images.iter().enumerate() {
         for document in image.documents() {
