@@ -485,8 +485,10 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
     );
     remove_if_there(&temporary)?;
     let mut file = open_own(&temporary, OpenOptions::new().append(true).create_new(true))?;
-    file.write_all(head.as_bytes()).map_err(err)?;
+    // Durable before anything else is: by it a run after a power loss knows whose files these are.
+    file.write_all(head.as_bytes()).and_then(|()| file.sync_all()).map_err(err)?;
     fs::rename(&temporary, &path).map_err(err)?;
+    sync_parent(bundle)?;
     Ok(file)
 }
 
