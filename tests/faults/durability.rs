@@ -40,6 +40,7 @@ fn offences(ops: &[Op]) -> Vec<String> {
                 folders.insert(folder(from), at);
                 folders.insert(folder(to), at);
             }
+            Op::Lost(_) => {}
             Op::Sync(path) => {
                 files.remove(path);
                 folders.remove(path);

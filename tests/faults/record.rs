@@ -30,14 +30,21 @@ pub(crate) enum Op {
     Unlink(PathBuf),
     /// A file or folder made durable.
     Sync(PathBuf),
+    /// Syncing a file failed: what was written to it since the last time may be gone, and no later sync brings it back.
+    Lost(PathBuf),
     /// Something was said: 1 is the answer, 2 the conversation.
     Say(u32, String),
 }
 
-/// Runs the program and records it; with a point, it is killed there.
-pub(crate) fn record(lab: &Lab, place: &Path, words: &[std::ffi::OsString], kill: Option<&Point>) -> (Ended, Vec<Op>) {
+/// Runs the program and records it; with a point, this fault comes to it there.
+pub(crate) fn record(
+    lab: &Lab,
+    place: &Path,
+    words: &[std::ffi::OsString],
+    fault: Option<(&Point, &str)>,
+) -> (Ended, Vec<Op>) {
     let log = lab.path(&format!("record-{}", place.file_name().unwrap().to_str().unwrap()));
-    let inject = kill.map(|p| format!("--inject={}:signal=KILL:when={}", p.call, p.number));
+    let inject = fault.map(|(p, fault)| format!("--inject={}:{fault}:when={}", p.call, p.number));
     let mut wrapper =
         vec!["strace", "-f", "-y", "-qq", "-xx", "-s", "100000000", "-o", log.to_str().unwrap(), "-e", CALLS];
     wrapper.extend(inject.as_deref());
@@ -77,10 +84,10 @@ impl Parser<'_> {
     fn one(&self, line: &str) -> Option<Op> {
         let (call, rest) = line.split_once('(')?;
         let (inside, result) = rest.rsplit_once(" = ")?;
-        if result.starts_with('-') || result.starts_with('?') {
-            return None;
-        }
         let args = split(inside.trim_end().strip_suffix(')')?);
+        if result.starts_with('-') || result.starts_with('?') {
+            return if call == "fsync" { self.inside(&path_of(&args[0])).map(Op::Lost) } else { None };
+        }
         let at = |from: usize| self.relative(&text(&args[from + 1]), Some(&path_of(&args[from])));
         let here = |from: usize| self.relative(&text(&args[from]), None);
         let own = || self.inside(&path_of(&args[0]));
