@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use super::answer::{self, Table};
 use super::args::{Create, Global, Output};
-use super::inputs;
 use super::term::Terminal;
+use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Store, Summary, Target, create};
-use crate::ops::read_back::mount_point;
 use crate::ops::{Observer, observer};
 use crate::sign::SecretKey;
 use crate::source::Network;
@@ -53,13 +52,11 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         }
     };
     let summary = create(&options, target, network, term)?;
-    term.say("Finished", &format!("in {}", elapsed(started)));
-    if let Some(read_back) = &summary.read_back {
-        let how = if read_back.direct { "" } else { " (this file system cannot say that it was not from memory)" };
-        term.say("Read back", &format!("{} from the medium, all as written{how}", observer::size(read_back.bytes)));
-        let place = mount_point(&args.bundle)?;
-        term.say("Safe", &format!("to remove the medium after unmounting it: {}", place.display()));
+    if options.volume.is_some() && summary.volumes.is_empty() {
+        term.say("Note", "it fits one volume, so it is a whole bundle under its plain name");
     }
+    term.say("Finished", &format!("in {}", elapsed(started)));
+    volumes::read_back(summary.read_back.as_ref(), &args.bundle, term)?;
     match global.output {
         // The stream is the answer.
         _ if to_stdout && !args.dry_run => {}
@@ -69,10 +66,15 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     }
     if !args.dry_run && !to_stdout {
         let signer = if summary.signed_by.is_some() { " --signer KEY.pub" } else { " --allow-unsigned" };
-        term.next(&[
-            "carry the file across, then run".to_owned(),
-            format!("mirror-bundle unpack {}{signer} --to REGISTRY/REPOSITORY", args.bundle.display()),
-        ]);
+        let one = [args.bundle.display().to_string()];
+        let (carry, what) = match summary.volumes.as_slice() {
+            [] => ("carry the file across, then run", volumes::pattern(&one)),
+            all => {
+                let paths: Vec<String> = all.iter().map(|v| v.path.clone()).collect();
+                ("carry the volumes across, then run", volumes::pattern(&paths))
+            }
+        };
+        term.next(&[carry.to_owned(), format!("mirror-bundle unpack {what}{signer} --to REGISTRY/REPOSITORY")]);
     }
     Ok(0)
 }
@@ -108,6 +110,7 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
         jobs: inputs::transfers(global.jobs),
         force: args.force,
         read_back: args.read_back,
+        volume: args.volumes.size(),
     })
 }
 
@@ -134,6 +137,7 @@ fn render(args: &Create, summary: &Summary) -> String {
             observer::size(summary.bytes)
         ),
     );
+    volumes::rows(&mut table, &summary.volumes);
     if let (true, Some(free)) = (summary.dry_run, summary.free) {
         table.row("free", observer::size(free));
         let minutes = |rate: u64| (summary.bytes / (rate << 20)).div_ceil(60).max(1);

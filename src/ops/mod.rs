@@ -2,14 +2,20 @@
 
 pub mod create;
 pub mod inspect;
+pub mod join;
 pub mod loose;
 pub mod observer;
 pub mod parallel;
 pub mod read_back;
+mod repack;
+mod room;
 pub mod sign;
+pub mod split;
 pub mod state;
 pub mod unpack;
 pub mod verify;
+pub mod volumes;
 mod whole;
+mod write;
 
 pub use observer::{Observer, Silent, Task};

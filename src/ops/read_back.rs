@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::bundle::layout;
+use crate::bundle::layout::Layout;
 use crate::bundle::tar;
-use crate::bundle::writer::Plan;
+use crate::bundle::writer::{Plan, Sealed};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 use crate::ops::{Observer, Task};
@@ -51,19 +51,30 @@ pub struct ReadBack {
     pub direct: bool,
 }
 
-/// The pieces of a bundle, from its first byte to its last.
-pub fn pieces(plan: &Plan) -> impl Iterator<Item = Piece<'_>> {
-    let head = std::iter::once(Piece::Bytes(plan.head().into()));
-    let blobs = plan.layout.blobs().iter().flat_map(|member| {
+/// The pieces of a file of a plan, from its first byte to its last.
+fn pieces<'a>(plan: &'a Plan, layout: &'a Layout) -> impl Iterator<Item = Piece<'a>> {
+    let head = std::iter::once(Piece::Bytes(plan.head(layout).into()));
+    let blobs = layout.blobs().iter().flat_map(|member| {
         let padding = vec![0; (tar::padded(member.size) - member.size) as usize];
         let digest = member.digest.unwrap_or_else(|| Digest::of(b""));
         [
-            Piece::Bytes(plan.layout.header_of(member).to_vec().into()),
+            Piece::Bytes(layout.header_of(member).to_vec().into()),
             Piece::Content(member.size, digest),
             Piece::Bytes(padding.into()),
         ]
     });
-    head.chain(blobs).chain(std::iter::once(Piece::Bytes(vec![0; layout::END as usize].into())))
+    head.chain(blobs).chain(std::iter::once(Piece::Bytes(plan.end().into())))
+}
+
+/// Reads the files of a plan from their medium, see [`read_back`].
+pub(super) fn files(plan: &Plan, files: &[Sealed], observer: &dyn Observer) -> Result<ReadBack> {
+    let mut all = ReadBack { bytes: 0, direct: true };
+    for file in files {
+        let layout = file.layout(plan)?;
+        let one = read_back(&file.path, pieces(plan, &layout), observer)?;
+        all = ReadBack { bytes: all.bytes + one.bytes, direct: all.direct && one.direct };
+    }
+    Ok(all)
 }
 
 /// Reads the file at `path` from its medium and compares all of it with `pieces`. It has to be synced already.
