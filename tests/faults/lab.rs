@@ -89,12 +89,27 @@ impl Lab {
         fs::rename(place.join("b.tar"), lab.path("b.tar")).unwrap();
         lab.run(&place, &lab.create_of("b.tar", "other-layout")).is(0, "another bundle");
         fs::rename(place.join("b.tar"), lab.path("other.tar")).unwrap();
+        lab.run(&place, &[lab.create("v.tar"), args!["--volume-size", "45000"]].concat()).is(0, "volumes");
+        for volume in fs::read_dir(&place).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()) {
+            if let Some(number) = volume.strip_prefix("v.") {
+                fs::rename(place.join(&volume), lab.path(&format!("b.{number}"))).unwrap();
+            }
+        }
+        assert!(lab.volumes().len() > 1, "{:?}", lab.volumes());
         fs::remove_dir_all(place).unwrap();
         lab
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The names of the volumes of the bundle.
+    pub(crate) fn volumes(&self) -> Vec<String> {
+        let names = fs::read_dir(self.path(".")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut volumes: Vec<String> = names.filter(|n| n.starts_with("b.") && n != "b.tar").collect();
+        volumes.sort();
+        volumes
     }
 
     /// A new, empty folder to run in. Its name is one component of a repository.

@@ -39,6 +39,31 @@ fn a_medium_with_less_room_than_it_claims_is_found_and_gets_no_bundle() {
 }
 
 #[test]
+fn volumes_are_read_back_too() {
+    let lab = Lab::new();
+    let library = library(&lab, "smallmedium.c");
+    let volumes: Vec<OsString> = lab.volumes().iter().map(|v| lab.path(v).into()).collect();
+    let size = args!["--volume-size", "45000"];
+    let ways = [
+        [create(&lab), size.clone()].concat(),
+        [args!["split", lab.path("b.tar"), ".", "--read-back"], size].concat(),
+        [args!["join", "b.tar", "--read-back"], volumes].concat(),
+    ];
+    for words in ways {
+        let place = lab.place();
+        let run = |capacity: &str| {
+            let mut command = lab.command(&place, &[], &words);
+            ended(command.env("LD_PRELOAD", &library).env("CAPACITY", capacity))
+        };
+        let failed = run("20000").is(3, "read back");
+        assert!(failed.err.contains("does not read back"), "{failed:?}");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "nothing is left");
+        let done = run("10000000").is(0, "enough");
+        assert!(done.err.contains("Read back") && done.err.contains("after unmounting it"), "{done:?}");
+    }
+}
+
+#[test]
 fn everything_is_read_from_the_medium_after_the_last_sync_and_before_the_bundle_has_its_name() {
     let lab = on_disk();
     let place = lab.place();

@@ -24,6 +24,9 @@ pub(crate) struct Verb {
     pub(crate) again: &'static [i32],
 }
 
+/// Three volumes and a bit of a blob in two of them.
+const VOLUME: &str = "45000";
+
 const PLAIN: Verb = Verb { name: "", setup: nothing, args: nowhere, appends: None, pushes: false, again: &[0] };
 
 pub(crate) const VERBS: &[Verb] = &[
@@ -57,6 +60,35 @@ pub(crate) const VERBS: &[Verb] = &[
         again: &[0, 52],
         ..PLAIN
     },
+    Verb {
+        name: "create in volumes",
+        args: |lab, _| [lab.create("b.tar"), args!["--volume-size", VOLUME]].concat(),
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "create in volumes --force",
+        setup: |lab, place| lab.volumes().iter().for_each(|v| fs::write(place.join(v), "an earlier one").unwrap()),
+        args: |lab, _| [lab.create("b.tar"), args!["--volume-size", VOLUME, "--force"]].concat(),
+        ..PLAIN
+    },
+    Verb {
+        name: "split",
+        setup: bundle,
+        args: |_, _| args!["split", "b.tar", "--volume-size", VOLUME],
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "join",
+        setup: |lab, place| {
+            fs::create_dir(place.join("in")).unwrap();
+            lab.volumes().iter().for_each(|v| copy(lab, v, place, &format!("in/{v}")));
+        },
+        args: |_, _| args!["join", "b.tar", "in"],
+        again: &[0, 52],
+        ..PLAIN
+    },
     Verb { name: "verify", setup: bundle, args: |lab, _| on(lab, &["verify", "b.tar"]), ..PLAIN },
     Verb { name: "sign", setup: bundle, args: |lab, _| sign(lab, &[]), appends: Some("b.tar"), ..PLAIN },
     Verb { name: "sign --detach", setup: bundle, args: |lab, _| sign(lab, &["--detach"]), ..PLAIN },
@@ -64,6 +96,15 @@ pub(crate) const VERBS: &[Verb] = &[
         name: "unpack --to-dir",
         setup: bundle,
         args: |lab, _| on(lab, &["unpack", "b.tar", "--to-dir", "deep/tree"]),
+        ..PLAIN
+    },
+    Verb {
+        name: "unpack --to-dir from volumes",
+        setup: |lab, place| {
+            fs::create_dir(place.join("in")).unwrap();
+            lab.volumes().iter().for_each(|v| copy(lab, v, place, &format!("in/{v}")));
+        },
+        args: |lab, _| on(lab, &["unpack", "in", "--to-dir", "deep/tree"]),
         ..PLAIN
     },
     Verb {
