@@ -135,7 +135,9 @@ impl Appender {
         // A sync that failed is not tried again to success: what it was for is taken back, and written anew next time.
         named.map_err(|e| match self.file.write_all_at(&[0; 512], end).map(|()| self.mend(end)) {
             Ok(Ok(())) => err(e).state("the bundle is as it was"),
-            _ => err(e).state("nothing was signed").hint("run the same command again: it mends the bundle"),
+            _ => err(e)
+                .state("nothing was signed")
+                .hint("run the same command again: it mends the bundle; on a medium that cannot be written: --detach"),
         })
     }
 

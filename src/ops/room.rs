@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use crate::bundle::writer::{Journal, Plan, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::ops::observer::size;
-use crate::sink::space;
+use crate::sink::space::{self, Space};
 
 /// Free bytes on the file system that `bundle` goes to.
 pub(crate) fn free(bundle: &Path) -> Result<u64> {
@@ -27,7 +27,10 @@ pub(crate) fn writable(path: &Path) -> Result<()> {
 /// # Errors
 /// [`Code::Io`] with what is needed and what is there.
 pub(crate) fn check(bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> Result<()> {
-    let space = space::of(bundle)?;
+    check_in(&space::of(bundle)?, bundle, plan, journal)
+}
+
+fn check_in(space: &Space, bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> Result<()> {
     let largest = plan.archives().iter().map(|archive| plan.bytes_of(archive)).max().unwrap_or(0);
     if let Some(most) = space.max_file.filter(|most| largest > *most) {
         let text = format!("`{}` would have {largest} bytes, too many for a file on {}", bundle.display(), space.kind);
@@ -72,4 +75,47 @@ fn need(bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> u64 {
         }
     };
     plan.archives().iter().map(left).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::bundle::index::{Blob, tests::sample};
+    use crate::bundle::volume::Media;
+    use crate::oci::{Digest, Role};
+    use crate::ops::volumes::divided;
+
+    /// A bundle with one blob of this size, of which no byte is needed here.
+    fn plan(size: u64) -> Plan {
+        let mut index = sample();
+        index.blobs = vec![Blob { digest: Digest::of(b"large"), size, role: Role::Layer }];
+        Plan::new(index, vec![b"abc".to_vec(); 3], None).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_fat_cannot_hold_is_noticed_before_it_is_written_and_volumes_for_it_fit() {
+        let fat = Space { free: 1 << 40, kind: "vfat", max_file: Some((4 << 30) - 1) };
+        let check = |plan: &Plan| check_in(&fat, Path::new("b.tar"), plan, None);
+        let overhead = plan(0).bytes();
+        check(&plan((4 << 30) - 512 - overhead)).unwrap();
+        let err = check(&plan((4 << 30) - overhead)).unwrap_err();
+        assert_eq!(err.code(), Code::Io);
+        assert!(err.hint_text().unwrap().contains("--media fat32"), "{err:?}");
+        let volumes = divided(plan(9 << 30), Media::Fat32.volume(), &BTreeSet::new(), &|_| Ok(None)).unwrap();
+        assert_eq!(volumes.archives().len(), 3);
+        check(&volumes).unwrap();
+    }
+
+    #[test]
+    fn all_volumes_together_have_to_fit() {
+        let space = |free| Space { free, kind: "ext4", max_file: None };
+        let volumes = divided(plan(9 << 30), 4 << 30, &BTreeSet::new(), &|_| Ok(None)).unwrap();
+        let check = |free| check_in(&space(free), Path::new("nowhere/b.tar"), &volumes, None);
+        check(volumes.bytes()).unwrap();
+        let err = check(volumes.bytes() - 1).unwrap_err();
+        assert!(err.message().contains("not enough room"), "{err:?}");
+    }
 }
