@@ -4,13 +4,15 @@
 //! handling keeps a hostile name or a planted link inside (security C3-C5, C10). It knows nothing of images.
 //! It does not protect against a party that can rename directories above the handle.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Code, Error, Result};
 
@@ -44,20 +46,31 @@ impl Dir {
     /// (`Malformed` for input, `Conflict` for a destination).
     pub fn open(path: &Path, refusal: Code) -> Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())
+        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
             .map_err(|e| Error::io("cannot open the directory", path, e.into()))?;
         Ok(Dir { fd, path: path.to_owned(), refusal })
     }
 
-    /// Makes the directory that a user named, with what is missing above it (0755 less the umask), and opens it.
+    /// Makes the directory that a user named, with what is missing above it (0755 less the umask), and opens it. Each
+    /// name is durable before the next one is made, so a killed run leaves at most one that is not; it is, after this.
     pub fn create(path: &Path, refusal: Code) -> Result<Dir> {
+        let above = |path: &Path| match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => Some(parent.to_owned()),
+            Some(_) => Some(PathBuf::from(".")),
+            None => None,
+        };
         let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
-        let mut builder = std::fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
-        builder.recursive(true).create(path).map_err(|e| Error::io("cannot make the directory", path, e))?;
-        for parent in missing.into_iter().filter_map(Path::parent) {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            Dir::open(parent, refusal)?.sync()?;
+        // What is above a directory that was there before need not be for this user to open.
+        let there = missing.last().map_or(Some(path.to_owned()), |first| above(first));
+        if let Some(dir) = there.and_then(|there| above(&there)).and_then(|above| Dir::open(&above, refusal).ok()) {
+            dir.sync()?;
+        }
+        for dir in missing.into_iter().rev() {
+            let mut builder = std::fs::DirBuilder::new();
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
+            // Recursive: that another process made it meanwhile is no error.
+            builder.recursive(true).create(dir).map_err(|e| Error::io("cannot make the directory", dir, e))?;
+            Dir::open(&above(dir).unwrap_or_default(), refusal)?.sync()?;
         }
         Dir::open(path, refusal)
     }
@@ -95,8 +108,8 @@ impl Dir {
         for name in rel.split('/') {
             let parent = here.as_ref().unwrap_or(self);
             match rustix::fs::mkdirat(&parent.fd, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) => parent.sync()?,
-                Err(Errno::EXIST) => {}
+                // Also one that was there: who made it may have been killed before this.
+                Ok(()) | Err(Errno::EXIST) => parent.sync()?,
                 Err(e) => return Err(Error::io("cannot make the directory", parent.at(name), e.into())),
             }
             let gone = || Error::io("cannot open the directory", parent.at(name), Errno::NOENT.into());
@@ -136,7 +149,7 @@ impl Dir {
     pub fn entries(&self) -> Result<Vec<(String, Kind)>> {
         let failed = |e: Errno| Error::io("cannot list", &self.path, e.into());
         let mut out = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(failed)? {
+        for entry in retry_on_intr(|| rustix::fs::Dir::read_from(&self.fd)).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let raw = entry.file_name().to_bytes();
             if matches!(raw, b"." | b"..") {
@@ -183,7 +196,7 @@ impl Dir {
     pub fn create_new(&self, name: &str) -> Result<Option<File>> {
         single(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644)) {
+        match retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644))) {
             Ok(fd) => Ok(Some(File::from(fd))),
             Err(Errno::EXIST) => Ok(None),
             Err(e) => Err(Error::io("cannot make", self.at(name), e.into())),
@@ -194,7 +207,7 @@ impl Dir {
     pub fn try_create(&self, name: &str) -> io::Result<()> {
         single(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?;
+        retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600)))?;
         Ok(())
     }
 
@@ -230,7 +243,7 @@ impl Dir {
     /// Takes this directory for this process until the handle (and every [`Dir::again`] of it) is dropped. Another
     /// process at work is `Code::Conflict`; a file system without locks is not asked twice.
     pub fn lock(&self) -> Result<()> {
-        match rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        match retry_on_intr(|| rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)) {
             Err(Errno::WOULDBLOCK) => Err(Error::new(
                 Code::Conflict,
                 format!("`{}` is being written by another process", self.path.display()),
@@ -242,7 +255,7 @@ impl Dir {
 
     /// Makes the names in this directory durable.
     pub fn sync(&self) -> Result<()> {
-        match rustix::fs::fsync(&self.fd) {
+        match retry_on_intr(|| rustix::fs::fsync(&self.fd)) {
             // Some FUSE and network file systems cannot sync a directory and say so.
             Ok(()) | Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
             Err(e) => Err(Error::io("cannot sync", &self.path, e.into())),
@@ -264,6 +277,34 @@ impl Dir {
             other => Error::io("cannot open", self.at(rel), other.into()),
         }
     }
+}
+
+/// What is in the folder at `path`, which a user named: at most `limit` names with their kinds, sorted.
+///
+/// Instead of [`std::fs::read_dir`], which panics when a folder of a bad medium cannot be closed, and gives up when a
+/// signal interrupts it.
+pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, Kind)>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    let mut out = Vec::new();
+    for entry in rustix::fs::Dir::new(fd)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if out.len() == limit {
+            break;
+        }
+        let kind = match entry.file_type() {
+            _ if matches!(name.as_bytes(), b"." | b"..") => continue,
+            FileType::Unknown => {
+                let stat = rustix::fs::lstat(path.join(name))?;
+                kind_of(FileType::from_raw_mode(stat.st_mode))
+            }
+            known => kind_of(known),
+        };
+        out.push((name.to_owned(), kind));
+    }
+    out.sort();
+    Ok(out)
 }
 
 fn kind_of(kind: FileType) -> Kind {
@@ -298,7 +339,7 @@ fn open_beneath(fd: &OwnedFd, rel: &str, flags: OFlags) -> Result<OwnedFd, Errno
     {
         use rustix::fs::ResolveFlags;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(fd, rel, flags, Mode::empty(), resolve) {
+        match retry_on_intr(|| rustix::fs::openat2(fd, rel, flags, Mode::empty(), resolve)) {
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
             done => return done,
         }
@@ -314,10 +355,11 @@ fn walk(fd: &OwnedFd, rel: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     };
     let mut here: Option<OwnedFd> = None;
     for name in parents.into_iter().flat_map(|p| p.split('/')) {
-        let next = rustix::fs::openat(here.as_ref().unwrap_or(fd), name, step, Mode::empty())?;
+        let next = retry_on_intr(|| rustix::fs::openat(here.as_ref().unwrap_or(fd), name, step, Mode::empty()))?;
         here = Some(next);
     }
-    rustix::fs::openat(here.as_ref().unwrap_or(fd).as_fd(), last, flags | OFlags::NOFOLLOW, Mode::empty())
+    let dir = here.as_ref().unwrap_or(fd);
+    retry_on_intr(|| rustix::fs::openat(dir, last, flags | OFlags::NOFOLLOW, Mode::empty()))
 }
 
 #[cfg(test)]

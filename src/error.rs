@@ -221,6 +221,12 @@ impl Error {
         self
     }
 
+    /// Of an interruption that does not say yet what state things are in: this one.
+    pub fn interrupted(self, state: impl Into<String>) -> Error {
+        let told = self.0.state.is_some() || !matches!(self.0.code, Code::Interrupted | Code::Terminated);
+        if told { self } else { self.state(state) }
+    }
+
     /// Says what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());

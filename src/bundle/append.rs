@@ -1,9 +1,11 @@
 //! Appends addenda to a finished bundle without rewriting it.
 //!
-//! Everything but the first new header is written behind the end of the archive and synced; only then does that
-//! header replace the first of the two zero blocks, in one write of one sector. So all that is appended together
-//! is there or not. A crash before that leaves a bundle that says what happened and that the next append puts
-//! right (MB-ADD-05, MB-ADD-06). Nothing in front of the end is ever written.
+//! First the beginning of the first signature replaces the second of the two zero blocks, and is synced: by it the next
+//! append knows whose remains these are, whatever a power loss makes of the rest. Then everything but the first new
+//! header is written behind the end of the archive and synced; only then does that header replace the first zero block.
+//! Each of the two is one write of one sector. So all that is appended together is there or not. A crash before that
+//! leaves a bundle that says what happened and that the next append puts right (MB-ADD-05, MB-ADD-06). Nothing in front
+//! of the end is ever written.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -90,7 +92,9 @@ impl Appender {
     /// Removes what is behind `end`, where [`Appender::is_torn`] said so.
     pub fn mend(&self, end: u64) -> Result<()> {
         let mend = || {
+            // What it is known by goes last.
             self.file.set_len(end + END)?;
+            self.file.sync_all()?;
             self.file.write_all_at(&[0; 512], end + tar::BLOCK)?;
             self.file.sync_all()
         };
@@ -120,16 +124,26 @@ impl Appender {
         tail.resize(tail.len() + 1024, 0);
         let (header, rest) = tail.split_at(512);
         let err = |e| Error::io("cannot write", &self.path, e);
-        let content = self.file.write_all_at(rest, end + tar::BLOCK).and_then(|()| self.file.sync_all());
-        if let Err(e) = content {
-            return Err(match self.mend(end) {
-                Ok(()) => err(e).state("the bundle is as it was"),
-                Err(_) => err(e).state("nothing was signed").hint(
-                    "run the same command again: it mends the bundle; on a medium that cannot be written: --detach",
-                ),
-            });
-        }
-        self.file.write_all_at(header, end).and_then(|()| self.file.sync_all()).map_err(err)
+        let (mark, behind) = rest.split_at(512);
+        let content = || {
+            self.file.write_all_at(mark, end + tar::BLOCK)?;
+            self.file.sync_all()?;
+            self.file.write_all_at(behind, end + END)?;
+            self.file.sync_all()
+        };
+        let named = content().and_then(|()| self.file.write_all_at(header, end).and_then(|()| self.file.sync_all()));
+        // A sync that failed is not tried again to success: what it was for is taken back, and written anew next time.
+        named.map_err(|e| match self.file.write_all_at(&[0; 512], end).map(|()| self.mend(end)) {
+            Ok(Ok(())) => err(e).state("the bundle is as it was"),
+            _ => err(e)
+                .state("nothing was signed")
+                .hint("run the same command again: it mends the bundle; on a medium that cannot be written: --detach"),
+        })
+    }
+
+    /// Makes durable what is there.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io("cannot write", &self.path, e))
     }
 
     fn length(&self) -> Result<u64> {

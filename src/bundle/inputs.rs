@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::index::Index;
 use super::reader::Bundle;
+use crate::beneath;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
@@ -134,8 +135,8 @@ struct Found {
 fn folder(path: &Path, found: &mut Found) -> Result<()> {
     let err = |e| Error::io("cannot list", path, e);
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(err)?.take(ENTRIES) {
-        let file = entry.map_err(err)?.path();
+    for (name, _) in beneath::list(path, ENTRIES).map_err(err)? {
+        let file = path.join(name);
         // A volume whose writing was interrupted has no name of its own yet.
         if file.is_file() && file.extension().is_none_or(|e| e != "partial") {
             files.push(file);

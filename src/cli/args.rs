@@ -267,6 +267,9 @@ pub struct Create {
     /// Replace an existing bundle
     #[arg(long, help_heading = "Bundle")]
     pub force: bool,
+    /// Read everything back from the medium, past the memory of this host, before the bundle gets its name
+    #[arg(long, help_heading = "Bundle")]
+    pub read_back: bool,
     /// Show what would be carried, its size and the room there is; write nothing
     #[arg(long, help_heading = "Bundle")]
     pub dry_run: bool,
@@ -463,6 +466,9 @@ pub struct Split {
     /// size are the same
     #[arg(long, value_name = "N", help_heading = "Volumes")]
     pub only: Vec<u32>,
+    /// Read everything back from the medium, past the memory of this host, before the volumes get their names
+    #[arg(long, help_heading = "Volumes")]
+    pub read_back: bool,
     /// Replace volumes that exist
     #[arg(long, help_heading = "Volumes")]
     pub force: bool,
@@ -483,6 +489,9 @@ pub struct Join {
     /// Replace a bundle that exists
     #[arg(long)]
     pub force: bool,
+    /// Read everything back from the medium, past the memory of this host, before the bundle gets its name
+    #[arg(long)]
+    pub read_back: bool,
 }
 
 /// `keygen`

@@ -22,6 +22,11 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         return Err(Error::new(Code::Usage, "a bundle is not written to a terminal")
             .hint("redirect standard output, or name a file"));
     }
+    if to_stdout && args.read_back {
+        return Err(
+            Error::new(Code::Usage, "a stream cannot be read back").hint("name a file, or leave --read-back out")
+        );
+    }
     if args.sign_key.is_none() && !args.unsigned && !args.dry_run {
         return Err(Error::new(Code::Usage, "no signing key")
             .hint("sign with --sign-key FILE (keygen makes one), or say --unsigned"));
@@ -51,6 +56,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         term.say("Note", "it fits one volume, so it is a whole bundle under its plain name");
     }
     term.say("Finished", &format!("in {}", elapsed(started)));
+    volumes::read_back(summary.read_back.as_ref(), &args.bundle, term)?;
     match global.output {
         // The stream is the answer.
         _ if to_stdout && !args.dry_run => {}
@@ -103,6 +109,7 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
         source_date_epoch: inputs::source_date_epoch()?,
         jobs: inputs::transfers(global.jobs),
         force: args.force,
+        read_back: args.read_back,
         volume: args.volumes.size(),
     })
 }

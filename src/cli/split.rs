@@ -1,5 +1,7 @@
 //! `mirror-bundle split` and `mirror-bundle join`
 
+use std::path::Path;
+
 use super::answer::{self, Table};
 use super::args::{Global, Join, Output, Split};
 use super::term::Terminal;
@@ -24,8 +26,10 @@ pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> 
         force: args.force,
         dry_run: args.dry_run,
         jobs: inputs::processors(global.jobs),
+        read_back: args.read_back,
     };
     let summary = split::split(&options, term)?;
+    volumes::read_back(summary.read_back.as_ref(), Path::new(&summary.bundle), term)?;
     if summary.volumes.is_empty() {
         let where_it_is = if summary.unchanged { "; it is left where it is" } else { " under its plain name" };
         term.say("Note", &format!("it fits one volume, so it is a whole bundle{where_it_is}"));
@@ -71,8 +75,10 @@ pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> 
         volumes: args.volumes.clone(),
         force: args.force,
         jobs: inputs::processors(global.jobs),
+        read_back: args.read_back,
     };
     let summary = join::join(&options, term)?;
+    volumes::read_back(summary.read_back.as_ref(), &args.bundle, term)?;
     match global.output {
         Output::Json => answer::json(&summary),
         Output::Text if global.quiet < 2 => {

@@ -166,6 +166,8 @@ impl Terminal {
     /// The first signal asks to stop; the work answers within a second, or the process ends without it.
     fn answer_signals(&self) {
         use signal_hook::consts::{SIGINT, SIGTERM};
+        // A limit on the size of files (`ulimit -f`) is an error like a full disk, and not the end without a word.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
         let (flag, stop) = (self.signal.clone(), self.stop.clone());
         std::thread::spawn(move || {
@@ -278,6 +280,7 @@ fn verb(task: Task) -> &'static str {
         Task::Verify => "Verifying",
         Task::Push => "Pushing",
         Task::Unpack => "Unpacking",
+        Task::ReadBack => "Reading back",
     }
 }
 

@@ -1,7 +1,13 @@
 //! How volumes are shown: one line each, and all of them as one word for a shell.
 
+use std::path::Path;
+
 use super::answer::Table;
+use super::term::Terminal;
+use crate::error::Result;
+use crate::ops::Observer;
 use crate::ops::observer;
+use crate::ops::read_back::{ReadBack, mount_point};
 use crate::ops::volumes::Written;
 
 /// Adds a line for each volume.
@@ -10,6 +16,17 @@ pub(super) fn rows(table: &mut Table, volumes: &[Written]) {
         let size = observer::size(v.bytes);
         table.row("volume", format!("{} of {}  {} ({size}, {} bytes)", v.volume, v.of, v.path, v.bytes));
     }
+}
+
+/// Says what was read back, and that the medium can be removed now. `bundle` need not exist under that name.
+pub(super) fn read_back(done: Option<&ReadBack>, bundle: &Path, term: &Terminal) -> Result<()> {
+    let Some(done) = done else { return Ok(()) };
+    let how = if done.direct { "" } else { " (this file system cannot say that it was not from memory)" };
+    term.say("Read back", &format!("{} from the medium, all as written{how}", observer::size(done.bytes)));
+    let folder = bundle.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let place = mount_point(folder)?;
+    term.say("Safe", &format!("to remove the medium after unmounting it: {}", place.display()));
+    Ok(())
 }
 
 /// The paths as a shell can be given them: one as it is, several as the pattern that fits their names.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::bundle::{Bundle, Inputs};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
+use crate::ops::read_back::ReadBack;
 use crate::ops::repack::{self, Original};
 use crate::ops::{Observer, observer};
 
@@ -21,6 +22,8 @@ pub struct Options {
     pub force: bool,
     /// Threads.
     pub jobs: usize,
+    /// Read everything back from the medium before it gets its name.
+    pub read_back: bool,
 }
 
 /// What was written.
@@ -40,6 +43,9 @@ pub struct Summary {
     pub blobs: usize,
     /// Its size in bytes.
     pub bytes: u64,
+    /// What was read back from the medium, if that was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<ReadBack>,
 }
 
 /// Writes a bundle from its volumes: the bytes that it had before it was split, and what was appended to the volumes
@@ -61,7 +67,8 @@ pub fn join(options: &Options, observer: &dyn Observer) -> Result<Summary> {
     let plan = original.plan()?;
     let blobs = plan.index.blobs.len();
     observer.say("Joining", &format!("{}, {}", observer::count(blobs, "blob"), observer::size(plan.bytes())));
-    repack::write(bundle, &plan, &original, options.force, options.jobs, observer)?;
+    let (force, jobs) = (options.force, options.jobs);
+    let read_back = repack::write(bundle, &plan, &original, force, jobs, options.read_back, observer)?;
     Ok(Summary {
         schema: "mirror-bundle/join/v1",
         bundle: bundle.display().to_string(),
@@ -70,5 +77,6 @@ pub fn join(options: &Options, observer: &dyn Observer) -> Result<Summary> {
         sequence: plan.index.sequence,
         blobs,
         bytes: plan.bytes(),
+        read_back,
     })
 }

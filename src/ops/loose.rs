@@ -1,8 +1,10 @@
 //! Signatures and records beside a bundle: what `sign --detach` writes and `verify` finds (MB-LSE).
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::whole::{self, Whole};
+use crate::beneath;
 use crate::bundle::reader::Addendum;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
@@ -13,36 +15,37 @@ const ENTRIES: usize = 100_000;
 /// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each appears complete or not at all, and
 /// never over another file.
 pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // One name for all: so nothing is left of a run that was killed and would write something else now.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".sig.partial");
     let mut written = Vec::new();
+    if pieces.is_empty() {
+        // All is there; the run that wrote it may have been killed before that was durable.
+        whole::sync(whole::folder(path)).map_err(|e| Error::io("cannot sync", whole::folder(path), e))?;
+    }
     for (name, bytes) in pieces {
         let target = loose_path(path, name);
-        let err = |e: std::io::Error| {
-            Error::io("cannot write", &target, e)
-                .hint("on a read-only medium: sign the output of --print-index with ssh-keygen -Y sign, keep the file elsewhere, and verify with --signature FILE")
-        };
-        let mut file = tempfile::Builder::new()
-            .prefix(".mirror-bundle-")
-            .permissions(std::fs::Permissions::from_mode(0o644))
-            .tempfile_in(folder)
-            .map_err(err)?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(err)?;
-        match file.persist_noclobber(&target) {
-            Ok(_) => {}
+        match Whole::begin(Path::new(&temporary)).and_then(|new| new.commit(bytes, &target, false)) {
+            Ok(()) => {}
             // A run that was interrupted came as far as this one.
-            Err(e) if e.error.kind() == ErrorKind::AlreadyExists && is(&target, bytes) => {}
-            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && is(&target, bytes) => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::new(Code::Conflict, format!("`{}` exists with other content", target.display()))
                     .fact("it is no good signature by this key")
                     .hint("look at it, and move it away"));
             }
-            Err(e) => return Err(err(e.error)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                return Err(Error::new(
+                    Code::Conflict,
+                    format!("another mirror-bundle is signing `{}`", path.display()),
+                )
+                .hint("wait for it, and run the same command again"));
+            }
+            Err(e) => {
+                return Err(Error::io("cannot write", &target, e).hint("on a read-only medium: sign the output of --print-index with ssh-keygen -Y sign, keep the file elsewhere, and verify with --signature FILE"));
+            }
         }
         written.push(target.display().to_string());
-    }
-    if !written.is_empty() {
-        std::fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("cannot write", folder, e))?;
     }
     Ok(written)
 }
@@ -94,9 +97,8 @@ impl Loose {
 pub fn find(path: &Path) -> Result<Loose> {
     if path.is_dir() {
         let mut out = Loose::default();
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(path).into_iter().flatten().take(ENTRIES).flatten().map(|e| e.path()).collect();
-        files.sort();
+        let names = beneath::list(path, ENTRIES).unwrap_or_default();
+        let files: Vec<PathBuf> = names.into_iter().map(|(name, _)| path.join(name)).collect();
         for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "tar") && f.is_file()) {
             out.merge(find(file)?);
         }
@@ -108,19 +110,18 @@ pub fn find(path: &Path) -> Result<Loose> {
     let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (mut signatures, mut records) = (Vec::new(), Vec::new());
     // A folder that cannot be listed has no loose signatures: fewer signatures never make a verdict better.
-    for entry in std::fs::read_dir(parent).into_iter().flatten().take(ENTRIES).flatten() {
-        let file_name = entry.file_name();
+    for (file_name, kind) in beneath::list(parent, ENTRIES).unwrap_or_default() {
         let Some(rest) = file_name.to_str().and_then(|n| n.strip_prefix(name)).and_then(|n| n.strip_prefix('.')) else {
             continue;
         };
-        if !entry.file_type().is_ok_and(|t| t.is_file()) {
+        if kind != beneath::Kind::File {
             continue;
         }
         let signature = rest.strip_suffix(".sig").is_some_and(|r| addendum::is_signature(&format!("signature-{r}")));
         if signature {
-            signatures.push(entry.path());
+            signatures.push(parent.join(&file_name));
         } else if matches!(addendum::kind(rest), addendum::Kind::Record | addendum::Kind::RecordSignature) {
-            records.push((rest.to_owned(), entry.path()));
+            records.push((rest.to_owned(), parent.join(&file_name)));
         }
     }
     signatures.sort();

@@ -7,6 +7,7 @@ pub mod join;
 pub mod loose;
 pub mod observer;
 pub mod parallel;
+pub mod read_back;
 mod repack;
 mod room;
 pub mod sign;
@@ -15,6 +16,7 @@ pub mod state;
 pub mod unpack;
 pub mod verify;
 pub mod volumes;
+mod whole;
 mod write;
 
 pub use observer::{Observer, Silent, Task};

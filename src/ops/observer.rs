@@ -17,6 +17,8 @@ pub enum Task {
     Push,
     /// Writing blobs to a directory.
     Unpack,
+    /// Reading what was written from the medium.
+    ReadBack,
 }
 
 /// Hears what a verb does. Called from several threads.

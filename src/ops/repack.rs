@@ -14,6 +14,7 @@ use crate::bundle::writer::{self, Journal, Plan};
 use crate::bundle::{Index, Inputs, inputs, layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest};
+use crate::ops::read_back::ReadBack;
 use crate::ops::write::{self, Job, Origin, Supply};
 use crate::ops::{Observer, observer, room};
 use crate::verify::Needs;
@@ -219,8 +220,9 @@ pub(crate) fn write(
     original: &Original,
     force: bool,
     jobs: usize,
+    read_back: bool,
     observer: &dyn Observer,
-) -> Result<()> {
+) -> Result<Option<ReadBack>> {
     room::writable(target)?;
     let mut journal = Journal::read(&plan.first(target))?;
     if journal.as_ref().is_some_and(|j| !j.is_of(plan)) {
@@ -234,6 +236,6 @@ pub(crate) fn write(
         }
     }
     room::check(target, plan, journal.as_ref())?;
-    let job = Job { plan, supply: original, journal: journal.as_ref(), force, jobs };
+    let job = Job { plan, supply: original, journal: journal.as_ref(), force, jobs, read_back };
     write::file(target, &job, observer)
 }

@@ -3,6 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use crate::bundle::writer::{Journal, Plan, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::ops::observer::size;
@@ -45,6 +47,19 @@ fn check_in(space: &Space, bundle: &Path, plan: &Plan, journal: Option<&Journal>
     Err(Error::new(Code::Io, format!("not enough room for `{}`: {need} needed, {free} free", bundle.display()))
         .state("nothing was written")
         .hint("make room, or carry less"))
+}
+
+/// Adds to the error of a disk that is full how much is needed and how much there is.
+pub(crate) fn told(e: Error, bundle: &Path, plan: &Plan) -> Error {
+    let cause = std::error::Error::source(&e).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let full = cause.and_then(Errno::from_io_error).is_some_and(|e| matches!(e, Errno::NOSPC | Errno::DQUOT));
+    match free(bundle) {
+        Ok(free) if full => {
+            let missing = size(need(bundle, plan, None));
+            e.fact(format!("{missing} needed in addition to what is there, {} free", size(free)))
+        }
+        _ => e,
+    }
 }
 
 /// What the files of a plan still need: less what is finished, and what partial files hold already.

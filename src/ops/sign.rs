@@ -110,7 +110,10 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
         false => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
     };
     let head = Bundle::open(&files[0])?.head().clone();
-    let again = || crate::ops::verify::verify(Inputs::Paths(files.clone()), settings, false, options.jobs, observer);
+    let again = || {
+        crate::ops::verify::verify(Inputs::Paths(files.clone()), settings, false, options.jobs, observer)
+            .map_err(|e| e.interrupted("nothing was signed"))
+    };
     let mut report = again()?;
     let torn = torn(&files, &appenders, &report)?;
     if let ([file], [(_, end)]) = (files.as_slice(), torn.as_slice()) {
@@ -412,7 +415,10 @@ fn inside(
         let text = format!("`{}` has {} addenda, and {} are allowed", path.display(), addenda.len(), limits::ADDENDA);
         return Err(Error::new(Code::Usage, text).state("nothing was added").hint("write beside the bundle: --detach"));
     }
-    if !pieces.is_empty() {
+    if pieces.is_empty() {
+        // All is there; the run that wrote it may have been killed before that was durable.
+        appender.sync()?;
+    } else {
         appender.append(appender.end(members_end)?, index.mtime(), &pieces)?;
     }
     Ok(pieces.into_iter().map(|(name, _)| name).collect())

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
+use crate::ops::read_back::ReadBack;
 use crate::ops::repack::{self, Original};
 use crate::ops::volumes::{self, Written};
 use crate::ops::{Observer, observer, room};
@@ -29,6 +30,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Threads.
     pub jobs: usize,
+    /// Read everything back from the medium before it gets its name.
+    pub read_back: bool,
 }
 
 /// What was written, or would be.
@@ -50,6 +53,9 @@ pub struct Summary {
     pub bytes: u64,
     /// The volumes that were written; none when the bundle fits one.
     pub volumes: Vec<Written>,
+    /// What was read back from the medium, if that was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<ReadBack>,
     /// Room where they go, in bytes.
     pub free: u64,
     /// Whether nothing was written because only the plan was wanted.
@@ -75,7 +81,7 @@ pub fn split(options: &Options, observer: &dyn Observer) -> Result<Summary> {
     let plan = volumes::divided(original.plan()?, options.size, &options.only, &original.documents())?;
     let volumes = volumes::list(&plan, &target);
     let unchanged = volumes.is_empty() && same(source, &target);
-    let summary = Summary {
+    let mut summary = Summary {
         schema: "mirror-bundle/split/v1",
         bundle: target.display().to_string(),
         index: plan.digest(),
@@ -85,6 +91,7 @@ pub fn split(options: &Options, observer: &dyn Observer) -> Result<Summary> {
         bytes: plan.bytes(),
         free: room::free(&target)?,
         dry_run: options.dry_run,
+        read_back: None,
         unchanged,
         volumes,
     };
@@ -96,7 +103,8 @@ pub fn split(options: &Options, observer: &dyn Observer) -> Result<Summary> {
     if options.dry_run || unchanged {
         return Ok(summary);
     }
-    repack::write(&target, &plan, &original, options.force, options.jobs, observer)?;
+    let (force, jobs) = (options.force, options.jobs);
+    summary.read_back = repack::write(&target, &plan, &original, force, jobs, options.read_back, observer)?;
     Ok(summary)
 }
 

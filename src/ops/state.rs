@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::whole::Whole;
+use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
 use crate::verify::{Report, Seen};
 
@@ -37,6 +38,10 @@ pub fn folder() -> PathBuf {
 
 fn file(folder: &Path) -> PathBuf {
     folder.join("unpacked.json")
+}
+
+fn temporary(folder: &Path) -> PathBuf {
+    folder.join("unpacked.json.partial")
 }
 
 /// Reads the memory of this host. No file: nothing was unpacked yet.
@@ -70,12 +75,13 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
         return Ok(());
     }
     let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
-    make(folder).map_err(|e| Error::io("cannot make", folder, e))?;
     // Two that finish at once must not forget what the other has learned. Best effort: not every file system locks.
+    let dir = Dir::create(folder, Code::Io)?;
     let lock = fs::File::open(folder).and_then(|dir| dir.lock().map(|()| dir));
     let mut bundles = load(folder)?;
     if bundles.get(name).is_some_and(|seen| seen.sequence == sequence || seen.sequence > sequence && !back) {
-        return Ok(());
+        // Who wrote that may have been killed before it was durable.
+        return dir.sync();
     }
     bundles.insert(name.clone(), Seen { sequence, index: report.bundle.index.clone() });
     let path = file(folder);
@@ -83,28 +89,24 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(&Memory { bundles })
         .map_err(|e| Error::new(Code::Internal, "cannot write the memory").source(e))?;
     text.push(b'\n');
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(err)?;
-    temporary.write_all(&text).and_then(|()| temporary.as_file().sync_all()).map_err(err)?;
-    temporary.persist(&path).map_err(|e| err(e.error))?;
-    fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(err)?;
+    Whole::begin(&temporary(folder)).and_then(|new| new.commit(&text, &path, true)).map_err(err)?;
     drop(lock);
     Ok(())
 }
 
-/// Makes the folder, for its owner to write whatever the umask is.
-fn make(folder: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)
-}
-
 /// An error when this host could not remember what it is about to unpack. Makes the folder, and nothing else.
 pub fn ready(folder: &Path) -> Result<()> {
-    let tried = make(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
-    tried.map(drop).map_err(|e| {
-        Error::io("cannot write in", folder, e)
-            .fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")
+    let failed = |e: Error| {
+        e.fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")
             .state("nothing was written")
             .hint("name a folder that can be written in MIRROR_BUNDLE_STATE")
-    })
+    };
+    Dir::create(folder, Code::Io).map_err(failed)?;
+    match Whole::begin(&temporary(folder)) {
+        // Somebody else can, right now.
+        Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
+        tried => tried.map(drop).map_err(|e| failed(Error::io("cannot write in", folder, e))),
+    }
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub(super) fn rest(
     observer.end();
     match read {
         Err(e) if (10..50).contains(&e.code().exit()) => {}
-        other => other?,
+        other => other.map_err(|e| e.interrupted("not everything was checked; there is no verdict"))?,
     }
     admitted.conclude(false, settings)
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::bundle::index::Blob;
 use crate::bundle::tar;
-use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Start, partial_path};
+use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Sealed, Start, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::ops::advice::late;
-use crate::ops::{Observer, Task, parallel};
+use crate::ops::read_back::{self, ReadBack};
+use crate::ops::{Observer, Task, parallel, room};
 use crate::source::Source;
 
 /// Where the content of blobs comes from.
@@ -56,16 +57,22 @@ pub(crate) struct Job<'a> {
     pub(crate) force: bool,
     /// Threads.
     pub(crate) jobs: usize,
+    /// Read everything back from the medium before it gets its name.
+    pub(crate) read_back: bool,
 }
 
 /// Writes the files of a plan for the bundle that is to be called `bundle`.
-pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Result<()> {
+pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Result<Option<ReadBack>> {
     let plan = job.plan;
+    let read_back = |files: &[Sealed]| match job.read_back {
+        true => read_back::files(plan, files, observer).map(Some),
+        false => Ok(None),
+    };
     let partial = match Partial::start(bundle, plan, job.journal, job.force)? {
         Start::Write(partial) => partial,
-        Start::Complete => {
+        Start::Complete(files) => {
             observer.say("Finished", "before: the bundle is complete");
-            return Ok(());
+            return read_back(&files);
         }
     };
     let size = |blob: &usize| plan.index.blobs[*blob].size;
@@ -92,12 +99,21 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     );
     observer.end();
     if let Err(e) = done {
+        let e = room::told(e, bundle, plan);
         let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
         let more = if plan.archives().len() > 1 { " and its like" } else { "" };
         let state = format!("what was fetched is kept in `{}`{more}", kept.display());
         return Err(late(e, &state));
     }
-    partial.finish(job.force)
+    let sealed = partial.seal()?;
+    match read_back(&sealed) {
+        Ok(done) => partial.publish(job.force).map(|()| done),
+        Err(e) if e.code() == Code::Io => {
+            partial.discard()?;
+            Err(e.state("what was written was removed; no bundle was made"))
+        }
+        Err(e) => Err(e.state("everything is written, and not read back").hint("run the same command again")),
+    }
 }
 
 fn one(

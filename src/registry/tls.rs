@@ -33,6 +33,7 @@ use ureq::unversioned::transport::{
 };
 
 use super::validity;
+use crate::beneath;
 use crate::error::{Code, Error, Result};
 
 /// Where `podman` and `docker` keep certificates per registry.
@@ -120,8 +121,8 @@ fn pem(path: &Path) -> std::io::Result<Option<Vec<CertificateDer<'static>>>> {
 
 /// `*.crt` in a certs.d folder. What cannot be read adds no trust, and the connection then says what is missing.
 fn certificates_below(folder: &Path) -> Vec<CertificateDer<'static>> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.flatten().map(|entry| entry.path());
+    let entries = beneath::list(folder, beneath::MAX_ENTRIES).unwrap_or_default();
+    let paths = entries.into_iter().map(|(name, _)| folder.join(name));
     let crt = paths.filter(|path| path.extension().is_some_and(|e| e == "crt"));
     crt.filter_map(|path| pem(&path).ok().flatten()).flatten().collect()
 }

@@ -70,7 +70,6 @@ pub fn write(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> R
     let wanted = named(files)?;
     let base = folder.open()?;
     let survey = survey(&base, &wanted, overwrite)?;
-    let mut touched = BTreeSet::new();
     for (parent, name) in &survey.left {
         partial::clear(&at(&base, parent)?, name)?;
     }
@@ -80,9 +79,11 @@ pub fn write(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> R
         let mut file = Partial::create(&dir, &Digest::of(content))?;
         file.write(content)?;
         file.commit(last)?;
-        touched.insert(parent);
     }
-    touched.iter().try_for_each(|parent| at(&base, parent)?.sync())?;
+    // Also of files that were there: the run that wrote them may have been killed before this.
+    let parents: BTreeSet<&str> =
+        wanted.keys().map(|name| name.rsplit_once('/').map_or("", |(parent, _)| parent)).collect();
+    parents.iter().try_for_each(|parent| at(&base, parent)?.sync())?;
     let (same, replaced) = (survey.same.len(), survey.other.len());
     Ok(Written { new: wanted.len() - same - replaced, same, replaced })
 }
@@ -92,7 +93,8 @@ pub fn check(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> R
     let wanted = named(files)?;
     match std::fs::symlink_metadata(&folder.path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        _ => survey(&folder.open()?, &wanted, overwrite).map(|_| ()),
+        Err(e) => Err(Error::io("cannot read", &folder.path, e)),
+        Ok(_) => survey(&folder.open()?, &wanted, overwrite).map(|_| ()),
     }
 }
 

@@ -43,6 +43,8 @@ impl LayoutSink {
                         .hint("choose a new or empty folder"));
                 }
                 replace(&base, "oci-layout", MARKER)?;
+                // By it the next run knows the folder: durable before anything else is in it.
+                base.sync()?;
             }
         }
         existing(&base).map_err(|e| e.state("nothing was written"))?;

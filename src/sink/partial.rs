@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{FlockOperation, Mode};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::beneath::{Dir, Kind};
 use crate::error::{Code, Error, Result};
@@ -45,8 +45,8 @@ impl<'a> Partial<'a> {
         let mode =
             file.metadata().map_err(|e| Error::io("cannot read", dir.at(&name), e))?.permissions().mode() & 0o777;
         let partial = Partial { dir, name, file, mode, committed: false };
-        partial.chmod(0o600);
-        match rustix::fs::flock(&partial.file, FlockOperation::NonBlockingLockExclusive) {
+        partial.chmod(0o600)?;
+        match retry_on_intr(|| rustix::fs::flock(&partial.file, FlockOperation::NonBlockingLockExclusive)) {
             Err(Errno::WOULDBLOCK) => Err(busy(dir, &partial.name)),
             _ => Ok(partial),
         }
@@ -59,16 +59,19 @@ impl<'a> Partial<'a> {
 
     /// Syncs the content and gives it its final name, replacing what is there. The directory is not synced.
     pub(super) fn commit(mut self, name: &str) -> Result<()> {
-        self.chmod(self.mode);
+        self.chmod(self.mode)?;
         self.file.sync_all().map_err(|e| Error::io("cannot sync", self.dir.at(&self.name), e))?;
         self.dir.rename(&self.name, name)?;
         self.committed = true;
         Ok(())
     }
 
-    /// FAT has no modes; failing to narrow or widen access changes nothing about the content.
-    fn chmod(&self, mode: u32) {
-        let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode as _));
+    /// FAT has no modes, and says so in its own ways.
+    fn chmod(&self, mode: u32) -> Result<()> {
+        match retry_on_intr(|| rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode as _))) {
+            Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(e) => Err(Error::io("cannot change the mode of", self.dir.at(&self.name), e.into())),
+        }
     }
 }
 
@@ -86,7 +89,8 @@ pub(super) fn clear(dir: &Dir, name: &str) -> Result<()> {
         None => Ok(()),
         Some(Kind::File) => {
             if let Some(file) = dir.file(name)?
-                && rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+                && retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared))
+                    == Err(Errno::WOULDBLOCK)
             {
                 return Err(busy(dir, name));
             }

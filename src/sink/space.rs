@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::io::retry_on_intr;
+
 use crate::error::{Error, Result};
 
 /// The file system that holds a path, or will hold it.
@@ -26,7 +28,8 @@ impl Space {
 /// Asks about `path`, or the nearest folder above it that exists.
 pub fn of(path: &Path) -> Result<Space> {
     let here = existing(path);
-    let stat = rustix::fs::statvfs(&here).map_err(|e| Error::io("cannot ask for free space of", &here, e.into()))?;
+    let stat = retry_on_intr(|| rustix::fs::statvfs(&here))
+        .map_err(|e| Error::io("cannot ask for free space of", &here, e.into()))?;
     let kind = kind(&here)?;
     let max_file = (kind == "vfat").then_some((4 << 30) - 1);
     Ok(Space { free: stat.f_bavail.saturating_mul(stat.f_frsize), kind, max_file })
@@ -39,7 +42,8 @@ fn existing(path: &Path) -> PathBuf {
 
 #[cfg(target_os = "linux")]
 fn kind(path: &Path) -> Result<&'static str> {
-    let stat = rustix::fs::statfs(path).map_err(|e| Error::io("cannot ask for the file system of", path, e.into()))?;
+    let stat = retry_on_intr(|| rustix::fs::statfs(path))
+        .map_err(|e| Error::io("cannot ask for the file system of", path, e.into()))?;
     // linux/magic.h, and fs/{exfat,ntfs3,btrfs,xfs} for those that are not in it.
     Ok(match stat.f_type as u64 & 0xffff_ffff {
         0x4d44 => "vfat",

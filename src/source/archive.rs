@@ -25,7 +25,8 @@ const MAX_PAX: u64 = 64 << 10;
 /// Opens the `oci-archive` file at `path`.
 pub fn open(path: &Path) -> Result<Layout> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| Error::io("cannot open", path, e.into()))?;
+    let fd = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+        .map_err(|e| Error::io("cannot open", path, e.into()))?;
     let file = File::from(fd);
     let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
     if !meta.is_file() {

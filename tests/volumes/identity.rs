@@ -21,6 +21,7 @@ fn there_and_back(dir: &Path, size: u64, whole: &[u8]) -> bool {
         force: false,
         dry_run: false,
         jobs: 2,
+        read_back: false,
     };
     let summary = match split::split(&options, &Silent) {
         Ok(summary) => summary,
@@ -41,7 +42,8 @@ fn there_and_back(dir: &Path, size: u64, whole: &[u8]) -> bool {
     let bundle = out.path().join("joined.tar");
     let mut volumes: Vec<_> = there.keys().map(|name| out.path().join(name)).collect();
     volumes.reverse();
-    join::join(&join::Options { bundle: bundle.clone(), volumes, force: false, jobs: 2 }, &Silent).unwrap();
+    join::join(&join::Options { bundle: bundle.clone(), volumes, force: false, jobs: 2, read_back: false }, &Silent)
+        .unwrap();
     assert!(fs::read(bundle).unwrap() == whole, "{size}");
     true
 }

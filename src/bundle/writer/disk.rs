@@ -31,21 +31,26 @@ pub(super) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
 
 /// Locks a file against other processes that write it.
 pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(fs::TryLockError::WouldBlock) => {
-            Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display()))
-                .hint("wait for it, or write under another name"))
-        }
-        // A file system without locks: carry on, as there is nothing to ask.
-        Err(fs::TryLockError::Error(_)) => Ok(()),
+    use std::os::unix::fs::MetadataExt;
+    let own = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    let busy = match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => true,
+        // Who had the lock may have finished, and this is the finished bundle: not to be written any more.
+        // (A file system without locks: carry on, as there is nothing to ask.)
+        _ => !fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())),
+    };
+    if busy {
+        return Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display()))
+            .hint("wait for it, or write under another name"));
     }
+    Ok(())
 }
 
 /// Reserves the whole size, so that a disk that is too small is found before the first transfer.
 pub(super) fn allocate(file: &File, total: u64, path: &Path) -> Result<()> {
-    use rustix::io::Errno;
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, total) {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::{Errno, retry_on_intr};
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, total)) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
             file.set_len(total).map_err(|e| Error::io("cannot reserve room for", path, e))
@@ -81,6 +86,14 @@ pub(super) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
         }
         Err(e) => Err(Error::io("cannot name", to, e.into())),
     }
+}
+
+/// Removes a partial file that nobody writes any more.
+pub(super) fn discard(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        lock(&open_own(path, OpenOptions::new().read(true).write(true))?, path)?;
+    }
+    remove_if_there(path)
 }
 
 pub(super) fn remove_if_there(path: &Path) -> Result<()> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::disk::{open_own, remove_if_there};
+use super::disk::{open_own, remove_if_there, sync_parent};
 use super::plan::Plan;
 use super::{journal_path, with_suffix};
 use crate::error::{Error, Result};
@@ -134,8 +134,10 @@ impl Log {
         );
         remove_if_there(&temporary)?;
         let mut file = open_own(&temporary, OpenOptions::new().append(true).create_new(true))?;
-        file.write_all(head.as_bytes()).map_err(err)?;
+        // Durable before anything else is: by it a run after a power loss knows whose files these are.
+        file.write_all(head.as_bytes()).and_then(|()| file.sync_all()).map_err(err)?;
         fs::rename(&temporary, &path).map_err(err)?;
+        sync_parent(&path)?;
         Ok(Log { path, file: Mutex::new(file) })
     }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use blob::BlobWriter;
 pub use journal::{Claim, Journal};
-pub use partial::{Partial, Start};
+pub use partial::{Partial, Sealed, Start};
 pub use plan::{Archive, Place, Plan, addendum};
 
 use crate::error::{Code, Error};

@@ -1,19 +1,22 @@
 //! The files of a bundle while they are written, and how they get their names.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::disk::{allocate, allow_files, lock, open_own, remove_if_there, rename, sync_parent};
+use super::disk::{allocate, allow_files, discard, lock, open_own, remove_if_there, rename, sync_parent};
 use super::journal::{Claim, Journal, Log};
 use super::plan::{Archive, Place, Plan};
-use super::{BlobWriter, exists, journal_path, partial_path};
-use crate::bundle::layout::Member;
+use super::{BUFFER, BlobWriter, exists, journal_path, partial_path};
+use crate::bundle::layout::{Layout, Member};
+use crate::bundle::tar;
 use crate::bundle::volume::{VOLUME, Volume};
 use crate::error::{Code, Error, Result};
-use crate::oci::Digest;
+use crate::oci::{Digest, Hasher};
 
 /// A bundle that is being written.
 #[derive(Debug)]
@@ -35,13 +38,31 @@ struct Output {
     complete: Option<Vec<Digest>>,
 }
 
+/// A file of which every byte is known.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Where it is now.
+    pub path: PathBuf,
+    archive: usize,
+    pieces: Vec<Digest>,
+}
+
+impl Sealed {
+    /// Everything in it and where, with the digests of its pieces.
+    pub fn layout<'p>(&self, plan: &'p Plan) -> Result<Cow<'p, Layout>> {
+        let archive = &plan.archives()[self.archive];
+        let known = plan.layout_with(archive, self.pieces.clone())?;
+        Ok(known.map_or(Cow::Borrowed(&archive.layout), Cow::Owned))
+    }
+}
+
 /// What stands where a bundle is to be written.
 #[derive(Debug)]
 pub enum Start<'a> {
     /// Partial files, new or continued.
     Write(Partial<'a>),
     /// The finished files of exactly this plan, from a run that was stopped after its last rename.
-    Complete,
+    Complete(Vec<Sealed>),
 }
 
 impl<'a> Partial<'a> {
@@ -60,8 +81,10 @@ impl<'a> Partial<'a> {
             let mut complete = None;
             if fs::symlink_metadata(&path).is_ok() {
                 complete = if same.is_some() { finished(&path, plan, archive)? } else { None };
-                if complete.is_none() && !force {
-                    return Err(exists(&path));
+                match complete {
+                    Some(_) => discard(&partial_path(&path))?,
+                    None if force => {}
+                    None => return Err(exists(&path)),
                 }
             }
             found.push((path, complete));
@@ -69,7 +92,10 @@ impl<'a> Partial<'a> {
         if found.iter().all(|(_, complete)| complete.is_some()) {
             remove_if_there(&journal_path(&first))?;
             sync_parent(&first)?;
-            return Ok(Start::Complete);
+            let sealed = |(archive, (path, complete)): (usize, (PathBuf, Option<Vec<Digest>>))| {
+                complete.map(|pieces| Sealed { path, archive, pieces })
+            };
+            return Ok(Start::Complete(found.into_iter().enumerate().filter_map(sealed).collect()));
         }
         allow_files(found.len());
         let outputs =
@@ -79,9 +105,7 @@ impl<'a> Partial<'a> {
             there &= output.length()? == plan.bytes_of(archive);
         }
         let resumed = same.filter(|_| there);
-        if resumed.is_none() {
-            reserve(plan, &outputs, &first)?;
-        }
+        reserve(plan, &outputs, &first, resumed.is_none())?;
         for (archive, output) in plan.archives().iter().zip(&outputs) {
             output.write(&plan.head(&archive.layout), 0)?;
         }
@@ -114,23 +138,65 @@ impl<'a> Partial<'a> {
 
     /// Makes everything durable and gives the files their names. Call only when every blob is finished.
     pub fn finish(self, force: bool) -> Result<()> {
-        let unfinished = || self.outputs.iter().enumerate().filter(|(_, output)| output.complete.is_none());
-        for (at, output) in unfinished() {
-            let archive = &self.plan.archives()[at];
+        self.seal()?;
+        self.publish(force)
+    }
+
+    /// Writes what was still open and makes everything durable. Call only when every blob is finished. All the files
+    /// are returned, also those that an earlier run finished.
+    ///
+    /// # Errors
+    /// [`Code::Io`]; when syncing failed nobody knows what is on the medium, and another try could succeed without
+    /// writing it: then everything is forgotten, and the next run begins anew.
+    pub fn seal(&self) -> Result<Vec<Sealed>> {
+        let mut sealed = Vec::with_capacity(self.outputs.len());
+        for (archive, output) in self.outputs.iter().enumerate() {
+            let path = output.now();
+            if let Some(pieces) = &output.complete {
+                sealed.push(Sealed { path, archive, pieces: pieces.clone() });
+                continue;
+            }
+            let now = Sealed { path, archive, pieces: self.pieces_of(archive)? };
+            let layout = now.layout(self.plan)?;
             // The size of the head does not depend on the digests of pieces.
-            if let Some(layout) = self.plan.layout_with(archive, self.pieces_of(at)?)? {
+            if matches!(layout, Cow::Owned(_)) {
                 output.write(&self.plan.head(&layout), 0)?;
             }
-            output.write(&self.plan.end(), archive.layout.end())?;
-            let durable = output.file.set_len(self.plan.bytes_of(archive)).and_then(|()| output.file.sync_all());
-            durable.map_err(|e| Error::io("cannot write", partial_path(&output.path), e))?;
+            output.write(&self.plan.end(), layout.end())?;
+            let length = self.plan.bytes_of(&self.plan.archives()[archive]);
+            output.file.set_len(length).map_err(|e| Error::io("cannot write", &now.path, e))?;
+            output.file.sync_all().map_err(|e| self.unsynced(Error::io("cannot sync", &now.path, e)))?;
+            drop(layout);
+            sealed.push(now);
         }
-        for (_, output) in unfinished() {
+        Ok(sealed)
+    }
+
+    /// Gives sealed files their names.
+    pub fn publish(self, force: bool) -> Result<()> {
+        for output in self.unfinished() {
             rename(&partial_path(&output.path), &output.path, force)?;
         }
         sync_parent(&self.first)?;
         remove_if_there(&journal_path(&self.first))?;
         sync_parent(&self.first)
+    }
+
+    /// Forgets everything that was written: it did not arrive on the medium as it was written.
+    pub fn discard(self) -> Result<()> {
+        remove_if_there(&journal_path(&self.first))?;
+        self.unfinished().try_for_each(|output| remove_if_there(&partial_path(&output.path)))
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &Output> {
+        self.outputs.iter().filter(|output| output.complete.is_none())
+    }
+
+    fn unsynced(&self, e: Error) -> Error {
+        match remove_if_there(&journal_path(&self.first)) {
+            Ok(()) => e.state("what of it is on the medium is not known; the next run writes all of it anew"),
+            Err(_) => e.hint(format!("remove `{}` before the next run", journal_path(&self.first).display())),
+        }
     }
 
     pub(super) fn is_complete(&self, place: &Place) -> bool {
@@ -208,21 +274,24 @@ impl Output {
     }
 }
 
-/// Empties the partial files and reserves all the room that they need.
-fn reserve(plan: &Plan, outputs: &[Output], first: &Path) -> Result<()> {
+/// Reserves all the room that the partial files need, also of those that are continued, as holes have none yet. With
+/// `anew` they are emptied first.
+fn reserve(plan: &Plan, outputs: &[Output], first: &Path, anew: bool) -> Result<()> {
     let new = || plan.archives().iter().zip(outputs).filter(|(_, output)| output.complete.is_none());
-    for (_, output) in new() {
-        output.file.set_len(0).map_err(|e| Error::io("cannot write", output.now(), e))?;
-    }
-    // With a finished file the journal says whose that is; what it claims of the others will be found untrue.
-    if outputs.iter().all(|output| output.complete.is_none()) {
-        remove_if_there(&journal_path(first))?;
+    if anew {
+        for (_, output) in new() {
+            output.file.set_len(0).map_err(|e| Error::io("cannot write", output.now(), e))?;
+        }
+        // With a finished file the journal says whose that is; what it claims of the others will be found untrue.
+        if outputs.iter().all(|output| output.complete.is_none()) {
+            remove_if_there(&journal_path(first))?;
+        }
     }
     new().try_for_each(|(archive, output)| allocate(&output.file, plan.bytes_of(archive), &output.now()))
 }
 
-/// Whether `path` is a finished file of this plan: its length, and every byte but those of blobs. If so, the digests of
-/// its pieces.
+/// Whether `path` is a finished file of this plan. If so, the digests of its pieces. All of it is read: with `--force`
+/// it can as well be an older copy, damaged, that an interrupted run was about to replace.
 fn finished(path: &Path, plan: &Plan, archive: &Archive) -> Result<Option<Vec<Digest>>> {
     let file = File::open(path).map_err(|e| Error::io("cannot open", path, e))?;
     let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
@@ -237,7 +306,8 @@ fn finished(path: &Path, plan: &Plan, archive: &Archive) -> Result<Option<Vec<Di
         return Ok(None);
     }
     let Some(volume) = archive.volume.as_ref().filter(|v| v.own_pieces() > 0) else {
-        return Ok(is(&plan.head(&archive.layout), 0).then(Vec::new));
+        let right = is(&plan.head(&archive.layout), 0) && blobs(&file, &archive.layout).unwrap_or(false);
+        return Ok(right.then(Vec::new));
     };
     let Some(member) = archive.layout.members().iter().find(|m| m.path == VOLUME) else { return Ok(None) };
     let mut bytes = vec![0; usize::try_from(member.size).unwrap_or(0)];
@@ -245,5 +315,29 @@ fn finished(path: &Path, plan: &Plan, archive: &Archive) -> Result<Option<Vec<Di
     let digests = Volume::parse(&bytes).ok().filter(|there| read && there.is_with(volume)).map(|there| there.digests);
     let Some(digests) = digests.filter(|d| d.len() == volume.own_pieces()) else { return Ok(None) };
     let layout = plan.layout_with(archive, digests.clone())?;
-    Ok(layout.filter(|layout| is(&plan.head(layout), 0)).map(|_| digests))
+    let right = |layout: &Layout| is(&plan.head(layout), 0) && blobs(&file, layout).unwrap_or(false);
+    Ok(layout.filter(right).map(|_| digests))
+}
+
+/// Whether every blob and piece in a file is what its layout says, with its header and padding.
+fn blobs(file: &File, layout: &Layout) -> io::Result<bool> {
+    let mut buffer = vec![0; BUFFER];
+    for member in layout.blobs() {
+        let padding = usize::try_from(tar::padded(member.size) - member.size).unwrap_or(0);
+        let (mut header, mut rest) = ([0; 512], vec![0; padding]);
+        file.read_exact_at(&mut header, member.header)?;
+        file.read_exact_at(&mut rest, member.data() + member.size)?;
+        let (mut hasher, mut at) = (Hasher::new(), 0);
+        while at < member.size {
+            let want = usize::try_from(member.size - at).unwrap_or(BUFFER).min(BUFFER);
+            file.read_exact_at(&mut buffer[..want], member.data() + at)?;
+            hasher.update(&buffer[..want]);
+            at += want as u64;
+        }
+        let right = header == layout.header_of(member) && rest.iter().all(|b| *b == 0);
+        if !right || member.digest != Some(hasher.finish()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -37,7 +37,7 @@ fn start<'a>(path: &Path, plan: &'a Plan) -> Partial<'a> {
     let journal = Journal::read(&plan.first(path)).unwrap();
     match Partial::start(path, plan, journal.as_ref(), false).unwrap() {
         Start::Write(partial) => partial,
-        Start::Complete => panic!("complete"),
+        Start::Complete(_) => panic!("complete"),
     }
 }
 
@@ -265,4 +265,44 @@ fn a_file_under_the_name_of_a_volume_counts_as_finished_only_with_exactly_its_he
     assert!(matches!(again(), Ok(Start::Write(_))));
     // Without the journal of this plan it is a file of somebody else.
     assert_eq!(Partial::start(&bundle, &plan, None, false).unwrap_err().code(), Code::Conflict);
+}
+
+#[test]
+fn a_file_that_another_writer_finished_before_it_was_locked_is_left_alone() {
+    let plan = plan(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.tar");
+    let first = start(&path, &plan);
+    let opened = fs::File::open(partial_path(&path)).unwrap();
+    first.finish(false).unwrap();
+    assert_eq!(super::disk::lock(&opened, &partial_path(&path)).unwrap_err().code(), Code::Conflict);
+    let other = dir.path().join("other.tar");
+    drop(start(&other, &plan));
+    assert_eq!(super::disk::lock(&opened, &partial_path(&other)).unwrap_err().code(), Code::Conflict);
+}
+
+#[test]
+fn a_damaged_copy_that_is_replaced_is_not_taken_for_the_finished_bundle() {
+    let plan = plan(&[b"first blob"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.tar");
+    let partial = start(&path, &plan);
+    write_one(&partial, b"first blob").unwrap();
+    partial.finish(false).unwrap();
+    let good = fs::read(&path).unwrap();
+    let content = plan.archives()[0].layout.blobs()[0].data() as usize;
+    for at in [0, content, content + 10, good.len() - 1] {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        // Interrupted at once: a journal, and nothing else done.
+        drop(Partial::start(&path, &plan, None, true).unwrap());
+        let journal = Journal::read(&path).unwrap();
+        let again = Partial::start(&path, &plan, journal.as_ref(), true).unwrap();
+        assert!(matches!(again, Start::Write(_)), "{at}");
+    }
+    fs::write(&path, &good).unwrap();
+    let journal = Journal::read(&path).unwrap();
+    assert!(matches!(Partial::start(&path, &plan, journal.as_ref(), false), Ok(Start::Complete(_))));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }

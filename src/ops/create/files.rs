@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::beneath::{self, Kind};
 use crate::bundle::index::{self, Object};
 use crate::bundle::{layout, limits, name};
 use crate::error::{Code, Error, Result};
@@ -61,29 +62,22 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
     Ok(out)
 }
 
+/// The files below `dir`, in the order of their names, folder by folder. Links are not followed.
 fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
-    for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
-        let entry = entry.map_err(|e| {
-            let path = e.path().unwrap_or(dir).to_owned();
-            match e.into_io_error() {
-                Some(io) => Error::io("cannot read", path, io),
-                None => Error::new(Code::Io, format!("`{}` leads in a circle", path.display())),
+    for (name, kind) in beneath::list(dir, beneath::MAX_ENTRIES).map_err(|e| Error::io("cannot read", dir, e))? {
+        let path = dir.join(name);
+        let known = matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"));
+        match kind {
+            Kind::Directory => out.extend(walk(&path)?),
+            Kind::File if known => out.push(path),
+            _ => {
+                let text = format!("`{}` is not a .yaml, .yml or .json file", path.display());
+                return Err(Error::new(Code::Policy, text)
+                    .state("nothing was written")
+                    .hint("`oc apply -Rf` would pass over it; keep only manifests in this folder"));
             }
-        })?;
-        if entry.file_type().is_dir() {
-            continue;
         }
-        let known = matches!(entry.path().extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"));
-        if !entry.file_type().is_file() || !known {
-            return Err(Error::new(
-                Code::Policy,
-                format!("`{}` is not a .yaml, .yml or .json file", entry.path().display()),
-            )
-            .state("nothing was written")
-            .hint("`oc apply -Rf` would pass over it; keep only manifests in this folder"));
-        }
-        out.push(entry.into_path());
     }
     Ok(out)
 }

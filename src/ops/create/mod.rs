@@ -19,6 +19,7 @@ use crate::oci::{Digest, Platform, Reference, Tag};
 use crate::openshift::openpgp::Keyring;
 use crate::openshift::signature_map;
 use crate::ops::advice::early;
+use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
 use crate::ops::{Observer, Task, observer, room, write};
 use crate::sign::SecretKey;
@@ -69,6 +70,8 @@ pub struct Options {
     pub jobs: usize,
     /// Replace an existing bundle.
     pub force: bool,
+    /// Read everything back from the medium before the bundle gets its name.
+    pub read_back: bool,
     /// Write volumes of at most so many bytes, unless the bundle fits one.
     pub volume: Option<u64>,
 }
@@ -112,6 +115,9 @@ pub struct Summary {
     pub signed_by: Option<String>,
     /// Flags that made an exception from a check.
     pub exceptions: Vec<String>,
+    /// What was read back from the medium, if that was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<ReadBack>,
     /// Whether nothing was written because only the plan was wanted.
     pub dry_run: bool,
 }
@@ -150,10 +156,11 @@ pub fn create(
     observer.begin(Task::Resolve, 0, 0);
     let gathered = gather(options, network, observer);
     observer.end();
-    let (content, found) = gathered.map_err(|e| match journal {
-        None => early(e, "nothing was written"),
-        Some(_) => early(e, "nothing was added to what an earlier run has fetched, which is kept"),
-    })?;
+    let nothing = match journal {
+        None => "nothing was written",
+        Some(_) => "nothing was added to what an earlier run has fetched, which is kept",
+    };
+    let (content, found) = gathered.map_err(|e| early(e, nothing).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(options, &content, &found, created)?;
     let mut journal = journal;
@@ -164,7 +171,7 @@ pub fn create(
     }
     let dry_run = matches!(target, Target::DryRun(_));
     let free = path.map(room::free).transpose()?;
-    let summary = summary(options, &plan, path, free, dry_run);
+    let mut summary = summary(options, &plan, path, free, dry_run);
     observer.say("Collecting", &forecast(&summary, path));
     if let Some(path) = path {
         match room::check(path, &plan, journal.as_ref()) {
@@ -175,8 +182,9 @@ pub fn create(
     match target {
         Target::File(path) => {
             let (plan, supply, journal) = (&plan, &found, journal.as_ref());
-            let job = write::Job { plan, supply, journal, force: options.force, jobs: options.jobs };
-            write::file(path, &job, observer)?;
+            let (force, jobs, read_back) = (options.force, options.jobs, options.read_back);
+            let job = write::Job { plan, supply, journal, force, jobs, read_back };
+            summary.read_back = write::file(path, &job, observer)?;
         }
         Target::Stream(to) => write::stream(to, &plan, &found, observer)?,
         Target::DryRun(_) => {}
@@ -579,6 +587,7 @@ fn summary(options: &Options, plan: &Plan, path: Option<&Path>, free: Option<u64
         free,
         signed_by: options.key.as_ref().map(|k| k.public().fingerprint()),
         exceptions: index.exceptions.clone(),
+        read_back: None,
         dry_run,
     }
 }

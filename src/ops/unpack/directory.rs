@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use super::names::{self, Placement};
 use super::{Content, Destination};
+use crate::beneath::{self, Kind};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest};
@@ -120,6 +121,9 @@ impl Destination for Tree<'_> {
                 written.entry(digest).or_insert(repository);
             }
         }
+        // A tag must not outlive what it points to: all of that is durable first.
+        let repositories = || self.open.get().into_iter().flat_map(BTreeMap::values);
+        repositories().try_for_each(BlobSink::finish)?;
         for placement in &self.placements {
             observer.check()?;
             let Some(tag) = &placement.tag else { continue };
@@ -132,9 +136,7 @@ impl Destination for Tree<'_> {
                 }
             }
         }
-        for repository in self.open.get().into_iter().flat_map(BTreeMap::values) {
-            repository.finish()?;
-        }
+        repositories().try_for_each(BlobSink::finish)?;
         Ok((documents, tags))
     }
 }
@@ -208,35 +210,51 @@ impl Destination for Layout {
     }
 }
 
-/// Room for everything that may have to be written.
+/// Room for everything that may have to be written, and no blob that is too long for the file system.
 fn enough(dir: &Path, index: &Index) -> Result<()> {
-    let free = space::of(dir)?.free;
-    let need: u64 = index.blobs.iter().map(|b| b.size).sum();
-    let there: u64 = already(dir);
-    if need.saturating_sub(there) > free {
-        return Err(Error::new(
-            Code::Io,
-            format!(
-                "not enough room on `{}`: {} needed, {} free",
-                dir.display(),
-                observer::size(need - there),
-                observer::size(free)
-            ),
-        )
-        .state("nothing was written")
-        .hint("make room there, or choose another place"));
+    let space = space::of(dir)?;
+    let large = index.blobs.iter().find(|blob| space.max_file.is_some_and(|most| blob.size > most));
+    if let Some(blob) = large {
+        let text = format!("`{}` cannot hold {}, which has {} bytes", dir.display(), blob.digest, blob.size);
+        return Err(Error::new(Code::Io, text)
+            .fact(format!("a file of its file system ({}) is shorter than that", space.kind))
+            .state("nothing was written")
+            .hint("choose a place with another file system"));
+    }
+    let there = already(dir, index);
+    let need: u64 = index.blobs.iter().filter(|blob| !there.contains(&blob.digest)).map(|blob| blob.size).sum();
+    if need > space.free {
+        let (need, free) = (observer::size(need), observer::size(space.free));
+        let text = format!("not enough room on `{}`: {need} needed, {free} free", dir.display());
+        return Err(Error::new(Code::Io, text)
+            .state("nothing was written")
+            .hint("make room there, or choose another place"));
     }
     Ok(())
 }
 
-/// Bytes that an earlier run may have left there. A forecast only; links are counted once.
-fn already(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut seen = BTreeSet::new();
-    let entries = walkdir::WalkDir::new(dir).max_depth(16).into_iter().flatten();
-    entries
-        .filter_map(|e| e.metadata().ok())
-        .filter(|m| m.is_file() && seen.insert((m.dev(), m.ino())))
-        .map(|m| m.len())
-        .sum()
+/// The blobs that an earlier run has left somewhere below, going by name and size: a forecast only.
+fn already(dir: &Path, index: &Index) -> BTreeSet<Digest> {
+    fn look(dir: &Path, depth: usize, wanted: &BTreeMap<Digest, u64>, found: &mut BTreeSet<Digest>) {
+        for (name, kind) in beneath::list(dir, beneath::MAX_ENTRIES).unwrap_or_default() {
+            let path = dir.join(&name);
+            // `sha256:<hex>` in a tree, `<hex>` in a layout.
+            let name = name.to_str().unwrap_or_default();
+            let digest = name.parse().ok().or_else(|| Digest::from_hex(name).ok());
+            match (kind, digest) {
+                (Kind::Directory, _) if depth > 0 => look(&path, depth - 1, wanted, found),
+                (Kind::File, Some(digest)) => {
+                    let size = path.symlink_metadata().ok().map(|meta| meta.len());
+                    if size.is_some() && wanted.get(&digest).copied() == size {
+                        found.insert(digest);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let wanted = index.blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
+    let mut found = BTreeSet::new();
+    look(dir, 16, &wanted, &mut found);
+    found
 }

@@ -1,0 +1,248 @@
+//! Reads what was written once more, from the medium and not from memory, and compares it with what was meant.
+//!
+//! For media that say that they have written what they have not: sticks with less room than they claim, worn cells. It
+//! is done after the last sync and before a file gets its name, so that no final name holds what does not verify.
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, OFlags, fadvise};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::bundle::layout::Layout;
+use crate::bundle::tar;
+use crate::bundle::writer::{Plan, Sealed};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Hasher};
+use crate::ops::{Observer, Task};
+
+/// What is read at once, and what every read past the cache is aligned to.
+const CHUNK: usize = 1 << 20;
+const ALIGN: usize = 4096;
+
+/// A stretch of a file as it was meant to be.
+#[derive(Clone, Debug)]
+pub enum Piece<'a> {
+    /// These bytes.
+    Bytes(Cow<'a, [u8]>),
+    /// So many bytes with this digest.
+    Content(u64, Digest),
+}
+
+impl Piece<'_> {
+    fn size(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Content(size, _) => *size,
+        }
+    }
+}
+
+/// What was read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ReadBack {
+    /// Bytes that were read and compared.
+    pub bytes: u64,
+    /// Whether they came from the device for certain (`O_DIRECT`), not only after the system was asked to forget what
+    /// it had in memory.
+    pub direct: bool,
+}
+
+/// The pieces of a file of a plan, from its first byte to its last.
+fn pieces<'a>(plan: &'a Plan, layout: &'a Layout) -> impl Iterator<Item = Piece<'a>> {
+    let head = std::iter::once(Piece::Bytes(plan.head(layout).into()));
+    let blobs = layout.blobs().iter().flat_map(|member| {
+        let padding = vec![0; (tar::padded(member.size) - member.size) as usize];
+        let digest = member.digest.unwrap_or_else(|| Digest::of(b""));
+        [
+            Piece::Bytes(layout.header_of(member).to_vec().into()),
+            Piece::Content(member.size, digest),
+            Piece::Bytes(padding.into()),
+        ]
+    });
+    head.chain(blobs).chain(std::iter::once(Piece::Bytes(plan.end().into())))
+}
+
+/// Reads the files of a plan from their medium, see [`read_back`].
+pub(super) fn files(plan: &Plan, files: &[Sealed], observer: &dyn Observer) -> Result<ReadBack> {
+    let mut all = ReadBack { bytes: 0, direct: true };
+    for file in files {
+        let layout = file.layout(plan)?;
+        let one = read_back(&file.path, pieces(plan, &layout), observer)?;
+        all = ReadBack { bytes: all.bytes + one.bytes, direct: all.direct && one.direct };
+    }
+    Ok(all)
+}
+
+/// Reads the file at `path` from its medium and compares all of it with `pieces`. It has to be synced already.
+///
+/// # Errors
+/// [`Code::Io`] when it cannot be read, or is not what was written.
+pub fn read_back<'a>(
+    path: &Path,
+    pieces: impl Iterator<Item = Piece<'a>>,
+    observer: &dyn Observer,
+) -> Result<ReadBack> {
+    let err = |e| Error::io("cannot read back", path, e);
+    let mut medium = Medium::open(path).map_err(err)?;
+    let length = medium.cached.metadata().map_err(err)?.len();
+    observer.begin(Task::ReadBack, 1, length);
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    for piece in pieces {
+        let (mut hasher, mut same, end) = (Hasher::new(), true, at + piece.size());
+        let begin = at;
+        while at < end {
+            observer.check()?;
+            let want = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let part = &mut buffer[..want];
+            match medium.read_exact_at(part, at) {
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(differs(path, at, length)),
+                other => other.map_err(err)?,
+            }
+            match &piece {
+                Piece::Bytes(bytes) => {
+                    let from = usize::try_from(at - begin).unwrap_or(usize::MAX);
+                    same &= bytes.get(from..from + want) == Some(part);
+                }
+                Piece::Content(..) => hasher.update(part),
+            }
+            at += want as u64;
+            observer.advance(want as u64);
+        }
+        if let Piece::Content(_, digest) = &piece {
+            same = hasher.finish() == *digest;
+        }
+        if !same {
+            observer.end();
+            return Err(differs(path, begin, length));
+        }
+    }
+    observer.end();
+    if at != length {
+        return Err(differs(path, at.min(length), length));
+    }
+    Ok(ReadBack { bytes: at, direct: medium.direct.is_some() })
+}
+
+fn differs(path: &Path, at: u64, length: u64) -> Error {
+    Error::new(Code::Io, format!("what was written to `{}` does not read back as it was written", path.display()))
+        .fact(format!("the first difference is at or after offset {at} of {length}"))
+        .hint("the medium is faulty or has less room than it claims: use another one")
+}
+
+/// Where the medium of a file is mounted: what has to be unmounted before it is removed.
+pub fn mount_point(path: &Path) -> Result<PathBuf> {
+    let err = |e| Error::io("cannot read", path, e);
+    let mut here = fs::canonicalize(path).map_err(err)?;
+    let device = here.metadata().map_err(err)?.dev();
+    while let Some(parent) = here.parent() {
+        if parent.metadata().map_err(err)?.dev() != device {
+            break;
+        }
+        here = parent.to_owned();
+    }
+    Ok(here)
+}
+
+/// A file, read past the memory of this host.
+struct Medium {
+    cached: File,
+    direct: Option<File>,
+    /// Room for one aligned read.
+    buffer: Vec<u8>,
+}
+
+impl Medium {
+    fn open(path: &Path) -> io::Result<Medium> {
+        let cached = File::open(path)?;
+        // Best effort: a file system in memory has nothing to forget.
+        let _ = retry_on_intr(|| fadvise(&cached, 0, None, Advice::DontNeed));
+        let mut options = OpenOptions::new();
+        options.read(true);
+        #[cfg(target_os = "linux")]
+        options.custom_flags(OFlags::DIRECT.bits().cast_signed());
+        let direct = if cfg!(target_os = "linux") { options.open(path).ok() } else { None };
+        Ok(Medium { cached, direct, buffer: vec![0; CHUNK + 3 * ALIGN] })
+    }
+
+    fn read_exact_at(&mut self, to: &mut [u8], at: u64) -> io::Result<()> {
+        if let Some(direct) = &self.direct {
+            // From the block that it begins in to the one that it ends in, into memory that begins at a block too.
+            let shift = self.buffer.as_ptr().align_offset(ALIGN);
+            let skip = usize::try_from(at % ALIGN as u64).unwrap_or(0);
+            let room = (skip + to.len()).next_multiple_of(ALIGN);
+            let aligned = &mut self.buffer[shift..shift + room];
+            match read_at(direct, aligned, at - skip as u64) {
+                Ok(got) if got >= skip + to.len() => {
+                    to.copy_from_slice(&aligned[skip..skip + to.len()]);
+                    return Ok(());
+                }
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // A file system that takes the flag and does not mean it.
+                Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => self.direct = None,
+                Err(e) => return Err(e),
+            }
+        }
+        self.cached.read_exact_at(to, at)
+    }
+}
+
+/// Reads until the buffer is full or the file ends. A direct read is only cut off at the end, but a signal may come.
+fn read_at(file: &File, to: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while got < to.len() {
+        match file.read_at(&mut to[got..], at + got as u64) {
+            Ok(0) => break,
+            Ok(n) if n % ALIGN != 0 => return Ok(got + n),
+            Ok(n) => got += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(got)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ops::Silent;
+
+    #[test]
+    fn a_file_reads_back_only_as_it_was_meant_to_be() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = dir.path().join("f");
+        let content: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+        let (head, body) = content.split_at(1537);
+        let pieces = || {
+            let body = Piece::Content(body.len() as u64, Digest::of(body));
+            [Piece::Bytes(head.into()), body].into_iter()
+        };
+        fs::write(&path, &content).unwrap();
+        assert_eq!(read_back(&path, pieces(), &Silent).unwrap().bytes, 3_000_000);
+        for at in [0, 1536, 1537, 2_000_000, 2_999_999] {
+            let mut bad = content.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).unwrap();
+            assert_eq!(read_back(&path, pieces(), &Silent).unwrap_err().code(), Code::Io, "{at}");
+        }
+        for bad in [&content[..2_999_999], &[&content[..], b"x"].concat(), &content[..4096], b""] {
+            fs::write(&path, bad).unwrap();
+            assert_eq!(read_back(&path, pieces(), &Silent).unwrap_err().code(), Code::Io, "{}", bad.len());
+        }
+    }
+
+    #[test]
+    fn a_mount_point_is_on_the_device_of_the_file_and_what_is_above_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = mount_point(dir.path()).unwrap();
+        let device = |path: &Path| path.metadata().unwrap().dev();
+        assert!(dir.path().canonicalize().unwrap().starts_with(&found));
+        assert_eq!(device(&found), device(dir.path()));
+        assert!(found.parent().is_none_or(|above| device(above) != device(&found)));
+    }
+}

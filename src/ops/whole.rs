@@ -1,0 +1,140 @@
+//! A small file of this host, or beside a bundle: written whole or not at all, and nothing left of a killed run.
+//!
+//! It is written under one temporary name, so that the next run finds what a killed one left. Files of content that
+//! is verified are [`crate::sink`]'s.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::{Errno, retry_on_intr};
+
+/// A file in the making. It is removed when it is dropped uncommitted.
+pub(super) struct Whole {
+    file: File,
+    path: PathBuf,
+    committed: bool,
+}
+
+impl Whole {
+    /// A new empty file at `temporary`, locked; what a killed run left there is removed. Mode 0644 less the umask.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] when another process is writing it; what the system says otherwise.
+    pub(super) fn begin(temporary: &Path) -> io::Result<Whole> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        match OpenOptions::new().write(true).custom_flags(flags).open(temporary) {
+            Ok(left) => {
+                if matches!(left.try_lock(), Err(TryLockError::WouldBlock)) {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                remove(temporary)?;
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            // A link, or something else that is not ours: never opened, only its name is taken away.
+            Err(_) if !temporary.is_dir() => remove(temporary)?,
+            Err(e) => return Err(e),
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(temporary)?;
+        let whole = Whole { file, path: temporary.to_owned(), committed: false };
+        let locked = !matches!(whole.file.try_lock(), Err(TryLockError::WouldBlock));
+        // Another process may have taken the name between the two.
+        if locked && whole.has_its_name()? {
+            return Ok(whole);
+        }
+        let mut whole = whole;
+        whole.committed = true;
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    /// Gives it its content and its name, both durable when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when there is a file of that name, and it was not to be replaced.
+    pub(super) fn commit(mut self, bytes: &[u8], to: &Path, replace: bool) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.file.sync_all()?;
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        match retry_on_intr(|| renameat_with(CWD, &self.path, CWD, to, flags)) {
+            // A file system that cannot refuse; asked as well as it goes.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match fs::symlink_metadata(to) {
+                Ok(_) if !replace => return Err(ErrorKind::AlreadyExists.into()),
+                _ => fs::rename(&self.path, to)?,
+            },
+            done => done?,
+        }
+        self.committed = true;
+        sync(folder(to))
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        Ok(fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The folder that a file is in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the names in a folder durable, where its file system can.
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)) => Ok(()),
+        done => done,
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_and_what_a_killed_run_left_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, to) = (dir.path().join("f.partial"), dir.path().join("f"));
+        fs::write(&new, "half").unwrap();
+        Whole::begin(&new).unwrap().commit(b"one", &to, false).unwrap();
+        let second = Whole::begin(&new).unwrap().commit(b"two", &to, false);
+        assert_eq!(second.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"one");
+        Whole::begin(&new).unwrap().commit(b"two", &to, true).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_another_process_writes_is_left_alone_and_a_planted_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = dir.path().join("f.partial");
+        let first = Whole::begin(&new).unwrap();
+        assert_eq!(Whole::begin(&new).err().unwrap().kind(), ErrorKind::WouldBlock);
+        assert!(new.exists());
+        drop(first);
+        assert!(!new.exists());
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, &new).unwrap();
+        Whole::begin(&new).unwrap().commit(b"x", &dir.path().join("f"), false).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    }
+}

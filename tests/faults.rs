@@ -1,0 +1,38 @@
+//! What becomes of files, registries and media when the program is killed, an operation fails, or the power goes.
+//!
+//! `spec/security.md`, "Faults", says what has to hold. A verb is an entry of the table in `faults/verbs.rs`; every
+//! programme runs over the whole table. The default tests take a sample of the points; all of them, in about half an
+//! hour on two cores: `cargo test --profile sweep --test faults -- --ignored --nocapture --test-threads 1`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "faults/crash.rs"]
+mod crash;
+#[path = "faults/durability.rs"]
+mod durability;
+#[path = "faults/errors.rs"]
+mod errors;
+#[path = "faults/interrupt.rs"]
+mod interrupt;
+#[path = "faults/kill.rs"]
+mod kill;
+#[path = "faults/lab.rs"]
+mod lab;
+#[path = "faults/large.rs"]
+mod large;
+#[path = "faults/read_back.rs"]
+mod read_back;
+#[path = "faults/record.rs"]
+mod record;
+#[path = "faults/short.rs"]
+mod short;
+#[path = "faults/space.rs"]
+mod space;
+#[path = "support/mod.rs"]
+mod support;
+#[path = "faults/sweep.rs"]
+mod sweep;
+#[path = "faults/trace.rs"]
+mod trace;
+#[path = "faults/verbs.rs"]
+mod verbs;

@@ -1,0 +1,164 @@
+//! F2: any system call fails. What is no failure is not noticed; all else is told, leaves nothing wrong, and is over
+//! with the next run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Mutex;
+
+use crate::lab::{Ended, Lab, ended};
+use crate::sweep::{Extent, over};
+use crate::trace::{Point, inject, points};
+use crate::verbs::{Goal, VERBS, Verb};
+
+/// Calls that write, or change a folder: these fail when a medium is full, or has become read-only.
+const WRITING: [&str; 14] = [
+    "write",
+    "pwrite64",
+    "openat",
+    "mkdir",
+    "mkdirat",
+    "linkat",
+    "symlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "ftruncate",
+    "fallocate",
+    "fsync",
+    "unlinkat",
+];
+/// Calls that need a descriptor.
+const OPENING: [&str; 4] = ["openat", "openat2", "socket", "fcntl"];
+/// Calls that are given a path.
+const NAMING: [&str; 14] = [
+    "openat",
+    "openat2",
+    "mkdir",
+    "mkdirat",
+    "linkat",
+    "symlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "statx",
+    "newfstatat",
+    "access",
+];
+/// Calls whose manual says that a signal may interrupt them, and that this program has to try again then.
+const INTERRUPTED: [&str; 16] = [
+    "openat",
+    "openat2",
+    "read",
+    "pread64",
+    "write",
+    "pwrite64",
+    "fsync",
+    "ftruncate",
+    "fallocate",
+    "flock",
+    "statfs",
+    "connect",
+    "sendto",
+    "recvfrom",
+    "poll",
+    "accept4",
+];
+
+/// What is done to a call: `strace`'s words, and on which calls.
+struct Fault {
+    what: &'static str,
+    /// This call and all after it, not only this one.
+    lasts: bool,
+    calls: Option<&'static [&'static str]>,
+}
+
+const FAULTS: [Fault; 9] = [
+    Fault { what: "error=EIO", lasts: false, calls: None },
+    Fault { what: "error=EIO", lasts: true, calls: None },
+    Fault { what: "error=ENOSPC", lasts: true, calls: Some(&WRITING) },
+    Fault { what: "error=ENOSPC", lasts: false, calls: Some(&WRITING) },
+    Fault { what: "error=EDQUOT", lasts: false, calls: Some(&WRITING) },
+    Fault { what: "error=EROFS", lasts: true, calls: Some(&WRITING) },
+    Fault { what: "error=EMFILE", lasts: false, calls: Some(&OPENING) },
+    Fault { what: "error=EACCES", lasts: false, calls: Some(&NAMING) },
+    Fault { what: "error=EINTR", lasts: false, calls: Some(&INTERRUPTED) },
+];
+
+/// How often which call ended how.
+type Tally = Mutex<BTreeMap<(&'static str, i32), usize>>;
+
+fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally: &Tally) {
+    let Point { call, number } = point;
+    let what = format!("{} at {call} {number}{}", fault.what, if fault.lasts { "+" } else { "" });
+    let place = verb.place(lab);
+    let words = verb.words(lab, &place, 1);
+    let wrapper = inject(point, fault.what, fault.lasts);
+    let first = ended(&mut lab.command(&place, &wrapper.each_ref().map(String::as_str), &words));
+    *tally.lock().unwrap().entry((fault.what, first.code)).or_default() += 1;
+    let shown = format!("{}: {what}: {first:?}", verb.name);
+    // Before `main` it is the loader that fails.
+    let loader = first.code == 127 && first.err.contains("loading shared libraries");
+    if fault.what == "error=EINTR" && !loader {
+        assert_eq!(first.code, 0, "{shown}");
+    }
+    match first.code {
+        0 => verb.check_after(lab, &place, goal, &what),
+        _ if loader => {}
+        code => {
+            assert!([2, 3, 10, 11, 50, 52].contains(&code), "{shown}");
+            // Nothing can be told where no write works.
+            let mute = call == "write" && (fault.lasts || !first.err.contains("error: "));
+            assert!(!panicked(&first) && (mute || told(&first)), "{shown}");
+            verb.check_between(lab, &place, goal, &what);
+        }
+    }
+    let again = lab.run(&place, &words);
+    assert!(verb.again.contains(&again.code), "{}: {what}: {first:?}\nthen {again:?}", verb.name);
+    verb.check_after(lab, &place, goal, &what);
+    fs::remove_dir_all(place).unwrap();
+}
+
+/// The thread that waits for signals gives up when its own pipe breaks; that is all that a panic may be about.
+fn panicked(run: &Ended) -> bool {
+    run.err.lines().any(|line| line.contains("panicked at") && !line.contains("/signal-hook-"))
+}
+
+/// An error names what it is about.
+fn told(run: &Ended) -> bool {
+    run.err.contains("error: ") && (run.code != 3 || run.err.contains('`'))
+}
+
+fn sweep(extent: Extent) -> usize {
+    let lab = Lab::new();
+    let (mut all, mut failed) = (0, 0);
+    for verb in VERBS {
+        let goal = verb.goal(&lab);
+        let points = points(&lab, verb);
+        let of = |fault: &'static Fault| {
+            // Memory is no file, and the first `poll` is the start of the runtime, which has nothing to tell yet.
+            let ours = |p: &Point| p.call != "mmap" && !(p.call == "poll" && p.number == 1);
+            let fits = |p: &&Point| fault.calls.map_or(ours(p), |calls| calls.contains(&p.call.as_str()));
+            points.iter().filter(fits).map(move |p| (p.clone(), fault)).collect::<Vec<_>>()
+        };
+        let runs = extent.of(&FAULTS.iter().flat_map(of).collect::<Vec<_>>());
+        let tally = Tally::default();
+        failed += over(&runs, |(point, fault)| fail(&lab, verb, &goal, point, fault, &tally));
+        eprintln!("{}: {} failures: {:?}", verb.name, runs.len(), tally.into_inner().unwrap());
+        all += runs.len();
+    }
+    assert_eq!(failed, 0, "of {all}; see above");
+    all
+}
+
+#[test]
+fn a_call_that_fails_is_told_or_made_good_and_leaves_nothing_wrong() {
+    assert!(sweep(Extent::Sample { every: 101, from: 3 }) > 100);
+}
+
+#[test]
+#[ignore = "half an hour"]
+fn every_call_that_fails_is_told_or_made_good_and_leaves_nothing_wrong() {
+    assert!(sweep(Extent::All) > 5000);
+}

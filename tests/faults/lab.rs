@@ -1,0 +1,246 @@
+//! A small world on a memory file system: images in a layout and in a registry, manifests, keys, two bundles; places
+//! to run in, and what is in a place.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mirror_bundle::oci::{Descriptor, Digest};
+use mirror_bundle::sink::{BlobSink, LayoutSink};
+
+use crate::support::image::{Image, Pusher, layer};
+use crate::support::noise;
+use crate::support::registry::Registry;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mirror-bundle");
+/// When everything is made.
+pub(crate) const EPOCH: &str = "1700000000";
+
+/// Arguments of any kind of text and path.
+macro_rules! args {
+    ($($arg:expr),* $(,)?) => { vec![$(std::ffi::OsString::from(&$arg)),*] };
+}
+pub(crate) use args;
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code, or the negated number of the signal that ended it.
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    pub(crate) fn killed(&self) -> bool {
+        self.code == -9
+    }
+
+    #[track_caller]
+    pub(crate) fn is(self, code: i32, what: &str) -> Ended {
+        assert_eq!(self.code, code, "{what}\n--- out\n{}\n--- err\n{}", self.out, self.err);
+        self
+    }
+}
+
+/// The world of one test. It goes with the test.
+pub(crate) struct Lab {
+    dir: tempfile::TempDir,
+    places: AtomicUsize,
+    source: OnceLock<Registry>,
+    target: OnceLock<Registry>,
+}
+
+impl Lab {
+    /// In memory where that is possible: there, syncing costs nothing.
+    pub(crate) fn new() -> Lab {
+        let memory = Path::new("/dev/shm");
+        Lab::within(if memory.is_dir() { memory } else { Path::new(env!("CARGO_TARGET_TMPDIR")) })
+    }
+
+    /// In this folder.
+    pub(crate) fn within(folder: &Path) -> Lab {
+        let dir = tempfile::Builder::new().prefix("mirror-bundle-faults-").tempdir_in(folder).unwrap();
+        let lab = Lab { dir, places: AtomicUsize::new(0), source: OnceLock::new(), target: OnceLock::new() };
+        for key in ["builder", "reviewer"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f"])
+                .arg(lab.path(key))
+                .status()
+                .expect("ssh-keygen is installed");
+            assert!(made.success());
+        }
+        fs::create_dir_all(lab.path("manifests/sub")).unwrap();
+        for (name, kind) in [("ns.yaml", "Namespace"), ("sub/cm.yaml", "ConfigMap")] {
+            let text = format!("apiVersion: v1\nkind: {kind}\nmetadata:\n  name: a\n");
+            fs::write(lab.path("manifests").join(name), text).unwrap();
+        }
+        write_layout(&lab.path("layout"), &images());
+        write_layout(&lab.path("other-layout"), &images()[1..2]);
+        let place = lab.place();
+        lab.run(&place, &lab.create("b.tar")).is(0, "bundle");
+        fs::rename(place.join("b.tar"), lab.path("b.tar")).unwrap();
+        lab.run(&place, &lab.create_of("b.tar", "other-layout")).is(0, "another bundle");
+        fs::rename(place.join("b.tar"), lab.path("other.tar")).unwrap();
+        lab.run(&place, &[lab.create("v.tar"), args!["--volume-size", "45000"]].concat()).is(0, "volumes");
+        for volume in fs::read_dir(&place).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()) {
+            if let Some(number) = volume.strip_prefix("v.") {
+                fs::rename(place.join(&volume), lab.path(&format!("b.{number}"))).unwrap();
+            }
+        }
+        assert!(lab.volumes().len() > 1, "{:?}", lab.volumes());
+        fs::remove_dir_all(place).unwrap();
+        lab
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The names of the volumes of the bundle.
+    pub(crate) fn volumes(&self) -> Vec<String> {
+        let names = fs::read_dir(self.path(".")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut volumes: Vec<String> = names.filter(|n| n.starts_with("b.") && n != "b.tar").collect();
+        volumes.sort();
+        volumes
+    }
+
+    /// A new, empty folder to run in. Its name is one component of a repository.
+    pub(crate) fn place(&self) -> PathBuf {
+        let place = self.path(&format!("p{}", self.places.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&place).unwrap();
+        place
+    }
+
+    /// `create NAME` from the layout and the manifests, signed.
+    pub(crate) fn create(&self, name: &str) -> Vec<OsString> {
+        self.create_of(name, "layout")
+    }
+
+    pub(crate) fn create_of(&self, name: &str, layout: &str) -> Vec<OsString> {
+        let (layout, manifests, key) = (self.path(layout), self.path("manifests"), self.path("builder"));
+        let args = args!["create", name, "--from-layout", layout, "--manifests", manifests, "--sign-key", key];
+        [args, args!["--name", "faults", "--sequence", "7"]].concat()
+    }
+
+    pub(crate) fn trust(&self) -> Vec<OsString> {
+        args!["--signer", self.path("builder.pub")]
+    }
+
+    /// The program on these arguments in a place, behind a wrapper (`strace …`), if any.
+    pub(crate) fn command(&self, place: &Path, wrapper: &[&str], args: &[OsString]) -> Command {
+        let mut command = Command::new(wrapper.first().copied().unwrap_or(PROGRAM));
+        if let [_, rest @ ..] = wrapper {
+            command.args(rest).arg(PROGRAM);
+        }
+        command.args(args).current_dir(place).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", place.join("home"));
+        command.env("MIRROR_BUNDLE_STATE", place.join("state")).env("SOURCE_DATE_EPOCH", EPOCH);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn run(&self, place: &Path, args: &[OsString]) -> Ended {
+        ended(&mut self.command(place, &[], args))
+    }
+
+    /// A registry with the images of the layout as `tools/<n>:1`.
+    pub(crate) fn source(&self) -> &Registry {
+        self.source.get_or_init(|| {
+            let registry = Registry::start();
+            let pusher = Pusher::new(&registry.host());
+            for (at, image) in images().iter().enumerate() {
+                pusher.push(&format!("tools/i{at}"), image, Some("1"));
+            }
+            registry
+        })
+    }
+
+    /// A registry to unpack to.
+    pub(crate) fn target(&self) -> &Registry {
+        self.target.get_or_init(Registry::start)
+    }
+}
+
+pub(crate) fn ended(command: &mut Command) -> Ended {
+    let out = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let code = out.status.code().unwrap_or_else(|| -out.status.signal().unwrap_or(0));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ended { code, out: text(&out.stdout), err: text(&out.stderr) }
+}
+
+/// Two images that share a layer, and one for two platforms.
+pub(crate) fn images() -> Vec<Image> {
+    let shared = layer(&[("usr/share/base", &noise(9000, 1))]);
+    let own = |seed: u64| layer(&[("usr/bin/own", &noise(3000 + seed as usize * 700, seed))]);
+    let simple = |arch: &str, seed: u64| Image::oci(arch, &[shared.clone(), own(seed)]);
+    vec![simple("amd64", 2), Image::list(vec![simple("amd64", 3), simple("arm64", 4)]), simple("amd64", 5)]
+}
+
+/// An OCI layout of these images, `example.com/tools/i<n>:1`.
+pub(crate) fn write_layout(path: &Path, images: &[Image]) {
+    let sink = LayoutSink::open(path).unwrap();
+    for (at, image) in images.iter().enumerate() {
+        for document in image.documents() {
+            for blob in &document.blobs {
+                sink.put(&blob.digest(), blob.bytes.len() as u64, &mut blob.bytes.as_slice()).unwrap();
+            }
+            sink.put(&document.digest(), document.bytes.len() as u64, &mut document.bytes.as_slice()).unwrap();
+        }
+        let entry = Descriptor {
+            media_type: image.media_type.clone(),
+            digest: image.digest(),
+            size: image.bytes.len() as u64,
+            platform: None,
+            annotations: BTreeMap::new(),
+            artifact_type: None,
+        };
+        sink.add(Some(&format!("example.com/tools/i{at}:1")), &entry);
+    }
+    sink.finish().unwrap();
+}
+
+/// Something in a folder, as it has to be byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Folder,
+    /// Mode and digest.
+    File(u32, Digest),
+    Link(PathBuf),
+}
+
+/// What is in a place, by path relative to it.
+pub(crate) type Snapshot = BTreeMap<PathBuf, Entry>;
+
+pub(crate) fn snapshot(place: &Path) -> Snapshot {
+    let mut out = BTreeMap::new();
+    let mut seen: BTreeMap<u64, Digest> = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(place).min_depth(1) {
+        let entry = entry.unwrap();
+        let meta = entry.path().symlink_metadata().unwrap();
+        let what = if meta.is_file() {
+            let hash = || Digest::of(&fs::read(entry.path()).unwrap());
+            let digest = if meta.nlink() > 1 { *seen.entry(meta.ino()).or_insert_with(hash) } else { hash() };
+            Entry::File(meta.permissions().mode() & 0o777, digest)
+        } else if meta.is_symlink() {
+            Entry::Link(fs::read_link(entry.path()).unwrap())
+        } else {
+            Entry::Folder
+        };
+        out.insert(entry.path().strip_prefix(place).unwrap().to_owned(), what);
+    }
+    out
+}
+
+/// Whether this is a name that this program gives to files in the making, and to nothing else.
+pub(crate) fn temporary(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    [".partial", ".partial.journal", ".partial.journal.new", ".partial:"].iter().any(|end| name.ends_with(end))
+}

@@ -1,0 +1,133 @@
+//! Room: it is asked for before the first byte; where it goes while the program works, what was there stays, and the
+//! next run goes on.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use crate::lab::{Ended, Lab, args, ended, snapshot, temporary};
+use crate::support::proxy::{Fault, Proxy};
+
+/// The program under `ulimit -f`, in units of 512 bytes: the longest file it may write.
+fn limited(lab: &Lab, place: &Path, blocks: u64, words: &[OsString]) -> Ended {
+    let limit = format!("ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    ended(&mut lab.command(place, &["sh", "-c", &limit], words))
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_the_next_run_completes_it() {
+    let lab = Lab::new();
+    let whole = fs::read(lab.path("b.tar")).unwrap();
+    let blocks = whole.len() as u64 / 512;
+    for limit in [0, 1, blocks / 2, blocks - 1] {
+        let place = lab.place();
+        fs::copy(lab.path("other.tar"), place.join("b.tar")).unwrap();
+        let before = fs::read(place.join("b.tar")).unwrap();
+        let words = [lab.create("b.tar"), args!["--force"]].concat();
+        let run = limited(&lab, &place, limit, &words).is(3, "create");
+        assert!(run.err.contains("b.tar.partial") && run.err.contains("too large"), "{run:?}");
+        assert!(fs::read(place.join("b.tar")).unwrap() == before, "the earlier bundle stays");
+        lab.run(&place, &words).is(0, "create again");
+        assert!(fs::read(place.join("b.tar")).unwrap() == whole);
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+        // Unpacking writes smaller files: some may fit.
+        for to in ["--to-dir", "--to-layout"] {
+            let words = [args!["unpack", "b.tar", to, "out"], lab.trust()].concat();
+            let run = limited(&lab, &place, limit.min(4), &words).is(3, "unpack");
+            assert!(run.err.contains('`') && !run.err.contains("panicked"), "{run:?}");
+            assert!(snapshot(&place).keys().all(|path| !temporary(path)), "{:?}", snapshot(&place));
+            lab.run(&place, &words).is(0, "unpack again");
+            fs::remove_dir_all(place.join("out")).unwrap();
+        }
+    }
+    let place = lab.place();
+    limited(&lab, &place, blocks, &lab.create("b.tar")).is(0, "enough");
+}
+
+/// A small file system in memory, if this user may mount one.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount(lab: &Lab, kilobytes: u64) -> Option<Small> {
+        let dir = tempfile::tempdir_in(lab.path(".")).unwrap();
+        let options = format!("size={kilobytes}k");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir.path()).output();
+        if !mounted.is_ok_and(|out| out.status.success()) {
+            eprintln!("SKIPPED: cannot mount a tmpfs here");
+            return None;
+        }
+        Some(Small(dir))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn what_is_there_already_needs_no_room_and_what_is_not_of_the_bundle_does_not_count() {
+    let lab = Lab::new();
+    let bytes = fs::metadata(lab.path("b.tar")).unwrap().len();
+    let Some(small) = Small::mount(&lab, 2 * bytes / 1024) else { return };
+    let place = small.0.path();
+    let filler = |len: u64| fs::write(place.join("filler"), vec![1; len as usize]).unwrap();
+    let words = [args!["unpack", lab.path("b.tar"), "--to-dir", "tree"], lab.trust()].concat();
+    // Somebody else's files in the folder are no part of what was unpacked.
+    fs::create_dir_all(place.join("tree/v2/other")).unwrap();
+    fs::write(place.join("tree/v2/other/large"), vec![1; bytes as usize]).unwrap();
+    filler(bytes / 2);
+    let run = lab.run(place, &words).is(3, "too full");
+    assert!(run.err.contains("not enough room") && run.err.contains("nothing was written"), "{run:?}");
+    fs::remove_file(place.join("filler")).unwrap();
+    fs::remove_dir_all(place.join("tree")).unwrap();
+    lab.run(place, &words).is(0, "unpack");
+    let free = rustix::fs::statvfs(place).unwrap();
+    filler(free.f_bavail.saturating_sub(4) * free.f_bsize);
+    lab.run(place, &words).is(0, "all is there");
+}
+
+/// On a file system that cannot reserve room, another process takes it in the middle.
+#[test]
+fn a_disk_that_fills_up_during_create_keeps_what_was_fetched_and_the_run_is_continued() {
+    let lab = Lab::new();
+    let bytes = fs::metadata(lab.path("b.tar")).unwrap().len();
+    let Some(small) = Small::mount(&lab, 2 * bytes / 1024) else { return };
+    let place = small.0.path();
+    fs::write(place.join("earlier"), "earlier").unwrap();
+    let proxy = Proxy::start(Some(lab.source().port));
+    let create = |host: &str| {
+        let mut words = args!["create", "b.tar", "--unsigned", "--plain-http", "127.0.0.1", "-j1", "--timeout", "1"];
+        (0..3).for_each(|at| words.extend(args!["--image", format!("{host}/tools/i{at}:1")]));
+        words
+    };
+    // Every image is planned, some blobs are written; then nothing comes, until the time is out.
+    proxy.on("GET", "/blobs/", 8, Fault::Pass).on("GET", "/blobs/", 1, Fault::Stall(0));
+    let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fallocate"];
+    let wrapper = [&wrapper[..], &["-e", "inject=fallocate:error=EOPNOTSUPP"]].concat();
+    let child = lab.command(place, &wrapper, &create(&proxy.host())).spawn().unwrap();
+    while proxy.count("GET", "/blobs/") < 9 {
+        std::thread::yield_now();
+    }
+    let mut filler = fs::File::create(place.join("filler")).unwrap();
+    while filler.write_all(&[1; 512]).is_ok() {}
+    let out = child.wait_with_output().unwrap();
+    let err = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(3), "{err}");
+    assert!(err.contains("no space left") && err.contains("needed") && err.contains("free"), "{err}");
+    assert!(err.contains("kept in `b.tar.partial`"), "{err}");
+    assert!(!place.join("b.tar").exists() && fs::read(place.join("earlier")).unwrap() == b"earlier");
+    // Nor can it begin again before there is room.
+    let full = lab.run(place, &create(&proxy.host())).is(3, "still full");
+    assert!(full.err.contains("not enough room"), "{full:?}");
+    drop(filler);
+    fs::remove_file(place.join("filler")).unwrap();
+    let before = proxy.count("GET", "/blobs/");
+    let run = lab.run(place, &create(&proxy.host())).is(0, "continued");
+    assert!(run.err.contains("Continuing"), "{run:?}");
+    assert!(proxy.count("GET", "/blobs/") - before < before, "what was fetched is not fetched again");
+    lab.run(place, &args!["verify", "b.tar", "--allow-unsigned"]).is(0, "verify");
+}
