@@ -9,8 +9,10 @@ pub mod append;
 pub mod index;
 pub mod layout;
 pub mod limits;
+pub mod mend;
 pub mod name;
 pub mod reader;
+pub mod survey;
 pub mod tar;
 pub mod writer;
 

@@ -361,7 +361,7 @@ fn claims(journal: &Journal) -> HashMap<Digest, Claim> {
     claims
 }
 
-fn lock(file: &File, path: &Path) -> Result<()> {
+pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(fs::TryLockError::WouldBlock) => {
@@ -374,7 +374,7 @@ fn lock(file: &File, path: &Path) -> Result<()> {
 }
 
 /// Reserves the whole size, so that a disk that is too small is found before the first transfer.
-fn allocate(file: &File, total: u64, path: &Path) -> Result<()> {
+pub(crate) fn allocate(file: &File, total: u64, path: &Path) -> Result<()> {
     use rustix::io::Errno;
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, total) {
         Ok(()) => Ok(()),
@@ -421,7 +421,7 @@ fn open_journal(bundle: &Path, plan: &Plan, resumed: bool) -> Result<File> {
 
 /// Opens a file of ours, for nobody else to write (security C11). A link, FIFO or device that somebody put under its
 /// name is not followed or waited for, and a file that has another name too is not written through (security I2).
-fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
     use std::os::unix::fs::MetadataExt;
     let foreign = || {
         Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
@@ -440,7 +440,7 @@ fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
     if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
 }
 
-fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     if force {
@@ -459,14 +459,14 @@ fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
     }
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("cannot remove", path, e)),
         _ => Ok(()),
     }
 }
 
-fn sync_parent(path: &Path) -> Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let parent = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),

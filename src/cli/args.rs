@@ -30,6 +30,10 @@ Trust:
   sign             Verify, then add a signature or a review record
   check-signature  Check one OpenShift release signature file
 
+Damage:
+  recovery         Make recovery data, against damage on the way
+  repair           Mend a bundle from recovery data, another copy or a registry
+
 More:
   COMMAND -h       The options of a command
   explain CODE     What an error code means and what to do
@@ -130,6 +134,10 @@ pub enum Command {
     Ls(Ls),
     /// Verify, then add a signature: a countersignature, or a review record
     Sign(Sign),
+    /// Make recovery data, from which damaged parts of a bundle can be made again
+    Recovery(Recovery),
+    /// Mend a damaged bundle from recovery data, another copy, or a registry
+    Repair(Repair),
     /// Make a signing key, as ssh-keygen does
     Keygen(Keygen),
     /// Check one OpenShift release signature file
@@ -228,6 +236,9 @@ pub struct Create {
     /// When the bundle expires, as 2027-06-30 or 2027-06-30T12:00:00Z [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Bundle")]
     pub expires: Option<String>,
+    /// Also write BUNDLE.recovery: recovery data for this share of the bundle, such as 5%
+    #[arg(long, value_name = "PERCENT", value_parser = super::recovery::percent, help_heading = "Bundle")]
+    pub recovery: Option<u8>,
     /// Replace an existing bundle
     #[arg(long, help_heading = "Bundle")]
     pub force: bool,
@@ -399,6 +410,49 @@ pub struct Sign {
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+}
+
+/// `recovery`
+#[derive(Debug, ClapArgs)]
+pub struct Recovery {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// How much recovery data to make, as a share of the bundle
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = super::recovery::percent)]
+    pub percent: u8,
+    /// Where to write it [default: BUNDLE.recovery, where repair looks for it]
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// Replace recovery data that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `repair`
+#[derive(Debug, ClapArgs)]
+pub struct Repair {
+    /// The bundle; it is mended in place, under the name BUNDLE.partial until it verifies
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// Take what is damaged from here (repeatable): another copy of the bundle, a layout, archive or directory that
+    /// holds its images, or a repository, REGISTRY/REPO; REGISTRY alone stands for the repositories there that the
+    /// images came from
+    #[arg(long, value_name = "SOURCE")]
+    pub from: Vec<String>,
+    /// Recovery data [default: BUNDLE.recovery, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub recovery: Option<PathBuf>,
+    /// Write a repaired copy here and leave BUNDLE as it is: for read-only media
+    #[arg(long, value_name = "NEW")]
+    pub to: Option<PathBuf>,
+    /// Trust.
+    #[command(flatten)]
+    pub trust: Trust,
+    /// How registries are reached.
+    #[cfg(feature = "registry")]
+    #[command(flatten)]
+    pub registry: Registry,
 }
 
 /// `keygen`

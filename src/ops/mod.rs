@@ -5,6 +5,7 @@ pub mod inspect;
 pub mod loose;
 pub mod observer;
 pub mod parallel;
+pub mod recovery;
 pub mod sign;
 pub mod state;
 pub mod unpack;

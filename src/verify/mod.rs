@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use jiff::Timestamp;
 
 use crate::bundle::index::{Blob, Index};
-use crate::bundle::reader::{Addendum, Bundle, Contents, MemberReader};
+use crate::bundle::reader::{Addendum, Bundle, Contents, Head, MemberReader};
 use crate::bundle::writer::BUFFER;
 use crate::bundle::{Member, limits};
 use crate::error::{Code, Error, Result};
@@ -109,6 +109,17 @@ pub enum Admission {
     Refused(Report),
     /// Everything in front of the content is right; blobs are checked as they are read.
     Admitted(Box<Admitted>),
+}
+
+/// Whether somebody trusted signed the index of this head; with `allow_unsigned`, also whether nobody did.
+///
+/// This is less than a verdict: thresholds, times and what the index says are judged by [`admit`].
+pub fn is_vouched_for(head: &Head, settings: &Settings) -> bool {
+    let mut report = Report::new(report::Subject::default(), settings.now.to_string());
+    let check = trust::signatures(head, &[], settings, &mut report);
+    let expected = settings.expect_index.is_none_or(|wanted| wanted == head.digest());
+    let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
+    expected && (nobody || report.signatures.iter().any(|s| s.outcome == "good"))
 }
 
 /// Opens the bundle at `path` (`-` for `stdin`) and checks everything but the bytes of configurations and layers.
