@@ -82,7 +82,7 @@ impl Mending {
         if fs::symlink_metadata(&partial).is_ok() {
             return Err(Error::new(Code::Conflict, format!("`{}` is in the way", partial.display()))
                 .state("nothing was changed")
-                .hint("an interrupted create left it; finish that, or remove it"));
+                .hint("an interrupted run left it; finish that, or remove it"));
         }
         mark(bundle, Kind::InPlace, index)?;
         rename(bundle, &partial, false)?;
@@ -148,6 +148,11 @@ impl Mending {
     /// Writes.
     pub fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
         self.file.write_all_at(bytes, at).map_err(|e| Error::io("cannot write", self.path(), e))
+    }
+
+    /// Makes it shorter.
+    pub fn cut(&self, length: u64) -> Result<()> {
+        self.file.set_len(length).map_err(|e| Error::io("cannot write", self.path(), e))
     }
 
     /// Makes it exactly this long and durable.

@@ -11,7 +11,7 @@ use super::term::Terminal;
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Store, Summary, Target, create};
-use crate::ops::{Observer, observer};
+use crate::ops::{self, Observer, observer};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
@@ -25,6 +25,11 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     if args.sign_key.is_none() && !args.unsigned && !args.dry_run {
         return Err(Error::new(Code::Usage, "no signing key")
             .hint("sign with --sign-key FILE (keygen makes one), or say --unsigned"));
+    }
+    if let Some(percent) = args.recovery
+        && !args.dry_run
+    {
+        protectable(args, percent)?;
     }
     let options = options(args, global)?;
     #[cfg(feature = "registry")]
@@ -47,12 +52,16 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         }
     };
     let summary = create(&options, target, network, term)?;
+    let recovery = match args.recovery.filter(|_| !args.dry_run) {
+        Some(percent) => Some(protect(args, percent, term)?),
+        None => None,
+    };
     term.say("Finished", &format!("in {}", elapsed(started)));
     match global.output {
         // The stream is the answer.
         _ if to_stdout && !args.dry_run => {}
-        Output::Json => answer::json(&summary),
-        Output::Text if global.quiet < 2 => answer::text(&render(args, &summary)),
+        Output::Json => answer::json(&Made { made: &summary, recovery: recovery.as_ref() }),
+        Output::Text if global.quiet < 2 => answer::text(&render(args, &summary, recovery.as_ref())),
         Output::Text => {}
     }
     if !args.dry_run && !to_stdout {
@@ -63,6 +72,36 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         ]);
     }
     Ok(0)
+}
+
+/// What was made, with its recovery data.
+#[derive(serde::Serialize)]
+struct Made<'a> {
+    #[serde(flatten)]
+    made: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<&'a ops::recovery::Summary>,
+}
+
+/// Asked before anything is fetched.
+fn protectable(args: &Create, percent: u8) -> Result<()> {
+    if args.bundle == Path::new("-") {
+        return Err(Error::new(Code::Usage, "--recovery needs a file: recovery data cannot be made of a stream"));
+    }
+    let to = ops::recovery::beside(&args.bundle);
+    if !args.force && std::fs::symlink_metadata(&to).is_ok() {
+        return Err(crate::bundle::writer::exists(&to));
+    }
+    crate::recovery::Geometry::new(&[1], percent).map(|_| ())
+}
+
+/// The bundle is finished: what fails now leaves it.
+fn protect(args: &Create, percent: u8, term: &Terminal) -> Result<ops::recovery::Summary> {
+    let options = ops::recovery::Options { percent, to: None, force: args.force };
+    ops::recovery::recovery(&args.bundle, &options, term).map_err(|e| {
+        let again = format!("mirror-bundle recovery {} --percent {percent}%", args.bundle.display());
+        e.state("the bundle is finished; it has no recovery data yet").hint(again)
+    })
 }
 
 fn options(args: &Create, global: &Global) -> Result<Options> {
@@ -102,7 +141,7 @@ pub(super) fn key(path: &Path) -> Result<SecretKey> {
     crate::sign::read_secret_key(path, || super::keygen::passphrase(&format!("Passphrase for {}: ", path.display())))
 }
 
-fn render(args: &Create, summary: &Summary) -> String {
+fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Summary>) -> String {
     let mut table = Table::default();
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
@@ -132,6 +171,9 @@ fn render(args: &Create, summary: &Summary) -> String {
     };
     for exception in &summary.exceptions {
         table.row("exception", exception);
+    }
+    if let Some(recovery) = recovery {
+        super::recovery::line(&mut table, recovery);
     }
     table.render()
 }

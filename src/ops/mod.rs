@@ -6,6 +6,7 @@ pub mod loose;
 pub mod observer;
 pub mod parallel;
 pub mod recovery;
+pub mod repair;
 pub mod sign;
 pub mod state;
 pub mod unpack;

@@ -24,7 +24,7 @@ pub use sidecar::Sidecar;
 pub use table::{Geometry, Table};
 
 /// What a column of all slices may take in memory while it is coded, in bytes.
-const WORK: u64 = if cfg!(test) { 64 << 10 } else { 32 << 20 };
+const WORK: u64 = if cfg!(test) { 64 << 10 } else { 16 << 20 };
 /// How far ahead the kernel is asked to read in every slice, so that a disk or stick is not asked for each small piece
 /// by itself. A multiple of every column's width or a part of it.
 const AHEAD: u64 = 256 << 10;

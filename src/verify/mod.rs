@@ -111,15 +111,30 @@ pub enum Admission {
     Admitted(Box<Admitted>),
 }
 
-/// Whether somebody trusted signed the index of this head; with `allow_unsigned`, also whether nobody did.
-///
-/// This is less than a verdict: thresholds, times and what the index says are judged by [`admit`].
-pub fn is_vouched_for(head: &Head, settings: &Settings) -> bool {
+/// Who stands behind an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voucher {
+    /// Somebody trusted signed it.
+    Signer,
+    /// Nobody is asked to (`allow_unsigned`).
+    Nobody,
+    /// Nobody who is trusted.
+    Missing,
+}
+
+/// Who vouches for the index of this head. This is less than a verdict: thresholds, times and what the index says are
+/// judged by [`admit`].
+pub fn voucher(head: &Head, settings: &Settings) -> Voucher {
     let mut report = Report::new(report::Subject::default(), settings.now.to_string());
     let check = trust::signatures(head, &[], settings, &mut report);
-    let expected = settings.expect_index.is_none_or(|wanted| wanted == head.digest());
+    if settings.expect_index.is_some_and(|wanted| wanted != head.digest()) {
+        return Voucher::Missing;
+    }
+    if report.signatures.iter().any(|s| s.outcome == "good") {
+        return Voucher::Signer;
+    }
     let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
-    expected && (nobody || report.signatures.iter().any(|s| s.outcome == "good"))
+    if nobody { Voucher::Nobody } else { Voucher::Missing }
 }
 
 /// Opens the bundle at `path` (`-` for `stdin`) and checks everything but the bytes of configurations and layers.

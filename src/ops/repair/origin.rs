@@ -1,0 +1,158 @@
+//! Where whole content may be: copies of the bundle, other local sources, repositories of registries; and which images
+//! need what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Copy, identity, open};
+use crate::bundle::index::Index;
+use crate::bundle::limits;
+use crate::bundle::reader::{Bundle, Head};
+use crate::bundle::survey::{Blueprint, Damage};
+use crate::error::{Error, Result};
+use crate::oci::{Digest, Repository, parse};
+use crate::ops::unpack::names::without_registry;
+use crate::source::{Network, Source};
+
+/// A place in a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This repository, and what `unpack --to` puts below it.
+    Repository(Repository),
+    /// The repositories of this registry that images came from.
+    Registry(String),
+}
+
+/// A file or directory that was named.
+pub(super) struct Local {
+    path: PathBuf,
+    /// `None`: a directory.
+    file: Option<File>,
+    head: Option<Head>,
+}
+
+impl Local {
+    pub(super) fn open(path: &Path) -> Result<Local> {
+        let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot open", path, e))?;
+        if meta.is_dir() {
+            return Ok(Local { path: path.to_owned(), file: None, head: None });
+        }
+        let head = Bundle::open(path).ok().map(|bundle| bundle.head().clone());
+        Ok(Local { path: path.to_owned(), file: Some(open(path)?), head })
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The head, if it is a bundle whose head can be read.
+    pub(super) fn head(&self) -> Option<Head> {
+        self.head.clone()
+    }
+}
+
+/// Tells copies of the bundle from everything else that may hold some of its blobs (an older bundle too).
+pub(super) fn classify(locals: Vec<Local>, blueprint: &Blueprint) -> Result<(Vec<Copy>, Vec<Arc<dyn Source>>)> {
+    let (mut copies, mut sources) = (Vec::new(), Vec::new());
+    for local in locals {
+        let same = local.head.as_ref().map(|head| head.digest() == blueprint.head.digest());
+        match local.file {
+            Some(file) => {
+                let length = file.metadata().map_err(|e| Error::io("cannot read", &local.path, e))?.len();
+                if same.unwrap_or_else(|| identity::headers_agree(&file, length, blueprint)) {
+                    copies.push(Copy { name: local.path.display().to_string(), file, length, damage: None });
+                } else {
+                    sources.push(crate::source::open(&local.path)?.into());
+                }
+            }
+            None => sources.push(crate::source::open(&local.path)?.into()),
+        }
+    }
+    Ok((copies, sources))
+}
+
+/// Which images need a blob, as far as documents that are right tell.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Uses(BTreeMap<Digest, BTreeSet<usize>>);
+
+impl Uses {
+    /// Reads the documents of a bundle that are not damaged.
+    pub(super) fn read(file: &File, blueprint: &Blueprint, damage: &[Damage]) -> Uses {
+        use std::os::unix::fs::FileExt;
+        let layout = &blueprint.layout;
+        let whole = layout.members().iter().zip(damage).filter(|(_, d)| !d.content);
+        let places: BTreeMap<Digest, (u64, u64)> =
+            whole.filter_map(|(m, _)| Some((m.digest?, (m.data(), m.size)))).collect();
+        let document = |digest: &Digest| -> Option<Vec<u8>> {
+            let (at, size) = *places.get(digest)?;
+            let mut bytes = vec![0; usize::try_from(size.min(limits::DOCUMENT)).ok()?];
+            file.read_exact_at(&mut bytes, at).ok()?;
+            Some(bytes)
+        };
+        let mut uses = Uses::default();
+        for (number, image) in blueprint.index.images.iter().enumerate() {
+            let mut next = vec![(image.digest, image.media_type.clone(), 0)];
+            while let Some((digest, media_type, depth)) = next.pop() {
+                let fresh = uses.0.entry(digest).or_default().insert(number);
+                let is_document =
+                    crate::oci::media_type::is_index(&media_type) || crate::oci::media_type::is_manifest(&media_type);
+                if !fresh || !is_document || depth > limits::DEPTH {
+                    continue;
+                }
+                let parsed = document(&digest).and_then(|bytes| parse(&bytes, &media_type).ok());
+                let children = parsed.iter().flat_map(|d| d.children());
+                next.extend(children.map(|c| (c.digest, c.media_type.clone(), depth + 1)));
+            }
+        }
+        uses
+    }
+
+    /// The images that need this blob, in words.
+    pub(super) fn images(&self, digest: &Digest, index: &Index) -> Vec<String> {
+        let numbers = self.0.get(digest).into_iter().flatten();
+        numbers.filter_map(|n| index.images.get(*n)).map(|image| image.display().to_string()).collect()
+    }
+
+    /// Every repository that an image which needs this blob came from; of a blob that nobody is known to need, all.
+    fn repositories(&self, digest: &Digest, index: &Index) -> BTreeSet<String> {
+        let known = self.0.get(digest);
+        let images = index.images.iter().enumerate().filter(|(n, _)| known.is_none_or(|k| k.contains(n)));
+        images.filter_map(|(_, image)| image.repository.clone()).collect()
+    }
+}
+
+/// The most repositories that one blob is asked for in.
+const ASKED: usize = 64;
+
+/// The repositories in which a blob may be, the likeliest first.
+pub(super) fn places(
+    origin: &Origin,
+    digest: &Digest,
+    uses: &Uses,
+    index: &Index,
+    network: &dyn Network,
+) -> Vec<Arc<dyn Source>> {
+    let came_from = uses.repositories(digest, index);
+    let mut out: Vec<Repository> = Vec::new();
+    let mut add = |found: Option<Repository>| {
+        if let Some(repository) = found
+            && !out.contains(&repository)
+            && out.len() < ASKED
+        {
+            out.push(repository);
+        }
+    };
+    match origin {
+        Origin::Repository(base) => {
+            add(Some(base.clone()));
+            came_from.iter().for_each(|r| add(base.join(&without_registry(r)).ok()));
+        }
+        Origin::Registry(host) => {
+            came_from.iter().for_each(|r| add(r.parse().ok().filter(|r: &Repository| r.registry() == host)));
+            came_from.iter().for_each(|r| add(format!("{host}/{}", without_registry(r)).parse().ok()));
+        }
+    }
+    out.iter().map(|repository| network.repository(repository)).collect()
+}
