@@ -32,6 +32,12 @@ pub const ADDENDA_BYTES: u64 = 4 << 20;
 pub const BLOB: u64 = 16 << 40;
 /// A whole bundle (1 PiB).
 pub const BUNDLE: u64 = 1 << 50;
+/// The description of a volume: four bytes for each blob, and the pieces.
+pub const VOLUME: u64 = 1 << 20;
+/// Volumes of one bundle.
+pub const VOLUMES: u32 = 999;
+/// Blobs up to this size are on every volume: what image signatures are over among them.
+pub const SMALL_BLOB: u64 = 4096;
 /// Characters of one path component.
 pub const COMPONENT: usize = 72;
 /// Characters of a member's path: what ustar's name field holds.

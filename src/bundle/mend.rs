@@ -9,7 +9,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::writer::{self, allocate, journal_path, lock, open_own, partial_path, remove_if_there, rename, sync_parent};
+use super::writer::disk::{allocate, lock, open_own, remove_if_there, rename, sync_parent};
+use super::writer::{self, journal_path, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 

@@ -6,40 +6,60 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use super::index::Index;
 use super::layout::{self, Layout, Member};
-use super::reader::{Addendum, Head};
-use super::{limits, name, tar};
-use crate::error::Result;
+use super::reader::Addendum;
+use super::volume::{self, Volume};
+use super::{Head, limits, name, tar};
+use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
 const BUFFER: usize = 1 << 20;
 /// What is tried again by itself after a read that failed, in bytes.
 const PIECE: usize = 4096;
 
-/// What a bundle has to be, byte for byte, except for its addenda.
+/// What a bundle, or a volume of one, has to be, byte for byte, except for its addenda.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
     /// The index.
-    pub index: Index,
+    pub index: Arc<Index>,
     /// The index and the signature as they are written.
     pub head: Head,
     /// Where everything goes.
     pub layout: Layout,
+    /// Which volume it is.
+    pub volume: Option<Volume>,
     sums: Digest,
 }
 
 impl Blueprint {
-    /// Of the bundle with this head.
+    /// Of the bundle or volume with this head.
     ///
     /// # Errors
-    /// [`crate::Code::Malformed`] and others of [`Index::parse`] for an index that is not acceptable.
+    /// [`crate::Code::Malformed`] and others of [`Index::parse`] and [`Volume::parse`] for a head that is not acceptable.
     pub fn new(head: Head) -> Result<Blueprint> {
-        let index = Index::parse(&head.index)?;
-        let layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
-        let sums = Digest::of(layout.sums());
-        Ok(Blueprint { index, head, layout, sums })
+        let index = Arc::new(Index::parse(&head.index)?);
+        Blueprint::with(index, head)
+    }
+
+    /// As [`Blueprint::new`], with the index of this head as it was parsed before.
+    pub fn with(index: Arc<Index>, head: Head) -> Result<Blueprint> {
+        let volume = head.volume.as_deref().map(Volume::parse).transpose()?;
+        let layout = match &volume {
+            None => Layout::new(&index, &head.index, head.signature.as_deref())?,
+            Some(volume) => {
+                if volume.index != head.digest() {
+                    let text = format!("{} is of a volume of another bundle", volume::VOLUME);
+                    return Err(Error::new(Code::Malformed, text));
+                }
+                volume.check(&index)?;
+                Layout::of_volume(&index, &head.index, head.signature.as_deref(), volume)?
+            }
+        };
+        let sums = layout.sums_digest();
+        Ok(Blueprint { index, head, layout, volume, sums })
     }
 
     /// Digest of a member's content.
@@ -47,6 +67,7 @@ impl Blueprint {
         member.digest.unwrap_or_else(|| match member.path.as_str() {
             layout::INDEX => self.head.digest(),
             layout::SUMS => self.sums,
+            volume::VOLUME => Digest::of(self.head.volume.as_deref().unwrap_or_default()),
             _ => Digest::of(self.head.signature.as_deref().unwrap_or_default()),
         })
     }
@@ -54,9 +75,10 @@ impl Blueprint {
     /// The content of a member that follows from the index and the signature.
     pub fn derived(&self, member: &Member) -> Option<Vec<u8>> {
         let bytes = match member.path.as_str() {
-            layout::INDEX => self.head.index.clone(),
+            layout::INDEX => self.head.index.to_vec(),
+            volume::VOLUME => self.head.volume.clone().unwrap_or_default(),
             layout::SIGNATURE => self.head.signature.clone().unwrap_or_default(),
-            layout::SUMS => self.layout.sums().to_vec(),
+            layout::SUMS => self.layout.sums(),
             layout::OCI_LAYOUT => layout::OCI_LAYOUT_JSON.to_vec(),
             layout::OCI_INDEX => layout::oci_index(&self.index).ok()?,
             _ => return None,

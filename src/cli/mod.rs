@@ -12,9 +12,12 @@ mod keygen;
 mod recovery;
 mod repair;
 mod sign;
+mod size;
+mod split;
 pub mod term;
 mod unpack;
 mod verify;
+mod volumes;
 
 use std::io::Write;
 
@@ -39,6 +42,8 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Sign(args) => sign::run(args, global, term),
         Command::Recovery(args) => recovery::run(args, global, term),
         Command::Repair(args) => repair::run(args, global, term),
+        Command::Split(args) => split::run(args, global, term),
+        Command::Join(args) => split::join(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
         Command::Explain(explain) => explain::run(&explain.code),

@@ -20,7 +20,7 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     if args.bundle.as_os_str() == "-" || args.to.as_ref().is_some_and(|to| to.as_os_str() == "-") {
         return Err(Error::new(Code::Usage, "a stream cannot be repaired").hint("name a file"));
     }
-    let settings = inputs::settings(&args.trust, &args.bundle)?;
+    let settings = inputs::settings(&args.trust, std::slice::from_ref(&args.bundle))?;
     let mut options = Options {
         local: Vec::new(),
         origins: Vec::new(),

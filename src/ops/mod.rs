@@ -2,14 +2,20 @@
 
 pub mod create;
 pub mod inspect;
+pub mod join;
 pub mod loose;
 pub mod observer;
 pub mod parallel;
 pub mod recovery;
+mod repack;
 pub mod repair;
+mod room;
 pub mod sign;
+pub mod split;
 pub mod state;
 pub mod unpack;
 pub mod verify;
+pub mod volumes;
+mod write;
 
 pub use observer::{Observer, Silent, Task};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::reader::Bundle;
 use crate::bundle::survey::{Blueprint, survey};
-use crate::bundle::writer;
+use crate::bundle::writer::{self, disk};
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task, observer};
 use crate::recovery::{self, Geometry, Protected};
@@ -99,8 +99,8 @@ pub fn recovery(path: &Path, options: &Options, observer: &dyn Observer) -> Resu
     }
 
     let partial = writer::partial_path(&to);
-    let out = writer::open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
-    writer::lock(&out, &partial)?;
+    let out = disk::open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+    disk::lock(&out, &partial)?;
     let files = [(&file, end)];
     let from = Protected {
         files: &files,
@@ -121,8 +121,8 @@ pub fn recovery(path: &Path, options: &Options, observer: &dyn Observer) -> Resu
                 .hint("the medium, its reader or this host's memory is failing; try another"));
         }
         out.sync_all().map_err(|e| Error::io("cannot write", &partial, e))?;
-        writer::rename(&partial, &to, options.force)?;
-        writer::sync_parent(&to)
+        disk::rename(&partial, &to, options.force)?;
+        disk::sync_parent(&to)
     });
     if let Err(e) = done {
         let _ = fs::remove_file(&partial);

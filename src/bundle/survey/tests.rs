@@ -25,14 +25,15 @@ fn bundle() -> (Blueprint, Vec<u8>) {
     index.files.truncate(3);
     index.sort();
     let plan = Plan::new(index, files, Some(b"sig".to_vec())).unwrap();
-    let mut bytes = plan.head();
-    for member in plan.layout.blobs() {
-        bytes.extend_from_slice(&plan.layout.header_of(member));
+    let layout = plan.archives()[0].layout.clone();
+    let mut bytes = plan.head(&layout);
+    for member in layout.blobs() {
+        bytes.extend_from_slice(&layout.header_of(member));
         bytes.extend_from_slice(contents.iter().find(|c| Some(Digest::of(c)) == member.digest).unwrap());
         bytes.resize(member.end() as usize, 0);
     }
     bytes.resize(bytes.len() + 1024, 0);
-    let blueprint = Blueprint::new(Head::of(plan.index_bytes.clone(), plan.signature.clone())).unwrap();
+    let blueprint = Blueprint::new(Head::of(Arc::new(plan.index_bytes.clone()), plan.signature.clone(), None)).unwrap();
     (blueprint, bytes)
 }
 

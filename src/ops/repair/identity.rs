@@ -5,12 +5,13 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::origin::Local;
 use crate::bundle::layout;
-use crate::bundle::reader::{Bundle, Head};
+use crate::bundle::reader::Bundle;
 use crate::bundle::survey::Blueprint;
-use crate::bundle::{limits, tar};
+use crate::bundle::{Head, limits, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::recovery::Sidecar;
@@ -58,7 +59,7 @@ pub(super) fn find(own: &Own<'_>, sidecar: Option<&Sidecar>, locals: &[Local], s
     }
     let copy = sidecar.and_then(|s| {
         let (index, signature) = s.documents()?;
-        Some((s.name().to_owned(), Head::of(index.to_vec(), signature.map(<[u8]>::to_vec))))
+        Some((s.name().to_owned(), Head::of(Arc::new(index.to_vec()), signature.map(<[u8]>::to_vec), None)))
     });
     let others = locals.iter().filter_map(|local| Some((local.name(), local.head()?)));
     let mut another = None;

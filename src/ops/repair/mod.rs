@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::bundle::mend::{self, Kind, Mending};
 use crate::bundle::survey::{Blueprint, Damage, Survey, Tail, survey};
-use crate::bundle::writer;
+use crate::bundle::writer::disk;
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task, observer, recovery};
 use crate::recovery::Sidecar;
@@ -157,7 +157,7 @@ impl Job<'_> {
         let found = match identity::find(&own, sidecar.as_ref(), &locals, self.settings)? {
             identity::Found::Known(found) => found,
             identity::Found::Refused => {
-                let mut report = crate::ops::verify::verify(&place, None, self.settings, true, 1, observer)?;
+                let mut report = crate::ops::verify::verify(place.as_path().into(), self.settings, true, 1, observer)?;
                 report.bundle.path = path.display().to_string();
                 return Ok(Outcome::Refused(Box::new(report)));
             }
@@ -422,7 +422,7 @@ impl Job<'_> {
         tail: &Tail,
         blueprint: &Blueprint,
     ) -> Result<Outcome> {
-        let report = crate::ops::verify::verify(place, None, self.settings, false, self.options.jobs, self.observer)?;
+        let report = crate::ops::verify::verify(place.into(), self.settings, false, self.options.jobs, self.observer)?;
         use crate::verify::CheckId::{BlobDigests, Format, Length};
         let content = report.checks.iter().filter(|c| matches!(c.id, Format | Length | BlobDigests));
         if let Some(bad) = content.flat_map(|c| &c.findings).find(|f| f.severity == crate::verify::Severity::Error) {
@@ -510,5 +510,5 @@ fn blob_path(target: &Mending) -> PathBuf {
 }
 
 fn remove_blob(target: &Mending) {
-    let _ = writer::remove_if_there(&blob_path(target));
+    let _ = disk::remove_if_there(&blob_path(target));
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::{Copy, identity, open};
 use crate::bundle::index::Index;
-use crate::bundle::limits;
-use crate::bundle::reader::{Bundle, Head};
+use crate::bundle::reader::Bundle;
 use crate::bundle::survey::{Blueprint, Damage};
+use crate::bundle::{Head, limits};
 use crate::error::{Error, Result};
 use crate::oci::{Digest, Repository, parse};
 use crate::ops::unpack::names::without_registry;

@@ -13,7 +13,7 @@ use super::{Copy, Mended, blob_path, remove_blob};
 use crate::bundle::Member;
 use crate::bundle::mend::Mending;
 use crate::bundle::survey::{Blueprint, Damage, is_right};
-use crate::bundle::writer::{self, BUFFER};
+use crate::bundle::writer::{BUFFER, disk};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::ops::{Observer, Task, observer};
@@ -335,8 +335,8 @@ impl<'a> Work<'a> {
         }
         let path = blob_path(self.target);
         let mut options = OpenOptions::new();
-        let file = writer::open_own(&path, options.read(true).write(true).create(true).truncate(true))?;
-        writer::allocate(&file, member.size, &path)?;
+        let file = disk::open_own(&path, options.read(true).write(true).create(true).truncate(true))?;
+        disk::allocate(&file, member.size, &path)?;
         let mut at = 0;
         self.receive(from.as_mut(), source, member, digest, &mut |piece| {
             file.write_all_at(piece, at).map_err(|e| Error::io("cannot write", &path, e))?;

@@ -4,103 +4,146 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::walk::Found;
-use crate::bundle::layout::{self, Member};
+use crate::bundle::index::Blob;
 use crate::bundle::tar;
-use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Start};
+use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Start, partial_path};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Descriptor, Hasher};
+use crate::oci::{Descriptor, Digest, Hasher};
 use crate::ops::{Observer, Task, parallel};
 use crate::source::Source;
 
-/// Writes `plan` to the file `bundle`. Returns the bytes that were transferred.
-pub(crate) fn file(
-    bundle: &Path,
-    plan: &Plan,
-    found: &Found,
-    journal: Option<&Journal>,
-    force: bool,
-    jobs: usize,
-    observer: &dyn Observer,
-) -> Result<()> {
-    let partial = match Partial::start(bundle, plan, journal, force)? {
+/// Where the content of blobs comes from.
+pub(crate) trait Supply: Sync {
+    /// The content of a small blob that is here already.
+    fn here(&self, _: &Digest) -> Option<&[u8]> {
+        None
+    }
+
+    /// Where the blob at this position of the index can be read: the first that gives it is taken.
+    fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>>;
+}
+
+/// A place that a blob can be read from.
+pub(crate) trait Origin {
+    /// What this is and where, for messages.
+    fn describe(&self) -> String;
+
+    /// The bytes of the blob from `offset` on.
+    fn read<'a>(&'a self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>>;
+}
+
+impl Origin for Arc<dyn Source> {
+    fn describe(&self) -> String {
+        self.as_ref().describe()
+    }
+
+    fn read<'a>(&'a self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>> {
+        Ok(self.as_ref().blob(what, offset)?)
+    }
+}
+
+/// How a bundle is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    /// Everything but blobs.
+    pub(crate) plan: &'a Plan,
+    /// The blobs.
+    pub(crate) supply: &'a dyn Supply,
+    /// What an interrupted run left.
+    pub(crate) journal: Option<&'a Journal>,
+    /// Replace what is there.
+    pub(crate) force: bool,
+    /// Threads.
+    pub(crate) jobs: usize,
+}
+
+/// Writes the files of a plan for the bundle that is to be called `bundle`.
+pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Result<()> {
+    let plan = job.plan;
+    let partial = match Partial::start(bundle, plan, job.journal, job.force)? {
         Start::Write(partial) => partial,
         Start::Complete => {
             observer.say("Finished", "before: the bundle is complete");
             return Ok(());
         }
     };
-    let mut members: Vec<&Member> = plan.layout.blobs().iter().collect();
-    let there = members.iter().filter(|m| partial.claim(m) != Claim::Nothing).count();
+    let size = |blob: &usize| plan.index.blobs[*blob].size;
+    let mut blobs: Vec<usize> = plan.blobs().into_iter().filter(|blob| !partial.is_finished(*blob)).collect();
+    let there = blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
     if there > 0 {
         observer.say(
             "Continuing",
-            &format!("{} (at least {there} of {} blobs begun before)", bundle.display(), members.len()),
+            &format!("{} (at least {there} of {} blobs begun before)", bundle.display(), blobs.len()),
         );
     }
     // The largest first, so that no thread is left alone with a large one at the end.
-    members.sort_by_key(|m| std::cmp::Reverse(m.size));
-    observer.begin(Task::Write, members.len() as u64, members.iter().map(|m| m.size).sum());
+    blobs.sort_by_key(|blob| std::cmp::Reverse(size(blob)));
+    observer.begin(Task::Write, blobs.len() as u64, blobs.iter().map(size).sum());
     let done = parallel::map(
-        jobs,
-        &members,
+        job.jobs,
+        &blobs,
         || vec![0u8; BUFFER],
-        |buffer, member| {
-            one(&partial, member, found, buffer, observer)?;
+        |buffer, blob| {
+            one(&partial, *blob, job.supply, buffer, observer)?;
             observer.item();
             Ok(())
         },
     );
     observer.end();
     if let Err(e) = done {
-        let state = format!("what was fetched is kept in `{}`", crate::bundle::writer::partial_path(bundle).display());
+        let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
+        let more = if plan.archives().len() > 1 { " and its like" } else { "" };
+        let state = format!("what was fetched is kept in `{}`{more}", kept.display());
         let e = if e.state_text().is_none() { e.state(state) } else { e };
         return Err(if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e });
     }
-    partial.finish(force)
+    partial.finish(job.force)
 }
 
-fn one(partial: &Partial, member: &Member, found: &Found, buffer: &mut [u8], observer: &dyn Observer) -> Result<()> {
-    let mut blob = partial.blob(member, buffer)?;
+fn one(
+    partial: &Partial<'_>,
+    at: usize,
+    supply: &dyn Supply,
+    buffer: &mut [u8],
+    observer: &dyn Observer,
+) -> Result<()> {
+    let what = wanted(&partial.plan().index.blobs[at]);
+    let mut blob = partial.blob(at, buffer)?;
     observer.advance(blob.offset());
-    let Some(digest) = member.digest else { return Ok(()) };
-    if let Some(bytes) = found.bytes.get(&digest) {
+    if let Some(bytes) = supply.here(&what.digest) {
         blob.restart();
         blob.write(bytes)?;
         observer.advance(bytes.len() as u64);
         return blob.finish();
     }
     let resumed = blob.offset() > 0;
-    fetch(&mut blob, member, found, buffer, observer)?;
+    let origins = supply.origins(at, &what.digest);
+    fetch(&mut blob, &what, &origins, buffer, observer)?;
     match blob.finish() {
-        // The part that an earlier run left was not what it said: once more, all of it.
-        Err(e) if resumed && e.code() == Code::BlobMismatch => {
-            let mut blob = partial.blob(member, buffer)?;
-            blob.restart();
-            fetch(&mut blob, member, found, buffer, observer)?;
-            blob.finish()
+        // What an earlier run left, or the first place gave, was not what it said: once more, all of it.
+        Err(e) if e.code() == Code::BlobMismatch && (resumed || origins.len() > 1) => {
+            anew(partial, at, &what, &origins, buffer, observer)
         }
         other => other,
     }
-    .map_err(|e| e.fact(format!("from {}", places(found, member))))
+    .map_err(|e| e.fact(format!("from {}", places(&origins))))
 }
 
 /// Fetches what a blob still lacks, from the first place that gives it. A source tries again by itself what may
 /// succeed then; its error is final.
 fn fetch(
     blob: &mut BlobWriter<'_>,
-    member: &Member,
-    found: &Found,
+    what: &Descriptor,
+    origins: &[Box<dyn Origin + '_>],
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
-    let what = wanted(member);
     let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
-    for source in origins(found, member) {
+    for origin in origins {
         if blob.is_full() {
             break;
         }
-        match copy(source.as_ref(), &what, blob, buffer, observer) {
+        match copy(origin.as_ref(), what, blob, buffer, observer) {
             Ok(()) => return Ok(()),
             Err(e) if elsewhere(&e) => failed = e,
             Err(e) => return Err(e),
@@ -109,19 +152,41 @@ fn fetch(
     if blob.is_full() { Ok(()) } else { Err(failed) }
 }
 
+/// Fetches all of a blob from one place, and if that does not give it, from the next.
+fn anew(
+    partial: &Partial<'_>,
+    at: usize,
+    what: &Descriptor,
+    origins: &[Box<dyn Origin + '_>],
+    buffer: &mut [u8],
+    observer: &dyn Observer,
+) -> Result<()> {
+    let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
+    for origin in origins {
+        let mut blob = partial.blob(at, buffer)?;
+        blob.restart();
+        match copy(origin.as_ref(), what, &mut blob, buffer, observer).and_then(|()| blob.finish()) {
+            Ok(()) => return Ok(()),
+            Err(e) if elsewhere(&e) => failed = e,
+            Err(e) => return Err(e),
+        }
+    }
+    Err(failed)
+}
+
 /// Whether another source may do better.
 fn elsewhere(e: &Error) -> bool {
     matches!(e.code(), Code::Source | Code::BlobMissing | Code::BlobMismatch | Code::Auth)
 }
 
 fn copy(
-    source: &dyn Source,
+    source: &dyn Origin,
     what: &Descriptor,
     blob: &mut BlobWriter<'_>,
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
-    let mut from = source.blob(what, blob.offset())?;
+    let mut from = source.read(what, blob.offset())?;
     loop {
         observer.check()?;
         let n = fill(from.as_mut(), buffer, &|e| Error::io("cannot read", source.describe(), e), |bytes| {
@@ -167,51 +232,54 @@ fn fill(
     failed.map_or(Ok(n), Err)
 }
 
-/// Writes `plan` in order to a stream. Nothing can be taken back there, so the first failure ends it.
-pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, found: &Found, observer: &dyn Observer) -> Result<()> {
+/// Writes a whole bundle in order to a stream. Nothing can be taken back there, so the first failure ends it.
+pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, observer: &dyn Observer) -> Result<()> {
     let out = |e| Error::io("cannot write", "standard output", e);
+    let [archive] = plan.archives() else {
+        return Err(Error::new(Code::Internal, "several volumes cannot be written to one stream"));
+    };
     let mut buffer = vec![0u8; BUFFER];
-    let members = plan.layout.blobs();
+    let members = archive.layout.blobs();
     observer.begin(Task::Write, members.len() as u64, members.iter().map(|m| m.size).sum());
-    to.write_all(&plan.head()).map_err(out)?;
-    for member in members {
-        to.write_all(&plan.layout.header_of(member)).map_err(out)?;
-        stream_one(to, member, found, &mut buffer, observer)
+    to.write_all(&plan.head(&archive.layout)).map_err(out)?;
+    for (at, member) in members.iter().enumerate() {
+        to.write_all(&archive.layout.header_of(member)).map_err(out)?;
+        stream_one(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
             .map_err(|e| e.state("the stream was cut off; what was written does not verify"))?;
         let padding = [0u8; tar::BLOCK as usize];
         to.write_all(&padding[..(tar::padded(member.size) - member.size) as usize]).map_err(out)?;
         observer.item();
     }
-    to.write_all(&[0; layout::END as usize]).map_err(out)?;
+    to.write_all(&plan.end()).map_err(out)?;
     observer.end();
     to.flush().map_err(out)
 }
 
 fn stream_one(
     to: &mut dyn Write,
-    member: &Member,
-    found: &Found,
+    at: usize,
+    what: &Descriptor,
+    supply: &dyn Supply,
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
     let out = |e| Error::io("cannot write", "standard output", e);
-    let what = wanted(member);
-    if let Some(bytes) = found.bytes.get(&what.digest) {
+    if let Some(bytes) = supply.here(&what.digest) {
         observer.advance(bytes.len() as u64);
         return to.write_all(bytes).map_err(out);
     }
-    let origins = origins(found, member);
     let mut hasher = Hasher::new();
     let mut done = 0u64;
     let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
-    for source in origins {
-        if done == member.size {
+    let origins = supply.origins(at, &what.digest);
+    for source in &origins {
+        if done == what.size {
             break;
         }
-        let read = source.blob(&what, done).and_then(|mut from| {
-            while done < member.size {
+        let read = source.read(what, done).and_then(|mut from| {
+            while done < what.size {
                 observer.check()?;
-                let want = usize::try_from(member.size - done).unwrap_or(usize::MAX).min(buffer.len());
+                let want = usize::try_from(what.size - done).unwrap_or(usize::MAX).min(buffer.len());
                 let error = |e| Error::io("cannot read", source.describe(), e);
                 let n = fill(from.as_mut(), &mut buffer[..want], &error, |bytes| {
                     hasher.update(bytes);
@@ -232,7 +300,7 @@ fn stream_one(
             Err(e) => return Err(e),
         }
     }
-    if done < member.size {
+    if done < what.size {
         return Err(failed);
     }
     let computed = hasher.finish();
@@ -242,27 +310,23 @@ fn stream_one(
             format!("the content of {} does not match its digest", what.digest),
         )
         .fact(format!("computed {computed}"))
-        .fact(format!("from {}", places(found, member))));
+        .fact(format!("from {}", places(&origins))));
     }
     Ok(())
 }
 
-fn wanted(member: &Member) -> Descriptor {
+fn wanted(blob: &Blob) -> Descriptor {
     Descriptor {
         media_type: String::new(),
-        digest: member.digest.unwrap_or_else(|| crate::oci::Digest::of(b"")),
-        size: member.size,
+        digest: blob.digest,
+        size: blob.size,
         platform: None,
         annotations: std::collections::BTreeMap::new(),
         artifact_type: None,
     }
 }
 
-fn origins<'a>(found: &'a Found, member: &Member) -> &'a [Arc<dyn Source>] {
-    member.digest.and_then(|d| found.origins.get(&d)).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn places(found: &Found, member: &Member) -> String {
-    let names: Vec<String> = origins(found, member).iter().map(|o| o.describe()).collect();
+fn places(origins: &[Box<dyn Origin + '_>]) -> String {
+    let names: Vec<String> = origins.iter().map(|o| o.describe()).collect();
     names.join(", ")
 }
