@@ -19,3 +19,5 @@ mod head;
 mod hostile;
 #[path = "recovery/mend.rs"]
 mod mend;
+#[path = "recovery/volumes.rs"]
+mod volumes;

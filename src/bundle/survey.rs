@@ -62,6 +62,11 @@ impl Blueprint {
         Ok(Blueprint { index, head, layout, volume, sums })
     }
 
+    /// Whether the `SHA256SUMS` that was read with this head is the one that follows from it.
+    pub fn agrees(&self, head: &Head) -> bool {
+        head.sums == self.sums
+    }
+
     /// Digest of a member's content.
     pub fn digest(&self, member: &Member) -> Digest {
         member.digest.unwrap_or_else(|| match member.path.as_str() {

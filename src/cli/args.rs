@@ -461,9 +461,9 @@ pub struct Sign {
 /// `recovery`
 #[derive(Debug, ClapArgs)]
 pub struct Recovery {
-    /// The bundle
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes: recovery data for all of them can make a lost one again
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// How much recovery data to make, as a share of the bundle
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = super::recovery::percent)]
     pub percent: u8,
@@ -478,17 +478,18 @@ pub struct Recovery {
 /// `repair`
 #[derive(Debug, ClapArgs)]
 pub struct Repair {
-    /// The bundle; it is mended in place, under the name BUNDLE.partial until it verifies
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes; they are mended in place, under the name BUNDLE.partial until they verify. A volume
+    /// that is not there is made again
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// Take what is damaged from here (repeatable): another copy of the bundle, a layout, archive or directory that
     /// holds its images, or a repository, REGISTRY/REPO; REGISTRY alone stands for the repositories there that the
     /// images came from
     #[arg(long, value_name = "SOURCE")]
     pub from: Vec<String>,
-    /// Recovery data [default: BUNDLE.recovery, if it is there]
+    /// Recovery data (repeatable) [default: BUNDLE.recovery, if it is there]
     #[arg(long, value_name = "FILE")]
-    pub recovery: Option<PathBuf>,
+    pub recovery: Vec<PathBuf>,
     /// Write a repaired copy here and leave BUNDLE as it is: for read-only media
     #[arg(long, value_name = "NEW")]
     pub to: Option<PathBuf>,

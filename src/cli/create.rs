@@ -1,7 +1,7 @@
 //! `mirror-bundle create`
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::answer::{self, Table};
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         term.say("Note", "it fits one volume, so it is a whole bundle under its plain name");
     }
     let recovery = match args.recovery.filter(|_| !args.dry_run) {
-        Some(percent) => Some(protect(args, percent, term)?),
+        Some(percent) => Some(protect(args, percent, &summary, term)?),
         None => None,
     };
     term.say("Finished", &format!("in {}", elapsed(started)));
@@ -104,10 +104,16 @@ fn protectable(args: &Create, percent: u8) -> Result<()> {
 }
 
 /// The bundle is finished: what fails now leaves it.
-fn protect(args: &Create, percent: u8, term: &Terminal) -> Result<ops::recovery::Summary> {
-    let options = ops::recovery::Options { percent, to: None, force: args.force };
-    ops::recovery::recovery(&args.bundle, &options, term).map_err(|e| {
-        let again = format!("mirror-bundle recovery {} --percent {percent}%", args.bundle.display());
+fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Result<ops::recovery::Summary> {
+    let mut paths: Vec<PathBuf> = made.volumes.iter().map(|v| v.path.clone().into()).collect();
+    if paths.is_empty() {
+        paths.push(args.bundle.clone());
+    }
+    let to = Some(ops::recovery::beside(&args.bundle));
+    let options = ops::recovery::Options { percent, to, force: args.force };
+    ops::recovery::recovery(&paths, &options, term).map_err(|e| {
+        let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        let again = format!("mirror-bundle recovery {} --percent {percent}%", volumes::pattern(&names));
         e.state("the bundle is finished; it has no recovery data yet").hint(again)
     })
 }

@@ -11,16 +11,17 @@ use crate::oci::{Reference, Repository};
 use crate::ops::observer;
 use crate::ops::repair::{Options, Origin, Outcome, Summary, repair};
 use crate::source::Network;
-use crate::verify::Verdict;
+use crate::verify::{Settings, Verdict};
 
 /// How many members are told by name.
 const TOLD: usize = 8;
 
 pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8> {
-    if args.bundle.as_os_str() == "-" || args.to.as_ref().is_some_and(|to| to.as_os_str() == "-") {
+    if args.bundle.iter().chain(&args.to).any(|path| path.as_os_str() == "-") {
         return Err(Error::new(Code::Usage, "a stream cannot be repaired").hint("name a file"));
     }
-    let settings = inputs::settings(&args.trust, std::slice::from_ref(&args.bundle))?;
+    // Volumes that are elsewhere are no damage of these.
+    let settings = Settings { partial: true, ..inputs::settings(&args.trust, &args.bundle)? };
     let mut options = Options {
         local: Vec::new(),
         origins: Vec::new(),
@@ -89,7 +90,7 @@ fn render(summary: &Summary) -> String {
         Verdict::NotFullyChecked => "NOT FULLY CHECKED",
         Verdict::Failed => "FAILED",
     };
-    table.row("verdict", format!("{verdict}  {}", summary.bundle));
+    table.row("verdict", format!("{verdict}  {}", summary.bundle.join(" ")));
     table.row("index", &summary.index);
     if summary.result == "intact" {
         table.row("repaired", "nothing: nothing is damaged");
@@ -101,7 +102,8 @@ fn render(summary: &Summary) -> String {
     let bytes: u64 = summary.mended.iter().map(|m| m.size).sum();
     table.row("repaired", format!("{}, {}", observer::count(summary.mended.len(), "member"), observer::size(bytes)));
     for mended in summary.mended.iter().take(TOLD) {
-        table.row("", format!("{}  {}  from {}", mended.member, observer::size(mended.size), mended.from));
+        let volume = mended.volume.map(|n| format!("volume {n} ")).unwrap_or_default();
+        table.row("", format!("{volume}{}  {}  from {}", mended.member, observer::size(mended.size), mended.from));
     }
     if summary.mended.len() > TOLD {
         table.row("", format!("and {} more; -o json lists all", summary.mended.len() - TOLD));

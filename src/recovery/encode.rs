@@ -10,6 +10,7 @@ use reed_solomon_simd::rate::{HighRateEncoder, RateEncoder};
 use super::sidecar::Shape;
 use super::table::{self, FORMAT, Geometry, Piece, Table};
 use super::{AHEAD, ahead, column, read_padded};
+use crate::bundle::tar;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
@@ -22,6 +23,8 @@ pub struct Protected<'a> {
     pub index: &'a [u8],
     /// The builder's signature over it.
     pub signature: Option<&'a [u8]>,
+    /// The description of each file, where they are volumes; else nothing.
+    pub volumes: &'a [Vec<u8>],
     /// Time of the tar members in seconds.
     pub mtime: u64,
     /// The cut: of these lengths.
@@ -50,6 +53,7 @@ pub fn encode(
         format: FORMAT,
         index: Piece::of(from.index),
         signature: from.signature.map(Piece::of),
+        volumes: from.volumes.iter().map(|bytes| Piece::of(bytes)).collect(),
         slice_size: slice,
         files: lengths,
         // The final table has the same size: all digests do.
@@ -100,8 +104,13 @@ pub fn encode(
     }
     let bytes = table.to_bytes()?;
     for copy in [false, true] {
-        for (at, piece) in shape.documents(copy, &bytes, from.index, from.signature, from.mtime) {
-            write(&piece, at)?;
+        let documents = [Some(&bytes[..]), Some(from.index), from.signature];
+        let documents = documents.into_iter().flatten().chain(from.volumes.iter().map(Vec::as_slice));
+        for ((name, (at, size)), content) in shape.documents(copy, &Digest::of(&bytes)).into_iter().zip(documents) {
+            write(&tar::header(&name, size, from.mtime), at - tar::BLOCK)?;
+            write(content, at)?;
+            let rest = usize::try_from(tar::padded(size) - size).unwrap_or(0);
+            write(&[0; 512][..rest], at + size)?;
         }
     }
     write(&[0; 1024], shape.end())?;

@@ -4,41 +4,39 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::table::{Piece, TABLE, Table};
+use super::table::{DOCUMENTS, Piece, TABLE, Table};
 use crate::bundle::tar::{self, BLOCK};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
 const FRONT: &str = "mirror-bundle/recovery/";
 const COPY: &str = "mirror-bundle/recovery-copy/";
-/// How far from the end the second table is looked for: it, an index and a signature, their headers, the end.
-const TAIL: u64 = TABLE + (8 << 20) + (64 << 10) + 16 * BLOCK;
+/// How far from the end the second table is looked for: it, the documents, their headers, the end.
+const TAIL: u64 = TABLE + DOCUMENTS + (64 << 10) + 300 * 2 * BLOCK;
 
 /// The offsets in a sidecar. All follow from the table and its size.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
-    table: u64,
-    index: u64,
-    signature: Option<u64>,
+    /// Sizes of the table and of the documents behind it, which stand at both ends.
+    documents: Vec<u64>,
+    signed: bool,
     slice: u64,
     recovery: u64,
 }
 
 impl Shape {
     pub(super) fn new(table: &Table, size: u64) -> Shape {
+        let pieces = [Some(&table.index), table.signature.as_ref()].into_iter().flatten().chain(&table.volumes);
         Shape {
-            table: size,
-            index: table.index.size,
-            signature: table.signature.as_ref().map(|s| s.size),
+            documents: [size].into_iter().chain(pieces.map(|piece| piece.size)).collect(),
+            signed: table.signature.is_some(),
             slice: table.slice_size,
             recovery: table.recovery.len() as u64,
         }
     }
 
-    /// Bytes of table, index and signature with their headers.
     fn documents_size(&self) -> u64 {
-        let member = |size: u64| BLOCK + tar::padded(size);
-        member(self.table) + member(self.index) + self.signature.map_or(0, member)
+        self.documents.iter().map(|size| BLOCK + tar::padded(*size)).sum()
     }
 
     /// Offset of the content of a recovery slice.
@@ -50,45 +48,32 @@ impl Shape {
         tar::header(&format!("{FRONT}slice-{:04}", number + 1), self.slice, mtime)
     }
 
-    fn copy(&self) -> u64 {
-        self.documents_size() + self.recovery * (BLOCK + self.slice)
-    }
-
     /// Offset of the two zero blocks.
     pub(super) fn end(&self) -> u64 {
-        self.copy() + self.documents_size()
+        2 * self.documents_size() + self.recovery * (BLOCK + self.slice)
     }
 
-    /// Offsets of the contents of the index and the signature.
-    fn contents(&self, copy: bool) -> (u64, u64) {
-        let table = if copy { self.copy() } else { 0 };
-        let index = table + BLOCK + tar::padded(self.table) + BLOCK;
-        (index, index + tar::padded(self.index) + BLOCK)
+    /// Offset and size of the contents of the table, index, signature and descriptions of volumes: the first or the
+    /// second time.
+    fn contents(&self, copy: bool) -> Vec<(u64, u64)> {
+        let mut at = if copy { self.end() - self.documents_size() } else { 0 };
+        let place = |size: &u64| {
+            let data = at + BLOCK;
+            at = data + tar::padded(*size);
+            (data, *size)
+        };
+        self.documents.iter().map(place).collect()
     }
 
-    /// Table, index and signature as they are written, each with its header and padding, and where.
-    pub(super) fn documents(
-        &self,
-        copy: bool,
-        table: &[u8],
-        index: &[u8],
-        signature: Option<&[u8]>,
-        mtime: u64,
-    ) -> Vec<(u64, Vec<u8>)> {
+    /// Their names too; the table has this digest.
+    pub(super) fn documents(&self, copy: bool, table: &Digest) -> Vec<(String, (u64, u64))> {
         let folder = if copy { COPY } else { "mirror-bundle/" };
-        let table_name = format!("{}{}.json", if copy { COPY } else { FRONT }, Digest::of(table).hex());
-        let names = [table_name, format!("{folder}index.json"), format!("{folder}index.json.sig")];
-        let mut at = if copy { self.copy() } else { 0 };
-        let mut out = Vec::new();
-        for (name, bytes) in names.iter().zip([Some(table), Some(index), signature]) {
-            let Some(bytes) = bytes else { continue };
-            let mut member = tar::header(name, bytes.len() as u64, mtime).to_vec();
-            member.extend_from_slice(bytes);
-            member.resize(member.len().next_multiple_of(512), 0);
-            out.push((at, member.clone()));
-            at += member.len() as u64;
-        }
-        out
+        let mut names = vec![format!("{}{}.json", if copy { COPY } else { FRONT }, table.hex())];
+        names.push(format!("{folder}index.json"));
+        names.extend(self.signed.then(|| format!("{folder}index.json.sig")));
+        let volumes = self.documents.len() - names.len();
+        names.extend((1..=volumes).map(|n| format!("{folder}volume-{n:03}.json")));
+        names.into_iter().zip(self.contents(copy)).collect()
     }
 }
 
@@ -188,16 +173,24 @@ impl Sidecar {
         super::ahead(&self.file, self.shape.slice(number) + at, length);
     }
 
+    /// The description of one of the files, where they are volumes and it is whole.
+    pub fn volume(&self, file: usize) -> Option<Vec<u8>> {
+        let piece = self.table.volumes.get(file)?;
+        self.either(piece, 2 + usize::from(self.table.signature.is_some()) + file)
+    }
+
     fn read_documents(&self) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-        let either = |piece: &Piece, which: fn((u64, u64)) -> u64| {
-            [false, true].into_iter().find_map(|copy| self.piece(piece, which(self.shape.contents(copy))))
-        };
-        let index = either(&self.table.index, |(index, _)| index)?;
+        let index = self.either(&self.table.index, 1)?;
         let signature = match &self.table.signature {
-            Some(piece) => Some(either(piece, |(_, signature)| signature)?),
+            Some(piece) => Some(self.either(piece, 2)?),
             None => None,
         };
         Some((index, signature))
+    }
+
+    /// A document from whichever end has it whole.
+    fn either(&self, piece: &Piece, number: usize) -> Option<Vec<u8>> {
+        [false, true].into_iter().find_map(|copy| self.piece(piece, self.shape.contents(copy).get(number)?.0))
     }
 
     fn piece(&self, piece: &Piece, at: u64) -> Option<Vec<u8>> {

@@ -15,6 +15,10 @@ pub const SLICES: usize = 2048;
 pub const TABLE: u64 = 1 << 20;
 /// The most files under one sidecar.
 const FILES: usize = 256;
+/// The longest description of a volume, in bytes.
+const VOLUME: u64 = 1 << 20;
+/// The longest documents of one sidecar together, in bytes.
+pub const DOCUMENTS: u64 = 16 << 20;
 /// The longest file, in bytes (1 PiB).
 const LENGTH: u64 = 1 << 50;
 /// The longest index and signature, in bytes.
@@ -49,9 +53,12 @@ pub struct Table {
     /// The builder's signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<Piece>,
+    /// The description of each file, where the files are volumes; empty for a whole bundle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Piece>,
     /// Size of a slice in bytes.
     pub slice_size: u64,
-    /// How many bytes of each file are protected: the bundle, or its volumes in their order.
+    /// How many bytes of each file are protected: the bundle, or volumes of it.
     pub files: Vec<u64>,
     /// Digest of each slice of the files, the last one of each file filled up with zeros.
     pub slices: Vec<Digest>,
@@ -92,8 +99,11 @@ impl Geometry {
         if !(1..=100).contains(&percent) {
             return Err(usage("the share must be 1% to 100%"));
         }
-        if lengths.is_empty() || lengths.len() > FILES || lengths.iter().any(|l| *l == 0 || *l > LENGTH) {
-            return Err(usage("too many files, or one without content"));
+        if lengths.len() > FILES {
+            return Err(usage("there are more than 256 volumes"));
+        }
+        if lengths.is_empty() || lengths.iter().any(|l| *l == 0 || *l > LENGTH) {
+            return Err(usage("there is no content"));
         }
         let recovery = |data: usize| (data * usize::from(percent)).div_ceil(100);
         let most = (1..SLICES).rev().find(|k| k + recovery(*k).next_power_of_two() <= SLICES).unwrap_or(1);
@@ -113,7 +123,7 @@ impl Table {
     /// Parses and checks a table.
     pub fn parse(bytes: &[u8]) -> Result<Table, String> {
         const KNOWN: &[&str] =
-            &["format", "index", "signature", "sliceSize", "files", "slices", "recovery", "digest", "size"];
+            &["format", "index", "signature", "volumes", "sliceSize", "files", "slices", "recovery", "digest", "size"];
         if bytes.len() as u64 > TABLE {
             return Err(format!("its table is over the limit of {TABLE} bytes"));
         }
@@ -162,6 +172,13 @@ impl Table {
         }
         if self.index.size > INDEX || self.signature.as_ref().is_some_and(|s| s.size > SIGNATURE) {
             return Err("its index or signature is over the limit");
+        }
+        if !self.volumes.is_empty() && self.volumes.len() != self.files.len() {
+            return Err("it does not describe each volume");
+        }
+        let documents = self.index.size + self.volumes.iter().map(|v| v.size.min(DOCUMENTS)).sum::<u64>();
+        if self.volumes.iter().any(|v| v.size > VOLUME) || documents > DOCUMENTS {
+            return Err("its descriptions of volumes are over the limit");
         }
         Ok(())
     }

@@ -37,11 +37,24 @@ impl Lab {
         let lab = Lab { dir: tempfile::tempdir().unwrap(), files, geometry };
         let files: Vec<File> = lab.files.iter().map(|bytes| lab.file(bytes)).collect();
         let files: Vec<(&File, u64)> = files.iter().zip(lengths).map(|(f, len)| (f, *len as u64)).collect();
-        let from = Protected { files: &files, index: INDEX, signature: Some(SIGNATURE), mtime: 7, geometry };
+        let from = Protected {
+            files: &files,
+            index: INDEX,
+            signature: Some(SIGNATURE),
+            volumes: &lab.volumes(),
+            mtime: 7,
+            geometry,
+        };
         let out = File::create_new(lab.path()).unwrap();
         let slices = encode(&out, &lab.path(), &from, &mut |_| Ok(())).unwrap();
         assert_eq!(slices, lab.slices());
         lab
+    }
+
+    /// Two files stand for volumes.
+    fn volumes(&self) -> Vec<Vec<u8>> {
+        let all = self.files.len() > 1;
+        self.files.iter().enumerate().filter(|_| all).map(|(n, _)| format!("volume {n}\n").into_bytes()).collect()
     }
 
     fn path(&self) -> PathBuf {
@@ -257,6 +270,7 @@ fn any_flipped_bit_of_a_small_sidecar_leaves_it_usable() {
         assert_eq!(*sidecar.table(), table, "{byte}");
         let sound = sidecar.sound(&mut |_| Ok(())).unwrap();
         assert!(sound.iter().filter(|s| !**s).count() <= 1, "{byte}");
+        assert!((0..2).all(|n| sidecar.volume(n).as_ref() == lab.volumes().get(n)), "{byte}");
         if byte % 97 == 0 {
             lab.makes_again(&[byte % 2], &sound);
         }
@@ -287,6 +301,8 @@ fn tables_over_a_limit_or_that_contradict_themselves_are_refused() {
         ("recovery", serde_json::json!(["sha256:00"])),
         ("index", serde_json::json!({"digest": zero, "size": 9 << 20})),
         ("signature", serde_json::json!({"digest": zero, "size": 1 << 20})),
+        ("volumes", serde_json::json!([{"digest": zero, "size": 1}, {"digest": zero, "size": 1}])),
+        ("volumes", serde_json::json!([{"digest": zero, "size": 2 << 20}])),
         ("more", 1.into()),
     ];
     for (member, value) in cases {

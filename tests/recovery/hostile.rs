@@ -18,6 +18,7 @@ fn forge(kit: &Kit, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         files: &[(&file, end)],
         index: &blueprint.head.index,
         signature: blueprint.head.signature.as_deref(),
+        volumes: &[],
         mtime: 0,
         geometry: Geometry::new(&[end], 10).unwrap(),
     };

@@ -6,10 +6,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Copy, identity, open};
+use super::identity::{self, Known};
+use super::parts::{Part, open};
+use super::work::Copy;
 use crate::bundle::index::Index;
 use crate::bundle::reader::Bundle;
 use crate::bundle::survey::{Blueprint, Damage};
+use crate::bundle::volume::Volume;
 use crate::bundle::{Head, limits};
 use crate::error::{Error, Result};
 use crate::oci::{Digest, Repository, parse};
@@ -53,19 +56,32 @@ impl Local {
     }
 }
 
-/// Tells copies of the bundle from everything else that may hold some of its blobs (an older bundle too).
-pub(super) fn classify(locals: Vec<Local>, blueprint: &Blueprint) -> Result<(Vec<Copy>, Vec<Arc<dyn Source>>)> {
+type Classified = (Vec<Copy>, Vec<Arc<dyn Source>>);
+
+/// Tells copies of the parts from everything else that may hold some blobs (an older bundle too).
+pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Result<Classified> {
     let (mut copies, mut sources) = (Vec::new(), Vec::new());
     for local in locals {
-        let same = local.head.as_ref().map(|head| head.digest() == blueprint.head.digest());
-        match local.file {
-            Some(file) => {
-                let length = file.metadata().map_err(|e| Error::io("cannot read", &local.path, e))?.len();
-                if same.unwrap_or_else(|| identity::headers_agree(&file, length, blueprint)) {
-                    copies.push(Copy { name: local.path.display().to_string(), file, length, damage: None });
-                } else {
-                    sources.push(crate::source::open(&local.path)?.into());
-                }
+        let Some(file) = local.file else {
+            sources.push(crate::source::open(&local.path)?.into());
+            continue;
+        };
+        let length = file.metadata().map_err(|e| Error::io("cannot read", &local.path, e))?.len();
+        let is_copy = |part: &Part| match &local.head {
+            Some(head) => {
+                let volume = head.volume.as_deref().and_then(|bytes| Volume::parse(bytes).ok());
+                let same = match (&part.blueprint.volume, &volume) {
+                    (Some(a), Some(b)) => a.volume == b.volume && a.is_with(b),
+                    (None, None) => true,
+                    _ => false,
+                };
+                same && head.digest() == known.head.digest()
+            }
+            None => identity::headers_agree(&file, length, &part.blueprint),
+        };
+        match parts.iter().position(is_copy) {
+            Some(part) => {
+                copies.push(Copy { part, name: local.path.display().to_string(), file, length, damage: None });
             }
             None => sources.push(crate::source::open(&local.path)?.into()),
         }
@@ -78,21 +94,25 @@ pub(super) fn classify(locals: Vec<Local>, blueprint: &Blueprint) -> Result<(Vec
 pub(super) struct Uses(BTreeMap<Digest, BTreeSet<usize>>);
 
 impl Uses {
-    /// Reads the documents of a bundle that are not damaged.
-    pub(super) fn read(file: &File, blueprint: &Blueprint, damage: &[Damage]) -> Uses {
+    /// Reads the documents that are right: in any of these files, with what is damaged in them.
+    pub(super) fn read<'a>(
+        index: &Index,
+        files: impl Iterator<Item = (&'a File, &'a Blueprint, &'a [Damage])>,
+    ) -> Uses {
         use std::os::unix::fs::FileExt;
-        let layout = &blueprint.layout;
-        let whole = layout.members().iter().zip(damage).filter(|(_, d)| !d.content);
-        let places: BTreeMap<Digest, (u64, u64)> =
-            whole.filter_map(|(m, _)| Some((m.digest?, (m.data(), m.size)))).collect();
+        let mut places: BTreeMap<Digest, (&File, u64, u64)> = BTreeMap::new();
+        for (file, blueprint, damage) in files {
+            let whole = blueprint.layout.members().iter().zip(damage).filter(|(_, d)| !d.content);
+            places.extend(whole.filter_map(|(m, _)| Some((m.digest?, (file, m.data(), m.size)))));
+        }
         let document = |digest: &Digest| -> Option<Vec<u8>> {
-            let (at, size) = *places.get(digest)?;
+            let (file, at, size) = *places.get(digest)?;
             let mut bytes = vec![0; usize::try_from(size.min(limits::DOCUMENT)).ok()?];
             file.read_exact_at(&mut bytes, at).ok()?;
             Some(bytes)
         };
         let mut uses = Uses::default();
-        for (number, image) in blueprint.index.images.iter().enumerate() {
+        for (number, image) in index.images.iter().enumerate() {
             let mut next = vec![(image.digest, image.media_type.clone(), 0)];
             while let Some((digest, media_type, depth)) = next.pop() {
                 let fresh = uses.0.entry(digest).or_default().insert(number);
