@@ -106,6 +106,8 @@ def main():
         print(f"\n{os.path.getsize(bundle) / 1e6:.0f} MB, {len(names)} images, load {os.getloadavg()[0]:.1f}, {a.runs} runs, medians\n")
         print("| what | wall s | CPU s | peak MiB |\n|---|---|---|---|")
         out = os.path.join(work, "out")
+        # mirror-bundle says that it is done after its last fsync; the others get a sync, to be as durable.
+        synced = f" && sync -f {work}"
         create = [mb, "create", out + ".tar", "--sign-key", key, "-qq"] + plain(source) + [w for i in images for w in ("--image", i)]
         measure("mirror-bundle create, from registry", a.runs, create, rm(out + ".tar"))
         measure("mirror-bundle create, from layout", a.runs, [mb, "create", out + ".tar", "--from-layout", layout, "--sign-key", key, "-qq"], rm(out + ".tar"))
@@ -116,11 +118,11 @@ def main():
         measure("curl, 4 parallel, to a file, then openssl", a.runs,
                 f"mkdir -p {out}.curl && cd {out}.curl && xargs -P4 -n8 curl -sf --remote-name-all < {urls} && cat * | openssl dgst -sha256 && sync -f .", rm(out + ".curl"), shell=True)
         measure("skopeo copy to one oci: layout", a.runs,
-                " && ".join(f"skopeo copy -q --src-tls-verify=false docker://{i} oci:{out}.sk:{n}" for n, i in enumerate(images)), rm(out + ".sk"), shell=True)
+                " && ".join(f"skopeo copy -q --src-tls-verify=false docker://{i} oci:{out}.sk:{n}" for n, i in enumerate(images)) + synced, rm(out + ".sk"), shell=True)
         if shutil.which("crane"):
-            measure("crane pull --format=oci", a.runs, ["crane", "pull", "--insecure", "--format=oci"] + images + [out + ".crane"], rm(out + ".crane"))
+            measure("crane pull --format=oci", a.runs, " ".join(["crane", "pull", "--insecure", "--format=oci"] + images + [out + ".crane"]) + synced, rm(out + ".crane"), shell=True)
         if shutil.which("oras"):
-            measure("oras backup", a.runs, " && ".join(f"oras backup --plain-http --output {out}.oras {i}" for i in images), rm(out + ".oras"), shell=True)
+            measure("oras backup", a.runs, " && ".join(f"oras backup --plain-http --output {out}.oras {i}" for i in images) + synced, rm(out + ".oras"), shell=True)
         measure("mirror-bundle verify", a.runs, [mb, "verify", bundle, "--signer", key + ".pub", "-qq"])
         measure("mirror-bundle verify, from stdin", a.runs, f"{mb} verify - --signer {key}.pub -qq < {bundle}", shell=True)
         measure("openssl dgst -sha256", a.runs, ["openssl", "dgst", "-sha256", bundle])
@@ -138,9 +140,50 @@ def main():
         measure("curl POST and PUT, 4 parallel", a.runs, f"xargs -P4 -n4 bash {push} < {jobs}", target.empty, shell=True)
         measure("skopeo copy from oci:", a.runs,
                 " && ".join(f"skopeo copy -q --dest-tls-verify=false oci:{layout}:{n} docker://{target.host}/m/{p}" for n, p in zip(names, paths)), target.empty, shell=True)
+        if shutil.which("crane"):
+            measure("crane push, image by image", a.runs, " && ".join(
+                f"crane push --insecure {layout}.one/{n} {target.host}/m/{p}" for n, p in enumerate(paths)),
+                lambda: (one_by_one(layout, len(paths)), target.empty()), shell=True)
+        ratios()
     finally:
         source.stop()
         target.stop()
+
+
+def one_by_one(layout, count):
+    """The same layout with one image in each index.json, as `crane push` wants it."""
+    index = json.load(open(os.path.join(layout, "index.json")))
+    for n in range(count):
+        here = f"{layout}.one/{n}"
+        if not os.path.exists(here):
+            os.makedirs(here)
+            os.symlink(os.path.join(layout, "blobs"), os.path.join(here, "blobs"))
+            shutil.copy(os.path.join(layout, "oci-layout"), here)
+            with open(os.path.join(here, "index.json"), "w") as f:
+                json.dump(dict(index, manifests=[index["manifests"][n]]), f)
+
+
+def ratios():
+    """What issue 5 asks for, as far as both sides were measured."""
+    def ratio(what, value, over, limit):
+        if over is not None:
+            print(f"{what}: {value / over:.2f} (wanted {limit})")
+    wall, cpu = ({k: v[i] for k, v in TABLE.items()} for i in (0, 1))
+    create, openssl = "mirror-bundle create, from registry", "openssl dgst -sha256"
+    print()
+    for peer, wanted in [("skopeo copy to one oci: layout", 3), ("crane pull --format=oci", 2), ("oras backup", 2)]:
+        if peer in wall:
+            print(f"create, wall: {wall[peer] / wall[create]:.2f} x faster than {peer} (wanted {wanted})")
+    ratio("create, CPU over curl and openssl", cpu[create], cpu["curl, 4 parallel, to a file, then openssl"], "at most 1.3")
+    ratio("verify, CPU over openssl", cpu["mirror-bundle verify"], cpu[openssl], "at most 1.15")
+    ratio("verify, wall over openssl", wall["mirror-bundle verify"], wall[openssl], "at most 0.6")
+    ratio("verify from stdin, wall over openssl", wall["mirror-bundle verify, from stdin"], wall[openssl], "at most 1.2")
+    push, curl = "mirror-bundle unpack to registry", "curl POST and PUT, 4 parallel"
+    ratio("unpack, wall over curl", wall[push], wall[curl], "at most 1.1")
+    ratio("unpack, CPU over curl", cpu[push], cpu[curl], "at most 1")
+    ours = wall[create] + wall["mirror-bundle verify"] + wall[push]
+    theirs = wall["skopeo copy to one oci: layout"] + wall["skopeo copy from oci:"]
+    ratio("create + verify + unpack over skopeo there and back, wall", ours, theirs, "at most 0.45")
 
 
 def each_blob(layout, paths):

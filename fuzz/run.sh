@@ -13,6 +13,7 @@ shift
 max_len() {
     case $1 in
         names) echo 600 ;;
+        volume) echo 2048 ;;
         journal) echo 2048 ;;
         signature | trust_file | registry_responses) echo 4096 ;;
         openpgp | oci_document | addenda) echo 8192 ;;

@@ -28,6 +28,7 @@ say() {
 # Bundles, made by the crate itself; that their verdicts agree is checked on the way.
 FUZZ_SEED=$PWD/$C target/x86_64-unknown-linux-gnu/release/container
 
+put volume '' seeds/volume/*
 put signature '' test-key test-key.pub $T/signatures/*/*/* seeds/signature/*
 put trust_file '' seeds/trust_file/*
 put openpgp '\000' $T/signatures/*/*/* $T/vectors-generated/*.sig

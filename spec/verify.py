@@ -88,7 +88,7 @@ def parse_index(raw):
     paths, docs = [f["path"] for f in files], [b["size"] for b in blobs if b["role"] in ROLES[:2]]
     need(x.get("expires", "9") > x["created"] and paths[:2] == ["oci-layout", "index.json"] and listed(string, str)(paths[2:]) and all(match(FILES, p)
          for p in paths[2:]) and not {p[:m.start()] for p in paths for m in re.finditer("/", p)} & set(paths), "order and paths")
-    need(all(f["size"] <= (n := {"m": MIB, "s": 1 << 16}.get(f["path"][0], 8 * MIB)) and (n == MIB or "objects" not in f) for f in files) and
+    need(all(f["size"] <= (n := {"m": MIB, "s": 1 << 16}.get(f["path"][0], 6 * MIB)) and (n == MIB or "objects" not in f) for f in files) and
          max(docs + [0]) <= 4 * MIB and sum(docs) <= 16 * MIB and sum(f["size"] for f in files) <= 8 * MIB and
          sum(b["size"] for b in blobs) <= 1 << 50, "limits")
     tags = {(i.get("repository"), i["tag"], i["digest"]) for i in images if "tag" in i}
@@ -152,7 +152,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
     while SUMS not in head:
         path, size, t = head_at(start); need(t == time, "header of a member")
         need(INDEX in head or path == INDEX, "the second member", "not-a-bundle")
-        need(path not in head and path in (INDEX, SUMS, SIG) and size <= (1 << 16 if path == SIG else 8 * MIB), "members")
+        need(path not in head and path in (INDEX, SUMS, SIG) and size <= (1 << 16 if path == SIG else 6 * MIB), "members")
         head[path], start = content(start + 512, size), start + 512 + padded(size)
     raw, signatures = head[INDEX], [head[SIG]] if SIG in head else []
     if code := judge(raw, signatures, args, cache): report(code, SIG)

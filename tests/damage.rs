@@ -48,6 +48,28 @@ fn bundle() -> Archive {
     draft.archive()
 }
 
+#[test]
+fn a_flip_in_any_byte_of_an_addendum_is_refused() {
+    let plain = Draft::tiny().archive();
+    let builder = forge::archive::signed(&plain.entries[plain.at(layout::INDEX)].bytes);
+    // An unsigned bundle whose only signature is appended: every bit of it matters.
+    let bare = Draft::tiny().archive_signed(|_| None);
+    let name = "signature-builder-0123456789abcdef";
+    let archive = bare.with_addendum(name, &builder);
+    let good = archive.bytes();
+    let bench = Bench::new();
+    let whole = Damage { what: "none".into(), bytes: good.clone(), right: vec![0], named: None, same: true };
+    assert_eq!(bench.fault(&whole), None);
+    let first = archive.offset(&format!("{}{name}", layout::ADDENDA));
+    for at in first..good.len() {
+        let bit = at % 8;
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << bit;
+        let damage = Damage { what: format!("bit {bit} of {at}"), bytes, right: vec![], named: None, same: false };
+        assert_eq!(bench.fault(&damage), None);
+    }
+}
+
 /// What lies at an offset, and which code damage there must have.
 #[derive(Clone, Debug)]
 struct Place {

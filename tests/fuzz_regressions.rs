@@ -27,9 +27,9 @@ fn trusting_nobody() -> Settings {
 fn a_bad_bundle_gets_the_same_verdict_as_a_file_and_as_a_stream() {
     for path in inputs("container-") {
         let settings = trusting_nobody();
-        let file = verify(&path, None, &settings, false, 1, &Silent).unwrap();
+        let file = verify(path.as_path().into(), &settings, false, 1, &Silent).unwrap();
         let stream = Box::new(File::open(&path).unwrap());
-        let stream = verify(Path::new("-"), Some(stream), &settings, false, 1, &Silent).unwrap();
+        let stream = verify(mirror_bundle::bundle::Inputs::stream(stream), &settings, false, 1, &Silent).unwrap();
         assert_eq!(file.verdict, Verdict::Failed, "{}", path.display());
         assert_eq!(stream.verdict, Verdict::Failed, "{}", path.display());
         assert_eq!(stream.exit_code, file.exit_code, "{}", path.display());

@@ -5,10 +5,13 @@ cd "$(dirname "$0")/.."
 
 # command:package
 needed=(docker-registry:docker-registry skopeo:skopeo umoci:umoci ssh-keygen:openssh-client gpg:gnupg strace:strace
-  curl:curl openssl:openssl python3:python3 tar:tar sha256sum:coreutils cc:gcc)
+  curl:curl openssl:openssl python3:python3 tar:tar sha256sum:coreutils cc:gcc mkfs.vfat:dosfstools mcopy:mtools xorriso:xorriso fuseiso:fuseiso
+  ntfs-3g:ntfs-3g mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse mkfs.ext4:e2fsprogs losetup:mount)
 missing=()
+# Of an ordinary user's path the folders of root may be missing.
+export PATH="$PATH:/usr/sbin:/sbin"
 for entry in "${needed[@]}"; do
-  command -v "${entry%%:*}" >/dev/null || [ -x "/usr/sbin/${entry%%:*}" ] || missing+=("${entry##*:}")
+  command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
 done
 # kubectl has a package of this name in some releases of Debian only.
 if ! command -v kubectl >/dev/null && command -v apt-cache >/dev/null &&

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use mirror_bundle::bundle::writer::{Journal, Partial, Start, journal_path, partial_path};
+use mirror_bundle::oci::Digest;
 use mirror_bundle_fuzz as host;
 
 fn path() -> &'static PathBuf {
@@ -28,10 +29,11 @@ fuzz_target!(|data: &[u8]| {
     partial[at] ^= mode & 1;
     let mut journal = match mode & 0x80 {
         0 => format!(
-            "mirror-bundle partial 1\ncreated {}\nindex {}\nbytes {}\n",
+            "mirror-bundle partial 2\ncreated {}\nindex {}\ndivision {}\nbytes {}\n",
             plan.index.created,
             plan.digest(),
-            plan.layout.total()
+            Digest::of(b""),
+            plan.bytes()
         )
         .into_bytes(),
         _ => Vec::new(),
@@ -46,9 +48,9 @@ fuzz_target!(|data: &[u8]| {
     let journal = Journal::read(path).unwrap();
     let Start::Write(partial) = Partial::start(path, plan, journal.as_ref(), true).unwrap() else { panic!("complete") };
     let mut buffer = [0; 4096];
-    for (member, content) in plan.layout.blobs().iter().zip(&made.blobs) {
+    for (at, content) in made.blobs.iter().enumerate() {
         loop {
-            let mut blob = partial.blob(member, &mut buffer).unwrap();
+            let mut blob = partial.blob(at, &mut buffer).unwrap();
             let offset = usize::try_from(blob.offset()).unwrap();
             blob.write(&content[offset..]).unwrap();
             match blob.finish() {
@@ -56,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
                 Err(_) => assert!(offset > 0),
             }
             // As `create` does: what was claimed and was wrong is fetched anew.
-            let mut blob = partial.blob(member, &mut buffer).unwrap();
+            let mut blob = partial.blob(at, &mut buffer).unwrap();
             blob.restart();
             blob.write(content).unwrap();
             blob.finish().unwrap();

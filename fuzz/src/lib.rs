@@ -97,9 +97,9 @@ impl Memory {
 /// exactly what its index demands, byte for byte.
 pub fn verify_both_ways(bundle: &[u8], settings: &Settings) {
     let memory = Memory::new(bundle);
-    let of_file = verify(&memory.path(), None, settings, false, 1, &Silent);
+    let of_file = verify(memory.path().as_path().into(), settings, false, 1, &Silent);
     let stream = Box::new(Cursor::new(bundle.to_vec()));
-    let of_stream = verify(Path::new("-"), Some(stream), settings, false, 1, &Silent);
+    let of_stream = verify(mirror_bundle::bundle::Inputs::stream(stream), settings, false, 1, &Silent);
     if std::env::var_os("FUZZ_SHOW").is_some() {
         eprintln!("file:   {}\nstream: {}", show(&of_file), show(&of_stream));
     }
@@ -137,7 +137,7 @@ fn canonical(memory: &Memory) -> Option<Vec<u8>> {
     let bundle = Bundle::open(&memory.path()).ok()?;
     let index = Index::parse(&bundle.head().index).ok()?;
     let signature = bundle.head().signature.clone();
-    let contents = bundle.contents(index.clone()).ok()?;
+    let contents = bundle.contents(std::sync::Arc::new(index.clone())).ok()?;
     let read = |contents: &Contents, at: usize| contents.read(&contents.layout().members()[at], limits::BLOB).ok();
     let blobs = contents.layout().blob_range();
     let marker = layout::OCI_LAYOUT_JSON.to_vec();
@@ -146,10 +146,10 @@ fn canonical(memory: &Memory) -> Option<Vec<u8>> {
         files.push(read(&contents, at)?);
     }
     let plan = Plan::new(index, files, signature).ok()?;
-    let mut out = plan.head();
+    let mut out = plan.head(&plan.archives()[0].layout);
     for at in blobs {
-        let member = &plan.layout.members()[at];
-        push(&mut out, &member.path, plan.layout.mtime(), &read(&contents, at)?);
+        let member = &plan.archives()[0].layout.members()[at];
+        push(&mut out, &member.path, plan.archives()[0].layout.mtime(), &read(&contents, at)?);
     }
     for addendum in contents.addenda() {
         let entry = tar::parse(memory_block(memory, out.len()).as_ref()?)?;
@@ -214,7 +214,7 @@ pub fn seed() {
             if let Some(signature) = &made.plan.signature {
                 write("signature", &name, &[], signature);
             }
-            let tail = &made.bytes[usize::try_from(made.plan.layout.end()).unwrap()..];
+            let tail = &made.bytes[usize::try_from(made.plan.archives()[0].layout.end()).unwrap()..];
             write("addenda", &format!("{name}-{signed}"), &[0], tail);
             write("names", &format!("{name}-{signed}"), &[], &made.bytes[..512]);
         }

@@ -124,7 +124,9 @@ impl Appender {
         if let Err(e) = content {
             return Err(match self.mend(end) {
                 Ok(()) => err(e).state("the bundle is as it was"),
-                Err(_) => err(e).state("nothing was signed").hint("run the same command again: it mends the bundle"),
+                Err(_) => err(e).state("nothing was signed").hint(
+                    "run the same command again: it mends the bundle; on a medium that cannot be written: --detach",
+                ),
             });
         }
         self.file.write_all_at(header, end).and_then(|()| self.file.sync_all()).map_err(err)

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use super::index::{File, Index};
 use super::tar;
+use super::volume::{self, Extent, VOLUME, Volume};
 use crate::error::{Code, Error, Result};
-use crate::oci::Digest;
+use crate::oci::{Digest, Hasher};
 
 /// Path of the OCI layout marker.
 pub const OCI_LAYOUT: &str = "oci-layout";
@@ -34,7 +35,8 @@ pub struct Member {
     pub size: u64,
     /// Offset of the header.
     pub header: u64,
-    /// Digest of the content; `None` for the bundle index, its signature and `SHA256SUMS`, which are checked otherwise.
+    /// Digest of the content; `None` for the bundle index, its signature, the description of a volume and
+    /// `SHA256SUMS`, which are checked otherwise.
     pub digest: Option<Digest>,
 }
 
@@ -50,13 +52,16 @@ impl Member {
     }
 }
 
-/// Every member of a bundle without its addenda, in order.
+/// Every member of a bundle, or of one volume of it, without its addenda, in order.
 #[derive(Clone, Debug)]
 pub struct Layout {
     members: Vec<Member>,
     blobs: usize,
+    extents: Vec<Extent>,
     mtime: u64,
-    sums: Vec<u8>,
+    /// Digests of the members that have none of their own: the bundle index, its signature, the description of a volume.
+    head: Vec<(&'static str, Digest)>,
+    description: Option<Vec<u8>>,
 }
 
 impl Layout {
@@ -65,22 +70,59 @@ impl Layout {
     /// # Errors
     /// [`Code::Malformed`] when the archive would be larger than format 1 allows.
     pub fn new(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Result<Layout> {
+        let whole = |(blob, b): (usize, &super::index::Blob)| Extent { blob, offset: 0, size: b.size, piece: None };
+        Layout::build(index, index_bytes, signature, index.blobs.iter().enumerate().map(whole).collect(), None)
+    }
+
+    /// The layout of one volume of the bundle with this index. The volume must fit the index ([`Volume::check`]).
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub fn of_volume(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, volume: &Volume) -> Result<Layout> {
+        Layout::build(index, index_bytes, signature, volume.extents(index, volume.volume), Some(volume))
+    }
+
+    fn build(
+        index: &Index,
+        index_bytes: &[u8],
+        signature: Option<&[u8]>,
+        extents: Vec<Extent>,
+        volume: Option<&Volume>,
+    ) -> Result<Layout> {
         let mut files = index.files.iter();
         let marker = files.next();
-        let sums = sums(index, index_bytes, signature);
-        let mut build = Builder { members: Vec::with_capacity(index.files.len() + index.blobs.len() + 3), at: 0 };
+        let description = volume.map(Volume::to_bytes).transpose()?;
+        let mut digests = volume.map(|v| v.digests.iter().copied()).into_iter().flatten();
+        let mut blobs = Vec::with_capacity(extents.len());
+        for extent in &extents {
+            let digest = match extent.piece {
+                None => index.blobs[extent.blob].digest,
+                Some(_) => digests.next().unwrap_or_else(|| Digest::of(b"")),
+            };
+            blobs.push((volume::member_path(index, extent), extent.size, digest));
+        }
+        let mut head = vec![(INDEX, Digest::of(index_bytes))];
+        head.extend(signature.map(|bytes| (SIGNATURE, Digest::of(bytes))));
+        head.extend(description.as_deref().map(|bytes| (VOLUME, Digest::of(bytes))));
+        let sums = head.iter().map(|(path, _)| line_size(path)).sum::<u64>()
+            + index.files.iter().map(|f| line_size(&f.path)).sum::<u64>()
+            + blobs.iter().map(|(path, _, _)| line_size(path)).sum::<u64>();
+        let mut build = Builder { members: Vec::with_capacity(index.files.len() + blobs.len() + 4), at: 0 };
         build.files(marker);
         build.push(INDEX.to_owned(), index_bytes.len() as u64, None)?;
         if let Some(signature) = signature {
             build.push(SIGNATURE.to_owned(), signature.len() as u64, None)?;
         }
-        build.push(SUMS.to_owned(), sums.len() as u64, None)?;
-        build.files(files);
-        let blobs = build.members.len();
-        for blob in &index.blobs {
-            build.push(format!("blobs/sha256/{}", blob.digest.hex()), blob.size, Some(blob.digest))?;
+        if let Some(description) = &description {
+            build.push(VOLUME.to_owned(), description.len() as u64, None)?;
         }
-        Ok(Layout { members: build.members, blobs, mtime: index.mtime(), sums })
+        build.push(SUMS.to_owned(), sums, None)?;
+        build.files(files);
+        let first = build.members.len();
+        for (path, size, digest) in blobs {
+            build.push(path, size, Some(digest))?;
+        }
+        Ok(Layout { members: build.members, blobs: first, extents, mtime: index.mtime(), head, description })
     }
 
     /// All members, in order.
@@ -88,9 +130,19 @@ impl Layout {
         &self.members
     }
 
-    /// The members that are blobs, in the order of the index.
+    /// The members that are blobs or pieces of blobs, in the order of the index.
     pub fn blobs(&self) -> &[Member] {
         &self.members[self.blobs..]
+    }
+
+    /// What each of [`Layout::blobs`] holds.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// Content of `mirror-bundle/volume.json`, for a volume.
+    pub fn description(&self) -> Option<&[u8]> {
+        self.description.as_deref()
     }
 
     /// Positions of the blobs among the members.
@@ -103,14 +155,32 @@ impl Layout {
         self.mtime
     }
 
-    /// Content of `SHA256SUMS`.
-    pub fn sums(&self) -> &[u8] {
-        &self.sums
+    /// Content of `SHA256SUMS`: `<hex>  <path>` of every other member, in the order of the archive.
+    pub fn sums(&self) -> Vec<u8> {
+        let mut out = String::new();
+        self.sum_lines(|digest, path| _ = writeln!(out, "{}  {path}", digest.hex()));
+        out.into_bytes()
     }
 
-    /// Gives up the content of `SHA256SUMS`, once it was compared.
-    pub(crate) fn forget_sums(&mut self) {
-        self.sums = Vec::new();
+    /// Digest of the content of `SHA256SUMS`, without having all of it in memory.
+    pub fn sums_digest(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        self.sum_lines(|digest, path| hasher.update(format!("{}  {path}\n", digest.hex()).as_bytes()));
+        hasher.finish()
+    }
+
+    /// Size of the content of `SHA256SUMS`, in bytes.
+    pub fn sums_size(&self) -> u64 {
+        self.members.iter().find(|m| m.path == SUMS).map_or(0, |m| m.size)
+    }
+
+    fn sum_lines(&self, mut line: impl FnMut(&Digest, &str)) {
+        for member in &self.members {
+            let head = self.head.iter().find(|(path, _)| *path == member.path).map(|(_, digest)| digest);
+            if let Some(digest) = member.digest.as_ref().or(head) {
+                line(digest, &member.path);
+            }
+        }
     }
 
     /// Offset after the last member: where addenda, or the end of the archive, begin.
@@ -158,27 +228,9 @@ impl Builder {
     }
 }
 
-/// `<hex>  <path>` of every other member, in the order of the archive.
-fn sums(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
-    let mut out = String::new();
-    let mut line = |digest: &Digest, path: &str| {
-        let _ = writeln!(out, "{}  {path}", digest.hex());
-    };
-    let mut files = index.files.iter();
-    if let Some(marker) = files.next() {
-        line(&marker.digest, &marker.path);
-    }
-    line(&Digest::of(index_bytes), INDEX);
-    if let Some(signature) = signature {
-        line(&Digest::of(signature), SIGNATURE);
-    }
-    for file in files {
-        line(&file.digest, &file.path);
-    }
-    for blob in &index.blobs {
-        line(&blob.digest, &format!("blobs/sha256/{}", blob.digest.hex()));
-    }
-    out.into_bytes()
+/// Size of a line of `SHA256SUMS`.
+fn line_size(path: &str) -> u64 {
+    64 + 2 + path.len() as u64 + 1
 }
 
 /// The OCI index of a bundle: every top-level image with its reference (MB-FMT-04). One form, derived from

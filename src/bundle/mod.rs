@@ -6,14 +6,21 @@
 
 pub mod addendum;
 pub mod append;
+mod head;
 pub mod index;
+mod input;
+pub mod inputs;
 pub mod layout;
 pub mod limits;
 pub mod name;
 pub mod reader;
+pub mod set;
 pub mod tar;
+pub mod volume;
 pub mod writer;
 
+pub use head::Head;
 pub use index::Index;
+pub use inputs::Inputs;
 pub use layout::{Layout, Member};
-pub use reader::{Bundle, Contents, Head, MemberReader};
+pub use reader::{Bundle, Contents, MemberReader};

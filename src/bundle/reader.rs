@@ -1,45 +1,26 @@
 //! Opens a bundle without believing it: raw head first, then, with an index that somebody judged, its members.
 //!
-//! A file is read by offset and from several threads, a stream in order; both go through [`Input`]. Every
-//! header and every padding is compared with what the index demands, so nothing in the file goes unread
-//! (MB-VER-01, MB-VER-04, MB-VER-05).
+//! Every header and every padding is compared with what the index demands, so nothing in the file goes unread
+//! (MB-VER-01, MB-VER-04, MB-VER-05). Several volumes or copies together are a [`super::set::Set`].
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::Arc;
 
+use super::head::{self, Head};
 use super::index::Index;
+use super::input::Input;
 use super::layout::{self, Layout, Member};
+use super::volume::{VOLUME, Volume};
 use super::{limits, name, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
-/// A bundle as it was opened: the raw head, nothing checked but its framing.
+/// A bundle or volume as it was opened: the raw head, nothing checked but its framing.
 #[derive(Debug)]
 pub struct Bundle {
     input: Input,
     head: Head,
-}
-
-/// The bytes in front of a bundle that are needed to judge it.
-#[derive(Clone, Debug)]
-pub struct Head {
-    /// Content of `mirror-bundle/index.json`: what is signed.
-    pub index: Vec<u8>,
-    /// Content of `mirror-bundle/index.json.sig`.
-    pub signature: Option<Vec<u8>>,
-    sums: Vec<u8>,
-    marker: Vec<u8>,
-    mtime: u64,
-}
-
-impl Head {
-    /// Digest of the index: the bundle's identity.
-    pub fn digest(&self) -> Digest {
-        Digest::of(&self.index)
-    }
 }
 
 impl Bundle {
@@ -49,27 +30,16 @@ impl Bundle {
     /// [`Code::Io`] when it cannot be read or is no regular file, [`Code::NotABundle`], [`Code::Truncated`],
     /// [`Code::Malformed`] from its head.
     pub fn open(path: &Path) -> Result<Bundle> {
-        let name = path.display().to_string();
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)
-            .map_err(|e| Error::io("cannot open", path, e))?;
-        let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-        if !meta.is_file() {
-            return Err(Error::new(Code::Io, format!("`{name}` is not a regular file"))
-                .hint("to read a bundle from a pipe, write - and redirect it to standard input"));
-        }
-        Bundle::new(Input { name, kind: Kind::File { file, length: meta.len() } })
+        Bundle::new(Input::open(path)?)
     }
 
     /// Opens a bundle that arrives as a stream, called `name` in messages.
     pub fn stream(name: &str, from: Box<dyn Read + Send>) -> Result<Bundle> {
-        Bundle::new(Input { name: name.to_owned(), kind: Kind::Stream(Mutex::new(Stream { from, at: 0 })) })
+        Bundle::new(Input::stream(name, from))
     }
 
     fn new(input: Input) -> Result<Bundle> {
-        let head = read_head(&input)?;
+        let head = head::read(&input)?;
         Ok(Bundle { input, head })
     }
 
@@ -83,35 +53,65 @@ impl Bundle {
         &self.input.name
     }
 
+    /// Holds the index once only, where another part has the same.
+    pub(super) fn share(&mut self, known: &mut Vec<Arc<Vec<u8>>>) {
+        match known.iter().find(|other| **other == self.head.index) {
+            Some(other) => self.head.index = other.clone(),
+            None => known.push(self.head.index.clone()),
+        }
+    }
+
     /// Goes on with the parsed index: fixes the layout, compares lengths (for a file at once), time and
     /// `SHA256SUMS`, and finds the addenda of a file.
-    pub fn contents(self, index: Index) -> Result<Contents> {
-        let Bundle { input, mut head } = self;
-        let mut layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
+    pub fn contents(self, index: Arc<Index>) -> Result<Contents> {
+        let mut contents = self.tolerant(index)?;
+        match contents.damage.is_empty() {
+            true => Ok(contents),
+            false => Err(contents.damage.swap_remove(0)),
+        }
+    }
+
+    /// As [`Bundle::contents`]; but what is wrong around its members is kept in [`Contents::damage`], because
+    /// members that are right can still be read.
+    pub fn tolerant(self, index: Arc<Index>) -> Result<Contents> {
+        let Bundle { input, head } = self;
         let malformed = |what: &str| {
             Error::new(Code::Malformed, format!("{what} in `{}` is not what its index demands", input.name))
+        };
+        let volume = head.volume.as_deref().map(Volume::parse).transpose()?;
+        if let Some(volume) = &volume {
+            if volume.index != head.digest() {
+                return Err(malformed(VOLUME).fact(format!("it is about the bundle {}", volume.index)));
+            }
+            volume.check(&index)?;
+        }
+        let mut damage = Vec::new();
+        let layout = match &volume {
+            Some(volume) => Layout::of_volume(&index, &head.index, head.signature.as_deref(), volume)?,
+            None => Layout::new(&index, &head.index, head.signature.as_deref())?,
         };
         if let Some(length) = input.length()
             && length < layout.total()
         {
-            return Err(truncated(&input.name, length, layout.total()));
+            damage.push(truncated(&input.name, length, layout.total()));
         }
         if head.mtime != layout.mtime() {
-            return Err(malformed("the time of the members"));
+            damage.push(malformed("the time of the members"));
         }
-        if head.sums != layout.sums() {
-            return Err(malformed("mirror-bundle/SHA256SUMS"));
+        if head.sums != layout.sums_digest() {
+            damage.push(malformed("mirror-bundle/SHA256SUMS"));
         }
-        layout.forget_sums();
-        head.sums = Vec::new();
         let marker = index.files.first().map(|f| (f.size, f.digest));
         let expected = (layout::OCI_LAYOUT_JSON.len() as u64, Digest::of(layout::OCI_LAYOUT_JSON));
         if marker != Some(expected) || head.marker != layout::OCI_LAYOUT_JSON {
-            return Err(malformed("oci-layout"));
+            damage.push(malformed("oci-layout"));
         }
-        let mut contents = Contents { input, head, index, layout, addenda: Vec::new() };
-        if contents.input.length().is_some() {
-            contents.addenda = contents.read_tail()?;
+        let mut contents = Contents { input, head, index, layout, volume, addenda: Vec::new(), damage };
+        if !contents.is_stream() && contents.damage.is_empty() {
+            match contents.read_tail() {
+                Ok(addenda) => contents.addenda = addenda,
+                Err(e) => contents.damage.push(e),
+            }
         }
         Ok(contents)
     }
@@ -126,20 +126,81 @@ pub struct Addendum {
     pub bytes: Vec<u8>,
 }
 
-/// A bundle with its index: members can be read, each checked as it is.
+/// A bundle or volume with its index: members can be read, each checked as it is.
 #[derive(Debug)]
 pub struct Contents {
     input: Input,
     head: Head,
-    index: Index,
+    index: Arc<Index>,
     layout: Layout,
+    volume: Option<Volume>,
     addenda: Vec<Addendum>,
+    damage: Vec<Error>,
 }
 
 impl Contents {
+    /// A file whose head is damaged, read as the copy that it seems to be of one of these: the whole bundle (`None`),
+    /// or a volume. `why` is what is wrong with it. `None` when fewer than half of the headers looked at are right:
+    /// then it is something else.
+    pub fn damaged(
+        path: &Path,
+        head: &Head,
+        index: &Arc<Index>,
+        candidates: Vec<Option<Volume>>,
+        why: Error,
+    ) -> Option<Contents> {
+        /// How many headers are looked at.
+        const SAMPLE: usize = 64;
+        let mut best: Option<(usize, Contents)> = None;
+        for volume in candidates {
+            let signature = head.signature.as_deref();
+            let layout = match &volume {
+                Some(volume) => Layout::of_volume(index, &head.index, signature, volume).ok()?,
+                None => Layout::new(index, &head.index, signature).ok()?,
+            };
+            let contents = Contents {
+                input: Input::open(path).ok()?,
+                head: head.clone(),
+                index: index.clone(),
+                layout,
+                volume,
+                addenda: Vec::new(),
+                damage: Vec::new(),
+            };
+            let blobs = contents.layout.blobs();
+            let looked = blobs.iter().step_by(blobs.len().div_ceil(SAMPLE).max(1));
+            let right = looked.clone().filter(|member| contents.open(member).is_ok()).count();
+            if right * 2 > looked.count() && best.as_ref().is_none_or(|(most, _)| right > *most) {
+                best = Some((right, contents));
+            }
+        }
+        best.map(|(_, contents)| Contents { damage: vec![why], ..contents })
+    }
+
+    /// Gives up the raw index, once everything that is over it was judged.
+    pub(super) fn forget_index(&mut self) {
+        self.head.index = Arc::default();
+    }
+
+    /// The same, with one thing more that is wrong.
+    pub fn with_damage(mut self, err: Error) -> Contents {
+        self.damage.push(err);
+        self
+    }
+
     /// The index.
-    pub fn index(&self) -> &Index {
+    pub fn index(&self) -> &Arc<Index> {
         &self.index
+    }
+
+    /// Which volume this is, of a bundle in several.
+    pub fn volume(&self) -> Option<&Volume> {
+        self.volume.as_ref()
+    }
+
+    /// What is wrong around the members. Only in a [`super::set::Set`] of several.
+    pub fn damage(&self) -> &[Error] {
+        &self.damage
     }
 
     /// The raw head.
@@ -164,12 +225,25 @@ impl Contents {
 
     /// Whether members can only be read in order, once.
     pub fn is_stream(&self) -> bool {
-        matches!(self.input.kind, Kind::Stream(_))
+        self.input.is_stream()
     }
 
     /// The addenda. For a stream they are known after [`Contents::finish`].
     pub fn addenda(&self) -> &[Addendum] {
         &self.addenda
+    }
+
+    /// The members that the addenda of a file are: header, content and padding of each, in their order.
+    pub fn addendum_members(&self) -> Result<Vec<Vec<u8>>> {
+        let mut at = self.layout.end();
+        let one = |addendum: &Addendum| {
+            let size = tar::BLOCK + tar::padded(addendum.bytes.len() as u64);
+            let mut member = vec![0; usize::try_from(size).unwrap_or(0)];
+            self.input.read_exact_at(&mut member, at)?;
+            at += size;
+            Ok(member)
+        };
+        self.addenda.iter().map(one).collect()
     }
 
     /// Position of the first member that is not part of the head.
@@ -354,199 +428,4 @@ fn mismatch(bundle: &str, member: &Member, computed: &Digest) -> Error {
 fn truncated(name: &str, actual: u64, expected: u64) -> Error {
     Error::new(Code::Truncated, format!("`{name}` is truncated: {actual} of {expected} bytes"))
         .hint("the copy to this medium did not finish; copy it again and compare sizes")
-}
-
-fn not_a_bundle(name: &str, why: &str) -> Error {
-    Error::new(Code::NotABundle, format!("`{name}` is not a mirror-bundle: {why}"))
-}
-
-fn read_head(input: &Input) -> Result<Head> {
-    let mut reader = HeadReader { input, at: 0, mtime: None };
-    let marker = reader.expect(layout::OCI_LAYOUT, layout::OCI_LAYOUT_JSON.len() as u64)?;
-    let index = reader.expect(layout::INDEX, limits::INDEX)?;
-    let (mut next, mut size) = reader.header()?;
-    let mut signature = None;
-    if next == layout::SIGNATURE {
-        signature = Some(reader.content(layout::SIGNATURE, size, limits::SIGNATURE)?);
-        (next, size) = reader.header()?;
-    }
-    if next != layout::SUMS {
-        return Err(Error::new(
-            Code::Malformed,
-            format!("`{}` has `{next}` where {} belongs", input.name, layout::SUMS),
-        ));
-    }
-    let sums = reader.content(layout::SUMS, size, limits::SUMS)?;
-    Ok(Head { index, signature, sums, marker, mtime: reader.mtime.unwrap_or(0) })
-}
-
-struct HeadReader<'a> {
-    input: &'a Input,
-    at: u64,
-    mtime: Option<u64>,
-}
-
-impl HeadReader<'_> {
-    fn expect(&mut self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        let first = self.at == 0;
-        let (name, size) = self.header()?;
-        if name != path {
-            return Err(not_a_bundle(&self.input.name, &format!("`{name}` stands where {path} belongs")));
-        }
-        if first && size != limit {
-            return Err(not_a_bundle(&self.input.name, "its oci-layout file is another one"));
-        }
-        self.content(path, size, limit)
-    }
-
-    fn header(&mut self) -> Result<(String, u64)> {
-        let mut block = [0u8; 512];
-        let first = self.at == 0;
-        match self.input.read_exact_at(&mut block, self.at) {
-            Err(e) if first && e.code() == Code::Truncated => {
-                return Err(not_a_bundle(&self.input.name, "it is shorter than a tar header"));
-            }
-            other => other?,
-        }
-        let entry = tar::parse(&block);
-        let Some(entry) = entry.filter(|e| self.mtime.is_none_or(|m| m == e.mtime)) else {
-            return Err(if first {
-                not_a_bundle(&self.input.name, "it does not begin with the tar header of oci-layout")
-            } else {
-                Error::new(
-                    Code::Malformed,
-                    format!("`{}` has a tar header that format 1 does not write", self.input.name),
-                )
-                .fact(format!("at offset {}", self.at))
-            });
-        };
-        self.mtime = Some(entry.mtime);
-        self.at += tar::BLOCK;
-        Ok((entry.name, entry.size))
-    }
-
-    fn content(&mut self, path: &str, size: u64, limit: u64) -> Result<Vec<u8>> {
-        if size > limit {
-            return Err(Error::new(
-                Code::Malformed,
-                format!("{path} in `{}` has {size} bytes, over the limit of {limit}", self.input.name),
-            ));
-        }
-        if let Some(length) = self.input.length()
-            && length < self.at + size
-        {
-            return Err(Error::new(
-                Code::Truncated,
-                format!("`{}` is truncated: it ends inside {path}", self.input.name),
-            )
-            .fact(format!("{length} bytes"))
-            .hint("the copy to this medium did not finish; copy it again and compare sizes"));
-        }
-        let mut bytes = vec![0; usize::try_from(tar::padded(size)).unwrap_or(0)];
-        self.input.read_exact_at(&mut bytes, self.at)?;
-        self.at += tar::padded(size);
-        let size = usize::try_from(size).unwrap_or(0);
-        if bytes[size..].iter().any(|b| *b != 0) {
-            return Err(Error::new(
-                Code::UnlistedContent,
-                format!("`{}` holds padding that is not zero after {path}", self.input.name),
-            ));
-        }
-        bytes.truncate(size);
-        Ok(bytes)
-    }
-}
-
-/// Where a bundle is read from.
-#[derive(Debug)]
-struct Input {
-    name: String,
-    kind: Kind,
-}
-
-enum Kind {
-    File { file: File, length: u64 },
-    Stream(Mutex<Stream>),
-}
-
-struct Stream {
-    from: Box<dyn Read + Send>,
-    at: u64,
-}
-
-impl Stream {
-    /// Leaves out what is in front of `offset`: the rest of a member that was found to be bad.
-    fn pass_to(&mut self, offset: u64) -> io::Result<()> {
-        let mut left = offset - self.at;
-        let mut buffer = [0u8; 4096];
-        while left > 0 {
-            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            self.from.read_exact(&mut buffer[..want])?;
-            left -= want as u64;
-        }
-        self.at = offset;
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Kind::File { .. } => "File",
-            Kind::Stream(_) => "Stream",
-        })
-    }
-}
-
-impl Input {
-    fn length(&self) -> Option<u64> {
-        match &self.kind {
-            Kind::File { length, .. } => Some(*length),
-            Kind::Stream(_) => None,
-        }
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        let done = match &self.kind {
-            Kind::File { file, .. } => file.read_exact_at(buffer, offset),
-            Kind::Stream(stream) => {
-                let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if stream.at > offset {
-                    return Err(Error::new(
-                        Code::Internal,
-                        format!("a stream was read at {offset}, not at {}", stream.at),
-                    ));
-                }
-                stream.pass_to(offset).and_then(|()| {
-                    stream.at += buffer.len() as u64;
-                    stream.from.read_exact(buffer)
-                })
-            }
-        };
-        done.map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => Error::new(
-                Code::Truncated,
-                format!("`{}` is truncated: it ends before offset {}", self.name, offset + buffer.len() as u64),
-            )
-            .hint("the copy to this medium did not finish; copy it again and compare sizes"),
-            _ => Error::io("cannot read", &self.name, e).fact(format!("at offset {offset}")),
-        })
-    }
-
-    fn ends_at(&self, offset: u64) -> Result<bool> {
-        match &self.kind {
-            Kind::File { length, .. } => Ok(*length == offset),
-            Kind::Stream(stream) => {
-                let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let mut one = [0u8; 1];
-                loop {
-                    match stream.from.read(&mut one) {
-                        Ok(n) => return Ok(n == 0),
-                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                        Err(e) => return Err(Error::io("cannot read", &self.name, e)),
-                    }
-                }
-            }
-        }
-    }
 }

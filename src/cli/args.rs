@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use super::size;
+use crate::bundle::volume::Media;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -24,6 +28,10 @@ Usage: mirror-bundle COMMAND [BUNDLE] [OPTIONS]
 Look inside:
   inspect          Show what a bundle says it holds
   ls               List its images, blobs or manifests, one a line
+
+Many media:
+  split            Divide a bundle into volumes of a size
+  join             Put its volumes together again
 
 Trust:
   keygen           Make a signing key
@@ -130,6 +138,10 @@ pub enum Command {
     Ls(Ls),
     /// Verify, then add a signature: a countersignature, or a review record
     Sign(Sign),
+    /// Divide a bundle into volumes, for media that are smaller than it
+    Split(Split),
+    /// Put the volumes of a bundle together again
+    Join(Join),
     /// Make a signing key, as ssh-keygen does
     Keygen(Keygen),
     /// Check one OpenShift release signature file
@@ -166,6 +178,30 @@ pub struct Registry {
     /// Repeat a request this often when its failure may pass
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=20))]
     pub retries: u32,
+}
+
+/// Into volumes of which size: shared by `create` and `split`.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Volumes")]
+pub struct Volumes {
+    /// Write volumes of at most this size: 4GiB, 4.7GB or a number of bytes; each can be verified and unpacked alone
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "media")]
+    pub volume_size: Option<u64>,
+    /// Write volumes that fit this medium, with 1 MiB left for countersignatures
+    #[arg(long, value_name = "fat32|dvd|bd25|bd50|bd100", value_parser = media(), hide_possible_values = true)]
+    pub media: Option<Media>,
+}
+
+impl Volumes {
+    /// The most bytes of a volume, if there are to be volumes.
+    pub fn size(&self) -> Option<u64> {
+        self.volume_size.or(self.media.map(Media::volume))
+    }
+}
+
+fn media() -> impl TypedValueParser<Value = Media> {
+    let of = |word: String| Media::ALL.into_iter().find(|m| m.as_str() == word).unwrap_or(Media::Fat32);
+    PossibleValuesParser::new(Media::ALL.map(Media::as_str)).map(of)
 }
 
 /// `create`
@@ -234,6 +270,9 @@ pub struct Create {
     /// Show what would be carried, its size and the room there is; write nothing
     #[arg(long, help_heading = "Bundle")]
     pub dry_run: bool,
+    /// Into volumes of which size.
+    #[command(flatten)]
+    pub volumes: Volumes,
 
     /// How registries are reached.
     #[cfg(feature = "registry")]
@@ -284,12 +323,15 @@ pub struct Trust {
 /// `verify`
 #[derive(Debug, ClapArgs)]
 pub struct Verify {
-    /// The bundle; - reads it from standard input
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// Leave the bytes of configurations and layers unread; the verdict then is NOT FULLY CHECKED
     #[arg(long)]
     pub quick: bool,
+    /// Check what is here although volumes are missing; the verdict then is NOT FULLY CHECKED
+    #[arg(long)]
+    pub partial: bool,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
@@ -298,9 +340,9 @@ pub struct Verify {
 /// `unpack`
 #[derive(Debug, ClapArgs)]
 pub struct Unpack {
-    /// The bundle; - reads it from standard input
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// Push every image to this registry and repository
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REGISTRY/REPO", help_heading = "Destination")]
@@ -324,6 +366,10 @@ pub struct Unpack {
     /// Verify, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
+    /// Write the blobs of the volumes that are here although others are missing; the manifests and tags follow with the
+    /// last volume
+    #[arg(long, help_heading = "Destination")]
+    pub partial: bool,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
@@ -347,17 +393,17 @@ pub enum MirrorSet {
 /// `inspect`
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
-    /// The bundle; - reads it from standard input
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
 }
 
 /// `ls`
 #[derive(Debug, ClapArgs)]
 pub struct Ls {
-    /// The bundle; - reads it from standard input
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// List images (the default when nothing is chosen)
     #[arg(long)]
     pub images: bool,
@@ -372,9 +418,9 @@ pub struct Ls {
 /// `sign`
 #[derive(Debug, ClapArgs)]
 pub struct Sign {
-    /// The bundle
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
+    /// The bundle, or all its volumes, or folders of them
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
     /// Sign with this OpenSSH ed25519 private key
     #[arg(long, value_name = "FILE", required_unless_present_any = ["attach", "print_index"], conflicts_with = "attach")]
     pub sign_key: Option<PathBuf>,
@@ -399,6 +445,44 @@ pub struct Sign {
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+}
+
+/// `split`
+#[derive(Debug, ClapArgs)]
+pub struct Split {
+    /// The bundle, in one file
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// The folder to write its volumes to [default: where the bundle is]
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Into volumes of which size.
+    #[command(flatten)]
+    pub volumes: Volumes,
+    /// Write only this volume, to fill one medium after the other (repeatable); they fit together if the bundle and the
+    /// size are the same
+    #[arg(long, value_name = "N", help_heading = "Volumes")]
+    pub only: Vec<u32>,
+    /// Replace volumes that exist
+    #[arg(long, help_heading = "Volumes")]
+    pub force: bool,
+    /// Show the volumes and the room there is; write nothing
+    #[arg(long, help_heading = "Volumes")]
+    pub dry_run: bool,
+}
+
+/// `join`
+#[derive(Debug, ClapArgs)]
+pub struct Join {
+    /// The bundle to write
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// Its volumes, or folders of them, in any order
+    #[arg(value_name = "VOLUME|DIR", required = true)]
+    pub volumes: Vec<PathBuf>,
+    /// Replace a bundle that exists
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `keygen`

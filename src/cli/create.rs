@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::answer::{self, Table};
 use super::args::{Create, Global, Output};
-use super::inputs;
 use super::term::Terminal;
+use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Store, Summary, Target, create};
@@ -47,6 +47,9 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         }
     };
     let summary = create(&options, target, network, term)?;
+    if options.volume.is_some() && summary.volumes.is_empty() {
+        term.say("Note", "it fits one volume, so it is a whole bundle under its plain name");
+    }
     term.say("Finished", &format!("in {}", elapsed(started)));
     match global.output {
         // The stream is the answer.
@@ -57,10 +60,15 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     }
     if !args.dry_run && !to_stdout {
         let signer = if summary.signed_by.is_some() { " --signer KEY.pub" } else { " --allow-unsigned" };
-        term.next(&[
-            "carry the file across, then run".to_owned(),
-            format!("mirror-bundle unpack {}{signer} --to REGISTRY/REPOSITORY", args.bundle.display()),
-        ]);
+        let one = [args.bundle.display().to_string()];
+        let (carry, what) = match summary.volumes.as_slice() {
+            [] => ("carry the file across, then run", volumes::pattern(&one)),
+            all => {
+                let paths: Vec<String> = all.iter().map(|v| v.path.clone()).collect();
+                ("carry the volumes across, then run", volumes::pattern(&paths))
+            }
+        };
+        term.next(&[carry.to_owned(), format!("mirror-bundle unpack {what}{signer} --to REGISTRY/REPOSITORY")]);
     }
     Ok(0)
 }
@@ -95,6 +103,7 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
         source_date_epoch: inputs::source_date_epoch()?,
         jobs: inputs::transfers(global.jobs),
         force: args.force,
+        volume: args.volumes.size(),
     })
 }
 
@@ -121,6 +130,7 @@ fn render(args: &Create, summary: &Summary) -> String {
             observer::size(summary.bytes)
         ),
     );
+    volumes::rows(&mut table, &summary.volumes);
     if let (true, Some(free)) = (summary.dry_run, summary.free) {
         table.row("free", observer::size(free));
         let minutes = |rate: u64| (summary.bytes / (rate << 20)).div_ceil(60).max(1);

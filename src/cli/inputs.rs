@@ -13,8 +13,8 @@ use crate::sign::policy::{self, MAX_POLICY, Policy};
 use crate::verify::Settings;
 use crate::verify::cosign::ImageKey;
 
-/// The policy and settings of `verify`, `unpack` and `sign`.
-pub(super) fn settings(trust: &Trust, bundle: &Path) -> Result<Settings> {
+/// The policy and settings of `verify`, `unpack` and `sign`, for what is named as the bundle.
+pub(super) fn settings(trust: &Trust, bundle: &[PathBuf]) -> Result<Settings> {
     let policy = policy(trust)?;
     let image_keys =
         policy.as_ref().map(|(policy, folder)| image_keys(policy, folder)).transpose()?.unwrap_or_default();
@@ -38,6 +38,7 @@ pub(super) fn settings(trust: &Trust, bundle: &Path) -> Result<Settings> {
         seen: crate::ops::state::load(&crate::ops::state::folder())?,
         allow_rollback: trust.allow_rollback,
         image_keys,
+        partial: false,
     })
 }
 
@@ -45,9 +46,12 @@ fn digest(text: &str) -> Result<crate::oci::Digest> {
     text.parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Usage, e.to_string()))
 }
 
-/// Signatures and records beside the bundle, and signatures named on the command line.
-fn beside(trust: &Trust, bundle: &Path) -> Result<Loose> {
-    let mut out = if bundle == Path::new("-") { Loose::default() } else { loose::find(bundle)? };
+/// Signatures and records beside each file that is named, and signatures named on the command line.
+fn beside(trust: &Trust, bundle: &[PathBuf]) -> Result<Loose> {
+    let mut out = Loose::default();
+    for path in bundle.iter().filter(|p| *p != Path::new("-")) {
+        out.merge(loose::find(path)?);
+    }
     for path in &trust.signature {
         let bytes = loose::read(path)?;
         if !out.signatures.iter().any(|(_, other)| *other == bytes) {
@@ -173,11 +177,6 @@ pub(super) fn source_date_epoch() -> Result<Option<u64>> {
             .map(Some)
             .map_err(|_| Error::new(Code::Usage, format!("SOURCE_DATE_EPOCH is `{text}`, not a time in seconds"))),
     }
-}
-
-/// Standard input, when the bundle is `-`.
-pub(super) fn stdin(bundle: &Path) -> Option<Box<dyn Read + Send>> {
-    (bundle == Path::new("-")).then(|| Box::new(std::io::stdin()) as Box<dyn Read + Send>)
 }
 
 /// Threads that mostly wait.

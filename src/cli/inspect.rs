@@ -1,11 +1,11 @@
 //! `mirror-bundle inspect` and `ls`: what the index says. Nothing is verified, and that is said.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::answer::{self, Table};
 use super::args::{Global, Inspect, Ls, Output};
 use super::escape::escape;
-use super::inputs;
+use crate::bundle::Inputs;
 use crate::bundle::index::{Index, Kind};
 use crate::error::Result;
 use crate::ops::inspect::{Inspected, inspect};
@@ -15,22 +15,31 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
     let seen = open(&args.bundle)?;
     match global.output {
         Output::Json => answer::json(&serde_json::json!({
-            "schema": "mirror-bundle/inspect/v1", "verified": false, "path": args.bundle.display().to_string(),
+            "schema": "mirror-bundle/inspect/v1", "verified": false, "path": named(&args.bundle),
             "index_digest": seen.digest, "signed": seen.signed, "bytes": seen.bytes, "index": seen.index,
+            "volumes": seen.volumes.as_ref().map(|(here, of)| serde_json::json!({ "here": here, "of": of })),
         })),
         Output::Text => answer::text(&render(&args.bundle, &seen)),
     }
     Ok(0)
 }
 
-fn open(path: &Path) -> Result<Inspected> {
-    inspect(path, inputs::stdin(path))
+fn open(paths: &[PathBuf]) -> Result<Inspected> {
+    inspect(Inputs::of(paths)?)
 }
 
-fn render(path: &Path, seen: &Inspected) -> String {
+fn named(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     let index = &seen.index;
     let mut table = Table::default();
-    table.row("bundle", format!("{} (contents not verified)", path.display()));
+    table.row("bundle", format!("{} (contents not verified)", named(paths)));
+    if let Some((here, of)) = &seen.volumes {
+        let here: Vec<String> = here.iter().map(u32::to_string).collect();
+        table.row("volumes", format!("{} of {of}", here.join(", ")));
+    }
     table.row("index", seen.digest.to_string());
     table.row("name", format!("{} #{}", index.name, index.sequence));
     table.row("created", &index.created);

@@ -10,9 +10,12 @@ mod inputs;
 mod inspect;
 mod keygen;
 mod sign;
+mod size;
+mod split;
 pub mod term;
 mod unpack;
 mod verify;
+mod volumes;
 
 use std::io::Write;
 
@@ -35,6 +38,8 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Inspect(inspect) => inspect::run(inspect, global),
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
         Command::Sign(args) => sign::run(args, global, term),
+        Command::Split(args) => split::run(args, global, term),
+        Command::Join(args) => split::join(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
         Command::Explain(explain) => explain::run(&explain.code),

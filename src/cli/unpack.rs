@@ -6,10 +6,12 @@ use super::answer::{self, Table};
 use super::args::{Global, MirrorSet, Output, Unpack};
 use super::term::Terminal;
 use super::{create, inputs, verify};
+use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
 use crate::openshift::mirror_set;
 use crate::ops::unpack::{Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
+use crate::verify::Settings;
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
@@ -20,13 +22,13 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !(to || args.to_dir.is_some() || args.to_layout.is_some() || args.manifests_to_dir.is_some() || args.dry_run) {
         return Err(nowhere());
     }
-    let settings = inputs::settings(&args.trust, &args.bundle)?;
+    let settings = Settings { partial: args.partial, ..inputs::settings(&args.trust, &args.bundle)? };
     let options = options(args, global, term)?;
     let memory = crate::ops::state::folder();
     if !options.dry_run {
         crate::ops::state::ready(&memory)?;
     }
-    match unpack(&args.bundle, inputs::stdin(&args.bundle), &settings, &options, term)? {
+    match unpack(Inputs::of(&args.bundle)?, &settings, &options, term)? {
         Outcome::Refused(report, state) => {
             match global.output {
                 Output::Json => answer::json(report.as_ref()),
@@ -35,7 +37,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             Ok(report.exit_code)
         }
         Outcome::Unpacked(report, summary) => {
-            if !summary.dry_run {
+            if !summary.dry_run && summary.incomplete.is_none() {
                 crate::ops::state::remember(&memory, &report, args.trust.allow_rollback)
                     .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
             }
@@ -47,7 +49,10 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                 Output::Text if global.quiet < 2 => answer::text(&render(&summary, &report.exceptions)),
                 Output::Text => {}
             }
-            next(&summary, term);
+            match summary.incomplete {
+                Some(_) => verify::still_missing(&report, term),
+                None => next(&summary, term),
+            }
             Ok(report.exit_code)
         }
     }
@@ -99,7 +104,11 @@ fn count(n: u64, what: &str) -> String {
 
 fn render(summary: &Summary, exceptions: &[String]) -> String {
     let mut table = Table::default();
-    let verb = if summary.dry_run { "would go" } else { "unpacked" };
+    let verb = match (summary.dry_run, summary.incomplete) {
+        (true, _) => "would go",
+        (false, Some(_)) => "begun",
+        (false, None) => "unpacked",
+    };
     table.row(
         verb,
         format!(
@@ -119,6 +128,13 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
                 count(summary.new_documents, "manifest"),
                 count(summary.new_tags, "tag")
             ),
+        );
+    }
+    if let Some(incomplete) = summary.incomplete {
+        let text = observer::count(incomplete.blobs, "blob");
+        table.row(
+            "missing",
+            format!("{text} ({}); no manifest and no tag was written", observer::size(incomplete.bytes)),
         );
     }
     if let Some(manifests) = &summary.manifests {

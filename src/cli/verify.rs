@@ -5,17 +5,17 @@ use super::args::{Global, Output, Verify};
 use super::escape::escape;
 use super::inputs;
 use super::term::Terminal;
+use crate::bundle::Inputs;
 use crate::error::Result;
-use crate::verify::{Outcome, Report, Severity, Verdict};
+use crate::verify::{Outcome, Report, Settings, Severity, Verdict};
 
 /// How many problems are told in full.
 const TOLD: usize = 8;
 
 pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8> {
-    let settings = inputs::settings(&args.trust, &args.bundle)?;
+    let settings = Settings { partial: args.partial, ..inputs::settings(&args.trust, &args.bundle)? };
     let jobs = inputs::processors(global.jobs);
-    let report =
-        crate::ops::verify::verify(&args.bundle, inputs::stdin(&args.bundle), &settings, args.quick, jobs, term)?;
+    let report = crate::ops::verify::verify(Inputs::of(&args.bundle)?, &settings, args.quick, jobs, term)?;
     show(&report, global, term, None);
     Ok(report.exit_code)
 }
@@ -47,6 +47,13 @@ pub(super) fn problems(report: &Report, term: &Terminal, state: Option<&str>) {
     for notice in report.findings().filter(|f| f.severity == Severity::Notice) {
         term.finding(notice, None);
     }
+}
+
+/// What is not here yet, and how to go on.
+pub(super) fn still_missing(report: &Report, term: &Terminal) {
+    let mut lines = vec!["run the same command with what is missing:".to_owned()];
+    lines.extend(report.not_checked.iter().filter(|n| n.required).map(|n| format!("  {}", n.reason)));
+    term.next(&lines);
 }
 
 fn verdict_line(report: &Report) -> String {

@@ -1,11 +1,8 @@
 //! `inspect` and `ls`: reads the index of a bundle and believes nothing of it.
 
-use std::io::Read;
-use std::path::Path;
-
 use crate::bundle::index::Index;
-use crate::bundle::reader::Bundle;
-use crate::error::Result;
+use crate::bundle::{Inputs, Layout, volume::Volume};
+use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
 /// What the head of a bundle says.
@@ -17,18 +14,35 @@ pub struct Inspected {
     pub digest: Digest,
     /// Whether there is a signature, good or bad.
     pub signed: bool,
-    /// Size that the bundle should have without addenda, in bytes.
+    /// Size that the whole bundle should have without addenda, in bytes.
     pub bytes: u64,
+    /// Of a bundle in volumes: those at hand (sorted), and how many there are.
+    pub volumes: Option<(Vec<u32>, u32)>,
 }
 
-/// Reads the head of the bundle at `path` (`-`: `stdin`).
-pub fn inspect(path: &Path, stdin: Option<Box<dyn Read + Send>>) -> Result<Inspected> {
-    let bundle = match stdin {
-        Some(stdin) => Bundle::stream("standard input", stdin)?,
-        None => Bundle::open(path)?,
-    };
-    let head = bundle.head();
+/// Reads the head of a bundle. Of several files the first one that is a bundle counts; the others have to have the
+/// same index.
+pub fn inspect(inputs: Inputs) -> Result<Inspected> {
+    let mut opened = inputs.open()?.into_iter();
+    let (first, bundle) = opened.next().ok_or_else(|| Error::new(Code::Usage, "no bundle is named"))?;
+    let head = bundle?.head().clone();
+    let volume = |description: &Option<Vec<u8>>| description.as_deref().map(Volume::parse).transpose();
+    let mut at_hand: Vec<Volume> = volume(&head.volume)?.into_iter().collect();
+    for (path, other) in opened {
+        let other = other?;
+        if other.head().index != head.index {
+            let text = format!("`{path}` belongs to another bundle than `{first}`");
+            return Err(Error::new(Code::UnlistedContent, text).hint("look at one bundle at a time"));
+        }
+        at_hand.extend(volume(&other.head().volume)?);
+    }
     let index = Index::parse(&head.index)?;
-    let layout = crate::bundle::Layout::new(&index, &head.index, head.signature.as_deref())?;
-    Ok(Inspected { digest: head.digest(), signed: head.signature.is_some(), bytes: layout.total(), index })
+    let layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
+    let of = at_hand.first().map(|v| v.of);
+    let mut numbers: Vec<u32> = at_hand.into_iter().map(|v| v.volume).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let volumes = of.map(|of| (numbers, of));
+    let signed = head.signature.is_some();
+    Ok(Inspected { digest: head.digest(), signed, bytes: layout.total(), index, volumes })
 }

@@ -73,8 +73,35 @@ pub struct Loose {
     pub records: Vec<Addendum>,
 }
 
-/// Finds what lies beside the bundle at `path`. Regular files only; what has another name is not looked at.
+impl Loose {
+    /// Takes in what lies beside another volume or copy; the same thing twice counts once.
+    pub fn merge(&mut self, other: Loose) {
+        for (path, bytes) in other.signatures {
+            if !self.signatures.iter().any(|(_, known)| *known == bytes) {
+                self.signatures.push((path, bytes));
+            }
+        }
+        for record in other.records {
+            if !self.records.contains(&record) {
+                self.records.push(record);
+            }
+        }
+    }
+}
+
+/// Finds what lies beside the bundle at `path`; for a folder of volumes, beside each file in it. Regular files only;
+/// what has another name is not looked at.
 pub fn find(path: &Path) -> Result<Loose> {
+    if path.is_dir() {
+        let mut out = Loose::default();
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(path).into_iter().flatten().take(ENTRIES).flatten().map(|e| e.path()).collect();
+        files.sort();
+        for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "tar") && f.is_file()) {
+            out.merge(find(file)?);
+        }
+        return Ok(out);
+    }
     let (Some(name), parent) = (path.file_name().and_then(|n| n.to_str()), path.parent()) else {
         return Ok(Loose::default());
     };

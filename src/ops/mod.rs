@@ -3,12 +3,18 @@
 mod advice;
 pub mod create;
 pub mod inspect;
+pub mod join;
 pub mod loose;
 pub mod observer;
 pub mod parallel;
+mod repack;
+mod room;
 pub mod sign;
+pub mod split;
 pub mod state;
 pub mod unpack;
 pub mod verify;
+pub mod volumes;
+mod write;
 
 pub use observer::{Observer, Silent, Task};

@@ -1,16 +1,19 @@
 //! `sign`: verifies first, then adds a signature over the index, or a signed record about it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::bundle::addendum::{self, PREDICATE, Review, STATEMENT, Statement, Subject, SubjectDigest};
 use crate::bundle::append::Appender;
 use crate::bundle::layout::END;
-use crate::bundle::reader::{Addendum, Bundle, Head};
-use crate::bundle::{Index, Layout, limits};
+use crate::bundle::reader::{Addendum, Bundle};
+use crate::bundle::volume::Volume;
+use crate::bundle::{Head, Index, Inputs, Layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
+use crate::ops::loose::Loose;
 use crate::ops::{Observer, loose};
 use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
@@ -69,14 +72,24 @@ pub struct Summary {
     pub written: Vec<String>,
 }
 
-/// The index of the bundle at `path`, exactly as it is signed: text in the one form of format 1, not verified.
-pub fn index_bytes(path: &Path) -> Result<Vec<u8>> {
-    let bytes = Bundle::open(path)?.head().index.clone();
+/// The index of a bundle, exactly as it is signed: text in the one form of format 1, not verified.
+pub fn index_bytes(paths: &[PathBuf]) -> Result<Vec<u8>> {
+    let files = files(paths)?;
+    let bytes = Bundle::open(&files[0])?.head().index.clone();
     Index::parse(&bytes)?;
-    Ok(bytes)
+    Ok(bytes.to_vec())
 }
 
-/// Verifies the bundle at `path` and adds what the options say.
+/// The files that are meant: of a folder, every bundle and volume in it.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let inputs = Inputs::of(paths)?;
+    if inputs.is_stream() {
+        return Err(Error::new(Code::Usage, "a stream cannot be signed").hint("name a file"));
+    }
+    inputs.open()?.into_iter().map(|(path, bundle)| bundle.map(|_| path.into())).collect()
+}
+
+/// Verifies a bundle and adds what the options say: to each of its files, so that every volume can be judged alone.
 ///
 /// The thresholds of the policy are not asked for yet: who signs second cannot wait for the third. Everything
 /// else has to be right.
@@ -85,79 +98,137 @@ pub fn index_bytes(path: &Path) -> Result<Vec<u8>> {
 /// What keeps the bundle from being checked or written; [`Code::BadSignature`] for a signature to attach that is
 /// none over this index; [`Code::Conflict`] when something else has the place of the signature. A bundle that is
 /// bad is no error but [`Outcome::Refused`].
-pub fn sign(path: &Path, settings: &Settings, options: Options, observer: &dyn Observer) -> Result<Outcome> {
+pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: &dyn Observer) -> Result<Outcome> {
     let recorded = options.note.is_some() || options.details.is_some();
     if recorded && matches!(options.what, What::Attach(_)) {
         return Err(Error::new(Code::Usage, "a record is signed with --sign-key").state("nothing was added"));
     }
-    if path == Path::new("-") {
-        return Err(Error::new(Code::Usage, "a stream cannot be signed").hint("name a file"));
-    }
+    let files = files(paths)?;
     // Held to the end: nobody else appends between what is looked at here and what is written.
-    let appender = if options.detach { None } else { Some(Appender::open(path)?) };
-    let head = Bundle::open(path)?.head().clone();
-    let mut report = crate::ops::verify::verify(path, None, settings, false, options.jobs, observer)?;
-    let mut torn = None;
-    if let Some(appender) = &appender
-        && only_unlisted(&report)
-    {
-        let end = appender.end(members_end(&head)?)?;
-        if appender.is_torn(end)? {
-            report = verify_front(path, end, settings, options.jobs, observer)?;
-            torn = Some(end);
+    let appenders: Vec<Appender> = match options.detach {
+        true => Vec::new(),
+        false => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
+    };
+    let head = Bundle::open(&files[0])?.head().clone();
+    let again = || crate::ops::verify::verify(Inputs::Paths(files.clone()), settings, false, options.jobs, observer);
+    let mut report = again()?;
+    let torn = torn(&files, &appenders, &report)?;
+    if let ([file], [(_, end)]) = (files.as_slice(), torn.as_slice()) {
+        report = verify_front(file, *end, settings, options.jobs, observer)?;
+    }
+    if !refuses(&report, settings) || files.len() > 1 {
+        for (at, end) in &torn {
+            appenders[*at].mend(*end)?;
+            observer.warn(&format!("what an interrupted sign had left behind `{}` was removed", files[*at].display()));
+        }
+        if files.len() > 1 && !torn.is_empty() {
+            report = again()?;
         }
     }
     if refuses(&report, settings) {
         return Ok(Outcome::Refused(Box::new(report)));
     }
     if report.bundle.index != head.digest().to_string() {
-        return Err(Error::new(Code::Conflict, format!("`{}` changed while it was read", path.display()))
+        return Err(Error::new(Code::Conflict, format!("`{}` changed while it was read", files[0].display()))
             .state("nothing was signed"));
     }
     observer.say("Verified", &report.bundle.path);
-    if let (Some(appender), Some(end)) = (&appender, torn) {
-        appender.mend(end)?;
-        observer.warn("what an interrupted sign had left behind the bundle was removed");
-    }
 
-    let index = Index::parse(&head.index)?;
-    let addenda = Bundle::open(path)?.contents(index.clone())?.addenda().to_vec();
+    let index = Arc::new(Index::parse(&head.index)?);
     let hash = MessageHash::of(&head.index);
-    let (armored, signature) = signature(path, &options.what, &hash)?;
+    let (armored, signature) = signature(&files[0], &options.what, &hash)?;
     let role = role_of(&signature)?;
     advise(settings, &armored, &head.index, observer);
-
-    let there = There { head: &head, addenda: &addenda, settings, detach: options.detach };
-    let mut pieces = Vec::new();
-    if !there.has_signature(&signature, &hash) {
-        there.room_for_signature(path)?;
-        pieces.push((addendum::signature_name(role, signature.key().blob()), armored));
-    }
-    if let What::Sign(key, _) = &options.what
-        && recorded
-    {
-        let review = review(role, &options)?;
-        if !there.has_record(&review, key, &head.digest()) {
-            pieces.extend(record(key, review, &index, &head.digest())?);
-        }
-    }
-    if pieces.is_empty() {
-        observer.say("Unchanged", &format!("signed as {role} by this key already ({})", signature.key().fingerprint()));
-    }
-    let written = match &appender {
-        None => loose::write(path, &pieces)?,
-        Some(appender) => inside(path, appender, &index, &addenda, members_end(&head)?, pieces)?,
+    let review = recorded.then(|| review(role, &options)).transpose()?;
+    let new = New {
+        options: &options,
+        index: &index,
+        hash: &hash,
+        armored,
+        signature,
+        role,
+        review,
+        alone: files.len() == 1,
     };
-    if !written.is_empty() {
-        observer.say("Signed", &format!("as {role} ({})", signature.key().fingerprint()));
+
+    let mut written = Vec::new();
+    for (at, file) in files.iter().enumerate() {
+        let names = new.add_to(file, appenders.get(at), settings)?;
+        written.extend(names.into_iter().map(|name| match files.len() {
+            1 => name,
+            _ if options.detach => name,
+            _ => format!("{} in {}", name, file.display()),
+        }));
+    }
+    let key = new.signature.key().fingerprint();
+    match written.is_empty() {
+        true => observer.say("Unchanged", &format!("signed as {role} by this key already ({key})")),
+        false => observer.say("Signed", &format!("as {role} ({key})")),
     }
     Ok(Outcome::Signed(Summary {
         schema: "mirror-bundle/sign/v1",
         index: head.digest().to_string(),
         role: role.to_string(),
-        key: signature.key().fingerprint(),
+        key,
         written,
     }))
+}
+
+/// The files behind which an interrupted append left something, and where they end.
+fn torn(files: &[PathBuf], appenders: &[Appender], report: &Report) -> Result<Vec<(usize, u64)>> {
+    let mut out = Vec::new();
+    if !only_unlisted(report) {
+        return Ok(out);
+    }
+    for (at, appender) in appenders.iter().enumerate() {
+        let end = appender.end(members_end(Bundle::open(&files[at])?.head())?)?;
+        if appender.is_torn(end)? {
+            out.push((at, end));
+        }
+    }
+    Ok(out)
+}
+
+/// What is to be added to each file.
+struct New<'a> {
+    options: &'a Options,
+    index: &'a Arc<Index>,
+    hash: &'a MessageHash,
+    armored: Vec<u8>,
+    signature: Signature,
+    role: Role,
+    review: Option<Review>,
+    /// Whether there is one file only: then all signatures that were named are about it.
+    alone: bool,
+}
+
+impl New<'_> {
+    /// Adds to one file, or beside it, what it lacks. Returns the names of what was written.
+    fn add_to(&self, path: &Path, appender: Option<&Appender>, settings: &Settings) -> Result<Vec<String>> {
+        let bundle = Bundle::open(path)?;
+        let head = bundle.head().clone();
+        let end = members_end(&head)?;
+        let addenda = bundle.contents(self.index.clone())?.addenda().to_vec();
+        let mut loose = loose::find(path)?;
+        if self.alone {
+            loose.merge(Loose { signatures: settings.loose.clone(), records: Vec::new() });
+        }
+        let there = There { head: &head, addenda: &addenda, loose: &loose, detach: self.options.detach };
+        let mut pieces = Vec::new();
+        if !there.has_signature(&self.signature, self.hash) {
+            there.room_for_signature(path)?;
+            pieces.push((addendum::signature_name(self.role, self.signature.key().blob()), self.armored.clone()));
+        }
+        if let (What::Sign(key, _), Some(review)) = (&self.options.what, &self.review)
+            && !there.has_record(review, key, &head.digest())
+        {
+            pieces.extend(record(key, review.clone(), self.index, &head.digest())?);
+        }
+        match appender {
+            None => loose::write(path, &pieces),
+            Some(appender) => inside(path, appender, self.index, &addenda, end, pieces),
+        }
+    }
 }
 
 /// Whether this verdict keeps from signing: anything bad but a threshold that is not met yet, a check that did not
@@ -177,7 +248,16 @@ fn only_unlisted(report: &Report) -> bool {
 /// Where the members of a bundle end and its addenda begin.
 fn members_end(head: &Head) -> Result<u64> {
     let index = Index::parse(&head.index)?;
-    Ok(Layout::new(&index, &head.index, head.signature.as_deref())?.end())
+    let signature = head.signature.as_deref();
+    let layout = match &head.volume {
+        None => Layout::new(&index, &head.index, signature)?,
+        Some(description) => {
+            let volume = Volume::parse(description)?;
+            volume.check(&index)?;
+            Layout::of_volume(&index, &head.index, signature, &volume)?
+        }
+    };
+    Ok(layout.end())
 }
 
 /// Verifies the bundle as if it ended at `end`.
@@ -185,7 +265,7 @@ fn verify_front(path: &Path, end: u64, settings: &Settings, jobs: usize, observe
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|e| Error::io("cannot open", path, e))?;
     let front = file.take(end).chain(std::io::repeat(0).take(END));
-    crate::ops::verify::verify(path, Some(Box::new(front)), settings, false, jobs, observer)
+    crate::ops::verify::verify(Inputs::stream(Box::new(front)), settings, false, jobs, observer)
 }
 
 /// The signature to add, checked.
@@ -227,7 +307,7 @@ fn advise(settings: &Settings, armored: &[u8], index: &[u8], observer: &dyn Obse
 struct There<'a> {
     head: &'a Head,
     addenda: &'a [Addendum],
-    settings: &'a Settings,
+    loose: &'a Loose,
     detach: bool,
 }
 
@@ -239,7 +319,7 @@ impl There<'_> {
 
     /// A good signature by the same key for the same purpose: inside, or, when that is wanted, beside.
     fn has_signature(&self, new: &Signature, hash: &MessageHash) -> bool {
-        let beside = self.settings.loose.iter().map(|(_, bytes)| bytes.as_slice()).filter(|_| self.detach);
+        let beside = self.loose.signatures.iter().map(|(_, bytes)| bytes.as_slice()).filter(|_| self.detach);
         self.inside().chain(beside).any(|armored| {
             crate::sign::verify(hash, armored)
                 .is_ok_and(|old| old.key().blob() == new.key().blob() && old.namespace() == new.namespace())
@@ -248,7 +328,7 @@ impl There<'_> {
 
     /// One more than can be judged would make the bundle unacceptable to everybody.
     fn room_for_signature(&self, path: &Path) -> Result<()> {
-        let count = self.inside().count() + self.settings.loose.len();
+        let count = self.inside().count() + self.loose.signatures.len();
         if count < limits::SIGNATURES {
             return Ok(());
         }
@@ -261,7 +341,7 @@ impl There<'_> {
     fn has_record(&self, review: &Review, key: &SecretKey, index: &Digest) -> bool {
         let records = match self.detach {
             false => self.addenda.to_vec(),
-            true => [self.addenda, &self.settings.loose_records].concat(),
+            true => [self.addenda, &self.loose.records].concat(),
         };
         records.iter().filter(|a| addendum::kind(&a.name) == addendum::Kind::Record).any(|one| {
             addendum::read_record(one, &records, index).is_ok_and(|(old, armored)| {

@@ -1,26 +1,22 @@
 //! `verify`: checks everything, writes nothing, opens no socket.
 
-use std::io::Read;
-use std::path::Path;
-
+use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task};
-use crate::verify::{Admission, Admitted, Report, Settings, Visit, admit};
+use crate::verify::{Admission, Admitted, Extent, Report, Settings, Visit, admit};
 
-/// Checks the bundle at `path` (`-`: `stdin`). With `quick` the bytes of configurations and layers are left out,
-/// and the verdict is never good.
+/// Checks a bundle. With `quick` the bytes of configurations and layers are left out, and the verdict is never good.
 pub fn verify(
-    path: &Path,
-    stdin: Option<Box<dyn Read + Send>>,
+    inputs: Inputs,
     settings: &Settings,
     quick: bool,
     jobs: usize,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    if quick && stdin.is_some() {
+    if quick && inputs.is_stream() {
         return Err(Error::new(Code::Usage, "--quick needs a file: a stream has to be read anyway"));
     }
-    let mut admitted = match admit(path, stdin, settings)? {
+    let mut admitted = match admit(inputs, settings)? {
         Admission::Refused(report) => return Ok(report),
         Admission::Admitted(admitted) => admitted,
     };
@@ -37,9 +33,9 @@ pub(super) fn rest(
     jobs: usize,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    let content = admitted.index().blobs.iter().filter(|b| !b.role.is_document());
-    observer.begin(Task::Verify, content.clone().count() as u64, content.map(|b| b.size).sum());
-    let read = admitted.blobs(jobs, true, &|_, reader, buffer| {
+    let (items, bytes) = admitted.content();
+    observer.begin(Task::Verify, items, bytes);
+    let read = admitted.blobs(jobs, Extent::All, &|_, reader, buffer| {
         loop {
             observer.check()?;
             match reader.next(buffer)? {

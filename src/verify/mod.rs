@@ -4,30 +4,36 @@
 //! arguments. Only [`admit`] makes an [`Admitted`] bundle, and only that one can be read into a sink: unpacking
 //! without verifying does not compile.
 
+mod admit;
+mod blob;
 mod closure;
 pub mod cosign;
 mod manifests;
 mod release;
 pub mod report;
 mod trust;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Mutex;
 
 use jiff::Timestamp;
 
 use crate::bundle::index::{Blob, Index};
-use crate::bundle::reader::{Addendum, Bundle, Contents, MemberReader};
+use crate::bundle::limits;
+use crate::bundle::reader::Addendum;
+use crate::bundle::set::Set;
 use crate::bundle::writer::BUFFER;
-use crate::bundle::{Member, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::openshift::openpgp::Keyring;
 use crate::sign::policy::Policy;
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
+pub use admit::admit;
+pub use blob::BlobReader;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, Verdict};
+pub(crate) use volumes::Needs;
 
 /// Whom and what this host trusts, and when.
 #[derive(Debug, Default)]
@@ -58,6 +64,8 @@ pub struct Settings {
     pub allow_rollback: bool,
     /// Keys for cosign image signatures.
     pub image_keys: Vec<cosign::ImageKey>,
+    /// Go on although volumes are missing: what is here is checked, and the verdict says that it is not all.
+    pub partial: bool,
 }
 
 /// A bundle that this host has unpacked.
@@ -87,6 +95,7 @@ impl Settings {
             seen: BTreeMap::new(),
             allow_rollback: false,
             image_keys: Vec::new(),
+            partial: false,
         }
     }
 
@@ -96,6 +105,7 @@ impl Settings {
         out.extend(self.allow_unsigned.then(|| "--allow-unsigned".to_owned()));
         out.extend(self.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
         out.extend(self.allow_rollback.then(|| "--allow-rollback".to_owned()));
+        out.extend(self.partial.then(|| "--partial".to_owned()));
         out.extend(self.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
         out
     }
@@ -111,118 +121,10 @@ pub enum Admission {
     Admitted(Box<Admitted>),
 }
 
-/// Opens the bundle at `path` (`-` for `stdin`) and checks everything but the bytes of configurations and layers.
-///
-/// # Errors
-/// Only what kept the checks from being made: an unreadable medium. Everything found is in the report.
-pub fn admit(path: &Path, stdin: Option<Box<dyn std::io::Read + Send>>, settings: &Settings) -> Result<Admission> {
-    let subject = report::Subject { path: path.display().to_string(), ..Default::default() };
-    let mut report = Report::new(subject, settings.now.to_string());
-    report.exceptions = settings.exceptions();
-    let opened = match stdin {
-        Some(stdin) => Bundle::stream("standard input", stdin),
-        None => Bundle::open(path),
-    };
-    let bundle = match opened {
-        Ok(bundle) => bundle,
-        Err(e) => return refused(report, CheckId::Format, e),
-    };
-    report.bundle.index = bundle.head().digest().to_string();
-
-    if let Some(wanted) = settings.expect_index
-        && wanted != bundle.head().digest()
-    {
-        let err = Error::new(Code::Policy, format!("`{}` is another bundle than the one expected", report.bundle.path))
-            .fact(format!("expected {wanted}"))
-            .fact(format!("found    {}", bundle.head().digest()));
-        return refused(report, CheckId::Index, err);
-    }
-    // Before anything in the index is parsed: what was tampered with goes no further. Where somebody trusted vouches
-    // for these very bytes, a bad signature among the others is no tampering (E7).
-    let early = trust::signatures(bundle.head(), &[], settings, &mut report);
-    let stops = |f: &Finding| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error;
-    if early.findings.iter().any(stops) && report.signatures.iter().all(|s| s.outcome != "good") {
-        report.add(early);
-        return Ok(Admission::Refused(concluded(report)));
-    }
-    report.not_checked.clear();
-
-    let index = match Index::parse(&bundle.head().index) {
-        Ok(index) => index,
-        Err(e) => {
-            report.add(early);
-            return refused(report, CheckId::Index, e);
-        }
-    };
-    report.bundle.name = Some(index.name.clone());
-    report.bundle.sequence = Some(index.sequence);
-    report.bundle.created = Some(index.created.clone());
-    report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
-    report.add(trust::index(&index, &report.bundle.index, settings));
-
-    let contents = match bundle.contents(index) {
-        Ok(contents) => contents,
-        Err(e) => {
-            report.add(early);
-            let id = if e.code() == Code::Truncated { CheckId::Length } else { CheckId::Format };
-            return refused(report, id, e);
-        }
-    };
-    // With the addenda, which are found by the index: countersignatures count towards thresholds.
-    let mut signature = trust::signatures(contents.head(), contents.addenda(), settings, &mut report);
-    trust::records(contents.head(), contents.addenda(), settings, &mut report, &mut signature);
-    report.add(signature);
-    report.bundle.bytes = contents.length();
-    let mut format = Check::new(CheckId::Format);
-    format.examined = contents.layout().members().len() as u64;
-    format.of = format.examined;
-    report.checks.insert(0, format);
-
-    let mut admitted = Admitted::new(contents, report);
-    admitted.read_head(settings)?;
-    admitted.report.conclude();
-    let useless = admitted.report.errors().any(|f| !harmless(f));
-    Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
-}
-
-/// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.
-fn harmless(finding: &Finding) -> bool {
-    matches!(
-        finding.code,
-        Code::Unsigned
-            | Code::BadSignature
-            | Code::Untrusted
-            | Code::Expired
-            | Code::Rollback
-            | Code::ReleaseUnverified
-            | Code::ImageUnverified
-            | Code::Policy
-            | Code::BlobMismatch
-            | Code::BlobMissing
-            | Code::UnlistedContent
-    )
-}
-
-fn concluded(mut report: Report) -> Report {
-    report.conclude();
-    report
-}
-
-/// A bad verdict from an error that says so; other errors go on as errors.
-fn refused(mut report: Report, id: CheckId, err: Error) -> Result<Admission> {
-    if !(10..50).contains(&err.code().exit()) {
-        return Err(err);
-    }
-    let mut check = Check::new(id);
-    check.find(Finding::of(report.bundle.path.clone(), &err));
-    report.add(check);
-    Ok(Admission::Refused(concluded(report)))
-}
-
 /// A bundle whose head, documents and files were checked.
 #[derive(Debug)]
 pub struct Admitted {
-    contents: Contents,
+    set: Set,
     report: Report,
     /// Documents, whose digests are right.
     documents: BTreeMap<Digest, Vec<u8>>,
@@ -247,12 +149,21 @@ pub enum Visit {
     LeftOut,
 }
 
+/// How much of the content is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Each blob until a copy of it is right; the first that has none ends it.
+    Needed,
+    /// Every copy of every blob, whatever is found.
+    All,
+}
+
 impl Admitted {
-    fn new(contents: Contents, report: Report) -> Admitted {
+    fn new(set: Set, report: Report) -> Admitted {
         let mut digests = Check::new(CheckId::BlobDigests);
-        digests.of = contents.index().blobs.len() as u64;
+        digests.of = set.index().blobs.len() as u64;
         Admitted {
-            contents,
+            set,
             report,
             documents: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -266,7 +177,12 @@ impl Admitted {
 
     /// The index.
     pub fn index(&self) -> &Index {
-        self.contents.index()
+        self.set.index()
+    }
+
+    /// The volumes or copies that it is read from.
+    pub fn set(&self) -> &Set {
+        &self.set
     }
 
     /// The report so far. Before [`Admitted::conclude`] it says nothing about configurations and layers.
@@ -276,7 +192,7 @@ impl Admitted {
 
     /// Whether the bundle can only be read in order, once.
     pub fn is_stream(&self) -> bool {
-        self.contents.is_stream()
+        self.set.is_stream()
     }
 
     /// A manifest or index of the bundle.
@@ -302,8 +218,27 @@ impl Admitted {
         lock(&self.digests).outcome == Outcome::Fail
     }
 
-    /// Files and documents, then everything that can be said with them.
-    fn read_head(&mut self, settings: &Settings) -> Result<()> {
+    /// The configurations and layers that are on no volume at hand.
+    pub fn absent(&self) -> Vec<&Blob> {
+        let blobs = self.index().blobs.iter().enumerate();
+        blobs.filter(|(at, blob)| !blob.role.is_document() && !self.set.has(*at)).map(|(_, blob)| blob).collect()
+    }
+
+    /// Configurations and layers at hand, each copy counted: how many, and how many bytes.
+    pub fn content(&self) -> (u64, u64) {
+        let blobs = self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document());
+        let copies = blobs.map(|(at, blob)| (self.set.copies(at).len() as u64, blob.size));
+        copies.fold((0, 0), |(items, bytes), (copies, size)| (items + copies, bytes + copies * size))
+    }
+
+    /// Notes that the destination has a blob that is on no volume at hand.
+    pub fn elsewhere(&self, blob: &Blob) {
+        lock(&self.left_out).insert(blob.digest);
+    }
+
+    /// Files and documents, then everything that can be said with them. `odd` is what was named with the bundle and
+    /// does not belong to it.
+    fn read_head(&mut self, odd: Vec<Finding>, settings: &Settings) -> Result<()> {
         let mut check = Check::new(CheckId::Format);
         let mut bad = BTreeSet::new();
         if !self.read_files(&mut check)? || !self.read_documents(&mut bad)? {
@@ -313,11 +248,12 @@ impl Admitted {
             self.report.add(digests);
             return Ok(());
         }
-        let index = self.contents.index();
+        let index = self.set.index();
         closure::oci_index(index, &self.files, &mut check);
         if !check.findings.is_empty() {
             self.report.add(check);
         }
+        volumes::check(&self.set, odd, &self.documents, settings, &mut self.report);
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
         // What can be signed or signed for; that a document is bad is said elsewhere.
@@ -325,15 +261,15 @@ impl Admitted {
         self.report.add(release::signatures(index, &listed, &self.files, settings));
         self.report.add(manifests::check(index, &listed, &self.files, settings));
         let mut payloads = release::Payloads::new(index, &self.documents, &bad);
-        if !self.contents.is_stream() {
-            payloads.read_ahead(&self.contents)?;
-            payloads.conclude(self.contents.index(), &mut self.report);
+        if !self.set.is_stream() {
+            payloads.read_ahead(&self.set)?;
+            payloads.conclude(self.set.index(), &mut self.report);
         }
         self.signed = Mutex::new(cosign::payloads(index, &self.documents).into_keys().map(|d| (d, None)).collect());
-        if !self.contents.is_stream() {
+        if !self.set.is_stream() {
             self.read_signed()?;
             let signed = signed_contents(&self.signed);
-            cosign::check(self.contents.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            cosign::check(self.set.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
         }
         self.payloads = Mutex::new(payloads);
         Ok(())
@@ -342,9 +278,9 @@ impl Admitted {
     /// Of a file: what cosign signatures are over, read now.
     fn read_signed(&mut self) -> Result<()> {
         let mut signed = lock(&self.signed);
-        for member in self.contents.layout().blobs() {
-            let Some(slot) = member.digest.and_then(|d| signed.get_mut(&d)) else { continue };
-            match self.contents.read(member, cosign::PAYLOAD) {
+        for (at, blob) in self.set.index().blobs.iter().enumerate() {
+            let Some(slot) = signed.get_mut(&blob.digest) else { continue };
+            match self.set.read(at, cosign::PAYLOAD) {
                 Ok(bytes) => *slot = Some(bytes),
                 // Reported with all other digests.
                 Err(e) if (10..50).contains(&e.code().exit()) => {}
@@ -354,118 +290,164 @@ impl Admitted {
         Ok(())
     }
 
-    /// Reads the files that are not part of the head. False when a stream cannot be read on.
+    /// Reads the files that are not part of the head, of every part. False when a stream cannot be read on.
     fn read_files(&mut self, check: &mut Check) -> Result<bool> {
-        let members = self.contents.layout().members();
-        for member in &members[self.contents.first()..self.contents.layout().blob_range().start] {
-            match self.contents.read(member, limits::INDEX) {
-                Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
-                Err(e) => {
-                    let lost = self.loses_its_way(&e);
-                    fail(check, &member.path, e)?;
-                    if lost {
-                        return Ok(false);
+        let mut failed = Vec::new();
+        for part in self.set.parts() {
+            let members = part.layout().members();
+            for member in &members[part.first()..part.layout().blob_range().start] {
+                match part.read(member, limits::INDEX) {
+                    Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
+                    Err(e) => {
+                        let lost = self.loses_its_way(&e);
+                        failed.push((member.path.clone(), e));
+                        if lost {
+                            return fail_all(check, failed, |_| false).map(|()| false);
+                        }
                     }
                 }
             }
         }
-        Ok(true)
+        fail_all(check, failed, |path| self.files.contains_key(path)).map(|()| true)
     }
 
-    /// Reads the documents; those that do not match are `bad`. False when a stream cannot be read on.
+    /// Reads the documents of every part; those that are nowhere right are `bad`. False when a stream cannot be read
+    /// on.
     fn read_documents(&mut self, bad: &mut BTreeSet<Digest>) -> Result<bool> {
         let mut digests = lock(&self.digests);
-        for (blob, member) in self.contents.index().blobs.iter().zip(self.contents.layout().blobs()) {
-            if !blob.role.is_document() {
-                break;
-            }
-            match self.contents.read(member, limits::DOCUMENT) {
-                Ok(bytes) => {
-                    digests.examined += 1;
-                    lock(&self.good).insert(blob.digest);
-                    self.documents.insert(blob.digest, bytes);
+        let mut failed: Vec<(String, Error)> = Vec::new();
+        let mut wrong = BTreeSet::new();
+        let blobs = &self.set.index().blobs;
+        for part in self.set.parts() {
+            for (extent, member) in part.layout().extents().iter().zip(part.layout().blobs()) {
+                let blob = &blobs[extent.blob];
+                if !blob.role.is_document() {
+                    break;
                 }
-                Err(e) => {
-                    bad.insert(blob.digest);
-                    let lost = self.loses_its_way(&e);
-                    fail(&mut digests, &blob.digest.to_string(), e)?;
-                    if lost {
-                        return Ok(false);
+                match part.read(member, limits::DOCUMENT) {
+                    Ok(bytes) => {
+                        if self.documents.insert(blob.digest, bytes).is_none() {
+                            digests.examined += 1;
+                            lock(&self.good).insert(blob.digest);
+                        }
+                    }
+                    Err(e) => {
+                        wrong.insert(blob.digest);
+                        let lost = self.loses_its_way(&e);
+                        failed.push((blob.digest.to_string(), e));
+                        if lost {
+                            bad.append(&mut wrong);
+                            return fail_all(&mut digests, failed, |_| false).map(|()| false);
+                        }
                     }
                 }
             }
         }
-        Ok(true)
+        bad.extend(wrong.into_iter().filter(|digest| !self.documents.contains_key(digest)));
+        fail_all(&mut digests, failed, |digest| {
+            digest.parse().is_ok_and(|digest: Digest| self.documents.contains_key(&digest))
+        })
+        .map(|()| true)
     }
 
     /// Whether a stream is not where the next member begins after this error. After wrong content it is.
     fn loses_its_way(&self, e: &Error) -> bool {
-        self.contents.is_stream() && !matches!(e.code(), Code::BlobMismatch | Code::UnlistedContent)
+        self.set.is_stream() && !matches!(e.code(), Code::BlobMismatch | Code::UnlistedContent)
     }
 
-    /// Hands every configuration and layer to `visit`, from `jobs` threads (a stream: in order, by one).
+    /// Hands every configuration and layer at hand to `visit`, from `jobs` threads (a stream: in order, by one).
     ///
-    /// Content that does not match is a finding; with `go_on` the other blobs are looked at all the same. What
-    /// `visit` itself fails with ends it and is returned.
-    pub fn blobs(&self, jobs: usize, go_on: bool, visit: &Visitor<'_>) -> Result<()> {
-        let content: Vec<(&Blob, &Member)> = self
-            .index()
-            .blobs
-            .iter()
-            .zip(self.contents.layout().blobs())
-            .filter(|(b, _)| !b.role.is_document())
-            .collect();
-        if self.contents.is_stream() {
+    /// Content that does not match is a finding. Where another copy has it, that one is handed over next, from its
+    /// beginning; the finding then is a remark. What `visit` itself fails with ends it and is returned.
+    pub fn blobs(&self, jobs: usize, extent: Extent, visit: &Visitor<'_>) -> Result<()> {
+        let mut content: Vec<(usize, &Blob)> =
+            self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
+        if self.set.is_stream() {
             let mut buffer = vec![0u8; BUFFER];
-            return content.iter().try_for_each(|(blob, member)| self.visit(blob, member, go_on, visit, &mut buffer));
+            content.retain(|(at, _)| self.set.has(*at));
+            return content.iter().try_for_each(|(at, blob)| self.visit(*at, blob, extent, visit, &mut buffer));
         }
-        let mut largest_first = content;
-        largest_first.sort_by_key(|(blob, _)| std::cmp::Reverse(blob.size));
+        // The largest first, so that no thread is left alone with a large one at the end.
+        content.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(jobs.clamp(1, largest_first.len().max(1)))
+            .num_threads(jobs.clamp(1, content.len().max(1)))
             .build()
             .map_err(|e| Error::new(Code::Io, "cannot start threads").source(e))?;
         pool.install(|| {
-            let queue = largest_first.into_iter().par_bridge();
+            let queue = content.into_iter().par_bridge();
             queue.try_for_each_init(
                 || vec![0u8; BUFFER],
-                |buffer, (blob, member)| self.visit(blob, member, go_on, visit, buffer),
+                |buffer, (at, blob)| self.visit(at, blob, extent, visit, buffer),
             )
         })
     }
 
-    fn visit(&self, blob: &Blob, member: &Member, go_on: bool, visit: &Visitor<'_>, buffer: &mut [u8]) -> Result<()> {
-        let tee = if self.is_stream() { lock(&self.payloads).tee(&blob.digest) } else { None };
-        let wanted = self.is_stream() && blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
-        let capture = wanted.then(Vec::new);
-        let mut reader = BlobReader { contents: &self.contents, member, open: None, bad: None, tee, capture };
-        let visited = visit(blob, &mut reader, buffer);
-        let ended = match &visited {
-            Ok(Visit::LeftOut) if !self.is_stream() && reader.open.is_none() => {
-                lock(&self.left_out).insert(blob.digest);
-                return Ok(());
+    fn visit(&self, at: usize, blob: &Blob, extent: Extent, visit: &Visitor<'_>, buffer: &mut [u8]) -> Result<()> {
+        let mut remarks: Vec<Finding> = Vec::new();
+        let mut seen = false;
+        let copies = self.set.copies(at);
+        for (n, copy) in copies.iter().enumerate() {
+            if seen && extent == Extent::Needed {
+                break;
             }
-            Ok(_) => reader.drain(buffer),
-            Err(_) => Ok(()),
-        };
-        if let Some(tee) = reader.tee.take() {
-            lock(&self.payloads).seen(&blob.digest, tee.finish(ended.is_ok() && visited.is_ok()));
+            let mut reader = BlobReader::new(&self.set, at, copy);
+            if self.is_stream() {
+                reader.tee = lock(&self.payloads).tee(&blob.digest);
+                let wanted = blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
+                reader.capture = wanted.then(Vec::new);
+            }
+            let visited = visit(blob, &mut reader, buffer);
+            let ended = match &visited {
+                Ok(Visit::LeftOut) if !self.is_stream() && !reader.is_touched() => {
+                    lock(&self.left_out).insert(blob.digest);
+                    return Ok(());
+                }
+                Ok(_) => reader.drain(buffer),
+                Err(_) => Ok(()),
+            };
+            if let Some(tee) = reader.tee.take() {
+                lock(&self.payloads).seen(&blob.digest, tee.finish(ended.is_ok() && visited.is_ok()));
+            }
+            if let Some(bad) = reader.bad.take() {
+                let tolerable = matches!(
+                    bad.code,
+                    Code::BlobMismatch | Code::UnlistedContent | Code::Malformed | Code::Truncated | Code::Io
+                );
+                if !tolerable {
+                    return Err(Error::new(bad.code, bad.message));
+                }
+                remarks.push(bad);
+                if n + 1 < copies.len() || seen {
+                    continue;
+                }
+                return self.all_bad(remarks, extent);
+            }
+            visited?;
+            ended?;
+            seen = true;
+            if let Some(bytes) = reader.capture.take() {
+                lock(&self.signed).insert(blob.digest, Some(bytes));
+            }
         }
         let mut digests = lock(&self.digests);
-        if let Some(bad) = reader.bad.take() {
-            let fatal = !go_on || !matches!(bad.code, Code::BlobMismatch | Code::UnlistedContent | Code::Io);
-            let err = Error::new(bad.code, bad.message.clone());
-            digests.find(Finding { subject: blob.digest.to_string(), ..bad });
-            return if fatal { Err(err) } else { Ok(()) };
+        if seen {
+            digests.examined += 1;
+            lock(&self.good).insert(blob.digest);
         }
-        visited?;
-        ended?;
-        digests.examined += 1;
-        lock(&self.good).insert(blob.digest);
-        if let Some(bytes) = reader.capture.take() {
-            lock(&self.signed).insert(blob.digest, Some(bytes));
+        for bad in remarks {
+            digests.find(Finding { severity: Severity::Notice, ..bad }.fact("another copy has it"));
         }
         Ok(())
+    }
+
+    /// No copy of a blob is right: the verdict is bad.
+    fn all_bad(&self, found: Vec<Finding>, extent: Extent) -> Result<()> {
+        let mut digests = lock(&self.digests);
+        let go_on = |f: &Finding| matches!(f.code, Code::BlobMismatch | Code::UnlistedContent | Code::Io);
+        let fatal = found.iter().find(|f| extent == Extent::Needed || !go_on(f));
+        let result = fatal.map_or(Ok(()), |f| Err(Error::new(f.code, f.message.clone())));
+        found.into_iter().for_each(|finding| digests.find(finding));
+        result
     }
 
     /// Reads what follows the blobs of a stream and draws the verdict.
@@ -487,7 +469,12 @@ impl Admitted {
                 format!("{why}{unread} of {} blobs were not read", digests.of),
             );
         }
-        let length = match self.contents.finish() {
+        let everywhere = self.absent().iter().all(|blob| lock(&self.left_out).contains(&blob.digest));
+        if everywhere {
+            // What is not here is at the destination.
+            self.report.not_checked.retain(|n| n.id != CheckId::Volumes);
+        }
+        let length = match self.set.finish() {
             Ok(()) => None,
             Err(_) if !clean => None,
             Err(e) => Some(e),
@@ -499,11 +486,11 @@ impl Admitted {
             fail(&mut check, &self.report.bundle.path.clone(), e)?;
             self.report.add(check);
         }
-        if self.contents.is_stream() {
-            lock(&self.payloads).conclude(self.contents.index(), &mut self.report);
+        if self.set.is_stream() {
+            lock(&self.payloads).conclude(self.set.index(), &mut self.report);
             let signed = signed_contents(&self.signed);
-            cosign::check(self.contents.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
-            if !self.contents.addenda().is_empty() {
+            cosign::check(self.set.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            if !self.set.addenda().is_empty() {
                 self.judge_again(settings);
             }
         }
@@ -514,7 +501,7 @@ impl Admitted {
 
     /// Of a stream: signatures once more, with the addenda that came after the content.
     fn judge_again(&mut self, settings: &Settings) {
-        let (head, addenda) = (self.contents.head(), self.contents.addenda());
+        let (head, addenda) = (self.set.head(), self.set.addenda());
         self.report.checks.retain(|c| c.id != CheckId::BundleSignature);
         self.report.not_checked.retain(|n| n.id != CheckId::BundleSignature);
         let mut signature = trust::signatures(head, addenda, settings, &mut self.report);
@@ -536,70 +523,17 @@ impl Admitted {
 /// Is handed every configuration and layer: reads it, or leaves it out. The buffer is the thread's own.
 pub type Visitor<'a> = dyn Fn(&Blob, &mut BlobReader<'_>, &mut [u8]) -> Result<Visit> + Sync + 'a;
 
-/// The content of a blob, hashed while it is read; nothing is read before it is asked for. The read that would
-/// end content which does not match fails instead.
-#[derive(Debug)]
-pub struct BlobReader<'a> {
-    contents: &'a Contents,
-    member: &'a Member,
-    open: Option<MemberReader<'a>>,
-    bad: Option<Finding>,
-    tee: Option<release::Tee>,
-    capture: Option<Vec<u8>>,
-}
-
-impl BlobReader<'_> {
-    /// Begins anew and passes over the first `offset` bytes (they are hashed again). Of a stream: only the
-    /// place where it is.
-    pub fn reopen(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        if self.open.as_ref().map_or(0, MemberReader::position) == offset {
-            return Ok(());
+/// What failed in one part is only a remark where another has it.
+fn fail_all(check: &mut Check, failed: Vec<(String, Error)>, good: impl Fn(&str) -> bool) -> Result<()> {
+    for (subject, err) in failed {
+        if good(&subject) {
+            let finding = Finding::of(subject, &err).fact("another copy has it");
+            check.find(Finding { severity: Severity::Notice, ..finding });
+        } else {
+            fail(check, &subject, err)?;
         }
-        if self.contents.is_stream() {
-            return Err(Error::new(Code::Destination, "the transfer broke off, and a stream cannot be read again")
-                .hint("run the same command again with the stream from its beginning, or unpack from a file"));
-        }
-        self.open = None;
-        let mut left = offset;
-        while left > 0 {
-            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            left -= self.next(&mut buffer[..want])? as u64;
-        }
-        Ok(())
     }
-
-    /// Reads all that is left, for its digest only.
-    pub fn drain(&mut self, buffer: &mut [u8]) -> Result<()> {
-        while self.next(buffer)? > 0 {}
-        Ok(())
-    }
-
-    /// Reads the next bytes; 0 only after everything was right.
-    pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        if let Some(bad) = &self.bad {
-            return Err(Error::new(bad.code, bad.message.clone()));
-        }
-        let read = match &mut self.open {
-            Some(open) => open.next(buffer),
-            None => self.contents.open(self.member).and_then(|open| self.open.insert(open).next(buffer)),
-        };
-        if let (Ok(n), Some(tee)) = (&read, &mut self.tee) {
-            tee.send(&buffer[..*n]);
-        }
-        if let (Ok(n), Some(capture)) = (&read, &mut self.capture) {
-            capture.extend_from_slice(&buffer[..*n]);
-        }
-        read.inspect_err(|e| self.bad = Some(Finding::of(self.member.path.clone(), e)))
-    }
-}
-
-impl std::io::Read for BlobReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        Ok(self.next(buffer)?)
-    }
+    Ok(())
 }
 
 fn fail(check: &mut Check, subject: &str, err: Error) -> Result<()> {

@@ -10,9 +10,9 @@ use crossbeam_channel::{Receiver, Sender};
 use super::Settings;
 use super::report::{Check, CheckId, Finding, Report};
 use crate::bundle::index::{Index, Kind, Release, Trust};
-use crate::bundle::reader::Contents;
+use crate::bundle::limits;
+use crate::bundle::set::{BlobContent, Set};
 use crate::bundle::writer::BUFFER;
-use crate::bundle::{Member, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Invalid, json, parse};
 use crate::openshift::openpgp::{self, Rejected};
@@ -111,6 +111,11 @@ pub(super) fn any_keyring(bytes: &[u8], settings: &Settings, digest: &Digest) ->
     Err(worst)
 }
 
+fn drain(reader: &mut BlobContent<'_>, buffer: &mut [u8]) -> Result<()> {
+    while reader.next(buffer)? > 0 {}
+    Ok(())
+}
+
 /// The payloads of a bundle's releases, as far as their configurations and layers were seen.
 #[derive(Debug)]
 pub(super) struct Payloads {
@@ -154,20 +159,22 @@ impl Payloads {
     }
 
     /// Of a file: reads what is needed now, layers top first, so that nothing is unpacked before.
-    pub(super) fn read_ahead(&mut self, contents: &Contents) -> Result<()> {
-        let members: BTreeMap<Digest, &Member> =
-            contents.layout().blobs().iter().filter_map(|m| Some((m.digest?, m))).collect();
+    pub(super) fn read_ahead(&mut self, set: &Set) -> Result<()> {
+        let positions: BTreeMap<Digest, usize> =
+            set.index().blobs.iter().enumerate().map(|(at, blob)| (blob.digest, at)).collect();
         for at in 0..self.releases.len() {
             let Ok(image) = &self.releases[at].image else { continue };
             let image = image.clone();
-            let config = members.get(&image.config.digest).map(|member| contents.read(member, limits::CONFIG));
-            match config {
+            let config = positions.get(&image.config.digest).filter(|at| set.has(**at));
+            match config.map(|at| set.read(*at, limits::CONFIG)) {
                 Some(Ok(bytes)) => _ = self.configs.insert(image.config.digest, bytes),
                 Some(Err(e)) if !(10..50).contains(&e.code().exit()) => return Err(e),
                 // What is wrong with it is said where all blobs are read, and here below.
                 _ => {}
             }
-            match self.read_layers(&image, contents, &members) {
+            match self.read_layers(&image, set, &positions) {
+                // On a volume that is not here: nobody has looked.
+                Err(e) if e.code() == Code::IncompleteCheck => {}
                 Err(e) if !(10..50).contains(&e.code().exit()) => return Err(e),
                 other => self.releases[at].payload = Some(other),
             }
@@ -175,28 +182,30 @@ impl Payloads {
         Ok(())
     }
 
-    fn read_layers(
-        &mut self,
-        image: &PayloadImage,
-        contents: &Contents,
-        members: &BTreeMap<Digest, &Member>,
-    ) -> Result<Payload> {
+    fn read_layers(&mut self, image: &PayloadImage, set: &Set, positions: &BTreeMap<Digest, usize>) -> Result<Payload> {
         let mut overlay = Overlay::default();
         let mut buffer = vec![0u8; BUFFER];
         for layer in &image.layers {
             if overlay.decided() {
                 break;
             }
-            let Some(member) = members.get(&layer.digest) else {
+            let Some(&at) = positions.get(&layer.digest) else {
                 let message = format!("{} of the release image is not in the bundle", layer.digest);
                 return Err(Error::new(Code::BlobMissing, message));
             };
-            let mut reader = contents.open(member)?;
-            let view = payload::scan(&layer.media_type, &mut reader, &self.limits()?);
-            // What was scanned counts only if the digest is right; a wrong one is the better explanation.
-            reader.drain(&mut buffer)?;
-            self.charge(view.as_ref().ok());
-            overlay.add(view?)?;
+            let mut scanned = Err(Error::new(Code::IncompleteCheck, "the layer is on a volume that is not here"));
+            for copy in set.copies(at) {
+                let mut reader = set.open(at, &copy);
+                let view = payload::scan(&layer.media_type, &mut reader, &self.limits()?);
+                // What was scanned counts only if the digest is right; a wrong one is the better explanation.
+                let ended = drain(&mut reader, &mut buffer);
+                self.charge(view.as_ref().ok());
+                scanned = ended.map(|()| view);
+                if scanned.is_ok() {
+                    break;
+                }
+            }
+            overlay.add(scanned??)?;
         }
         overlay.payload()
     }

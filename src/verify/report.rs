@@ -18,6 +18,8 @@ pub enum CheckId {
     Index,
     /// MB-VER-04: the file is as long as the index says.
     Length,
+    /// MB-SET: every volume is there, and nothing that belongs to another bundle.
+    Volumes,
     /// MB-VER-05: every member against its digest.
     BlobDigests,
     /// MB-VER-06: closure of every image; nothing unlisted.
@@ -40,6 +42,7 @@ impl CheckId {
             CheckId::BundleSignature => "bundle-signature",
             CheckId::Index => "index",
             CheckId::Length => "length",
+            CheckId::Volumes => "volumes",
             CheckId::BlobDigests => "blob-digests",
             CheckId::ImageGraph => "image-graph",
             CheckId::ReleasePayload => "release-payload",
@@ -56,6 +59,7 @@ impl CheckId {
             CheckId::BundleSignature => "bundle signature",
             CheckId::Index => "index",
             CheckId::Length => "length",
+            CheckId::Volumes => "volumes and copies",
             CheckId::BlobDigests => "blob digests",
             CheckId::ImageGraph => "image graph complete",
             CheckId::ReleasePayload => "release payload",

@@ -4,10 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, RecordOutcome, Report, SignatureOutcome};
+use crate::bundle::Head;
 use crate::bundle::addendum::{self, Review};
 use crate::bundle::index::Index;
 use crate::bundle::layout;
-use crate::bundle::reader::{Addendum, Head};
+use crate::bundle::reader::Addendum;
 use crate::error::Code;
 use crate::sign::policy::Outcome;
 use crate::sign::{MessageHash, Namespace};
@@ -344,18 +345,7 @@ mod tests {
         let text = format!("signers: [{{name: b, roles: [builder], key: \"{key}\"}}]\n{rules}\n");
         Settings {
             policy: Some(Policy::parse(text.as_bytes()).unwrap()),
-            allow_unsigned: false,
-            keyrings: vec![],
-            allow_unsigned_release: false,
-            allow_kinds: vec![],
-            now: "2026-11-22T00:00:00Z".parse().unwrap(),
-            loose: vec![],
-            loose_records: vec![],
-            expect_release: None,
-            expect_index: None,
-            seen: std::collections::BTreeMap::new(),
-            allow_rollback: false,
-            image_keys: vec![],
+            ..Settings::new("2026-11-22T00:00:00Z".parse().unwrap())
         }
     }
 

@@ -228,7 +228,6 @@ impl Draft {
             files: vec![layout::file(layout::OCI_LAYOUT, layout::OCI_LAYOUT_JSON)],
             blobs: vec![],
             missing: vec![],
-            volumes: None,
         };
         index.sort();
         index.files.push(layout::file(layout::OCI_INDEX, &layout::oci_index(&index).unwrap()));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
+use mirror_bundle::bundle::Inputs;
 use mirror_bundle::error::{Code, Error};
 use mirror_bundle::openshift::openpgp::Keyring;
 use mirror_bundle::ops::{self, Silent};
@@ -52,12 +53,12 @@ pub fn usual() -> Settings {
 
 /// What `verify` says of a file.
 pub fn file(path: &Path, settings: &Settings, quick: bool, jobs: usize) -> Result<Report, Error> {
-    ops::verify::verify(path, None, settings, quick, jobs, &Silent)
+    ops::verify::verify(path.into(), settings, quick, jobs, &Silent)
 }
 
 /// What `verify` says of a stream.
 pub fn stream(from: impl Read + Send + 'static, settings: &Settings) -> Result<Report, Error> {
-    ops::verify::verify(Path::new("-"), Some(Box::new(from)), settings, false, 1, &Silent)
+    ops::verify::verify(Inputs::stream(Box::new(from)), settings, false, 1, &Silent)
 }
 
 /// The codes of all errors in a report.

@@ -74,7 +74,7 @@ impl Drop for SecondVerifier {
 
 /// What this crate says, without the checks that `verify.py` does not make.
 pub(crate) fn ours(bundle: &Path, settings: &Settings) -> Verdict {
-    let report = match ops::verify::verify(bundle, None, settings, false, 1, &Silent) {
+    let report = match ops::verify::verify(bundle.into(), settings, false, 1, &Silent) {
         Ok(report) => report,
         Err(e) => return Verdict { code: e.code().exit(), text: format!("{e:?}") },
     };

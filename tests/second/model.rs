@@ -158,7 +158,6 @@ pub(crate) fn with_documents(edit: &mut dyn FnMut(&str, String) -> String) -> Mo
         ],
         blobs,
         missing: vec![Missing { reference: "quay.io/x\"\\y".into(), reason: String::new() }],
-        volumes: None,
     };
     Model { index, contents, text: None, derive: true }
 }

@@ -23,8 +23,8 @@ impl Index {
         if self.mtime() >= 1 << 33 {
             return Err("`sourceDateEpoch` does not fit a tar header".to_owned());
         }
-        if self.volumes.is_some() || self.base.is_some() {
-            return Err("`volumes` and `base` need features that this version does not know".to_owned());
+        if self.base.is_some() {
+            return Err("`base` needs a feature that this version does not know".to_owned());
         }
         sorted("exceptions", self.exceptions.iter())?;
         sorted("features", self.features.compatible.iter())?;

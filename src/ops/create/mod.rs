@@ -3,7 +3,6 @@
 mod files;
 mod release;
 mod walk;
-mod write;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -20,7 +19,8 @@ use crate::oci::{Digest, Platform, Reference, Tag};
 use crate::openshift::openpgp::Keyring;
 use crate::openshift::signature_map;
 use crate::ops::advice::early;
-use crate::ops::{Observer, Task, observer};
+use crate::ops::volumes::{self, Written};
+use crate::ops::{Observer, Task, observer, room, write};
 use crate::sign::SecretKey;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 
@@ -69,6 +69,8 @@ pub struct Options {
     pub jobs: usize,
     /// Replace an existing bundle.
     pub force: bool,
+    /// Write volumes of at most so many bytes, unless the bundle fits one.
+    pub volume: Option<u64>,
 }
 
 /// Where the bundle goes.
@@ -100,8 +102,10 @@ pub struct Summary {
     pub blobs: usize,
     /// Files under `manifests/`.
     pub manifests: usize,
-    /// Size of the bundle in bytes.
+    /// Size of the bundle in bytes, of all volumes together.
     pub bytes: u64,
+    /// The volumes; empty for a bundle in one file.
+    pub volumes: Vec<Written>,
     /// Room on the file system it goes to, in bytes, where that is known.
     pub free: Option<u64>,
     /// Fingerprint of the signing key.
@@ -127,12 +131,18 @@ pub fn create(
         Target::File(path) | Target::DryRun(path) => Some(*path),
         Target::Stream(_) => None,
     };
+    if options.volume.is_some() && matches!(target, Target::Stream(_)) {
+        return Err(Error::new(Code::Usage, "several volumes cannot be written to one stream")
+            .hint("name a file, or leave --volume-size and --media out"));
+    }
     let journal = match &target {
         Target::File(path) => {
-            if !options.force && std::fs::symlink_metadata(path).is_ok() && Journal::read(path)?.is_none() {
+            // Of volumes the names are not known yet; the writer looks.
+            let plain = options.volume.is_none();
+            if plain && !options.force && std::fs::symlink_metadata(path).is_ok() && Journal::read(path)?.is_none() {
                 return Err(crate::bundle::writer::exists(path));
             }
-            writable(path)?;
+            room::writable(path)?;
             Journal::read(path)?
         }
         _ => None,
@@ -152,15 +162,21 @@ pub fn create(
         journal = None;
         plan = self::plan(options, &content, &found, None)?;
     }
-    let free = path.map(room).transpose()?;
-    let summary = summary(options, &plan, free, matches!(target, Target::DryRun(_)));
+    let dry_run = matches!(target, Target::DryRun(_));
+    let free = path.map(room::free).transpose()?;
+    let summary = summary(options, &plan, path, free, dry_run);
     observer.say("Collecting", &forecast(&summary, path));
-    if let (Some(path), Some(free)) = (path, free) {
-        enough(path, free, &plan, journal.is_some(), matches!(target, Target::DryRun(_)))?;
+    if let Some(path) = path {
+        match room::check(path, &plan, journal.as_ref()) {
+            Err(e) if dry_run => observer.warn(e.message()),
+            other => other?,
+        }
     }
     match target {
         Target::File(path) => {
-            write::file(path, &plan, &found, journal.as_ref(), options.force, options.jobs, observer)?
+            let (plan, supply, journal) = (&plan, &found, journal.as_ref());
+            let job = write::Job { plan, supply, journal, force: options.force, jobs: options.jobs };
+            write::file(path, &job, observer)?;
         }
         Target::Stream(to) => write::stream(to, &plan, &found, observer)?,
         Target::DryRun(_) => {}
@@ -469,7 +485,6 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
             .map(|(digest, node)| Blob { digest: *digest, size: node.size, role: node.role })
             .collect(),
         missing: content.missing.clone(),
-        volumes: None,
     };
     index.sort();
     let mut files: Vec<Carried> = content.files.clone();
@@ -496,7 +511,11 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
         Some(key) => Some(sign(key, &index.to_bytes()?).into_bytes()),
         None => None,
     };
-    Plan::new(index, contents, signature)
+    let plan = Plan::new(index, contents, signature)?;
+    match options.volume {
+        None => Ok(plan),
+        Some(size) => volumes::divided(plan, size, &BTreeSet::new(), &|digest| Ok(found.bytes.get(digest).cloned())),
+    }
 }
 
 fn sign(key: &SecretKey, bytes: &[u8]) -> String {
@@ -544,37 +563,7 @@ fn plan_matches(journal: &Option<Journal>, plan: &Plan) -> bool {
     journal.as_ref().is_some_and(|j| j.is_of(plan))
 }
 
-/// Whether a file can be made beside `path`: asked before anything is fetched, as that may take long.
-fn writable(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(|e| Error::io("cannot write to", folder, e.into()).state("nothing was written"))
-}
-
-fn room(path: &Path) -> Result<u64> {
-    crate::sink::space::of(path).map(|space| space.free)
-}
-
-fn enough(path: &Path, free: u64, plan: &Plan, resumed: bool, dry_run: bool) -> Result<()> {
-    let need = plan.layout.total();
-    // A partial file has its room already.
-    if resumed || free >= need || dry_run {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::Io,
-        format!(
-            "not enough room for `{}`: {} needed, {} free",
-            path.display(),
-            observer::size(need),
-            observer::size(free)
-        ),
-    )
-    .state("nothing was written")
-    .hint("make room, or carry less"))
-}
-
-fn summary(options: &Options, plan: &Plan, free: Option<u64>, dry_run: bool) -> Summary {
+fn summary(options: &Options, plan: &Plan, path: Option<&Path>, free: Option<u64>, dry_run: bool) -> Summary {
     let index = &plan.index;
     Summary {
         schema: "mirror-bundle/create/v1",
@@ -585,7 +574,8 @@ fn summary(options: &Options, plan: &Plan, free: Option<u64>, dry_run: bool) -> 
         images: index.images.len(),
         blobs: index.blobs.len(),
         manifests: index.files.iter().filter(|f| f.path.starts_with("manifests/")).count(),
-        bytes: plan.layout.total(),
+        bytes: plan.bytes(),
+        volumes: path.map(|path| volumes::list(plan, path)).unwrap_or_default(),
         free,
         signed_by: options.key.as_ref().map(|k| k.public().fingerprint()),
         exceptions: index.exceptions.clone(),
@@ -600,6 +590,9 @@ fn forecast(summary: &Summary, path: Option<&Path>) -> String {
         observer::count(summary.blobs, "blob"),
         observer::size(summary.bytes)
     );
+    if !summary.volumes.is_empty() {
+        text.push_str(&format!(" in {} volumes", summary.volumes.len()));
+    }
     if let (Some(free), Some(path)) = (summary.free, path) {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         text.push_str(&format!(" ({} free on {})", observer::size(free), folder.display()));

@@ -9,6 +9,7 @@ use crate::bundle::limits;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
+use crate::ops::write::{Origin, Supply};
 use crate::ops::{Observer, parallel};
 use crate::source::{Fetched, Source};
 
@@ -70,6 +71,17 @@ pub(crate) struct Found {
     pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
     /// Platforms of each document.
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
+}
+
+impl Supply for Found {
+    fn here(&self, digest: &Digest) -> Option<&[u8]> {
+        self.bytes.get(digest).map(Vec::as_slice)
+    }
+
+    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
+        let origins = self.origins.get(digest).into_iter().flatten();
+        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
+    }
 }
 
 /// What one root turned out to be.

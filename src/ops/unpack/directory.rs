@@ -76,6 +76,15 @@ impl Destination for Tree<'_> {
         Ok(())
     }
 
+    fn has(&self, blob: &Blob) -> Result<bool> {
+        for path in self.needs.get(&blob.digest).into_iter().flatten() {
+            if !self.repository(path)?.has(&blob.digest, blob.size)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {
         let mut first: Option<&TreeRepository> = None;
         let mut visit = Visit::LeftOut;
@@ -158,6 +167,10 @@ impl Destination for Layout {
     fn prepare(&self) -> Result<()> {
         let _ = self.open.set(LayoutSink::open(&self.dir)?);
         Ok(())
+    }
+
+    fn has(&self, blob: &Blob) -> Result<bool> {
+        self.sink()?.has(&blob.digest, blob.size)
     }
 
     fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {

@@ -14,6 +14,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::bundle::Inputs;
 use crate::bundle::index::{Blob, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::Repository;
@@ -21,7 +22,7 @@ use crate::openshift::{mirror_set, openpgp};
 use crate::ops::advice::{early, late};
 use crate::ops::{Observer, Task};
 use crate::sink::files::{self, Folder, Written};
-use crate::verify::{Admission, Admitted, BlobReader, Report, Settings, Visit, admit};
+use crate::verify::{Admission, Admitted, BlobReader, Extent, Report, Settings, Visit, admit};
 
 use names::Placement;
 
@@ -85,8 +86,20 @@ pub struct Summary {
     pub mirror_sets: Option<PathBuf>,
     /// For each release, what to give to `oc adm upgrade --to-image`.
     pub upgrades: Vec<String>,
+    /// What is still to come, when volumes are missing: no manifest and no tag was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<Incomplete>,
     /// Whether nothing was written because that was asked for.
     pub dry_run: bool,
+}
+
+/// What the destination still lacks, because it is on a volume that was not at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Incomplete {
+    /// Blobs.
+    pub blobs: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
 }
 
 /// A place for images.
@@ -99,6 +112,8 @@ trait Destination: Sync {
     fn prepare(&self) -> Result<()> {
         Ok(())
     }
+    /// Whether it has a blob wherever it is needed.
+    fn has(&self, blob: &Blob) -> Result<bool>;
     /// Takes a blob in, if it lacks it.
     fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit>;
     /// Writes manifests, children first, then tags. Returns how many of each were new.
@@ -132,15 +147,9 @@ impl Read for Part<'_, '_, '_> {
     }
 }
 
-/// Verifies the bundle at `path` (`-`: `stdin`) and writes it where the options say.
-pub fn unpack(
-    path: &Path,
-    stdin: Option<Box<dyn Read + Send>>,
-    settings: &Settings,
-    options: &Options,
-    observer: &dyn Observer,
-) -> Result<Outcome> {
-    let mut admitted = match admit(path, stdin, settings)? {
+/// Verifies a bundle and writes it where the options say.
+pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: &dyn Observer) -> Result<Outcome> {
+    let mut admitted = match admit(inputs, settings)? {
         Admission::Refused(report) => return Ok(refused(report, NOTHING)),
         Admission::Admitted(admitted) => admitted,
     };
@@ -196,6 +205,10 @@ pub fn unpack(
         summary.blobs,
         summary.destinations.join(" and ")
     );
+    let incomplete = match moved {
+        Ok(()) => still_wanted(&admitted, &destinations, observer)?,
+        Err(_) => Vec::new(),
+    };
     if let Err(e) = moved {
         return match admitted.is_bad() {
             true => Ok(refused(admitted.so_far(), &state)),
@@ -203,6 +216,10 @@ pub fn unpack(
         };
     }
     let report = admitted.conclude(false, settings)?;
+    if settings.partial && report.exit_code == Code::IncompleteCheck.exit() {
+        summary.incomplete = Some(Incomplete { blobs: incomplete.len(), bytes: incomplete.iter().sum() });
+        return Ok(Outcome::Unpacked(Box::new(report), summary));
+    }
     if report.exit_code != 0 {
         return Ok(refused(report, &state));
     }
@@ -267,7 +284,7 @@ fn transfer(
     };
     let passes = destinations.len() as u64;
     observer.begin(task, content.clone().count() as u64, content.map(|b| b.size * passes).sum());
-    let done = admitted.blobs(jobs, false, &|blob, reader, buffer| {
+    let done = admitted.blobs(jobs, Extent::Needed, &|blob, reader, buffer| {
         let content = Content { reader: RefCell::new(reader), buffer: RefCell::new(buffer), observer, sent };
         let mut visit = Visit::LeftOut;
         for destination in destinations {
@@ -283,6 +300,27 @@ fn transfer(
     });
     observer.end();
     done
+}
+
+/// Sizes of the blobs that are on no volume at hand, and not at every destination either.
+fn still_wanted(
+    admitted: &Admitted,
+    destinations: &[Box<dyn Destination + '_>],
+    observer: &dyn Observer,
+) -> Result<Vec<u64>> {
+    let mut out = Vec::new();
+    for blob in admitted.absent() {
+        observer.check()?;
+        let mut everywhere = !destinations.is_empty();
+        for destination in destinations {
+            everywhere &= destination.has(blob)?;
+        }
+        match everywhere {
+            true => admitted.elsewhere(blob),
+            false => out.push(blob.size),
+        }
+    }
+    Ok(out)
 }
 
 fn destinations<'a>(

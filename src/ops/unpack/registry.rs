@@ -95,6 +95,15 @@ impl Destination for Target<'_> {
         self.client.head_manifest(self.target, &Wanted::Digest(image.digest)).map(|_| ())
     }
 
+    fn has(&self, blob: &Blob) -> Result<bool> {
+        for path in self.needs.get(&blob.digest).into_iter().flatten() {
+            if !self.client.has_blob(self.repository(path)?, &blob.digest, blob.size)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {
         let mut visit = Visit::LeftOut;
         let mut from: Option<&Repository> = None;

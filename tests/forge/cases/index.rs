@@ -1,6 +1,6 @@
 //! The index: form, versions, times, lists, limits. All of them signed by the builder.
 
-use mirror_bundle::bundle::index::{Base, Blob, Index, Missing, Volume};
+use mirror_bundle::bundle::index::{Base, Blob, Index, Missing};
 use mirror_bundle::bundle::limits;
 use mirror_bundle::error::Code;
 use mirror_bundle::oci::{Digest, Role};
@@ -159,9 +159,6 @@ fn values(out: &mut Vectors) {
     edit("expires-text", "`expires` is no time", "A5", Code::Malformed, |i| i.expires = Some("never".into()));
     edit("epoch-2-33", "a time that tar headers cannot hold", "D7", Code::Malformed, |i| {
         i.source_date_epoch = Some(1 << 33)
-    });
-    edit("volumes", "volumes without their feature", "", Code::Malformed, |i| {
-        i.volumes = Some(vec![Volume { size: 1, blobs: vec![] }])
     });
     edit("base", "a base without its feature", "A6", Code::Malformed, |i| {
         i.base = Some(Base { index: Digest::of(b"x"), expects: vec![] });

@@ -1,0 +1,131 @@
+//! Where a bundle is read from: a file by offset and from several threads, or a stream in order.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::error::{Code, Error, Result};
+
+/// Where a bundle is read from.
+#[derive(Debug)]
+pub(super) struct Input {
+    /// What it is called in messages.
+    pub(super) name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    File { file: File, length: u64 },
+    Stream(Mutex<Stream>),
+}
+
+struct Stream {
+    from: Box<dyn Read + Send>,
+    at: u64,
+}
+
+impl Stream {
+    /// Leaves out what is in front of `offset`: the rest of a member that was found to be bad.
+    fn pass_to(&mut self, offset: u64) -> io::Result<()> {
+        let mut left = offset - self.at;
+        let mut buffer = [0u8; 4096];
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            self.from.read_exact(&mut buffer[..want])?;
+            left -= want as u64;
+        }
+        self.at = offset;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::File { .. } => "File",
+            Kind::Stream(_) => "Stream",
+        })
+    }
+}
+
+impl Input {
+    /// Opens a file. It may lie on a read-only medium; nothing is written, locked or memory-mapped.
+    pub(super) fn open(path: &Path) -> Result<Input> {
+        let name = path.display().to_string();
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)
+            .map_err(|e| Error::io("cannot open", path, e))?;
+        let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+        if !meta.is_file() {
+            return Err(Error::new(Code::Io, format!("`{name}` is not a regular file"))
+                .hint("to read a bundle from a pipe, write - and redirect it to standard input"));
+        }
+        Ok(Input { name, kind: Kind::File { file, length: meta.len() } })
+    }
+
+    /// Reads from a stream, called `name` in messages.
+    pub(super) fn stream(name: &str, from: Box<dyn Read + Send>) -> Input {
+        Input { name: name.to_owned(), kind: Kind::Stream(Mutex::new(Stream { from, at: 0 })) }
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Stream(_))
+    }
+
+    /// Size of the file in bytes.
+    pub(super) fn length(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::File { length, .. } => Some(*length),
+            Kind::Stream(_) => None,
+        }
+    }
+
+    pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        let done = match &self.kind {
+            Kind::File { file, .. } => file.read_exact_at(buffer, offset),
+            Kind::Stream(stream) => {
+                let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if stream.at > offset {
+                    return Err(Error::new(
+                        Code::Internal,
+                        format!("a stream was read at {offset}, not at {}", stream.at),
+                    ));
+                }
+                stream.pass_to(offset).and_then(|()| {
+                    stream.at += buffer.len() as u64;
+                    stream.from.read_exact(buffer)
+                })
+            }
+        };
+        done.map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => Error::new(
+                Code::Truncated,
+                format!("`{}` is truncated: it ends before offset {}", self.name, offset + buffer.len() as u64),
+            )
+            .hint("the copy to this medium did not finish; copy it again and compare sizes"),
+            _ => Error::io("cannot read", &self.name, e).fact(format!("at offset {offset}")),
+        })
+    }
+
+    /// Whether nothing follows.
+    pub(super) fn ends_at(&self, offset: u64) -> Result<bool> {
+        match &self.kind {
+            Kind::File { length, .. } => Ok(*length == offset),
+            Kind::Stream(stream) => {
+                let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut one = [0u8; 1];
+                loop {
+                    match stream.from.read(&mut one) {
+                        Ok(n) => return Ok(n == 0),
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                        Err(e) => return Err(Error::io("cannot read", &self.name, e)),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a person names as a bundle: a file, several volumes or copies, folders of them, or a stream.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::index::Index;
+use super::reader::Bundle;
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+
+/// The most entries of a folder that are looked at: a medium can list names without end.
+const ENTRIES: usize = 100_000;
+/// The most files that are read as one bundle.
+const PARTS: usize = 2 * super::limits::VOLUMES as usize;
+/// The most different bundles among them, as their indexes are held in memory.
+const DIFFERENT: usize = 4;
+
+/// Where a bundle, or the parts of one, come from.
+pub enum Inputs {
+    /// Files, and folders in which every bundle and volume counts.
+    Paths(Vec<PathBuf>),
+    /// A stream, and what it is called in messages.
+    Stream(String, Box<dyn Read + Send>),
+}
+
+impl std::fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.display())
+    }
+}
+
+impl From<&Path> for Inputs {
+    fn from(path: &Path) -> Inputs {
+        Inputs::Paths(vec![path.to_owned()])
+    }
+}
+
+impl Inputs {
+    /// These paths; a single `-` is standard input.
+    pub fn of(paths: &[PathBuf]) -> Result<Inputs> {
+        match paths {
+            [one] if one == Path::new("-") => Ok(Inputs::stream(Box::new(std::io::stdin()))),
+            several if several.iter().any(|p| p == Path::new("-")) => {
+                Err(Error::new(Code::Usage, "standard input cannot be read together with files")
+                    .hint("name the files and folders, or give - alone"))
+            }
+            several => Ok(Inputs::Paths(several.to_vec())),
+        }
+    }
+
+    /// A bundle or volume on standard input.
+    pub fn stream(from: Box<dyn Read + Send>) -> Inputs {
+        Inputs::Stream("standard input".to_owned(), from)
+    }
+
+    /// Whether it can be read once only.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Inputs::Stream(..))
+    }
+
+    /// What it is called in messages and reports.
+    pub fn display(&self) -> String {
+        match self {
+            Inputs::Stream(..) => "-".to_owned(),
+            Inputs::Paths(paths) => {
+                let all: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+                all.join(" ")
+            }
+        }
+    }
+
+    /// Opens everything that is named. What a folder holds besides bundles is passed over; what is named itself,
+    /// or looks like a bundle and cannot be opened, comes back as its error.
+    ///
+    /// # Errors
+    /// What keeps a folder from being listed; [`Code::NotABundle`] for a folder without any bundle.
+    pub fn open(self) -> Result<Vec<(String, Result<Bundle>)>> {
+        let paths = match self {
+            Inputs::Stream(name, from) => return Ok(vec![("-".to_owned(), Bundle::stream(&name, from))]),
+            Inputs::Paths(paths) => paths,
+        };
+        let mut found = Found::default();
+        for path in &paths {
+            match path.is_dir() {
+                true => folder(path, &mut found)?,
+                false => add(path, &mut found)?,
+            }
+        }
+        Ok(found.all)
+    }
+}
+
+/// The error for a file that belongs to another bundle: an older or newer one of the line, or something else.
+pub fn foreign(bundle: &Bundle, path: &str, index: &Index, wanted: &Digest) -> Error {
+    let text = match Index::parse(&bundle.head().index) {
+        Ok(other) if other.name == index.name && other.sequence < index.sequence => {
+            format!("`{path}` is of an older bundle: {} #{}, not #{}", index.name, other.sequence, index.sequence)
+        }
+        Ok(other) => format!("`{path}` belongs to another bundle: {} #{}", other.name, other.sequence),
+        Err(_) => format!("`{path}` has another index than the others"),
+    };
+    Error::new(Code::UnlistedContent, text)
+        .fact(format!("its index   {}", bundle.head().digest()))
+        .fact(format!("the others' {wanted}"))
+        .hint("leave it out")
+}
+
+/// Opens one file among several.
+fn add(path: &Path, found: &mut Found) -> Result<()> {
+    let name = path.display().to_string();
+    let mut opened = Bundle::open(path);
+    if let Ok(bundle) = &mut opened {
+        bundle.share(&mut found.known);
+    }
+    let too_many = match (found.known.len() > DIFFERENT, found.all.len() == PARTS) {
+        (true, _) => format!("more than {DIFFERENT} different bundles are named as one"),
+        (_, true) => format!("more than {PARTS} files are named as one bundle"),
+        _ => {
+            found.all.push((name, opened));
+            return Ok(());
+        }
+    };
+    Err(Error::new(Code::Usage, too_many).hint("name the volumes or copies of one bundle"))
+}
+
+#[derive(Default)]
+struct Found {
+    all: Vec<(String, Result<Bundle>)>,
+    known: Vec<Arc<Vec<u8>>>,
+}
+
+/// Every bundle and volume in a folder, by name.
+fn folder(path: &Path, found: &mut Found) -> Result<()> {
+    let err = |e| Error::io("cannot list", path, e);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(err)?.take(ENTRIES) {
+        let file = entry.map_err(err)?.path();
+        // A volume whose writing was interrupted has no name of its own yet.
+        if file.is_file() && file.extension().is_none_or(|e| e != "partial") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    let before = found.all.len();
+    for file in files {
+        add(&file, found)?;
+        if matches!(found.all.last(), Some((_, Err(e))) if e.code() == Code::NotABundle) {
+            found.all.pop();
+        }
+    }
+    if found.all.len() == before {
+        return Err(Error::new(Code::NotABundle, format!("`{}` holds no bundle and no volume", path.display()))
+            .hint("name the folder that holds the .tar files, or the files themselves"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_folder_without_bundles_and_standard_input_among_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "nothing").unwrap();
+        let err = Inputs::from(dir.path()).open().unwrap_err();
+        assert_eq!(err.code(), Code::NotABundle);
+        assert_eq!(Inputs::of(&["-".into(), "x".into()]).unwrap_err().code(), Code::Usage);
+        assert!(Inputs::of(&["-".into()]).unwrap().is_stream());
+    }
+}

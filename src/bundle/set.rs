@@ -1,0 +1,282 @@
+//! Several volumes, or several copies, of one bundle, read as one (MB-SET).
+//!
+//! A blob is found wherever a part has it. Each part was judged by the same index, so it does not matter which of
+//! them gives it: the bytes have to be right.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::head::Head;
+use super::index::Index;
+use super::layout::Member;
+use super::reader::{Addendum, Contents, MemberReader};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Hasher};
+
+/// The parts of one bundle that are at hand: the whole of it, or volumes, or copies of either.
+#[derive(Debug)]
+pub struct Set {
+    index: Arc<Index>,
+    parts: Vec<Contents>,
+    /// For each part, the first part of the same division; a whole bundle is a division of its own.
+    divisions: Vec<usize>,
+    addenda: Vec<Addendum>,
+}
+
+/// One way to read a blob: its pieces in order, each as a part and a position among the part's blobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    pieces: Vec<(usize, usize)>,
+}
+
+impl Copy {
+    /// The parts that it is read from.
+    pub fn parts(&self) -> impl Iterator<Item = usize> + '_ {
+        self.pieces.iter().map(|(part, _)| *part)
+    }
+}
+
+impl Set {
+    /// Puts parts together that were all opened with this one index.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] without any part.
+    pub fn new(parts: Vec<Contents>) -> Result<Set> {
+        let first = parts.first().ok_or_else(|| Error::new(Code::Internal, "a bundle without parts"))?;
+        let index = first.index().clone();
+        let same = |a: &Contents, b: &Contents| match (a.volume(), b.volume()) {
+            (Some(a), Some(b)) => a.is_with(b),
+            (None, None) => true,
+            _ => false,
+        };
+        let divisions = parts.iter().map(|p| parts.iter().position(|other| same(other, p)).unwrap_or(0)).collect();
+        let mut set = Set { index, parts, divisions, addenda: Vec::new() };
+        set.gather();
+        Ok(set)
+    }
+
+    /// What was appended to any part, each thing once.
+    fn gather(&mut self) {
+        self.addenda.clear();
+        for addendum in self.parts.iter().flat_map(Contents::addenda) {
+            if !self.addenda.contains(addendum) {
+                self.addenda.push(addendum.clone());
+            }
+        }
+    }
+
+    /// Gives up the raw index, once everything that is over it was judged: it is the largest thing in memory.
+    pub fn forget_index(&mut self) {
+        self.parts.iter_mut().for_each(Contents::forget_index);
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The head of the first part: its index and signature.
+    pub fn head(&self) -> &Head {
+        self.parts[0].head()
+    }
+
+    /// The parts, in the order they were given.
+    pub fn parts(&self) -> &[Contents] {
+        &self.parts
+    }
+
+    /// Whether it can only be read in order, once.
+    pub fn is_stream(&self) -> bool {
+        self.parts[0].is_stream()
+    }
+
+    /// Size of all parts in bytes.
+    pub fn length(&self) -> u64 {
+        self.parts.iter().map(Contents::length).sum()
+    }
+
+    /// The addenda of all parts. For a stream they are known after [`Set::finish`].
+    pub fn addenda(&self) -> &[Addendum] {
+        &self.addenda
+    }
+
+    /// Reads what follows the last member of a stream.
+    pub fn finish(&mut self) -> Result<()> {
+        let done = self.parts.iter_mut().try_for_each(Contents::finish);
+        self.gather();
+        done
+    }
+
+    /// The volumes that are not at hand, and how many there are; `None` for a bundle in one piece. Of parts of
+    /// several divisions, those of the division that lacks the fewest.
+    pub fn missing(&self) -> Option<(Vec<u32>, u32)> {
+        let mut best: Option<(Vec<u32>, u32)> = None;
+        for first in self.representatives() {
+            let of = self.parts[first].volume()?.of;
+            let there =
+                |n: &u32| self.of_division(first).any(|p| self.parts[p].volume().is_some_and(|v| v.volume == *n));
+            let missing: Vec<u32> = (1..=of).filter(|n| !there(n)).collect();
+            if best.as_ref().is_none_or(|(b, _)| missing.len() < b.len()) {
+                best = Some((missing, of));
+            }
+        }
+        best
+    }
+
+    /// The parts that hold the same volume as an earlier part.
+    pub fn doubled(&self) -> Vec<(usize, usize)> {
+        let number = |p: usize| self.parts[p].volume().map_or(0, |v| v.volume);
+        let same = |a: usize, b: usize| self.divisions[a] == self.divisions[b] && number(a) == number(b);
+        let earlier = |p: usize| (0..p).find(|e| same(*e, p));
+        (0..self.parts.len()).filter_map(|p| Some((earlier(p)?, p))).collect()
+    }
+
+    /// The volumes that the blob at this position is on, whether at hand or not.
+    pub fn volumes_of(&self, blob: usize) -> Vec<u32> {
+        self.parts.iter().find_map(Contents::volume).map(|v| v.volumes_of(blob)).unwrap_or_default()
+    }
+
+    /// Every way to read the blob at this position of the index.
+    pub fn copies(&self, blob: usize) -> Vec<Copy> {
+        let at = |part: usize| self.parts[part].layout().extents().binary_search_by_key(&blob, |e| e.blob).ok();
+        let mut out = Vec::new();
+        for first in self.representatives() {
+            let volume = self.parts[first].volume();
+            let cut = volume.and_then(|v| v.cut.iter().find(|cut| cut.blob as usize == blob));
+            let Some(cut) = cut else {
+                out.extend(self.of_division(first).filter_map(|p| Some(Copy { pieces: vec![(p, at(p)?)] })));
+                continue;
+            };
+            // For each piece the parts that have it; copies take the first of each, then the second, ...
+            let mut pieces: Vec<Vec<(usize, usize)>> = Vec::new();
+            for piece in &cut.pieces {
+                let has = |p: &usize| self.parts[*p].volume().is_some_and(|v| v.volume == piece.volume);
+                pieces.push(self.of_division(first).filter(has).filter_map(|p| Some((p, at(p)?))).collect());
+            }
+            if pieces.iter().any(Vec::is_empty) {
+                continue;
+            }
+            for n in 0..pieces.iter().map(Vec::len).max().unwrap_or(0) {
+                out.push(Copy { pieces: pieces.iter().map(|parts| parts[n.min(parts.len() - 1)]).collect() });
+            }
+        }
+        out
+    }
+
+    /// Whether the blob at this position can be read at all.
+    pub fn has(&self, blob: usize) -> bool {
+        !self.copies(blob).is_empty()
+    }
+
+    /// Begins to read a copy of a blob. Nothing is read yet.
+    pub fn open<'a>(&'a self, blob: usize, copy: &Copy) -> BlobContent<'a> {
+        let members = |(part, at): &(usize, usize)| {
+            let contents = &self.parts[*part];
+            (contents, &contents.layout().blobs()[*at])
+        };
+        let pieces: Vec<_> = copy.pieces.iter().map(members).collect();
+        let whole = (pieces.len() > 1).then(Hasher::new);
+        BlobContent { pieces, next: 0, open: None, whole, digest: self.index.blobs[blob].digest, at: 0 }
+    }
+
+    /// Reads a blob of at most `limit` bytes into memory, checked: from the first copy that is right.
+    ///
+    /// # Errors
+    /// Those of the first copy; [`Code::BlobMissing`] when there is none.
+    pub fn read(&self, blob: usize, limit: u64) -> Result<Vec<u8>> {
+        let listed = &self.index.blobs[blob];
+        if listed.size > limit {
+            let text = format!("{} has {} bytes, over the limit of {limit}", listed.digest, listed.size);
+            return Err(Error::new(Code::Malformed, text));
+        }
+        let mut failed = None;
+        for copy in self.copies(blob) {
+            let mut bytes = Vec::with_capacity(usize::try_from(listed.size).unwrap_or(0));
+            match self.open(blob, &copy).read_to_end(&mut bytes) {
+                Ok(_) => return Ok(bytes),
+                Err(e) => _ = failed.get_or_insert(Error::io("cannot read", self.parts[0].name(), e)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| absent(&listed.digest)))
+    }
+
+    fn representatives(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.parts.len()).filter(|p| self.divisions[*p] == *p)
+    }
+
+    fn of_division(&self, first: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.parts.len()).filter(move |p| self.divisions[*p] == first)
+    }
+}
+
+/// The error for a blob that is on none of the volumes at hand.
+pub fn absent(digest: &Digest) -> Error {
+    Error::new(Code::BlobMissing, format!("{digest} is on a volume that is not here"))
+}
+
+/// The content of a blob, read piece by piece and hashed: the read that would end content that is not right fails.
+#[derive(Debug)]
+pub struct BlobContent<'a> {
+    pieces: Vec<(&'a Contents, &'a Member)>,
+    next: usize,
+    open: Option<MemberReader<'a>>,
+    whole: Option<Hasher>,
+    digest: Digest,
+    at: u64,
+}
+
+impl BlobContent<'_> {
+    /// How many bytes were read.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// What the archive is called that the last bytes came from.
+    pub fn place(&self) -> &str {
+        let at = self.next.saturating_sub(1).min(self.pieces.len().saturating_sub(1));
+        self.pieces.get(at).map_or("", |(contents, _)| contents.name())
+    }
+
+    /// Reads the next bytes; 0 only after everything was right.
+    pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        loop {
+            if self.open.is_none() {
+                let Some(&(contents, member)) = self.pieces.get(self.next) else { return self.end() };
+                self.next += 1;
+                self.open = Some(contents.open(member)?);
+            }
+            let Some(open) = &mut self.open else { continue };
+            match open.next(buffer)? {
+                0 => self.open = None,
+                n => {
+                    if let Some(whole) = &mut self.whole {
+                        whole.update(&buffer[..n]);
+                    }
+                    self.at += n as u64;
+                    return Ok(n);
+                }
+            }
+        }
+    }
+
+    fn end(&self) -> Result<usize> {
+        let Some(whole) = &self.whole else { return Ok(0) };
+        let computed = whole.clone().finish();
+        if computed == self.digest {
+            return Ok(0);
+        }
+        Err(Error::new(Code::BlobMismatch, format!("the pieces of {} do not match its digest", self.digest))
+            .fact(format!("listed   {}", self.digest))
+            .fact(format!("computed {computed}"))
+            .hint("one damaged blob is usually the medium: copy the volumes again, or fetch it anew"))
+    }
+}
+
+impl Read for BlobContent<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.next(buffer)?)
+    }
+}

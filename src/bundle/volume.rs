@@ -1,0 +1,320 @@
+//! A bundle on several media: which blobs are on which volume (MB-VOL).
+//!
+//! A volume is an archive of the same form as a whole bundle, with the same signed index, and with some of the
+//! blobs. What is on which volume stands in `mirror-bundle/volume.json`, which nobody signs: it says where to look,
+//! never what is right. A blob that is found where it says still has to be the one that the index lists.
+
+mod divide;
+mod media;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::index::Index;
+use super::limits;
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, json};
+
+pub use divide::{Room, divide};
+pub use media::Media;
+
+/// Path of the description of a volume.
+pub const VOLUME: &str = "mirror-bundle/volume.json";
+/// Stands for "on every volume" where a volume's number could stand.
+pub const EVERYWHERE: u32 = 0;
+
+/// What one volume says about itself and the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Format version: 1.
+    pub format: u32,
+    /// Digest of the bundle's index.
+    pub index: Digest,
+    /// Number of this volume, from 1.
+    pub volume: u32,
+    /// How many there are.
+    pub of: u32,
+    /// For each blob of the index, in its order: the volume that has it, or its first piece; 0 when every one has it.
+    pub blobs: Vec<u32>,
+    /// Blobs that are larger than a volume, by position, ascending.
+    pub cut: Vec<Cut>,
+    /// Digests of the pieces on this volume, in the order of [`Volume::cut`].
+    pub digests: Vec<Digest>,
+}
+
+/// A blob in pieces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    /// Its position in the index, from 0.
+    pub blob: u32,
+    /// Its pieces in order, on ascending volumes.
+    pub pieces: Vec<Piece>,
+}
+
+/// A piece of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Piece {
+    /// The volume that has it.
+    pub volume: u32,
+    /// Its size in bytes; the pieces of a blob add up to it.
+    pub size: u64,
+}
+
+/// What one member of a volume holds: a blob, or a piece of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Position of the blob in the index.
+    pub blob: usize,
+    /// Offset of the content in the blob, in bytes.
+    pub offset: u64,
+    /// Size of the content in bytes.
+    pub size: u64,
+    /// Number of the piece from 1, for a blob in pieces.
+    pub piece: Option<u32>,
+}
+
+impl Volume {
+    /// The one form of this description: compact JSON and a LF.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(self)
+            .map_err(|e| Error::new(Code::Internal, "cannot write the description of a volume").source(e))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads a description, strictly: only what [`Volume::to_bytes`] writes.
+    ///
+    /// # Errors
+    /// [`Code::NotABundle`] for another format version, [`Code::Malformed`] for everything else.
+    pub fn parse(bytes: &[u8]) -> Result<Volume> {
+        let malformed = |why: String| Error::new(Code::Malformed, format!("{VOLUME} is not acceptable: {why}"));
+        if bytes.len() as u64 > limits::VOLUME {
+            return Err(malformed(format!("{} bytes, over the limit of {}", bytes.len(), limits::VOLUME)));
+        }
+        json::check(bytes, &[]).map_err(|e| malformed(e.to_string()))?;
+        let probe: Probe = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
+        if probe.format != u64::from(super::index::FORMAT) {
+            let text = format!("the volume has format {}, which this version does not know", probe.format);
+            return Err(Error::new(Code::NotABundle, text).hint("bring a newer mirror-bundle across with the bundle"));
+        }
+        let volume: Volume = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
+        if volume.to_bytes()? != bytes {
+            return Err(malformed("it is not written in the one form that format 1 has".to_owned()));
+        }
+        if volume.of < 1 || volume.of > limits::VOLUMES || volume.volume < 1 || volume.volume > volume.of {
+            return Err(malformed(format!("there is no volume {} of {}", volume.volume, volume.of)));
+        }
+        Ok(volume)
+    }
+
+    /// Whether this fits the index: every blob somewhere, documents on every volume, pieces that add up.
+    pub fn check(&self, index: &Index) -> Result<()> {
+        self.fits(index).map_err(|why| Error::new(Code::Malformed, format!("{VOLUME} does not fit the index: {why}")))
+    }
+
+    fn fits(&self, index: &Index) -> Result<(), String> {
+        if self.blobs.len() != index.blobs.len() {
+            return Err(format!("it is about {} blobs of {}", self.blobs.len(), index.blobs.len()));
+        }
+        for (blob, &at) in index.blobs.iter().zip(&self.blobs) {
+            if at > self.of || (blob.role.is_document() && at != EVERYWHERE) {
+                return Err(format!("{} cannot be on volume {at}", blob.digest));
+            }
+        }
+        if !self.cut.is_sorted_by(|a, b| a.blob < b.blob) {
+            return Err("blobs in pieces are not in order".to_owned());
+        }
+        for cut in &self.cut {
+            let blob = index.blobs.get(cut.blob as usize).ok_or("there is no such blob in pieces")?;
+            let sum = cut.pieces.iter().try_fold(0u64, |sum, piece| sum.checked_add(piece.size));
+            let ordered = cut.pieces.is_sorted_by(|a, b| a.volume < b.volume);
+            let first = cut.pieces.first().map(|p| p.volume);
+            if cut.pieces.len() < 2 || !ordered || first != self.blobs.get(cut.blob as usize).copied() {
+                return Err(format!("{} has pieces that do not follow each other", blob.digest));
+            }
+            if sum != Some(blob.size) || cut.pieces.iter().any(|p| p.size == 0 || p.volume == 0 || p.volume > self.of) {
+                return Err(format!("the pieces of {} are not the blob", blob.digest));
+            }
+        }
+        if self.own_pieces() != self.digests.len() {
+            return Err(format!("{} pieces have {} digests", self.own_pieces(), self.digests.len()));
+        }
+        Ok(())
+    }
+
+    /// How many pieces of blobs are on this volume.
+    pub fn own_pieces(&self) -> usize {
+        self.cut.iter().flat_map(|cut| &cut.pieces).filter(|p| p.volume == self.volume).count()
+    }
+
+    /// What is on volume `n`, in the order of the archive.
+    pub fn extents(&self, index: &Index, n: u32) -> Vec<Extent> {
+        let mut out = Vec::new();
+        let mut cut = self.cut.iter().peekable();
+        for (at, (blob, &place)) in index.blobs.iter().zip(&self.blobs).enumerate() {
+            if let Some(cut) = cut.next_if(|cut| cut.blob as usize == at) {
+                let mut offset = 0;
+                for (number, piece) in (1u32..).zip(&cut.pieces) {
+                    if piece.volume == n {
+                        out.push(Extent { blob: at, offset, size: piece.size, piece: Some(number) });
+                    }
+                    offset += piece.size;
+                }
+            } else if place == n || place == EVERYWHERE {
+                out.push(Extent { blob: at, offset: 0, size: blob.size, piece: None });
+            }
+        }
+        out
+    }
+
+    /// The volumes that are needed for the blob at this position; none when every volume has it.
+    pub fn volumes_of(&self, blob: usize) -> Vec<u32> {
+        match self.cut.binary_search_by_key(&blob, |cut| cut.blob as usize) {
+            Ok(at) => self.cut[at].pieces.iter().map(|p| p.volume).collect(),
+            Err(_) => self.blobs.get(blob).copied().filter(|n| *n != EVERYWHERE).into_iter().collect(),
+        }
+    }
+
+    /// Whether `other` is a volume of the same division.
+    pub fn is_with(&self, other: &Volume) -> bool {
+        self.index == other.index && self.of == other.of && self.blobs == other.blobs && self.cut == other.cut
+    }
+}
+
+/// Path of the member that holds an extent.
+pub fn member_path(index: &Index, extent: &Extent) -> String {
+    let hex = index.blobs.get(extent.blob).map(|b| b.digest.hex()).unwrap_or_default();
+    match extent.piece {
+        None => format!("blobs/sha256/{hex}"),
+        Some(number) => format!("blobs/sha256/{hex}.p{number:04}"),
+    }
+}
+
+/// The file name of a volume of the bundle that is to be called `bundle`: `ocp.tar` becomes `ocp.02of12.tar`, and a name
+/// that does not end in `.tar` gets `.02of12` at its end. A reader never looks at it (MB-VOL-07).
+pub fn path(bundle: &Path, volume: u32, of: u32) -> PathBuf {
+    let width = of.to_string().len();
+    let number = format!(".{volume:0width$}of{of}");
+    let name = bundle.file_name().unwrap_or_default();
+    let (stem, end) = match (bundle.file_stem(), bundle.extension()) {
+        (Some(stem), Some(end)) if end.eq_ignore_ascii_case("tar") => (stem, Some(end)),
+        _ => (name, None),
+    };
+    let mut out = stem.to_owned();
+    out.push(number);
+    if let Some(end) = end {
+        out.push(".");
+        out.push(end);
+    }
+    bundle.with_file_name(out)
+}
+
+#[derive(Deserialize)]
+struct Probe {
+    format: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::bundle::index::{Blob, tests::sample};
+    use crate::oci::Role;
+
+    fn index(sizes: &[u64]) -> Index {
+        let mut index = sample();
+        index.blobs =
+            (0u8..).zip(sizes).map(|(n, &size)| Blob { digest: Digest::of(&[n]), size, role: Role::Layer }).collect();
+        index.blobs.sort_by_key(|b| b.digest);
+        index
+    }
+
+    fn two() -> (Index, Volume) {
+        let index = index(&[5000, 5000, 5000]);
+        let cut = vec![Cut { blob: 1, pieces: vec![Piece { volume: 1, size: 4096 }, Piece { volume: 2, size: 904 }] }];
+        let digests = vec![Digest::of(b"piece")];
+        let volume =
+            Volume { format: 1, index: Digest::of(b"index"), volume: 2, of: 2, blobs: vec![0, 1, 2], cut, digests };
+        (index, volume)
+    }
+
+    #[test]
+    fn a_description_reads_back_only_from_its_one_form() {
+        let (index, volume) = two();
+        let bytes = volume.to_bytes().unwrap();
+        let read = Volume::parse(&bytes).unwrap();
+        assert_eq!(read, volume);
+        read.check(&index).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        for bad in [
+            text.replace("\"of\":2", "\"of\": 2"),
+            text.replace("\"of\":2", "\"of\":2,\"x\":1"),
+            text.replace("\"of\":2", "\"of\":1"),
+            text.replace("\"of\":2", "\"of\":1000000"),
+            text.replace("\"volume\":2,\"of\"", "\"volume\":0,\"of\""),
+            text.trim_end().to_owned(),
+        ] {
+            assert_eq!(Volume::parse(bad.as_bytes()).unwrap_err().code(), Code::Malformed, "{bad}");
+        }
+        let later = text.replace("\"format\":1", "\"format\":2");
+        assert_eq!(Volume::parse(later.as_bytes()).unwrap_err().code(), Code::NotABundle);
+    }
+
+    #[test]
+    fn a_description_that_does_not_fit_the_index_is_refused() {
+        let (mut index, good) = two();
+        let changes: &[fn(&mut Volume)] = &[
+            |v| v.blobs.truncate(2),
+            |v| v.blobs[0] = 3,
+            |v| v.blobs[1] = 2,
+            |v| v.cut[0].blob = 9,
+            |v| v.cut[0].pieces[0].size = 4095,
+            |v| v.cut[0].pieces[0].size = u64::MAX,
+            |v| v.cut[0].pieces.reverse(),
+            |v| v.cut[0].pieces.truncate(1),
+            |v| v.cut.push(v.cut[0].clone()),
+            |v| v.digests.clear(),
+        ];
+        for (at, change) in changes.iter().enumerate() {
+            let mut bad = good.clone();
+            change(&mut bad);
+            assert_eq!(bad.check(&index).unwrap_err().code(), Code::Malformed, "change {at}");
+        }
+        index.blobs[2].role = Role::Manifest;
+        assert!(good.check(&index).is_err(), "a document on one volume only");
+    }
+
+    #[test]
+    fn a_volume_for_a_medium_leaves_room_for_its_file_system_and_for_countersignatures() {
+        let sizes = Media::ALL.map(Media::volume);
+        assert_eq!(sizes, [4_293_918_719, 4_652_320_686, 24_774_013_091, 49_549_074_759, 99_101_274_275]);
+    }
+
+    #[test]
+    fn volumes_are_called_by_number_so_that_they_sort() {
+        let name = |bundle: &str, n, of| path(Path::new(bundle), n, of).display().to_string();
+        assert_eq!(name("/m/ocp.tar", 1, 3), "/m/ocp.1of3.tar");
+        assert_eq!(name("ocp-4.16.tar", 2, 12), "ocp-4.16.02of12.tar");
+        assert_eq!(name("a.TAR", 7, 100), "a.007of100.TAR");
+        assert_eq!(name("ocp-4.16", 1, 2), "ocp-4.16.1of2");
+    }
+
+    #[test]
+    fn extents_of_all_volumes_make_every_blob_whole() {
+        let (index, volume) = two();
+        assert_eq!(
+            volume.extents(&index, 1).iter().map(|e| (e.blob, e.size)).collect::<Vec<_>>(),
+            [(0, 5000), (1, 4096)]
+        );
+        let second = volume.extents(&index, 2);
+        assert_eq!(second.iter().map(|e| (e.blob, e.offset)).collect::<Vec<_>>(), [(0, 0), (1, 4096), (2, 0)]);
+        assert!(member_path(&index, &second[1]).ends_with(".p0002"));
+        assert_eq!(volume.volumes_of(1), [1, 2]);
+        assert_eq!(volume.volumes_of(2), [2]);
+        assert!(volume.volumes_of(0).is_empty());
+    }
+}

@@ -1,0 +1,358 @@
+//! Which blob goes on which volume, so that no volume is larger than its medium (MB-VOL-06).
+
+use std::collections::BTreeSet;
+
+use super::{Cut, EVERYWHERE, Piece, Volume};
+use crate::bundle::index::Index;
+use crate::bundle::layout::Layout;
+use crate::bundle::{limits, tar};
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+
+/// What a division has to heed.
+#[derive(Clone, Copy, Debug)]
+pub struct Room<'a> {
+    /// The most bytes that a volume may have, with all of tar's framing.
+    pub volume: u64,
+    /// Bytes behind the last member that each volume needs beside the end of the archive: its addenda.
+    pub tail: u64,
+    /// Positions of blobs in the order in which they should lie together: what belongs to one image, side by side.
+    /// Positions that are not in it come last.
+    pub order: &'a [usize],
+    /// Positions of blobs, beside documents and small ones, that every volume should have.
+    pub everywhere: &'a BTreeSet<usize>,
+}
+
+/// Divides a bundle: the descriptions of its volumes, in order. One volume means that it need not be divided.
+///
+/// The digests of pieces are those of nothing until the pieces are written.
+///
+/// # Errors
+/// [`Code::Usage`] when the volumes are too small for what each of them has to carry, or would be too many.
+pub fn divide(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, room: &Room<'_>) -> Result<Vec<Volume>> {
+    let attempt = |volume| attempt(index, index_bytes, signature, &Room { volume, ..*room });
+    let mut least = match attempt(room.volume) {
+        Ok(volumes) => return Ok(volumes),
+        Err(Failed::Because(err)) => return Err(err),
+        Err(Failed::TooSmall(least)) => least,
+    };
+    // Smaller volumes are more volumes, which takes more room in each: go on to a size that does it.
+    while let Err(Failed::TooSmall(more)) = attempt(least)
+        && more > least
+    {
+        least = more;
+    }
+    let text = format!("volumes of {} bytes are too small: each carries the index and all manifests", room.volume);
+    Err(Error::new(Code::Usage, text).fact(format!("at least {least} bytes are needed")).state("nothing was written"))
+}
+
+/// Why there is no division.
+enum Failed {
+    /// Volumes need this size at least, as far as could be seen.
+    TooSmall(u64),
+    /// Something else.
+    Because(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(err: Error) -> Failed {
+        Failed::Because(err)
+    }
+}
+
+fn attempt(
+    index: &Index,
+    index_bytes: &[u8],
+    signature: Option<&[u8]>,
+    room: &Room<'_>,
+) -> Result<Vec<Volume>, Failed> {
+    let identity = Digest::of(index_bytes);
+    // Descriptions grow with the number of volumes and pieces, and take room themselves: guess, look, guess again.
+    let mut description = 0;
+    for _ in 0..16 {
+        let common = common(index, index_bytes, signature, room, description)?;
+        let divided = Filler::new(index, room, common).fill()?;
+        let volumes = divided.volumes(&identity);
+        let needed = volumes
+            .iter()
+            .map(|v| v.to_bytes().map(|b| b.len() as u64))
+            .try_fold(0, |most, len| Ok::<_, Error>(most.max(len?)))?;
+        if needed <= description {
+            for volume in &volumes {
+                let total = Layout::of_volume(index, index_bytes, signature, volume)?.total() + room.tail;
+                if total > room.volume && volumes.len() > 1 {
+                    let text = format!("volume {} would have {total} bytes of {}", volume.volume, room.volume);
+                    return Err(Error::new(Code::Internal, text).into());
+                }
+            }
+            return Ok(volumes);
+        }
+        description = needed;
+    }
+    Err(Error::new(Code::Internal, "no division of the bundle was found").into())
+}
+
+/// Size of a line of `SHA256SUMS` for a blob, and for a piece.
+const LINE: u64 = 64 + 2 + 13 + 64 + 1;
+const PIECE_LINE: u64 = LINE + 6;
+/// The least content that a volume should have room for.
+const LEAST: u64 = 4096;
+
+/// What every volume carries: its framing with no blob of its own.
+#[derive(Clone, Copy, Debug)]
+struct Common {
+    /// Bytes without `SHA256SUMS`.
+    bytes: u64,
+    /// Bytes of `SHA256SUMS`.
+    sums: u64,
+}
+
+fn is_everywhere(index: &Index, at: usize, room: &Room<'_>) -> bool {
+    let blob = &index.blobs[at];
+    blob.role.is_document() || blob.size <= limits::SMALL_BLOB || room.everywhere.contains(&at)
+}
+
+fn common(
+    index: &Index,
+    index_bytes: &[u8],
+    signature: Option<&[u8]>,
+    room: &Room<'_>,
+    description: u64,
+) -> Result<Common, Failed> {
+    // A volume with nothing of its own, by the one function that knows the framing.
+    let places = (0..index.blobs.len()).map(|at| if is_everywhere(index, at, room) { EVERYWHERE } else { 1 });
+    let bare = Volume {
+        format: super::super::index::FORMAT,
+        index: Digest::of(index_bytes),
+        volume: 2,
+        of: 2,
+        blobs: places.collect(),
+        cut: Vec::new(),
+        digests: Vec::new(),
+    };
+    let layout = Layout::of_volume(index, index_bytes, signature, &bare)?;
+    let sums = layout.sums_size();
+    let own = bare.to_bytes()?.len() as u64;
+    let bytes = layout.total() - tar::padded(sums) - tar::padded(own) + tar::padded(description.max(own)) + room.tail;
+    let least = bytes + tar::padded(sums + PIECE_LINE) + tar::BLOCK + LEAST;
+    if room.volume < least {
+        return Err(Failed::TooSmall(least));
+    }
+    Ok(Common { bytes, sums })
+}
+
+/// A volume that is being filled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fill {
+    lines: u64,
+    bytes: u64,
+}
+
+struct Filler<'a> {
+    index: &'a Index,
+    room: &'a Room<'a>,
+    common: Common,
+    volumes: Vec<Fill>,
+    places: Vec<u32>,
+    cut: Vec<Cut>,
+}
+
+impl<'a> Filler<'a> {
+    fn new(index: &'a Index, room: &'a Room<'a>, common: Common) -> Filler<'a> {
+        let places = vec![EVERYWHERE; index.blobs.len()];
+        Filler { index, room, common, volumes: Vec::new(), places, cut: Vec::new() }
+    }
+
+    /// How many bytes of content fit on this volume as one more member with a line of this size.
+    fn left(&self, fill: &Fill, line: u64) -> u64 {
+        let used = self.common.bytes + tar::padded(self.common.sums + fill.lines + line) + fill.bytes + tar::BLOCK;
+        self.room.volume.saturating_sub(used) / tar::BLOCK * tar::BLOCK
+    }
+
+    fn put(&mut self, at: usize, size: u64, line: u64) {
+        let fill = &mut self.volumes[at];
+        fill.lines += line;
+        fill.bytes += tar::BLOCK + tar::padded(size);
+    }
+
+    fn open(&mut self) -> Result<usize> {
+        if self.volumes.len() == limits::VOLUMES as usize {
+            return Err(Error::new(Code::Usage, format!("more than {} volumes would be needed", limits::VOLUMES))
+                .state("nothing was written")
+                .hint("choose larger volumes"));
+        }
+        self.volumes.push(Fill::default());
+        Ok(self.volumes.len() - 1)
+    }
+
+    fn fill(mut self) -> Result<Filler<'a>> {
+        let mut queue: Vec<usize> = Vec::with_capacity(self.places.len());
+        let mut queued = vec![false; self.places.len()];
+        for at in self.room.order.iter().copied().chain(0..self.places.len()) {
+            if at < queued.len()
+                && !std::mem::replace(&mut queued[at], true)
+                && !is_everywhere(self.index, at, self.room)
+            {
+                queue.push(at);
+            }
+        }
+        // What is larger than a volume first: its pieces fill volumes whole.
+        let most = self.left(&Fill::default(), LINE);
+        let (large, fitting): (Vec<usize>, Vec<usize>) =
+            queue.into_iter().partition(|&at| tar::padded(self.index.blobs[at].size) > most);
+        for at in large {
+            self.cut(at)?;
+        }
+        // The first volume that may still have room; those before it have too little for anything.
+        let mut first = 0;
+        for at in fitting {
+            let size = self.index.blobs[at].size;
+            while first < self.volumes.len() && self.left(&self.volumes[first], LINE) <= limits::SMALL_BLOB {
+                first += 1;
+            }
+            let fits = |fill: &Fill| self.left(fill, LINE) >= tar::padded(size);
+            let found = self.volumes[first..].iter().position(fits).map(|n| n + first);
+            let volume = found.map_or_else(|| self.open(), Ok)?;
+            self.put(volume, size, LINE);
+            self.places[at] = number(volume);
+        }
+        if self.volumes.is_empty() {
+            self.open()?;
+        }
+        self.cut.sort_by_key(|cut| cut.blob);
+        Ok(self)
+    }
+
+    /// Cuts a blob: on the room that the last volume has, then on volumes of its own.
+    fn cut(&mut self, at: usize) -> Result<()> {
+        let mut pieces = Vec::new();
+        let mut left = self.index.blobs[at].size;
+        while left > 0 {
+            let last = self.volumes.len().checked_sub(1).filter(|_| pieces.is_empty());
+            let volume = match last.filter(|&n| self.left(&self.volumes[n], PIECE_LINE) >= LEAST) {
+                Some(volume) => volume,
+                None => self.open()?,
+            };
+            let size = left.min(self.left(&self.volumes[volume], PIECE_LINE));
+            self.put(volume, size, PIECE_LINE);
+            pieces.push(Piece { volume: number(volume), size });
+            left -= size;
+        }
+        self.places[at] = pieces[0].volume;
+        self.cut.push(Cut { blob: u32::try_from(at).unwrap_or(u32::MAX), pieces });
+        Ok(())
+    }
+
+    fn volumes(&self, identity: &Digest) -> Vec<Volume> {
+        let of = u32::try_from(self.volumes.len()).unwrap_or(u32::MAX);
+        (1..=of)
+            .map(|n| {
+                let mut volume = Volume {
+                    format: super::super::index::FORMAT,
+                    index: *identity,
+                    volume: n,
+                    of,
+                    blobs: self.places.clone(),
+                    cut: self.cut.clone(),
+                    digests: Vec::new(),
+                };
+                volume.digests = vec![Digest::of(b""); volume.own_pieces()];
+                volume
+            })
+            .collect()
+    }
+}
+
+fn number(volume: usize) -> u32 {
+    u32::try_from(volume + 1).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::bundle::index::{Blob, tests::sample};
+    use crate::oci::Role;
+
+    fn index(sizes: &[u64]) -> (Index, Vec<u8>) {
+        let mut index = sample();
+        index.blobs = (0u32..)
+            .zip(sizes)
+            .map(|(n, &size)| Blob { digest: Digest::of(&n.to_be_bytes()), size, role: Role::Layer })
+            .collect();
+        index.sort();
+        let bytes = index.to_bytes().unwrap();
+        (index, bytes)
+    }
+
+    fn divided(index: &Index, bytes: &[u8], volume: u64) -> Result<Vec<Volume>> {
+        divide(index, bytes, Some(b"signature"), &Room { volume, tail: 0, order: &[], everywhere: &BTreeSet::new() })
+    }
+
+    /// Every blob whole, and no volume too large.
+    fn check(index: &Index, bytes: &[u8], volumes: &[Volume], limit: u64) {
+        let mut found = vec![0u64; index.blobs.len()];
+        for volume in volumes {
+            volume.check(index).unwrap();
+            let layout = Layout::of_volume(index, bytes, Some(b"signature"), volume).unwrap();
+            assert!(layout.total() <= limit || volumes.len() == 1, "{} of {limit}", layout.total());
+            for extent in volume.extents(index, volume.volume) {
+                if volume.blobs[extent.blob] != EVERYWHERE || volume.volume == 1 {
+                    found[extent.blob] += extent.size;
+                }
+            }
+        }
+        assert_eq!(found, index.blobs.iter().map(|b| b.size).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_division_holds_every_byte_once_and_no_volume_is_too_large() {
+        let mut seed = 1u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        for round in 0..300 {
+            let sizes: Vec<u64> =
+                (0..=random(40)).map(|_| random(if round % 3 == 0 { 300_000 } else { 30_000 })).collect();
+            let (index, bytes) = index(&sizes);
+            let limit = bytes.len() as u64 * 2 + 60_000 + random(100_000);
+            check(&index, &bytes, &divided(&index, &bytes, limit).unwrap(), limit);
+        }
+    }
+
+    #[test]
+    fn sizes_around_each_limit_are_exact() {
+        for extra in 0..1100 {
+            let (index, bytes) = index(&[50_000, 50_000 + extra, 20_000]);
+            let whole = Layout::new(&index, &bytes, Some(b"signature")).unwrap().total();
+            for limit in [whole - 40_000, whole, whole + 1024] {
+                check(&index, &bytes, &divided(&index, &bytes, limit).unwrap(), limit);
+            }
+        }
+    }
+
+    #[test]
+    fn what_belongs_together_lies_together() {
+        let (index, bytes) = index(&[30_000; 6]);
+        let order = [5, 1, 4, 0, 3, 2];
+        let limit = 68_000 + bytes.len() as u64 + 9 * 512;
+        let room = Room { volume: limit, tail: 0, order: &order, everywhere: &BTreeSet::new() };
+        let volumes = divide(&index, &bytes, None, &room).unwrap();
+        assert_eq!(volumes.len(), 3);
+        assert_eq!(order.map(|at| volumes[0].blobs[at]), [1, 1, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn volumes_that_are_too_small_or_too_many_are_refused_with_the_size_that_would_do() {
+        let (index, bytes) = index(&[5_000_000_000_000]);
+        let err = divided(&index, &bytes, 6000).unwrap_err();
+        assert_eq!(err.code(), Code::Usage);
+        let least: u64 = err.facts()[0].split(' ').find_map(|w| w.parse().ok()).unwrap();
+        assert_eq!(divided(&index, &bytes, least).unwrap_err().message(), "more than 999 volumes would be needed");
+        let (small, bytes) = self::index(&[50_000]);
+        let err = divided(&small, &bytes, 1).unwrap_err();
+        let least: u64 = err.facts()[0].split(' ').find_map(|w| w.parse().ok()).unwrap();
+        check(&small, &bytes, &divided(&small, &bytes, least + 2048).unwrap(), least + 2048);
+    }
+}

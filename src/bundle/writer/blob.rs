@@ -1,0 +1,191 @@
+//! Writes one blob to its places: a member of one file, the same in several, or pieces in several.
+
+use super::NOTE_EVERY;
+use super::journal::Claim;
+use super::partial::Partial;
+use super::plan::Place;
+use crate::bundle::index::Blob;
+use crate::bundle::tar;
+use crate::error::{Code, Error, Result};
+use crate::oci::Hasher;
+
+/// Writes one blob, hashing it, and each piece of it, on the way.
+#[derive(Debug)]
+pub struct BlobWriter<'a> {
+    partial: &'a Partial<'a>,
+    blob: &'a Blob,
+    places: &'a [Place],
+    hasher: Hasher,
+    /// One for each place that is a piece.
+    pieces: Vec<Hasher>,
+    written: u64,
+    noted: u64,
+}
+
+impl<'a> BlobWriter<'a> {
+    pub(super) fn resume(partial: &'a Partial<'a>, blob: usize, buffer: &mut [u8]) -> Result<BlobWriter<'a>> {
+        let plan = partial.plan();
+        let claim = partial.claim(blob);
+        let places = plan.places(blob);
+        let blob = &plan.index.blobs[blob];
+        let hashers = vec![Hasher::new(); places.len()];
+        let hasher = Hasher::new();
+        let mut writer = BlobWriter { partial, blob, places, hasher, pieces: hashers, written: 0, noted: 0 };
+        let upto = match claim {
+            // What lies on volumes that are not written now cannot be read again.
+            _ if !writer.is_whole() => 0,
+            Claim::Nothing => 0,
+            Claim::Partial(n) => n.min(blob.size),
+            Claim::Done => blob.size,
+        };
+        if upto > 0 {
+            writer.read_again(upto, buffer)?;
+        }
+        for place in places {
+            partial.write_header(place, plan.member(place))?;
+        }
+        Ok(writer)
+    }
+
+    /// Bytes that are there: the offset from which content is wanted.
+    pub fn offset(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether nothing is left to write.
+    pub fn is_full(&self) -> bool {
+        self.written == self.blob.size
+    }
+
+    /// Writes the next bytes.
+    ///
+    /// # Errors
+    /// [`Code::BlobMismatch`] when the content is longer than its descriptor says.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() as u64 > self.blob.size - self.written {
+            return Err(Error::new(
+                Code::BlobMismatch,
+                format!("the source sends more than the {} bytes of {}", self.blob.size, self.blob.digest),
+            ));
+        }
+        let end = self.written + bytes.len() as u64;
+        for (place, hasher) in self.places.iter().zip(&mut self.pieces) {
+            let (member, extent) = (self.partial.plan().member(place), self.partial.plan().extent(place));
+            let from = self.written.max(extent.offset);
+            let to = end.min(extent.offset + extent.size);
+            if from < to {
+                let part = &bytes[index(from - self.written)..index(to - self.written)];
+                self.partial.write(place, part, member.data() + (from - extent.offset))?;
+                if extent.piece.is_some() {
+                    hasher.update(part);
+                }
+            }
+        }
+        self.hasher.update(bytes);
+        self.written = end;
+        if self.written - self.noted >= NOTE_EVERY && !self.is_full() {
+            self.noted = self.written;
+            self.partial.note(&format!("at {} {}\n", self.blob.digest, self.written))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what is there and begins anew.
+    pub fn restart(&mut self) {
+        self.hasher = Hasher::new();
+        self.pieces = vec![Hasher::new(); self.places.len()];
+        self.written = 0;
+        self.noted = 0;
+    }
+
+    /// Ends the blob: the right size, the right digest, or it does not count.
+    ///
+    /// # Errors
+    /// [`Code::BlobMismatch`] with both digests; the journal then says that nothing is there.
+    pub fn finish(self) -> Result<()> {
+        if !self.is_full() {
+            return Err(Error::new(
+                Code::BlobMismatch,
+                format!("the source sent {} of the {} bytes of {}", self.written, self.blob.size, self.blob.digest),
+            ));
+        }
+        let computed = self.hasher.finish();
+        if computed != self.blob.digest {
+            self.partial.note(&format!("at {} 0\n", self.blob.digest))?;
+            return Err(Error::new(
+                Code::BlobMismatch,
+                format!("the content of {} does not match its digest", self.blob.digest),
+            )
+            .fact(format!("computed {computed}")));
+        }
+        let padding = [0u8; tar::BLOCK as usize];
+        for (place, hasher) in self.places.iter().zip(self.pieces) {
+            let member = self.partial.plan().member(place);
+            let rest = index(tar::padded(member.size) - member.size);
+            self.partial.write(place, &padding[..rest], member.data() + member.size)?;
+            if self.partial.plan().extent(place).piece.is_some() {
+                self.partial.piece(place, hasher.finish())?;
+            }
+        }
+        self.partial.note(&format!("done {}\n", self.blob.digest))
+    }
+
+    /// Whether the places hold every byte of the blob: not so where only some volumes are written.
+    fn is_whole(&self) -> bool {
+        let mut upto = 0;
+        for extent in self.places.iter().map(|place| self.partial.plan().extent(place)) {
+            if extent.offset == upto {
+                upto += extent.size;
+            }
+        }
+        upto == self.blob.size
+    }
+
+    /// Hashes what an earlier run wrote, as far as `upto`, in every place. Begins at 0 if it is not right.
+    fn read_again(&mut self, upto: u64, buffer: &mut [u8]) -> Result<()> {
+        for (at, place) in self.places.iter().enumerate() {
+            let extent = self.partial.plan().extent(place);
+            let size = upto.saturating_sub(extent.offset).min(extent.size);
+            if extent.piece.is_some() || at == 0 {
+                let (whole, piece) = (&mut self.hasher, &mut self.pieces[at]);
+                read(self.partial, place, size, buffer, |bytes| {
+                    whole.update(bytes);
+                    if extent.piece.is_some() {
+                        piece.update(bytes);
+                    }
+                })?;
+                self.written += size;
+            } else if !self.partial.is_complete(place) {
+                // Another copy of what was read: it has to be the same.
+                let mut copy = Hasher::new();
+                read(self.partial, place, size, buffer, |bytes| copy.update(bytes))?;
+                if copy.finish() != self.hasher.clone().finish() {
+                    self.restart();
+                    return Ok(());
+                }
+            }
+        }
+        self.noted = self.written;
+        if self.is_full() && self.hasher.clone().finish() != self.blob.digest {
+            self.restart();
+        }
+        Ok(())
+    }
+}
+
+/// Reads the first `size` bytes at a place.
+fn read(partial: &Partial<'_>, place: &Place, size: u64, buffer: &mut [u8], mut take: impl FnMut(&[u8])) -> Result<()> {
+    let from = partial.plan().member(place).data();
+    let mut done = 0;
+    while done < size {
+        let want = index(size - done).min(buffer.len());
+        partial.read(place, &mut buffer[..want], from + done)?;
+        take(&buffer[..want]);
+        done += want as u64;
+    }
+    Ok(())
+}
+
+fn index(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

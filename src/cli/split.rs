@@ -1,0 +1,90 @@
+//! `mirror-bundle split` and `mirror-bundle join`
+
+use super::answer::{self, Table};
+use super::args::{Global, Join, Output, Split};
+use super::term::Terminal;
+use super::{inputs, volumes};
+use crate::error::{Code, Error, Result};
+use crate::ops::{Observer, join, observer, split};
+
+/// What both verbs prove, and what not.
+fn checked(blobs: usize) -> String {
+    format!("{}; no signature was judged", observer::count(blobs, "blob digest"))
+}
+
+pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> {
+    let size = args.volumes.size().ok_or_else(|| {
+        Error::new(Code::Usage, "no size of volumes").hint("--volume-size 4GiB, or --media fat32|dvd|bd25|bd50|bd100")
+    })?;
+    let options = split::Options {
+        bundle: args.bundle.clone(),
+        folder: args.folder.clone(),
+        size,
+        only: args.only.iter().copied().collect(),
+        force: args.force,
+        dry_run: args.dry_run,
+        jobs: inputs::processors(global.jobs),
+    };
+    let summary = split::split(&options, term)?;
+    if summary.volumes.is_empty() {
+        let where_it_is = if summary.unchanged { "; it is left where it is" } else { " under its plain name" };
+        term.say("Note", &format!("it fits one volume, so it is a whole bundle{where_it_is}"));
+    }
+    match global.output {
+        Output::Json => answer::json(&summary),
+        Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
+        Output::Text => {}
+    }
+    if !summary.dry_run && !summary.unchanged {
+        let all = summary.volumes.first().is_none_or(|v| v.of as usize == summary.volumes.len());
+        let paths: Vec<String> = match summary.volumes.as_slice() {
+            [] => vec![summary.bundle],
+            volumes => volumes.iter().map(|v| v.path.clone()).collect(),
+        };
+        let what = if all { volumes::pattern(&paths) } else { paths.join(" ") };
+        let partial = if all { "" } else { " --partial" };
+        term.next(&[
+            "read the media again where they will be used".to_owned(),
+            format!("mirror-bundle verify {what} --signer KEY.pub{partial}"),
+        ]);
+    }
+    Ok(0)
+}
+
+fn render(summary: &split::Summary) -> String {
+    let mut table = Table::default();
+    table.row(if summary.dry_run { "would make" } else { "bundle" }, &summary.bundle);
+    table.row("index", summary.index.to_string());
+    table.row("name", format!("{} #{}", summary.name, summary.sequence));
+    volumes::rows(&mut table, &summary.volumes);
+    match summary.dry_run {
+        true => table.row("free", observer::size(summary.free)),
+        false if summary.unchanged => table.row("written", "nothing"),
+        false => table.row("checked", checked(summary.blobs)),
+    };
+    table.render()
+}
+
+pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> {
+    let options = join::Options {
+        bundle: args.bundle.clone(),
+        volumes: args.volumes.clone(),
+        force: args.force,
+        jobs: inputs::processors(global.jobs),
+    };
+    let summary = join::join(&options, term)?;
+    match global.output {
+        Output::Json => answer::json(&summary),
+        Output::Text if global.quiet < 2 => {
+            let mut table = Table::default();
+            table.row("bundle", format!("{} ({})", summary.bundle, observer::size(summary.bytes)));
+            table.row("index", summary.index.to_string());
+            table.row("name", format!("{} #{}", summary.name, summary.sequence));
+            table.row("checked", checked(summary.blobs));
+            answer::text(&table.render());
+        }
+        Output::Text => {}
+    }
+    term.next(&["see who made it".to_owned(), format!("mirror-bundle verify {} --signer KEY.pub", summary.bundle)]);
+    Ok(0)
+}

@@ -1,0 +1,40 @@
+//! How volumes are shown: one line each, and all of them as one word for a shell.
+
+use super::answer::Table;
+use crate::ops::observer;
+use crate::ops::volumes::Written;
+
+/// Adds a line for each volume.
+pub(super) fn rows(table: &mut Table, volumes: &[Written]) {
+    for v in volumes {
+        let size = observer::size(v.bytes);
+        table.row("volume", format!("{} of {}  {} ({size}, {} bytes)", v.volume, v.of, v.path, v.bytes));
+    }
+}
+
+/// The paths as a shell can be given them: one as it is, several as the pattern that fits their names.
+pub(super) fn pattern(paths: &[String]) -> String {
+    let [first, .., last] = paths else { return paths.concat() };
+    let same = |a: char, b: char| a == b;
+    let front: String = first.chars().zip(last.chars()).take_while(|(a, b)| same(*a, *b)).map(|(a, _)| a).collect();
+    let back: Vec<char> =
+        first.chars().rev().zip(last.chars().rev()).take_while(|(a, b)| same(*a, *b)).map(|(a, _)| a).collect();
+    // The digits of the number belong to what differs.
+    let front = front.trim_end_matches(|c: char| c.is_ascii_digit());
+    let back: String = back.into_iter().rev().collect();
+    let back = back.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{front}*{back}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pattern;
+
+    #[test]
+    fn volumes_are_given_as_the_pattern_of_their_names() {
+        let all = |of: usize| (1..=of).map(|n| format!("/m/ocp.{n:02}of{of}.tar")).collect::<Vec<_>>();
+        assert_eq!(pattern(&all(12)), "/m/ocp.*of12.tar");
+        assert_eq!(pattern(&all(2)), "/m/ocp.*of2.tar");
+        assert_eq!(pattern(&["b.tar".to_owned()]), "b.tar");
+    }
+}

@@ -1,0 +1,74 @@
+//! `join`: the volumes of a bundle become one file again.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::bundle::{Bundle, Inputs};
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+use crate::ops::repack::{self, Original};
+use crate::ops::{Observer, observer};
+
+/// What to join, and where to.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The bundle to write.
+    pub bundle: PathBuf,
+    /// Its volumes, or folders of them, in any order.
+    pub volumes: Vec<PathBuf>,
+    /// Replace what is there.
+    pub force: bool,
+    /// Threads.
+    pub jobs: usize,
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// `mirror-bundle/join/v1`.
+    pub schema: &'static str,
+    /// The bundle.
+    pub bundle: String,
+    /// Digest of the index.
+    pub index: Digest,
+    /// Name of the bundle's line.
+    pub name: String,
+    /// Number in it.
+    pub sequence: u64,
+    /// Blobs, whose digests were right.
+    pub blobs: usize,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Writes a bundle from its volumes: the bytes that it had before it was split, and what was appended to the volumes
+/// since. Every blob's digest is checked on the way; no signature is judged.
+///
+/// # Errors
+/// [`Code::Truncated`] naming the volumes that are missing and the images that need them, before the first byte;
+/// later failures keep what was written, and the same call continues.
+pub fn join(options: &Options, observer: &dyn Observer) -> Result<Summary> {
+    let bundle = &options.bundle;
+    if Bundle::open(bundle).is_ok_and(|there| there.head().volume.is_some()) {
+        return Err(Error::new(Code::Usage, format!("`{}` is a volume, not the bundle to write", bundle.display()))
+            .state("nothing was written")
+            .hint("the bundle comes first: mirror-bundle join NEW.tar VOLUME..."));
+    }
+    let original = Original::open(Inputs::of(&options.volumes)?, Some(bundle))?;
+    original.mention_doubled(observer);
+    original.complete()?;
+    let plan = original.plan()?;
+    let blobs = plan.index.blobs.len();
+    observer.say("Joining", &format!("{}, {}", observer::count(blobs, "blob"), observer::size(plan.bytes())));
+    repack::write(bundle, &plan, &original, options.force, options.jobs, observer)?;
+    Ok(Summary {
+        schema: "mirror-bundle/join/v1",
+        bundle: bundle.display().to_string(),
+        index: plan.digest(),
+        name: plan.index.name.clone(),
+        sequence: plan.index.sequence,
+        blobs,
+        bytes: plan.bytes(),
+    })
+}

@@ -1,0 +1,239 @@
+//! A bundle that is there, in one file or in volumes, as what another form of it is written from (`split`, `join`).
+//!
+//! Nothing is trusted and nobody is asked whom to trust: what comes out has the same index and signature as what went
+//! in, and no byte in it that they do not prove. Whether to trust them is for `verify` to say.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::bundle::reader::{Bundle, Contents};
+use crate::bundle::set::{BlobContent, Copy, Set};
+use crate::bundle::writer::{self, Journal, Plan};
+use crate::bundle::{Index, Inputs, inputs, layout, limits};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Descriptor, Digest};
+use crate::ops::write::{self, Job, Origin, Supply};
+use crate::ops::{Observer, observer, room};
+use crate::verify::Needs;
+
+/// How many images are named for missing volumes.
+const NAMED: usize = 8;
+
+/// The bundle as it is.
+pub(crate) struct Original(Set);
+
+impl Original {
+    /// Opens what is named, except what is at `target`. All of it has to belong to one bundle.
+    ///
+    /// # Errors
+    /// [`Code::UnlistedContent`] naming what belongs to another bundle; the errors of every file that is not right.
+    pub(crate) fn open(inputs: Inputs, target: Option<&Path>) -> Result<Original> {
+        if inputs.is_stream() {
+            return Err(Error::new(Code::Usage, "a stream cannot be taken apart or put together")
+                .hint("write it to a file first"));
+        }
+        let target = target.and_then(|path| path.canonicalize().ok());
+        let mut bundles: Vec<(String, Bundle)> = Vec::new();
+        for (path, bundle) in inputs.open()? {
+            if target.is_none() || Path::new(&path).canonicalize().ok() != target {
+                bundles.push((path, bundle.map_err(|e| e.state("nothing was written"))?));
+            }
+        }
+        let same = |a: &Bundle, b: &Bundle| a.head().index == b.head().index;
+        let count = |bundle: &Bundle| bundles.iter().filter(|(_, other)| same(bundle, other)).count();
+        // The most frequent index counts; of equals the first.
+        let Some((_, main)) = bundles.iter().rev().max_by_key(|(_, bundle)| count(bundle)) else {
+            return Err(Error::new(Code::Usage, "no volume is named"));
+        };
+        let head = main.head().clone();
+        let index = Arc::new(Index::parse(&head.index)?);
+        let mut parts = Vec::new();
+        for (path, bundle) in bundles {
+            if bundle.head().index != head.index {
+                let err = inputs::foreign(&bundle, &path, &index, &head.digest());
+                return Err(err.state("nothing was written"));
+            }
+            if bundle.head().signature != head.signature {
+                let text = format!("the signature in `{path}` is not the one in the other volumes");
+                return Err(Error::new(Code::BadSignature, text).state("nothing was written"));
+            }
+            parts.push(bundle.contents(index.clone()).map_err(|e| e.state("nothing was written"))?);
+        }
+        parts.sort_by_key(|part: &Contents| part.volume().map(|v| v.volume));
+        Set::new(parts).map(Original)
+    }
+
+    /// The index.
+    pub(crate) fn index(&self) -> &Index {
+        self.0.index()
+    }
+
+    /// Tells of volumes that were named twice.
+    pub(crate) fn mention_doubled(&self, observer: &dyn Observer) {
+        for (first, again) in self.0.doubled() {
+            let (first, again) = (self.0.parts()[first].name(), self.0.parts()[again].name());
+            observer.say("Note", &format!("`{again}` has the same as `{first}`; each stands in for the other"));
+        }
+    }
+
+    /// Whether every blob is at hand.
+    ///
+    /// # Errors
+    /// [`Code::Truncated`] naming the volumes that are missing and the images that need them.
+    pub(crate) fn complete(&self) -> Result<()> {
+        let blobs = &self.index().blobs;
+        let absent: BTreeSet<Digest> =
+            (0..blobs.len()).filter(|at| !self.0.has(*at)).map(|at| blobs[at].digest).collect();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let (missing, of) = self.0.missing().unwrap_or_default();
+        let numbers: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let text = match numbers.as_slice() {
+            [one] => format!("volume {one} of {of} is not here"),
+            several => format!("volumes {} of {of} are not here", several.join(", ")),
+        };
+        let needing = Needs::new(self.index(), &self.all_documents()?);
+        let needing = needing.of(&absent);
+        let (lacking, images) = (observer::count(absent.len(), "blob"), observer::count(needing.len(), "image"));
+        let mut err = Error::new(Code::Truncated, text).fact(format!("{lacking} there, needed by {images}"));
+        for image in needing.iter().take(NAMED) {
+            err = err.fact(image.display());
+        }
+        if needing.len() > NAMED {
+            err = err.fact(format!("and {} more", needing.len() - NAMED));
+        }
+        Err(err.state("nothing was written").hint("name all volumes, or their folders, at once"))
+    }
+
+    /// Everything but the blobs, for a bundle in one file; with all addenda, each once.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let index = self.index();
+        let mut files = Vec::with_capacity(index.files.len());
+        for file in &index.files {
+            files.push(match file.path.as_str() {
+                layout::OCI_LAYOUT => layout::OCI_LAYOUT_JSON.to_vec(),
+                path => self.file(path)?,
+            });
+        }
+        let signature = self.0.head().signature.clone();
+        let plan = Plan::new(index.clone(), files, signature)?.with_tail(self.tail()?);
+        match plan.index_bytes == *self.0.head().index {
+            true => Ok(plan),
+            false => Err(Error::new(Code::Internal, "the index would not be the same")),
+        }
+    }
+
+    /// Reads a document of the bundle by its digest.
+    pub(crate) fn documents(&self) -> impl Fn(&Digest) -> Result<Option<Vec<u8>>> + '_ {
+        let positions: HashMap<Digest, usize> =
+            self.index().blobs.iter().enumerate().map(|(at, blob)| (blob.digest, at)).collect();
+        move |digest| positions.get(digest).map(|at| self.0.read(*at, limits::DOCUMENT)).transpose()
+    }
+
+    fn all_documents(&self) -> Result<BTreeMap<Digest, Vec<u8>>> {
+        let blobs = self.index().blobs.iter().enumerate().filter(|(_, blob)| blob.role.is_document());
+        blobs.map(|(at, blob)| Ok((blob.digest, self.0.read(at, limits::DOCUMENT)?))).collect()
+    }
+
+    /// A file other than a blob, from the first part in which it is right.
+    fn file(&self, path: &str) -> Result<Vec<u8>> {
+        let mut failed = Error::new(Code::Internal, format!("`{path}` is nowhere"));
+        for part in self.0.parts() {
+            let members = &part.layout().members()[part.first()..part.layout().blob_range().start];
+            match members.iter().find(|m| m.path == path).map(|member| part.read(member, limits::INDEX)) {
+                Some(Ok(bytes)) => return Ok(bytes),
+                Some(Err(e)) => failed = e.state("nothing was written"),
+                None => {}
+            }
+        }
+        Err(failed)
+    }
+
+    /// The addenda of all parts, in the order of the volumes, each once.
+    fn tail(&self) -> Result<Vec<u8>> {
+        let mut seen: BTreeMap<&str, &[u8]> = BTreeMap::new();
+        let mut tail = Vec::new();
+        for part in self.0.parts() {
+            for (addendum, member) in part.addenda().iter().zip(part.addendum_members()?) {
+                match seen.insert(&addendum.name, &addendum.bytes) {
+                    None => tail.extend(member),
+                    Some(other) if other == addendum.bytes => {}
+                    Some(_) => {
+                        let text =
+                            format!("addendum `{}` of `{}` is not what it is elsewhere", addendum.name, part.name());
+                        return Err(Error::new(Code::Conflict, text).state("nothing was written"));
+                    }
+                }
+            }
+        }
+        let size: usize = seen.values().map(|bytes| bytes.len()).sum();
+        if seen.len() > limits::ADDENDA || size as u64 > limits::ADDENDA_BYTES {
+            return Err(Error::new(Code::Malformed, "the volumes have more addenda together than a bundle may have")
+                .state("nothing was written"));
+        }
+        Ok(tail)
+    }
+}
+
+impl Supply for Original {
+    fn origins<'a>(&'a self, at: usize, _: &Digest) -> Vec<Box<dyn Origin + 'a>> {
+        let origin = |copy| Box::new(Place { set: &self.0, at, copy }) as Box<dyn Origin>;
+        self.0.copies(at).into_iter().map(origin).collect()
+    }
+}
+
+/// One way to read one blob.
+struct Place<'a> {
+    set: &'a Set,
+    at: usize,
+    copy: Copy,
+}
+
+impl Origin for Place<'_> {
+    fn describe(&self) -> String {
+        let names: Vec<String> = self.copy.parts().map(|p| format!("`{}`", self.set.parts()[p].name())).collect();
+        names.join(" and ")
+    }
+
+    /// What is in front of `offset` is read too: the digest of the whole is checked.
+    fn read<'a>(&'a self, _: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>> {
+        let mut content: BlobContent<'a> = self.set.open(self.at, &self.copy);
+        let mut buffer = vec![0; 256 << 10];
+        while content.position() < offset {
+            let want = usize::try_from(offset - content.position()).unwrap_or(usize::MAX).min(buffer.len());
+            if content.next(&mut buffer[..want])? == 0 {
+                break;
+            }
+        }
+        Ok(Box::new(content))
+    }
+}
+
+/// Writes what a plan says from an original, for a bundle that is to be called `target`.
+pub(crate) fn write(
+    target: &Path,
+    plan: &Plan,
+    original: &Original,
+    force: bool,
+    jobs: usize,
+    observer: &dyn Observer,
+) -> Result<()> {
+    room::writable(target)?;
+    let mut journal = Journal::read(&plan.first(target))?;
+    if journal.as_ref().is_some_and(|j| !j.is_of(plan)) {
+        observer.warn("what an interrupted run left belongs to other content or another division; starting anew");
+        journal = None;
+    }
+    if journal.is_none() && !force {
+        let there = plan.archives().iter().map(|a| plan.path(target, a)).find(|p| p.symlink_metadata().is_ok());
+        if let Some(path) = there {
+            return Err(writer::exists(&path));
+        }
+    }
+    room::check(target, plan, journal.as_ref())?;
+    let job = Job { plan, supply: original, journal: journal.as_ref(), force, jobs };
+    write::file(target, &job, observer)
+}

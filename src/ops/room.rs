@@ -1,0 +1,106 @@
+//! Whether what is to be written fits where it goes. Asked before the first byte (MB-WRI-01, MB-VOL-10).
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::bundle::writer::{Journal, Plan, partial_path};
+use crate::error::{Code, Error, Result};
+use crate::ops::observer::size;
+use crate::sink::space::{self, Space};
+
+/// Free bytes on the file system that `bundle` goes to.
+pub(crate) fn free(bundle: &Path) -> Result<u64> {
+    space::of(bundle).map(|space| space.free)
+}
+
+/// Whether a file can be made beside `path`: asked before anything is fetched, as that may take long.
+pub(crate) fn writable(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+        .map_err(|e| Error::io("cannot write to", folder, e.into()).state("nothing was written"))
+}
+
+/// Whether the files of a plan fit the file system that they go to: all of them together, and each by itself.
+///
+/// # Errors
+/// [`Code::Io`] with what is needed and what is there.
+pub(crate) fn check(bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> Result<()> {
+    check_in(&space::of(bundle)?, bundle, plan, journal)
+}
+
+fn check_in(space: &Space, bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> Result<()> {
+    let largest = plan.archives().iter().map(|archive| plan.bytes_of(archive)).max().unwrap_or(0);
+    if let Some(most) = space.max_file.filter(|most| largest > *most) {
+        let text = format!("`{}` would have {largest} bytes, too many for a file on {}", bundle.display(), space.kind);
+        return Err(Error::new(Code::Io, text)
+            .fact(format!("at most {most} bytes"))
+            .state("nothing was written")
+            .hint("write it in volumes: --media fat32"));
+    }
+    let need = need(bundle, plan, journal);
+    if space.free >= need {
+        return Ok(());
+    }
+    let (need, free) = (size(need), size(space.free));
+    Err(Error::new(Code::Io, format!("not enough room for `{}`: {need} needed, {free} free", bundle.display()))
+        .state("nothing was written")
+        .hint("make room, or carry less"))
+}
+
+/// What the files of a plan still need: less what is finished, and what partial files hold already.
+fn need(bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> u64 {
+    let same = journal.is_some_and(|journal| journal.is_of(plan));
+    let left = |archive| {
+        let (path, bytes) = (plan.path(bundle, archive), plan.bytes_of(archive));
+        let held = |path: &Path| std::fs::symlink_metadata(path).ok();
+        match held(&partial_path(&path)) {
+            Some(partial) => bytes.saturating_sub(partial.blocks().saturating_mul(512)),
+            None if same && held(&path).is_some_and(|m| m.len() == bytes) => 0,
+            None => bytes,
+        }
+    };
+    plan.archives().iter().map(left).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::bundle::index::{Blob, tests::sample};
+    use crate::bundle::volume::Media;
+    use crate::oci::{Digest, Role};
+    use crate::ops::volumes::divided;
+
+    /// A bundle with one blob of this size, of which no byte is needed here.
+    fn plan(size: u64) -> Plan {
+        let mut index = sample();
+        index.blobs = vec![Blob { digest: Digest::of(b"large"), size, role: Role::Layer }];
+        Plan::new(index, vec![b"abc".to_vec(); 3], None).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_fat_cannot_hold_is_noticed_before_it_is_written_and_volumes_for_it_fit() {
+        let fat = Space { free: 1 << 40, kind: "vfat", max_file: Some((4 << 30) - 1) };
+        let check = |plan: &Plan| check_in(&fat, Path::new("b.tar"), plan, None);
+        let overhead = plan(0).bytes();
+        check(&plan((4 << 30) - 512 - overhead)).unwrap();
+        let err = check(&plan((4 << 30) - overhead)).unwrap_err();
+        assert_eq!(err.code(), Code::Io);
+        assert!(err.hint_text().unwrap().contains("--media fat32"), "{err:?}");
+        let volumes = divided(plan(9 << 30), Media::Fat32.volume(), &BTreeSet::new(), &|_| Ok(None)).unwrap();
+        assert_eq!(volumes.archives().len(), 3);
+        check(&volumes).unwrap();
+    }
+
+    #[test]
+    fn all_volumes_together_have_to_fit() {
+        let space = |free| Space { free, kind: "ext4", max_file: None };
+        let volumes = divided(plan(9 << 30), 4 << 30, &BTreeSet::new(), &|_| Ok(None)).unwrap();
+        let check = |free| check_in(&space(free), Path::new("nowhere/b.tar"), &volumes, None);
+        check(volumes.bytes()).unwrap();
+        let err = check(volumes.bytes() - 1).unwrap_err();
+        assert!(err.message().contains("not enough room"), "{err:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! `split`: a bundle in one file becomes volumes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::bundle::Inputs;
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+use crate::ops::repack::{self, Original};
+use crate::ops::volumes::{self, Written};
+use crate::ops::{Observer, observer, room};
+
+/// What to split, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Where its volumes go; `None`: beside it.
+    pub folder: Option<PathBuf>,
+    /// The most bytes of a volume.
+    pub size: u64,
+    /// The volumes to write; empty: all.
+    pub only: BTreeSet<u32>,
+    /// Replace what is there.
+    pub force: bool,
+    /// Only say what would be written.
+    pub dry_run: bool,
+    /// Threads.
+    pub jobs: usize,
+}
+
+/// What was written, or would be.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// `mirror-bundle/split/v1`.
+    pub schema: &'static str,
+    /// What the bundle is called at its new place; its volumes have their numbers in their names.
+    pub bundle: String,
+    /// Digest of the index.
+    pub index: Digest,
+    /// Name of the bundle's line.
+    pub name: String,
+    /// Number in it.
+    pub sequence: u64,
+    /// Blobs whose digests were right, or would be checked.
+    pub blobs: usize,
+    /// Size of all that was written, in bytes.
+    pub bytes: u64,
+    /// The volumes that were written; none when the bundle fits one.
+    pub volumes: Vec<Written>,
+    /// Room where they go, in bytes.
+    pub free: u64,
+    /// Whether nothing was written because only the plan was wanted.
+    pub dry_run: bool,
+    /// Whether nothing was written because the bundle, where it is, fits one volume.
+    pub unchanged: bool,
+}
+
+/// Writes volumes of a bundle. Every blob's digest is checked on the way; no signature is judged.
+///
+/// # Errors
+/// What fails before the first byte leaves nothing behind; later failures keep what was written, and the same call
+/// continues.
+pub fn split(options: &Options, observer: &dyn Observer) -> Result<Summary> {
+    let source = &options.bundle;
+    let name = source.file_name().filter(|_| !source.is_dir()).ok_or_else(|| {
+        Error::new(Code::Usage, format!("`{}` is not a bundle in one file", source.display()))
+            .hint("put volumes together first: mirror-bundle join BUNDLE DIR")
+    })?;
+    let original = Original::open(Inputs::of(std::slice::from_ref(source))?, None)?;
+    original.complete()?;
+    let target = options.folder.as_deref().map_or_else(|| source.clone(), |folder| folder.join(name));
+    let plan = volumes::divided(original.plan()?, options.size, &options.only, &original.documents())?;
+    let volumes = volumes::list(&plan, &target);
+    let unchanged = volumes.is_empty() && same(source, &target);
+    let summary = Summary {
+        schema: "mirror-bundle/split/v1",
+        bundle: target.display().to_string(),
+        index: plan.digest(),
+        name: plan.index.name.clone(),
+        sequence: plan.index.sequence,
+        blobs: plan.blobs().len(),
+        bytes: plan.bytes(),
+        free: room::free(&target)?,
+        dry_run: options.dry_run,
+        unchanged,
+        volumes,
+    };
+    let of = summary.volumes.first().map_or(1, |v| v.of);
+    let count = if options.only.is_empty() { of as usize } else { summary.volumes.len().max(1) };
+    let (what, size, free) =
+        (observer::count(count, "volume"), observer::size(summary.bytes), observer::size(summary.free));
+    observer.say("Dividing", &format!("into {of}: {what} to write, {size} ({free} free)"));
+    if options.dry_run || unchanged {
+        return Ok(summary);
+    }
+    repack::write(&target, &plan, &original, options.force, options.jobs, observer)?;
+    Ok(summary)
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}

@@ -1,0 +1,331 @@
+//! Plan to bytes: every blob fetched once and written where it belongs, or streamed in order.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::bundle::index::Blob;
+use crate::bundle::tar;
+use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Start, partial_path};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Descriptor, Digest, Hasher};
+use crate::ops::advice::late;
+use crate::ops::{Observer, Task, parallel};
+use crate::source::Source;
+
+/// Where the content of blobs comes from.
+pub(crate) trait Supply: Sync {
+    /// The content of a small blob that is here already.
+    fn here(&self, _: &Digest) -> Option<&[u8]> {
+        None
+    }
+
+    /// Where the blob at this position of the index can be read: the first that gives it is taken.
+    fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>>;
+}
+
+/// A place that a blob can be read from.
+pub(crate) trait Origin {
+    /// What this is and where, for messages.
+    fn describe(&self) -> String;
+
+    /// The bytes of the blob from `offset` on.
+    fn read<'a>(&'a self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>>;
+}
+
+impl Origin for Arc<dyn Source> {
+    fn describe(&self) -> String {
+        self.as_ref().describe()
+    }
+
+    fn read<'a>(&'a self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>> {
+        Ok(self.as_ref().blob(what, offset)?)
+    }
+}
+
+/// How a bundle is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    /// Everything but blobs.
+    pub(crate) plan: &'a Plan,
+    /// The blobs.
+    pub(crate) supply: &'a dyn Supply,
+    /// What an interrupted run left.
+    pub(crate) journal: Option<&'a Journal>,
+    /// Replace what is there.
+    pub(crate) force: bool,
+    /// Threads.
+    pub(crate) jobs: usize,
+}
+
+/// Writes the files of a plan for the bundle that is to be called `bundle`.
+pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Result<()> {
+    let plan = job.plan;
+    let partial = match Partial::start(bundle, plan, job.journal, job.force)? {
+        Start::Write(partial) => partial,
+        Start::Complete => {
+            observer.say("Finished", "before: the bundle is complete");
+            return Ok(());
+        }
+    };
+    let size = |blob: &usize| plan.index.blobs[*blob].size;
+    let mut blobs: Vec<usize> = plan.blobs().into_iter().filter(|blob| !partial.is_finished(*blob)).collect();
+    let there = blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
+    if there > 0 {
+        observer.say(
+            "Continuing",
+            &format!("{} (at least {there} of {} blobs begun before)", bundle.display(), blobs.len()),
+        );
+    }
+    // The largest first, so that no thread is left alone with a large one at the end.
+    blobs.sort_by_key(|blob| std::cmp::Reverse(size(blob)));
+    observer.begin(Task::Write, blobs.len() as u64, blobs.iter().map(size).sum());
+    let done = parallel::map(
+        job.jobs,
+        &blobs,
+        || vec![0u8; BUFFER],
+        |buffer, blob| {
+            one(&partial, *blob, job.supply, buffer, observer)?;
+            observer.item();
+            Ok(())
+        },
+    );
+    observer.end();
+    if let Err(e) = done {
+        let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
+        let more = if plan.archives().len() > 1 { " and its like" } else { "" };
+        return Err(late(e, &format!("what was fetched is kept in `{}`{more}", kept.display())));
+    }
+    partial.finish(job.force)
+}
+
+fn one(
+    partial: &Partial<'_>,
+    at: usize,
+    supply: &dyn Supply,
+    buffer: &mut [u8],
+    observer: &dyn Observer,
+) -> Result<()> {
+    let what = wanted(&partial.plan().index.blobs[at]);
+    let mut blob = partial.blob(at, buffer)?;
+    observer.advance(blob.offset());
+    if let Some(bytes) = supply.here(&what.digest) {
+        blob.restart();
+        blob.write(bytes)?;
+        observer.advance(bytes.len() as u64);
+        return blob.finish();
+    }
+    let resumed = blob.offset() > 0;
+    let origins = supply.origins(at, &what.digest);
+    fetch(&mut blob, &what, &origins, buffer, observer)?;
+    match blob.finish() {
+        // What an earlier run left, or the first place gave, was not what it said: once more, all of it.
+        Err(e) if e.code() == Code::BlobMismatch && (resumed || origins.len() > 1) => {
+            anew(partial, at, &what, &origins, buffer, observer)
+        }
+        other => other,
+    }
+    .map_err(|e| e.fact(format!("from {}", places(&origins))))
+}
+
+/// Fetches what a blob still lacks, from the first place that gives it. A source tries again by itself what may
+/// succeed then; its error is final.
+fn fetch(
+    blob: &mut BlobWriter<'_>,
+    what: &Descriptor,
+    origins: &[Box<dyn Origin + '_>],
+    buffer: &mut [u8],
+    observer: &dyn Observer,
+) -> Result<()> {
+    let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
+    for origin in origins {
+        if blob.is_full() {
+            break;
+        }
+        match copy(origin.as_ref(), what, blob, buffer, observer) {
+            Ok(()) => return Ok(()),
+            Err(e) if elsewhere(&e) => failed = e,
+            Err(e) => return Err(e),
+        }
+    }
+    if blob.is_full() { Ok(()) } else { Err(failed) }
+}
+
+/// Fetches all of a blob from one place, and if that does not give it, from the next.
+fn anew(
+    partial: &Partial<'_>,
+    at: usize,
+    what: &Descriptor,
+    origins: &[Box<dyn Origin + '_>],
+    buffer: &mut [u8],
+    observer: &dyn Observer,
+) -> Result<()> {
+    let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
+    for origin in origins {
+        let mut blob = partial.blob(at, buffer)?;
+        blob.restart();
+        match copy(origin.as_ref(), what, &mut blob, buffer, observer).and_then(|()| blob.finish()) {
+            Ok(()) => return Ok(()),
+            Err(e) if elsewhere(&e) => failed = e,
+            Err(e) => return Err(e),
+        }
+    }
+    Err(failed)
+}
+
+/// Whether another source may do better.
+fn elsewhere(e: &Error) -> bool {
+    matches!(e.code(), Code::Source | Code::BlobMissing | Code::BlobMismatch | Code::Auth)
+}
+
+fn copy(
+    source: &dyn Origin,
+    what: &Descriptor,
+    blob: &mut BlobWriter<'_>,
+    buffer: &mut [u8],
+    observer: &dyn Observer,
+) -> Result<()> {
+    let mut from = source.read(what, blob.offset())?;
+    loop {
+        observer.check()?;
+        let n = fill(from.as_mut(), buffer, &|e| Error::io("cannot read", source.describe(), e), |bytes| {
+            observer.advance(bytes.len() as u64);
+            blob.write(bytes)
+        })?;
+        if n == 0 {
+            return match blob.is_full() {
+                true => Ok(()),
+                false => {
+                    Err(Error::new(Code::BlobMismatch, format!("{} ended early in {}", what.digest, source.describe()))
+                        .fact(format!("{} of {} bytes", blob.offset(), what.size)))
+                }
+            };
+        }
+    }
+}
+
+/// Fills the buffer as far as it goes, hands it on, and says how much that was. What was read before an error
+/// is handed on too: it need not be fetched again.
+fn fill(
+    from: &mut dyn Read,
+    buffer: &mut [u8],
+    error: &dyn Fn(std::io::Error) -> Error,
+    take: impl FnOnce(&[u8]) -> Result<()>,
+) -> Result<usize> {
+    let mut n = 0;
+    let mut failed = None;
+    while n < buffer.len() {
+        match from.read(&mut buffer[n..]) {
+            Ok(0) => break,
+            Ok(more) => n += more,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => {
+                failed = Some(error(e));
+                break;
+            }
+        }
+    }
+    if n > 0 {
+        take(&buffer[..n])?;
+    }
+    failed.map_or(Ok(n), Err)
+}
+
+/// Writes a whole bundle in order to a stream. Nothing can be taken back there, so the first failure ends it.
+pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, observer: &dyn Observer) -> Result<()> {
+    let out = |e| Error::io("cannot write", "standard output", e);
+    let [archive] = plan.archives() else {
+        return Err(Error::new(Code::Internal, "several volumes cannot be written to one stream"));
+    };
+    let mut buffer = vec![0u8; BUFFER];
+    let members = archive.layout.blobs();
+    observer.begin(Task::Write, members.len() as u64, members.iter().map(|m| m.size).sum());
+    to.write_all(&plan.head(&archive.layout)).map_err(out)?;
+    for (at, member) in members.iter().enumerate() {
+        to.write_all(&archive.layout.header_of(member)).map_err(out)?;
+        stream_one(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
+            .map_err(|e| e.state("the stream was cut off; what was written does not verify"))?;
+        let padding = [0u8; tar::BLOCK as usize];
+        to.write_all(&padding[..(tar::padded(member.size) - member.size) as usize]).map_err(out)?;
+        observer.item();
+    }
+    to.write_all(&plan.end()).map_err(out)?;
+    observer.end();
+    to.flush().map_err(out)
+}
+
+fn stream_one(
+    to: &mut dyn Write,
+    at: usize,
+    what: &Descriptor,
+    supply: &dyn Supply,
+    buffer: &mut [u8],
+    observer: &dyn Observer,
+) -> Result<()> {
+    let out = |e| Error::io("cannot write", "standard output", e);
+    if let Some(bytes) = supply.here(&what.digest) {
+        observer.advance(bytes.len() as u64);
+        return to.write_all(bytes).map_err(out);
+    }
+    let mut hasher = Hasher::new();
+    let mut done = 0u64;
+    let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
+    let origins = supply.origins(at, &what.digest);
+    for source in &origins {
+        if done == what.size {
+            break;
+        }
+        let read = source.read(what, done).and_then(|mut from| {
+            while done < what.size {
+                observer.check()?;
+                let want = usize::try_from(what.size - done).unwrap_or(usize::MAX).min(buffer.len());
+                let error = |e| Error::io("cannot read", source.describe(), e);
+                let n = fill(from.as_mut(), &mut buffer[..want], &error, |bytes| {
+                    hasher.update(bytes);
+                    done += bytes.len() as u64;
+                    observer.advance(bytes.len() as u64);
+                    to.write_all(bytes).map_err(out)
+                })?;
+                if n == 0 {
+                    let text = format!("{} ended early in {}", what.digest, source.describe());
+                    return Err(Error::new(Code::BlobMismatch, text));
+                }
+            }
+            Ok(())
+        });
+        match read {
+            Ok(()) => break,
+            Err(e) if elsewhere(&e) => failed = e,
+            Err(e) => return Err(e),
+        }
+    }
+    if done < what.size {
+        return Err(failed);
+    }
+    let computed = hasher.finish();
+    if computed != what.digest {
+        return Err(Error::new(
+            Code::BlobMismatch,
+            format!("the content of {} does not match its digest", what.digest),
+        )
+        .fact(format!("computed {computed}"))
+        .fact(format!("from {}", places(&origins))));
+    }
+    Ok(())
+}
+
+fn wanted(blob: &Blob) -> Descriptor {
+    Descriptor {
+        media_type: String::new(),
+        digest: blob.digest,
+        size: blob.size,
+        platform: None,
+        annotations: std::collections::BTreeMap::new(),
+        artifact_type: None,
+    }
+}
+
+fn places(origins: &[Box<dyn Origin + '_>]) -> String {
+    let names: Vec<String> = origins.iter().map(|o| o.describe()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,226 @@
+//! The door: everything that is checked before the first configuration or layer is read.
+
+use std::sync::Arc;
+
+use super::report::{self, Check, CheckId, Finding, Report, Severity};
+use super::{Admission, Admitted, Settings, trust};
+use crate::bundle::reader::{Bundle, Contents};
+use crate::bundle::set::Set;
+use crate::bundle::volume::Volume;
+use crate::bundle::{Index, Inputs, inputs};
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+
+/// Opens a bundle (one file, or volumes and copies together) and checks everything but the bytes of configurations
+/// and layers.
+///
+/// # Errors
+/// Only what kept the checks from being made: an unreadable medium. Everything found is in the report.
+pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
+    let subject = report::Subject { path: inputs.display(), ..Default::default() };
+    let mut report = Report::new(subject, settings.now.to_string());
+    report.exceptions = settings.exceptions();
+    let opened = match choose(inputs.open()?, settings) {
+        Ok(opened) => opened,
+        Err(e) => return refused(report, CheckId::Format, e),
+    };
+    let head = opened.main.head();
+    report.bundle.index = head.digest().to_string();
+
+    if let Some(wanted) = settings.expect_index
+        && wanted != head.digest()
+    {
+        let err = Error::new(Code::Policy, format!("`{}` is another bundle than the one expected", report.bundle.path))
+            .fact(format!("expected {wanted}"))
+            .fact(format!("found    {}", head.digest()));
+        return refused(report, CheckId::Index, err);
+    }
+    // Before anything in the index is parsed: what was tampered with goes no further. Where somebody trusted vouches
+    // for these very bytes, a bad signature among the others is no tampering (E7).
+    let early = trust::signatures(head, &[], settings, &mut report);
+    let stops = |f: &Finding| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error;
+    if early.findings.iter().any(stops) && report.signatures.iter().all(|s| s.outcome != "good") {
+        report.add(early);
+        return Ok(Admission::Refused(concluded(report)));
+    }
+    report.not_checked.clear();
+
+    let index = match Index::parse(&head.index) {
+        Ok(index) => Arc::new(index),
+        Err(e) => {
+            report.add(early);
+            return refused(report, CheckId::Index, e);
+        }
+    };
+    report.bundle.name = Some(index.name.clone());
+    report.bundle.sequence = Some(index.sequence);
+    report.bundle.created = Some(index.created.clone());
+    report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
+    report.add(trust::index(&index, &report.bundle.index, settings));
+
+    let (mut set, odd) = match opened.together(index) {
+        Ok(parts) => parts,
+        Err(e) => {
+            report.add(early);
+            let id = if e.code() == Code::Truncated { CheckId::Length } else { CheckId::Format };
+            return refused(report, id, e);
+        }
+    };
+    // With the addenda, which are found by the index: countersignatures count towards thresholds.
+    let mut signature = trust::signatures(set.head(), set.addenda(), settings, &mut report);
+    trust::records(set.head(), set.addenda(), settings, &mut report, &mut signature);
+    report.add(signature);
+    report.bundle.bytes = set.length();
+    if !set.is_stream() {
+        // A stream may still bring countersignatures.
+        set.forget_index();
+    }
+    let mut format = Check::new(CheckId::Format);
+    format.examined = set.parts().iter().map(|p| p.layout().members().len() as u64).sum();
+    format.of = format.examined;
+    report.checks.insert(0, format);
+
+    let mut admitted = Admitted::new(set, report);
+    admitted.read_head(odd, settings)?;
+    admitted.report.conclude();
+    let useless = admitted.report.errors().any(|f| !harmless(f));
+    Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
+}
+
+/// Several files as they were opened, and the one whose index counts.
+struct Opened {
+    main: Bundle,
+    /// Others with the same index.
+    same: Vec<Bundle>,
+    /// What could not be opened, or has another index.
+    odd: Vec<(String, Result<Bundle>)>,
+}
+
+/// Which index counts: the one that is expected, else one that somebody trusted has signed, else the most frequent.
+fn choose(mut opened: Vec<(String, Result<Bundle>)>, settings: &Settings) -> Result<Opened> {
+    if opened.len() == 1
+        && let Some((_, only)) = opened.pop()
+    {
+        return Ok(Opened { main: only?, same: Vec::new(), odd: Vec::new() });
+    }
+    let good = |bundle: &Bundle| {
+        let mut scratch = Report::new(report::Subject::default(), String::new());
+        trust::signatures(bundle.head(), &[], settings, &mut scratch);
+        scratch.signatures.iter().any(|s| s.outcome == "good")
+    };
+    let bundles: Vec<&Bundle> = opened.iter().filter_map(|(_, o)| o.as_ref().ok()).collect();
+    let same = |a: &Bundle, b: &Bundle| Arc::ptr_eq(&a.head().index, &b.head().index);
+    let rank = |bundle: &&Bundle| {
+        let expected = settings.expect_index.is_some_and(|wanted| wanted == bundle.head().digest());
+        (expected, good(bundle), bundles.iter().filter(|other| same(other, bundle)).count())
+    };
+    // Of equals the first one.
+    let best = bundles.iter().copied().rev().max_by_key(rank).map(|b| (b.name().to_owned(), b.head().index.clone()));
+    let Some((name, index)) = best else {
+        let first = opened.into_iter().find_map(|(_, o)| o.err());
+        return Err(first.unwrap_or_else(|| Error::new(Code::Usage, "no bundle is named")));
+    };
+    let (mut main, mut same, mut odd) = (None, Vec::new(), Vec::new());
+    for (path, one) in opened {
+        match one {
+            Ok(bundle) if main.is_none() && path == name => main = Some(bundle),
+            Ok(bundle) if Arc::ptr_eq(&bundle.head().index, &index) => same.push(bundle),
+            other => odd.push((path, other)),
+        }
+    }
+    let main = main.ok_or_else(|| Error::new(Code::Internal, "the chosen bundle is lost"))?;
+    Ok(Opened { main, same, odd })
+}
+
+impl Opened {
+    /// The parts that belong together, and what is to be said about the others.
+    fn together(self, index: Arc<Index>) -> Result<(Set, Vec<Finding>)> {
+        if self.same.is_empty() && self.odd.is_empty() {
+            return Ok((Set::new(vec![self.main.contents(index)?])?, Vec::new()));
+        }
+        let head = self.main.head().clone();
+        let main_name = self.main.name().to_owned();
+        let mut parts = vec![self.main.tolerant(index.clone())?];
+        let mut odd: Vec<(String, Error)> = Vec::new();
+        for bundle in self.same {
+            let name = bundle.name().to_owned();
+            let differs = bundle.head().signature != head.signature;
+            match bundle.tolerant(index.clone()) {
+                Ok(part) if differs => {
+                    let text = format!("the signature in `{name}` is not the one in `{main_name}`");
+                    parts.push(part.with_damage(Error::new(Code::BadSignature, text)));
+                }
+                Ok(part) => parts.push(part),
+                Err(e) => odd.push((name, e)),
+            }
+        }
+        let mut findings = Vec::new();
+        for (path, one) in self.odd {
+            let err = match one {
+                Err(e) => e,
+                Ok(bundle) => inputs::foreign(&bundle, &path, &index, &head.digest()),
+            };
+            odd.push((path, err));
+        }
+        let volumes: Vec<Volume> = parts.iter().filter_map(Contents::volume).cloned().collect();
+        for (path, err) in odd {
+            let finding = Finding::of(path.clone(), &err);
+            match Contents::damaged(path.as_ref(), &head, &index, candidates(&volumes), err) {
+                Some(part) => parts.push(part),
+                None => findings.push(finding),
+            }
+        }
+        Ok((Set::new(parts)?, findings))
+    }
+}
+
+/// What a file with a damaged head may be: the whole bundle, or any volume of the divisions that are known.
+fn candidates(known: &[Volume]) -> Vec<Option<Volume>> {
+    let mut out = vec![None];
+    for (at, volume) in known.iter().enumerate() {
+        if known[..at].iter().any(|earlier| earlier.is_with(volume)) {
+            continue;
+        }
+        for n in 1..=volume.of {
+            let mut other = Volume { volume: n, ..volume.clone() };
+            // Whoever has lost its head has lost the digests of its pieces: those cannot be read.
+            other.digests = vec![Digest::of(b""); other.own_pieces()];
+            out.push(Some(other));
+        }
+    }
+    out
+}
+
+/// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.
+fn harmless(finding: &Finding) -> bool {
+    matches!(
+        finding.code,
+        Code::Unsigned
+            | Code::BadSignature
+            | Code::Untrusted
+            | Code::Expired
+            | Code::Rollback
+            | Code::ReleaseUnverified
+            | Code::ImageUnverified
+            | Code::Policy
+            | Code::BlobMismatch
+            | Code::BlobMissing
+            | Code::UnlistedContent
+    )
+}
+
+fn concluded(mut report: Report) -> Report {
+    report.conclude();
+    report
+}
+
+/// A bad verdict from an error that says so; other errors go on as errors.
+fn refused(mut report: Report, id: CheckId, err: Error) -> Result<Admission> {
+    if !(10..50).contains(&err.code().exit()) {
+        return Err(err);
+    }
+    let mut check = Check::new(id);
+    check.find(Finding::of(report.bundle.path.clone(), &err));
+    report.add(check);
+    Ok(Admission::Refused(concluded(report)))
+}

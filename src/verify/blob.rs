@@ -1,0 +1,80 @@
+//! The content of a blob, for whoever writes it somewhere.
+
+use super::release;
+use super::report::Finding;
+use crate::bundle::set::{BlobContent, Copy, Set};
+use crate::error::{Code, Error, Result};
+
+/// The content of a blob, hashed while it is read; nothing is read before it is asked for. The read that would
+/// end content which does not match fails instead.
+#[derive(Debug)]
+pub struct BlobReader<'a> {
+    set: &'a Set,
+    blob: usize,
+    copy: &'a Copy,
+    open: Option<BlobContent<'a>>,
+    pub(super) bad: Option<Finding>,
+    pub(super) tee: Option<release::Tee>,
+    pub(super) capture: Option<Vec<u8>>,
+}
+
+impl<'a> BlobReader<'a> {
+    pub(super) fn new(set: &'a Set, blob: usize, copy: &'a Copy) -> BlobReader<'a> {
+        BlobReader { set, blob, copy, open: None, bad: None, tee: None, capture: None }
+    }
+
+    /// Whether anything of it was read.
+    pub(super) fn is_touched(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Begins anew and passes over the first `offset` bytes (they are hashed again). Of a stream: only the
+    /// place where it is.
+    pub fn reopen(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        if self.open.as_ref().map_or(0, BlobContent::position) == offset {
+            return Ok(());
+        }
+        if self.set.is_stream() {
+            return Err(Error::new(Code::Destination, "the transfer broke off, and a stream cannot be read again")
+                .hint("run the same command again with the stream from its beginning, or unpack from a file"));
+        }
+        self.open = None;
+        let mut left = offset;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            left -= self.next(&mut buffer[..want])? as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads all that is left, for its digest only.
+    pub fn drain(&mut self, buffer: &mut [u8]) -> Result<()> {
+        while self.next(buffer)? > 0 {}
+        Ok(())
+    }
+
+    /// Reads the next bytes; 0 only after everything was right.
+    pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if let Some(bad) = &self.bad {
+            return Err(Error::new(bad.code, bad.message.clone()));
+        }
+        let read = self.open.get_or_insert_with(|| self.set.open(self.blob, self.copy)).next(buffer);
+        if let (Ok(n), Some(tee)) = (&read, &mut self.tee) {
+            tee.send(&buffer[..*n]);
+        }
+        if let (Ok(n), Some(capture)) = (&read, &mut self.capture) {
+            capture.extend_from_slice(&buffer[..*n]);
+        }
+        let digest = self.set.index().blobs[self.blob].digest;
+        read.inspect_err(|e| self.bad = Some(Finding::of(digest.to_string(), e)))
+    }
+}
+
+impl std::io::Read for BlobReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.next(buffer)?)
+    }
+}

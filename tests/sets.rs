@@ -1,0 +1,349 @@
+//! Volumes and copies read as one bundle (MB-SET): with the program, on real files.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use mirror_bundle::bundle::volume::{VOLUME, Volume};
+use mirror_bundle::bundle::{Bundle, Index, Layout};
+
+/// A signed bundle of six images and its four volumes, in `b.tar` and `volumes/`.
+struct World {
+    dir: tempfile::TempDir,
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn is(self, code: i32) -> Ran {
+        assert_eq!(self.code, code, "--- out\n{}--- err\n{}", self.out, self.err);
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        self
+    }
+
+    #[track_caller]
+    fn says(self, text: &str) -> Ran {
+        assert!(self.out.contains(text) || self.err.contains(text), "no {text:?} in\n{}{}", self.out, self.err);
+        self
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let world = World { dir: tempfile::tempdir().unwrap() };
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "sets", "-f"])
+            .arg(world.path("key"))
+            .status()
+            .unwrap();
+        assert!(made.success());
+        world.layout("images", 6, "1");
+        world
+            .run(&["create", "b.tar", "--from-layout", "images", "--sign-key", "key", "--name", "n", "--sequence", "5"])
+            .is(0);
+        fs::create_dir(world.path("volumes")).unwrap();
+        world.run(&["split", "b.tar", "volumes", "--volume-size", "330000"]).is(0);
+        assert_eq!(world.volumes().len(), 4);
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn layout(&self, name: &str, images: usize, kilobytes_hundreds: &str) {
+        let made = Command::new("python3")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/make-layout.py"))
+            .arg(self.path(name))
+            .args([&images.to_string(), kilobytes_hundreds])
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success());
+    }
+
+    fn volumes(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.path("volumes"))
+            .unwrap()
+            .map(|e| format!("volumes/{}", e.unwrap().file_name().to_str().unwrap()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let out = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"))
+            .current_dir(self.dir.path())
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.dir.path())
+            .env("MIRROR_BUNDLE_STATE", self.path("state"))
+            .output()
+            .unwrap();
+        Ran {
+            code: out.status.code().unwrap_or(-1),
+            out: String::from_utf8(out.stdout).unwrap(),
+            err: String::from_utf8(out.stderr).unwrap(),
+        }
+    }
+
+    fn verify(&self, inputs: &[&str]) -> Ran {
+        self.run(&[&["verify", "--signer", "key.pub"], inputs].concat())
+    }
+
+    fn unpack(&self, inputs: &[&str]) -> Ran {
+        self.run(&[&["unpack", "--signer", "key.pub"], inputs].concat())
+    }
+
+    fn copy(&self, from: &str, to: &str) -> PathBuf {
+        fs::copy(self.path(from), self.path(to)).unwrap();
+        self.path(to)
+    }
+
+    /// Where the largest blob of the bundle begins, and the second largest.
+    fn large(&self) -> [u64; 2] {
+        let bundle = Bundle::open(&self.path("b.tar")).unwrap();
+        let head = bundle.head();
+        let index = Index::parse(&head.index).unwrap();
+        let layout = Layout::new(&index, &head.index, head.signature.as_deref()).unwrap();
+        let mut blobs = layout.blobs().to_vec();
+        blobs.sort_by_key(|m| std::cmp::Reverse(m.size));
+        [blobs[0].data(), blobs[1].data()]
+    }
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0u8];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+/// MB-SET.
+#[test]
+fn volumes_in_any_order_from_several_folders_are_the_bundle() {
+    let world = World::new();
+    let mut volumes = world.volumes();
+    fs::create_dir(world.path("other")).unwrap();
+    fs::rename(world.path(&volumes[1]), world.path("other/x")).unwrap();
+    world.verify(&["other", "volumes"]).is(0).says("VERIFIED").says("4 of 4");
+    volumes[1] = "other/x".to_owned();
+    volumes.reverse();
+    let named: Vec<&str> = volumes.iter().map(String::as_str).collect();
+    world.verify(&named).is(0);
+    world.unpack(&[&["--to-layout", "out"], &named[..]].concat()).is(0);
+    world.unpack(&["--to-layout", "whole", "b.tar"]).is(0);
+    let same = Command::new("diff").args(["-r", "out", "whole"]).current_dir(world.dir.path()).status().unwrap();
+    assert!(same.success());
+}
+
+#[test]
+fn a_missing_volume_is_named_with_the_images_that_need_it() {
+    let world = World::new();
+    let volumes = world.volumes();
+    world
+        .verify(&[&volumes[0], &volumes[2], &volumes[3]])
+        .is(11)
+        .says("volume 2 of 4 is not here")
+        .says("registry.example.com/bench/image-");
+    let none = world.unpack(&["--to-dir", "out", &volumes[0]]).is(11);
+    assert!(none.err.contains("nothing was written"), "{}", none.err);
+    assert!(!world.path("out").exists());
+    world.verify(&["--partial", &volumes[1]]).is(42).says("NOT FULLY CHECKED").says("exception --partial");
+}
+
+/// Each volume can be unpacked alone, in any order; the last one brings manifests and tags.
+#[test]
+fn volumes_unpacked_one_after_another_end_as_the_whole_bundle() {
+    let world = World::new();
+    let volumes = world.volumes();
+    for order in [[2, 0, 3, 1], [0, 1, 2, 3]] {
+        for to in ["--to-dir", "--to-layout"] {
+            let out = format!("out{}{}", order[0], &to[4..]);
+            for (n, at) in order.into_iter().enumerate() {
+                let ran = world.unpack(&["--partial", to, &out, &volumes[at]]);
+                match n {
+                    3 => _ = ran.is(0).says("unpacked"),
+                    _ => _ = ran.is(42).says("no manifest and no tag was written"),
+                }
+            }
+            let whole = format!("{out}-whole");
+            world.unpack(&[to, &whole, "b.tar"]).is(0);
+            let same = Command::new("diff").args(["-r", &out, &whole]).current_dir(world.dir.path()).status().unwrap();
+            assert!(same.success(), "{out}");
+        }
+    }
+}
+
+#[test]
+fn two_copies_that_are_damaged_differently_make_a_whole_one() {
+    let world = World::new();
+    let large = world.large();
+    flip(&world.copy("b.tar", "a.tar"), large[0] + 7);
+    flip(&world.copy("b.tar", "c.tar"), large[1] + 7);
+    world.verify(&["a.tar"]).is(31);
+    world.verify(&["c.tar"]).is(31);
+    world.verify(&["a.tar", "c.tar"]).is(0).says("does not match its digest").says("another copy has it");
+    world.unpack(&["--to-layout", "out", "a.tar", "c.tar"]).is(0);
+    world.unpack(&["--to-layout", "whole", "b.tar"]).is(0);
+    let same = Command::new("diff").args(["-r", "out", "whole"]).current_dir(world.dir.path()).status().unwrap();
+    assert!(same.success());
+    // The same blob in both: nothing helps.
+    flip(&world.path("c.tar"), large[0] + 9);
+    world.verify(&["a.tar", "c.tar"]).is(31);
+    world.unpack(&["--to-layout", "none", "a.tar", "c.tar"]).is(31);
+}
+
+#[test]
+fn a_copy_with_a_damaged_head_or_cut_short_still_gives_its_blobs() {
+    let world = World::new();
+    let large = world.large();
+    flip(&world.copy("b.tar", "c.tar"), large[0] + 7);
+    for (name, at) in [("marker", 3), ("index", 1600), ("header", 1024 + 140)] {
+        flip(&world.copy("b.tar", &format!("{name}.tar")), at);
+        world.verify(&[&format!("{name}.tar"), "c.tar"]).is(0).says(&format!("`{name}.tar`"));
+    }
+    let cut = world.copy("b.tar", "cut.tar");
+    let length = cut.metadata().unwrap().len();
+    fs::OpenOptions::new().write(true).open(cut).unwrap().set_len(length - 600).unwrap();
+    world.verify(&["cut.tar", "c.tar"]).is(0).says("truncated");
+}
+
+#[test]
+fn a_damaged_volume_is_an_error_and_with_a_copy_of_it_a_remark() {
+    let world = World::new();
+    let volumes = world.volumes();
+    world.copy(&volumes[1], "spare.tar");
+    let length = world.path(&volumes[1]).metadata().unwrap().len();
+    flip(&world.path(&volumes[1]), length - 5000);
+    world.verify(&["volumes"]).is(31);
+    world.verify(&["volumes", "spare.tar"]).is(0).says("has the same as");
+    // Something behind the end of the archive is no part of the bundle.
+    let second = world.path("spare.tar");
+    fs::OpenOptions::new().write(true).open(&second).unwrap().write_all_at(b"x", length).unwrap();
+    fs::copy(&second, world.path(&volumes[1])).unwrap();
+    world.verify(&["volumes"]).is(32);
+}
+
+#[test]
+fn foreign_and_stale_volumes_are_named() {
+    let world = World::new();
+    let volumes = world.volumes();
+    world.layout("others", 2, "1");
+    let make = |name: &str, sequence: &str, to: &str| {
+        world
+            .run(&[
+                "create",
+                to,
+                "--from-layout",
+                "others",
+                "--sign-key",
+                "key",
+                "--name",
+                name,
+                "--sequence",
+                sequence,
+            ])
+            .is(0);
+    };
+    make("other", "9", "foreign.tar");
+    make("n", "4", "stale.tar");
+    world.verify(&["volumes", "foreign.tar"]).is(32).says("`foreign.tar` belongs to another bundle: other #9");
+    world.verify(&["volumes", "stale.tar"]).is(32).says("`stale.tar` is of an older bundle: n #4, not #5");
+    // Not what was asked for, however much of it there is.
+    let ran = world.verify(&["stale.tar", &volumes[0]]);
+    assert!([11, 32].contains(&ran.code), "{}{}", ran.out, ran.err);
+    world.unpack(&["--to-dir", "out", "volumes", "foreign.tar"]).is(32);
+    assert!(!world.path("out").exists());
+}
+
+/// Who changes a description decides where to look, and nothing else.
+#[test]
+fn a_description_that_lies_makes_no_bundle_good() {
+    let world = World::new();
+    let volumes = world.volumes();
+    let path = world.path(&volumes[0]);
+    let bundle = Bundle::open(&path).unwrap();
+    let head = bundle.head().clone();
+    let description = String::from_utf8(head.volume.clone().unwrap()).unwrap();
+    let at = position(&fs::read(&path).unwrap(), description.as_bytes());
+    let change = |from: &str, to: &str| {
+        let changed = description.replacen(from, to, 1);
+        assert_eq!(changed.len(), description.len());
+        assert_ne!(changed, description);
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(changed.as_bytes(), at as u64).unwrap();
+        world.verify(&["volumes"])
+    };
+    for (from, to) in [
+        ("\"volume\":1", "\"volume\":2"),
+        ("\"volume\":1", "\"volume\":9"),
+        ("\"of\":4", "\"of\":3"),
+        ("\"format\":1", "\"format\":7"),
+        ("sha256:", "sha257:"),
+        ("\"blobs\":[", "\"blobs\":{"),
+    ] {
+        let ran = change(from, to);
+        assert!((10..43).contains(&ran.code), "{from} {to}: {}{}", ran.out, ran.err);
+    }
+    // Every number of a blob changed to every other.
+    let mut volume = Volume::parse(description.as_bytes()).unwrap();
+    for at_blob in 0..volume.blobs.len() {
+        let right = volume.blobs[at_blob];
+        for wrong in (0..=4).filter(|n| *n != right) {
+            volume.blobs[at_blob] = wrong;
+            let bytes = volume.to_bytes().unwrap();
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(&bytes, at as u64).unwrap();
+            let index = Index::parse(&head.index).unwrap();
+            let opened = Bundle::open(&path).unwrap().contents(index.into());
+            assert!(opened.is_err(), "{VOLUME}: blob {at_blob} on {wrong}");
+        }
+        volume.blobs[at_blob] = right;
+    }
+}
+
+fn position(all: &[u8], what: &[u8]) -> usize {
+    all.windows(what.len()).position(|w| w == what).unwrap()
+}
+
+#[test]
+fn a_countersignature_goes_on_every_volume() {
+    let world = World::new();
+    let volumes = world.volumes();
+    let policy = |role: &str| {
+        let key = fs::read_to_string(world.path("key.pub")).unwrap();
+        format!("  - {{name: {role}, roles: [builder, reviewer], key: \"{}\"}}\n", key.trim())
+    };
+    let policy = format!(
+        "signers:\n{}require:\n  - {{role: builder, threshold: 1}}\n  - {{role: reviewer, threshold: 1}}\n",
+        policy("both")
+    );
+    fs::write(world.path("trust.yaml"), policy).unwrap();
+    world.run(&["verify", "volumes", "--trust", "trust.yaml"]).is(22);
+    world.run(&["sign", "volumes", "--trust", "trust.yaml", "--sign-key", "key", "--role", "reviewer"]).is(0);
+    for volume in &volumes {
+        world.run(&["verify", "--partial", volume, "--trust", "trust.yaml"]).is(42).says("1 of 1 required as reviewer");
+    }
+    let before: Vec<_> = volumes.iter().map(|v| fs::read(world.path(v)).unwrap()).collect();
+    world.run(&["sign", "volumes", "--trust", "trust.yaml", "--sign-key", "key", "--role", "reviewer"]).is(0);
+    assert_eq!(before, volumes.iter().map(|v| fs::read(world.path(v)).unwrap()).collect::<Vec<_>>());
+    // One volume lost its copy of the signature half-way.
+    let torn = world.path(&volumes[2]);
+    let length = torn.metadata().unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&torn).unwrap();
+    let end = before[2].len() as u64 - length;
+    assert_eq!(end, 0);
+    let header = position(&before[2], b"mirror-bundle/addenda/") as u64;
+    file.write_all_at(&[0; 512], header).unwrap();
+    world.run(&["sign", "volumes", "--trust", "trust.yaml", "--sign-key", "key", "--role", "reviewer"]).is(0);
+    assert_eq!(before, volumes.iter().map(|v| fs::read(world.path(v)).unwrap()).collect::<Vec<_>>());
+}
