@@ -12,6 +12,7 @@ pub mod kubernetes;
 pub mod oci;
 pub mod openshift;
 pub mod ops;
+pub mod recovery;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod sign;

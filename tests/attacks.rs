@@ -14,6 +14,8 @@ mod support;
 mod credentials;
 #[path = "attacks/destinations.rs"]
 mod destinations;
+#[path = "attacks/equivocation.rs"]
+mod equivocation;
 #[path = "attacks/media.rs"]
 mod media;
 #[path = "attacks/pull.rs"]

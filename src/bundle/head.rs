@@ -23,6 +23,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// An index, its signature, and for a volume its description, from elsewhere: to be judged like one that was read.
+    pub fn of(index: Arc<Vec<u8>>, signature: Option<Vec<u8>>, volume: Option<Vec<u8>>) -> Head {
+        Head { index, signature, volume, sums: Digest::of(b""), marker: Vec::new(), mtime: 0 }
+    }
+
     /// Digest of the index: the bundle's identity.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.index)

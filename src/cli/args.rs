@@ -38,6 +38,10 @@ Trust:
   sign             Verify, then add a signature or a review record
   check-signature  Check one OpenShift release signature file
 
+Damage:
+  recovery         Make recovery data, against damage on the way
+  repair           Mend a bundle from recovery data, another copy or a registry
+
 More:
   COMMAND -h       The options of a command
   explain CODE     What an error code means and what to do
@@ -138,6 +142,10 @@ pub enum Command {
     Ls(Ls),
     /// Verify, then add a signature: a countersignature, or a review record
     Sign(Sign),
+    /// Make recovery data, from which damaged parts of a bundle can be made again
+    Recovery(Recovery),
+    /// Mend a damaged bundle from recovery data, another copy, or a registry
+    Repair(Repair),
     /// Divide a bundle into volumes, for media that are smaller than it
     Split(Split),
     /// Put the volumes of a bundle together again
@@ -264,6 +272,9 @@ pub struct Create {
     /// When the bundle expires, as 2027-06-30 or 2027-06-30T12:00:00Z [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Bundle")]
     pub expires: Option<String>,
+    /// Also write BUNDLE.recovery: recovery data for this share of the bundle, such as 5%
+    #[arg(long, value_name = "PERCENT", value_parser = super::recovery::percent, help_heading = "Bundle")]
+    pub recovery: Option<u8>,
     /// Replace an existing bundle
     #[arg(long, help_heading = "Bundle")]
     pub force: bool,
@@ -448,6 +459,50 @@ pub struct Sign {
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+}
+
+/// `recovery`
+#[derive(Debug, ClapArgs)]
+pub struct Recovery {
+    /// The bundle, or its volumes: recovery data for all of them can make a lost one again
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
+    /// How much recovery data to make, as a share of the bundle
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = super::recovery::percent)]
+    pub percent: u8,
+    /// Where to write it [default: BUNDLE.recovery, where repair looks for it]
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// Replace recovery data that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `repair`
+#[derive(Debug, ClapArgs)]
+pub struct Repair {
+    /// The bundle, or its volumes; they are mended in place, under the name BUNDLE.partial until they verify. A volume
+    /// that is not there is made again
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
+    /// Take what is damaged from here (repeatable): another copy of the bundle, a layout, archive or directory that
+    /// holds its images, or a repository, REGISTRY/REPO; REGISTRY alone stands for the repositories there that the
+    /// images came from
+    #[arg(long, value_name = "SOURCE")]
+    pub from: Vec<String>,
+    /// Recovery data (repeatable) [default: BUNDLE.recovery, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub recovery: Vec<PathBuf>,
+    /// Write a repaired copy here and leave BUNDLE as it is: for read-only media
+    #[arg(long, value_name = "NEW")]
+    pub to: Option<PathBuf>,
+    /// Trust.
+    #[command(flatten)]
+    pub trust: Trust,
+    /// How registries are reached.
+    #[cfg(feature = "registry")]
+    #[command(flatten)]
+    pub registry: Registry,
 }
 
 /// `split`

@@ -1,7 +1,7 @@
 //! `mirror-bundle create`
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::answer::{self, Table};
@@ -11,7 +11,7 @@ use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Store, Summary, Target, create};
-use crate::ops::{Observer, observer};
+use crate::ops::{self, Observer, observer};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
@@ -30,6 +30,11 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     if args.sign_key.is_none() && !args.unsigned && !args.dry_run {
         return Err(Error::new(Code::Usage, "no signing key")
             .hint("sign with --sign-key FILE (keygen makes one), or say --unsigned"));
+    }
+    if let Some(percent) = args.recovery
+        && !args.dry_run
+    {
+        protectable(args, percent)?;
     }
     let options = options(args, global)?;
     #[cfg(feature = "registry")]
@@ -55,13 +60,17 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     if options.volume.is_some() && summary.volumes.is_empty() {
         term.say("Note", "it fits one volume, so it is a whole bundle under its plain name");
     }
+    let recovery = match args.recovery.filter(|_| !args.dry_run) {
+        Some(percent) => Some(protect(args, percent, &summary, term)?),
+        None => None,
+    };
     term.say("Finished", &format!("in {}", elapsed(started)));
     volumes::read_back(summary.read_back.as_ref(), &args.bundle, term)?;
     match global.output {
         // The stream is the answer.
         _ if to_stdout && !args.dry_run => {}
-        Output::Json => answer::json(&summary),
-        Output::Text if global.quiet < 2 => answer::text(&render(args, &summary)),
+        Output::Json => answer::json(&Made { made: &summary, recovery: recovery.as_ref() }),
+        Output::Text if global.quiet < 2 => answer::text(&render(args, &summary, recovery.as_ref())),
         Output::Text => {}
     }
     if !args.dry_run && !to_stdout {
@@ -77,6 +86,42 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         term.next(&[carry.to_owned(), format!("mirror-bundle unpack {what}{signer} --to REGISTRY/REPOSITORY")]);
     }
     Ok(0)
+}
+
+/// What was made, with its recovery data.
+#[derive(serde::Serialize)]
+struct Made<'a> {
+    #[serde(flatten)]
+    made: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<&'a ops::recovery::Summary>,
+}
+
+/// Asked before anything is fetched.
+fn protectable(args: &Create, percent: u8) -> Result<()> {
+    if args.bundle == Path::new("-") {
+        return Err(Error::new(Code::Usage, "--recovery needs a file: recovery data cannot be made of a stream"));
+    }
+    let to = ops::recovery::beside(&args.bundle);
+    if !args.force && std::fs::symlink_metadata(&to).is_ok() {
+        return Err(crate::bundle::writer::exists(&to));
+    }
+    crate::recovery::Geometry::new(&[1], percent).map(|_| ())
+}
+
+/// The bundle is finished: what fails now leaves it.
+fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Result<ops::recovery::Summary> {
+    let mut paths: Vec<PathBuf> = made.volumes.iter().map(|v| v.path.clone().into()).collect();
+    if paths.is_empty() {
+        paths.push(args.bundle.clone());
+    }
+    let to = Some(ops::recovery::beside(&args.bundle));
+    let options = ops::recovery::Options { percent, to, force: args.force };
+    ops::recovery::recovery(&paths, &options, term).map_err(|e| {
+        let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        let again = format!("mirror-bundle recovery {} --percent {percent}%", volumes::pattern(&names));
+        e.state("the bundle is finished; it has no recovery data yet").hint(again)
+    })
 }
 
 fn options(args: &Create, global: &Global) -> Result<Options> {
@@ -118,7 +163,7 @@ pub(super) fn key(path: &Path) -> Result<SecretKey> {
     crate::sign::read_secret_key(path, || super::keygen::passphrase(&format!("Passphrase for {}: ", path.display())))
 }
 
-fn render(args: &Create, summary: &Summary) -> String {
+fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Summary>) -> String {
     let mut table = Table::default();
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
@@ -149,6 +194,9 @@ fn render(args: &Create, summary: &Summary) -> String {
     };
     for exception in &summary.exceptions {
         table.row("exception", exception);
+    }
+    if let Some(recovery) = recovery {
+        super::recovery::line(&mut table, recovery);
     }
     table.render()
 }

@@ -9,6 +9,8 @@ mod explain;
 mod inputs;
 mod inspect;
 mod keygen;
+mod recovery;
+mod repair;
 mod sign;
 mod size;
 mod split;
@@ -38,6 +40,8 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Inspect(inspect) => inspect::run(inspect, global),
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
         Command::Sign(args) => sign::run(args, global, term),
+        Command::Recovery(args) => recovery::run(args, global, term),
+        Command::Repair(args) => repair::run(args, global, term),
         Command::Split(args) => split::run(args, global, term),
         Command::Join(args) => split::join(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),

@@ -278,6 +278,8 @@ fn verb(task: Task) -> &'static str {
         Task::Resolve => "Resolving",
         Task::Write => "Writing",
         Task::Verify => "Verifying",
+        Task::Protect => "Protecting",
+        Task::Mend => "Mending",
         Task::Push => "Pushing",
         Task::Unpack => "Unpacking",
         Task::ReadBack => "Reading back",

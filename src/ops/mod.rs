@@ -1,5 +1,6 @@
 //! The public verbs. They decide what is done in which order; they print nothing, and are told the time.
 
+mod advice;
 pub mod create;
 pub mod inspect;
 pub mod join;
@@ -7,7 +8,9 @@ pub mod loose;
 pub mod observer;
 pub mod parallel;
 pub mod read_back;
+pub mod recovery;
 mod repack;
+pub mod repair;
 mod room;
 pub mod sign;
 pub mod split;

@@ -13,6 +13,10 @@ pub enum Task {
     Write,
     /// Hashing members.
     Verify,
+    /// Making recovery data.
+    Protect,
+    /// Making damaged parts again.
+    Mend,
     /// Pushing blobs to a registry.
     Push,
     /// Writing blobs to a directory.

@@ -9,6 +9,7 @@ use crate::bundle::tar;
 use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Sealed, Start, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher};
+use crate::ops::advice::late;
 use crate::ops::read_back::{self, ReadBack};
 use crate::ops::{Observer, Task, parallel, room};
 use crate::source::Source;
@@ -102,8 +103,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
         let more = if plan.archives().len() > 1 { " and its like" } else { "" };
         let state = format!("what was fetched is kept in `{}`{more}", kept.display());
-        let e = if e.state_text().is_none() { e.state(state) } else { e };
-        return Err(if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e });
+        return Err(late(e, &state));
     }
     let sealed = partial.seal()?;
     match read_back(&sealed) {

@@ -18,7 +18,7 @@ use super::credentials::{Login, LoginKind};
 use super::exchange::{Ask, Payload, Scope};
 use super::failure::{quote, read_errors, words};
 use super::reach::same_site;
-use super::retry::{Failure, asked_wait};
+use super::retry::{Failure, asked_wait, passes};
 use super::url::{Url, percent};
 use crate::error::{Error, Result};
 
@@ -34,13 +34,15 @@ const LONGEST_LIFE: u64 = 3600;
 pub(super) enum Who {
     /// Without a login; `withheld` names a realm that was not given the login there is.
     Nobody { withheld: Option<String> },
+    /// Without a login, because the registry wants one and does not say how.
+    Unasked,
     /// With this login (a phrase without the secret), found there.
     Login { who: String, origin: String },
 }
 
 impl Who {
     pub(super) fn is_nobody(&self) -> bool {
-        matches!(self, Who::Nobody { .. })
+        matches!(self, Who::Nobody { .. } | Who::Unasked)
     }
 
     fn of(login: Option<&Login>) -> Who {
@@ -132,10 +134,15 @@ impl Inner {
         &self,
         base: &Url,
         scope: &Scope,
-        sent: &Grant,
+        sent: &mut Grant,
         headers: &HeaderMap,
     ) -> Result<bool, Failure> {
-        let Some((challenge, asked)) = read_challenge(headers) else { return Ok(false) };
+        let Some((challenge, asked)) = read_challenge(headers) else {
+            if sent.header.is_none() {
+                sent.who = Who::Unasked;
+            }
+            return Ok(false);
+        };
         let bearer = matches!(challenge, Challenge::Bearer { .. });
         lock(&self.auth.challenges).insert(base.authority(), challenge);
         if !bearer {
@@ -241,8 +248,8 @@ impl Inner {
             if let Some(said) = said {
                 error = error.fact(format!("it said: {said}"));
             }
-            let transient = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
-            return Err(Failure { error: if transient { error.transient() } else { error }, after });
+            let error = if passes(status.as_u16()) { error.transient() } else { error };
+            return Err(Failure { error, after, renewed: false });
         }
         let mut bytes = Zeroizing::new(Vec::new());
         let read = self.steady(answer).take(MAX_ANSWER + 1).read_to_end(&mut bytes);

@@ -15,25 +15,43 @@ use crate::oci::{Digest, Repository};
 /// What a body must bring per second of waiting, in bytes.
 const SLOWEST: u64 = 1024;
 
-/// A body that may not trickle: over each stretch of `patience` spent waiting it must bring [`SLOWEST`] per second.
-pub(super) struct Steady {
-    body: Box<dyn Read + Send>,
+/// Whether a transfer keeps going: over each stretch of `patience` spent waiting it must move [`SLOWEST`] per second.
+pub(super) struct Pace {
     patience: Duration,
     waited: Duration,
-    got: u64,
+    moved: u64,
+}
+
+impl Pace {
+    pub(super) fn new(patience: Duration) -> Pace {
+        Pace { patience, waited: Duration::ZERO, moved: 0 }
+    }
+
+    /// Notes what was moved and how long that took; false if it is too slow.
+    pub(super) fn keeps(&mut self, moved: usize, took: Duration) -> bool {
+        self.waited += took;
+        self.moved += moved as u64;
+        if self.waited < self.patience {
+            return true;
+        }
+        let enough = self.moved >= SLOWEST.saturating_mul(self.patience.as_secs());
+        (self.waited, self.moved) = (Duration::ZERO, 0);
+        enough
+    }
+}
+
+/// A body that may not trickle.
+pub(super) struct Steady {
+    body: Box<dyn Read + Send>,
+    pace: Pace,
 }
 
 impl Read for Steady {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let start = Instant::now();
         let n = self.body.read(buf)?;
-        self.waited += start.elapsed();
-        self.got += n as u64;
-        if self.waited >= self.patience {
-            if n > 0 && self.got < SLOWEST.saturating_mul(self.patience.as_secs()) {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            (self.waited, self.got) = (Duration::ZERO, 0);
+        if !self.pace.keeps(n, start.elapsed()) && n > 0 {
+            return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(n)
     }
@@ -65,16 +83,19 @@ impl Inner {
 
     pub(super) fn steady(&self, response: ureq::http::Response<ureq::Body>) -> Steady {
         let body = Box::new(response.into_body().into_reader());
-        Steady { body, patience: self.options.timeout, waited: Duration::ZERO, got: 0 }
+        Steady { body, pace: Pace::new(self.options.timeout) }
     }
 
-    /// A blob's bytes from `offset` on, with what the headers say checked against `size`.
-    fn open_blob(&self, want: &Want, offset: u64) -> Result<(Steady, Url), Failure> {
+    /// A blob's bytes from `offset` on, with what the headers say checked against `size`. Without `ranges` it is
+    /// asked for from its start, and what comes before `offset` is dropped. `None`: this server answers a request
+    /// for a part with something else.
+    fn open_blob(&self, want: &Want, offset: u64, ranges: bool) -> Result<Option<(Steady, Url)>, Failure> {
         let Want { repository, digest, size } = want;
         let url = self.endpoint(repository, &format!("blobs/{digest}"))?;
         let scope = Scope::pull(repository);
         let mut ask = Ask::read(Method::GET, &url, &scope);
-        if offset > 0 {
+        let part = ranges && offset > 0;
+        if part {
             ask = ask.header(header::RANGE, format!("bytes={offset}-{}", size - 1));
         }
         let answer = self.send(ask)?;
@@ -87,8 +108,8 @@ impl Inner {
                 }
                 skip = offset;
             }
-            206 if offset > 0 => self.check_range(want, offset, answer.header("content-range"))?,
-            416 => return Err(want.differs(format!("the registry has fewer than {} bytes", offset + 1)).into()),
+            206 if part && is_rest(want, offset, answer.header("content-range")) => {}
+            206 | 416 if part => return Ok(None),
             404 => {
                 let error = self.failed(format!("blob `{digest}` is not in `{repository}`"));
                 return Err(error.into());
@@ -102,36 +123,7 @@ impl Inner {
         if dropped < skip {
             return Err(self.cut(&url, dropped, *size).into());
         }
-        Ok((body, url))
-    }
-
-    /// `Content-Range: bytes FIRST-LAST/WHOLE` must be what was asked for (a shorter LAST is a shorter answer).
-    fn check_range(&self, want: &Want, offset: u64, range: Option<&str>) -> Result<(), Failure> {
-        let parsed = range.and_then(|range| {
-            let (span, whole) = range.strip_prefix("bytes ")?.split_once('/')?;
-            let (first, last) = span.split_once('-')?;
-            let whole = if whole == "*" { want.size } else { whole.parse().ok()? };
-            Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, whole))
-        });
-        match parsed {
-            Some((first, last, whole))
-                if first == offset && last >= first && last < want.size && whole == want.size =>
-            {
-                Ok(())
-            }
-            Some((_, _, whole)) if whole != want.size => {
-                Err(want.differs(format!("the registry has {whole} bytes")).into())
-            }
-            _ => {
-                let error =
-                    self.failed(format!("`{}` sent another part of a blob than asked for", want.repository.registry()));
-                let found = range.unwrap_or("no Content-Range");
-                Err(error
-                    .fact(format!("expected bytes {offset} to {}", want.size - 1))
-                    .fact(format!("found {found}"))
-                    .into())
-            }
-        }
+        Ok(Some((body, url)))
     }
 
     fn cut(&self, url: &Url, got: u64, size: u64) -> Error {
@@ -162,6 +154,8 @@ pub(super) struct BlobReader {
     want: Want,
     at: u64,
     current: Option<(Steady, Url)>,
+    /// Whether parts are asked for: until the server answers one wrongly.
+    ranges: bool,
     tries: Tries,
     failed: bool,
 }
@@ -169,24 +163,31 @@ pub(super) struct BlobReader {
 impl BlobReader {
     /// Opens the blob, so that what the registry refuses is told now.
     pub(super) fn open(client: &Client, want: Want, offset: u64) -> Result<BlobReader, Error> {
-        let mut tries = Tries::new();
-        let mut current = None;
-        while current.is_none() && (offset < want.size || want.size == 0) {
-            match client.inner.open_blob(&want, offset) {
-                Ok(opened) => current = Some(opened),
-                Err(failure) => tries.again(&client.inner, failure)?,
+        let (client, tries) = (client.clone(), Tries::new());
+        let mut reader = BlobReader { client, want, at: offset, current: None, ranges: true, tries, failed: false };
+        while reader.current.is_none() && (offset < reader.want.size || reader.want.size == 0) {
+            if let Err(failure) = reader.connect() {
+                reader.tries.again(&reader.client.inner, failure)?;
             }
         }
-        Ok(BlobReader { client: client.clone(), want, at: offset, current, tries, failed: false })
+        Ok(reader)
+    }
+
+    /// Asks for what is left; where a part cannot be had, for all of it.
+    fn connect(&mut self) -> Result<(), Failure> {
+        let inner = &self.client.inner;
+        while self.current.is_none() {
+            self.current = inner.open_blob(&self.want, self.at, self.ranges)?;
+            self.ranges = self.ranges && self.current.is_some();
+        }
+        Ok(())
     }
 
     fn step(&mut self, buf: &mut [u8]) -> Result<usize, Failure> {
+        self.client.inner.stopped()?;
+        self.connect()?;
         let inner = &self.client.inner;
-        inner.stopped()?;
-        let (body, url) = match &mut self.current {
-            Some(current) => current,
-            none => none.insert(inner.open_blob(&self.want, self.at)?),
-        };
+        let Some((body, url)) = &mut self.current else { return Ok(0) };
         let left = self.want.size - self.at;
         let room = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let n = if left == 0 { 0 } else { body.read(&mut buf[..room]).map_err(|e| inner.broken(e, url))? };
@@ -230,6 +231,52 @@ impl Read for BlobReader {
     }
 }
 
+/// Whether `Content-Range: bytes FIRST-LAST/WHOLE` is what was asked for (a shorter LAST is a shorter answer).
+fn is_rest(want: &Want, offset: u64, range: Option<&str>) -> bool {
+    let parsed = range.and_then(|range| {
+        let (span, whole) = range.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = span.split_once('-')?;
+        let whole = if whole == "*" { want.size } else { whole.parse().ok()? };
+        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, whole))
+    });
+    parsed
+        .is_some_and(|(first, last, whole)| first == offset && last >= first && last < want.size && whole == want.size)
+}
+
 fn length(header: Option<&str>) -> Option<u64> {
     header?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_trickles_is_too_slow_and_what_pauses_is_not() {
+        let second = Duration::from_secs(1);
+        let mut pace = Pace::new(10 * second);
+        // A pause that is made good within the stretch.
+        assert!(pace.keeps(0, 9 * second) && pace.keeps(10 * 1024, second));
+        // A byte each second: never silent.
+        assert!((0..9).all(|_| pace.keeps(1, second)));
+        assert!(!pace.keeps(1, second));
+        // What came before does not count any more.
+        assert!(pace.keeps(1 << 20, 10 * second));
+        assert!((0..9).all(|_| pace.keeps(1, second)) && !pace.keeps(1, second));
+    }
+
+    #[test]
+    fn only_the_rest_that_was_asked_for_is_a_rest() {
+        #![allow(clippy::unwrap_used)]
+        let want = Want { repository: "r.example/a".parse().unwrap(), digest: Digest::of(b""), size: 1000 };
+        for good in ["bytes 100-999/1000", "bytes 100-999/*", "bytes 100-200/1000"] {
+            assert!(is_rest(&want, 100, Some(good)), "{good}");
+        }
+        for bad in
+            ["bytes 0-999/1000", "bytes 101-999/1000", "bytes 100-1000/1000", "bytes 100-999/2000", "100-999/1000"]
+        {
+            assert!(!is_rest(&want, 100, Some(bad)), "{bad}");
+        }
+        assert!(!is_rest(&want, 100, None));
+    }
 }

@@ -24,6 +24,9 @@ const MAX_LOGINS: u32 = 3;
 /// From this size on, a body waits for the server's `100 Continue`, so that a refusal comes before the bytes.
 const EXPECT_FROM: u64 = 1024 * 1024;
 
+/// The largest head of an answer, in bytes.
+const HEAD: usize = 128 * 1024;
+
 /// One agent (connection pool) per route.
 pub(super) struct Agents {
     proxies: Proxies,
@@ -47,6 +50,9 @@ impl Agents {
                 .timeout_per_write(Some(options.timeout))
                 // A head that comes a byte now and then is never silent, and never ends.
                 .timeout_recv_response(Some(options.timeout.saturating_mul(2)))
+                // As much as the connection buffers: ureq counts what follows a 1xx answer as a part of the head.
+                .max_response_header_size(HEAD)
+                .input_buffer_size(HEAD)
                 .max_idle_connections(64)
                 .max_idle_connections_per_host(32)
                 .max_idle_age(std::time::Duration::from_secs(30))
@@ -159,7 +165,7 @@ impl Inner {
         loop {
             self.stopped()?;
             let foreign = !url.same_origin(base);
-            let grant = match scope {
+            let mut grant = match scope {
                 Some(scope) if !foreign => self.grant(base, scope)?,
                 _ => Grant::none(),
             };
@@ -169,13 +175,13 @@ impl Inner {
                 && !foreign
                 && logins < MAX_LOGINS
                 && let Some(scope) = scope
-                && self.challenged(base, scope, &grant, response.headers())?
+                && self.challenged(base, scope, &mut grant, response.headers())?
             {
                 logins += 1;
                 if let Payload::Stream(..) = payload {
                     let answer = Answer { response, url, who: grant.who, foreign };
-                    let failure = self.refused(answer, None, "take the upload");
-                    return Err(Failure { error: failure.error.transient(), after: Some(std::time::Duration::ZERO) });
+                    let failure = self.refused(answer, Some(scope), "take the upload");
+                    return Err(Failure { error: failure.error.transient(), after: None, renewed: true });
                 }
                 read_errors(response);
                 continue;
@@ -299,6 +305,7 @@ mod tests {
             reach: Reach::new(&options.plain_http),
             credentials: Credentials::load(Some("/dev/null".as_ref()), &|_| None).unwrap(),
             auth: auth::Memory::default(),
+            waited: std::sync::Mutex::default(),
             options,
         };
         let client = Client { inner: Arc::new(inner) };

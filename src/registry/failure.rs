@@ -8,7 +8,7 @@ use ureq::http::StatusCode;
 use super::Inner;
 use super::auth::Who;
 use super::exchange::{Answer, Scope};
-use super::retry::{Failure, asked_wait};
+use super::retry::{Failure, asked_wait, passes};
 use super::url::Url;
 use crate::error::{Code, Error};
 
@@ -49,8 +49,8 @@ impl Inner {
                 "a login may raise the limit: podman login --authfile auth.json HOST   then   --authfile auth.json",
             );
         }
-        let transient = matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504);
-        Failure { error: if transient { error.transient() } else { error }, after }
+        let error = if passes(status.as_u16()) { error.transient() } else { error };
+        Failure { error, after, renewed: false }
     }
 
     /// A refusal for want of (other) credentials.
@@ -65,6 +65,7 @@ impl Inner {
         let (action, right) = if scope.push { ("push to", "push") } else { ("pull from", "pull") };
         let reason = match who {
             Who::Nobody { .. } => "no credentials were found for it".to_owned(),
+            Who::Unasked => "it wants a login, and does not say how".to_owned(),
             Who::Login { who, .. } if status == StatusCode::FORBIDDEN => format!("{who} lack {right} rights"),
             Who::Login { who, .. } => format!("{who} were not accepted"),
         };
@@ -78,6 +79,7 @@ impl Inner {
                     .fact(format!("the registry names `{realm}` as the place to log in, which is another site: the login was not sent there"))
                     .fact(format!("if that place is right, list the login under `{realm}` in the auth file as well"));
             }
+            Who::Unasked => error = error.fact("it asks for neither `Basic` nor `Bearer` with a usable realm"),
             Who::Nobody { withheld: None } => {}
         }
         if let Some(said) = said {

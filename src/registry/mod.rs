@@ -28,8 +28,8 @@ mod validity;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Code, Result};
@@ -72,7 +72,8 @@ pub struct Options {
     pub plain_http: Vec<String>,
     /// How long a connection may stay silent. A body must also bring 1 KiB per second of it on average.
     pub timeout: Duration,
-    /// How often a transient failure is tried again, counted anew after each MiB of progress.
+    /// How often a transient failure is tried again, counted anew after each MiB of progress. A wait that the server
+    /// asks for is waited, up to 5 minutes for one operation and an hour for all of a client.
     pub retries: u32,
     /// The first wait between tries; it doubles, up to 30 seconds.
     pub backoff: Duration,
@@ -134,6 +135,8 @@ struct Inner {
     reach: reach::Reach,
     credentials: credentials::Credentials,
     auth: auth::Memory,
+    /// How long operations have waited because servers asked for it.
+    waited: Mutex<Duration>,
 }
 
 impl Client {
@@ -146,7 +149,8 @@ impl Client {
         let trust = Arc::new(tls::Trust::new(options.ca_file.as_deref())?);
         let agents = exchange::Agents::new(&options, proxy::Proxies::from_env(&env)?, &trust);
         let reach = reach::Reach::new(&options.plain_http);
-        Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth: auth::Memory::default() }) })
+        let (auth, waited) = (auth::Memory::default(), Mutex::default());
+        Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth, waited }) })
     }
 
     /// What the user should know beside errors, one lower-case sentence each.

@@ -1,12 +1,14 @@
 //! Writing: blobs (mounted, or uploaded in one request and resumed where that breaks) and manifests.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use ureq::http::{Method, header};
 
+use super::body::Pace;
 use super::exchange::{Answer, Ask, Payload, Scope};
 use super::failure::{has_code, quote, read_errors};
-use super::retry::{Failure, Tries};
+use super::retry::{Failure, Tries, passes};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
 use crate::error::{Code, Error, Result};
@@ -171,8 +173,11 @@ impl Upload<'_> {
         let answer = self.inner.retry(|| {
             let ask = Ask { follow: false, url: url.clone(), ..Ask::read(Method::POST, &self.base, &scope) };
             let answer = self.inner.send(ask)?;
-            let again = matches!(answer.status(), 408 | 429 | 500 | 502 | 503 | 504);
-            if again { Err(self.inner.refused(answer, Some(&scope), "mount a blob")) } else { Ok(answer) }
+            if passes(answer.status()) {
+                Err(self.inner.refused(answer, Some(&scope), "mount a blob"))
+            } else {
+                Ok(answer)
+            }
         });
         let answer = match answer {
             Ok(answer) => answer,
@@ -184,7 +189,8 @@ impl Upload<'_> {
             201 => {
                 self.inner.same_digest(&answer, &self.digest, self.repository)?;
                 read_errors(answer.response);
-                Ok(true)
+                // One that was only said to be mounted is sent.
+                self.inner.retry(|| self.is_there(&scope))
             }
             202 => {
                 self.session = Some(self.inner.location(&answer.url, answer.response.headers())?);
@@ -209,8 +215,8 @@ impl Upload<'_> {
                 None => {
                     self.session = None;
                     // The session is gone: perhaps because the blob was finished and only the answer got lost.
-                    let there = self.inner.blob_size(self.repository, &self.digest, &self.scope)?;
-                    if there == Some(self.size) {
+                    if self.is_there(&self.scope)? {
+                        self.lost = false;
                         return Ok(());
                     }
                 }
@@ -239,7 +245,7 @@ impl Upload<'_> {
             // A registry that lost its place cannot be resumed; from the start it may work.
             if resumed && !failure.error.is_transient() && failure.error.code() == self.inner.options.side.code() {
                 self.cancel();
-                return Failure { error: failure.error.transient(), after: failure.after };
+                return Failure { error: failure.error.transient(), ..failure };
             }
             failure
         })
@@ -299,7 +305,7 @@ impl Upload<'_> {
     fn stream(&mut self, method: Method, url: &Url, offset: u64, open: Open<'_, '_>) -> Result<Answer, Failure> {
         let left = self.size - offset;
         let inner = open(offset).map_err(|e| self.content(e.into()))?;
-        let mut guard = Guard { inner, left, failure: None };
+        let mut guard = Guard { inner, left, pace: Pace::new(self.inner.options.timeout), given: None, failure: None };
         if left == 0 {
             guard.expect_end().map_err(|e| self.content(e))?;
         }
@@ -313,11 +319,17 @@ impl Upload<'_> {
         let outcome = self.inner.send(ask);
         let broken = guard.failure.take();
         drop(guard);
-        if let Some(error) = broken {
-            return Err(self.content(error));
-        }
         self.lost = outcome.is_err();
-        outcome
+        match broken {
+            Some(Broken::Content(error)) => Err(self.content(error)),
+            Some(Broken::Slow) => {
+                self.lost = true;
+                let at = url.authority();
+                let error = self.inner.failed(format!("`{at}` takes an upload too slowly")).fact("less than 1 KiB/s");
+                Err(error.transient().into())
+            }
+            None => outcome,
+        }
     }
 
     /// The failure of the content itself.
@@ -338,8 +350,31 @@ impl Upload<'_> {
         }
         self.inner.same_digest(&answer, &self.digest, self.repository)?;
         read_errors(answer.response);
-        self.session = None;
+        // Should the next request fail, then the blob is looked for before it is sent again.
+        self.lost = true;
+        if !self.is_there(&self.scope)? {
+            (self.session, self.lost) = (None, false);
+            let sentence = format!("`{}` took blob `{}`, and does not have it", self.base.authority(), self.digest);
+            let error = self.inner.failed(sentence).fact(format!("in `{}`", self.repository));
+            return Err(error.transient().into());
+        }
+        (self.session, self.lost) = (None, false);
         Ok(())
+    }
+
+    /// Whether the repository has the blob, as far as the registry's word goes: it is asked after each upload and each
+    /// mount, because a manifest is only as good as what it names (security H1, H5).
+    fn is_there(&self, scope: &Scope) -> Result<bool, Failure> {
+        let url = self.inner.endpoint(self.repository, &format!("blobs/{}", self.digest))?;
+        let answer = self.inner.send(Ask::read(Method::HEAD, &url, scope))?;
+        match answer.status() {
+            200 => Ok(answer.header("content-length").is_none_or(|n| n.trim().parse() == Ok(self.size))),
+            404 => Ok(false),
+            _ => {
+                let task = format!("look up blob `{}` of `{}`", self.digest, self.repository);
+                Err(self.inner.refused(answer, Some(scope), &task))
+            }
+        }
     }
 
     fn refused(&mut self, answer: Answer) -> Failure {
@@ -375,11 +410,23 @@ impl Upload<'_> {
     }
 }
 
+/// The most that is handed out at once: how slowly it goes is seen only in between.
+const PIECE: usize = 16 * 1024;
+
 /// Hands out exactly `left` bytes, the last one only after the reader has ended cleanly behind it.
 struct Guard<'r> {
     inner: Box<dyn Read + 'r>,
     left: u64,
-    failure: Option<io::Error>,
+    pace: Pace,
+    /// What was handed out last, and when.
+    given: Option<(usize, Instant)>,
+    failure: Option<Broken>,
+}
+
+/// Why an upload was stopped from this side.
+enum Broken {
+    Content(io::Error),
+    Slow,
 }
 
 impl Guard<'_> {
@@ -393,7 +440,7 @@ impl Guard<'_> {
             self.left = 0;
             return Ok(1);
         }
-        let room = usize::try_from(self.left - 1).unwrap_or(usize::MAX).min(buf.len());
+        let room = usize::try_from(self.left - 1).unwrap_or(usize::MAX).min(buf.len()).min(PIECE);
         match self.inner.read(&mut buf[..room])? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ended {} bytes early", self.left))),
             n => {
@@ -413,16 +460,26 @@ impl Guard<'_> {
 
 impl Read for Guard<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let stopped = || Err(io::Error::other("the upload is given up"));
         if self.failure.is_some() {
-            return Err(io::Error::other("the content could not be read"));
+            return stopped();
+        }
+        if let Some((n, since)) = self.given.take()
+            && !self.pace.keeps(n, since.elapsed())
+        {
+            self.failure = Some(Broken::Slow);
+            return stopped();
         }
         match self.next(buf) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
             Err(e) => {
-                self.failure = Some(e);
-                Err(io::Error::other("the content could not be read"))
+                self.failure = Some(Broken::Content(e));
+                stopped()
             }
-            ok => ok,
+            Ok(n) => {
+                self.given = Some((n, Instant::now()));
+                Ok(n)
+            }
         }
     }
 }
@@ -448,7 +505,9 @@ mod tests {
     }
 
     fn pass(data: &[u8], bad_end: bool, size: u64) -> (Vec<u8>, bool) {
-        let mut guard = Guard { inner: Box::new(Source(data.to_vec(), bad_end)), left: size, failure: None };
+        let pace = Pace::new(std::time::Duration::from_secs(60));
+        let inner = Box::new(Source(data.to_vec(), bad_end));
+        let mut guard = Guard { inner, left: size, pace, given: None, failure: None };
         let mut out = Vec::new();
         let ok = guard.read_to_end(&mut out).is_ok();
         assert_eq!(ok, guard.failure.is_none());

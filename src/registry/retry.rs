@@ -1,6 +1,7 @@
 //! Trying again: which failures, how long to wait, how often (security H4).
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,12 @@ use ureq::http::HeaderMap;
 use super::Inner;
 use crate::error::{Code, Error};
 
-/// The longest wait that a server may ask for.
+/// How long one operation waits because servers ask for it, in all its tries together.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
+/// The same for all operations of one client together.
+const LONGEST_IN_ALL: Duration = Duration::from_secs(3600);
+/// How often a login may be renewed within one operation: such a try is no failure, and not counted as one.
+const MAX_RENEWALS: u32 = 3;
 /// The longest wait of our own.
 const LONGEST_OWN: Duration = Duration::from_secs(30);
 /// Progress that earns a transfer a fresh set of tries, in bytes.
@@ -21,23 +26,34 @@ pub(super) const PROGRESS: u64 = 1024 * 1024;
 pub(super) struct Failure {
     pub(super) error: Error,
     pub(super) after: Option<Duration>,
+    /// Whether only the login was too old, and a new one is at hand.
+    pub(super) renewed: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { error, after: None }
+        Failure { error, after: None, renewed: false }
     }
 }
 
+/// Whether an answer with this status may be another one later.
+pub(super) fn passes(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
 /// Counts failures of one operation, and sleeps between tries.
+#[derive(Default)]
 pub(super) struct Tries {
     failed: u32,
     mark: u64,
+    renewals: u32,
+    /// How long was waited because it was asked for.
+    asked: Duration,
 }
 
 impl Tries {
     pub(super) fn new() -> Tries {
-        Tries { failed: 0, mark: 0 }
+        Tries::default()
     }
 
     /// Notes how far a transfer has come; enough progress since the last failure starts the count anew.
@@ -50,9 +66,13 @@ impl Tries {
 
     /// Waits if another try is due, else hands the error back.
     pub(super) fn again(&mut self, inner: &Inner, failure: Failure) -> Result<(), Error> {
-        let Failure { error, after } = failure;
+        let Failure { error, after, renewed } = failure;
         if !error.is_transient() {
             return Err(error);
+        }
+        if renewed && self.renewals < MAX_RENEWALS {
+            self.renewals += 1;
+            return inner.stopped();
         }
         if self.failed >= inner.options.retries {
             return Err(match self.failed {
@@ -61,7 +81,18 @@ impl Tries {
                 n => error.fact(format!("tried {} times", n + 1)),
             });
         }
-        let wait = after.map_or_else(|| backoff(inner.options.backoff, self.failed), |asked| asked.min(LONGEST_ASKED));
+        let wait = match after {
+            None => backoff(inner.options.backoff, self.failed),
+            Some(asked) if self.asked.saturating_add(asked) > LONGEST_ASKED || !inner.may_wait(asked) => {
+                return Err(error
+                    .fact(format!("it asks to be left alone for {} seconds", asked.as_secs()))
+                    .hint("run the same command again after that time"));
+            }
+            Some(asked) => {
+                self.asked += asked;
+                asked + asked.mul_f64(chance() / 10.0)
+            }
+        };
         self.failed += 1;
         sleep(inner, wait)
     }
@@ -79,6 +110,17 @@ impl Inner {
         }
     }
 
+    /// Takes a wait that a server asks for from what this client will wait in its life; false if it is too long.
+    fn may_wait(&self, asked: Duration) -> bool {
+        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = waited.saturating_add(asked);
+        let fits = sum <= LONGEST_IN_ALL;
+        if fits {
+            *waited = sum;
+        }
+        fits
+    }
+
     /// An error if the program was told to stop.
     pub(super) fn stopped(&self) -> Result<(), Error> {
         if self.options.stop.load(Ordering::Relaxed) {
@@ -91,19 +133,23 @@ impl Inner {
 /// How long a response asks to wait: `Retry-After` in seconds or as a date.
 pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds).min(LONGEST_ASKED));
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let when = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     let seconds = when.as_second().saturating_sub(jiff::Timestamp::now().as_second());
-    Some(Duration::from_secs(seconds.max(0).unsigned_abs()).min(LONGEST_ASKED))
+    Some(Duration::from_secs(seconds.max(0).unsigned_abs()))
 }
 
 /// `base` doubled for each failure, with half of it left to chance so that clients do not return together.
 fn backoff(base: Duration, failed: u32) -> Duration {
     let full = base.saturating_mul(1 << failed.min(16)).min(LONGEST_OWN);
-    let chance = std::hash::RandomState::new().build_hasher().finish() % 1000;
-    full / 2 + full.mul_f64(chance as f64 / 2000.0)
+    full / 2 + full.mul_f64(chance() / 2.0)
+}
+
+/// At least 0, below 1.
+fn chance() -> f64 {
+    (std::hash::RandomState::new().build_hasher().finish() % 1000) as f64 / 1000.0
 }
 
 fn sleep(inner: &Inner, wait: Duration) -> Result<(), Error> {
@@ -130,13 +176,53 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_bounded_whatever_the_server_asks() {
+    fn a_wait_is_read_in_seconds_or_as_a_date() {
         assert_eq!(asked("7"), Some(Duration::from_secs(7)));
-        assert_eq!(asked("86400"), Some(LONGEST_ASKED));
+        assert_eq!(asked("86400"), Some(Duration::from_secs(86400)));
+        assert_eq!(asked("99999999999999999999"), Some(Duration::from_secs(u64::MAX)));
         assert_eq!(asked("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(asked("Tue, 31 Dec 2199 23:59:59 GMT"), Some(LONGEST_ASKED));
-        assert_eq!(asked("soon"), None);
-        assert_eq!(asked("-1"), None);
+        assert!(asked("Tue, 31 Dec 2199 23:59:59 GMT") > Some(LONGEST_IN_ALL));
+        for none in ["soon", "-1", "0.5", ""] {
+            assert_eq!(asked(none), None, "{none}");
+        }
+    }
+
+    fn client() -> super::super::Client {
+        let auth_file = Some("/dev/null".into());
+        super::super::Client::new(super::super::Options { auth_file, ..Default::default() }).unwrap()
+    }
+
+    fn busy(seconds: u64) -> Failure {
+        let error = Error::new(Code::Source, "busy").transient();
+        Failure { after: Some(Duration::from_secs(seconds)), ..error.into() }
+    }
+
+    #[test]
+    fn waits_are_bounded_whatever_the_server_asks() {
+        let client = client();
+        let inner = &client.inner;
+        // One that is too long is not begun, and what was waited before counts.
+        let error = Tries::new().again(inner, busy(301)).unwrap_err();
+        assert!(error.facts().iter().any(|f| f.contains("for 301 seconds")), "{error:?}");
+        assert!(error.hint_text().is_some_and(|h| h.contains("after that time")));
+        assert!(Tries::new().again(inner, busy(u64::MAX)).is_err());
+        assert!(Tries { asked: Duration::from_secs(299), ..Tries::new() }.again(inner, busy(2)).is_err());
+        // All operations together.
+        assert!((0..12).all(|_| inner.may_wait(LONGEST_ASKED)));
+        assert!(!inner.may_wait(Duration::from_secs(1)));
+        assert!(Tries::new().again(inner, busy(1)).is_err());
+        Tries::new().again(inner, busy(0)).unwrap();
+    }
+
+    #[test]
+    fn a_renewed_login_is_no_failure_a_few_times() {
+        let client = client();
+        let renewed = || Failure { renewed: true, ..Error::new(Code::Auth, "old").transient().into() };
+        let mut tries = Tries { failed: 5, ..Tries::new() };
+        for _ in 0..MAX_RENEWALS {
+            tries.again(&client.inner, renewed()).unwrap();
+        }
+        assert_eq!(tries.again(&client.inner, renewed()).unwrap_err().code(), Code::Auth);
     }
 
     #[test]

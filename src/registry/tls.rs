@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -274,7 +274,14 @@ impl Transport for TlsTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.stream.get_mut().set_timeout(timeout);
-        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        // A connection that ends without `close_notify` was cut. ureq would take that, and a reset, for the end of a
+        // body that has no length.
+        let amount = self.stream.read(self.buffers.input_append_buf()).map_err(|e| match e.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => {
+                std::io::Error::other("the connection was cut off")
+            }
+            _ => e,
+        })?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }

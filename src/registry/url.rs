@@ -61,6 +61,9 @@ impl Url {
     /// What a `Location` or `Link` means when it is read at this address.
     pub(super) fn join(&self, location: &str) -> Result<Url, String> {
         let location = location.trim();
+        if location.is_empty() {
+            return Ok(self.clone());
+        }
         let scheme = if self.https { "https" } else { "http" };
         if let Some(rest) = location.strip_prefix("//") {
             return Url::parse(&format!("{scheme}://{rest}"));
@@ -230,6 +233,7 @@ mod tests {
             ("//other.example/x", "https://other.example/x"),
             ("http://o.example:80/x#f", "http://o.example:80/x"),
             ("next", "https://r.example:5000/v2/a/b/blobs/uploads/next"),
+            ("", "https://r.example:5000/v2/a/b/blobs/uploads/?x=1"),
             ("?n=2", "https://r.example:5000/v2/a/b/blobs/uploads/?n=2"),
             ("https://h", "https://h/"),
         ] {

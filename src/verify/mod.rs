@@ -19,6 +19,7 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 
+use crate::bundle::Head;
 use crate::bundle::index::{Blob, Index};
 use crate::bundle::limits;
 use crate::bundle::reader::Addendum;
@@ -119,6 +120,32 @@ pub enum Admission {
     Refused(Report),
     /// Everything in front of the content is right; blobs are checked as they are read.
     Admitted(Box<Admitted>),
+}
+
+/// Who stands behind an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voucher {
+    /// Somebody trusted signed it.
+    Signer,
+    /// Nobody is asked to (`allow_unsigned`).
+    Nobody,
+    /// Nobody who is trusted.
+    Missing,
+}
+
+/// Who vouches for the index of this head. This is less than a verdict: thresholds, times and what the index says are
+/// judged by [`admit`].
+pub fn voucher(head: &Head, settings: &Settings) -> Voucher {
+    let mut report = Report::new(report::Subject::default(), settings.now.to_string());
+    let check = trust::signatures(head, &[], settings, &mut report);
+    if settings.expect_index.is_some_and(|wanted| wanted != head.digest()) {
+        return Voucher::Missing;
+    }
+    if report.signatures.iter().any(|s| s.outcome == "good") {
+        return Voucher::Signer;
+    }
+    let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
+    if nobody { Voucher::Nobody } else { Voucher::Missing }
 }
 
 /// A bundle whose head, documents and files were checked.

@@ -41,7 +41,7 @@ fn stores_that_lie_hang_or_never_end_prove_nothing() {
         let plain = [registry.host(), store.host()];
         args.extend(["--plain-http", &plain[0], "--plain-http", &plain[1], "--retries", "1", "--timeout", "1"]);
         let ran = lab.run(&args);
-        eprintln!("{} {:?}\n{}", ran.code, ran.took, ran.err);
+        eprintln!("{}\n{}", ran.code, ran.err);
         ran.ends(codes);
         assert_eq!(store.seen().len(), *requests, "{fault:?}");
         assert!(!lab.path(&name).exists() && !lab.path(&format!("{name}.partial")).exists());

@@ -8,6 +8,8 @@ pub mod proxy;
 pub mod registry;
 pub mod release;
 pub mod sessions;
+#[cfg(feature = "registry")]
+pub mod tls;
 pub mod token;
 
 /// `len` bytes that do not compress and differ per seed.

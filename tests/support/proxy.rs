@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod forward;
+
 /// What goes wrong.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -40,6 +42,34 @@ pub enum Fault {
     Raw(Vec<u8>, Vec<u8>, u64),
     /// Waits so many milliseconds before it takes the request's body.
     Hold(u64),
+    /// Resets the connection (RST) instead of an answer.
+    Reset,
+    /// Passes this many bytes of the answer's head on, then closes.
+    CutHead(usize),
+    /// Passes the answer's head and this many bytes of its body on, then resets the connection (RST).
+    ResetBody(usize),
+    /// Takes a header out of the answer.
+    NoHeader(String),
+    /// Adds a header to the answer, also where it has one of that name.
+    AlsoHeader(String, String),
+    /// Passes the answer on with another status.
+    Status(u16),
+    /// Takes the whole request, passes nothing on, and answers this: status and headers.
+    Swallow(u16, Vec<(String, String)>),
+    /// Sends these bytes before the answer.
+    Before(Vec<u8>),
+    /// Sends these bytes behind the answer, on the same connection.
+    After(Vec<u8>),
+    /// Passes the answer on, then closes the connection without having said so.
+    HangUp,
+    /// Sends the body in chunks and without a `Content-Length`; ends it cleanly, or not.
+    Chunked(bool),
+    /// Sends the body compressed, and says so.
+    Gzip,
+    /// Answers 206 with this part of the whole body and this `Content-Range`.
+    Part(std::ops::Range<usize>, String),
+    /// Takes this many bytes of the request's body at a time, with a pause of so many milliseconds.
+    SlowTake(usize, u64),
     /// No fault: to let a number of requests pass before the next rule.
     Pass,
 }
@@ -78,6 +108,8 @@ pub struct Proxy {
 struct State {
     upstream: Option<u16>,
     rules: Mutex<Vec<Rule>>,
+    otherwise: Mutex<Fault>,
+    wanted: Mutex<Option<String>>,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
 }
@@ -85,11 +117,18 @@ struct State {
 impl Proxy {
     /// In front of the registry on this loopback port; without one, whatever has no rule is answered 404.
     pub fn start(upstream: Option<u16>) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Proxy::start_on("127.0.0.1", upstream)
+    }
+
+    /// The same on another address of this host.
+    pub fn start_on(address: &str, upstream: Option<u16>) -> Proxy {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             upstream,
             rules: Mutex::default(),
+            otherwise: Mutex::new(Fault::Pass),
+            wanted: Mutex::default(),
             seen: Mutex::default(),
             connections: AtomicUsize::new(0),
         });
@@ -117,6 +156,16 @@ impl Proxy {
         self
     }
 
+    /// What is done to requests that no rule fits.
+    pub fn otherwise(&self, fault: Fault) {
+        *self.state.otherwise.lock().unwrap() = fault;
+    }
+
+    /// Asks for this `Authorization` (`Basic`) in the place of the registry, which need not have a login of its own.
+    pub fn wants(&self, authorization: String) {
+        *self.state.wanted.lock().unwrap() = Some(authorization);
+    }
+
     /// Takes all rules away.
     pub fn clear(&self) {
         self.state.rules.lock().unwrap().clear();
@@ -125,6 +174,16 @@ impl Proxy {
     /// Everything seen so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
+    }
+
+    /// What was seen since there were so many.
+    pub fn since(&self, before: usize) -> Vec<Seen> {
+        self.state.seen.lock().unwrap()[before..].to_vec()
+    }
+
+    /// How many requests were seen.
+    pub fn total(&self) -> usize {
+        self.state.seen.lock().unwrap().len()
     }
 
     /// How many requests of this method, with this in their target, were seen.
@@ -151,17 +210,24 @@ pub fn status_with(code: u16, name: &str, value: impl Into<String>) -> Fault {
 fn serve(state: &State, client: TcpStream, connection: usize) -> io::Result<()> {
     client.set_nodelay(true)?;
     let mut reader = BufReader::new(client.try_clone()?);
-    let mut client = client;
+    let (mut client, mut kept) = (client, None);
     while let Some((first, headers)) = head(&mut reader)? {
         let mut words = first.split(' ');
         let (method, target) = (words.next().unwrap_or("").to_owned(), words.next().unwrap_or("").to_owned());
         let seen = Seen { method: method.clone(), target: target.clone(), headers: headers.clone(), connection };
+        let stranger = state.wanted.lock().unwrap().as_deref().is_some_and(|w| seen.header("authorization") != Some(w));
         state.seen.lock().unwrap().push(seen);
-        let fault = pick(state, &method, &target);
+        let fault = match pick(state, &method, &target) {
+            Fault::Pass if stranger => status_with(401, "WWW-Authenticate", "Basic realm=\"proxy\""),
+            fault => fault,
+        };
         let length: usize = value(&headers, "content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
         if let Fault::Silence = fault {
-            std::thread::sleep(Duration::from_secs(30));
+            forward::until_gone(&mut client);
             return Ok(());
+        }
+        if let Fault::Reset = fault {
+            return forward::reset(&client);
         }
         if let Fault::Raw(first, more, pause) = &fault {
             client.write_all(first)?;
@@ -177,9 +243,18 @@ fn serve(state: &State, client: TcpStream, connection: usize) -> io::Result<()> 
         }
         let own = match (&fault, state.upstream) {
             (Fault::Answer(code, more, body), _) => Some((*code, more.clone(), body.clone())),
+            (Fault::Swallow(code, more), _) => Some((*code, more.clone(), Vec::new())),
             (_, None) => Some((404, Vec::new(), Vec::new())),
             _ => None,
         };
+        let mut length = length;
+        if let Fault::Swallow(..) = fault {
+            if value(&headers, "expect").is_some() {
+                client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            }
+            io::copy(&mut (&mut reader).take(length as u64), &mut io::sink())?;
+            length = 0;
+        }
         if let Some((code, more, body)) = own {
             // An early answer: what of the request's body was sent is not read, so the connection ends here.
             let close = length > 0;
@@ -199,8 +274,8 @@ fn serve(state: &State, client: TcpStream, connection: usize) -> io::Result<()> 
             }
             continue;
         }
-        let upstream = TcpStream::connect(("127.0.0.1", state.upstream.unwrap_or(0)))?;
-        if !forward(&fault, (&method, &first, headers, length), &mut reader, &mut client, upstream)? {
+        let port = state.upstream.unwrap_or(0);
+        if !forward::forward(&fault, (&method, &first, headers, length), &mut reader, &mut client, &mut kept, port)? {
             let _ = client.shutdown(Shutdown::Both);
             return Ok(());
         }
@@ -209,110 +284,6 @@ fn serve(state: &State, client: TcpStream, connection: usize) -> io::Result<()> 
 }
 
 type Headers = Vec<(String, String)>;
-type Request<'a> = (&'a str, &'a str, Headers, usize);
-
-/// True if the connection can go on.
-fn forward(
-    fault: &Fault,
-    (method, first, headers, length): Request<'_>,
-    reader: &mut BufReader<TcpStream>,
-    client: &mut TcpStream,
-    mut upstream: TcpStream,
-) -> io::Result<bool> {
-    let mut out = format!("{first}\r\n");
-    for (name, value) in &headers {
-        let skip = matches!(fault, Fault::IgnoreRange) && name.eq_ignore_ascii_case("range");
-        if !skip && !name.eq_ignore_ascii_case("connection") && !name.eq_ignore_ascii_case("expect") {
-            out += &format!("{name}: {value}\r\n");
-        }
-    }
-    out += "Connection: close\r\n\r\n";
-    upstream.write_all(out.as_bytes())?;
-    if value(&headers, "expect").is_some() {
-        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-    }
-    if let Fault::CutRequest(limit) = fault {
-        io::copy(&mut reader.take((*limit).min(length) as u64), &mut upstream)?;
-        upstream.shutdown(Shutdown::Write)?;
-        // Let the registry notice, and answer into the void.
-        upstream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        let _ = io::copy(&mut upstream, &mut io::sink());
-        return Ok(false);
-    }
-    io::copy(&mut reader.take(length as u64), &mut upstream)?;
-
-    let mut answer = BufReader::new(upstream);
-    let Some((first, mut headers)) = head(&mut answer)? else { return Ok(false) };
-    if let Fault::LoseAnswer = fault {
-        return Ok(false);
-    }
-    headers.retain(|(name, _)| !name.eq_ignore_ascii_case("connection"));
-    let length: Option<u64> = value(&headers, "content-length").and_then(|v| v.parse().ok());
-    let drop_length = |headers: &mut Vec<(String, String)>| {
-        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
-        headers.push(("Connection".to_owned(), "close".to_owned()));
-    };
-    match fault {
-        Fault::LieLength(lie) => {
-            drop_length(&mut headers);
-            headers.push(("Content-Length".to_owned(), lie.to_string()));
-        }
-        Fault::Longer(_) | Fault::Endless => drop_length(&mut headers),
-        Fault::Header(name, value) => {
-            headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
-            headers.push((name.clone(), value.clone()));
-        }
-        _ => {}
-    }
-    let mut out = format!("{first}\r\n");
-    for (name, value) in &headers {
-        out += &format!("{name}: {value}\r\n");
-    }
-    client.write_all((out + "\r\n").as_bytes())?;
-    let empty = method == "HEAD" || first.contains(" 204 ") || first.contains(" 304 ");
-    if empty {
-        return Ok(true);
-    }
-    let mut body = answer.take(length.unwrap_or(u64::MAX));
-    match fault {
-        Fault::CutBody(limit) => {
-            io::copy(&mut body.take(*limit as u64), client)?;
-            return Ok(false);
-        }
-        Fault::Stall(limit) => {
-            io::copy(&mut body.take(*limit as u64), client)?;
-            client.set_read_timeout(Some(Duration::from_secs(30)))?;
-            let _ = client.read(&mut [0]);
-            return Ok(false);
-        }
-        Fault::FlipByte(at) => {
-            let mut bytes = Vec::new();
-            body.read_to_end(&mut bytes)?;
-            bytes[*at] ^= 1;
-            client.write_all(&bytes)?;
-        }
-        Fault::Longer(more) => {
-            io::copy(&mut body, client)?;
-            client.write_all(&vec![b'x'; *more])?;
-        }
-        Fault::Endless => {
-            io::copy(&mut body, client)?;
-            loop {
-                client.write_all(&[b'x'; 65536])?;
-            }
-        }
-        Fault::Slow(pause) => {
-            for byte in body.bytes() {
-                client.write_all(&[byte?])?;
-                std::thread::sleep(Duration::from_millis(*pause));
-            }
-        }
-        _ => {
-            io::copy(&mut body, client)?;
-        }
-    }
-    Ok(length.is_some() && !matches!(fault, Fault::LieLength(_) | Fault::Longer(_)))
-}
 
 /// The first line and the headers; `None` at the end of the connection.
 fn head(reader: &mut impl BufRead) -> io::Result<Option<(String, Headers)>> {
@@ -338,7 +309,7 @@ fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 fn pick(state: &State, method: &str, target: &str) -> Fault {
     let mut rules = state.rules.lock().unwrap();
     let found = rules.iter().position(|r| (r.method == method || r.method == "*") && target.contains(&r.path));
-    let Some(at) = found else { return Fault::Pass };
+    let Some(at) = found else { return state.otherwise.lock().unwrap().clone() };
     let fault = rules[at].fault.clone();
     rules[at].times = rules[at].times.saturating_sub(1);
     if rules[at].times == 0 {

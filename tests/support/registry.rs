@@ -56,6 +56,7 @@ impl Registry {
         let mut child = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
+            .env("GOGC", "400")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
@@ -81,6 +82,10 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The folder of the storage driver.
     pub fn storage(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -100,7 +105,7 @@ impl Drop for Registry {
 }
 
 fn configuration(setup: &Setup, dir: &Path, port: u16) -> String {
-    let mut out = String::from("version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\n");
+    let mut out = String::from("version: 0.1\nlog:\n  level: warn\n  accesslog:\n    disabled: true\n");
     let _ = write!(
         out,
         "storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n  maintenance:\n    uploadpurging:\n      enabled: false\nhttp:\n  addr: 127.0.0.1:{port}\n  secret: test\n",

@@ -27,11 +27,13 @@ pub struct Policy {
     pub expires_in: u64,
     /// Life as written into the token.
     pub true_life: i64,
+    /// The login that is known.
+    pub login: (&'static str, &'static str),
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { anonymous_pull: true, expires_in: 300, true_life: 300 }
+        Policy { anonymous_pull: true, expires_in: 300, true_life: 300, login: (USER, PASSWORD) }
     }
 }
 
@@ -124,16 +126,17 @@ impl Tokens {
         let pairs: Vec<(String, String)> =
             query.split('&').filter_map(|p| p.split_once('=')).map(|(k, v)| (k.to_owned(), decode(v))).collect();
         let all = |key: &str| pairs.iter().filter(|(k, _)| k == key).map(|(_, v)| v.clone()).collect::<Vec<_>>();
-        let known = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
+        let (user, password) = policy.login;
+        let known = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
         let user = if post {
             if all("refresh_token") != [IDENTITY] || all("grant_type") != ["refresh_token"] {
                 return (401, r#"{"error_description":"bad refresh token"}"#.to_owned());
             }
-            Some(USER)
+            Some(user)
         } else if authorization.is_empty() {
             None
         } else if authorization == known {
-            Some(USER)
+            Some(user)
         } else {
             return (401, r#"{"details":"incorrect username or password"}"#.to_owned());
         };

@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 
 /// Opens a file of ours, for nobody else to write (security C11). A link, FIFO or device that somebody put under its
 /// name is not followed or waited for, and a file that has another name too is not written through (security I2).
-pub(super) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
     use std::os::unix::fs::MetadataExt;
     let foreign = || {
         Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
@@ -30,7 +30,7 @@ pub(super) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
 }
 
 /// Locks a file against other processes that write it.
-pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
+pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let own = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
     let busy = match file.try_lock() {
@@ -47,7 +47,7 @@ pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
 }
 
 /// Reserves the whole size, so that a disk that is too small is found before the first transfer.
-pub(super) fn allocate(file: &File, total: u64, path: &Path) -> Result<()> {
+pub(crate) fn allocate(file: &File, total: u64, path: &Path) -> Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::{Errno, retry_on_intr};
     match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, total)) {
@@ -60,7 +60,7 @@ pub(super) fn allocate(file: &File, total: u64, path: &Path) -> Result<()> {
 }
 
 /// Allows as many open files as the system does, for a bundle in many volumes.
-pub(super) fn allow_files(wanted: usize) {
+pub(crate) fn allow_files(wanted: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|now| now < wanted as u64 + 64) {
@@ -69,7 +69,7 @@ pub(super) fn allow_files(wanted: usize) {
     }
 }
 
-pub(super) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     if force {
@@ -89,21 +89,21 @@ pub(super) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
 }
 
 /// Removes a partial file that nobody writes any more.
-pub(super) fn discard(path: &Path) -> Result<()> {
+pub(crate) fn discard(path: &Path) -> Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         lock(&open_own(path, OpenOptions::new().read(true).write(true))?, path)?;
     }
     remove_if_there(path)
 }
 
-pub(super) fn remove_if_there(path: &Path) -> Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("cannot remove", path, e)),
         _ => Ok(()),
     }
 }
 
-pub(super) fn sync_parent(path: &Path) -> Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let parent = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),

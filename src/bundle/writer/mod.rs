@@ -6,7 +6,7 @@
 //! it claims is hashed again before it counts. Spec: MB-WRI, MB-VOL.
 
 mod blob;
-mod disk;
+pub(crate) mod disk;
 mod journal;
 mod partial;
 mod plan;

@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Platform, Reference, Tag};
 use crate::openshift::openpgp::Keyring;
 use crate::openshift::signature_map;
+use crate::ops::advice::early;
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
 use crate::ops::{Observer, Task, observer, room, write};
@@ -155,8 +156,11 @@ pub fn create(
     observer.begin(Task::Resolve, 0, 0);
     let gathered = gather(options, network, observer);
     observer.end();
-    let nothing = if journal.is_some() { "what an earlier run fetched is kept" } else { "nothing was written" };
-    let (content, found) = gathered.map_err(|e| e.interrupted(nothing))?;
+    let nothing = match journal {
+        None => "nothing was written",
+        Some(_) => "nothing was added to what an earlier run has fetched, which is kept",
+    };
+    let (content, found) = gathered.map_err(|e| early(e, nothing).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(options, &content, &found, created)?;
     let mut journal = journal;

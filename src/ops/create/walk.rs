@@ -200,16 +200,18 @@ fn walk_one(root: &Root) -> Result<Walked> {
             None => Err(not_there(root, &what.digest)),
         }
     };
-    graph.walk(&root.descriptor(), &mut fetch, &mut |at, document, raw| {
-        match document {
-            Document::Index(index) => {
-                listed.extend(index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string));
+    graph
+        .walk(&root.descriptor(), &mut fetch, &mut |at, document, raw| {
+            match document {
+                Document::Index(index) => {
+                    listed.extend(index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string));
+                }
+                Document::Manifest(manifest) => configs.push((at.digest, manifest.config.clone())),
             }
-            Document::Manifest(manifest) => configs.push((at.digest, manifest.config.clone())),
-        }
-        documents.push(at.digest);
-        bytes.insert(at.digest, raw);
-    })?;
+            documents.push(at.digest);
+            bytes.insert(at.digest, raw);
+        })
+        .map_err(|e| if e.code() == Code::Malformed { e.fact(format!("in {}", root.label())) } else { e })?;
     for (_, config) in &configs {
         if let Some(raw) = read_config(root, config)? {
             if listed.is_empty() || configs.len() == 1 {
@@ -237,31 +239,17 @@ fn read_config(root: &Root, config: &Descriptor) -> Result<Option<Vec<u8>>> {
     read_blob(root.source.as_ref(), config).map(Some)
 }
 
-/// Reads a small blob into memory, checked.
+/// Reads a small blob into memory, checked. What may succeed at another try, the source has tried again.
 pub(crate) fn read_blob(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8>> {
-    let mut tries = 0;
-    loop {
-        let mut bytes = Vec::with_capacity(usize::try_from(what.size).unwrap_or(0));
-        let read = source.blob(what, 0).and_then(|mut from| {
-            (&mut from)
-                .take(what.size)
-                .read_to_end(&mut bytes)
-                .map_err(|e| Error::io("cannot read", source.describe(), e))
-        });
-        match read {
-            Err(e) if e.is_transient() && tries < 3 => tries += 1,
-            Err(e) => return Err(e),
-            Ok(_) if Digest::of(&bytes) == what.digest => return Ok(bytes),
-            Ok(_) => {
-                return Err(Error::new(
-                    Code::BlobMismatch,
-                    format!("{} in {} does not match its digest", what.digest, source.describe()),
-                )
-                .fact(format!("computed {}", Digest::of(&bytes)))
-                .state("nothing was written"));
-            }
-        }
+    let mut bytes = Vec::with_capacity(usize::try_from(what.size).unwrap_or(0));
+    let read = source.blob(what, 0)?.take(what.size).read_to_end(&mut bytes);
+    read.map_err(|e| Error::io("cannot read", source.describe(), e))?;
+    let computed = Digest::of(&bytes);
+    if computed != what.digest {
+        let text = format!("{} in {} does not match its digest", what.digest, source.describe());
+        return Err(Error::new(Code::BlobMismatch, text).fact(format!("computed {computed}")));
     }
+    Ok(bytes)
 }
 
 /// Cosign signatures (`sha256-<hex>.sig`) and OCI 1.1 referrers of one image.

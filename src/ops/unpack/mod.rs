@@ -19,6 +19,7 @@ use crate::bundle::index::{Blob, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::Repository;
 use crate::openshift::{mirror_set, openpgp};
+use crate::ops::advice::{early, late};
 use crate::ops::{Observer, Task};
 use crate::sink::files::{self, Folder, Written};
 use crate::verify::{Admission, Admitted, BlobReader, Extent, Report, Settings, Visit, admit};
@@ -169,7 +170,7 @@ pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: 
     files::check(&folders.0, &files, options.overwrite).map_err(nothing)?;
     files::check(&folders.1, &sets, true).map_err(nothing)?;
     for destination in &destinations {
-        destination.check(&index).map_err(nothing)?;
+        destination.check(&index).map_err(|e| nothing(early(e, NOTHING)))?;
     }
 
     let mut summary = Summary {
@@ -211,7 +212,7 @@ pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: 
     if let Err(e) = moved {
         return match admitted.is_bad() {
             true => Ok(refused(admitted.so_far(), &state)),
-            false => Err(resumable(e, &state)),
+            false => Err(late(e, &state)),
         };
     }
     let report = admitted.conclude(false, settings)?;
@@ -225,7 +226,7 @@ pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: 
     for destination in &destinations {
         let (documents, tags) = destination
             .images(&admitted, observer)
-            .map_err(|e| resumable(e, "all blobs are there, but not all manifests and tags"))?;
+            .map_err(|e| late(e, "all blobs are there, but not all manifests and tags"))?;
         summary.new_documents += documents;
         summary.new_tags += tags;
     }
@@ -241,11 +242,6 @@ const NOTHING: &str = "nothing was written";
 
 fn refused(report: Report, state: &str) -> Outcome {
     Outcome::Refused(Box::new(report), state.to_owned())
-}
-
-fn resumable(e: Error, state: &str) -> Error {
-    let e = if e.state_text().is_none() { e.state(state) } else { e };
-    if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e }
 }
 
 fn announce(admitted: &Admitted, observer: &dyn Observer) {
@@ -379,7 +375,7 @@ fn write_files(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool, ob
         return Ok(());
     }
     let Written { new, same, replaced } =
-        files::write(folder, files, overwrite).map_err(|e| resumable(e, "the images are complete"))?;
+        files::write(folder, files, overwrite).map_err(|e| late(e, "the images are complete"))?;
     let place = folder.path().display();
     observer.say("Wrote", &format!("{place} ({new} new, {same} unchanged, {replaced} replaced)"));
     Ok(())

@@ -1,0 +1,197 @@
+//! A damaged bundle while it is mended: under its name with `.partial` behind it, and marked as what it is.
+//!
+//! The mark, `NAME.partial.journal`, says that the partial file is a bundle that was there before (`in-place`), or a
+//! mended copy of one (`copy`). It is written before the renaming, so a stopped repair is found by the next one, and
+//! `create` does not take the file for one of its own (MB-REC-08).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::writer::disk::{allocate, lock, open_own, remove_if_there, rename, sync_parent};
+use super::writer::{self, journal_path, partial_path};
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+
+const MARK: &str = "mirror-bundle repair 1\n";
+
+/// What a mark says about the partial file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It was the bundle itself.
+    InPlace,
+    /// It will be a copy of a bundle elsewhere.
+    Copy,
+}
+
+/// What an earlier repair left at `bundle`, if it did.
+pub fn left(bundle: &Path) -> Result<Option<Kind>> {
+    let path = journal_path(bundle);
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut text = Vec::new();
+    match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) {
+        Ok(file) => file.take(4096).read_to_end(&mut text).map_err(|e| Error::io("cannot read", &path, e))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("cannot open", &path, e)),
+    };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let kind = text.strip_prefix(MARK).and_then(|rest| rest.lines().next()).and_then(|line| match line {
+        "in-place" => Some(Kind::InPlace),
+        "copy" => Some(Kind::Copy),
+        _ => None,
+    });
+    Ok(kind.filter(|_| fs::symlink_metadata(partial_path(bundle)).is_ok()))
+}
+
+/// Removes the mark that a repair left when it was stopped before or after its renaming.
+pub fn forget(bundle: &Path) -> Result<()> {
+    let path = journal_path(bundle);
+    let is_mark = fs::read(&path).is_ok_and(|bytes| bytes.starts_with(MARK.as_bytes()));
+    if is_mark && fs::symlink_metadata(partial_path(bundle)).is_err() {
+        remove_if_there(&path)?;
+        sync_parent(bundle)?;
+    }
+    Ok(())
+}
+
+/// A bundle in mending, locked.
+#[derive(Debug)]
+pub struct Mending {
+    bundle: PathBuf,
+    file: File,
+    kind: Kind,
+}
+
+impl Mending {
+    /// Takes the bundle's name away from it until it is mended.
+    ///
+    /// # Errors
+    /// [`Code::Io`] when it cannot be written; [`Code::Conflict`] when it has another name too, or a partial file or
+    /// another process is in the way. Then everything is as it was.
+    pub fn take(bundle: &Path, index: &Digest) -> Result<Mending> {
+        let elsewhere = "write a repaired copy elsewhere: --to NEW";
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+        let options = OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(bundle);
+        let file = options.map_err(|e| Error::io("cannot write", bundle, e).hint(elsewhere))?;
+        if file.metadata().map_err(|e| Error::io("cannot read", bundle, e))?.nlink() != 1 {
+            let text = format!("`{}` has another name too, which would be changed with it", bundle.display());
+            return Err(Error::new(Code::Conflict, text).state("nothing was changed").hint(elsewhere));
+        }
+        lock(&file, bundle)?;
+        let partial = partial_path(bundle);
+        if fs::symlink_metadata(&partial).is_ok() {
+            return Err(Error::new(Code::Conflict, format!("`{}` is in the way", partial.display()))
+                .state("nothing was changed")
+                .hint("an interrupted run left it; finish that, or remove it"));
+        }
+        mark(bundle, Kind::InPlace, index)?;
+        rename(bundle, &partial, false)?;
+        sync_parent(bundle)?;
+        Ok(Mending { bundle: bundle.to_owned(), file, kind: Kind::InPlace })
+    }
+
+    /// Goes on with what an earlier repair left (see [`left`]).
+    pub fn resume(bundle: &Path, kind: Kind) -> Result<Mending> {
+        let path = partial_path(bundle);
+        let file = open_own(&path, OpenOptions::new().read(true).write(true))?;
+        lock(&file, &path)?;
+        Ok(Mending { bundle: bundle.to_owned(), file, kind })
+    }
+
+    /// Begins a copy of `total` bytes.
+    ///
+    /// # Errors
+    /// [`Code::Conflict`] when something has the name already, [`Code::Io`] when there is no room.
+    pub fn create(bundle: &Path, total: u64, index: &Digest) -> Result<Mending> {
+        let path = partial_path(bundle);
+        if fs::symlink_metadata(bundle).is_ok() {
+            return Err(writer::exists(bundle));
+        }
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(Error::new(Code::Conflict, format!("`{}` is in the way", path.display()))
+                .state("nothing was written")
+                .hint("remove it, or choose another name"));
+        }
+        mark(bundle, Kind::Copy, index)?;
+        let made = open_own(&path, OpenOptions::new().read(true).write(true).create_new(true)).and_then(|file| {
+            lock(&file, &path)?;
+            allocate(&file, total, &path)?;
+            Ok(file)
+        });
+        if made.is_err() {
+            remove_if_there(&path)?;
+            remove_if_there(&journal_path(bundle))?;
+        }
+        Ok(Mending { bundle: bundle.to_owned(), file: made?, kind: Kind::Copy })
+    }
+
+    /// Where the bytes are while they are mended.
+    pub fn path(&self) -> PathBuf {
+        partial_path(&self.bundle)
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its size in bytes.
+    pub fn length(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(|e| Error::io("cannot read", self.path(), e))?.len())
+    }
+
+    /// Makes it at least this long, with room on the disk.
+    pub fn reserve(&self, length: u64) -> Result<()> {
+        if self.length()? < length { allocate(&self.file, length, &self.path()) } else { Ok(()) }
+    }
+
+    /// Writes.
+    pub fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(|e| Error::io("cannot write", self.path(), e))
+    }
+
+    /// Makes it shorter.
+    pub fn cut(&self, length: u64) -> Result<()> {
+        self.file.set_len(length).map_err(|e| Error::io("cannot write", self.path(), e))
+    }
+
+    /// Makes it exactly this long and durable.
+    pub fn sync(&self, length: u64) -> Result<()> {
+        let done = self.file.set_len(length).and_then(|()| self.file.sync_all());
+        done.map_err(|e| Error::io("cannot write", self.path(), e))
+    }
+
+    /// Gives the mended and synced bundle its name.
+    pub fn finish(self) -> Result<()> {
+        rename(&self.path(), &self.bundle, false)?;
+        sync_parent(&self.bundle)?;
+        remove_if_there(&journal_path(&self.bundle))?;
+        sync_parent(&self.bundle)
+    }
+
+    /// Gives a bundle that could not be mended its name back. A copy stays what it is, to be continued.
+    pub fn give_back(self) -> Result<()> {
+        match self.kind {
+            Kind::InPlace => {
+                let _ = self.file.sync_all();
+                self.finish()
+            }
+            Kind::Copy => Ok(()),
+        }
+    }
+}
+
+fn mark(bundle: &Path, kind: Kind, index: &Digest) -> Result<()> {
+    let path = journal_path(bundle);
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let word = if kind == Kind::InPlace { "in-place" } else { "copy" };
+    let err = |e| Error::io("cannot write", &path, e).state("nothing was changed");
+    remove_if_there(&temporary)?;
+    let mut file = open_own(&temporary, OpenOptions::new().write(true).create_new(true))?;
+    file.write_all(format!("{MARK}{word}\nindex {index}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(err)?;
+    fs::rename(&temporary, &path).map_err(err)?;
+    sync_parent(bundle)
+}

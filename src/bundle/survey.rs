@@ -1,0 +1,374 @@
+//! What of a damaged bundle is still right, member by member. Where [`super::reader`] stops at what is wrong, this goes
+//! on: it is for mending, and says nothing about trust.
+//!
+//! A file is read once, in order. What cannot be read, or is not there, counts as damaged (MB-REC-06).
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::index::Index;
+use super::layout::{self, Layout, Member};
+use super::reader::Addendum;
+use super::volume::{self, Volume};
+use super::{Head, limits, name, tar};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Hasher};
+
+const BUFFER: usize = 1 << 20;
+/// What is tried again by itself after a read that failed, in bytes.
+const PIECE: usize = 4096;
+
+/// What a bundle, or a volume of one, has to be, byte for byte, except for its addenda.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// The index.
+    pub index: Arc<Index>,
+    /// The index and the signature as they are written.
+    pub head: Head,
+    /// Where everything goes.
+    pub layout: Layout,
+    /// Which volume it is.
+    pub volume: Option<Volume>,
+    sums: Digest,
+}
+
+impl Blueprint {
+    /// Of the bundle or volume with this head.
+    ///
+    /// # Errors
+    /// [`crate::Code::Malformed`] and others of [`Index::parse`] and [`Volume::parse`] for a head that is not acceptable.
+    pub fn new(head: Head) -> Result<Blueprint> {
+        let index = Arc::new(Index::parse(&head.index)?);
+        Blueprint::with(index, head)
+    }
+
+    /// As [`Blueprint::new`], with the index of this head as it was parsed before.
+    pub fn with(index: Arc<Index>, head: Head) -> Result<Blueprint> {
+        let volume = head.volume.as_deref().map(Volume::parse).transpose()?;
+        let layout = match &volume {
+            None => Layout::new(&index, &head.index, head.signature.as_deref())?,
+            Some(volume) => {
+                if volume.index != head.digest() {
+                    let text = format!("{} is of a volume of another bundle", volume::VOLUME);
+                    return Err(Error::new(Code::Malformed, text));
+                }
+                volume.check(&index)?;
+                Layout::of_volume(&index, &head.index, head.signature.as_deref(), volume)?
+            }
+        };
+        let sums = layout.sums_digest();
+        Ok(Blueprint { index, head, layout, volume, sums })
+    }
+
+    /// Whether the `SHA256SUMS` that was read with this head is the one that follows from it.
+    pub fn agrees(&self, head: &Head) -> bool {
+        head.sums == self.sums
+    }
+
+    /// Digest of a member's content.
+    pub fn digest(&self, member: &Member) -> Digest {
+        member.digest.unwrap_or_else(|| match member.path.as_str() {
+            layout::INDEX => self.head.digest(),
+            layout::SUMS => self.sums,
+            volume::VOLUME => Digest::of(self.head.volume.as_deref().unwrap_or_default()),
+            _ => Digest::of(self.head.signature.as_deref().unwrap_or_default()),
+        })
+    }
+
+    /// The content of a member that follows from the index and the signature.
+    pub fn derived(&self, member: &Member) -> Option<Vec<u8>> {
+        let bytes = match member.path.as_str() {
+            layout::INDEX => self.head.index.to_vec(),
+            volume::VOLUME => self.head.volume.clone().unwrap_or_default(),
+            layout::SIGNATURE => self.head.signature.clone().unwrap_or_default(),
+            layout::SUMS => self.layout.sums(),
+            layout::OCI_LAYOUT => layout::OCI_LAYOUT_JSON.to_vec(),
+            layout::OCI_INDEX => layout::oci_index(&self.index).ok()?,
+            _ => return None,
+        };
+        (Digest::of(&bytes) == self.digest(member)).then_some(bytes)
+    }
+}
+
+/// What is wrong with a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Its header.
+    pub header: bool,
+    /// Its content: the only thing that does not follow from the index.
+    pub content: bool,
+    /// The zeros behind it.
+    pub padding: bool,
+}
+
+impl Damage {
+    /// Everything.
+    pub const ALL: Damage = Damage { header: true, content: true, padding: true };
+
+    /// Whether anything is.
+    pub fn any(self) -> bool {
+        self.header || self.content || self.padding
+    }
+}
+
+/// What became of a file.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Of each member, in order.
+    pub members: Vec<Damage>,
+    /// Digest of each slice of the size asked for, the last one filled up with zeros; of what could not be read or is
+    /// not there, `None`.
+    pub slices: Vec<Option<Digest>>,
+    /// Bytes that could not be read.
+    pub unreadable: u64,
+}
+
+/// Reads the members of a file of `length` bytes, and with `slice` the digests of slices of that size.
+///
+/// # Errors
+/// Only what `progress`, which is told the bytes done, fails with.
+pub fn survey(
+    file: &File,
+    length: u64,
+    blueprint: &Blueprint,
+    slice: Option<u64>,
+    progress: &mut (dyn FnMut(u64) -> Result<()> + Send),
+) -> Result<Survey> {
+    let end = blueprint.layout.end();
+    let mut walker = Walker::new(blueprint);
+    let mut slicer = slice.map(|size| Slicer { size, at: 0, hasher: Hasher::new(), bad: false, out: Vec::new() });
+    let mut buffer = vec![0u8; BUFFER];
+    let (mut at, mut unreadable) = (0u64, 0);
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
+        let bytes = &mut buffer[..want];
+        let bad = read(file, length, bytes, at);
+        let missing = (at + want as u64).saturating_sub(length.max(at));
+        unreadable += (bad.iter().map(|r| r.len() as u64).sum::<u64>()).saturating_sub(missing);
+        let bytes = &*bytes;
+        let hash = || {
+            if let Some(slicer) = &mut slicer {
+                pieces(bytes.len(), &bad).for_each(|(range, bad)| slicer.feed(&bytes[range], bad));
+            }
+        };
+        let mut walk = || pieces(bytes.len(), &bad).for_each(|(range, bad)| walker.feed(&bytes[range], bad));
+        if slice.is_some() {
+            rayon::join(hash, walk).0
+        } else {
+            walk()
+        };
+        at += want as u64;
+        progress(want as u64)?;
+    }
+    Ok(Survey { members: walker.out, slices: slicer.map(Slicer::finish).unwrap_or_default(), unreadable })
+}
+
+/// Whether the content of one member is right.
+pub fn is_right(
+    file: &File,
+    member: &Member,
+    digest: &Digest,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<bool> {
+    let mut buffer = vec![0u8; BUFFER];
+    let mut hasher = Hasher::new();
+    let mut at = 0;
+    while at < member.size {
+        let want = usize::try_from(member.size - at).unwrap_or(BUFFER).min(BUFFER);
+        if file.read_exact_at(&mut buffer[..want], member.data() + at).is_err() {
+            return Ok(false);
+        }
+        hasher.update(&buffer[..want]);
+        at += want as u64;
+        progress(want as u64)?;
+    }
+    Ok(hasher.finish() == *digest)
+}
+
+/// What stands behind the last member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The addenda that can be read.
+    pub addenda: Vec<Addendum>,
+    /// Whether that, and the end of the archive, is all there is.
+    pub whole: bool,
+}
+
+impl Tail {
+    /// Reads what is behind the last member of a file of `length` bytes.
+    pub fn read(file: &File, length: u64, layout: &Layout) -> Tail {
+        let most = limits::ADDENDA_BYTES + (limits::ADDENDA as u64 + 2) * 2 * tar::BLOCK;
+        let size = length.saturating_sub(layout.end()).min(most);
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        let readable = read(file, length, &mut bytes, layout.end()).is_empty();
+        let mut addenda: Vec<Addendum> = Vec::new();
+        let (mut at, mut total) = (0, 0);
+        let mut gap = false;
+        while let Some(block) = bytes.get(at..at + 512).and_then(|b| <&[u8; 512]>::try_from(b).ok()) {
+            let entry = tar::parse(block).filter(|e| e.mtime == layout.mtime() && name::check(&e.name).is_ok());
+            let found = entry.as_ref().and_then(|e| {
+                let name = e.name.strip_prefix(layout::ADDENDA).filter(|n| !n.contains('/'))?;
+                let size = usize::try_from(e.size).ok().filter(|s| *s as u64 <= limits::ADDENDUM)?;
+                let content = bytes.get(at + 512..at + 512 + size)?;
+                let fits = addenda.len() < limits::ADDENDA && total + e.size <= limits::ADDENDA_BYTES;
+                (fits && addenda.iter().all(|a| a.name != name))
+                    .then(|| Addendum { name: name.to_owned(), bytes: content.to_vec() })
+            });
+            match found {
+                Some(addendum) => {
+                    let size = addendum.bytes.len();
+                    let padding = bytes.get(at + 512 + size..at + 512 + size.next_multiple_of(512)).unwrap_or_default();
+                    gap |= padding.iter().any(|b| *b != 0);
+                    at += 512 + size.next_multiple_of(512);
+                    total += size as u64;
+                    addenda.push(addendum);
+                }
+                None if *block == [0; 512] && !gap => break,
+                None => {
+                    gap = true;
+                    at += 512;
+                }
+            }
+        }
+        let end = bytes.get(at..).is_some_and(|rest| rest.len() == 1024 && rest.iter().all(|b| *b == 0));
+        Tail { addenda, whole: readable && !gap && end && length - layout.end() == size }
+    }
+
+    /// These addenda and the end of the archive, as they are written.
+    pub fn to_bytes(&self, layout: &Layout) -> Vec<u8> {
+        let mut out = Vec::new();
+        for addendum in &self.addenda {
+            let path = format!("{}{}", layout::ADDENDA, addendum.name);
+            out.extend_from_slice(&tar::header(&path, addendum.bytes.len() as u64, layout.mtime()));
+            out.extend_from_slice(&addendum.bytes);
+            out.resize(out.len().next_multiple_of(512), 0);
+        }
+        out.resize(out.len() + 1024, 0);
+        out
+    }
+}
+
+/// Fills `bytes` from `at` and says which parts of them could not be read or are not there; those are zero.
+fn read(file: &File, length: u64, bytes: &mut [u8], at: u64) -> Vec<Range<usize>> {
+    let there = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+    let mut bad = Vec::new();
+    if file.read_exact_at(&mut bytes[..there], at).is_err() {
+        for from in (0..there).step_by(PIECE) {
+            let piece = from..there.min(from + PIECE);
+            if file.read_exact_at(&mut bytes[piece.clone()], at + from as u64).is_err() {
+                bytes[piece.clone()].fill(0);
+                bad.push(piece);
+            }
+        }
+    }
+    if there < bytes.len() {
+        bytes[there..].fill(0);
+        bad.push(there..bytes.len());
+    }
+    bad
+}
+
+/// All of `0..length` in order, cut where it begins or ends to be `bad`.
+fn pieces(length: usize, bad: &[Range<usize>]) -> impl Iterator<Item = (Range<usize>, bool)> {
+    let mut at = 0;
+    let mut out = Vec::with_capacity(2 * bad.len() + 1);
+    for range in bad {
+        out.push((at..range.start, false));
+        out.push((range.clone(), true));
+        at = range.end;
+    }
+    out.push((at..length, false));
+    out.into_iter().filter(|(range, _)| !range.is_empty())
+}
+
+/// Follows the members while bytes come in.
+struct Walker<'a> {
+    blueprint: &'a Blueprint,
+    at: u64,
+    hasher: Hasher,
+    now: Damage,
+    out: Vec<Damage>,
+}
+
+impl<'a> Walker<'a> {
+    fn new(blueprint: &'a Blueprint) -> Walker<'a> {
+        Walker { blueprint, at: 0, hasher: Hasher::new(), now: Damage::default(), out: Vec::new() }
+    }
+
+    fn feed(&mut self, mut bytes: &[u8], bad: bool) {
+        let layout = &self.blueprint.layout;
+        while let (false, Some(member)) = (bytes.is_empty(), layout.members().get(self.out.len())) {
+            let (data, content) = (member.data(), member.data() + member.size);
+            let stop = if self.at < data {
+                data
+            } else if self.at < content {
+                content
+            } else {
+                member.end()
+            };
+            let n = usize::try_from(stop - self.at).unwrap_or(usize::MAX).min(bytes.len());
+            let (now, rest) = bytes.split_at(n);
+            if self.at < data {
+                let from = usize::try_from(self.at - member.header).unwrap_or(0);
+                self.now.header |= bad || layout.header_of(member)[from..from + n] != *now;
+            } else if self.at < content {
+                self.now.content |= bad;
+                self.hasher.update(now);
+            } else {
+                self.now.padding |= bad || now.iter().any(|b| *b != 0);
+            }
+            self.at += n as u64;
+            bytes = rest;
+            if self.at == member.end() {
+                let digest = std::mem::take(&mut self.hasher).finish();
+                self.now.content |= digest != self.blueprint.digest(member);
+                self.out.push(std::mem::take(&mut self.now));
+            }
+        }
+    }
+}
+
+/// Hashes slices while bytes come in.
+struct Slicer {
+    size: u64,
+    at: u64,
+    hasher: Hasher,
+    bad: bool,
+    out: Vec<Option<Digest>>,
+}
+
+impl Slicer {
+    fn feed(&mut self, mut bytes: &[u8], bad: bool) {
+        while !bytes.is_empty() {
+            let n = usize::try_from(self.size - self.at).unwrap_or(usize::MAX).min(bytes.len());
+            self.hasher.update(&bytes[..n]);
+            self.bad |= bad;
+            self.at += n as u64;
+            bytes = &bytes[n..];
+            if self.at == self.size {
+                self.push();
+            }
+        }
+    }
+
+    fn push(&mut self) {
+        let digest = std::mem::take(&mut self.hasher).finish();
+        self.out.push((!std::mem::take(&mut self.bad)).then_some(digest));
+        self.at = 0;
+    }
+
+    fn finish(mut self) -> Vec<Option<Digest>> {
+        let zeros = [0u8; 4096];
+        while self.at > 0 {
+            let n = (self.size - self.at).min(zeros.len() as u64);
+            let bad = self.bad;
+            self.feed(&zeros[..usize::try_from(n).unwrap_or(0)], bad);
+        }
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests;

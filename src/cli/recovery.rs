@@ -1,0 +1,40 @@
+//! `mirror-bundle recovery`
+
+use super::answer::{self, Table};
+use super::args::{Global, Output, Recovery};
+use super::term::Terminal;
+use crate::error::{Code, Error, Result};
+use crate::ops::observer;
+use crate::ops::recovery::{Options, Summary, recovery};
+
+pub(super) fn run(args: &Recovery, global: &Global, term: &Terminal) -> Result<u8> {
+    let options = Options { percent: args.percent, to: args.to.clone(), force: args.force };
+    let summary = recovery(&args.bundle, &options, term)?;
+    match global.output {
+        Output::Json => answer::json(&summary),
+        Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
+        Output::Text => {}
+    }
+    Ok(0)
+}
+
+fn render(summary: &Summary) -> String {
+    let mut table = Table::default();
+    table.row("index", &summary.index);
+    line(&mut table, summary);
+    table.render()
+}
+
+/// The line about recovery data, also for `create`.
+pub(super) fn line(table: &mut Table, summary: &Summary) {
+    let (slices, slice) = (observer::count(summary.recovery_slices, "slice"), observer::size(summary.slice_size));
+    let text = format!("{}, {}: mends up to {slices} of {slice}", summary.recovery, observer::size(summary.bytes));
+    table.row("recovery", text);
+}
+
+/// `5%` or `5`.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let valid = number.parse::<u8>().ok().filter(|n| (1..=100).contains(n));
+    valid.ok_or_else(|| Error::new(Code::Usage, "not a share from 1% to 100%").to_string())
+}

@@ -1,0 +1,112 @@
+//! `mirror-bundle repair`
+
+use std::path::PathBuf;
+
+use super::answer::{self, Table};
+use super::args::{Global, Output, Repair};
+use super::term::Terminal;
+use super::{inputs, verify};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Reference, Repository};
+use crate::ops::observer;
+use crate::ops::repair::{Options, Origin, Outcome, Summary, repair};
+use crate::source::Network;
+use crate::verify::{Settings, Verdict};
+
+/// How many members are told by name.
+const TOLD: usize = 8;
+
+pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8> {
+    if args.bundle.iter().chain(&args.to).any(|path| path.as_os_str() == "-") {
+        return Err(Error::new(Code::Usage, "a stream cannot be repaired").hint("name a file"));
+    }
+    // Volumes that are elsewhere are no damage of these.
+    let settings = Settings { partial: true, ..inputs::settings(&args.trust, &args.bundle)? };
+    let mut options = Options {
+        local: Vec::new(),
+        origins: Vec::new(),
+        recovery: args.recovery.clone(),
+        to: args.to.clone(),
+        jobs: inputs::processors(global.jobs),
+    };
+    for from in &args.from {
+        let path = PathBuf::from(from);
+        if std::fs::symlink_metadata(&path).is_ok() {
+            options.local.push(path);
+        } else {
+            options.origins.push(origin(from)?);
+        }
+    }
+    #[cfg(feature = "registry")]
+    let client = match options.origins.is_empty() {
+        true => None,
+        false => Some(inputs::client(&args.registry, crate::registry::Side::Source, term)?),
+    };
+    #[cfg(feature = "registry")]
+    let network = client.as_ref().map(|client| client as &dyn Network);
+    #[cfg(not(feature = "registry"))]
+    let network: Option<&dyn Network> = None;
+    if network.is_none() && !options.origins.is_empty() {
+        return Err(Error::new(Code::Usage, "this build of mirror-bundle has no network code"));
+    }
+    match repair(&args.bundle, &options, &settings, network, term)? {
+        Outcome::Refused(report) => {
+            verify::show(&report, global, term, Some("nothing was changed"));
+            Ok(report.exit_code)
+        }
+        Outcome::Whole(summary, report) => {
+            match global.output {
+                Output::Json => answer::json(&summary),
+                Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
+                Output::Text => {}
+            }
+            if global.quiet == 0 {
+                verify::problems(&report, term, None);
+            }
+            Ok(report.exit_code)
+        }
+    }
+}
+
+/// `REGISTRY/REPO`, with a tag or digest that is not looked at, or `REGISTRY`.
+fn origin(text: &str) -> Result<Origin> {
+    if let Ok(repository) = text.parse::<Repository>() {
+        return Ok(Origin::Repository(repository));
+    }
+    if let Ok(reference) = text.parse::<Reference>() {
+        return Ok(Origin::Repository(reference.repository));
+    }
+    match format!("{text}/x").parse::<Repository>() {
+        Ok(repository) if !text.contains('/') => Ok(Origin::Registry(repository.registry().to_owned())),
+        _ => Err(Error::new(Code::Usage, format!("`{text}` is no file that is there, and no repository"))
+            .hint("name a copy, a layout, REGISTRY/REPO, or REGISTRY")),
+    }
+}
+
+fn render(summary: &Summary) -> String {
+    let mut table = Table::default();
+    let verdict = match summary.verdict {
+        Verdict::Verified => "VERIFIED",
+        Verdict::NotFullyChecked => "NOT FULLY CHECKED",
+        Verdict::Failed => "FAILED",
+    };
+    table.row("verdict", format!("{verdict}  {}", summary.bundle.join(" ")));
+    table.row("index", &summary.index);
+    if summary.result == "intact" {
+        table.row("repaired", "nothing: nothing is damaged");
+        return table.render();
+    }
+    if let Some(from) = &summary.head_from {
+        table.row("head", format!("from {from}"));
+    }
+    let bytes: u64 = summary.mended.iter().map(|m| m.size).sum();
+    table.row("repaired", format!("{}, {}", observer::count(summary.mended.len(), "member"), observer::size(bytes)));
+    for mended in summary.mended.iter().take(TOLD) {
+        let volume = mended.volume.map(|n| format!("volume {n} ")).unwrap_or_default();
+        table.row("", format!("{volume}{}  {}  from {}", mended.member, observer::size(mended.size), mended.from));
+    }
+    if summary.mended.len() > TOLD {
+        table.row("", format!("and {} more; -o json lists all", summary.mended.len() - TOLD));
+    }
+    table.render()
+}

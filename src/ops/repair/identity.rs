@@ -1,0 +1,176 @@
+//! What a damaged bundle has to be. Its own index decides when somebody trusted signed it; else a copy of the index
+//! does, from recovery data or another copy, when somebody trusted signed that one, and what is left of the bundle
+//! speaks for it (MB-REC-07).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::origin::Local;
+use super::parts::Named;
+use crate::bundle::layout;
+use crate::bundle::survey::Blueprint;
+use crate::bundle::volume::Volume;
+use crate::bundle::{Head, Index, limits, tar};
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+use crate::recovery::Sidecar;
+use crate::verify::{Settings, Voucher, voucher};
+
+/// What it has to be.
+pub(super) struct Known {
+    /// The index.
+    pub(super) index: Arc<Index>,
+    /// Its bytes and the signature.
+    pub(super) head: Head,
+    /// Any volume, of a bundle in volumes.
+    pub(super) volume: Option<Volume>,
+    /// Where the head came from, when it was not the bundle itself.
+    pub(super) from: Option<String>,
+}
+
+impl Known {
+    fn new(head: Head, from: Option<String>) -> Result<Known> {
+        let Blueprint { index, volume, head, .. } = Blueprint::new(head)?;
+        Ok(Known { index, head, volume, from })
+    }
+
+    /// Of the whole bundle, or of a volume.
+    pub(super) fn blueprint(&self, volume: Option<Volume>) -> Result<Blueprint> {
+        let volume = volume.map(|v| v.to_bytes()).transpose()?;
+        let head = Head::of(self.head.index.clone(), self.head.signature.clone(), volume);
+        Blueprint::with(self.index.clone(), head)
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "one value for each run")]
+pub(super) enum Found {
+    Known(Known),
+    /// Its index can be read and nobody who is trusted vouches for it, or for another one.
+    Refused,
+}
+
+pub(super) fn find(named: &[Named], sidecars: &[Sidecar], locals: &[Local], settings: &Settings) -> Result<Found> {
+    for one in named {
+        let Ok(head) = &one.head else { continue };
+        match voucher(head, settings) {
+            Voucher::Signer => match Known::new(head.clone(), None) {
+                Ok(known) => return Ok(Found::Known(known)),
+                // The description of a volume, which nobody signs, may be what is damaged.
+                Err(e) if head.volume.is_none() => return Err(e),
+                Err(_) => {}
+            },
+            // Unsigned, a damaged index still reads like one: its other witness is asked.
+            Voucher::Nobody => {
+                if let Ok(known) = Known::new(head.clone(), None)
+                    && said(one, &known.blueprint(known.volume.clone())?).is_none_or(|hex| hex == head.digest().hex())
+                {
+                    return Ok(Found::Known(known));
+                }
+            }
+            Voucher::Missing => {}
+        }
+    }
+    let copies = sidecars.iter().filter_map(|s| {
+        let (index, signature) = s.documents()?;
+        let head = Head::of(Arc::new(index.to_vec()), signature.map(<[u8]>::to_vec), None);
+        let files = 0..s.table().files.len();
+        let volumes: Vec<Vec<u8>> = files.filter_map(|file| s.volume(file)).collect();
+        Some((s.name().to_owned(), head, volumes))
+    });
+    let others = locals.iter().filter_map(|local| {
+        let head = local.head()?;
+        let volumes = head.volume.clone().into_iter().collect();
+        Some((local.name(), head, volumes))
+    });
+    let mut another = None;
+    for (name, head, volumes) in copies.chain(others) {
+        if voucher(&head, settings) == Voucher::Missing {
+            continue;
+        }
+        let expected = settings.expect_index == Some(head.digest());
+        let (index, signature) = (&head.index, &head.signature);
+        let of = |volume| Known::new(Head::of(index.clone(), signature.clone(), volume), Some(name.clone()));
+        let candidates: Vec<Known> = match volumes.is_empty() {
+            true => of(None).into_iter().collect(),
+            false => volumes.into_iter().filter_map(|v| of(Some(v)).ok()).collect(),
+        };
+        for known in candidates {
+            let blueprint = known.blueprint(known.volume.clone())?;
+            if expected || named.iter().any(|one| speaks_for(one, &blueprint)) {
+                return Ok(Found::Known(known));
+            }
+        }
+        another.get_or_insert((name, head.digest()));
+    }
+    if named.iter().any(|one| one.head.is_ok()) {
+        return Ok(Found::Refused);
+    }
+    let path = named.first().map(|one| one.path.display().to_string()).unwrap_or_default();
+    if let Some((name, digest)) = another {
+        let text = format!("what is left of `{path}` does not say that it is the bundle of `{name}`");
+        return Err(Error::new(Code::Usage, text)
+            .fact(format!("the index there is {digest}"))
+            .state("nothing was changed")
+            .hint("if you know that it is: --expect-index DIGEST"));
+    }
+    let first = named.iter().find_map(|one| one.head.as_ref().err());
+    let (code, text) = first.map_or((Code::Usage, "no bundle is named"), |e| (e.code(), e.message()));
+    let hint = match code {
+        Code::Io => "name the file; of a bundle that is lost there is nothing to repair",
+        _ => "its head is damaged: give another copy with --from, or recovery data with --recovery",
+    };
+    Err(Error::new(code, text).state("nothing was changed").hint(hint))
+}
+
+/// Whether what is left of a damaged file says that it is this one: any of index, signature and `SHA256SUMS` does;
+/// where none of them can tell, the headers of blobs.
+fn speaks_for(own: &Named, blueprint: &Blueprint) -> bool {
+    let is = |path: &str, bytes: Option<&[u8]>| bytes.is_some() && content(own, blueprint, path).as_deref() == bytes;
+    if own.head.as_ref().is_ok_and(|head| head.digest() == blueprint.head.digest())
+        || is(layout::INDEX, Some(&blueprint.head.index))
+        || is(layout::SIGNATURE, blueprint.head.signature.as_deref())
+    {
+        return true;
+    }
+    match said(own, blueprint) {
+        Some(hex) => hex == blueprint.head.digest().hex(),
+        None => own.file.as_ref().is_some_and(|file| headers_agree(file, own.length, blueprint)),
+    }
+}
+
+/// The digest of the index that `SHA256SUMS` of the damaged file names, where this blueprint has it.
+fn said(own: &Named, blueprint: &Blueprint) -> Option<String> {
+    let bytes = content(own, blueprint, layout::SUMS)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let hex = text.lines().find_map(|line| line.strip_suffix(layout::INDEX)?.strip_suffix("  "))?;
+    Some(hex.to_owned()).filter(|hex| Digest::from_hex(hex).is_ok())
+}
+
+/// What stands where a member's content belongs.
+fn content(own: &Named, blueprint: &Blueprint, path: &str) -> Option<Vec<u8>> {
+    let member = blueprint.layout.members().iter().find(|m| m.path == path)?;
+    let size = member.size.min(limits::INDEX).min(own.length.checked_sub(member.data())?);
+    let mut bytes = vec![0; usize::try_from(size).ok()?];
+    own.file.as_ref()?.read_exact_at(&mut bytes, member.data()).ok()?;
+    Some(bytes)
+}
+
+/// Whether the headers of blobs say that a file is this bundle: one is where it belongs, and where others belong there
+/// is no header of anything else. Damaged ones say nothing.
+pub(super) fn headers_agree(file: &File, length: u64, blueprint: &Blueprint) -> bool {
+    let layout = &blueprint.layout;
+    let mut right = false;
+    for member in layout.blobs().iter().take_while(|m| m.data() <= length) {
+        let mut block = [0u8; 512];
+        if file.read_exact_at(&mut block, member.header).is_err() {
+            continue;
+        }
+        if block == layout.header_of(member) {
+            right = true;
+        } else if tar::parse(&block).is_some() {
+            return false;
+        }
+    }
+    right
+}

@@ -1,0 +1,428 @@
+//! `repair`: makes a damaged bundle again what its signed index says, from recovery data, other copies and registries.
+//!
+//! [`identity`] finds out what the bundle has to be, from an index that somebody trusted signed; [`parts`] which file
+//! has to be what; [`work`] writes what is damaged, and only that. Nothing that a source or recovery data proposes
+//! counts before it has the digest that the index gives it, and a bundle gets its name back only after all of it was
+//! verified (MB-REC-07, MB-REC-08).
+
+mod fetch;
+mod identity;
+mod origin;
+mod parts;
+mod slices;
+mod weave;
+mod work;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::bundle::Inputs;
+use crate::bundle::mend::{self, Kind, Mending};
+use crate::bundle::survey::{Blueprint, Damage, Survey, survey};
+use crate::error::{Code, Error, Result};
+use crate::ops::{Observer, Task, observer, recovery};
+use crate::recovery::Sidecar;
+use crate::source::{Network, Source};
+use crate::verify::{Report, Settings};
+
+use identity::{Found, Known};
+use origin::Local;
+pub use origin::Origin;
+use parts::{Named, Part};
+pub use work::Mended;
+use work::{Copy, Work};
+
+/// What may be used, and where the result goes.
+pub struct Options {
+    /// Files and directories to take content from.
+    pub local: Vec<PathBuf>,
+    /// Registries to take content from.
+    pub origins: Vec<Origin>,
+    /// Recovery data; none: what is beside the bundle.
+    pub recovery: Vec<PathBuf>,
+    /// Write a repaired copy here; else the bundle is mended in place.
+    pub to: Option<PathBuf>,
+    /// Threads.
+    pub jobs: usize,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nobody who is trusted vouches for this bundle: nothing was touched.
+    Refused(Box<Report>),
+    /// It is whole now.
+    Whole(Box<Summary>, Box<Report>),
+}
+
+/// What was done.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Summary {
+    /// `mirror-bundle/repair/v1`.
+    pub schema: &'static str,
+    /// The files, repaired or whole before.
+    pub bundle: Vec<String>,
+    /// Digest of the index.
+    pub index: String,
+    /// `intact` or `repaired`.
+    pub result: &'static str,
+    /// Where the index and its signature came from, when they were damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_from: Option<String>,
+    /// Every member that was damaged.
+    pub mended: Vec<Mended>,
+    /// Addenda (countersignatures, review records) that the files have now.
+    pub addenda: usize,
+    /// The verdict of the verification of all of it.
+    pub verdict: crate::verify::Verdict,
+    /// The exit code.
+    pub exit_code: u8,
+}
+
+/// Mends a bundle, or volumes of one. A path at which there is nothing stands for a lost volume, to be made again.
+///
+/// # Errors
+/// Of [`Code::Truncated`], [`Code::BlobMismatch`] and the codes of a head that cannot be read: what is damaged cannot be
+/// made again from what was given, and every file has its name back. [`Code::Usage`] for sources and recovery data that
+/// do not belong to it. Of [`Code::Io`] and others: as they say.
+pub fn repair(
+    paths: &[PathBuf],
+    options: &Options,
+    settings: &Settings,
+    network: Option<&dyn Network>,
+    observer: &dyn Observer,
+) -> Result<Outcome> {
+    if options.to.is_some() && paths.len() != 1 {
+        return Err(
+            Error::new(Code::Usage, "--to takes one file at a time").hint("copy the volumes, and mend the copies")
+        );
+    }
+    let mut named = Vec::new();
+    for path in paths {
+        named.push(Named::open(path)?);
+    }
+    for one in named.iter().filter(|one| one.left.is_some()) {
+        observer.say("Continuing", &format!("{}, where a repair was interrupted", one.path.display()));
+    }
+    let names: Vec<PathBuf> = named.iter().map(|one| one.path.clone()).collect();
+    let done = Job { options, settings, network, observer }.run(named);
+    if options.to.is_some() || !matches!(done, Ok(Outcome::Whole(..))) {
+        // What an earlier repair had taken a name from, and this one could not mend, gets it back.
+        for name in names {
+            if fs::symlink_metadata(&name).is_err() && mend::left(&name)? == Some(Kind::InPlace) {
+                Mending::resume(&name, Kind::InPlace)?.give_back()?;
+            }
+        }
+    }
+    done
+}
+
+struct Job<'a> {
+    options: &'a Options,
+    settings: &'a Settings,
+    network: Option<&'a dyn Network>,
+    observer: &'a dyn Observer,
+}
+
+impl Job<'_> {
+    fn run(&self, named: Vec<Named>) -> Result<Outcome> {
+        let mut sidecars = self.sidecars(&named)?;
+        let locals = self.options.local.iter().map(|p| Local::open(p)).collect::<Result<Vec<_>>>()?;
+        let known = match identity::find(&named, &sidecars, &locals, self.settings)? {
+            Found::Known(known) => known,
+            Found::Refused => {
+                let files = named.iter().filter(|n| n.file.is_some()).map(|n| n.place.clone()).collect();
+                let verdict = crate::ops::verify::verify(Inputs::Paths(files), self.settings, true, 1, self.observer);
+                return verdict.map(|report| Outcome::Refused(Box::new(report)));
+            }
+        };
+        let (ours, others): (Vec<_>, Vec<_>) =
+            sidecars.into_iter().partition(|s| s.table().index.digest == known.head.digest());
+        sidecars = ours;
+        if let Some(other) = others.first() {
+            let text = format!("`{}` is recovery data of another bundle", other.name());
+            if !self.options.recovery.is_empty() {
+                return Err(Error::new(Code::Usage, text)
+                    .fact(format!("the bundle is {}", known.head.digest()))
+                    .state("nothing was changed"));
+            }
+            self.observer.warn(&format!("{text}; it is not used"));
+        }
+        let mut parts = parts::arrange(named, &known, &sidecars, &locals)?;
+        parts.iter_mut().try_for_each(|part| self.survey(part))?;
+        let (copies, sources) = origin::classify(locals, &parts, &known)?;
+        self.mend(&known, &mut parts, &sidecars, copies, &sources)
+    }
+
+    /// What was named, else what lies beside the files.
+    fn sidecars(&self, named: &[Named]) -> Result<Vec<Sidecar>> {
+        if !self.options.recovery.is_empty() {
+            return self.options.recovery.iter().map(|path| Sidecar::open(path)).collect();
+        }
+        let mut places: Vec<PathBuf> = Vec::new();
+        for one in named {
+            let all = recovery::called(&one.path).map(|(base, _)| recovery::beside(&base));
+            for place in [recovery::beside(&one.path)].into_iter().chain(all) {
+                if !places.contains(&place) && fs::symlink_metadata(&place).is_ok() {
+                    places.push(place);
+                }
+            }
+        }
+        let mut out = Vec::new();
+        for place in places {
+            match Sidecar::open(&place) {
+                Ok(sidecar) => out.push(sidecar),
+                Err(e) => self.observer.warn(&format!("{}; it is not used", e.message())),
+            }
+        }
+        Ok(out)
+    }
+
+    /// Reads a part and says what is damaged.
+    fn survey(&self, part: &mut Part) -> Result<()> {
+        let Some(named) = &part.named else { return Ok(()) };
+        let blueprint = &part.blueprint;
+        let Some(file) = &named.file else {
+            self.observer.say("Lost", &format!("{}, {}", part.name(), observer::size(blueprint.layout.total())));
+            return Ok(());
+        };
+        let found = self.read(file, named.length, blueprint)?;
+        let damaged = found.members.iter().filter(|d| d.any()).count();
+        if damaged > 0 || !part.tail.whole {
+            let bytes: u64 = found
+                .members
+                .iter()
+                .zip(blueprint.layout.members())
+                .filter(|(d, _)| d.content)
+                .map(|(_, m)| m.size)
+                .sum();
+            let of = blueprint.layout.members().len();
+            let mut text = format!("{}: {damaged} of {of} members, {}", part.name(), observer::size(bytes));
+            let total = blueprint.layout.total();
+            if named.length < total {
+                text.push_str(&format!("; {} are cut off", observer::size(total - named.length)));
+            }
+            if found.unreadable > 0 {
+                text.push_str(&format!("; {} cannot be read", observer::size(found.unreadable)));
+            }
+            if !part.tail.whole && named.length >= total {
+                text.push_str("; the end of the archive");
+            }
+            self.observer.say("Damaged", &text);
+        }
+        part.damage = found.members;
+        Ok(())
+    }
+
+    fn read(&self, file: &fs::File, length: u64, blueprint: &Blueprint) -> Result<Survey> {
+        let observer = self.observer;
+        observer.begin(Task::Verify, blueprint.layout.members().len() as u64, blueprint.layout.end());
+        let found = survey(file, length, blueprint, None, &mut |n| {
+            observer.advance(n);
+            observer.check()
+        });
+        observer.end();
+        found
+    }
+
+    fn mend(
+        &self,
+        known: &Known,
+        parts: &mut [Part],
+        sidecars: &[Sidecar],
+        mut copies: Vec<Copy>,
+        sources: &[Arc<dyn Source>],
+    ) -> Result<Outcome> {
+        if !parts.iter().any(Part::is_damaged) {
+            for part in parts.iter() {
+                part.named.as_ref().map_or(Ok(()), |n| mend::forget(&n.path))?;
+            }
+            let places = parts.iter().filter_map(|p| p.named.as_ref()).map(|n| n.place.clone()).collect();
+            return self.concluded(places, known, parts, "intact", Vec::new());
+        }
+        if let (Some(to), [part]) = (&self.options.to, &mut *parts) {
+            return self.elsewhere(to, known, part, sidecars, copies, sources);
+        }
+        let lengths: Vec<u64> = parts.iter().map(|p| p.named.as_ref().map_or(0, |n| n.length)).collect();
+        if sidecars.is_empty() && copies.is_empty() && sources.is_empty() && self.options.origins.is_empty() {
+            let work = Work::new(known, parts, vec![None; parts.len()], self.observer);
+            work.possible().map_err(|e| {
+                e.state("nothing was changed")
+                    .hint("name what is whole: --from COPY, --from REGISTRY/REPO, or --recovery FILE")
+            })?;
+        }
+        let mut targets: Vec<Option<Mending>> = Vec::new();
+        for part in parts.iter() {
+            let taken = match &part.named {
+                Some(named) if part.is_damaged() => named.take(&part.blueprint).map(Some),
+                _ => Ok(None),
+            };
+            match taken {
+                Ok(taken) => targets.push(taken),
+                Err(e) => {
+                    give_back(targets.into_iter().flatten())?;
+                    return Err(e);
+                }
+            }
+        }
+        let done = self.write(known, parts, &targets, sidecars, &mut copies, sources, &lengths);
+        match done {
+            Ok(outcome) => targets.into_iter().flatten().try_for_each(Mending::finish).map(|()| outcome),
+            Err(e) => {
+                give_back(targets.into_iter().flatten())?;
+                let state = "every file has its name back; what was mended stays mended";
+                Err(if e.state_text().is_some() { e } else { e.state(state) })
+            }
+        }
+    }
+
+    /// Writes a mended copy, and leaves what is damaged as it is: that is one more copy to read from.
+    fn elsewhere(
+        &self,
+        to: &Path,
+        known: &Known,
+        part: &mut Part,
+        sidecars: &[Sidecar],
+        mut copies: Vec<Copy>,
+        sources: &[Arc<dyn Source>],
+    ) -> Result<Outcome> {
+        let target = self.copy_target(to, &part.blueprint)?;
+        let length = target.length()?;
+        let damage = match self.read(target.file(), length, &part.blueprint)? {
+            found if length > 0 => found.members,
+            _ => vec![Damage::ALL; part.damage.len()],
+        };
+        let damage = std::mem::replace(&mut part.damage, damage);
+        let name = part.name();
+        if let Some(Named { file: Some(file), length, .. }) = &part.named {
+            let file = file.try_clone().map_err(|e| Error::io("cannot read", &name, e))?;
+            copies.insert(0, Copy { part: 0, name, file, length: *length, damage: Some(damage) });
+        }
+        // Written anew in any case.
+        part.tail.whole = false;
+        let parts = std::slice::from_mut(part);
+        let targets = [Some(target)];
+        let done = self.write(known, parts, &targets, sidecars, &mut copies, sources, &[0]);
+        let [Some(target)] = targets else { return done };
+        let mut outcome =
+            done.map_err(|e| e.state(format!("what was written is kept in `{}`", target.path().display())))?;
+        target.finish()?;
+        if let Outcome::Whole(summary, report) = &mut outcome {
+            summary.bundle = vec![to.display().to_string()];
+            report.bundle.path = to.display().to_string();
+        }
+        Ok(outcome)
+    }
+
+    fn copy_target(&self, to: &Path, blueprint: &Blueprint) -> Result<Mending> {
+        if mend::left(to)? == Some(Kind::Copy) && fs::symlink_metadata(to).is_err() {
+            self.observer.say("Continuing", &format!("{}, where a repair was interrupted", to.display()));
+            return Mending::resume(to, Kind::Copy);
+        }
+        let need = blueprint.layout.total();
+        let space = crate::sink::space::of(to)?;
+        if space.free < need || space.max_file.is_some_and(|most| most < need) {
+            let free = observer::size(space.free.min(space.max_file.unwrap_or(u64::MAX)));
+            let text = format!("not enough room for `{}`: {} needed, {free} free", to.display(), observer::size(need));
+            return Err(Error::new(Code::Io, text)
+                .state("nothing was written")
+                .hint("make room, or choose another place"));
+        }
+        Mending::create(to, need, &blueprint.head.digest())
+    }
+
+    /// Writes what is damaged to the targets, and verifies all of it.
+    #[expect(clippy::too_many_arguments, reason = "all that was found out before something is touched")]
+    fn write(
+        &self,
+        known: &Known,
+        parts: &mut [Part],
+        targets: &[Option<Mending>],
+        sidecars: &[Sidecar],
+        copies: &mut [Copy],
+        sources: &[Arc<dyn Source>],
+        lengths: &[u64],
+    ) -> Result<Outcome> {
+        for (part, target) in parts.iter().zip(targets) {
+            if let Some(target) = target {
+                target.reserve(part.blueprint.layout.total())?;
+            }
+        }
+        let files = targets.iter().map(Option::as_ref).collect();
+        let mut work = Work::new(known, parts, files, self.observer);
+        if let Err(e) = work.all(sidecars, copies, sources, &self.options.origins, self.network) {
+            // What was cut off stays cut off, as far as nothing could be put there.
+            for ((until, length), target) in work.right_until().into_iter().zip(lengths).zip(targets) {
+                if let (Some(target), true) = (target, *length > 0) {
+                    target.cut(until.max(*length))?;
+                }
+            }
+            return Err(e);
+        }
+        let mended = work.mended;
+        let mut places = Vec::new();
+        for (at, part) in parts.iter_mut().enumerate() {
+            let Some(target) = &targets[at] else {
+                places.extend(part.named.as_ref().map(|n| n.place.clone()));
+                continue;
+            };
+            let end = part.blueprint.layout.end();
+            let mut total = lengths[at];
+            if !part.tail.whole {
+                part.complete_tail(at, copies);
+                let bytes = part.tail.to_bytes(&part.blueprint.layout);
+                target.write(&bytes, end)?;
+                total = end + bytes.len() as u64;
+            }
+            target.sync(total)?;
+            places.push(target.path());
+        }
+        self.observer.say("Mended", &observer::count(mended.len(), "member"));
+        self.concluded(places, known, parts, "repaired", mended)
+    }
+
+    /// Verifies all of it: what is not whole now is an error, whatever else the verdict says.
+    fn concluded(
+        &self,
+        places: Vec<PathBuf>,
+        known: &Known,
+        parts: &[Part],
+        result: &'static str,
+        mended: Vec<Mended>,
+    ) -> Result<Outcome> {
+        use crate::verify::CheckId::{BlobDigests, Format, Length};
+        let inputs = Inputs::Paths(places);
+        let mut report = crate::ops::verify::verify(inputs, self.settings, false, self.options.jobs, self.observer)?;
+        let bundle: Vec<String> = parts.iter().filter(|p| p.named.is_some()).map(Part::name).collect();
+        report.bundle.path = bundle.join(" ");
+        let content = report.checks.iter().filter(|c| matches!(c.id, Format | Length | BlobDigests));
+        let bad =
+            |f: &&crate::verify::Finding| f.severity == crate::verify::Severity::Error && f.code != Code::BlobMissing;
+        if let Some(bad) = content.flat_map(|c| &c.findings).find(bad) {
+            let text = format!("`{}` is not whole after all: {}", report.bundle.path, bad.message);
+            let hint = "the medium may be failing: write a repaired copy elsewhere with --to NEW";
+            return Err(Error::new(bad.code, text).hint(hint));
+        }
+        if report.bundle.index != known.head.digest().to_string() {
+            return Err(Error::new(Code::Conflict, format!("`{}` changed while it was mended", report.bundle.path)));
+        }
+        let summary = Summary {
+            schema: "mirror-bundle/repair/v1",
+            bundle,
+            index: report.bundle.index.clone(),
+            result,
+            head_from: known.from.clone(),
+            mended,
+            addenda: parts.iter().map(|p| p.tail.addenda.len()).sum(),
+            verdict: report.verdict,
+            exit_code: report.exit_code,
+        };
+        Ok(Outcome::Whole(Box::new(summary), Box::new(report)))
+    }
+}
+
+/// Gives all of them their names back.
+fn give_back(taken: impl Iterator<Item = Mending>) -> Result<()> {
+    taken.map(Mending::give_back).fold(Ok(()), |all, one| all.and(one))
+}

@@ -1,0 +1,178 @@
+//! Where whole content may be: copies of the bundle, other local sources, repositories of registries; and which images
+//! need what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::identity::{self, Known};
+use super::parts::{Part, open};
+use super::work::Copy;
+use crate::bundle::index::Index;
+use crate::bundle::reader::Bundle;
+use crate::bundle::survey::{Blueprint, Damage};
+use crate::bundle::volume::Volume;
+use crate::bundle::{Head, limits};
+use crate::error::{Error, Result};
+use crate::oci::{Digest, Repository, parse};
+use crate::ops::unpack::names::without_registry;
+use crate::source::{Network, Source};
+
+/// A place in a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This repository, and what `unpack --to` puts below it.
+    Repository(Repository),
+    /// The repositories of this registry that images came from.
+    Registry(String),
+}
+
+/// A file or directory that was named.
+pub(super) struct Local {
+    path: PathBuf,
+    /// `None`: a directory.
+    file: Option<File>,
+    head: Option<Head>,
+}
+
+impl Local {
+    pub(super) fn open(path: &Path) -> Result<Local> {
+        let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot open", path, e))?;
+        if meta.is_dir() {
+            return Ok(Local { path: path.to_owned(), file: None, head: None });
+        }
+        let head = Bundle::open(path).ok().map(|bundle| bundle.head().clone());
+        Ok(Local { path: path.to_owned(), file: Some(open(path)?), head })
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The head, if it is a bundle whose head can be read.
+    pub(super) fn head(&self) -> Option<Head> {
+        self.head.clone()
+    }
+}
+
+type Classified = (Vec<Copy>, Vec<Arc<dyn Source>>);
+
+/// Tells copies of the parts from everything else that may hold some blobs (an older bundle too).
+pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Result<Classified> {
+    let (mut copies, mut sources) = (Vec::new(), Vec::new());
+    for local in locals {
+        let Some(file) = local.file else {
+            sources.push(crate::source::open(&local.path)?.into());
+            continue;
+        };
+        let length = file.metadata().map_err(|e| Error::io("cannot read", &local.path, e))?.len();
+        let is_copy = |part: &Part| match &local.head {
+            Some(head) => {
+                let volume = head.volume.as_deref().and_then(|bytes| Volume::parse(bytes).ok());
+                let same = match (&part.blueprint.volume, &volume) {
+                    (Some(a), Some(b)) => a.volume == b.volume && a.is_with(b),
+                    (None, None) => true,
+                    _ => false,
+                };
+                same && head.digest() == known.head.digest()
+            }
+            None => identity::headers_agree(&file, length, &part.blueprint),
+        };
+        match parts.iter().position(is_copy) {
+            Some(part) => {
+                copies.push(Copy { part, name: local.path.display().to_string(), file, length, damage: None });
+            }
+            None => sources.push(crate::source::open(&local.path)?.into()),
+        }
+    }
+    Ok((copies, sources))
+}
+
+/// Which images need a blob, as far as documents that are right tell.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Uses(BTreeMap<Digest, BTreeSet<usize>>);
+
+impl Uses {
+    /// Reads the documents that are right: in any of these files, with what is damaged in them.
+    pub(super) fn read<'a>(
+        index: &Index,
+        files: impl Iterator<Item = (&'a File, &'a Blueprint, &'a [Damage])>,
+    ) -> Uses {
+        use std::os::unix::fs::FileExt;
+        let mut places: BTreeMap<Digest, (&File, u64, u64)> = BTreeMap::new();
+        for (file, blueprint, damage) in files {
+            let whole = blueprint.layout.members().iter().zip(damage).filter(|(_, d)| !d.content);
+            places.extend(whole.filter_map(|(m, _)| Some((m.digest?, (file, m.data(), m.size)))));
+        }
+        let document = |digest: &Digest| -> Option<Vec<u8>> {
+            let (file, at, size) = *places.get(digest)?;
+            let mut bytes = vec![0; usize::try_from(size.min(limits::DOCUMENT)).ok()?];
+            file.read_exact_at(&mut bytes, at).ok()?;
+            Some(bytes)
+        };
+        let mut uses = Uses::default();
+        for (number, image) in index.images.iter().enumerate() {
+            let mut next = vec![(image.digest, image.media_type.clone(), 0)];
+            while let Some((digest, media_type, depth)) = next.pop() {
+                let fresh = uses.0.entry(digest).or_default().insert(number);
+                let is_document =
+                    crate::oci::media_type::is_index(&media_type) || crate::oci::media_type::is_manifest(&media_type);
+                if !fresh || !is_document || depth > limits::DEPTH {
+                    continue;
+                }
+                let parsed = document(&digest).and_then(|bytes| parse(&bytes, &media_type).ok());
+                let children = parsed.iter().flat_map(|d| d.children());
+                next.extend(children.map(|c| (c.digest, c.media_type.clone(), depth + 1)));
+            }
+        }
+        uses
+    }
+
+    /// The images that need this blob, in words.
+    pub(super) fn images(&self, digest: &Digest, index: &Index) -> Vec<String> {
+        let numbers = self.0.get(digest).into_iter().flatten();
+        numbers.filter_map(|n| index.images.get(*n)).map(|image| image.display().to_string()).collect()
+    }
+
+    /// Every repository that an image which needs this blob came from; of a blob that nobody is known to need, all.
+    fn repositories(&self, digest: &Digest, index: &Index) -> BTreeSet<String> {
+        let known = self.0.get(digest);
+        let images = index.images.iter().enumerate().filter(|(n, _)| known.is_none_or(|k| k.contains(n)));
+        images.filter_map(|(_, image)| image.repository.clone()).collect()
+    }
+}
+
+/// The most repositories that one blob is asked for in.
+const ASKED: usize = 64;
+
+/// The repositories in which a blob may be, the likeliest first.
+pub(super) fn places(
+    origin: &Origin,
+    digest: &Digest,
+    uses: &Uses,
+    index: &Index,
+    network: &dyn Network,
+) -> Vec<Arc<dyn Source>> {
+    let came_from = uses.repositories(digest, index);
+    let mut out: Vec<Repository> = Vec::new();
+    let mut add = |found: Option<Repository>| {
+        if let Some(repository) = found
+            && !out.contains(&repository)
+            && out.len() < ASKED
+        {
+            out.push(repository);
+        }
+    };
+    match origin {
+        Origin::Repository(base) => {
+            add(Some(base.clone()));
+            came_from.iter().for_each(|r| add(base.join(&without_registry(r)).ok()));
+        }
+        Origin::Registry(host) => {
+            came_from.iter().for_each(|r| add(r.parse().ok().filter(|r: &Repository| r.registry() == host)));
+            came_from.iter().for_each(|r| add(format!("{host}/{}", without_registry(r)).parse().ok()));
+        }
+    }
+    out.iter().map(|repository| network.repository(repository)).collect()
+}

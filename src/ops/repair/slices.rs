@@ -1,0 +1,199 @@
+//! What recovery data makes again. Slices that are damaged here and whole in a copy are taken from there, so two copies
+//! that are damaged in different places make up for each other even within one blob.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::work::{Copy, Work};
+use crate::bundle::survey::is_right;
+use crate::bundle::volume::Volume;
+use crate::bundle::writer::BUFFER;
+use crate::error::Result;
+use crate::oci::{Digest, Hasher};
+use crate::ops::{Task, observer};
+use crate::recovery::table::Span;
+use crate::recovery::{self, Decoded, Place, Sidecar};
+
+impl Work<'_> {
+    /// Everything that is still damaged, as far as these reach.
+    pub(super) fn mend_from_recovery(&mut self, sidecars: &[Sidecar], copies: &[Copy]) -> Result<()> {
+        for sidecar in sidecars {
+            let needed = self.needed();
+            let files = self.files(sidecar);
+            if needed.is_empty() || !needed.iter().any(|(part, _)| files.contains(&Some(*part))) {
+                continue;
+            }
+            self.observer.begin(Task::Mend, needed.len() as u64, sidecar.table().files.iter().sum());
+            let note = self.one(sidecar, &files, copies);
+            self.observer.end();
+            if let Some(note) = note? {
+                let note = format!("{}: {note}", sidecar.name());
+                self.notes.retain(|n| *n != note);
+                self.notes.push(note);
+            }
+            for place in needed {
+                if let Some(file) = self.sides[place.0].file
+                    && is_right(file, self.member(place), &self.digest(place), &mut |_| self.observer.check())?
+                {
+                    self.done(place, "recovery data");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which part each of the protected files is. One of another length is none.
+    fn files(&self, sidecar: &Sidecar) -> Vec<Option<usize>> {
+        let table = sidecar.table();
+        let part = |(file, length): (usize, &u64)| {
+            let volume = sidecar.volume(file).and_then(|bytes| Volume::parse(&bytes).ok());
+            let is_it = |b: &Option<Volume>| match (b, &volume) {
+                (Some(a), Some(b)) => a.volume == b.volume && a.is_with(b),
+                (None, None) => table.volumes.is_empty(),
+                _ => false,
+            };
+            let at = self.sides.iter().position(|s| is_it(&s.blueprint.volume))?;
+            (self.sides[at].blueprint.layout.end() == *length).then_some(at)
+        };
+        table.files.iter().enumerate().map(part).collect()
+    }
+
+    /// Writes what one sidecar can make; the value says why it did not help.
+    fn one(&self, sidecar: &Sidecar, files: &[Option<usize>], copies: &[Copy]) -> Result<Option<String>> {
+        let table = sidecar.table();
+        let spans = table.spans();
+        let extents = self.extents();
+        // Where no damaged content is, the slice is whole: all of it was compared with the index.
+        let mut present: Vec<Option<Place<'_>>> = Vec::with_capacity(spans.len());
+        let mut elsewhere = Vec::new();
+        for (number, (span, digest)) in spans.iter().zip(&table.slices).enumerate() {
+            self.observer.check()?;
+            let Some(part) = files[span.file] else {
+                present.push(None);
+                continue;
+            };
+            let touched = overlaps(&extents[part], span.at, span.at + span.length).next().is_some();
+            let own = self.sides[part].file.filter(|_| !touched);
+            let own = own.or_else(|| self.sides[part].file.filter(|f| slice_is(f, span, digest, table.slice_size)));
+            let mut place = own.map(|file| Place { file, at: span.at });
+            if place.is_none() {
+                let mut others = copies.iter().filter(|c| c.part == part);
+                let copy = others.find(|c| slice_is(&c.file, span, digest, table.slice_size));
+                place = copy.map(|copy| Place { file: &copy.file, at: span.at });
+                elsewhere.extend(place.map(|_| number));
+            }
+            present.push(place);
+        }
+        for number in elsewhere {
+            let (span, place) = (&spans[number], present[number]);
+            if let (Some(part), Some(place)) = (files[span.file], place) {
+                self.take(part, span, &place, &extents[part])?;
+            }
+        }
+        self.decode(sidecar, files, &mut present, &extents)
+    }
+
+    /// The damaged content of each part, from offset to offset. Of a part that is not written and not there: all of it.
+    fn extents(&self) -> Vec<Vec<(u64, u64)>> {
+        let of = |side: &super::work::Side<'_>| {
+            let members = side.blueprint.layout.members();
+            match (side.file, side.target) {
+                (None, _) => vec![(0, side.blueprint.layout.end())],
+                // Not mended, but damaged: what is around content counts too.
+                (_, None) => {
+                    let bad = members.iter().zip(&side.damage).filter(|(_, d)| d.any());
+                    bad.map(|(m, _)| (m.header, m.end())).collect()
+                }
+                (_, Some(_)) => {
+                    let bad = members.iter().zip(&side.damage).filter(|(_, d)| d.content);
+                    bad.map(|(m, _)| (m.data(), m.data() + m.size)).collect()
+                }
+            }
+        };
+        self.sides.iter().map(of).collect()
+    }
+
+    /// Takes the damaged content of a slice from a copy.
+    fn take(&self, part: usize, span: &Span, place: &Place<'_>, extents: &[(u64, u64)]) -> Result<()> {
+        let mut buffer = vec![0u8; BUFFER];
+        for (from, to) in overlaps(extents, span.at, span.at + span.length) {
+            let mut at = from;
+            while at < to {
+                let n = usize::try_from(to - at).unwrap_or(BUFFER).min(BUFFER);
+                if place.file.read_exact_at(&mut buffer[..n], at).is_err() {
+                    return Ok(());
+                }
+                self.write(part, &buffer[..n], at)?;
+                at += n as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes lost slices; the value says why it did not help.
+    fn decode(
+        &self,
+        sidecar: &Sidecar,
+        files: &[Option<usize>],
+        present: &mut [Option<Place<'_>>],
+        extents: &[Vec<(u64, u64)>],
+    ) -> Result<Option<String>> {
+        let spans = sidecar.table().spans();
+        let mut sound = sidecar.sound(&mut |_| self.observer.check())?;
+        let mut progress = |n: u64| {
+            self.observer.advance(n);
+            self.observer.check()
+        };
+        loop {
+            let lost = present.iter().filter(|p| p.is_none()).count();
+            let left = sound.iter().filter(|s| **s).count();
+            if lost > left {
+                let size = observer::size(sidecar.table().slice_size);
+                return Ok(Some(format!("{lost} slices of {size} are lost, and it can make {left} again")));
+            }
+            let put = &mut |number: usize, at: u64, bytes: &[u8]| {
+                let span = &spans[number];
+                let Some(part) = files[span.file] else { return Ok(()) };
+                let start = span.at + at;
+                for (from, to) in overlaps(&extents[part], start, start + bytes.len() as u64) {
+                    let range = usize::try_from(from - start).unwrap_or(0)..usize::try_from(to - start).unwrap_or(0);
+                    self.write(part, &bytes[range], from)?;
+                }
+                Ok(())
+            };
+            match recovery::decode(sidecar, &sound, present, put, &mut progress)? {
+                Decoded::Right => return Ok(None),
+                Decoded::Unreadable(number) => present[number] = None,
+                Decoded::UnreadableRecovery(number) => sound[number] = false,
+                Decoded::Wrong(_) => {
+                    return Ok(Some("what it makes is not what it says; it belongs to other bytes".to_owned()));
+                }
+            }
+        }
+    }
+}
+
+/// The parts of sorted `extents` within `from..to`.
+fn overlaps(extents: &[(u64, u64)], from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
+    let first = extents.partition_point(|(_, end)| *end <= from);
+    let within = extents[first..].iter().take_while(move |(start, _)| *start < to);
+    within.map(move |(start, end)| ((*start).max(from), (*end).min(to))).filter(|(from, to)| from < to)
+}
+
+/// Whether a slice of a file, filled up with zeros, has this digest. One that cannot be read has not.
+fn slice_is(file: &File, span: &Span, digest: &Digest, size: u64) -> bool {
+    let mut buffer = vec![0u8; BUFFER];
+    let mut hasher = Hasher::new();
+    let mut at = 0;
+    while at < size {
+        let n = usize::try_from(size - at).unwrap_or(BUFFER).min(BUFFER);
+        let there = usize::try_from(span.length.saturating_sub(at)).unwrap_or(BUFFER).min(n);
+        if file.read_exact_at(&mut buffer[..there], span.at + at).is_err() {
+            return false;
+        }
+        buffer[there..n].fill(0);
+        hasher.update(&buffer[..n]);
+        at += n as u64;
+    }
+    hasher.finish() == *digest
+}

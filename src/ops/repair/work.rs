@@ -1,0 +1,365 @@
+//! Writes what is damaged, and nothing else: a member that is right is never written to, so no source and no recovery
+//! data can make a bundle worse than it is (MB-REC-07).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::identity::Known;
+use super::origin::{Origin, Uses};
+use super::parts::Part;
+use super::weave::weave;
+use crate::bundle::Member;
+use crate::bundle::mend::Mending;
+use crate::bundle::survey::{Blueprint, Damage, Tail, is_right};
+use crate::bundle::writer::BUFFER;
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Hasher};
+use crate::ops::{Observer, Task, observer};
+use crate::recovery::Sidecar;
+use crate::source::{Network, Source};
+
+/// How many members an error names.
+pub(super) const NAMED: usize = 8;
+
+/// A member that was damaged.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Mended {
+    /// Its volume, of a bundle in volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<u32>,
+    /// Its path.
+    pub member: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What made it right: `index` (it follows from that), `recovery data`, or the name of a copy or source.
+    pub from: String,
+}
+
+/// Another copy of a part.
+pub(super) struct Copy {
+    /// Of which.
+    pub(super) part: usize,
+    pub(super) name: String,
+    pub(super) file: File,
+    pub(super) length: u64,
+    /// What is damaged in it, where all of it was read already.
+    pub(super) damage: Option<Vec<Damage>>,
+}
+
+/// A part in mending, or beside one.
+pub(super) struct Side<'a> {
+    pub(super) blueprint: &'a Blueprint,
+    /// Where it is written; `None`: it is not.
+    pub(super) target: Option<&'a Mending>,
+    /// Where it can be read; `None`: nowhere.
+    pub(super) file: Option<&'a File>,
+    pub(super) damage: Vec<Damage>,
+    length: u64,
+    name: String,
+}
+
+/// A member of a part, both by position.
+pub(super) type Place = (usize, usize);
+
+/// Parts in mending.
+pub(super) struct Work<'a> {
+    known: &'a Known,
+    pub(super) sides: Vec<Side<'a>>,
+    pub(super) observer: &'a dyn Observer,
+    /// What was done.
+    pub(super) mended: Vec<Mended>,
+    /// Why something did not help.
+    pub(super) notes: Vec<String>,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        known: &'a Known,
+        parts: &'a [Part],
+        targets: Vec<Option<&'a Mending>>,
+        observer: &'a dyn Observer,
+    ) -> Work<'a> {
+        let side = |(part, target): (&'a Part, Option<&'a Mending>)| Side {
+            blueprint: &part.blueprint,
+            target,
+            file: target.map(Mending::file).or_else(|| part.named.as_ref()?.file.as_ref()),
+            damage: part.damage.clone(),
+            length: part.named.as_ref().map_or(0, |n| n.length),
+            name: part.name(),
+        };
+        let sides = parts.iter().zip(targets).map(side).collect();
+        Work { known, sides, observer, mended: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Everything that may help, what is near first.
+    pub(super) fn all(
+        &mut self,
+        sidecars: &[Sidecar],
+        copies: &mut [Copy],
+        sources: &[Arc<dyn Source>],
+        origins: &[Origin],
+        network: Option<&dyn Network>,
+    ) -> Result<()> {
+        self.derive()?;
+        self.mend_from_each_other()?;
+        self.mend_from_copies(copies)?;
+        self.mend_from_recovery(sidecars, copies)?;
+        self.mend_from_parts(copies)?;
+        self.mend_from_sources(sources, origins, network)?;
+        self.mend_from_recovery(sidecars, copies)?;
+        let give = "give more: another copy with --from COPY, a registry with --from REGISTRY/REPO, or --recovery FILE";
+        self.complete().map_err(|e| e.hint(give))
+    }
+
+    /// The index of the bundle.
+    pub(super) fn index(&self) -> &'a crate::bundle::Index {
+        &self.known.index
+    }
+
+    pub(super) fn member(&self, (part, number): Place) -> &'a Member {
+        &self.sides[part].blueprint.layout.members()[number]
+    }
+
+    pub(super) fn digest(&self, place: Place) -> Digest {
+        self.sides[place.0].blueprint.digest(self.member(place))
+    }
+
+    pub(super) fn write(&self, part: usize, bytes: &[u8], at: u64) -> Result<()> {
+        self.sides[part].target.map_or(Ok(()), |target| target.write(bytes, at))
+    }
+
+    /// Members whose content is damaged still, of parts that are written.
+    pub(super) fn needed(&self) -> Vec<Place> {
+        let of = |(part, side): (usize, &Side<'_>)| {
+            let damage = if side.target.is_some() { side.damage.as_slice() } else { &[] };
+            let bad = damage.iter().enumerate().filter(|(_, d)| d.content).map(|(n, _)| (part, n));
+            bad.collect::<Vec<_>>()
+        };
+        self.sides.iter().enumerate().flat_map(of).collect()
+    }
+
+    pub(super) fn done(&mut self, place: Place, from: &str) {
+        let member = self.member(place);
+        let side = &mut self.sides[place.0];
+        side.damage[place.1] = Damage::default();
+        let volume = side.blueprint.volume.as_ref().map(|v| v.volume);
+        self.mended.push(Mended { volume, member: member.path.clone(), size: member.size, from: from.to_owned() });
+    }
+
+    pub(super) fn begin(&self, needed: &[Place], times: u64) {
+        let bytes: u64 = needed.iter().map(|place| self.member(*place).size).sum();
+        self.observer.begin(Task::Mend, needed.len() as u64, bytes * times);
+    }
+
+    /// Offset after the last member that is right, for each part.
+    pub(super) fn right_until(&self) -> Vec<u64> {
+        let until = |side: &Side<'_>| {
+            let right = side.blueprint.layout.members().iter().zip(&side.damage).filter(|(_, d)| !d.any());
+            right.map(|(m, _)| m.end()).max().unwrap_or(0)
+        };
+        self.sides.iter().map(until).collect()
+    }
+
+    /// Which images need what.
+    pub(super) fn uses(&self) -> Uses {
+        let files = self.sides.iter().filter_map(|s| Some((s.file?, s.blueprint, s.damage.as_slice())));
+        Uses::read(self.index(), files)
+    }
+
+    /// Everything that follows from the index: headers, paddings, and the content of some members.
+    fn derive(&mut self) -> Result<()> {
+        for part in 0..self.sides.len() {
+            let side = &self.sides[part];
+            let (blueprint, Some(target)) = (side.blueprint, side.target) else { continue };
+            for (number, member) in blueprint.layout.members().iter().enumerate() {
+                let damage = self.sides[part].damage[number];
+                if damage.header {
+                    target.write(&blueprint.layout.header_of(member), member.header)?;
+                }
+                if damage.padding {
+                    let rest = usize::try_from(member.end() - member.data() - member.size).unwrap_or(0);
+                    target.write(&[0; 512][..rest], member.data() + member.size)?;
+                }
+                if !damage.any() {
+                    continue;
+                }
+                let derived = if damage.content { blueprint.derived(member) } else { None };
+                if let Some(bytes) = &derived {
+                    target.write(bytes, member.data())?;
+                }
+                if derived.is_some() || !damage.content {
+                    self.done((part, number), "index");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is on several volumes.
+    fn mend_from_each_other(&mut self) -> Result<()> {
+        if self.sides.len() < 2 {
+            return Ok(());
+        }
+        let mut buffer = vec![0u8; BUFFER];
+        for place in self.needed() {
+            let digest = self.digest(place);
+            let other = self.sides.iter().enumerate().filter(|(part, _)| *part != place.0).find_map(|(_, side)| {
+                let members = side.blueprint.layout.members().iter().zip(&side.damage);
+                let (member, _) = members.into_iter().find(|(m, d)| m.digest == Some(digest) && !d.content)?;
+                Some((side.file?, member.data(), side.name.clone()))
+            });
+            if let Some((file, data, name)) = other
+                && self.copy(file, data, place, &digest, &mut buffer)?
+            {
+                self.done(place, &name);
+            }
+        }
+        Ok(())
+    }
+
+    /// What other copies have, member by member.
+    fn mend_from_copies(&mut self, copies: &[Copy]) -> Result<()> {
+        let needed = self.needed();
+        if needed.is_empty() || copies.is_empty() {
+            return Ok(());
+        }
+        self.begin(&needed, 2);
+        let mut buffer = vec![0u8; BUFFER];
+        let done = needed.into_iter().try_for_each(|place| {
+            let (member, digest) = (self.member(place), self.digest(place));
+            for copy in copies.iter().filter(|c| c.part == place.0) {
+                let observer = self.observer;
+                let mut progress = |n: u64| {
+                    observer.advance(n);
+                    observer.check()
+                };
+                let right = match &copy.damage {
+                    Some(known) => !known[place.1].content,
+                    None => copy.length >= member.end() && is_right(&copy.file, member, &digest, &mut progress)?,
+                };
+                if right && self.copy(&copy.file, member.data(), place, &digest, &mut buffer)? {
+                    self.done(place, &copy.name);
+                    break;
+                }
+            }
+            self.observer.item();
+            Ok(())
+        });
+        self.observer.end();
+        done
+    }
+
+    /// Blobs that are damaged in every copy, put together from this one and another.
+    fn mend_from_parts(&mut self, copies: &[Copy]) -> Result<()> {
+        let observer = self.observer;
+        let mut buffer = vec![0u8; BUFFER];
+        for place in self.needed() {
+            let (member, digest) = (self.member(place), self.digest(place));
+            let Some(own) = self.sides[place.0].file else { continue };
+            for copy in copies.iter().filter(|c| c.part == place.0) {
+                let parts = weave(own, &copy.file, member, &digest, &|| observer.check())?;
+                for (from, to) in parts.iter().flatten() {
+                    let mut at = *from;
+                    while at < *to {
+                        let n = usize::try_from(to - at).unwrap_or(BUFFER).min(BUFFER);
+                        if copy.file.read_exact_at(&mut buffer[..n], member.data() + at).is_err() {
+                            break;
+                        }
+                        self.write(place.0, &buffer[..n], member.data() + at)?;
+                        at += n as u64;
+                    }
+                }
+                if parts.is_some() && is_right(own, member, &digest, &mut |_| Ok(()))? {
+                    self.done(place, &format!("{}, in part", copy.name));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a member's content from a file that has it at `data`; false when what was read this time is not right.
+    pub(super) fn copy(&self, from: &File, data: u64, to: Place, digest: &Digest, buffer: &mut [u8]) -> Result<bool> {
+        let member = self.member(to);
+        let mut hasher = Hasher::new();
+        let mut at = 0;
+        while at < member.size {
+            self.observer.check()?;
+            let n = usize::try_from(member.size - at).unwrap_or(usize::MAX).min(buffer.len());
+            if from.read_exact_at(&mut buffer[..n], data + at).is_err() {
+                return Ok(false);
+            }
+            hasher.update(&buffer[..n]);
+            self.write(to.0, &buffer[..n], member.data() + at)?;
+            at += n as u64;
+            self.observer.advance(n as u64);
+        }
+        Ok(hasher.finish() == *digest)
+    }
+
+    /// An error when something is damaged that does not follow from the index.
+    pub(super) fn possible(&self) -> Result<()> {
+        let mut bad = Vec::new();
+        for (part, side) in self.sides.iter().enumerate() {
+            let members = side.blueprint.layout.members().iter().zip(&side.damage).enumerate();
+            let needs = members.filter(|(_, (m, d))| d.content && side.blueprint.derived(m).is_none());
+            bad.extend(needs.map(|(n, _)| (part, n)));
+        }
+        self.incomplete(&bad)
+    }
+
+    /// The error for what could not be made right, if anything is left.
+    fn complete(&self) -> Result<()> {
+        self.incomplete(&self.needed())
+    }
+
+    fn incomplete(&self, bad: &[Place]) -> Result<()> {
+        let Some((first, _)) = bad.first() else { return Ok(()) };
+        let short = |part: &usize| self.sides[*part].length < self.sides[*part].blueprint.layout.total();
+        let code = if bad.iter().any(|(part, _)| short(part)) { Code::Truncated } else { Code::BlobMismatch };
+        let mut files: Vec<usize> = bad.iter().map(|(part, _)| *part).collect();
+        files.dedup();
+        let more = if files.len() > 1 { format!(" and {} more", files.len() - 1) } else { String::new() };
+        let what = observer::count(bad.len(), "member");
+        let mut err = Error::new(code, format!("{what} of `{}`{more} cannot be made again", self.sides[*first].name));
+        let uses = self.uses();
+        for place in bad.iter().take(NAMED) {
+            let member = self.member(*place);
+            let digest = self.blob(*place).map(|(blob, _)| self.index().blobs[blob].digest);
+            let images = digest.map(|d| uses.images(&d, self.index())).unwrap_or_default();
+            let whose = match images.as_slice() {
+                [] => String::new(),
+                [one] => format!(", of {one}"),
+                [one, rest @ ..] => format!(", of {one} and {} more", rest.len()),
+            };
+            let name = digest.map_or_else(|| member.path.clone(), |d| d.to_string());
+            err = err.fact(format!("{name}  {}{whose}", observer::size(member.size)));
+        }
+        if bad.len() > NAMED {
+            err = err.fact(format!("and {} more", bad.len() - NAMED));
+        }
+        Err(self.notes.iter().fold(err, |err, note| err.fact(note)))
+    }
+
+    /// Which blob a member holds, by position in the index, and from which offset on.
+    pub(super) fn blob(&self, (part, number): Place) -> Option<(usize, u64)> {
+        let layout = &self.sides[part].blueprint.layout;
+        let extent = layout.extents().get(number.checked_sub(layout.blob_range().start)?)?;
+        Some((extent.blob, extent.offset))
+    }
+}
+
+impl Part {
+    /// Adds what copies have behind the members and this one has lost.
+    pub(super) fn complete_tail(&mut self, at: usize, copies: &[Copy]) {
+        for copy in copies.iter().filter(|c| c.part == at) {
+            let other = Tail::read(&copy.file, copy.length, &self.blueprint.layout);
+            for addendum in other.addenda {
+                if self.tail.addenda.iter().all(|a| a.name != addendum.name) {
+                    self.tail.addenda.push(addendum);
+                }
+            }
+        }
+    }
+}

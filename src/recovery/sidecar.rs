@@ -1,0 +1,232 @@
+//! Reads a sidecar without believing it (MB-REC-04): two tables, either is enough; slices where the table puts them.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::table::{DOCUMENTS, Piece, TABLE, Table};
+use crate::bundle::tar::{self, BLOCK};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Hasher};
+
+const FRONT: &str = "mirror-bundle/recovery/";
+const COPY: &str = "mirror-bundle/recovery-copy/";
+/// How far from the end the second table is looked for: it, the documents, their headers, the end.
+const TAIL: u64 = TABLE + DOCUMENTS + (64 << 10) + 300 * 2 * BLOCK;
+
+/// The offsets in a sidecar. All follow from the table and its size.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    /// Sizes of the table and of the documents behind it, which stand at both ends.
+    documents: Vec<u64>,
+    signed: bool,
+    slice: u64,
+    recovery: u64,
+}
+
+impl Shape {
+    pub(super) fn new(table: &Table, size: u64) -> Shape {
+        let pieces = [Some(&table.index), table.signature.as_ref()].into_iter().flatten().chain(&table.volumes);
+        Shape {
+            documents: [size].into_iter().chain(pieces.map(|piece| piece.size)).collect(),
+            signed: table.signature.is_some(),
+            slice: table.slice_size,
+            recovery: table.recovery.len() as u64,
+        }
+    }
+
+    fn documents_size(&self) -> u64 {
+        self.documents.iter().map(|size| BLOCK + tar::padded(*size)).sum()
+    }
+
+    /// Offset of the content of a recovery slice.
+    pub(super) fn slice(&self, number: usize) -> u64 {
+        self.documents_size() + number as u64 * (BLOCK + self.slice) + BLOCK
+    }
+
+    pub(super) fn slice_header(&self, number: usize, mtime: u64) -> [u8; 512] {
+        tar::header(&format!("{FRONT}slice-{:04}", number + 1), self.slice, mtime)
+    }
+
+    /// Offset of the two zero blocks.
+    pub(super) fn end(&self) -> u64 {
+        2 * self.documents_size() + self.recovery * (BLOCK + self.slice)
+    }
+
+    /// Offset and size of the contents of the table, index, signature and descriptions of volumes: the first or the
+    /// second time.
+    fn contents(&self, copy: bool) -> Vec<(u64, u64)> {
+        let mut at = if copy { self.end() - self.documents_size() } else { 0 };
+        let place = |size: &u64| {
+            let data = at + BLOCK;
+            at = data + tar::padded(*size);
+            (data, *size)
+        };
+        self.documents.iter().map(place).collect()
+    }
+
+    /// Their names too; the table has this digest.
+    pub(super) fn documents(&self, copy: bool, table: &Digest) -> Vec<(String, (u64, u64))> {
+        let folder = if copy { COPY } else { "mirror-bundle/" };
+        let mut names = vec![format!("{}{}.json", if copy { COPY } else { FRONT }, table.hex())];
+        names.push(format!("{folder}index.json"));
+        names.extend(self.signed.then(|| format!("{folder}index.json.sig")));
+        let volumes = self.documents.len() - names.len();
+        names.extend((1..=volumes).map(|n| format!("{folder}volume-{n:03}.json")));
+        names.into_iter().zip(self.contents(copy)).collect()
+    }
+}
+
+/// Recovery data that was opened. Nothing in it is believed beyond its own digests.
+#[derive(Debug)]
+pub struct Sidecar {
+    file: File,
+    name: String,
+    table: Table,
+    shape: Shape,
+    documents: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    length: u64,
+}
+
+impl Sidecar {
+    /// Opens the recovery data at `path`.
+    ///
+    /// # Errors
+    /// [`Code::Io`] when it cannot be opened; [`Code::Usage`] when neither of its tables can be used.
+    pub fn open(path: &Path) -> Result<Sidecar> {
+        let name = path.display().to_string();
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)
+            .map_err(|e| Error::io("cannot open", path, e))?;
+        let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+        if !meta.is_file() {
+            return Err(Error::new(Code::Io, format!("`{name}` is not a regular file")));
+        }
+        let length = meta.len();
+        let unusable = |why: &str| {
+            Error::new(Code::Usage, format!("`{name}` cannot be used as recovery data: {why}"))
+                .hint("recovery data is made with: mirror-bundle recovery BUNDLE")
+        };
+        let (table, size) = match table_at(&file, 0, FRONT) {
+            Some(found) => found.map_err(|why| unusable(&why))?,
+            None => match last_table(&file, length) {
+                Some(found) => found.map_err(|why| unusable(&why))?,
+                None => return Err(unusable("it has no table that is whole")),
+            },
+        };
+        let shape = Shape::new(&table, size);
+        let mut sidecar = Sidecar { file, name, table, shape, documents: None, length };
+        sidecar.documents = sidecar.read_documents();
+        Ok(sidecar)
+    }
+
+    /// What it protects.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Copies of the bundle's index and of the builder's signature, where they are whole.
+    pub fn documents(&self) -> Option<(&[u8], Option<&[u8]>)> {
+        self.documents.as_ref().map(|(index, signature)| (index.as_slice(), signature.as_deref()))
+    }
+
+    /// How long it is, and how long it should be, in bytes.
+    pub fn lengths(&self) -> (u64, u64) {
+        (self.length, self.shape.end() + 2 * BLOCK)
+    }
+
+    /// Reads every recovery slice and says which are whole. What cannot be read is not.
+    pub fn sound(&self, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<Vec<bool>> {
+        let mut buffer = vec![0u8; 1 << 20];
+        let mut out = Vec::with_capacity(self.table.recovery.len());
+        for (number, digest) in self.table.recovery.iter().enumerate() {
+            let mut hasher = Hasher::new();
+            let mut at = 0;
+            while at < self.table.slice_size {
+                let want = usize::try_from(self.table.slice_size - at).unwrap_or(usize::MAX).min(buffer.len());
+                if self.read(number, at, &mut buffer[..want]).is_err() {
+                    break;
+                }
+                hasher.update(&buffer[..want]);
+                at += want as u64;
+                progress(want as u64)?;
+            }
+            out.push(at == self.table.slice_size && hasher.finish() == *digest);
+        }
+        Ok(out)
+    }
+
+    /// Reads a part of a recovery slice.
+    pub(super) fn read(&self, number: usize, at: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        self.file.read_exact_at(buffer, self.shape.slice(number) + at)
+    }
+
+    /// Asks for a part of a recovery slice to be ready.
+    pub(super) fn ahead(&self, number: usize, at: u64, length: u64) {
+        super::ahead(&self.file, self.shape.slice(number) + at, length);
+    }
+
+    /// The description of one of the files, where they are volumes and it is whole.
+    pub fn volume(&self, file: usize) -> Option<Vec<u8>> {
+        let piece = self.table.volumes.get(file)?;
+        self.either(piece, 2 + usize::from(self.table.signature.is_some()) + file)
+    }
+
+    fn read_documents(&self) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+        let index = self.either(&self.table.index, 1)?;
+        let signature = match &self.table.signature {
+            Some(piece) => Some(self.either(piece, 2)?),
+            None => None,
+        };
+        Some((index, signature))
+    }
+
+    /// A document from whichever end has it whole.
+    fn either(&self, piece: &Piece, number: usize) -> Option<Vec<u8>> {
+        [false, true].into_iter().find_map(|copy| self.piece(piece, self.shape.contents(copy).get(number)?.0))
+    }
+
+    fn piece(&self, piece: &Piece, at: u64) -> Option<Vec<u8>> {
+        if at.checked_add(piece.size)? > self.length {
+            return None;
+        }
+        let mut bytes = vec![0; usize::try_from(piece.size).ok()?];
+        self.file.read_exact_at(&mut bytes, at).ok()?;
+        (Digest::of(&bytes) == piece.digest).then_some(bytes)
+    }
+}
+
+/// The table whose header is at `at`: `None` when there is no such header, or its content is not what its name says.
+fn table_at(file: &File, at: u64, folder: &str) -> Option<Result<(Table, u64), String>> {
+    let mut block = [0u8; 512];
+    file.read_exact_at(&mut block, at).ok()?;
+    let entry = tar::parse(&block)?;
+    let hex = entry.name.strip_prefix(folder)?.strip_suffix(".json")?;
+    let digest = Digest::from_hex(hex).ok()?;
+    if entry.size > TABLE {
+        return Some(Err(format!("its table is over the limit of {TABLE} bytes")));
+    }
+    let mut bytes = vec![0; usize::try_from(entry.size).ok()?];
+    file.read_exact_at(&mut bytes, at + BLOCK).ok()?;
+    (Digest::of(&bytes) == digest).then(|| Table::parse(&bytes).map(|table| (table, entry.size)))
+}
+
+/// The second table, looked for from the end.
+fn last_table(file: &File, length: u64) -> Option<Result<(Table, u64), String>> {
+    let first = length.saturating_sub(TAIL).next_multiple_of(BLOCK);
+    let mut at = length / BLOCK * BLOCK;
+    while at > first {
+        at -= BLOCK;
+        if let Some(found) = table_at(file, at, COPY) {
+            return Some(found);
+        }
+    }
+    None
+}

@@ -1,0 +1,93 @@
+//! One run of the program, watched.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// After this a run counts as hung. No fault of the table needs a tenth of it.
+const HUNG: Duration = Duration::from_secs(120);
+
+/// A run in the making.
+pub struct Run {
+    dir: PathBuf,
+    args: Vec<String>,
+    state: PathBuf,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    pub fn new(dir: &Path, verb: &str) -> Run {
+        Run { dir: dir.to_owned(), args: vec![verb.to_owned()], state: dir.join("state") }
+    }
+
+    pub fn args(mut self, args: &[&str]) -> Run {
+        self.args.extend(args.iter().map(|a| (*a).to_owned()));
+        self
+    }
+
+    /// Where the memory of the host is: its own for each destination, as on as many hosts.
+    pub fn state(mut self, name: &str) -> Run {
+        self.state = self.dir.join(name);
+        self
+    }
+
+    /// Runs it to its end; one that hangs is killed, and fails the test.
+    pub fn go(self) -> Ran {
+        let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let stdio = |file: &tempfile::NamedTempFile| -> Stdio { file.reopen().map(|f: File| f.into()).unwrap() };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"))
+            .args(&self.args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.dir.join("home"))
+            .env("MIRROR_BUNDLE_STATE", &self.state)
+            .env("SOURCE_DATE_EPOCH", "1700000000")
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(stdio(&out))
+            .stderr(stdio(&err))
+            .spawn()
+            .unwrap();
+        let since = Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if since.elapsed() > HUNG => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    panic!("it hangs: {:?}\n{}", self.args, std::fs::read_to_string(err.path()).unwrap());
+                }
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let text = |file: &tempfile::NamedTempFile| std::fs::read_to_string(file.path()).unwrap();
+        Ran { code: status.code().unwrap_or(-1), out: text(&out), err: text(&err) }
+    }
+}
+
+impl Ran {
+    /// Of a run with `-o json` that failed: one error, which names one of these hosts, the state that things are in and
+    /// what to do.
+    #[track_caller]
+    pub fn explains_itself(&self, hosts: &[String]) {
+        let lines: Vec<Value> = self.err.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        let errors: Vec<&Value> = lines.iter().filter(|l| l["type"] == "error").collect();
+        assert_eq!(errors.len(), 1, "{self:?}");
+        let error = errors[0];
+        let told = format!("{} {}", error["message"], error["facts"]);
+        assert!(hosts.iter().any(|host| told.contains(host)), "no host: {error}");
+        assert!(error["state"].is_string(), "no state: {error}");
+        assert!(error["hint"].is_string(), "no hint: {error}");
+        assert_eq!(error["exit_code"], self.code, "{error}");
+    }
+}
