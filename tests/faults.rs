@@ -1,9 +1,10 @@
 //! What becomes of files, registries and media when the program is killed, an operation fails, or the power goes.
 //!
 //! `spec/security.md`, "Faults", says what has to hold. A verb is an entry of the table in `faults/verbs.rs`; every
-//! programme runs over the whole table. The default tests take a sample of the points; all of them, in about half an
-//! hour on two cores: `cargo test --profile sweep --test faults -- --ignored --nocapture --test-threads 1`
+//! programme runs over the whole table. The default tests take a sample of the points; all of them, in an hour and
+//! a half on two cores: `cargo test --test faults -- --ignored --nocapture --test-threads 1`
 
+#![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 #[path = "faults/crash.rs"]

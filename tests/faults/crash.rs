@@ -35,7 +35,7 @@ impl Dice {
     }
     /// True once in `n` times.
     fn one_in(&mut self, n: u64) -> bool {
-        self.next() % n == 0
+        self.next().is_multiple_of(n)
     }
 }
 
@@ -71,6 +71,9 @@ enum Naming {
     Remove(PathBuf),
     Move(PathBuf, PathBuf, Node),
 }
+
+/// What a host finds: names, and contents with their modes.
+type Found = (BTreeMap<PathBuf, Node>, Vec<(Vec<u8>, u32)>);
 
 /// The file system, with what is durable of it and what is not yet.
 #[derive(Clone, Debug, Default)]
@@ -183,7 +186,7 @@ impl CrashFs {
     }
 
     /// What a host finds after the power went: one of the many it may find.
-    fn crash(&self, seed: u64) -> (BTreeMap<PathBuf, Node>, Vec<(Vec<u8>, u32)>) {
+    fn crash(&self, seed: u64) -> Found {
         let mut dice = Dice::new(seed);
         // The extremes first: nothing, everything, and each of the two without the other.
         let (names, data) = match seed {

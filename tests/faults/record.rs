@@ -86,7 +86,9 @@ impl Parser<'_> {
         let (inside, result) = rest.rsplit_once(" = ")?;
         let args = split(inside.trim_end().strip_suffix(')')?);
         if result.starts_with('-') || result.starts_with('?') {
-            return if call == "fsync" { self.inside(&path_of(&args[0])).map(Op::Lost) } else { None };
+            // Of a call that a kill came before, nothing is known but that it was not made.
+            let failed = call == "fsync" && result.starts_with('-');
+            return if failed { self.inside(&path_of(&args[0])).map(Op::Lost) } else { None };
         }
         let at = |from: usize| self.relative(&text(&args[from + 1]), Some(&path_of(&args[from])));
         let here = |from: usize| self.relative(&text(&args[from]), None);

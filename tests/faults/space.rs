@@ -129,5 +129,6 @@ fn a_disk_that_fills_up_during_create_keeps_what_was_fetched_and_the_run_is_cont
     let run = lab.run(place, &create(&proxy.host())).is(0, "continued");
     assert!(run.err.contains("Continuing"), "{run:?}");
     assert!(proxy.count("GET", "/blobs/") - before < before, "what was fetched is not fetched again");
-    lab.run(place, &args!["verify", "b.tar", "--allow-unsigned"]).is(0, "verify");
+    let verify = args!["verify", "b.tar", "--allow-unsigned"];
+    lab.run(place, &verify).is(0, "verify");
 }

@@ -190,7 +190,7 @@ impl Verb {
         let now = snapshot(place);
         for (path, entry) in &now {
             let right = goal.after.get(path) == Some(entry) || goal.before.get(path) == Some(entry);
-            if right || temporary(path) || (goal.after.get(path).is_none() && *entry == Entry::Folder) {
+            if right || temporary(path) || (!goal.after.contains_key(path) && *entry == Entry::Folder) {
                 continue;
             }
             match self.appends.map(Path::new) {
