@@ -107,3 +107,27 @@ fn watch(mut child: Child) -> (Option<i32>, u64) {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
+
+#[test]
+fn recovery_data_is_made_and_used_in_little_memory() {
+    let mut hasher = Hasher::new();
+    let zeros = vec![0; 1 << 20];
+    (0..256).for_each(|_| hasher.update(&zeros));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar");
+    sparse(&path, 256 * MIB, hasher.finish());
+    let bundle = path.to_str().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
+        command.current_dir(forge::folder()).args(args).args(["--jobs", &WORKERS.to_string(), "--quiet"]);
+        let (exit, peak) = watch(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+        println!("{}: {} MiB", args[0], peak / MIB);
+        assert_eq!(exit, Some(0), "{args:?}");
+        assert!(peak <= (64 + WORKERS) * MIB, "{args:?}: {peak} bytes");
+    };
+    run(&["recovery", bundle]);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&vec![7; 9 << 20], 100 * MIB).unwrap();
+    file.set_len(255 * MIB).unwrap();
+    run(&[&["repair", bundle][..], &forge::vector::ARGS[..]].concat());
+}

@@ -422,10 +422,10 @@ fn mismatch(bundle: &str, member: &Member, computed: &Digest) -> Error {
         .fact(format!("listed   {listed}"))
         .fact(format!("computed {computed}"))
         .fact(format!("{} bytes at offset {}", member.size, member.data()))
-        .hint("one damaged blob is usually the medium: copy the bundle again, or fetch it anew")
+        .hint("one damaged blob is usually the medium: copy the bundle again, or mend it: mirror-bundle repair")
 }
 
 fn truncated(name: &str, actual: u64, expected: u64) -> Error {
     Error::new(Code::Truncated, format!("`{name}` is truncated: {actual} of {expected} bytes"))
-        .hint("the copy to this medium did not finish; copy it again and compare sizes")
+        .hint("the copy to this medium did not finish; copy it again, or mend it: mirror-bundle repair")
 }

@@ -3,6 +3,7 @@
 //!
 //! A file is read once, in order. What cannot be read, or is not there, counts as damaged (MB-REC-06).
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -17,6 +18,8 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
 const BUFFER: usize = 1 << 20;
+/// In how many ways content may have moved.
+const MOVES: usize = 8;
 /// What is tried again by itself after a read that failed, in bytes.
 const PIECE: usize = 4096;
 
@@ -185,6 +188,35 @@ pub fn is_right(
         progress(want as u64)?;
     }
     Ok(hasher.finish() == *digest)
+}
+
+/// By how many bytes members have moved that are not where they belong: headers of blobs are looked for in all of the
+/// file, at every block. So a file from which blocks were dropped, or into which some were put, can still be used.
+pub fn moves(
+    file: &File,
+    length: u64,
+    layout: &Layout,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<Vec<i64>> {
+    let wanted: HashMap<&str, &Member> = layout.blobs().iter().map(|m| (m.path.as_str(), m)).collect();
+    let mut out: Vec<i64> = Vec::new();
+    let mut buffer = vec![0u8; BUFFER];
+    let mut at = 0u64;
+    while at < length && out.len() < MOVES {
+        let want = usize::try_from(length - at).unwrap_or(BUFFER).min(BUFFER);
+        read(file, length, &mut buffer[..want], at);
+        for (n, block) in buffer[..want].chunks_exact(512).enumerate().filter(|(_, b)| b[257..262] == *b"ustar") {
+            let entry = <&[u8; 512]>::try_from(block).ok().and_then(tar::parse);
+            let found = entry.and_then(|e| wanted.get(e.name.as_str()).filter(|m| m.size == e.size));
+            let here = at + n as u64 * 512;
+            let delta = found.and_then(|m| i64::try_from(here).ok()?.checked_sub(i64::try_from(m.header).ok()?));
+            out.extend(delta.filter(|d| *d != 0 && !out.contains(d)));
+        }
+        at += want as u64;
+        progress(want as u64)?;
+    }
+    out.truncate(MOVES);
+    Ok(out)
 }
 
 /// What stands behind the last member.

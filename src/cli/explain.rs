@@ -95,7 +95,7 @@ fn text(code: Code) -> &'static str {
             "The file is not a mirror-bundle, or not one that this version can read.\nIt may be of a later format, or need a feature that this program does not know. Bring a newer mirror-bundle across together with the bundle."
         }
         Code::Truncated => {
-            "The file is shorter than its index says. The copy to the medium did not finish.\nCopy it again and compare sizes; lengths are compared before anything is hashed or written."
+            "The file is shorter than its index says. The copy to the medium did not finish.\nCopy it again and compare sizes; lengths are compared before anything is hashed or written. Or mend it: mirror-bundle repair BUNDLE, from recovery data or --from another copy or a registry."
         }
         Code::Malformed => {
             "Something in the bundle is not as its format demands.\nAn unsafe path, a name twice, a size over a limit, a document that contradicts another.\nA bundle made by this program is never like that: it was damaged or made by somebody else. Do not use it."
@@ -119,7 +119,7 @@ fn text(code: Code) -> &'static str {
             "Something that an image needs is not in the bundle.\nThe bundle was made or changed wrongly; ask for another."
         }
         Code::BlobMismatch => {
-            "Content does not match the digest that names it.\nOne damaged blob is usually the medium: copy the bundle again. Many, or a wrong signature as well, is not."
+            "Content does not match the digest that names it.\nOne damaged blob is usually the medium: copy the bundle again, or mend it with mirror-bundle repair BUNDLE. Many, or a wrong signature as well, is not."
         }
         Code::UnlistedContent => {
             "The file holds something that its index does not account for.\nSomebody added it after the bundle was made. Do not use this copy."

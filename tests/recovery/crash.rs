@@ -160,3 +160,32 @@ fn repair_and_recovery_killed_at_every_system_call() {
     assert!(repair_elsewhere(1, |call| call != "execve") > 100);
     assert!(recovery(1, |call| call != "execve") > 100);
 }
+
+#[test]
+fn an_interrupted_repair_gives_the_bundle_its_name_back_and_is_continued() {
+    use crate::support::proxy::{Fault, Proxy};
+    use crate::support::registry::Registry;
+    let kit = Kit::new();
+    let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
+    let big = of_size(&blueprint, 4_500_000).clone();
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (host, to) = (proxy.host(), format!("{}/in", proxy.host()));
+    let args =
+        ["unpack", "b.tar", "--signer", "builder.pub", "--to", &to, "--plain-http", &host, "--mirror-set", "none"];
+    kit.run(&[&args[..], &["--manifests-to-dir", "out"]].concat()).is(0);
+    kit.zero("b.tar", big.header, 5000);
+    let path = format!("/blobs/{}", big.digest.unwrap());
+    proxy.on("GET", path.clone(), 1, Fault::Stall(1 << 20));
+    let args = ["repair", "b.tar", "--signer", "builder.pub", "--from", &to, "--plain-http", &host];
+    let mut child = kit.command(PROGRAM, &args).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while proxy.count("GET", &path) == 0 {
+        std::thread::yield_now();
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(kit.files("b.tar").keys().collect::<Vec<_>>(), ["b.tar"]);
+    kit.run(&args).is(0);
+    assert!(kit.read("b.tar") == whole);
+}

@@ -245,3 +245,28 @@ fn a_disk_without_room_leaves_what_was_there() {
     ran.is(3).says("no recovery data was made");
     assert_eq!(kit.files("b2").len(), 0);
 }
+
+#[test]
+fn a_bundle_that_lost_blocks_in_the_middle_is_put_together_elsewhere() {
+    let kit = Kit::new();
+    let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
+    let big = of_size(&blueprint, 4_500_000).clone();
+    // A cluster of the medium is gone, and everything behind it has moved; it would be overwritten in place.
+    for at in [blueprint.layout.blobs()[1].header as usize, big.data() as usize + 8192] {
+        kit.write("b.tar", &whole);
+        kit.damage("b.tar", |bytes| {
+            bytes.drain(at..at + 4096);
+        });
+        let before = kit.read("b.tar");
+        kit.repair(&["--recovery", "r"]).is(11).says("has moved").says("--to NEW");
+        kit.remove("new.tar");
+        kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(0);
+        assert!(kit.read("new.tar") == whole && kit.read("b.tar") == before, "{at}");
+    }
+    kit.write("b.tar", &whole);
+    let at = big.header as usize;
+    kit.damage("b.tar", |bytes| bytes.splice(at..at, vec![9; 1024]).for_each(drop));
+    kit.remove("new.tar");
+    kit.repair(&["--to", "new.tar"]).is(0);
+    assert!(kit.read("new.tar") == whole);
+}

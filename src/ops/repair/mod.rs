@@ -5,6 +5,7 @@
 //! counts before it has the digest that the index gives it, and a bundle gets its name back only after all of it was
 //! verified (MB-REC-07, MB-REC-08).
 
+mod answer;
 mod fetch;
 mod identity;
 mod origin;
@@ -19,66 +20,20 @@ use std::sync::Arc;
 
 use crate::bundle::Inputs;
 use crate::bundle::mend::{self, Kind, Mending};
-use crate::bundle::survey::{Blueprint, Damage, Survey, survey};
+use crate::bundle::survey::{Blueprint, Damage, Survey, moves, survey};
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task, observer, recovery};
 use crate::recovery::Sidecar;
 use crate::source::{Network, Source};
-use crate::verify::{Report, Settings};
+use crate::verify::Settings;
 
+pub use answer::{Options, Outcome, Summary};
 use identity::{Found, Known};
 use origin::Local;
 pub use origin::Origin;
 use parts::{Named, Part};
 pub use work::Mended;
 use work::{Copy, Work};
-
-/// What may be used, and where the result goes.
-pub struct Options {
-    /// Files and directories to take content from.
-    pub local: Vec<PathBuf>,
-    /// Registries to take content from.
-    pub origins: Vec<Origin>,
-    /// Recovery data; none: what is beside the bundle.
-    pub recovery: Vec<PathBuf>,
-    /// Write a repaired copy here; else the bundle is mended in place.
-    pub to: Option<PathBuf>,
-    /// Threads.
-    pub jobs: usize,
-}
-
-/// What became of it.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Nobody who is trusted vouches for this bundle: nothing was touched.
-    Refused(Box<Report>),
-    /// It is whole now.
-    Whole(Box<Summary>, Box<Report>),
-}
-
-/// What was done.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Summary {
-    /// `mirror-bundle/repair/v1`.
-    pub schema: &'static str,
-    /// The files, repaired or whole before.
-    pub bundle: Vec<String>,
-    /// Digest of the index.
-    pub index: String,
-    /// `intact` or `repaired`.
-    pub result: &'static str,
-    /// Where the index and its signature came from, when they were damaged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub head_from: Option<String>,
-    /// Every member that was damaged.
-    pub mended: Vec<Mended>,
-    /// Addenda (countersignatures, review records) that the files have now.
-    pub addenda: usize,
-    /// The verdict of the verification of all of it.
-    pub verdict: crate::verify::Verdict,
-    /// The exit code.
-    pub exit_code: u8,
-}
 
 /// Mends a bundle, or volumes of one. A path at which there is nothing stands for a lost volume, to be made again.
 ///
@@ -252,6 +207,9 @@ impl Job<'_> {
                     .hint("name what is whole: --from COPY, --from REGISTRY/REPO, or --recovery FILE")
             })?;
         }
+        if copies.is_empty() && sources.is_empty() && self.options.origins.is_empty() {
+            parts.iter().try_for_each(|part| self.in_its_place(part))?;
+        }
         let mut targets: Vec<Option<Mending>> = Vec::new();
         for part in parts.iter() {
             let taken = match &part.named {
@@ -277,6 +235,23 @@ impl Job<'_> {
         }
     }
 
+    /// What has moved would be overwritten when it is mended in place from recovery data alone.
+    fn in_its_place(&self, part: &Part) -> Result<()> {
+        let Some(Named { file: Some(file), length, left: None, .. }) = &part.named else { return Ok(()) };
+        let layout = &part.blueprint.layout;
+        if !part.damage.iter().any(|d| d.header)
+            || moves(file, *length, layout, &mut |_| self.observer.check())?.is_empty()
+        {
+            return Ok(());
+        }
+        let code = if *length < layout.total() { Code::Truncated } else { Code::BlobMismatch };
+        let text = format!("blocks are missing inside `{}`, or too many, and what follows has moved", part.name());
+        Err(Error::new(code, text)
+            .fact(format!("it has {length} bytes; without addenda it should have {}", layout.total()))
+            .state("nothing was changed")
+            .hint("put together a repaired copy, which can use what has moved: --to NEW"))
+    }
+
     /// Writes a mended copy, and leaves what is damaged as it is: that is one more copy to read from.
     fn elsewhere(
         &self,
@@ -297,7 +272,7 @@ impl Job<'_> {
         let name = part.name();
         if let Some(Named { file: Some(file), length, .. }) = &part.named {
             let file = file.try_clone().map_err(|e| Error::io("cannot read", &name, e))?;
-            copies.insert(0, Copy { part: 0, name, file, length: *length, damage: Some(damage) });
+            copies.insert(0, Copy { part: 0, name, file, length: *length, damage: Some(damage), moves: None });
         }
         // Written anew in any case.
         part.tail.whole = false;
@@ -424,5 +399,6 @@ impl Job<'_> {
 
 /// Gives all of them their names back.
 fn give_back(taken: impl Iterator<Item = Mending>) -> Result<()> {
-    taken.map(Mending::give_back).fold(Ok(()), |all, one| all.and(one))
+    let all: Vec<Result<()>> = taken.map(Mending::give_back).collect();
+    all.into_iter().collect()
 }

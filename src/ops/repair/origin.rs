@@ -81,7 +81,14 @@ pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Res
         };
         match parts.iter().position(is_copy) {
             Some(part) => {
-                copies.push(Copy { part, name: local.path.display().to_string(), file, length, damage: None });
+                copies.push(Copy {
+                    part,
+                    name: local.path.display().to_string(),
+                    file,
+                    length,
+                    damage: None,
+                    moves: None,
+                });
             }
             None => sources.push(crate::source::open(&local.path)?.into()),
         }

@@ -77,9 +77,15 @@ impl Work<'_> {
             let own = own.or_else(|| self.sides[part].file.filter(|f| slice_is(f, span, digest, table.slice_size)));
             let mut place = own.map(|file| Place { file, at: span.at });
             if place.is_none() {
-                let mut others = copies.iter().filter(|c| c.part == part);
-                let copy = others.find(|c| slice_is(&c.file, span, digest, table.slice_size));
-                place = copy.map(|copy| Place { file: &copy.file, at: span.at });
+                let others = copies.iter().filter(|c| c.part == part);
+                let places = others.flat_map(|copy| {
+                    let moved = [0].into_iter().chain(copy.moves.iter().flatten().copied());
+                    moved.filter_map(|delta| Some(Place { file: &copy.file, at: span.at.checked_add_signed(delta)? }))
+                });
+                place = places.into_iter().find(|p| {
+                    let span = Span { at: p.at, ..*span };
+                    slice_is(p.file, &span, digest, table.slice_size)
+                });
                 elsewhere.extend(place.map(|_| number));
             }
             present.push(place);
@@ -120,7 +126,7 @@ impl Work<'_> {
             let mut at = from;
             while at < to {
                 let n = usize::try_from(to - at).unwrap_or(BUFFER).min(BUFFER);
-                if place.file.read_exact_at(&mut buffer[..n], at).is_err() {
+                if place.file.read_exact_at(&mut buffer[..n], place.at + (at - span.at)).is_err() {
                     return Ok(());
                 }
                 self.write(part, &buffer[..n], at)?;

@@ -11,7 +11,7 @@ use super::parts::Part;
 use super::weave::weave;
 use crate::bundle::Member;
 use crate::bundle::mend::Mending;
-use crate::bundle::survey::{Blueprint, Damage, Tail, is_right};
+use crate::bundle::survey::{Blueprint, Damage, Tail, is_right, moves};
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
@@ -45,6 +45,8 @@ pub(super) struct Copy {
     pub(super) length: u64,
     /// What is damaged in it, where all of it was read already.
     pub(super) damage: Option<Vec<Damage>>,
+    /// By how many bytes content in it has moved, once that was looked for.
+    pub(super) moves: Option<Vec<i64>>,
 }
 
 /// A part in mending, or beside one.
@@ -219,7 +221,7 @@ impl<'a> Work<'a> {
     }
 
     /// What other copies have, member by member.
-    fn mend_from_copies(&mut self, copies: &[Copy]) -> Result<()> {
+    fn mend_from_copies(&mut self, copies: &mut [Copy]) -> Result<()> {
         let needed = self.needed();
         if needed.is_empty() || copies.is_empty() {
             return Ok(());
@@ -228,7 +230,7 @@ impl<'a> Work<'a> {
         let mut buffer = vec![0u8; BUFFER];
         let done = needed.into_iter().try_for_each(|place| {
             let (member, digest) = (self.member(place), self.digest(place));
-            for copy in copies.iter().filter(|c| c.part == place.0) {
+            for copy in copies.iter_mut().filter(|c| c.part == place.0) {
                 let observer = self.observer;
                 let mut progress = |n: u64| {
                     observer.advance(n);
@@ -239,6 +241,20 @@ impl<'a> Work<'a> {
                     None => copy.length >= member.end() && is_right(&copy.file, member, &digest, &mut progress)?,
                 };
                 if right && self.copy(&copy.file, member.data(), place, &digest, &mut buffer)? {
+                    self.done(place, &copy.name);
+                    break;
+                }
+                if copy.moves.is_none() {
+                    let layout = &self.sides[place.0].blueprint.layout;
+                    copy.moves = Some(moves(&copy.file, copy.length, layout, &mut |_| observer.check())?);
+                }
+                let moved =
+                    |delta: &i64| Some(Member { header: member.header.checked_add_signed(*delta)?, ..member.clone() });
+                let mut moved = copy.moves.iter().flatten().filter_map(moved);
+                let found = moved.find(|m| is_right(&copy.file, m, &digest, &mut |_| Ok(())).unwrap_or(false));
+                if let Some(found) = found
+                    && self.copy(&copy.file, found.data(), place, &digest, &mut buffer)?
+                {
                     self.done(place, &copy.name);
                     break;
                 }
