@@ -88,10 +88,15 @@ fn run_all(place: &Place, jobs: Vec<Job>) {
     let (next, failed, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicUsize::new(0));
     let work = || {
         let worker = Worker::new(place);
+        let table = table::table(&worker);
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let drawn;
             let case = match *job {
-                Job::Row(row) => table::table(&worker).swap_remove(row),
-                Job::Seed(seed) => random::schedule(&worker, seed),
+                Job::Row(row) => &table[row],
+                Job::Seed(seed) => {
+                    drawn = random::schedule(&worker, seed);
+                    &drawn
+                }
             };
             if !case.name.contains(&only) {
                 continue;
@@ -99,7 +104,7 @@ fn run_all(place: &Place, jobs: Vec<Job>) {
             for (side, script) in [("pull", &case.pull), ("push", &case.push)] {
                 let Some(script) = script else { continue };
                 let run =
-                    || if side == "pull" { pull(&worker, &case, script) } else { push(&worker, &case, script, &tags) };
+                    || if side == "pull" { pull(&worker, case, script) } else { push(&worker, case, script, &tags) };
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
                     failed.lock().unwrap().push(format!("{} {side}", case.name));
                 }

@@ -81,7 +81,10 @@ fn fault(dice: &mut Dice, worker: &Worker<'_>) -> Fault {
         22 => Fault::Gzip,
         23 => Fault::HangUp,
         24 => Fault::IgnoreRange,
-        25 => header("Range", *dice.of(&["0-0", "0-1000", "0-99999999", "x"])),
+        25 => {
+            let range: &str = dice.of::<&str>(&["0-0", "0-1000", "0-99999999", "x"]);
+            header("Range", range)
+        }
         26 => header("Docker-Content-Digest", "sha256:x"),
         27 => header("Location", &format!("http://{}/x", worker.elsewhere_host())),
         28 => status_with(307, "Location", *dice.of(&["", "/v2/", "https://127.0.0.2/x", "file:///x"])),
