@@ -2,7 +2,7 @@
 //!
 //! `spec/security.md`, "Faults", says what has to hold. A verb is an entry of the table in `faults/verbs.rs`; every
 //! programme runs over the whole table. The default tests take a sample of the points; all of them, in an hour and
-//! a half on two cores: `cargo test --test faults -- --ignored --nocapture --test-threads 1`
+//! a half on two cores (`FAULTS_VERB=repair` goes over verbs of that name only): `cargo test --test faults -- --ignored --nocapture --test-threads 1`
 
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use crate::lab::{Ended, Lab, ended};
 use crate::sweep::{Extent, over};
 use crate::trace::{Point, inject, points};
-use crate::verbs::{Goal, VERBS, Verb};
+use crate::verbs::{Goal, Verb, chosen};
 
 /// Calls that write, or change a folder: these fail when a medium is full, or has become read-only.
 const WRITING: [&str; 14] = [
@@ -130,10 +130,10 @@ fn told(run: &Ended) -> bool {
     run.err.contains("error: ") && (run.code != 3 || run.err.contains('`'))
 }
 
-fn sweep(extent: Extent) -> usize {
+fn sweep(extent: Extent) {
     let lab = Lab::new();
     let (mut all, mut failed) = (0, 0);
-    for verb in VERBS {
+    for verb in chosen() {
         let goal = verb.goal(&lab);
         let points = points(&lab, verb);
         let of = |fault: &'static Fault| {
@@ -149,16 +149,15 @@ fn sweep(extent: Extent) -> usize {
         all += runs.len();
     }
     assert_eq!(failed, 0, "of {all}; see above");
-    all
 }
 
 #[test]
 fn a_call_that_fails_is_told_or_made_good_and_leaves_nothing_wrong() {
-    assert!(sweep(Extent::Sample { every: 101, from: 3 }) > 100);
+    sweep(Extent::Sample { every: 101, from: 3 });
 }
 
 #[test]
 #[ignore = "half an hour"]
 fn every_call_that_fails_is_told_or_made_good_and_leaves_nothing_wrong() {
-    assert!(sweep(Extent::All) > 5000);
+    sweep(Extent::All);
 }

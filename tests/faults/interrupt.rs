@@ -8,7 +8,7 @@ use crate::lab::{Lab, args, ended};
 use crate::support::proxy::{Fault, Proxy};
 use crate::sweep::{Extent, over};
 use crate::trace::{Point, inject, points};
-use crate::verbs::{Goal, VERBS, Verb};
+use crate::verbs::{Goal, Verb, chosen};
 
 fn interrupt(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) {
     let what = format!("interrupted at {} {}", point.call, point.number);
@@ -36,7 +36,7 @@ fn interrupt(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) {
 fn sweep(extent: Extent) {
     let lab = Lab::new();
     let mut failed = 0;
-    for verb in VERBS {
+    for verb in chosen() {
         let goal = verb.goal(&lab);
         let points = extent.of(&points(&lab, verb));
         failed += over(&points, |point| interrupt(&lab, verb, &goal, point));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::lab::{Lab, ended};
 use crate::sweep::{Extent, over};
 use crate::trace::{Point, inject, points};
-use crate::verbs::{Goal, VERBS, Verb};
+use crate::verbs::{Goal, Verb, chosen};
 
 /// Kills a run at a point, looks at what it left, runs again, and looks at that. Whether it was killed at all.
 fn kill(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) -> bool {
@@ -24,10 +24,10 @@ fn kill(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) -> bool {
     first.killed()
 }
 
-fn sweep(extent: Extent) -> usize {
+fn sweep(extent: Extent) {
     let lab = Lab::new();
     let (mut all, mut failed) = (0, 0);
-    for verb in VERBS {
+    for verb in chosen() {
         let goal = verb.goal(&lab);
         let points = extent.of(&points(&lab, verb));
         let killed = AtomicUsize::new(0);
@@ -39,16 +39,15 @@ fn sweep(extent: Extent) -> usize {
         all += killed;
     }
     assert_eq!(failed, 0, "of {all}; see above");
-    all
 }
 
 #[test]
 fn a_verb_killed_at_any_call_leaves_nothing_wrong_and_the_next_run_completes_it() {
-    assert!(sweep(Extent::Sample { every: 29, from: 7 }) > 50);
+    sweep(Extent::Sample { every: 29, from: 7 });
 }
 
 #[test]
 #[ignore = "minutes"]
 fn a_verb_killed_at_every_call_leaves_nothing_wrong_and_the_next_run_completes_it() {
-    assert!(sweep(Extent::All) > 1500);
+    sweep(Extent::All);
 }

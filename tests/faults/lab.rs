@@ -89,6 +89,8 @@ impl Lab {
         fs::rename(place.join("b.tar"), lab.path("b.tar")).unwrap();
         lab.run(&place, &lab.create_of("b.tar", "other-layout")).is(0, "another bundle");
         fs::rename(place.join("b.tar"), lab.path("other.tar")).unwrap();
+        let recovery = args!["recovery", lab.path("b.tar"), "--percent", "30%"];
+        lab.run(&place, &recovery).is(0, "recovery data");
         lab.run(&place, &[lab.create("v.tar"), args!["--volume-size", "45000"]].concat()).is(0, "volumes");
         for volume in fs::read_dir(&place).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()) {
             if let Some(number) = volume.strip_prefix("v.") {
@@ -107,7 +109,8 @@ impl Lab {
     /// The names of the volumes of the bundle.
     pub(crate) fn volumes(&self) -> Vec<String> {
         let names = fs::read_dir(self.path(".")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        let mut volumes: Vec<String> = names.filter(|n| n.starts_with("b.") && n != "b.tar").collect();
+        let mut volumes: Vec<String> =
+            names.filter(|n| n.starts_with("b.") && n.ends_with(".tar") && n != "b.tar").collect();
         volumes.sort();
         volumes
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::lab::{Lab, ended};
 use crate::sweep::over;
-use crate::verbs::{Goal, VERBS, Verb};
+use crate::verbs::{Goal, Verb, chosen};
 
 /// Builds a library of `tests/support`.
 pub(crate) fn library(lab: &Lab, name: &str) -> PathBuf {
@@ -33,7 +33,7 @@ fn sweep(every: usize) {
     let lab = Lab::new();
     let library = library(&lab, "shortio.c");
     let mut failed = 0;
-    for verb in VERBS {
+    for verb in chosen() {
         let goal = verb.goal(&lab);
         // The number of calls is not known; more than there are does no harm.
         let mut modes: Vec<String> = (1..600).step_by(every).map(|n| n.to_string()).collect();
