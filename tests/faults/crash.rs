@@ -439,7 +439,9 @@ fn what_was_told_as_done_is_there_after_a_power_loss_wherever_an_earlier_run_was
 #[test]
 fn a_sync_that_failed_is_not_tried_again_to_success() {
     let lab = Lab::new();
-    for verb in local() {
+    // What is mended in place is looked at again, and the system asked to forget it first: which is not seen here, where
+    // it remembers everything.
+    for verb in local().filter(|verb| verb.mends.is_none()) {
         let goal = verb.goal(&lab);
         let syncs: Vec<_> = points(&lab, verb).into_iter().filter(|p| p.call == "fsync").collect();
         let few: Vec<_> = syncs.iter().step_by(1 + syncs.len() / 8).collect();
