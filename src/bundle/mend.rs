@@ -50,8 +50,10 @@ pub fn forget(bundle: &Path) -> Result<()> {
     let is_mark = fs::read(&path).is_ok_and(|bytes| bytes.starts_with(MARK.as_bytes()));
     if is_mark && fs::symlink_metadata(partial_path(bundle)).is_err() {
         remove_if_there(&path)?;
-        sync_parent(bundle)?;
+        return sync_parent(bundle);
     }
+    // Who removed it may have been killed before that was durable. (Nothing to make durable on a medium that is read.)
+    let _ = sync_parent(bundle);
     Ok(())
 }
 
@@ -106,6 +108,8 @@ impl Mending {
     pub fn create(bundle: &Path, total: u64, index: &Digest) -> Result<Mending> {
         let path = partial_path(bundle);
         if fs::symlink_metadata(bundle).is_ok() {
+            // Perhaps by a run that was stopped after its renaming.
+            forget(bundle)?;
             return Err(writer::exists(bundle));
         }
         if fs::symlink_metadata(&path).is_ok() {
@@ -159,7 +163,19 @@ impl Mending {
     /// Makes it exactly this long and durable.
     pub fn sync(&self, length: u64) -> Result<()> {
         let done = self.file.set_len(length).and_then(|()| self.file.sync_all());
-        done.map_err(|e| Error::io("cannot write", self.path(), e))
+        done.map_err(|e| {
+            // The next run has to see what is on the medium, not what should have come there.
+            let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+            let e = Error::io("cannot sync", self.path(), e);
+            if self.kind == Kind::InPlace {
+                return e;
+            }
+            // A copy can be made anew.
+            match remove_if_there(&journal_path(&self.bundle)).and_then(|()| remove_if_there(&self.path())) {
+                Ok(()) => e.state("what of the copy is on the medium is not known; it was removed"),
+                Err(_) => e.hint(format!("remove `{}` before the next run", self.path().display())),
+            }
+        })
     }
 
     /// Gives the mended and synced bundle its name.

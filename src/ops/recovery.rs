@@ -99,7 +99,7 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
     let lengths: Vec<u64> = parts.iter().map(|p| p.blueprint.layout.end()).collect();
     let geometry = Geometry::new(&lengths, options.percent)?;
     room(&to, &geometry)?;
-    let slices = examine(&parts, &geometry, observer)?;
+    let slices = examine(&parts, &geometry, observer).map_err(|e| e.interrupted("no recovery data was made"))?;
 
     let partial = writer::partial_path(&to);
     let out = disk::open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;

@@ -387,7 +387,7 @@ fn sweep(seeds: u64, every: usize) {
 
 #[test]
 fn a_power_loss_leaves_nothing_wrong_and_the_next_run_completes_it() {
-    sweep(12, 5);
+    sweep(12, 13);
 }
 
 #[test]
@@ -425,7 +425,7 @@ fn told(every: usize) {
 
 #[test]
 fn what_was_told_as_done_is_there_after_a_power_loss_even_if_an_earlier_run_was_killed() {
-    told(11);
+    told(29);
 }
 
 #[test]
@@ -439,10 +439,12 @@ fn what_was_told_as_done_is_there_after_a_power_loss_wherever_an_earlier_run_was
 #[test]
 fn a_sync_that_failed_is_not_tried_again_to_success() {
     let lab = Lab::new();
-    for verb in local() {
+    // What is mended in place is looked at again, and the system asked to forget it first: which is not seen here, where
+    // it remembers everything.
+    for verb in local().filter(|verb| verb.mends.is_none()) {
         let goal = verb.goal(&lab);
         let syncs: Vec<_> = points(&lab, verb).into_iter().filter(|p| p.call == "fsync").collect();
-        let few: Vec<_> = syncs.iter().step_by(1 + syncs.len() / 8).collect();
+        let few: Vec<_> = syncs.iter().step_by(1 + syncs.len() / 3).collect();
         let failed = over(&few, |point| {
             let place = verb.place(&lab);
             let before = CrashFs::of(&place);

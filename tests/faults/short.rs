@@ -45,7 +45,7 @@ fn sweep(every: usize) {
 
 #[test]
 fn short_and_interrupted_reads_and_writes_go_unnoticed() {
-    sweep(83);
+    sweep(233);
 }
 
 #[test]

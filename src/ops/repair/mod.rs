@@ -62,6 +62,7 @@ pub fn repair(
     }
     let names: Vec<PathBuf> = named.iter().map(|one| one.path.clone()).collect();
     let done = Job { options, settings, network, observer }.run(named);
+    let done = done.map_err(|e| e.interrupted("nothing was changed"));
     if options.to.is_some() || !matches!(done, Ok(Outcome::Whole(..))) {
         // What an earlier repair had taken a name from, and this one could not mend, gets it back.
         for name in names {
@@ -280,8 +281,8 @@ impl Job<'_> {
         let targets = [Some(target)];
         let done = self.write(known, parts, &targets, sidecars, &mut copies, sources, &[0]);
         let [Some(target)] = targets else { return done };
-        let mut outcome =
-            done.map_err(|e| e.state(format!("what was written is kept in `{}`", target.path().display())))?;
+        let kept = format!("what was written is kept in `{}`", target.path().display());
+        let mut outcome = done.map_err(|e| if e.state_text().is_some() { e } else { e.state(kept) })?;
         target.finish()?;
         if let Outcome::Whole(summary, report) = &mut outcome {
             summary.bundle = vec![to.display().to_string()];
