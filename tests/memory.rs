@@ -129,5 +129,5 @@ fn recovery_data_is_made_and_used_in_little_memory() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(&vec![7; 9 << 20], 100 * MIB).unwrap();
     file.set_len(255 * MIB).unwrap();
-    run(&[&["repair", bundle][..], &forge::vector::ARGS[..]].concat());
+    run(&[&["repair", bundle][..], forge::vector::ARGS].concat());
 }

@@ -27,34 +27,36 @@ pub enum Kind {
 
 /// What an earlier repair left at `bundle`, if it did.
 pub fn left(bundle: &Path) -> Result<Option<Kind>> {
-    let path = journal_path(bundle);
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let mut text = Vec::new();
-    match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) {
-        Ok(file) => file.take(4096).read_to_end(&mut text).map_err(|e| Error::io("cannot read", &path, e))?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("cannot open", &path, e)),
-    };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let kind = text.strip_prefix(MARK).and_then(|rest| rest.lines().next()).and_then(|line| match line {
-        "in-place" => Some(Kind::InPlace),
-        "copy" => Some(Kind::Copy),
-        _ => None,
-    });
-    Ok(kind.filter(|_| fs::symlink_metadata(partial_path(bundle)).is_ok()))
+    Ok(read_mark(bundle)?.filter(|_| fs::symlink_metadata(partial_path(bundle)).is_ok()))
 }
 
 /// Removes the mark that a repair left when it was stopped before or after its renaming.
 pub fn forget(bundle: &Path) -> Result<()> {
-    let path = journal_path(bundle);
-    let is_mark = fs::read(&path).is_ok_and(|bytes| bytes.starts_with(MARK.as_bytes()));
-    if is_mark && fs::symlink_metadata(partial_path(bundle)).is_err() {
-        remove_if_there(&path)?;
+    if read_mark(bundle)?.is_some() && fs::symlink_metadata(partial_path(bundle)).is_err() {
+        remove_if_there(&journal_path(bundle))?;
         return sync_parent(bundle);
     }
     // Who removed it may have been killed before that was durable. (Nothing to make durable on a medium that is read.)
     let _ = sync_parent(bundle);
     Ok(())
+}
+
+/// The mark, if the file of its name is one. A link is not followed, a FIFO not waited for.
+fn read_mark(bundle: &Path) -> Result<Option<Kind>> {
+    let path = journal_path(bundle);
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) else {
+        return Ok(None);
+    };
+    let mut text = Vec::new();
+    file.take(4096).read_to_end(&mut text).map_err(|e| Error::io("cannot read", &path, e))?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let word = text.strip_prefix(MARK).and_then(|rest| rest.lines().next().map(str::to_owned));
+    Ok(match word.as_deref() {
+        Some("in-place") => Some(Kind::InPlace),
+        Some("copy") => Some(Kind::Copy),
+        _ => None,
+    })
 }
 
 /// A bundle in mending, locked.

@@ -79,3 +79,37 @@ fn recovery_data_that_makes_other_bytes_does_not_get_them_into_the_bundle() {
     kit.repair(&["--recovery", "r"]).is(0);
     assert!(kit.read("b.tar") == whole);
 }
+
+#[test]
+fn fifos_and_links_in_the_place_of_files_are_neither_waited_for_nor_followed() {
+    let kit = Kit::new();
+    kit.zero("b.tar", 40_960, 4096);
+    let before = kit.read("b.tar");
+    for name in ["b.tar.recovery", "b.tar.partial.journal", "fifo"] {
+        assert!(std::process::Command::new("mkfifo").arg(kit.path(name)).status().unwrap().success());
+    }
+    for args in [&["--from", "fifo"][..], &["--recovery", "fifo"], &["--from", "layout"], &["--to", "fifo"]] {
+        let ran = kit.repair(args);
+        assert!(matches!(ran.code, 0 | 2 | 3 | 31 | 50 | 52), "{args:?}: {ran:?}");
+        kit.write("b.tar", &before);
+    }
+    kit.run(&["recovery", "fifo"]).is(3);
+    kit.run(&["repair", "fifo", "--signer", "builder.pub"]).is(3);
+    // A link under a name of ours; a link that is the bundle.
+    for name in ["b.tar.partial.journal", "b.tar.recovery"] {
+        kit.remove(name);
+    }
+    kit.write("victim", b"precious");
+    std::os::unix::fs::symlink("victim", kit.path("b.tar.partial")).unwrap();
+    kit.repair(&["--recovery", "r"]).is(52).says("in the way");
+    assert_eq!(kit.read("victim"), b"precious");
+    kit.remove("b.tar.partial");
+    std::os::unix::fs::symlink("b.tar", kit.path("link")).unwrap();
+    kit.run(&["repair", "link", "--signer", "builder.pub", "--recovery", "r"]).is(0);
+    assert!(kit.path("link").is_symlink());
+    kit.verifies("b.tar");
+    // Another name of the same file would be changed with it.
+    std::fs::hard_link(kit.path("b.tar"), kit.path("other")).unwrap();
+    kit.zero("b.tar", 40_960, 4096);
+    kit.repair(&["--recovery", "r"]).is(52).says("another name").says("--to NEW");
+}
