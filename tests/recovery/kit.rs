@@ -47,7 +47,17 @@ impl Ran {
 fn original() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
-        let kit = Kit { dir: tempfile::tempdir().unwrap() };
+        // Nobody drops what is static: the next run removes it, unless it is in use.
+        let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        for old in fs::read_dir(base).unwrap().map(Result::unwrap).map(|e| e.path()) {
+            let pid =
+                old.file_name().and_then(|n| n.to_str()?.strip_prefix("recovery-")?.split('-').next()?.parse().ok());
+            if pid.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists()) {
+                fs::remove_dir_all(old).unwrap();
+            }
+        }
+        let prefix = format!("recovery-{}-", std::process::id());
+        let kit = Kit { dir: tempfile::Builder::new().prefix(&prefix).tempdir_in(base).unwrap() };
         for name in ["builder", "reviewer"] {
             kit.tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", name]).is(0);
         }
