@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Side by side with peers, in one run on one machine: medians of wall and CPU seconds, peak memory.
 
-usage: compare.py WORKDIR [--runs N] [--images N] [--megabytes N] [--bin PATH]
+usage: compare.py WORKDIR [--runs N] [--images N] [--megabytes N] [--bin PATH] [--all]
 
 Needs docker-registry, skopeo, curl, openssl and GNU time; oras and crane are measured when they are there.
 Everything is synthetic (make-layout.py) and on loopback; files are in the page cache. Writes a table to
@@ -18,6 +18,7 @@ def args():
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--images", type=int, default=51)
     p.add_argument("--megabytes", type=int, default=2565)
+    p.add_argument("--all", action="store_true", help="also crane push, which takes minutes")
     p.add_argument("--bin", default=os.path.join(HERE, "../target/release/mirror-bundle"))
     return p.parse_args()
 
@@ -140,7 +141,7 @@ def main():
         measure("curl POST and PUT, 4 parallel", a.runs, f"xargs -P4 -n4 bash {push} < {jobs}", target.empty, shell=True)
         measure("skopeo copy from oci:", a.runs,
                 " && ".join(f"skopeo copy -q --dest-tls-verify=false oci:{layout}:{n} docker://{target.host}/m/{p}" for n, p in zip(names, paths)), target.empty, shell=True)
-        if shutil.which("crane"):
+        if a.all and shutil.which("crane"):
             measure("crane push, image by image", a.runs, " && ".join(
                 f"crane push --insecure {layout}.one/{n} {target.host}/m/{p}" for n, p in enumerate(paths)),
                 lambda: (one_by_one(layout, len(paths)), target.empty()), shell=True)
