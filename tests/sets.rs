@@ -1,6 +1,9 @@
 //! Volumes and copies read as one bundle (MB-SET): with the program, on real files.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "registry")]
+mod support;
+
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -180,6 +183,30 @@ fn volumes_unpacked_one_after_another_end_as_the_whole_bundle() {
             let same = Command::new("diff").args(["-r", &out, &whole]).current_dir(world.dir.path()).status().unwrap();
             assert!(same.success(), "{out}");
         }
+    }
+}
+
+/// The same with a real registry: no tag before the last volume, whichever that is.
+#[test]
+#[cfg(feature = "registry")]
+fn volumes_pushed_one_after_another_to_a_registry_end_as_the_whole_bundle() {
+    let world = World::new();
+    let volumes = world.volumes();
+    let registry = support::registry::Registry::start();
+    for (n, order) in [[2, 0, 3, 1], [1, 3, 0, 2]].into_iter().enumerate() {
+        let to = format!("{}/r{n}", registry.host());
+        let push = |input: &str| {
+            let host = registry.host();
+            let args = ["--partial", "--to", &to, "--plain-http", &host, "--mirror-set", "none", input];
+            world.unpack(&args)
+        };
+        for (nth, at) in order.into_iter().enumerate() {
+            match nth {
+                3 => _ = push(&volumes[at]).is(0).says("6 tags"),
+                _ => _ = push(&volumes[at]).is(42).says("no manifest and no tag was written"),
+            }
+        }
+        push("volumes").is(0).says("0 blobs");
     }
 }
 
