@@ -75,9 +75,8 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
         return Ok(());
     }
     let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
-    // Two that finish at once must not forget what the other has learned. Best effort: not every file system locks.
     let dir = Dir::create(folder, Code::Io)?;
-    let lock = fs::File::open(folder).and_then(|dir| dir.lock().map(|()| dir));
+    let lock = turn(folder);
     let mut bundles = load(folder)?;
     if bundles.get(name).is_some_and(|seen| seen.sequence == sequence || seen.sequence > sequence && !back) {
         // Who wrote that may have been killed before it was durable.
@@ -102,11 +101,18 @@ pub fn ready(folder: &Path) -> Result<()> {
             .hint("name a folder that can be written in MIRROR_BUNDLE_STATE")
     };
     Dir::create(folder, Code::Io).map_err(failed)?;
+    let _lock = turn(folder);
     match Whole::begin(&temporary(folder)) {
         // Somebody else can, right now.
         Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
         tried => tried.map(drop).map_err(|e| failed(Error::io("cannot write in", folder, e))),
     }
+}
+
+/// Waits for the turn of this process: two that finish at once must not forget what the other has learned, nor
+/// stumble over its temporary file. Best effort: not every file system locks.
+fn turn(folder: &Path) -> Option<fs::File> {
+    fs::File::open(folder).and_then(|dir| dir.lock().map(|()| dir)).ok()
 }
 
 #[cfg(test)]
@@ -143,5 +149,27 @@ mod tests {
         fs::write(file(dir.path()), "{").unwrap();
         assert_eq!(load(dir.path()).unwrap_err().code(), Code::Io);
         assert!(remember(dir.path(), &report(9, "d"), false).is_err());
+    }
+    #[test]
+    fn many_that_unpack_at_once_wait_for_each_other_and_all_are_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = |i: u64| {
+            let mut report = report(i, "a");
+            report.bundle.name = Some(format!("b{i}"));
+            for _ in 0..20 {
+                ready(dir.path()).unwrap();
+                remember(dir.path(), &report, false).unwrap();
+                ready(dir.path()).unwrap();
+            }
+        };
+        std::thread::scope(|s| {
+            (0..8).for_each(|i| {
+                _ = s.spawn({
+                    let one = &one;
+                    move || one(i)
+                })
+            })
+        });
+        assert_eq!(load(dir.path()).unwrap().len(), 8);
     }
 }

@@ -37,7 +37,12 @@ impl Whole {
             Err(_) if !temporary.is_dir() => remove(temporary)?,
             Err(e) => return Err(e),
         }
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(temporary)?;
+        let file = match OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(temporary)
+        {
+            // Another process took the name since it was looked at: it is writing.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::WouldBlock.into()),
+            made => made?,
+        };
         let whole = Whole { file, path: temporary.to_owned(), committed: false };
         let locked = !matches!(whole.file.try_lock(), Err(TryLockError::WouldBlock));
         // Another process may have taken the name between the two.
@@ -136,5 +141,18 @@ mod tests {
         std::os::unix::fs::symlink(&victim, &new).unwrap();
         Whole::begin(&new).unwrap().commit(b"x", &dir.path().join("f"), false).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_temporary_file_is_nobodys_error_however_many_begin_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = dir.path().join("f.partial");
+        let begin = || {
+            for _ in 0..2_000 {
+                let begun = Whole::begin(&new).map(drop);
+                assert!(begun.is_ok() || begun.is_err_and(|e| e.kind() == ErrorKind::WouldBlock));
+            }
+        };
+        std::thread::scope(|s| (0..4).for_each(|_| _ = s.spawn(begin)));
     }
 }
