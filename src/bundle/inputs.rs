@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::index::Index;
+use super::limits;
 use super::reader::Bundle;
 use crate::beneath;
 use crate::error::{Code, Error, Result};
@@ -114,21 +115,31 @@ fn add(path: &Path, found: &mut Found) -> Result<()> {
     if let Ok(bundle) = &mut opened {
         bundle.share(&mut found.known);
     }
-    let too_many = match (found.known.len() > DIFFERENT, found.all.len() == PARTS) {
-        (true, _) => format!("more than {DIFFERENT} different bundles are named as one"),
-        (_, true) => format!("more than {PARTS} files are named as one bundle"),
-        _ => {
+    found.heads += opened.as_ref().map_or(0, |bundle| {
+        let head = bundle.head();
+        head.volume.as_ref().map_or(0, Vec::len) + head.signature.as_ref().map_or(0, Vec::len)
+    });
+    let too_many = match () {
+        () if found.known.len() > DIFFERENT => format!("more than {DIFFERENT} different bundles are named as one"),
+        () if found.all.len() == PARTS => format!("more than {PARTS} files are named as one bundle"),
+        () if found.all.len() > 1 && found.heads > limits::HEADS => {
+            format!("the descriptions of the volumes have more than {} bytes together", limits::HEADS)
+        }
+        () => {
             found.all.push((name, opened));
             return Ok(());
         }
     };
-    Err(Error::new(Code::Usage, too_many).hint("name the volumes or copies of one bundle"))
+    Err(Error::new(Code::Usage, too_many)
+        .hint("name the volumes or copies of one bundle; or some of them, with --partial"))
 }
 
 #[derive(Default)]
 struct Found {
     all: Vec<(String, Result<Bundle>)>,
     known: Vec<Arc<Vec<u8>>>,
+    /// Bytes of descriptions and signatures, which are all held in memory.
+    heads: usize,
 }
 
 /// Every bundle and volume in a folder, by name.

@@ -146,7 +146,7 @@ impl Contents {
         path: &Path,
         head: &Head,
         index: &Arc<Index>,
-        candidates: Vec<Option<Volume>>,
+        candidates: &mut dyn Iterator<Item = Option<Volume>>,
         why: Error,
     ) -> Option<Contents> {
         /// How many headers are looked at.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::head::Head;
 use super::index::Index;
 use super::layout::Member;
+use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
@@ -40,9 +41,14 @@ impl Set {
     /// Puts parts together that were all opened with this one index.
     ///
     /// # Errors
-    /// [`Code::Internal`] without any part.
+    /// [`Code::Internal`] without any part; [`Code::Usage`] for more members than can be held in memory.
     pub fn new(parts: Vec<Contents>) -> Result<Set> {
         let first = parts.first().ok_or_else(|| Error::new(Code::Internal, "a bundle without parts"))?;
+        let members: usize = parts.iter().map(|part| part.layout().members().len()).sum();
+        if parts.len() > 1 && members > limits::MEMBERS {
+            let text = format!("the files have {members} members together, over the limit of {}", limits::MEMBERS);
+            return Err(Error::new(Code::Usage, text).hint("name some of the volumes, with --partial"));
+        }
         let index = first.index().clone();
         let same = |a: &Contents, b: &Contents| match (a.volume(), b.volume()) {
             (Some(a), Some(b)) => a.is_with(b),
@@ -142,7 +148,7 @@ impl Set {
         let mut out = Vec::new();
         for first in self.representatives() {
             let volume = self.parts[first].volume();
-            let cut = volume.and_then(|v| v.cut.iter().find(|cut| cut.blob as usize == blob));
+            let cut = volume.and_then(|v| Some(&v.cut[v.cut.binary_search_by_key(&blob, |c| c.blob as usize).ok()?]));
             let Some(cut) = cut else {
                 out.extend(self.of_division(first).filter_map(|p| Some(Copy { pieces: vec![(p, at(p)?)] })));
                 continue;

@@ -3,7 +3,7 @@
 //! Nothing is trusted and nobody is asked whom to trust: what comes out has the same index and signature as what went
 //! in, and no byte in it that they do not prove. Whether to trust them is for `verify` to say.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,8 +85,10 @@ impl Original {
     /// [`Code::Truncated`] naming the volumes that are missing and the images that need them.
     pub(crate) fn complete(&self) -> Result<()> {
         let blobs = &self.index().blobs;
-        let absent: BTreeSet<Digest> =
-            (0..blobs.len()).filter(|at| !self.0.has(*at)).map(|at| blobs[at].digest).collect();
+        let absent: BTreeMap<Digest, Vec<u32>> = (0..blobs.len())
+            .filter(|at| !self.0.has(*at))
+            .map(|at| (blobs[at].digest, self.0.volumes_of(at)))
+            .collect();
         if absent.is_empty() {
             return Ok(());
         }
@@ -96,8 +98,7 @@ impl Original {
             [one] => format!("volume {one} of {of} is not here"),
             several => format!("volumes {} of {of} are not here", several.join(", ")),
         };
-        let needing = Needs::new(self.index(), &self.all_documents()?);
-        let needing = needing.of(&absent);
+        let needing = Needs::new(self.index(), &self.all_documents()?, &absent).any();
         let (lacking, images) = (observer::count(absent.len(), "blob"), observer::count(needing.len(), "image"));
         let mut err = Error::new(Code::Truncated, text).fact(format!("{lacking} there, needed by {images}"));
         for image in needing.iter().take(NAMED) {

@@ -162,10 +162,12 @@ impl Opened {
             };
             odd.push((path, err));
         }
-        let volumes: Vec<Volume> = parts.iter().filter_map(Contents::volume).cloned().collect();
+        let divisions = divisions(&parts);
+        let mut tries = TRIES;
         for (path, err) in odd {
             let finding = Finding::of(path.clone(), &err);
-            match Contents::damaged(path.as_ref(), &head, &index, candidates(&volumes), err) {
+            let mut candidates = candidates(&divisions).take(tries).inspect(|_| tries = tries.saturating_sub(1));
+            match Contents::damaged(path.as_ref(), &head, &index, &mut candidates, err) {
                 Some(part) => parts.push(part),
                 None => findings.push(finding),
             }
@@ -174,21 +176,32 @@ impl Opened {
     }
 }
 
-/// What a file with a damaged head may be: the whole bundle, or any volume of the divisions that are known.
-fn candidates(known: &[Volume]) -> Vec<Option<Volume>> {
-    let mut out = vec![None];
-    for (at, volume) in known.iter().enumerate() {
-        if known[..at].iter().any(|earlier| earlier.is_with(volume)) {
-            continue;
-        }
-        for n in 1..=volume.of {
-            let mut other = Volume { volume: n, ..volume.clone() };
-            // Whoever has lost its head has lost the digests of its pieces: those cannot be read.
-            other.digests = vec![Digest::of(b""); other.own_pieces()];
-            out.push(Some(other));
+/// How often, in one run, something with a damaged head is looked at as this or that part. Each look costs as much
+/// as opening a part.
+const TRIES: usize = 256;
+
+/// One volume of each division that is at hand.
+fn divisions(parts: &[Contents]) -> Vec<Volume> {
+    let mut out: Vec<Volume> = Vec::new();
+    for volume in parts.iter().filter_map(Contents::volume) {
+        if !out.iter().any(|known| known.is_with(volume)) {
+            out.push(volume.clone());
         }
     }
     out
+}
+
+/// What a file with a damaged head may be: the whole bundle, or any volume of the divisions that are known.
+fn candidates(divisions: &[Volume]) -> impl Iterator<Item = Option<Volume>> + '_ {
+    let volumes = divisions.iter().flat_map(|volume| {
+        (1..=volume.of).map(|n| {
+            let mut other = Volume { volume: n, ..volume.clone() };
+            // Whoever has lost its head has lost the digests of its pieces: those cannot be read.
+            other.digests = vec![Digest::of(b""); other.own_pieces()];
+            Some(other)
+        })
+    });
+    std::iter::once(None).chain(volumes)
 }
 
 /// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.

@@ -1,10 +1,11 @@
 //! MB-SET: which volumes are at hand, which are missing, and what that means for the images.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, Report, Severity};
 use crate::bundle::index::{Image, Index};
+use crate::bundle::limits;
 use crate::bundle::set::Set;
 use crate::error::Code;
 use crate::oci::{Digest, parse};
@@ -40,13 +41,36 @@ pub(super) fn check(
         None => (check.examined, check.of) = (1, 1),
         Some((missing, of)) => {
             (check.examined, check.of) = (u64::from(of) - missing.len() as u64, u64::from(of));
-            let images = Needs::new(set.index(), documents);
+            let lacking = if missing.is_empty() { Lacking::default() } else { lacking(set) };
+            let needs = Needs::new(set.index(), documents, &lacking.on);
             for n in missing {
-                self::missing(set, n, of, &images, settings, &mut check, report);
+                let count = lacking.blobs.get(&n).copied().unwrap_or_default();
+                if count > 0 {
+                    self::missing(n, of, count, &needs.of(n), settings, &mut check, report);
+                }
             }
         }
     }
     report.add(check);
+}
+
+/// The blobs that no part has.
+#[derive(Default)]
+struct Lacking {
+    /// The volumes that each is on.
+    on: BTreeMap<Digest, Vec<u32>>,
+    /// How many there are on each volume.
+    blobs: BTreeMap<u32, usize>,
+}
+
+fn lacking(set: &Set) -> Lacking {
+    let mut out = Lacking::default();
+    for (at, blob) in set.index().blobs.iter().enumerate().filter(|(at, _)| !set.has(*at)) {
+        let volumes = set.volumes_of(at);
+        volumes.iter().for_each(|n| *out.blobs.entry(*n).or_default() += 1);
+        out.on.insert(blob.digest, volumes);
+    }
+    out
 }
 
 /// What is wrong around the members of a part. That is a remark only where everything in it is elsewhere too.
@@ -68,20 +92,14 @@ fn damage(set: &Set, check: &mut Check) {
 }
 
 fn missing(
-    set: &Set,
     n: u32,
     of: u32,
-    images: &Needs<'_>,
+    blobs: usize,
+    needing: &[&Image],
     settings: &Settings,
     check: &mut Check,
     report: &mut Report,
 ) {
-    let index = set.index();
-    let absent: BTreeSet<Digest> = (0..index.blobs.len())
-        .filter(|blob| set.volumes_of(*blob).contains(&n) && !set.has(*blob))
-        .map(|blob| index.blobs[blob].digest)
-        .collect();
-    let needing = images.of(&absent);
     let names = |limit: usize| {
         let mut named: Vec<String> = needing.iter().take(limit).map(|image| image.display()).collect();
         if needing.len() > limit {
@@ -89,15 +107,12 @@ fn missing(
         }
         named
     };
-    if absent.is_empty() {
-        return;
-    }
     let text = format!("volume {n} of {of} is not here");
     let images = match needing.len() {
         1 => "1 image".to_owned(),
         n => format!("{n} images"),
     };
-    let count = format!("{} of its blobs are needed by {images}", absent.len());
+    let count = format!("{blobs} of its blobs are needed by {images}");
     if settings.partial {
         report.skip(CheckId::Volumes, true, format!("{text}: {count}: {}", names(NAMED_SHORT).join(", ")));
         return;
@@ -107,31 +122,65 @@ fn missing(
     check.find(finding.hint("name all volumes, or their folders, at once; or go on with what is here: --partial"));
 }
 
-/// Which images need which blobs.
-pub(crate) struct Needs<'a>(Vec<(&'a Image, BTreeSet<Digest>)>);
+/// A set of volumes: one bit for each (`limits::VOLUMES`).
+type Bits = [u64; 16];
+
+/// Which images need something from which volumes. Each document is read once, however many images have it.
+pub(crate) struct Needs<'a>(Vec<(&'a Image, Bits)>);
 
 impl<'a> Needs<'a> {
-    pub(crate) fn new(index: &'a Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Needs<'a> {
-        let all = |image: &'a Image| {
-            let mut all = BTreeSet::new();
-            let mut next = vec![(image.digest, image.media_type.clone())];
-            while let Some((digest, media_type)) = next.pop() {
-                let Some(document) = documents.get(&digest).and_then(|bytes| parse(bytes, &media_type).ok()) else {
-                    continue;
-                };
-                for child in document.children() {
-                    if all.insert(child.digest) && documents.contains_key(&child.digest) {
-                        next.push((child.digest, child.media_type.clone()));
-                    }
-                }
-            }
-            (image, all)
-        };
-        Needs(index.images.iter().map(all).collect())
+    /// `lacking`: blobs, and the volumes that each is on.
+    pub(crate) fn new(
+        index: &'a Index,
+        documents: &BTreeMap<Digest, Vec<u8>>,
+        lacking: &BTreeMap<Digest, Vec<u32>>,
+    ) -> Needs<'a> {
+        let mut walk = Walk { documents, lacking, known: BTreeMap::new() };
+        Needs(index.images.iter().map(|image| (image, walk.below(&image.digest, &image.media_type, 0))).collect())
     }
 
-    /// The images that need any of these blobs, in the order of the index.
-    pub(crate) fn of(&self, blobs: &BTreeSet<Digest>) -> Vec<&'a Image> {
-        self.0.iter().filter(|(_, all)| !all.is_disjoint(blobs)).map(|(image, _)| *image).collect()
+    /// The images that need something from this volume, in the order of the index.
+    pub(crate) fn of(&self, volume: u32) -> Vec<&'a Image> {
+        let (word, bit) = place(volume);
+        self.0.iter().filter(|(_, bits)| bits[word] & bit != 0).map(|(image, _)| *image).collect()
+    }
+
+    /// The images that need anything.
+    pub(crate) fn any(&self) -> Vec<&'a Image> {
+        self.0.iter().filter(|(_, bits)| *bits != Bits::default()).map(|(image, _)| *image).collect()
+    }
+}
+
+fn place(volume: u32) -> (usize, u64) {
+    ((volume as usize / 64).min(15), 1 << (volume % 64))
+}
+
+struct Walk<'a> {
+    documents: &'a BTreeMap<Digest, Vec<u8>>,
+    lacking: &'a BTreeMap<Digest, Vec<u32>>,
+    known: BTreeMap<(Digest, String), Bits>,
+}
+
+impl Walk<'_> {
+    /// What a document and all below it lack. Nesting beyond what is allowed is refused elsewhere, and not followed.
+    fn below(&mut self, digest: &Digest, media_type: &str, depth: usize) -> Bits {
+        let mut bits = Bits::default();
+        for volume in self.lacking.get(digest).into_iter().flatten() {
+            let (word, bit) = place(*volume);
+            bits[word] |= bit;
+        }
+        let Some(bytes) = self.documents.get(digest).filter(|_| depth <= limits::DEPTH + 1) else { return bits };
+        let name = (*digest, media_type.to_owned());
+        if let Some(known) = self.known.get(&name) {
+            return *known;
+        }
+        if let Ok(document) = parse(bytes, media_type) {
+            for child in document.children() {
+                let below = self.below(&child.digest, &child.media_type, depth + 1);
+                bits.iter_mut().zip(below).for_each(|(all, one)| *all |= one);
+            }
+        }
+        self.known.insert(name, bits);
+        bits
     }
 }
