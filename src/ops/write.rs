@@ -205,10 +205,11 @@ fn copy(
     let mut from = source.read(what, blob.offset())?;
     loop {
         observer.check()?;
-        let n = fill(from.as_mut(), buffer, &|e| Error::io("cannot read", source.describe(), e), |bytes| {
-            observer.advance(bytes.len() as u64);
-            blob.write(bytes)
-        })?;
+        let n =
+            fill(from.as_mut(), blob.window(buffer), &|e| Error::io("cannot read", source.describe(), e), |bytes| {
+                observer.advance(bytes.len() as u64);
+                blob.write(bytes)
+            })?;
         if n == 0 {
             return match blob.is_full() {
                 true => Ok(()),

@@ -80,10 +80,9 @@ impl Client {
             }
             let answer = inner.send(ask)?;
             match answer.status() {
-                404 => Ok(false),
-                206 => {
+                status @ (404 | 206) => {
                     read_errors(answer.response);
-                    Ok(true)
+                    Ok(status == 206)
                 }
                 200..=399 => Ok(true),
                 _ => Err(inner.refused(answer, Some(&scope), &format!("serve blob `{digest}` of `{repository}`"))),
@@ -139,7 +138,10 @@ impl Client {
             let answer = inner.send(ask)?;
             match answer.status() {
                 200 => inner.read_all(answer, limit, &format!("`{url}`")).map(Some),
-                404 => Ok(None),
+                404 => {
+                    read_errors(answer.response);
+                    Ok(None)
+                }
                 _ => Err(inner.refused(answer, None, &format!("serve `{url}`"))),
             }
         })
@@ -154,7 +156,10 @@ impl Inner {
         let answer = self.send(ask)?;
         match answer.status() {
             200 => {}
-            404 => return Ok(None),
+            404 => {
+                read_errors(answer.response);
+                return Ok(None);
+            }
             _ => return Err(self.refused(answer, Some(&scope), &format!("serve `{wanted}` of `{repository}`"))),
         }
         let kind = answer.header("content-type").map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());

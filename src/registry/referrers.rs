@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use ureq::http::{Method, header};
 
 use super::exchange::{Ask, Scope};
+use super::failure::read_errors;
 use super::retry::Failure;
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
@@ -71,7 +72,10 @@ impl Inner {
         let answer = self.send(ask)?;
         match answer.status() {
             200 => {}
-            404 | 405 | 501 => return Ok(None),
+            404 | 405 | 501 => {
+                read_errors(answer.response);
+                return Ok(None);
+            }
             _ => return Err(self.refused(answer, Some(&scope), &format!("list referrers in `{repository}`"))),
         }
         let next = match answer.header("link").and_then(next_link) {

@@ -57,6 +57,19 @@ impl<'a> BlobWriter<'a> {
         self.written == self.blob.size
     }
 
+    /// The part of a buffer that the next bytes are best read into: they can be written from there as they are.
+    pub fn window<'v>(&self, buffer: &'v mut [u8]) -> &'v mut [u8] {
+        let plan = self.partial.plan();
+        let extents = self.places.iter().map(|place| (place, plan.extent(place)));
+        let next = extents.clone().find(|(_, e)| (e.offset..e.offset + e.size).contains(&self.written));
+        match next {
+            Some((place, extent)) => {
+                self.partial.window(place, buffer, plan.member(place).data() + (self.written - extent.offset))
+            }
+            None => buffer,
+        }
+    }
+
     /// Writes the next bytes.
     ///
     /// # Errors

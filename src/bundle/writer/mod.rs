@@ -1,11 +1,12 @@
 //! Writes a bundle, whole or in volumes: every byte at its final offset in `NAME.partial`, renamed when all is right.
 //!
 //! [`plan`] fixes every byte but the blobs', [`partial`] holds the files that are being written, [`blob`] writes a
-//! blob to the one or more places that it has in them, and [`disk`] is how files are opened, locked, reserved, synced
+//! blob to the one or more places that it has in them, [`direct`] does so past the page cache, and [`disk`] is how files are opened, locked, reserved, synced
 //! and named. Beside the partial files stands one small [`journal`], which saves transfers and is never believed: what
 //! it claims is hashed again before it counts. Spec: MB-WRI, MB-VOL.
 
 mod blob;
+mod direct;
 pub(crate) mod disk;
 mod journal;
 mod partial;

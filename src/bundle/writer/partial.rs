@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::direct::{Direct, window};
 use super::disk::{allocate, allow_files, discard, lock, open_own, remove_if_there, rename, sync_parent};
 use super::journal::{Claim, Journal, Log};
 use super::plan::{Archive, Place, Plan};
@@ -34,6 +35,8 @@ pub struct Partial<'a> {
 struct Output {
     path: PathBuf,
     file: File,
+    /// How content is written, where that is not through the cache.
+    direct: Option<Direct>,
     /// The digests of its pieces, if this file is finished and has its name already.
     complete: Option<Vec<Digest>>,
 }
@@ -98,8 +101,9 @@ impl<'a> Partial<'a> {
             return Ok(Start::Complete(found.into_iter().enumerate().filter_map(sealed).collect()));
         }
         allow_files(found.len());
-        let outputs =
-            found.into_iter().map(|(path, complete)| Output::open(path, complete)).collect::<Result<Vec<_>>>()?;
+        let outputs = plan.archives().iter().zip(found);
+        let outputs = outputs.map(|(archive, (path, complete))| Output::open(plan, archive, path, complete));
+        let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let mut there = true;
         for (archive, output) in plan.archives().iter().zip(&outputs).filter(|(_, o)| o.complete.is_none()) {
             there &= output.length()? == plan.bytes_of(archive);
@@ -208,6 +212,11 @@ impl<'a> Partial<'a> {
         self.outputs[place.archive].write(bytes, at)
     }
 
+    /// The part of a buffer to read the bytes into that are to be written at this offset of an archive.
+    pub(super) fn window<'v>(&self, place: &Place, buffer: &'v mut [u8], at: u64) -> &'v mut [u8] {
+        if self.outputs[place.archive].direct.is_some() { window(buffer, at) } else { buffer }
+    }
+
     pub(super) fn read(&self, place: &Place, bytes: &mut [u8], at: u64) -> Result<()> {
         let output = &self.outputs[place.archive];
         output.file.read_exact_at(bytes, at).map_err(|e| Error::io("cannot read", output.now(), e))
@@ -246,15 +255,16 @@ impl<'a> Partial<'a> {
 }
 
 impl Output {
-    fn open(path: PathBuf, complete: Option<Vec<Digest>>) -> Result<Output> {
+    fn open(plan: &Plan, archive: &Archive, path: PathBuf, complete: Option<Vec<Digest>>) -> Result<Output> {
         if complete.is_some() {
             let file = File::open(&path).map_err(|e| Error::io("cannot open", &path, e))?;
-            return Ok(Output { path, file, complete });
+            return Ok(Output { path, file, direct: None, complete });
         }
         let partial = partial_path(&path);
         let file = open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
         lock(&file, &partial)?;
-        Ok(Output { path, file, complete })
+        let direct = Direct::open(&partial, &file, plan.bytes_of(archive), archive.layout.blobs().len());
+        Ok(Output { path, file, direct, complete })
     }
 
     /// The name that it has now.
@@ -270,7 +280,11 @@ impl Output {
         if self.complete.is_some() {
             return Ok(());
         }
-        self.file.write_all_at(bytes, at).map_err(|e| Error::io("cannot write", self.now(), e))
+        match &self.direct {
+            Some(direct) => direct.write(&self.file, bytes, at),
+            None => self.file.write_all_at(bytes, at),
+        }
+        .map_err(|e| Error::io("cannot write", self.now(), e))
     }
 }
 

@@ -331,7 +331,7 @@ fn destinations<'a>(
     let mut out: Vec<Box<dyn Destination>> = Vec::new();
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
-        out.push(Box::new(registry::Target::new(target, client, index, admitted)?));
+        out.push(Box::new(registry::Target::new(target, client, index, admitted, options.jobs)?));
     }
     if let Some(dir) = &options.dir {
         out.push(Box::new(directory::Tree::new(dir, index, admitted)?));

@@ -86,8 +86,8 @@ pub type Closure = (Vec<(Digest, String)>, BTreeSet<(Digest, u64)>);
 /// The documents below an image, and the blobs they name.
 pub fn closure(image: &Image, document: &dyn Fn(&Digest) -> Option<Vec<u8>>) -> Result<Closure> {
     let mut documents = Vec::new();
-    let mut blobs = BTreeSet::new();
-    descend(&image.digest, &image.media_type, document, &mut documents, &mut blobs)?;
+    let (mut seen, mut blobs) = (BTreeSet::new(), BTreeSet::new());
+    descend(&image.digest, &image.media_type, document, &mut seen, &mut documents, &mut blobs)?;
     Ok((documents, blobs))
 }
 
@@ -95,10 +95,11 @@ fn descend(
     digest: &Digest,
     media_type: &str,
     document: &dyn Fn(&Digest) -> Option<Vec<u8>>,
+    seen: &mut BTreeSet<Digest>,
     documents: &mut Vec<(Digest, String)>,
     blobs: &mut BTreeSet<(Digest, u64)>,
 ) -> Result<()> {
-    if documents.iter().any(|(d, _)| d == digest) {
+    if !seen.insert(*digest) {
         return Ok(());
     }
     // Verification walked the same documents; a gap here is a bug.
@@ -111,7 +112,7 @@ fn descend(
                 if crate::oci::media_type::is_index(&child.media_type)
                     || crate::oci::media_type::is_manifest(&child.media_type)
                 {
-                    descend(&child.digest, &child.media_type, document, documents, blobs)?;
+                    descend(&child.digest, &child.media_type, document, seen, documents, blobs)?;
                 } else {
                     blobs.insert((child.digest, child.size));
                 }

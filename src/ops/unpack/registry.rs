@@ -7,7 +7,7 @@ use super::{Content, Destination, below, directory};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Repository, Tag, media_type, parse};
-use crate::ops::Observer;
+use crate::ops::{Observer, parallel};
 use crate::registry::{Client, Pushed, Wanted};
 use crate::verify::{Admitted, Visit};
 
@@ -15,6 +15,7 @@ use crate::verify::{Admitted, Visit};
 pub(super) struct Target<'a> {
     target: &'a Repository,
     client: &'a Client,
+    jobs: usize,
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
     needs: BTreeMap<Digest, BTreeSet<String>>,
@@ -27,6 +28,7 @@ impl<'a> Target<'a> {
         client: &'a Client,
         index: &'a Index,
         admitted: &Admitted,
+        jobs: usize,
     ) -> Result<Target<'a>> {
         let placements = names::placements(index, "")?;
         let needs = directory::needs(&placements, admitted)?;
@@ -36,7 +38,7 @@ impl<'a> Target<'a> {
                 repositories.insert(placement.repository.clone(), below(target, &placement.repository)?);
             }
         }
-        Ok(Target { target, client, placements, needs, repositories })
+        Ok(Target { target, client, jobs, placements, needs, repositories })
     }
 
     fn repository(&self, path: &str) -> Result<&Repository> {
@@ -122,52 +124,100 @@ impl Destination for Target<'_> {
     }
 
     fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)> {
-        let document = |digest: &Digest| admitted.document(digest).map(<[u8]>::to_vec);
-        let (mut documents, mut tags) = (0, 0);
-        let mut done: BTreeSet<(&str, Digest)> = BTreeSet::new();
-        for placement in &self.placements {
-            let repository = self.repository(&placement.repository)?;
-            for (digest, media_type) in names::closure(placement.image, &document)?.0 {
-                observer.check()?;
-                if !done.insert((&placement.repository, digest)) {
-                    continue;
-                }
-                let bytes = admitted.document(&digest).unwrap_or_default();
-                let wanted = Wanted::Digest(digest);
-                let there = self.holds(repository, &wanted)? == Some(digest);
-                let subject = parse(bytes, &media_type).ok().and_then(|d| d.subject());
-                let mut handled = true;
-                if !there {
-                    handled = self.client.put_manifest(repository, &wanted, &media_type, bytes)?.subject_handled;
-                    self.given_back(repository, &wanted, digest)?;
-                    documents += 1;
-                }
-                if let Some(subject) = subject
-                    && (there || !handled)
-                {
-                    let referrer = referrer(&digest, &media_type, bytes);
+        let mut documents = 0;
+        for level in self.levels(admitted)? {
+            let put = parallel::map(
+                self.jobs,
+                &level,
+                || (),
+                |(), it| {
+                    observer.check()?;
+                    self.document(it, admitted.document(&it.digest).unwrap_or_default())
+                },
+            )?;
+            for (new, listed) in put {
+                documents += u64::from(new);
+                // One after the other: two may add to the same list.
+                if let Some((repository, subject, referrer)) = listed {
                     documents += u64::from(self.fallback(repository, &subject, &referrer)?);
                 }
             }
         }
+        let tags = parallel::map(
+            self.jobs,
+            &self.placements,
+            || (),
+            |(), placement| {
+                observer.check()?;
+                self.tag(placement, admitted.document(&placement.image.digest).unwrap_or_default(), observer)
+            },
+        )?;
+        Ok((documents, tags.into_iter().map(u64::from).sum()))
+    }
+}
+
+/// A manifest or index for a repository.
+struct Wants<'a> {
+    repository: &'a Repository,
+    digest: Digest,
+    media_type: String,
+}
+
+/// What an entry of a list of referrers is for: the repository, what it refers to, and the entry.
+type Listed<'a> = (&'a Repository, Digest, Descriptor);
+
+impl Target<'_> {
+    /// All documents, each once for each repository, in groups: what a document names is in an earlier one than it.
+    fn levels(&self, admitted: &Admitted) -> Result<Vec<Vec<Wants<'_>>>> {
+        let document = |digest: &Digest| admitted.document(digest).map(<[u8]>::to_vec);
+        let mut levels: Vec<Vec<Wants>> = Vec::new();
+        let mut done: BTreeSet<(&str, Digest)> = BTreeSet::new();
+        let mut heights: BTreeMap<Digest, usize> = BTreeMap::new();
         for placement in &self.placements {
-            observer.check()?;
-            let Some(tag) = &placement.tag else { continue };
             let repository = self.repository(&placement.repository)?;
-            let wanted = Wanted::Tag(tag.clone());
-            let before = self.holds(repository, &wanted)?;
-            if before == Some(placement.image.digest) {
-                continue;
+            for (digest, media_type) in names::closure(placement.image, &document)?.0 {
+                let children = admitted.document(&digest).and_then(|bytes| parse(bytes, &media_type).ok());
+                let below = children.iter().flat_map(|d| d.children()).filter_map(|c| heights.get(&c.digest)).max();
+                let height = below.map_or(0, |below| below + 1);
+                heights.insert(digest, height);
+                if done.insert((&placement.repository, digest)) {
+                    levels.resize_with(levels.len().max(height + 1), Vec::new);
+                    levels[height].push(Wants { repository, digest, media_type });
+                }
             }
-            if let Some(old) = before {
-                observer.warn(&format!("tag {repository}:{tag} pointed to {old} before"));
-            }
-            let bytes = admitted.document(&placement.image.digest).unwrap_or_default();
-            self.client.put_manifest(repository, &wanted, &placement.image.media_type, bytes)?;
-            self.given_back(repository, &wanted, placement.image.digest)?;
-            tags += 1;
         }
-        Ok((documents, tags))
+        Ok(levels)
+    }
+
+    /// Pushes a document that is not there. Says whether it was, and what has to be put on a list of referrers.
+    fn document<'a>(&self, it: &Wants<'a>, bytes: &[u8]) -> Result<(bool, Option<Listed<'a>>)> {
+        let wanted = Wanted::Digest(it.digest);
+        let there = self.holds(it.repository, &wanted)? == Some(it.digest);
+        let mut handled = false;
+        if !there {
+            handled = self.client.put_manifest(it.repository, &wanted, &it.media_type, bytes)?.subject_handled;
+            self.given_back(it.repository, &wanted, it.digest)?;
+        }
+        let subject = parse(bytes, &it.media_type).ok().and_then(|d| d.subject()).filter(|_| !handled);
+        let listed = subject.map(|subject| (it.repository, subject, referrer(&it.digest, &it.media_type, bytes)));
+        Ok((!there, listed))
+    }
+
+    /// Sets the tag of an image, if it has one and that is not set already.
+    fn tag(&self, placement: &Placement<'_>, bytes: &[u8], observer: &dyn Observer) -> Result<bool> {
+        let Some(tag) = &placement.tag else { return Ok(false) };
+        let repository = self.repository(&placement.repository)?;
+        let wanted = Wanted::Tag(tag.clone());
+        let before = self.holds(repository, &wanted)?;
+        if before == Some(placement.image.digest) {
+            return Ok(false);
+        }
+        if let Some(old) = before {
+            observer.warn(&format!("tag {repository}:{tag} pointed to {old} before"));
+        }
+        self.client.put_manifest(repository, &wanted, &placement.image.media_type, bytes)?;
+        self.given_back(repository, &wanted, placement.image.digest)?;
+        Ok(true)
     }
 }
 

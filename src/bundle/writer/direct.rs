@@ -1,0 +1,212 @@
+//! Writes large content past the page cache (`O_DIRECT`).
+//!
+//! Nobody reads a bundle right after it is written, so a copy of it in memory costs the kernel more than it is worth,
+//! pushes out what others need, and makes all that write one file wait for each other. Only whole pages can be
+//! written so. What shares a page with something else is read, changed and written again, here and nowhere else: a
+//! file that is written through this is not also written through the cache, since what is dirty there could come
+//! after what was written past it. Only the page that the file ends in is the cache's alone.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{OFlags, fstatfs};
+use rustix::io::Errno;
+
+/// Where writing past the cache is known to do what it says: ext2 to ext4, and XFS.
+const KNOWN: [u64; 2] = [0xef53, 0x5846_5342];
+/// From this mean size of a blob on, in bytes, it pays: each blob costs two pages that are read first.
+const LARGE: u64 = 4 << 20;
+/// How much is copied at once when memory does not begin where a page does.
+const COPY: usize = 256 << 10;
+
+/// The size of a page, which is more than any disk wants writes to be aligned to. In bytes.
+pub(super) fn page() -> usize {
+    rustix::param::page_size().max(4096)
+}
+
+/// A file of known length that is written past the cache.
+#[derive(Debug)]
+pub(super) struct Direct {
+    file: File,
+    /// Until the file system refuses.
+    usable: AtomicBool,
+    /// Up to where pages are whole: the last one may not be.
+    whole: u64,
+    /// Room to put things together in, and the right to change a part of a page.
+    room: Mutex<Vec<u8>>,
+}
+
+impl Direct {
+    /// The same file as `file`, which is at `path`, and is to be `length` bytes long with `blobs` blobs in it. `None`
+    /// where this cannot be done or would not pay.
+    pub(super) fn open(path: &Path, file: &File, length: u64, blobs: usize) -> Option<Direct> {
+        if length / LARGE < blobs.max(1) as u64 {
+            return None;
+        }
+        Direct::force(path, file, length)
+    }
+
+    fn force(path: &Path, file: &File, length: u64) -> Option<Direct> {
+        let known = fstatfs(file).is_ok_and(|stat| KNOWN.contains(&(stat.f_type as u64 & 0xffff_ffff)));
+        let flags = (OFlags::DIRECT | OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let direct = known.then(|| OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).ok())??;
+        let (own, other) = (file.metadata().ok()?, direct.metadata().ok()?);
+        let same = (own.dev(), own.ino()) == (other.dev(), other.ino());
+        let whole = length - length % page() as u64;
+        let room = Mutex::new(vec![0; page() + COPY.max(page())]);
+        same.then(|| Direct { file: direct, usable: AtomicBool::new(true), whole, room })
+    }
+
+    /// Writes all of `bytes` at an offset: past the cache if they begin in memory as they do in a page of the file
+    /// ([`window`] sees to that), copied once more if not.
+    pub(super) fn write(&self, cached: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        if !self.usable.load(Ordering::Relaxed) {
+            return cached.write_all_at(bytes, at);
+        }
+        let past = usize::try_from(self.whole.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+        let (bytes, last) = bytes.split_at(past);
+        let head = bytes.len().min(usize::try_from(at.next_multiple_of(page() as u64) - at).unwrap_or(0));
+        let (head, rest) = bytes.split_at(head);
+        let (middle, tail) = rest.split_at(rest.len() - rest.len() % page());
+        let middle_at = at + head.len() as u64;
+        let done = self
+            .part(head, at)
+            .and_then(|()| self.pages(middle, middle_at))
+            .and_then(|()| self.part(tail, middle_at + middle.len() as u64));
+        match done {
+            // This file system, or disk, wants something else.
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => {
+                self.usable.store(false, Ordering::Relaxed);
+                cached.write_all_at(bytes, at)?;
+            }
+            done => done?,
+        }
+        if last.is_empty() { Ok(()) } else { cached.write_all_at(last, at + past as u64) }
+    }
+
+    fn pages(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        if bytes.as_ptr().align_offset(page()) == 0 {
+            return self.file.write_all_at(bytes, at);
+        }
+        let mut room = self.room();
+        let mut at = at;
+        for bytes in bytes.chunks(COPY.max(page())) {
+            let copy = aligned(&mut room, bytes.len());
+            copy.copy_from_slice(bytes);
+            self.file.write_all_at(copy, at)?;
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Changes a part of one page.
+    fn part(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut room = self.room();
+        let skip = usize::try_from(at % page() as u64).unwrap_or(0);
+        let copy = aligned(&mut room, page());
+        self.file.read_exact_at(copy, at - skip as u64)?;
+        copy[skip..skip + bytes.len()].copy_from_slice(bytes);
+        self.file.write_all_at(copy, at - skip as u64)
+    }
+
+    fn room(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The part of a buffer to read the bytes into that are to be written at `at`: it begins where a page of the file
+/// does, as far as `at` does, and ends where one ends. All of a buffer that is too small for that.
+pub(super) fn window(buffer: &mut [u8], at: u64) -> &mut [u8] {
+    let skip = buffer.as_ptr().align_offset(page()).saturating_add(usize::try_from(at % page() as u64).unwrap_or(0));
+    let Some(room) = buffer.len().checked_sub(skip).filter(|room| *room > 2 * page()) else { return buffer };
+    let beyond = usize::try_from((at + room as u64) % page() as u64).unwrap_or(0);
+    &mut buffer[skip..skip + room - beyond]
+}
+
+/// The first `length` bytes of a buffer that begin where a page does.
+fn aligned(buffer: &mut [u8], length: usize) -> &mut [u8] {
+    let skip = buffer.as_ptr().align_offset(page()).min(page());
+    &mut buffer[skip..skip + length]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::print_stderr)]
+    use super::*;
+
+    fn file(length: u64) -> (tempfile::NamedTempFile, Option<Direct>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(length).unwrap();
+        let direct = Direct::force(file.path(), file.as_file(), length);
+        (file, direct)
+    }
+
+    #[test]
+    fn what_threads_write_in_any_order_and_alignment_is_all_there() {
+        let length = 3_000_512;
+        let expected: Vec<u8> = (0..length).map(|n: u64| (n * 7 % 251) as u8).collect();
+        let (file, direct) = file(length);
+        let Some(direct) = direct else { return eprintln!("note: no O_DIRECT here; it is not tested") };
+        let mut stretches = Vec::new();
+        let (mut at, mut n) = (0, 1);
+        while at < expected.len() {
+            n = n * 5_003 % 70_001;
+            let end = (at + n).min(expected.len());
+            stretches.push((at, end));
+            at = end;
+        }
+        stretches.sort_by_key(|(at, _)| at * 31 % 1_009);
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let work = || {
+            let mut buffer = vec![0; 40_000];
+            while let Some(&(from, to)) = stretches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut at = from;
+                while at < to {
+                    let window = window(&mut buffer, at as u64);
+                    let n = window.len().min(to - at);
+                    window[..n].copy_from_slice(&expected[at..at + n]);
+                    direct.write(file.as_file(), &window[..n], at as u64).unwrap();
+                    at += n;
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(work)));
+        assert!(direct.usable.load(Ordering::Relaxed));
+        assert!(std::fs::read(file.path()).unwrap() == expected);
+        // Not aligned in memory.
+        direct.write(file.as_file(), &[&[0], &expected[..]].concat()[1..], 0).unwrap();
+        assert!(std::fs::read(file.path()).unwrap() == expected);
+        assert_eq!(file.as_file().metadata().unwrap().len(), length);
+    }
+
+    #[test]
+    fn a_window_begins_and_ends_as_pages_do_and_a_small_buffer_is_used_whole() {
+        for at in [0, 1, 512, 4_096, 5_000, 1 << 33] {
+            let mut buffer = vec![0; 100_000];
+            let window = window(&mut buffer, at);
+            assert_eq!(window.as_ptr() as usize % page(), at as usize % page());
+            assert_eq!((at as usize + window.len()) % page(), 0);
+            assert!(window.len() + 3 * page() > 100_000);
+        }
+        assert_eq!(window(&mut [0; 64], 512).len(), 64);
+    }
+
+    #[test]
+    fn small_blobs_are_left_to_the_cache() {
+        let (file, _) = file(1 << 30);
+        let open = |blobs| Direct::open(file.path(), file.as_file(), 1 << 30, blobs).is_some();
+        assert!(!open(257));
+        assert_eq!(open(256), file_is_known(file.as_file()));
+    }
+
+    fn file_is_known(file: &File) -> bool {
+        KNOWN.contains(&(fstatfs(file).unwrap().f_type as u64 & 0xffff_ffff))
+    }
+}
