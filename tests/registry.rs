@@ -933,3 +933,20 @@ fn the_referrers_api_is_paged_and_bounded() {
     proxy.on("GET", "/referrers/", 999, Fault::Answer(200, link("/v2/a/b/referrers/again"), page(1)));
     assert_eq!(code(client().referrers(&from, &digest)), Code::Malformed);
 }
+
+#[test]
+fn what_is_not_there_does_not_cost_the_connection() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(Some(registry.port));
+    let (client, here) = (client(), repo(&proxy.host(), "a/b"));
+    let digest = push(&client, &here, b"something");
+    let missing = Digest::of(b"nothing");
+    assert!(client.has_blob(&here, &digest, 9).unwrap());
+    assert!(!client.has_blob(&here, &digest, 8).unwrap());
+    assert!(!client.has_blob(&here, &missing, 7).unwrap());
+    assert!(client.get_manifest(&here, &tag("v1")).unwrap().is_none());
+    assert!(client.head_manifest(&here, &tag("v1")).unwrap().is_none());
+    assert!(client.referrers(&here, &missing).unwrap().is_empty());
+    let seen = proxy.seen();
+    assert!(seen.len() > 6 && seen.iter().all(|seen| seen.connection == 0), "{seen:?}");
+}

@@ -63,14 +63,12 @@ impl Client {
     }
 
     /// Whether the registry has a blob of this size and hands it out. A registry can know of a blob that it has no
-    /// more (its cache outlives its storage), so its word is tried by asking for the first byte; a redirect to
-    /// where the bytes are is taken as a yes, and not followed.
+    /// more (its cache outlives its storage), so it is not asked what it knows, but for the first byte, which says
+    /// the size too. A redirect to where the bytes are is taken as a yes, and not followed; then the size is asked
+    /// for.
     pub fn has_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<bool> {
-        if self.head_blob(repository, digest)? != Some(size) {
-            return Ok(false);
-        }
         let inner = &self.inner;
-        inner.retry(|| {
+        let said = inner.retry(|| {
             let url = inner.endpoint(repository, &format!("blobs/{digest}"))?;
             let scope = Scope::pull(repository);
             let mut ask = Ask::read(Method::GET, &url, &scope);
@@ -79,15 +77,30 @@ impl Client {
                 ask = ask.header(header::RANGE, "bytes=0-0");
             }
             let answer = inner.send(ask)?;
-            match answer.status() {
-                status @ (404 | 206) => {
-                    read_errors(answer.response);
-                    Ok(status == 206)
+            let said = match answer.status() {
+                404 => Said::No,
+                206 => whole(answer.header("content-range")).map_or(Said::Somewhere, Said::Size),
+                200 => answer.header("content-length").and_then(|n| n.parse().ok()).map_or(Said::Somewhere, Said::Size),
+                201..=399 => Said::Somewhere,
+                _ => {
+                    return Err(inner.refused(
+                        answer,
+                        Some(&scope),
+                        &format!("serve blob `{digest}` of `{repository}`"),
+                    ));
                 }
-                200..=399 => Ok(true),
-                _ => Err(inner.refused(answer, Some(&scope), &format!("serve blob `{digest}` of `{repository}`"))),
+            };
+            // All of it is not read only for the sake of the connection.
+            if answer.status() != 200 || size == 0 {
+                read_errors(answer.response);
             }
-        })
+            Ok(said)
+        })?;
+        match said {
+            Said::No => Ok(false),
+            Said::Size(said) => Ok(said == size),
+            Said::Somewhere => Ok(self.head_blob(repository, digest)? == Some(size)),
+        }
     }
 
     /// Reads a blob of `size` bytes from `offset` on.
@@ -196,6 +209,19 @@ impl Inner {
             _ => Err(self.refused(answer, Some(scope), &format!("look up blob `{digest}` of `{repository}`"))),
         }
     }
+}
+
+/// What a registry says of a blob.
+enum Said {
+    No,
+    Size(u64),
+    /// It has it, and does not say how large it is.
+    Somewhere,
+}
+
+/// The size of the whole thing in a `Content-Range` (RFC 9110, 14.4).
+fn whole(range: Option<&str>) -> Option<u64> {
+    range?.strip_prefix("bytes ")?.split_once('/')?.1.parse().ok()
 }
 
 fn mismatch(repository: &Repository, expected: &Digest, found: &Digest) -> Error {

@@ -85,7 +85,7 @@ fn a_login_never_follows_to_another_host() {
     proxy.clear();
     other.on("PUT", "/up", EVER, status_with(401, "WWW-Authenticate", "Basic realm=\"give it to me\""));
     proxy.on("POST", "blobs/uploads/", EVER, status_with(202, "Location", format!("http://{plain}/up")));
-    proxy.on("HEAD", "blobs/", EVER, crate::support::proxy::status(404));
+    proxy.on("GET", "blobs/", EVER, crate::support::proxy::status(404));
     lab.unpack(&proxy.host(), &["--authfile", &auth, "--plain-http", &plain]).ends(&[50]);
     assert!(other.count("GET", "/blobs/x") > 0 && other.count("PUT", "/up") > 0);
     assert!(!other.saw_authorization());

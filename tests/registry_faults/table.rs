@@ -62,7 +62,7 @@ pub const MORE: &[&str] = &[
     "range-unsaid",
     "redirect-to-the-metadata-service-over-tls",
     "redirect-to-a-file",
-    "head-says-another-size",
+    "said-to-have-another-size",
     "upload-416-at-patch",
     "upload-reset-at-patch",
     "upload-place-garbage",
@@ -519,17 +519,23 @@ fn redirects(all: &mut Vec<Case>, at: &Points, worker: &Worker<'_>) {
 }
 
 fn existence(all: &mut Vec<Case>, at: &Points, worker: &Worker<'_>) {
-    let head = |fault: Fault| vec![("HEAD", at.layer.clone(), EVER, fault)];
-    let once = |fault: Fault| vec![("HEAD", at.layer.clone(), 1, fault)];
-    add(
-        all,
-        "head-says-there-and-is-not",
-        None,
-        Some(script(head(Fault::Answer(200, Vec::new(), vec![0; at.size])), &[0])),
-    );
-    add(all, "head-says-not-there-and-is", None, Some(script(once(status(404)), &[0]).filled()));
-    add(all, "head-says-another-size", None, Some(script(once(header("Content-Length", "5")), &[0]).filled()));
-    add(all, "head-says-no-size", None, Some(script(once(Fault::NoHeader("Content-Length".into())), &[0]).filled()));
+    let always = |fault: Fault| vec![("GET", at.layer.clone(), EVER, fault)];
+    let once = |fault: Fault| vec![("GET", at.layer.clone(), 1, fault)];
+    let head = |fault: Fault| ("HEAD", at.layer.clone(), 1, fault);
+    // Without a size, or with a redirect to where it is said to be, the size is asked for.
+    let unsized_206 = always(Fault::Answer(206, Vec::new(), vec![0]));
+    add(all, "said-to-be-there-and-is-not", None, Some(script(unsized_206.clone(), &[0])));
+    add(all, "said-to-be-there-without-a-size", None, Some(script(unsized_206, &[0]).filled()));
+    add(all, "said-not-to-be-there-and-is", None, Some(script(once(status(404)), &[0]).filled()));
+    let sized = |range: &str| once(header("Content-Range", range));
+    add(all, "said-to-have-another-size", None, Some(script(sized("bytes 0-0/5"), &[0]).filled()));
+    add(all, "said-to-have-a-size-that-is-no-number", None, Some(script(sized("bytes 0-0/*"), &[0]).filled()));
+    let away = || always(status_with(307, "Location", "http://store.invalid/x".to_owned()));
+    let sized = |size: usize| head(Fault::Answer(200, Vec::new(), vec![0; size]));
+    let other = [away(), vec![sized(at.size + 1)]].concat();
+    add(all, "redirected-and-of-another-size", None, Some(script(other, &[0])));
+    let missing = [away(), vec![head(status(404))]].concat();
+    add(all, "redirected-and-not-there", None, Some(script(missing, &[0])));
     let gone = |times| vec![("GET", at.layer.clone(), times, status(404))];
     add(
         all,
