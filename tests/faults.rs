@@ -9,6 +9,8 @@
 
 #[path = "faults/crash.rs"]
 mod crash;
+#[path = "faults/direct.rs"]
+mod direct;
 #[path = "faults/durability.rs"]
 mod durability;
 #[path = "faults/errors.rs"]

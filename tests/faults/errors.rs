@@ -123,6 +123,13 @@ fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally
 }
 
 /// The thread that waits for signals gives up when its own pipe breaks; that is all that a panic may be about.
+/// Every fault that can come to the call of a point.
+pub(crate) fn fails(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) {
+    for fault in FAULTS.iter().filter(|fault| fault.calls.is_none_or(|calls| calls.contains(&point.call.as_str()))) {
+        fail(lab, verb, goal, point, fault, &Tally::default());
+    }
+}
+
 fn panicked(run: &Ended) -> bool {
     run.err.lines().any(|line| line.contains("panicked at") && !line.contains("/signal-hook-"))
 }

@@ -9,7 +9,7 @@ use crate::trace::{Point, inject, points};
 use crate::verbs::{Goal, Verb, chosen};
 
 /// Kills a run at a point, looks at what it left, runs again, and looks at that. Whether it was killed at all.
-fn kill(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) -> bool {
+pub(crate) fn kill(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) -> bool {
     let what = format!("killed at {} {}", point.call, point.number);
     let place = verb.place(lab);
     let words = verb.words(lab, &place, 1);

@@ -29,7 +29,7 @@ pub(crate) struct Verb {
 /// Three volumes and a bit of a blob in two of them.
 const VOLUME: &str = "45000";
 
-const PLAIN: Verb =
+pub(crate) const PLAIN: Verb =
     Verb { name: "", setup: nothing, args: nowhere, appends: None, mends: None, pushes: false, again: &[0] };
 
 pub(crate) const VERBS: &[Verb] = &[
