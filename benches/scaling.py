@@ -3,18 +3,21 @@
 
 usage: scaling.py WORKDIR [--runs N] [--bin PATH]
 
-The slope is that of log(CPU) over log(n), by least squares, without what the program costs with nothing to do:
-1 is linear. Writes a table to standard output; needs about 25 GB for a moment.
+The slope is that of log(CPU) over log(n), by least squares: 1 is linear, less is a fixed cost that shows. With
+images, each has four layers of 1 kB, so that the bytes cost nothing. With bytes, ten images have layers of zeros in
+sparse files, so that 100 GB fit anywhere: `create` writes them to a pipe, of which a sparse bundle is made, which
+`verify` reads. Writes tables to standard output. 100 GB take six minutes and are run once.
 """
 import argparse, hashlib, json, math, os, shutil, statistics, subprocess, sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+LAYERS = 4
 
 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("work")
-    p.add_argument("--runs", type=int, default=3)
+    p.add_argument("--runs", type=int, default=5)
     p.add_argument("--bin", default=os.path.join(HERE, "../target/release/mirror-bundle"))
     a = p.parse_args()
     mb, work = os.path.abspath(a.bin), os.path.abspath(a.work)
@@ -24,37 +27,60 @@ def main():
     if not os.path.exists(key):
         subprocess.check_call([mb, "keygen", key, "--no-passphrase"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def cpu(*command):
-        """CPU seconds and peak MiB, medians."""
-        runs = []
-        for _ in range(a.runs):
-            if command[0] == "create":
-                for name in os.listdir(work):
-                    if name.startswith("bundle.tar"):
-                        os.remove(os.path.join(work, name))
-            line = ["/usr/bin/time", "-f", "%U %S %M", "-o", "/tmp/scaling.time", mb] + list(command)
-            subprocess.run(line, check=True, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            u, s, m = open("/tmp/scaling.time").read().split()[-3:]
-            runs.append((float(u) + float(s), int(m) / 1024))
-        return tuple(statistics.median(r[i] for r in runs) for i in (0, 1))
+    def remove():
+        for name in os.listdir(work):
+            if name.startswith("bundle.tar"):
+                os.remove(os.path.join(work, name))
 
-    create = ("create", bundle, "--from-layout", layout, "--sign-key", key, "-qq")
-    verify = ("verify", bundle, "--signer", key + ".pub", "-qq")
-    inspect = ("inspect", bundle, "-qq")
-    for what, points in [("images", [(10, 1), (100, 10), (1000, 100)]), ("bytes", [(10, 1000), (10, 3000), (10, 10000)])]:
-        print(f"| {what} | create CPU s | peak MiB | verify CPU s | peak MiB | inspect CPU s |\n|---|---|---|---|---|---|")
-        rows = []
-        for images, megabytes in points:
-            shutil.rmtree(layout, ignore_errors=True)
-            make(layout, images, megabytes)
-            c, v, i = cpu(*create), cpu(*verify), cpu(*inspect)
-            label = f"{images}" if what == "images" else f"{megabytes / 1000:.0f} GB"
-            print(f"| {label} | {c[0]:.2f} | {c[1]:.0f} | {v[0]:.2f} | {v[1]:.0f} | {i[0]:.3f} |", flush=True)
-            rows.append((images if what == "images" else megabytes, c[0], v[0]))
-        for at, verb in ((1, "create"), (2, "verify")):
-            print(f"slope of {verb}: {slope([(r[0], max(r[at], 0.005)) for r in rows]):.2f}")
-        print()
+    def cpu(runs, *command, before=lambda: None, to=subprocess.DEVNULL):
+        """CPU seconds and peak MiB, medians."""
+        results = []
+        for _ in range(runs):
+            before()
+            line = ["/usr/bin/time", "-f", "%U %S %M", "-o", "/tmp/scaling.time", mb] + list(command)
+            subprocess.run(line, check=True, env=env, stdout=to, stderr=subprocess.DEVNULL)
+            u, s, m = open("/tmp/scaling.time").read().split()[-3:]
+            results.append((float(u) + float(s), int(m) / 1024))
+        return tuple(statistics.median(r[i] for r in results) for i in (0, 1))
+
+    create = lambda to: ("create", to, "--from-layout", layout, "--sign-key", key, "-qq")
+    verify = ("verify", bundle, "--signer", key + ".pub", "-qq", "-j8")
+    inspect, tree = ("inspect", bundle), ("unpack", bundle, "--signer", key + ".pub", "--to-layout", os.path.join(work, "tree"), "-qq", "-j8")
+    clean = lambda: shutil.rmtree(os.path.join(work, "tree"), ignore_errors=True)
+
+    print("| images | create CPU s | peak MiB | verify CPU s | peak MiB | inspect CPU s | unpack --to-layout CPU s | peak MiB | over the blobs |\n|---|---|---|---|---|---|---|---|---|")
+    rows = []
+    for images in (10, 100, 1000):
+        blobs = small(layout, images)
+        c = cpu(a.runs, *create(bundle), before=remove)
+        v, i, u = cpu(a.runs, *verify), cpu(a.runs, *inspect), cpu(a.runs, *tree, before=clean)
+        over = os.path.getsize(bundle) - blobs
+        print(f"| {images} | {c[0]:.2f} | {c[1]:.0f} | {v[0]:.2f} | {v[1]:.0f} | {i[0]:.3f} | {u[0]:.2f} | {u[1]:.0f} | {over / images / (LAYERS + 2):.0f} B for each |", flush=True)
+        rows.append((images, c[0], v[0], i[0], u[0]))
+    slopes(rows, "create", "verify", "inspect", "unpack")
+
+    print("\n| GB | create to a pipe CPU s | peak MiB | verify CPU s | peak MiB | bundle over the blobs |\n|---|---|---|---|---|---|")
+    rows = []
+    for gigabytes in (1, 10, 100):
+        blobs = zeros(layout, gigabytes * 1_000_000_000)
+        remove()
+        runs = a.runs if gigabytes < 100 else 1
+        c = cpu(runs, *create("-"))
+        sparse = subprocess.Popen(["dd", "of=" + bundle, "bs=1M", "iflag=fullblock", "conv=sparse", "status=none"], stdin=subprocess.PIPE)
+        cpu(1, *create("-"), to=sparse.stdin)
+        sparse.stdin.close()
+        sparse.wait()
+        v = cpu(runs, *verify)
+        print(f"| {gigabytes} | {c[0]:.2f} | {c[1]:.0f} | {v[0]:.2f} | {v[1]:.0f} | {(os.path.getsize(bundle) / blobs - 1) * 100:.5f} % |", flush=True)
+        rows.append((gigabytes, c[0], v[0]))
+    slopes(rows, "create", "verify")
     shutil.rmtree(layout, ignore_errors=True)
+    clean()
+    remove()
+
+
+def slopes(rows, *verbs):
+    print("\nslopes: " + ", ".join(f"{verb} {slope([(r[0], max(r[n], 0.001)) for r in rows]):.2f}" for n, verb in enumerate(verbs, 1)))
 
 
 def slope(points):
@@ -63,31 +89,57 @@ def slope(points):
     return sum((x - mx) * (y - my) for x, y in zip(xs, ys)) / sum((x - mx) ** 2 for x in xs)
 
 
-def make(out, images, megabytes):
-    """Images with four layers of their own; content that is quick to make and different everywhere."""
+def small(out, images):
+    """Images with small layers of their own. Returns the bytes of all blobs."""
+    layers = lambda blobs, n: [put(blobs, hashlib.sha512(f"{n} {k}".encode()).digest() * 16) for k in range(LAYERS)]
+    return make(out, images, layers)
+
+
+def zeros(out, total):
+    """Ten images with layers of zeros, in sparse files, each a block longer than the one before."""
+    count, hasher, done, found = 10 * LAYERS, hashlib.sha256(), 0, []
+    chunk = bytes(1 << 20)
+    for n in range(count):
+        size = total // count + n * 512
+        while done < size:
+            step = min(len(chunk), size - done)
+            hasher.update(chunk[:step])
+            done += step
+        found.append((hasher.copy().hexdigest(), size))
+
+    def layers(blobs, n):
+        for digest, size in found[n * LAYERS:][:LAYERS]:
+            with open(os.path.join(blobs, digest), "wb") as f:
+                f.truncate(size)
+            yield {"digest": "sha256:" + digest, "size": size}
+
+    return make(out, 10, layers)
+
+
+def put(blobs, data):
+    digest = hashlib.sha256(data).hexdigest()
+    with open(os.path.join(blobs, digest), "wb") as f:
+        f.write(data)
+    return {"digest": "sha256:" + digest, "size": len(data)}
+
+
+def make(out, images, layers):
+    shutil.rmtree(out, ignore_errors=True)
     blobs = os.path.join(out, "blobs", "sha256")
     os.makedirs(blobs)
-
-    def put(data):
-        digest = hashlib.sha256(data).hexdigest()
-        with open(os.path.join(blobs, digest), "wb") as f:
-            f.write(data)
-        return {"digest": "sha256:" + digest, "size": len(data)}
-
-    size, noise = megabytes * 1_000_000 // images // 4, os.urandom(1 << 20)
     manifests = []
     for n in range(images):
-        layers = [put((f"{n} {k} ".encode() + noise * (size // len(noise) + 1))[:size]) for k in range(4)]
-        config = put(json.dumps({"architecture": "amd64", "os": "linux", "config": {"Labels": {"n": str(n)}}, "rootfs": {}}).encode())
+        config = put(blobs, json.dumps({"architecture": "amd64", "os": "linux", "config": {"Labels": {"n": str(n)}}, "rootfs": {}}).encode())
         doc = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config},
-               "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", **l} for l in layers]}
-        manifests.append({"mediaType": doc["mediaType"], **put(json.dumps(doc).encode()), "annotations":
+               "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", **l} for l in layers(blobs, n)]}
+        manifests.append({"mediaType": doc["mediaType"], **put(blobs, json.dumps(doc).encode()), "annotations":
                           {"org.opencontainers.image.ref.name": f"registry.example.com/scale/image-{n:04}:v1"}})
     with open(os.path.join(out, "index.json"), "w") as f:
         json.dump({"schemaVersion": 2, "manifests": manifests}, f)
     with open(os.path.join(out, "oci-layout"), "w") as f:
         f.write('{"imageLayoutVersion": "1.0.0"}')
+    return sum(e.stat().st_size for e in os.scandir(blobs))
 
 
 main()

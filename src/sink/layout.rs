@@ -13,7 +13,7 @@ use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
 use crate::oci::{self, Descriptor, Digest, media_type};
 
-use super::store::{Store, holds, receive};
+use super::store::{Hashed, Store, holds, receive};
 use super::{BlobSink, partial};
 
 const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -48,7 +48,7 @@ impl LayoutSink {
             }
         }
         existing(&base).map_err(|e| e.state("nothing was written"))?;
-        let blobs = Store::new(base.make_dir("blobs/sha256")?, Digest::hex);
+        let blobs = Store::new(base.make_dir("blobs/sha256")?, Digest::hex, &Hashed::default());
         Ok(LayoutSink { base, blobs, added: Mutex::default() })
     }
 
@@ -182,7 +182,7 @@ fn read(base: &Dir, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
 /// Gives `name` this content in one step, or leaves it alone if it has it.
 fn replace(base: &Dir, name: &str, content: &[u8]) -> Result<()> {
     let (digest, size) = (Digest::of(content), content.len() as u64);
-    if holds(base, name, &digest, size)? {
+    if holds(base, name, &digest, size, &Hashed::default())? {
         return Ok(());
     }
     receive(base, name, &digest, size, &mut &*content)

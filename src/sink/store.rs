@@ -1,8 +1,9 @@
 //! Content-addressed files in one directory: compare, copy, and remember what was right.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
-use std::sync::Mutex;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex};
 
 use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
@@ -13,16 +14,21 @@ use super::partial::Partial;
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
 
+/// Files (device and inode) that were hashed, and what they hold: hard links to one are one.
+pub(super) type Hashed = Arc<Mutex<HashMap<(u64, u64), Digest>>>;
+
 /// A directory of blobs. A digest that this process wrote or hashed here is not hashed again.
 pub(super) struct Store {
     pub(super) dir: Dir,
     naming: fn(&Digest) -> String,
     right: Mutex<HashSet<Digest>>,
+    hashed: Hashed,
 }
 
 impl Store {
-    pub(super) fn new(dir: Dir, naming: fn(&Digest) -> String) -> Store {
-        Store { dir, naming, right: Mutex::default() }
+    /// `hashed` is shared with other directories that may have the same files.
+    pub(super) fn new(dir: Dir, naming: fn(&Digest) -> String, hashed: &Hashed) -> Store {
+        Store { dir, naming, right: Mutex::default(), hashed: Arc::clone(hashed) }
     }
 
     pub(super) fn name(&self, digest: &Digest) -> String {
@@ -33,7 +39,7 @@ impl Store {
         if self.right.lock().is_ok_and(|right| right.contains(digest)) {
             return self.has_size(digest, size);
         }
-        let right = holds(&self.dir, &self.name(digest), digest, size)?;
+        let right = holds(&self.dir, &self.name(digest), digest, size, &self.hashed)?;
         if right {
             self.note(digest);
         }
@@ -63,22 +69,32 @@ impl Store {
     }
 }
 
-/// Whether `dir/name` holds exactly this content; hashed, unless the size already says no.
-pub(super) fn holds(dir: &Dir, name: &str, digest: &Digest, size: u64) -> Result<bool> {
+/// Whether `dir/name` holds exactly this content; hashed, unless the size already says no, or the same file was.
+pub(super) fn holds(dir: &Dir, name: &str, digest: &Digest, size: u64, hashed: &Hashed) -> Result<bool> {
     let Some(mut file) = dir.file(name)? else { return Ok(false) };
     let failed = |e| Error::io("cannot read", dir.at(name), e);
-    if file.metadata().map_err(failed)?.len() != size {
+    let meta = file.metadata().map_err(failed)?;
+    if meta.len() != size {
         return Ok(false);
+    }
+    let this = (meta.dev(), meta.ino());
+    if hashed.lock().is_ok_and(|hashed| hashed.get(&this) == Some(digest)) {
+        return Ok(true);
     }
     let (mut hasher, mut buffer) = (Hasher::new(), vec![0; CHUNK]);
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish() == *digest),
+            Ok(0) => break,
             Ok(got) => hasher.update(&buffer[..got]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(failed(e)),
         }
     }
+    let right = hasher.finish() == *digest;
+    if let (true, Ok(mut hashed)) = (right, hashed.lock()) {
+        hashed.insert(this, *digest);
+    }
+    Ok(right)
 }
 
 /// Copies into `dir/name`, which appears only if size and digest are right.

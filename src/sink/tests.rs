@@ -549,3 +549,29 @@ fn every_file_is_synced_before_it_is_named_and_every_folder_after() {
     assert!(renames > 10);
     assert!(named.is_empty(), "not synced: {named:?}");
 }
+
+#[test]
+fn a_hard_link_is_hashed_once_and_a_damaged_copy_is_not_taken_for_it() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (digest, size) = (Digest::of(b"content"), 7);
+    let at = |repository: &str| dir.path().join(format!("v2/{repository}/blobs/{digest}"));
+    {
+        let tree = TreeSink::open(dir.path())?;
+        let one = tree.repository("one")?;
+        one.put(&digest, size, &mut &b"content"[..])?;
+        for other in ["two", "three"] {
+            assert!(tree.repository(other)?.take(&one, &digest, size)?);
+        }
+    }
+    std::fs::remove_file(at("three")).expect("remove");
+    std::fs::write(at("three"), "c0ntent").expect("write");
+    let tree = TreeSink::open(dir.path())?;
+    assert!(tree.repository("one")?.has(&digest, size)?);
+    // Not read again: it is the same file.
+    assert!(tree.repository("two")?.has(&digest, size)?);
+    assert!(!tree.repository("three")?.has(&digest, size)?);
+    std::fs::write(at("one"), "c0ntent").expect("write");
+    drop(tree);
+    assert!(!TreeSink::open(dir.path())?.repository("two")?.has(&digest, size)?);
+    Ok(())
+}

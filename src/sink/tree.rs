@@ -14,12 +14,13 @@ use crate::beneath::{Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository, Tag};
 
-use super::store::{Store, holds, receive};
+use super::store::{Hashed, Store, holds, receive};
 use super::{BlobSink, partial};
 
 /// A mirror directory being written.
 pub struct TreeSink {
     base: Dir,
+    hashed: Hashed,
 }
 
 /// One repository in it.
@@ -27,6 +28,7 @@ pub struct TreeRepository {
     path: String,
     blobs: Store,
     manifests: Dir,
+    hashed: Hashed,
 }
 
 /// What became of a tag.
@@ -54,7 +56,7 @@ impl TreeSink {
             }
             return Err(err);
         }
-        Ok(TreeSink { base })
+        Ok(TreeSink { base, hashed: Hashed::default() })
     }
 
     /// The repository `path` (without a registry), made if it is missing.
@@ -68,8 +70,9 @@ impl TreeSink {
         }
         Ok(TreeRepository {
             path: path.to_owned(),
-            blobs: Store::new(self.base.make_dir(&format!("v2/{path}/blobs"))?, Digest::to_string),
+            blobs: Store::new(self.base.make_dir(&format!("v2/{path}/blobs"))?, Digest::to_string, &self.hashed),
             manifests: self.base.make_dir(&format!("v2/{path}/manifests"))?,
+            hashed: Hashed::clone(&self.hashed),
         })
     }
 }
@@ -98,7 +101,7 @@ impl TreeRepository {
     pub fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let size = bytes.len() as u64;
         self.put(digest, size, &mut &*bytes)?;
-        if holds(&self.manifests, &digest.to_string(), digest, size)? {
+        if holds(&self.manifests, &digest.to_string(), digest, size, &self.hashed)? {
             return Ok(());
         }
         link(&self.blobs.dir, &self.manifests, digest, size)
