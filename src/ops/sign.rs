@@ -10,6 +10,7 @@ use crate::bundle::append::Appender;
 use crate::bundle::layout::END;
 use crate::bundle::reader::{Addendum, Bundle};
 use crate::bundle::volume::Volume;
+use crate::bundle::writer::disk::allow_files;
 use crate::bundle::{Head, Index, Inputs, Layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -104,6 +105,8 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
         return Err(Error::new(Code::Usage, "a record is signed with --sign-key").state("nothing was added"));
     }
     let files = files(paths)?;
+    // Each is open twice: to be verified, and to be added to.
+    allow_files(2 * files.len());
     // Held to the end: nobody else appends between what is looked at here and what is written.
     let appenders: Vec<Appender> = match options.detach {
         true => Vec::new(),

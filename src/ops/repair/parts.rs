@@ -8,6 +8,7 @@ use super::origin::Local;
 use crate::bundle::Head;
 use crate::bundle::mend::{self, Kind, Mending};
 use crate::bundle::reader::Bundle;
+use crate::bundle::set::Tally;
 use crate::bundle::survey::{Blueprint, Damage, Tail};
 use crate::bundle::volume::Volume;
 use crate::bundle::writer::partial_path;
@@ -134,7 +135,7 @@ pub(super) fn arrange(
                 .hint("name the one to be mended, and others with --from")),
         };
     };
-    let mut parts = Vec::new();
+    let (mut parts, mut tally) = (Vec::new(), Tally::default());
     let mut slots: Vec<Option<Named>> = (0..main.of).map(|_| None).collect();
     let mut rest = Vec::new();
     for one in named {
@@ -163,6 +164,7 @@ pub(super) fn arrange(
             }
         };
         let blueprint = known.blueprint(Some(volume))?;
+        tally.add(&blueprint.layout).map_err(|e| e.state("nothing was changed"))?;
         let agrees =
             |one: &Named| one.file.as_ref().is_some_and(|f| identity::headers_agree(f, one.length, &blueprint));
         let slot = slot.or_else(|| rest.iter().position(agrees).map(|at| rest.remove(at)));
