@@ -7,9 +7,10 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::whole::{self, Whole};
 use crate::beneath;
 use crate::bundle::reader::Addendum;
+use crate::bundle::writer::disk;
+use crate::bundle::writer::whole::Whole;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
 
@@ -27,7 +28,7 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
     let mut written = Vec::new();
     if pieces.is_empty() {
         // All is there; the run that wrote it may have been killed before that was durable.
-        whole::sync(whole::folder(path)).map_err(|e| Error::io("cannot sync", whole::folder(path), e))?;
+        disk::sync_parent(path)?;
     }
     for (name, bytes) in pieces {
         let target = loose_path(path, name);
@@ -157,7 +158,7 @@ impl Beside {
                 folders.insert(path.clone(), None);
             } else if let Some(name) = path.file_name().and_then(|n| n.to_str())
                 && let Some(names) =
-                    folders.entry(whole::folder(path).to_owned()).or_insert_with(|| Some(BTreeSet::new()))
+                    folders.entry(disk::folder(path).to_owned()).or_insert_with(|| Some(BTreeSet::new()))
             {
                 names.insert(name.to_owned());
             }
@@ -183,7 +184,7 @@ impl Beside {
 
     /// What lies beside one of them.
     pub(super) fn of(&self, path: &Path) -> Result<Loose> {
-        let name = path.file_name().map(|name| whole::folder(path).join(name));
+        let name = path.file_name().map(|name| disk::folder(path).join(name));
         read_all(name.and_then(|name| self.0.get(&name)).into_iter().flatten())
     }
 

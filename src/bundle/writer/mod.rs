@@ -2,7 +2,7 @@
 //!
 //! [`plan`] fixes every byte but the blobs', [`partial`] holds the files that are being written, [`blob`] writes a
 //! blob to the one or more places that it has in them, and [`disk`] is how files are opened, locked, reserved, synced
-//! and named. Beside the partial files stands one small [`journal`], which saves transfers and is never believed: what
+//! and named; [`whole`] is a small file that appears with its content. Beside the partial files stands one small [`journal`], which saves transfers and is never believed: what
 //! it claims is hashed again before it counts. Spec: MB-WRI, MB-VOL.
 
 mod blob;
@@ -10,6 +10,7 @@ pub(crate) mod disk;
 mod journal;
 mod partial;
 mod plan;
+pub(crate) mod whole;
 
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::identity::{self, Known};
 use super::origin::Local;
+use crate::beneath;
 use crate::bundle::Head;
 use crate::bundle::mend::{self, Kind, Mending};
 use crate::bundle::reader::Bundle;
@@ -55,7 +56,7 @@ impl Named {
             }
         }
         let place = if left.is_some() { partial_path(&path) } else { path.clone() };
-        let file = open(&place)?;
+        let file = beneath::regular(&place)?;
         let before = meta(&file, &place)?;
         let head = Bundle::open(&place).map(|bundle| bundle.head().clone());
         Ok(Named { path, place, file: Some(file), length: before.length, before: Some(before), left, head })
@@ -222,18 +223,6 @@ fn real(path: &Path) -> Result<PathBuf> {
         Ok(meta) if meta.is_symlink() => fs::canonicalize(path).map_err(|e| Error::io("cannot open", path, e)),
         _ => Ok(path.to_owned()),
     }
-}
-
-/// Opens a regular file to read it.
-pub(super) fn open(path: &Path) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = file.map_err(|e| Error::io("cannot open", path, e))?;
-    if !file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
-        return Err(Error::new(Code::Io, format!("`{}` is not a regular file", path.display())));
-    }
-    Ok(file)
 }
 
 fn meta(file: &File, path: &Path) -> Result<Meta> {
