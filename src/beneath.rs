@@ -307,6 +307,20 @@ pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, Kind)>> {
     Ok(out)
 }
 
+/// Opens the file at `path`, which a user named, to read it. A FIFO is not waited for.
+///
+/// # Errors
+/// [`Code::Io`], without a source for what is not a regular file.
+pub fn regular(path: &Path) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()));
+    let file = File::from(fd.map_err(|e| Error::io("cannot open", path, e.into()))?);
+    match file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
+        true => Ok(file),
+        false => Err(Error::new(Code::Io, format!("`{}` is not a regular file", path.display()))),
+    }
+}
+
 fn kind_of(kind: FileType) -> Kind {
     match kind {
         FileType::RegularFile => Kind::File,

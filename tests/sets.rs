@@ -163,6 +163,21 @@ fn a_missing_volume_is_named_with_the_images_that_need_it() {
     world.verify(&["--partial", &volumes[1]]).is(42).says("NOT FULLY CHECKED").says("exception --partial");
 }
 
+/// What each file repeats is held in memory once for each: it is counted while they are opened.
+#[test]
+fn volumes_that_repeat_too_much_are_not_read_as_one_bundle() {
+    let world = World::new();
+    world.layout("many", 60, "1");
+    world.run(&["create", "many.tar", "--from-layout", "many", "--sign-key", "key"]).is(0);
+    fs::create_dir(world.path("copies")).unwrap();
+    for n in 0..1700 {
+        fs::hard_link(world.path("many.tar"), world.path(&format!("copies/{n}.tar"))).unwrap();
+    }
+    world.verify(&["copies"]).is(2).says("more than 200000 members together").says("--partial");
+    world.run(&["join", "one.tar", "copies"]).is(2).says("more than 200000 members").says("nothing was written");
+    assert!(!world.path("one.tar").exists());
+}
+
 /// Each volume can be unpacked alone, in any order; the last one brings manifests and tags.
 #[test]
 fn volumes_unpacked_one_after_another_end_as_the_whole_bundle() {

@@ -1,11 +1,12 @@
 //! Where a bundle is read from: a file by offset and from several threads, or a stream in order.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
+use crate::beneath;
 use crate::error::{Code, Error, Result};
 
 /// Where a bundle is read from.
@@ -54,16 +55,11 @@ impl Input {
     /// Opens a file. It may lie on a read-only medium; nothing is written, locked or memory-mapped.
     pub(super) fn open(path: &Path) -> Result<Input> {
         let name = path.display().to_string();
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)
-            .map_err(|e| Error::io("cannot open", path, e))?;
+        let pipe = "to read a bundle from a pipe, write - and redirect it to standard input";
+        // Without a cause it is another kind of file.
+        let hinted = |e: Error| if std::error::Error::source(&e).is_none() { e.hint(pipe) } else { e };
+        let file = beneath::regular(path).map_err(hinted)?;
         let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-        if !meta.is_file() {
-            return Err(Error::new(Code::Io, format!("`{name}` is not a regular file"))
-                .hint("to read a bundle from a pipe, write - and redirect it to standard input"));
-        }
         Ok(Input { name, kind: Kind::File { file, length: meta.len() } })
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::index::Index;
 use super::limits;
 use super::reader::Bundle;
+use super::writer::disk::allow_files;
 use crate::beneath;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -83,6 +84,7 @@ impl Inputs {
             Inputs::Paths(paths) => paths,
         };
         let mut found = Found::default();
+        allow_files(paths.len().min(PARTS));
         for path in &paths {
             match path.is_dir() {
                 true => folder(path, &mut found)?,
@@ -155,6 +157,7 @@ fn folder(path: &Path, found: &mut Found) -> Result<()> {
     }
     files.sort();
     let before = found.all.len();
+    allow_files((before + files.len()).min(PARTS));
     for file in files {
         add(&file, found)?;
         if matches!(found.all.last(), Some((_, Err(e))) if e.code() == Code::NotABundle) {
@@ -172,6 +175,59 @@ fn folder(path: &Path, found: &mut Found) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::bundle::volume::VOLUME;
+    use crate::bundle::{layout, tar};
+
+    /// A file that begins like a volume of a bundle with this index.
+    fn head(path: &Path, index: &[u8], description: usize) {
+        let (marker, spaces) = (layout::OCI_LAYOUT_JSON, vec![b' '; description]);
+        let mut bytes = Vec::new();
+        for (name, content) in
+            [(layout::OCI_LAYOUT, marker), (layout::INDEX, index), (VOLUME, &spaces), (layout::SUMS, b"")]
+        {
+            bytes.extend(tar::header(name, content.len() as u64, 1));
+            bytes.extend(content);
+            bytes.resize(bytes.len().next_multiple_of(tar::BLOCK as usize), 0);
+        }
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn descriptions_and_bundles_of_many_files_are_held_to_a_bound() {
+        let refused = |dir: &Path| {
+            let err = Inputs::from(dir).open().unwrap_err();
+            assert_eq!(err.code(), Code::Usage);
+            err.message().to_owned()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..8 {
+            head(&dir.path().join(n.to_string()), b"index", 1 << 20);
+        }
+        assert_eq!(Inputs::from(dir.path()).open().unwrap().len(), 8);
+        head(&dir.path().join("8"), b"index", 1);
+        assert!(refused(dir.path()).contains("8388608 bytes"));
+
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..4u8 {
+            head(&dir.path().join(n.to_string()), &[n], 1);
+        }
+        assert_eq!(Inputs::from(dir.path()).open().unwrap().len(), 4);
+        head(&dir.path().join("4"), &[4], 1);
+        assert!(refused(dir.path()).contains("more than 4 different bundles"));
+
+        // More than a process may have open files unless it asks for them.
+        let dir = tempfile::tempdir().unwrap();
+        let first = dir.path().join("0");
+        head(&first, b"index", 1);
+        for n in 1..PARTS {
+            std::fs::hard_link(&first, dir.path().join(n.to_string())).unwrap();
+        }
+        let opened = Inputs::from(dir.path()).open().unwrap();
+        assert!(opened.len() == PARTS && opened.iter().all(|(_, bundle)| bundle.is_ok()));
+        drop(opened);
+        std::fs::hard_link(&first, dir.path().join(PARTS.to_string())).unwrap();
+        assert!(refused(dir.path()).contains("more than 1998 files"));
+    }
 
     #[test]
     fn a_folder_without_bundles_and_standard_input_among_files_are_refused() {

@@ -36,10 +36,13 @@ pub const BUNDLE: u64 = 1 << 50;
 pub const VOLUME: u64 = 1 << 20;
 /// Volumes of one bundle.
 pub const VOLUMES: u32 = 999;
-/// Members of all files together that are read, or written, as one bundle.
+/// Members of all files together that are read, or written, as one bundle (of one file: what its index allows).
 pub const MEMBERS: usize = 200_000;
 /// What the files that are read as one bundle say about themselves: descriptions of volumes and signatures together.
 pub const HEADS: usize = 8 << 20;
+/// How often, in one run, something with a damaged head is looked at as this or that part. Each look costs as much
+/// as opening a part.
+pub const TRIES: usize = 256;
 /// Blobs up to this size are on every volume: what image signatures are over among them.
 pub const SMALL_BLOB: u64 = 4096;
 /// Characters of one path component.

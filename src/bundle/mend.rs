@@ -5,11 +5,12 @@
 //! `create` does not take the file for one of its own (MB-REC-08).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::writer::disk::{allocate, lock, open_own, remove_if_there, rename, sync_parent};
+use super::writer::whole::Whole;
 use super::writer::{self, journal_path, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -204,12 +205,15 @@ fn mark(bundle: &Path, kind: Kind, index: &Digest) -> Result<()> {
     let path = journal_path(bundle);
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
     let word = if kind == Kind::InPlace { "in-place" } else { "copy" };
-    let err = |e| Error::io("cannot write", &path, e).state("nothing was changed");
-    remove_if_there(&temporary)?;
-    let mut file = open_own(&temporary, OpenOptions::new().write(true).create_new(true))?;
-    file.write_all(format!("{MARK}{word}\nindex {index}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(err)?;
-    fs::rename(&temporary, &path).map_err(err)?;
-    sync_parent(bundle)
+    let text = format!("{MARK}{word}\nindex {index}\n");
+    let made = Whole::begin(&PathBuf::from(temporary)).and_then(|new| new.commit(text.as_bytes(), &path, true));
+    made.map_err(|e| match e.kind() {
+        ErrorKind::WouldBlock => {
+            Error::new(Code::Conflict, format!("another mirror-bundle is mending `{}`", bundle.display()))
+                .hint("wait for it")
+        }
+        _ => Error::io("cannot write", &path, e),
+    })
+    .map_err(|e| e.state("nothing was changed"))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::head::Head;
 use super::index::Index;
-use super::layout::Member;
+use super::layout::{Layout, Member};
 use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
 use crate::error::{Code, Error, Result};
@@ -37,6 +37,29 @@ impl Copy {
     }
 }
 
+/// Adds up the members of files that are read as one bundle, while they are opened (MB-LIM-17): each costs memory.
+#[derive(Debug, Default)]
+pub struct Tally {
+    files: usize,
+    members: usize,
+}
+
+impl Tally {
+    /// Counts one more file. A single one is bounded by its index.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] when there are more than [`limits::MEMBERS`].
+    pub fn add(&mut self, layout: &Layout) -> Result<()> {
+        self.files += 1;
+        self.members += layout.members().len();
+        if self.files == 1 || self.members <= limits::MEMBERS {
+            return Ok(());
+        }
+        let text = format!("the files have more than {} members together", limits::MEMBERS);
+        Err(Error::new(Code::Usage, text).hint("name some of the volumes, with --partial"))
+    }
+}
+
 impl Set {
     /// Puts parts together that were all opened with this one index.
     ///
@@ -44,11 +67,8 @@ impl Set {
     /// [`Code::Internal`] without any part; [`Code::Usage`] for more members than can be held in memory.
     pub fn new(parts: Vec<Contents>) -> Result<Set> {
         let first = parts.first().ok_or_else(|| Error::new(Code::Internal, "a bundle without parts"))?;
-        let members: usize = parts.iter().map(|part| part.layout().members().len()).sum();
-        if parts.len() > 1 && members > limits::MEMBERS {
-            let text = format!("the files have {members} members together, over the limit of {}", limits::MEMBERS);
-            return Err(Error::new(Code::Usage, text).hint("name some of the volumes, with --partial"));
-        }
+        let mut tally = Tally::default();
+        parts.iter().try_for_each(|part| tally.add(part.layout()))?;
         let index = first.index().clone();
         let same = |a: &Contents, b: &Contents| match (a.volume(), b.volume()) {
             (Some(a), Some(b)) => a.is_with(b),

@@ -1,13 +1,15 @@
 //! Arguments. Help texts are part of the product; defaults and units stand in them.
 
+mod shared;
+
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use super::size;
-use crate::bundle::volume::Media;
+#[cfg(feature = "registry")]
+pub use shared::Registry;
+pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -69,64 +71,6 @@ pub struct Args {
     pub command: Command,
 }
 
-/// Options of every command.
-#[derive(Clone, Debug, ClapArgs)]
-#[command(next_help_heading = "Output")]
-pub struct Global {
-    /// Form of the answer on standard output: for people, or one JSON document
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json",
-          hide_possible_values = true)]
-    pub output: Output,
-    /// Print only the answer (verify: only the verdict); -qq: not even that, the exit code is the answer
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub quiet: u8,
-    /// Say more: the causes of an error; progress as lines
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// Show progress as a bar on a terminal and as lines elsewhere, as lines, or not at all
-    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "auto|plain|none",
-          hide_possible_values = true)]
-    pub progress: Progress,
-    /// Use colour; auto also obeys NO_COLOR and TERM=dumb
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "auto|always|never",
-          hide_possible_values = true)]
-    pub color: Color,
-    /// Threads [default: 8 for transfers, one for each processor for hashing]
-    #[arg(long, short, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub jobs: Option<u16>,
-}
-
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people
-    Text,
-    /// One JSON document
-    Json,
-}
-
-/// When to show progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Progress {
-    /// A bar on a terminal, else a line for every 10 % or 30 seconds
-    Auto,
-    /// Lines
-    Plain,
-    /// Nothing
-    None,
-}
-
-/// When to use colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// On a terminal
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -164,52 +108,6 @@ pub enum Command {
     /// There is no push: it is `unpack --to`
     #[command(hide = true)]
     Push(Wrong),
-}
-
-/// How registries are reached.
-#[cfg(feature = "registry")]
-#[derive(Clone, Debug, ClapArgs)]
-#[command(next_help_heading = "Registries")]
-pub struct Registry {
-    /// File with credentials [default: REGISTRY_AUTH_FILE, then where podman and docker keep them]
-    #[arg(long, value_name = "FILE")]
-    pub authfile: Option<PathBuf>,
-    /// Also trust the certificates in this PEM file
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// Speak plain HTTP to this host[:port] (repeatable); digests are checked all the same
-    #[arg(long, value_name = "HOST")]
-    pub plain_http: Vec<String>,
-    /// Give up on a connection after this long without a byte
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub timeout: u64,
-    /// Repeat a request this often when its failure may pass
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=20))]
-    pub retries: u32,
-}
-
-/// Into volumes of which size: shared by `create` and `split`.
-#[derive(Clone, Debug, ClapArgs)]
-#[command(next_help_heading = "Volumes")]
-pub struct Volumes {
-    /// Write volumes of at most this size: 4GiB, 4.7GB or a number of bytes; each can be verified and unpacked alone
-    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "media")]
-    pub volume_size: Option<u64>,
-    /// Write volumes that fit this medium, with 1 MiB left for countersignatures
-    #[arg(long, value_name = "fat32|dvd|bd25|bd50|bd100", value_parser = media(), hide_possible_values = true)]
-    pub media: Option<Media>,
-}
-
-impl Volumes {
-    /// The most bytes of a volume, if there are to be volumes.
-    pub fn size(&self) -> Option<u64> {
-        self.volume_size.or(self.media.map(Media::volume))
-    }
-}
-
-fn media() -> impl TypedValueParser<Value = Media> {
-    let of = |word: String| Media::ALL.into_iter().find(|m| m.as_str() == word).unwrap_or(Media::Fat32);
-    PossibleValuesParser::new(Media::ALL.map(Media::as_str)).map(of)
 }
 
 /// `create`
@@ -292,46 +190,6 @@ pub struct Create {
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
-}
-
-/// Whom to trust: shared by `verify` and `unpack`.
-#[derive(Clone, Debug, ClapArgs)]
-#[command(next_help_heading = "Trust")]
-pub struct Trust {
-    /// Accept a bundle signed by this OpenSSH public key (repeatable: any one of them)
-    #[arg(long, value_name = "KEY.pub", conflicts_with = "trust")]
-    pub signer: Vec<PathBuf>,
-    /// Trust policy: trust.yaml, or an OpenSSH allowed_signers file [default: MIRROR_BUNDLE_TRUST, then
-    /// ~/.config/mirror-bundle/trust.yaml, then /etc/mirror-bundle/trust.yaml]
-    #[arg(long, value_name = "POLICY")]
-    pub trust: Option<PathBuf>,
-    /// Accept a bundle that nobody signed; the report says so
-    #[arg(long)]
-    pub allow_unsigned: bool,
-    /// OpenPGP keys that releases must be signed by [default: the policy's, else redhat, built in]
-    #[arg(long, value_name = "FILE")]
-    pub release_keyring: Vec<PathBuf>,
-    /// Accept a release whose signature is missing or bad; the report says so
-    #[arg(long)]
-    pub allow_unsigned_release: bool,
-    /// Accept manifests of this kind (Kind or group/version/Kind; repeatable)
-    #[arg(long, value_name = "KIND")]
-    pub allow_kind: Vec<String>,
-    /// Judge validity at this time instead of now, as 2027-06-30 or 2027-06-30T12:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub at: Option<String>,
-    /// Also judge this signature over the index (repeatable); BUNDLE.<role>-<key>.sig beside it always are
-    #[arg(long, value_name = "FILE")]
-    pub signature: Vec<PathBuf>,
-    /// Accept only a bundle that holds this release, as 4.16.37 or 4.16.37-amd64
-    #[arg(long, value_name = "VERSION")]
-    pub expect_release: Option<String>,
-    /// Accept only the bundle with this index digest
-    #[arg(long, value_name = "DIGEST")]
-    pub expect_index: Option<String>,
-    /// Accept a bundle older than one that this host has unpacked; the report says so
-    #[arg(long)]
-    pub allow_rollback: bool,
 }
 
 /// `verify`

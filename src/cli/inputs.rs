@@ -48,15 +48,10 @@ fn digest(text: &str) -> Result<crate::oci::Digest> {
 
 /// Signatures and records beside each file that is named, and signatures named on the command line.
 fn beside(trust: &Trust, bundle: &[PathBuf]) -> Result<Loose> {
-    let mut out = Loose::default();
-    for path in bundle.iter().filter(|p| *p != Path::new("-")) {
-        out.merge(loose::find(path)?);
-    }
+    let files: Vec<PathBuf> = bundle.iter().filter(|p| *p != Path::new("-")).cloned().collect();
+    let mut out = loose::find(&files)?;
     for path in &trust.signature {
-        let bytes = loose::read(path)?;
-        if !out.signatures.iter().any(|(_, other)| *other == bytes) {
-            out.signatures.push((path.display().to_string(), bytes));
-        }
+        out.add_signature(path.display().to_string(), loose::read(path)?)?;
     }
     Ok(out)
 }

@@ -1,16 +1,23 @@
 //! Signatures and records beside a bundle: what `sign --detach` writes and `verify` finds (MB-LSE).
 
-use std::io::ErrorKind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::whole::{self, Whole};
 use crate::beneath;
 use crate::bundle::reader::Addendum;
+use crate::bundle::writer::disk;
+use crate::bundle::writer::whole::Whole;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
 
 /// The most entries of the folder of a bundle that are looked at: a medium can list names without end.
 const ENTRIES: usize = 100_000;
+/// The most bytes that are read beside all files of a bundle. Volumes have the same signatures each.
+const READ: u64 = 256 << 20;
 
 /// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each appears complete or not at all, and
 /// never over another file.
@@ -21,7 +28,7 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
     let mut written = Vec::new();
     if pieces.is_empty() {
         // All is there; the run that wrote it may have been killed before that was durable.
-        whole::sync(whole::folder(path)).map_err(|e| Error::io("cannot sync", whole::folder(path), e))?;
+        disk::sync_parent(path)?;
     }
     for (name, bytes) in pieces {
         let target = loose_path(path, name);
@@ -52,7 +59,8 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
 
 /// Whether the file at `path` has exactly this content.
 fn is(path: &Path, bytes: &[u8]) -> bool {
-    read_limited(path, bytes.len() as u64).is_ok_and(|old| old == bytes)
+    let old = beneath::regular(path).and_then(|file| read_limited(file, path, bytes.len() as u64));
+    old.is_ok_and(|old| old == bytes)
 }
 
 /// The file beside the bundle that an addendum of this name is written to.
@@ -66,92 +74,284 @@ fn loose_path(path: &Path, name: &str) -> PathBuf {
     full.into()
 }
 
-/// What was written beside a bundle with `--detach`.
+/// What was written beside a bundle with `--detach`. Never more than is judged ([`limits::SIGNATURES`]) or than a
+/// bundle may have appended ([`limits::ADDENDA`], [`limits::ADDENDA_BYTES`]), from however many files it comes.
 #[derive(Debug, Default)]
 pub struct Loose {
-    /// `BUNDLE.<role>-<16 hex>.sig`: path and content. At most one more than are judged, so that too many are
-    /// noticed.
+    /// `BUNDLE.<role>-<16 hex>.sig`: path and content.
     pub signatures: Vec<(String, Vec<u8>)>,
     /// `BUNDLE.record-<16 hex>.json` and `….json.sig`, under the names that they would have in the bundle.
     pub records: Vec<Addendum>,
 }
 
 impl Loose {
-    /// Takes in what lies beside another volume or copy; the same thing twice counts once.
-    pub fn merge(&mut self, other: Loose) {
-        for (path, bytes) in other.signatures {
-            if !self.signatures.iter().any(|(_, known)| *known == bytes) {
-                self.signatures.push((path, bytes));
+    /// Takes in a signature; the same content again counts once.
+    ///
+    /// # Errors
+    /// [`Code::Malformed`] for more than are judged.
+    pub fn add_signature(&mut self, path: String, bytes: Vec<u8>) -> Result<()> {
+        if self.signatures.iter().any(|(_, known)| *known == bytes) {
+            return Ok(());
+        }
+        if self.signatures.len() == limits::SIGNATURES {
+            let text = format!("more than {} different signatures lie beside the bundle", limits::SIGNATURES);
+            return Err(too_many(text, &path));
+        }
+        self.signatures.push((path, bytes));
+        Ok(())
+    }
+
+    /// Takes in a record or the signature of one, found at `path`; the same thing again counts once.
+    fn add_record(&mut self, path: &Path, record: Addendum) -> Result<()> {
+        if self.records.contains(&record) {
+            return Ok(());
+        }
+        let size = self.records.iter().chain([&record]).map(|r| r.bytes.len() as u64).sum::<u64>();
+        let path = path.display().to_string();
+        if self.records.len() == limits::ADDENDA {
+            let text = format!("more than {} different records lie beside the bundle", limits::ADDENDA);
+            return Err(too_many(text, &path));
+        }
+        if size > limits::ADDENDA_BYTES {
+            let text = format!("the records beside the bundle have more than {} bytes", limits::ADDENDA_BYTES);
+            return Err(too_many(text, &path));
+        }
+        self.records.push(record);
+        Ok(())
+    }
+}
+
+fn too_many(text: String, path: &str) -> Error {
+    Error::new(Code::Malformed, text)
+        .fact(format!("one of them is `{path}`"))
+        .hint("move away what is not about this bundle")
+}
+
+/// The signatures and records beside these bundles; for a folder of volumes, beside each file in it.
+///
+/// # Errors
+/// What cannot be read, and what is over a limit of [`Loose`].
+pub fn find(paths: &[PathBuf]) -> Result<Loose> {
+    Beside::list(paths).all()
+}
+
+/// What lies beside some bundles, by name: each folder was listed once, and nothing was read.
+#[derive(Debug, Default)]
+pub(super) struct Beside(BTreeMap<PathBuf, Vec<Piece>>);
+
+/// A file beside a bundle.
+#[derive(Debug)]
+struct Piece {
+    path: PathBuf,
+    /// The name that a record would have in the bundle; `None` for a signature over the index.
+    record: Option<String>,
+}
+
+impl Beside {
+    /// Regular files only; what has another name is not looked at. A folder that cannot be listed has nothing: fewer
+    /// signatures never make a verdict better.
+    pub(super) fn list(paths: &[PathBuf]) -> Beside {
+        // Of each folder the bundles that were named, or `None` for all that is in it.
+        let mut folders: BTreeMap<PathBuf, Option<BTreeSet<String>>> = BTreeMap::new();
+        for path in paths {
+            if path.is_dir() {
+                folders.insert(path.clone(), None);
+            } else if let Some(name) = path.file_name().and_then(|n| n.to_str())
+                && let Some(names) =
+                    folders.entry(disk::folder(path).to_owned()).or_insert_with(|| Some(BTreeSet::new()))
+            {
+                names.insert(name.to_owned());
             }
         }
-        for record in other.records {
-            if !self.records.contains(&record) {
-                self.records.push(record);
+        let mut out = Beside::default();
+        for (folder, names) in folders {
+            let there = beneath::list(&folder, ENTRIES).unwrap_or_default();
+            for (file, kind) in &there {
+                let Some((bundle, record)) = file.to_str().and_then(parse) else { continue };
+                let is_there = || {
+                    let at = there.binary_search_by(|(name, _)| name.as_os_str().cmp(OsStr::new(bundle)));
+                    at.is_ok_and(|at| there[at].1 != beneath::Kind::Directory)
+                };
+                let wanted = names.as_ref().map_or_else(is_there, |names| names.contains(bundle));
+                if *kind == beneath::Kind::File && wanted {
+                    let piece = Piece { path: folder.join(file), record: record.map(str::to_owned) };
+                    out.0.entry(folder.join(bundle)).or_default().push(piece);
+                }
             }
+        }
+        out
+    }
+
+    /// What lies beside one of them.
+    pub(super) fn of(&self, path: &Path) -> Result<Loose> {
+        let name = path.file_name().map(|name| disk::folder(path).join(name));
+        read_all(name.and_then(|name| self.0.get(&name)).into_iter().flatten())
+    }
+
+    /// What lies beside any of them.
+    pub(super) fn all(&self) -> Result<Loose> {
+        read_all(self.0.values().flatten())
+    }
+}
+
+/// The bundle that a file is beside, by its name; and for a record its name as an addendum.
+fn parse(file: &str) -> Option<(&str, Option<&str>)> {
+    let stem = file.strip_suffix(".sig").unwrap_or(file);
+    let (bundle, _) = stem.strip_suffix(".json").unwrap_or(stem).rsplit_once('.').filter(|(b, _)| !b.is_empty())?;
+    let rest = &file[bundle.len() + 1..];
+    match addendum::kind(rest) {
+        addendum::Kind::Record | addendum::Kind::RecordSignature => Some((bundle, Some(rest))),
+        _ => {
+            let name = format!("signature-{}", rest.strip_suffix(".sig")?);
+            addendum::is_signature(&name).then_some((bundle, None))
         }
     }
 }
 
-/// Finds what lies beside the bundle at `path`; for a folder of volumes, beside each file in it. Regular files only;
-/// what has another name is not looked at.
-pub fn find(path: &Path) -> Result<Loose> {
-    if path.is_dir() {
-        let mut out = Loose::default();
-        let names = beneath::list(path, ENTRIES).unwrap_or_default();
-        let files: Vec<PathBuf> = names.into_iter().map(|(name, _)| path.join(name)).collect();
-        for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "tar") && f.is_file()) {
-            out.merge(find(file)?);
+fn read_all<'a>(pieces: impl Iterator<Item = &'a Piece>) -> Result<Loose> {
+    let mut out = Loose::default();
+    let mut read = 0;
+    for piece in pieces {
+        let limit = if piece.record.is_some() { limits::ADDENDUM } else { limits::SIGNATURE };
+        let bytes = read_limited(beneath::regular(&piece.path)?, &piece.path, limit)?;
+        read += bytes.len() as u64;
+        if read > READ {
+            let text = format!("the signatures and records beside the bundle have more than {READ} bytes");
+            return Err(too_many(text, &piece.path.display().to_string()));
         }
-        return Ok(out);
-    }
-    let (Some(name), parent) = (path.file_name().and_then(|n| n.to_str()), path.parent()) else {
-        return Ok(Loose::default());
-    };
-    let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (mut signatures, mut records) = (Vec::new(), Vec::new());
-    // A folder that cannot be listed has no loose signatures: fewer signatures never make a verdict better.
-    for (file_name, kind) in beneath::list(parent, ENTRIES).unwrap_or_default() {
-        let Some(rest) = file_name.to_str().and_then(|n| n.strip_prefix(name)).and_then(|n| n.strip_prefix('.')) else {
-            continue;
-        };
-        if kind != beneath::Kind::File {
-            continue;
-        }
-        let signature = rest.strip_suffix(".sig").is_some_and(|r| addendum::is_signature(&format!("signature-{r}")));
-        if signature {
-            signatures.push(parent.join(&file_name));
-        } else if matches!(addendum::kind(rest), addendum::Kind::Record | addendum::Kind::RecordSignature) {
-            records.push((rest.to_owned(), parent.join(&file_name)));
+        match &piece.record {
+            None => out.add_signature(piece.path.display().to_string(), bytes)?,
+            Some(name) => out.add_record(&piece.path, Addendum { name: name.clone(), bytes })?,
         }
     }
-    signatures.sort();
-    signatures.truncate(limits::SIGNATURES + 1);
-    records.sort();
-    records.truncate(limits::ADDENDA);
-    let signatures: Result<_> =
-        signatures.into_iter().map(|path| Ok((path.display().to_string(), read(&path)?))).collect();
-    let records: Result<_> = records
-        .into_iter()
-        .map(|(name, path)| Ok(Addendum { name, bytes: read_limited(&path, limits::ADDENDUM)? }))
-        .collect();
-    Ok(Loose { signatures: signatures?, records: records? })
+    Ok(out)
 }
 
-/// Reads a signature file: at most one byte more than a signature may have, so that a longer one is noticed.
+/// Reads a signature file that a user named: at most one byte more than a signature may have, so that a longer one is
+/// noticed.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    read_limited(path, limits::SIGNATURE)
+    // Not to wait for a FIFO.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    read_limited(file.map_err(|e| Error::io("cannot read", path, e))?, path, limits::SIGNATURE)
 }
 
-fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
+fn read_limited(file: File, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Not to wait for a FIFO that took the place of a file.
-    std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|e| Error::io("cannot read", path, e))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", path, e))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+
+    fn signature(folder: &Path, bundle: &str, n: usize) -> PathBuf {
+        folder.join(format!("{bundle}.reviewer-{n:016x}.sig"))
+    }
+
+    #[test]
+    fn only_names_of_signatures_and_records_count_and_say_which_bundle_they_are_beside() {
+        let hex = "0123456789abcdef";
+        let signature = format!("a.b.tar.reviewer-{hex}.sig");
+        assert_eq!(parse(&signature), Some(("a.b.tar", None)));
+        for ending in ["json", "json.sig"] {
+            let name = format!("record-{hex}.{ending}");
+            assert_eq!(parse(&format!("b.{name}")), Some(("b", Some(name.as_str()))));
+        }
+        for other in [
+            format!("b.root-{hex}.sig"),
+            format!("b.reviewer-{hex}"),
+            format!("b.reviewer-{hex}.json.sig"),
+            format!("b.record-{hex}.sig"),
+            format!(".reviewer-{hex}.sig"),
+            format!("reviewer-{hex}.sig"),
+            "b.tar".to_owned(),
+            "b.tar.sig".to_owned(),
+            ".sig".to_owned(),
+            ".".to_owned(),
+        ] {
+            assert_eq!(parse(&other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_a_file_a_folder_of_files_and_several_of_them_is_found_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path();
+        let (one, two) = (folder.join("b-1of2"), folder.join("b.tar"));
+        fs::write(&one, "").unwrap();
+        fs::write(&two, "").unwrap();
+        for (bundle, n, text) in [("b-1of2", 1, "same"), ("b.tar", 1, "same"), ("b.tar", 2, "other"), ("gone", 3, "x")]
+        {
+            fs::write(signature(folder, bundle, n), text).unwrap();
+        }
+        fs::write(folder.join("b.tar.record-0123456789abcdef.json"), "{}").unwrap();
+        fs::create_dir(signature(folder, "b.tar", 4)).unwrap();
+        std::os::unix::fs::symlink(&one, signature(folder, "b.tar", 5)).unwrap();
+        let found = |paths: &[PathBuf]| {
+            let loose = find(paths).unwrap();
+            let texts = loose.signatures.iter().map(|(_, bytes)| String::from_utf8(bytes.clone()).unwrap());
+            (texts.collect::<Vec<_>>(), loose.records.len())
+        };
+        assert_eq!(found(std::slice::from_ref(&one)), (vec!["same".to_owned()], 0));
+        let all = (vec!["same".to_owned(), "other".to_owned()], 1);
+        assert_eq!(found(&[folder.to_owned()]), all);
+        assert_eq!(found(&[one.clone(), two.clone(), folder.to_owned()]), all);
+        let beside = Beside::list(&[one.clone(), two.clone()]);
+        assert_eq!(beside.of(&one).unwrap().signatures.len(), 1);
+        assert_eq!(beside.of(&two).unwrap().signatures.len(), 2);
+    }
+
+    #[test]
+    fn more_signatures_or_records_than_count_are_an_error_whatever_files_they_lie_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path();
+        let volumes: Vec<PathBuf> = (0..3).map(|n| folder.join(format!("b-{n}.tar"))).collect();
+        volumes.iter().for_each(|volume| fs::write(volume, "").unwrap());
+        let write = |n: usize| fs::write(signature(folder, &format!("b-{}.tar", n % 3), n), n.to_string()).unwrap();
+        (0..limits::SIGNATURES).for_each(write);
+        assert_eq!(find(&volumes).unwrap().signatures.len(), limits::SIGNATURES);
+        write(limits::SIGNATURES);
+        for paths in [volumes.clone(), vec![folder.to_owned()]] {
+            let err = find(&paths).unwrap_err();
+            assert_eq!(err.code(), Code::Malformed);
+            assert!(err.to_string().contains("16 different signatures"), "{err}");
+        }
+        for n in 0..=limits::SIGNATURES {
+            fs::remove_file(signature(folder, &format!("b-{}.tar", n % 3), n)).unwrap();
+        }
+
+        let record = |n: usize, size: usize| {
+            fs::write(folder.join(format!("b-{}.tar.record-{n:016x}.json", n % 3)), vec![b' '; size]).unwrap();
+        };
+        (0..limits::ADDENDA).for_each(|n| record(n, 10));
+        assert_eq!(find(&volumes).unwrap().records.len(), limits::ADDENDA);
+        record(limits::ADDENDA, 10);
+        assert!(find(&volumes).unwrap_err().to_string().contains("64 different records"));
+        for n in 0..=limits::ADDENDA {
+            fs::remove_file(folder.join(format!("b-{}.tar.record-{n:016x}.json", n % 3))).unwrap();
+        }
+        (0..5).for_each(|n| record(n, 1 << 20));
+        assert!(find(&volumes).unwrap_err().to_string().contains("more than 4194304 bytes"));
+    }
+
+    /// A hard link costs an attacker nothing: neither does it cost the reader.
+    #[test]
+    fn very_many_files_of_one_content_are_read_to_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path();
+        fs::write(folder.join("b.tar"), "").unwrap();
+        let first = signature(folder, "b.tar", 0);
+        File::create(&first).unwrap().set_len(1 << 30).unwrap();
+        for n in 1..(READ / limits::SIGNATURE) as usize {
+            fs::hard_link(&first, signature(folder, "b.tar", n)).unwrap();
+        }
+        let err = find(&[folder.to_owned()]).unwrap_err();
+        assert_eq!(err.code(), Code::Malformed);
+        assert!(err.to_string().contains(&READ.to_string()), "{err}");
+    }
 }

@@ -18,7 +18,6 @@ pub mod state;
 pub mod unpack;
 pub mod verify;
 pub mod volumes;
-mod whole;
 mod write;
 
 pub use observer::{Observer, Silent, Task};

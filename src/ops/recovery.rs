@@ -3,14 +3,16 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use crate::beneath;
 use crate::bundle::Head;
 use crate::bundle::reader::Bundle;
+use crate::bundle::set::Tally;
 use crate::bundle::survey::{Blueprint, Survey, survey};
 use crate::bundle::volume::Volume;
 use crate::bundle::writer::{self, disk};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
-use crate::ops::{Observer, Task, observer};
+use crate::ops::{Observer, Task, observer, room};
 use crate::recovery::{self, Geometry, Protected};
 
 /// What recovery data is to be made.
@@ -98,7 +100,8 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
     }
     let lengths: Vec<u64> = parts.iter().map(|p| p.blueprint.layout.end()).collect();
     let geometry = Geometry::new(&lengths, options.percent)?;
-    room(&to, &geometry)?;
+    let need = geometry.recovery as u64 * (geometry.slice + 512);
+    room::enough(&to, need, need, "make room, write it elsewhere with --to, or make less: --percent 1%")?;
     let slices = examine(&parts, &geometry, observer).map_err(|e| e.interrupted("no recovery data was made"))?;
 
     let partial = writer::partial_path(&to);
@@ -150,7 +153,8 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
 
 /// Opens what is named: one bundle, or different volumes of one, which come back in their order.
 fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
-    let mut parts: Vec<Part> = Vec::new();
+    let (mut parts, mut tally): (Vec<Part>, _) = (Vec::new(), Tally::default());
+    disk::allow_files(paths.len());
     for path in paths {
         let head = Bundle::open(path)?.head().clone();
         let blueprint = match parts.first() {
@@ -165,7 +169,8 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
             }
             None => Blueprint::new(head)?,
         };
-        let file = File::open(path).map_err(|e| Error::io("cannot open", path, e))?;
+        tally.add(&blueprint.layout).map_err(|e| e.state("nothing was written"))?;
+        let file = beneath::regular(path)?;
         let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
         parts.push(Part { path: path.clone(), file, length, blueprint });
     }
@@ -216,21 +221,6 @@ fn examine(parts: &[Part], geometry: &Geometry, observer: &dyn Observer) -> Resu
         slices.extend(found.slices.into_iter().flatten());
     }
     Ok(slices)
-}
-
-/// Refuses before anything is read when there is no room.
-fn room(to: &Path, geometry: &Geometry) -> Result<()> {
-    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let need = geometry.recovery as u64 * (geometry.slice + 512);
-    let space = crate::sink::space::of(folder)?;
-    if space.free >= need && space.max_file.is_none_or(|most| most >= need) {
-        return Ok(());
-    }
-    let free = observer::size(space.free.min(space.max_file.unwrap_or(u64::MAX)));
-    let text = format!("not enough room for `{}`: {} needed, {free} free", to.display(), observer::size(need));
-    Err(Error::new(Code::Io, text)
-        .state("nothing was written")
-        .hint("make room, write it elsewhere with --to, or make less: --percent 1%"))
 }
 
 #[cfg(test)]

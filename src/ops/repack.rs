@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::bundle::reader::{Bundle, Contents};
-use crate::bundle::set::{BlobContent, Copy, Set};
+use crate::bundle::set::{BlobContent, Copy, Set, Tally};
 use crate::bundle::writer::{self, Journal, Plan};
 use crate::bundle::{Index, Inputs, inputs, layout, limits};
 use crate::error::{Code, Error, Result};
@@ -50,7 +50,7 @@ impl Original {
         };
         let head = main.head().clone();
         let index = Arc::new(Index::parse(&head.index)?);
-        let mut parts = Vec::new();
+        let (mut parts, mut tally) = (Vec::new(), Tally::default());
         for (path, bundle) in bundles {
             if bundle.head().index != head.index {
                 let err = inputs::foreign(&bundle, &path, &index, &head.digest());
@@ -60,7 +60,8 @@ impl Original {
                 let text = format!("the signature in `{path}` is not the one in the other volumes");
                 return Err(Error::new(Code::BadSignature, text).state("nothing was written"));
             }
-            parts.push(bundle.contents(index.clone()).map_err(|e| e.state("nothing was written"))?);
+            let opened = bundle.contents(index.clone()).and_then(|part| tally.add(part.layout()).map(|()| part));
+            parts.push(opened.map_err(|e| e.state("nothing was written"))?);
         }
         parts.sort_by_key(|part: &Contents| part.volume().map(|v| v.volume));
         Set::new(parts).map(Original)

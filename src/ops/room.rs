@@ -32,21 +32,38 @@ pub(crate) fn check(bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> Re
 
 fn check_in(space: &Space, bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> Result<()> {
     let largest = plan.archives().iter().map(|archive| plan.bytes_of(archive)).max().unwrap_or(0);
-    if let Some(most) = space.max_file.filter(|most| largest > *most) {
-        let text = format!("`{}` would have {largest} bytes, too many for a file on {}", bundle.display(), space.kind);
-        return Err(Error::new(Code::Io, text)
-            .fact(format!("at most {most} bytes"))
-            .state("nothing was written")
-            .hint("write it in volumes: --media fat32"));
-    }
-    let need = need(bundle, plan, journal);
+    long_enough(space, bundle, largest).map_err(|e| e.hint("write it in volumes: --media fat32"))?;
+    large_enough(space, bundle, need(bundle, plan, journal), "make room, or carry less")
+}
+
+/// Whether `need` bytes fit the file system that `path` is on or will be, and the longest file of them too.
+///
+/// # Errors
+/// [`Code::Io`] with what is needed and what is there; what to do when there is not enough is said by `hint`.
+pub(crate) fn enough(path: &Path, need: u64, longest: u64, hint: &str) -> Result<()> {
+    let space = space::of(path)?;
+    long_enough(&space, path, longest)?;
+    large_enough(&space, path, need, hint)
+}
+
+fn long_enough(space: &Space, path: &Path, longest: u64) -> Result<()> {
+    let Some(most) = space.max_file.filter(|most| longest > *most) else { return Ok(()) };
+    let text =
+        format!("a file of {longest} bytes is too long for the file system of `{}` ({})", path.display(), space.kind);
+    Err(Error::new(Code::Io, text)
+        .fact(format!("at most {most} bytes"))
+        .state("nothing was written")
+        .hint("choose a place with another file system"))
+}
+
+fn large_enough(space: &Space, path: &Path, need: u64, hint: &str) -> Result<()> {
     if space.free >= need {
         return Ok(());
     }
     let (need, free) = (size(need), size(space.free));
-    Err(Error::new(Code::Io, format!("not enough room for `{}`: {need} needed, {free} free", bundle.display()))
+    Err(Error::new(Code::Io, format!("not enough room for `{}`: {need} needed, {free} free", path.display()))
         .state("nothing was written")
-        .hint("make room, or carry less"))
+        .hint(hint))
 }
 
 /// Adds to the error of a disk that is full how much is needed and how much there is.
@@ -102,7 +119,8 @@ mod tests {
         let overhead = plan(0).bytes();
         check(&plan((4 << 30) - 512 - overhead)).unwrap();
         let err = check(&plan((4 << 30) - overhead)).unwrap_err();
-        assert_eq!(err.code(), Code::Io);
+        assert_eq!((err.code(), err.facts()), (Code::Io, &["at most 4294967295 bytes".to_owned()][..]));
+        assert!(err.message().contains("a file of 4294967296 bytes"), "{err:?}");
         assert!(err.hint_text().unwrap().contains("--media fat32"), "{err:?}");
         let volumes = divided(plan(9 << 30), Media::Fat32.volume(), &BTreeSet::new(), &|_| Ok(None)).unwrap();
         assert_eq!(volumes.archives().len(), 3);
@@ -117,5 +135,13 @@ mod tests {
         check(volumes.bytes()).unwrap();
         let err = check(volumes.bytes() - 1).unwrap_err();
         assert!(err.message().contains("not enough room"), "{err:?}");
+    }
+
+    #[test]
+    fn a_place_has_room_for_what_is_free_there_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        enough(&dir.path().join("new"), 0, 0, "").unwrap();
+        let err = enough(&dir.path().join("new"), u64::MAX, 0, "go elsewhere").unwrap_err();
+        assert_eq!((err.code(), err.hint_text()), (Code::Io, Some("go elsewhere")));
     }
 }

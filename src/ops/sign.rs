@@ -10,10 +10,11 @@ use crate::bundle::append::Appender;
 use crate::bundle::layout::END;
 use crate::bundle::reader::{Addendum, Bundle};
 use crate::bundle::volume::Volume;
+use crate::bundle::writer::disk::allow_files;
 use crate::bundle::{Head, Index, Inputs, Layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
-use crate::ops::loose::Loose;
+use crate::ops::loose::{Beside, Loose};
 use crate::ops::{Observer, loose};
 use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
@@ -104,6 +105,8 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
         return Err(Error::new(Code::Usage, "a record is signed with --sign-key").state("nothing was added"));
     }
     let files = files(paths)?;
+    // Each is open twice: to be verified, and to be added to.
+    allow_files(2 * files.len());
     // Held to the end: nobody else appends between what is looked at here and what is written.
     let appenders: Vec<Appender> = match options.detach {
         true => Vec::new(),
@@ -152,6 +155,7 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
         role,
         review,
         alone: files.len() == 1,
+        beside: Beside::list(&files),
     };
 
     let mut written = Vec::new();
@@ -203,6 +207,8 @@ struct New<'a> {
     review: Option<Review>,
     /// Whether there is one file only: then all signatures that were named are about it.
     alone: bool,
+    /// What lies beside the files.
+    beside: Beside,
 }
 
 impl New<'_> {
@@ -212,9 +218,9 @@ impl New<'_> {
         let head = bundle.head().clone();
         let end = members_end(&head)?;
         let addenda = bundle.contents(self.index.clone())?.addenda().to_vec();
-        let mut loose = loose::find(path)?;
-        if self.alone {
-            loose.merge(Loose { signatures: settings.loose.clone(), records: Vec::new() });
+        let mut loose = self.beside.of(path)?;
+        for (path, bytes) in settings.loose.iter().filter(|_| self.alone) {
+            loose.add_signature(path.clone(), bytes.clone())?;
         }
         let there = There { head: &head, addenda: &addenda, loose: &loose, detach: self.options.detach };
         let mut pieces = Vec::new();

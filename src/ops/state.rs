@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::whole::Whole;
 use crate::beneath::Dir;
+use crate::bundle::writer::whole::Whole;
 use crate::error::{Code, Error, Result};
 use crate::verify::{Report, Seen};
 

@@ -1,10 +1,11 @@
 //! Reads a sidecar without believing it (MB-REC-04): two tables, either is enough; slices where the table puts them.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::table::{DOCUMENTS, Piece, TABLE, Table};
+use crate::beneath;
 use crate::bundle::tar::{self, BLOCK};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
@@ -95,16 +96,8 @@ impl Sidecar {
     /// [`Code::Io`] when it cannot be opened; [`Code::Usage`] when neither of its tables can be used.
     pub fn open(path: &Path) -> Result<Sidecar> {
         let name = path.display().to_string();
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)
-            .map_err(|e| Error::io("cannot open", path, e))?;
-        let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-        if !meta.is_file() {
-            return Err(Error::new(Code::Io, format!("`{name}` is not a regular file")));
-        }
-        let length = meta.len();
+        let file = beneath::regular(path)?;
+        let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
         let unusable = |why: &str| {
             Error::new(Code::Usage, format!("`{name}` cannot be used as recovery data: {why}"))
                 .hint("recovery data is made with: mirror-bundle recovery BUNDLE")

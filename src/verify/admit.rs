@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::report::{self, Check, CheckId, Finding, Report, Severity};
 use super::{Admission, Admitted, Settings, trust};
 use crate::bundle::reader::{Bundle, Contents};
-use crate::bundle::set::Set;
+use crate::bundle::set::{Set, Tally};
 use crate::bundle::volume::Volume;
-use crate::bundle::{Index, Inputs, inputs};
+use crate::bundle::{Index, Inputs, inputs, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
@@ -140,12 +140,16 @@ impl Opened {
         }
         let head = self.main.head().clone();
         let main_name = self.main.name().to_owned();
+        let mut tally = Tally::default();
         let mut parts = vec![self.main.tolerant(index.clone())?];
+        tally.add(parts[0].layout())?;
         let mut odd: Vec<(String, Error)> = Vec::new();
         for bundle in self.same {
             let name = bundle.name().to_owned();
             let differs = bundle.head().signature != head.signature;
-            match bundle.tolerant(index.clone()) {
+            let opened = bundle.tolerant(index.clone());
+            opened.iter().try_for_each(|part| tally.add(part.layout()))?;
+            match opened {
                 Ok(part) if differs => {
                     let text = format!("the signature in `{name}` is not the one in `{main_name}`");
                     parts.push(part.with_damage(Error::new(Code::BadSignature, text)));
@@ -163,22 +167,21 @@ impl Opened {
             odd.push((path, err));
         }
         let divisions = divisions(&parts);
-        let mut tries = TRIES;
+        let mut tries = limits::TRIES;
         for (path, err) in odd {
             let finding = Finding::of(path.clone(), &err);
             let mut candidates = candidates(&divisions).take(tries).inspect(|_| tries = tries.saturating_sub(1));
             match Contents::damaged(path.as_ref(), &head, &index, &mut candidates, err) {
-                Some(part) => parts.push(part),
+                Some(part) => {
+                    tally.add(part.layout())?;
+                    parts.push(part);
+                }
                 None => findings.push(finding),
             }
         }
         Ok((Set::new(parts)?, findings))
     }
 }
-
-/// How often, in one run, something with a damaged head is looked at as this or that part. Each look costs as much
-/// as opening a part.
-const TRIES: usize = 256;
 
 /// One volume of each division that is at hand.
 fn divisions(parts: &[Contents]) -> Vec<Volume> {

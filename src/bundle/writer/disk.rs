@@ -70,21 +70,26 @@ pub(crate) fn allow_files(wanted: usize) {
 }
 
 pub(crate) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
+    name(from, to, force).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists if !force => exists(to),
+        _ => Error::io("cannot name", to, e),
+    })
+}
+
+/// Gives a file its name; [`io::ErrorKind::AlreadyExists`] when there is one of that name, and it is not to be replaced.
+pub(super) fn name(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::Errno;
-    if force {
-        return fs::rename(from, to).map_err(|e| Error::io("cannot name", to, e));
+    use rustix::io::{Errno, retry_on_intr};
+    if replace {
+        return fs::rename(from, to);
     }
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(Errno::EXIST) => Err(exists(to)),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            if fs::symlink_metadata(to).is_ok() {
-                return Err(exists(to));
-            }
-            fs::rename(from, to).map_err(|e| Error::io("cannot name", to, e))
-        }
-        Err(e) => Err(Error::io("cannot name", to, e.into())),
+    match retry_on_intr(|| renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)) {
+        // A file system that cannot refuse; asked as well as it goes.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match fs::symlink_metadata(to) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => fs::rename(from, to),
+        },
+        done => Ok(done?),
     }
 }
 
@@ -97,21 +102,31 @@ pub(crate) fn discard(path: &Path) -> Result<()> {
 }
 
 pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
+    remove(path).map_err(|e| Error::io("cannot remove", path, e))
+}
+
+/// Removes a file that may not be there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("cannot remove", path, e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
 }
 
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
-    let parent = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let dir = File::open(parent).map_err(|e| Error::io("cannot open", parent, e))?;
-    match dir.sync_all() {
-        // Some file systems cannot sync a directory; they order renames by themselves.
-        Err(e) if matches!(e.raw_os_error(), Some(22 | 95)) => Ok(()),
-        other => other.map_err(|e| Error::io("cannot write", parent, e)),
+    sync(folder(path)).map_err(|e| Error::io("cannot sync", folder(path), e))
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the names in a folder durable, where its file system can: some order renames by themselves.
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
+    use rustix::io::Errno;
+    match File::open(folder)?.sync_all() {
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)) => Ok(()),
+        done => done,
     }
 }

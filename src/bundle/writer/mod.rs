@@ -1,9 +1,10 @@
 //! Writes a bundle, whole or in volumes: every byte at its final offset in `NAME.partial`, renamed when all is right.
 //!
 //! [`plan`] fixes every byte but the blobs', [`partial`] holds the files that are being written, [`blob`] writes a
-//! blob to the one or more places that it has in them, [`direct`] does so past the page cache, and [`disk`] is how files are opened, locked, reserved, synced
-//! and named. Beside the partial files stands one small [`journal`], which saves transfers and is never believed: what
-//! it claims is hashed again before it counts. Spec: MB-WRI, MB-VOL.
+//! blob to the one or more places that it has in them, and [`direct`] does so past the page cache. [`disk`] is how
+//! files are opened, locked, reserved, synced and named; [`whole`] is a small file that appears with its content.
+//! Beside the partial files stands one small [`journal`], which saves transfers and is never believed: what it claims
+//! is hashed again before it counts. Spec: MB-WRI, MB-VOL.
 
 mod blob;
 mod direct;
@@ -11,6 +12,7 @@ pub(crate) mod disk;
 mod journal;
 mod partial;
 mod plan;
+pub(crate) mod whole;
 
 use std::path::{Path, PathBuf};
 

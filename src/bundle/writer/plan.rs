@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::index::Index;
 use crate::bundle::layout::{self, Layout, Member};
+use crate::bundle::limits;
 use crate::bundle::tar;
 use crate::bundle::volume::{self, Extent, Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
-
-/// The most members that all volumes of a plan may have together: what they are in memory is bounded by it.
-const MEMBERS: usize = 2_000_000;
 
 /// Every byte of a bundle but those of its blobs, and where those go: into one archive, or into several volumes.
 #[derive(Debug)]
@@ -66,24 +64,55 @@ impl Plan {
     /// The same bundle in volumes instead: all of these, or those that `chosen` says.
     ///
     /// # Errors
-    /// [`Code::Malformed`] when the volumes do not fit the index, [`Code::Usage`] when they are too many for memory.
+    /// [`Code::Malformed`] when the volumes do not fit the index, [`Code::Usage`] when all of them, chosen or not, are
+    /// more than can be read as one bundle (MB-LIM-17).
     pub fn divided(mut self, volumes: Vec<Volume>, chosen: impl Fn(u32) -> bool) -> Result<Plan> {
+        volumes.iter().try_for_each(|volume| volume.check(&self.index))?;
+        self.check_readable(&volumes)?;
         self.archives = Vec::new();
-        let mut members = 0;
         for volume in volumes.into_iter().filter(|v| chosen(v.volume)) {
-            volume.check(&self.index)?;
             let layout = Layout::of_volume(&self.index, &self.index_bytes, self.signature.as_deref(), &volume)?;
-            members += layout.members().len();
-            if members > MEMBERS {
-                return Err(Error::new(Code::Usage, "too many volumes for so many manifests")
-                    .fact(format!("they would have more than {MEMBERS} members together"))
-                    .state("nothing was written")
-                    .hint("choose larger volumes"));
-            }
             self.archives.push(Archive { volume: Some(volume), layout });
         }
         self.places = places(&self.index, &self.archives);
         Ok(self)
+    }
+
+    /// Whether the volumes of a division, all of them, can be read as one bundle: what each repeats adds up.
+    fn check_readable(&self, volumes: &[Volume]) -> Result<()> {
+        let (Some(first), [whole]) = (volumes.first(), self.archives.as_slice()) else { return Ok(()) };
+        let of = volumes.len();
+        let everywhere = first.blobs.iter().filter(|n| **n == volume::EVERYWHERE).count();
+        let own = first.blobs.len() - everywhere + first.cut.iter().map(|cut| cut.pieces.len() - 1).sum::<usize>();
+        // With the description.
+        let repeated = whole.layout.blob_range().start + 1 + everywhere;
+        let (mut heads, mut largest) = (0, 0);
+        for volume in volumes {
+            let size = volume.to_bytes()?.len() + self.signature.as_ref().map_or(0, Vec::len);
+            largest = largest.max(size);
+            heads += size;
+            if heads > limits::HEADS {
+                break;
+            }
+        }
+        let why = match (of * repeated + own > limits::MEMBERS, heads > limits::HEADS) {
+            (true, _) => format!("they would have more than {} members together", limits::MEMBERS),
+            (_, true) => format!("what they say about themselves would have more than {} bytes", limits::HEADS),
+            _ => return Ok(()),
+        };
+        let most = (limits::MEMBERS.saturating_sub(own) / repeated).min(limits::HEADS / largest.max(1));
+        let at = |n: &u32| *n != volume::EVERYWHERE;
+        let placed = self.index.blobs.iter().zip(&first.blobs).filter(|(_, n)| at(n));
+        let placed: u64 = placed.map(|(blob, _)| tar::BLOCK + tar::padded(blob.size)).sum();
+        // An eighth more, for what a volume has no use for at its end.
+        let share = placed.div_ceil(most.max(1) as u64) / 8 * 9;
+        let size = share + whole.layout.total().saturating_sub(placed) + largest as u64;
+        let unit = if size > 8 << 30 { (1 << 30, "GiB") } else { (1 << 20, "MiB") };
+        Err(Error::new(Code::Usage, format!("{of} volumes are too many for so many manifests and small blobs"))
+            .fact(format!("each has {repeated} members that all others have too"))
+            .fact(why)
+            .state("nothing was written")
+            .hint(format!("choose larger volumes: --volume-size {}{}", size.div_ceil(unit.0), unit.1)))
     }
 
     /// Digest of the index: the bundle's identity.

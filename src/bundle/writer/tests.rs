@@ -306,3 +306,34 @@ fn a_damaged_copy_that_is_replaced_is_not_taken_for_the_finished_bundle() {
     assert!(matches!(Partial::start(&path, &plan, journal.as_ref(), false), Ok(Start::Complete(_))));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+/// The index is in every volume, and so are small blobs and documents: more volumes than can be read together.
+#[test]
+fn a_division_that_could_not_be_read_as_one_bundle_is_refused_with_a_size_that_would_do() {
+    // Many small blobs on every volume, and many large ones whose places each volume tells.
+    for (sizes, beside, fact) in [
+        ([vec![1; 900], vec![120_000_000]].concat(), 1_400_000, "more than 200000 members"),
+        (vec![4097; 14_000], 400_000, "more than 8388608 bytes"),
+    ] {
+        let mut index = sample();
+        let blob =
+            |(n, size): (usize, &u64)| Blob { digest: Digest::of(&n.to_be_bytes()), size: *size, role: Role::Layer };
+        index.blobs = sizes.iter().enumerate().map(blob).collect();
+        index.sort();
+        let whole = || Plan::new(index.clone(), vec![b"abc".to_vec(); 3], None).unwrap();
+        let attempt = |volume: u64| {
+            let plan = whole();
+            let room = Room { volume, tail: 0, order: &[], everywhere: &BTreeSet::new() };
+            let volumes = divide(&plan.index, &plan.index_bytes, None, &room).unwrap();
+            plan.divided(volumes, |n| n == 1)
+        };
+        let err = attempt(whole().index_bytes.len() as u64 + beside).map(drop).unwrap_err();
+        assert_eq!(err.code(), Code::Usage);
+        assert!(err.facts().iter().any(|f| f.contains(fact)), "{:?}", err.facts());
+        let hint = err.hint_text().unwrap();
+        let size: u64 = hint.split(' ').find_map(|w| w.strip_suffix("MiB")?.parse().ok()).unwrap();
+        let plan = attempt(size << 20).unwrap();
+        let (of, members) = (plan.archives()[0].volume.as_ref().unwrap().of, plan.archives()[0].layout.members().len());
+        assert!(of > 1 && of as usize * members <= crate::bundle::limits::MEMBERS, "{of} of {members}");
+    }
+}

@@ -22,7 +22,7 @@ use crate::bundle::Inputs;
 use crate::bundle::mend::{self, Kind, Mending};
 use crate::bundle::survey::{Blueprint, Damage, Survey, moves, survey};
 use crate::error::{Code, Error, Result};
-use crate::ops::{Observer, Task, observer, recovery};
+use crate::ops::{Observer, Task, observer, recovery, room};
 use crate::recovery::Sidecar;
 use crate::source::{Network, Source};
 use crate::verify::Settings;
@@ -297,14 +297,7 @@ impl Job<'_> {
             return Mending::resume(to, Kind::Copy);
         }
         let need = blueprint.layout.total();
-        let space = crate::sink::space::of(to)?;
-        if space.free < need || space.max_file.is_some_and(|most| most < need) {
-            let free = observer::size(space.free.min(space.max_file.unwrap_or(u64::MAX)));
-            let text = format!("not enough room for `{}`: {} needed, {free} free", to.display(), observer::size(need));
-            return Err(Error::new(Code::Io, text)
-                .state("nothing was written")
-                .hint("make room, or choose another place"));
-        }
+        room::enough(to, need, need, "make room, or choose another place")?;
         Mending::create(to, need, &blueprint.head.digest())
     }
 

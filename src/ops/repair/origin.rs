@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::identity::{self, Known};
-use super::parts::{Part, open};
+use super::parts::Part;
 use super::work::Copy;
+use crate::beneath;
 use crate::bundle::index::Index;
 use crate::bundle::reader::Bundle;
 use crate::bundle::survey::{Blueprint, Damage};
@@ -43,7 +44,7 @@ impl Local {
             return Ok(Local { path: path.to_owned(), file: None, head: None });
         }
         let head = Bundle::open(path).ok().map(|bundle| bundle.head().clone());
-        Ok(Local { path: path.to_owned(), file: Some(open(path)?), head })
+        Ok(Local { path: path.to_owned(), file: Some(beneath::regular(path)?), head })
     }
 
     pub(super) fn name(&self) -> String {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::identity::{self, Known};
 use super::origin::Local;
+use crate::beneath;
 use crate::bundle::Head;
 use crate::bundle::mend::{self, Kind, Mending};
 use crate::bundle::reader::Bundle;
+use crate::bundle::set::Tally;
 use crate::bundle::survey::{Blueprint, Damage, Tail};
 use crate::bundle::volume::Volume;
 use crate::bundle::writer::partial_path;
@@ -54,7 +56,7 @@ impl Named {
             }
         }
         let place = if left.is_some() { partial_path(&path) } else { path.clone() };
-        let file = open(&place)?;
+        let file = beneath::regular(&place)?;
         let before = meta(&file, &place)?;
         let head = Bundle::open(&place).map(|bundle| bundle.head().clone());
         Ok(Named { path, place, file: Some(file), length: before.length, before: Some(before), left, head })
@@ -134,7 +136,7 @@ pub(super) fn arrange(
                 .hint("name the one to be mended, and others with --from")),
         };
     };
-    let mut parts = Vec::new();
+    let (mut parts, mut tally) = (Vec::new(), Tally::default());
     let mut slots: Vec<Option<Named>> = (0..main.of).map(|_| None).collect();
     let mut rest = Vec::new();
     for one in named {
@@ -163,6 +165,7 @@ pub(super) fn arrange(
             }
         };
         let blueprint = known.blueprint(Some(volume))?;
+        tally.add(&blueprint.layout).map_err(|e| e.state("nothing was changed"))?;
         let agrees =
             |one: &Named| one.file.as_ref().is_some_and(|f| identity::headers_agree(f, one.length, &blueprint));
         let slot = slot.or_else(|| rest.iter().position(agrees).map(|at| rest.remove(at)));
@@ -220,18 +223,6 @@ fn real(path: &Path) -> Result<PathBuf> {
         Ok(meta) if meta.is_symlink() => fs::canonicalize(path).map_err(|e| Error::io("cannot open", path, e)),
         _ => Ok(path.to_owned()),
     }
-}
-
-/// Opens a regular file to read it.
-pub(super) fn open(path: &Path) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = file.map_err(|e| Error::io("cannot open", path, e))?;
-    if !file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
-        return Err(Error::new(Code::Io, format!("`{}` is not a regular file", path.display())));
-    }
-    Ok(file)
 }
 
 fn meta(file: &File, path: &Path) -> Result<Meta> {

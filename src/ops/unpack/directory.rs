@@ -10,8 +10,8 @@ use crate::beneath::{self, Kind};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest};
-use crate::ops::{Observer, observer};
-use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink, space};
+use crate::ops::{Observer, room};
+use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink};
 use crate::verify::{Admitted, Visit};
 
 /// The repository that `oc adm release mirror --to-dir` writes releases to.
@@ -212,25 +212,10 @@ impl Destination for Layout {
 
 /// Room for everything that may have to be written, and no blob that is too long for the file system.
 fn enough(dir: &Path, index: &Index) -> Result<()> {
-    let space = space::of(dir)?;
-    let large = index.blobs.iter().find(|blob| space.max_file.is_some_and(|most| blob.size > most));
-    if let Some(blob) = large {
-        let text = format!("`{}` cannot hold {}, which has {} bytes", dir.display(), blob.digest, blob.size);
-        return Err(Error::new(Code::Io, text)
-            .fact(format!("a file of its file system ({}) is shorter than that", space.kind))
-            .state("nothing was written")
-            .hint("choose a place with another file system"));
-    }
     let there = already(dir, index);
-    let need: u64 = index.blobs.iter().filter(|blob| !there.contains(&blob.digest)).map(|blob| blob.size).sum();
-    if need > space.free {
-        let (need, free) = (observer::size(need), observer::size(space.free));
-        let text = format!("not enough room on `{}`: {need} needed, {free} free", dir.display());
-        return Err(Error::new(Code::Io, text)
-            .state("nothing was written")
-            .hint("make room there, or choose another place"));
-    }
-    Ok(())
+    let need = index.blobs.iter().filter(|blob| !there.contains(&blob.digest)).map(|blob| blob.size).sum();
+    let longest = index.blobs.iter().map(|blob| blob.size).max().unwrap_or(0);
+    room::enough(dir, need, longest, "make room there, or choose another place")
 }
 
 /// The blobs that an earlier run has left somewhere below, going by name and size: a forecast only.

@@ -8,11 +8,12 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::OFlags;
+
+use super::disk;
 
 /// A file in the making. It is removed when it is dropped uncommitted.
-pub(super) struct Whole {
+pub(crate) struct Whole {
     file: File,
     path: PathBuf,
     committed: bool,
@@ -23,18 +24,18 @@ impl Whole {
     ///
     /// # Errors
     /// [`ErrorKind::WouldBlock`] when another process is writing it; what the system says otherwise.
-    pub(super) fn begin(temporary: &Path) -> io::Result<Whole> {
+    pub(crate) fn begin(temporary: &Path) -> io::Result<Whole> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         match OpenOptions::new().write(true).custom_flags(flags).open(temporary) {
             Ok(left) => {
                 if matches!(left.try_lock(), Err(TryLockError::WouldBlock)) {
                     return Err(ErrorKind::WouldBlock.into());
                 }
-                remove(temporary)?;
+                disk::remove(temporary)?;
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             // A link, or something else that is not ours: never opened, only its name is taken away.
-            Err(_) if !temporary.is_dir() => remove(temporary)?,
+            Err(_) if !temporary.is_dir() => disk::remove(temporary)?,
             Err(e) => return Err(e),
         }
         let file = match OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(temporary)
@@ -58,20 +59,12 @@ impl Whole {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] when there is a file of that name, and it was not to be replaced.
-    pub(super) fn commit(mut self, bytes: &[u8], to: &Path, replace: bool) -> io::Result<()> {
+    pub(crate) fn commit(mut self, bytes: &[u8], to: &Path, replace: bool) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.file.sync_all()?;
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match retry_on_intr(|| renameat_with(CWD, &self.path, CWD, to, flags)) {
-            // A file system that cannot refuse; asked as well as it goes.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match fs::symlink_metadata(to) {
-                Ok(_) if !replace => return Err(ErrorKind::AlreadyExists.into()),
-                _ => fs::rename(&self.path, to)?,
-            },
-            done => done?,
-        }
+        disk::name(&self.path, to, replace)?;
         self.committed = true;
-        sync(folder(to))
+        disk::sync(disk::folder(to))
     }
 
     fn has_its_name(&self) -> io::Result<bool> {
@@ -85,26 +78,6 @@ impl Drop for Whole {
         if !self.committed {
             let _ = fs::remove_file(&self.path);
         }
-    }
-}
-
-/// The folder that a file is in.
-pub(super) fn folder(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Makes the names in a folder durable, where its file system can.
-pub(super) fn sync(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)) => Ok(()),
-        done => done,
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
     }
 }
 

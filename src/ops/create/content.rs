@@ -1,0 +1,294 @@
+//! What is to be carried: images found in registries and local sources, releases with all that belongs to them, files.
+//!
+//! Everything is resolved here and no layer is fetched: [`super::plan`] makes an index of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::files::{self, Carried};
+use super::walk::{self, Found, Root};
+use super::{Options, release};
+use crate::bundle::index::{Kind, Missing, Release};
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Reference, Tag};
+use crate::openshift::signature_map;
+use crate::ops::{Observer, observer};
+use crate::source::{Fetched, MirrorDir, Named, Network, Source};
+
+/// What is carried beside blobs.
+#[derive(Default)]
+pub(super) struct Content {
+    pub(super) roots: Vec<Root>,
+    pub(super) releases: Vec<Release>,
+    pub(super) files: Vec<Carried>,
+    pub(super) missing: Vec<Missing>,
+    pub(super) exceptions: BTreeSet<String>,
+}
+
+/// Everything that the options name, resolved: no layer is fetched.
+pub(super) fn gather(
+    options: &Options,
+    network: Option<&dyn Network>,
+    observer: &dyn Observer,
+) -> Result<(Content, Found)> {
+    let mut content = Content::default();
+    for dir in &options.manifests {
+        content.files.extend(files::manifests(dir, &options.allow_kinds)?);
+    }
+    content.exceptions.extend(options.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
+    for reference in &options.releases {
+        let root = resolve(reference, "--release", options, network, observer)?;
+        content.release(root, options, &[], network, observer)?;
+    }
+    for reference in &options.images {
+        let root = resolve(reference, "--image", options, network, observer)?;
+        content.roots.push(root);
+    }
+    for path in &options.layouts {
+        let source: Arc<dyn Source> = crate::source::open(path)?.into();
+        content.local(source, "--from-layout", options, &[], network, observer)?;
+    }
+    for path in &options.dirs {
+        let dir = MirrorDir::open(path)?;
+        let given = given_signatures(&dir)?;
+        content.local(Arc::new(dir), "--from-dir", options, &given, network, observer)?;
+    }
+    if content.roots.is_empty() && content.files.is_empty() {
+        return Err(Error::new(Code::Usage, "nothing to carry")
+            .hint("name content with --release, --image, --from-layout, --from-dir or --manifests"));
+    }
+    observer.say(
+        "Resolving",
+        &format!("manifests, signatures and referrers of {}", observer::count(content.roots.len(), "image")),
+    );
+    let found = walk::walk(&mut content.roots, options.jobs, true, observer)?;
+    content.classify();
+    content.image_signatures(options, observer)?;
+    Ok((content, found))
+}
+
+/// The repository of an image of a local source. A name that is legal there and no repository cannot be kept.
+fn nameable(named: &Named, observer: &dyn Observer) -> Option<String> {
+    let repository = named.repository.clone()?;
+    if crate::bundle::index::is_repository(&repository) {
+        return Some(repository);
+    }
+    observer.warn(&format!("`{repository}` is no repository; the image is carried by its digest, {}", named.digest));
+    None
+}
+
+/// Finds an image in its registry.
+fn resolve(
+    reference: &Reference,
+    flag: &str,
+    options: &Options,
+    network: Option<&dyn Network>,
+    observer: &dyn Observer,
+) -> Result<Root> {
+    observer.say("Resolving", &reference.to_string());
+    let network = network.ok_or_else(|| Error::new(Code::Usage, "this build of mirror-bundle has no network code"))?;
+    let source = network.repository(&reference.repository);
+    let document = match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => source.manifest(digest)?,
+        (None, Some(tag)) => source.resolve(tag)?,
+        (None, None) => {
+            let latest = "latest".parse::<Tag>().map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+            source.resolve(&latest)?
+        }
+    };
+    let Some(document) = document else {
+        return Err(Error::new(Code::Source, format!("{reference} is not there"))
+            .state("nothing was written")
+            .hint("see what there is: skopeo list-tags"));
+    };
+    let tag = reference
+        .tag
+        .as_ref()
+        .map(ToString::to_string)
+        .or_else(|| reference.digest.is_none().then(|| "latest".to_owned()));
+    let root = Root {
+        source,
+        repository: Some(reference.repository.to_string()),
+        tag,
+        document,
+        kind: Kind::Additional,
+        component: None,
+        release: None,
+        subject: None,
+        requested_by: format!("{flag} {reference}"),
+    };
+    choose(root, options)
+}
+
+/// Takes the image for the platform that was asked for out of a list.
+fn choose(root: Root, options: &Options) -> Result<Root> {
+    let Some(platform) = &options.platform else { return Ok(root) };
+    match walk::choose(&root, platform)? {
+        None => Ok(root),
+        Some(child) => {
+            let document = root.source.manifest(&child.digest)?.ok_or_else(|| {
+                Error::new(Code::Source, format!("{} needs {}, which is not there", root.label(), child.digest))
+            })?;
+            Ok(Root { document, ..root })
+        }
+    }
+}
+
+fn given_signatures(dir: &MirrorDir) -> Result<Vec<(Digest, Vec<u8>)>> {
+    let mut out = Vec::new();
+    for path in dir.config_files()? {
+        let bytes = dir.config_file(&path)?;
+        if signature_map::is_signature_map(&bytes) {
+            let entries = signature_map::parse(&bytes)
+                .map_err(|e| Error::new(Code::Malformed, format!("`{}` is not acceptable: {e}", path.display())))?;
+            out.extend(entries.into_iter().map(|e| (e.digest, e.signature)));
+        }
+    }
+    Ok(out)
+}
+
+impl Content {
+    fn release(
+        &mut self,
+        root: Root,
+        options: &Options,
+        given: &[(Digest, Vec<u8>)],
+        network: Option<&dyn Network>,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        if self.releases.iter().any(|r| r.digest == root.document.digest) {
+            return Ok(());
+        }
+        let gathered = release::gather(root, options, given, network, observer)?;
+        if gathered.unsigned {
+            self.exceptions.insert("--allow-unsigned-release".to_owned());
+        }
+        self.releases.push(gathered.release);
+        self.roots.extend(gathered.roots);
+        self.files.extend(gathered.files);
+        Ok(())
+    }
+
+    /// Every image of a local source. Release images among them are treated as `--release` treats them.
+    fn local(
+        &mut self,
+        source: Arc<dyn Source>,
+        flag: &str,
+        options: &Options,
+        given: &[(Digest, Vec<u8>)],
+        network: Option<&dyn Network>,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        let names = source.names()?;
+        observer.say("Reading", &format!("{} from {}", observer::count(names.len(), "image"), source.describe()));
+        if names.is_empty() {
+            return Err(Error::new(Code::Source, format!("{} holds no image", source.describe())));
+        }
+        let mut others = Vec::new();
+        for named in names {
+            let document: Fetched = source.manifest(&named.digest)?.ok_or_else(|| {
+                Error::new(
+                    Code::BlobMissing,
+                    format!("{} names {}, which is not there", source.describe(), named.digest),
+                )
+            })?;
+            let root = Root {
+                source: source.clone(),
+                repository: nameable(&named, observer),
+                tag: named.tag.as_ref().map(ToString::to_string),
+                document,
+                kind: Kind::Additional,
+                component: None,
+                release: None,
+                subject: None,
+                requested_by: flag.to_owned(),
+            };
+            let root = choose(root, options)?;
+            if is_release(&root) {
+                self.release(root, options, given, network, observer)?;
+            } else {
+                others.push(root);
+            }
+        }
+        // What a release names is there as its component already.
+        let mut components: BTreeSet<Digest> = BTreeSet::new();
+        components.extend(self.roots.iter().filter(|r| r.kind == Kind::Component).map(|r| r.document.digest));
+        others.retain(|r| !components.contains(&r.document.digest));
+        self.roots.extend(others);
+        Ok(())
+    }
+
+    /// Images that are really signatures or referrers of others (a local source names them like any image).
+    fn classify(&mut self) {
+        let mut homes: BTreeMap<Digest, Option<Digest>> = BTreeMap::new();
+        for root in &self.roots {
+            homes.entry(root.document.digest).or_insert(root.release);
+            if let Ok(document) = walk::parse(&root.document) {
+                for child in document.children() {
+                    homes.entry(child.digest).or_insert(root.release);
+                }
+            }
+        }
+        for root in self.roots.iter_mut().filter(|r| r.kind == Kind::Additional) {
+            let tagged = root
+                .tag
+                .as_deref()
+                .and_then(|t| t.strip_suffix(".sig"))
+                .and_then(|t| t.strip_prefix("sha256-"))
+                .and_then(|h| Digest::from_hex(h).ok());
+            let refers = walk::parse(&root.document).ok().and_then(|d| d.subject());
+            let (kind, subject) = match (tagged, refers) {
+                (Some(digest), _) => (Kind::Signature, digest),
+                (None, Some(digest)) if root.tag.is_none() => (Kind::Referrer, digest),
+                _ => continue,
+            };
+            if let Some(release) = homes.get(&subject) {
+                (root.kind, root.subject, root.release) = (kind, Some(subject), *release);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        self.roots.retain(|r| {
+            // What is attached to images of a release is in one place with them; a local source that names it
+            // under its own path and the image it is about under another would bring it twice.
+            let attached = matches!(r.kind, Kind::Signature | Kind::Referrer) && r.release.is_some();
+            seen.insert((
+                r.kind,
+                r.repository.clone().filter(|_| !attached),
+                r.tag.clone(),
+                r.component.clone(),
+                r.document.digest,
+                r.release,
+                r.subject,
+            ))
+        });
+    }
+
+    /// A release of 4.21 or later without cosign signature cannot be run by a cluster that uses a mirror.
+    fn image_signatures(&mut self, options: &Options, observer: &dyn Observer) -> Result<()> {
+        for release in self.releases.iter().filter(|r| release::needs_image_signature(&r.version)) {
+            if self.roots.iter().any(|r| r.kind == Kind::Signature && r.subject == Some(release.digest)) {
+                continue;
+            }
+            let tag = format!("{}.sig", release.digest.dashed());
+            if !options.allow_missing_image_signature {
+                return Err(Error::new(Code::ReleaseUnverified, format!("release {} has no cosign signature image", release.version))
+                    .fact(format!("expected tag {tag}"))
+                    .fact("from 4.21 on, clusters with mirrors refuse a release without it")
+                    .state("no layer was fetched; nothing was written")
+                    .hint("use a source that has the tag; to carry it all the same, and have that recorded: --allow-missing-image-signature"));
+            }
+            observer.warn(&format!(
+                "release {} has no cosign signature image; clusters with mirrors will refuse it",
+                release.version
+            ));
+            self.exceptions.insert("--allow-missing-image-signature".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Whether the configuration of an image carries the label of a release.
+fn is_release(root: &Root) -> bool {
+    let config = walk::payload_manifest(root).and_then(|m| walk::read_blob(root.source.as_ref(), &m.config));
+    config.ok().and_then(|raw| walk::Config::parse(&raw)).is_some_and(|c| c.release_version().is_some())
+}
