@@ -179,8 +179,9 @@ fn an_interrupted_repair_gives_the_bundle_its_name_back_and_is_continued() {
     let path = format!("/blobs/{}", big.digest.unwrap());
     proxy.on("GET", path.clone(), 1, Fault::Stall(1 << 20));
     let args = ["repair", "b.tar", "--signer", "builder.pub", "--from", &to, "--plain-http", &host];
+    let before = proxy.count("GET", &path);
     let mut child = kit.command(PROGRAM, &args).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    while proxy.count("GET", &path) == 0 {
+    while proxy.count("GET", &path) == before {
         std::thread::yield_now();
     }
     let pid = child.id().to_string();
