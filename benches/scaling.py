@@ -23,7 +23,7 @@ def main():
     mb, work = os.path.abspath(a.bin), os.path.abspath(a.work)
     os.makedirs(work, exist_ok=True)
     env = dict(os.environ, SOURCE_DATE_EPOCH="1700000000", MIRROR_BUNDLE_STATE=os.path.join(work, "state"))
-    key, bundle, layout = (os.path.join(work, n) for n in ("key", "bundle.tar", "layout"))
+    key, bundle, layout, peak = (os.path.join(work, n) for n in ("key", "bundle.tar", "layout", "peak"))
     if not os.path.exists(key):
         subprocess.check_call([mb, "keygen", key, "--no-passphrase"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -37,25 +37,28 @@ def main():
         results = []
         for _ in range(runs):
             before()
-            line = ["/usr/bin/time", "-f", "%U %S %M", "-o", "/tmp/scaling.time", mb] + list(command)
-            subprocess.run(line, check=True, env=env, stdout=to, stderr=subprocess.DEVNULL)
-            u, s, m = open("/tmp/scaling.time").read().split()[-3:]
-            results.append((float(u) + float(s), int(m) / 1024))
+            # The peak is from `time`, since that of a child of Python begins with Python's own.
+            line = ["/usr/bin/time", "-f", "%M", "-o", peak, mb] + list(command)
+            process = subprocess.Popen(line, env=env, stdout=to, stderr=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            if status != 0:
+                sys.exit(f"{command} ended with {os.waitstatus_to_exitcode(status)}")
+            results.append((used.ru_utime + used.ru_stime, int(open(peak).read()) / 1024))
         return tuple(statistics.median(r[i] for r in results) for i in (0, 1))
 
     create = lambda to: ("create", to, "--from-layout", layout, "--sign-key", key, "-qq")
     verify = ("verify", bundle, "--signer", key + ".pub", "-qq", "-j8")
     inspect, tree = ("inspect", bundle), ("unpack", bundle, "--signer", key + ".pub", "--to-layout", os.path.join(work, "tree"), "-qq", "-j8")
-    clean = lambda: shutil.rmtree(os.path.join(work, "tree"), ignore_errors=True)
+    clean = lambda: [shutil.rmtree(os.path.join(work, n), ignore_errors=True) for n in ("tree", "state")]
 
     print("| images | create CPU s | peak MiB | verify CPU s | peak MiB | inspect CPU s | unpack --to-layout CPU s | peak MiB | over the blobs |\n|---|---|---|---|---|---|---|---|---|")
     rows = []
     for images in (10, 100, 1000):
         blobs = small(layout, images)
         c = cpu(a.runs, *create(bundle), before=remove)
-        v, i, u = cpu(a.runs, *verify), cpu(a.runs, *inspect), cpu(a.runs, *tree, before=clean)
+        v, i, u = cpu(a.runs, *verify, before=clean), cpu(a.runs, *inspect), cpu(a.runs, *tree, before=clean)
         over = os.path.getsize(bundle) - blobs
-        print(f"| {images} | {c[0]:.2f} | {c[1]:.0f} | {v[0]:.2f} | {v[1]:.0f} | {i[0]:.3f} | {u[0]:.2f} | {u[1]:.0f} | {over / images / (LAYERS + 2):.0f} B for each |", flush=True)
+        print(f"| {images} | {c[0]:.3f} | {c[1]:.0f} | {v[0]:.3f} | {v[1]:.0f} | {i[0]:.4f} | {u[0]:.3f} | {u[1]:.0f} | {over / images / (LAYERS + 2):.0f} B for each |", flush=True)
         rows.append((images, c[0], v[0], i[0], u[0]))
     slopes(rows, "create", "verify", "inspect", "unpack")
 
@@ -70,7 +73,7 @@ def main():
         cpu(1, *create("-"), to=sparse.stdin)
         sparse.stdin.close()
         sparse.wait()
-        v = cpu(runs, *verify)
+        v = cpu(runs, *verify, before=clean)
         print(f"| {gigabytes} | {c[0]:.2f} | {c[1]:.0f} | {v[0]:.2f} | {v[1]:.0f} | {(os.path.getsize(bundle) / blobs - 1) * 100:.5f} % |", flush=True)
         rows.append((gigabytes, c[0], v[0]))
     slopes(rows, "create", "verify")

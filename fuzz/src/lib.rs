@@ -146,7 +146,7 @@ fn canonical(memory: &Memory) -> Option<Vec<u8>> {
         files.push(read(&contents, at)?);
     }
     let plan = Plan::new(index, files, signature).ok()?;
-    let mut out = plan.head(&plan.archives()[0].layout);
+    let mut out = plan.head(&plan.archives()[0].layout).concat();
     for at in blobs {
         let member = &plan.archives()[0].layout.members()[at];
         push(&mut out, &member.path, plan.archives()[0].layout.mtime(), &read(&contents, at)?);

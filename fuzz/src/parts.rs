@@ -149,7 +149,7 @@ pub fn bundle(text: &[u8], signed: bool) -> Option<Made> {
     let signature = signed.then(|| sign_as(Role::Builder));
     let plan = Plan::new(index, files.into_iter().map(|(_, b)| b).collect(), signature).ok()?;
 
-    let mut bytes = plan.head(&plan.archives()[0].layout);
+    let mut bytes = plan.head(&plan.archives()[0].layout).concat();
     let mtime = plan.archives()[0].layout.mtime();
     let blobs: Vec<Vec<u8>> = content.into_iter().map(|(_, b)| b).collect();
     for (member, blob) in plan.archives()[0].layout.blobs().iter().zip(&blobs) {

@@ -42,21 +42,21 @@ impl Graph {
     /// # Errors
     /// [`Code::Malformed`] for documents that contradict their descriptors or each other, nest deeper than
     /// [`limits::DEPTH`] or are too large; whatever `fetch` returns.
-    pub fn walk(
+    pub fn walk<B: AsRef<[u8]>>(
         &mut self,
         root: &Descriptor,
-        fetch: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>>,
-        found: &mut dyn FnMut(&Descriptor, &Document, Vec<u8>),
+        fetch: &mut dyn FnMut(&Descriptor) -> Result<Option<B>>,
+        found: &mut dyn FnMut(&Descriptor, &Document, B),
     ) -> Result<()> {
         self.descend(root, 0, fetch, found).map(|_| ())
     }
 
-    fn descend(
+    fn descend<B: AsRef<[u8]>>(
         &mut self,
         at: &Descriptor,
         depth: usize,
-        fetch: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>>,
-        found: &mut dyn FnMut(&Descriptor, &Document, Vec<u8>),
+        fetch: &mut dyn FnMut(&Descriptor) -> Result<Option<B>>,
+        found: &mut dyn FnMut(&Descriptor, &Document, B),
     ) -> Result<usize> {
         let role = if media_type::is_index(&at.media_type) { Role::Index } else { Role::Manifest };
         let known = self.nodes.get(&at.digest).map_or(0, |n| n.height);
@@ -81,7 +81,7 @@ impl Graph {
             return Err(malformed(at, why));
         }
         let Some(bytes) = fetch(at)? else { return Ok(0) };
-        let document = match oci::parse(&bytes, &at.media_type) {
+        let document = match oci::parse(bytes.as_ref(), &at.media_type) {
             Ok(document) => document,
             Err(e) => {
                 let err = malformed(at, &e.to_string());

@@ -53,7 +53,7 @@ pub struct ReadBack {
 
 /// The pieces of a file of a plan, from its first byte to its last.
 fn pieces<'a>(plan: &'a Plan, layout: &'a Layout) -> impl Iterator<Item = Piece<'a>> {
-    let head = std::iter::once(Piece::Bytes(plan.head(layout).into()));
+    let head = plan.head(layout).into_iter().map(Piece::Bytes);
     let blobs = layout.blobs().iter().flat_map(|member| {
         let padding = vec![0; (tar::padded(member.size) - member.size) as usize];
         let digest = member.digest.unwrap_or_else(|| Digest::of(b""));

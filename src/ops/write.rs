@@ -258,7 +258,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     let mut buffer = vec![0u8; BUFFER];
     let members = archive.layout.blobs();
     observer.begin(Task::Write, members.len() as u64, members.iter().map(|m| m.size).sum());
-    to.write_all(&plan.head(&archive.layout)).map_err(out)?;
+    plan.head(&archive.layout).iter().try_for_each(|part| to.write_all(part)).map_err(out)?;
     for (at, member) in members.iter().enumerate() {
         to.write_all(&archive.layout.header_of(member)).map_err(out)?;
         stream_one(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)

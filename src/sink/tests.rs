@@ -69,7 +69,7 @@ fn attempt(dir: &Path) -> Result<()> {
         layout.put(&what.digest, what.size, &mut bytes.as_slice())?;
     }
     let size = manifest.bytes.len() as u64;
-    layout.put(&root, size, &mut manifest.bytes.as_slice())?;
+    layout.put(&root, size, &mut &manifest.bytes[..])?;
     layout.add(Some("quay.io/openshift/release:4.3.0-x86_64"), &entry(root, size));
     layout.finish()?;
     files::write(&files::Folder::named(dir.join("files")), &[("a.yaml".to_owned(), b"a: 1\n".to_vec())], false)?;
@@ -188,7 +188,7 @@ fn a_layout_is_added_to_and_foreign_entries_stay() {
     sink.finish().unwrap();
     assert_eq!(names().len(), 3);
     let moved = source::Layout::open(&dir).unwrap().resolve(&"theirs".parse().unwrap()).unwrap().unwrap();
-    assert_eq!(moved.bytes, other);
+    assert_eq!(moved.bytes[..], other[..]);
 
     let foreign = tmp.path().join("foreign");
     fs::create_dir(&foreign).unwrap();

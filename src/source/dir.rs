@@ -36,7 +36,7 @@ impl SkopeoDir {
         };
         let media_type = guessed(&bytes, &dir.place("manifest.json"))?;
         let digest = Digest::of(&bytes);
-        Ok(SkopeoDir { dir, root: Fetched { bytes, media_type, digest } })
+        Ok(SkopeoDir { dir, root: Fetched { bytes: bytes.into(), media_type, digest } })
     }
 }
 
@@ -68,7 +68,7 @@ impl Source for SkopeoDir {
         let Some(bytes) = self.dir.read(&name, MAX_MANIFEST)? else { return Ok(None) };
         let bytes = checked(bytes, digest, &place)?;
         let media_type = guessed(&bytes, &place)?;
-        Ok(Some(Fetched { bytes, media_type, digest: *digest }))
+        Ok(Some(Fetched { bytes: bytes.into(), media_type, digest: *digest }))
     }
 
     fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {

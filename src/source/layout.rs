@@ -3,7 +3,7 @@
 //! `oci-layout` is checked, `index.json` read strictly, names taken from annotations. Blobs under
 //! `blobs/sha256/`. Source: image-spec 1.1 image-layout.md. Nothing is trusted to be what its name says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -13,13 +13,16 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{self, Descriptor, Digest, Document, Tag, media_type};
 
 use super::files::Files;
-use super::{Fetched, MAX_MANIFEST, Named, Source, checked, distinct, guessed, missing, name, pick};
+use super::{Fetched, MAX_MANIFEST, Named, Source, Tags, checked, distinct, guessed, missing, name};
 
 /// An OCI image layout.
 pub struct Layout {
     files: Box<dyn Files>,
     label: String,
     entries: Vec<Descriptor>,
+    /// The first entry of each digest.
+    listed: HashMap<Digest, usize>,
+    tags: OnceLock<Tags>,
     subjects: OnceLock<BTreeMap<Digest, Vec<Descriptor>>>,
 }
 
@@ -42,7 +45,11 @@ impl Layout {
             Document::Index(index) => index.manifests,
             Document::Manifest(_) => Vec::new(),
         };
-        Ok(Layout { files, label, entries, subjects: OnceLock::new() })
+        let mut listed = HashMap::new();
+        for (at, entry) in entries.iter().enumerate() {
+            listed.entry(entry.digest).or_insert(at);
+        }
+        Ok(Layout { files, label, entries, listed, tags: OnceLock::new(), subjects: OnceLock::new() })
     }
 
     fn read_manifest(&self, digest: &Digest) -> Result<Option<(Vec<u8>, String)>> {
@@ -52,12 +59,21 @@ impl Layout {
         Ok(Some((checked(bytes, digest, &place)?, place)))
     }
 
+    fn tags(&self) -> Result<&Tags> {
+        if let Some(known) = self.tags.get() {
+            return Ok(known);
+        }
+        let tags = Tags::of(self.names()?);
+        Ok(self.tags.get_or_init(|| tags))
+    }
+
     /// Subject to referrers, from the manifests that `index.json` lists.
     fn subjects(&self) -> Result<&BTreeMap<Digest, Vec<Descriptor>>> {
         if let Some(known) = self.subjects.get() {
             return Ok(known);
         }
         let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+        let mut known: HashSet<(Digest, Digest)> = HashSet::new();
         for entry in &self.entries {
             if !media_type::ACCEPTED.contains(&entry.media_type.as_str()) {
                 continue;
@@ -65,11 +81,10 @@ impl Layout {
             let Some((bytes, place)) = self.read_manifest(&entry.digest)? else {
                 return Err(missing(entry, &self.files.place(&blob_name(&entry.digest))));
             };
-            if let Some((subject, referrer)) = referrer(&bytes, &entry.media_type, entry.digest, &place)? {
-                let known = found.entry(subject).or_default();
-                if known.iter().all(|k| k.digest != referrer.digest) {
-                    known.push(referrer);
-                }
+            if let Some((subject, referrer)) = referrer(&bytes, &entry.media_type, entry.digest, &place)?
+                && known.insert((subject, referrer.digest))
+            {
+                found.entry(subject).or_default().push(referrer);
             }
         }
         Ok(self.subjects.get_or_init(|| found))
@@ -88,7 +103,7 @@ impl Source for Layout {
     }
 
     fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>> {
-        let Some(digest) = pick(&self.names()?, tag, &self.label)? else { return Ok(None) };
+        let Some(digest) = self.tags()?.pick(tag, &self.label)? else { return Ok(None) };
         match self.manifest(&digest)? {
             Some(found) => Ok(Some(found)),
             None => {
@@ -100,7 +115,7 @@ impl Source for Layout {
 
     fn manifest(&self, digest: &Digest) -> Result<Option<Fetched>> {
         let Some((bytes, place)) = self.read_manifest(digest)? else { return Ok(None) };
-        let listed = self.entries.iter().find(|e| e.digest == *digest);
+        let listed = self.listed.get(digest).map(|at| &self.entries[*at]);
         if let Some(entry) = listed
             && entry.size != bytes.len() as u64
         {
@@ -112,7 +127,7 @@ impl Source for Layout {
             Some(entry) => entry.media_type.clone(),
             None => guessed(&bytes, &place)?,
         };
-        Ok(Some(Fetched { bytes, media_type, digest: *digest }))
+        Ok(Some(Fetched { bytes: bytes.into(), media_type, digest: *digest }))
     }
 
     fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {

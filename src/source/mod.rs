@@ -13,6 +13,7 @@ mod name;
 #[cfg(feature = "registry")]
 pub mod registry;
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ pub trait Network: Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// The exact bytes; they hash to `digest`.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<[u8]>,
     /// What the source says they are.
     pub media_type: String,
     /// Their digest.
@@ -118,21 +119,38 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
         .fact("expected  `oci-layout` (OCI image layout), `manifest.json` (skopeo dir:) or `v2/` (oc mirror)"))
 }
 
-/// The one digest that `tag` stands for among these names.
-fn pick(names: &[Named], tag: &Tag, whose: &str) -> Result<Option<Digest>> {
-    let mut found: Vec<&Named> = names.iter().filter(|n| n.tag.as_ref() == Some(tag)).collect();
-    found.sort_by_key(|n| n.digest);
-    found.dedup_by_key(|n| n.digest);
-    match found.as_slice() {
-        [] => Ok(None),
-        [one] => Ok(Some(one.digest)),
-        several => {
-            let mut err = Error::new(Code::Source, format!("the tag `{tag}` stands for several images in {whose}"))
-                .hint("ask for the image by its full name or digest");
-            for named in several.iter().take(8) {
-                err = err.fact(format!("{} {}", named.label(), named.digest));
+/// What each tag stands for in a source.
+#[derive(Default)]
+struct Tags(HashMap<Tag, Vec<Named>>);
+
+impl Tags {
+    fn of(names: impl IntoIterator<Item = Named>) -> Tags {
+        let mut out = Tags::default();
+        for named in names {
+            if let Some(tag) = &named.tag {
+                out.0.entry(tag.clone()).or_default().push(named);
             }
-            Err(err)
+        }
+        for same in out.0.values_mut() {
+            same.sort_by_key(|n| n.digest);
+            same.dedup_by_key(|n| n.digest);
+        }
+        out
+    }
+
+    /// The one digest that `tag` stands for.
+    fn pick(&self, tag: &Tag, whose: &str) -> Result<Option<Digest>> {
+        match self.0.get(tag).map(Vec::as_slice).unwrap_or_default() {
+            [] => Ok(None),
+            [one] => Ok(Some(one.digest)),
+            several => {
+                let mut err = Error::new(Code::Source, format!("the tag `{tag}` stands for several images in {whose}"))
+                    .hint("ask for the image by its full name or digest");
+                for named in several.iter().take(8) {
+                    err = err.fact(format!("{} {}", named.label(), named.digest));
+                }
+                Err(err)
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ impl RegistrySource {
 
     fn get(&self, wanted: &Wanted) -> Result<Option<Fetched>> {
         let found = self.client.get_manifest(&self.repository, wanted)?;
-        Ok(found.map(|f| Fetched { bytes: f.bytes, media_type: f.media_type, digest: f.digest }))
+        Ok(found.map(|f| Fetched { bytes: f.bytes.into(), media_type: f.media_type, digest: f.digest }))
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
         let walked = graph.walk(
             &root,
             &mut |what| match documents.get(&what.digest) {
-                Some(bytes) if bytes.len() as u64 == what.size => Ok(Some(bytes.clone())),
+                Some(bytes) if bytes.len() as u64 == what.size => Ok(Some(bytes)),
                 Some(bytes) => Err(size(&what.digest, what.size, bytes.len() as u64)),
                 None if bad.contains(&what.digest) => Ok(None),
                 None if listed.contains_key(&what.digest) => Err(Error::new(

@@ -26,7 +26,7 @@ fn bundle() -> (Blueprint, Vec<u8>) {
     index.sort();
     let plan = Plan::new(index, files, Some(b"sig".to_vec())).unwrap();
     let layout = plan.archives()[0].layout.clone();
-    let mut bytes = plan.head(&layout);
+    let mut bytes = plan.head(&layout).concat();
     for member in layout.blobs() {
         bytes.extend_from_slice(&layout.header_of(member));
         bytes.extend_from_slice(contents.iter().find(|c| Some(Digest::of(c)) == member.digest).unwrap());

@@ -111,7 +111,7 @@ impl<'a> Partial<'a> {
         let resumed = same.filter(|_| there);
         reserve(plan, &outputs, &first, resumed.is_none())?;
         for (archive, output) in plan.archives().iter().zip(&outputs) {
-            output.write(&plan.head(&archive.layout), 0)?;
+            output.write_parts(&plan.head(&archive.layout))?;
         }
         let claims = resumed.map(Journal::claims).unwrap_or_default();
         let log = if resumed.is_some() { Log::resume(&first)? } else { Log::begin(&first, plan)? };
@@ -164,7 +164,7 @@ impl<'a> Partial<'a> {
             let layout = now.layout(self.plan)?;
             // The size of the head does not depend on the digests of pieces.
             if matches!(layout, Cow::Owned(_)) {
-                output.write(&self.plan.head(&layout), 0)?;
+                output.write_parts(&self.plan.head(&layout))?;
             }
             output.write(&self.plan.end(), layout.end())?;
             let length = self.plan.bytes_of(&self.plan.archives()[archive]);
@@ -276,6 +276,16 @@ impl Output {
         Ok(self.file.metadata().map_err(|e| Error::io("cannot read", self.now(), e))?.len())
     }
 
+    /// Writes parts one after the other from the beginning.
+    fn write_parts(&self, parts: &[Cow<[u8]>]) -> Result<()> {
+        let mut at = 0;
+        for part in parts {
+            self.write(part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+
     fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
         if self.complete.is_some() {
             return Ok(());
@@ -312,11 +322,15 @@ fn finished(path: &Path, plan: &Plan, archive: &Archive) -> Result<Option<Vec<Di
     if length != plan.bytes_of(archive) {
         return Ok(None);
     }
-    let is = |expected: &[u8], at: u64| {
-        let mut there = vec![0; expected.len()];
-        file.read_exact_at(&mut there, at).is_ok() && there == expected
+    let is = |expected: &[Cow<[u8]>], mut at: u64| {
+        expected.iter().all(|expected| {
+            let mut there = vec![0; expected.len()];
+            let same = file.read_exact_at(&mut there, at).is_ok() && there[..] == expected[..];
+            at += expected.len() as u64;
+            same
+        })
     };
-    if !is(&plan.end(), archive.layout.end()) {
+    if !is(&[plan.end().into()], archive.layout.end()) {
         return Ok(None);
     }
     let Some(volume) = archive.volume.as_ref().filter(|v| v.own_pieces() > 0) else {

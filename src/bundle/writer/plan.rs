@@ -1,5 +1,6 @@
 //! Everything about a bundle that is to be written, except the content of its blobs.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::index::Index;
@@ -9,6 +10,9 @@ use crate::bundle::tar;
 use crate::bundle::volume::{self, Extent, Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
+
+/// Content of this size is not copied. In bytes.
+const SMALL: usize = 256 << 10;
 
 /// Every byte of a bundle but those of its blobs, and where those go: into one archive, or into several volumes.
 #[derive(Debug)]
@@ -47,7 +51,8 @@ pub struct Place {
 impl Plan {
     /// Fixes the layout of an index, as one archive.
     pub fn new(index: Index, files: Vec<Vec<u8>>, signature: Option<Vec<u8>>) -> Result<Plan> {
-        let index_bytes = index.to_bytes()?;
+        let mut index_bytes = index.to_bytes()?;
+        index_bytes.shrink_to_fit();
         let layout = Layout::new(&index, &index_bytes, signature.as_deref())?;
         index.check().map_err(|why| Error::new(Code::Malformed, format!("this bundle cannot be made: {why}")))?;
         let archives = vec![Archive { volume: None, layout }];
@@ -185,23 +190,33 @@ impl Plan {
         Ok(Digest::of(&all))
     }
 
-    /// The bytes of an archive in front of the blobs.
-    pub fn head(&self, layout: &Layout) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// The bytes of an archive in front of the blobs, in parts: a large index is not copied.
+    pub fn head<'p>(&'p self, layout: &'p Layout) -> Vec<Cow<'p, [u8]>> {
+        let mut out: Vec<Cow<[u8]>> = Vec::new();
+        let mut small: Vec<u8> = Vec::new();
         let mut files = self.files.iter();
-        let sums = layout.sums();
         for member in &layout.members()[..layout.blob_range().start] {
-            let content: &[u8] = match member.path.as_str() {
-                layout::INDEX => &self.index_bytes,
-                layout::SIGNATURE => self.signature.as_deref().unwrap_or_default(),
-                volume::VOLUME => layout.description().unwrap_or_default(),
-                layout::SUMS => &sums,
-                _ => files.next().map(Vec::as_slice).unwrap_or_default(),
+            let content: Cow<[u8]> = match member.path.as_str() {
+                layout::INDEX => Cow::Borrowed(&self.index_bytes),
+                layout::SIGNATURE => Cow::Borrowed(self.signature.as_deref().unwrap_or_default()),
+                volume::VOLUME => Cow::Borrowed(layout.description().unwrap_or_default()),
+                layout::SUMS => Cow::Owned(layout.sums()),
+                _ => Cow::Borrowed(files.next().map(Vec::as_slice).unwrap_or_default()),
             };
-            out.extend_from_slice(&layout.header_of(member));
-            out.extend_from_slice(content);
-            out.resize(usize::try_from(member.end()).unwrap_or(usize::MAX), 0);
+            let rest = tar::padded(content.len() as u64) - content.len() as u64;
+            small.extend_from_slice(&layout.header_of(member));
+            if content.len() < SMALL {
+                small.extend_from_slice(&content);
+            }
+            if content.len() >= SMALL || small.len() >= SMALL {
+                out.push(Cow::Owned(std::mem::take(&mut small)));
+            }
+            if content.len() >= SMALL {
+                out.push(content);
+            }
+            small.resize(small.len() + usize::try_from(rest).unwrap_or(0), 0);
         }
+        out.push(Cow::Owned(small));
         out
     }
 

@@ -163,7 +163,7 @@ fn expected(plan: &Plan, blobs: &[Vec<u8>]) -> Vec<Vec<u8>> {
             let extents = archive.layout.extents();
             let digests = extents.iter().filter(|e| e.piece.is_some()).map(|e| Digest::of(slice(e))).collect();
             let layout = plan.layout_with(archive, digests).unwrap();
-            let mut out = plan.head(layout.as_ref().unwrap_or(&archive.layout));
+            let mut out = plan.head(layout.as_ref().unwrap_or(&archive.layout)).concat();
             for (member, extent) in archive.layout.blobs().iter().zip(extents) {
                 out.extend(archive.layout.header_of(member));
                 out.extend(slice(extent));

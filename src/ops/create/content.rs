@@ -12,7 +12,7 @@ use crate::bundle::index::{Kind, Missing, Release};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Reference, Tag};
 use crate::openshift::signature_map;
-use crate::ops::{Observer, observer};
+use crate::ops::{Observer, observer, parallel};
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 
 /// What is carried beside blobs.
@@ -40,10 +40,12 @@ pub(super) fn gather(
         let root = resolve(reference, "--release", options, network, observer)?;
         content.release(root, options, &[], network, observer)?;
     }
-    for reference in &options.images {
-        let root = resolve(reference, "--image", options, network, observer)?;
-        content.roots.push(root);
-    }
+    content.roots.extend(parallel::map(
+        options.jobs,
+        &options.images,
+        || (),
+        |(), reference| resolve(reference, "--image", options, network, observer),
+    )?);
     for path in &options.layouts {
         let source: Arc<dyn Source> = crate::source::open(path)?.into();
         content.local(source, "--from-layout", options, &[], network, observer)?;

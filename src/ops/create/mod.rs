@@ -15,6 +15,7 @@ use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Release};
 use crate::bundle::layout;
 use crate::bundle::writer::{Journal, Plan};
 use crate::error::{Code, Error, Result};
+use crate::graph::Graph;
 use crate::oci::{Digest, Platform, Reference};
 use crate::openshift::openpgp::Keyring;
 use crate::ops::advice::early;
@@ -160,7 +161,7 @@ pub fn create(
         None => "nothing was written",
         Some(_) => "nothing was added to what an earlier run has fetched, which is kept",
     };
-    let (content, found) = gathered.map_err(|e| early(e, nothing).interrupted(nothing))?;
+    let (content, mut found) = gathered.map_err(|e| early(e, nothing).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(options, &content, &found, created)?;
     let mut journal = journal;
@@ -169,6 +170,9 @@ pub fn create(
         journal = None;
         plan = self::plan(options, &content, &found, None)?;
     }
+    // The plan has all of it.
+    drop(content);
+    found.graph = Graph::default();
     let dry_run = matches!(target, Target::DryRun(_));
     let free = path.map(room::free).transpose()?;
     let mut summary = summary(options, &plan, path, free, dry_run);
@@ -249,7 +253,9 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
     let plan = Plan::new(index, contents, signature)?;
     match options.volume {
         None => Ok(plan),
-        Some(size) => volumes::divided(plan, size, &BTreeSet::new(), &|digest| Ok(found.bytes.get(digest).cloned())),
+        Some(size) => volumes::divided(plan, size, &BTreeSet::new(), &|digest| {
+            Ok(found.bytes.get(digest).map(|bytes| bytes.to_vec()))
+        }),
     }
 }
 

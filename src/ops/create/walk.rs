@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bundle::index::Kind;
 use crate::bundle::limits;
@@ -15,6 +15,8 @@ use crate::source::{Fetched, Source};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
 const CONFIG: u64 = 256 << 10;
+/// The most bytes of configurations that are kept in memory until they are written.
+const CONFIGS: u64 = 4 << 20;
 /// How many rounds of signatures of signatures are followed.
 const ATTACHMENT_ROUNDS: usize = 3;
 
@@ -65,17 +67,19 @@ pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
 pub(crate) struct Found {
     /// All blobs.
     pub(crate) graph: Graph,
-    /// Documents and small configurations, whose bytes are already here.
-    pub(crate) bytes: HashMap<Digest, Vec<u8>>,
+    /// Documents and some configurations, whose bytes are already here.
+    pub(crate) bytes: HashMap<Digest, Arc<[u8]>>,
     /// Where a blob can be read: up to a few places each.
     pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
     /// Platforms of each document.
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
+    /// Bytes of all documents.
+    held: u64,
 }
 
 impl Supply for Found {
     fn here(&self, digest: &Digest) -> Option<&[u8]> {
-        self.bytes.get(digest).map(Vec::as_slice)
+        self.bytes.get(digest).map(AsRef::as_ref)
     }
 
     fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
@@ -87,7 +91,7 @@ impl Supply for Found {
 /// What one root turned out to be.
 struct Walked {
     graph: Graph,
-    bytes: HashMap<Digest, Vec<u8>>,
+    bytes: HashMap<Digest, Arc<[u8]>>,
     platforms: Vec<String>,
     documents: Vec<Digest>,
 }
@@ -98,6 +102,7 @@ struct Walked {
 pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observer: &dyn Observer) -> Result<Found> {
     let mut found = Found::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
+    let room = Mutex::new(CONFIGS);
     let mut from = 0;
     for round in 0..=ATTACHMENT_ROUNDS {
         let new = &roots[from..];
@@ -107,7 +112,7 @@ pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observ
             || (),
             |(), root| {
                 observer.check()?;
-                let walked = walk_one(root);
+                let walked = walk_one(root, &room);
                 observer.item();
                 walked
             },
@@ -116,7 +121,7 @@ pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observ
         for (root, walked) in new.iter().zip(walked) {
             for digest in &walked.documents {
                 if known.insert((root.repository.clone(), *digest)) {
-                    look.push((root.clone(), *digest));
+                    look.push((root, *digest));
                 }
             }
             found.take(root, walked)?;
@@ -134,16 +139,9 @@ pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observ
                 attachments_of(root, digest)
             },
         )?;
-        for root in attached.into_iter().flatten() {
-            let there = roots.iter().any(|r| {
-                r.document.digest == root.document.digest
-                    && r.subject == root.subject
-                    && r.repository == root.repository
-            });
-            if !there {
-                roots.push(root);
-            }
-        }
+        let identity = |r: &Root| (r.document.digest, r.subject, r.repository.clone());
+        let mut there: BTreeSet<_> = roots.iter().map(identity).collect();
+        roots.extend(attached.into_iter().flatten().filter(|root| there.insert(identity(root))));
         if roots.len() == from {
             break;
         }
@@ -161,9 +159,10 @@ impl Found {
         }
         self.platforms.insert(root.document.digest, walked.platforms);
         self.bytes.extend(walked.bytes);
-        self.graph.merge(walked.graph).map_err(|e| e.fact(format!("in {}", root.label())))?;
-        let held: u64 = self.graph.nodes().values().filter(|n| n.role.is_document()).map(|n| n.size).sum();
-        if held > limits::DOCUMENTS {
+        let new = self.graph.merge(walked.graph).map_err(|e| e.fact(format!("in {}", root.label())))?;
+        let documents = new.iter().filter_map(|d| self.graph.nodes().get(d)).filter(|n| n.role.is_document());
+        self.held += documents.map(|n| n.size).sum::<u64>();
+        if self.held > limits::DOCUMENTS {
             return Err(Error::new(Code::Malformed, "the manifests of these images are larger than a bundle may hold")
                 .hint("make several bundles, each with some of the images"));
         }
@@ -171,7 +170,8 @@ impl Found {
     }
 }
 
-fn walk_one(root: &Root) -> Result<Walked> {
+/// `room`: how many bytes of configurations may still be kept.
+fn walk_one(root: &Root, room: &Mutex<u64>) -> Result<Walked> {
     let mut graph = Graph::default();
     let mut bytes = HashMap::new();
     let mut documents = Vec::new();
@@ -217,7 +217,12 @@ fn walk_one(root: &Root) -> Result<Walked> {
             if listed.is_empty() || configs.len() == 1 {
                 listed.extend(Config::parse(&raw).and_then(|c| c.platform()).map(|p| p.to_string()));
             }
-            bytes.insert(config.digest, raw);
+            let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those without room are fetched with the layers.
+            if let Some(rest) = room.checked_sub(config.size) {
+                *room = rest;
+                bytes.insert(config.digest, raw.into());
+            }
         }
     }
     // A configuration that is also a layer of a manifest is still one blob.

@@ -111,7 +111,7 @@ impl Work<'_> {
             && Digest::of(&found.bytes) == blob.digest
         {
             self.observer.advance(blob.size);
-            return Ok(Fetched::Bytes(found.bytes));
+            return Ok(Fetched::Bytes(found.bytes.to_vec()));
         }
         let what = Descriptor {
             media_type: String::new(),

@@ -18,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Tag};
 
 use super::files::Files;
-use super::{Fetched, MAX_MANIFEST, Named, Source, checked, distinct, guessed, missing, pick};
+use super::{Fetched, MAX_MANIFEST, Named, Source, Tags, checked, distinct, guessed, missing};
 use catalogue::Catalogue;
 use scan::Tree;
 
@@ -31,6 +31,7 @@ pub struct MirrorDir {
     base: Option<Dir>,
     v2: Dir,
     tree: Tree,
+    tags: OnceLock<Tags>,
     catalogue: OnceLock<Catalogue>,
 }
 
@@ -52,7 +53,7 @@ impl MirrorDir {
             return Err(Error::new(Code::Source, format!("`{}` is not a mirror directory of oc", path.display()))
                 .fact("expected  v2/<repository>/blobs/ and v2/<repository>/manifests/ in it"));
         }
-        Ok(MirrorDir { base, v2, tree, catalogue: OnceLock::new() })
+        Ok(MirrorDir { base, v2, tree, tags: OnceLock::new(), catalogue: OnceLock::new() })
     }
 
     /// The signature ConfigMaps and other objects beside `v2/`: `config/*.json` (and `.yaml`), as oc writes them,
@@ -119,7 +120,8 @@ impl Source for MirrorDir {
 
     fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>> {
         let whose = self.describe();
-        let Some(digest) = pick(&self.tree.tagged(), tag, &whose)? else { return Ok(None) };
+        let tags = self.tags.get_or_init(|| Tags::of(self.tree.tagged()));
+        let Some(digest) = tags.pick(tag, &whose)? else { return Ok(None) };
         match self.manifest(&digest)? {
             Some(found) => Ok(Some(found)),
             None => {
@@ -133,7 +135,7 @@ impl Source for MirrorDir {
     fn manifest(&self, digest: &Digest) -> Result<Option<Fetched>> {
         let Some((bytes, place)) = self.read_manifest(digest)? else { return Ok(None) };
         let media_type = guessed(&bytes, &place)?;
-        Ok(Some(Fetched { bytes, media_type, digest: *digest }))
+        Ok(Some(Fetched { bytes: bytes.into(), media_type, digest: *digest }))
     }
 
     fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
