@@ -944,6 +944,8 @@ fn what_is_not_there_does_not_cost_the_connection() {
     assert!(client.has_blob(&here, &digest, 9).unwrap());
     assert!(!client.has_blob(&here, &digest, 8).unwrap());
     assert!(!client.has_blob(&here, &missing, 7).unwrap());
+    proxy.on("GET", "/blobs/", 1, status(416));
+    assert!(!client.has_blob(&here, &digest, 9).unwrap());
     assert!(client.get_manifest(&here, &tag("v1")).unwrap().is_none());
     assert!(client.head_manifest(&here, &tag("v1")).unwrap().is_none());
     assert!(client.referrers(&here, &missing).unwrap().is_empty());

@@ -79,6 +79,8 @@ impl Client {
             let answer = inner.send(ask)?;
             let said = match answer.status() {
                 404 => Said::No,
+                // Not even the first byte: what it has under this name is empty.
+                416 if size > 0 => Said::No,
                 206 => whole(answer.header("content-range")).map_or(Said::Somewhere, Said::Size),
                 200 => answer.header("content-length").and_then(|n| n.parse().ok()).map_or(Said::Somewhere, Said::Size),
                 201..=399 => Said::Somewhere,

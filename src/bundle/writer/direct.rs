@@ -74,13 +74,13 @@ impl Direct {
         let (middle, tail) = rest.split_at(rest.len() - rest.len() % page());
         let middle_at = at + head.len() as u64;
         let done = self
-            .part(head, at)
+            .part(cached, head, at)
             .and_then(|()| self.pages(middle, middle_at))
-            .and_then(|()| self.part(tail, middle_at + middle.len() as u64));
+            .and_then(|()| self.part(cached, tail, middle_at + middle.len() as u64));
         match done {
             // This file system, or disk, wants something else.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => {
-                self.usable.store(false, Ordering::Relaxed);
+                self.give_up();
                 cached.write_all_at(bytes, at)?;
             }
             done => done?,
@@ -103,12 +103,22 @@ impl Direct {
         Ok(())
     }
 
+    /// From now on everything goes through the cache. No part of a page is being changed past it when this returns:
+    /// it would take back what is written through the cache into the rest of that page meanwhile.
+    fn give_up(&self) {
+        let _room = self.room();
+        self.usable.store(false, Ordering::Relaxed);
+    }
+
     /// Changes a part of one page.
-    fn part(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+    fn part(&self, cached: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
         let mut room = self.room();
+        if !self.usable.load(Ordering::Relaxed) {
+            return cached.write_all_at(bytes, at);
+        }
         let skip = usize::try_from(at % page() as u64).unwrap_or(0);
         let copy = aligned(&mut room, page());
         self.file.read_exact_at(copy, at - skip as u64)?;
@@ -184,6 +194,31 @@ mod tests {
         direct.write(file.as_file(), &[&[0], &expected[..]].concat()[1..], 0).unwrap();
         assert!(std::fs::read(file.path()).unwrap() == expected);
         assert_eq!(file.as_file().metadata().unwrap().len(), length);
+    }
+
+    #[test]
+    fn what_threads_write_into_one_page_while_direct_writing_is_given_up_is_all_there() {
+        let (length, piece) = (64 << 10, 300);
+        for round in 0..40 {
+            let (file, direct) = file(length);
+            let Some(direct) = direct else { return eprintln!("note: no O_DIRECT here; it is not tested") };
+            let expected: Vec<u8> = (0..length).map(|n: u64| (n % 251) as u8 + 1).collect();
+            let pieces = expected.len().div_ceil(piece);
+            let next = std::sync::atomic::AtomicUsize::new(0);
+            let work = || loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= pieces {
+                    break;
+                }
+                if n == 10 + round * 2 {
+                    direct.give_up();
+                }
+                let (from, to) = (n * piece, ((n + 1) * piece).min(expected.len()));
+                direct.write(file.as_file(), &expected[from..to], from as u64).unwrap();
+            };
+            std::thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(work)));
+            assert!(std::fs::read(file.path()).unwrap() == expected, "round {round}");
+        }
     }
 
     #[test]

@@ -59,14 +59,17 @@ pub(crate) fn allocate(file: &File, total: u64, path: &Path) -> Result<()> {
     }
 }
 
-/// Allows as many open files as the system does, for a bundle in many volumes.
-pub(crate) fn allow_files(wanted: usize) {
+/// Allows as many open files as the system does, for a bundle in many volumes. Says whether that is enough.
+pub(crate) fn allow_files(wanted: usize) -> bool {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|now| now < wanted as u64 + 64) {
-        // If not, opening them says what is wrong.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let enough = |limit: Option<u64>| limit.is_none_or(|most| most >= wanted as u64 + 64);
+    if enough(limit.current) {
+        return true;
     }
+    // If not, opening them says what is wrong.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    raised.is_ok() && enough(limit.maximum)
 }
 
 pub(crate) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {

@@ -100,9 +100,10 @@ impl<'a> Partial<'a> {
             };
             return Ok(Start::Complete(found.into_iter().enumerate().filter_map(sealed).collect()));
         }
-        allow_files(found.len());
+        // What is written past the cache is opened twice.
+        let twice = allow_files(2 * found.len());
         let outputs = plan.archives().iter().zip(found);
-        let outputs = outputs.map(|(archive, (path, complete))| Output::open(plan, archive, path, complete));
+        let outputs = outputs.map(|(archive, (path, complete))| Output::open(plan, archive, path, complete, twice));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let mut there = true;
         for (archive, output) in plan.archives().iter().zip(&outputs).filter(|(_, o)| o.complete.is_none()) {
@@ -255,7 +256,13 @@ impl<'a> Partial<'a> {
 }
 
 impl Output {
-    fn open(plan: &Plan, archive: &Archive, path: PathBuf, complete: Option<Vec<Digest>>) -> Result<Output> {
+    fn open(
+        plan: &Plan,
+        archive: &Archive,
+        path: PathBuf,
+        complete: Option<Vec<Digest>>,
+        twice: bool,
+    ) -> Result<Output> {
         if complete.is_some() {
             let file = File::open(&path).map_err(|e| Error::io("cannot open", &path, e))?;
             return Ok(Output { path, file, direct: None, complete });
@@ -263,7 +270,8 @@ impl Output {
         let partial = partial_path(&path);
         let file = open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
         lock(&file, &partial)?;
-        let direct = Direct::open(&partial, &file, plan.bytes_of(archive), archive.layout.blobs().len());
+        let blobs = archive.layout.blobs().len();
+        let direct = twice.then(|| Direct::open(&partial, &file, plan.bytes_of(archive), blobs)).flatten();
         Ok(Output { path, file, direct, complete })
     }
 

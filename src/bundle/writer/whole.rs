@@ -31,7 +31,10 @@ impl Whole {
                 if matches!(left.try_lock(), Err(TryLockError::WouldBlock)) {
                     return Err(ErrorKind::WouldBlock.into());
                 }
-                disk::remove(temporary)?;
+                // Who had the lock may be done with it, and what has this name now another process's own.
+                if is_at(&left, temporary)? {
+                    disk::remove(temporary)?;
+                }
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             // A link, or something else that is not ours: never opened, only its name is taken away.
@@ -68,9 +71,13 @@ impl Whole {
     }
 
     fn has_its_name(&self) -> io::Result<bool> {
-        let own = self.file.metadata()?;
-        Ok(fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
+        is_at(&self.file, &self.path)
     }
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    Ok(fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
 }
 
 impl Drop for Whole {
@@ -114,6 +121,20 @@ mod tests {
         std::os::unix::fs::symlink(&victim, &new).unwrap();
         Whole::begin(&new).unwrap().commit(b"x", &dir.path().join("f"), false).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_one_has_begun_no_other_takes_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = dir.path().join("f.partial");
+        let begin = || {
+            for _ in 0..5_000 {
+                let Ok(begun) = Whole::begin(&new) else { continue };
+                (0..3).for_each(|_| std::thread::yield_now());
+                assert!(begun.has_its_name().unwrap());
+            }
+        };
+        std::thread::scope(|s| (0..4).for_each(|_| _ = s.spawn(begin)));
     }
 
     #[test]

@@ -143,9 +143,13 @@ impl Destination for Target<'_> {
                 }
             }
         }
+        // Images of several registries can have the same place here: no two set the same tag at once.
+        let mut set = BTreeSet::new();
+        let tagged = self.placements.iter().filter(|p| p.tag.as_ref().is_some_and(|t| set.insert((&p.repository, t))));
+        let tagged: Vec<&Placement> = tagged.collect();
         let tags = parallel::map(
             self.jobs,
-            &self.placements,
+            &tagged,
             || (),
             |(), placement| {
                 observer.check()?;
