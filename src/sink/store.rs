@@ -78,7 +78,10 @@ pub(super) fn holds(dir: &Dir, name: &str, digest: &Digest, size: u64, hashed: &
         return Ok(false);
     }
     let this = (meta.dev(), meta.ino());
-    if hashed.lock().is_ok_and(|hashed| hashed.get(&this) == Some(digest)) {
+    // The number of a file with one name says nothing: it can be of a file that is gone, or of none at all where a
+    // file system makes them up.
+    let linked = meta.nlink() > 1;
+    if linked && hashed.lock().is_ok_and(|hashed| hashed.get(&this) == Some(digest)) {
         return Ok(true);
     }
     let (mut hasher, mut buffer) = (Hasher::new(), vec![0; CHUNK]);
@@ -91,7 +94,7 @@ pub(super) fn holds(dir: &Dir, name: &str, digest: &Digest, size: u64, hashed: &
         }
     }
     let right = hasher.finish() == *digest;
-    if let (true, Ok(mut hashed)) = (right, hashed.lock()) {
+    if let (true, Ok(mut hashed)) = (right && linked, hashed.lock()) {
         hashed.insert(this, *digest);
     }
     Ok(right)

@@ -551,6 +551,22 @@ fn every_file_is_synced_before_it_is_named_and_every_folder_after() {
 }
 
 #[test]
+fn the_number_of_a_file_with_one_name_is_no_proof_of_what_it_holds() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (digest, size) = (Digest::of(b"content"), 7);
+    let at = |repository: &str| dir.path().join(format!("v2/{repository}/blobs/{digest}"));
+    TreeSink::open(dir.path())?.repository("one")?.put(&digest, size, &mut &b"content"[..])?;
+    let tree = TreeSink::open(dir.path())?;
+    let two = tree.repository("two")?;
+    assert!(tree.repository("one")?.has(&digest, size)?);
+    // Somebody removes it, and the next file gets its number.
+    fs::rename(at("one"), at("two")).expect("rename");
+    fs::write(at("two"), "c0ntent").expect("write");
+    assert!(!two.has(&digest, size)?);
+    Ok(())
+}
+
+#[test]
 fn a_hard_link_is_hashed_once_and_a_damaged_copy_is_not_taken_for_it() -> Result<()> {
     let dir = tempfile::tempdir().expect("a directory");
     let (digest, size) = (Digest::of(b"content"), 7);
