@@ -83,9 +83,12 @@ impl Plan {
         Ok(self)
     }
 
-    /// Whether the volumes of a division, all of them, can be read as one bundle: what each repeats adds up.
+    /// Whether the volumes of a division, all of them and a second copy of each, can be read as one bundle: what each
+    /// repeats adds up.
     fn check_readable(&self, volumes: &[Volume]) -> Result<()> {
         let (Some(first), [whole]) = (volumes.first(), self.archives.as_slice()) else { return Ok(()) };
+        const MEMBERS: usize = limits::MEMBERS / 2;
+        const HEADS: usize = limits::HEADS / 2;
         let of = volumes.len();
         let everywhere = first.blobs.iter().filter(|n| **n == volume::EVERYWHERE).count();
         let own = first.blobs.len() - everywhere + first.cut.iter().map(|cut| cut.pieces.len() - 1).sum::<usize>();
@@ -96,16 +99,16 @@ impl Plan {
             let size = volume.to_bytes()?.len() + self.signature.as_ref().map_or(0, Vec::len);
             largest = largest.max(size);
             heads += size;
-            if heads > limits::HEADS {
+            if heads > HEADS {
                 break;
             }
         }
-        let why = match (of * repeated + own > limits::MEMBERS, heads > limits::HEADS) {
-            (true, _) => format!("they would have more than {} members together", limits::MEMBERS),
-            (_, true) => format!("what they say about themselves would have more than {} bytes", limits::HEADS),
+        let why = match (of * repeated + own > MEMBERS, heads > HEADS) {
+            (true, _) => format!("they would have more than {MEMBERS} members together"),
+            (_, true) => format!("what they say about themselves would have more than {HEADS} bytes"),
             _ => return Ok(()),
         };
-        let most = (limits::MEMBERS.saturating_sub(own) / repeated).min(limits::HEADS / largest.max(1));
+        let most = (MEMBERS.saturating_sub(own) / repeated).min(HEADS / largest.max(1));
         let at = |n: &u32| *n != volume::EVERYWHERE;
         let placed = self.index.blobs.iter().zip(&first.blobs).filter(|(_, n)| at(n));
         let placed: u64 = placed.map(|(blob, _)| tar::BLOCK + tar::padded(blob.size)).sum();
