@@ -328,3 +328,20 @@ fn signatures_come_from_a_store_on_the_web_and_only_those_that_hold_are_carried(
     assert_eq!(signatures, 1);
     ok(&verify(&bundle));
 }
+
+#[test]
+fn an_image_that_two_names_lead_to_is_tagged_once() {
+    let (world, dir) = (world(), folder());
+    let (source, target) = (world.registry(), Registry::start());
+    let bundle = dir.path().join("b.tar");
+    let other = format!("localhost:{}", source.port);
+    let images =
+        [source.host(), other.clone()].map(|host| args!["--image", format!("{host}/tools/multi:1.0")]).concat();
+    ok(&[create_signed(&bundle), images, args!["--plain-http", other]].concat());
+    assert_eq!(index_of(&bundle)["images"].as_array().unwrap().iter().filter(|i| i["kind"] == "additional").count(), 2);
+    let proxy = Proxy::start(Some(target.port));
+    let unpack = [unpack_to(&bundle, &proxy.host(), &dir.path().join("m")), args!["-o", "json", "-j8"]].concat();
+    assert_eq!(ok(&unpack).json()["unpacked"]["new_tags"], 1);
+    assert_eq!(proxy.count("PUT", "/manifests/1.0"), 1);
+    assert_eq!(ok(&unpack).json()["unpacked"]["new_tags"], 0);
+}
