@@ -25,6 +25,14 @@ pub struct Descriptor {
     pub artifact_type: Option<String>,
 }
 
+impl Descriptor {
+    /// A descriptor that says no more than it has to. `size` is in bytes.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Descriptor {
+        let (platform, annotations, artifact_type) = (None, std::collections::BTreeMap::new(), None);
+        Descriptor { media_type: media_type.into(), digest, size, platform, annotations, artifact_type }
+    }
+}
+
 impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
     type Error = Invalid;
 

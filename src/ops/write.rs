@@ -333,14 +333,7 @@ fn stream_one(
 }
 
 fn wanted(blob: &Blob) -> Descriptor {
-    Descriptor {
-        media_type: String::new(),
-        digest: blob.digest,
-        size: blob.size,
-        platform: None,
-        annotations: std::collections::BTreeMap::new(),
-        artifact_type: None,
-    }
+    Descriptor::new(String::new(), blob.digest, blob.size)
 }
 
 fn places(origins: &[Box<dyn Origin + '_>]) -> String {

@@ -231,16 +231,29 @@ impl Read for BlobReader {
     }
 }
 
-/// Whether `Content-Range: bytes FIRST-LAST/WHOLE` is what was asked for (a shorter LAST is a shorter answer).
-fn is_rest(want: &Want, offset: u64, range: Option<&str>) -> bool {
-    let parsed = range.and_then(|range| {
-        let (span, whole) = range.strip_prefix("bytes ")?.split_once('/')?;
+/// A `Content-Range: bytes FIRST-LAST/WHOLE` (RFC 9110, 14.4).
+pub(super) struct Part {
+    first: u64,
+    last: u64,
+    /// Size of all of it, in bytes; `None` is `*`, not known.
+    pub(super) whole: Option<u64>,
+}
+
+impl Part {
+    pub(super) fn of(header: Option<&str>) -> Option<Part> {
+        let (span, whole) = header?.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = span.split_once('-')?;
-        let whole = if whole == "*" { want.size } else { whole.parse().ok()? };
-        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, whole))
-    });
-    parsed
-        .is_some_and(|(first, last, whole)| first == offset && last >= first && last < want.size && whole == want.size)
+        let whole = if whole == "*" { None } else { Some(whole.parse().ok()?) };
+        Some(Part { first: first.parse().ok()?, last: last.parse().ok()?, whole })
+    }
+}
+
+/// Whether this is the part that was asked for (a shorter `last` is a shorter answer).
+fn is_rest(want: &Want, offset: u64, range: Option<&str>) -> bool {
+    Part::of(range).is_some_and(|part| {
+        let whole = part.whole.is_none_or(|whole| whole == want.size);
+        part.first == offset && part.last >= part.first && part.last < want.size && whole
+    })
 }
 
 fn length(header: Option<&str>) -> Option<u64> {

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use ureq::http::{Method, header};
 
-use super::body::{BlobReader, Want};
+use super::body::{BlobReader, Part, Want};
 use super::exchange::{Ask, Payload, Scope};
 use super::failure::read_errors;
 use super::retry::Failure;
@@ -81,7 +81,9 @@ impl Client {
                 404 => Said::No,
                 // Not even the first byte: what it has under this name is empty.
                 416 if size > 0 => Said::No,
-                206 => whole(answer.header("content-range")).map_or(Said::Somewhere, Said::Size),
+                206 => {
+                    Part::of(answer.header("content-range")).and_then(|p| p.whole).map_or(Said::Somewhere, Said::Size)
+                }
                 200 => answer.header("content-length").and_then(|n| n.parse().ok()).map_or(Said::Somewhere, Said::Size),
                 201..=399 => Said::Somewhere,
                 _ => {
@@ -219,11 +221,6 @@ enum Said {
     Size(u64),
     /// It has it, and does not say how large it is.
     Somewhere,
-}
-
-/// The size of the whole thing in a `Content-Range` (RFC 9110, 14.4).
-fn whole(range: Option<&str>) -> Option<u64> {
-    range?.strip_prefix("bytes ")?.split_once('/')?.1.parse().ok()
 }
 
 fn mismatch(repository: &Repository, expected: &Digest, found: &Digest) -> Error {

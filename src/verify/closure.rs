@@ -34,14 +34,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     let mut subjects = Subjects::new();
     let missing: RefCell<BTreeMap<Digest, (u64, String)>> = RefCell::default();
     for image in &index.images {
-        let root = Descriptor {
-            media_type: image.media_type.clone(),
-            digest: image.digest,
-            size: image.size,
-            platform: None,
-            annotations: BTreeMap::new(),
-            artifact_type: None,
-        };
+        let root = Descriptor::new(&image.media_type, image.digest, image.size);
         let before = missing.borrow().len();
         let walked = graph.walk(
             &root,

@@ -52,14 +52,7 @@ impl Root {
 
 /// The descriptor of a document that was read.
 pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
-    Descriptor {
-        media_type: document.media_type.clone(),
-        digest: document.digest,
-        size: document.bytes.len() as u64,
-        platform: None,
-        annotations: BTreeMap::new(),
-        artifact_type: None,
-    }
+    Descriptor::new(document.media_type.clone(), document.digest, document.bytes.len() as u64)
 }
 
 /// Everything found below the roots.

@@ -113,14 +113,7 @@ impl Work<'_> {
             self.observer.advance(blob.size);
             return Ok(Fetched::Bytes(found.bytes.to_vec()));
         }
-        let what = Descriptor {
-            media_type: String::new(),
-            digest: blob.digest,
-            size: blob.size,
-            platform: None,
-            annotations: std::collections::BTreeMap::new(),
-            artifact_type: None,
-        };
+        let what = Descriptor::new(String::new(), blob.digest, blob.size);
         let mut from = source.blob(&what, 0)?;
         if blob.size <= IN_MEMORY {
             let mut bytes = Vec::with_capacity(usize::try_from(blob.size).unwrap_or(0));

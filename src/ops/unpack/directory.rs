@@ -195,14 +195,7 @@ impl Destination for Layout {
             }
         }
         for image in &admitted.index().images {
-            let entry = Descriptor {
-                media_type: image.media_type.clone(),
-                digest: image.digest,
-                size: image.size,
-                platform: None,
-                annotations: BTreeMap::new(),
-                artifact_type: None,
-            };
+            let entry = Descriptor::new(image.media_type.clone(), image.digest, image.size);
             sink.add(image.reference().as_deref(), &entry);
         }
         sink.finish()?;
