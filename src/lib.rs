@@ -3,10 +3,10 @@
 //!
 //! Data flows one way: `source -> graph -> bundle` on the connected side, `bundle -> verify -> sink` on the other.
 
-pub mod beneath;
 pub mod bundle;
 pub mod cli;
 pub mod error;
+pub mod fs;
 pub mod graph;
 pub mod kubernetes;
 pub mod oci;

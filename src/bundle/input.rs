@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-use crate::beneath;
 use crate::error::{Code, Error, Result};
+use crate::fs::dir;
 
 /// Where a bundle is read from.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Input {
         let pipe = "to read a bundle from a pipe, write - and redirect it to standard input";
         // Without a cause it is another kind of file.
         let hinted = |e: Error| if std::error::Error::source(&e).is_none() { e.hint(pipe) } else { e };
-        let file = beneath::regular(path).map_err(hinted)?;
+        let file = dir::regular(path).map_err(hinted)?;
         let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
         Ok(Input { name, kind: Kind::File { file, length: meta.len() } })
     }

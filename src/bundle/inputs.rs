@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::index::Index;
 use super::limits;
 use super::reader::Bundle;
-use super::writer::disk::allow_files;
-use crate::beneath;
 use crate::error::{Code, Error, Result};
+use crate::fs::dir;
+use crate::fs::partial::allow_open_files;
 use crate::oci::Digest;
 
 /// The most entries of a folder that are looked at: a medium can list names without end.
@@ -84,7 +84,7 @@ impl Inputs {
             Inputs::Paths(paths) => paths,
         };
         let mut found = Found::default();
-        allow_files(paths.len().min(PARTS));
+        allow_open_files(paths.len().min(PARTS));
         for path in &paths {
             match path.is_dir() {
                 true => folder(path, &mut found)?,
@@ -148,7 +148,7 @@ struct Found {
 fn folder(path: &Path, found: &mut Found) -> Result<()> {
     let err = |e| Error::io("cannot list", path, e);
     let mut files = Vec::new();
-    for (name, _) in beneath::list(path, ENTRIES).map_err(err)? {
+    for (name, _) in dir::list(path, ENTRIES).map_err(err)? {
         let file = path.join(name);
         // A volume whose writing was interrupted has no name of its own yet.
         if file.is_file() && file.extension().is_none_or(|e| e != "partial") {
@@ -157,7 +157,7 @@ fn folder(path: &Path, found: &mut Found) -> Result<()> {
     }
     files.sort();
     let before = found.all.len();
-    allow_files((before + files.len()).min(PARTS));
+    allow_open_files((before + files.len()).min(PARTS));
     for file in files {
         add(&file, found)?;
         if matches!(found.all.last(), Some((_, Err(e))) if e.code() == Code::NotABundle) {

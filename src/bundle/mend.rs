@@ -9,10 +9,12 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::writer::disk::{allocate, lock, open_own, remove_if_there, rename, sync_parent};
-use super::writer::whole::Whole;
-use super::writer::{self, journal_path, partial_path};
+use super::writer::{journal_path, partial_path};
 use crate::error::{Code, Error, Result};
+use crate::fs::AtomicFile;
+use crate::fs::durable::{remove_if_there, rename, sync_parent};
+use crate::fs::partial::{lock, open_own};
+use crate::fs::space::reserve;
 use crate::oci::Digest;
 
 const MARK: &str = "mirror-bundle repair 1\n";
@@ -113,7 +115,7 @@ impl Mending {
         if fs::symlink_metadata(bundle).is_ok() {
             // Perhaps by a run that was stopped after its renaming.
             forget(bundle)?;
-            return Err(writer::exists(bundle));
+            return Err(crate::fs::durable::already_exists(bundle));
         }
         if fs::symlink_metadata(&path).is_ok() {
             return Err(Error::new(Code::Conflict, format!("`{}` is in the way", path.display()))
@@ -123,7 +125,7 @@ impl Mending {
         mark(bundle, Kind::Copy, index)?;
         let made = open_own(&path, OpenOptions::new().read(true).write(true).create_new(true)).and_then(|file| {
             lock(&file, &path)?;
-            allocate(&file, total, &path)?;
+            reserve(&file, total, &path)?;
             Ok(file)
         });
         if made.is_err() {
@@ -150,7 +152,7 @@ impl Mending {
 
     /// Makes it at least this long, with room on the disk.
     pub fn reserve(&self, length: u64) -> Result<()> {
-        if self.length()? < length { allocate(&self.file, length, &self.path()) } else { Ok(()) }
+        if self.length()? < length { reserve(&self.file, length, &self.path()) } else { Ok(()) }
     }
 
     /// Writes.
@@ -207,7 +209,7 @@ fn mark(bundle: &Path, kind: Kind, index: &Digest) -> Result<()> {
     temporary.push(".new");
     let word = if kind == Kind::InPlace { "in-place" } else { "copy" };
     let text = format!("{MARK}{word}\nindex {index}\n");
-    let made = Whole::begin(&PathBuf::from(temporary)).and_then(|new| new.commit(text.as_bytes(), &path, true));
+    let made = AtomicFile::begin(&PathBuf::from(temporary)).and_then(|new| new.commit(text.as_bytes(), &path, true));
     made.map_err(|e| match e.kind() {
         ErrorKind::WouldBlock => {
             Error::new(Code::Conflict, format!("another mirror-bundle is mending `{}`", bundle.display()))

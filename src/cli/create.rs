@@ -104,7 +104,7 @@ fn protectable(args: &Create, percent: u8) -> Result<()> {
     }
     let to = ops::recovery::beside(&args.bundle);
     if !args.force && std::fs::symlink_metadata(&to).is_ok() {
-        return Err(crate::bundle::writer::exists(&to));
+        return Err(crate::fs::durable::already_exists(&to));
     }
     crate::recovery::Geometry::new(&[1], percent).map(|_| ())
 }

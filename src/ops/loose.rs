@@ -7,12 +7,10 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::beneath;
 use crate::bundle::reader::Addendum;
-use crate::bundle::writer::disk;
-use crate::bundle::writer::whole::Whole;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
+use crate::fs::{AtomicFile, dir, durable};
 
 /// The most entries of the folder of a bundle that are looked at: a medium can list names without end.
 const ENTRIES: usize = 100_000;
@@ -28,11 +26,11 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
     let mut written = Vec::new();
     if pieces.is_empty() {
         // All is there; the run that wrote it may have been killed before that was durable.
-        disk::sync_parent(path)?;
+        durable::sync_parent(path)?;
     }
     for (name, bytes) in pieces {
         let target = loose_path(path, name);
-        match Whole::begin(Path::new(&temporary)).and_then(|new| new.commit(bytes, &target, false)) {
+        match AtomicFile::begin(Path::new(&temporary)).and_then(|new| new.commit(bytes, &target, false)) {
             Ok(()) => {}
             // A run that was interrupted came as far as this one.
             Err(e) if e.kind() == ErrorKind::AlreadyExists && is(&target, bytes) => {}
@@ -59,7 +57,7 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
 
 /// Whether the file at `path` has exactly this content.
 fn is(path: &Path, bytes: &[u8]) -> bool {
-    let old = beneath::regular(path).and_then(|file| read_limited(file, path, bytes.len() as u64));
+    let old = dir::regular(path).and_then(|file| read_limited(file, path, bytes.len() as u64));
     old.is_ok_and(|old| old == bytes)
 }
 
@@ -158,22 +156,22 @@ impl Beside {
                 folders.insert(path.clone(), None);
             } else if let Some(name) = path.file_name().and_then(|n| n.to_str())
                 && let Some(names) =
-                    folders.entry(disk::folder(path).to_owned()).or_insert_with(|| Some(BTreeSet::new()))
+                    folders.entry(dir::folder_of(path).to_owned()).or_insert_with(|| Some(BTreeSet::new()))
             {
                 names.insert(name.to_owned());
             }
         }
         let mut out = Beside::default();
         for (folder, names) in folders {
-            let there = beneath::list(&folder, ENTRIES).unwrap_or_default();
+            let there = dir::list(&folder, ENTRIES).unwrap_or_default();
             for (file, kind) in &there {
                 let Some((bundle, record)) = file.to_str().and_then(parse) else { continue };
                 let is_there = || {
                     let at = there.binary_search_by(|(name, _)| name.as_os_str().cmp(OsStr::new(bundle)));
-                    at.is_ok_and(|at| there[at].1 != beneath::Kind::Directory)
+                    at.is_ok_and(|at| there[at].1 != dir::EntryKind::Directory)
                 };
                 let wanted = names.as_ref().map_or_else(is_there, |names| names.contains(bundle));
-                if *kind == beneath::Kind::File && wanted {
+                if *kind == dir::EntryKind::File && wanted {
                     let piece = Piece { path: folder.join(file), record: record.map(str::to_owned) };
                     out.0.entry(folder.join(bundle)).or_default().push(piece);
                 }
@@ -184,7 +182,7 @@ impl Beside {
 
     /// What lies beside one of them.
     pub(super) fn of(&self, path: &Path) -> Result<Loose> {
-        let name = path.file_name().map(|name| disk::folder(path).join(name));
+        let name = path.file_name().map(|name| dir::folder_of(path).join(name));
         read_all(name.and_then(|name| self.0.get(&name)).into_iter().flatten())
     }
 
@@ -213,7 +211,7 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a Piece>) -> Result<Loose> {
     let mut read = 0;
     for piece in pieces {
         let limit = if piece.record.is_some() { limits::ADDENDUM } else { limits::SIGNATURE };
-        let bytes = read_limited(beneath::regular(&piece.path)?, &piece.path, limit)?;
+        let bytes = read_limited(dir::regular(&piece.path)?, &piece.path, limit)?;
         read += bytes.len() as u64;
         if read > READ {
             let text = format!("the signatures and records beside the bundle have more than {READ} bytes");

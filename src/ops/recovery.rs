@@ -3,14 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use crate::beneath;
 use crate::bundle::Head;
 use crate::bundle::reader::Bundle;
 use crate::bundle::set::Tally;
 use crate::bundle::survey::{Blueprint, Survey, survey};
 use crate::bundle::volume::Volume;
-use crate::bundle::writer::{self, disk};
+use crate::bundle::writer;
 use crate::error::{Code, Error, Result};
+use crate::fs::{dir, durable, partial};
 use crate::oci::Digest;
 use crate::ops::{Observer, Task, observer, room};
 use crate::recovery::{self, Geometry, Protected};
@@ -96,7 +96,7 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
     let name = if parts.len() > 1 { called(&first.path).map(|(base, _)| base) } else { None };
     let to = options.to.clone().unwrap_or_else(|| beside(&name.unwrap_or_else(|| first.path.clone())));
     if !options.force && fs::symlink_metadata(&to).is_ok() {
-        return Err(writer::exists(&to));
+        return Err(crate::fs::durable::already_exists(&to));
     }
     let lengths: Vec<u64> = parts.iter().map(|p| p.blueprint.layout.end()).collect();
     let geometry = Geometry::new(&lengths, options.percent)?;
@@ -105,8 +105,8 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
     let slices = examine(&parts, &geometry, observer).map_err(|e| e.interrupted("no recovery data was made"))?;
 
     let partial = writer::partial_path(&to);
-    let out = disk::open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
-    disk::lock(&out, &partial)?;
+    let out = partial::open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+    partial::lock(&out, &partial)?;
     let files: Vec<(&File, u64)> = parts.iter().zip(&lengths).map(|(p, length)| (&p.file, *length)).collect();
     let volumes: Vec<Vec<u8>> = parts.iter().filter_map(|p| p.blueprint.head.volume.clone()).collect();
     let from = Protected {
@@ -130,8 +130,8 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
                 .hint("the medium, its reader or this host's memory is failing; try another"));
         }
         out.sync_all().map_err(|e| Error::io("cannot write", &partial, e))?;
-        disk::rename(&partial, &to, options.force)?;
-        disk::sync_parent(&to)
+        durable::rename(&partial, &to, options.force)?;
+        durable::sync_parent(&to)
     });
     if let Err(e) = done {
         let _ = fs::remove_file(&partial);
@@ -154,7 +154,7 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
 /// Opens what is named: one bundle, or different volumes of one, which come back in their order.
 fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
     let (mut parts, mut tally): (Vec<Part>, _) = (Vec::new(), Tally::default());
-    disk::allow_files(paths.len());
+    partial::allow_open_files(paths.len());
     for path in paths {
         let head = Bundle::open(path)?.head().clone();
         let blueprint = match parts.first() {
@@ -170,7 +170,7 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
             None => Blueprint::new(head)?,
         };
         tally.add(&blueprint.layout).map_err(|e| e.state("nothing was written"))?;
-        let file = beneath::regular(path)?;
+        let file = dir::regular(path)?;
         let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
         parts.push(Part { path: path.clone(), file, length, blueprint });
     }

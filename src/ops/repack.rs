@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::bundle::reader::{Bundle, Contents};
 use crate::bundle::set::{BlobContent, Copy, Set, Tally};
-use crate::bundle::writer::{self, Journal, Plan};
+use crate::bundle::writer::{Journal, Plan};
 use crate::bundle::{Index, Inputs, inputs, layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest};
@@ -234,7 +234,7 @@ pub(crate) fn write(
     if journal.is_none() && !force {
         let there = plan.archives().iter().map(|a| plan.path(target, a)).find(|p| p.symlink_metadata().is_ok());
         if let Some(path) = there {
-            return Err(writer::exists(&path));
+            return Err(crate::fs::durable::already_exists(&path));
         }
     }
     room::check(target, plan, journal.as_ref())?;

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 
 use crate::bundle::writer::{Journal, Plan, partial_path};
 use crate::error::{Code, Error, Result};
+use crate::fs::space::{self, Space};
 use crate::ops::observer::size;
-use crate::sink::space::{self, Space};
 
 /// Free bytes on the file system that `bundle` goes to.
 pub(crate) fn free(bundle: &Path) -> Result<u64> {

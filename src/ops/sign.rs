@@ -10,9 +10,9 @@ use crate::bundle::append::Appender;
 use crate::bundle::layout::END;
 use crate::bundle::reader::{Addendum, Bundle};
 use crate::bundle::volume::Volume;
-use crate::bundle::writer::disk::allow_files;
 use crate::bundle::{Head, Index, Inputs, Layout, limits};
 use crate::error::{Code, Error, Result};
+use crate::fs::partial::allow_open_files;
 use crate::oci::Digest;
 use crate::ops::loose::{Beside, Loose};
 use crate::ops::{Observer, loose};
@@ -106,7 +106,7 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
     }
     let files = files(paths)?;
     // Each is open twice: to be verified, and to be added to.
-    allow_files(2 * files.len());
+    allow_open_files(2 * files.len());
     // Held to the end: nobody else appends between what is looked at here and what is written.
     let appenders: Vec<Appender> = match options.detach {
         true => Vec::new(),

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::beneath::Dir;
-use crate::bundle::writer::whole::Whole;
 use crate::error::{Code, Error, Result};
+use crate::fs::AtomicFile;
+use crate::fs::Dir;
 use crate::verify::{Report, Seen};
 
 /// The most bytes of the file.
@@ -88,7 +88,7 @@ pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(&Memory { bundles })
         .map_err(|e| Error::new(Code::Internal, "cannot write the memory").source(e))?;
     text.push(b'\n');
-    Whole::begin(&temporary(folder)).and_then(|new| new.commit(&text, &path, true)).map_err(err)?;
+    AtomicFile::begin(&temporary(folder)).and_then(|new| new.commit(&text, &path, true)).map_err(err)?;
     drop(lock);
     Ok(())
 }
@@ -102,7 +102,7 @@ pub fn ready(folder: &Path) -> Result<()> {
     };
     Dir::create(folder, Code::Io).map_err(failed)?;
     let _lock = turn(folder);
-    match Whole::begin(&temporary(folder)) {
+    match AtomicFile::begin(&temporary(folder)) {
         // Somebody else can, right now.
         Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
         tried => tried.map(drop).map_err(|e| failed(Error::io("cannot write in", folder, e))),

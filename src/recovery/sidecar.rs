@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::table::{DOCUMENTS, Piece, TABLE, Table};
-use crate::beneath;
 use crate::bundle::tar::{self, BLOCK};
 use crate::error::{Code, Error, Result};
+use crate::fs::dir;
 use crate::oci::{Digest, Hasher};
 
 const FRONT: &str = "mirror-bundle/recovery/";
@@ -96,7 +96,7 @@ impl Sidecar {
     /// [`Code::Io`] when it cannot be opened; [`Code::Usage`] when neither of its tables can be used.
     pub fn open(path: &Path) -> Result<Sidecar> {
         let name = path.display().to_string();
-        let file = beneath::regular(path)?;
+        let file = dir::regular(path)?;
         let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
         let unusable = |why: &str| {
             Error::new(Code::Usage, format!("`{name}` cannot be used as recovery data: {why}"))

@@ -33,8 +33,8 @@ use ureq::unversioned::transport::{
 };
 
 use super::validity;
-use crate::beneath;
 use crate::error::{Code, Error, Result};
+use crate::fs::dir;
 
 /// Where `podman` and `docker` keep certificates per registry.
 const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
@@ -121,7 +121,7 @@ fn pem(path: &Path) -> std::io::Result<Option<Vec<CertificateDer<'static>>>> {
 
 /// `*.crt` in a certs.d folder. What cannot be read adds no trust, and the connection then says what is missing.
 fn certificates_below(folder: &Path) -> Vec<CertificateDer<'static>> {
-    let entries = beneath::list(folder, beneath::MAX_ENTRIES).unwrap_or_default();
+    let entries = dir::list(folder, dir::MAX_ENTRIES).unwrap_or_default();
     let paths = entries.into_iter().map(|(name, _)| folder.join(name));
     let crt = paths.filter(|path| path.extension().is_some_and(|e| e == "crt"));
     crt.filter_map(|path| pem(&path).ok().flatten()).flatten().collect()

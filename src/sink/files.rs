@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::beneath::{Dir, Kind};
 use crate::error::{Code, Error, Result};
+use crate::fs::partial::{is_temp_name, remove_leftover};
+use crate::fs::{Dir, EntryKind, TempFile};
 use crate::oci::Digest;
-
-use super::partial::{self, Partial};
 
 /// The most components of a name: what fits into the path of a bundle's file.
 const MAX_DEPTH: usize = crate::bundle::limits::PATH / 2;
@@ -71,12 +70,12 @@ pub fn write(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> R
     let base = folder.open()?;
     let survey = survey(&base, &wanted, overwrite)?;
     for (parent, name) in &survey.left {
-        partial::clear(&at(&base, parent)?, name)?;
+        remove_leftover(&at(&base, parent)?, name)?;
     }
     for (name, content) in wanted.iter().filter(|(name, _)| !survey.same.contains(**name)) {
         let (parent, last) = name.rsplit_once('/').unwrap_or(("", name));
         let dir = at(&base, parent)?;
-        let mut file = Partial::create(&dir, &Digest::of(content))?;
+        let mut file = TempFile::create(&dir, &Digest::of(content))?;
         file.write(content)?;
         file.commit(last)?;
     }
@@ -139,14 +138,14 @@ impl Survey<'_> {
         for (name, kind) in dir.entries()? {
             let full = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
             match (kind, self.wanted.get(full.as_str())) {
-                (Kind::File, Some(content)) if holds(dir, &name, content)? => {
+                (EntryKind::File, Some(content)) if holds(dir, &name, content)? => {
                     self.same.insert(full);
                 }
-                (Kind::File, Some(_)) => {
+                (EntryKind::File, Some(_)) => {
                     self.other.insert(full);
                 }
-                (Kind::File, None) if partial::is_ours(&name) => self.left.push((below.to_owned(), name)),
-                (Kind::Directory, None) if depth < MAX_DEPTH && self.leads_to(&full) => {
+                (EntryKind::File, None) if is_temp_name(&name) => self.left.push((below.to_owned(), name)),
+                (EntryKind::Directory, None) if depth < MAX_DEPTH && self.leads_to(&full) => {
                     if let Some(inner) = dir.dir(&name)? {
                         self.look(&inner, &full, depth + 1)?;
                     }
@@ -181,7 +180,7 @@ fn holds(dir: &Dir, name: &str, content: &[u8]) -> Result<bool> {
 /// The names that a bundle may have for its files, except those of our own temporary files.
 fn check_name(name: &str) -> Result<()> {
     let why = match crate::bundle::name::check(name) {
-        Ok(()) if name.split('/').any(partial::is_ours) => "it is the name of a temporary file of this program",
+        Ok(()) if name.split('/').any(is_temp_name) => "it is the name of a temporary file of this program",
         Ok(()) => return Ok(()),
         Err(why) => why,
     };

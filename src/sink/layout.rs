@@ -9,12 +9,12 @@ use std::sync::Mutex;
 
 use serde_json::{Map, Value, json};
 
-use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
+use crate::fs::{Dir, partial};
 use crate::oci::{self, Descriptor, Digest, media_type};
 
+use super::BlobSink;
 use super::store::{Hashed, Store, holds, receive};
-use super::{BlobSink, partial};
 
 const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -36,7 +36,7 @@ impl LayoutSink {
         match read(&base, "oci-layout", 4096)? {
             Some(bytes) => check_marker(&base, &bytes)?,
             None => {
-                if let Some((name, _)) = base.entries()?.into_iter().find(|(name, _)| !partial::is_ours(name)) {
+                if let Some((name, _)) = base.entries()?.into_iter().find(|(name, _)| !partial::is_temp_name(name)) {
                     return Err(Error::new(Code::Conflict, format!("`{}` is not an OCI layout", path.display()))
                         .fact(format!("it holds `{name}`, but no `oci-layout`"))
                         .state("nothing was written")
@@ -99,10 +99,10 @@ impl BlobSink for LayoutSink {
 
     /// Syncs the blobs, and only then writes `index.json` with the entries added.
     fn finish(&self) -> Result<()> {
-        partial::sweep(&self.blobs.dir)?;
+        partial::remove_leftovers(&self.blobs.dir)?;
         self.blobs.dir.sync()?;
         self.index()?;
-        partial::sweep(&self.base)?;
+        partial::remove_leftovers(&self.base)?;
         self.base.sync()
     }
 }

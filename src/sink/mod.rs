@@ -7,8 +7,6 @@
 
 pub mod files;
 pub mod layout;
-mod partial;
-pub mod space;
 mod store;
 pub mod tree;
 

@@ -5,11 +5,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
 
-use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
+use crate::fs::{Dir, TempFile};
 use crate::oci::{Digest, Hasher};
-
-use super::partial::Partial;
 
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
@@ -102,7 +100,7 @@ pub(super) fn holds(dir: &Dir, name: &str, digest: &Digest, size: u64, hashed: &
 
 /// Copies into `dir/name`, which appears only if size and digest are right.
 pub(super) fn receive(dir: &Dir, name: &str, digest: &Digest, size: u64, from: &mut dyn Read) -> Result<()> {
-    let mut partial = Partial::create(dir, digest)?;
+    let mut partial = TempFile::create(dir, digest)?;
     let (mut hasher, mut buffer, mut seen) = (Hasher::new(), vec![0; CHUNK], 0u64);
     loop {
         let got = match from.read(&mut buffer) {

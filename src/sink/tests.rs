@@ -305,7 +305,7 @@ fn temporary_names_that_were_planted_are_not_written_through() {
     let repo = TreeSink::open(&tmp.path().join("t")).unwrap().repository("a").unwrap();
     let content = b"content";
     let (digest, size) = (Digest::of(content), content.len() as u64);
-    let partial = tmp.path().join("t/v2/a/blobs").join(partial::name_for(&digest));
+    let partial = tmp.path().join("t/v2/a/blobs").join(crate::fs::partial::temp_name(&digest));
     symlink(&secret, &partial).unwrap();
     repo.put(&digest, size, &mut &content[..]).unwrap();
     assert_eq!(fs::read(&secret).unwrap(), b"s");
@@ -313,7 +313,7 @@ fn temporary_names_that_were_planted_are_not_written_through() {
 
     let other = b"other content";
     let (digest, size) = (Digest::of(other), other.len() as u64);
-    let partial = tmp.path().join("t/v2/a/blobs").join(partial::name_for(&digest));
+    let partial = tmp.path().join("t/v2/a/blobs").join(crate::fs::partial::temp_name(&digest));
     fs::create_dir(&partial).unwrap();
     assert_eq!(code(repo.put(&digest, size, &mut &other[..])), Code::Conflict);
     fs::remove_dir(&partial).unwrap();

@@ -10,12 +10,12 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::beneath::{Dir, Kind};
 use crate::error::{Code, Error, Result};
+use crate::fs::{Dir, EntryKind, partial};
 use crate::oci::{Digest, Repository, Tag};
 
+use super::BlobSink;
 use super::store::{Hashed, Store, holds, receive};
-use super::{BlobSink, partial};
 
 /// A mirror directory being written.
 pub struct TreeSink {
@@ -112,14 +112,14 @@ impl TreeRepository {
         let (name, target) = (tag.as_str(), digest.to_string());
         let before = match self.manifests.kind(name)? {
             None => None,
-            Some(Kind::Symlink) => self.manifests.read_link(name)?,
+            Some(EntryKind::Symlink) => self.manifests.read_link(name)?,
             Some(_) => return Err(self.manifests.wrong(name, "a tag (a symbolic link)")),
         };
         if before.as_deref() == Some(&target) {
             return Ok(Tagged::Same);
         }
-        let temporary = partial::name_for(&Digest::of(name.as_bytes()));
-        partial::clear(&self.manifests, &temporary)?;
+        let temporary = partial::temp_name(&Digest::of(name.as_bytes()));
+        partial::remove_leftover(&self.manifests, &temporary)?;
         let failed = |e| Error::io("cannot make the link", self.manifests.at(name), e);
         self.manifests.symlink(&target, &temporary).map_err(failed)?;
         self.manifests.rename(&temporary, name)?;
@@ -147,7 +147,7 @@ impl BlobSink for TreeRepository {
 
     fn finish(&self) -> Result<()> {
         for dir in [&self.blobs.dir, &self.manifests] {
-            partial::sweep(dir)?;
+            partial::remove_leftovers(dir)?;
             dir.sync()?;
         }
         Ok(())
@@ -156,8 +156,8 @@ impl BlobSink for TreeRepository {
 
 /// Makes `to/<digest>` the same file as `from/<digest>`, replacing a wrong one; a copy if it cannot be linked.
 fn link(from: &Dir, to: &Dir, digest: &Digest, size: u64) -> Result<()> {
-    let (name, temporary) = (digest.to_string(), partial::name_for(digest));
-    partial::clear(to, &temporary)?;
+    let (name, temporary) = (digest.to_string(), partial::temp_name(digest));
+    partial::remove_leftover(to, &temporary)?;
     if from.hard_link(&name, to, &temporary).is_ok() {
         return to.rename(&temporary, &name);
     }
@@ -168,7 +168,7 @@ fn link(from: &Dir, to: &Dir, digest: &Digest, size: u64) -> Result<()> {
 
 /// Tries `:` in a name, a hard link and a symbolic link, and removes them again.
 fn able(base: &Dir) -> Result<()> {
-    let id = |what: &str| partial::name_for(&Digest::of(format!("probe: {what}").as_bytes()));
+    let id = |what: &str| partial::temp_name(&Digest::of(format!("probe: {what}").as_bytes()));
     let (file, hard, soft) = (format!("{}:", id("file")), id("hard"), id("soft"));
     let clean = || [&file, &hard, &soft].into_iter().try_for_each(|name| base.remove(name));
     clean()?;

@@ -7,8 +7,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
+use crate::fs::Dir;
 use crate::oci::{Descriptor, Digest, Tag};
 
 use super::files::Files;

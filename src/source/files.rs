@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
+use crate::fs::Dir;
 
 /// A set of named files. Names are relative, plain, joined by `/`.
 pub(super) trait Files: Send + Sync {

@@ -8,8 +8,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
+use crate::fs::Dir;
 use crate::oci::{self, Descriptor, Digest, Document, Tag, media_type};
 
 use super::files::Files;

@@ -18,8 +18,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
+use crate::fs::Dir;
 use crate::oci::{Descriptor, Digest, Repository, Tag};
 
 pub use dir::SkopeoDir;

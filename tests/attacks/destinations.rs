@@ -56,7 +56,7 @@ fn unpack(lab: &Lab, kind: &str, out: &str) -> crate::lab::Ran {
     lab.run(&["unpack", "m.tar", "--signer", "key.pub", kind, out])
 }
 
-/// The temporary name for content, as `src/sink/partial.rs` documents it.
+/// The temporary name for content, as `src/fs/partial.rs` documents it.
 fn temporary(digest: &Digest) -> String {
     format!(".mirror-bundle-{}.partial", &digest.hex()[..32])
 }

@@ -7,10 +7,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::disk::{open_own, remove_if_there, sync_parent};
 use super::plan::Plan;
 use super::{journal_path, with_suffix};
 use crate::error::{Error, Result};
+use crate::fs::durable::{remove_if_there, sync_parent};
+use crate::fs::partial::open_own;
 use crate::oci::Digest;
 
 /// The first line.

@@ -1,18 +1,14 @@
 //! Writes a bundle, whole or in volumes: every byte at its final offset in `NAME.partial`, renamed when all is right.
 //!
 //! [`plan`] fixes every byte but the blobs', [`partial`] holds the files that are being written, [`blob`] writes a
-//! blob to the one or more places that it has in them, and [`direct`] does so past the page cache. [`disk`] is how
-//! files are opened, locked, reserved, synced and named; [`whole`] is a small file that appears with its content.
-//! Beside the partial files stands one small [`journal`], which saves transfers and is never believed: what it claims
-//! is hashed again before it counts. Spec: MB-WRI, MB-VOL.
+//! blob to the one or more places that it has in them. Files are opened, locked, reserved, synced and named by
+//! [`crate::fs`]. Beside the partial files there is one small [`journal`], which saves transfers and is never believed:
+//! what it claims is hashed again before it counts. Spec: MB-WRI, MB-VOL.
 
 mod blob;
-mod direct;
-pub(crate) mod disk;
 mod journal;
 mod partial;
 mod plan;
-pub(crate) mod whole;
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +16,6 @@ pub use blob::BlobWriter;
 pub use journal::{Claim, Journal};
 pub use partial::{Partial, Sealed, Start};
 pub use plan::{Archive, Place, Plan, addendum};
-
-use crate::error::{Code, Error};
 
 /// Size of the buffers that content is copied with.
 pub const BUFFER: usize = 1 << 20;
@@ -42,13 +36,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// The error for a bundle that is already there.
-pub fn exists(bundle: &Path) -> Error {
-    Error::new(Code::Conflict, format!("`{}` exists", bundle.display()))
-        .state("it was left as it is")
-        .hint("choose another name, or replace it with --force")
 }
 
 #[cfg(test)]

@@ -8,15 +8,17 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::direct::{Direct, window};
-use super::disk::{allocate, allow_files, discard, lock, open_own, remove_if_there, rename, sync_parent};
 use super::journal::{Claim, Journal, Log};
 use super::plan::{Archive, Place, Plan};
-use super::{BUFFER, BlobWriter, exists, journal_path, partial_path};
+use super::{BUFFER, BlobWriter, journal_path, partial_path};
 use crate::bundle::layout::{Layout, Member};
 use crate::bundle::tar;
 use crate::bundle::volume::{VOLUME, Volume};
 use crate::error::{Code, Error, Result};
+use crate::fs::direct::{Direct, window};
+use crate::fs::durable::{already_exists, remove_if_there, rename, sync_parent};
+use crate::fs::partial::{allow_open_files, discard, lock, open_own};
+use crate::fs::space;
 use crate::oci::{Digest, Hasher};
 
 /// A bundle that is being written.
@@ -87,7 +89,7 @@ impl<'a> Partial<'a> {
                 match complete {
                     Some(_) => discard(&partial_path(&path))?,
                     None if force => {}
-                    None => return Err(exists(&path)),
+                    None => return Err(already_exists(&path)),
                 }
             }
             found.push((path, complete));
@@ -101,7 +103,7 @@ impl<'a> Partial<'a> {
             return Ok(Start::Complete(found.into_iter().enumerate().filter_map(sealed).collect()));
         }
         // What is written past the cache is opened twice.
-        let twice = allow_files(2 * found.len());
+        let twice = allow_open_files(2 * found.len());
         let outputs = plan.archives().iter().zip(found);
         let outputs = outputs.map(|(archive, (path, complete))| Output::open(plan, archive, path, complete, twice));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
@@ -319,7 +321,7 @@ fn reserve(plan: &Plan, outputs: &[Output], first: &Path, anew: bool) -> Result<
             remove_if_there(&journal_path(first))?;
         }
     }
-    new().try_for_each(|(archive, output)| allocate(&output.file, plan.bytes_of(archive), &output.now()))
+    new().try_for_each(|(archive, output)| space::reserve(&output.file, plan.bytes_of(archive), &output.now()))
 }
 
 /// Whether `path` is a finished file of this plan. If so, the digests of its pieces. All of it is read: with `--force`

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use super::*;
 use crate::bundle::index::{Blob, tests::sample};
 use crate::bundle::volume::{Room, divide};
+use crate::error::Code;
 use crate::error::Result;
 use crate::oci::{Digest, Role};
 
@@ -275,10 +276,10 @@ fn a_file_that_another_writer_finished_before_it_was_locked_is_left_alone() {
     let first = start(&path, &plan);
     let opened = fs::File::open(partial_path(&path)).unwrap();
     first.finish(false).unwrap();
-    assert_eq!(super::disk::lock(&opened, &partial_path(&path)).unwrap_err().code(), Code::Conflict);
+    assert_eq!(crate::fs::partial::lock(&opened, &partial_path(&path)).unwrap_err().code(), Code::Conflict);
     let other = dir.path().join("other.tar");
     drop(start(&other, &plan));
-    assert_eq!(super::disk::lock(&opened, &partial_path(&other)).unwrap_err().code(), Code::Conflict);
+    assert_eq!(crate::fs::partial::lock(&opened, &partial_path(&other)).unwrap_err().code(), Code::Conflict);
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::beneath::{self, Kind};
 use crate::bundle::index::{self, Object};
 use crate::bundle::{layout, limits, name};
 use crate::error::{Code, Error, Result};
+use crate::fs::{EntryKind, dir};
 use crate::kubernetes;
 
 /// A file to be carried.
@@ -65,12 +65,12 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
 /// The files below `dir`, in the order of their names, folder by folder. Links are not followed.
 fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
-    for (name, kind) in beneath::list(dir, beneath::MAX_ENTRIES).map_err(|e| Error::io("cannot read", dir, e))? {
+    for (name, kind) in dir::list(dir, dir::MAX_ENTRIES).map_err(|e| Error::io("cannot read", dir, e))? {
         let path = dir.join(name);
         let known = matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"));
         match kind {
-            Kind::Directory => out.extend(walk(&path)?),
-            Kind::File if known => out.push(path),
+            EntryKind::Directory => out.extend(walk(&path)?),
+            EntryKind::File if known => out.push(path),
             _ => {
                 let text = format!("`{}` is not a .yaml, .yml or .json file", path.display());
                 return Err(Error::new(Code::Policy, text)

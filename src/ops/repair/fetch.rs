@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::origin::{self, Origin};
 use super::work::{NAMED, Place, Work};
 use crate::bundle::index::Blob;
-use crate::bundle::writer::{BUFFER, disk};
+use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
+use crate::fs::{durable, partial, space};
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::source::{Network, Source};
 
@@ -83,7 +84,7 @@ impl Work<'_> {
             });
             self.observer.end();
             if let Some(path) = self.path() {
-                disk::remove_if_there(&path)?;
+                durable::remove_if_there(&path)?;
             }
             done?;
         }
@@ -125,8 +126,8 @@ impl Work<'_> {
         }
         let path = self.path().unwrap_or_default();
         let mut options = OpenOptions::new();
-        let file = disk::open_own(&path, options.read(true).write(true).create(true).truncate(true))?;
-        disk::allocate(&file, blob.size, &path)?;
+        let file = partial::open_own(&path, options.read(true).write(true).create(true).truncate(true))?;
+        space::reserve(&file, blob.size, &path)?;
         let mut at = 0;
         self.receive(from.as_mut(), source, blob, &mut |piece| {
             file.write_all_at(piece, at).map_err(|e| Error::io("cannot write", &path, e))?;

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use super::identity::{self, Known};
 use super::parts::Part;
 use super::work::Copy;
-use crate::beneath;
 use crate::bundle::index::Index;
 use crate::bundle::reader::Bundle;
 use crate::bundle::survey::{Blueprint, Damage};
 use crate::bundle::volume::Volume;
 use crate::bundle::{Head, limits};
 use crate::error::{Error, Result};
+use crate::fs::dir;
 use crate::oci::{Digest, Repository, parse};
 use crate::ops::unpack::names::without_registry;
 use crate::source::{Network, Source};
@@ -44,7 +44,7 @@ impl Local {
             return Ok(Local { path: path.to_owned(), file: None, head: None });
         }
         let head = Bundle::open(path).ok().map(|bundle| bundle.head().clone());
-        Ok(Local { path: path.to_owned(), file: Some(beneath::regular(path)?), head })
+        Ok(Local { path: path.to_owned(), file: Some(dir::regular(path)?), head })
     }
 
     pub(super) fn name(&self) -> String {

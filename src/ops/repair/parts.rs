@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::identity::{self, Known};
 use super::origin::Local;
-use crate::beneath;
 use crate::bundle::Head;
 use crate::bundle::mend::{self, Kind, Mending};
 use crate::bundle::reader::Bundle;
@@ -14,6 +13,7 @@ use crate::bundle::survey::{Blueprint, Damage, Tail};
 use crate::bundle::volume::Volume;
 use crate::bundle::writer::partial_path;
 use crate::error::{Code, Error, Result};
+use crate::fs::dir;
 use crate::ops::recovery::called;
 use crate::recovery::Sidecar;
 
@@ -56,7 +56,7 @@ impl Named {
             }
         }
         let place = if left.is_some() { partial_path(&path) } else { path.clone() };
-        let file = beneath::regular(&place)?;
+        let file = dir::regular(&place)?;
         let before = meta(&file, &place)?;
         let head = Bundle::open(&place).map(|bundle| bundle.head().clone());
         Ok(Named { path, place, file: Some(file), length: before.length, before: Some(before), left, head })

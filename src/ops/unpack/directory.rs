@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 use super::names::{self, Placement};
 use super::{Content, Destination};
-use crate::beneath::{self, Kind};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
+use crate::fs::{EntryKind, dir};
 use crate::oci::{Descriptor, Digest};
 use crate::ops::{Observer, room};
 use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink};
@@ -214,14 +214,14 @@ fn enough(dir: &Path, index: &Index) -> Result<()> {
 /// The blobs that an earlier run has left somewhere below, going by name and size: a forecast only.
 fn already(dir: &Path, index: &Index) -> BTreeSet<Digest> {
     fn look(dir: &Path, depth: usize, wanted: &BTreeMap<Digest, u64>, found: &mut BTreeSet<Digest>) {
-        for (name, kind) in beneath::list(dir, beneath::MAX_ENTRIES).unwrap_or_default() {
+        for (name, kind) in dir::list(dir, dir::MAX_ENTRIES).unwrap_or_default() {
             let path = dir.join(&name);
             // `sha256:<hex>` in a tree, `<hex>` in a layout.
             let name = name.to_str().unwrap_or_default();
             let digest = name.parse().ok().or_else(|| Digest::from_hex(name).ok());
             match (kind, digest) {
-                (Kind::Directory, _) if depth > 0 => look(&path, depth - 1, wanted, found),
-                (Kind::File, Some(digest)) => {
+                (EntryKind::Directory, _) if depth > 0 => look(&path, depth - 1, wanted, found),
+                (EntryKind::File, Some(digest)) => {
                     let size = path.symlink_metadata().ok().map(|meta| meta.len());
                     if size.is_some() && wanted.get(&digest).copied() == size {
                         found.insert(digest);

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::beneath::Dir;
 use crate::error::{Code, Error, Result};
+use crate::fs::Dir;
 use crate::oci::{self, Descriptor, Digest, Document, Tag, media_type};
 use crate::source::files::Files;
 use crate::source::layout::referrer;

@@ -13,8 +13,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::beneath::{Dir, Kind};
 use crate::error::{Code, Error, Result};
+use crate::fs::{Dir, EntryKind};
 use crate::oci::{Descriptor, Digest, Tag};
 
 use super::files::Files;
@@ -37,7 +37,7 @@ pub struct MirrorDir {
 
 /// Whether a mirror tree begins here: a `v2` folder, or folders of which one holds `blobs` and `manifests`.
 pub(super) fn is_tree(dir: &Dir) -> Result<bool> {
-    Ok(dir.kind("v2")? == Some(Kind::Directory) || dir.path().file_name().is_some_and(|n| n == "v2"))
+    Ok(dir.kind("v2")? == Some(EntryKind::Directory) || dir.path().file_name().is_some_and(|n| n == "v2"))
 }
 
 impl MirrorDir {
@@ -67,7 +67,7 @@ impl MirrorDir {
                 if name.starts_with('.') || ![".json", ".yaml", ".yml"].iter().any(|s| name.ends_with(s)) {
                     continue;
                 }
-                if kind != Kind::File {
+                if kind != EntryKind::File {
                     return Err(dir.wrong(&name, "a regular file"));
                 }
                 out.push(dir.at(&name));

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::beneath::{Dir, Kind};
 use crate::error::{Code, Error, Result};
+use crate::fs::{Dir, EntryKind};
 use crate::oci::{Digest, Repository, Tag};
 use crate::source::files::Files;
 use crate::source::{MAX_MANIFEST, Named};
@@ -45,22 +45,22 @@ pub(super) fn scan(v2: &Dir) -> Result<Tree> {
             tree.count(v2)?;
             let content = !path.is_empty() && matches!(name.as_str(), "blobs" | "manifests");
             match kind {
-                Kind::Directory if content => {
+                EntryKind::Directory if content => {
                     is_repo = true;
                     let Some(dir) = here.dir(&name)? else { continue };
                     let at = u32::try_from(tree.repositories.len()).unwrap_or(u32::MAX);
                     if name == "blobs" { tree.blobs(&dir, at)? } else { tree.manifests(&dir, at, &mut repo)? }
                 }
-                Kind::Directory if name.starts_with('.') || name == "lost+found" => {}
-                Kind::Directory => {
+                EntryKind::Directory if name.starts_with('.') || name == "lost+found" => {}
+                EntryKind::Directory => {
                     let below = if path.is_empty() { name } else { format!("{path}/{name}") };
                     format!("localhost/{below}").parse::<Repository>().map_err(|e| {
                         Error::new(Code::Malformed, format!("`{}` is not a repository: {e}", v2.place(&below)))
                     })?;
                     todo.push(below);
                 }
-                Kind::Symlink => return Err(here.wrong(&name, "a directory").fact("it is a symbolic link")),
-                Kind::File | Kind::Other => {}
+                EntryKind::Symlink => return Err(here.wrong(&name, "a directory").fact("it is a symbolic link")),
+                EntryKind::File | EntryKind::Other => {}
             }
         }
         if is_repo {
@@ -123,7 +123,7 @@ impl Tree {
             }
             let tag = name.parse::<Tag>().ok();
             match (kind, digest_name(&name), tag) {
-                (Kind::Symlink, digest, Some(tag)) => {
+                (EntryKind::Symlink, digest, Some(tag)) => {
                     let target = self.target(dir, &name)?;
                     match digest {
                         // A link that stands for a hard link, not the tag of referrers.
@@ -135,13 +135,13 @@ impl Tree {
                     note(&mut self.manifests, digest, at);
                     repo.manifests.push(digest);
                 }
-                (Kind::File, None, Some(tag)) => {
+                (EntryKind::File, None, Some(tag)) => {
                     let place = format!("{}/manifests/{name}", repo.path);
                     let digest = Digest::of(&dir.read(&name, MAX_MANIFEST)?.unwrap_or_default());
                     self.copies.entry(digest).or_default().push(place);
                     repo.tags.push((tag, digest));
                 }
-                (Kind::Directory | Kind::Other, None, Some(_)) => return Err(dir.wrong(&name, "a tag")),
+                (EntryKind::Directory | EntryKind::Other, None, Some(_)) => return Err(dir.wrong(&name, "a tag")),
                 (_, None, None) => return Err(stray(dir, &name)),
             }
         }

@@ -1,6 +1,6 @@
 //! Writes large content past the page cache (`O_DIRECT`).
 //!
-//! Nobody reads a bundle right after it is written, so a copy of it in memory costs the kernel more than it is worth,
+//! Nobody reads such a file right after it is written, so a copy of it in memory costs the kernel more than it is worth,
 //! pushes out what others need, and makes all that write one file wait for each other. Only whole pages can be
 //! written so. What shares a page with something else is read, changed and written again, here and nowhere else: a
 //! file that is written through this is not also written through the cache, since what is dirty there could come
@@ -18,19 +18,19 @@ use rustix::io::Errno;
 
 /// Where writing past the cache is known to do what it says: ext2 to ext4, and XFS.
 const KNOWN: [u64; 2] = [0xef53, 0x5846_5342];
-/// From this mean size of a blob on, in bytes, it pays: each blob costs two pages that are read first.
+/// From this mean size of a piece on, in bytes, it pays: each piece costs two pages that are read first.
 const LARGE: u64 = 4 << 20;
 /// How much is copied at once when memory does not begin where a page does.
 const COPY: usize = 256 << 10;
 
 /// The size of a page, which is more than any disk wants writes to be aligned to. In bytes.
-pub(super) fn page() -> usize {
+pub(crate) fn page() -> usize {
     rustix::param::page_size().max(4096)
 }
 
 /// A file of known length that is written past the cache.
 #[derive(Debug)]
-pub(super) struct Direct {
+pub(crate) struct Direct {
     file: File,
     /// Until the file system refuses.
     usable: AtomicBool,
@@ -41,10 +41,10 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// The same file as `file`, which is at `path`, and is to be `length` bytes long with `blobs` blobs in it. `None`
+    /// The same file as `file`, which is at `path`, and is to be `length` bytes long with `pieces` separate pieces in it. `None`
     /// where this cannot be done or would not pay.
-    pub(super) fn open(path: &Path, file: &File, length: u64, blobs: usize) -> Option<Direct> {
-        if length / LARGE < blobs.max(1) as u64 {
+    pub(crate) fn open(path: &Path, file: &File, length: u64, pieces: usize) -> Option<Direct> {
+        if length / LARGE < pieces.max(1) as u64 {
             return None;
         }
         Direct::force(path, file, length)
@@ -63,7 +63,7 @@ impl Direct {
 
     /// Writes all of `bytes` at an offset: past the cache if they begin in memory as they do in a page of the file
     /// ([`window`] sees to that), copied once more if not.
-    pub(super) fn write(&self, cached: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    pub(crate) fn write(&self, cached: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         if !self.usable.load(Ordering::Relaxed) {
             return cached.write_all_at(bytes, at);
         }
@@ -133,7 +133,7 @@ impl Direct {
 
 /// The part of a buffer to read the bytes into that are to be written at `at`: it begins where a page of the file
 /// does, as far as `at` does, and ends where one ends. All of a buffer that is too small for that.
-pub(super) fn window(buffer: &mut [u8], at: u64) -> &mut [u8] {
+pub(crate) fn window(buffer: &mut [u8], at: u64) -> &mut [u8] {
     let skip = buffer.as_ptr().align_offset(page()).saturating_add(usize::try_from(at % page() as u64).unwrap_or(0));
     let Some(room) = buffer.len().checked_sub(skip).filter(|room| *room > 2 * page()) else { return buffer };
     let beyond = usize::try_from((at + room as u64) % page() as u64).unwrap_or(0);
@@ -234,9 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn small_blobs_are_left_to_the_cache() {
+    fn small_pieces_are_left_to_the_cache() {
         let (file, _) = file(1 << 30);
-        let open = |blobs| Direct::open(file.path(), file.as_file(), 1 << 30, blobs).is_some();
+        let open = |pieces| Direct::open(file.path(), file.as_file(), 1 << 30, pieces).is_some();
         assert!(!open(257));
         assert_eq!(open(256), file_is_known(file.as_file()));
     }

@@ -29,7 +29,7 @@ pub struct Dir {
 
 /// What a directory entry is, itself, not what a link points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum EntryKind {
     /// A regular file.
     File,
     /// A directory.
@@ -136,7 +136,7 @@ impl Dir {
     }
 
     /// What `name` in this directory is, without following it; `None` if it is not there.
-    pub fn kind(&self, name: &str) -> Result<Option<Kind>> {
+    pub fn kind(&self, name: &str) -> Result<Option<EntryKind>> {
         single(name)?;
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(kind_of(FileType::from_raw_mode(stat.st_mode)))),
@@ -146,7 +146,7 @@ impl Dir {
     }
 
     /// Everything in this directory, sorted by name. A name that is not UTF-8 is refused.
-    pub fn entries(&self) -> Result<Vec<(String, Kind)>> {
+    pub fn entries(&self) -> Result<Vec<(String, EntryKind)>> {
         let failed = |e: Errno| Error::io("cannot list", &self.path, e.into());
         let mut out = Vec::new();
         for entry in retry_on_intr(|| rustix::fs::Dir::read_from(&self.fd)).map_err(failed)? {
@@ -283,7 +283,7 @@ impl Dir {
 ///
 /// Instead of [`std::fs::read_dir`], which panics when a folder of a bad medium cannot be closed, and gives up when a
 /// signal interrupts it.
-pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, Kind)>> {
+pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, EntryKind)>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
     let mut out = Vec::new();
@@ -321,12 +321,17 @@ pub fn regular(path: &Path) -> Result<File> {
     }
 }
 
-fn kind_of(kind: FileType) -> Kind {
+/// The folder that a file is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn kind_of(kind: FileType) -> EntryKind {
     match kind {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Directory,
-        FileType::Symlink => Kind::Symlink,
-        _ => Kind::Other,
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Directory,
+        FileType::Symlink => EntryKind::Symlink,
+        _ => EntryKind::Other,
     }
 }
 

@@ -1,7 +1,6 @@
-//! A small file of this host, or beside a bundle: written whole or not at all, and nothing left of a killed run.
+//! A small file that is written whole or not at all, and nothing is left of a killed run.
 //!
-//! It is written under one temporary name, so that the next run finds what a killed one left. Files of content that
-//! is verified are [`crate::sink`]'s.
+//! It is written under one temporary name, so that the next run finds what a killed one left.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -10,21 +9,22 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::disk;
+use super::dir::folder_of;
+use super::durable::{try_remove, try_rename, try_sync};
 
 /// A file in the making. It is removed when it is dropped uncommitted.
-pub(crate) struct Whole {
+pub(crate) struct AtomicFile {
     file: File,
     path: PathBuf,
     committed: bool,
 }
 
-impl Whole {
+impl AtomicFile {
     /// A new empty file at `temporary`, locked; what a killed run left there is removed. Mode 0644 less the umask.
     ///
     /// # Errors
     /// [`ErrorKind::WouldBlock`] when another process is writing it; what the system says otherwise.
-    pub(crate) fn begin(temporary: &Path) -> io::Result<Whole> {
+    pub(crate) fn begin(temporary: &Path) -> io::Result<AtomicFile> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         match OpenOptions::new().write(true).custom_flags(flags).open(temporary) {
             Ok(left) => {
@@ -33,12 +33,12 @@ impl Whole {
                 }
                 // Who had the lock may be done with it, and what has this name now another process's own.
                 if is_at(&left, temporary)? {
-                    disk::remove(temporary)?;
+                    try_remove(temporary)?;
                 }
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             // A link, or something else that is not ours: never opened, only its name is taken away.
-            Err(_) if !temporary.is_dir() => disk::remove(temporary)?,
+            Err(_) if !temporary.is_dir() => try_remove(temporary)?,
             Err(e) => return Err(e),
         }
         let file = match OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(temporary)
@@ -47,7 +47,7 @@ impl Whole {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::WouldBlock.into()),
             made => made?,
         };
-        let whole = Whole { file, path: temporary.to_owned(), committed: false };
+        let whole = AtomicFile { file, path: temporary.to_owned(), committed: false };
         let locked = !matches!(whole.file.try_lock(), Err(TryLockError::WouldBlock));
         // Another process may have taken the name between the two.
         if locked && whole.has_its_name()? {
@@ -65,9 +65,9 @@ impl Whole {
     pub(crate) fn commit(mut self, bytes: &[u8], to: &Path, replace: bool) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.file.sync_all()?;
-        disk::name(&self.path, to, replace)?;
+        try_rename(&self.path, to, replace)?;
         self.committed = true;
-        disk::sync(disk::folder(to))
+        try_sync(folder_of(to))
     }
 
     fn has_its_name(&self) -> io::Result<bool> {
@@ -80,7 +80,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
 }
 
-impl Drop for Whole {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         if !self.committed {
             let _ = fs::remove_file(&self.path);
@@ -98,11 +98,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (new, to) = (dir.path().join("f.partial"), dir.path().join("f"));
         fs::write(&new, "half").unwrap();
-        Whole::begin(&new).unwrap().commit(b"one", &to, false).unwrap();
-        let second = Whole::begin(&new).unwrap().commit(b"two", &to, false);
+        AtomicFile::begin(&new).unwrap().commit(b"one", &to, false).unwrap();
+        let second = AtomicFile::begin(&new).unwrap().commit(b"two", &to, false);
         assert_eq!(second.unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&to).unwrap(), b"one");
-        Whole::begin(&new).unwrap().commit(b"two", &to, true).unwrap();
+        AtomicFile::begin(&new).unwrap().commit(b"two", &to, true).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
@@ -111,15 +111,15 @@ mod tests {
     fn what_another_process_writes_is_left_alone_and_a_planted_link_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let new = dir.path().join("f.partial");
-        let first = Whole::begin(&new).unwrap();
-        assert_eq!(Whole::begin(&new).err().unwrap().kind(), ErrorKind::WouldBlock);
+        let first = AtomicFile::begin(&new).unwrap();
+        assert_eq!(AtomicFile::begin(&new).err().unwrap().kind(), ErrorKind::WouldBlock);
         assert!(new.exists());
         drop(first);
         assert!(!new.exists());
         let victim = dir.path().join("victim");
         fs::write(&victim, "precious").unwrap();
         std::os::unix::fs::symlink(&victim, &new).unwrap();
-        Whole::begin(&new).unwrap().commit(b"x", &dir.path().join("f"), false).unwrap();
+        AtomicFile::begin(&new).unwrap().commit(b"x", &dir.path().join("f"), false).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
     }
 
@@ -129,7 +129,7 @@ mod tests {
         let new = dir.path().join("f.partial");
         let begin = || {
             for _ in 0..5_000 {
-                let Ok(begun) = Whole::begin(&new) else { continue };
+                let Ok(begun) = AtomicFile::begin(&new) else { continue };
                 (0..3).for_each(|_| std::thread::yield_now());
                 assert!(begun.has_its_name().unwrap());
             }
@@ -143,7 +143,7 @@ mod tests {
         let new = dir.path().join("f.partial");
         let begin = || {
             for _ in 0..2_000 {
-                let begun = Whole::begin(&new).map(drop);
+                let begun = AtomicFile::begin(&new).map(drop);
                 assert!(begun.is_ok() || begun.is_err_and(|e| e.kind() == ErrorKind::WouldBlock));
             }
         };

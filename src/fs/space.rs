@@ -1,8 +1,9 @@
-//! How much room a destination has, and what its file system cannot do. Asked before anything is written.
+//! How much room a file system has and what it cannot do, and the reservation of room. All before content is written.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Error, Result};
 
@@ -33,6 +34,18 @@ pub fn of(path: &Path) -> Result<Space> {
     let kind = kind(&here)?;
     let max_file = (kind == "vfat").then_some((4 << 30) - 1);
     Ok(Space { free: stat.f_bavail.saturating_mul(stat.f_frsize), kind, max_file })
+}
+
+/// Reserves the whole size, so that a disk that is too small is found before the first transfer.
+pub(crate) fn reserve(file: &File, total: u64, path: &Path) -> Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, total)) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            file.set_len(total).map_err(|e| Error::io("cannot reserve room for", path, e))
+        }
+        Err(e) => Err(Error::io("cannot reserve room for", path, e.into())),
+    }
 }
 
 fn existing(path: &Path) -> PathBuf {

@@ -1,0 +1,16 @@
+//! The ground floor for files: everything that is opened, read, written, renamed or synced goes through here.
+//!
+//! [`dir`] is a directory handle beneath which no name and no link leads out; [`whole`] writes small files whole; [`partial`] holds files that are not finished; [`durable`] gives and
+//! syncs names; [`direct`] writes past the page cache; [`space`] knows the room that a file system has. None of them
+//! waits for a FIFO. This floor knows nothing of images or bundles.
+
+pub mod dir;
+pub(crate) mod direct;
+pub(crate) mod durable;
+pub(crate) mod partial;
+pub mod space;
+pub(crate) mod whole;
+
+pub use dir::{Dir, EntryKind};
+pub(crate) use partial::TempFile;
+pub(crate) use whole::AtomicFile;

@@ -1,0 +1,183 @@
+//! Files that are not finished, under names that others could know: made anew, or checked before they are continued.
+//!
+//! [`open_own`] and [`lock`] are for a partial file that a later run resumes; a [`TempFile`] is made anew in the folder
+//! where it will stay, and removed unless it is committed. A planted link, FIFO, device or second name is never written
+//! through (security C11, I2).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::dir::{Dir, EntryKind};
+use super::durable::remove_if_there;
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+
+const PREFIX: &str = ".mirror-bundle-";
+const SUFFIX: &str = ".partial";
+
+/// Opens a file of ours, for nobody else to write (security C11). A link, FIFO or device that somebody put under its
+/// name is not followed or waited for, and a file that has another name too is not written through (security I2).
+pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    let foreign = || {
+        Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
+            .state("it was left as it is")
+            .hint("remove it, or write under another name")
+    };
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file =
+        options.mode(0o644).custom_flags(flags.bits().cast_signed()).open(path).map_err(
+            |e| match Errno::from_io_error(&e) {
+                Some(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => foreign(),
+                _ => Error::io("cannot write", path, e),
+            },
+        )?;
+    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
+}
+
+/// Locks a file against other processes that write it.
+pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
+    let own = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    let busy = match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => true,
+        // Who had the lock may have finished, and this is the finished bundle: not to be written any more.
+        // (A file system without locks: carry on, as there is nothing to ask.)
+        _ => !fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())),
+    };
+    if busy {
+        return Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display()))
+            .hint("wait for it, or write under another name"));
+    }
+    Ok(())
+}
+
+/// Removes a partial file that nobody writes any more.
+pub(crate) fn discard(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        lock(&open_own(path, OpenOptions::new().read(true).write(true))?, path)?;
+    }
+    remove_if_there(path)
+}
+
+/// Allows as many open files as the system does, where many are written or read at once. Says whether that is enough.
+pub(crate) fn allow_open_files(wanted: usize) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|most| most >= wanted as u64 + 64);
+    if enough(limit.current) {
+        return true;
+    }
+    // If not, opening them says what is wrong.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    raised.is_ok() && enough(limit.maximum)
+}
+
+/// The temporary name for the content with this digest.
+pub(crate) fn temp_name(digest: &Digest) -> String {
+    format!("{PREFIX}{}{SUFFIX}", &digest.hex()[..32])
+}
+
+/// Whether this is a name that [`temp_name`] makes.
+pub(crate) fn is_temp_name(name: &str) -> bool {
+    let middle = name.strip_prefix(PREFIX).and_then(|n| n.strip_suffix(SUFFIX));
+    middle.is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+/// A file in the making, in the directory it will stay in.
+pub(crate) struct TempFile<'a> {
+    dir: &'a Dir,
+    name: String,
+    file: File,
+    mode: u32,
+    committed: bool,
+}
+
+impl<'a> TempFile<'a> {
+    /// A new empty file. What an earlier, killed run left under the name is removed first; a file that another
+    /// process is still writing is `Code::Conflict`.
+    pub(crate) fn create(dir: &'a Dir, digest: &Digest) -> Result<TempFile<'a>> {
+        let name = temp_name(digest);
+        remove_leftover(dir, &name)?;
+        let file = dir.create_new(&name)?.ok_or_else(|| busy(dir, &name))?;
+        // The umask is known only by what it did to 0644; until the content is right nobody else reads it.
+        let mode =
+            file.metadata().map_err(|e| Error::io("cannot read", dir.at(&name), e))?.permissions().mode() & 0o777;
+        let temp = TempFile { dir, name, file, mode, committed: false };
+        temp.chmod(0o600)?;
+        match retry_on_intr(|| rustix::fs::flock(&temp.file, FlockOperation::NonBlockingLockExclusive)) {
+            Err(Errno::WOULDBLOCK) => Err(busy(dir, &temp.name)),
+            _ => Ok(temp),
+        }
+    }
+
+    /// Appends.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| Error::io("cannot write", self.dir.at(&self.name), e))
+    }
+
+    /// Syncs the content and gives it its final name, replacing what is there. The directory is not synced.
+    pub(crate) fn commit(mut self, name: &str) -> Result<()> {
+        self.chmod(self.mode)?;
+        self.file.sync_all().map_err(|e| Error::io("cannot sync", self.dir.at(&self.name), e))?;
+        self.dir.rename(&self.name, name)?;
+        self.committed = true;
+        Ok(())
+    }
+
+    /// FAT has no modes, and says so in its own ways.
+    fn chmod(&self, mode: u32) -> Result<()> {
+        match retry_on_intr(|| rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode as _))) {
+            Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(e) => Err(Error::io("cannot change the mode of", self.dir.at(&self.name), e.into())),
+        }
+    }
+}
+
+impl Drop for TempFile<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = self.dir.remove(&self.name);
+        }
+    }
+}
+
+/// Removes a left-over of ours, unless its writer is alive. A link is removed, not what it points to.
+pub(crate) fn remove_leftover(dir: &Dir, name: &str) -> Result<()> {
+    match dir.kind(name)? {
+        None => Ok(()),
+        Some(EntryKind::File) => {
+            if let Some(file) = dir.file(name)?
+                && retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared))
+                    == Err(Errno::WOULDBLOCK)
+            {
+                return Err(busy(dir, name));
+            }
+            dir.remove(name)
+        }
+        Some(EntryKind::Symlink) => dir.remove(name),
+        Some(EntryKind::Directory | EntryKind::Other) => Err(dir.wrong(name, "a temporary file of this program")),
+    }
+}
+
+/// Removes what killed runs left in a directory, but nothing that is being written now.
+pub(crate) fn remove_leftovers(dir: &Dir) -> Result<()> {
+    for (name, kind) in dir.entries()? {
+        if is_temp_name(&name) && matches!(kind, EntryKind::File | EntryKind::Symlink) {
+            match remove_leftover(dir, &name) {
+                Err(e) if e.code() == Code::Conflict => {}
+                done => done?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn busy(dir: &Dir, name: &str) -> Error {
+    Error::new(Code::Conflict, format!("`{}` is being written by another process", dir.at(name).display()))
+        .hint("wait until it has ended, then run the same command again")
+}
