@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::fs::AtomicFile;
 use crate::fs::durable::{remove_if_there, rename, sync_parent};
 use crate::fs::partial::{lock, open_own};
+use crate::fs::small::{self, Links};
 use crate::fs::space::reserve;
 use crate::oci::Digest;
 
@@ -47,10 +48,7 @@ pub fn forget(bundle: &Path) -> Result<()> {
 /// The mark, if the file of its name is one. A link is not followed, a FIFO not waited for.
 fn read_mark(bundle: &Path) -> Result<Option<Kind>> {
     let path = journal_path(bundle);
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let Ok(file) = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) else {
-        return Ok(None);
-    };
+    let Ok(file) = small::open(&path, Links::Refuse) else { return Ok(None) };
     let mut text = Vec::new();
     file.take(4096).read_to_end(&mut text).map_err(|e| Error::io("cannot read", &path, e))?;
     let text = String::from_utf8_lossy(&text).into_owned();

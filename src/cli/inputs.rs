@@ -1,6 +1,5 @@
 //! From arguments, files and environment to the settings of a verb.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -136,14 +135,7 @@ fn policy_keyrings(policy: &Policy, folder: &Path) -> Result<Vec<Keyring>> {
 
 /// Reads a small file of this host.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|e| Error::io("cannot read", path, e))?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::new(Code::Usage, format!("`{}` is larger than {limit} bytes", path.display())));
-    }
-    Ok(bytes)
+    crate::fs::small::read(path, limit).map_err(|e| e.error("cannot read", path, Code::Usage))
 }
 
 /// `--at`, or now.

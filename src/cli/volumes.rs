@@ -23,7 +23,7 @@ pub(super) fn read_back(done: Option<&ReadBack>, bundle: &Path, term: &Terminal)
     let Some(done) = done else { return Ok(()) };
     let how = if done.direct { "" } else { " (this file system cannot say that it was not from memory)" };
     term.say("Read back", &format!("{} from the medium, all as written{how}", observer::size(done.bytes)));
-    let folder = bundle.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = crate::fs::dir::folder_of(bundle);
     let place = mount_point(folder)?;
     term.say("Safe", &format!("to remove the medium after unmounting it: {}", place.display()));
     Ok(())

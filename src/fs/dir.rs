@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::small::{self, Links};
 use crate::error::{Code, Error, Result};
 
 /// The most entries that one directory is read for.
@@ -253,6 +254,11 @@ impl Dir {
         }
     }
 
+    /// The same, but waits until no other process has it. The raw cause is given: not every file system locks.
+    pub fn wait_lock(&self) -> io::Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::LockExclusive))?)
+    }
+
     /// Makes the names in this directory durable.
     pub fn sync(&self) -> Result<()> {
         match retry_on_intr(|| rustix::fs::fsync(&self.fd)) {
@@ -312,13 +318,7 @@ pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, EntryKind)>>
 /// # Errors
 /// [`Code::Io`], without a source for what is not a regular file.
 pub fn regular(path: &Path) -> Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()));
-    let file = File::from(fd.map_err(|e| Error::io("cannot open", path, e.into()))?);
-    match file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
-        true => Ok(file),
-        false => Err(Error::new(Code::Io, format!("`{}` is not a regular file", path.display()))),
-    }
+    small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Io))
 }
 
 /// The folder that a file is in.

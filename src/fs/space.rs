@@ -1,6 +1,7 @@
 //! How much room a file system has and what it cannot do, and the reservation of room. All before content is written.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::io::{Errno, retry_on_intr};
@@ -46,6 +47,18 @@ pub(crate) fn reserve(file: &File, total: u64, path: &Path) -> Result<()> {
         }
         Err(e) => Err(Error::io("cannot reserve room for", path, e.into())),
     }
+}
+
+/// Whether files can be made in a folder.
+pub(crate) fn writable(folder: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// Whether an error says that a disk, or the share of it that this user may have, is full.
+pub(crate) fn is_full(e: &Error) -> bool {
+    let cause = std::error::Error::source(e).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.and_then(Errno::from_io_error).is_some_and(|e| matches!(e, Errno::NOSPC | Errno::DQUOT))
 }
 
 fn existing(path: &Path) -> PathBuf {

@@ -4,13 +4,11 @@
 //! `pkg/verify/store`). Fetching from a store on the web is the caller's; see [`store_url`].
 //! It verifies nothing: that is [`super::openpgp`].
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::openpgp::MAX_SIGNATURE_BYTES;
 use crate::error::{Code, Error, Result};
+use crate::fs::small::{self, Unread};
 use crate::oci::{Digest, Invalid};
 
 /// The most signatures that a store holds for one digest: the cluster looks no further.
@@ -45,30 +43,22 @@ pub fn read_store(store: &Path, digest: &Digest) -> Result<Vec<Vec<u8>>> {
     let mut out = Vec::new();
     for n in 1..=MAX_SIGNATURES {
         let path = store.join(store_path(digest, n));
-        // Non-blocking, so that a FIFO in a file's place cannot hold the program up.
-        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        match OpenOptions::new().read(true).custom_flags(nonblocking).open(&path) {
-            Ok(file) => out.push(read_file(file, &path)?),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => break,
-            Err(e) => return Err(Error::io("cannot read release signature", &path, e)),
+        match small::read(&path, MAX_SIGNATURE_BYTES as u64) {
+            Ok(bytes) => out.push(bytes),
+            Err(e) if e.is_missing() => break,
+            Err(e) => return Err(refused(e, &path)),
         }
     }
     Ok(out)
 }
 
-fn read_file(file: File, path: &Path) -> Result<Vec<u8>> {
-    let failed = |e| Error::io("cannot read release signature", path, e);
-    if !file.metadata().map_err(failed)?.is_file() {
-        let text = format!("release signature `{}` is not a regular file", path.display());
-        return Err(Error::new(Code::Malformed, text));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_SIGNATURE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > MAX_SIGNATURE_BYTES {
-        let text = format!("release signature `{}` is longer than {MAX_SIGNATURE_BYTES} bytes", path.display());
-        return Err(Error::new(Code::Malformed, text));
-    }
-    Ok(bytes)
+fn refused(why: Unread, path: &Path) -> Error {
+    let wrong = match why {
+        Unread::System(e) => return Error::io("cannot read release signature", path, e),
+        Unread::NotRegular => "not a regular file".to_owned(),
+        Unread::TooLong(limit) => format!("longer than {limit} bytes"),
+    };
+    Error::new(Code::Malformed, format!("release signature `{}` is {wrong}", path.display()))
 }
 
 #[cfg(test)]

@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::reader::Addendum;
 use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
-use crate::fs::{AtomicFile, dir, durable};
+use crate::fs::{AtomicFile, dir, durable, small};
 
 /// The most entries of the folder of a bundle that are looked at: a medium can list names without end.
 const ENTRIES: usize = 100_000;
@@ -57,7 +55,7 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
 
 /// Whether the file at `path` has exactly this content.
 fn is(path: &Path, bytes: &[u8]) -> bool {
-    let old = dir::regular(path).and_then(|file| read_limited(file, path, bytes.len() as u64));
+    let old = read_limited(path, bytes.len() as u64);
     old.is_ok_and(|old| old == bytes)
 }
 
@@ -211,7 +209,7 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a Piece>) -> Result<Loose> {
     let mut read = 0;
     for piece in pieces {
         let limit = if piece.record.is_some() { limits::ADDENDUM } else { limits::SIGNATURE };
-        let bytes = read_limited(dir::regular(&piece.path)?, &piece.path, limit)?;
+        let bytes = read_limited(&piece.path, limit)?;
         read += bytes.len() as u64;
         if read > READ {
             let text = format!("the signatures and records beside the bundle have more than {READ} bytes");
@@ -228,16 +226,11 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a Piece>) -> Result<Loose> {
 /// Reads a signature file that a user named: at most one byte more than a signature may have, so that a longer one is
 /// noticed.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    // Not to wait for a FIFO.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    read_limited(file.map_err(|e| Error::io("cannot read", path, e))?, path, limits::SIGNATURE)
+    read_limited(path, limits::SIGNATURE)
 }
 
-fn read_limited(file: File, path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", path, e))?;
-    Ok(bytes)
+fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    small::read_start(path, limit).map_err(|e| e.error("cannot read", path, Code::Io))
 }
 
 #[cfg(test)]
@@ -344,7 +337,7 @@ mod tests {
         let folder = dir.path();
         fs::write(folder.join("b.tar"), "").unwrap();
         let first = signature(folder, "b.tar", 0);
-        File::create(&first).unwrap().set_len(1 << 30).unwrap();
+        fs::File::create(&first).unwrap().set_len(1 << 30).unwrap();
         for n in 1..(READ / limits::SIGNATURE) as usize {
             fs::hard_link(&first, signature(folder, "b.tar", n)).unwrap();
         }

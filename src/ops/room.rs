@@ -3,10 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::io::Errno;
-
 use crate::bundle::writer::{Journal, Plan, partial_path};
 use crate::error::{Code, Error, Result};
+use crate::fs::dir::folder_of;
 use crate::fs::space::{self, Space};
 use crate::ops::observer::size;
 
@@ -17,9 +16,8 @@ pub(crate) fn free(bundle: &Path) -> Result<u64> {
 
 /// Whether a file can be made beside `path`: asked before anything is fetched, as that may take long.
 pub(crate) fn writable(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(|e| Error::io("cannot write to", folder, e.into()).state("nothing was written"))
+    let folder = folder_of(path);
+    space::writable(folder).map_err(|e| Error::io("cannot write to", folder, e).state("nothing was written"))
 }
 
 /// Whether the files of a plan fit the file system that they go to: all of them together, and each by itself.
@@ -68,10 +66,8 @@ fn large_enough(space: &Space, path: &Path, need: u64, hint: &str) -> Result<()>
 
 /// Adds to the error of a disk that is full how much is needed and how much there is.
 pub(crate) fn told(e: Error, bundle: &Path, plan: &Plan) -> Error {
-    let cause = std::error::Error::source(&e).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    let full = cause.and_then(Errno::from_io_error).is_some_and(|e| matches!(e, Errno::NOSPC | Errno::DQUOT));
     match free(bundle) {
-        Ok(free) if full => {
+        Ok(free) if space::is_full(&e) => {
             let missing = size(need(bundle, plan, None));
             e.fact(format!("{missing} needed in addition to what is there, {} free", size(free)))
         }

@@ -4,15 +4,13 @@
 //! error, never an empty memory.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Result};
-use crate::fs::AtomicFile;
-use crate::fs::Dir;
+use crate::fs::{AtomicFile, Dir, small};
 use crate::verify::{Report, Seen};
 
 /// The most bytes of the file.
@@ -47,11 +45,10 @@ fn temporary(folder: &Path) -> PathBuf {
 /// Reads the memory of this host. No file: nothing was unpacked yet.
 pub fn load(folder: &Path) -> Result<BTreeMap<String, Seen>> {
     let path = file(folder);
-    let mut bytes = Vec::new();
-    match fs::File::open(&path) {
-        Ok(file) => file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", &path, e))?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(e) => return Err(Error::io("cannot read", &path, e)),
+    let bytes = match small::read(&path, LIMIT) {
+        Ok(bytes) => bytes,
+        Err(e) if e.is_missing() => return Ok(BTreeMap::new()),
+        Err(e) => return Err(e.error("cannot read", &path, Code::Io)),
     };
     let memory: Result<Memory, _> = serde_json::from_slice(&bytes);
     memory.map(|m| m.bundles).map_err(|e| {
@@ -111,13 +108,15 @@ pub fn ready(folder: &Path) -> Result<()> {
 
 /// Waits for the turn of this process: two that finish at once must not forget what the other has learned, nor
 /// stumble over its temporary file. Best effort: not every file system locks.
-fn turn(folder: &Path) -> Option<fs::File> {
-    fs::File::open(folder).and_then(|dir| dir.lock().map(|()| dir)).ok()
+fn turn(folder: &Path) -> Option<Dir> {
+    Dir::open(folder, Code::Io).ok().filter(|dir| dir.wait_lock().is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
     use crate::verify::report::{SignatureOutcome, Subject};
 

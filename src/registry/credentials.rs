@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::helper;
 use crate::error::{Code, Error, Result};
+use crate::fs::small::{self, Links, Unread};
 
 /// The largest auth file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -232,24 +233,30 @@ fn named(path: &Path, by: &str) -> Result<AuthFile> {
 }
 
 fn read(path: &Path) -> Result<Option<AuthFile>> {
-    let file = match std::fs::File::open(path) {
+    let file = match small::open(path, Links::Follow) {
         Ok(file) => file,
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(Unread::System(e)) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
-        Err(e) => return Err(Error::io("cannot read the auth file", path, e)),
+        // `/dev/null`, also behind a link, is how a user says that there are no logins.
+        Err(Unread::NotRegular) if path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null")) => {
+            return Ok(Some(AuthFile { path: path.to_owned(), exposed: false, content: Content::default() }));
+        }
+        Err(e) => return Err(e.error("cannot read the auth file", path, Code::Io)),
     };
     let meta = file.metadata().map_err(|e| Error::io("cannot read the auth file", path, e))?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read the auth file", path, e))?;
+    let room = usize::try_from(meta.len().min(MAX_FILE) + 1).unwrap_or(0);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    let read = small::read_open(&file, MAX_FILE, &mut bytes);
     let wrong = |why: String| {
         Error::new(Code::Io, format!("`{}` is not an auth file", path.display()))
             .fact(why)
             .hint(format!("podman login --authfile {} HOST", path.display()))
     };
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(wrong(format!("it is larger than {MAX_FILE} bytes")));
-    }
+    read.map_err(|e| match e {
+        Unread::TooLong(limit) => wrong(format!("it is larger than {limit} bytes")),
+        e => e.error("cannot read the auth file", path, Code::Io),
+    })?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Some(AuthFile { path: path.to_owned(), exposed: false, content: Content::default() }));
     }
@@ -262,7 +269,7 @@ fn read(path: &Path) -> Result<Option<AuthFile>> {
     };
     let exposed = {
         use std::os::unix::fs::PermissionsExt;
-        meta.is_file() && meta.permissions().mode() & 0o077 != 0
+        meta.permissions().mode() & 0o077 != 0
     };
     Ok(Some(AuthFile { path: path.to_owned(), exposed, content }))
 }

@@ -35,6 +35,7 @@ use ureq::unversioned::transport::{
 use super::validity;
 use crate::error::{Code, Error, Result};
 use crate::fs::dir;
+use crate::fs::small::{self, Unread};
 
 /// Where `podman` and `docker` keep certificates per registry.
 const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
@@ -103,7 +104,7 @@ fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
             .fact(why)
             .fact("expected one or more PEM certificates")
     };
-    let certificates = pem(path).map_err(|e| Error::io("cannot read the CA file", path, e))?;
+    let certificates = pem(path).map_err(|e| e.error("cannot read the CA file", path, Code::Usage))?;
     let certificates = certificates.ok_or_else(|| wrong("a part of it is not PEM"))?;
     let mut roots = RootCertStore::empty();
     for certificate in &certificates {
@@ -113,9 +114,8 @@ fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 }
 
 /// The certificates of a PEM file; `None` if it is not PEM.
-fn pem(path: &Path) -> std::io::Result<Option<Vec<CertificateDer<'static>>>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_PEM).read_to_end(&mut bytes)?;
+fn pem(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>, Unread> {
+    let bytes = small::read(path, MAX_PEM)?;
     Ok(CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().ok())
 }
 

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use super::key::PublicKey;
 use super::secret::{MAX_FILE, SecretKey};
 use super::within;
 use crate::error::{Code, Error, Result};
+use crate::fs::small::{self, Links, Unread};
 
 /// Reads a `.pub` file.
 pub fn read_public_key(path: &Path) -> Result<PublicKey> {
@@ -58,25 +59,17 @@ pub fn write_key_pair(path: &Path, key: &SecretKey, passphrase: Option<&str>) ->
 }
 
 fn open(path: &Path) -> Result<File> {
-    // Not blocking, so that a FIFO in place of a key cannot hang the program.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = file.map_err(|e| Error::io("cannot open", path, e))?;
-    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-    if !meta.is_file() {
-        return Err(Error::new(Code::Usage, format!("`{}` is not a regular file", path.display())));
-    }
-    Ok(file)
+    small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Usage))
 }
 
 fn read(path: &Path, file: &File) -> Result<Zeroizing<Vec<u8>>> {
     // Room for all of it at once: a vector that grows leaves copies of a key behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE + 1));
-    file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", path, e))?;
-    if bytes.len() > MAX_FILE {
-        return Err(Error::new(Code::Usage, format!("`{}` is too long for a key file", path.display()))
-            .fact(format!("the limit is {MAX_FILE} bytes")));
-    }
+    small::read_open(file, MAX_FILE as u64, &mut bytes).map_err(|e| match e {
+        Unread::TooLong(limit) => Error::new(Code::Usage, format!("`{}` is too long for a key file", path.display()))
+            .fact(format!("the limit is {limit} bytes")),
+        e => e.error("cannot read", path, Code::Usage),
+    })?;
     Ok(bytes)
 }
 

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Code, Error, Result};
+use crate::fs::dir::folder_of;
 use crate::fs::partial::{is_temp_name, remove_leftover};
 use crate::fs::{Dir, EntryKind, TempFile};
 use crate::oci::Digest;
@@ -53,7 +54,7 @@ impl Folder {
     fn open(&self) -> Result<Dir> {
         match self.path.file_name().and_then(|name| name.to_str()) {
             Some(name) if self.ours => {
-                let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let parent = folder_of(&self.path);
                 Dir::create(parent, Code::Conflict)?.make_dir(name)
             }
             _ => Dir::create(&self.path, Code::Conflict),

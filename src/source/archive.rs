@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
 use tar::EntryType;
 
 use crate::error::{Code, Error, Result};
+use crate::fs::small::{self, Links};
 
 use super::Layout;
 use super::files::Files;
@@ -24,14 +24,8 @@ const MAX_PAX: u64 = 64 << 10;
 
 /// Opens the `oci-archive` file at `path`.
 pub fn open(path: &Path) -> Result<Layout> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
-        .map_err(|e| Error::io("cannot open", path, e.into()))?;
-    let file = File::from(fd);
+    let file = small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Source))?;
     let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-    if !meta.is_file() {
-        return Err(Error::new(Code::Source, format!("`{}` is not a regular file", path.display())));
-    }
     let archive = Archive { label: path.display().to_string(), members: HashMap::new(), file };
     let archive = archive.indexed(meta.len())?;
     if !archive.members.contains_key("oci-layout") && archive.members.contains_key("manifest.json") {

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::plan::Plan;
 use super::{journal_path, with_suffix};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::fs::durable::{remove_if_there, sync_parent};
 use crate::fs::partial::open_own;
+use crate::fs::small::{self, Links};
 use crate::oci::Digest;
 
 /// The first line.
@@ -47,11 +48,10 @@ impl Journal {
     pub fn read(first: &Path) -> Result<Option<Journal>> {
         let path = journal_path(first);
         let mut bytes = Vec::new();
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) {
+        match small::open(&path, Links::Refuse) {
             Ok(file) => file.take(MOST).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", &path, e))?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("cannot open", &path, e)),
+            Err(e) if e.is_missing() => return Ok(None),
+            Err(e) => return Err(e.error("cannot open", &path, Code::Conflict)),
         };
         Ok(Journal::parse(&String::from_utf8_lossy(&bytes)))
     }

@@ -18,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::fs::direct::{Direct, window};
 use crate::fs::durable::{already_exists, remove_if_there, rename, sync_parent};
 use crate::fs::partial::{allow_open_files, discard, lock, open_own};
-use crate::fs::space;
+use crate::fs::{dir, space};
 use crate::oci::{Digest, Hasher};
 
 /// A bundle that is being written.
@@ -266,7 +266,7 @@ impl Output {
         twice: bool,
     ) -> Result<Output> {
         if complete.is_some() {
-            let file = File::open(&path).map_err(|e| Error::io("cannot open", &path, e))?;
+            let file = dir::regular(&path)?;
             return Ok(Output { path, file, direct: None, complete });
         }
         let partial = partial_path(&path);
@@ -327,7 +327,7 @@ fn reserve(plan: &Plan, outputs: &[Output], first: &Path, anew: bool) -> Result<
 /// Whether `path` is a finished file of this plan. If so, the digests of its pieces. All of it is read: with `--force`
 /// it can as well be an older copy, damaged, that an interrupted run was about to replace.
 fn finished(path: &Path, plan: &Plan, archive: &Archive) -> Result<Option<Vec<Digest>>> {
-    let file = File::open(path).map_err(|e| Error::io("cannot open", path, e))?;
+    let file = dir::regular(path)?;
     let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
     if length != plan.bytes_of(archive) {
         return Ok(None);

@@ -1,13 +1,11 @@
 //! The files of a bundle other than blobs: carried Kubernetes manifests and release signatures.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::index::{self, Object};
 use crate::bundle::{layout, limits, name};
 use crate::error::{Code, Error, Result};
-use crate::fs::{EntryKind, dir};
+use crate::fs::{EntryKind, dir, small};
 use crate::kubernetes;
 
 /// A file to be carried.
@@ -83,9 +81,5 @@ fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limits::KUBERNETES_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|e| Error::io("cannot read", path, e))?;
-    Ok(bytes)
+    small::read_start(path, limits::KUBERNETES_FILE).map_err(|e| e.error("cannot read", path, Code::Source))
 }

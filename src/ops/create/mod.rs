@@ -336,7 +336,7 @@ fn forecast(summary: &Summary, path: Option<&Path>) -> String {
         text.push_str(&format!(" in {} volumes", summary.volumes.len()));
     }
     if let (Some(free), Some(path)) = (summary.free, path) {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = crate::fs::dir::folder_of(path);
         text.push_str(&format!(" ({} free on {})", observer::size(free), folder.display()));
     }
     text

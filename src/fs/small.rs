@@ -1,0 +1,129 @@
+//! The one reader of small files: whole, bounded, and from regular files only.
+//!
+//! A FIFO is not waited for, a device or directory is refused, and no more than the bound is read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::retry_on_intr;
+
+use crate::error::{Code, Error};
+
+/// Whether a symbolic link in place of the file is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// Yes: the user chose the path.
+    Follow,
+    /// No: the name is ours, and others could have put a link under it.
+    Refuse,
+}
+
+/// Why a file was not opened or read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// What the system says.
+    System(io::Error),
+    /// It is a FIFO, socket, device or directory.
+    NotRegular,
+    /// It has more bytes than this bound.
+    TooLong(u64),
+}
+
+impl Unread {
+    /// Whether no file has that name.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Unread::System(e) if e.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// The error for the file at `path`: `what` was being done (`cannot read`) when the system failed, and `code` is
+    /// for a file of the wrong type or size.
+    pub(crate) fn error(self, what: &str, path: &Path, code: Code) -> Error {
+        match self {
+            Unread::System(e) => Error::io(what, path, e),
+            Unread::NotRegular => Error::new(code, format!("`{}` is not a regular file", path.display())),
+            Unread::TooLong(limit) => Error::new(code, format!("`{}` is larger than {limit} bytes", path.display())),
+        }
+    }
+}
+
+impl From<io::Error> for Unread {
+    fn from(e: io::Error) -> Unread {
+        Unread::System(e)
+    }
+}
+
+/// Opens the regular file at `path` to read it.
+pub(crate) fn open(path: &Path, links: Links) -> Result<File, Unread> {
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if links == Links::Refuse {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let file = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())).map_err(io::Error::from)?;
+    let file = File::from(file);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(Unread::NotRegular) }
+}
+
+/// Reads all of the file at `path`, of at most `limit` bytes. Links are followed.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
+    let mut bytes = Vec::new();
+    read_open(&open(path, Links::Follow)?, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads the beginning of the file at `path`: all of it, or one byte more than `limit`, so that a longer file is
+/// noticed by who reads it. Links are followed.
+pub(crate) fn read_start(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
+    let mut bytes = Vec::new();
+    open(path, Links::Follow)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads an open file from where it is to its end into `bytes`. A vector with room for `limit + 1` bytes does not grow,
+/// so that no copies of a secret are left behind.
+pub(crate) fn read_open(file: &File, limit: u64, bytes: &mut Vec<u8>) -> Result<(), Unread> {
+    file.take(limit.saturating_add(1)).read_to_end(bytes)?;
+    if bytes.len() as u64 > limit { Err(Unread::TooLong(limit)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_its_bound_and_not_beyond() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert!(matches!(read(&path, 4), Err(Unread::TooLong(4))));
+        assert_eq!(read_start(&path, 3).unwrap(), b"1234");
+        assert_eq!(read_start(&path, u64::MAX).unwrap(), b"12345");
+        assert!(read(&dir.path().join("missing"), 5).unwrap_err().is_missing());
+    }
+
+    #[test]
+    fn a_fifo_a_device_and_a_directory_are_refused_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for path in [fifo.as_path(), Path::new("/dev/zero"), dir.path()] {
+            assert!(matches!(read(path, 10), Err(Unread::NotRegular)), "{}", path.display());
+            assert!(matches!(read_start(path, 10), Err(Unread::NotRegular)), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_link_is_followed_only_where_the_user_chose_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("f"), dir.path().join("l"));
+        std::fs::write(&file, "x").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(read(&link, 5).unwrap(), b"x");
+        assert!(open(&link, Links::Refuse).is_err());
+        assert!(open(&file, Links::Refuse).is_ok());
+    }
+}
