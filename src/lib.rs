@@ -15,6 +15,7 @@ pub mod ops;
 pub mod recovery;
 #[cfg(feature = "registry")]
 pub mod registry;
+pub mod report;
 pub mod sign;
 pub mod sink;
 pub mod source;

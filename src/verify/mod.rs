@@ -10,7 +10,6 @@ mod closure;
 pub mod cosign;
 mod manifests;
 mod release;
-pub mod report;
 mod trust;
 mod volumes;
 
@@ -31,6 +30,7 @@ use crate::openshift::openpgp::Keyring;
 use crate::sign::policy::Policy;
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
+pub use crate::report;
 pub use admit::admit;
 pub use blob::BlobReader;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, Verdict};

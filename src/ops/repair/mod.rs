@@ -25,7 +25,7 @@ use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task, observer, recovery, room};
 use crate::recovery::Sidecar;
 use crate::source::{Network, Source};
-use crate::verify::Settings;
+use crate::verify::{CheckId, Settings};
 
 pub use answer::{Options, Outcome, Summary};
 use identity::{Found, Known};
@@ -360,12 +360,12 @@ impl Job<'_> {
         result: &'static str,
         mended: Vec<Mended>,
     ) -> Result<Outcome> {
-        use crate::verify::CheckId::{BlobDigests, Format, Length};
+        const CONTENT: [CheckId; 3] = [CheckId::Format, CheckId::Length, CheckId::BlobDigests];
         let inputs = Inputs::Paths(places);
         let mut report = crate::ops::verify::verify(inputs, self.settings, false, self.options.jobs, self.observer)?;
         let bundle: Vec<String> = parts.iter().filter(|p| p.named.is_some()).map(Part::name).collect();
         report.bundle.path = bundle.join(" ");
-        let content = report.checks.iter().filter(|c| matches!(c.id, Format | Length | BlobDigests));
+        let content = report.checks.iter().filter(|c| CONTENT.contains(&c.id));
         let bad =
             |f: &&crate::verify::Finding| f.severity == crate::verify::Severity::Error && f.code != Code::BlobMissing;
         if let Some(bad) = content.flat_map(|c| &c.findings).find(bad) {

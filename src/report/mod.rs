@@ -6,68 +6,62 @@ use serde::Serialize;
 
 use crate::error::{Code, Error};
 
-/// The checks, in the order in which they are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckId {
-    /// MB-VER-01: magic, tar subset, member order.
-    Format,
-    /// MB-VER-02: signatures over the raw index against the trust policy.
-    BundleSignature,
-    /// MB-VER-03: schema, limits, features, expiry, expectations.
-    Index,
-    /// MB-VER-04: the file is as long as the index says.
-    Length,
-    /// MB-SET: every volume is there, and nothing that belongs to another bundle.
-    Volumes,
-    /// MB-VER-05: every member against its digest.
-    BlobDigests,
-    /// MB-VER-06: closure of every image; nothing unlisted.
-    ImageGraph,
-    /// MB-VER-06: release payloads against the images of the bundle.
-    ReleasePayload,
-    /// MB-VER-07: OpenPGP release signatures.
-    ReleaseSignatures,
-    /// MB-VER-08: cosign image signatures.
-    ImageSignatures,
-    /// MB-VER-09: Kubernetes manifests.
-    Manifests,
+/// A check: a word for JSON and the specification, and words for a person. Whoever makes checks adds their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckId {
+    place: u16,
+    id: &'static str,
+    title: &'static str,
 }
 
 impl CheckId {
+    /// A check of this id and title. A report lists checks by their place; those of this module have 10, 20, and so on.
+    pub const fn new(place: u16, id: &'static str, title: &'static str) -> CheckId {
+        CheckId { place, id, title }
+    }
+
     /// The word used in JSON and the spec.
     pub fn as_str(self) -> &'static str {
-        match self {
-            CheckId::Format => "format",
-            CheckId::BundleSignature => "bundle-signature",
-            CheckId::Index => "index",
-            CheckId::Length => "length",
-            CheckId::Volumes => "volumes",
-            CheckId::BlobDigests => "blob-digests",
-            CheckId::ImageGraph => "image-graph",
-            CheckId::ReleasePayload => "release-payload",
-            CheckId::ReleaseSignatures => "release-signatures",
-            CheckId::ImageSignatures => "image-signatures",
-            CheckId::Manifests => "manifests",
-        }
+        self.id
     }
 
     /// The words a person reads.
     pub fn title(self) -> &'static str {
-        match self {
-            CheckId::Format => "format and limits",
-            CheckId::BundleSignature => "bundle signature",
-            CheckId::Index => "index",
-            CheckId::Length => "length",
-            CheckId::Volumes => "volumes and copies",
-            CheckId::BlobDigests => "blob digests",
-            CheckId::ImageGraph => "image graph complete",
-            CheckId::ReleasePayload => "release payload",
-            CheckId::ReleaseSignatures => "release signature",
-            CheckId::ImageSignatures => "image signatures",
-            CheckId::Manifests => "manifests",
-        }
+        self.title
     }
+}
+
+impl Serialize for CheckId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.id)
+    }
+}
+
+/// The checks of `spec/verification.md`, in the order in which they are made.
+#[allow(non_upper_case_globals)]
+impl CheckId {
+    /// MB-VER-01: magic, tar subset, member order.
+    pub const Format: CheckId = CheckId::new(10, "format", "format and limits");
+    /// MB-VER-02: signatures over the raw index against the trust policy.
+    pub const BundleSignature: CheckId = CheckId::new(20, "bundle-signature", "bundle signature");
+    /// MB-VER-03: schema, limits, features, expiry, expectations.
+    pub const Index: CheckId = CheckId::new(30, "index", "index");
+    /// MB-VER-04: the file is as long as the index says.
+    pub const Length: CheckId = CheckId::new(40, "length", "length");
+    /// MB-SET: every volume is there, and nothing that belongs to another bundle.
+    pub const Volumes: CheckId = CheckId::new(50, "volumes", "volumes and copies");
+    /// MB-VER-05: every member against its digest.
+    pub const BlobDigests: CheckId = CheckId::new(60, "blob-digests", "blob digests");
+    /// MB-VER-06: closure of every image; nothing unlisted.
+    pub const ImageGraph: CheckId = CheckId::new(70, "image-graph", "image graph complete");
+    /// MB-VER-06: release payloads against the images of the bundle.
+    pub const ReleasePayload: CheckId = CheckId::new(80, "release-payload", "release payload");
+    /// MB-VER-07: OpenPGP release signatures.
+    pub const ReleaseSignatures: CheckId = CheckId::new(90, "release-signatures", "release signature");
+    /// MB-VER-08: cosign image signatures.
+    pub const ImageSignatures: CheckId = CheckId::new(100, "image-signatures", "image signatures");
+    /// MB-VER-09: Kubernetes manifests.
+    pub const Manifests: CheckId = CheckId::new(110, "manifests", "manifests");
 }
 
 /// How bad a finding is.
