@@ -6,6 +6,7 @@
 pub mod beneath;
 pub mod bundle;
 pub mod cli;
+pub mod content;
 pub mod error;
 pub mod graph;
 pub mod kubernetes;
