@@ -5,6 +5,7 @@
 
 pub mod bundle;
 pub mod cli;
+pub mod content;
 pub mod error;
 pub mod fs;
 pub mod graph;

@@ -7,7 +7,6 @@ mod certificate;
 mod claim;
 mod framing;
 mod image_references;
-mod layer;
 pub mod mirror_set;
 pub mod openpgp;
 pub mod payload;

@@ -11,8 +11,8 @@ use std::io::Read;
 
 use tar::EntryType;
 
-use super::layer::{self, Entry, broken, malformed};
 use super::verification::{self, VerificationConfig};
+use crate::content::layer::{self, Bounds, Entry};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Index, Invalid, Platform};
 
@@ -35,6 +35,19 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits { entries: 100_000, inflated: 4 << 30, entry: 4 << 20 }
     }
+}
+
+impl Limits {
+    fn bounds(&self) -> Bounds {
+        Bounds { whose: WHOSE, entries: self.entries, inflated: self.inflated }
+    }
+}
+
+/// What the layers are of, for messages.
+const WHOSE: &str = "the release image";
+
+fn malformed(what: impl std::fmt::Display) -> Error {
+    layer::malformed(WHOSE, what)
 }
 
 /// The most layers that are looked at.
@@ -93,7 +106,7 @@ pub fn read<'a>(mut next_layer: impl FnMut() -> Result<Option<Layer<'a>>>, limit
 pub fn scan<'a>(media_type: &str, bytes: impl Read + 'a, limits: &Limits) -> Result<LayerView> {
     let mut view = LayerView::default();
     let visit = &mut |entry: &Entry, content: &mut dyn Read| view.visit(entry, content, limits);
-    let inflated = layer::walk(media_type, Box::new(bytes), limits, visit)?;
+    let inflated = layer::walk(media_type, Box::new(bytes), limits.bounds(), visit)?;
     view.inflated = inflated;
     Ok(view)
 }
@@ -238,7 +251,7 @@ impl LayerView {
             return Err(malformed(format!("has `{}` with more than {} bytes", shown(), limits.entry)));
         }
         let mut bytes = Vec::new();
-        content.read_to_end(&mut bytes).map_err(broken)?;
+        content.read_to_end(&mut bytes).map_err(|e| layer::broken(WHOSE, e))?;
         if bytes.len() as u64 != entry.size {
             return Err(malformed(format!("is cut short within `{}`", shown())));
         }

@@ -9,6 +9,7 @@ use super::files::{self, Carried};
 use super::walk::{self, Found, Root};
 use super::{Options, release};
 use crate::bundle::index::{Kind, Missing, Release};
+use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Reference, Tag};
 use crate::openshift::signature_map;
@@ -292,5 +293,5 @@ impl Content {
 /// Whether the configuration of an image carries the label of a release.
 fn is_release(root: &Root) -> bool {
     let config = walk::payload_manifest(root).and_then(|m| walk::read_blob(root.source.as_ref(), &m.config));
-    config.ok().and_then(|raw| walk::Config::parse(&raw)).is_some_and(|c| c.release_version().is_some())
+    config.ok().and_then(|raw| Config::parse(&raw)).is_some_and(|c| c.release_version().is_some())
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::Options;
 use super::files::Carried;
-use super::walk::{self, Config, Root};
+use super::walk::{self, Root};
 use crate::bundle::index::{self, Kind, Trust};
 use crate::bundle::limits;
+use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Document, Reference, Repository};
 use crate::openshift::openpgp::{self, Rejected};

@@ -1,11 +1,12 @@
 //! Roots to graph: reads every manifest and configuration of the images that were asked for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bundle::index::Kind;
 use crate::bundle::limits;
+use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
@@ -289,41 +290,6 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
         release: root.release,
         subject: Some(*subject),
         requested_by: root.requested_by.clone(),
-    }
-}
-
-/// What is used of an image configuration.
-#[derive(Debug, serde::Deserialize)]
-pub(crate) struct Config {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    pub(crate) architecture: String,
-    variant: Option<String>,
-    config: Option<Labels>,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Labels {
-    #[serde(rename = "Labels")]
-    labels: Option<BTreeMap<String, String>>,
-}
-
-impl Config {
-    /// Reads a configuration; `None` when it is something else.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Config> {
-        serde_json::from_slice(bytes).ok()
-    }
-
-    fn platform(&self) -> Option<Platform> {
-        let variant = self.variant.clone().filter(|v| !v.is_empty());
-        let text = format!("{}/{}", self.os, self.architecture);
-        text.parse::<Platform>().ok().map(|p| Platform { variant, ..p })
-    }
-
-    /// The version in the label `io.openshift.release`: this is a release image.
-    pub(crate) fn release_version(&self) -> Option<&str> {
-        self.config.as_ref()?.labels.as_ref()?.get("io.openshift.release").map(String::as_str)
     }
 }
 

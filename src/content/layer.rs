@@ -1,16 +1,18 @@
 //! One image layer as a stream of tar entries: decompressed, bounded, and read in one way only.
 //!
-//! Below [`super::payload`]. Real layers have PAX and GNU headers, so the bundle's own strict tar subset does not do;
+//! Real layers have PAX and GNU headers, so the bundle's own strict tar subset does not do;
 //! but tar readers disagree on many things, and what is read here must be what a cluster sees. So entries are walked
 //! raw, extension headers are interpreted here, and whatever readers are known to disagree on is refused (security C1,
 //! C15). Nothing is extracted.
+//!
+//! What a layer does wrong is an error about "a layer of" what [`Bounds::whose`] names.
 
 use std::io::{self, Read};
 
 use tar::EntryType;
 
-use super::payload::Limits;
 use crate::error::{Code, Error, Result};
+use crate::oci::Invalid;
 
 /// The longest path, link target or PAX record, in bytes.
 const MAX_PATH: usize = 4096;
@@ -21,55 +23,78 @@ const MAX_PADDING: u64 = 1 << 20;
 /// The largest zstd window, as a power of two: 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
+/// Whose layer is read, and how much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// What the layer is of, for messages: `the release image`.
+    pub whose: &'static str,
+    /// The most entries.
+    pub entries: usize,
+    /// The most bytes that it inflates to.
+    pub inflated: u64,
+}
+
 /// One file, directory or link of a layer.
-pub(super) struct Entry {
+pub struct Entry {
     /// Without leading, doubled or trailing slashes and `.`; never with `..`.
-    pub(super) path: Vec<u8>,
+    pub path: Vec<u8>,
     /// The path in the plain header, where an extension header gave another one.
-    pub(super) hidden_path: Option<Vec<u8>>,
-    pub(super) kind: EntryType,
+    pub hidden_path: Option<Vec<u8>>,
+    /// What the header says it is.
+    pub kind: EntryType,
     /// Whether the name ended in a slash, which some readers take for "directory" whatever the type says.
-    pub(super) slash: bool,
+    pub slash: bool,
     /// The target of a hard link.
-    pub(super) hard_link: Option<Vec<u8>>,
-    pub(super) size: u64,
+    pub hard_link: Option<Vec<u8>>,
+    /// Bytes of content.
+    pub size: u64,
 }
 
 impl Entry {
     /// A regular file for every reader.
-    pub(super) fn is_file(&self) -> bool {
+    pub fn is_file(&self) -> bool {
         self.kind == EntryType::Regular && !self.slash
     }
 }
 
 /// What is called for each entry, with its content.
-pub(super) type Visit<'v> = dyn FnMut(&Entry, &mut dyn Read) -> Result<()> + 'v;
+pub type Visit<'v> = dyn FnMut(&Entry, &mut dyn Read) -> Result<()> + 'v;
 
 /// Reads a layer of type `media_type` to its end and shows every entry to `visit`. Returns how many bytes it
 /// inflated to.
-pub(super) fn walk(media_type: &str, raw: Box<dyn Read + '_>, limits: &Limits, visit: &mut Visit<'_>) -> Result<u64> {
-    let mut data = Bounded { inner: decompressor(media_type, raw)?, left: limits.inflated, limit: limits.inflated };
+///
+/// # Errors
+/// [`Code::Malformed`] for a layer that is damaged, over a bound, or that tar readers could read differently; those of
+/// `raw` and `visit`.
+pub fn walk(media_type: &str, raw: Box<dyn Read + '_>, bounds: Bounds, visit: &mut Visit<'_>) -> Result<u64> {
+    let whose = bounds.whose;
+    let broken = |e| broken(whose, e);
+    let bad = |e: Invalid| malformed(whose, e);
+    let mut data = Bounded { inner: decompressor(media_type, raw, whose)?, left: bounds.inflated, bounds };
     let mut archive = tar::Archive::new(&mut data);
     let mut extension = Extension::default();
     for (count, entry) in archive.entries().map_err(broken)?.raw(true).enumerate() {
         let mut entry = entry.map_err(broken)?;
-        if count >= limits.entries {
-            return Err(malformed(format!("has more than {} entries", limits.entries)));
+        if count >= bounds.entries {
+            return Err(malformed(whose, format!("has more than {} entries", bounds.entries)));
         }
-        if extension.take(&mut entry)? {
+        if let Some(which) = extension.announced(&entry).map_err(bad)? {
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).map_err(broken)?;
+            extension.take(which, &content).map_err(bad)?;
             continue;
         }
-        let shown = interpret(&entry, std::mem::take(&mut extension))?;
+        let shown = interpret(&entry, std::mem::take(&mut extension)).map_err(bad)?;
         visit(&shown, &mut entry)?;
     }
     if !extension.is_empty() {
-        return Err(malformed("ends after an extension header"));
+        return Err(malformed(whose, "ends after an extension header"));
     }
-    only_padding(archive.into_inner())?;
-    Ok(data.limit - data.left)
+    only_padding(archive.into_inner(), whose)?;
+    Ok(bounds.inflated - data.left)
 }
 
-fn decompressor<'a>(media_type: &str, raw: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>> {
+fn decompressor<'a>(media_type: &str, raw: Box<dyn Read + 'a>, whose: &str) -> Result<Box<dyn Read + 'a>> {
     const OCI: &str = "application/vnd.oci.image.layer.v1.tar";
     const DOCKER: &str = "application/vnd.docker.image.rootfs.diff.tar";
     let form = media_type.strip_prefix(OCI).or_else(|| media_type.strip_prefix(DOCKER));
@@ -77,34 +102,36 @@ fn decompressor<'a>(media_type: &str, raw: Box<dyn Read + 'a>) -> Result<Box<dyn
         Some("") => Ok(raw),
         Some("+gzip" | ".gzip") => Ok(Box::new(flate2::read::MultiGzDecoder::new(raw))),
         Some("+zstd" | ".zstd") => {
+            let broken = |e| broken(whose, e);
             let mut decoder = zstd::stream::read::Decoder::new(raw).map_err(broken)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(broken)?;
             Ok(Box::new(decoder))
         }
         _ => {
-            let text = format!("release image has a layer of type `{media_type}`, which this program cannot read");
+            let whose = whose.strip_prefix("the ").unwrap_or(whose);
+            let text = format!("{whose} has a layer of type `{media_type}`, which this program cannot read");
             Err(Error::new(Code::Malformed, text))
         }
     }
 }
 
-fn interpret<R: Read>(entry: &tar::Entry<'_, R>, extension: Extension) -> Result<Entry> {
+fn interpret<R: Read>(entry: &tar::Entry<'_, R>, extension: Extension) -> Result<Entry, Invalid> {
     let header = entry.header();
     let kind = header.entry_type();
     let regular = kind == EntryType::Regular;
     if !(regular || matches!(header.as_bytes()[156], b'1'..=b'7')) {
-        return Err(malformed(format!("has an entry of type {:?}", char::from(header.as_bytes()[156]))));
+        return Err(Invalid::new(format!("has an entry of type {:?}", char::from(header.as_bytes()[156]))));
     }
     // Go takes such entries as empty, others as having content: the rest of the archive would be read differently.
     if !regular && entry.size() != 0 {
-        return Err(malformed("has a link, directory or device with content"));
+        return Err(Invalid::new("has a link, directory or device with content"));
     }
     if extension.size.is_some_and(|size| size != entry.size()) {
-        return Err(malformed("has a PAX size that contradicts its header"));
+        return Err(Invalid::new("has a PAX size that contradicts its header"));
     }
     // star keeps a shorter prefix and marks it here; other readers see a longer one.
     if header.as_ustar().is_some() && header.as_bytes()[500..].iter().any(|b| *b != 0) {
-        return Err(malformed("has a header that tar implementations read differently"));
+        return Err(Invalid::new("has a header that tar implementations read differently"));
     }
     let plain = header.path_bytes();
     let effective = extension.path.as_deref().unwrap_or(&plain);
@@ -126,6 +153,11 @@ fn interpret<R: Read>(entry: &tar::Entry<'_, R>, extension: Extension) -> Result
     })
 }
 
+/// Kinds of extension header, as positions in [`Extension::seen`].
+const PAX: usize = 0;
+const LONG_PATH: usize = 1;
+const LONG_LINK: usize = 2;
+
 /// What extension headers said about the entry that follows them.
 #[derive(Default)]
 struct Extension {
@@ -140,38 +172,38 @@ impl Extension {
         self.seen == [false; 3]
     }
 
-    /// Takes an extension header in; false if the entry is none.
-    fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<bool> {
+    /// Which kind of extension header this is; `None` if it is an entry.
+    fn announced<R: Read>(&mut self, entry: &tar::Entry<'_, R>) -> Result<Option<usize>, Invalid> {
         let which = match entry.header().as_bytes()[156] {
-            b'x' => 0,
-            b'L' => 1,
-            b'K' => 2,
-            b'g' => return Err(malformed("has a global PAX header")),
-            b'S' => return Err(malformed("has a sparse file")),
-            _ => return Ok(false),
+            b'x' => PAX,
+            b'L' => LONG_PATH,
+            b'K' => LONG_LINK,
+            b'g' => return Err(Invalid::new("has a global PAX header")),
+            b'S' => return Err(Invalid::new("has a sparse file")),
+            _ => return Ok(None),
         };
         if std::mem::replace(&mut self.seen[which], true) {
-            return Err(malformed("has two extension headers of one kind for one entry"));
+            return Err(Invalid::new("has two extension headers of one kind for one entry"));
         }
-        let mut content = Vec::new();
         if entry.size() > MAX_EXTENSION {
-            return Err(malformed(format!("has an extension header of {} bytes", entry.size())));
+            return Err(Invalid::new(format!("has an extension header of {} bytes", entry.size())));
         }
-        entry.read_to_end(&mut content).map_err(broken)?;
+        Ok(Some(which))
+    }
+
+    /// Takes in the content of an extension header.
+    fn take(&mut self, which: usize, content: &[u8]) -> Result<(), Invalid> {
+        let name = || content.split(|b| *b == 0).next().unwrap_or_default().to_vec();
         match which {
-            0 => self.pax(&content)?,
-            _ => {
-                let name = content.split(|b| *b == 0).next().unwrap_or_default().to_vec();
-                let slot = if which == 1 { &mut self.path } else { &mut self.link };
-                set(slot, name)?;
-            }
+            PAX => self.pax(content),
+            LONG_PATH => set(&mut self.path, name()),
+            _ => set(&mut self.link, name()),
         }
-        Ok(true)
     }
 
     /// PAX records: `<length> <key>=<value>\n`, to the last byte.
-    fn pax(&mut self, mut rest: &[u8]) -> Result<()> {
-        let bad = || malformed("has a damaged PAX header");
+    fn pax(&mut self, mut rest: &[u8]) -> Result<(), Invalid> {
+        let bad = || Invalid::new("has a damaged PAX header");
         while !rest.is_empty() {
             let space = rest.iter().take(8).position(|b| *b == b' ').ok_or_else(bad)?;
             let length: usize =
@@ -188,7 +220,7 @@ impl Extension {
                     let digits = std::str::from_utf8(value).ok().filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
                     set(&mut self.size, digits.and_then(|v| v.parse().ok()).ok_or_else(bad)?)?;
                 }
-                _ if key.starts_with(b"GNU.sparse.") => return Err(malformed("has a sparse file")),
+                _ if key.starts_with(b"GNU.sparse.") => return Err(Invalid::new("has a sparse file")),
                 _ => {}
             }
         }
@@ -196,26 +228,26 @@ impl Extension {
     }
 }
 
-fn set<T>(slot: &mut Option<T>, value: T) -> Result<()> {
+fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), Invalid> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(malformed("names one entry twice in its extension headers")),
+        Some(_) => Err(Invalid::new("names one entry twice in its extension headers")),
     }
 }
 
 /// The path as a file system sees it below the image's root.
-fn normal(path: &[u8]) -> Result<Vec<u8>> {
+fn normal(path: &[u8]) -> Result<Vec<u8>, Invalid> {
     if path.len() > MAX_PATH || path.contains(&0) {
-        return Err(malformed("has a path that is too long or holds a zero byte"));
+        return Err(Invalid::new("has a path that is too long or holds a zero byte"));
     }
     let parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|p| !matches!(*p, b"" | b".")).collect();
     if parts.contains(&&b".."[..]) {
-        return Err(malformed("has a path with `..`"));
+        return Err(Invalid::new("has a path with `..`"));
     }
     Ok(parts.join(&b'/'))
 }
 
-fn only_padding(data: &mut dyn Read) -> Result<()> {
+fn only_padding(data: &mut dyn Read, whose: &str) -> Result<()> {
     let mut buffer = [0; 32 << 10];
     let mut seen = 0;
     loop {
@@ -224,11 +256,11 @@ fn only_padding(data: &mut dyn Read) -> Result<()> {
             Ok(count) => {
                 seen += count as u64;
                 if seen > MAX_PADDING || buffer[..count].iter().any(|b| *b != 0) {
-                    return Err(malformed("goes on after the end of its archive"));
+                    return Err(malformed(whose, "goes on after the end of its archive"));
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(broken(e)),
+            Err(e) => return Err(broken(whose, e)),
         }
     }
 }
@@ -237,33 +269,31 @@ fn only_padding(data: &mut dyn Read) -> Result<()> {
 struct Bounded<R> {
     inner: R,
     left: u64,
-    limit: u64,
+    bounds: Bounds,
 }
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = usize::try_from(self.left.saturating_add(1)).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.inner.read(&mut buffer[..room])?;
-        self.left = self
-            .left
-            .checked_sub(count as u64)
-            .ok_or_else(|| io::Error::from(malformed(format!("inflates to more than {} bytes", self.limit))))?;
+        let more = || malformed(self.bounds.whose, format!("inflates to more than {} bytes", self.bounds.inflated));
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| io::Error::from(more()))?;
         Ok(count)
     }
 }
 
-/// What a layer does wrong, as an error about the release image.
-pub(super) fn malformed(what: impl std::fmt::Display) -> Error {
-    Error::new(Code::Malformed, format!("a layer of the release image {what}"))
+/// What a layer does wrong, as an error about a layer of `whose`.
+pub fn malformed(whose: &str, what: impl std::fmt::Display) -> Error {
+    Error::new(Code::Malformed, format!("a layer of {whose} {what}"))
 }
 
 /// A read error: the source's own error if there is one, an I/O error of the system, or damaged data.
-pub(super) fn broken(error: io::Error) -> Error {
+pub fn broken(whose: &str, error: io::Error) -> Error {
     match Error::try_from(error) {
         Ok(ours) => ours,
         Err(error) => {
             let code = if error.raw_os_error().is_some() { Code::Io } else { Code::Malformed };
-            Error::new(code, format!("a layer of the release image cannot be read: {error}")).source(error)
+            Error::new(code, format!("a layer of {whose} cannot be read: {error}")).source(error)
         }
     }
 }
