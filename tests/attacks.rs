@@ -22,6 +22,8 @@ mod media;
 mod pull;
 #[path = "attacks/push.rs"]
 mod push;
+#[path = "attacks/realms.rs"]
+mod realms;
 #[path = "attacks/resources.rs"]
 mod resources;
 #[path = "attacks/stores.rs"]

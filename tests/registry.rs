@@ -348,26 +348,50 @@ fn a_mount_that_may_not_be_read_falls_back_to_sending() {
 }
 
 #[test]
-fn a_login_never_goes_to_a_realm_elsewhere() {
-    // `localhost` is another host than 127.0.0.1, and no site of it.
+fn a_realm_elsewhere_gets_the_login_of_the_registry_that_names_it() {
+    // `localhost` is another host than 127.0.0.1.
     let realm = Proxy::start(None);
-    realm.on("GET", "/token", 9, Fault::Answer(200, Vec::new(), br#"{"token":"anonymous"}"#.to_vec()));
+    realm.on("GET", "/token", 99, Fault::Answer(200, Vec::new(), br#"{"token":"given"}"#.to_vec()));
     let registry = Proxy::start(None);
-    let challenge = format!("Bearer realm=\"http://localhost:{}/token\",service=\"s\"", realm.port);
+    let challenge = format!("Bearer realm=\"http://localhost:{}/token?a=b\",service=\"s\"", realm.port);
     registry.on("GET", "/v2/", 99, status_with(401, "WWW-Authenticate", challenge));
-    let (_keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let err = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
-    assert_eq!(err.code(), Code::Auth);
-    assert!(err.facts().iter().any(|f| f.contains("another site")), "{err:?}");
-    assert!(!realm.seen().is_empty() && !realm.saw_authorization());
-    assert!(registry.seen().iter().all(|s| s.header("authorization").is_none_or(|a| a == "Bearer anonymous")));
+    let ask = |login_for: &str| {
+        let (_keep, auth) = auth_file(login_for, USER, PASSWORD);
+        let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+        let before = realm.total();
+        assert_eq!(client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err().code(), Code::Auth);
+        let seen = realm.since(before);
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].target, "/token?a=b&service=s&scope=repository%3Aa%3Apull");
+        seen[0].header("authorization").is_some()
+    };
+    assert!(ask(&registry.host()), "the registry's own login goes where it says");
+    for other in [format!("localhost:{}", realm.port), "localhost".to_owned(), format!("{}/b", registry.host())] {
+        assert!(!ask(&other), "the login for {other} is not the registry's");
+    }
+    assert!(registry.seen().iter().all(|s| s.header("authorization").is_none_or(|a| a == "Bearer given")));
+}
 
-    // A login listed for the realm's own host does go there.
-    let (_keep, auth) = auth_file(&format!("localhost:{}", realm.port), USER, PASSWORD);
+#[test]
+fn a_blob_of_another_login_is_sent_and_not_mounted() {
+    let tokens = Tokens::start(Policy::default());
+    let registry = Registry::with(&Setup {
+        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
+        ..Setup::default()
+    });
+    let (keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
+    let text = std::fs::read_to_string(&auth).unwrap();
+    let login = &text[text.find(&registry.host()).unwrap() + registry.host().len() + 2..text.rfind("}}").unwrap()];
+    let two = format!(r#"{{"auths":{{"{0}/a":{login},"{0}/b":{login}}}}}"#, registry.host());
+    std::fs::write(&auth, two).unwrap();
     let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let _ = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1"));
-    assert!(realm.saw_authorization());
+    let (from, to) = (repo(&registry.host(), "a/x"), repo(&registry.host(), "b/x"));
+    let digest = push(&client, &from, b"hello");
+    let pushed = client.push_blob(&to, &digest, 5, Some(&from), &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
+    assert_eq!(pushed, Pushed::Uploaded);
+    let both = |line: &&String| line.contains("repository:a/") && line.contains("repository:b/");
+    assert_eq!(tokens.log().iter().find(both), None);
+    drop(keep);
 }
 
 #[test]

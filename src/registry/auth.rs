@@ -1,7 +1,8 @@
 //! Logging in: `Basic`, and `Bearer` tokens by the Docker token protocol (distribution "auth/token", "auth/oauth").
 //!
 //! A registry's first `401` says which of the two it wants; that is remembered per registry, and tokens per registry
-//! and scope until they expire. Which login goes to which realm: rule 4 of [`super::reach`].
+//! and scope until they expire. Which login goes to which realm: rules 4 and 5 of [`super::reach`]. The scope is made
+//! here, from the repository at hand, and never taken from a challenge.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,13 +15,15 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use zeroize::Zeroizing;
 
 use super::Inner;
+use super::challenge::{self, Challenge};
 use super::credentials::{Login, LoginKind};
 use super::exchange::{Ask, Payload, Scope};
 use super::failure::{quote, read_errors, words};
-use super::reach::same_site;
+use super::reach;
 use super::retry::{Failure, asked_wait, passes};
 use super::url::{Url, percent};
 use crate::error::{Error, Result};
+use crate::oci::Repository;
 
 /// The largest token answer, in bytes.
 const MAX_ANSWER: u64 = 256 * 1024;
@@ -75,18 +78,10 @@ pub(super) struct Memory {
     logins: Mutex<HashMap<String, Option<Arc<Login>>>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Challenge {
-    Basic,
-    Bearer { realm: Url, service: Option<String> },
-}
-
 /// The place of one token: locked while it is fetched, so that threads do not all fetch it.
 #[derive(Default)]
 struct Slot {
     token: Option<Token>,
-    /// A scope that the registry asked for beside ours.
-    extra: Option<String>,
 }
 
 #[derive(Clone)]
@@ -106,7 +101,7 @@ struct TokenAnswer {
 impl Inner {
     /// What to show the registry at `base` for this scope, as far as it is known what it wants.
     pub(super) fn grant(&self, base: &Url, scope: &Scope) -> Result<Grant, Failure> {
-        let challenge = lock(&self.auth.challenges).get(&base.authority()).cloned();
+        let challenge = lock(&self.auth.challenges).get(&base.origin()).cloned();
         match challenge {
             None => Ok(Grant::none()),
             Some(Challenge::Basic) => {
@@ -120,9 +115,7 @@ impl Inner {
                 if let Some(token) = slot.token.as_ref().filter(|token| Instant::now() < token.until) {
                     return Ok(Grant { header: Some(token.header.clone()), who: token.who.clone(), fresh: false });
                 }
-                let mut scopes = words_of(scope);
-                scopes.extend(slot.extra.clone());
-                let token = self.fetch_token(base, scope, &realm, service.as_deref(), &scopes)?;
+                let token = self.fetch_token(base, scope, &realm, service.as_deref())?;
                 slot.token = Some(token.clone());
                 Ok(Grant { header: Some(token.header), who: token.who, fresh: true })
             }
@@ -137,14 +130,14 @@ impl Inner {
         sent: &mut Grant,
         headers: &HeaderMap,
     ) -> Result<bool, Failure> {
-        let Some((challenge, asked)) = read_challenge(headers) else {
+        let Some(challenge) = challenge::read(headers) else {
             if sent.header.is_none() {
                 sent.who = Who::Unasked;
             }
             return Ok(false);
         };
         let bearer = matches!(challenge, Challenge::Bearer { .. });
-        lock(&self.auth.challenges).insert(base.authority(), challenge);
+        lock(&self.auth.challenges).insert(base.origin(), challenge);
         if !bearer {
             let repository = &scope.repository;
             return Ok(sent.header.is_none() && self.login(repository.registry(), repository.path())?.is_some());
@@ -158,20 +151,12 @@ impl Inner {
         if slot.token.as_ref().is_some_and(|token| sent.header.as_ref() == Some(&token.header)) {
             slot.token = None;
         }
-        if !sent.fresh {
-            return Ok(true);
-        }
-        match asked.filter(|asked| !words_of(scope).contains(asked) && slot.extra.as_ref() != Some(asked)) {
-            Some(asked) => {
-                slot.extra = Some(asked);
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        // A new token that does not do is the last: it was for what this request needs, and no other is asked for.
+        Ok(!sent.fresh)
     }
 
     fn slot(&self, base: &Url, scope: &Scope) -> Arc<Mutex<Slot>> {
-        let key = format!("{} {}", base.authority(), words_of(scope).join(" "));
+        let key = format!("{} {}", base.origin(), words_of(scope).join(" "));
         Arc::clone(lock(&self.auth.tokens).entry(key).or_default())
     }
 
@@ -187,30 +172,27 @@ impl Inner {
         Ok(found)
     }
 
-    fn fetch_token(
-        &self,
-        base: &Url,
-        scope: &Scope,
-        realm: &Url,
-        service: Option<&str>,
-        scopes: &[String],
-    ) -> Result<Token, Failure> {
+    /// Whether both repositories are reached with one login, or both with none: only then may a request in one name
+    /// the other.
+    pub(super) fn same_login(&self, one: &Repository, other: &Repository) -> Result<bool> {
+        let login = |repository: &Repository| self.login(repository.registry(), repository.path());
+        let (one, other) = (login(one)?, login(other)?);
+        Ok(one.map(|login| login.origin.clone()) == other.map(|login| login.origin.clone()))
+    }
+
+    fn fetch_token(&self, base: &Url, scope: &Scope, realm: &Url, service: Option<&str>) -> Result<Token, Failure> {
         self.reach.check(base, realm).map_err(|why| {
             self.failed(format!("`{}` wants a login at a place that is not allowed", base.authority())).fact(why)
         })?;
         let own = self.login(scope.repository.registry(), scope.repository.path())?;
-        let (login, withheld) = match own {
-            own if same_site(base, realm) => (own, None),
+        let (login, who) = match own {
+            Some(_) if !reach::may_log_in(base, realm) => (None, Who::Nobody { withheld: Some(realm.authority()) }),
             own => {
-                let theirs = self.login(&realm.authority(), "")?;
-                let withheld = (theirs.is_none() && own.is_some()).then(|| realm.authority());
-                (theirs, withheld)
+                let who = Who::of(own.as_deref());
+                (own, who)
             }
         };
-        let who = match (&login, withheld) {
-            (None, withheld) => Who::Nobody { withheld },
-            (login, _) => Who::of(login.as_deref()),
-        };
+        let scopes = words_of(scope);
         let form = match login.as_deref().map(|login| &login.kind) {
             Some(LoginKind::IdentityToken(token)) => {
                 let mut form = Zeroizing::new("grant_type=refresh_token&client_id=mirror-bundle".to_owned());
@@ -230,7 +212,7 @@ impl Inner {
                 let kind = (header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned());
                 self.once(&Method::POST, realm, &[kind], None, &mut Payload::Bytes(form.as_bytes()))
             }
-            None => self.ask_realm(realm, service, scopes, login.as_deref()),
+            None => self.ask_realm(realm, service, &scopes, login.as_deref()),
         }
         .map_err(|failure| Failure {
             error: failure.error.fact(format!("a token for `{}` was asked for there", base.authority())),
@@ -247,6 +229,9 @@ impl Inner {
             let mut error = self.failed(format!("`{at}` gave no token for `{}`: {}", base.authority(), words(status)));
             if let Some(said) = said {
                 error = error.fact(format!("it said: {said}"));
+            }
+            if status.is_redirection() {
+                error = error.fact("a login is only for the place that the registry names: it follows no redirect");
             }
             let error = if passes(status.as_u16()) { error.transient() } else { error };
             return Err(Failure { error, after, renewed: false });
@@ -324,28 +309,6 @@ fn token(bytes: &[u8], who: Who) -> Option<Token> {
     Some(Token { header, until, who })
 }
 
-/// The challenge that this client prefers, and the scope that comes with it.
-fn read_challenge(headers: &HeaderMap) -> Option<(Challenge, Option<String>)> {
-    let mut best = None;
-    for value in headers.get_all(header::WWW_AUTHENTICATE) {
-        let Ok(text) = value.to_str() else { continue };
-        for challenge in http_auth::ChallengeParser::new(text).map_while(Result::ok) {
-            let param = |name: &str| {
-                let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-                found.map(|(_, value)| value.to_unescaped()).filter(|value| !value.is_empty())
-            };
-            if challenge.scheme.eq_ignore_ascii_case("Bearer") {
-                if let Some(realm) = param("realm").and_then(|realm| Url::parse(&realm).ok()) {
-                    return Some((Challenge::Bearer { realm, service: param("service") }, param("scope")));
-                }
-            } else if challenge.scheme.eq_ignore_ascii_case("Basic") {
-                best = Some((Challenge::Basic, None));
-            }
-        }
-    }
-    best
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -366,35 +329,6 @@ impl From<Failure> for Error {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn read(values: &[&'static str]) -> Option<(Challenge, Option<String>)> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(value));
-        }
-        read_challenge(&headers)
-    }
-
-    #[test]
-    fn challenges_are_read_and_bearer_is_preferred() {
-        let bearer =
-            "Bearer realm=\"https://auth.example/token\",service=\"r.example\",scope=\"repository:a/b:pull,push\"";
-        let (challenge, scope) = read(&["Basic realm=\"x\"", bearer]).unwrap();
-        let realm = Url::parse("https://auth.example/token").unwrap();
-        assert_eq!(challenge, Challenge::Bearer { realm, service: Some("r.example".to_owned()) });
-        assert_eq!(scope.as_deref(), Some("repository:a/b:pull,push"));
-        assert_eq!(read(&["basic realm=\"x\""]).unwrap().0, Challenge::Basic);
-        for none in [
-            "",
-            "Negotiate",
-            "Bearer",
-            "Bearer realm=\"file:///etc/passwd\"",
-            "Bearer realm=\"/token\"",
-            "Bearer realm",
-        ] {
-            assert!(read(&[none]).is_none(), "{none}");
-        }
-    }
 
     #[test]
     fn token_answers_are_bounded_in_life_and_shape() {

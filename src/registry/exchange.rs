@@ -161,10 +161,11 @@ impl Inner {
     /// Errors: no answer; a redirect that may not be followed; no token to be had. A status is not an error here.
     pub(super) fn send(&self, ask: Ask<'_>) -> Result<Answer, Failure> {
         let Ask { method, mut url, base, scope, headers, mut payload, follow } = ask;
-        let (mut hops, mut logins) = (0, 0);
+        let (mut hops, mut logins, mut foreign) = (0, 0, false);
         loop {
             self.stopped()?;
-            let foreign = !url.same_origin(base);
+            // Who was sent elsewhere comes back without a login: the way back is a stranger's choice.
+            foreign |= !url.same_origin(base);
             let mut grant = match scope {
                 Some(scope) if !foreign => self.grant(base, scope)?,
                 _ => Grant::none(),

@@ -75,9 +75,9 @@ impl Inner {
         match who {
             Who::Login { origin, .. } => error = error.fact(format!("the credentials are from {origin}")),
             Who::Nobody { withheld: Some(realm) } => {
-                error = error
-                    .fact(format!("the registry names `{realm}` as the place to log in, which is another site: the login was not sent there"))
-                    .fact(format!("if that place is right, list the login under `{realm}` in the auth file as well"));
+                error = error.fact(format!(
+                    "the registry names `{realm}` as the place to log in, over plain HTTP: the login was not sent there"
+                ));
             }
             Who::Unasked => error = error.fact("it asks for neither `Basic` nor `Bearer` with a usable realm"),
             Who::Nobody { withheld: None } => {}

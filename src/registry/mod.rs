@@ -6,11 +6,12 @@
 //! are small, are checked here. Synchronous: one call, one request at a time; share a `Client` between threads.
 //!
 //! Files: [`Client`] here; `pull`, `body`, `referrers`, `push` the operations; `exchange` one request with
-//! redirects and logins; `auth` tokens; `failure` what went wrong, in words; `retry` when to try again; `reach` where
+//! redirects and logins; `auth` tokens; `challenge` what a registry wants; `failure` what went wrong, in words; `retry` when to try again; `reach` where
 //! credentials may go; `credentials`, `helper` auth files; `tls`, `validity` certificates; `proxy`; `url`.
 
 mod auth;
 mod body;
+mod challenge;
 mod credentials;
 mod exchange;
 mod failure;

@@ -6,47 +6,21 @@
 //!    IP address, or `localhost`) is refused, unless it is the host that sent it or is named with `--plain-http`.
 //! 3. The `Authorization` header goes only to the origin (scheme, host, port) of the registry itself, and a
 //!    challenge by any other origin is not answered.
-//! 4. A login goes to a token realm on the registry's host or on its site (`auth.docker.io` for
-//!    `registry-1.docker.io`). A realm on another site gets only a login that the auth file lists for that host;
-//!    without one it is asked for an anonymous token.
+//!    A request that was once redirected to another origin carries none any more, also not back at the registry.
+//! 4. At a token realm only the login of the registry that named it is used, as `docker` and `podman` do, wherever
+//!    the realm is. A login that the user has for the realm's host is not: a registry cannot have tokens made in
+//!    the user's name elsewhere. The login of a registry that is reached over TLS is not sent to a realm over `http`:
+//!    that is asked for an anonymous token. No redirect by a realm is followed with a login.
+//! 5. A login that is listed for `host/namespace` is used for repositories below it only: what is in another
+//!    namespace, with another login, is not named in its requests (a blob is then sent, not mounted).
 
-use super::url::{Url, literal};
+use super::url::Url;
 
 /// The hosts that speak plain HTTP, by the user's word.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reach {
     plain: Vec<String>,
 }
-
-/// Second-level labels under which, below a country's domain, strangers register names.
-const SHARED_SECOND_LEVEL: &[&str] = &[
-    "ac", "co", "com", "edu", "go", "gob", "gouv", "gov", "gv", "ltd", "me", "mil", "ne", "net", "nom", "or", "org",
-    "plc", "sch",
-];
-
-/// Domains below which each tenant has a host of its own.
-const SHARED_HOSTING: &[&str] = &[
-    "amazonaws.com",
-    "appspot.com",
-    "azure.com",
-    "azurecr.io",
-    "azurewebsites.net",
-    "cloudfront.net",
-    "fly.dev",
-    "github.io",
-    "gitlab.io",
-    "googleapis.com",
-    "herokuapp.com",
-    "netlify.app",
-    "ngrok.io",
-    "nip.io",
-    "pages.dev",
-    "run.app",
-    "sslip.io",
-    "vercel.app",
-    "windows.net",
-    "workers.dev",
-];
 
 impl Reach {
     /// `plain` lists `host` (any port) or `host:port`.
@@ -77,24 +51,9 @@ impl Reach {
     }
 }
 
-/// Whether a login for `registry` may be sent to `realm` (rule 4).
-pub(super) fn same_site(registry: &Url, realm: &Url) -> bool {
-    let (a, b) = (registry.host(), realm.host());
-    if a == b {
-        return true;
-    }
-    if literal(a).is_some() || literal(b).is_some() {
-        return false;
-    }
-    let left: Vec<&str> = a.split('.').rev().collect();
-    let right: Vec<&str> = b.split('.').rev().collect();
-    let common: Vec<&str> = left.iter().zip(&right).take_while(|(x, y)| x == y).map(|(x, _)| *x).collect();
-    let [top, second, ..] = common.as_slice() else { return false };
-    if common.len() == 2 && top.len() == 2 && SHARED_SECOND_LEVEL.contains(second) {
-        return false;
-    }
-    let shared = format!("{second}.{top}");
-    !SHARED_HOSTING.contains(&shared.as_str())
+/// Whether a login for `registry` may be sent to a realm that it names (rule 4), after [`Reach::check`].
+pub(super) fn may_log_in(registry: &Url, realm: &Url) -> bool {
+    realm.is_https() || !registry.is_https()
 }
 
 #[cfg(test)]
@@ -139,23 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn a_site_is_a_registered_domain_and_not_a_public_suffix() {
-        let same = |a: &str, b: &str| same_site(&url(&format!("https://{a}/")), &url(&format!("https://{b}/")));
-        assert!(same("registry-1.docker.io", "auth.docker.io"));
-        assert!(same("quay.io", "quay.io"));
-        assert!(same("registry.gitlab.com", "gitlab.com"));
-        assert!(same("registry.shop.co.uk", "auth.shop.co.uk"));
-        assert!(same("127.0.0.1:5000", "127.0.0.1:5001"));
-        for (a, b) in [
-            ("registry.example", "auth.example"),
-            ("quay.io", "evil.io"),
-            ("shop.co.uk", "evil.co.uk"),
-            ("a.azurecr.io", "b.azurecr.io"),
-            ("10.0.0.1", "10.0.0.2"),
-            ("docker.io.evil.com", "docker.io"),
-            ("evildocker.io", "docker.io"),
-        ] {
-            assert!(!same(a, b), "{a} {b}");
-        }
+    fn a_login_is_not_carried_from_tls_to_plain_http() {
+        let may = |registry: &str, realm: &str| may_log_in(&url(registry), &url(realm));
+        assert!(may("https://quay.io/", "https://auth.example/token"));
+        assert!(may("http://r.lab/", "https://auth.lab/token"));
+        assert!(may("http://r.lab/", "http://auth.lab/token"));
+        assert!(!may("https://r.lab/", "http://auth.lab/token"));
+        assert!(!may("https://r.lab/", "http://r.lab/token"));
     }
 }

@@ -125,6 +125,16 @@ impl Url {
         }
     }
 
+    /// The query as written, without its `?`.
+    pub(super) fn query(&self) -> Option<&str> {
+        self.path.split_once('?').map(|(_, query)| query)
+    }
+
+    /// Scheme, host and port, as one text.
+    pub(super) fn origin(&self) -> String {
+        format!("{}://{}:{}", if self.https { "https" } else { "http" }, self.host, self.port())
+    }
+
     /// Whether both have one scheme, host and port.
     pub(super) fn same_origin(&self, other: &Url) -> bool {
         self.https == other.https && self.host == other.host && self.port() == other.port()
@@ -186,6 +196,24 @@ pub(super) fn percent(text: &str) -> String {
         }
     }
     out
+}
+
+/// Undoes percent-encoding once, and `+`, as the reader of a query does; what is not UTF-8 is replaced.
+pub(super) fn decoded(text: &str) -> String {
+    let (mut out, mut bytes) = (Vec::with_capacity(text.len()), text.bytes());
+    while let Some(byte) = bytes.next() {
+        let hex = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let mut after = bytes.clone();
+        match (byte, after.next().and_then(hex), after.next().and_then(hex)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                bytes = after;
+            }
+            (b'+', ..) => out.push(b' '),
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn valid_host(host: &str) -> bool {

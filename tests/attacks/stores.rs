@@ -13,6 +13,7 @@ fn stores_that_lie_hang_or_never_end_prove_nothing() {
     lab.fill(&registry.host());
     let release = format!("{}/in/src/app:v1", registry.host());
     let inside = Proxy::start(None);
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", inside.host());
     let raw = |first: &str, more: Vec<u8>, pause| Fault::Raw(first.as_bytes().to_vec(), more, pause);
     let head = "HTTP/1.1 200 OK\r\n";
     let long = format!("{head}Content-Length: {}\r\n\r\n", 10u64 << 30);
@@ -28,6 +29,7 @@ fn stores_that_lie_hang_or_never_end_prove_nothing() {
         (Fault::Silence, &[50], 2),
         (status(500), &[50], 2),
         (status_with(401, "WWW-Authenticate", "Basic realm=\"x\""), &[50], 1),
+        (status_with(401, "WWW-Authenticate", realm.clone()), &[50], 1),
         (status_with(302, "Location", format!("http://localhost:{}/x", inside.port)), &[50], 1),
         (status_with(302, "Location", "https://169.254.169.254/x"), &[50], 1),
         (status_with(302, "Location", "file:///etc/passwd"), &[50], 1),

@@ -184,7 +184,7 @@ impl<'p> Worker<'p> {
     }
 
     /// Logins went to whom they are for: the password to the registry that wants it, tokens to the other, nothing to
-    /// strangers.
+    /// strangers but the registry's own login to the realm that it names.
     #[track_caller]
     pub fn logins_are_at_home(&self) {
         let shown = |proxy: &Proxy, fits: &dyn Fn(&str) -> bool| {
@@ -195,7 +195,11 @@ impl<'p> Worker<'p> {
         // A registry may ask for the login that is listed for it in another way.
         let own = format!("Basic {}", encode(TOKEN_LOGIN));
         assert!(shown(&self.token, &|value| value.starts_with("Bearer ey") || value == own));
-        assert!(!self.elsewhere.saw_authorization() && !self.forbidden.saw_authorization());
+        let stray = |s: &crate::support::proxy::Seen| {
+            s.header("authorization").is_some_and(|value| value != own || !s.target.starts_with("/token?"))
+        };
+        assert!(!self.elsewhere.seen().iter().any(stray), "{:?}", self.elsewhere.seen());
+        assert!(!self.forbidden.saw_authorization());
         assert!(self.forbidden.seen().is_empty(), "{:?}", self.forbidden.seen());
     }
 }
