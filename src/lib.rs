@@ -5,6 +5,7 @@
 
 pub mod beneath;
 pub mod bundle;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod error;
 pub mod graph;
