@@ -7,7 +7,7 @@
 //! is hashed again before it counts. Spec: MB-WRI, MB-VOL.
 
 mod blob;
-mod direct;
+pub(crate) mod direct;
 pub(crate) mod disk;
 mod journal;
 mod partial;
