@@ -4,6 +4,7 @@
 //! Data flows one way: `source -> graph -> bundle` on the connected side, `bundle -> verify -> sink` on the other.
 
 pub mod bundle;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod content;
 pub mod error;

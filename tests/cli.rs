@@ -5,21 +5,16 @@
 //! is checked here.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use mirror_bundle::Code;
 
 fn mirror_bundle(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mirror-bundle"))
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("HOME", "/nonexistent")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
-        .env_remove("MIRROR_BUNDLE_TRUST")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    program::program(Path::new(env!("CARGO_MANIFEST_DIR"))).args(args).output().unwrap()
 }
 
 fn code(output: &Output) -> i32 {
@@ -92,7 +87,7 @@ fn text_is_the_same_in_a_pipe_without_colour_and_on_a_dumb_terminal() {
     let plain = mirror_bundle(&["push"]).stderr;
     assert!(!plain.contains(&0x1b));
     for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
+        let mut command = program::program(Path::new(env!("CARGO_MANIFEST_DIR")));
         assert_eq!(command.arg("push").env(name, value).output().unwrap().stderr, plain, "{name}");
     }
     assert!(mirror_bundle(&["--color", "always", "push"]).stderr.contains(&0x1b));
@@ -100,7 +95,7 @@ fn text_is_the_same_in_a_pipe_without_colour_and_on_a_dumb_terminal() {
 
 #[test]
 fn a_closed_standard_output_does_not_change_the_exit_code() {
-    let script = format!("{} explain exit-codes; echo $? >&2", env!("CARGO_BIN_EXE_mirror-bundle"));
+    let script = format!("{} explain exit-codes; echo $? >&2", program::PROGRAM);
     let out = Command::new("sh").arg("-c").arg(format!("( {script} ) | true")).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&out.stderr).trim(), "0");
 }

@@ -4,9 +4,16 @@
 //! kernel's own vfat, exfat, ntfs3 and isofs are not tested here (their drivers for FUSE are).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use skip::skip;
 
 /// A signed bundle and what it is made of, on this host's own disk.
 struct World {
@@ -32,16 +39,7 @@ impl World {
 
     /// Runs the program; its exit code, and all it said.
     fn program(&self, args: &[&str]) -> (i32, String) {
-        let out = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"))
-            .current_dir(self.dir.path())
-            .args(args)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.dir.path())
-            .env("SOURCE_DATE_EPOCH", "1700000000")
-            .env("MIRROR_BUNDLE_STATE", self.path("state"))
-            .output()
-            .unwrap();
+        let out = program::program(self.dir.path()).args(args).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap();
         let said = [out.stdout, out.stderr].concat();
         (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
     }
@@ -80,7 +78,7 @@ impl World {
                 let found = Command::new("losetup").args(["-f", "--show"]).arg(&image).output().ok()?;
                 let name = String::from_utf8(found.stdout).unwrap().trim().to_owned();
                 if name.is_empty() {
-                    eprintln!("note: no loop device here; {kind} is not tested");
+                    skip(&format!("no loop device; {kind} is not tested"));
                     return None;
                 }
                 let mut command = Command::new("mount.exfat-fuse");
@@ -115,11 +113,11 @@ impl World {
             Ok(out) if out.status.success() => Some(()),
             Ok(out) => {
                 let said = String::from_utf8_lossy(&out.stderr).into_owned();
-                eprintln!("note: {name} does not work here, so {kind} is not tested: {}", said.trim());
+                skip(&format!("{name} does not work, so {kind} is not tested: {said}"));
                 None
             }
             Err(e) => {
-                eprintln!("note: {name}: {e}; {kind} is not tested");
+                skip(&format!("{name}: {e}; {kind} is not tested"));
                 None
             }
         }

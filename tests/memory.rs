@@ -5,10 +5,12 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
 mod forge;
+#[path = "support/program.rs"]
+mod program;
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use forge::draft::{Draft, LAYER, Stored};
 use mirror_bundle::bundle::index::{Blob, Kind};
@@ -80,7 +82,7 @@ fn measure(size: u64, digest: Digest) {
 fn verified_within(most: u64, path: &Path) {
     let size = path.metadata().unwrap().len();
     for stream in [false, true] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
+        let mut command = program::program(path.parent().unwrap());
         command.current_dir(forge::folder()).arg("verify").arg(if stream { Path::new("-") } else { path });
         command.args(forge::vector::ARGS).args(["--jobs", &WORKERS.to_string(), "--quiet"]);
         command.stdin(if stream { std::fs::File::open(path).unwrap().into() } else { Stdio::null() });
@@ -118,7 +120,7 @@ fn recovery_data_is_made_and_used_in_little_memory() {
     sparse(&path, 256 * MIB, hasher.finish());
     let bundle = path.to_str().unwrap();
     let run = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
+        let mut command = program::program(dir.path());
         command.current_dir(forge::folder()).args(args).args(["--jobs", &WORKERS.to_string(), "--quiet"]);
         let (exit, peak) = watch(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
         println!("{}: {} MiB", args[0], peak / MIB);

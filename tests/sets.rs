@@ -1,6 +1,8 @@
 //! Volumes and copies read as one bundle (MB-SET): with the program, on real files.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/program.rs"]
+mod program;
 #[cfg(feature = "registry")]
 mod support;
 
@@ -82,15 +84,7 @@ impl World {
     }
 
     fn run(&self, args: &[&str]) -> Ran {
-        let out = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"))
-            .current_dir(self.dir.path())
-            .args(args)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.dir.path())
-            .env("MIRROR_BUNDLE_STATE", self.path("state"))
-            .output()
-            .unwrap();
+        let out = program::program(self.dir.path()).args(args).output().unwrap();
         Ran {
             code: out.status.code().unwrap_or(-1),
             out: String::from_utf8(out.stdout).unwrap(),

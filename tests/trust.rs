@@ -11,6 +11,8 @@ mod crash;
 mod kit;
 #[path = "trust/policy.rs"]
 mod policy;
+#[path = "support/program.rs"]
+mod program;
 #[allow(dead_code, unreachable_pub)]
 #[path = "support/registry.rs"]
 mod registry;

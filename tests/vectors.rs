@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::type_complexity)]
 
 mod forge;
+#[path = "support/program.rs"]
+mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use forge::{cases, folder, judge, sshsig};
 use mirror_bundle::error::{Code, Error};
@@ -138,16 +140,14 @@ fn every_vector_comes_out_as_it_says_from_a_file_and_from_a_stream() {
 }
 
 fn run(verb: &str, vector: &Stored, more: &[&str], input: Option<&Path>) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
-    let bundle = if input.is_some() { Path::new("-") } else { &vector.bundle };
-    command.current_dir(folder()).arg(verb).arg(bundle).args(&vector.args).args(more);
     // All vectors are called the same: what one run unpacked must not be remembered in the next.
     let memory = tempfile::tempdir().unwrap();
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("MIRROR_BUNDLE_STATE", memory.path());
-    match input {
-        Some(path) => command.stdin(std::fs::File::open(path).unwrap()),
-        None => command.stdin(Stdio::null()),
-    };
+    let mut command = program::program(memory.path());
+    let bundle = if input.is_some() { Path::new("-") } else { &vector.bundle };
+    command.current_dir(folder()).arg(verb).arg(bundle).args(&vector.args).args(more);
+    if let Some(path) = input {
+        command.stdin(std::fs::File::open(path).unwrap());
+    }
     command.output().unwrap()
 }
 
@@ -184,8 +184,7 @@ fn the_program_exits_as_every_vector_says_and_prints_nothing_harmful() {
             check("verify -", run("verify", &vector, &[], Some(&vector.bundle)), vector.stream_exit);
         }
         // Listing verifies nothing, and prints what it finds.
-        let listed =
-            Command::new(env!("CARGO_BIN_EXE_mirror-bundle")).arg("inspect").arg(&vector.bundle).output().unwrap();
+        let listed = program::program(&folder()).arg("inspect").arg(&vector.bundle).output().unwrap();
         if !is_plain(&listed) || listed.status.code().is_none_or(|c| c == 4 || c > 50) {
             differences.push(format!("{} inspect: {listed:?}", vector.name));
         }

@@ -168,7 +168,7 @@ impl Mending {
         let done = self.file.set_len(length).and_then(|()| self.file.sync_all());
         done.map_err(|e| {
             // The next run has to see what is on the medium, not what should have come there.
-            let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+            crate::fs::direct::forget(&self.file);
             let e = Error::io("cannot sync", self.path(), e);
             if self.kind == Kind::InPlace {
                 return e;

@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{OFlags, fstatfs};
 use rustix::io::Errno;
+#[cfg(target_os = "linux")]
+use rustix::io::retry_on_intr;
 
 /// Where writing past the cache is known to do what it says: ext2 to ext4, and XFS.
 const KNOWN: [u64; 2] = [0xef53, 0x5846_5342];
@@ -26,6 +28,30 @@ const COPY: usize = 256 << 10;
 /// The size of a page, which is more than any disk wants writes to be aligned to. In bytes.
 pub(crate) fn page() -> usize {
     rustix::param::page_size().max(4096)
+}
+
+/// The flag that opens a file past the cache; `None` where the system has none.
+pub(crate) fn past_the_cache() -> Option<OFlags> {
+    #[cfg(target_os = "linux")]
+    return Some(OFlags::DIRECT);
+    #[cfg(not(target_os = "linux"))]
+    return None;
+}
+
+/// Asks the system to forget what it has of a file in memory. Best effort: not every system can.
+pub(crate) fn forget(file: &File) {
+    #[cfg(target_os = "linux")]
+    let _ = retry_on_intr(|| rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed));
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
+}
+
+/// Says that a part of a file is read next. Best effort, as [`forget`].
+pub(crate) fn announce(file: &File, at: u64, length: std::num::NonZeroU64) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, at, Some(length), rustix::fs::Advice::WillNeed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, at, length);
 }
 
 /// A file of known length that is written past the cache.
@@ -51,8 +77,9 @@ impl Direct {
     }
 
     fn force(path: &Path, file: &File, length: u64) -> Option<Direct> {
+        let past_the_cache = past_the_cache()?;
         let known = fstatfs(file).is_ok_and(|stat| KNOWN.contains(&(stat.f_type as u64 & 0xffff_ffff)));
-        let flags = (OFlags::DIRECT | OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let flags = (past_the_cache | OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let direct = known.then(|| OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).ok())??;
         let (own, other) = (file.metadata().ok()?, direct.metadata().ok()?);
         let same = (own.dev(), own.ino()) == (other.dev(), other.ino());

@@ -9,13 +9,13 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, OFlags, fadvise};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 
 use crate::bundle::layout::Layout;
 use crate::bundle::tar;
 use crate::bundle::writer::{Plan, Sealed};
 use crate::error::{Code, Error, Result};
+use crate::fs::direct;
 use crate::oci::{Digest, Hasher};
 use crate::ops::{Observer, Task};
 
@@ -159,13 +159,12 @@ struct Medium {
 impl Medium {
     fn open(path: &Path) -> io::Result<Medium> {
         let cached = File::open(path)?;
-        // Best effort: a file system in memory has nothing to forget.
-        let _ = retry_on_intr(|| fadvise(&cached, 0, None, Advice::DontNeed));
-        let mut options = OpenOptions::new();
-        options.read(true);
-        #[cfg(target_os = "linux")]
-        options.custom_flags(OFlags::DIRECT.bits().cast_signed());
-        let direct = if cfg!(target_os = "linux") { options.open(path).ok() } else { None };
+        // A file system in memory has nothing to forget.
+        direct::forget(&cached);
+        let open = |flag: rustix::fs::OFlags| {
+            OpenOptions::new().read(true).custom_flags(flag.bits().cast_signed()).open(path).ok()
+        };
+        let direct = direct::past_the_cache().and_then(open);
         Ok(Medium { cached, direct, buffer: vec![0; CHUNK + 3 * ALIGN] })
     }
 

@@ -10,8 +10,8 @@ use std::hash::{Hash, Hasher};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ed25519_dalek::VerifyingKey;
+use rsa::signature::Verifier as _;
 use sha2::{Digest as _, Sha256};
-use signature::Verifier as _;
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, public::KeyData};
 
 use super::secret::ed25519_blob;

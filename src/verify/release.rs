@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-
-use crossbeam_channel::{Receiver, Sender};
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, Report};
@@ -464,7 +463,7 @@ pub(super) enum Tee {
     /// Keeps the configuration of a release image.
     Config(Vec<u8>),
     /// Sends a copy to a thread that scans it as a layer.
-    Layer { to: Option<Sender<Vec<u8>>>, thread: JoinHandle<Result<LayerView>> },
+    Layer { to: Option<SyncSender<Vec<u8>>>, thread: JoinHandle<Result<LayerView>> },
     /// Nothing more may be scanned.
     Refused(Error),
 }
@@ -479,7 +478,7 @@ pub(super) enum Seen {
 
 impl Tee {
     fn layer(media_type: String, limits: payload::Limits) -> Tee {
-        let (to, from) = crossbeam_channel::bounded(2);
+        let (to, from) = sync_channel(2);
         let thread = std::thread::spawn(move || {
             let mut pipe = Pipe { from, chunk: Vec::new(), at: 0 };
             let view = payload::scan(&media_type, &mut pipe, &limits);

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use mirror_bundle::oci::Digest;
@@ -12,6 +12,7 @@ use mirror_bundle::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 use mirror_bundle::registry::{Client, Options, Wanted};
 
 use crate::support::noise;
+use crate::support::program::{self, PROGRAM, program};
 
 /// What no run may need, in KiB, in a debug build: 64 MiB, 1 MiB for each of 8 workers, and room for the build.
 const PEAK: u64 = 110 * 1024;
@@ -139,21 +140,14 @@ impl Lab {
 
     /// The binary in the lab's folder, with a home and a state of its own, and nothing else from outside.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
-        self.clean(command.args(args));
+        let mut command = program(self.dir.path());
+        command.args(args);
         command
     }
 
     /// Gives a command the lab's surroundings.
     pub fn clean(&self, command: &mut Command) {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command
-            .env_clear()
-            .env("PATH", path)
-            .env("HOME", self.path("home"))
-            .env("MIRROR_BUNDLE_STATE", self.path("state"))
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null());
+        program::clean(command, self.dir.path());
     }
 
     pub fn run(&self, args: &[&str]) -> Ran {
@@ -171,7 +165,7 @@ impl Lab {
         let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
         let mut command = Command::new(wrap[0]);
         command.args(["-q", "-f", "%M", "-o"]).arg(peak.path()).args(&wrap[1..]);
-        command.arg(env!("CARGO_BIN_EXE_mirror-bundle")).args(args);
+        command.arg(PROGRAM).args(args);
         self.clean(&mut command);
         command.stdout(out.reopen().unwrap()).stderr(err.reopen().unwrap());
         let child = command.spawn().expect("GNU time is installed");

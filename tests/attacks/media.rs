@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mirror_bundle::oci::Digest;
 
 use crate::lab::Lab;
+use crate::support::program::PROGRAM;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::registry::Registry;
 
@@ -240,7 +241,7 @@ fn nothing_on_the_medium_is_run_or_taken_for_settings() {
     ] {
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-e", "trace=execve,execveat,open,openat,openat2", "-o"]).arg(&trace);
-        lab.clean(command.arg(env!("CARGO_BIN_EXE_mirror-bundle")).args(args));
+        lab.clean(command.arg(PROGRAM).args(args));
         assert!(command.output().expect("strace is installed").status.success());
         let calls = fs::read_to_string(&trace).unwrap();
         assert_eq!(calls.matches("execve").count(), 1, "only this program ran:\n{calls}");

@@ -13,8 +13,11 @@ use mirror_bundle::oci::Digest;
 use serde_json::Value;
 
 use crate::support::image::{DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+pub(crate) use crate::support::program::PROGRAM;
+use crate::support::program::clean as surround;
 use crate::support::registry::Registry;
 use crate::support::release::{MULTI, RELEASES, world};
+pub(crate) use crate::support::skip::{have, skip};
 
 /// Arguments of any kind of text and path.
 macro_rules! args {
@@ -41,7 +44,7 @@ impl Run {
 
 /// The program with these arguments, in an environment where nothing is configured.
 pub(crate) fn command(args: &[OsString]) -> Command {
-    clean(Command::new(env!("CARGO_BIN_EXE_mirror-bundle")), args)
+    clean(Command::new(PROGRAM), args)
 }
 
 /// Another program, in the same environment.
@@ -49,9 +52,9 @@ pub(crate) fn clean(mut command: Command, args: &[OsString]) -> Command {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
     // What a host remembers of one bundle must not meet another test's.
     let state = world().dir.join(format!("state-{}", RUNS.fetch_add(1, Ordering::Relaxed)));
-    command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", "/nonexistent");
-    command.env("MIRROR_BUNDLE_STATE", state);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    surround(&mut command, &world().dir);
+    command.args(args).env("MIRROR_BUNDLE_STATE", state);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -89,15 +92,6 @@ pub(crate) fn tool(name: &str, args: &[OsString]) -> Run {
     let run = finish(&mut clean(Command::new(name), args));
     assert_eq!(run.code, 0, "{name} {args:?}\n{}\n{}", String::from_utf8_lossy(&run.stdout), run.stderr);
     run
-}
-
-/// Whether a program that not every machine has is here; says so where it is not.
-pub(crate) fn have(name: &str) -> bool {
-    let there = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(name).exists());
-    if !there {
-        eprintln!("SKIPPED: no {name} on this machine");
-    }
-    there
 }
 
 /// A run with standard input.

@@ -155,7 +155,7 @@ fn a_bundle_signed_with_ssh_keygen_s_own_key_and_passphrase_asks_for_it_on_a_ter
     let bundle = dir.path().join("b.tar");
     let line = format!(
         "{} create {} --manifests {} --sign-key {}",
-        env!("CARGO_BIN_EXE_mirror-bundle"),
+        PROGRAM,
         bundle.display(),
         own.display(),
         world.other_key().display()

@@ -18,7 +18,7 @@ impl Small {
         let args = args!["-t", "tmpfs", "-o", options, "tmpfs", dir.path()];
         let run = finish(&mut clean(Command::new("mount"), &args));
         if run.code != 0 {
-            eprintln!("SKIPPED: cannot mount a tmpfs here: {}", run.stderr.trim());
+            skip(&format!("cannot mount a tmpfs: {}", run.stderr.trim()));
             return None;
         }
         Some(Small(dir))
@@ -126,7 +126,7 @@ fn verify_opens_no_socket_and_writes_nothing() {
     let bundle = bundle(dir.path());
     let log = dir.path().join("strace");
     let mut args = args!["-f", "-o", log, "-e", "trace=network,openat,open,creat,rename,mkdir,unlink"];
-    args.push(env!("CARGO_BIN_EXE_mirror-bundle").into());
+    args.push(PROGRAM.into());
     args.extend(verify(&bundle));
     let run = finish(&mut clean(Command::new("strace"), &args));
     assert_eq!(run.code, 0, "{}", run.stderr);

@@ -15,11 +15,10 @@ use mirror_bundle::oci::{Descriptor, Digest};
 use mirror_bundle::sink::{BlobSink, LayoutSink};
 
 use crate::support::image::{Image, Pusher, layer};
-use crate::support::noise;
 use crate::support::registry::Registry;
+use crate::support::{noise, program};
 
-/// The program under test.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mirror-bundle");
+pub(crate) use crate::support::program::PROGRAM;
 /// When everything is made.
 pub(crate) const EPOCH: &str = "1700000000";
 
@@ -143,10 +142,9 @@ impl Lab {
         if let [_, rest @ ..] = wrapper {
             command.args(rest).arg(PROGRAM);
         }
-        command.args(args).current_dir(place).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", place.join("home"));
-        command.env("MIRROR_BUNDLE_STATE", place.join("state")).env("SOURCE_DATE_EPOCH", EPOCH);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        program::clean(&mut command, place);
+        command.args(args).env("SOURCE_DATE_EPOCH", EPOCH);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

@@ -55,7 +55,7 @@ impl Small {
         let options = format!("size={kilobytes}k");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir.path()).output();
         if !mounted.is_ok_and(|out| out.status.success()) {
-            eprintln!("SKIPPED: cannot mount a tmpfs here");
+            crate::support::skip::skip("cannot mount a tmpfs");
             return None;
         }
         Some(Small(dir))

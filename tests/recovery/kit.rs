@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use mirror_bundle::bundle::survey::Blueprint;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::support::noise;
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mirror-bundle");
+pub(crate) use crate::support::program::PROGRAM;
 
 /// How a program ended.
 #[derive(Debug)]
@@ -148,11 +148,8 @@ impl Kit {
     }
 
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path("home")).env("MIRROR_BUNDLE_STATE", self.path("state"));
-        command.env("SOURCE_DATE_EPOCH", "1700000000");
+        let mut command = crate::support::program::tool(program, self.dir.path());
+        command.args(args).env("HOME", self.path("home")).env("SOURCE_DATE_EPOCH", "1700000000");
         command
     }
 

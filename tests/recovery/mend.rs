@@ -211,7 +211,7 @@ fn create_makes_recovery_data_when_it_is_asked_to() {
 fn sectors_that_cannot_be_read_are_damage() {
     let kit = Kit::new();
     let whole = kit.read("b.tar");
-    let program = env!("CARGO_BIN_EXE_mirror-bundle");
+    let program = crate::kit::PROGRAM;
     let args = ["repair", "b.tar", "--signer", "builder.pub", "--recovery", "r", "-j1"];
     let strace = ["-f", "-o", "trace", "-P", "b.tar"];
     kit.tool("strace", &[&strace[..], &["-e", "trace=pread64", program], &args].concat())
@@ -232,7 +232,7 @@ fn a_disk_without_room_leaves_what_was_there() {
     let kit = Kit::new();
     kit.damage("b.tar", |bytes| bytes.truncate(bytes.len() - 100_000));
     let before = kit.files("b.tar");
-    let program = env!("CARGO_BIN_EXE_mirror-bundle");
+    let program = crate::kit::PROGRAM;
     let strace = ["-f", "-o", "trace", "-e", "inject=fallocate:error=ENOSPC", program];
     let args = ["repair", "b.tar", "--signer", "builder.pub", "--recovery", "r"];
     kit.tool("strace", &[&strace[..], &args].concat()).is(3).says("make room").says("name back");

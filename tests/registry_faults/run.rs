@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::support::program::program;
 
 /// After this a run counts as hung. No fault of the table needs a tenth of it.
 const HUNG: Duration = Duration::from_secs(120);
@@ -45,15 +47,10 @@ impl Run {
     pub fn go(self) -> Ran {
         let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
         let stdio = |file: &tempfile::NamedTempFile| -> Stdio { file.reopen().map(|f: File| f.into()).unwrap() };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"))
+        let mut child = program(&self.dir)
             .args(&self.args)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.dir.join("home"))
             .env("MIRROR_BUNDLE_STATE", &self.state)
             .env("SOURCE_DATE_EPOCH", "1700000000")
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
             .stdout(stdio(&out))
             .stderr(stdio(&err))
             .spawn()

@@ -4,10 +4,12 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod image;
+pub mod program;
 pub mod proxy;
 pub mod registry;
 pub mod release;
 pub mod sessions;
+pub mod skip;
 #[cfg(feature = "registry")]
 pub mod tls;
 pub mod token;

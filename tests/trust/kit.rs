@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-/// The program under test.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mirror-bundle");
+pub(crate) use crate::program::PROGRAM;
+
 /// When bundles are created: 2023-11-14T22:13:20Z.
 pub(crate) const CREATED: &str = "1700000000";
 
@@ -132,11 +132,8 @@ impl Kit {
 
     /// A program in this host's environment, ready to run.
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path("home")).env("MIRROR_BUNDLE_STATE", self.path("state"));
-        command.env("SOURCE_DATE_EPOCH", CREATED);
+        let mut command = crate::program::tool(program, self.dir.path());
+        command.args(args).env("HOME", self.path("home")).env("SOURCE_DATE_EPOCH", CREATED);
         command
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::support::image::{Blob, Image, OCI_MANIFEST};
 use crate::support::noise;
+use crate::support::program::{self, PROGRAM};
+pub(crate) use crate::support::skip::{have, skip};
 use serde_json::json;
 
 /// What a run said.
@@ -25,13 +27,12 @@ pub(crate) fn folder() -> tempfile::TempDir {
 
 /// The program, in an environment where nothing is configured.
 pub(crate) fn program<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Command {
-    clean(Command::new(env!("CARGO_BIN_EXE_mirror-bundle")), dir, args)
+    clean(Command::new(PROGRAM), dir, args)
 }
 
 pub(crate) fn clean<S: AsRef<OsStr>>(mut command: Command, dir: &Path, args: &[S]) -> Command {
-    command.args(args).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    command.env("HOME", "/nonexistent").env("MIRROR_BUNDLE_STATE", dir.join("state")).stdin(Stdio::null());
-    command.env("SOURCE_DATE_EPOCH", "1700000000");
+    program::clean(&mut command, dir);
+    command.args(args).env("SOURCE_DATE_EPOCH", "1700000000");
     command
 }
 
@@ -106,13 +107,4 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 pub(crate) fn make(dir: &Path, name: &str) -> PathBuf {
     fs::create_dir(dir.join(name)).unwrap();
     dir.join(name)
-}
-
-/// Whether a program that not every machine has is here; says so where it is not.
-pub(crate) fn have(name: &str) -> bool {
-    let there = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(name).exists());
-    if !there {
-        eprintln!("SKIPPED: no {name} on this machine");
-    }
-    there
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::bench::*;
+use crate::support::program::PROGRAM;
 
 /// System calls that change what is on a disk.
 const CALLS: &str = "openat,pwrite64,write,fallocate,ftruncate,fsync,rename,renameat2,unlink";
@@ -13,7 +14,7 @@ const CALLS: &str = "openat,pwrite64,write,fallocate,ftruncate,fsync,rename,rena
 /// Kills `line` when it makes the n-th of [`CALLS`]; whether it got that far.
 fn killed(dir: &Path, line: &str, n: usize) -> bool {
     let inject = format!("inject={CALLS}:signal=KILL:when={n}");
-    let mut args = vec!["-f", "-qq", "-o", "/dev/null", "-e", &inject, env!("CARGO_BIN_EXE_mirror-bundle")];
+    let mut args = vec!["-f", "-qq", "-o", "/dev/null", "-e", &inject, PROGRAM];
     args.extend(line.split(' '));
     let status = clean(Command::new("strace"), dir, &args).stderr(std::process::Stdio::null()).status().unwrap();
     !status.success()
@@ -76,7 +77,7 @@ fn a_disk_that_is_too_small_is_noticed_first_and_a_write_that_fails_leaves_no_vo
     bundle(dir, &[&[400_000, 9000], &[900_000]]);
     let volumes = make(dir, "volumes");
     // The signal that comes with the limit is ignored, as a program that wants to say something does.
-    let program = env!("CARGO_BIN_EXE_mirror-bundle");
+    let program = PROGRAM;
     let line = format!("trap '' XFSZ; ulimit -f 200; exec {program} split b.tar volumes --volume-size 500kB -qq");
     let limited = end(&mut clean(Command::new("sh"), dir, &["-c", &line]));
     assert_eq!(limited.code, 3, "{}", limited.stderr);
@@ -87,7 +88,7 @@ fn a_disk_that_is_too_small_is_noticed_first_and_a_write_that_fails_leaves_no_vo
     let mount =
         clean(Command::new("mount"), dir, &["-t", "tmpfs", "-o", "size=600k", "tmpfs", "small"]).output().unwrap();
     if !mount.status.success() {
-        eprintln!("SKIPPED: cannot mount a tmpfs here");
+        skip(&format!("cannot mount a tmpfs: {}", String::from_utf8_lossy(&mount.stderr)));
         return;
     }
     let refused = end(&mut crate::bench::program(dir, &["split", "b.tar", "small", "--volume-size", "500kB"]));
