@@ -57,6 +57,8 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
         }
     };
     let summary = create(&options, target, network, term)?;
+    #[cfg(feature = "registry")]
+    inputs::late_notices(&client, term);
     if options.volume.is_some() && summary.volumes.is_empty() {
         term.say("Note", "it fits one volume, so it is a whole bundle under its plain name");
     }

@@ -196,3 +196,10 @@ pub(super) fn client(
     client.notices().iter().for_each(|notice| term.warn(notice));
     Ok(client)
 }
+
+/// Says what went wrong without being an error, when the work is done.
+#[cfg(feature = "registry")]
+pub(super) fn late_notices(client: &crate::registry::Client, term: &super::term::Terminal) {
+    use crate::ops::Observer;
+    client.late_notices().iter().for_each(|notice| term.warn(notice));
+}

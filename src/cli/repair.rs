@@ -49,7 +49,10 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     if network.is_none() && !options.origins.is_empty() {
         return Err(Error::new(Code::Usage, "this build of mirror-bundle has no network code"));
     }
-    match repair(&args.bundle, &options, &settings, network, term)? {
+    let outcome = repair(&args.bundle, &options, &settings, network, term)?;
+    #[cfg(feature = "registry")]
+    client.iter().for_each(|client| inputs::late_notices(client, term));
+    match outcome {
         Outcome::Refused(report) => {
             verify::show(&report, global, term, Some("nothing was changed"));
             Ok(report.exit_code)

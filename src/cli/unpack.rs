@@ -28,7 +28,10 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !options.dry_run {
         crate::ops::state::ready(&memory)?;
     }
-    match unpack(Inputs::of(&args.bundle)?, &settings, &options, term)? {
+    let outcome = unpack(Inputs::of(&args.bundle)?, &settings, &options, term)?;
+    #[cfg(feature = "registry")]
+    options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
+    match outcome {
         Outcome::Refused(report, state) => {
             match global.output {
                 Output::Json => answer::json(report.as_ref()),

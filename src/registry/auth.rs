@@ -91,11 +91,27 @@ struct Token {
     who: Who,
 }
 
+/// What a token server answers. `issued_at` and the rest are not used: the clock that counts is this host's.
 #[derive(serde::Deserialize)]
 struct TokenAnswer {
     token: Option<super::credentials::Secret>,
     access_token: Option<super::credentials::Secret>,
-    expires_in: Option<u64>,
+    /// A number, by the protocol; some servers write it as text, or as a fraction.
+    #[serde(default)]
+    expires_in: serde_json::Value,
+}
+
+impl TokenAnswer {
+    /// How long the token is used, in seconds.
+    fn life(&self) -> u64 {
+        let text = match &self.expires_in {
+            serde_json::Value::Number(number) => number.to_string(),
+            serde_json::Value::String(text) => text.trim().to_owned(),
+            _ => String::new(),
+        };
+        let whole = text.split('.').next().and_then(|whole| whole.parse::<u64>().ok());
+        whole.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFE).min(LONGEST_LIFE)
+    }
 }
 
 impl Inner {
@@ -301,9 +317,9 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
 
 fn token(bytes: &[u8], who: Who) -> Option<Token> {
     let answer: TokenAnswer = serde_json::from_slice(bytes).ok()?;
-    let secret = answer.token.or(answer.access_token).filter(|token| !token.reveal().is_empty())?;
+    let life = answer.life();
+    let secret = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.reveal().is_empty())?;
     let header = sensitive(&Zeroizing::new(format!("Bearer {}", secret.reveal())))?;
-    let life = answer.expires_in.unwrap_or(DEFAULT_LIFE).clamp(1, LONGEST_LIFE);
     // A token is renewed a little early, so that it does not die on the way.
     let until = Instant::now() + Duration::from_secs(life - (life / 10).min(30));
     Some(Token { header, until, who })
@@ -339,6 +355,26 @@ mod tests {
         assert_eq!(format!("{:?}", long.header), "Sensitive");
         for bad in [&b"{}"[..], br#"{"token":""}"#, b"", br#"{"token":"a\nb"}"#, b"[]"] {
             assert!(token(bad, nobody()).is_none());
+        }
+    }
+
+    #[test]
+    fn all_forms_of_a_token_answer_are_read() {
+        let nobody = || Who::Nobody { withheld: None };
+        for (answer, value) in [
+            (r#"{"token":"a"}"#, "a"),
+            (r#"{"access_token":"b"}"#, "b"),
+            (r#"{"token":"a","access_token":"b"}"#, "a"),
+            (r#"{"token":"","access_token":"b"}"#, "b"),
+            (r#"{"token":null,"access_token":"b","expires_in":null}"#, "b"),
+            (r#"{"token":"a","expires_in":"3600","issued_at":"yesterday"}"#, "a"),
+            (r#"{"token":"a","expires_in":0,"issued_at":17,"refresh_token":null}"#, "a"),
+            (r#"{"token":"a","expires_in":299.9,"scope":["x"]}"#, "a"),
+            (r#"{"token":"a","expires_in":-5}"#, "a"),
+        ] {
+            let token = token(answer.as_bytes(), nobody()).unwrap();
+            assert_eq!(token.header.to_str().unwrap(), format!("Bearer {value}"), "{answer}");
+            assert!(token.until > Instant::now() + Duration::from_secs(50), "{answer}");
         }
     }
 }

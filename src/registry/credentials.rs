@@ -2,15 +2,17 @@
 //!
 //! Places, as `podman` and `oc` search them (containers-auth.json(5), docker `config.json`): the file named with
 //! `--authfile`, else the one in `REGISTRY_AUTH_FILE`, else `$XDG_RUNTIME_DIR/containers/auth.json`,
-//! `$XDG_CONFIG_HOME/containers/auth.json` (default `~/.config`), `$DOCKER_CONFIG/config.json` (default `~/.docker`)
+//! `/run/containers/UID/auth.json`, `$XDG_CONFIG_HOME/containers/auth.json` (default `~/.config`), `$DOCKER_CONFIG/config.json` (default `~/.docker`)
 //! and `~/.dockercfg`. A named file must be there; of the others the first that has a fitting entry wins.
-//! Inside a file the longest `host/namespace` key wins. Secrets are wiped after use and never displayed.
+//! Inside a file the longest `host/namespace` key wins. A credential helper that is missing or fails is
+//! noted, and what comes after it is used: a public image needs no login. Secrets are wiped after use and never displayed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use zeroize::Zeroizing;
@@ -80,6 +82,8 @@ impl Login {
 #[derive(Debug)]
 pub(super) struct Credentials {
     files: Vec<AuthFile>,
+    /// Helpers that gave no answer, in words for the user.
+    failed: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -117,18 +121,21 @@ impl Credentials {
     /// Errors: a named file that cannot be read, or any file found that is not what it should be.
     pub(super) fn load(explicit: Option<&Path>, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Credentials> {
         if let Some(path) = explicit {
-            return Ok(Credentials { files: vec![named(path, "--authfile")?] });
+            return Ok(Credentials { files: vec![named(path, "--authfile")?], failed: Mutex::default() });
         }
         let var = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(path) = var("REGISTRY_AUTH_FILE") {
-            return Ok(Credentials { files: vec![named(&path, "REGISTRY_AUTH_FILE")?] });
+            return Ok(Credentials { files: vec![named(&path, "REGISTRY_AUTH_FILE")?], failed: Mutex::default() });
         }
         let home = var("HOME");
         let below = |base: Option<PathBuf>, rest: &str| base.map(|base| base.join(rest));
         let config = var("XDG_CONFIG_HOME").or_else(|| below(home.clone(), ".config"));
         let docker = var("DOCKER_CONFIG").or_else(|| below(home.clone(), ".docker"));
+        // Where `podman login` writes without `XDG_RUNTIME_DIR` (a root shell by sudo).
+        let uid = rustix::process::getuid().as_raw();
         let places = [
             below(var("XDG_RUNTIME_DIR"), "containers/auth.json"),
+            Some(PathBuf::from(format!("/run/containers/{uid}/auth.json"))),
             below(config, "containers/auth.json"),
             below(docker, "config.json"),
             below(home, ".dockercfg"),
@@ -137,17 +144,28 @@ impl Credentials {
         for path in places.into_iter().flatten() {
             files.extend(read(&path)?);
         }
-        Ok(Credentials { files })
+        Ok(Credentials { files, failed: Mutex::default() })
     }
 
     /// The login for a repository: `host[:port]` and the path below it.
     pub(super) fn lookup(&self, registry: &str, path: &str) -> Result<Option<Login>> {
         for file in &self.files {
-            if let Some(login) = file.lookup(registry, path)? {
+            if let Some(login) = file.lookup(registry, path, &|error| self.note(error))? {
                 return Ok(Some(login));
             }
         }
         Ok(None)
+    }
+
+    fn note(&self, error: &Error) {
+        let why = error.facts().first().map(|fact| format!(": {fact}")).unwrap_or_default();
+        let text = format!("{}{why}; going on without it", error.message());
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
+    }
+
+    /// What went wrong with helpers so far.
+    pub(super) fn failures(&self) -> Vec<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Files that others than their owner can read.
@@ -157,12 +175,19 @@ impl Credentials {
 }
 
 impl AuthFile {
-    fn lookup(&self, registry: &str, path: &str) -> Result<Option<Login>> {
+    fn lookup(&self, registry: &str, path: &str, note: &dyn Fn(&Error)) -> Result<Option<Login>> {
         let host = canonical(registry);
+        let ask = |name: &str| {
+            self.ask(name, &host).unwrap_or_else(|error| {
+                note(&error);
+                None
+            })
+        };
         if let Some(name) =
             self.content.helpers.iter().flatten().find(|(key, _)| normal(key) == host).map(|(_, name)| name)
+            && let Some(login) = ask(name)
         {
-            return self.ask(name, &host);
+            return Ok(Some(login));
         }
         let mut key = if path.is_empty() { host.clone() } else { format!("{host}/{path}") };
         loop {
@@ -177,7 +202,7 @@ impl AuthFile {
             }
         }
         match &self.content.store {
-            Some(name) if !name.is_empty() => self.ask(name, &host),
+            Some(name) if !name.is_empty() => Ok(ask(name)),
             _ => Ok(None),
         }
     }
@@ -203,7 +228,10 @@ impl Entry {
                     .hint(format!("podman login --authfile {} {key}", path.display()))
             };
             let engine = &base64::engine::general_purpose::STANDARD;
-            let plain = Zeroizing::new(engine.decode(auth.reveal().trim()).map_err(|_| bad())?);
+            // `base64` without `-w0` breaks its lines; docker and podman pass over that.
+            let unbroken: Zeroizing<String> =
+                Zeroizing::new(auth.reveal().chars().filter(|c| !c.is_ascii_whitespace()).collect());
+            let plain = Zeroizing::new(engine.decode(unbroken.as_bytes()).map_err(|_| bad())?);
             let text = std::str::from_utf8(&plain).map_err(|_| bad())?;
             let (user, secret) = text.split_once(':').ok_or_else(bad)?;
             return Ok(Some(password(user, secret.trim_end_matches('\0'))));
@@ -399,5 +427,33 @@ mod tests {
             let c = Credentials::load(Some(&path), &|_| None).unwrap();
             assert!(c.lookup("a.example", "x").is_err());
         }
+    }
+
+    #[test]
+    fn base64_with_line_ends_is_read() {
+        let whole = b64("someone:with a long password");
+        for end in ["\\n", "\\r\\n"] {
+            let broken = format!("{}{end}{}{end}", &whole[..4], &whole[4..]);
+            let (_dir, path) = file(&format!(r#"{{"auths":{{"a.example":{{"auth":"{broken}"}}}}}}"#));
+            let c = Credentials::load(Some(&path), &|_| None).unwrap();
+            assert_eq!(user(&c, "a.example", "x").unwrap(), "credentials for `someone`");
+        }
+    }
+
+    #[test]
+    fn a_missing_helper_is_noted_once_and_blocks_nothing() {
+        let json = format!(
+            r#"{{"credsStore":"mirror-bundle-absent","credHelpers":{{"b.example":"mirror-bundle-absent"}},
+                "auths":{{"b.example":{{"auth":"{}"}}}}}}"#,
+            b64("bob:p")
+        );
+        let (_dir, path) = file(&json);
+        let c = Credentials::load(Some(&path), &|_| None).unwrap();
+        assert_eq!(user(&c, "a.example", "x"), None);
+        assert_eq!(user(&c, "a.example", "y"), None);
+        let noted = c.failures();
+        assert!(noted.len() == 1 && noted[0].contains("docker-credential-mirror-bundle-absent"), "{noted:?}");
+        assert_eq!(user(&c, "b.example", "x").unwrap(), "credentials for `bob`");
+        assert_eq!(c.failures().len(), 2);
     }
 }

@@ -80,7 +80,9 @@ impl Inner {
                 ));
             }
             Who::Unasked => error = error.fact("it asks for neither `Basic` nor `Bearer` with a usable realm"),
-            Who::Nobody { withheld: None } => {}
+            Who::Nobody { withheld: None } => {
+                error = self.credentials.failures().into_iter().fold(error, |error, why| error.fact(why));
+            }
         }
         if let Some(said) = said {
             error = error.fact(format!("it said: {said}"));

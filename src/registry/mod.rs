@@ -147,7 +147,7 @@ impl Client {
     pub fn new(options: Options) -> Result<Client> {
         let env = |name: &str| -> Option<OsString> { std::env::var_os(name) };
         let credentials = credentials::Credentials::load(options.auth_file.as_deref(), &env)?;
-        let trust = Arc::new(tls::Trust::new(options.ca_file.as_deref())?);
+        let trust = Arc::new(tls::Trust::new(options.ca_file.as_deref())?.of_user(&env));
         let agents = exchange::Agents::new(&options, proxy::Proxies::from_env(&env)?, &trust);
         let reach = reach::Reach::new(&options.plain_http);
         let (auth, waited) = (auth::Memory::default(), Mutex::default());
@@ -158,6 +158,11 @@ impl Client {
     pub fn notices(&self) -> Vec<String> {
         let exposed = self.inner.credentials.exposed();
         exposed.map(|path| format!("the auth file `{}` can be read by other users", path.display())).collect()
+    }
+
+    /// What went wrong without being an error so far: credential helpers that gave no answer.
+    pub fn late_notices(&self) -> Vec<String> {
+        self.inner.credentials.failures()
     }
 }
 

@@ -2,12 +2,15 @@
 //! both to ureq. Everything that uses `ureq::unversioned`, which is outside semantic versioning, is in this file.
 //!
 //! Trusted are the system's roots (with `SSL_CERT_FILE` and `SSL_CERT_DIR`, as rustls-native-certs reads them), the
-//! certificates of `--ca-file`, and those in `/etc/containers/certs.d/HOST[:port]/*.crt` and `/etc/docker/certs.d`.
+//! certificates of `--ca-file`, and `*.crt` in `HOST[:port]` below `~/.config/containers/certs.d`,
+//! `/etc/containers/certs.d` and `/etc/docker/certs.d`. A `NAME.cert` there with its `NAME.key` is the client
+//! certificate, shown to this host only; the first of the three folders that has one gives it.
 //! A server certificate that is byte for byte one of these is accepted even where rustls refuses it as a CA used as
 //! a server certificate: many disconnected registries serve what `openssl req -x509` makes, and curl, `oc` and
 //! `podman` accept that. Name and dates are checked all the same, and the server must prove that it has the key.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -19,7 +22,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -31,6 +34,8 @@ use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, TcpConnector,
     Transport, TransportAdapter,
 };
+
+use zeroize::Zeroizing;
 
 use super::validity;
 use crate::error::{Code, Error, Result};
@@ -64,6 +69,15 @@ impl Trust {
         })
     }
 
+    /// With the folder of this user, before those of the system.
+    pub(super) fn of_user(mut self, env: &dyn Fn(&str) -> Option<OsString>) -> Trust {
+        let var = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(config) = var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|home| home.join(".config"))) {
+            self.folders.insert(0, config.join("containers/certs.d"));
+        }
+        self
+    }
+
     /// The configuration for a host; made once per `host[:port]`.
     fn config(&self, authority: &str) -> Result<Arc<ClientConfig>, rustls::Error> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,12 +89,17 @@ impl Trust {
             all.extend(certificates_below(&folder.join(authority)));
         }
         all.extend(self.system.get_or_init(|| rustls_native_certs::load_native_certs().certs).iter().cloned());
-        let config = Arc::new(self.build(all)?);
+        let identity = self.folders.iter().find_map(|folder| identity_below(&folder.join(authority)));
+        let config = Arc::new(self.build(all, identity.transpose()?)?);
         hosts.insert(authority.to_owned(), Arc::clone(&config));
         Ok(config)
     }
 
-    fn build(&self, all: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
+    fn build(
+        &self,
+        all: Vec<CertificateDer<'static>>,
+        identity: Option<Identity>,
+    ) -> Result<ClientConfig, rustls::Error> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(all.iter().cloned());
         if roots.is_empty() {
@@ -90,11 +109,14 @@ impl Trust {
             .build()
             .map_err(|e| rustls::Error::General(e.to_string()))?;
         let verifier = Verifier { chain, pinned: all.into_iter().collect() };
-        Ok(ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth())
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        match identity {
+            Some((chain, key)) => config.with_client_auth_cert(chain, key),
+            None => Ok(config.with_no_client_auth()),
+        }
     }
 }
 
@@ -125,6 +147,31 @@ fn certificates_below(folder: &Path) -> Vec<CertificateDer<'static>> {
     let paths = entries.into_iter().map(|(name, _)| folder.join(name));
     let crt = paths.filter(|path| path.extension().is_some_and(|e| e == "crt"));
     crt.filter_map(|path| pem(&path).ok().flatten()).flatten().collect()
+}
+
+/// A client certificate with its chain, and its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The first `NAME.cert` of a certs.d folder with its `NAME.key`. One that is there and cannot be used is an error:
+/// without it the host would only refuse in its own words.
+fn identity_below(folder: &Path) -> Option<Result<Identity, rustls::Error>> {
+    let entries = beneath::list(folder, beneath::MAX_ENTRIES).unwrap_or_default();
+    let mut paths: Vec<PathBuf> = entries.into_iter().map(|(name, _)| folder.join(name)).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "cert"));
+    let path = paths.into_iter().min()?;
+    let wrong = |path: &Path| {
+        rustls::Error::General(format!("the client certificate needs `{}`, which cannot be used", path.display()))
+    };
+    let chain = pem(&path).ok().flatten().filter(|chain| !chain.is_empty());
+    let key = || {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let path = path.with_extension("key");
+        std::fs::File::open(&path)
+            .and_then(|file| file.take(MAX_PEM).read_to_end(&mut bytes))
+            .map_err(|_| wrong(&path))?;
+        PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| wrong(&path))
+    };
+    Some(chain.ok_or_else(|| wrong(&path)).and_then(|chain| Ok((chain, key()?))))
 }
 
 /// webpki's check of the chain, and the rule for pinned certificates.
@@ -370,5 +417,26 @@ mod tests {
         std::fs::write(host.join("broken.crt"), "x").unwrap();
         assert_eq!(certificates_below(&host), [ca]);
         assert!(certificates_below(&dir.path().join("r.example")).is_empty());
+    }
+
+    #[test]
+    fn a_client_certificate_needs_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(identity_below(dir.path()).is_none());
+        let (cert, key) = (dir.path().join("client.cert"), dir.path().join("client.key"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=c"])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert)
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+        assert_eq!(identity_below(dir.path()).unwrap().unwrap().0.len(), 1);
+        std::fs::write(&key, "x").unwrap();
+        assert!(identity_below(dir.path()).unwrap().is_err());
+        std::fs::remove_file(&key).unwrap();
+        assert!(identity_below(dir.path()).unwrap().unwrap_err().to_string().contains("client.key"));
     }
 }

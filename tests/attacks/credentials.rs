@@ -217,3 +217,50 @@ fn certificates_that_do_not_hold_are_refused() {
     let more = ["--ca-file", certificate.to_str().unwrap()];
     lab.run(&[&base[..], &more].concat()).ends(&[50]).says("it is not for `127.0.0.1`");
 }
+
+/// H6: certificates of this user's `certs.d` are for their host and port only, the client certificate as well.
+#[test]
+fn certificates_of_the_users_folder_are_used_for_their_host_only() {
+    let lab = Lab::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = self_signed(dir.path(), "IP:127.0.0.1");
+    let tls = Some((certificate.clone(), key.clone()));
+    let registry = Registry::with(&Setup { tls, client_ca: Some(certificate.clone()), ..Setup::default() });
+    let to = format!("{}/in", registry.host());
+    let folders = lab.path("home/.config/containers/certs.d");
+    let unpack = || {
+        let base = ["unpack", "b.tar", "--signer", "key.pub", "--to", &to, "--mirror-set", "none", "--retries", "0"];
+        lab.run(&base)
+    };
+    let copy = |host: &str, files: &[(&str, &std::path::PathBuf)]| {
+        fs::create_dir_all(folders.join(host)).unwrap();
+        files.iter().for_each(|(name, from)| _ = fs::copy(from, folders.join(host).join(name)).unwrap());
+    };
+    let all = [("ca.crt", &certificate), ("client.cert", &certificate), ("client.key", &key)];
+    copy(&format!("127.0.0.1:{}", free_port()), &all);
+    unpack().ends(&[50]).says("its issuer is not trusted");
+    copy(&registry.host(), &all[..1]);
+    unpack().ends(&[50]);
+    copy(&registry.host(), &all[..2]);
+    unpack().ends(&[50]).says("client.key");
+    copy(&registry.host(), &all);
+    unpack().ends(&[0]);
+}
+
+/// I4: a credential helper that is not installed does not stop what needs no login, and is named where one is needed.
+#[test]
+fn a_missing_helper_stops_only_what_needs_a_login() {
+    let lab = Lab::new();
+    let auth = lab.path("config.json");
+    fs::write(&auth, r#"{"credsStore":"mirror-bundle-absent","auths":{}}"#).unwrap();
+    let args = ["--authfile", auth.to_str().unwrap(), "--plain-http", "127.0.0.1"];
+    let tokens = Tokens::start(Policy::default());
+    let token = Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone()));
+    let registry = Registry::with(&Setup { token, ..Setup::default() });
+    let (_dir, login) = auth_file(&registry.host(), USER, PASSWORD);
+    lab.unpack(&registry.host(), &["--authfile", login.to_str().unwrap(), "--plain-http", "127.0.0.1"]).ends(&[0]);
+    lab.create(&registry.host(), &args).ends(&[0]).says("docker-credential-mirror-bundle-absent");
+    fs::remove_dir_all(lab.path("state")).unwrap();
+    let (guarded, _proxy, _dir, _) = guarded();
+    lab.unpack(&guarded.host(), &args).ends(&[51]).says("docker-credential-mirror-bundle-absent");
+}

@@ -20,6 +20,8 @@ pub struct Setup {
     pub basic_auth: bool,
     /// Serves TLS with this certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Wants a client certificate that this one issued; with `tls` only.
+    pub client_ca: Option<PathBuf>,
     /// Wants tokens: realm, service (also the issuer), certificate of the signing key.
     pub token: Option<(String, String, PathBuf)>,
     /// Serves what is in this folder of the storage driver, and keeps it.
@@ -113,6 +115,9 @@ fn configuration(setup: &Setup, dir: &Path, port: u16) -> String {
     );
     if let Some((certificate, key)) = &setup.tls {
         let _ = write!(out, "  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display());
+        if let Some(ca) = &setup.client_ca {
+            let _ = write!(out, "    clientcas:\n      - {}\n", ca.display());
+        }
     }
     if setup.basic_auth {
         let path = dir.join("htpasswd");
