@@ -38,7 +38,7 @@ fn column(geometry: &Geometry) -> u64 {
 /// Asks the kernel to have a part of a file ready. It may not listen.
 fn ahead(file: &File, at: u64, length: u64) {
     if let Some(length) = std::num::NonZeroU64::new(length) {
-        let _ = rustix::fs::fadvise(file, at, Some(length), rustix::fs::Advice::WillNeed);
+        crate::fs::direct::announce(file, at, length);
     }
 }
 
