@@ -7,13 +7,15 @@
 //! leaves a bundle that says what happened and that the next append puts right (MB-ADD-05, MB-ADD-06). Nothing in front
 //! of the end is ever written.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::layout::{ADDENDA, END};
 use super::{limits, name, tar};
 use crate::error::{Code, Error, Result};
+use crate::fs::partial::open_existing;
+use crate::fs::small::{Links, Unread};
 
 /// What the first thing appended begins with: only that, or zeros, can be a remainder of an interrupted append.
 const ARMOR: &[u8] = b"-----BEGIN SSH SIGNATURE-----\n";
@@ -33,8 +35,8 @@ impl Appender {
     /// # Errors
     /// [`Code::Io`] when it is no regular file that can be written; [`Code::Conflict`] when another process appends.
     pub fn open(path: &Path) -> Result<Appender> {
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(|e| {
+        let file = open_existing(path, Links::Follow).map_err(|why| {
+            let Unread::System(e) = why else { return why.error("cannot open", path, Code::Io) };
             use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
             match e.kind() {
                 NotFound => Error::io("cannot open", path, e),
@@ -47,9 +49,6 @@ impl Appender {
                 _ => Error::io("cannot write", path, e),
             }
         })?;
-        if !file.metadata().map_err(|e| Error::io("cannot read", path, e))?.is_file() {
-            return Err(Error::new(Code::Io, format!("`{}` is not a regular file", path.display())));
-        }
         if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
             return Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display()))
                 .state("nothing was signed"));

@@ -4,16 +4,17 @@
 //! mended copy of one (`copy`). It is written before the renaming, so a stopped repair is found by the next one, and
 //! `create` does not take the file for one of its own (MB-REC-08).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::writer::{journal_path, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::fs::AtomicFile;
+use crate::fs::dir::exists;
 use crate::fs::durable::{remove_if_there, rename, sync_parent};
-use crate::fs::partial::{lock, open_own};
+use crate::fs::partial::{Own, lock, open_existing, open_own};
 use crate::fs::small::{self, Links};
 use crate::fs::space::reserve;
 use crate::oci::Digest;
@@ -31,12 +32,12 @@ pub enum Kind {
 
 /// What an earlier repair left at `bundle`, if it did.
 pub fn left(bundle: &Path) -> Result<Option<Kind>> {
-    Ok(read_mark(bundle)?.filter(|_| fs::symlink_metadata(partial_path(bundle)).is_ok()))
+    Ok(read_mark(bundle)?.filter(|_| exists(&partial_path(bundle))))
 }
 
 /// Removes the mark that a repair left when it was stopped before or after its renaming.
 pub fn forget(bundle: &Path) -> Result<()> {
-    if read_mark(bundle)?.is_some() && fs::symlink_metadata(partial_path(bundle)).is_err() {
+    if read_mark(bundle)?.is_some() && !exists(&partial_path(bundle)) {
         remove_if_there(&journal_path(bundle))?;
         return sync_parent(bundle);
     }
@@ -76,16 +77,15 @@ impl Mending {
     /// another process is in the way. Then everything is as it was.
     pub fn take(bundle: &Path, index: &Digest) -> Result<Mending> {
         let elsewhere = "write a repaired copy elsewhere: --to NEW";
-        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
-        let options = OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(bundle);
-        let file = options.map_err(|e| Error::io("cannot write", bundle, e).hint(elsewhere))?;
+        let file = open_existing(bundle, Links::Refuse);
+        let file = file.map_err(|e| e.error("cannot write", bundle, Code::Io).hint(elsewhere))?;
         if file.metadata().map_err(|e| Error::io("cannot read", bundle, e))?.nlink() != 1 {
             let text = format!("`{}` has another name too, which would be changed with it", bundle.display());
             return Err(Error::new(Code::Conflict, text).state("nothing was changed").hint(elsewhere));
         }
         lock(&file, bundle)?;
         let partial = partial_path(bundle);
-        if fs::symlink_metadata(&partial).is_ok() {
+        if exists(&partial) {
             return Err(Error::new(Code::Conflict, format!("`{}` is in the way", partial.display()))
                 .state("nothing was changed")
                 .hint("an interrupted run left it; finish that, or remove it"));
@@ -99,7 +99,7 @@ impl Mending {
     /// Goes on with what an earlier repair left (see [`left`]).
     pub fn resume(bundle: &Path, kind: Kind) -> Result<Mending> {
         let path = partial_path(bundle);
-        let file = open_own(&path, OpenOptions::new().read(true).write(true))?;
+        let file = open_own(&path, Own::Existing)?;
         lock(&file, &path)?;
         Ok(Mending { bundle: bundle.to_owned(), file, kind })
     }
@@ -110,18 +110,18 @@ impl Mending {
     /// [`Code::Conflict`] when something has the name already, [`Code::Io`] when there is no room.
     pub fn create(bundle: &Path, total: u64, index: &Digest) -> Result<Mending> {
         let path = partial_path(bundle);
-        if fs::symlink_metadata(bundle).is_ok() {
+        if exists(bundle) {
             // Perhaps by a run that was stopped after its renaming.
             forget(bundle)?;
             return Err(crate::fs::durable::already_exists(bundle));
         }
-        if fs::symlink_metadata(&path).is_ok() {
+        if exists(&path) {
             return Err(Error::new(Code::Conflict, format!("`{}` is in the way", path.display()))
                 .state("nothing was written")
                 .hint("remove it, or choose another name"));
         }
         mark(bundle, Kind::Copy, index)?;
-        let made = open_own(&path, OpenOptions::new().read(true).write(true).create_new(true)).and_then(|file| {
+        let made = open_own(&path, Own::New).and_then(|file| {
             lock(&file, &path)?;
             reserve(&file, total, &path)?;
             Ok(file)

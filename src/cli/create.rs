@@ -105,7 +105,7 @@ fn protectable(args: &Create, percent: u8) -> Result<()> {
         return Err(Error::new(Code::Usage, "--recovery needs a file: recovery data cannot be made of a stream"));
     }
     let to = ops::recovery::beside(&args.bundle);
-    if !args.force && std::fs::symlink_metadata(&to).is_ok() {
+    if !args.force && crate::fs::dir::exists(&to) {
         return Err(crate::fs::durable::already_exists(&to));
     }
     crate::recovery::Geometry::new(&[1], percent).map(|_| ())

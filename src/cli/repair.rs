@@ -31,7 +31,7 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     };
     for from in &args.from {
         let path = PathBuf::from(from);
-        if std::fs::symlink_metadata(&path).is_ok() {
+        if crate::fs::dir::exists(&path) {
             options.local.push(path);
         } else {
             options.origins.push(origin(from)?);

@@ -5,9 +5,10 @@ use std::path::Path;
 use super::answer::Table;
 use super::term::Terminal;
 use crate::error::Result;
+use crate::fs::space::mount_point;
 use crate::ops::Observer;
 use crate::ops::observer;
-use crate::ops::read_back::{ReadBack, mount_point};
+use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::Written;
 
 /// Adds a line for each volume.

@@ -321,6 +321,11 @@ pub fn regular(path: &Path) -> Result<File> {
     small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Io))
 }
 
+/// Whether anything has this name. A link is not followed: it counts even if it leads nowhere.
+pub fn exists(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}
+
 /// The folder that a file is in.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))

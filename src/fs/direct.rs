@@ -1,4 +1,4 @@
-//! Writes large content past the page cache (`O_DIRECT`).
+//! Large content past the page cache (`O_DIRECT`): [`Direct`] writes it, [`DirectReader`] reads it back.
 //!
 //! Nobody reads such a file right after it is written, so a copy of it in memory costs the kernel more than it is worth,
 //! pushes out what others need, and makes all that write one file wait for each other. Only whole pages can be
@@ -18,10 +18,14 @@ use rustix::io::Errno;
 #[cfg(target_os = "linux")]
 use rustix::io::retry_on_intr;
 
+use super::small::{self, Links, Unread};
+
 /// Where writing past the cache is known to do what it says: ext2 to ext4, and XFS.
 const KNOWN: [u64; 2] = [0xef53, 0x5846_5342];
 /// From this mean size of a piece on, in bytes, it pays: each piece costs two pages that are read first.
 const LARGE: u64 = 4 << 20;
+/// What a read is aligned to, in bytes.
+const ALIGN: usize = 4096;
 /// How much is copied at once when memory does not begin where a page does.
 const COPY: usize = 256 << 10;
 
@@ -156,6 +160,73 @@ impl Direct {
     fn room(&self) -> MutexGuard<'_, Vec<u8>> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file, read past the memory of this host.
+pub(crate) struct DirectReader {
+    cached: File,
+    direct: Option<File>,
+    /// Room for one aligned read.
+    buffer: Vec<u8>,
+}
+
+impl DirectReader {
+    /// Opens the file at `path`, of which at most `most` bytes are read at once.
+    pub(crate) fn open(path: &Path, most: usize) -> Result<DirectReader, Unread> {
+        let cached = small::open(path, Links::Follow)?;
+        // A file system in memory has nothing to forget.
+        forget(&cached);
+        let open = |flag| small::open_as(path, Links::Follow, OFlags::RDONLY | flag).ok();
+        let direct = past_the_cache().and_then(open);
+        Ok(DirectReader { cached, direct, buffer: vec![0; most + 3 * ALIGN] })
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn length(&self) -> io::Result<u64> {
+        Ok(self.cached.metadata()?.len())
+    }
+
+    /// Whether everything came past the memory of this host so far.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// Fills `to` with what is at an offset.
+    pub(crate) fn read_exact_at(&mut self, to: &mut [u8], at: u64) -> io::Result<()> {
+        if let Some(direct) = &self.direct {
+            // From the block that it begins in to the one that it ends in, into memory that begins at a block too.
+            let shift = self.buffer.as_ptr().align_offset(ALIGN);
+            let skip = usize::try_from(at % ALIGN as u64).unwrap_or(0);
+            let room = (skip + to.len()).next_multiple_of(ALIGN);
+            let aligned = &mut self.buffer[shift..shift + room];
+            match read_at(direct, aligned, at - skip as u64) {
+                Ok(got) if got >= skip + to.len() => {
+                    to.copy_from_slice(&aligned[skip..skip + to.len()]);
+                    return Ok(());
+                }
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // A file system that takes the flag and does not mean it.
+                Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => self.direct = None,
+                Err(e) => return Err(e),
+            }
+        }
+        self.cached.read_exact_at(to, at)
+    }
+}
+
+/// Reads until the buffer is full or the file ends. A direct read is only cut off at the end, but a signal may come.
+fn read_at(file: &File, to: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while got < to.len() {
+        match file.read_at(&mut to[got..], at + got as u64) {
+            Ok(0) => break,
+            Ok(n) if n % ALIGN != 0 => return Ok(got + n),
+            Ok(n) => got += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(got)
 }
 
 /// The part of a buffer to read the bytes into that are to be written at `at`: it begins where a page of the file

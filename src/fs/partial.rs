@@ -5,29 +5,48 @@
 //! through (security C11, I2).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::dir::{Dir, EntryKind};
+use super::dir::{Dir, EntryKind, exists};
 use super::durable::remove_if_there;
+use super::small::{self, Links, Unread};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
 const PREFIX: &str = ".mirror-bundle-";
 const SUFFIX: &str = ".partial";
 
+/// Which file [`open_own`] opens, always to read and write it. None of them is emptied: it could be another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// One that exists.
+    Existing,
+    /// The same, to append to it.
+    ExistingAppend,
+    /// One that exists, or a new one.
+    ExistingOrNew,
+    /// One that nothing has the name of.
+    New,
+    /// The same, to append to it.
+    NewAppend,
+}
+
 /// Opens a file of ours, for nobody else to write (security C11). A link, FIFO or device that somebody put under its
 /// name is not followed or waited for, and a file that has another name too is not written through (security I2).
-pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+pub(crate) fn open_own(path: &Path, which: Own) -> Result<File> {
     let foreign = || {
         Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
             .state("it was left as it is")
             .hint("remove it, or write under another name")
     };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).append(matches!(which, Own::ExistingAppend | Own::NewAppend));
+    options.create(which == Own::ExistingOrNew).create_new(matches!(which, Own::New | Own::NewAppend));
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file =
         options.mode(0o644).custom_flags(flags.bits().cast_signed()).open(path).map_err(
@@ -40,14 +59,29 @@ pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
     if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
 }
 
+/// Opens the regular file at `path`, which a user named, to change it.
+pub(crate) fn open_existing(path: &Path, links: Links) -> Result<File, Unread> {
+    small::open_as(path, links, OFlags::RDWR)
+}
+
+/// Makes the file at `path`, to write it. Nothing may have that name: a planted link is not followed.
+pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Whether the name at `path` is still that of this open file.
+pub(crate) fn has_name(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    Ok(fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
+}
+
 /// Locks a file against other processes that write it.
 pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
-    let own = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
     let busy = match file.try_lock() {
         Err(fs::TryLockError::WouldBlock) => true,
         // Who had the lock may have finished, and this is the finished bundle: not to be written any more.
         // (A file system without locks: carry on, as there is nothing to ask.)
-        _ => !fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())),
+        _ => !has_name(file, path).map_err(|e| Error::io("cannot read", path, e))?,
     };
     if busy {
         return Err(Error::new(Code::Conflict, format!("another mirror-bundle is writing `{}`", path.display()))
@@ -58,8 +92,8 @@ pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
 
 /// Removes a partial file that nobody writes any more.
 pub(crate) fn discard(path: &Path) -> Result<()> {
-    if fs::symlink_metadata(path).is_ok() {
-        lock(&open_own(path, OpenOptions::new().read(true).write(true))?, path)?;
+    if exists(path) {
+        lock(&open_own(path, Own::Existing)?, path)?;
     }
     remove_if_there(path)
 }

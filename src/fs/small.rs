@@ -56,7 +56,12 @@ impl From<io::Error> for Unread {
 
 /// Opens the regular file at `path` to read it.
 pub(crate) fn open(path: &Path, links: Links) -> Result<File, Unread> {
-    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open_as(path, links, OFlags::RDONLY)
+}
+
+/// Opens the regular file at `path`, with `access` and without waiting for anything.
+pub(super) fn open_as(path: &Path, links: Links, access: OFlags) -> Result<File, Unread> {
+    let mut flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     if links == Links::Refuse {
         flags |= OFlags::NOFOLLOW;
     }

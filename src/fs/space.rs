@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::{Errno, retry_on_intr};
@@ -47,6 +48,20 @@ pub(crate) fn reserve(file: &File, total: u64, path: &Path) -> Result<()> {
         }
         Err(e) => Err(Error::io("cannot reserve room for", path, e.into())),
     }
+}
+
+/// Where the medium of a file is mounted: what has to be unmounted before it is removed.
+pub(crate) fn mount_point(path: &Path) -> Result<PathBuf> {
+    let err = |e| Error::io("cannot read", path, e);
+    let mut here = std::fs::canonicalize(path).map_err(err)?;
+    let device = here.metadata().map_err(err)?.dev();
+    while let Some(parent) = here.parent() {
+        if parent.metadata().map_err(err)?.dev() != device {
+            break;
+        }
+        here = parent.to_owned();
+    }
+    Ok(here)
 }
 
 /// Whether files can be made in a folder.
@@ -118,5 +133,15 @@ mod tests {
         }
         assert!(!told.is_fat());
         assert_eq!(told.max_file, None);
+    }
+
+    #[test]
+    fn a_mount_point_is_on_the_device_of_the_file_and_what_is_above_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = mount_point(dir.path()).unwrap();
+        let device = |path: &Path| path.metadata().unwrap().dev();
+        assert!(dir.path().canonicalize().unwrap().starts_with(&found));
+        assert_eq!(device(&found), device(dir.path()));
+        assert!(found.parent().is_none_or(|above| device(above) != device(&found)));
     }
 }

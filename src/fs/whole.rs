@@ -4,13 +4,14 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 use super::dir::folder_of;
 use super::durable::{try_remove, try_rename, try_sync};
+use super::partial::{create_new, has_name};
 
 /// A file in the making. It is removed when it is dropped uncommitted.
 pub(crate) struct AtomicFile {
@@ -32,7 +33,7 @@ impl AtomicFile {
                     return Err(ErrorKind::WouldBlock.into());
                 }
                 // Who had the lock may be done with it, and what has this name now another process's own.
-                if is_at(&left, temporary)? {
+                if has_name(&left, temporary)? {
                     try_remove(temporary)?;
                 }
             }
@@ -41,8 +42,7 @@ impl AtomicFile {
             Err(_) if !temporary.is_dir() => try_remove(temporary)?,
             Err(e) => return Err(e),
         }
-        let file = match OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(temporary)
-        {
+        let file = match create_new(temporary, 0o644) {
             // Another process took the name since it was looked at: it is writing.
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::WouldBlock.into()),
             made => made?,
@@ -71,13 +71,8 @@ impl AtomicFile {
     }
 
     fn has_its_name(&self) -> io::Result<bool> {
-        is_at(&self.file, &self.path)
+        has_name(&self.file, &self.path)
     }
-}
-
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let own = file.metadata()?;
-    Ok(fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
 }
 
 impl Drop for AtomicFile {

@@ -4,24 +4,19 @@
 //! is done after the last sync and before a file gets its name, so that no final name holds what does not verify.
 
 use std::borrow::Cow;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
+use std::path::Path;
 
 use crate::bundle::layout::Layout;
 use crate::bundle::tar;
 use crate::bundle::writer::{Plan, Sealed};
 use crate::error::{Code, Error, Result};
-use crate::fs::direct;
+use crate::fs::direct::DirectReader;
 use crate::oci::{Digest, Hasher};
 use crate::ops::{Observer, Task};
 
-/// What is read at once, and what every read past the cache is aligned to.
+/// What is read at once.
 const CHUNK: usize = 1 << 20;
-const ALIGN: usize = 4096;
 
 /// A stretch of a file as it was meant to be.
 #[derive(Clone, Debug)]
@@ -87,8 +82,8 @@ pub fn read_back<'a>(
     observer: &dyn Observer,
 ) -> Result<ReadBack> {
     let err = |e| Error::io("cannot read back", path, e);
-    let mut medium = Medium::open(path).map_err(err)?;
-    let length = medium.cached.metadata().map_err(err)?.len();
+    let mut medium = DirectReader::open(path, CHUNK).map_err(|e| e.error("cannot read back", path, Code::Io))?;
+    let length = medium.length().map_err(err)?;
     observer.begin(Task::ReadBack, 1, length);
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
@@ -125,7 +120,7 @@ pub fn read_back<'a>(
     if at != length {
         return Err(differs(path, at.min(length), length));
     }
-    Ok(ReadBack { bytes: at, direct: medium.direct.is_some() })
+    Ok(ReadBack { bytes: at, direct: medium.is_direct() })
 }
 
 fn differs(path: &Path, at: u64, length: u64) -> Error {
@@ -134,80 +129,11 @@ fn differs(path: &Path, at: u64, length: u64) -> Error {
         .hint("the medium is faulty or has less room than it claims: use another one")
 }
 
-/// Where the medium of a file is mounted: what has to be unmounted before it is removed.
-pub fn mount_point(path: &Path) -> Result<PathBuf> {
-    let err = |e| Error::io("cannot read", path, e);
-    let mut here = fs::canonicalize(path).map_err(err)?;
-    let device = here.metadata().map_err(err)?.dev();
-    while let Some(parent) = here.parent() {
-        if parent.metadata().map_err(err)?.dev() != device {
-            break;
-        }
-        here = parent.to_owned();
-    }
-    Ok(here)
-}
-
-/// A file, read past the memory of this host.
-struct Medium {
-    cached: File,
-    direct: Option<File>,
-    /// Room for one aligned read.
-    buffer: Vec<u8>,
-}
-
-impl Medium {
-    fn open(path: &Path) -> io::Result<Medium> {
-        let cached = File::open(path)?;
-        // A file system in memory has nothing to forget.
-        direct::forget(&cached);
-        let open = |flag: rustix::fs::OFlags| {
-            OpenOptions::new().read(true).custom_flags(flag.bits().cast_signed()).open(path).ok()
-        };
-        let direct = direct::past_the_cache().and_then(open);
-        Ok(Medium { cached, direct, buffer: vec![0; CHUNK + 3 * ALIGN] })
-    }
-
-    fn read_exact_at(&mut self, to: &mut [u8], at: u64) -> io::Result<()> {
-        if let Some(direct) = &self.direct {
-            // From the block that it begins in to the one that it ends in, into memory that begins at a block too.
-            let shift = self.buffer.as_ptr().align_offset(ALIGN);
-            let skip = usize::try_from(at % ALIGN as u64).unwrap_or(0);
-            let room = (skip + to.len()).next_multiple_of(ALIGN);
-            let aligned = &mut self.buffer[shift..shift + room];
-            match read_at(direct, aligned, at - skip as u64) {
-                Ok(got) if got >= skip + to.len() => {
-                    to.copy_from_slice(&aligned[skip..skip + to.len()]);
-                    return Ok(());
-                }
-                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                // A file system that takes the flag and does not mean it.
-                Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => self.direct = None,
-                Err(e) => return Err(e),
-            }
-        }
-        self.cached.read_exact_at(to, at)
-    }
-}
-
-/// Reads until the buffer is full or the file ends. A direct read is only cut off at the end, but a signal may come.
-fn read_at(file: &File, to: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut got = 0;
-    while got < to.len() {
-        match file.read_at(&mut to[got..], at + got as u64) {
-            Ok(0) => break,
-            Ok(n) if n % ALIGN != 0 => return Ok(got + n),
-            Ok(n) => got += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(got)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
     use crate::ops::Silent;
 
@@ -233,15 +159,5 @@ mod tests {
             fs::write(&path, bad).unwrap();
             assert_eq!(read_back(&path, pieces(), &Silent).unwrap_err().code(), Code::Io, "{}", bad.len());
         }
-    }
-
-    #[test]
-    fn a_mount_point_is_on_the_device_of_the_file_and_what_is_above_it_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let found = mount_point(dir.path()).unwrap();
-        let device = |path: &Path| path.metadata().unwrap().dev();
-        assert!(dir.path().canonicalize().unwrap().starts_with(&found));
-        assert_eq!(device(&found), device(dir.path()));
-        assert!(found.parent().is_none_or(|above| device(above) != device(&found)));
     }
 }

@@ -1,6 +1,6 @@
 //! `recovery`: makes recovery data for a bundle that is whole, in one file or in volumes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::Head;
@@ -10,7 +10,8 @@ use crate::bundle::survey::{Blueprint, Survey, survey};
 use crate::bundle::volume::Volume;
 use crate::bundle::writer;
 use crate::error::{Code, Error, Result};
-use crate::fs::{dir, durable, partial};
+use crate::fs::partial::{self, Own};
+use crate::fs::{dir, durable};
 use crate::oci::Digest;
 use crate::ops::{Observer, Task, observer, room};
 use crate::recovery::{self, Geometry, Protected};
@@ -95,7 +96,7 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
     let [first, ..] = parts.as_slice() else { return Err(Error::new(Code::Usage, "no bundle is named")) };
     let name = if parts.len() > 1 { called(&first.path).map(|(base, _)| base) } else { None };
     let to = options.to.clone().unwrap_or_else(|| beside(&name.unwrap_or_else(|| first.path.clone())));
-    if !options.force && fs::symlink_metadata(&to).is_ok() {
+    if !options.force && dir::exists(&to) {
         return Err(crate::fs::durable::already_exists(&to));
     }
     let lengths: Vec<u64> = parts.iter().map(|p| p.blueprint.layout.end()).collect();
@@ -105,7 +106,7 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
     let slices = examine(&parts, &geometry, observer).map_err(|e| e.interrupted("no recovery data was made"))?;
 
     let partial = writer::partial_path(&to);
-    let out = partial::open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+    let out = partial::open_own(&partial, Own::ExistingOrNew)?;
     partial::lock(&out, &partial)?;
     let files: Vec<(&File, u64)> = parts.iter().zip(&lengths).map(|(p, length)| (&p.file, *length)).collect();
     let volumes: Vec<Vec<u8>> = parts.iter().filter_map(|p| p.blueprint.head.volume.clone()).collect();
@@ -134,7 +135,7 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
         durable::sync_parent(&to)
     });
     if let Err(e) = done {
-        let _ = fs::remove_file(&partial);
+        let _ = durable::remove_if_there(&partial);
         return Err(if e.state_text().is_none() { e.state("no recovery data was made") } else { e });
     }
     let bytes = out.metadata().map_err(|e| Error::io("cannot read", &to, e))?.len();

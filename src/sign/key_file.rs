@@ -3,9 +3,9 @@
 //! The only code of [`crate::sign`] that touches a file system.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -14,6 +14,8 @@ use super::key::PublicKey;
 use super::secret::{MAX_FILE, SecretKey};
 use super::within;
 use crate::error::{Code, Error, Result};
+use crate::fs::durable::try_remove;
+use crate::fs::partial::create_new;
 use crate::fs::small::{self, Links, Unread};
 
 /// Reads a `.pub` file.
@@ -52,7 +54,7 @@ pub fn write_key_pair(path: &Path, key: &SecretKey, passphrase: Option<&str>) ->
     create(&public, line.as_bytes(), 0o644)?;
     if let Err(err) = create(path, text.as_bytes(), 0o600) {
         // The public file was made above by this call and is of no use alone.
-        let _ = std::fs::remove_file(&public);
+        let _ = try_remove(&public);
         return Err(err);
     }
     Ok(public)
@@ -74,7 +76,7 @@ fn read(path: &Path, file: &File) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|e| {
+    let mut file = create_new(path, mode).map_err(|e| {
         if e.kind() == std::io::ErrorKind::AlreadyExists {
             Error::new(Code::Conflict, format!("`{}` exists, and a key is never overwritten", path.display()))
                 .state("nothing was written")
@@ -84,7 +86,7 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         }
     })?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| {
-        let _ = std::fs::remove_file(path);
+        let _ = try_remove(path);
         Error::io("cannot write", path, e)
     })
 }

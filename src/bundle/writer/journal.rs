@@ -1,7 +1,7 @@
 //! What an interrupted run says it did: a small text file beside the partial ones. Nothing in it is believed.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use super::plan::Plan;
 use super::{journal_path, with_suffix};
 use crate::error::{Code, Error, Result};
-use crate::fs::durable::{remove_if_there, sync_parent};
-use crate::fs::partial::open_own;
+use crate::fs::durable::{remove_if_there, sync_parent, try_rename};
+use crate::fs::partial::{Own, open_own};
 use crate::fs::small::{self, Links};
 use crate::oci::Digest;
 
@@ -104,7 +104,7 @@ impl Log {
     pub(super) fn resume(first: &Path) -> Result<Log> {
         let path = journal_path(first);
         let err = |e| Error::io("cannot write", &path, e);
-        let file = open_own(&path, OpenOptions::new().read(true).append(true))?;
+        let file = open_own(&path, Own::ExistingAppend)?;
         // A line torn by the interruption must not run into the next one.
         let length = file.metadata().map_err(err)?.len();
         let mut last = [b'\n'];
@@ -134,10 +134,10 @@ impl Log {
             plan.bytes()
         );
         remove_if_there(&temporary)?;
-        let mut file = open_own(&temporary, OpenOptions::new().append(true).create_new(true))?;
+        let mut file = open_own(&temporary, Own::NewAppend)?;
         // Durable before anything else is: by it a run after a power loss knows whose files these are.
         file.write_all(head.as_bytes()).and_then(|()| file.sync_all()).map_err(err)?;
-        fs::rename(&temporary, &path).map_err(err)?;
+        try_rename(&temporary, &path, true).map_err(err)?;
         sync_parent(&path)?;
         Ok(Log { path, file: Mutex::new(file) })
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::bundle::volume::{VOLUME, Volume};
 use crate::error::{Code, Error, Result};
 use crate::fs::direct::{Direct, window};
 use crate::fs::durable::{already_exists, remove_if_there, rename, sync_parent};
-use crate::fs::partial::{allow_open_files, discard, lock, open_own};
+use crate::fs::partial::{Own, allow_open_files, discard, lock, open_own};
 use crate::fs::{dir, space};
 use crate::oci::{Digest, Hasher};
 
@@ -270,7 +270,7 @@ impl Output {
             return Ok(Output { path, file, direct: None, complete });
         }
         let partial = partial_path(&path);
-        let file = open_own(&partial, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+        let file = open_own(&partial, Own::ExistingOrNew)?;
         lock(&file, &partial)?;
         let blobs = archive.layout.blobs().len();
         let direct = twice.then(|| Direct::open(&partial, &file, plan.bytes_of(archive), blobs)).flatten();

@@ -146,7 +146,7 @@ pub fn create(
         Target::File(path) => {
             // Of volumes the names are not known yet; the writer looks.
             let plain = options.volume.is_none();
-            if plain && !options.force && std::fs::symlink_metadata(path).is_ok() && Journal::read(path)?.is_none() {
+            if plain && !options.force && crate::fs::dir::exists(path) && Journal::read(path)?.is_none() {
                 return Err(crate::fs::durable::already_exists(path));
             }
             room::writable(path)?;

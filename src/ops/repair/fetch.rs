@@ -1,7 +1,7 @@
 //! What local sources and registries have. A blob is complete and right before its first byte is written; until then
 //! it is in memory, or in a file beside the bundle: one blob at a time (MB-REC-10).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -12,7 +12,8 @@ use super::work::{NAMED, Place, Work};
 use crate::bundle::index::Blob;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
-use crate::fs::{durable, partial, space};
+use crate::fs::partial::{self, Own};
+use crate::fs::{durable, space};
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::source::{Network, Source};
 
@@ -125,8 +126,9 @@ impl Work<'_> {
             return Ok(Fetched::Bytes(bytes));
         }
         let path = self.path().unwrap_or_default();
-        let mut options = OpenOptions::new();
-        let file = partial::open_own(&path, options.read(true).write(true).create(true).truncate(true))?;
+        // What a stopped run left is of no use.
+        durable::remove_if_there(&path)?;
+        let file = partial::open_own(&path, Own::New)?;
         space::reserve(&file, blob.size, &path)?;
         let mut at = 0;
         self.receive(from.as_mut(), source, blob, &mut |piece| {

@@ -66,7 +66,7 @@ pub fn repair(
     if options.to.is_some() || !matches!(done, Ok(Outcome::Whole(..))) {
         // What an earlier repair had taken a name from, and this one could not mend, gets it back.
         for name in names {
-            if fs::symlink_metadata(&name).is_err() && mend::left(&name)? == Some(Kind::InPlace) {
+            if !crate::fs::dir::exists(&name) && mend::left(&name)? == Some(Kind::InPlace) {
                 Mending::resume(&name, Kind::InPlace)?.give_back()?;
             }
         }
@@ -120,7 +120,7 @@ impl Job<'_> {
         for one in named {
             let all = recovery::called(&one.path).map(|(base, _)| recovery::beside(&base));
             for place in [recovery::beside(&one.path)].into_iter().chain(all) {
-                if !places.contains(&place) && fs::symlink_metadata(&place).is_ok() {
+                if !places.contains(&place) && crate::fs::dir::exists(&place) {
                     places.push(place);
                 }
             }
@@ -292,7 +292,7 @@ impl Job<'_> {
     }
 
     fn copy_target(&self, to: &Path, blueprint: &Blueprint) -> Result<Mending> {
-        if mend::left(to)? == Some(Kind::Copy) && fs::symlink_metadata(to).is_err() {
+        if mend::left(to)? == Some(Kind::Copy) && !crate::fs::dir::exists(to) {
             self.observer.say("Continuing", &format!("{}, where a repair was interrupted", to.display()));
             return Mending::resume(to, Kind::Copy);
         }
