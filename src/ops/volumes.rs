@@ -8,8 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::bundle::index::{Index, Kind};
-use crate::bundle::volume::{Room, divide};
 use crate::bundle::writer::Plan;
+use crate::bundle::{Room, divide};
 use crate::error::{Code, Error, Result};
 use crate::graph::Closure;
 use crate::oci::{self, Descriptor, Digest, Document};
