@@ -3,8 +3,8 @@
 
 use divan::counter::BytesCount;
 use mirror_bundle::bundle::index::{Blob, FORMAT, Features, Image, Kind};
-use mirror_bundle::bundle::volume::{Room, divide};
 use mirror_bundle::bundle::{Index, Layout, layout, tar};
+use mirror_bundle::bundle::{Room, divide};
 use mirror_bundle::oci::{Digest, Hasher, Role, media_type};
 
 fn main() {

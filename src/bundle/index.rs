@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use self::check::place;
 use super::limits;
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Role, json};
+use crate::oci::{Descriptor, Digest, Role, json};
 
 pub use self::check::is_repository;
 
@@ -174,6 +174,11 @@ impl Image {
             (None, Some(tag)) => Some(tag.clone()),
             (None, None) => None,
         }
+    }
+
+    /// The descriptor of its manifest or index.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest, self.size)
     }
 
     /// The reference, or the digest where there is none.

@@ -7,12 +7,12 @@ use super::index::{File, Index};
 use super::tar;
 use super::volume::{self, Extent, VOLUME, Volume};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Hasher};
+use crate::oci::{self, Digest, Hasher, IndexOf};
 
 /// Path of the OCI layout marker.
-pub const OCI_LAYOUT: &str = "oci-layout";
+pub const OCI_LAYOUT: &str = oci::layout::MARKER;
 /// Content of the OCI layout marker.
-pub const OCI_LAYOUT_JSON: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+pub const OCI_LAYOUT_JSON: &[u8] = oci::layout::MARKER_JSON;
 /// Path of the bundle index.
 pub const INDEX: &str = "mirror-bundle/index.json";
 /// Path of the builder's signature.
@@ -20,7 +20,7 @@ pub const SIGNATURE: &str = "mirror-bundle/index.json.sig";
 /// Path of the list for `sha256sum -c`.
 pub const SUMS: &str = "mirror-bundle/SHA256SUMS";
 /// Path of the OCI index.
-pub const OCI_INDEX: &str = "index.json";
+pub const OCI_INDEX: &str = oci::layout::INDEX;
 /// Folder of addenda.
 pub const ADDENDA: &str = "mirror-bundle/addenda/";
 /// The end of the archive: two zero blocks.
@@ -236,39 +236,18 @@ fn line_size(path: &str) -> u64 {
 /// The OCI index of a bundle: every top-level image with its reference (MB-FMT-04). One form, derived from
 /// the bundle index, so that a reader can demand exactly these bytes.
 pub fn oci_index(index: &Index) -> Result<Vec<u8>> {
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct OciIndex<'a> {
-        schema_version: u32,
-        media_type: &'a str,
-        manifests: Vec<Entry<'a>>,
-    }
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Entry<'a> {
-        media_type: &'a str,
-        digest: &'a Digest,
-        size: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        annotations: Option<std::collections::BTreeMap<&'a str, String>>,
-    }
     let mut seen = std::collections::BTreeSet::new();
-    let manifests = index
-        .images
-        .iter()
-        .filter(|image| seen.insert((image.reference(), image.digest)))
-        .map(|image| Entry {
-            media_type: &image.media_type,
-            digest: &image.digest,
-            size: image.size,
-            annotations: image.reference().map(|r| [("org.opencontainers.image.ref.name", r)].into()),
-        })
-        .collect();
-    let whole = OciIndex { schema_version: 2, media_type: crate::oci::media_type::OCI_INDEX, manifests };
-    let mut bytes = serde_json::to_vec_pretty(&whole)
-        .map_err(|e| Error::new(Code::Internal, "cannot write the OCI index").source(e))?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    let mut entries = Vec::new();
+    for image in &index.images {
+        let reference = image.reference();
+        if !seen.insert((reference.clone(), image.digest)) {
+            continue;
+        }
+        let mut entry = image.descriptor();
+        entry.annotations.extend(reference.map(|name| (oci::layout::REF_NAME.to_owned(), name)));
+        entries.push(entry);
+    }
+    IndexOf(entries).to_vec_pretty().map_err(|e| Error::new(Code::Internal, "cannot write the OCI index").source(e))
 }
 
 /// The entry of the index for a file with this content.

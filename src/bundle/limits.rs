@@ -1,5 +1,7 @@
 //! Every limit on input, in one place (`spec/bundle-format.md`, MB-LIM). Sizes are in bytes.
 
+pub use crate::graph::{BLOB, DEPTH, DOCUMENT};
+
 /// The bundle index. About 11,000 images or 38,000 blobs. What is made of it in memory is six times as large.
 pub const INDEX: u64 = 6 << 20;
 /// `SHA256SUMS`: one line for each member, shorter than its entry in the index.
@@ -8,12 +10,8 @@ pub const SUMS: u64 = INDEX;
 pub const SIGNATURE: u64 = 64 << 10;
 /// Signatures that are judged for one index.
 pub const SIGNATURES: usize = 16;
-/// A manifest or index document: what registries take (distribution-spec, "Pushing manifests": 4 MiB).
-pub const DOCUMENT: u64 = 4 << 20;
 /// All manifest and index documents of one bundle together, as they are held while the graph is walked.
 pub const DOCUMENTS: u64 = 16 << 20;
-/// Levels of indexes below a top-level image.
-pub const DEPTH: usize = 4;
 /// A carried Kubernetes file.
 pub const KUBERNETES_FILE: u64 = 1 << 20;
 /// A release signature.
@@ -28,8 +26,6 @@ pub const ADDENDUM: u64 = 1 << 20;
 pub const ADDENDA: usize = 64;
 /// All addenda of one bundle together.
 pub const ADDENDA_BYTES: u64 = 4 << 20;
-/// A blob: what an octal or base-256 size, an `i64` offset and common sense allow (16 TiB).
-pub const BLOB: u64 = 16 << 40;
 /// A whole bundle (1 PiB).
 pub const BUNDLE: u64 = 1 << 50;
 /// The description of a volume: four bytes for each blob, and the pieces.

@@ -6,6 +6,7 @@
 
 pub mod addendum;
 pub mod append;
+mod divide;
 mod head;
 pub mod index;
 mod input;
@@ -21,6 +22,7 @@ pub mod tar;
 pub mod volume;
 pub mod writer;
 
+pub use divide::{Room, divide};
 pub use head::Head;
 pub use index::Index;
 pub use inputs::Inputs;

@@ -4,7 +4,6 @@
 //! blobs. What is on which volume stands in `mirror-bundle/volume.json`, which nobody signs: it says where to look,
 //! never what is right. A blob that is found where it says still has to be the one that the index lists.
 
-mod divide;
 mod media;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +15,6 @@ use super::limits;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, json};
 
-pub use divide::{Room, divide};
 pub use media::Media;
 
 /// Path of the description of a volume.

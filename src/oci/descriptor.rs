@@ -1,15 +1,19 @@
 //! Descriptors: what a manifest says about the content it points to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Invalid};
+use super::{Digest, Document, Invalid};
 
 /// Points to content: media type, digest, size in bytes. `urls` are dropped on purpose: content is never
 /// fetched from where a document says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Written in the order of the image specification, without what is not given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// Media type of the content.
     pub media_type: String,
@@ -17,19 +21,33 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Size in bytes.
     pub size: u64,
+    /// Artifact type, where given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// Platform, for an entry of an index.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// Annotations, in no order that matters.
-    pub annotations: std::collections::BTreeMap<String, String>,
-    /// Artifact type, where given.
-    pub artifact_type: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Descriptor {
     /// A descriptor that says no more than it has to. `size` is in bytes.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Descriptor {
-        let (platform, annotations, artifact_type) = (None, std::collections::BTreeMap::new(), None);
+        let (platform, annotations, artifact_type) = (None, BTreeMap::new(), None);
         Descriptor { media_type: media_type.into(), digest, size, platform, annotations, artifact_type }
+    }
+
+    /// The entry of a list of referrers for `document`: with its artifact type, or else the media type of its
+    /// configuration, and its annotations (distribution-spec 1.1, "Listing Referrers").
+    pub fn of_referrer(media_type: impl Into<String>, digest: Digest, size: u64, document: &Document) -> Descriptor {
+        let mut entry = Descriptor::new(media_type, digest, size);
+        if let Document::Manifest(manifest) = document {
+            entry.artifact_type = manifest.artifact_type.clone().or_else(|| Some(manifest.config.media_type.clone()));
+            entry.annotations = manifest.annotations.clone();
+        }
+        entry
     }
 }
 
@@ -84,13 +102,14 @@ impl Role {
 }
 
 /// An operating system and processor, written `os/architecture[/variant]` with Go's names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Platform {
     /// `linux`, …
     pub os: String,
     /// `amd64`, `arm64`, …
     pub architecture: String,
     /// `v7`, `v8`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }
 

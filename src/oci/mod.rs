@@ -6,14 +6,17 @@
 mod descriptor;
 mod digest;
 pub mod json;
+pub mod layout;
 mod manifest;
 pub mod media_type;
 mod reference;
+mod write;
 
 pub use descriptor::{Descriptor, Platform, Role};
 pub use digest::{Digest, Hasher};
 pub use manifest::{Document, Index, Manifest, guess, parse};
 pub use reference::{Reference, Repository, Tag};
+pub use write::IndexOf;
 
 /// A document, reference or digest that is not as the specification, or this project's limits, want it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,8 +8,10 @@
 
 use std::borrow::Cow;
 
-use super::openpgp::MAX_SIGNATURE_BYTES;
 use crate::oci::Invalid;
+
+/// The largest signature file and the largest content of one, in bytes (MB-REL-01).
+pub const MAX_SIGNATURE_BYTES: usize = 64 << 10;
 
 /// The parts of a signed message, still unverified.
 #[derive(Debug)]

@@ -17,12 +17,10 @@ use super::certificate::{Candidate, date, seconds};
 pub use super::certificate::{Keyring, MAX_CERTS, MAX_KEYRING_BYTES};
 pub use super::claim::Claim;
 use super::claim::{self, Fault};
+pub use super::framing::MAX_SIGNATURE_BYTES;
 use super::framing::{self, Message};
 use crate::error::{Code, Error};
 use crate::oci::{Digest, Invalid};
-
-/// The largest signature file and the largest content of one, in bytes (MB-REL-01).
-pub const MAX_SIGNATURE_BYTES: usize = 64 << 10;
 
 /// How far in the future a signature may be made, in seconds: clocks behind an air gap drift.
 const TOLERANCE: i64 = 24 * 60 * 60;

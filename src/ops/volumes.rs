@@ -8,10 +8,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::bundle::index::{Index, Kind};
-use crate::bundle::limits;
-use crate::bundle::volume::{Room, divide};
 use crate::bundle::writer::Plan;
+use crate::bundle::{Room, divide};
 use crate::error::{Code, Error, Result};
+use crate::graph::Closure;
 use crate::oci::{self, Descriptor, Digest, Document};
 use crate::openshift::payload;
 
@@ -86,10 +86,11 @@ impl Arrangement {
     /// release can be read on every volume.
     fn of(index: &Index, size: u64, documents: Documents<'_>) -> Result<Arrangement> {
         let positions = index.blobs.iter().enumerate().map(|(at, b)| (b.digest, at)).collect();
-        let mut walk = Walk { positions, documents, seen: vec![false; index.blobs.len()], out: Arrangement::default() };
+        let seen = vec![false; index.blobs.len()];
+        let mut walk = Walk { positions, documents, closure: Closure::default(), seen, out: Arrangement::default() };
         let mut shared = 0;
         for image in &index.images {
-            walk.image(&image.digest, &image.media_type, 0)?;
+            walk.image(&image.descriptor())?;
             if image.kind == Kind::Release {
                 for at in walk.payload(&image.digest, &image.media_type, index)? {
                     let more = index.blobs[at].size;
@@ -106,31 +107,26 @@ impl Arrangement {
 struct Walk<'a> {
     positions: HashMap<Digest, usize>,
     documents: Documents<'a>,
+    closure: Closure,
     seen: Vec<bool>,
     out: Arrangement,
 }
 
 impl Walk<'_> {
-    fn image(&mut self, digest: &Digest, media_type: &str, depth: usize) -> Result<()> {
-        if !self.add(digest) || depth > limits::DEPTH {
-            return Ok(());
-        }
-        let Some(document) = self.document(digest, media_type)? else { return Ok(()) };
-        for child in document.children() {
-            self.image(&child.digest, &child.media_type, depth + 1)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the blob is new here.
-    fn add(&mut self, digest: &Digest) -> bool {
-        match self.positions.get(digest) {
-            Some(&at) if !std::mem::replace(&mut self.seen[at], true) => {
-                self.out.order.push(at);
+    /// Puts an image and what is below it in the order of the documents, after what is there already.
+    fn image(&mut self, root: &Descriptor) -> Result<()> {
+        let (positions, documents) = (&self.positions, self.documents);
+        let mut read = |digest: &Digest| if positions.contains_key(digest) { documents(digest) } else { Ok(None) };
+        let root = self.closure.add(root, &mut read)?;
+        let (seen, order) = (&mut self.seen, &mut self.out.order);
+        self.closure.visit(root, &mut |_, node| match positions.get(&node.digest) {
+            Some(&at) if !std::mem::replace(&mut seen[at], true) => {
+                order.push(at);
                 true
             }
             _ => false,
-        }
+        });
+        Ok(())
     }
 
     /// What is read of a release image to know its payload: the configuration, and layers from the top.

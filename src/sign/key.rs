@@ -14,8 +14,7 @@ use rsa::signature::Verifier as _;
 use sha2::{Digest as _, Sha256};
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, public::KeyData};
 
-use super::secret::ed25519_blob;
-use super::wire::Reader;
+use super::wire::{Reader, ed25519_blob};
 use crate::error::{Code, Error};
 
 /// The longest line with a public key, in bytes. An RSA key of 4096 bits has about 720.

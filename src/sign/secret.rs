@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::armor;
 use super::key::PublicKey;
-use super::wire::{Reader, put_string};
+use super::wire::{Reader, ed25519_blob};
 use crate::error::{Code, Error, Result};
 
 /// The longest private key file that is read, in bytes.
@@ -116,13 +116,6 @@ impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretKey({})", self.public.fingerprint())
     }
-}
-
-pub(super) fn ed25519_blob(point: &[u8; 32]) -> Vec<u8> {
-    let mut blob = Vec::with_capacity(51);
-    put_string(&mut blob, b"ssh-ed25519");
-    put_string(&mut blob, point);
-    blob
 }
 
 fn parse(bytes: &[u8]) -> Result<PrivateKey> {

@@ -53,6 +53,14 @@ pub(super) fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// The blob of an Ed25519 public key.
+pub(super) fn ed25519_blob(point: &[u8; 32]) -> Vec<u8> {
+    let mut blob = Vec::with_capacity(51);
+    put_string(&mut blob, b"ssh-ed25519");
+    put_string(&mut blob, point);
+    blob
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,17 +7,16 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
 use crate::fs::{Dir, partial};
-use crate::oci::{self, Descriptor, Digest, media_type};
+use crate::oci::layout::{MARKER, MARKER_JSON, REF_NAME, VERSION};
+use crate::oci::{self, Descriptor, Digest, IndexOf, media_type};
 
 use super::BlobSink;
 use super::store::{Hashed, Store, holds, receive};
 
-const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The most bytes of `index.json`: what readers of this program accept.
 const MAX_INDEX: u64 = 8 << 20;
 
@@ -25,7 +24,7 @@ const MAX_INDEX: u64 = 8 << 20;
 pub struct LayoutSink {
     base: Dir,
     blobs: Store,
-    added: Mutex<Vec<Map<String, Value>>>,
+    added: Mutex<Vec<Descriptor>>,
 }
 
 impl LayoutSink {
@@ -33,7 +32,7 @@ impl LayoutSink {
     pub fn open(path: &Path) -> Result<LayoutSink> {
         let base = Dir::create(path, Code::Conflict)?;
         base.lock()?;
-        match read(&base, "oci-layout", 4096)? {
+        match read(&base, MARKER, 4096)? {
             Some(bytes) => check_marker(&base, &bytes)?,
             None => {
                 if let Some((name, _)) = base.entries()?.into_iter().find(|(name, _)| !partial::is_temp_name(name)) {
@@ -42,7 +41,7 @@ impl LayoutSink {
                         .state("nothing was written")
                         .hint("choose a new or empty folder"));
                 }
-                replace(&base, "oci-layout", MARKER)?;
+                replace(&base, MARKER, MARKER_JSON)?;
                 // By it the next run knows the folder: durable before anything else is in it.
                 base.sync()?;
             }
@@ -56,26 +55,27 @@ impl LayoutSink {
     /// without a name is kept once per digest.
     pub fn add(&self, name: Option<&str>, entry: &Descriptor) {
         if let Ok(mut added) = self.added.lock() {
-            added.push(entry_json(name, entry));
+            let mut entry = entry.clone();
+            entry.annotations.remove(REF_NAME);
+            entry.annotations.extend(name.map(|name| (REF_NAME.to_owned(), name.to_owned())));
+            added.push(entry);
         }
     }
 
     fn index(&self) -> Result<()> {
-        let mut index = existing(&self.base)?.unwrap_or_else(|| {
-            let media_type = ("mediaType".to_owned(), json!(media_type::OCI_INDEX));
-            Map::from_iter([("schemaVersion".to_owned(), json!(2)), media_type])
-        });
-        let mut entries = match index.remove("manifests") {
-            Some(Value::Array(entries)) => entries,
-            _ => Vec::new(),
-        };
+        let failed = |e| Error::new(Code::Internal, "cannot write `index.json`").source(e);
         let added = self.added.lock().map(|added| added.clone()).unwrap_or_default();
-        for entry in added {
-            merge(&mut entries, entry);
+        // What others wrote stays, members that this program does not know included.
+        let mut index = match existing(&self.base)? {
+            Some(index) => index,
+            None => serde_json::to_value(IndexOf::default()).map_err(failed)?,
+        };
+        if let Some(entries) = index.get_mut("manifests").and_then(Value::as_array_mut) {
+            for entry in added {
+                merge(entries, serde_json::to_value(entry).map_err(failed)?);
+            }
         }
-        index.insert("manifests".to_owned(), Value::Array(entries));
-        let text = serde_json::to_vec(&index)
-            .map_err(|e| Error::new(Code::Internal, "cannot write `index.json`").source(e))?;
+        let text = serde_json::to_vec(&index).map_err(failed)?;
         if text.len() as u64 > MAX_INDEX {
             let text = format!("`{}` would have more than {MAX_INDEX} bytes", self.base.at("index.json").display());
             return Err(Error::new(Code::Conflict, text).hint("choose a new or empty folder"));
@@ -108,7 +108,7 @@ impl BlobSink for LayoutSink {
 }
 
 /// The `index.json` that is there, if it is one.
-fn existing(base: &Dir) -> Result<Option<Map<String, Value>>> {
+fn existing(base: &Dir) -> Result<Option<Value>> {
     let Some(bytes) = read(base, "index.json", MAX_INDEX)? else { return Ok(None) };
     let bad = |e: String| {
         Error::new(Code::Conflict, format!("`{}` is not an OCI index: {e}", base.at("index.json").display()))
@@ -118,9 +118,8 @@ fn existing(base: &Dir) -> Result<Option<Map<String, Value>>> {
     serde_json::from_slice(&bytes).map(Some).map_err(|e| bad(e.to_string()))
 }
 
-fn merge(entries: &mut Vec<Value>, entry: Map<String, Value>) {
+fn merge(entries: &mut Vec<Value>, entry: Value) {
     let name = |e: &Value| e.pointer("/annotations").and_then(|a| a.get(REF_NAME)).cloned();
-    let entry = Value::Object(entry);
     let (its_name, its_digest) = (name(&entry), entry.get("digest").cloned());
     let same = |e: &&mut Value| match &its_name {
         Some(_) => name(e) == its_name,
@@ -133,35 +132,9 @@ fn merge(entries: &mut Vec<Value>, entry: Map<String, Value>) {
     }
 }
 
-fn entry_json(name: Option<&str>, entry: &Descriptor) -> Map<String, Value> {
-    let mut annotations: Map<String, Value> = entry.annotations.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-    annotations.remove(REF_NAME);
-    if let Some(name) = name {
-        annotations.insert(REF_NAME.to_owned(), json!(name));
-    }
-    let mut out = Map::new();
-    out.insert("mediaType".to_owned(), json!(entry.media_type));
-    out.insert("digest".to_owned(), json!(entry.digest));
-    out.insert("size".to_owned(), json!(entry.size));
-    if let Some(artifact_type) = &entry.artifact_type {
-        out.insert("artifactType".to_owned(), json!(artifact_type));
-    }
-    if let Some(platform) = &entry.platform {
-        let mut value = json!({"architecture": platform.architecture, "os": platform.os});
-        if let Some(variant) = &platform.variant {
-            value["variant"] = json!(variant);
-        }
-        out.insert("platform".to_owned(), value);
-    }
-    if !annotations.is_empty() {
-        out.insert("annotations".to_owned(), Value::Object(annotations));
-    }
-    out
-}
-
 fn check_marker(base: &Dir, bytes: &[u8]) -> Result<()> {
     let version = serde_json::from_slice::<Value>(bytes).ok().and_then(|v| v.get("imageLayoutVersion").cloned());
-    if version == Some(json!("1.0.0")) {
+    if version.as_ref().and_then(Value::as_str) == Some(VERSION) {
         return Ok(());
     }
     Err(Error::new(Code::Conflict, format!("`{}` is not of a version that is known", base.at("oci-layout").display()))

@@ -153,13 +153,8 @@ pub(super) fn referrer(
     let document = oci::parse(bytes, media_type)
         .map_err(|e| Error::new(Code::Malformed, format!("`{place}` is not an acceptable manifest: {e}")))?;
     let Some(subject) = document.subject() else { return Ok(None) };
-    let (artifact_type, annotations) = match document {
-        Document::Manifest(m) => (m.artifact_type.or(Some(m.config.media_type)), m.annotations),
-        Document::Index(_) => (None, BTreeMap::new()),
-    };
-    let size = bytes.len() as u64;
-    let media_type = media_type.to_owned();
-    Ok(Some((subject, Descriptor { media_type, digest, size, platform: None, annotations, artifact_type })))
+    let entry = Descriptor::of_referrer(media_type, digest, bytes.len() as u64, &document);
+    Ok(Some((subject, entry)))
 }
 
 fn blob_name(digest: &Digest) -> String {
@@ -173,15 +168,15 @@ struct Version {
 }
 
 fn check_version(files: &dyn Files, label: &str) -> Result<()> {
-    let place = files.place("oci-layout");
-    let Some(bytes) = files.read("oci-layout", 4096)? else {
+    let place = files.place(oci::layout::MARKER);
+    let Some(bytes) = files.read(oci::layout::MARKER, 4096)? else {
         return Err(Error::new(Code::Source, format!("{label} is not an OCI image layout"))
             .fact(format!("expected  `{place}`, `index.json` and `blobs/`")));
     };
     let bad = |why: String| Error::new(Code::Malformed, format!("`{place}` is not acceptable: {why}"));
     oci::json::check(&bytes, &["imageLayoutVersion"]).map_err(|e| bad(e.to_string()))?;
     let read: Version = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-    if read.version != "1.0.0" {
+    if read.version != oci::layout::VERSION {
         return Err(bad(format!("layout version `{}`, only 1.0.0 is known", read.version)));
     }
     Ok(())

@@ -5,12 +5,11 @@
 //! containerd). Source: image-spec 1.1 annotations.md.
 
 use crate::error::{Code, Error, Result};
+use crate::oci::layout::REF_NAME;
 use crate::oci::{Descriptor, Reference, Tag};
 
 use super::Named;
 
-/// The annotation that names an entry of `index.json`.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// The entry under the name it has; a name outside the grammar is refused.

@@ -140,7 +140,7 @@ fn a_list_that_skopeo_wrote_is_read_with_its_children() {
     let index = list(&[&one[2], &two[2]]);
     let blobs: Vec<&[u8]> = one.iter().chain(&two).map(Vec::as_slice).chain([index.as_slice()]).collect();
     let mut entry = descriptor(media_type::OCI_INDEX, &index);
-    entry["annotations"] = serde_json::json!({name::REF_NAME: "multi"});
+    entry["annotations"] = serde_json::json!({oci::layout::REF_NAME: "multi"});
     layout(&tmp.path().join("l"), &blobs, &serde_json::json!([entry]));
     let (dir, from) = (tmp.path().join("d"), tmp.path().join("l"));
     skopeo(&["copy", "-q", "--all", &format!("oci:{}:multi", from.display()), &format!("dir:{}", dir.display())]);
@@ -238,7 +238,7 @@ fn hostile_layout_documents_are_refused() {
     let other = image("2", None);
     let named = |manifest: &[u8], name: &str| {
         let mut entry = descriptor(media_type::OCI_MANIFEST, manifest);
-        entry["annotations"] = serde_json::json!({name::REF_NAME: name});
+        entry["annotations"] = serde_json::json!({oci::layout::REF_NAME: name});
         entry
     };
     let twice = serde_json::json!([named(&one[2], "quay.io/a/b:1"), named(&other[2], "quay.io/a/b:1")]);

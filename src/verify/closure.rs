@@ -8,7 +8,7 @@ use crate::bundle::index::{Blob, Index, Kind};
 use crate::bundle::layout;
 use crate::error::{Code, Error};
 use crate::graph::Graph;
-use crate::oci::{Descriptor, Digest, parse};
+use crate::oci::{Digest, parse};
 
 /// The OCI index is the one that follows from the bundle index.
 pub(super) fn oci_index(index: &Index, files: &BTreeMap<String, Vec<u8>>, check: &mut Check) {
@@ -34,7 +34,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     let mut subjects = Subjects::new();
     let missing: RefCell<BTreeMap<Digest, (u64, String)>> = RefCell::default();
     for image in &index.images {
-        let root = Descriptor::new(&image.media_type, image.digest, image.size);
+        let root = image.descriptor();
         let before = missing.borrow().len();
         let walked = graph.walk(
             &root,

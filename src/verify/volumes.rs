@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::Settings;
 use super::report::{Check, CheckId, Finding, Report, Severity};
 use crate::bundle::index::{Image, Index};
-use crate::bundle::limits;
 use crate::bundle::set::Set;
 use crate::error::Code;
-use crate::oci::{Digest, parse};
+use crate::graph::Closure;
+use crate::oci::Digest;
 
 /// How many images are named for a missing volume.
 const NAMED: usize = 8;
@@ -122,7 +122,7 @@ fn missing(
     check.find(finding.hint("name all volumes, or their folders, at once; or go on with what is here: --partial"));
 }
 
-/// A set of volumes: one bit for each (`limits::VOLUMES`).
+/// A set of volumes: one bit for each (`crate::bundle::limits::VOLUMES`).
 type Bits = [u64; 16];
 
 /// Which images need something from which volumes. Each document is read once, however many images have it.
@@ -135,8 +135,24 @@ impl<'a> Needs<'a> {
         documents: &BTreeMap<Digest, Vec<u8>>,
         lacking: &BTreeMap<Digest, Vec<u32>>,
     ) -> Needs<'a> {
-        let mut walk = Walk { documents, lacking, known: BTreeMap::new() };
-        Needs(index.images.iter().map(|image| (image, walk.below(&image.digest, &image.media_type, 0))).collect())
+        let mut closure = Closure::default();
+        let mut read = |digest: &Digest| Ok(documents.get(digest));
+        // Reading from memory does not fail.
+        let roots: Vec<_> = index.images.iter().map(|image| closure.add(&image.descriptor(), &mut read).ok()).collect();
+        let mut needs: Vec<Bits> = Vec::with_capacity(closure.nodes().len());
+        for node in closure.nodes() {
+            let mut bits = Bits::default();
+            for volume in lacking.get(&node.digest).into_iter().flatten() {
+                let (word, bit) = place(*volume);
+                bits[word] |= bit;
+            }
+            for child in &node.children {
+                bits.iter_mut().zip(needs[*child]).for_each(|(all, one)| *all |= one);
+            }
+            needs.push(bits);
+        }
+        let of = |root: Option<usize>| root.map(|at| needs[at]).unwrap_or_default();
+        Needs(index.images.iter().zip(roots.into_iter().map(of)).collect())
     }
 
     /// The images that need something from this volume, in the order of the index.
@@ -153,34 +169,4 @@ impl<'a> Needs<'a> {
 
 fn place(volume: u32) -> (usize, u64) {
     ((volume as usize / 64).min(15), 1 << (volume % 64))
-}
-
-struct Walk<'a> {
-    documents: &'a BTreeMap<Digest, Vec<u8>>,
-    lacking: &'a BTreeMap<Digest, Vec<u32>>,
-    known: BTreeMap<(Digest, String), Bits>,
-}
-
-impl Walk<'_> {
-    /// What a document and all below it lack. Nesting beyond what is allowed is refused elsewhere, and not followed.
-    fn below(&mut self, digest: &Digest, media_type: &str, depth: usize) -> Bits {
-        let mut bits = Bits::default();
-        for volume in self.lacking.get(digest).into_iter().flatten() {
-            let (word, bit) = place(*volume);
-            bits[word] |= bit;
-        }
-        let Some(bytes) = self.documents.get(digest).filter(|_| depth <= limits::DEPTH + 1) else { return bits };
-        let name = (*digest, media_type.to_owned());
-        if let Some(known) = self.known.get(&name) {
-            return *known;
-        }
-        if let Ok(document) = parse(bytes, media_type) {
-            for child in document.children() {
-                let below = self.below(&child.digest, &child.media_type, depth + 1);
-                bits.iter_mut().zip(below).for_each(|(all, one)| *all |= one);
-            }
-        }
-        self.known.insert(name, bits);
-        bits
-    }
 }

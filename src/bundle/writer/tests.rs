@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use super::*;
 use crate::bundle::index::{Blob, tests::sample};
-use crate::bundle::volume::{Room, divide};
+use crate::bundle::{Room, divide};
 use crate::error::Code;
 use crate::error::Result;
 use crate::oci::{Digest, Role};

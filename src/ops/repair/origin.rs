@@ -16,7 +16,8 @@ use crate::bundle::volume::Volume;
 use crate::bundle::{Head, limits};
 use crate::error::{Error, Result};
 use crate::fs::dir;
-use crate::oci::{Digest, Repository, parse};
+use crate::graph::Closure;
+use crate::oci::{Digest, Repository};
 use crate::ops::unpack::names::without_registry;
 use crate::source::{Network, Source};
 
@@ -120,19 +121,11 @@ impl Uses {
             Some(bytes)
         };
         let mut uses = Uses::default();
+        let mut closure = Closure::default();
         for (number, image) in index.images.iter().enumerate() {
-            let mut next = vec![(image.digest, image.media_type.clone(), 0)];
-            while let Some((digest, media_type, depth)) = next.pop() {
-                let fresh = uses.0.entry(digest).or_default().insert(number);
-                let is_document =
-                    crate::oci::media_type::is_index(&media_type) || crate::oci::media_type::is_manifest(&media_type);
-                if !fresh || !is_document || depth > limits::DEPTH {
-                    continue;
-                }
-                let parsed = document(&digest).and_then(|bytes| parse(&bytes, &media_type).ok());
-                let children = parsed.iter().flat_map(|d| d.children());
-                next.extend(children.map(|c| (c.digest, c.media_type.clone(), depth + 1)));
-            }
+            // Reading from a file that fails is a gap here, not an error.
+            let Ok(root) = closure.add(&image.descriptor(), &mut |digest| Ok(document(digest))) else { continue };
+            closure.visit(root, &mut |_, node| uses.0.entry(node.digest).or_default().insert(number));
         }
         uses
     }

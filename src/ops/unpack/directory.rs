@@ -9,7 +9,7 @@ use super::{Content, Destination};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir};
-use crate::oci::{Descriptor, Digest};
+use crate::oci::Digest;
 use crate::ops::{Observer, room};
 use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink};
 use crate::verify::{Admitted, Visit};
@@ -46,11 +46,14 @@ impl<'a> Tree<'a> {
 /// The blobs (not the documents) of every repository.
 pub(super) fn needs(placements: &[Placement<'_>], admitted: &Admitted) -> Result<BTreeMap<Digest, BTreeSet<String>>> {
     let mut out: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
-    let document = |digest: &Digest| admitted.document(digest).map(<[u8]>::to_vec);
-    for placement in placements {
-        let (_, blobs) = names::closure(placement.image, &document)?;
-        for (digest, _) in blobs {
-            out.entry(digest).or_default().insert(placement.repository.clone());
+    let (closure, roots) = names::closure(placements, admitted)?;
+    let mut repositories: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (placement, root) in placements.iter().zip(roots) {
+        repositories.entry(&placement.repository).or_default().push(root);
+    }
+    for (repository, roots) in repositories {
+        for node in closure.below(roots).filter(|node| node.document.is_none()) {
+            out.entry(node.digest).or_default().insert(repository.to_owned());
         }
     }
     Ok(out)
@@ -107,11 +110,11 @@ impl Destination for Tree<'_> {
     fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)> {
         let (mut documents, mut tags) = (0, 0);
         let mut written: BTreeMap<Digest, &TreeRepository> = BTreeMap::new();
-        let document = |digest: &Digest| admitted.document(digest).map(<[u8]>::to_vec);
-        for placement in &self.placements {
+        let (closure, roots) = names::closure(&self.placements, admitted)?;
+        for (placement, root) in self.placements.iter().zip(roots) {
             observer.check()?;
             let repository = self.repository(&placement.repository)?;
-            for (digest, _) in names::closure(placement.image, &document)?.0 {
+            for digest in closure.below([root]).filter(|node| node.document.is_some()).map(|node| node.digest) {
                 let bytes = admitted.document(&digest).unwrap_or_default();
                 if let Some(from) = written.get(&digest) {
                     repository.take(from, &digest, bytes.len() as u64)?;
@@ -195,8 +198,7 @@ impl Destination for Layout {
             }
         }
         for image in &admitted.index().images {
-            let entry = Descriptor::new(image.media_type.clone(), image.digest, image.size);
-            sink.add(image.reference().as_deref(), &entry);
+            sink.add(image.reference().as_deref(), &image.descriptor());
         }
         sink.finish()?;
         Ok((documents, admitted.index().images.len() as u64))

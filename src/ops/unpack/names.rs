@@ -1,11 +1,13 @@
 //! Where each image goes: `oc`'s names for releases, the source's path and tag for everything else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Document, Tag, parse};
+use crate::graph::Closure;
+use crate::oci::{Digest, Tag};
 use crate::openshift::tags;
+use crate::verify::Admitted;
 
 /// An image at its place.
 #[derive(Clone, Debug)]
@@ -80,46 +82,16 @@ pub fn without_registry(repository: &str) -> String {
     }
 }
 
-/// Documents with their media types, children before parents; blobs with their sizes.
-pub type Closure = (Vec<(Digest, String)>, BTreeSet<(Digest, u64)>);
-
-/// The documents below an image, and the blobs they name.
-pub fn closure(image: &Image, document: &dyn Fn(&Digest) -> Option<Vec<u8>>) -> Result<Closure> {
-    let mut documents = Vec::new();
-    let (mut seen, mut blobs) = (BTreeSet::new(), BTreeSet::new());
-    descend(&image.digest, &image.media_type, document, &mut seen, &mut documents, &mut blobs)?;
-    Ok((documents, blobs))
-}
-
-fn descend(
-    digest: &Digest,
-    media_type: &str,
-    document: &dyn Fn(&Digest) -> Option<Vec<u8>>,
-    seen: &mut BTreeSet<Digest>,
-    documents: &mut Vec<(Digest, String)>,
-    blobs: &mut BTreeSet<(Digest, u64)>,
-) -> Result<()> {
-    if !seen.insert(*digest) {
-        return Ok(());
-    }
+/// What the images need that were placed, and where each of them stands in it.
+pub fn closure(placements: &[Placement<'_>], admitted: &Admitted) -> Result<(Closure, Vec<usize>)> {
+    let mut closure = Closure::default();
+    let mut read = |digest: &Digest| Ok(admitted.document(digest));
+    let roots: Result<Vec<usize>> =
+        placements.iter().map(|placement| closure.add(&placement.image.descriptor(), &mut read)).collect();
+    let roots = roots?;
     // Verification walked the same documents; a gap here is a bug.
-    let bytes = document(digest)
-        .ok_or_else(|| Error::new(Code::Internal, format!("{digest} was verified and is not there")))?;
-    let parsed = parse(&bytes, media_type).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-    match &parsed {
-        Document::Index(index) => {
-            for child in &index.manifests {
-                if crate::oci::media_type::is_index(&child.media_type)
-                    || crate::oci::media_type::is_manifest(&child.media_type)
-                {
-                    descend(&child.digest, &child.media_type, document, seen, documents, blobs)?;
-                } else {
-                    blobs.insert((child.digest, child.size));
-                }
-            }
-        }
-        Document::Manifest(_) => blobs.extend(parsed.children().map(|c| (c.digest, c.size))),
+    match closure.nodes().iter().find(|node| node.document.is_some() && !node.read) {
+        Some(gap) => Err(Error::new(Code::Internal, format!("{} was verified and is not there", gap.digest))),
+        None => Ok((closure, roots)),
     }
-    documents.push((*digest, media_type.to_owned()));
-    Ok(())
 }

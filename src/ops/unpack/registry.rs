@@ -6,7 +6,7 @@ use super::names::{self, Placement};
 use super::{Content, Destination, below, directory};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Descriptor, Digest, Repository, Tag, media_type, parse};
+use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
 use crate::ops::{Observer, parallel};
 use crate::registry::{Client, Pushed, Wanted};
 use crate::verify::{Admitted, Visit};
@@ -79,7 +79,8 @@ impl<'a> Target<'a> {
         }
         known.push(referrer.clone());
         known.sort_by_key(|d| d.digest);
-        let bytes = referrers_index(&known)?;
+        let failed = |e| Error::new(Code::Internal, "cannot write a list of referrers").source(e);
+        let bytes = IndexOf(known).to_vec().map_err(failed)?;
         self.client.put_manifest(repository, &Wanted::Digest(Digest::of(&bytes)), media_type::OCI_INDEX, &bytes)?;
         self.client.put_manifest(repository, &Wanted::Tag(tag), media_type::OCI_INDEX, &bytes)?;
         Ok(true)
@@ -173,21 +174,18 @@ type Listed<'a> = (&'a Repository, Digest, Descriptor);
 impl Target<'_> {
     /// All documents, each once for each repository, in groups: what a document names is in an earlier one than it.
     fn levels(&self, admitted: &Admitted) -> Result<Vec<Vec<Wants<'_>>>> {
-        let document = |digest: &Digest| admitted.document(digest).map(<[u8]>::to_vec);
+        let (closure, roots) = names::closure(&self.placements, admitted)?;
+        let mut repositories: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (placement, root) in self.placements.iter().zip(roots) {
+            repositories.entry(&placement.repository).or_default().push(root);
+        }
         let mut levels: Vec<Vec<Wants>> = Vec::new();
-        let mut done: BTreeSet<(&str, Digest)> = BTreeSet::new();
-        let mut heights: BTreeMap<Digest, usize> = BTreeMap::new();
-        for placement in &self.placements {
-            let repository = self.repository(&placement.repository)?;
-            for (digest, media_type) in names::closure(placement.image, &document)?.0 {
-                let children = admitted.document(&digest).and_then(|bytes| parse(bytes, &media_type).ok());
-                let below = children.iter().flat_map(|d| d.children()).filter_map(|c| heights.get(&c.digest)).max();
-                let height = below.map_or(0, |below| below + 1);
-                heights.insert(digest, height);
-                if done.insert((&placement.repository, digest)) {
-                    levels.resize_with(levels.len().max(height + 1), Vec::new);
-                    levels[height].push(Wants { repository, digest, media_type });
-                }
+        for (path, roots) in repositories {
+            let repository = self.repository(path)?;
+            for node in closure.below(roots) {
+                let Some(media_type) = &node.document else { continue };
+                levels.resize_with(levels.len().max(node.height + 1), Vec::new);
+                levels[node.height].push(Wants { repository, digest: node.digest, media_type: media_type.clone() });
             }
         }
         Ok(levels)
@@ -202,8 +200,11 @@ impl Target<'_> {
             handled = self.client.put_manifest(it.repository, &wanted, &it.media_type, bytes)?.subject_handled;
             self.given_back(it.repository, &wanted, it.digest)?;
         }
-        let subject = parse(bytes, &it.media_type).ok().and_then(|d| d.subject()).filter(|_| !handled);
-        let listed = subject.map(|subject| (it.repository, subject, referrer(&it.digest, &it.media_type, bytes)));
+        let parsed = parse(bytes, &it.media_type).ok().filter(|_| !handled);
+        let listed = parsed.and_then(|document| {
+            let entry = Descriptor::of_referrer(&it.media_type, it.digest, bytes.len() as u64, &document);
+            Some((it.repository, document.subject()?, entry))
+        });
         Ok((!there, listed))
     }
 
@@ -223,38 +224,4 @@ impl Target<'_> {
         self.given_back(repository, &wanted, placement.image.digest)?;
         Ok(true)
     }
-}
-
-/// The descriptor of a referrer as a list of referrers holds it.
-fn referrer(digest: &Digest, media_type: &str, bytes: &[u8]) -> Descriptor {
-    let (artifact_type, annotations) = match parse(bytes, media_type) {
-        Ok(crate::oci::Document::Manifest(m)) => (m.artifact_type.or(Some(m.config.media_type)), m.annotations),
-        _ => (None, BTreeMap::new()),
-    };
-    Descriptor {
-        media_type: media_type.to_owned(),
-        digest: *digest,
-        size: bytes.len() as u64,
-        platform: None,
-        annotations,
-        artifact_type,
-    }
-}
-
-fn referrers_index(entries: &[Descriptor]) -> Result<Vec<u8>> {
-    let manifests: Vec<serde_json::Value> = entries
-        .iter()
-        .map(|d| {
-            let mut entry = serde_json::json!({ "mediaType": d.media_type, "digest": d.digest, "size": d.size });
-            if let Some(artifact_type) = &d.artifact_type {
-                entry["artifactType"] = artifact_type.clone().into();
-            }
-            if !d.annotations.is_empty() {
-                entry["annotations"] = serde_json::json!(d.annotations);
-            }
-            entry
-        })
-        .collect();
-    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests });
-    serde_json::to_vec(&index).map_err(|e| Error::new(Code::Internal, "cannot write a list of referrers").source(e))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cut, EVERYWHERE, Piece, Volume};
+use super::volume::{Cut, EVERYWHERE, Piece, Volume};
 use crate::bundle::index::Index;
 use crate::bundle::layout::Layout;
 use crate::bundle::{limits, tar};
@@ -122,7 +122,7 @@ fn common(
     // A volume with nothing of its own, by the one function that knows the framing.
     let places = (0..index.blobs.len()).map(|at| if is_everywhere(index, at, room) { EVERYWHERE } else { 1 });
     let bare = Volume {
-        format: super::super::index::FORMAT,
+        format: super::index::FORMAT,
         index: Digest::of(index_bytes),
         volume: 2,
         of: 2,
@@ -248,7 +248,7 @@ impl<'a> Filler<'a> {
         (1..=of)
             .map(|n| {
                 let mut volume = Volume {
-                    format: super::super::index::FORMAT,
+                    format: super::index::FORMAT,
                     index: *identity,
                     volume: n,
                     of,

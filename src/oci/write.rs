@@ -1,0 +1,73 @@
+//! The one way in which this program writes an image index.
+
+use serde::{Serialize, Serializer};
+
+use super::{Descriptor, media_type};
+
+/// An OCI image index of these entries: what `index.json` of a bundle, a new image layout and a list of referrers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexOf(pub Vec<Descriptor>);
+
+impl IndexOf {
+    /// Compact JSON.
+    ///
+    /// # Errors
+    /// None that are known: an index has nothing that JSON cannot hold.
+    pub fn to_vec(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    /// JSON laid out for reading: two spaces, LF, a final LF.
+    ///
+    /// # Errors
+    /// As [`IndexOf::to_vec`].
+    pub fn to_vec_pretty(&self) -> serde_json::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}
+
+impl Serialize for IndexOf {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Document<'a> {
+            schema_version: u32,
+            media_type: &'a str,
+            manifests: &'a [Descriptor],
+        }
+        Document { schema_version: 2, media_type: media_type::OCI_INDEX, manifests: &self.0 }.serialize(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::oci::{Digest, Document, Platform, parse};
+
+    #[test]
+    fn an_index_that_is_written_reads_back_with_every_entry() {
+        let mut full = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"a"), 1);
+        full.platform = Some(Platform { os: "linux".into(), architecture: "arm64".into(), variant: Some("v8".into()) });
+        full.artifact_type = Some("application/x".into());
+        full.annotations = [("k".to_owned(), "\"v\"\n".to_owned())].into();
+        let plain = Descriptor::new(media_type::DOCKER_LIST, Digest::of(b"b"), u64::MAX / 2);
+        let index = IndexOf(vec![full, plain]);
+        for bytes in [index.to_vec().unwrap(), index.to_vec_pretty().unwrap()] {
+            let Document::Index(read) = parse(&bytes, media_type::OCI_INDEX).unwrap() else { panic!("not an index") };
+            assert_eq!(read.manifests, index.0);
+        }
+    }
+
+    #[test]
+    fn what_an_entry_does_not_have_is_not_written() {
+        let digest = Digest::of(b"a");
+        let index = IndexOf(vec![Descriptor::new(media_type::OCI_MANIFEST, digest, 7)]);
+        let entry = format!(r#"{{"mediaType":"{}","digest":"{digest}","size":7}}"#, media_type::OCI_MANIFEST);
+        let expected =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{entry}]}}"#, media_type::OCI_INDEX);
+        assert_eq!(String::from_utf8(index.to_vec().unwrap()).unwrap(), expected);
+    }
+}
