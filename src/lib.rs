@@ -1,7 +1,58 @@
 //! Offline bundles of OCI images and Kubernetes manifests: one signed, content-addressed tar file that is
 //! created on a connected host, verified and unpacked behind an air gap.
 //!
-//! Data flows one way: `source -> graph -> bundle` on the connected side, `bundle -> verify -> sink` on the other.
+//! Data flows one way: `select -> source -> graph -> bundle writer` on the connected side,
+//! `bundle reader -> verify -> sink` on the other. Nothing flows back.
+//!
+//! # The house
+//!
+//! A module uses only what its row names, and every row names only modules of rows above it: there is no circle.
+//! `tests/architecture.rs` reads this table and the imports of all files, and fails where they differ.
+//!
+//! | module | what it is | uses |
+//! |---|---|---|
+//! | `error` | what a user is shown: code, facts, hint | |
+//! | `oci` | reading and writing of OCI documents | `error` |
+//! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
+//! | `kubernetes` | manifests: parse, canonical form, what is allowed | `oci`, `error` |
+//! | `report` | checks, findings, verdicts | `oci`, `error` |
+//! | `fs` | the ground floor for files: below a folder, small, whole, partial, durable, direct | `oci`, `error` |
+//! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
+//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `openshift` | payloads, release signatures, mirror sets | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
+//! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `source`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `sink` | destinations: registry, tree, layout, manifests | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//!
+//! # Features
+//!
+//! | feature | what it brings | without it |
+//! |---|---|---|
+//! | `cli` (default) | the program: arguments, terminal, progress, signals | a library with no terminal in its tree |
+//! | `registry` (default) | the registry client, proxies, TLS | no network code |
+//!
+//! The verifier is `--no-default-features --features cli`: the program without network code. The library that a
+//! reviewer audits is `--no-default-features`. Both compile for musl and for macOS.
+//!
+//! # Files
+//!
+//! Read: what the arguments name; the trust policy (`--trust`, `MIRROR_BUNDLE_TRUST`, `mirror-bundle/trust.yaml` in
+//! `$XDG_CONFIG_HOME`, `~/.config` or `/etc`) and the keys that it names; the memory of the host; with `registry` the
+//! auth files of podman and Docker, and certificates of the system.
+//!
+//! Written: what the arguments name, beside it `NAME.partial` and its journal until it has its final name; recovery
+//! data and detached signatures beside a bundle; `unpacked.json` and its lock in `MIRROR_BUNDLE_STATE`,
+//! `$XDG_STATE_HOME/mirror-bundle` or `~/.local/state/mirror-bundle`.
+
+#![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod bundle;
 #[cfg(feature = "cli")]

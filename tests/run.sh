@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs all tests. Installs from apt what they need and this machine lacks. Further arguments go to `cargo test`.
+# With MIRROR_BUNDLE_TESTS=complete a test that cannot run here fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,7 +27,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   "${sudo[@]}" apt-get update -qq
   DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
-command -v kubectl >/dev/null || echo "note: no kubectl here; that kubectl reads our ConfigMaps is not tested"
+command -v kubectl >/dev/null || echo "note: no kubectl here; tests that need it are skipped"
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 # The memory of this host (what was unpacked) is not for tests to change.
@@ -39,4 +40,7 @@ cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
 echo
 echo "tests: the closing line of each binary"
 grep -E '^(     Running|   Doc-tests|test result:)' "$log" || true
+# What tests/support/skip.rs says; never at the start of a line for certain.
+grep -oE 'SKIPPED [^ ]+: .*' "$log" | sort -u || true
+echo "tests skipped: $(grep -oE 'SKIPPED [^ ]+: ' "$log" | sort -u | wc -l)"
 exit "$status"

@@ -1,0 +1,275 @@
+//! The house is as `src/lib.rs` draws it: who uses whom, who prints, who reads the environment and the clock.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules under their old name, which stand for the one that they become. To be emptied.
+const RENAMED: [(&str, &str); 1] = [("beneath", "fs")];
+
+/// Rows of the table whose module is still to come. To be emptied.
+const TO_COME: [&str; 6] = ["report", "fs", "codec", "content", "select", "host"];
+
+/// Arrows that are forbidden and still there. To be emptied; nothing is added here.
+const FORBIDDEN: [(&str, &str); 2] = [("graph", "bundle"), ("kubernetes", "bundle")];
+
+/// Files that read the environment and should be given what they need. To be emptied.
+const ENVIRONMENT: [&str; 2] = ["ops/state.rs", "registry/mod.rs"];
+
+/// Files of tests that are longer than [`LONGEST`]. To be emptied.
+const LONG: [&str; 2] = ["tests/registry.rs", "tests/registry_faults/table.rs"];
+
+/// Modules that may print, and read the environment.
+const OUTSIDE: [&str; 3] = ["main", "cli", "host"];
+
+/// Modules that may look at a clock: a registry client has to know when to give up.
+const CLOCKS: [&str; 4] = ["main", "cli", "host", "registry"];
+
+/// The most lines of a file.
+const LONGEST: usize = 600;
+
+/// One file of `src/`.
+struct Source {
+    /// Below `src/`.
+    path: PathBuf,
+    /// The module of the top level that it belongs to.
+    module: String,
+    /// How many `super` lead from it to the root.
+    depth: usize,
+    /// Without comments and without tests.
+    code: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(below: &str) -> Vec<PathBuf> {
+    let found = walkdir::WalkDir::new(root().join(below)).sort_by_file_name().into_iter().map(Result::unwrap);
+    found.map(|e| e.into_path()).filter(|p| p.extension().is_some_and(|e| e == "rs")).collect()
+}
+
+fn sources() -> Vec<Source> {
+    let src = root().join("src");
+    let files = rust_files("src").into_iter().map(|file| {
+        let path = file.strip_prefix(&src).unwrap().to_owned();
+        let mut names: Vec<String> = path.with_extension("").iter().map(|n| n.to_str().unwrap().to_owned()).collect();
+        names.retain(|name| name != "mod");
+        Source { module: names[0].clone(), depth: names.len(), code: code(&fs::read_to_string(file).unwrap()), path }
+    });
+    files.filter(|s| !s.path.iter().any(|name| name == "tests" || name == "tests.rs")).collect()
+}
+
+/// Rust text without comments, and up to its tests.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.map(|line| line.split(" // ").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The table of `src/lib.rs`: in its order, each module and what it may use.
+fn table() -> Vec<(String, BTreeSet<String>)> {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let rows = text.lines().skip_while(|line| *line != "//! | module | what it is | uses |").skip(2);
+    let rows = rows.map_while(|line| line.strip_prefix("//! | "));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_end_matches('|').split('|').collect();
+        let [module, _, uses] = cells[..] else { panic!("not a row of the table: {row}") };
+        (quoted(module).next().unwrap().to_owned(), quoted(uses).map(str::to_owned).collect())
+    })
+    .collect()
+}
+
+/// What is between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The names that follow `crate::`, or as many `super::` as lead to the root, in any form of path or `use`.
+fn used(source: &Source) -> BTreeSet<String> {
+    let up = "super::".repeat(source.depth);
+    let mut out = BTreeSet::new();
+    for from in ["crate::", &up] {
+        for (at, _) in source.code.match_indices(from) {
+            // `crate` of `pub(in crate::…)` counts; `mycrate::` and a longer row of `super` do not begin here.
+            let before = source.code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            let rest = &source.code[at + from.len()..];
+            match rest.strip_prefix('{') {
+                Some(group) => out.extend(heads(group)),
+                None => out.extend(name(rest)),
+            }
+        }
+    }
+    out
+}
+
+fn name(text: &str) -> Option<String> {
+    let name: String = text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    name.starts_with(|c: char| c.is_lowercase()).then_some(name)
+}
+
+/// The first name of each path of a group, of which the opening brace is gone.
+fn heads(group: &str) -> Vec<String> {
+    let (mut depth, mut part, mut parts) = (1, String::new(), Vec::new());
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => parts.push(std::mem::take(&mut part)),
+            _ => part.push(c),
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    parts.push(part);
+    parts.iter().filter_map(|part| name(part)).collect()
+}
+
+fn now_called(module: &str) -> &str {
+    RENAMED.iter().find(|(old, _)| *old == module).map_or(module, |(_, new)| new)
+}
+
+/// Every arrow between modules of the top level, with a file that it is in.
+fn arrows() -> BTreeMap<(String, String), PathBuf> {
+    let sources = sources();
+    let modules: BTreeSet<&str> = sources.iter().map(|s| s.module.as_str()).collect();
+    let mut out = BTreeMap::new();
+    for source in sources.iter().filter(|s| s.module != "lib" && s.module != "main") {
+        for to in used(source).iter().filter(|name| modules.contains(name.as_str())) {
+            let (from, to) = (now_called(&source.module), now_called(to));
+            if from != to {
+                out.insert((from.to_owned(), to.to_owned()), source.path.clone());
+            }
+        }
+    }
+    out
+}
+
+/// Whether an arrow is forbidden and known.
+fn is_excepted(from: &str, to: &str) -> bool {
+    FORBIDDEN.contains(&(from, to))
+}
+
+#[test]
+fn every_module_is_in_the_table_and_uses_only_modules_above_it() {
+    let table = table();
+    let mut above = BTreeSet::new();
+    for (module, uses) in &table {
+        for used in uses {
+            assert!(above.contains(used), "`{module}` uses `{used}`, which is not above it in the table of src/lib.rs");
+        }
+        assert!(above.insert(module.clone()), "`{module}` is in the table twice");
+    }
+    for source in sources().iter().filter(|s| s.module != "lib" && s.module != "main") {
+        assert!(above.contains(now_called(&source.module)), "src/{} is in no row", source.path.display());
+    }
+    let there: BTreeSet<String> = sources().into_iter().map(|s| s.module).collect();
+    for (module, _) in &table {
+        let comes = TO_COME.contains(&module.as_str());
+        assert!(there.contains(module) || comes, "the table has a row for `{module}`, and src/ has no such module");
+    }
+}
+
+#[test]
+fn no_arrow_is_drawn_that_the_table_does_not_have() {
+    let table: BTreeMap<String, BTreeSet<String>> = table().into_iter().collect();
+    let mut wrong = Vec::new();
+    for ((from, to), file) in arrows() {
+        let allowed = table.get(&from).is_some_and(|uses| uses.contains(&to));
+        if !allowed && !is_excepted(&from, &to) {
+            wrong.push(format!("(\"{from}\", \"{to}\"), // src/{}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "the table in src/lib.rs forbids:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_exception_is_left_that_nothing_needs() {
+    let (arrows, sources) = (arrows(), sources());
+    for (from, to) in FORBIDDEN {
+        let there = arrows.contains_key(&(from.to_owned(), to.to_owned()));
+        assert!(there, "`{from}` does not use `{to}` any more: remove it from FORBIDDEN");
+    }
+    for (old, _) in RENAMED {
+        assert!(sources.iter().any(|s| s.module == old), "`{old}` is gone: remove it from RENAMED");
+    }
+    for module in TO_COME {
+        assert!(sources.iter().all(|s| s.module != module), "`{module}` is there: remove it from TO_COME");
+    }
+    for file in ENVIRONMENT {
+        let read = sources.iter().any(|s| s.path == Path::new(file) && reads_environment(&s.code));
+        assert!(read, "src/{file} does not read the environment: remove it from ENVIRONMENT");
+    }
+    for file in LONG {
+        let long = fs::read_to_string(root().join(file)).is_ok_and(|text| text.lines().count() > LONGEST);
+        assert!(long, "{file} is short enough: remove it from LONG");
+    }
+}
+
+#[test]
+fn modules_use_each_other_in_no_circle() {
+    let arrows = arrows();
+    let mut left: BTreeSet<&str> = arrows.keys().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
+    // What uses nothing of what is left is in no circle.
+    loop {
+        let free = left.iter().copied().find(|module| {
+            let mut from_here = arrows.keys().filter(|(from, to)| from == module && !is_excepted(from, to));
+            from_here.all(|(_, to)| !left.contains(to.as_str()))
+        });
+        match free {
+            Some(module) => left.remove(module),
+            None => break,
+        };
+    }
+    assert!(left.is_empty(), "a circle among {left:?}");
+}
+
+#[test]
+fn only_the_command_line_prints() {
+    for source in sources().iter().filter(|s| !OUTSIDE.contains(&s.module.as_str())) {
+        for word in ["print!(", "println!(", "dbg!(", "io::stdout()", "io::stderr()"] {
+            assert!(!source.code.contains(word), "src/{}: {word}", source.path.display());
+        }
+    }
+}
+
+fn reads_environment(code: &str) -> bool {
+    code.contains("std::env") || code.contains(" env::")
+}
+
+#[test]
+fn only_the_outermost_modules_read_the_environment_and_the_clock() {
+    for source in &sources() {
+        let module = source.module.as_str();
+        let environment = OUTSIDE.contains(&module) || ENVIRONMENT.iter().any(|file| source.path == Path::new(file));
+        assert!(environment || !reads_environment(&source.code), "src/{}: std::env", source.path.display());
+        for clock in ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"] {
+            let allowed = CLOCKS.contains(&module) || !source.code.contains(clock);
+            assert!(allowed, "src/{}: {clock}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_what_one_reads_at_once() {
+    for file in ["src", "tests"].into_iter().flat_map(rust_files) {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        let known = LONG.iter().any(|long| file == root().join(long));
+        assert!(lines <= LONGEST || known, "{}: {lines} lines", file.display());
+    }
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let text = "use crate::oci::{Digest, json};\nuse crate::{Error, sign::{self, key}, verify};\n// crate::sink\n\
+                /// [`crate::cli`]\nfn f() -> crate::error::Result<()> { super::super::graph::walk() } // crate::select\n\
+                #[cfg(test)]\nmod tests {\n    use crate::ops;\n}\n";
+    let source = Source { path: "a/b.rs".into(), module: "a".into(), depth: 2, code: code(text) };
+    let found: Vec<String> = used(&source).into_iter().collect();
+    assert_eq!(found, ["error", "graph", "oci", "sign", "verify"]);
+}
