@@ -31,6 +31,7 @@ pub(super) fn settings(trust: &Trust, bundle: &[PathBuf]) -> Result<Settings> {
         allow_unsigned_release: trust.allow_unsigned_release,
         allow_kinds: trust.allow_kind.clone(),
         now: moment(trust.at.as_deref())?,
+        at_given: trust.at.is_some(),
         loose: loose.signatures,
         loose_records: loose.records,
         expect_release: trust.expect_release.clone(),
@@ -137,8 +138,9 @@ fn policy_keyrings(policy: &Policy, folder: &Path) -> Result<Vec<Keyring>> {
 /// Reads a small file of this host.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+    crate::beneath::regular(path)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
         .map_err(|e| Error::io("cannot read", path, e))?;
     if bytes.len() as u64 > limit {
         return Err(Error::new(Code::Usage, format!("`{}` is larger than {limit} bytes", path.display())));

@@ -29,6 +29,16 @@ pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
     if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
 }
 
+/// A new, empty file at `path`. What has the name, from a killed run or from somebody else, loses it and is never opened:
+/// it may be a link to something precious, which opening to write would empty (security I2).
+///
+/// # Errors
+/// [`Code::Io`] when the name cannot be taken away, as of a folder, or somebody takes it meanwhile.
+pub(crate) fn anew(path: &Path) -> Result<File> {
+    remove_if_there(path)?;
+    open_own(path, OpenOptions::new().read(true).write(true).create_new(true))
+}
+
 /// Locks a file against other processes that write it.
 pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
@@ -131,5 +141,39 @@ pub(super) fn sync(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)) => Ok(()),
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_is_made_anew_whatever_was_planted_under_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("victim"), "precious").unwrap();
+        let plants: [(&str, fn(&Path, &Path)); 5] = [
+            ("nothing", |_, _| {}),
+            ("a file", |_, new| fs::write(new, "left").unwrap()),
+            ("a hard link", |victim, new| fs::hard_link(victim, new).unwrap()),
+            ("a symbolic link", |victim, new| std::os::unix::fs::symlink(victim, new).unwrap()),
+            ("a FIFO", |_, new| {
+                let mode = rustix::fs::Mode::from_raw_mode(0o644);
+                rustix::fs::mknodat(rustix::fs::CWD, new, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            }),
+        ];
+        for (what, plant) in plants {
+            let new = at("new");
+            plant(&at("victim"), &new);
+            let file = anew(&new).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 0, "{what}");
+            assert!(fs::symlink_metadata(&new).unwrap().is_file(), "{what}");
+            assert_eq!(fs::read(at("victim")).unwrap(), b"precious", "{what}");
+            fs::remove_file(new).unwrap();
+        }
+        fs::create_dir(at("folder")).unwrap();
+        assert!(anew(&at("folder")).is_err());
     }
 }

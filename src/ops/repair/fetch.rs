@@ -1,7 +1,7 @@
 //! What local sources and registries have. A blob is complete and right before its first byte is written; until then
 //! it is in memory, or in a file beside the bundle: one blob at a time (MB-REC-10).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -124,8 +124,7 @@ impl Work<'_> {
             return Ok(Fetched::Bytes(bytes));
         }
         let path = self.path().unwrap_or_default();
-        let mut options = OpenOptions::new();
-        let file = disk::open_own(&path, options.read(true).write(true).create(true).truncate(true))?;
+        let file = disk::anew(&path)?;
         disk::allocate(&file, blob.size, &path)?;
         let mut at = 0;
         self.receive(from.as_mut(), source, blob, &mut |piece| {
