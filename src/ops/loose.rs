@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::beneath;
@@ -230,10 +229,7 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a Piece>) -> Result<Loose> {
 /// Reads a signature file that a user named: at most one byte more than a signature may have, so that a longer one is
 /// noticed.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    // Not to wait for a FIFO.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    read_limited(file.map_err(|e| Error::io("cannot read", path, e))?, path, limits::SIGNATURE)
+    read_limited(crate::beneath::regular(path)?, path, limits::SIGNATURE)
 }
 
 fn read_limited(file: File, path: &Path, limit: u64) -> Result<Vec<u8>> {

@@ -272,7 +272,7 @@ fn members_end(head: &Head) -> Result<u64> {
 /// Verifies the bundle as if it ended at `end`.
 fn verify_front(path: &Path, end: u64, settings: &Settings, jobs: usize, observer: &dyn Observer) -> Result<Report> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|e| Error::io("cannot open", path, e))?;
+    let file = crate::beneath::regular(path)?;
     let front = file.take(end).chain(std::io::repeat(0).take(END));
     crate::ops::verify::verify(Inputs::stream(Box::new(front)), settings, false, jobs, observer)
 }

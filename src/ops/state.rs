@@ -48,8 +48,11 @@ fn temporary(folder: &Path) -> PathBuf {
 pub fn load(folder: &Path) -> Result<BTreeMap<String, Seen>> {
     let path = file(folder);
     let mut bytes = Vec::new();
-    match fs::File::open(&path) {
-        Ok(file) => file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", &path, e))?,
+    match fs::symlink_metadata(&path) {
+        Ok(_) => crate::beneath::regular(&path)?
+            .take(LIMIT + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io("cannot read", &path, e))?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(e) => return Err(Error::io("cannot read", &path, e)),
     };

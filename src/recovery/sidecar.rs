@@ -113,10 +113,6 @@ impl Sidecar {
             },
         };
         let shape = Shape::new(&table, size);
-        // Without one whole slice it makes nothing again; and no slice is larger than what is there.
-        if shape.slice(0).checked_add(table.slice_size).is_none_or(|end| end > length) {
-            return Err(unusable("not one of its slices is there"));
-        }
         let mut sidecar = Sidecar { file, name, table, shape, documents: None, length };
         sidecar.documents = sidecar.read_documents();
         Ok(sidecar)

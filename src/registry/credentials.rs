@@ -232,13 +232,14 @@ fn named(path: &Path, by: &str) -> Result<AuthFile> {
 }
 
 fn read(path: &Path) -> Result<Option<AuthFile>> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
+    match std::fs::metadata(path) {
+        Ok(_) => {}
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         Err(e) => return Err(Error::io("cannot read the auth file", path, e)),
-    };
+    }
+    let file = crate::beneath::regular(path)?;
     let meta = file.metadata().map_err(|e| Error::io("cannot read the auth file", path, e))?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read the auth file", path, e))?;

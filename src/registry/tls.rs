@@ -114,8 +114,14 @@ fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 /// The certificates of a PEM file; `None` if it is not PEM.
 fn pem(path: &Path) -> std::io::Result<Option<Vec<CertificateDer<'static>>>> {
+    use std::os::unix::fs::OpenOptionsExt;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_PEM).read_to_end(&mut bytes)?;
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    file.take(MAX_PEM).read_to_end(&mut bytes)?;
     Ok(CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().ok())
 }
 

@@ -1,6 +1,5 @@
 //! The files of a bundle other than blobs: carried Kubernetes manifests and release signatures.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -84,8 +83,9 @@ fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limits::KUBERNETES_FILE + 1).read_to_end(&mut bytes))
+    crate::beneath::regular(path)?
+        .take(limits::KUBERNETES_FILE + 1)
+        .read_to_end(&mut bytes)
         .map_err(|e| Error::io("cannot read", path, e))?;
     Ok(bytes)
 }

@@ -25,8 +25,13 @@ impl Work<'_> {
             let index = self.index();
             let sizes = index.blobs.iter().map(|b| b.size).chain(index.files.iter().map(|f| f.size));
             let most = sizes.chain(self.sides.iter().map(|s| s.blueprint.layout.end())).sum::<u64>();
-            if slice > most.next_multiple_of(recovery::table::GRAIN) {
-                self.notes.push(format!("{}: its slices are larger than the bundle", sidecar.name()));
+            let larger = match slice {
+                _ if slice > most.next_multiple_of(recovery::table::GRAIN) => Some("the bundle"),
+                _ if slice > sidecar.lengths().0 => Some("all of it"),
+                _ => None,
+            };
+            if let Some(than) = larger {
+                self.notes.push(format!("{}: its slices are larger than {than}", sidecar.name()));
                 continue;
             }
             if needed.is_empty() || !needed.iter().any(|(part, _)| files.contains(&Some(*part))) {
