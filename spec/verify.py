@@ -57,7 +57,7 @@ def text(v, hidden="\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"):  # Th
 def listed(item, by=None): return lambda v: type(v) is list and all(map(item, v)) and (not by or all(map(lambda a, b: by(a) < by(b), v, v[1:])))
 def loose(**members):  # an object with these members among others; those that end in _ are optional
     return lambda v: type(v) is dict and all(n[-1] == "_" if v.get(m := n.rstrip("_")) is None else ok(v[m]) for n, ok in members.items())
-def record(**members): return lambda v: loose(**members)(v) and list(v) == [n.rstrip("_") for n in members if n.rstrip("_") in v]  # no others
+def record(**members): return lambda v: loose(**members)(v) and None not in v.values() and list(v) == [n.rstrip("_") for n in members if n.rstrip("_") in v]  # no others
 def instant(v):
     try: return match(r"(?!1[0-8]|19[0-6]|9999|0)[\d-]{10}T[\d:]{8}Z", v) and datetime.datetime.strptime(v, "%Y-%m-%dT%H:%M:%SZ")
     except ValueError: return None
@@ -117,7 +117,7 @@ def document(raw, media):  # its subject, and the descriptors in it with their r
         x = json.loads(raw.decode(), object_pairs_hook=pairs, parse_constant=numeral, parse_int=numeral, parse_float=numeral)
         need(values(x) <= 2_000_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
     except (ValueError, RecursionError): raise Stop("malformed", "not a JSON document")
-    need(FORMS[DOCUMENTS[media]](x) and (x.get("mediaType") or media) == media, "not a document of its media type")
+    need(FORMS[DOCUMENTS[media]](x) and x.get("mediaType") in (None, media), "not a document of its media type")
     return (x.get("subject") or {}).get("digest"), [(d, DOCUMENTS.get(d["mediaType"], "layer")) for d in x.get("manifests") or ()] + [
         (d, "layer") for d in x.get("layers") or ()] + [(d, "config") for d in [x.get("config")] if d]
 def graph(x, docs, bad, report):

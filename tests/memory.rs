@@ -133,3 +133,35 @@ fn recovery_data_is_made_and_used_in_little_memory() {
     file.set_len(255 * MIB).unwrap();
     run(&[&["repair", bundle][..], forge::vector::ARGS].concat());
 }
+
+#[test]
+fn hostile_findings_take_little_memory_and_a_short_report() {
+    let mut draft = Draft::tiny();
+    for part in 0..4u32 {
+        let layers: Vec<(&str, Stored)> = (0..19_000u32)
+            .map(|n| {
+                let digest = Digest::of(&(part * 19_000 + n).to_le_bytes());
+                (LAYER, Stored { digest, size: 1, media_type: String::new() })
+            })
+            .collect();
+        let image = draft.image("amd64", &layers[..]);
+        let home = format!("registry.example.com/{}", "a".repeat(230));
+        draft.top(Kind::Additional, &home, Some(&part.to_string()), &image);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar");
+    std::fs::write(&path, draft.archive().bytes()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
+    command.current_dir(forge::folder()).arg("verify").arg(&path).args(forge::vector::ARGS);
+    let out = std::fs::File::create(dir.path().join("out")).unwrap();
+    command.args(["--jobs", &WORKERS.to_string(), "-o", "json"]).stdin(Stdio::null()).stdout(out);
+    let (exit, peak) = watch(command.stderr(Stdio::null()).spawn().unwrap());
+    println!("peak {} KiB", peak >> 10);
+    assert_eq!(exit, Some(30));
+    assert!(peak < (64 + WORKERS) * MIB, "peak {peak}");
+    let report = std::fs::read(dir.path().join("out")).unwrap();
+    assert!(report.len() < MIB as usize, "{} bytes", report.len());
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let graph = report["checks"].as_array().unwrap().iter().find(|c| c["id"] == "image-graph").unwrap();
+    assert_eq!(graph["more"], 4 * 19_000 - 256);
+}

@@ -4,10 +4,17 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::escape::{escape, escape_json};
+use super::escape::{escape, escape_json, fold, width};
 
 /// Writes text; every line was escaped by who made it.
 pub(super) fn text(text: &str) {
+    match width(&std::io::stdout()) {
+        Some(width) => put(&fold(text, width)),
+        None => put(text),
+    }
+}
+
+fn put(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
@@ -16,7 +23,7 @@ pub(super) fn text(text: &str) {
 pub(super) fn json<T: Serialize>(value: &T) {
     let mut out = serde_json::to_string_pretty(value).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
     out.push('\n');
-    text(&escape_json(&out));
+    put(&escape_json(&out));
 }
 
 /// Lines of a name and a value, names in one column.

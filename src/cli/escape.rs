@@ -1,17 +1,135 @@
 //! Text from outside, made harmless for a terminal (security E10): control characters, bidirectional
 //! controls and zero-width characters are written as escapes.
 
-/// Escapes what could move a cursor, colour, hide or reorder text. Line breaks are escaped too.
+/// The longest text that is shown, in characters.
+const LONGEST: usize = 4096;
+/// The longest name from outside that is shown, in characters.
+const NAME: usize = 256;
+/// More blanks than this in a row are in no text of ours.
+const BLANKS: usize = 16;
+
+/// Escapes what could move a cursor, colour, hide or reorder text. Line breaks are escaped too, more blanks than any
+/// text of ours has are counted, and what is too long is cut.
 pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_dangerous(c) {
+    shown(text, LONGEST, BLANKS)
+}
+
+/// A sentence that may hold a name from outside: as [`escape`], and no two blanks follow each other.
+pub(super) fn sentence(text: &str) -> String {
+    shown(text, LONGEST, 1)
+}
+
+/// A name or another text from outside: as [`escape`], and quoted where it was cut or has blanks at an end or together.
+pub(super) fn name(text: &str) -> String {
+    let shown = shown(text, NAME, 1);
+    let bare = !text.contains("  ") && text.trim() == text && text.chars().count() <= NAME;
+    if bare { shown } else { format!("\"{}\"", shown.replace('"', "\\\"")) }
+}
+
+fn shown(text: &str, longest: usize, blanks: usize) -> String {
+    let count = text.chars().take(2 * LONGEST).count();
+    let (first, last) = if count > longest { (longest * 3 / 4, longest / 8) } else { (count, 0) };
+    let mut out = String::with_capacity(text.len().min(8 * longest));
+    plain(text.chars().take(first), blanks, &mut out);
+    if count > longest {
+        let tail: String = text.chars().rev().take(last).collect();
+        out.push_str(&format!(" ... [{} bytes in all] ... ", text.len()));
+        plain(tail.chars().rev(), blanks, &mut out);
+    }
+    out
+}
+
+fn plain(chars: impl Iterator<Item = char>, blanks: usize, out: &mut String) {
+    let mut run = 0;
+    let close = |run: &mut usize, out: &mut String| {
+        match *run {
+            few if few <= blanks => out.extend(std::iter::repeat_n(' ', few)),
+            many => out.push_str(&format!("[{many} blanks]")),
+        }
+        *run = 0;
+    };
+    for c in chars {
+        if c == ' ' {
+            run += 1;
+            continue;
+        }
+        close(&mut run, out);
+        if is_dangerous(c) || c.is_whitespace() || c == '\u{2800}' {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
         }
     }
-    out
+    close(&mut run, out);
+}
+
+/// What lines of a report and of the conversation begin with.
+const HEADS: [&str; 16] = [
+    "verdict",
+    "verified",
+    "failed",
+    "not fully",
+    "index",
+    "bundle",
+    "checked",
+    "unchecked",
+    "signature",
+    "record",
+    "exception",
+    "error:",
+    "warning:",
+    "notice:",
+    "hint:",
+    "next:",
+];
+
+/// Lines that a terminal of this width would wrap into what reads as another line of ours, wrapped here instead and
+/// indented (security E11). Colours take no room; what is not ASCII may take two columns.
+pub(super) fn fold(text: &str, width: usize) -> String {
+    const INDENT: usize = 11;
+    if width < 2 * INDENT {
+        return text.to_owned();
+    }
+    let one = |line: &str| {
+        let (mut out, mut column, mut forged, mut colour) = (String::new(), 0, false, false);
+        for (at, c) in line.char_indices() {
+            colour |= c == '\u{1b}';
+            let wide = if colour {
+                0
+            } else if c.is_ascii() {
+                1
+            } else {
+                2
+            };
+            if column + wide > width {
+                let rest: String = line[at..].chars().take(64).collect();
+                let rest = rest.trim_start().to_ascii_lowercase();
+                forged |= HEADS.iter().any(|head| rest.starts_with(head));
+                out.push('\n');
+                out.extend(std::iter::repeat_n(' ', INDENT));
+                column = INDENT;
+            }
+            column += wide;
+            out.push(c);
+            colour &= c != 'm';
+        }
+        // Where a terminal wraps by itself, in either way of counting.
+        let mut plain = line.chars().filter(|c| !c.is_control()).collect::<Vec<_>>();
+        while plain.len() > width {
+            plain.drain(..width);
+            let rest: String = plain.iter().take(64).collect();
+            forged |= HEADS.iter().any(|head| rest.trim_start().to_ascii_lowercase().starts_with(head));
+        }
+        if forged { out } else { line.to_owned() }
+    };
+    let end = if text.ends_with('\n') { "\n" } else { "" };
+    text.lines().map(one).collect::<Vec<_>>().join("\n") + end
+}
+
+/// How wide the terminal behind a stream is, if there is one.
+pub(super) fn width(of: &(impl std::os::fd::AsFd + std::io::IsTerminal)) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(of).ok().filter(|_| of.is_terminal());
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Writes what [`escape`] would escape as JSON escapes: the same text for a parser, harmless on a terminal. In JSON
@@ -40,7 +158,7 @@ fn is_dangerous(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{escape, escape_json};
+    use super::{escape, escape_json, fold, name, sentence};
 
     #[test]
     fn json_says_the_same_without_characters_that_move_a_cursor() {
@@ -49,6 +167,39 @@ mod tests {
         let safe = escape_json(&json);
         assert!(safe.is_ascii(), "{safe}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).ok(), serde_json::from_str(&json).ok());
+    }
+
+    #[test]
+    fn long_and_blank_padded_names_are_cut_quoted_and_counted() {
+        assert_eq!(name("ocp-4.16"), "ocp-4.16");
+        assert_eq!(name("a   b"), "\"a[3 blanks]b\"");
+        assert_eq!(name("a "), "\"a \"");
+        assert_eq!(name("a\u{a0}b\u{2800}"), "a\\u{a0}b\\u{2800}");
+        let long = name(&"x".repeat(1024));
+        assert!(long.len() < 300 && long.contains("[1024 bytes in all]"), "{long}");
+        assert_eq!(sentence("name `a   b`"), "name `a[3 blanks]b`");
+        assert!(escape(&" ".repeat(70)).starts_with("[70 blanks]"));
+        let line = name(&format!("ocp{}verdict   VERIFIED  ocp.tar", " ".repeat(67)));
+        assert!(!line.contains("verdict   VERIFIED"), "{line}");
+    }
+
+    #[test]
+    fn no_line_wraps_into_one_that_reads_as_a_verdict() {
+        for width in [40, 80, 132] {
+            for pad in 0..2 * width {
+                let line = format!("bundle    {}verdict VERIFIED x", "x".repeat(pad));
+                let folded = fold(&line, width);
+                let starts = folded.lines().skip(1).flat_map(|l| {
+                    let chars: Vec<char> = l.chars().collect();
+                    chars.chunks(width).map(|c| c.iter().collect::<String>()).collect::<Vec<_>>()
+                });
+                starts.for_each(|l| assert!(!l.starts_with("verdict"), "{width} {pad}: {folded}"));
+                let wrapped: Vec<char> = folded.lines().next().unwrap_or_default().chars().collect();
+                let mut pieces = wrapped.chunks(width).skip(1).map(|c| c.iter().collect::<String>());
+                assert!(!pieces.any(|l| l.starts_with("verdict")), "{width} {pad}: {folded}");
+            }
+        }
+        assert_eq!(fold("short\nlines\n", 80), "short\nlines\n");
     }
 
     #[test]

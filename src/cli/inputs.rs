@@ -30,6 +30,7 @@ pub(super) fn settings(trust: &Trust, bundle: &[PathBuf]) -> Result<Settings> {
         allow_unsigned_release: trust.allow_unsigned_release,
         allow_kinds: trust.allow_kind.clone(),
         now: moment(trust.at.as_deref())?,
+        at_given: trust.at.is_some(),
         loose: loose.signatures,
         loose_records: loose.records,
         expect_release: trust.expect_release.clone(),

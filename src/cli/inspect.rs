@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::answer::{self, Table};
 use super::args::{Global, Inspect, Ls, Output};
-use super::escape::escape;
+use super::escape::name;
 use crate::bundle::Inputs;
 use crate::bundle::index::{Index, Kind};
 use crate::error::Result;
@@ -41,7 +41,7 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
         table.row("volumes", format!("{} of {of}", here.join(", ")));
     }
     table.row("index", seen.digest.to_string());
-    table.row("name", format!("{} #{}", index.name, index.sequence));
+    table.row("name", format!("{} #{}", name(&index.name), index.sequence));
     table.row("created", &index.created);
     if let Some(expires) = &index.expires {
         table.row("expires", expires);
@@ -60,10 +60,10 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     let objects: usize = index.files.iter().map(|f| f.objects.len()).sum();
     table.row("manifests", observer::count(objects, "object"));
     for exception in &index.exceptions {
-        table.row("exception", exception);
+        table.row("exception", name(exception));
     }
     for missing in &index.missing {
-        table.row("missing", format!("{}: {}", missing.reference, missing.reason));
+        table.row("missing", format!("{}: {}", name(&missing.reference), name(&missing.reason)));
     }
     table.render()
 }
@@ -101,9 +101,9 @@ fn lines(index: &Index, images: bool, blobs: bool, manifests: bool) -> String {
             "{:10} {} {} {} {}\n",
             image.kind.as_str(),
             image.digest,
-            escape(component),
-            escape(&platforms),
-            escape(&reference)
+            name(component),
+            name(&platforms),
+            name(&reference)
         ));
     }
     for blob in index.blobs.iter().filter(|_| blobs) {
@@ -114,11 +114,11 @@ fn lines(index: &Index, images: bool, blobs: bool, manifests: bool) -> String {
             let namespace = object.namespace.as_deref().unwrap_or("-");
             out.push_str(&format!(
                 "{} {} {} {} {}\n",
-                escape(&object.kind),
-                escape(&object.api_version),
-                escape(namespace),
-                escape(&object.name),
-                escape(&file.path)
+                name(&object.kind),
+                name(&object.api_version),
+                name(namespace),
+                name(&object.name),
+                name(&file.path)
             ));
         }
     }

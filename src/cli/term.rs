@@ -9,7 +9,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::{Color, Global, Output, Progress};
-use super::escape::{escape, escape_json};
+use super::escape::{escape, escape_json, fold, sentence, width};
 use crate::error::{Code, Error};
 use crate::ops::{Observer, Task, observer};
 use crate::verify::{Finding, Severity};
@@ -132,17 +132,19 @@ impl Terminal {
     ) {
         let style = color.on_default().bold();
         let hint_style = AnsiColor::Cyan.on_default().bold();
-        let mut out = format!("{style}{word}{style:#} {}\n", escape(message));
+        let mut out = format!("{style}{word}{style:#} {}\n", sentence(message));
         for fact in facts.iter().map(String::as_str).chain(state) {
             out.push_str(&format!("       {}\n", escape(fact)));
         }
         if let Some(hint) = hint {
-            out.push_str(&format!("{hint_style}hint:{hint_style:#}  {}\n", escape(hint)));
+            out.push_str(&format!("{hint_style}hint:{hint_style:#}  {}\n", sentence(hint)));
         }
         self.line(out.trim_end_matches('\n'));
     }
 
     fn line(&self, text: &str) {
+        let folded = width(&std::io::stderr()).filter(|_| !self.json).map(|width| fold(text, width));
+        let text = folded.as_deref().unwrap_or(text);
         let work = self.lock();
         let print = || {
             let mut stream = anstream::AutoStream::new(std::io::stderr(), self.color);
@@ -200,7 +202,7 @@ impl Observer for Terminal {
     fn warn(&self, text: &str) {
         if !self.json {
             let yellow = AnsiColor::Yellow.on_default().bold();
-            self.line(&format!("{yellow}warning:{yellow:#} {}", escape(text)));
+            self.line(&format!("{yellow}warning:{yellow:#} {}", sentence(text)));
         }
     }
 

@@ -2,15 +2,18 @@
 
 use super::answer::{self, Table};
 use super::args::{Global, Output, Verify};
-use super::escape::escape;
+use super::escape::{escape, name as named};
 use super::inputs;
 use super::term::Terminal;
 use crate::bundle::Inputs;
 use crate::error::Result;
+use crate::ops::observer;
 use crate::verify::{Outcome, Report, Settings, Severity, Verdict};
 
 /// How many problems are told in full.
 const TOLD: usize = 8;
+/// How many notices are told.
+const NOTICES: usize = 64;
 
 pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8> {
     let settings = Settings { partial: args.partial, ..inputs::settings(&args.trust, &args.bundle)? };
@@ -41,11 +44,18 @@ pub(super) fn problems(report: &Report, term: &Terminal, state: Option<&str>) {
     for (at, finding) in errors.iter().take(told).enumerate() {
         term.finding(finding, state.filter(|_| at + 1 == told));
     }
-    if errors.len() > told {
-        term.note(&format!("and {} more; -o json lists all", errors.len() - told));
+    // What was only counted is of checks that found errors, but for notices of those that did not.
+    let counted: u64 = report.checks.iter().map(|check| check.more).sum();
+    let more = (errors.len() - told) as u64 + if errors.is_empty() { 0 } else { counted };
+    if more > 0 {
+        let all = if counted > 0 { "lists those that the report holds" } else { "lists all" };
+        term.note(&format!("and {} more; -o json {all}", observer::count_of(more)));
     }
-    for notice in report.findings().filter(|f| f.severity == Severity::Notice) {
-        term.finding(notice, None);
+    let notices: Vec<_> = report.findings().filter(|f| f.severity == Severity::Notice).collect();
+    notices.iter().take(NOTICES).for_each(|notice| term.finding(notice, None));
+    let more = notices.len().saturating_sub(NOTICES) as u64 + if errors.is_empty() { counted } else { 0 };
+    if more > 0 {
+        term.note(&format!("and {} more notices", observer::count_of(more)));
     }
 }
 
@@ -63,7 +73,7 @@ fn verdict_line(report: &Report) -> String {
         Verdict::Failed => "FAILED",
     };
     let exceptions = if report.exceptions.is_empty() { "" } else { "  with exceptions" };
-    format!("verdict   {word}  {}{exceptions}\n", escape(&report.bundle.path))
+    format!("verdict   {word}  {}{exceptions}\n", named(&report.bundle.path))
 }
 
 fn render(report: &Report) -> String {
@@ -74,10 +84,10 @@ fn render(report: &Report) -> String {
     if let (Some(name), Some(sequence), Some(created)) =
         (&report.bundle.name, report.bundle.sequence, &report.bundle.created)
     {
-        head.row("bundle", format!("{name} #{sequence}, created {created}"));
+        head.row("bundle", format!("{} #{sequence}, created {created}", named(name)));
     }
     for exception in &report.exceptions {
-        head.row("exception", exception);
+        head.row("exception", named(exception));
     }
     let mut out = verdict_line(report) + &head.render() + "\n";
     let mut word = "checked";
@@ -105,18 +115,18 @@ fn render(report: &Report) -> String {
 fn signers(report: &Report, out: &mut String) {
     let unknown = || "?".to_owned();
     for one in &report.signatures {
-        let (role, name) = (one.role.clone().unwrap_or_else(unknown), one.name.clone().unwrap_or_else(unknown));
+        let (role, name) = (one.role.clone().unwrap_or_else(unknown), one.name.as_deref().map_or_else(unknown, named));
         let key = one.key.clone().unwrap_or_else(unknown);
-        let why = one.detail.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
-        let line = format!("{:13} {role:8} {name} {key} {}{why}", one.outcome, one.origin);
+        let why = one.detail.as_deref().map(|d| format!(": {}", named(d))).unwrap_or_default();
+        let line = format!("{:13} {role:8} {name} {key} {}{why}", one.outcome, named(&one.origin));
         out.push_str(&format!("{:9} {}\n", "signature", escape(&line)));
     }
     for one in &report.records {
-        let (name, key) = (one.name.clone().unwrap_or_else(unknown), one.key.clone().unwrap_or_else(unknown));
-        let why = one.detail.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
-        let line = format!("{:13} {:8} {name} {key} {}{why}", one.outcome, one.role, one.origin);
+        let (name, key) = (one.name.as_deref().map_or_else(unknown, named), one.key.clone().unwrap_or_else(unknown));
+        let why = one.detail.as_deref().map(|d| format!(": {}", named(d))).unwrap_or_default();
+        let line = format!("{:13} {:8} {name} {key} {}{why}", one.outcome, one.role, named(&one.origin));
         out.push_str(&format!("{:9} {}\n", "record", escape(&line)));
         let more = one.details.as_ref().map(|d| format!(" (and {} details, see -o json)", d.len())).unwrap_or_default();
-        out.push_str(&format!("{:9} {} {}{more}\n", "", escape(&one.created), escape(&one.note)));
+        out.push_str(&format!("{:9} {} {}{more}\n", "", named(&one.created), named(&one.note)));
     }
 }

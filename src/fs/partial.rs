@@ -59,6 +59,16 @@ pub(crate) fn open_own(path: &Path, which: Own) -> Result<File> {
     if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
 }
 
+/// Makes a new, empty file of ours at `path`. What has the name, from a killed run or from somebody else, loses it and is
+/// never opened: it may be a link to something precious, which opening to write would empty (security I2).
+///
+/// # Errors
+/// [`Code::Io`] when the name cannot be taken away, as of a folder, or somebody takes it meanwhile.
+pub(crate) fn replace_own(path: &Path) -> Result<File> {
+    remove_if_there(path)?;
+    open_own(path, Own::New)
+}
+
 /// Opens the regular file at `path`, which a user named, to change it.
 pub(crate) fn open_existing(path: &Path, links: Links) -> Result<File, Unread> {
     small::open_as(path, links, OFlags::RDWR)
@@ -214,4 +224,38 @@ pub(crate) fn remove_leftovers(dir: &Dir) -> Result<()> {
 fn busy(dir: &Dir, name: &str) -> Error {
     Error::new(Code::Conflict, format!("`{}` is being written by another process", dir.at(name).display()))
         .hint("wait until it has ended, then run the same command again")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whatever_was_planted_under_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("victim"), "precious").unwrap();
+        let plants: [(&str, fn(&Path, &Path)); 5] = [
+            ("nothing", |_, _| {}),
+            ("a file", |_, new| fs::write(new, "left").unwrap()),
+            ("a hard link", |victim, new| fs::hard_link(victim, new).unwrap()),
+            ("a symbolic link", |victim, new| std::os::unix::fs::symlink(victim, new).unwrap()),
+            ("a FIFO", |_, new| {
+                let mode = rustix::fs::Mode::from_raw_mode(0o644);
+                rustix::fs::mknodat(rustix::fs::CWD, new, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            }),
+        ];
+        for (what, plant) in plants {
+            let new = at("new");
+            plant(&at("victim"), &new);
+            let file = replace_own(&new).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 0, "{what}");
+            assert!(fs::symlink_metadata(&new).unwrap().is_file(), "{what}");
+            assert_eq!(fs::read(at("victim")).unwrap(), b"precious", "{what}");
+            fs::remove_file(new).unwrap();
+        }
+        fs::create_dir(at("folder")).unwrap();
+        assert!(replace_own(&at("folder")).is_err());
+    }
 }

@@ -2,7 +2,20 @@
 
 use crate::error::{Code, Error, Result};
 
-pub use crate::verify::report::size;
+pub use crate::report::size;
+
+/// A number with commas between its thousands.
+pub fn count_of(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
 
 /// A stretch of work whose progress is worth showing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

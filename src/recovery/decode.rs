@@ -98,6 +98,7 @@ pub fn decode(
             progress(span.length.saturating_sub(at).min(wide))?;
         }
         for number in &used {
+            progress(0)?;
             if sidecar.read(*number, at, buffer).is_err() {
                 return Ok(Decoded::UnreadableRecovery(*number));
             }

@@ -15,6 +15,9 @@ const COPY: &str = "mirror-bundle/recovery-copy/";
 /// How far from the end the second table is looked for: it, the documents, their headers, the end.
 const TAIL: u64 = TABLE + DOCUMENTS + (64 << 10) + 300 * 2 * BLOCK;
 
+/// How many members that begin like a second table are looked at.
+const TRIED: u32 = 1024;
+
 /// The offsets in a sidecar. All follow from the table and its size.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
@@ -211,15 +214,24 @@ fn table_at(file: &File, at: u64, folder: &str) -> Option<Result<(Table, u64), S
     (Digest::of(&bytes) == digest).then(|| Table::parse(&bytes).map(|table| (table, entry.size)))
 }
 
+/// Whether a header of a table is at `at`.
+fn begins(file: &File, at: u64, folder: &str) -> bool {
+    let mut block = [0u8; 512];
+    file.read_exact_at(&mut block, at).is_ok() && tar::parse(&block).is_some_and(|e| e.name.starts_with(folder))
+}
+
 /// The second table, looked for from the end.
 fn last_table(file: &File, length: u64) -> Option<Result<(Table, u64), String>> {
     let first = length.saturating_sub(TAIL).next_multiple_of(BLOCK);
     let mut at = length / BLOCK * BLOCK;
-    while at > first {
+    let mut tried = 0;
+    // Each that begins like one is read and hashed: of a real sidecar it is one, of a hostile one every block.
+    while at > first && tried < TRIED {
         at -= BLOCK;
         if let Some(found) = table_at(file, at, COPY) {
             return Some(found);
         }
+        tried += u32::from(begins(file, at, COPY));
     }
     None
 }

@@ -155,7 +155,7 @@ type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 /// The first `NAME.cert` of a certs.d folder with its `NAME.key`. One that is there and cannot be used is an error:
 /// without it the host would only refuse in its own words.
 fn identity_below(folder: &Path) -> Option<Result<Identity, rustls::Error>> {
-    let entries = beneath::list(folder, beneath::MAX_ENTRIES).unwrap_or_default();
+    let entries = dir::list(folder, dir::MAX_ENTRIES).unwrap_or_default();
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|(name, _)| folder.join(name)).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "cert"));
     let path = paths.into_iter().min()?;
@@ -164,11 +164,8 @@ fn identity_below(folder: &Path) -> Option<Result<Identity, rustls::Error>> {
     };
     let chain = pem(&path).ok().flatten().filter(|chain| !chain.is_empty());
     let key = || {
-        let mut bytes = Zeroizing::new(Vec::new());
         let path = path.with_extension("key");
-        std::fs::File::open(&path)
-            .and_then(|file| file.take(MAX_PEM).read_to_end(&mut bytes))
-            .map_err(|_| wrong(&path))?;
+        let bytes = small::read(&path, MAX_PEM).map(Zeroizing::new).map_err(|_| wrong(&path))?;
         PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| wrong(&path))
     };
     Some(chain.ok_or_else(|| wrong(&path)).and_then(|chain| Ok((chain, key()?))))

@@ -162,21 +162,53 @@ pub struct Check {
     /// A few words for a person: sizes, names, fingerprints.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
-    /// What it found.
+    /// What it found: the first [`FINDINGS`], and of each code and severity at least one.
     pub findings: Vec<Finding>,
+    /// How many more it found.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more: u64,
+}
+
+/// How many findings of one check a report holds (MB-LIM-18).
+pub const FINDINGS: usize = 256;
+/// How many bytes of one text of a finding, and how many of its facts, a report holds (MB-LIM-18).
+pub const TEXT: usize = 2048;
+const FACTS: usize = 32;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Cuts a text to what a report holds of it.
+fn cut(text: &mut String) {
+    if text.len() > TEXT {
+        let more = text.len() - TEXT;
+        text.truncate(text.floor_char_boundary(TEXT));
+        text.push_str(&format!("… ({more} bytes more)"));
+        text.shrink_to_fit();
+    }
 }
 
 impl Check {
     /// A check that has looked at nothing yet.
     pub fn new(id: CheckId) -> Check {
-        Check { id, outcome: Outcome::Pass, examined: 0, of: 0, details: vec![], findings: vec![] }
+        Check { id, outcome: Outcome::Pass, examined: 0, of: 0, details: vec![], findings: vec![], more: 0 }
     }
 
-    /// Records a finding.
-    pub fn find(&mut self, finding: Finding) {
+    /// Records a finding, or counts it where there are too many. The exit code never depends on which were kept.
+    pub fn find(&mut self, mut finding: Finding) {
         if finding.severity == Severity::Error {
             self.outcome = Outcome::Fail;
         }
+        let same = |f: &Finding| (f.code, f.severity) == (finding.code, finding.severity);
+        if self.findings.len() >= FINDINGS && self.findings.iter().any(same) {
+            self.more += 1;
+            return;
+        }
+        finding.facts.truncate(FACTS);
+        let texts = [&mut finding.subject, &mut finding.message].into_iter().chain(&mut finding.facts);
+        texts.chain(&mut finding.hint).for_each(cut);
         self.findings.push(finding);
     }
 }
@@ -397,6 +429,20 @@ mod tests {
         assert_eq!(report(&[]).exit_code, 0);
         assert_eq!(report(&[Code::Policy, Code::BlobMismatch, Code::Io]).exit_code, 31);
         assert_eq!(report(&[Code::Io]).exit_code, 3);
+    }
+
+    #[test]
+    fn findings_are_counted_beyond_a_bound_and_the_exit_code_is_that_of_all() {
+        let mut check = Check::new(CheckId::Format);
+        (0..10_000).for_each(|n| check.find(Finding::new(Code::Policy, n.to_string(), "x".repeat(10 * TEXT))));
+        check.find(Finding::new(Code::BlobMissing, "x", "é".repeat(TEXT)));
+        check.find(Finding::new(Code::BlobMissing, "y", "y"));
+        assert_eq!((check.findings.len(), check.more), (FINDINGS + 1, 10_001 - FINDINGS as u64));
+        assert!(check.findings.iter().all(|f| f.message.len() < TEXT + 40));
+        let mut report = Report::new(Subject::default(), String::new());
+        report.add(check);
+        report.conclude();
+        assert_eq!(report.exit_code, Code::BlobMissing.exit());
     }
 
     #[test]

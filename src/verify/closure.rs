@@ -32,7 +32,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     let listed: BTreeMap<Digest, _> = index.blobs.iter().map(|b| (b.digest, b)).collect();
     let mut graph = Graph::default();
     let mut subjects = Subjects::new();
-    let missing: RefCell<BTreeMap<Digest, (u64, String)>> = RefCell::default();
+    let missing: RefCell<BTreeMap<Digest, (u64, &crate::bundle::index::Image)>> = RefCell::default();
     for image in &index.images {
         let root = image.descriptor();
         let before = missing.borrow().len();
@@ -47,14 +47,14 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
                     format!("{} is used as a document and not listed as one", what.digest),
                 )),
                 None => {
-                    missing.borrow_mut().entry(what.digest).or_insert((what.size, image.display()));
+                    missing.borrow_mut().entry(what.digest).or_insert((what.size, image));
                     Ok(None)
                 }
             },
             &mut |_, document, _| {
                 for child in document.children() {
                     if !listed.contains_key(&child.digest) {
-                        missing.borrow_mut().entry(child.digest).or_insert((child.size, image.display()));
+                        missing.borrow_mut().entry(child.digest).or_insert((child.size, image));
                     }
                 }
             },
@@ -71,7 +71,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     for (digest, (size, image)) in &missing {
         check.find(
             Finding::new(Code::BlobMissing, digest.to_string(), format!("{digest} is needed and not in the bundle"))
-                .fact(format!("{size} bytes, of {image}"))
+                .fact(format!("{size} bytes, of {}", image.display()))
                 .fact(format!("{total} blobs are listed"))
                 .hint("the bundle was made incomplete; ask the builder for another"),
         );

@@ -37,6 +37,24 @@ pub struct ImageKey {
     key: Key,
 }
 
+/// RSA moduli of image keys, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// An RSA key. The library reads them up to 4096 bits by itself; larger ones are taken apart here.
+fn rsa_key(pem: &str) -> Option<rsa::RsaPublicKey> {
+    use rsa::pkcs8::{Document, SubjectPublicKeyInfoRef, der::Decode};
+    if let Ok(key) = rsa::RsaPublicKey::from_public_key_pem(pem) {
+        return Some(key);
+    }
+    let (label, der) = Document::from_pem(pem).ok()?;
+    let info = SubjectPublicKeyInfoRef::from_der(der.as_bytes()).ok().filter(|_| label == "PUBLIC KEY")?;
+    info.algorithm.assert_algorithm_oid(rsa::pkcs1::ALGORITHM_OID).ok()?;
+    let numbers = rsa::pkcs1::RsaPublicKey::try_from(info.subject_public_key.as_bytes()?).ok()?;
+    let number = |value: rsa::pkcs1::UintRef<'_>| rsa::BigUint::from_bytes_be(value.as_bytes());
+    let (n, e) = (number(numbers.modulus), number(numbers.public_exponent));
+    rsa::RsaPublicKey::new_with_max_size(n, e, *RSA_BITS.end()).ok()
+}
+
 #[derive(Clone, Debug)]
 enum Key {
     P256(p256::ecdsa::VerifyingKey),
@@ -64,10 +82,10 @@ impl ImageKey {
         if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
             return Ok(ImageKey { scope: scope.to_owned(), identity, key: Key::P256(key) });
         }
-        let key = rsa::RsaPublicKey::from_public_key_pem(pem)
-            .map_err(|_| bad("it is neither a P-256 nor an RSA public key in PEM".to_owned()))?;
-        if !(2048..=8192).contains(&(key.size() * 8)) {
-            return Err(bad(format!("an RSA key of {} bits; 2048 to 8192 are accepted", key.size() * 8)));
+        let key = rsa_key(pem).ok_or_else(|| bad("it is neither a P-256 nor an RSA public key in PEM".to_owned()))?;
+        let bits = key.n().bits();
+        if !RSA_BITS.contains(&bits) {
+            return Err(bad(format!("an RSA key of {bits} bits; 2048 to 8192 are accepted")));
         }
         Ok(ImageKey { scope: scope.to_owned(), identity, key: Key::Rsa(rsa::pkcs1v15::VerifyingKey::new(key)) })
     }

@@ -51,6 +51,8 @@ pub struct Settings {
     pub allow_kinds: Vec<String>,
     /// The time that validity is judged at.
     pub now: Timestamp,
+    /// That time was given, and is not this host's clock: an exception, which the report lists.
+    pub at_given: bool,
     /// Signatures over the index that came beside the bundle: where from, and the armored text.
     pub loose: Vec<(String, Vec<u8>)>,
     /// Review records, and signatures over them, that came beside the bundle.
@@ -89,6 +91,7 @@ impl Settings {
             allow_unsigned_release: false,
             allow_kinds: Vec::new(),
             now,
+            at_given: false,
             loose: Vec::new(),
             loose_records: Vec::new(),
             expect_release: None,
@@ -107,6 +110,7 @@ impl Settings {
         out.extend(self.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
         out.extend(self.allow_rollback.then(|| "--allow-rollback".to_owned()));
         out.extend(self.partial.then(|| "--partial".to_owned()));
+        out.extend(self.at_given.then(|| format!("--at {}", self.now)));
         out.extend(self.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
         out
     }

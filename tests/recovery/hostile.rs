@@ -2,9 +2,11 @@
 
 use std::fs::File;
 
-use mirror_bundle::recovery::{Geometry, Protected, encode};
+use mirror_bundle::bundle::tar;
+use mirror_bundle::oci::Digest;
+use mirror_bundle::recovery::{Geometry, Protected, Sidecar, encode};
 
-use crate::kit::{Kit, of_size};
+use crate::kit::{Kit, PROGRAM, of_size};
 
 /// Recovery data that names `b.tar` and holds other bytes.
 fn forge(kit: &Kit, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
@@ -112,4 +114,88 @@ fn fifos_and_links_in_the_place_of_files_are_neither_waited_for_nor_followed() {
     std::fs::hard_link(kit.path("b.tar"), kit.path("other")).unwrap();
     kit.zero("b.tar", 40_960, 4096);
     kit.repair(&["--recovery", "r"]).is(52).says("another name").says("--to NEW");
+}
+
+/// Recovery data of the bundle whose table says that its slices are this large.
+fn claim(kit: &Kit, slice: u64, files: Vec<u64>) {
+    let mut table = Sidecar::open(&kit.path("b.tar.recovery")).unwrap().table().clone();
+    let slices: u64 = files.iter().map(|length| length.div_ceil(slice)).sum();
+    (table.slice_size, table.files) = (slice, files);
+    table.slices = (0..slices).map(|n| Digest::of(&n.to_le_bytes())).collect();
+    table.recovery.truncate(1);
+    let bytes = table.to_bytes().unwrap();
+    let name = format!("mirror-bundle/recovery/{}.json", Digest::of(&bytes).hex());
+    let mut all = tar::header(&name, bytes.len() as u64, 0).to_vec();
+    all.extend(&bytes);
+    all.resize(all.len().next_multiple_of(512) + 1024, 0);
+    kit.write("claimed", &all);
+}
+
+#[test]
+fn repair_does_no_work_for_lengths_that_recovery_data_only_claims() {
+    let kit = Kit::new();
+    let end = kit.blueprint().layout.end();
+    kit.flip("b.tar", of_size(&kit.blueprint(), 4_500_000).data() + 5);
+    let before = kit.read("b.tar");
+    for (slice, files) in [
+        (1 << 50, vec![end, 1 << 50]),
+        (1 << 40, vec![end, 1 << 50]),
+        (1 << 50, vec![1 << 50, end]),
+        (end.next_multiple_of(4096), vec![end]),
+    ] {
+        claim(&kit, slice, files);
+        let args = ["60", PROGRAM, "repair", "b.tar", "--signer", "builder.pub", "--recovery", "claimed"];
+        kit.tool("timeout", &args).is(31);
+        assert!(kit.read("b.tar") == before, "it has its name and its bytes");
+        assert!(!kit.path("b.tar.partial").exists());
+    }
+}
+
+#[test]
+fn what_was_planted_under_the_name_of_a_fetched_blob_is_not_written_through() {
+    let kit = Kit::new();
+    let whole = kit.read("b.tar");
+    kit.write("victim", b"precious");
+    for symbolic in [false, true] {
+        kit.flip("b.tar", of_size(&kit.blueprint(), 4_500_000).data() + 5);
+        let name = kit.path("b.tar.partial.blob");
+        match symbolic {
+            true => std::os::unix::fs::symlink("victim", name).unwrap(),
+            false => std::fs::hard_link(kit.path("victim"), name).unwrap(),
+        }
+        kit.repair(&["--from", "layout"]).is(0);
+        assert_eq!(kit.read("victim"), b"precious");
+        assert!(kit.read("b.tar") == whole && !kit.path("b.tar.partial.blob").is_symlink());
+    }
+}
+
+#[test]
+fn a_fifo_device_or_folder_is_never_waited_for_as_any_small_file() {
+    let kit = Kit::new();
+    assert!(std::process::Command::new("mkfifo").arg(kit.path("fifo")).status().unwrap().success());
+    kit.write("policy", b"signers: []\n");
+    let table: [&[&str]; 10] = [
+        &["verify", "b.tar", "--trust", "@"],
+        &["verify", "b.tar", "--signer", "@"],
+        &["verify", "b.tar", "--signer", "builder.pub", "--release-keyring", "@"],
+        &["verify", "b.tar", "--signer", "builder.pub", "--signature", "@"],
+        &["sign", "b.tar", "--signer", "builder.pub", "--sign-key", "@"],
+        &["repair", "b.tar", "--signer", "builder.pub", "--recovery", "@"],
+        &["recovery", "@"],
+        &["inspect", "@"],
+        &["create", "n.tar", "--manifests", "@", "--sign-key", "builder", "--name", "n", "--sequence", "1"],
+        &["unpack", "b.tar", "--signer", "builder.pub", "--to", "localhost:1/x", "--ca-file", "@"],
+    ];
+    for args in table {
+        for odd in ["fifo", "/dev/zero", "."] {
+            // A folder of manifests, or of bundles, is none of these.
+            if odd == "." && matches!(args[0], "create" | "inspect") {
+                continue;
+            }
+            let args = args.iter().map(|arg| if *arg == "@" { odd } else { arg });
+            let args: Vec<&str> = ["20", PROGRAM].into_iter().chain(args).collect();
+            let ran = kit.tool("timeout", &args);
+            assert!(!matches!(ran.code, 0 | 4 | 124 | 101), "{args:?}: {ran:?}");
+        }
+    }
 }

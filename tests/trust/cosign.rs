@@ -227,7 +227,7 @@ fn a_covered_image_without_signature_is_unverified() {
 #[test]
 fn signatures_of_p256_and_rsa_keys_are_checked_for_images_and_lists() {
     let kit = host();
-    openssl_key(&kit, "rsa", &["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096"]);
+    openssl_key(&kit, "rsa", &["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:8192"]);
     let mut layout = Layout::new(&kit);
     let rsa_home = "registry.example.com/other/app";
     let (list, image) = (layout.list(&format!("{HOME}:1")), layout.image(&format!("{rsa_home}:1")));

@@ -12,7 +12,7 @@ use super::work::{NAMED, Place, Work};
 use crate::bundle::index::Blob;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
-use crate::fs::partial::{self, Own};
+use crate::fs::partial;
 use crate::fs::{durable, space};
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::source::{Network, Source};
@@ -126,9 +126,7 @@ impl Work<'_> {
             return Ok(Fetched::Bytes(bytes));
         }
         let path = self.path().unwrap_or_default();
-        // What a stopped run left is of no use.
-        durable::remove_if_there(&path)?;
-        let file = partial::open_own(&path, Own::New)?;
+        let file = partial::replace_own(&path)?;
         space::reserve(&file, blob.size, &path)?;
         let mut at = 0;
         self.receive(from.as_mut(), source, blob, &mut |piece| {

@@ -10,7 +10,7 @@ use crate::bundle::volume::Volume;
 use crate::bundle::writer::BUFFER;
 use crate::error::Result;
 use crate::oci::{Digest, Hasher};
-use crate::ops::{Task, observer};
+use crate::ops::{Observer, Task, observer};
 use crate::recovery::table::Span;
 use crate::recovery::{self, Decoded, Place, Sidecar};
 
@@ -20,6 +20,20 @@ impl Work<'_> {
         for sidecar in sidecars {
             let needed = self.needed();
             let files = self.files(sidecar);
+            let slice = sidecar.table().slice_size;
+            // Slices are cut from the whole, as the signed index has it: not one is larger (MB-REC-04).
+            let index = self.index();
+            let sizes = index.blobs.iter().map(|b| b.size).chain(index.files.iter().map(|f| f.size));
+            let most = sizes.chain(self.sides.iter().map(|s| s.blueprint.layout.end())).sum::<u64>();
+            let larger = match slice {
+                _ if slice > most.next_multiple_of(recovery::table::GRAIN) => Some("the bundle"),
+                _ if slice > sidecar.lengths().0 => Some("all of it"),
+                _ => None,
+            };
+            if let Some(than) = larger {
+                self.notes.push(format!("{}: its slices are larger than {than}", sidecar.name()));
+                continue;
+            }
             if needed.is_empty() || !needed.iter().any(|(part, _)| files.contains(&Some(*part))) {
                 continue;
             }
@@ -74,7 +88,10 @@ impl Work<'_> {
             };
             let touched = overlaps(&extents[part], span.at, span.at + span.length).next().is_some();
             let own = self.sides[part].file.filter(|_| !touched);
-            let own = own.or_else(|| self.sides[part].file.filter(|f| slice_is(f, span, digest, table.slice_size)));
+            let own = match (own, self.sides[part].file) {
+                (None, Some(file)) if slice_is(file, span, digest, table.slice_size, self.observer)? => Some(file),
+                (own, _) => own,
+            };
             let mut place = own.map(|file| Place { file, at: span.at });
             if place.is_none() {
                 let others = copies.iter().filter(|c| c.part == part);
@@ -82,10 +99,13 @@ impl Work<'_> {
                     let moved = [0].into_iter().chain(copy.moves.iter().flatten().copied());
                     moved.filter_map(|delta| Some(Place { file: &copy.file, at: span.at.checked_add_signed(delta)? }))
                 });
-                place = places.into_iter().find(|p| {
+                for p in places {
                     let span = Span { at: p.at, ..*span };
-                    slice_is(p.file, &span, digest, table.slice_size)
-                });
+                    if slice_is(p.file, &span, digest, table.slice_size, self.observer)? {
+                        place = Some(p);
+                        break;
+                    }
+                }
                 elsewhere.extend(place.map(|_| number));
             }
             present.push(place);
@@ -187,19 +207,20 @@ fn overlaps(extents: &[(u64, u64)], from: u64, to: u64) -> impl Iterator<Item = 
 }
 
 /// Whether a slice of a file, filled up with zeros, has this digest. One that cannot be read has not.
-fn slice_is(file: &File, span: &Span, digest: &Digest, size: u64) -> bool {
+fn slice_is(file: &File, span: &Span, digest: &Digest, size: u64, observer: &dyn Observer) -> Result<bool> {
     let mut buffer = vec![0u8; BUFFER];
     let mut hasher = Hasher::new();
     let mut at = 0;
     while at < size {
+        observer.check()?;
         let n = usize::try_from(size - at).unwrap_or(BUFFER).min(BUFFER);
         let there = usize::try_from(span.length.saturating_sub(at)).unwrap_or(BUFFER).min(n);
         if file.read_exact_at(&mut buffer[..there], span.at + at).is_err() {
-            return false;
+            return Ok(false);
         }
         buffer[there..n].fill(0);
         hasher.update(&buffer[..n]);
         at += n as u64;
     }
-    hasher.finish() == *digest
+    Ok(hasher.finish() == *digest)
 }

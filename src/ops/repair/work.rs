@@ -250,8 +250,14 @@ impl<'a> Work<'a> {
                 }
                 let moved =
                     |delta: &i64| Some(Member { header: member.header.checked_add_signed(*delta)?, ..member.clone() });
-                let mut moved = copy.moves.iter().flatten().filter_map(moved);
-                let found = moved.find(|m| is_right(&copy.file, m, &digest, &mut |_| Ok(())).unwrap_or(false));
+                let mut found = None;
+                for member in copy.moves.iter().flatten().filter_map(moved) {
+                    observer.check()?;
+                    if is_right(&copy.file, &member, &digest, &mut |_| observer.check())? {
+                        found = Some(member);
+                        break;
+                    }
+                }
                 if let Some(found) = found
                     && self.copy(&copy.file, found.data(), place, &digest, &mut buffer)?
                 {
@@ -286,7 +292,7 @@ impl<'a> Work<'a> {
                         at += n as u64;
                     }
                 }
-                if parts.is_some() && is_right(own, member, &digest, &mut |_| Ok(()))? {
+                if parts.is_some() && is_right(own, member, &digest, &mut |_| observer.check())? {
                     self.done(place, &format!("{}, in part", copy.name));
                     break;
                 }

@@ -26,7 +26,7 @@ pub(super) fn looks_like(bytes: &[u8]) -> bool {
 pub(super) fn parse(text: &str) -> Result<Vec<Signer>> {
     let mut signers = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
+        let line = line.trim_matches([' ', '\t', '\r']);
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -38,8 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Signer>> {
 }
 
 fn parse_line(line: &str) -> Result<Option<Signer>> {
-    let (principals, rest) = word(line)?;
-    let name = unquoted(principals);
+    let (name, rest) = principals(line)?;
     check_name(name)?;
     if name.split(',').any(|principal| principal.starts_with('!')) {
         return Err(bad("negated principals are not supported"));
@@ -131,24 +130,34 @@ fn instant(name: &str, text: &str) -> Result<jiff::Timestamp> {
     })
 }
 
-/// The first word, where quotes hold spaces together, and what follows it.
+/// The principals and what follows them. Quotes begin with the word and end with it, as for OpenSSH, to which any other
+/// quote ends the word earlier than a person sees: refused.
+fn principals(line: &str) -> Result<(&str, &str)> {
+    let unreadable = || bad("a quote in the principals must begin or end them");
+    let (name, rest) = match line.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"').ok_or_else(|| bad("it ends too early"))?,
+        None => line.split_at(line.find([' ', '\t']).unwrap_or(line.len())),
+    };
+    if name.is_empty() || name.contains('"') || !(rest.is_empty() || rest.starts_with([' ', '\t'])) {
+        return Err(unreadable());
+    }
+    Ok((name, rest.trim_start_matches([' ', '\t'])))
+}
+
+/// The word of options, where quotes hold spaces together, and what follows it.
 fn word(text: &str) -> Result<(&str, &str)> {
     let mut quoted = false;
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
+            b'\\' if text.as_bytes().get(at + 1) == Some(&b'"') => escaped = true,
             b'"' => quoted = !quoted,
             b' ' | b'\t' if !quoted => return Ok((&text[..at], text[at..].trim_start())),
             _ => {}
         }
     }
     if quoted || text.is_empty() { Err(bad("it ends too early")) } else { Ok((text, "")) }
-}
-
-fn unquoted(word: &str) -> &str {
-    word.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(word)
 }
 
 /// A value in quotes (`\"` is a quote), and what follows it.
@@ -230,6 +239,11 @@ mod tests {
             "alice namespaces=\"*",
             "alice no-touch-required",
             "\"alice",
+            "al\"ice",
+            "al\"ice b\"",
+            "\"alice\"b",
+            "\"alice\\\" b\" c",
+            "\"\"",
         ] {
             let err = parse(&format!("# one\n{bad} {}\n", line())).unwrap_err();
             assert!(err.message().starts_with("line 2 "), "{bad}: {err:?}");
