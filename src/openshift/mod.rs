@@ -8,6 +8,7 @@ mod claim;
 mod framing;
 mod image_references;
 mod layer;
+pub mod marks;
 pub mod mirror_set;
 pub mod openpgp;
 pub mod payload;

@@ -8,6 +8,7 @@ mod admit;
 mod blob;
 mod closure;
 pub mod cosign;
+pub(crate) mod disguise;
 mod manifests;
 mod release;
 pub mod report;
@@ -163,6 +164,7 @@ pub struct Admitted {
     left_out: Mutex<BTreeSet<Digest>>,
     digests: Mutex<Check>,
     payloads: Mutex<release::Payloads>,
+    unlisted: Mutex<disguise::Unlisted>,
     /// What cosign signatures are over, once it was seen and right.
     signed: Mutex<BTreeMap<Digest, Option<Vec<u8>>>>,
 }
@@ -198,6 +200,7 @@ impl Admitted {
             left_out: Mutex::default(),
             digests: Mutex::new(digests),
             payloads: Mutex::default(),
+            unlisted: Mutex::default(),
             signed: Mutex::default(),
         }
     }
@@ -285,7 +288,15 @@ impl Admitted {
         self.report.add(graph);
         // What can be signed or signed for; that a document is bad is said elsewhere.
         let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
-        self.report.add(release::signatures(index, &listed, &self.files, settings));
+        let mut releases = release::signatures(index, &listed, &self.files, settings);
+        let mut unlisted = disguise::Unlisted::new(index, &self.documents);
+        if !self.set.is_stream() {
+            unlisted.read_configs(&self.set)?;
+        }
+        disguise::names(index, &unlisted, settings, &mut releases);
+        unlisted.conclude(settings, &mut releases);
+        self.report.add(releases);
+        self.unlisted = Mutex::new(unlisted);
         self.report.add(manifests::check(index, &listed, &self.files, settings));
         let mut payloads = release::Payloads::new(index, &self.documents, &bad);
         if !self.set.is_stream() {
@@ -423,15 +434,23 @@ impl Admitted {
                 let wanted = blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
                 reader.capture = wanted.then(Vec::new);
             }
+            reader.look = lock(&self.unlisted).look(&blob.digest);
             let visited = visit(blob, &mut reader, buffer);
             let ended = match &visited {
-                Ok(Visit::LeftOut) if !self.is_stream() && !reader.is_touched() => {
+                // That the destination has it does not say what it is: what is to be looked at is read all the same.
+                Ok(Visit::LeftOut) if !self.is_stream() && !reader.is_touched() && reader.look.is_none() => {
                     lock(&self.left_out).insert(blob.digest);
                     return Ok(());
                 }
                 Ok(_) => reader.drain(buffer),
                 Err(_) => Ok(()),
             };
+            if let Some(look) = reader.look.take()
+                && ended.is_ok()
+                && visited.is_ok()
+            {
+                lock(&self.unlisted).seen(&blob.digest, look);
+            }
             if let Some(tee) = reader.tee.take() {
                 lock(&self.payloads).seen(&blob.digest, tee.finish(ended.is_ok() && visited.is_ok()));
             }
@@ -513,6 +532,7 @@ impl Admitted {
             fail(&mut check, &self.report.bundle.path.clone(), e)?;
             self.report.add(check);
         }
+        lock(&self.unlisted).conclude_layers(settings, &mut self.report);
         if self.set.is_stream() {
             lock(&self.payloads).conclude(self.set.index(), &mut self.report);
             let signed = signed_contents(&self.signed);

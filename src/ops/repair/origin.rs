@@ -16,8 +16,8 @@ use crate::bundle::survey::{Blueprint, Damage};
 use crate::bundle::volume::Volume;
 use crate::bundle::{Head, limits};
 use crate::error::{Error, Result};
+use crate::oci::without_registry;
 use crate::oci::{Digest, Repository, parse};
-use crate::ops::unpack::names::without_registry;
 use crate::source::{Network, Source};
 
 /// A place in a registry.
@@ -175,7 +175,7 @@ pub(super) fn places(
     match origin {
         Origin::Repository(base) => {
             add(Some(base.clone()));
-            came_from.iter().for_each(|r| add(base.join(&without_registry(r)).ok()));
+            came_from.iter().for_each(|r| add(base.join(without_registry(r)).ok()));
         }
         Origin::Registry(host) => {
             came_from.iter().for_each(|r| add(r.parse().ok().filter(|r: &Repository| r.registry() == host)));

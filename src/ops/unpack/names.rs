@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Document, Tag, parse};
+use crate::oci::{Digest, Document, Tag, parse, without_registry};
 use crate::openshift::tags;
 
 /// An image at its place.
@@ -29,7 +29,7 @@ pub fn placements<'a>(index: &'a Index, release: &str) -> Result<Vec<Placement<'
     for image in &index.images {
         let repository = match image.release {
             Some(_) => release.to_owned(),
-            None => image.repository.as_deref().map(without_registry).unwrap_or_else(|| release.to_owned()),
+            None => image.repository.as_deref().map_or(release, without_registry).to_owned(),
         };
         homes.entry(image.digest).or_insert_with(|| repository.clone());
         out.push(Placement { image, tag: tag(index, image)?, repository });
@@ -67,16 +67,6 @@ fn tag(index: &Index, image: &Image) -> Result<Option<Tag>> {
             let text = image.tag.clone().unwrap_or_else(|| format!("{}.image", image.digest.dashed()));
             text.parse().map(Some).map_err(invalid)
         }
-    }
-}
-
-/// `quay.io/a/b` is `a/b`; `openshift/release` stays.
-pub fn without_registry(repository: &str) -> String {
-    match repository.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" || host.starts_with('[') => {
-            path.to_owned()
-        }
-        _ => repository.to_owned(),
     }
 }
 
