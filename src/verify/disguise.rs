@@ -12,7 +12,7 @@ use crate::bundle::index::{Image, Index, Kind};
 use crate::bundle::limits;
 use crate::bundle::set::Set;
 use crate::error::{Code, Result};
-use crate::oci::{Digest, Document, media_type, parse, without_registry};
+use crate::oci::{Digest, Document, Repository, media_type, parse, without_registry};
 use crate::openshift::marks::{self, Layer, Place, Probe};
 
 /// How many findings name images; more are counted.
@@ -241,7 +241,7 @@ fn descend(
 }
 
 /// The images that have a name which only a release may have, and why. Both sides ask here.
-pub(crate) fn false_names(index: &Index) -> Vec<(&Image, String)> {
+pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> Vec<(&'a Image, String)> {
     let releases: BTreeMap<Digest, _> = index.releases.iter().map(|r| (r.digest, r)).collect();
     let kept = |i: &&Image| i.kind == Kind::Release;
     let homes: BTreeSet<&str> =
@@ -251,6 +251,9 @@ pub(crate) fn false_names(index: &Index) -> Vec<(&Image, String)> {
         let Some(tag) = image.tag.as_deref() else { continue };
         let path = image.repository.as_deref().map(without_registry);
         let mut place = marks::place(path);
+        if let (Place::Elsewhere, Some(path), Some(target)) = (place, path, target) {
+            place = marks::place(Some(&format!("{}/{path}", target.path())));
+        }
         if place == Place::Elsewhere && path.is_some_and(|path| homes.contains(path)) {
             place = Place::Beside;
         }
@@ -273,7 +276,7 @@ pub(crate) fn false_names(index: &Index) -> Vec<(&Image, String)> {
 
 /// MB-VER-15.
 pub(super) fn names(index: &Index, unlisted: &Unlisted, settings: &Settings, check: &mut Check) {
-    for (image, why) in false_names(index).into_iter().take(TOLD) {
+    for (image, why) in false_names(index, settings.target.as_ref()).into_iter().take(TOLD) {
         // One that is a release was accepted as one, whatever it is called.
         let marked = unlisted
             .manifests

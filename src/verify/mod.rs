@@ -66,6 +66,10 @@ pub struct Settings {
     pub allow_rollback: bool,
     /// Keys for cosign image signatures.
     pub image_keys: Vec<cosign::ImageKey>,
+    /// Which images must have a good signature.
+    pub image_require: crate::sign::cosign::Require,
+    /// The repository that the images will go to, if it is known.
+    pub target: Option<crate::oci::Repository>,
     /// Go on although volumes are missing: what is here is checked, and the verdict says that it is not all.
     pub partial: bool,
 }
@@ -97,6 +101,8 @@ impl Settings {
             seen: BTreeMap::new(),
             allow_rollback: false,
             image_keys: Vec::new(),
+            image_require: crate::sign::cosign::Require::default(),
+            target: None,
             partial: false,
         }
     }
@@ -307,7 +313,7 @@ impl Admitted {
         if !self.set.is_stream() {
             self.read_signed()?;
             let signed = signed_contents(&self.signed);
-            cosign::check(self.set.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
         }
         self.payloads = Mutex::new(payloads);
         Ok(())
@@ -536,7 +542,7 @@ impl Admitted {
         if self.set.is_stream() {
             lock(&self.payloads).conclude(self.set.index(), &mut self.report);
             let signed = signed_contents(&self.signed);
-            cosign::check(self.set.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
             if !self.set.addenda().is_empty() {
                 self.judge_again(settings);
             }

@@ -227,7 +227,7 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
     };
     index.sort();
     disguised(content, found)?;
-    if let Some((image, why)) = crate::verify::disguise::false_names(&index).first() {
+    if let Some((image, why)) = crate::verify::disguise::false_names(&index, None).first() {
         return Err(Error::new(Code::ReleaseUnverified, why.clone())
             .fact(format!("image {}", image.digest))
             .state("no layer was fetched; nothing was written")
