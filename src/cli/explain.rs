@@ -61,7 +61,8 @@ release:
   keyrings: [redhat]            # redhat is built in; others are files beside this one
   architectures: [amd64]
   versions: [4.16.*]
-images:                         # cosign keys: images in a scope need a good signature
+images:                         # cosign keys: images in a scope (* is all others) need a good signature
+  require: scoped               # or releases, or all: whether a key covers them or not
   keys:
     - {scope: registry.example.com/team, keyFile: team.pub}
 rollback:

@@ -17,6 +17,7 @@ pub(super) fn settings(trust: &Trust, bundle: &[PathBuf]) -> Result<Settings> {
     let policy = policy(trust)?;
     let image_keys =
         policy.as_ref().map(|(policy, folder)| image_keys(policy, folder)).transpose()?.unwrap_or_default();
+    let image_require = policy.as_ref().map(|(policy, _)| policy.image_require).unwrap_or_default();
     let keyrings = match (trust.release_keyring.is_empty(), &policy) {
         (false, _) => keyrings(&trust.release_keyring)?,
         (true, Some((policy, folder))) => policy_keyrings(policy, folder)?,
@@ -38,6 +39,8 @@ pub(super) fn settings(trust: &Trust, bundle: &[PathBuf]) -> Result<Settings> {
         seen: crate::ops::state::load(&crate::ops::state::folder())?,
         allow_rollback: trust.allow_rollback,
         image_keys,
+        image_require,
+        target: None,
         partial: false,
     })
 }

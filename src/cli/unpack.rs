@@ -22,8 +22,12 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !(to || args.to_dir.is_some() || args.to_layout.is_some() || args.manifests_to_dir.is_some() || args.dry_run) {
         return Err(nowhere());
     }
-    let settings = Settings { partial: args.partial, ..inputs::settings(&args.trust, &args.bundle)? };
+    let mut settings = Settings { partial: args.partial, ..inputs::settings(&args.trust, &args.bundle)? };
     let options = options(args, global, term)?;
+    #[cfg(feature = "registry")]
+    {
+        settings.target = options.registry.as_ref().map(|(target, _)| target.clone());
+    }
     let memory = crate::ops::state::folder();
     if !options.dry_run {
         crate::ops::state::ready(&memory)?;

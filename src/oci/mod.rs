@@ -15,7 +15,7 @@ mod write;
 pub use descriptor::{Descriptor, Platform, Role};
 pub use digest::{Digest, Hasher};
 pub use manifest::{Document, Index, Manifest, guess, parse};
-pub use reference::{Reference, Repository, Tag};
+pub use reference::{Reference, Repository, Tag, without_registry};
 pub use write::IndexOf;
 
 /// A document, reference or digest that is not as the specification, or this project's limits, want it.

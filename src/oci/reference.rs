@@ -51,6 +51,14 @@ impl FromStr for Repository {
     }
 }
 
+/// The path of a repository as an index or a layout names it: `quay.io/a/b` is `a/b`; `openshift/release` stays.
+pub fn without_registry(repository: &str) -> &str {
+    match repository.split_once('/') {
+        Some((host, path)) if looks_like_host(host) => path,
+        _ => repository,
+    }
+}
+
 fn no_registry(text: &str) -> Invalid {
     Invalid::new(format!("`{text}` does not name its registry; write for example docker.io/library/{text}"))
 }

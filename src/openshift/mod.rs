@@ -7,6 +7,7 @@ mod certificate;
 mod claim;
 mod framing;
 mod image_references;
+pub mod marks;
 pub mod mirror_set;
 pub mod openpgp;
 pub mod payload;

@@ -1,7 +1,7 @@
 //! The content of a blob, for whoever writes it somewhere.
 
-use super::release;
 use super::report::Finding;
+use super::{disguise, release};
 use crate::bundle::set::{BlobContent, Copy, Set};
 use crate::error::{Code, Error, Result};
 
@@ -16,11 +16,12 @@ pub struct BlobReader<'a> {
     pub(super) bad: Option<Finding>,
     pub(super) tee: Option<release::Tee>,
     pub(super) capture: Option<Vec<u8>>,
+    pub(super) look: Option<disguise::Look>,
 }
 
 impl<'a> BlobReader<'a> {
     pub(super) fn new(set: &'a Set, blob: usize, copy: &'a Copy) -> BlobReader<'a> {
-        BlobReader { set, blob, copy, open: None, bad: None, tee: None, capture: None }
+        BlobReader { set, blob, copy, open: None, bad: None, tee: None, capture: None, look: None }
     }
 
     /// Whether anything of it was read.
@@ -39,6 +40,7 @@ impl<'a> BlobReader<'a> {
                 .hint("run the same command again with the stream from its beginning, or unpack from a file"));
         }
         self.open = None;
+        self.look = self.look.take().map(disguise::Look::anew);
         let mut left = offset;
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -64,6 +66,9 @@ impl<'a> BlobReader<'a> {
         }
         if let (Ok(n), Some(capture)) = (&read, &mut self.capture) {
             capture.extend_from_slice(&buffer[..*n]);
+        }
+        if let (Ok(n), Some(look)) = (&read, &mut self.look) {
+            look.send(&buffer[..*n]);
         }
         let digest = self.set.index().blobs[self.blob].digest;
         read.inspect_err(|e| self.bad = Some(Finding::of(digest.to_string(), e)))

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use p256::pkcs8::DecodePublicKey;
-use rsa::signature::Verifier;
-use rsa::traits::PublicKeyParts;
 
 use super::report::{Check, CheckId, Finding, Report};
 use crate::bundle::index::{Image, Index, Kind};
-use crate::error::{Code, Error, Result};
-use crate::oci::{Descriptor, Digest, Document, Repository, json, parse};
+use crate::error::Code;
+use crate::oci::{Descriptor, Digest, Document, json, parse};
+use crate::sign::cosign::{Demand, Require, demands, normal};
+
+pub use crate::sign::cosign::ImageKey;
 
 /// Media type of a layer that holds what was signed.
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -26,85 +26,6 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 pub(super) const PAYLOAD: u64 = 64 << 10;
 /// Layers of one signature image that are looked at.
 const LAYERS: usize = 16;
-
-/// A public key for the images of a scope.
-#[derive(Clone, Debug)]
-pub struct ImageKey {
-    /// A repository, or a registry or repository that images are below.
-    pub scope: String,
-    /// The repository that signatures name, where it is not the one that the image came from.
-    pub identity: Option<String>,
-    key: Key,
-}
-
-/// RSA moduli of image keys, in bits.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-
-/// An RSA key. The library reads them up to 4096 bits by itself; larger ones are taken apart here.
-fn rsa_key(pem: &str) -> Option<rsa::RsaPublicKey> {
-    use rsa::pkcs8::{Document, SubjectPublicKeyInfoRef, der::Decode};
-    if let Ok(key) = rsa::RsaPublicKey::from_public_key_pem(pem) {
-        return Some(key);
-    }
-    let (label, der) = Document::from_pem(pem).ok()?;
-    let info = SubjectPublicKeyInfoRef::from_der(der.as_bytes()).ok().filter(|_| label == "PUBLIC KEY")?;
-    info.algorithm.assert_algorithm_oid(rsa::pkcs1::ALGORITHM_OID).ok()?;
-    let numbers = rsa::pkcs1::RsaPublicKey::try_from(info.subject_public_key.as_bytes()?).ok()?;
-    let number = |value: rsa::pkcs1::UintRef<'_>| rsa::BigUint::from_bytes_be(value.as_bytes());
-    let (n, e) = (number(numbers.modulus), number(numbers.public_exponent));
-    rsa::RsaPublicKey::new_with_max_size(n, e, *RSA_BITS.end()).ok()
-}
-
-#[derive(Clone, Debug)]
-enum Key {
-    P256(p256::ecdsa::VerifyingKey),
-    Rsa(rsa::pkcs1v15::VerifyingKey<rsa::sha2::Sha256>),
-}
-
-impl ImageKey {
-    /// Reads a PEM public key (`BEGIN PUBLIC KEY`): ECDSA P-256, or RSA of 2048 to 8192 bits.
-    ///
-    /// # Errors
-    /// [`Code::Usage`] for another key, or none.
-    pub fn new(scope: &str, identity: Option<String>, pem: &str) -> Result<ImageKey> {
-        let bad = |why: String| Error::new(Code::Usage, format!("the image key for `{scope}` cannot be used: {why}"));
-        let beginning = scope.trim_end_matches('/');
-        // Sources without registry names have paths alone.
-        let parses = |text: String| text.parse::<Repository>().is_ok_and(|r| r.to_string() == text);
-        if !parses(format!("{beginning}/x")) && !parses(format!("localhost/{beginning}/x")) {
-            return Err(bad("its scope must be a registry, a repository, or the beginning of one".to_owned()));
-        }
-        if let Some(identity) = &identity
-            && !identity.parse::<Repository>().is_ok_and(|r| r.to_string() == *identity)
-        {
-            return Err(bad(format!("its signedIdentity `{identity}` is not a full repository name without tag")));
-        }
-        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
-            return Ok(ImageKey { scope: scope.to_owned(), identity, key: Key::P256(key) });
-        }
-        let key = rsa_key(pem).ok_or_else(|| bad("it is neither a P-256 nor an RSA public key in PEM".to_owned()))?;
-        let bits = key.n().bits();
-        if !RSA_BITS.contains(&bits) {
-            return Err(bad(format!("an RSA key of {bits} bits; 2048 to 8192 are accepted")));
-        }
-        Ok(ImageKey { scope: scope.to_owned(), identity, key: Key::Rsa(rsa::pkcs1v15::VerifyingKey::new(key)) })
-    }
-
-    /// Whether images of this repository are in the scope: equal to it, or below it at a `/`.
-    fn covers(&self, repository: &str) -> bool {
-        let scope = self.scope.trim_end_matches('/');
-        repository.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        match &self.key {
-            Key::P256(key) => p256::ecdsa::Signature::from_der(signature)
-                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
-            Key::Rsa(key) => rsa::pkcs1v15::Signature::try_from(signature)
-                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
-        }
-    }
-}
 
 /// The layers whose bytes are needed, with their sizes.
 pub(super) fn payloads(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> BTreeMap<Digest, u64> {
@@ -154,11 +75,12 @@ pub(super) fn check(
     index: &Index,
     documents: &BTreeMap<Digest, Vec<u8>>,
     contents: &BTreeMap<Digest, Vec<u8>>,
-    keys: &[ImageKey],
+    settings: &super::Settings,
     report: &mut Report,
 ) {
+    let keys = &settings.image_keys;
     let signatures = index.images.iter().filter(|i| i.kind == Kind::Signature).count();
-    if keys.is_empty() {
+    if keys.is_empty() && settings.image_require == Require::Scoped {
         let there = if signatures == 0 { "none is carried" } else { "no image key is in the trust policy" };
         report.skip(CheckId::ImageSignatures, false, format!("{there} ({signatures} signature images)"));
         return;
@@ -166,16 +88,29 @@ pub(super) fn check(
     let mut check = Check::new(CheckId::ImageSignatures);
     let all = Signatures::new(index, documents);
     let mut uncovered = 0;
-    let subjects = index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component | Kind::Additional));
-    for image in subjects {
-        let repository = image.repository.as_deref().unwrap_or_default();
-        let keys = responsible(keys, repository);
-        if keys.is_empty() {
-            uncovered += 1;
+    for image in &index.images {
+        let attached = matches!(image.kind, Kind::Signature | Kind::Referrer);
+        // What is attached to an image speaks about it; what can be run is an image, whatever it is attached to.
+        if attached && !(settings.image_require == Require::All && runs(image, documents)) {
+            continue;
+        }
+        let home = image.release.is_some() || image.repository.is_none();
+        let demands = demands(keys, image.repository.as_deref(), home, settings.target.as_ref());
+        let required = match settings.image_require {
+            Require::All => true,
+            Require::Releases => image.kind == Kind::Release,
+            Require::Scoped => false,
+        };
+        if demands.is_empty() && !required {
+            uncovered += u64::from(!attached);
             continue;
         }
         check.of += 1;
-        match one(&all, image, repository, contents, &keys) {
+        let outcome = match demands.is_empty() {
+            true => Err("no key of the trust policy covers it, and the policy requires a signature".to_owned()),
+            false => demands.iter().try_for_each(|group| one(&all, image, contents, group)),
+        };
+        match outcome {
             Ok(()) => check.examined += 1,
             Err(why) => check.find(
                 Finding::new(Code::ImageUnverified, image.digest.to_string(), format!("`{}` has no good image signature", image.display()))
@@ -190,22 +125,24 @@ pub(super) fn check(
     }
 }
 
-/// The keys of the most specific scope that covers this repository, as in containers-policy.json(5): who pins keys
-/// for a part of a registry does not mean those of the whole registry too.
-fn responsible<'a>(keys: &'a [ImageKey], repository: &str) -> Vec<&'a ImageKey> {
-    let length = |key: &&ImageKey| key.scope.trim_end_matches('/').len();
-    let covering: Vec<&ImageKey> = keys.iter().filter(|k| k.covers(repository)).collect();
-    let longest = covering.iter().map(length).max();
-    covering.into_iter().filter(|k| Some(length(k)) == longest).collect()
+/// Whether a container runtime could run it: one of its layers is a file system.
+fn runs(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> bool {
+    const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+    match documents.get(&image.digest).and_then(|bytes| parse(bytes, &image.media_type).ok()) {
+        Some(Document::Manifest(m)) => {
+            m.layers.iter().any(|l| LAYERS.iter().any(|kind| l.media_type.starts_with(kind)))
+        }
+        Some(Document::Index(_)) => true,
+        None => false,
+    }
 }
 
-/// At least one signature by one of the keys, over this digest, naming this repository.
+/// At least one signature by one of the keys, over this digest, naming the repository that is demanded.
 fn one(
     signatures: &Signatures<'_>,
     image: &Image,
-    repository: &str,
     contents: &BTreeMap<Digest, Vec<u8>>,
-    keys: &[&ImageKey],
+    demands: &[Demand<'_>],
 ) -> Result<(), String> {
     let mut why = "there is no signature image for it in the bundle".to_owned();
     for layer in signatures.of(&image.digest) {
@@ -217,13 +154,16 @@ fn one(
             why = "its signature image holds no signature".to_owned();
             continue;
         };
-        let Some(key) = keys.iter().find(|key| key.verify(message, &raw)) else {
-            why = "it is not signed by a key of the trust policy".to_owned();
-            continue;
-        };
-        match claim(message, &image.digest, key.identity.as_deref().unwrap_or(repository)) {
-            Ok(()) => return Ok(()),
-            Err(e) => why = e,
+        why = "it is not signed by a key of the trust policy".to_owned();
+        for demand in demands.iter().filter(|demand| demand.key.verify(message, &raw)) {
+            let Some(identity) = &demand.identity else {
+                why = "it has no repository that its signature could name; give the key a signedIdentity".to_owned();
+                continue;
+            };
+            match claim(message, &image.digest, identity) {
+                Ok(()) => return Ok(()),
+                Err(e) => why = e,
+            }
         }
     }
     Err(why)
@@ -272,8 +212,7 @@ fn claim(message: &[u8], digest: &Digest, repository: &str) -> Result<(), String
     }
     let named = claim.critical.identity.reference;
     let same = named.parse::<crate::oci::Reference>().is_ok_and(|r| {
-        repository.parse::<Repository>().is_ok_and(|wanted| r.repository == wanted)
-            && r.digest.is_none_or(|d| d == *digest)
+        normal(&r.repository.to_string()) == normal(repository) && r.digest.is_none_or(|d| d == *digest)
     });
     if same { Ok(()) } else { Err(format!("the signature is for an image of `{named}`, not of `{repository}`")) }
 }
@@ -369,7 +308,11 @@ mod tests {
     fn outcome(index: &Index, documents: &Bytes, contents: &Bytes) -> Check {
         let mut report = Report::new(super::super::report::Subject::default(), String::new());
         let keys = [key("derived/cosign-multi-platform-container.pub")];
-        check(index, documents, contents, &keys, &mut report);
+        let settings = super::super::Settings {
+            image_keys: keys.to_vec(),
+            ..super::super::Settings::new(jiff::Timestamp::UNIX_EPOCH)
+        };
+        check(index, documents, contents, &settings, &mut report);
         report.checks.remove(0)
     }
 
@@ -410,38 +353,5 @@ mod tests {
         ] {
             assert!(claim(bad.as_bytes(), &digest, "quay.io/rh_ee_aguidi/empty-image").is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_keys_of_the_most_specific_scope_are_responsible() {
-        let keys = ["quay.io", "quay.io/team", "quay.io/team/", "quay.io/other"]
-            .map(|scope| ImageKey { scope: scope.to_owned(), ..key("derived/cosign-single-arch-empty-image.pub") });
-        let scopes = |repository: &str| -> Vec<&str> {
-            responsible(&keys, repository).into_iter().map(|k| k.scope.as_str()).collect()
-        };
-        assert_eq!(scopes("quay.io/team/app"), ["quay.io/team", "quay.io/team/"]);
-        assert_eq!(scopes("quay.io/teams/app"), ["quay.io"]);
-        assert_eq!(scopes("example.com/team/app"), [""; 0]);
-    }
-
-    #[test]
-    fn a_scope_or_identity_that_can_match_nothing_is_refused() {
-        let pem = String::from_utf8(data("keyrings/derived/cosign-single-arch-empty-image.pub")).unwrap();
-        for bad in ["", "/", "https://quay.io", "quay.io/a:tag", "quay.io/A", "quay.io/*", "quay.io//a"] {
-            assert!(ImageKey::new(bad, None, &pem).is_err(), "{bad}");
-        }
-        for bad in ["", "quay.io", "quay.io/a:tag", "https://quay.io/a", "app"] {
-            assert!(ImageKey::new("quay.io", Some(bad.to_owned()), &pem).is_err(), "{bad}");
-        }
-        for good in ["quay.io", "quay.io/", "quay.io/a/b", "127.0.0.1:5000", "localhost:5000/a"] {
-            assert!(ImageKey::new(good, Some("quay.io/a/b".to_owned()), &pem).is_ok(), "{good}");
-        }
-    }
-
-    #[test]
-    fn a_scope_ends_at_a_path_component() {
-        let key = key("derived/cosign-single-arch-empty-image.pub");
-        assert!(key.covers("quay.io/rh_ee_aguidi") && key.covers("quay.io/rh_ee_aguidi/x"));
-        assert!(!key.covers("quay.io/rh_ee_aguidi2/x") && !key.covers("quay.io") && !key.covers(""));
     }
 }

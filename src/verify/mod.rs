@@ -8,6 +8,7 @@ mod admit;
 mod blob;
 mod closure;
 pub mod cosign;
+pub(crate) mod disguise;
 mod manifests;
 mod release;
 mod trust;
@@ -67,6 +68,10 @@ pub struct Settings {
     pub allow_rollback: bool,
     /// Keys for cosign image signatures.
     pub image_keys: Vec<cosign::ImageKey>,
+    /// Which images must have a good signature.
+    pub image_require: crate::sign::cosign::Require,
+    /// The repository that the images will go to, if it is known.
+    pub target: Option<crate::oci::Repository>,
     /// Go on although volumes are missing: what is here is checked, and the verdict says that it is not all.
     pub partial: bool,
 }
@@ -99,6 +104,8 @@ impl Settings {
             seen: BTreeMap::new(),
             allow_rollback: false,
             image_keys: Vec::new(),
+            image_require: crate::sign::cosign::Require::default(),
+            target: None,
             partial: false,
         }
     }
@@ -167,6 +174,7 @@ pub struct Admitted {
     left_out: Mutex<BTreeSet<Digest>>,
     digests: Mutex<Check>,
     payloads: Mutex<release::Payloads>,
+    unlisted: Mutex<disguise::Unlisted>,
     /// What cosign signatures are over, once it was seen and right.
     signed: Mutex<BTreeMap<Digest, Option<Vec<u8>>>>,
 }
@@ -202,6 +210,7 @@ impl Admitted {
             left_out: Mutex::default(),
             digests: Mutex::new(digests),
             payloads: Mutex::default(),
+            unlisted: Mutex::default(),
             signed: Mutex::default(),
         }
     }
@@ -289,7 +298,15 @@ impl Admitted {
         self.report.add(graph);
         // What can be signed or signed for; that a document is bad is said elsewhere.
         let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
-        self.report.add(release::signatures(index, &listed, &self.files, settings));
+        let mut releases = release::signatures(index, &listed, &self.files, settings);
+        let mut unlisted = disguise::Unlisted::new(index, &self.documents);
+        if !self.set.is_stream() {
+            unlisted.read_configs(&self.set)?;
+        }
+        disguise::names(index, &unlisted, settings, &mut releases);
+        unlisted.conclude(settings, &mut releases);
+        self.report.add(releases);
+        self.unlisted = Mutex::new(unlisted);
         self.report.add(manifests::check(index, &listed, &self.files, settings));
         let mut payloads = release::Payloads::new(index, &self.documents, &bad);
         if !self.set.is_stream() {
@@ -300,7 +317,7 @@ impl Admitted {
         if !self.set.is_stream() {
             self.read_signed()?;
             let signed = signed_contents(&self.signed);
-            cosign::check(self.set.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
         }
         self.payloads = Mutex::new(payloads);
         Ok(())
@@ -427,15 +444,23 @@ impl Admitted {
                 let wanted = blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
                 reader.capture = wanted.then(Vec::new);
             }
+            reader.look = lock(&self.unlisted).look(&blob.digest);
             let visited = visit(blob, &mut reader, buffer);
             let ended = match &visited {
-                Ok(Visit::LeftOut) if !self.is_stream() && !reader.is_touched() => {
+                // That the destination has it does not say what it is: what is to be looked at is read all the same.
+                Ok(Visit::LeftOut) if !self.is_stream() && !reader.is_touched() && reader.look.is_none() => {
                     lock(&self.left_out).insert(blob.digest);
                     return Ok(());
                 }
                 Ok(_) => reader.drain(buffer),
                 Err(_) => Ok(()),
             };
+            if let Some(look) = reader.look.take()
+                && ended.is_ok()
+                && visited.is_ok()
+            {
+                lock(&self.unlisted).seen(&blob.digest, look);
+            }
             if let Some(tee) = reader.tee.take() {
                 lock(&self.payloads).seen(&blob.digest, tee.finish(ended.is_ok() && visited.is_ok()));
             }
@@ -517,10 +542,11 @@ impl Admitted {
             fail(&mut check, &self.report.bundle.path.clone(), e)?;
             self.report.add(check);
         }
+        lock(&self.unlisted).conclude_layers(settings, &mut self.report);
         if self.set.is_stream() {
             lock(&self.payloads).conclude(self.set.index(), &mut self.report);
             let signed = signed_contents(&self.signed);
-            cosign::check(self.set.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
             if !self.set.addenda().is_empty() {
                 self.judge_again(settings);
             }

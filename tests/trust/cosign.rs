@@ -346,3 +346,61 @@ fn an_image_from_a_mirror_is_checked_under_the_name_that_was_signed() {
     verify(&kit, &quoted.replace("}", &format!(", signedIdentity: {EMPTY}}}"))).is(0);
     assert_eq!(told(&kit), (1, 1, vec![]));
 }
+
+#[test]
+fn no_spelling_of_its_name_takes_an_image_out_of_the_scope_of_a_key() {
+    let kit = host();
+    for name in [
+        "registry.example.com:443/team/app:1",
+        "registry.example.com:80/team/app:1",
+        "REGISTRY.example.com/team/app:1",
+        "mirror.example/team/app:1",
+        "team/app:1",
+    ] {
+        let mut layout = Layout::new(&kit);
+        layout.image(name);
+        layout.bundle();
+        verify(&kit, &key("registry.example.com/team", "p256.pub.pem"))
+            .is(40)
+            .says("there is no signature image for it");
+    }
+    // A mirror's copy with the signature of the vendor is good; the name at the target counts too.
+    let mut layout = Layout::new(&kit);
+    let image = layout.image("mirror.example/team/app:1");
+    let signed = payload(HOME, &image);
+    layout.signature("mirror.example/team/app", &image, signed.as_bytes(), &openssl_sign(&kit, "p256", &signed));
+    layout.bundle();
+    verify(&kit, &key("registry.example.com/team", "p256.pub.pem")).is(0);
+    assert_eq!(told(&kit), (1, 1, vec![]));
+}
+
+#[test]
+fn a_policy_can_require_a_signature_of_every_image() {
+    let kit = host();
+    let require = |what: &str, scope: &str| {
+        let keys = key(scope, "p256.pub.pem");
+        kit.policy("t.yaml", &format!("images:\n  require: {what}\n  keys:\n{keys}"));
+        kit.verify_both("i.tar", &["--trust", "t.yaml"])
+    };
+    for name in ["other.example/app:1", "latest"] {
+        let mut layout = Layout::new(&kit);
+        layout.image(name);
+        layout.bundle();
+        require("scoped", "registry.example.com").is(0);
+        require("releases", "registry.example.com").is(0);
+        require("all", "registry.example.com").is(40).says("no key of the trust policy covers it");
+        require("scoped", "\"*\"").is(40).says("there is no signature image for it");
+    }
+    let mut layout = Layout::new(&kit);
+    let image = layout.image(&format!("{HOME}:1"));
+    let signed = payload(HOME, &image);
+    layout.signature(HOME, &image, signed.as_bytes(), &openssl_sign(&kit, "p256", &signed));
+    layout.bundle();
+    require("all", "\"*\"").is(0);
+    // A file system that is called a signature is an image all the same.
+    layout.image(&format!("{HOME}:sha256-{}.sig", image.hex()).replace("team/app", "team/app2"));
+    layout.bundle();
+    require("all", "\"*\"").is(40);
+    kit.policy("t.yaml", "images: {require: all}\n");
+    kit.run(&["verify", "i.tar", "--trust", "t.yaml"]).is(2).says("names no key");
+}

@@ -17,8 +17,7 @@ use crate::bundle::{Head, limits};
 use crate::error::{Error, Result};
 use crate::fs::dir;
 use crate::graph::Closure;
-use crate::oci::{Digest, Repository};
-use crate::ops::unpack::names::without_registry;
+use crate::oci::{Digest, Repository, without_registry};
 use crate::source::{Network, Source};
 
 /// A place in a registry.
@@ -168,7 +167,7 @@ pub(super) fn places(
     match origin {
         Origin::Repository(base) => {
             add(Some(base.clone()));
-            came_from.iter().for_each(|r| add(base.join(&without_registry(r)).ok()));
+            came_from.iter().for_each(|r| add(base.join(without_registry(r)).ok()));
         }
         Origin::Registry(host) => {
             came_from.iter().for_each(|r| add(r.parse().ok().filter(|r: &Repository| r.registry() == host)));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::graph::Closure;
-use crate::oci::{Digest, Tag};
+use crate::oci::{Digest, Tag, without_registry};
 use crate::openshift::tags;
 use crate::verify::Admitted;
 
@@ -31,7 +31,7 @@ pub fn placements<'a>(index: &'a Index, release: &str) -> Result<Vec<Placement<'
     for image in &index.images {
         let repository = match image.release {
             Some(_) => release.to_owned(),
-            None => image.repository.as_deref().map(without_registry).unwrap_or_else(|| release.to_owned()),
+            None => image.repository.as_deref().map_or(release, without_registry).to_owned(),
         };
         homes.entry(image.digest).or_insert_with(|| repository.clone());
         out.push(Placement { image, tag: tag(index, image)?, repository });
@@ -69,16 +69,6 @@ fn tag(index: &Index, image: &Image) -> Result<Option<Tag>> {
             let text = image.tag.clone().unwrap_or_else(|| format!("{}.image", image.digest.dashed()));
             text.parse().map(Some).map_err(invalid)
         }
-    }
-}
-
-/// `quay.io/a/b` is `a/b`; `openshift/release` stays.
-pub fn without_registry(repository: &str) -> String {
-    match repository.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" || host.starts_with('[') => {
-            path.to_owned()
-        }
-        _ => repository.to_owned(),
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Policy {
     pub release: ReleaseRules,
     /// Keys for image signatures.
     pub image_keys: Vec<ImageKey>,
+    /// Which images must have a good signature.
+    pub image_require: crate::sign::cosign::Require,
     /// Further kinds of manifests that may be applied, as `apiVersion/Kind`.
     pub allow_kinds: Vec<String>,
     /// What to do about older or much newer sequence numbers.
@@ -130,6 +132,7 @@ impl Policy {
             bundle: BundleRules::default(),
             release: ReleaseRules::default(),
             image_keys: Vec::new(),
+            image_require: crate::sign::cosign::Require::Scoped,
             allow_kinds: Vec::new(),
             rollback: RollbackRules::default(),
         }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::pattern::matches;
 use super::{Policy, Signer, Validity, bad, check_name, time};
 use crate::error::Result;
+use crate::sign::cosign::Require;
 use crate::sign::key::fingerprint_of;
 use crate::sign::{PublicKey, Role, within};
 
@@ -49,7 +50,7 @@ pub enum Keyring {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImageKey {
-    /// The registry, or registry and repository prefix, that the key is for.
+    /// The registry, or registry and repository prefix, that the key is for; `*` for all that no other scope covers.
     pub scope: String,
     /// The file with the PEM public key on this host.
     pub key_file: PathBuf,
@@ -138,6 +139,8 @@ struct Requirement {
 struct Images {
     #[serde(default)]
     keys: Vec<ImageKey>,
+    #[serde(default)]
+    require: Require,
 }
 
 /// The policy in this text, not yet checked as a whole.
@@ -162,7 +165,11 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
     }
     policy.bundle = file.bundle;
     policy.release = file.release;
+    if file.images.require != Require::Scoped && file.images.keys.is_empty() {
+        return Err(bad("`images.require` demands image signatures, and `images.keys` names no key for them"));
+    }
     policy.image_keys = file.images.keys;
+    policy.image_require = file.images.require;
     policy.allow_kinds = file.allow_kinds;
     policy.rollback = file.rollback;
     Ok(policy)

@@ -34,6 +34,53 @@ pub fn list(out: &mut Vectors) {
     layers(out);
     signatures(out);
     config_maps(out);
+    disguises(out);
+}
+
+/// Releases that are listed as something else, and other images with the names of releases.
+fn disguises(out: &mut Vectors) {
+    let payload = || {
+        let (mut draft, cli) = base();
+        draft.top(Kind::Additional, "quay.io/team/cli", Some("1.2.3"), &cli);
+        let layer = draft.blob(Role::Layer, &Payload::new("4.16.1", &[]).layer());
+        let image = draft.image("amd64", &[(LAYER, layer)]);
+        (draft, image)
+    };
+    let is = ("A14", Some(Code::ReleaseUnverified), "MB-VER-14");
+    let (mut draft, image) = payload();
+    draft.top(Kind::Additional, "quay.io/team/app", Some("1"), &image);
+    out.add("as-additional", "a release listed as an additional image: its payload shows it", is, draft.archive())
+        .late();
+    let (mut draft, image) = payload();
+    let list = draft.list(&[(&image, "amd64")]);
+    draft.top(Kind::Additional, "quay.io/team/app", Some("1"), &list);
+    out.add("in-a-list", "a release in a list of an additional image", is, draft.archive()).late();
+    let mut draft = Draft::empty();
+    let layer = draft.blob(Role::Layer, b"no payload");
+    let config = draft.blob(
+        Role::Config,
+        br#"{"architecture":"amd64","os":"linux","config":{"Labels":{"io.openshift.release":""}}}"#,
+    );
+    let image = draft.document(Role::Manifest, mirror_bundle::oci::media_type::OCI_MANIFEST, |_| {
+        let (config, layer) = (config.json("application/vnd.oci.image.config.v1+json"), layer.json(LAYER));
+        format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#)
+    });
+    draft.top(Kind::Additional, "quay.io/team/app", Some("1"), &image);
+    out.add("label-only", "an additional image with the label of a release, without value", is, draft.archive()).late();
+    let is = ("A15", Some(Code::ReleaseUnverified), "MB-VER-15");
+    for (name, repository, tag) in [
+        ("name-release", "quay.io/openshift/release", "4.16.1-X86_64"),
+        ("name-component", "quay.io/openshift/release", "4.16.1-x86_64-etcd"),
+        ("name-images", "quay.io/openshift-release-dev/ocp-release", "latest"),
+    ] {
+        let (mut draft, cli) = base();
+        draft.top(Kind::Additional, repository, Some(tag), &cli);
+        out.add(name, "another image under the name of a release", is, draft.archive());
+    }
+    let (mut draft, cli) = base();
+    draft.top(Kind::Additional, "quay.io/team/app", Some("4.16.1-x86_64"), &cli);
+    draft.top(Kind::Additional, "quay.io/openshift/release", Some("4.16"), &cli);
+    out.add("name-ordinary", "good: tags of other images", ("", None, "MB-VER-15"), draft.archive());
 }
 
 fn payloads(out: &mut Vectors) {

@@ -1,0 +1,383 @@
+//! What gives an OpenShift release away, whatever it is called: its label, its payload, and its names.
+//!
+//! [`super::payload`] reads a release strictly. This module only recognises one, and leniently: other readers of tar,
+//! compression and JSON accept more than a strict parser, and what they take for a release must be found here. So a
+//! layer is inflated by what its bytes say (not by its media type) and every block that can be a tar header is looked
+//! at; a configuration is searched for the label as a member name. Normative text: MB-VER-14 and MB-VER-15.
+
+use std::io::{self, Write};
+
+use super::tags::{MULTI, arch_word};
+
+/// The label that a release image carries in its configuration.
+pub const LABEL: &str = "io.openshift.release";
+/// The largest configuration that a container runtime reads (containers/image `iolimits.MaxConfigBodySize`).
+pub const MAX_CONFIG: u64 = 4 << 20;
+/// The largest layer that is searched, in bytes as stored. The layer of a real release with its payload has a few hundred KiB.
+pub const MAX_LAYER: u64 = 16 << 20;
+
+const FOLDER: &[u8] = b"release-manifests";
+const FILES: [&[u8]; 2] = [b"image-references", b"release-metadata"];
+const BLOCK: usize = 512;
+/// Bytes of an extension header that are kept.
+const EXTENSION: usize = 1 << 20;
+/// The largest zstd window, as a power of two: what decoders take by default.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Whether a configuration has the label of a release, as a member name anywhere in it, with any value.
+///
+/// Every JSON reader delimits strings in the same way, however it treats duplicates, numbers, depth or broken UTF-8.
+pub fn has_label(config: &[u8]) -> bool {
+    let mut rest = config;
+    while let Some(start) = rest.iter().position(|b| *b == b'"') {
+        let (text, after) = string(&rest[start + 1..]);
+        let follows = after.iter().find(|b| !b" \t\r\n".contains(b));
+        if follows == Some(&b':') && text == LABEL.as_bytes() {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+/// The text of a JSON string behind its opening quote (as far as ASCII goes), and what follows its end.
+fn string(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut text = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match (byte, bytes.get(at + 1)) {
+            (b'"', _) => return (text, &bytes[at + 1..]),
+            (b'\\', Some(b'u')) => {
+                let digits = bytes.get(at + 2..at + 6).and_then(|d| std::str::from_utf8(d).ok());
+                let code = digits.and_then(|d| u32::from_str_radix(d, 16).ok());
+                text.push(code.and_then(|c| u8::try_from(c).ok()).unwrap_or(b'?'));
+                at += 6;
+                continue;
+            }
+            (b'\\', Some(next)) => {
+                text.push(*next);
+                at += 2;
+                continue;
+            }
+            _ => text.push(*byte),
+        }
+        at += 1;
+    }
+    (text, &[])
+}
+
+/// What was found in a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Nothing of a release.
+    Other,
+    /// A path of the release payload.
+    Payload,
+    /// It is compressed in a way, or so much, that nobody looked.
+    Opaque,
+}
+
+/// Looks for the release payload in the bytes of a layer as they pass.
+pub struct Probe {
+    state: State,
+    inflate: u64,
+    /// The first bytes, until they say how the layer is compressed.
+    first: Vec<u8>,
+}
+
+enum State {
+    Start,
+    Plain(Headers),
+    Gzip(flate2::write::MultiGzDecoder<Headers>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Headers>>),
+    Done(Layer, u64),
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Probe")
+    }
+}
+
+impl Probe {
+    /// A probe that inflates at most `inflate` bytes.
+    pub fn new(inflate: u64) -> Probe {
+        Probe { state: State::Start, inflate, first: Vec::new() }
+    }
+
+    /// The same before the first byte.
+    pub fn anew(self) -> Probe {
+        Probe::new(self.inflate)
+    }
+
+    /// Takes the next bytes of the layer.
+    pub fn send(&mut self, bytes: &[u8]) {
+        if matches!(self.state, State::Start) {
+            self.first.extend_from_slice(bytes);
+            if self.first.len() < 6 {
+                return;
+            }
+            self.begin();
+            return;
+        }
+        self.feed(bytes);
+    }
+
+    /// What was found, and how many bytes it took.
+    pub fn finish(mut self) -> (Layer, u64) {
+        if matches!(self.state, State::Start) {
+            self.begin();
+        }
+        let headers = match self.state {
+            State::Done(found, cost) => return (found, cost),
+            State::Start => return (Layer::Other, 0),
+            State::Plain(headers) => headers,
+            // What the decoder still holds comes out at its end; a layer that is cut short is none.
+            State::Gzip(mut decoder) => {
+                let _ = decoder.try_finish();
+                std::mem::take(decoder.get_mut())
+            }
+            State::Zstd(mut decoder) => {
+                let _ = decoder.flush();
+                std::mem::take(decoder.get_mut())
+            }
+        };
+        (headers.found, headers.seen)
+    }
+
+    fn begin(&mut self) {
+        let first = std::mem::take(&mut self.first);
+        let headers = Headers { left: self.inflate, ..Headers::default() };
+        self.state = match first.as_slice() {
+            [0x1f, 0x8b, ..] => State::Gzip(flate2::write::MultiGzDecoder::new(headers)),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => zstd_decoder(headers),
+            [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => State::Done(Layer::Opaque, 0),
+            _ => State::Plain(headers),
+        };
+        self.feed(&first);
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        let (ended, headers) = match &mut self.state {
+            State::Plain(headers) => (headers.write_all(bytes), headers),
+            State::Gzip(decoder) => (decoder.write_all(bytes), decoder.get_mut()),
+            State::Zstd(decoder) => (decoder.write_all(bytes), decoder.get_mut()),
+            State::Start | State::Done(..) => return,
+        };
+        // What cannot be inflated ends there for every reader.
+        if ended.is_err() || headers.found != Layer::Other {
+            self.state = State::Done(headers.found, headers.seen);
+        }
+    }
+}
+
+fn zstd_decoder(headers: Headers) -> State {
+    match zstd::stream::write::Decoder::new(headers) {
+        Ok(mut decoder) => match decoder.window_log_max(ZSTD_WINDOW_LOG) {
+            Ok(()) => State::Zstd(Box::new(decoder)),
+            Err(_) => State::Done(Layer::Opaque, 0),
+        },
+        Err(_) => State::Done(Layer::Opaque, 0),
+    }
+}
+
+/// Looks at every block that can be a tar header, and at the content of extension headers.
+#[derive(Default)]
+struct Headers {
+    found: Layer,
+    left: u64,
+    seen: u64,
+    block: Vec<u8>,
+    /// An extension header's content: what is kept of it, and how much of it is to come.
+    extension: Vec<u8>,
+    to_come: u64,
+}
+
+impl Default for Layer {
+    fn default() -> Layer {
+        Layer::Other
+    }
+}
+
+impl Write for Headers {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let enough = || io::Error::other("nothing more is looked at");
+        if self.found != Layer::Other {
+            return Err(enough());
+        }
+        let count = bytes.len() as u64;
+        self.seen += count;
+        let Some(left) = self.left.checked_sub(count) else {
+            self.found = Layer::Opaque;
+            return Err(enough());
+        };
+        self.left = left;
+        let mut rest = bytes;
+        if !self.block.is_empty() {
+            let (head, tail) = rest.split_at(rest.len().min(BLOCK - self.block.len()));
+            self.block.extend_from_slice(head);
+            rest = tail;
+            if self.block.len() < BLOCK {
+                return Ok(bytes.len());
+            }
+            let block = std::mem::take(&mut self.block);
+            self.take(&block);
+        }
+        let whole = rest.chunks_exact(BLOCK);
+        self.block.extend_from_slice(whole.remainder());
+        for block in whole {
+            self.take(block);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Headers {
+    fn take(&mut self, block: &[u8]) {
+        if self.to_come > 0 {
+            let part = usize::try_from(self.to_come).unwrap_or(BLOCK).min(BLOCK);
+            self.to_come -= part as u64;
+            if self.extension.len() < EXTENSION {
+                self.extension.extend_from_slice(&block[..part]);
+            }
+            if self.to_come == 0 {
+                let extension = std::mem::take(&mut self.extension);
+                // A long name ends at a zero byte; a PAX record is `path=...` in a line.
+                let mut texts = extension.split(|b| matches!(b, b'\n' | b'=' | 0));
+                if texts.any(|text| is_payload(text, true)) {
+                    self.found = Layer::Payload;
+                }
+            }
+        }
+        if !is_header(block) {
+            return;
+        }
+        let kind = block[156];
+        if matches!(kind, b'x' | b'L' | b'K' | b'g' | b'X') {
+            (self.to_come, self.extension) = (size(&block[124..136]), Vec::new());
+            return;
+        }
+        let until_zero = |field: &'static [usize; 2]| {
+            let bytes = &block[field[0]..field[1]];
+            bytes.split(|b| *b == 0).next().unwrap_or_default().to_vec()
+        };
+        let name = until_zero(&[0, 100]);
+        let prefix = until_zero(&[345, 500]);
+        let whole = [prefix.as_slice(), name.as_slice()].join(&b'/');
+        let linked = !matches!(kind, b'0' | 0 | b'5' | b'7');
+        if is_payload(&name, linked) || is_payload(&whole, linked) {
+            self.found = Layer::Payload;
+        }
+    }
+}
+
+/// Whether a block has the checksum of a tar header (either way of summing that readers accept).
+fn is_header(block: &[u8]) -> bool {
+    let field = &block[148..156];
+    if block[0] == 0 && block[345] == 0 || !field.iter().any(u8::is_ascii_digit) {
+        return false;
+    }
+    let digits = field.iter().copied().skip_while(|b| *b == b' ').take_while(|b| (b'0'..=b'7').contains(b));
+    let stored = digits.fold(0i64, |sum, digit| sum * 8 + i64::from(digit - b'0'));
+    let outside = || block[..148].iter().chain(&block[156..BLOCK]);
+    let unsigned: i64 = 256 + outside().map(|b| i64::from(*b)).sum::<i64>();
+    let signed: i64 = 256 + outside().map(|b| i64::from(b.cast_signed())).sum::<i64>();
+    stored == unsigned || stored == signed
+}
+
+fn size(field: &[u8]) -> u64 {
+    if field[0] & 0x80 != 0 {
+        return field[4..].iter().fold(0, |sum, b| sum << 8 | u64::from(*b));
+    }
+    let digits = field.iter().copied().skip_while(|b| matches!(b, b' ' | 0)).take_while(|b| (b'0'..=b'7').contains(b));
+    digits.fold(0, |sum, digit| sum << 3 | u64::from(digit - b'0'))
+}
+
+/// Whether a path is, or leads to, the release payload: below `release-manifests` at the root, one of its two files in
+/// a folder of that name anywhere (which a link may lead to), or a link of that name.
+fn is_payload(path: &[u8], link: bool) -> bool {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => _ = parts.pop(),
+            part => parts.push(part),
+        }
+    }
+    parts.first() == Some(&FOLDER)
+        || parts.windows(2).any(|pair| pair[0] == FOLDER && FILES.contains(&pair[1]))
+        || link && parts.last() == Some(&FOLDER)
+}
+
+/// Repositories that hold release images and nothing else: the end of their path.
+const RELEASES: [&str; 3] =
+    ["openshift/release-images", "openshift-release-dev/ocp-release", "openshift-release-dev/ocp-release-nightly"];
+/// Repositories that hold releases or their components beside other images.
+const COMPONENTS: [&str; 2] = ["openshift/release", "openshift-release-dev/ocp-v4.0-art-dev"];
+
+/// Where an image lies, as far as releases are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Among nothing but releases.
+    Releases,
+    /// Where `unpack` puts releases, or where others keep them.
+    Beside,
+    /// Somewhere else.
+    Elsewhere,
+}
+
+/// Which of these the path of a repository (without registry) is. `None`: where `unpack` puts releases.
+pub fn place(path: Option<&str>) -> Place {
+    let Some(path) = path else { return Place::Beside };
+    let path = path.to_ascii_lowercase();
+    let ends = |end: &str| path.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'));
+    match path.as_str() {
+        _ if RELEASES.iter().any(|end| ends(end)) => Place::Releases,
+        _ if COMPONENTS.iter().any(|end| ends(end)) => Place::Beside,
+        _ => Place::Elsewhere,
+    }
+}
+
+/// Whether a tag at this place is one that a release, or a component of one, has or could have.
+///
+/// Among releases every tag is, but those that are made of a digest. Beside them it is a version (`4.16.37`, with or
+/// without `v` and anything behind it); one below 4 only with an architecture behind it (`1.2.3-x86_64`).
+pub fn is_release_tag(place: Place, tag: &str) -> bool {
+    let tag = tag.to_ascii_lowercase();
+    if tag.strip_prefix("sha256-").and_then(|t| t.get(..64)).is_some_and(|h| h.bytes().all(|b| b.is_ascii_hexdigit())) {
+        return false;
+    }
+    match place {
+        Place::Releases => true,
+        Place::Elsewhere => false,
+        Place::Beside => is_version(tag.strip_prefix('v').unwrap_or(&tag)),
+    }
+}
+
+fn is_version(tag: &str) -> bool {
+    let mut parts = tag.splitn(3, '.');
+    let number = |part: Option<&str>| part.is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    let major = parts.next();
+    if !number(major) || !number(parts.next()) {
+        return false;
+    }
+    let Some(rest) = parts.next().filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) else { return false };
+    let old = major.is_some_and(|m| m.trim_start_matches('0').parse::<u64>().map_or(m.len() < 3, |m| m < 4));
+    let arch = |word: &str| ["x86_64", "aarch64", "ppc64le", "s390x", "amd64", "arm64", MULTI].contains(&word);
+    !old || rest.split('-').skip(1).any(arch)
+}
+
+/// Whether a release of this version and architecture (as Go says it), or a component of it, may have this tag.
+pub fn is_tag_of(version: &str, architecture: &str, tag: &str) -> bool {
+    let Some(rest) = tag.strip_prefix('v').unwrap_or(tag).strip_prefix(version) else { return false };
+    let Some(rest) = rest.strip_prefix('-') else { return rest.is_empty() };
+    let behind = |word: &str| rest.strip_prefix(word).is_some_and(|end| end.is_empty() || end.starts_with('-'));
+    behind(architecture) || behind(arch_word(architecture))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! Keys for cosign image signatures, and which of them an image needs a signature by.
+//!
+//! Which keys are responsible must not depend on how the index spells a name: names are compared in one spelling, and
+//! an image counts as one of a scope by its name and by the place where it will lie. Spec: `spec/review.md`, MB-COS.
+
+use p256::pkcs8::DecodePublicKey;
+use rsa::signature::Verifier;
+use rsa::traits::PublicKeyParts;
+
+use crate::error::{Code, Error, Result};
+use crate::oci::{Repository, without_registry};
+
+/// The scope of all images that no other scope covers.
+const ALL: &str = "*";
+
+/// Which images must have a good signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Require {
+    /// Every image, covered by a key or not.
+    All,
+    /// Every release image, and every image that a key covers.
+    Releases,
+    /// Every image that a key covers.
+    #[default]
+    Scoped,
+}
+
+/// A public key for the images of a scope.
+#[derive(Clone, Debug)]
+pub struct ImageKey {
+    /// A repository, a registry or repository that images are below, or `*`.
+    pub scope: String,
+    /// The repository that signatures name, where it is not the one that the image came from.
+    pub identity: Option<String>,
+    key: Key,
+}
+
+#[derive(Clone, Debug)]
+enum Key {
+    P256(p256::ecdsa::VerifyingKey),
+    Rsa(rsa::pkcs1v15::VerifyingKey<rsa::sha2::Sha256>),
+}
+
+/// RSA moduli of image keys, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// An RSA key. The library reads keys of up to 4096 bits by itself; larger ones are taken apart here.
+fn rsa_key(pem: &str) -> Option<rsa::RsaPublicKey> {
+    use rsa::pkcs8::{Document, SubjectPublicKeyInfoRef, der::Decode};
+    if let Ok(key) = rsa::RsaPublicKey::from_public_key_pem(pem) {
+        return Some(key);
+    }
+    let (label, der) = Document::from_pem(pem).ok()?;
+    let info = SubjectPublicKeyInfoRef::from_der(der.as_bytes()).ok().filter(|_| label == "PUBLIC KEY")?;
+    info.algorithm.assert_algorithm_oid(rsa::pkcs1::ALGORITHM_OID).ok()?;
+    let numbers = rsa::pkcs1::RsaPublicKey::try_from(info.subject_public_key.as_bytes()?).ok()?;
+    let number = |value: rsa::pkcs1::UintRef<'_>| rsa::BigUint::from_bytes_be(value.as_bytes());
+    let (n, e) = (number(numbers.modulus), number(numbers.public_exponent));
+    rsa::RsaPublicKey::new_with_max_size(n, e, *RSA_BITS.end()).ok()
+}
+
+impl ImageKey {
+    /// Reads a PEM public key (`BEGIN PUBLIC KEY`): ECDSA P-256, or RSA of 2048 to 8192 bits.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] for another key, or none.
+    pub fn new(scope: &str, identity: Option<String>, pem: &str) -> Result<ImageKey> {
+        let bad = |why: String| Error::new(Code::Usage, format!("the image key for `{scope}` cannot be used: {why}"));
+        let beginning = scope.trim_end_matches('/');
+        // Sources without registry names have paths alone.
+        let parses = |text: String| text.parse::<Repository>().is_ok_and(|r| r.to_string() == text);
+        if scope != ALL && !parses(format!("{beginning}/x")) && !parses(format!("localhost/{beginning}/x")) {
+            return Err(bad("its scope must be a registry, a repository, the beginning of one, or `*`".to_owned()));
+        }
+        if let Some(identity) = &identity
+            && !identity.parse::<Repository>().is_ok_and(|r| r.to_string() == *identity)
+        {
+            return Err(bad(format!("its signedIdentity `{identity}` is not a full repository name without tag")));
+        }
+        let scope = if scope == ALL { scope.to_owned() } else { normal_scope(beginning) };
+        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
+            return Ok(ImageKey { scope, identity, key: Key::P256(key) });
+        }
+        let key = rsa_key(pem).ok_or_else(|| bad("it is neither a P-256 nor an RSA public key in PEM".to_owned()))?;
+        if !(2048..=8192).contains(&(key.size() * 8)) {
+            return Err(bad(format!("an RSA key of {bits} bits; 2048 to 8192 are accepted")));
+        }
+        Ok(ImageKey { scope, identity, key: Key::Rsa(rsa::pkcs1v15::VerifyingKey::new(key)) })
+    }
+
+    /// Whether this is a signature by the key over this message.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.key {
+            Key::P256(key) => p256::ecdsa::Signature::from_der(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+            Key::Rsa(key) => rsa::pkcs1v15::Signature::try_from(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+        }
+    }
+
+    /// The registry of the scope, if it has one, and the path, if it has one.
+    fn parts(&self) -> (Option<&str>, &str) {
+        match self.scope.split_once('/') {
+            Some((host, path)) if is_host(host) => (Some(host), path),
+            None if is_host(&self.scope) => (Some(&self.scope), ""),
+            _ => (None, &self.scope),
+        }
+    }
+}
+
+/// A key, and the repository that a signature by it must name. `None`: nobody can say, so none holds.
+#[derive(Clone, Debug)]
+pub struct Demand<'a> {
+    /// The key.
+    pub key: &'a ImageKey,
+    /// The repository.
+    pub identity: Option<String>,
+}
+
+/// What an image must be signed by: of each group at least one key. Empty: no key covers it.
+///
+/// A group is made by the name in the index; one by each place below a registry where `unpack` puts the image (without
+/// registry, alone and below the target); one by the full name at the target. Of each the keys of the longest scope
+/// count, as in containers-policy.json(5). The scope `*` counts where none of these does. `home`: the image lies where
+/// releases do, whatever its repository.
+pub fn demands<'a>(
+    keys: &'a [ImageKey],
+    repository: Option<&str>,
+    home: bool,
+    target: Option<&Repository>,
+) -> Vec<Vec<Demand<'a>>> {
+    let own = repository.map(normal);
+    let path = repository.map(without_registry).filter(|_| !home);
+    let below = |base: String| path.map_or(base.clone(), |path| format!("{base}/{path}"));
+    let mut groups = Vec::new();
+    if let Some(own) = &own {
+        groups.push(longest(keys, own, |key| key.scope.as_str(), |_| Some(own.clone())));
+    }
+    let places = [path.map(str::to_owned), target.map(|t| below(t.path().to_owned()))];
+    for place in places.into_iter().flatten() {
+        // A scope that is a registry alone has no place: everything could come from there.
+        let named = |key: &ImageKey| match key.parts() {
+            (Some(host), _) => Some(format!("{host}/{place}")),
+            (None, _) => own.clone(),
+        };
+        groups.push(longest(keys, &place, |key| key.parts().1, named));
+    }
+    if let Some(target) = target {
+        groups.push(longest(keys, &normal(&below(target.to_string())), |key| key.scope.as_str(), |_| own.clone()));
+    }
+    groups.retain(|group| !group.is_empty());
+    if groups.is_empty() {
+        let rest = keys.iter().filter(|key| key.scope == ALL);
+        let rest: Vec<Demand<'_>> =
+            rest.map(|key| Demand { key, identity: key.identity.clone().or(own.clone()) }).collect();
+        groups.extend(Some(rest).filter(|rest| !rest.is_empty()));
+    }
+    groups
+}
+
+/// The keys of the longest scope that `name` is equal to, or below at a `/`.
+fn longest<'a>(
+    keys: &'a [ImageKey],
+    name: &str,
+    scope: fn(&ImageKey) -> &str,
+    identity: impl Fn(&ImageKey) -> Option<String>,
+) -> Vec<Demand<'a>> {
+    let covers = |scope: &str| name.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let covering = |key: &&ImageKey| !scope(key).is_empty() && covers(scope(key));
+    let length = keys.iter().filter(covering).map(|key| scope(key).len()).max();
+    let chosen = keys.iter().filter(covering).filter(|key| Some(scope(key).len()) == length);
+    chosen.map(|key| Demand { key, identity: key.identity.clone().or_else(|| identity(key)) }).collect()
+}
+
+fn is_host(text: &str) -> bool {
+    text == "localhost" || text.contains(['.', ':']) || text.starts_with('[')
+}
+
+/// One spelling of a repository: the registry in lower case, without trailing dots and the ports 443 and 80, an IPv6
+/// address in its shortest form; the names of Docker Hub are `docker.io`, and its images without a namespace are
+/// below `library`.
+pub fn normal(repository: &str) -> String {
+    let path = without_registry(repository);
+    let Some(host) = repository.strip_suffix(path).and_then(|host| host.strip_suffix('/')) else {
+        return path.to_owned();
+    };
+    match normal_host(host).as_str() {
+        "docker.io" if !path.contains('/') => format!("docker.io/library/{path}"),
+        host => format!("{host}/{path}"),
+    }
+}
+
+fn normal_scope(scope: &str) -> String {
+    match scope.split_once('/') {
+        Some((host, path)) if is_host(host) => format!("{}/{path}", normal_host(host)),
+        None if is_host(scope) => normal_host(scope),
+        _ => scope.to_owned(),
+    }
+}
+
+fn normal_host(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
+            (name, port.parse::<u16>().ok())
+        }
+        _ => (host.as_str(), None),
+    };
+    let name = name.trim_end_matches('.');
+    let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).map(str::parse::<std::net::Ipv6Addr>);
+    let name = match (address, name) {
+        (Some(Ok(address)), _) => match address.to_ipv4_mapped() {
+            Some(v4) => v4.to_string(),
+            None => format!("[{address}]"),
+        },
+        (_, "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com") => "docker.io".to_owned(),
+        (_, name) => name.to_owned(),
+    };
+    match port {
+        None | Some(443 | 80) => name,
+        Some(port) => format!("{name}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn pem() -> String {
+        let path =
+            format!("{}/testdata/keyrings/derived/cosign-single-arch-empty-image.pub", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn keys(scopes: &[&str]) -> Vec<ImageKey> {
+        scopes.iter().map(|scope| ImageKey::new(scope, None, &pem()).unwrap()).collect()
+    }
+
+    fn scopes(keys: &[ImageKey], repository: Option<&str>, target: Option<&str>) -> Vec<Vec<String>> {
+        let target: Option<Repository> = target.map(|t| t.parse().unwrap());
+        let groups = demands(keys, repository, repository.is_none(), target.as_ref());
+        groups.iter().map(|group| group.iter().map(|d| d.key.scope.clone()).collect()).collect()
+    }
+
+    #[test]
+    fn a_name_is_covered_however_it_is_spelt() {
+        for (scope, name) in [
+            ("quay.io/team", "quay.io/team/app"),
+            ("quay.io/team", "quay.io:443/team/app"),
+            ("quay.io/team", "quay.io:0443/team/app"),
+            ("quay.io/team", "quay.io:80/team"),
+            ("quay.io/team", "QUAY.io./team/app"),
+            ("quay.io:443/team/", "quay.io/team/app"),
+            ("quay.io", "quay.io:443/team/app"),
+            ("docker.io", "index.docker.io/library/nginx"),
+            ("docker.io/library", "registry-1.docker.io/nginx"),
+            ("docker.io/library/nginx", "docker.io/nginx"),
+            ("[::1]:5000", "[0:0:0:0:0:0:0:1]:5000/a"),
+            ("localhost:5000/a", "localhost:5000/a/b"),
+        ] {
+            assert!(!scopes(&keys(&[scope]), Some(name), None).is_empty(), "{scope} {name}");
+        }
+        for (scope, name) in [
+            ("quay.io/team", "quay.io/teams/app"),
+            ("quay.io/team", "quay.io/other/team"),
+            ("quay.io", "quay.io.evil.example/team"),
+            ("quay.io", "quay.io:8443/team"),
+            ("quay.io/team/app", "mirror.example/team"),
+        ] {
+            assert!(scopes(&keys(&[scope]), Some(name), None).is_empty(), "{scope} {name}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_lands_in_the_place_of_a_scope_is_covered_by_it() {
+        let keys = keys(&["quay.io/team"]);
+        for (name, target) in [
+            (Some("mirror.example/team/app"), None),
+            (Some("team/app"), None),
+            (Some("other/app"), Some("quay.io/team")),
+            (Some("x.example/app"), Some("reg.example/team")),
+            (None, Some("reg.example/team/app")),
+            (None, Some("quay.io:443/team")),
+        ] {
+            assert!(!scopes(&keys, name, target).is_empty(), "{name:?} {target:?}");
+        }
+        assert!(scopes(&keys, None, None).is_empty());
+        assert!(scopes(&keys, Some("other/app"), Some("reg.example/x")).is_empty());
+    }
+
+    #[test]
+    fn the_keys_of_the_most_specific_scope_are_responsible_by_name_and_by_place() {
+        let keys = keys(&["quay.io", "quay.io/team", "quay.io/team/", "quay.io/other", "mirror.example", "*"]);
+        let team = vec!["quay.io/team".to_owned(); 2];
+        assert_eq!(scopes(&keys, Some("quay.io/team/app"), None), [team.clone(), team.clone()]);
+        assert_eq!(scopes(&keys, Some("quay.io/teams/app"), None), [["quay.io"]]);
+        assert_eq!(scopes(&keys, Some("mirror.example/team/app"), None), [vec!["mirror.example".to_owned()], team]);
+        assert_eq!(scopes(&keys, Some("example.com/x/app"), None), [["*"]]);
+        assert_eq!(scopes(&keys, None, None), [["*"]]);
+    }
+
+    #[test]
+    fn a_scope_or_identity_that_can_match_nothing_is_refused() {
+        for bad in ["", "/", "https://quay.io", "quay.io/a:tag", "quay.io/A", "quay.io/*", "quay.io//a", "**"] {
+            assert!(ImageKey::new(bad, None, &pem()).is_err(), "{bad}");
+        }
+        for bad in ["", "quay.io", "quay.io/a:tag", "https://quay.io/a", "app"] {
+            assert!(ImageKey::new("quay.io", Some(bad.to_owned()), &pem()).is_err(), "{bad}");
+        }
+        for good in ["quay.io", "quay.io/", "quay.io/a/b", "127.0.0.1:5000", "localhost:5000/a", "*"] {
+            assert!(ImageKey::new(good, Some("quay.io/a/b".to_owned()), &pem()).is_ok(), "{good}");
+        }
+    }
+}
