@@ -83,7 +83,8 @@ impl ImageKey {
             return Ok(ImageKey { scope, identity, key: Key::P256(key) });
         }
         let key = rsa_key(pem).ok_or_else(|| bad("it is neither a P-256 nor an RSA public key in PEM".to_owned()))?;
-        if !(2048..=8192).contains(&(key.size() * 8)) {
+        let bits = key.n().bits();
+        if !RSA_BITS.contains(&bits) {
             return Err(bad(format!("an RSA key of {bits} bits; 2048 to 8192 are accepted")));
         }
         Ok(ImageKey { scope, identity, key: Key::Rsa(rsa::pkcs1v15::VerifyingKey::new(key)) })
