@@ -108,7 +108,7 @@ COMMON = dict(schemaVersion=lambda v: type(v) is int and v == 2, artifactType_=s
 MANY, NO = lambda v: listed(DESCRIPTOR)(v) and len(v) <= 100_000, lambda v: False
 FORMS = {"manifest": loose(**COMMON, config=DESCRIPTOR, layers=MANY, manifests_=NO),
          "index": loose(**COMMON, manifests=MANY, config_=NO, layers_=NO)}
-def pairs(v): return need(len(dict(v)) == len(v) and all(CASED.get(n.replace("\u017f", "s").lower(), n) == n for n, _ in v), "names") or dict(v)
+def pairs(v): return need(len(dict(v)) == len(v) <= 100_000 and all(CASED.get(n.replace("\u017f", "s").lower(), n) == n for n, _ in v), "names") or dict(v)
 def numeral(v): return need(v[-1].isdigit() and math.isfinite(float(v)), "a number") or (int(v) if v.isdigit() else float(v))
 def values(v, level=0): return need(level + isinstance(v, (dict, list)) < 128, "nested too deeply") or 1 + sum(
     values(c, level + 1) for c in (v.values() if type(v) is dict else v if type(v) is list else ()))

@@ -97,7 +97,7 @@ fn render(report: &Report) -> String {
             Outcome::Pass => "",
         };
         let count = if check.of > 0 { format!("{} of {}", check.examined, check.of) } else { "none".to_owned() };
-        let details = check.details.iter().map(|d| escape(d)).collect::<Vec<_>>().join("; ");
+        let details = check.details.iter().map(|d| named(d)).collect::<Vec<_>>().join("; ");
         out.push_str(format!("{word:9} {:22} {result:6} {count:12} {details}", check.id.title()).trim_end());
         out.push('\n');
         word = "";

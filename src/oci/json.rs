@@ -13,6 +13,9 @@ use super::Invalid;
 /// The most values that one document may hold.
 pub const MAX_VALUES: usize = 2_000_000;
 
+/// The most members that one object may have (MB-LIM-19).
+pub const MAX_MEMBERS: usize = 100_000;
+
 /// Checks that `bytes` is exactly one JSON value whose objects never name a member twice, and where no name
 /// differs from one of `known` by letter case only.
 pub fn check(bytes: &[u8], known: &[&str]) -> Result<(), Invalid> {
@@ -80,6 +83,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
                 return Err(A::Error::custom(format!("member `{name}` differs from `{known}` only by case")));
             }
             map.next_value_seed(self.again())?;
+            if seen.len() == MAX_MEMBERS {
+                return Err(A::Error::custom("an object has too many members"));
+            }
             if let Some(twice) = seen.replace(name) {
                 return Err(A::Error::custom(format!("member `{twice}` appears twice")));
             }
@@ -120,6 +126,10 @@ mod tests {
             b"\xef\xbb\xbf{}",
         ] {
             assert!(check(bad, &["layers", "kind"]).is_err(), "{}", String::from_utf8_lossy(bad));
+        }
+        for (members, good) in [(MAX_MEMBERS, true), (MAX_MEMBERS + 1, false)] {
+            let members: Vec<String> = (0..members).map(|n| format!("\"{n}\":0")).collect();
+            assert_eq!(check(format!("{{{}}}", members.join(",")).as_bytes(), &[]).is_ok(), good);
         }
         let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
         assert!(check(&deep, &[]).is_err());

@@ -118,7 +118,7 @@ fn fifos_and_links_in_the_place_of_files_are_neither_waited_for_nor_followed() {
 
 /// Recovery data of the bundle whose table says that its slices are this large.
 fn claim(kit: &Kit, slice: u64, files: Vec<u64>) {
-    let mut table = Sidecar::open(&kit.path("b.tar.recovery")).unwrap().table().clone();
+    let mut table = Sidecar::open(&kit.path("r")).unwrap().table().clone();
     let slices: u64 = files.iter().map(|length| length.div_ceil(slice)).sum();
     (table.slice_size, table.files) = (slice, files);
     table.slices = (0..slices).map(|n| Digest::of(&n.to_le_bytes())).collect();

@@ -31,7 +31,9 @@ impl Work<'_> {
                 _ => None,
             };
             if let Some(than) = larger {
-                self.notes.push(format!("{}: its slices are larger than {than}", sidecar.name()));
+                let note = format!("{}: its slices are larger than {than}", sidecar.name());
+                self.notes.retain(|n| *n != note);
+                self.notes.push(note);
                 continue;
             }
             if needed.is_empty() || !needed.iter().any(|(part, _)| files.contains(&Some(*part))) {
