@@ -398,9 +398,12 @@ fn a_policy_can_require_a_signature_of_every_image() {
     layout.bundle();
     require("all", "\"*\"").is(0);
     // A file system that is called a signature is an image all the same.
-    layout.image(&format!("{HOME}:sha256-{}.sig", image.hex()).replace("team/app", "team/app2"));
+    let mut layout = Layout::new(&kit);
+    let image = layout.image(&format!("{HOME}:1"));
+    let attached = format!("{HOME}:sha256-{}.sig", image.hex());
+    layout.image(&attached);
     layout.bundle();
-    require("all", "\"*\"").is(40);
+    require("all", "\"*\"").is(40).says(&format!("`{attached}` has no good image signature"));
     kit.policy("t.yaml", "images: {require: all}\n");
     kit.run(&["verify", "i.tar", "--trust", "t.yaml"]).is(2).says("names no key");
 }
