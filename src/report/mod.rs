@@ -184,7 +184,8 @@ fn is_zero(n: &u64) -> bool {
 fn cut(text: &mut String) {
     if text.len() > TEXT {
         let more = text.len() - TEXT;
-        text.truncate(text.floor_char_boundary(TEXT));
+        let end = (0..=TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
         text.push_str(&format!("… ({more} bytes more)"));
         text.shrink_to_fit();
     }
