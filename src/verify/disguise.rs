@@ -203,9 +203,12 @@ impl Unlisted {
         }
     }
 
-    /// Adds to the report what was found in the layers.
-    pub(super) fn conclude_layers(&mut self, settings: &Settings, report: &mut Report) {
+    /// Adds to the report what was found in the content; of a stream the names too.
+    pub(super) fn conclude_content(&mut self, index: Option<&Index>, settings: &Settings, report: &mut Report) {
         let mut check = Check::new(CheckId::ReleaseSignatures);
+        if let Some(index) = index {
+            names(index, self, settings, &mut check);
+        }
         self.conclude(settings, &mut check);
         (check.examined, check.of) = (0, check.findings.len() as u64);
         if !check.findings.is_empty() {

@@ -302,8 +302,8 @@ impl Admitted {
         let mut unlisted = disguise::Unlisted::new(index, &self.documents);
         if !self.set.is_stream() {
             unlisted.read_configs(&self.set)?;
+            disguise::names(index, &unlisted, settings, &mut releases);
         }
-        disguise::names(index, &unlisted, settings, &mut releases);
         unlisted.conclude(settings, &mut releases);
         self.report.add(releases);
         self.unlisted = Mutex::new(unlisted);
@@ -542,7 +542,9 @@ impl Admitted {
             fail(&mut check, &self.report.bundle.path.clone(), e)?;
             self.report.add(check);
         }
-        lock(&self.unlisted).conclude_layers(settings, &mut self.report);
+        // Of a stream now, when its releases have been read: what is wrong with them is the better explanation.
+        let index = self.set.is_stream().then(|| self.set.index());
+        lock(&self.unlisted).conclude_content(index, settings, &mut self.report);
         if self.set.is_stream() {
             lock(&self.payloads).conclude(self.set.index(), &mut self.report);
             let signed = signed_contents(&self.signed);
