@@ -174,9 +174,11 @@ def manifest(raw, path, entry, args, report):
             r"(?<!\\)(\\\\)*\\u0000", raw.decode()), "the form")
         need(type(meta) is dict and plain(x, TOP) and plain(meta, META) and "items" not in {n.lower() for n in x}, "members")
         kind, api, name = x.get("kind"), x.get("apiVersion"), meta.get("name")
-        need(match("[A-Za-z0-9]{1,253}", kind) and kind.lower() != "list" and not kind.endswith("List") and match("[A-Za-z0-9./-]{1,253}", api) and match(
+        need(match("[A-Za-z0-9]{1,253}", kind) and kind.lower() != "list" and not kind.endswith("List") and match("(?=.{1,253}$)[A-Za-z0-9.-]+(/[A-Za-z0-9.-]+)?", api) and match(
             "[A-Za-z0-9._:@+=~-]{1,253}", name) and ("namespace" not in meta or match("[a-z0-9-]{1,253}", meta["namespace"])), "names")
-        need(all(meta.get(n) is None or MAP(meta[n]) for n in ("labels", "annotations")), "labels")
+        need(all(meta.get(n) is None or MAP(meta[n]) for n in ("labels", "annotations")) and (
+            meta.get("creationTimestamp") is None or match(r"[\d-]{10}T[\d:]{8}Z", meta["creationTimestamp"]) and datetime.datetime.strptime(
+                meta["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ")), "labels or time")
     except (ValueError, RecursionError) as e: return report("malformed", path + ": not a manifest")
     except Stop as e: return report(e.args[0], f"{path}: {e.args[1]}")
     said = {"apiVersion": api, "kind": kind} | ({"namespace": meta["namespace"]} if "namespace" in meta else {}) | {"name": name}

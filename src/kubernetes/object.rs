@@ -75,9 +75,16 @@ pub(super) fn name(value: &Value) -> Result<Object, String> {
             return Err(format!("metadata.{key} of an object in it does not hold text only"));
         }
     }
+    if !matches!(metadata.get("creationTimestamp"), None | Some(Value::Null))
+        && !metadata.get("creationTimestamp").and_then(Value::as_str).is_some_and(is_time)
+    {
+        return Err("metadata.creationTimestamp of an object in it is no time".to_owned());
+    }
     Ok(Object {
         api_version: need(value, "apiVersion", |version| {
-            version.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'/'))
+            let part =
+                |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+            version.split('/').count() <= 2 && version.split('/').all(part)
         })?,
         kind,
         namespace: match metadata.get("namespace") {
@@ -90,6 +97,17 @@ pub(super) fn name(value: &Value) -> Result<Object, String> {
             name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:@+=~".contains(&b))
         })?,
     })
+}
+
+/// `2006-01-02T15:04:05Z`, as the API server writes it.
+fn is_time(text: &str) -> bool {
+    text.len() == 20
+        && text.ends_with('Z')
+        && text.parse::<jiff::Timestamp>().is_ok()
+        && text
+            .bytes()
+            .zip("dddd-dd-ddTdd:dd:ddZ".bytes())
+            .all(|(b, form)| if form == b'd' { b.is_ascii_digit() } else { b == form })
 }
 
 /// Refuses a member that differs from a known one by case, and one that is not written as members are.
