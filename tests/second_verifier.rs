@@ -31,10 +31,10 @@ fn arguments(toml: &str) -> Option<Vec<String>> {
     let mut out = Vec::new();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--signer" | "--at" => out.extend([word, words.next()?]),
+            "--signer" | "--at" | "--allow-kind" => out.extend([word, words.next()?]),
             "--allow-unsigned" => out.push(word),
             // About checks that are not compared.
-            "--release-keyring" | "--allow-kind" => _ = words.next()?,
+            "--release-keyring" => _ = words.next()?,
             "--allow-unsigned-release" => {}
             _ => return None,
         }
@@ -50,6 +50,7 @@ fn settings(arguments: &[String], folder: &Path) -> Settings {
         match word.as_str() {
             "--signer" => keys.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
             "--at" => settings.now = words.next().unwrap().parse().unwrap(),
+            "--allow-kind" => settings.allow_kinds.push(words.next().unwrap().clone()),
             _ => settings.allow_unsigned = true,
         }
     }
