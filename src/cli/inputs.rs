@@ -5,40 +5,50 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::args::Trust;
+use super::args;
 use crate::error::{Code, Error, Result};
 use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
 use crate::ops::loose::{self, Loose};
 use crate::sign::policy::{self, MAX_POLICY, Policy};
-use crate::verify::Settings;
 use crate::verify::cosign::ImageKey;
+use crate::verify::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
 
-/// The policy and settings of `verify`, `unpack` and `sign`, for what is named as the bundle.
-pub(super) fn settings(trust: &Trust, bundle: &[PathBuf]) -> Result<Settings> {
-    let policy = policy(trust)?;
-    let image_keys =
-        policy.as_ref().map(|(policy, folder)| image_keys(policy, folder)).transpose()?.unwrap_or_default();
-    let keyrings = match (trust.release_keyring.is_empty(), &policy) {
-        (false, _) => keyrings(&trust.release_keyring)?,
+/// Whom `verify`, `unpack`, `sign` and `repair` trust.
+pub(super) fn trust(args: &args::Trust) -> Result<Trust> {
+    let policy = policy(args)?;
+    let keyrings = match (args.release_keyring.is_empty(), &policy) {
+        (false, _) => keyrings(&args.release_keyring)?,
         (true, Some((policy, folder))) => policy_keyrings(policy, folder)?,
         (true, None) => vec![redhat()?],
     };
-    let loose = beside(trust, bundle)?;
-    Ok(Settings {
-        policy: policy.map(|(policy, _)| policy),
-        allow_unsigned: trust.allow_unsigned,
-        keyrings,
-        allow_unsigned_release: trust.allow_unsigned_release,
-        allow_kinds: trust.allow_kind.clone(),
-        now: moment(trust.at.as_deref())?,
-        loose: loose.signatures,
-        loose_records: loose.records,
-        expect_release: trust.expect_release.clone(),
-        expect_index: trust.expect_index.as_deref().map(digest).transpose()?,
+    Ok(match policy {
+        Some((policy, folder)) => {
+            let image_keys = image_keys(&policy, &folder)?;
+            Trust::Policy(Resolved { policy, keyrings, image_keys })
+        }
+        // Nobody is trusted, which `policy` accepts only with --allow-unsigned.
+        None => Trust::Unsigned { keyrings },
+    })
+}
+
+/// Under which conditions they verify what is named as the bundle.
+pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) -> Result<Conditions> {
+    let loose = beside(args, bundle)?;
+    Ok(Conditions {
+        now: moment(args.at.as_deref())?,
+        exceptions: Exceptions {
+            unsigned: args.allow_unsigned,
+            unsigned_release: args.allow_unsigned_release,
+            rollback: args.allow_rollback,
+            partial,
+            kinds: args.allow_kind.clone(),
+        },
+        expectations: Expectations {
+            release: args.expect_release.clone(),
+            index: args.expect_index.as_deref().map(digest).transpose()?,
+        },
+        detached: Detached { signatures: loose.signatures, records: loose.records },
         seen: crate::ops::state::load(&crate::ops::state::folder())?,
-        allow_rollback: trust.allow_rollback,
-        image_keys,
-        partial: false,
     })
 }
 
@@ -47,7 +57,7 @@ fn digest(text: &str) -> Result<crate::oci::Digest> {
 }
 
 /// Signatures and records beside each file that is named, and signatures named on the command line.
-fn beside(trust: &Trust, bundle: &[PathBuf]) -> Result<Loose> {
+fn beside(trust: &args::Trust, bundle: &[PathBuf]) -> Result<Loose> {
     let files: Vec<PathBuf> = bundle.iter().filter(|p| *p != Path::new("-")).cloned().collect();
     let mut out = loose::find(&files)?;
     for path in &trust.signature {
@@ -67,7 +77,7 @@ fn image_keys(policy: &Policy, folder: &Path) -> Result<Vec<ImageKey>> {
 }
 
 /// The trust policy, and the folder that its relative paths start from.
-fn policy(trust: &Trust) -> Result<Option<(Policy, PathBuf)>> {
+fn policy(trust: &args::Trust) -> Result<Option<(Policy, PathBuf)>> {
     if !trust.signer.is_empty() {
         let keys = trust.signer.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
         return Ok(Some((Policy::from_signer_keys(&keys)?, PathBuf::new())));

@@ -11,7 +11,6 @@ use crate::error::{Code, Error, Result};
 use crate::openshift::mirror_set;
 use crate::ops::unpack::{Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
-use crate::verify::Settings;
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
@@ -22,13 +21,14 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !(to || args.to_dir.is_some() || args.to_layout.is_some() || args.manifests_to_dir.is_some() || args.dry_run) {
         return Err(nowhere());
     }
-    let settings = Settings { partial: args.partial, ..inputs::settings(&args.trust, &args.bundle)? };
+    let trust = inputs::trust(&args.trust)?;
+    let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let options = options(args, global, term)?;
     let memory = crate::ops::state::folder();
     if !options.dry_run {
         crate::ops::state::ready(&memory)?;
     }
-    match unpack(Inputs::of(&args.bundle)?, &settings, &options, term)? {
+    match unpack(Inputs::of(&args.bundle)?, &trust, &conditions, &options, term)? {
         Outcome::Refused(report, state) => {
             match global.output {
                 Output::Json => answer::json(report.as_ref()),

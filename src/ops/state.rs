@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::beneath::Dir;
 use crate::bundle::writer::whole::Whole;
 use crate::error::{Code, Error, Result};
-use crate::verify::{Report, Seen};
+use crate::verify::{Report, Seen, SignatureOutcome};
 
 /// The most bytes of the file.
 const LIMIT: u64 = 4 << 20;
@@ -71,7 +71,7 @@ pub fn load(folder: &Path) -> Result<BTreeMap<String, Seen>> {
 /// (`--allow-rollback`) it is remembered all the same: so a number that a stolen key had driven up is taken back.
 /// A bundle without a good signature is not remembered: anyone could have made it.
 pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
-    if !report.signatures.iter().any(|s| s.outcome == "good") {
+    if !report.signatures.iter().any(SignatureOutcome::is_good) {
         return Ok(());
     }
     let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
@@ -119,14 +119,15 @@ fn turn(folder: &Path) -> Option<fs::File> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::verify::report::{SignatureOutcome, Subject};
+    use crate::sign::policy;
+    use crate::verify::report::{Standing, Subject};
 
     fn report(sequence: u64, index: &str) -> Report {
         let mut report = Report::new(
             Subject { name: Some("ocp".into()), sequence: Some(sequence), index: index.into(), ..Subject::default() },
             String::new(),
         );
-        let outcome = "good".to_owned();
+        let outcome = Standing::Evaluated(policy::Outcome::Good);
         report.signatures =
             vec![SignatureOutcome { origin: String::new(), name: None, role: None, key: None, outcome, detail: None }];
         report

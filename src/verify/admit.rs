@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::report::{self, Check, CheckId, Finding, Report, Severity};
-use super::{Admission, Admitted, Settings, trust};
+use super::{Admission, Admitted, Conditions, Settings, Trust, trust};
 use crate::bundle::reader::{Bundle, Contents};
 use crate::bundle::set::{Set, Tally};
 use crate::bundle::volume::Volume;
@@ -16,7 +16,8 @@ use crate::oci::Digest;
 ///
 /// # Errors
 /// Only what kept the checks from being made: an unreadable medium. Everything found is in the report.
-pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
+pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -> Result<Admission<'a>> {
+    let settings = &Settings::new(trust, conditions);
     let subject = report::Subject { path: inputs.display(), ..Default::default() };
     let mut report = Report::new(subject, settings.now.to_string());
     report.exceptions = settings.exceptions();
@@ -39,7 +40,7 @@ pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
     // for these very bytes, a bad signature among the others is no tampering (E7).
     let early = trust::signatures(head, &[], settings, &mut report);
     let stops = |f: &Finding| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error;
-    if early.findings.iter().any(stops) && report.signatures.iter().all(|s| s.outcome != "good") {
+    if early.findings.iter().any(stops) && report.signatures.iter().all(|s| !s.is_good()) {
         report.add(early);
         return Ok(Admission::Refused(concluded(report)));
     }
@@ -80,8 +81,8 @@ pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
     format.of = format.examined;
     report.checks.insert(0, format);
 
-    let mut admitted = Admitted::new(set, report);
-    admitted.read_head(odd, settings)?;
+    let mut admitted = Admitted::new(set, report, *settings);
+    admitted.read_head(odd)?;
     admitted.report.conclude();
     let useless = admitted.report.errors().any(|f| !harmless(f));
     Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
@@ -106,7 +107,7 @@ fn choose(mut opened: Vec<(String, Result<Bundle>)>, settings: &Settings) -> Res
     let good = |bundle: &Bundle| {
         let mut scratch = Report::new(report::Subject::default(), String::new());
         trust::signatures(bundle.head(), &[], settings, &mut scratch);
-        scratch.signatures.iter().any(|s| s.outcome == "good")
+        scratch.signatures.iter().any(report::SignatureOutcome::is_good)
     };
     let bundles: Vec<&Bundle> = opened.iter().filter_map(|(_, o)| o.as_ref().ok()).collect();
     let same = |a: &Bundle, b: &Bundle| Arc::ptr_eq(&a.head().index, &b.head().index);
@@ -231,8 +232,8 @@ fn concluded(mut report: Report) -> Report {
 }
 
 /// A bad verdict from an error that says so; other errors go on as errors.
-fn refused(mut report: Report, id: CheckId, err: Error) -> Result<Admission> {
-    if !(10..50).contains(&err.code().exit()) {
+fn refused<'a>(mut report: Report, id: CheckId, err: Error) -> Result<Admission<'a>> {
+    if !err.code().is_verdict() {
         return Err(err);
     }
     let mut check = Check::new(id);

@@ -11,115 +11,37 @@ pub mod cosign;
 mod manifests;
 mod release;
 pub mod report;
+mod settings;
 mod trust;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use jiff::Timestamp;
-
 use crate::bundle::Head;
 use crate::bundle::index::{Blob, Index};
 use crate::bundle::limits;
-use crate::bundle::reader::Addendum;
 use crate::bundle::set::Set;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
-use crate::openshift::openpgp::Keyring;
-use crate::sign::policy::Policy;
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
 pub use admit::admit;
 pub use blob::BlobReader;
-pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, Verdict};
+pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
+pub(crate) use settings::Settings;
+pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Seen, Trust};
 pub(crate) use volumes::Needs;
-
-/// Whom and what this host trusts, and when.
-#[derive(Debug, Default)]
-pub struct Settings {
-    /// Who must have signed. `None` only together with `allow_unsigned`.
-    pub policy: Option<Policy>,
-    /// Accept a bundle without a signature.
-    pub allow_unsigned: bool,
-    /// OpenPGP keys that releases must be signed by: any one of them.
-    pub keyrings: Vec<Keyring>,
-    /// Accept a release without a good signature.
-    pub allow_unsigned_release: bool,
-    /// Kinds of manifests accepted beyond [`crate::kubernetes::ALLOWED_KINDS`].
-    pub allow_kinds: Vec<String>,
-    /// The time that validity is judged at.
-    pub now: Timestamp,
-    /// Signatures over the index that came beside the bundle: where from, and the armored text.
-    pub loose: Vec<(String, Vec<u8>)>,
-    /// Review records, and signatures over them, that came beside the bundle.
-    pub loose_records: Vec<Addendum>,
-    /// The release that must be in the bundle: `version` or `version-architecture`.
-    pub expect_release: Option<String>,
-    /// The index digest that the bundle must have.
-    pub expect_index: Option<Digest>,
-    /// The newest bundle of each name that this host has unpacked.
-    pub seen: BTreeMap<String, Seen>,
-    /// Accept a bundle older than that.
-    pub allow_rollback: bool,
-    /// Keys for cosign image signatures.
-    pub image_keys: Vec<cosign::ImageKey>,
-    /// Go on although volumes are missing: what is here is checked, and the verdict says that it is not all.
-    pub partial: bool,
-}
-
-/// A bundle that this host has unpacked.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Seen {
-    /// Its number.
-    pub sequence: u64,
-    /// Digest of its index.
-    pub index: String,
-}
-
-impl Settings {
-    /// Nobody trusted, nothing excepted, judged at `now`.
-    pub fn new(now: Timestamp) -> Settings {
-        Settings {
-            policy: None,
-            allow_unsigned: false,
-            keyrings: Vec::new(),
-            allow_unsigned_release: false,
-            allow_kinds: Vec::new(),
-            now,
-            loose: Vec::new(),
-            loose_records: Vec::new(),
-            expect_release: None,
-            expect_index: None,
-            seen: BTreeMap::new(),
-            allow_rollback: false,
-            image_keys: Vec::new(),
-            partial: false,
-        }
-    }
-
-    /// The flags that make an exception from a check, as they are written.
-    fn exceptions(&self) -> Vec<String> {
-        let mut out = Vec::new();
-        out.extend(self.allow_unsigned.then(|| "--allow-unsigned".to_owned()));
-        out.extend(self.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
-        out.extend(self.allow_rollback.then(|| "--allow-rollback".to_owned()));
-        out.extend(self.partial.then(|| "--partial".to_owned()));
-        out.extend(self.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
-        out
-    }
-}
 
 /// What became of a bundle at the door.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one value for each run")]
-pub enum Admission {
+pub enum Admission<'a> {
     /// Its head, documents or files are bad: nothing of it may be used.
     Refused(Report),
     /// Everything in front of the content is right; blobs are checked as they are read.
-    Admitted(Box<Admitted>),
+    Admitted(Box<Admitted<'a>>),
 }
 
 /// Who stands behind an index.
@@ -135,13 +57,14 @@ pub enum Voucher {
 
 /// Who vouches for the index of this head. This is less than a verdict: thresholds, times and what the index says are
 /// judged by [`admit`].
-pub fn voucher(head: &Head, settings: &Settings) -> Voucher {
+pub fn voucher(head: &Head, trust: &Trust, conditions: &Conditions) -> Voucher {
+    let settings = &Settings::new(trust, conditions);
     let mut report = Report::new(report::Subject::default(), settings.now.to_string());
     let check = trust::signatures(head, &[], settings, &mut report);
     if settings.expect_index.is_some_and(|wanted| wanted != head.digest()) {
         return Voucher::Missing;
     }
-    if report.signatures.iter().any(|s| s.outcome == "good") {
+    if report.signatures.iter().any(SignatureOutcome::is_good) {
         return Voucher::Signer;
     }
     let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
@@ -150,7 +73,8 @@ pub fn voucher(head: &Head, settings: &Settings) -> Voucher {
 
 /// A bundle whose head, documents and files were checked.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct Admitted<'a> {
+    settings: Settings<'a>,
     set: Set,
     report: Report,
     /// Documents, whose digests are right.
@@ -185,11 +109,12 @@ pub enum Extent {
     All,
 }
 
-impl Admitted {
-    fn new(set: Set, report: Report) -> Admitted {
+impl<'a> Admitted<'a> {
+    fn new(set: Set, report: Report, settings: Settings<'a>) -> Admitted<'a> {
         let mut digests = Check::new(CheckId::BlobDigests);
         digests.of = set.index().blobs.len() as u64;
         Admitted {
+            settings,
             set,
             report,
             documents: BTreeMap::new(),
@@ -265,7 +190,8 @@ impl Admitted {
 
     /// Files and documents, then everything that can be said with them. `odd` is what was named with the bundle and
     /// does not belong to it.
-    fn read_head(&mut self, odd: Vec<Finding>, settings: &Settings) -> Result<()> {
+    fn read_head(&mut self, odd: Vec<Finding>) -> Result<()> {
+        let settings = &{ self.settings };
         let mut check = Check::new(CheckId::Format);
         let mut bad = BTreeSet::new();
         if !self.read_files(&mut check)? || !self.read_documents(&mut bad)? {
@@ -296,7 +222,7 @@ impl Admitted {
         if !self.set.is_stream() {
             self.read_signed()?;
             let signed = signed_contents(&self.signed);
-            cosign::check(self.set.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            cosign::check(self.set.index(), &self.documents, &signed, settings.image_keys, &mut self.report);
         }
         self.payloads = Mutex::new(payloads);
         Ok(())
@@ -310,7 +236,7 @@ impl Admitted {
             match self.set.read(at, cosign::PAYLOAD) {
                 Ok(bytes) => *slot = Some(bytes),
                 // Reported with all other digests.
-                Err(e) if (10..50).contains(&e.code().exit()) => {}
+                Err(e) if e.code().is_verdict() => {}
                 Err(e) => return Err(e),
             }
         }
@@ -478,7 +404,8 @@ impl Admitted {
     }
 
     /// Reads what follows the blobs of a stream and draws the verdict.
-    pub fn conclude(&mut self, quick: bool, settings: &Settings) -> Result<Report> {
+    pub fn conclude(&mut self, quick: bool) -> Result<Report> {
+        let settings = &{ self.settings };
         let mut digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
         let total = self.index().blobs.iter().map(|b| b.size).sum::<u64>();
         digests.details.push(report::size(total));
@@ -516,7 +443,7 @@ impl Admitted {
         if self.set.is_stream() {
             lock(&self.payloads).conclude(self.set.index(), &mut self.report);
             let signed = signed_contents(&self.signed);
-            cosign::check(self.set.index(), &self.documents, &signed, &settings.image_keys, &mut self.report);
+            cosign::check(self.set.index(), &self.documents, &signed, settings.image_keys, &mut self.report);
             if !self.set.addenda().is_empty() {
                 self.judge_again(settings);
             }
@@ -564,7 +491,7 @@ fn fail_all(check: &mut Check, failed: Vec<(String, Error)>, good: impl Fn(&str)
 }
 
 fn fail(check: &mut Check, subject: &str, err: Error) -> Result<()> {
-    if !(10..50).contains(&err.code().exit()) {
+    if !err.code().is_verdict() {
         return Err(err);
     }
     check.find(Finding::of(subject, &err));

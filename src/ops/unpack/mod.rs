@@ -22,7 +22,7 @@ use crate::openshift::{mirror_set, openpgp};
 use crate::ops::advice::{early, late};
 use crate::ops::{Observer, Task};
 use crate::sink::files::{self, Folder, Written};
-use crate::verify::{Admission, Admitted, BlobReader, Extent, Report, Settings, Visit, admit};
+use crate::verify::{Admission, Admitted, BlobReader, Conditions, Extent, Report, Trust, Visit, admit};
 
 use names::Placement;
 
@@ -148,8 +148,14 @@ impl Read for Part<'_, '_, '_> {
 }
 
 /// Verifies a bundle and writes it where the options say.
-pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: &dyn Observer) -> Result<Outcome> {
-    let mut admitted = match admit(inputs, settings)? {
+pub fn unpack(
+    inputs: Inputs,
+    trust: &Trust,
+    conditions: &Conditions,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Outcome> {
+    let mut admitted = match admit(inputs, trust, conditions)? {
         Admission::Refused(report) => return Ok(refused(report, NOTHING)),
         Admission::Admitted(admitted) => admitted,
     };
@@ -164,7 +170,7 @@ pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: 
             .hint("unpack from a file, or name one destination"));
     }
     let files = manifests(&admitted);
-    let sets = mirror_sets(&index, &signed_names(&admitted, settings), options)?;
+    let sets = mirror_sets(&index, &signed_names(&admitted, trust, conditions), options)?;
     let folders = folders(&index, options);
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
     files::check(&folders.0, &files, options.overwrite).map_err(nothing)?;
@@ -184,7 +190,7 @@ pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: 
         ..Summary::default()
     };
     if options.dry_run {
-        let report = crate::ops::verify::rest(&mut admitted, settings, options.jobs, observer)?;
+        let report = crate::ops::verify::rest(&mut admitted, options.jobs, observer)?;
         return Ok(if report.exit_code == 0 {
             Outcome::Unpacked(Box::new(report), summary)
         } else {
@@ -215,8 +221,8 @@ pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: 
             false => Err(late(e, &state)),
         };
     }
-    let report = admitted.conclude(false, settings)?;
-    if settings.partial && report.exit_code == Code::IncompleteCheck.exit() {
+    let report = admitted.conclude(false)?;
+    if conditions.exceptions.partial && report.exit_code == Code::IncompleteCheck.exit() {
         summary.incomplete = Some(Incomplete { blobs: incomplete.len(), bytes: incomplete.iter().sum() });
         return Ok(Outcome::Unpacked(Box::new(report), summary));
     }
@@ -249,7 +255,7 @@ fn announce(admitted: &Admitted, observer: &dyn Observer) {
     let signers: Vec<&str> = report
         .signatures
         .iter()
-        .filter(|s| s.outcome == "good")
+        .filter(|s| s.is_good())
         .filter_map(|s| s.name.as_deref().or(s.key.as_deref()))
         .collect();
     match signers.is_empty() {
@@ -392,12 +398,12 @@ fn target(_: &Options) -> Option<&Repository> {
 
 /// The repositories that good release signatures name. Content that came from a mirror or a directory does not
 /// tell where the vendor publishes it; the vendor's signature does.
-fn signed_names(admitted: &Admitted, settings: &Settings) -> Vec<Repository> {
+fn signed_names(admitted: &Admitted<'_>, trust: &Trust, conditions: &Conditions) -> Vec<Repository> {
     let mut out = Vec::new();
     for release in &admitted.index().releases {
         for (_, bytes) in admitted.files(&format!("signatures/sha256={}/", release.digest.hex())) {
-            let verify = |k| openpgp::verify(bytes, k, &release.digest, settings.now.as_second());
-            let good = settings.keyrings.iter().find_map(|keyring| verify(keyring).ok());
+            let verify = |k| openpgp::verify(bytes, k, &release.digest, conditions.now.as_second());
+            let good = trust.keyrings().iter().find_map(|keyring| verify(keyring).ok());
             out.extend(good.map(|verified| verified.claim.docker_reference.repository));
         }
     }
