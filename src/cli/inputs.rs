@@ -9,26 +9,20 @@ use super::args;
 use crate::error::{Code, Error, Result};
 use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
 use crate::ops::loose::{self, Loose};
-use crate::sign::policy::{self, MAX_POLICY, Policy};
-use crate::verify::cosign::ImageKey;
+use crate::sign::policy::{MAX_POLICY, Policy};
 use crate::verify::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
 
 /// Whom `verify`, `unpack`, `sign` and `repair` trust.
 pub(super) fn trust(args: &args::Trust) -> Result<Trust> {
-    let policy = policy(args)?;
-    let keyrings = match (args.release_keyring.is_empty(), &policy) {
-        (false, _) => keyrings(&args.release_keyring)?,
-        (true, Some((policy, folder))) => policy_keyrings(policy, folder)?,
-        (true, None) => vec![redhat()?],
-    };
-    Ok(match policy {
-        Some((policy, folder)) => {
-            let image_keys = image_keys(&policy, &folder)?;
-            Trust::Policy(Resolved { policy, keyrings, image_keys })
-        }
+    let Some((policy, folder)) = policy(args)? else {
         // Nobody is trusted, which `policy` accepts only with --allow-unsigned.
-        None => Trust::Unsigned { keyrings },
-    })
+        return Ok(Trust::Unsigned { keyrings: keyrings(&args.release_keyring)? });
+    };
+    let mut resolved = Resolved::new(policy, &|path| read(&folder.join(path), MAX_KEYRING_BYTES as u64))?;
+    if !args.release_keyring.is_empty() {
+        resolved.keyrings = keyrings(&args.release_keyring)?;
+    }
+    Ok(Trust::Policy(resolved))
 }
 
 /// Under which conditions they verify what is named as the bundle.
@@ -64,16 +58,6 @@ fn beside(trust: &args::Trust, bundle: &[PathBuf]) -> Result<Loose> {
         out.add_signature(path.display().to_string(), loose::read(path)?)?;
     }
     Ok(out)
-}
-
-fn image_keys(policy: &Policy, folder: &Path) -> Result<Vec<ImageKey>> {
-    let one = |key: &policy::ImageKey| {
-        let path = folder.join(&key.key_file);
-        let pem = String::from_utf8_lossy(&read(&path, MAX_KEYRING_BYTES as u64)?).into_owned();
-        ImageKey::new(&key.scope, key.signed_identity.clone(), &pem)
-            .map_err(|e| e.fact(format!("in {}", path.display())))
-    };
-    policy.image_keys.iter().map(one).collect()
 }
 
 /// The trust policy, and the folder that its relative paths start from.
@@ -130,18 +114,6 @@ fn keyring(path: &Path) -> Result<Keyring> {
 
 fn redhat() -> Result<Keyring> {
     Keyring::redhat().map_err(|e| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}")))
-}
-
-fn policy_keyrings(policy: &Policy, folder: &Path) -> Result<Vec<Keyring>> {
-    policy
-        .release
-        .keyrings
-        .iter()
-        .map(|named| match named {
-            policy::Keyring::Redhat => redhat(),
-            policy::Keyring::File(path) => keyring(&folder.join(path)),
-        })
-        .collect()
 }
 
 /// Reads a small file of this host.

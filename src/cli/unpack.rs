@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::openshift::mirror_set;
 use crate::ops::unpack::{Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
+use crate::verify::Report;
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
@@ -36,25 +37,33 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             }
             Ok(report.exit_code)
         }
-        Outcome::Unpacked(report, summary) => {
-            if !summary.dry_run && summary.incomplete.is_none() {
-                crate::ops::state::remember(&memory, &report, args.trust.allow_rollback)
-                    .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
-            }
-            term.say("Finished", &format!("in {}", create::elapsed(started)));
-            match global.output {
-                Output::Json => answer::json(
-                    &serde_json::json!({ "schema": summary.schema, "unpacked": summary, "report": report }),
-                ),
-                Output::Text if global.quiet < 2 => answer::text(&render(&summary, &report.exceptions)),
-                Output::Text => {}
-            }
-            match summary.incomplete {
-                Some(_) => verify::still_missing(&report, term),
-                None => next(&summary, term),
-            }
+        Outcome::Begun(report, summary) => {
+            finished(&report, &summary, global, term, started);
+            verify::still_missing(&report, term);
             Ok(report.exit_code)
         }
+        Outcome::Tried(report, summary) => {
+            finished(&report, &summary, global, term, started);
+            Ok(report.exit_code)
+        }
+        Outcome::Unpacked(verified, summary) => {
+            crate::ops::state::remember(&memory, &verified, args.trust.allow_rollback)
+                .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
+            finished(verified.report(), &summary, global, term, started);
+            next(&summary, term);
+            Ok(verified.report().exit_code)
+        }
+    }
+}
+
+fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal, started: Instant) {
+    term.say("Finished", &format!("in {}", create::elapsed(started)));
+    match global.output {
+        Output::Json => {
+            answer::json(&serde_json::json!({ "schema": summary.schema, "unpacked": summary, "report": report }));
+        }
+        Output::Text if global.quiet < 2 => answer::text(&render(summary, &report.exceptions)),
+        Output::Text => {}
     }
 }
 
@@ -153,9 +162,6 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
 }
 
 fn next(summary: &Summary, term: &Terminal) {
-    if summary.dry_run {
-        return;
-    }
     let mut lines = Vec::new();
     if let Some(manifests) = &summary.manifests {
         lines.push("apply the manifests with".to_owned());

@@ -54,7 +54,7 @@ impl LayoutSink {
 
     /// Notes a top-level entry; [`BlobSink::finish`] writes it. An entry of the same name is replaced; one
     /// without a name is kept once per digest.
-    pub fn add(&self, name: Option<&str>, entry: &Descriptor) {
+    pub(crate) fn add(&self, name: Option<&str>, entry: &Descriptor) {
         if let Ok(mut added) = self.added.lock() {
             added.push(entry_json(name, entry));
         }

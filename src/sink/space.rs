@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::retry_on_intr;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
+use crate::verify::report::size;
 
 /// The file system that holds a path, or will hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,36 @@ pub fn of(path: &Path) -> Result<Space> {
     let kind = kind(&here)?;
     let max_file = (kind == "vfat").then_some((4 << 30) - 1);
     Ok(Space { free: stat.f_bavail.saturating_mul(stat.f_frsize), kind, max_file })
+}
+
+/// Whether `need` bytes fit the file system that `path` is on or will be, and the longest file of them too.
+///
+/// # Errors
+/// [`Code::Io`] with what is needed and what is there; what to do when there is not enough is said by `hint`.
+pub(crate) fn enough(path: &Path, need: u64, longest: u64, hint: &str) -> Result<()> {
+    let space = of(path)?;
+    long_enough(&space, path, longest)?;
+    large_enough(&space, path, need, hint)
+}
+
+pub(crate) fn long_enough(space: &Space, path: &Path, longest: u64) -> Result<()> {
+    let Some(most) = space.max_file.filter(|most| longest > *most) else { return Ok(()) };
+    let text =
+        format!("a file of {longest} bytes is too long for the file system of `{}` ({})", path.display(), space.kind);
+    Err(Error::new(Code::Io, text)
+        .fact(format!("at most {most} bytes"))
+        .state("nothing was written")
+        .hint("choose a place with another file system"))
+}
+
+pub(crate) fn large_enough(space: &Space, path: &Path, need: u64, hint: &str) -> Result<()> {
+    if space.free >= need {
+        return Ok(());
+    }
+    let (need, free) = (size(need), size(space.free));
+    Err(Error::new(Code::Io, format!("not enough room for `{}`: {need} needed, {free} free", path.display()))
+        .state("nothing was written")
+        .hint(hint))
 }
 
 fn existing(path: &Path) -> PathBuf {

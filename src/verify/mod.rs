@@ -13,6 +13,7 @@ mod release;
 pub mod report;
 mod settings;
 mod trust;
+mod verified;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ pub use blob::BlobReader;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
 pub(crate) use settings::Settings;
 pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Seen, Trust};
+pub use verified::{Conclusion, Receiver, Verified, Visit};
 pub(crate) use volumes::Needs;
 
 /// What became of a bundle at the door.
@@ -89,15 +91,6 @@ pub struct Admitted<'a> {
     payloads: Mutex<release::Payloads>,
     /// What cosign signatures are over, once it was seen and right.
     signed: Mutex<BTreeMap<Digest, Option<Vec<u8>>>>,
-}
-
-/// What a visitor did with a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visit {
-    /// Read it to its checked end.
-    Read,
-    /// Did not need it.
-    LeftOut,
 }
 
 /// How much of the content is looked at.
@@ -171,7 +164,7 @@ impl<'a> Admitted<'a> {
     }
 
     /// The configurations and layers that are on no volume at hand.
-    pub fn absent(&self) -> Vec<&Blob> {
+    fn absent(&self) -> Vec<&Blob> {
         let blobs = self.index().blobs.iter().enumerate();
         blobs.filter(|(at, blob)| !blob.role.is_document() && !self.set.has(*at)).map(|(_, blob)| blob).collect()
     }
@@ -183,9 +176,16 @@ impl<'a> Admitted<'a> {
         copies.fold((0, 0), |(items, bytes), (copies, size)| (items + copies, bytes + copies * size))
     }
 
-    /// Notes that the destination has a blob that is on no volume at hand.
-    pub fn elsewhere(&self, blob: &Blob) {
-        lock(&self.left_out).insert(blob.digest);
+    /// Asks for the blobs that are on no volume at hand. Returns the sizes of those that `receiver` lacks too.
+    pub fn still_wanted(&self, receiver: &dyn Receiver) -> Result<Vec<u64>> {
+        let mut out = Vec::new();
+        for blob in self.absent() {
+            match receiver.has(blob)? {
+                true => _ = lock(&self.left_out).insert(blob.digest),
+                false => out.push(blob.size),
+            }
+        }
+        Ok(out)
     }
 
     /// Files and documents, then everything that can be said with them. `odd` is what was named with the bundle and
@@ -308,17 +308,17 @@ impl<'a> Admitted<'a> {
         self.set.is_stream() && !matches!(e.code(), Code::BlobMismatch | Code::UnlistedContent)
     }
 
-    /// Hands every configuration and layer at hand to `visit`, from `jobs` threads (a stream: in order, by one).
+    /// Hands every configuration and layer at hand to `receiver`, from `jobs` threads (a stream: in order, by one).
     ///
     /// Content that does not match is a finding. Where another copy has it, that one is handed over next, from its
-    /// beginning; the finding then is a remark. What `visit` itself fails with ends it and is returned.
-    pub fn blobs(&self, jobs: usize, extent: Extent, visit: &Visitor<'_>) -> Result<()> {
+    /// beginning; the finding then is a remark. What `receiver` itself fails with ends it and is returned.
+    pub fn blobs(&self, jobs: usize, extent: Extent, receiver: &dyn Receiver) -> Result<()> {
         let mut content: Vec<(usize, &Blob)> =
             self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
         if self.set.is_stream() {
             let mut buffer = vec![0u8; BUFFER];
             content.retain(|(at, _)| self.set.has(*at));
-            return content.iter().try_for_each(|(at, blob)| self.visit(*at, blob, extent, visit, &mut buffer));
+            return content.iter().try_for_each(|(at, blob)| self.visit(*at, blob, extent, receiver, &mut buffer));
         }
         // The largest first, so that no thread is left alone with a large one at the end.
         content.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
@@ -330,12 +330,12 @@ impl<'a> Admitted<'a> {
             let queue = content.into_iter().par_bridge();
             queue.try_for_each_init(
                 || vec![0u8; BUFFER],
-                |buffer, (at, blob)| self.visit(at, blob, extent, visit, buffer),
+                |buffer, (at, blob)| self.visit(at, blob, extent, receiver, buffer),
             )
         })
     }
 
-    fn visit(&self, at: usize, blob: &Blob, extent: Extent, visit: &Visitor<'_>, buffer: &mut [u8]) -> Result<()> {
+    fn visit(&self, at: usize, blob: &Blob, extent: Extent, receiver: &dyn Receiver, buffer: &mut [u8]) -> Result<()> {
         let mut remarks: Vec<Finding> = Vec::new();
         let mut seen = false;
         let copies = self.set.copies(at);
@@ -349,7 +349,7 @@ impl<'a> Admitted<'a> {
                 let wanted = blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
                 reader.capture = wanted.then(Vec::new);
             }
-            let visited = visit(blob, &mut reader, buffer);
+            let visited = receiver.receive(blob, &mut reader, buffer);
             let ended = match &visited {
                 Ok(Visit::LeftOut) if !self.is_stream() && !reader.is_touched() => {
                     lock(&self.left_out).insert(blob.digest);
@@ -403,8 +403,10 @@ impl<'a> Admitted<'a> {
         result
     }
 
-    /// Reads what follows the blobs of a stream and draws the verdict.
-    pub fn conclude(&mut self, quick: bool) -> Result<Report> {
+    /// Reads what follows the blobs of a stream and draws the verdict. Only a complete and good one comes with something
+    /// to open destinations with.
+    pub fn conclude(mut self, quick: bool) -> Result<Conclusion<'a>> {
+        let unread = self.unread();
         let settings = &{ self.settings };
         let mut digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
         let total = self.index().blobs.iter().map(|b| b.size).sum::<u64>();
@@ -413,7 +415,6 @@ impl<'a> Admitted<'a> {
         if left_out > 0 {
             digests.details.push(format!("{left_out} not read: the destination has them"));
         }
-        let unread = digests.of - digests.examined - left_out;
         let clean = digests.outcome == Outcome::Pass;
         if unread > 0 && (quick || clean) {
             let why = if quick { "--quick: " } else { "" };
@@ -450,7 +451,18 @@ impl<'a> Admitted<'a> {
         }
         self.report.checks.sort_by_key(|c| c.id);
         self.report.conclude();
-        Ok(self.report.clone())
+        let complete = !quick && unread == 0 && self.report.verdict == Verdict::Verified && self.report.exit_code == 0;
+        Ok(match complete {
+            true => Conclusion::Verified(Box::new(Verified::new(self))),
+            false => Conclusion::Unverified(Box::new(self.report)),
+        })
+    }
+
+    /// How many blobs nobody has seen to be right, and no receiver has.
+    fn unread(&self) -> usize {
+        let (good, left_out) = (lock(&self.good), lock(&self.left_out));
+        let blobs = self.index().blobs.iter();
+        blobs.filter(|blob| !good.contains(&blob.digest) && !left_out.contains(&blob.digest)).count()
     }
 
     /// Of a stream: signatures once more, with the addenda that came after the content.
@@ -473,9 +485,6 @@ impl<'a> Admitted<'a> {
         report
     }
 }
-
-/// Is handed every configuration and layer: reads it, or leaves it out. The buffer is the thread's own.
-pub type Visitor<'a> = dyn Fn(&Blob, &mut BlobReader<'_>, &mut [u8]) -> Result<Visit> + Sync + 'a;
 
 /// What failed in one part is only a remark where another has it.
 fn fail_all(check: &mut Check, failed: Vec<(String, Error)>, good: impl Fn(&str) -> bool) -> Result<()> {

@@ -2,14 +2,16 @@
 //! nobody wrote.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::cosign::ImageKey;
 use crate::bundle::reader::Addendum;
+use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::openshift::openpgp::Keyring;
-use crate::sign::policy::Policy;
+use crate::sign::policy::{self, Policy};
 
 /// Whom this host trusts. There is no default: every caller writes one of these down.
 #[derive(Debug)]
@@ -34,6 +36,34 @@ pub struct Resolved {
     pub keyrings: Vec<Keyring>,
     /// Keys for cosign image signatures.
     pub image_keys: Vec<ImageKey>,
+}
+
+impl Resolved {
+    /// A policy with the keyrings and image keys that it names, which `read` hands out by path.
+    ///
+    /// # Errors
+    /// What keeps one of them from being read or used.
+    pub fn new(policy: Policy, read: &dyn Fn(&Path) -> Result<Vec<u8>>) -> Result<Resolved> {
+        let builtin =
+            |e: crate::oci::Invalid| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}"));
+        let mut keyrings = Vec::new();
+        for named in &policy.release.keyrings {
+            keyrings.push(match named {
+                policy::Keyring::Redhat => Keyring::redhat().map_err(builtin)?,
+                policy::Keyring::File(path) => Keyring::parse(&path.display().to_string(), &read(path)?)
+                    .map_err(|e| Error::new(Code::Usage, e.to_string()))?,
+            });
+        }
+        let mut image_keys = Vec::new();
+        for key in &policy.image_keys {
+            let pem = String::from_utf8_lossy(&read(&key.key_file)?).into_owned();
+            image_keys.push(
+                ImageKey::new(&key.scope, key.signed_identity.clone(), &pem)
+                    .map_err(|e| e.fact(format!("in {}", key.key_file.display())))?,
+            );
+        }
+        Ok(Resolved { policy, keyrings, image_keys })
+    }
 }
 
 impl Trust {

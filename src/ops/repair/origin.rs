@@ -17,7 +17,7 @@ use crate::bundle::volume::Volume;
 use crate::bundle::{Head, limits};
 use crate::error::{Error, Result};
 use crate::oci::{Digest, Repository, parse};
-use crate::ops::unpack::names::without_registry;
+use crate::sink::placement::without_registry;
 use crate::source::{Network, Source};
 
 /// A place in a registry.

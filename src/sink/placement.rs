@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Document, Tag, parse};
+use crate::oci::{Digest, Document, Repository, Tag, parse};
 use crate::openshift::tags;
 
 /// An image at its place.
@@ -78,6 +78,14 @@ pub fn without_registry(repository: &str) -> String {
         }
         _ => repository.to_owned(),
     }
+}
+
+/// The repository `path` below `target`; the target itself when it is empty.
+pub fn below(target: &Repository, path: &str) -> Result<Repository> {
+    if path.is_empty() {
+        return Ok(target.clone());
+    }
+    target.join(path).map_err(|e| Error::new(Code::Malformed, format!("`{path}` cannot be pushed below {target}: {e}")))
 }
 
 /// Documents with their media types, children before parents; blobs with their sizes.
