@@ -323,3 +323,55 @@ fn another_program_verifies_and_unpacks_with_a_policy_file() {
     kit.tool(program, &arguments).is(31).says("blob-mismatch");
     assert!(!kit.path("out/index.json").exists() && !kit.path("state/unpacked.json").exists());
 }
+
+/// `-o json`: one line of JSON on standard error, also when the work does not answer the signal itself.
+#[test]
+fn an_interruption_is_told_as_json_where_json_is_wanted() {
+    let kit = Kit::new();
+    for (signal, code, word) in [("-INT", 130, "interrupted"), ("-TERM", 143, "terminated")] {
+        let args = ["verify", "-", "-o", "json", "--signer", "builder.pub"];
+        let mut command = kit.command(PROGRAM, &args);
+        // Nobody ever writes to it.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let waits = || fs::read_to_string(format!("/proc/{}/wchan", child.id())).is_ok_and(|w| w.contains("pipe"));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !waits() && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let keep = child.stdin.take();
+        let out = child.wait_with_output().unwrap();
+        drop(keep);
+        assert_eq!(out.status.code(), Some(code));
+        let told = String::from_utf8(out.stderr).unwrap();
+        let line: serde_json::Value = serde_json::from_str(told.trim()).unwrap_or_else(|e| panic!("{e}: {told}"));
+        assert_eq!((line["type"].as_str(), line["code"].as_str()), (Some("error"), Some(word)), "{told}");
+    }
+}
+
+#[test]
+fn a_relative_destination_is_like_an_absolute_one() {
+    let kit = Kit::new();
+    fs::create_dir_all(kit.path("sub/dir")).unwrap();
+    let listed = |dir: &Path| -> Vec<String> {
+        let all = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten();
+        all.map(|e| e.path().strip_prefix(dir).unwrap().display().to_string()).collect()
+    };
+    for to in ["--to-dir", "--to-layout", "--manifests-to-dir"] {
+        let absolute = kit.path("absolute");
+        let run = |to_place: &str| {
+            let place = absolute.to_str().filter(|_| to_place == "absolute").unwrap_or(to_place);
+            let args = ["unpack", "b.tar", "--signer", "builder.pub", "--progress", "plain", "-v", to, place];
+            let ran = kit.run(&args).is(0);
+            assert!(!ran.err.contains("Pushing"), "{}", ran.err);
+        };
+        run("absolute");
+        for relative in ["a", "./b/c", "sub/../d", "sub/dir"] {
+            run(relative);
+            assert_eq!(listed(&kit.path(relative)), listed(&absolute), "{to} {relative}");
+            let _ = fs::remove_dir_all(kit.path(relative));
+        }
+        fs::remove_dir_all(&absolute).unwrap();
+    }
+}

@@ -22,7 +22,7 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const MAX_INDEX: u64 = 8 << 20;
 
 /// An OCI image layout being written or added to.
-pub struct LayoutSink {
+pub(crate) struct LayoutSink {
     base: Dir,
     blobs: Store,
     added: Mutex<Vec<Map<String, Value>>>,
@@ -30,7 +30,7 @@ pub struct LayoutSink {
 
 impl LayoutSink {
     /// Opens or makes the layout, and locks it while this value lives (security I3). A folder that holds something and is no OCI layout is `Code::Conflict`.
-    pub fn open(path: &Path) -> Result<LayoutSink> {
+    pub(crate) fn open(path: &Path) -> Result<LayoutSink> {
         let base = Dir::create(path, Code::Conflict)?;
         base.lock()?;
         match read(&base, "oci-layout", 4096)? {

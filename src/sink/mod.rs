@@ -7,7 +7,7 @@
 
 pub mod destination;
 pub mod files;
-pub mod layout;
+pub(crate) mod layout;
 mod partial;
 pub mod placement;
 pub mod space;
@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::oci::Digest;
 
 pub use destination::{Content, Counts, Delivery, Destination, FileFolder, Watch, Way};
-pub use layout::LayoutSink;
+pub(crate) use layout::LayoutSink;
 pub(crate) use tree::{TreeRepository, TreeSink};
 
 /// A place for blobs, each named by its digest. Safe to use from several threads for different blobs.
