@@ -279,7 +279,7 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
 
 /// MB-VER-15.
 pub(super) fn names(index: &Index, unlisted: &Unlisted, settings: &Settings, check: &mut Check) {
-    for (image, why) in false_names(index, settings.target.as_ref()).into_iter().take(TOLD) {
+    for (image, why) in false_names(index, settings.target).into_iter().take(TOLD) {
         // One that is a release was accepted as one, whatever it is called.
         let marked = unlisted
             .manifests

@@ -21,8 +21,8 @@ pub(super) fn check(
     settings: &Settings,
 ) -> Check {
     let mut check = Check::new(CheckId::Manifests);
-    let mut allowed = settings.allow_kinds.clone();
-    allowed.extend(settings.policy.iter().flat_map(|p| p.allow_kinds.clone()));
+    let mut allowed = settings.allow_kinds.to_vec();
+    allowed.extend(settings.policy.into_iter().flat_map(|p| p.allow_kinds.clone()));
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     let mut remarks: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
     for file in index.files.iter().filter(|f| f.path.starts_with("manifests/")) {

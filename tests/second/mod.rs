@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use mirror_bundle::ops::{self, Silent};
-use mirror_bundle::verify::{CheckId, Settings};
+use mirror_bundle::verify::{CheckId, Conditions, Trust};
 
 /// The time that the mutated bundle is judged at.
 pub(crate) const NOW: &str = "2026-11-23T00:00:00Z";
@@ -73,8 +73,8 @@ impl Drop for SecondVerifier {
 }
 
 /// What this crate says, without the checks that `verify.py` does not make.
-pub(crate) fn ours(bundle: &Path, settings: &Settings) -> Verdict {
-    let report = match ops::verify::verify(bundle.into(), settings, false, 1, &Silent) {
+pub(crate) fn ours(bundle: &Path, (trust, conditions): &(Trust, Conditions)) -> Verdict {
+    let report = match ops::verify::verify(bundle.into(), trust, conditions, false, 1, &Silent) {
         Ok(report) => report,
         Err(e) => return Verdict { code: e.code().exit(), text: format!("{e:?}") },
     };
