@@ -57,6 +57,7 @@
 pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod codec;
 pub mod content;
 pub mod error;
 pub mod fs;
