@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mirror_bundle::sign::{Policy, read_public_key};
-use mirror_bundle::verify::Settings;
+use mirror_bundle::verify::{Conditions, Resolved, Trust};
 
 use second::{Random, SecondVerifier, mutate, ours};
 
@@ -31,10 +31,10 @@ fn arguments(toml: &str) -> Option<Vec<String>> {
     let mut out = Vec::new();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--signer" | "--at" => out.extend([word, words.next()?]),
+            "--signer" | "--at" | "--allow-kind" => out.extend([word, words.next()?]),
             "--allow-unsigned" => out.push(word),
             // About checks that are not compared.
-            "--release-keyring" | "--allow-kind" => _ = words.next()?,
+            "--release-keyring" => _ = words.next()?,
             "--allow-unsigned-release" => {}
             _ => return None,
         }
@@ -42,21 +42,28 @@ fn arguments(toml: &str) -> Option<Vec<String>> {
     Some(out)
 }
 
-fn settings(arguments: &[String], folder: &Path) -> Settings {
-    let mut settings = Settings::default();
+fn settings(arguments: &[String], folder: &Path) -> (Trust, Conditions) {
+    let mut conditions = Conditions::new(jiff::Timestamp::UNIX_EPOCH);
     let mut keys = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--signer" => keys.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
-            "--at" => settings.now = words.next().unwrap().parse().unwrap(),
-            _ => settings.allow_unsigned = true,
+            "--at" => conditions.now = words.next().unwrap().parse().unwrap(),
+            "--allow-kind" => conditions.exceptions.kinds.push(words.next().unwrap().clone()),
+            _ => conditions.exceptions.unsigned = true,
         }
     }
-    if !keys.is_empty() {
-        settings.policy = Some(Policy::from_signer_keys(&keys).unwrap());
-    }
-    settings
+    let trust = match keys.as_slice() {
+        [] => Trust::Unsigned { keyrings: vec![] },
+        keys => Trust::Policy(Resolved {
+            policy: Policy::from_signer_keys(keys).unwrap(),
+            keyrings: vec![],
+            image_keys: vec![],
+            image_require: Default::default(),
+        }),
+    };
+    (trust, conditions)
 }
 
 #[test]
@@ -209,4 +216,84 @@ fn what_the_comparison_found_stays_as_the_specification_says() {
     check("padding, and another blob", &bytes, 31);
     bytes[layer] ^= 1;
     check("padding and content of one blob", &bytes, 31);
+}
+
+/// Every place in a JSON value, with `other` in it.
+fn everywhere(value: &serde_json::Value, other: &serde_json::Value) -> Vec<serde_json::Value> {
+    use serde_json::Value;
+    let mut out = Vec::new();
+    let mut put = |key: &dyn Fn(&mut Value) -> Option<&mut Value>, inner: &Value| {
+        for new in std::iter::once(other.clone()).chain(everywhere(inner, other)) {
+            let mut all = value.clone();
+            *key(&mut all).unwrap() = new;
+            out.push(all);
+        }
+    };
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, inner)| put(&|v| v.get_mut(name), inner)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(at, inner)| put(&|v| v.get_mut(at), inner)),
+        _ => {}
+    }
+    out
+}
+
+#[test]
+fn both_say_the_same_of_null_and_empty_members_everywhere() {
+    let scratch = tempfile::tempdir().unwrap();
+    let key = mirror_bundle::sign::SecretKey::generate("second verifier").unwrap();
+    let public = scratch.path().join("key.pub");
+    std::fs::write(&public, key.public().to_line()).unwrap();
+    let arguments = ["--signer", public.to_str().unwrap(), "--at", second::NOW].map(str::to_owned);
+    let settings = settings(&arguments, scratch.path());
+    let mut second = SecondVerifier::start(&arguments, scratch.path());
+    let bundle = scratch.path().join("bundle.tar");
+    let (mut differences, mut compared) = (Vec::new(), 0);
+    let mut compare = |what: String, bytes: &[u8]| {
+        std::fs::write(&bundle, bytes).unwrap();
+        second.tell(&bundle);
+        let ours = ours(&bundle, &settings);
+        let theirs = second.hear();
+        compared += 1;
+        if theirs.code != ours.code {
+            differences.push(format!("{what}: {}", difference((&bundle, theirs, ours))));
+        }
+    };
+    let others = ["null", "\"\"", "{}", "[]"];
+    let good = String::from_utf8(second::model::good().index_bytes()).unwrap();
+    for (at, line) in good.lines().enumerate() {
+        let Some((name, value)) = line.split_once(": ").filter(|(_, value)| !value.ends_with(['{', '['])) else {
+            continue;
+        };
+        for other in others {
+            let comma = if value.ends_with(',') { "," } else { "" };
+            let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+            lines[at] = format!("{name}: {other}{comma}");
+            let mut model = second::model::good();
+            (model.text, model.derive) = (Some((lines.join("\n") + "\n").into_bytes()), false);
+            compare(format!("index: {}", lines[at]), &model.archive(&key));
+        }
+    }
+    for name in ["amd64", "inner", "signature", "referrer"] {
+        for other in others {
+            let other: serde_json::Value = serde_json::from_str(other).unwrap();
+            let mut count = 1;
+            let mut at = 0;
+            while at < count {
+                let mut text = String::new();
+                let model = second::model::with_documents(&mut |this, good| {
+                    if this != name {
+                        return good;
+                    }
+                    let all = everywhere(&serde_json::from_str(&good).unwrap(), &other);
+                    count = all.len();
+                    text = all[at].to_string();
+                    text.clone()
+                });
+                compare(format!("{name}: {text}"), &model.archive(&key));
+                at += 1;
+            }
+        }
+    }
+    println!("{compared} compared");
+    assert!(compared > 200 && differences.is_empty(), "of {compared} differ:\n{}", differences.join("\n"));
 }

@@ -203,9 +203,12 @@ impl Unlisted {
         }
     }
 
-    /// Adds to the report what was found in the layers.
-    pub(super) fn conclude_layers(&mut self, settings: &Settings, report: &mut Report) {
+    /// Adds to the report what was found in the content; of a stream the names too.
+    pub(super) fn conclude_content(&mut self, index: Option<&Index>, settings: &Settings, report: &mut Report) {
         let mut check = Check::new(CheckId::ReleaseSignatures);
+        if let Some(index) = index {
+            names(index, self, settings, &mut check);
+        }
         self.conclude(settings, &mut check);
         (check.examined, check.of) = (0, check.findings.len() as u64);
         if !check.findings.is_empty() {
@@ -276,7 +279,7 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
 
 /// MB-VER-15.
 pub(super) fn names(index: &Index, unlisted: &Unlisted, settings: &Settings, check: &mut Check) {
-    for (image, why) in false_names(index, settings.target.as_ref()).into_iter().take(TOLD) {
+    for (image, why) in false_names(index, settings.target).into_iter().take(TOLD) {
         // One that is a release was accepted as one, whatever it is called.
         let marked = unlisted
             .manifests
