@@ -13,7 +13,7 @@ use super::input::Input;
 use super::layout::{self, Layout, Member};
 use super::volume::{VOLUME, Volume};
 use super::{limits, name, tar};
-use crate::codec::Content;
+use crate::codec::StoredReader;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
@@ -409,7 +409,7 @@ impl MemberReader<'_> {
     }
 }
 
-impl Content for MemberReader<'_> {
+impl StoredReader for MemberReader<'_> {
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         MemberReader::next(self, buffer)
     }

@@ -13,7 +13,7 @@ use super::layout::{Layout, Member};
 use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
 use super::volume::Extent;
-use crate::codec::{Content, Decoder};
+use crate::codec::{Decoder, StoredReader};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 

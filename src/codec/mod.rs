@@ -41,7 +41,7 @@ impl Stored {
 }
 
 /// Bytes that are read in order. The read that would end bytes which are not right fails instead.
-pub trait Content {
+pub trait StoredReader {
     /// Reads the next bytes; 0 only after everything was right.
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize>;
 }
@@ -55,12 +55,12 @@ pub struct Decoder<R> {
 
 impl Codec {
     /// Decodes stored bytes while they are read.
-    pub fn decode<R: Content>(self, stored: R) -> Decoder<R> {
+    pub fn decode<R: StoredReader>(self, stored: R) -> Decoder<R> {
         Decoder { codec: self, stored }
     }
 }
 
-impl<R: Content> Content for Decoder<R> {
+impl<R: StoredReader> StoredReader for Decoder<R> {
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         match self.codec {
             Codec::Identity => self.stored.next(buffer),
@@ -76,7 +76,7 @@ mod tests {
 
     struct Bytes(&'static [u8]);
 
-    impl Content for Bytes {
+    impl StoredReader for Bytes {
         fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
             let n = self.0.len().min(buffer.len());
             let (now, later) = self.0.split_at(n);
