@@ -5,17 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules under their old name, which stand for the one that they become. To be emptied.
-const RENAMED: [(&str, &str); 1] = [("beneath", "fs")];
-
 /// Rows of the table whose module is still to come. To be emptied.
-const TO_COME: [&str; 6] = ["report", "fs", "codec", "content", "select", "host"];
-
-/// Arrows that are forbidden and still there. To be emptied; nothing is added here.
-const FORBIDDEN: [(&str, &str); 2] = [("graph", "bundle"), ("kubernetes", "bundle")];
+const TO_COME: [&str; 1] = ["codec"];
 
 /// Files that read the environment and should be given what they need. To be emptied.
-const ENVIRONMENT: [&str; 2] = ["ops/state.rs", "registry/mod.rs"];
+const ENVIRONMENT: [&str; 1] = ["registry/mod.rs"];
 
 /// Files of tests that are longer than [`LONGEST`]. To be emptied.
 const LONG: [&str; 2] = ["tests/registry.rs", "tests/registry_faults/table.rs"];
@@ -130,10 +124,6 @@ fn heads(group: &str) -> Vec<String> {
     parts.iter().filter_map(|part| name(part)).collect()
 }
 
-fn now_called(module: &str) -> &str {
-    RENAMED.iter().find(|(old, _)| *old == module).map_or(module, |(_, new)| new)
-}
-
 /// Every arrow between modules of the top level, with a file that it is in.
 fn arrows() -> BTreeMap<(String, String), PathBuf> {
     let sources = sources();
@@ -141,18 +131,12 @@ fn arrows() -> BTreeMap<(String, String), PathBuf> {
     let mut out = BTreeMap::new();
     for source in sources.iter().filter(|s| s.module != "lib" && s.module != "main") {
         for to in used(source).iter().filter(|name| modules.contains(name.as_str())) {
-            let (from, to) = (now_called(&source.module), now_called(to));
-            if from != to {
-                out.insert((from.to_owned(), to.to_owned()), source.path.clone());
+            if source.module != *to {
+                out.insert((source.module.clone(), to.clone()), source.path.clone());
             }
         }
     }
     out
-}
-
-/// Whether an arrow is forbidden and known.
-fn is_excepted(from: &str, to: &str) -> bool {
-    FORBIDDEN.contains(&(from, to))
 }
 
 #[test]
@@ -166,12 +150,14 @@ fn every_module_is_in_the_table_and_uses_only_modules_above_it() {
         assert!(above.insert(module.clone()), "`{module}` is in the table twice");
     }
     for source in sources().iter().filter(|s| s.module != "lib" && s.module != "main") {
-        assert!(above.contains(now_called(&source.module)), "src/{} is in no row", source.path.display());
+        assert!(above.contains(&source.module), "src/{} is in no row", source.path.display());
     }
     let there: BTreeSet<String> = sources().into_iter().map(|s| s.module).collect();
     for (module, _) in &table {
-        let comes = TO_COME.contains(&module.as_str());
-        assert!(there.contains(module) || comes, "the table has a row for `{module}`, and src/ has no such module");
+        assert!(
+            there.contains(module) || TO_COME.contains(&module.as_str()),
+            "the table has a row for `{module}`, and src/ has no such module"
+        );
     }
 }
 
@@ -181,7 +167,7 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
     let mut wrong = Vec::new();
     for ((from, to), file) in arrows() {
         let allowed = table.get(&from).is_some_and(|uses| uses.contains(&to));
-        if !allowed && !is_excepted(&from, &to) {
+        if !allowed {
             wrong.push(format!("(\"{from}\", \"{to}\"), // src/{}", file.display()));
         }
     }
@@ -190,14 +176,7 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
 
 #[test]
 fn no_exception_is_left_that_nothing_needs() {
-    let (arrows, sources) = (arrows(), sources());
-    for (from, to) in FORBIDDEN {
-        let there = arrows.contains_key(&(from.to_owned(), to.to_owned()));
-        assert!(there, "`{from}` does not use `{to}` any more: remove it from FORBIDDEN");
-    }
-    for (old, _) in RENAMED {
-        assert!(sources.iter().any(|s| s.module == old), "`{old}` is gone: remove it from RENAMED");
-    }
+    let sources = sources();
     for module in TO_COME {
         assert!(sources.iter().all(|s| s.module != module), "`{module}` is there: remove it from TO_COME");
     }
@@ -218,7 +197,7 @@ fn modules_use_each_other_in_no_circle() {
     // What uses nothing of what is left is in no circle.
     loop {
         let free = left.iter().copied().find(|module| {
-            let mut from_here = arrows.keys().filter(|(from, to)| from == module && !is_excepted(from, to));
+            let mut from_here = arrows.keys().filter(|(from, _)| from == module);
             from_here.all(|(_, to)| !left.contains(to.as_str()))
         });
         match free {

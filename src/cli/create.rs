@@ -10,8 +10,9 @@ use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
-use crate::ops::create::{Options, Store, Summary, Target, create};
+use crate::ops::create::{Options, Summary, Target, create};
 use crate::ops::{self, Observer, observer};
+use crate::select::Store;
 use crate::sign::SecretKey;
 use crate::source::Network;
 

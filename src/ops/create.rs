@@ -1,10 +1,5 @@
 //! `create`: resolve everything, plan every byte, sign the plan, then fetch.
 
-mod content;
-mod files;
-mod release;
-mod walk;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,14 +16,22 @@ use crate::openshift::openpgp::Keyring;
 use crate::ops::advice::early;
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
-use crate::ops::{Observer, Task, observer, room, write};
+use crate::ops::write::{self, Origin, Supply};
+use crate::ops::{Observer, Task, observer, room};
+use crate::select::{Carried, Content, Found, Root, Store, gather, labelled};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
-use content::{Content, gather};
-use files::Carried;
-pub use release::Store;
-use walk::{Found, Root};
+impl Supply for Found {
+    fn here(&self, digest: &Digest) -> Option<&[u8]> {
+        self.bytes.get(digest).map(AsRef::as_ref)
+    }
+
+    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
+        let origins = self.origins.get(digest).into_iter().flatten();
+        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
+    }
+}
 
 /// What to carry, and how.
 #[derive(Debug)]
@@ -269,7 +272,7 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
 /// Refuses a release that was asked for as something else (MB-CRE-05).
 fn disguised(content: &Content, found: &Found) -> Result<()> {
     for root in content.roots.iter().filter(|r| !matches!(r.kind, Kind::Release | Kind::Component)) {
-        if let Some(digest) = walk::labelled(root, found, &content.releases) {
+        if let Some(digest) = labelled(root, found, &content.releases) {
             return Err(Error::new(Code::ReleaseUnverified, format!("{} is an OpenShift release", root.label()))
                 .fact(format!("the configuration of {digest} has the label {}", crate::openshift::marks::LABEL))
                 .fact(format!("it was asked for with {}", root.requested_by))
