@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::files::{self, Carried};
-use super::release;
 use super::walk::{self, Found, Root};
+use super::{Options, release};
 use crate::bundle::index::{Kind, Missing, Release};
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
@@ -15,7 +15,6 @@ use crate::kubernetes;
 use crate::observer::{self, Observer};
 use crate::oci::{Digest, Reference, Tag};
 use crate::openshift::signature_map;
-use crate::ops::create::Options;
 use crate::parallel;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 

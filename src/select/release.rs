@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::Options;
 use super::files::Carried;
 use super::walk::{self, Root};
 use crate::bundle::index::{self, Kind, Trust};
@@ -14,7 +15,6 @@ use crate::oci::{Digest, Document, Reference, Repository};
 use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, Overlay, Payload};
 use crate::openshift::{release_signature, signature_map, verification};
-use crate::ops::create::Options;
 use crate::parallel;
 use crate::source::{Network, Source};
 
