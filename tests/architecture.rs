@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 /// Rows of the table whose module is still to come. To be emptied.
 const TO_COME: [&str; 1] = ["codec"];
 
-/// Files that read the environment and should be given what they need. To be emptied.
-const ENVIRONMENT: [&str; 1] = ["registry/mod.rs"];
-
 /// Files of tests that are longer than [`LONGEST`]. To be emptied.
 const LONG: [&str; 2] = ["tests/registry.rs", "tests/registry_faults/table.rs"];
 
@@ -180,10 +177,6 @@ fn no_exception_is_left_that_nothing_needs() {
     for module in TO_COME {
         assert!(sources.iter().all(|s| s.module != module), "`{module}` is there: remove it from TO_COME");
     }
-    for file in ENVIRONMENT {
-        let read = sources.iter().any(|s| s.path == Path::new(file) && reads_environment(&s.code));
-        assert!(read, "src/{file} does not read the environment: remove it from ENVIRONMENT");
-    }
     for file in LONG {
         let long = fs::read_to_string(root().join(file)).is_ok_and(|text| text.lines().count() > LONGEST);
         assert!(long, "{file} is short enough: remove it from LONG");
@@ -225,8 +218,7 @@ fn reads_environment(code: &str) -> bool {
 fn only_the_outermost_modules_read_the_environment_and_the_clock() {
     for source in &sources() {
         let module = source.module.as_str();
-        let environment = OUTSIDE.contains(&module) || ENVIRONMENT.iter().any(|file| source.path == Path::new(file));
-        assert!(environment || !reads_environment(&source.code), "src/{}: std::env", source.path.display());
+        assert!(OUTSIDE.contains(&module) || !reads_environment(&source.code), "src/{}: std::env", source.path.display());
         for clock in ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"] {
             let allowed = CLOCKS.contains(&module) || !source.code.contains(clock);
             assert!(allowed, "src/{}: {clock}", source.path.display());

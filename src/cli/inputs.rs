@@ -174,6 +174,7 @@ pub(super) fn client(
         plain_http: args.plain_http.clone(),
         timeout: std::time::Duration::from_secs(args.timeout),
         retries: args.retries,
+        environment: crate::host::environment,
         stop: term.stop_flag(),
         ..Default::default()
     })?;
