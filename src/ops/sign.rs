@@ -40,7 +40,7 @@ pub struct Options {
     /// A note for a record.
     pub note: Option<String>,
     /// Details for a record: any JSON object.
-    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+    pub details: Option<crate::oci::json::Object>,
     /// Write beside the bundle instead of into it.
     pub detach: bool,
     /// This moment, for the record.
