@@ -2,9 +2,9 @@
 
 mod advice;
 pub mod create;
+pub mod detached;
 pub mod inspect;
 pub mod join;
-pub mod loose;
 pub mod observer;
 pub mod read_back;
 pub mod recovery;
