@@ -365,7 +365,7 @@ impl Existing<'_> {
             false => self.addenda.to_vec(),
             true => [self.addenda, &self.detached.records].concat(),
         };
-        records.iter().filter(|a| addendum::kind(&a.name) == addendum::Kind::Record).any(|one| {
+        records.iter().filter(|a| addendum::kind(&a.name) == addendum::AddendumKind::Record).any(|one| {
             addendum::read_record(one, &records, index).is_ok_and(|(old, armored)| {
                 let signed = crate::sign::verify(&MessageHash::of(&one.bytes), armored);
                 Review { created: review.created.clone(), ..old } == *review

@@ -28,7 +28,7 @@ use crate::source::Network;
 use content::{Content, gather};
 use files::Carried;
 pub use release::Store;
-use walk::{Found, Root};
+use walk::{Reachable, Root};
 
 /// What to carry, and how.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ pub fn create(
     Ok(summary)
 }
 
-fn plan(options: &Options, content: &Content, found: &Found, created: Option<String>) -> Result<Plan> {
+fn plan(options: &Options, content: &Content, found: &Reachable, created: Option<String>) -> Result<Plan> {
     let created = match (options.source_date_epoch, created) {
         (Some(epoch), _) => stamp(i64::try_from(epoch).unwrap_or(i64::MAX))?,
         (None, Some(created)) => created,
@@ -267,7 +267,7 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
 }
 
 /// Refuses a release that was asked for as something else (MB-CRE-05).
-fn disguised(content: &Content, found: &Found) -> Result<()> {
+fn disguised(content: &Content, found: &Reachable) -> Result<()> {
     for root in content.roots.iter().filter(|r| !matches!(r.kind, Kind::Release | Kind::Component)) {
         if let Some(digest) = walk::labelled(root, found, &content.releases) {
             return Err(Error::new(Code::ReleaseUnverified, format!("{} is an OpenShift release", root.label()))
@@ -291,7 +291,7 @@ fn stamp(seconds: i64) -> Result<String> {
         .map_err(|e| Error::new(Code::Usage, format!("{seconds} is not a time in seconds")).source(e))
 }
 
-fn image(root: &Root, found: &Found) -> Image {
+fn image(root: &Root, found: &Reachable) -> Image {
     Image {
         repository: root.repository.clone(),
         tag: root.tag.clone(),

@@ -58,7 +58,7 @@ pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
 
 /// Everything found below the roots.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct Reachable {
     /// All blobs.
     pub(crate) graph: Graph,
     /// Documents and some configurations, whose bytes are already here.
@@ -71,7 +71,7 @@ pub(crate) struct Found {
     held: u64,
 }
 
-impl Supply for Found {
+impl Supply for Reachable {
     fn here(&self, digest: &Digest) -> Option<&[u8]> {
         self.bytes.get(digest).map(AsRef::as_ref)
     }
@@ -93,8 +93,13 @@ struct Walked {
 /// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
 ///
 /// `roots` grows by what was found. With `attachments` off only what is asked for is taken.
-pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observer: &dyn Observer) -> Result<Found> {
-    let mut found = Found::default();
+pub(crate) fn walk(
+    roots: &mut Vec<Root>,
+    jobs: usize,
+    attachments: bool,
+    observer: &dyn Observer,
+) -> Result<Reachable> {
+    let mut found = Reachable::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
     let room = Mutex::new(CONFIGS);
     let mut from = 0;
@@ -143,7 +148,7 @@ pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observ
     Ok(found)
 }
 
-impl Found {
+impl Reachable {
     fn take(&mut self, root: &Root, walked: Walked) -> Result<()> {
         for digest in walked.graph.nodes().keys() {
             let origins = self.origins.entry(*digest).or_default();
@@ -295,7 +300,7 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
 
 /// The first manifest of an image whose configuration has the label of a release, unless it is part of one that is
 /// carried as such.
-pub(crate) fn labelled(root: &Root, found: &Found, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
+pub(crate) fn labelled(root: &Root, found: &Reachable, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
     let listed = |digest: &Digest| releases.iter().any(|r| r.digest == *digest);
     let mut todo = vec![root.descriptor()];
     let mut below: BTreeSet<Digest> = BTreeSet::new();
