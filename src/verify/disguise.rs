@@ -14,7 +14,7 @@ use crate::bundle::limits;
 use crate::bundle::set::Set;
 use crate::error::{Code, Result};
 use crate::oci::{Digest, Document, Repository, media_type, parse, without_registry};
-use crate::openshift::marks::{self, Layer, Place, Probe};
+use crate::openshift::marks::{self, Layer, Probe, ReleaseHome};
 
 /// How many findings name images; more are counted.
 const TOLD: usize = 100;
@@ -266,22 +266,23 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
         let Some(tag) = image.tag.as_deref() else { continue };
         let path = image.repository.as_deref().map(without_registry);
         let mut place = marks::place(path);
-        if let (Place::Elsewhere, Some(path), Some(target)) = (place, path, target) {
+        if let (ReleaseHome::Elsewhere, Some(path), Some(target)) = (place, path, target) {
             place = marks::place(Some(&format!("{}/{path}", target.path())));
         }
-        if place == Place::Elsewhere && path.is_some_and(|path| homes.contains(path)) {
-            place = Place::Beside;
+        if place == ReleaseHome::Elsewhere && path.is_some_and(|path| homes.contains(path)) {
+            place = ReleaseHome::Beside;
         }
         let of = image.release.or(Some(image.digest)).and_then(|digest| releases.get(&digest));
         // A component or a copy of the release may have the tags of its version; a release any that is no other version's.
         let own = of.is_some_and(|r| {
             marks::is_tag_of(&r.version, &r.architecture, tag)
-                || image.digest == r.digest && !marks::is_release_tag(Place::Beside, tag)
+                || image.digest == r.digest && !marks::is_release_tag(ReleaseHome::Beside, tag)
                 // As `oc` tagged components before 2020-11-20.
                 || image.component.as_ref().is_some_and(|name| tag == format!("{}-{name}", r.version))
         });
-        let component =
-            image.kind == Kind::Component && place == Place::Releases && !marks::is_release_tag(Place::Beside, tag);
+        let component = image.kind == Kind::Component
+            && place == ReleaseHome::Releases
+            && !marks::is_release_tag(ReleaseHome::Beside, tag);
         if marks::is_release_tag(place, tag) && !own && !component {
             out.push((image, format!("`{}` has the name of a release, and is not that release", image.display())));
         }
