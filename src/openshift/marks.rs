@@ -106,7 +106,7 @@ impl Probe {
     }
 
     /// The same before the first byte.
-    pub fn anew(self) -> Probe {
+    pub fn anew(&self) -> Probe {
         Probe::new(self.inflate)
     }
 

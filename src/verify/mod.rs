@@ -299,7 +299,7 @@ impl Admitted {
         // What can be signed or signed for; that a document is bad is said elsewhere.
         let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
         let mut releases = release::signatures(index, &listed, &self.files, settings);
-        let mut unlisted = disguise::Unlisted::new(index, &self.documents);
+        let mut unlisted = disguise::Unlisted::new(index, &|digest| self.documents.get(digest).map(Vec::as_slice));
         if !self.set.is_stream() {
             unlisted.read_configs(&self.set)?;
             disguise::names(index, &unlisted, settings, &mut releases);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Kind, Release};
+use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Release};
 use crate::bundle::layout;
 use crate::bundle::writer::{Journal, Plan};
 use crate::error::{Code, Error, Result};
@@ -226,7 +226,7 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
         missing: content.missing.clone(),
     };
     index.sort();
-    disguised(content, found)?;
+    found.watch(&index).map_err(|e| e.state("no layer was fetched; nothing was written"))?;
     if let Some((image, why)) = crate::verify::disguise::false_names(&index, None).first() {
         return Err(Error::new(Code::ReleaseUnverified, why.clone())
             .fact(format!("image {}", image.digest))
@@ -264,20 +264,6 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
             Ok(found.bytes.get(digest).map(|bytes| bytes.to_vec()))
         }),
     }
-}
-
-/// Refuses a release that was asked for as something else (MB-CRE-05).
-fn disguised(content: &Content, found: &Found) -> Result<()> {
-    for root in content.roots.iter().filter(|r| !matches!(r.kind, Kind::Release | Kind::Component)) {
-        if let Some(digest) = walk::labelled(root, found, &content.releases) {
-            return Err(Error::new(Code::ReleaseUnverified, format!("{} is an OpenShift release", root.label()))
-                .fact(format!("the configuration of {digest} has the label {}", crate::openshift::marks::LABEL))
-                .fact(format!("it was asked for with {}", root.requested_by))
-                .state("no layer was fetched; nothing was written")
-                .hint("name it with --release, so that its signature and its components are carried too"));
-        }
-    }
-    Ok(())
 }
 
 fn sign(key: &SecretKey, bytes: &[u8]) -> String {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::bundle::index::Kind;
+use crate::bundle::index::{Index, Kind};
 use crate::bundle::limits;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
@@ -13,6 +13,7 @@ use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
 use crate::ops::write::{Origin, Supply};
 use crate::ops::{Observer, parallel};
 use crate::source::{Fetched, Source};
+use crate::verify::disguise::{Look, Unlisted};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
 const CONFIG: u64 = 256 << 10;
@@ -67,6 +68,8 @@ pub(crate) struct Found {
     pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
     /// Platforms of each document.
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
+    /// Images that are not to be releases: what was seen of them.
+    unlisted: Mutex<Unlisted>,
     /// Bytes of all documents.
     held: u64,
 }
@@ -80,6 +83,29 @@ impl Supply for Found {
         let origins = self.origins.get(digest).into_iter().flatten();
         origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
     }
+
+    fn look(&self, digest: &Digest) -> Option<Look> {
+        self.unlisted().look(digest)
+    }
+
+    fn seen(&self, digest: &Digest, look: Look) -> Result<()> {
+        let mut unlisted = self.unlisted();
+        unlisted.seen(digest, look);
+        refuse(&mut unlisted)
+    }
+}
+
+/// A release that was asked for as something else is not carried (MB-CRE-08).
+fn refuse(unlisted: &mut Unlisted) -> Result<()> {
+    let Some(found) = unlisted.findings().next() else { return Ok(()) };
+    let code = found.code;
+    let error = found.facts.into_iter().fold(Error::new(code, found.message), Error::fact).fact(found.subject);
+    Err(match code {
+        Code::ReleaseUnverified => {
+            error.hint("name it with --release, so that its signature and its components are carried too")
+        }
+        _ => error,
+    })
 }
 
 /// What one root turned out to be.
@@ -144,6 +170,24 @@ pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observ
 }
 
 impl Found {
+    fn unlisted(&self) -> MutexGuard<'_, Unlisted> {
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for releases among the other images of this index: now by their configurations, later as blobs pass.
+    pub(crate) fn watch(&self, index: &Index) -> Result<()> {
+        let mut unlisted = Unlisted::new(index, &|digest| self.bytes.get(digest).map(AsRef::as_ref));
+        for (digest, bytes) in &self.bytes {
+            if let Some(mut look) = unlisted.look(digest) {
+                look.send(bytes);
+                unlisted.seen(digest, look);
+            }
+        }
+        refuse(&mut unlisted)?;
+        *self.unlisted() = unlisted;
+        Ok(())
+    }
+
     fn take(&mut self, root: &Root, walked: Walked) -> Result<()> {
         for digest in walked.graph.nodes().keys() {
             let origins = self.origins.entry(*digest).or_default();
@@ -291,30 +335,6 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
         subject: Some(*subject),
         requested_by: root.requested_by.clone(),
     }
-}
-
-/// The first manifest of an image whose configuration has the label of a release, unless it is part of one that is
-/// carried as such.
-pub(crate) fn labelled(root: &Root, found: &Found, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
-    let listed = |digest: &Digest| releases.iter().any(|r| r.digest == *digest);
-    let mut todo = vec![root.descriptor()];
-    let mut below: BTreeSet<Digest> = BTreeSet::new();
-    while let Some(at) = todo.pop() {
-        if listed(&at.digest) || !below.insert(at.digest) {
-            continue;
-        }
-        match found.bytes.get(&at.digest).and_then(|bytes| crate::oci::parse(bytes, &at.media_type).ok()) {
-            Some(Document::Manifest(manifest)) => {
-                let config = found.bytes.get(&manifest.config.digest);
-                if config.is_some_and(|bytes| crate::openshift::marks::has_label(bytes)) {
-                    return Some(at.digest);
-                }
-            }
-            Some(Document::Index(index)) => todo.extend(index.manifests),
-            None => {}
-        }
-    }
-    None
 }
 
 /// The manifest to read of an image: itself, or the entry of an index for this platform.
