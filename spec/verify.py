@@ -1,7 +1,7 @@
 """A second verifier for bundles, from the documents beside it. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
 import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile
 CODES = {"not-a-bundle": 10, "truncated": 11, "malformed": 12, "unsigned": 20, "bad-signature": 21, "untrusted": 22, "expired": 23,
-         "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32}
+         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32}
 INDEX, SIG, SUMS, ADDENDA = ["mirror-bundle/" + n for n in ("index.json", "index.json.sig", "SHA256SUMS", "addenda/")]
 KINDS, ROLES = ["release", "component", "additional", "signature", "referrer"], ["index", "manifest", "config", "layer"]
 OCI, DOCKER, MIB = "application/vnd.oci.image.", "application/vnd.docker.distribution.manifest.", 1 << 20
@@ -141,6 +141,49 @@ def graph(x, docs, bad, report):
         if blobs.get(s, {}).get("role") not in ROLES[:2]: report("blob-missing", s)
         agrees = i.get("tag") == f"sha256-{s[7:]}.sig" if i["kind"] == "signature" else subjects.get(i["digest"], s) == s
         if not agrees: report("malformed", "subject " + s)
+TOP, META = "apiVersion kind metadata spec status data binaryData stringData immutable type".split(), ("name generateName namespace selfLink uid "  # MB-MAN
+    "resourceVersion generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds labels annotations ownerReferences finalizers "
+    "managedFields clusterName").split()
+HIDDEN = ("[\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+          "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
+KINDS_OK = {"v1/" + k for k in ("ConfigMap", "Namespace")} | {"config.openshift.io/v1/" + k for k in ("ClusterImagePolicy", "ImageDigestMirrorSet",
+    "ImagePolicy", "ImageTagMirrorSet")} | {"olm.operatorframework.io/v1/ClusterCatalog", "operator.openshift.io/v1alpha1/ImageContentSourcePolicy",
+    "operators.coreos.com/v1alpha1/CatalogSource", "updateservice.operator.openshift.io/v1/UpdateService"}
+class Number(float):  # written as it was read
+    def __new__(cls, v):
+        need(match(r"-?(0|[1-9]\d*)(\.\d{0,5}[1-9])?", v) and v != "-0" and sum(map(str.isdigit, v)) <= 15, "a number")
+        self = float.__new__(cls, v); self.text = v; return self
+    def __repr__(self): return self.text
+def keys(v):
+    need(all(match("[ -~]{1,512}", n) and n not in ("<<", "=") for n, _ in v) and len({n.lower() for n, _ in v}) == len(v), "keys"); return dict(v)
+def levels(v): return 1 + max(map(levels, v.values() if type(v) is dict else v), default=0) if type(v) in (dict, list) else 0
+def escaped(v): return re.sub(HIDDEN, lambda c: "".join("\\u%04x" % u for u in memoryview(c[0].encode("utf-16-le")).cast("H")), v)
+def plain(x, names): return all(match(r"[a-z][A-Za-z0-9]*", n) and n.lower() not in {k.lower() for k in names if k != n} for n in x)
+def written(x, pretty, at="\n"):
+    step, between = (at + "  " if pretty else ""), ": " if pretty else ":"; inner = step or at
+    if type(x) in (dict, list):
+        parts = [json.dumps(n) + between + written(v, pretty, inner) for n, v in x.items()] if type(x) is dict else [written(v, pretty, inner) for v in x]
+        opening, end = "{}" if type(x) is dict else "[]"
+        return opening + (step + ("," + step).join(parts) + (at if pretty else "") if parts else "") + end
+    return x.text if type(x) is Number else escaped(json.dumps(x, ensure_ascii=False))
+def manifest(raw, path, entry, args, report):
+    try:
+        x = json.loads(raw.decode(), object_pairs_hook=keys, parse_constant=Number, parse_int=Number, parse_float=Number)
+        need(type(x) is dict and values(x) <= 200_000 and levels(x) <= 65, "values"); meta = x.get("metadata")
+        need(raw.decode() in (written(x, True) + "\n", written(x, False) + "\n") and "\0" not in raw.decode() and not re.search(
+            r"(?<!\\)(\\\\)*\\u0000", raw.decode()), "the form")
+        need(type(meta) is dict and plain(x, TOP) and plain(meta, META) and "items" not in {n.lower() for n in x}, "members")
+        kind, api, name = x.get("kind"), x.get("apiVersion"), meta.get("name")
+        need(match("[A-Za-z0-9]{1,253}", kind) and kind.lower() != "list" and not kind.endswith("List") and match("(?=.{1,253}$)[A-Za-z0-9.-]+(/[A-Za-z0-9.-]+)?", api) and match(
+            "[A-Za-z0-9._:@+=~-]{1,253}", name) and ("namespace" not in meta or match("[a-z0-9-]{1,253}", meta["namespace"])), "names")
+        need(all(meta.get(n) is None or MAP(meta[n]) for n in ("labels", "annotations")) and (
+            meta.get("creationTimestamp") is None or match(r"[\d-]{10}T[\d:]{8}Z", meta["creationTimestamp"]) and datetime.datetime.strptime(
+                meta["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ")), "labels or time")
+    except (ValueError, RecursionError) as e: return report("malformed", path + ": not a manifest")
+    except Stop as e: return report(e.args[0], f"{path}: {e.args[1]}")
+    said = {"apiVersion": api, "kind": kind} | ({"namespace": meta["namespace"]} if "namespace" in meta else {}) | {"name": name}
+    if entry.get("objects") != [said]: report("malformed", path + ": objects")
+    if api + "/" + kind not in KINDS_OK and not {kind, api + "/" + kind} & set(args.allow_kind or ()): report("policy", path + ": " + kind)
 def verify(m, args, cache, found):  # The whole: MB-VER
     def report(*finding): found.append(finding)
     def head_at(at): return need(len(m) >= at + 512, "the file ends early", "truncated") or parse_header(m[at:at + 512])
@@ -181,12 +224,13 @@ def verify(m, args, cache, found):  # The whole: MB-VER
                  else "unlisted-content" if any(padding[e["size"]:]) else None)
         if wrong: report(wrong, path)
         elif e.get("role") in ROLES[:2] or path == "index.json": docs["role" in e and e["digest"]] = bytes(data)
+        elif path.startswith("manifests/"): manifest(bytes(data), path, e, args, report)
         bad, start = bad or wrong, start + 512 + padded(e["size"])
     if docs.pop(False, derived_index(x)) != derived_index(x): report("malformed", "index.json")
     graph(x, docs, bad, report)
 if __name__ == "__main__":
     p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0
-    for n, act in ("signer", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
+    for n, act in ("signer", "append"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
     args, more = p.parse_known_args(); args.keys = [base64.b64decode(open(k).read().split()[1], validate=True) for k in args.signer or []]
     args.at = instant(args.at) if args.at else datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     if not args.at or len(more) != (not args.batch) or not args.keys and not args.allow_unsigned: p.error("see above")
@@ -197,4 +241,4 @@ if __name__ == "__main__":
         except Stop as e: found.append(e.args)
         code = min((CODES[c] for c, _ in found), default=0)
         print(f"FAILED {code} " + "; ".join(f"{c} {m!r}" for c, m in found[:8]) if found else "VERIFIED", flush=True)
-    args.batch or print("not checked: OpenPGP, release payloads, cosign, YAML, records, policies"); sys.exit(code)
+    args.batch or print("not checked: OpenPGP, release payloads, cosign, signature ConfigMaps, records, policies"); sys.exit(code)

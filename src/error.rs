@@ -151,6 +151,12 @@ impl Code {
         }
     }
 
+    /// Whether it says that a bundle is bad, or not fully checked (exit codes 10 to 49), and not that something could
+    /// not be done.
+    pub fn is_verdict(self) -> bool {
+        (10..50).contains(&self.exit())
+    }
+
     /// The code with this name, if there is one.
     pub fn parse(name: &str) -> Option<Code> {
         Code::ALL.iter().copied().find(|c| c.as_str() == name)

@@ -23,7 +23,7 @@ use mirror_bundle::bundle::index::Kind;
 use mirror_bundle::bundle::layout;
 use mirror_bundle::error::Code;
 use mirror_bundle::oci::Role;
-use mirror_bundle::verify::{Report, Settings};
+use mirror_bundle::verify::Report;
 
 /// In the default tests, one place of so many is damaged.
 const SAMPLE: u64 = 256;
@@ -119,7 +119,7 @@ struct Damage {
 struct Bench {
     path: PathBuf,
     file: std::fs::File,
-    settings: Settings,
+    settings: judge::Host,
     _dir: tempfile::TempDir,
 }
 

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use mirror_bundle::ops::{Silent, verify::verify};
-use mirror_bundle::verify::{Settings, Verdict};
+use mirror_bundle::verify::{Conditions, Trust, Verdict};
 
 fn inputs(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/fuzz-regressions");
@@ -15,21 +15,20 @@ fn inputs(target: &str) -> Vec<PathBuf> {
     found
 }
 
-fn trusting_nobody() -> Settings {
-    Settings {
-        allow_unsigned: true,
-        allow_unsigned_release: true,
-        ..Settings::new("2026-11-01T00:00:00Z".parse().unwrap())
-    }
+fn trusting_nobody() -> (Trust, Conditions) {
+    let mut conditions = Conditions::new("2026-11-01T00:00:00Z".parse().unwrap());
+    conditions.exceptions.unsigned_release = true;
+    (Trust::Unsigned { keyrings: vec![] }, conditions)
 }
 
 #[test]
 fn a_bad_bundle_gets_the_same_verdict_as_a_file_and_as_a_stream() {
     for path in inputs("container-") {
-        let settings = trusting_nobody();
-        let file = verify(path.as_path().into(), &settings, false, 1, &Silent).unwrap();
+        let (trust, conditions) = trusting_nobody();
+        let file = verify(path.as_path().into(), &trust, &conditions, false, 1, &Silent).unwrap();
         let stream = Box::new(File::open(&path).unwrap());
-        let stream = verify(mirror_bundle::bundle::Inputs::stream(stream), &settings, false, 1, &Silent).unwrap();
+        let inputs = mirror_bundle::bundle::Inputs::stream(stream);
+        let stream = verify(inputs, &trust, &conditions, false, 1, &Silent).unwrap();
         assert_eq!(file.verdict, Verdict::Failed, "{}", path.display());
         assert_eq!(stream.verdict, Verdict::Failed, "{}", path.display());
         assert_eq!(stream.exit_code, file.exit_code, "{}", path.display());

@@ -151,7 +151,7 @@ fn hostile_findings_take_little_memory_and_a_short_report() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.tar");
     std::fs::write(&path, draft.archive().bytes()).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mirror-bundle"));
+    let mut command = program::program(dir.path());
     command.current_dir(forge::folder()).arg("verify").arg(&path).args(forge::vector::ARGS);
     let out = std::fs::File::create(dir.path().join("out")).unwrap();
     command.args(["--jobs", &WORKERS.to_string(), "-o", "json"]).stdin(Stdio::null()).stdout(out);

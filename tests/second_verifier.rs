@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mirror_bundle::sign::{Policy, read_public_key};
-use mirror_bundle::verify::Settings;
+use mirror_bundle::verify::{Conditions, Resolved, Trust};
 
 use second::{Random, SecondVerifier, mutate, ours};
 
@@ -31,10 +31,10 @@ fn arguments(toml: &str) -> Option<Vec<String>> {
     let mut out = Vec::new();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--signer" | "--at" => out.extend([word, words.next()?]),
+            "--signer" | "--at" | "--allow-kind" => out.extend([word, words.next()?]),
             "--allow-unsigned" => out.push(word),
             // About checks that are not compared.
-            "--release-keyring" | "--allow-kind" => _ = words.next()?,
+            "--release-keyring" => _ = words.next()?,
             "--allow-unsigned-release" => {}
             _ => return None,
         }
@@ -42,21 +42,28 @@ fn arguments(toml: &str) -> Option<Vec<String>> {
     Some(out)
 }
 
-fn settings(arguments: &[String], folder: &Path) -> Settings {
-    let mut settings = Settings::default();
+fn settings(arguments: &[String], folder: &Path) -> (Trust, Conditions) {
+    let mut conditions = Conditions::new(jiff::Timestamp::UNIX_EPOCH);
     let mut keys = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--signer" => keys.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
-            "--at" => settings.now = words.next().unwrap().parse().unwrap(),
-            _ => settings.allow_unsigned = true,
+            "--at" => conditions.now = words.next().unwrap().parse().unwrap(),
+            "--allow-kind" => conditions.exceptions.kinds.push(words.next().unwrap().clone()),
+            _ => conditions.exceptions.unsigned = true,
         }
     }
-    if !keys.is_empty() {
-        settings.policy = Some(Policy::from_signer_keys(&keys).unwrap());
-    }
-    settings
+    let trust = match keys.as_slice() {
+        [] => Trust::Unsigned { keyrings: vec![] },
+        keys => Trust::Policy(Resolved {
+            policy: Policy::from_signer_keys(keys).unwrap(),
+            keyrings: vec![],
+            image_keys: vec![],
+            image_require: Default::default(),
+        }),
+    };
+    (trust, conditions)
 }
 
 #[test]

@@ -383,3 +383,66 @@ fn a_countersignature_goes_on_every_volume() {
     world.run(&["sign", "volumes", "--trust", "trust.yaml", "--sign-key", "key", "--role", "reviewer"]).is(0);
     assert_eq!(before, volumes.iter().map(|v| fs::read(world.path(v)).unwrap()).collect::<Vec<_>>());
 }
+
+/// Each has volumes enough for itself, and neither all: what is missing is named, of the division that is the easiest to
+/// complete.
+#[test]
+fn of_volumes_of_two_divisions_the_missing_volume_is_named() {
+    let world = World::new();
+    fs::create_dir(world.path("other")).unwrap();
+    world.run(&["split", "b.tar", "other", "--volume-size", "500000"]).is(0);
+    let mut others: Vec<PathBuf> = fs::read_dir(world.path("other")).unwrap().map(|e| e.unwrap().path()).collect();
+    others.sort();
+    assert!(others.len() > 1 && others.len() < 4, "{others:?}");
+    let (ours, theirs) = (&world.volumes()[0], others[0].to_str().unwrap());
+    for inputs in [[ours.as_str(), theirs], [theirs, ours.as_str()]] {
+        let text = format!("of {} is not here, of those that `{theirs}` belongs to", others.len());
+        world.verify(&inputs).is(11).says(&text);
+        let partial = [&inputs[..], &["--partial"]].concat();
+        world.verify(&partial).is(42).says(&text);
+        world.unpack(&[&inputs[..], &["--partial", "--to-layout", "out"]].concat()).is(42).says(&text);
+        assert!(!world.path("out/index.json").exists());
+        let join = [&["join", "joined.tar"], &inputs[..]].concat();
+        world.run(&join).is(11).says("not here");
+    }
+}
+
+#[test]
+fn a_volume_that_cannot_be_placed_is_named_and_a_whole_copy_is_enough() {
+    let world = World::new();
+    fs::create_dir(world.path("m")).unwrap();
+    let spoil = |from: &str, to: &str| {
+        let mut bytes = fs::read(world.path(from)).unwrap();
+        let at = bytes.windows(9).position(|w| w == b"\"volume\":").unwrap();
+        bytes[at + 6] = b'x';
+        fs::write(world.path(to), bytes).unwrap();
+    };
+    spoil(&world.volumes()[1], "m/a.tar");
+    world.verify(&["m"]).is(12).says("`m/a.tar`");
+    world.copy("b.tar", "m/z.tar");
+    world.verify(&["m"]).is(0).says("VERIFIED").says("`m/a.tar`");
+    world.unpack(&["m", "--to-layout", "out"]).is(0).says("`m/a.tar`");
+    // Among the other volumes it is known for what it should be, and nothing stands in for it.
+    let all = world.volumes();
+    fs::remove_file(world.path("m/z.tar")).unwrap();
+    for (at, volume) in all.iter().enumerate().filter(|(at, _)| *at != 1) {
+        world.copy(volume, &format!("m/v{at}.tar"));
+    }
+    world.verify(&["m"]).is(12).says("`m/a.tar`");
+    // All of them do.
+    world.copy(&all[1], "m/v1.tar");
+    world.verify(&["m"]).is(0).says("`m/a.tar`");
+}
+
+#[test]
+fn volumes_that_lack_a_signature_which_others_have_are_named() {
+    let world = World::new();
+    let volumes = world.volumes();
+    let all: Vec<&str> = volumes.iter().map(String::as_str).collect();
+    let before = fs::read(world.path(all[1])).unwrap();
+    world.run(&[&["sign", "--signer", "key.pub", "--sign-key", "key", "--role", "reviewer"], &all[..]].concat()).is(0);
+    let whole = world.verify(&all).is(0);
+    assert!(!whole.err.contains("files only"), "{}", whole.err);
+    fs::write(world.path(all[1]), before).unwrap();
+    world.verify(&all).is(0).says("is in 3 of 4 files only").says(&format!("not in `{}`", all[1]));
+}

@@ -1,19 +1,20 @@
-//! Carried manifests: every reader of them looks at the same bytes.
+//! Carried manifests: what is accepted has one form, and every reader of them looks at the same value.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirror_bundle::kubernetes::{documents, is_allowed, objects};
+use mirror_bundle::kubernetes::{is_allowed, parse, read};
 use mirror_bundle::openshift::{signature_map, verification};
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(found) = objects(data) {
-        assert!(!found.is_empty());
-        assert_eq!(documents(data).unwrap().len(), found.len());
-        for object in &found {
-            assert!(!object.api_version.is_empty() && !object.kind.is_empty() && !object.name.is_empty());
-            let _ = is_allowed(object, &[]);
-        }
+    for manifest in parse(data).into_iter().flatten() {
+        let canonical = manifest.to_bytes();
+        assert_eq!(read(&canonical).unwrap(), manifest);
+        assert_eq!(parse(&canonical).unwrap(), [manifest.clone()]);
+        let _ = is_allowed(&manifest.object, &[]);
+        let _ = signature_map::is_signature_map(&manifest.value);
     }
-    let _ = signature_map::is_signature_map(data);
+    if let Ok(manifest) = read(data) {
+        assert_eq!(parse(data).unwrap(), [manifest]);
+    }
     let _ = verification::find(data);
 });

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
+use mirror_bundle::kubernetes::read;
 use mirror_bundle::openshift::signature_map::{config_map, is_signature_map, parse};
 
 fuzz_target!(|data: &[u8]| {
-    let found = is_signature_map(data);
-    let Ok(entries) = parse(data) else { return };
+    let Ok(manifest) = read(data) else { return };
+    let found = is_signature_map(&manifest.value);
+    let Ok(entries) = parse(&manifest.value) else { return };
     assert!(found && !entries.is_empty());
     let mut by_digest: BTreeMap<_, Vec<Vec<u8>>> = BTreeMap::new();
     for entry in entries {
@@ -17,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     }
     for (digest, signatures) in by_digest {
         let written = config_map(&digest, &signatures).unwrap();
-        let again = parse(&written).unwrap();
+        let again = parse(&read(&written).unwrap().value).unwrap();
         assert!(again.iter().map(|e| &e.signature).eq(&signatures));
     }
 });

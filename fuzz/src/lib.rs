@@ -13,7 +13,7 @@ use mirror_bundle::bundle::{Bundle, Index, layout, limits, reader::Contents, tar
 use mirror_bundle::openshift::openpgp::Keyring;
 use mirror_bundle::ops::{Silent, verify::verify};
 use mirror_bundle::sign::{Policy, PublicKey, SecretKey};
-use mirror_bundle::verify::{Report, Settings, Verdict, cosign::ImageKey};
+use mirror_bundle::verify::{Conditions, Report, Resolved, Trust, Verdict, cosign::ImageKey};
 
 /// Folder of the seeds that are kept, `fuzz/seeds`.
 pub const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds");
@@ -39,34 +39,36 @@ pub fn public() -> PublicKey {
 /// The time at which everything is judged: 2026-11-01T00:00:00Z.
 pub const NOW: i64 = 1_793_491_200;
 
+/// Whom a receiving host trusts, and under which conditions.
+pub type Host = (Trust, Conditions);
+
 /// The settings of a receiving host. Bit 0: trusts nobody and takes unsigned bundles and releases; bit 1: has keys
 /// for images and keyrings.
-pub fn settings(mode: u8) -> &'static Settings {
-    static ALL: [OnceLock<Settings>; 4] = [const { OnceLock::new() }; 4];
+pub fn settings(mode: u8) -> &'static Host {
+    static ALL: [OnceLock<Host>; 4] = [const { OnceLock::new() }; 4];
     let mode = mode & 3;
     ALL[usize::from(mode)].get_or_init(|| {
         let lax = mode & 1 == 1;
         let keys = mode & 2 == 2;
         let pem =
             |scope: &str, file: &str| ImageKey::new(scope, None, &String::from_utf8(testdata(file)).unwrap()).unwrap();
-        Settings {
-            policy: (!lax).then(|| Policy::from_signer_keys(&[public()]).unwrap()),
-            allow_unsigned: lax,
-            keyrings: if keys {
-                vec![keyring("vectors-generated/keyrings/A.asc"), Keyring::redhat().unwrap()]
-            } else {
-                vec![]
-            },
-            allow_unsigned_release: lax,
-            image_keys: match keys {
-                true => vec![
+        let mut conditions = Conditions::new(jiff::Timestamp::from_second(NOW).unwrap());
+        conditions.exceptions.unsigned = lax;
+        conditions.exceptions.unsigned_release = lax;
+        let policy = Policy::from_signer_keys(&[public()]).unwrap();
+        let trust = match (lax, keys) {
+            (true, false) => Trust::Unsigned { keyrings: vec![] },
+            (false, false) => Trust::Policy(Resolved { policy, keyrings: vec![], image_keys: vec![] }),
+            (_, true) => Trust::Policy(Resolved {
+                policy,
+                keyrings: vec![keyring("vectors-generated/keyrings/A.asc"), Keyring::redhat().unwrap()],
+                image_keys: vec![
                     pem("quay.io/rh_ee_aguidi", "keyrings/derived/cosign-single-arch-empty-image.pub"),
                     pem("quay.io/o", "keyrings/derived/redhat-sigstore-release-key.pem"),
                 ],
-                false => vec![],
-            },
-            ..Settings::new(jiff::Timestamp::from_second(NOW).unwrap())
-        }
+            }),
+        };
+        (trust, conditions)
     })
 }
 
@@ -95,11 +97,11 @@ impl Memory {
 
 /// Verifies `bundle` as a file and as a stream; both must come to the same verdict, and what is verified must be
 /// exactly what its index demands, byte for byte.
-pub fn verify_both_ways(bundle: &[u8], settings: &Settings) {
+pub fn verify_both_ways(bundle: &[u8], (trust, conditions): &Host) {
     let memory = Memory::new(bundle);
-    let of_file = verify(memory.path().as_path().into(), settings, false, 1, &Silent);
+    let of_file = verify(memory.path().as_path().into(), trust, conditions, false, 1, &Silent);
     let stream = Box::new(Cursor::new(bundle.to_vec()));
-    let of_stream = verify(mirror_bundle::bundle::Inputs::stream(stream), settings, false, 1, &Silent);
+    let of_stream = verify(mirror_bundle::bundle::Inputs::stream(stream), trust, conditions, false, 1, &Silent);
     if std::env::var_os("FUZZ_SHOW").is_some() {
         eprintln!("file:   {}\nstream: {}", show(&of_file), show(&of_stream));
     }

@@ -139,7 +139,7 @@ pub fn bundle(text: &[u8], signed: bool) -> Option<Made> {
         .map(|(path, bytes)| {
             let mut file = layout::file(path, bytes);
             if path.starts_with("manifests/") {
-                file.objects = mirror_bundle::kubernetes::objects(bytes).unwrap_or_default();
+                file.objects = mirror_bundle::kubernetes::read(bytes).map(|m| m.object).into_iter().collect();
             }
             file
         })

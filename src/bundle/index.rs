@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use self::check::place;
 use super::limits;
 use crate::error::{Code, Error, Result};
+pub use crate::kubernetes::Object;
 use crate::oci::{Descriptor, Digest, Role, json};
 
 pub use self::check::is_repository;
@@ -203,24 +204,9 @@ pub struct File {
     pub size: u64,
     /// Digest of the content.
     pub digest: Digest,
-    /// The Kubernetes objects in it, for a file under `manifests/`.
+    /// The Kubernetes object in it, for a file under `manifests/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<Object>,
-}
-
-/// A Kubernetes object by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Object {
-    /// `v1`, `apps/v1`, …
-    pub api_version: String,
-    /// `ConfigMap`, …
-    pub kind: String,
-    /// Namespace, where it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Name.
-    pub name: String,
 }
 
 /// A blob.

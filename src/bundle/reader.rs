@@ -78,12 +78,13 @@ impl Bundle {
         let malformed = |what: &str| {
             Error::new(Code::Malformed, format!("{what} in `{}` is not what its index demands", input.name))
         };
-        let volume = head.volume.as_deref().map(Volume::parse).transpose()?;
+        let whose = |e: Error| e.fact(format!("in `{}`", input.name));
+        let volume = head.volume.as_deref().map(Volume::parse).transpose().map_err(whose)?;
         if let Some(volume) = &volume {
             if volume.index != head.digest() {
                 return Err(malformed(VOLUME).fact(format!("it is about the bundle {}", volume.index)));
             }
-            volume.check(&index)?;
+            volume.check(&index).map_err(whose)?;
         }
         let mut damage = Vec::new();
         let layout = match &volume {

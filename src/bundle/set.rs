@@ -3,6 +3,7 @@
 //! A blob is found wherever a part has it. Each part was judged by the same index, so it does not matter which of
 //! them gives it: the bytes have to be right.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub struct Set {
     parts: Vec<Contents>,
     /// For each part, the first part of the same division; a whole bundle is a division of its own.
     divisions: Vec<usize>,
+    /// A part of the division that is the easiest to complete.
+    easiest: Option<usize>,
     addenda: Vec<Addendum>,
 }
 
@@ -76,7 +79,8 @@ impl Set {
             _ => false,
         };
         let divisions = parts.iter().map(|p| parts.iter().position(|other| same(other, p)).unwrap_or(0)).collect();
-        let mut set = Set { index, parts, divisions, addenda: Vec::new() };
+        let mut set = Set { index, parts, divisions, easiest: None, addenda: Vec::new() };
+        set.easiest = set.easiest();
         set.gather();
         Ok(set)
     }
@@ -134,19 +138,41 @@ impl Set {
     }
 
     /// The volumes that are not at hand, and how many there are; `None` for a bundle in one piece. Of parts of
-    /// several divisions, those of the division that lacks the fewest.
+    /// several divisions, those of the division that is the easiest to complete.
     pub fn missing(&self) -> Option<(Vec<u32>, u32)> {
-        let mut best: Option<(Vec<u32>, u32)> = None;
-        for first in self.representatives() {
-            let of = self.parts[first].volume()?.of;
-            let there =
-                |n: &u32| self.of_division(first).any(|p| self.parts[p].volume().is_some_and(|v| v.volume == *n));
-            let missing: Vec<u32> = (1..=of).filter(|n| !there(n)).collect();
-            if best.as_ref().is_none_or(|(b, _)| missing.len() < b.len()) {
-                best = Some((missing, of));
-            }
+        let first = self.easiest?;
+        Some((self.missing_of(first), self.parts[first].volume()?.of))
+    }
+
+    /// A part of the division that [`Set::missing`] and [`Set::volumes_of`] are about, where there are several.
+    pub fn division(&self) -> Option<&Contents> {
+        let several = self.representatives().count() > 1;
+        self.easiest.filter(|_| several).map(|first| &self.parts[first])
+    }
+
+    fn missing_of(&self, first: usize) -> Vec<u32> {
+        let of = self.parts[first].volume().map_or(0, |v| v.of);
+        let there = |n: &u32| self.of_division(first).any(|p| self.parts[p].volume().is_some_and(|v| v.volume == *n));
+        (1..=of).filter(|n| !there(n)).collect()
+    }
+
+    /// Of the divisions that are at hand the one of which the fewest volumes are missing that have something that is
+    /// nowhere else. `None` with a bundle in one piece among them.
+    fn easiest(&self) -> Option<usize> {
+        let all: Vec<usize> = self.representatives().collect();
+        if all.iter().any(|p| self.parts[*p].volume().is_none()) {
+            return None;
         }
-        best
+        if let [only] = all.as_slice() {
+            return Some(*only);
+        }
+        let lacking: Vec<usize> = (0..self.index.blobs.len()).filter(|blob| !self.has(*blob)).collect();
+        all.into_iter().min_by_key(|first| {
+            let missing = self.missing_of(*first);
+            let of = |blob: &usize| self.parts[*first].volume().map(|v| v.volumes_of(*blob)).unwrap_or_default();
+            let needed: BTreeSet<u32> = lacking.iter().flat_map(of).filter(|n| missing.contains(n)).collect();
+            (needed.len(), missing.len())
+        })
     }
 
     /// The parts that hold the same volume as an earlier part.
@@ -159,7 +185,8 @@ impl Set {
 
     /// The volumes that the blob at this position is on, whether at hand or not.
     pub fn volumes_of(&self, blob: usize) -> Vec<u32> {
-        self.parts.iter().find_map(Contents::volume).map(|v| v.volumes_of(blob)).unwrap_or_default()
+        let volume = self.easiest.and_then(|first| self.parts[first].volume());
+        volume.map(|v| v.volumes_of(blob)).unwrap_or_default()
     }
 
     /// Every way to read the blob at this position of the index.

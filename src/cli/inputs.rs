@@ -4,44 +4,46 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::args::Trust;
+use super::args;
 use crate::error::{Code, Error, Result};
 use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
 use crate::ops::loose::{self, Loose};
-use crate::sign::policy::{self, MAX_POLICY, Policy};
-use crate::verify::Settings;
-use crate::verify::cosign::ImageKey;
+use crate::sign::policy::{MAX_POLICY, Policy};
+use crate::verify::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
 
-/// The policy and settings of `verify`, `unpack` and `sign`, for what is named as the bundle.
-pub(super) fn settings(trust: &Trust, bundle: &[PathBuf]) -> Result<Settings> {
-    let policy = policy(trust)?;
-    let image_keys =
-        policy.as_ref().map(|(policy, folder)| image_keys(policy, folder)).transpose()?.unwrap_or_default();
-    let image_require = policy.as_ref().map(|(policy, _)| policy.image_require).unwrap_or_default();
-    let keyrings = match (trust.release_keyring.is_empty(), &policy) {
-        (false, _) => keyrings(&trust.release_keyring)?,
-        (true, Some((policy, folder))) => policy_keyrings(policy, folder)?,
-        (true, None) => vec![redhat()?],
+/// Whom `verify`, `unpack`, `sign` and `repair` trust.
+pub(super) fn trust(args: &args::Trust) -> Result<Trust> {
+    let Some((policy, folder)) = policy(args)? else {
+        // Nobody is trusted, which `policy` accepts only with --allow-unsigned.
+        return Ok(Trust::Unsigned { keyrings: keyrings(&args.release_keyring)? });
     };
-    let loose = beside(trust, bundle)?;
-    Ok(Settings {
-        policy: policy.map(|(policy, _)| policy),
-        allow_unsigned: trust.allow_unsigned,
-        keyrings,
-        allow_unsigned_release: trust.allow_unsigned_release,
-        allow_kinds: trust.allow_kind.clone(),
-        now: moment(trust.at.as_deref())?,
-        at_given: trust.at.is_some(),
-        loose: loose.signatures,
-        loose_records: loose.records,
-        expect_release: trust.expect_release.clone(),
-        expect_index: trust.expect_index.as_deref().map(digest).transpose()?,
-        seen: crate::ops::state::load(&crate::ops::state::folder())?,
-        allow_rollback: trust.allow_rollback,
-        image_keys,
-        image_require,
+    let mut resolved = Resolved::new(policy, &|path| read(&folder.join(path), MAX_KEYRING_BYTES as u64))?;
+    if !args.release_keyring.is_empty() {
+        resolved.keyrings = keyrings(&args.release_keyring)?;
+    }
+    Ok(Trust::Policy(resolved))
+}
+
+/// Under which conditions they verify what is named as the bundle.
+pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) -> Result<Conditions> {
+    let loose = beside(args, bundle)?;
+    Ok(Conditions {
+        now: moment(args.at.as_deref())?,
         target: None,
-        partial: false,
+        exceptions: Exceptions {
+            at: args.at.is_some(),
+            unsigned: args.allow_unsigned,
+            unsigned_release: args.allow_unsigned_release,
+            rollback: args.allow_rollback,
+            partial,
+            kinds: args.allow_kind.clone(),
+        },
+        expectations: Expectations {
+            release: args.expect_release.clone(),
+            index: args.expect_index.as_deref().map(digest).transpose()?,
+        },
+        detached: Detached { signatures: loose.signatures, records: loose.records },
+        seen: crate::ops::state::load(&crate::ops::state::folder())?,
     })
 }
 
@@ -50,7 +52,7 @@ fn digest(text: &str) -> Result<crate::oci::Digest> {
 }
 
 /// Signatures and records beside each file that is named, and signatures named on the command line.
-fn beside(trust: &Trust, bundle: &[PathBuf]) -> Result<Loose> {
+fn beside(trust: &args::Trust, bundle: &[PathBuf]) -> Result<Loose> {
     let files: Vec<PathBuf> = bundle.iter().filter(|p| *p != Path::new("-")).cloned().collect();
     let mut out = loose::find(&files)?;
     for path in &trust.signature {
@@ -59,18 +61,8 @@ fn beside(trust: &Trust, bundle: &[PathBuf]) -> Result<Loose> {
     Ok(out)
 }
 
-fn image_keys(policy: &Policy, folder: &Path) -> Result<Vec<ImageKey>> {
-    let one = |key: &policy::ImageKey| {
-        let path = folder.join(&key.key_file);
-        let pem = String::from_utf8_lossy(&read(&path, MAX_KEYRING_BYTES as u64)?).into_owned();
-        ImageKey::new(&key.scope, key.signed_identity.clone(), &pem)
-            .map_err(|e| e.fact(format!("in {}", path.display())))
-    };
-    policy.image_keys.iter().map(one).collect()
-}
-
 /// The trust policy, and the folder that its relative paths start from.
-fn policy(trust: &Trust) -> Result<Option<(Policy, PathBuf)>> {
+fn policy(trust: &args::Trust) -> Result<Option<(Policy, PathBuf)>> {
     if !trust.signer.is_empty() {
         let keys = trust.signer.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
         return Ok(Some((Policy::from_signer_keys(&keys)?, PathBuf::new())));
@@ -123,18 +115,6 @@ fn keyring(path: &Path) -> Result<Keyring> {
 
 fn redhat() -> Result<Keyring> {
     Keyring::redhat().map_err(|e| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}")))
-}
-
-fn policy_keyrings(policy: &Policy, folder: &Path) -> Result<Vec<Keyring>> {
-    policy
-        .release
-        .keyrings
-        .iter()
-        .map(|named| match named {
-            policy::Keyring::Redhat => redhat(),
-            policy::Keyring::File(path) => keyring(&folder.join(path)),
-        })
-        .collect()
 }
 
 /// Reads a small file of this host.

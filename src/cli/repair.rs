@@ -11,7 +11,7 @@ use crate::oci::{Reference, Repository};
 use crate::ops::observer;
 use crate::ops::repair::{Options, Origin, Outcome, Summary, repair};
 use crate::source::Network;
-use crate::verify::{Settings, Verdict};
+use crate::verify::Verdict;
 
 /// How many members are told by name.
 const TOLD: usize = 8;
@@ -21,7 +21,8 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
         return Err(Error::new(Code::Usage, "a stream cannot be repaired").hint("name a file"));
     }
     // Volumes that are elsewhere are no damage of these.
-    let settings = Settings { partial: true, ..inputs::settings(&args.trust, &args.bundle)? };
+    let trust = inputs::trust(&args.trust)?;
+    let conditions = inputs::conditions(&args.trust, &args.bundle, true)?;
     let mut options = Options {
         local: Vec::new(),
         origins: Vec::new(),
@@ -49,7 +50,7 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     if network.is_none() && !options.origins.is_empty() {
         return Err(Error::new(Code::Usage, "this build of mirror-bundle has no network code"));
     }
-    let outcome = repair(&args.bundle, &options, &settings, network, term)?;
+    let outcome = repair(&args.bundle, &options, &trust, &conditions, network, term)?;
     #[cfg(feature = "registry")]
     client.iter().for_each(|client| inputs::late_notices(client, term));
     match outcome {

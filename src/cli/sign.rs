@@ -27,7 +27,8 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
         }
         return Ok(0);
     }
-    let settings = inputs::settings(&args.trust, &args.bundle)?;
+    let trust = inputs::trust(&args.trust)?;
+    let conditions = inputs::conditions(&args.trust, &args.bundle, false)?;
     let role = Role::parse(&args.role).ok_or_else(|| {
         Error::new(Code::Usage, format!("`{}` is not a role", args.role)).hint("builder, reviewer or receiver")
     })?;
@@ -53,7 +54,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
         now: inputs::moment(args.trust.at.as_deref())?,
         jobs: inputs::processors(global.jobs),
     };
-    match sign(&args.bundle, &settings, options, term)? {
+    match sign(&args.bundle, &trust, &conditions, options, term)? {
         Outcome::Refused(report) => {
             verify::show(&report, global, term, Some("nothing was signed"));
             Ok(report.exit_code)

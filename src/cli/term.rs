@@ -171,17 +171,33 @@ impl Terminal {
         // A limit on the size of files (`ulimit -f`) is an error like a full disk, and not the end without a word.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
-        let (flag, stop) = (self.signal.clone(), self.stop.clone());
+        let (flag, stop, json) = (self.signal.clone(), self.stop.clone(), self.json);
+        // Whoever asked for JSON gets it however the run ends.
+        let last_words = move |code: Code| {
+            let hint = "run the same command again to continue";
+            let text = match json {
+                true => serde_json::json!({
+                    "type": "error", "code": code.as_str(), "exit_code": code.exit(), "message": "interrupted",
+                    "facts": [], "state": null, "hint": hint,
+                })
+                .to_string(),
+                false => format!("interrupted\nhint:  {hint}"),
+            };
+            let _ = writeln!(std::io::stderr(), "{text}");
+        };
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 let code = if signal == SIGINT { Code::Interrupted } else { Code::Terminated };
                 if flag.swap(code.exit(), Ordering::SeqCst) != 0 {
+                    if json {
+                        last_words(code);
+                    }
                     std::process::exit(i32::from(code.exit()));
                 }
                 stop.store(true, Ordering::SeqCst);
                 std::thread::spawn(move || {
                     std::thread::sleep(Duration::from_millis(900));
-                    let _ = writeln!(std::io::stderr(), "interrupted\nhint:  run the same command again to continue");
+                    last_words(code);
                     std::process::exit(i32::from(code.exit()));
                 });
             }

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::openshift::mirror_set;
 use crate::ops::unpack::{Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
-use crate::verify::Settings;
+use crate::verify::Report;
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
@@ -22,17 +22,18 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !(to || args.to_dir.is_some() || args.to_layout.is_some() || args.manifests_to_dir.is_some() || args.dry_run) {
         return Err(nowhere());
     }
-    let mut settings = Settings { partial: args.partial, ..inputs::settings(&args.trust, &args.bundle)? };
+    let trust = inputs::trust(&args.trust)?;
+    let mut conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let options = options(args, global, term)?;
     #[cfg(feature = "registry")]
     {
-        settings.target = options.registry.as_ref().map(|(target, _)| target.clone());
+        conditions.target = options.registry.as_ref().map(|(target, _)| target.clone());
     }
     let memory = crate::ops::state::folder();
     if !options.dry_run {
         crate::ops::state::ready(&memory)?;
     }
-    let outcome = unpack(Inputs::of(&args.bundle)?, &settings, &options, term)?;
+    let outcome = unpack(Inputs::of(&args.bundle)?, &trust, &conditions, &options, term)?;
     #[cfg(feature = "registry")]
     options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
     match outcome {
@@ -43,25 +44,33 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             }
             Ok(report.exit_code)
         }
-        Outcome::Unpacked(report, summary) => {
-            if !summary.dry_run && summary.incomplete.is_none() {
-                crate::ops::state::remember(&memory, &report, args.trust.allow_rollback)
-                    .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
-            }
-            term.say("Finished", &format!("in {}", create::elapsed(started)));
-            match global.output {
-                Output::Json => answer::json(
-                    &serde_json::json!({ "schema": summary.schema, "unpacked": summary, "report": report }),
-                ),
-                Output::Text if global.quiet < 2 => answer::text(&render(&summary, &report.exceptions)),
-                Output::Text => {}
-            }
-            match summary.incomplete {
-                Some(_) => verify::still_missing(&report, term),
-                None => next(&summary, term),
-            }
+        Outcome::Begun(report, summary) => {
+            finished(&report, &summary, global, term, started);
+            verify::still_missing(&report, term);
             Ok(report.exit_code)
         }
+        Outcome::Tried(report, summary) => {
+            finished(&report, &summary, global, term, started);
+            Ok(report.exit_code)
+        }
+        Outcome::Unpacked(verified, summary) => {
+            crate::ops::state::remember(&memory, &verified, args.trust.allow_rollback)
+                .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
+            finished(verified.report(), &summary, global, term, started);
+            next(&summary, term);
+            Ok(verified.report().exit_code)
+        }
+    }
+}
+
+fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal, started: Instant) {
+    term.say("Finished", &format!("in {}", create::elapsed(started)));
+    match global.output {
+        Output::Json => {
+            answer::json(&serde_json::json!({ "schema": summary.schema, "unpacked": summary, "report": report }));
+        }
+        Output::Text if global.quiet < 2 => answer::text(&render(summary, &report.exceptions)),
+        Output::Text => {}
     }
 }
 
@@ -160,9 +169,6 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
 }
 
 fn next(summary: &Summary, term: &Terminal) {
-    if summary.dry_run {
-        return;
-    }
     let mut lines = Vec::new();
     if let Some(manifests) = &summary.manifests {
         lines.push("apply the manifests with".to_owned());

@@ -8,7 +8,7 @@ use super::term::Terminal;
 use crate::bundle::Inputs;
 use crate::error::Result;
 use crate::ops::observer;
-use crate::verify::{Outcome, Report, Settings, Severity, Verdict};
+use crate::verify::{Outcome, Report, Severity, Verdict};
 
 /// How many problems are told in full.
 const TOLD: usize = 8;
@@ -16,9 +16,10 @@ const TOLD: usize = 8;
 const NOTICES: usize = 64;
 
 pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8> {
-    let settings = Settings { partial: args.partial, ..inputs::settings(&args.trust, &args.bundle)? };
+    let trust = inputs::trust(&args.trust)?;
+    let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let jobs = inputs::processors(global.jobs);
-    let report = crate::ops::verify::verify(Inputs::of(&args.bundle)?, &settings, args.quick, jobs, term)?;
+    let report = crate::ops::verify::verify(Inputs::of(&args.bundle)?, &trust, &conditions, args.quick, jobs, term)?;
     show(&report, global, term, None);
     Ok(report.exit_code)
 }

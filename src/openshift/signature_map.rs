@@ -12,14 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::openpgp::MAX_SIGNATURE_BYTES;
 use super::release_signature::MAX_SIGNATURES;
-use crate::oci::{Digest, Invalid, json};
+use crate::kubernetes::Value;
+use crate::oci::{Digest, Invalid};
 
 /// The namespace that the cluster looks in.
 pub const NAMESPACE: &str = "openshift-config-managed";
 /// The label key that the cluster looks for.
 pub const LABEL: &str = "release.openshift.io/verification-signatures";
-/// The largest ConfigMap that is read, in bytes: what a cluster can store.
-pub const MAX_CONFIG_MAP_BYTES: usize = 1 << 20;
 
 /// One signature of a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,60 +59,64 @@ pub fn config_map(digest: &Digest, signatures: &[Vec<u8>]) -> Result<Vec<u8>, In
     Ok(out.into_bytes())
 }
 
-/// Whether a cluster would take release signatures from this manifest of one or more documents, going by kind and
-/// label: if so, [`parse`] must accept it. A manifest that does not parse counts if it mentions the label.
-pub fn is_signature_map(bytes: &[u8]) -> bool {
-    let mentioned = || bytes.windows(LABEL.len()).any(|window| window == LABEL.as_bytes());
-    let Some(text) = std::str::from_utf8(bytes).ok().filter(|_| bytes.len() <= MAX_CONFIG_MAP_BYTES) else {
-        return mentioned();
-    };
-    let options = serde_saphyr::options! { duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins };
-    match serde_saphyr::from_multiple_with_options::<Probe>(text, options) {
-        Ok(documents) => documents.iter().any(Probe::is_signature_map),
-        Err(_) => mentioned(),
-    }
+/// Whether a cluster would take release signatures from this object: a ConfigMap with the label. If so, [`parse`] must
+/// accept it.
+pub fn is_signature_map(object: &Value) -> bool {
+    let labels = object.get("metadata").and_then(|m| m.get("labels"));
+    object.get("kind").and_then(Value::as_str) == Some("ConfigMap") && labels.is_some_and(|l| l.get(LABEL).is_some())
 }
 
-/// Reads such a ConfigMap, JSON or YAML, one document. The keys may name several digests.
+/// Whether a file that could not be read may have been meant as such a ConfigMap.
+pub fn is_mentioned(bytes: &[u8]) -> bool {
+    bytes.windows(LABEL.len()).any(|window| window == LABEL.as_bytes())
+}
+
+/// Reads such a ConfigMap. The keys may name several digests.
 ///
-/// Refused: unknown members, `data`, another namespace, no label, keys that name no digest, repeated members,
-/// broken base64, more signatures of one digest or longer ones than a store may have.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Invalid> {
-    if bytes.len() > MAX_CONFIG_MAP_BYTES {
-        return Err(Invalid::new(format!("a ConfigMap of more than {MAX_CONFIG_MAP_BYTES} bytes")));
+/// Refused: unknown members, `data`, another namespace, no label, keys that name no digest, broken base64, more
+/// signatures of one digest or longer ones than a store may have.
+pub fn parse(map: &Value) -> Result<Vec<Entry>, Invalid> {
+    known(map, &["kind", "apiVersion", "metadata", "binaryData"])?;
+    let metadata = map.get("metadata").unwrap_or(&Value::Null);
+    known(metadata, &["name", "namespace", "labels", "annotations", "creationTimestamp"])?;
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, api_version) = (text(map, "kind"), text(map, "apiVersion"));
+    if kind != "ConfigMap" || api_version != "v1" {
+        return Err(Invalid::new(format!("a `{kind}` of `{api_version}`, not a ConfigMap of v1")));
     }
-    let map: ConfigMap = if bytes.first() == Some(&b'{') {
-        json::check(bytes, &["kind", "apiVersion", "metadata", "binaryData", "name", "namespace", "labels"])?;
-        serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not a signature ConfigMap: {e}")))?
-    } else {
-        serde_saphyr::from_slice(bytes)
-            .map_err(|e| Invalid::new(format!("not a signature ConfigMap: {}", one_line(&e))))?
-    };
-    if map.kind != "ConfigMap" || map.api_version != "v1" {
-        return Err(Invalid::new(format!("a `{}` of `{}`, not a ConfigMap of v1", map.kind, map.api_version)));
-    }
-    if map.metadata.namespace.as_deref() != Some(NAMESPACE) {
+    if text(metadata, "namespace") != NAMESPACE {
         return Err(Invalid::new(format!("the ConfigMap is not in namespace {NAMESPACE}, where the cluster looks")));
     }
-    if !map.metadata.labels.is_some_and(|labels| labels.contains_key(LABEL)) {
+    if metadata.get("labels").and_then(|labels| labels.get(LABEL)).is_none() {
         return Err(Invalid::new(format!("the ConfigMap lacks label {LABEL}")));
     }
-    if map.binary_data.is_empty() {
+    let data = map.get("binaryData").and_then(Value::members).unwrap_or_default();
+    if data.is_empty() {
         return Err(Invalid::new("the ConfigMap holds no signature"));
     }
     let mut per_digest: BTreeMap<Digest, usize> = BTreeMap::new();
     let mut entries = Vec::new();
-    for (key, text) in map.binary_data {
-        let digest = key_digest(&key)?;
+    for (key, text) in data {
+        let digest = key_digest(key)?;
         let count = per_digest.entry(digest).or_default();
         *count += 1;
-        let signature = STANDARD.decode(text).map_err(|_| Invalid::new(format!("`{key}` is not base64")))?;
+        let signature = text.as_str().and_then(|text| STANDARD.decode(text).ok());
+        let signature = signature.ok_or_else(|| Invalid::new(format!("`{key}` is not base64")))?;
         if *count > MAX_SIGNATURES || signature.is_empty() || signature.len() > MAX_SIGNATURE_BYTES {
             return Err(Invalid::new(format!("`{key}` is one signature too many, or empty, or too long")));
         }
-        entries.push(Entry { key, digest, signature });
+        entries.push(Entry { key: key.clone(), digest, signature });
     }
     Ok(entries)
+}
+
+/// Refuses an object with other members than these.
+fn known(object: &Value, names: &[&str]) -> Result<(), Invalid> {
+    let members = object.members().ok_or_else(|| Invalid::new("not a signature ConfigMap"))?;
+    match members.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+        Some((name, _)) => Err(Invalid::new(format!("a signature ConfigMap has no `{name}`"))),
+        None => Ok(()),
+    }
 }
 
 /// The digest that a key starts with. The cluster matches by prefix; hand-made ConfigMaps have no number behind it.
@@ -127,58 +130,12 @@ fn key_digest(key: &str) -> Result<Digest, Invalid> {
     Digest::from_hex(hex).map_err(|_| no_digest())
 }
 
-/// YAML errors come with a picture of the place; the first line says enough.
-pub(super) fn one_line(error: &serde_saphyr::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-#[derive(serde::Deserialize)]
-struct Probe {
-    kind: Option<String>,
-    metadata: Option<ProbeMetadata>,
-}
-
-#[derive(serde::Deserialize)]
-struct ProbeMetadata {
-    labels: Option<BTreeMap<String, serde::de::IgnoredAny>>,
-}
-
-impl Probe {
-    fn is_signature_map(&self) -> bool {
-        let labels = self.metadata.as_ref().and_then(|m| m.labels.as_ref());
-        self.kind.as_deref() == Some("ConfigMap") && labels.is_some_and(|l| l.contains_key(LABEL))
-    }
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConfigMap {
-    kind: String,
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    metadata: Metadata,
-    #[serde(rename = "binaryData")]
-    binary_data: BTreeMap<String, String>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Metadata {
-    #[serde(rename = "name")]
-    _name: String,
-    namespace: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    #[serde(default, rename = "annotations")]
-    _annotations: Option<BTreeMap<String, String>>,
-    #[serde(default, rename = "creationTimestamp")]
-    _created: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
+    use crate::kubernetes;
 
     fn digest() -> Digest {
         Digest::of(b"release")
@@ -197,12 +154,17 @@ mod tests {
         assert_eq!(file_name(&digest()), format!("signature-sha256-{}.yaml", &hex[..16]));
     }
 
+    fn value(bytes: &[u8]) -> Value {
+        kubernetes::parse(bytes).unwrap().remove(0).value
+    }
+
     #[test]
-    fn what_was_written_reads_back_as_json_and_as_yaml() {
+    fn what_was_written_reads_back_and_so_does_what_a_person_writes() {
         let signatures = [b"ab".to_vec(), vec![0x80; 900]];
         let written = config_map(&digest(), &signatures).unwrap();
-        assert!(is_signature_map(&written));
-        let read: Vec<Vec<u8>> = parse(&written).unwrap().into_iter().map(|e| e.signature).collect();
+        let map = kubernetes::read(&written).unwrap().value;
+        assert!(is_signature_map(&map));
+        let read: Vec<Vec<u8>> = parse(&map).unwrap().into_iter().map(|e| e.signature).collect();
         assert_eq!(read, signatures);
         let yaml = format!(
             "# by hand\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: sigs\n  creationTimestamp: null\n  \
@@ -210,26 +172,29 @@ mod tests {
             digest().dashed(),
             Digest::of(b"other").dashed()
         );
-        assert!(is_signature_map(yaml.as_bytes()));
-        let mut entries = parse(yaml.as_bytes()).unwrap();
+        let map = value(yaml.as_bytes());
+        assert!(is_signature_map(&map));
+        let mut entries = parse(&map).unwrap();
         entries.sort_by_key(|e| e.signature.clone());
         assert_eq!((entries[0].digest, entries[1].digest), (digest(), Digest::of(b"other")));
     }
 
     #[test]
-    fn a_signature_map_is_recognised_among_other_documents_and_when_it_does_not_parse() {
-        let map = format!("kind: ConfigMap\nmetadata:\n  labels: {{{LABEL}: x}}\n");
-        assert!(is_signature_map(format!("kind: Namespace\n---\n{map}").as_bytes()));
-        assert!(is_signature_map(format!("{map}  labels: {{{LABEL}: y}}\n").as_bytes()));
-        assert!(is_signature_map(format!("{map}\t{{").as_bytes()));
-        assert!(!is_signature_map(map.replace("ConfigMap", "Secret").as_bytes()));
-        assert!(!is_signature_map(b"kind: ConfigMap\nmetadata: {name: x}\n"));
-        assert!(!is_signature_map(b"{ not yaml"));
+    fn a_signature_map_is_recognised_on_the_parsed_object() {
+        let map =
+            |label: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n  labels: {{{label}: x}}\n");
+        assert!(is_signature_map(&value(map(LABEL).as_bytes())));
+        let escaped = map(&format!("\"\\x{:02x}{}\"", LABEL.as_bytes()[0], &LABEL[1..]));
+        assert!(is_signature_map(&value(escaped.as_bytes())));
+        assert!(!is_signature_map(&value(map(LABEL).replace("ConfigMap", "Secret").as_bytes())));
+        assert!(!is_signature_map(&value(map("other").as_bytes())));
     }
 
     #[test]
     fn maps_that_a_cluster_would_read_otherwise_are_refused() {
         let good = String::from_utf8(config_map(&digest(), &[b"ab".to_vec()]).unwrap()).unwrap();
+        let accepted = |text: &str| kubernetes::parse(text.as_bytes()).is_ok_and(|m| parse(&m[0].value).is_ok());
+        assert!(accepted(&good));
         let hex = digest().hex();
         for (from, to) in [
             ("openshift-config-managed", "default"),
@@ -253,11 +218,10 @@ mod tests {
             } else {
                 format!("{head}{}", tail.replace(from, to))
             };
-            assert!(parse(bad.as_bytes()).is_err(), "{from} -> {to}: {bad}");
+            assert!(!accepted(&bad), "{from} -> {to}: {bad}");
         }
         let twice = good.replace("binaryData\":{", &format!("binaryData\":{{\"sha256-{hex}-1\":\"YWI=\","));
-        assert!(parse(twice.as_bytes()).is_err());
-        assert!(parse(format!("---\n{twice}").as_bytes()).is_err());
+        assert!(!accepted(&twice) && !accepted(&format!("---\n{twice}")));
         assert!(config_map(&digest(), &[]).is_err());
         assert!(config_map(&digest(), &vec![b"x".to_vec(); 10]).is_err());
     }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use super::openpgp::Keyring;
 use super::release_signature::check_http_url;
-use super::signature_map::one_line;
 use crate::oci::Invalid;
 
 /// The annotation, with any value, that makes a ConfigMap the configuration.
@@ -114,6 +113,11 @@ impl Document {
         let annotations = self.metadata.as_ref().and_then(|m| m.annotations.as_ref());
         self.kind.as_deref() == Some("ConfigMap") && annotations.is_some_and(|a| a.contains_key(ANNOTATION))
     }
+}
+
+/// YAML errors come with a picture of the place; the first line says enough.
+fn one_line(error: &serde_saphyr::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

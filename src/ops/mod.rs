@@ -6,7 +6,6 @@ pub mod inspect;
 pub mod join;
 pub mod loose;
 pub mod observer;
-pub mod parallel;
 pub mod read_back;
 pub mod recovery;
 mod repack;
@@ -20,4 +19,5 @@ pub mod verify;
 pub mod volumes;
 mod write;
 
+pub use crate::parallel;
 pub use observer::{Observer, Silent, Task};

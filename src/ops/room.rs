@@ -4,10 +4,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::bundle::writer::{Journal, Plan, partial_path};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::fs::dir::folder_of;
 use crate::fs::space::{self, Space};
 use crate::ops::observer::size;
+pub(crate) use crate::sink::room::enough;
+use crate::sink::room::{large_enough, long_enough};
 
 /// Free bytes on the file system that `bundle` goes to.
 pub(crate) fn free(bundle: &Path) -> Result<u64> {
@@ -32,36 +34,6 @@ fn check_in(space: &Space, bundle: &Path, plan: &Plan, journal: Option<&Journal>
     let largest = plan.archives().iter().map(|archive| plan.bytes_of(archive)).max().unwrap_or(0);
     long_enough(space, bundle, largest).map_err(|e| e.hint("write it in volumes: --media fat32"))?;
     large_enough(space, bundle, need(bundle, plan, journal), "make room, or carry less")
-}
-
-/// Whether `need` bytes fit the file system that `path` is on or will be, and the longest file of them too.
-///
-/// # Errors
-/// [`Code::Io`] with what is needed and what is there; what to do when there is not enough is said by `hint`.
-pub(crate) fn enough(path: &Path, need: u64, longest: u64, hint: &str) -> Result<()> {
-    let space = space::of(path)?;
-    long_enough(&space, path, longest)?;
-    large_enough(&space, path, need, hint)
-}
-
-fn long_enough(space: &Space, path: &Path, longest: u64) -> Result<()> {
-    let Some(most) = space.max_file.filter(|most| longest > *most) else { return Ok(()) };
-    let text =
-        format!("a file of {longest} bytes is too long for the file system of `{}` ({})", path.display(), space.kind);
-    Err(Error::new(Code::Io, text)
-        .fact(format!("at most {most} bytes"))
-        .state("nothing was written")
-        .hint("choose a place with another file system"))
-}
-
-fn large_enough(space: &Space, path: &Path, need: u64, hint: &str) -> Result<()> {
-    if space.free >= need {
-        return Ok(());
-    }
-    let (need, free) = (size(need), size(space.free));
-    Err(Error::new(Code::Io, format!("not enough room for `{}`: {need} needed, {free} free", path.display()))
-        .state("nothing was written")
-        .hint(hint))
 }
 
 /// Adds to the error of a disk that is full how much is needed and how much there is.
@@ -98,6 +70,7 @@ mod tests {
     use super::*;
     use crate::bundle::index::{Blob, tests::sample};
     use crate::bundle::volume::Media;
+    use crate::error::Code;
     use crate::oci::{Digest, Role};
     use crate::ops::volumes::divided;
 

@@ -18,7 +18,7 @@ use crate::ops::loose::{Beside, Loose};
 use crate::ops::{Observer, loose};
 use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
-use crate::verify::{Report, Settings};
+use crate::verify::{Conditions, Report, SignatureOutcome, Trust};
 
 /// The namespace of records.
 const RECORD: &str = Namespace::Record.as_str();
@@ -99,7 +99,13 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// What keeps the bundle from being checked or written; [`Code::BadSignature`] for a signature to attach that is
 /// none over this index; [`Code::Conflict`] when something else has the place of the signature. A bundle that is
 /// bad is no error but [`Outcome::Refused`].
-pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: &dyn Observer) -> Result<Outcome> {
+pub fn sign(
+    paths: &[PathBuf],
+    trust: &Trust,
+    conditions: &Conditions,
+    options: Options,
+    observer: &dyn Observer,
+) -> Result<Outcome> {
     let recorded = options.note.is_some() || options.details.is_some();
     if recorded && matches!(options.what, What::Attach(_)) {
         return Err(Error::new(Code::Usage, "a record is signed with --sign-key").state("nothing was added"));
@@ -114,15 +120,15 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
     };
     let head = Bundle::open(&files[0])?.head().clone();
     let again = || {
-        crate::ops::verify::verify(Inputs::Paths(files.clone()), settings, false, options.jobs, observer)
+        crate::ops::verify::verify(Inputs::Paths(files.clone()), trust, conditions, false, options.jobs, observer)
             .map_err(|e| e.interrupted("nothing was signed"))
     };
     let mut report = again()?;
     let torn = torn(&files, &appenders, &report)?;
     if let ([file], [(_, end)]) = (files.as_slice(), torn.as_slice()) {
-        report = verify_front(file, *end, settings, options.jobs, observer)?;
+        report = verify_front(file, *end, (trust, conditions), options.jobs, observer)?;
     }
-    if !refuses(&report, settings) || files.len() > 1 {
+    if !refuses(&report, trust, conditions) || files.len() > 1 {
         for (at, end) in &torn {
             appenders[*at].mend(*end)?;
             observer.warn(&format!("what an interrupted sign had left behind `{}` was removed", files[*at].display()));
@@ -131,7 +137,7 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
             report = again()?;
         }
     }
-    if refuses(&report, settings) {
+    if refuses(&report, trust, conditions) {
         return Ok(Outcome::Refused(Box::new(report)));
     }
     if report.bundle.index != head.digest().to_string() {
@@ -144,7 +150,7 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
     let hash = MessageHash::of(&head.index);
     let (armored, signature) = signature(&files[0], &options.what, &hash)?;
     let role = role_of(&signature)?;
-    advise(settings, &armored, &head.index, observer);
+    advise(trust, conditions, &armored, &head.index, observer);
     let review = recorded.then(|| review(role, &options)).transpose()?;
     let new = New {
         options: &options,
@@ -160,7 +166,7 @@ pub fn sign(paths: &[PathBuf], settings: &Settings, options: Options, observer: 
 
     let mut written = Vec::new();
     for (at, file) in files.iter().enumerate() {
-        let names = new.add_to(file, appenders.get(at), settings)?;
+        let names = new.add_to(file, appenders.get(at), conditions)?;
         written.extend(names.into_iter().map(|name| match files.len() {
             1 => name,
             _ if options.detach => name,
@@ -213,13 +219,13 @@ struct New<'a> {
 
 impl New<'_> {
     /// Adds to one file, or beside it, what it lacks. Returns the names of what was written.
-    fn add_to(&self, path: &Path, appender: Option<&Appender>, settings: &Settings) -> Result<Vec<String>> {
+    fn add_to(&self, path: &Path, appender: Option<&Appender>, conditions: &Conditions) -> Result<Vec<String>> {
         let bundle = Bundle::open(path)?;
         let head = bundle.head().clone();
         let end = members_end(&head)?;
         let addenda = bundle.contents(self.index.clone())?.addenda().to_vec();
         let mut loose = self.beside.of(path)?;
-        for (path, bytes) in settings.loose.iter().filter(|_| self.alone) {
+        for (path, bytes) in conditions.detached.signatures.iter().filter(|_| self.alone) {
             loose.add_signature(path.clone(), bytes.clone())?;
         }
         let there = There { head: &head, addenda: &addenda, loose: &loose, detach: self.options.detach };
@@ -242,10 +248,11 @@ impl New<'_> {
 
 /// Whether this verdict keeps from signing: anything bad but a threshold that is not met yet, a check that did not
 /// run, or nobody known who vouches for the bundle.
-fn refuses(report: &Report, settings: &Settings) -> bool {
+fn refuses(report: &Report, trust: &Trust, conditions: &Conditions) -> bool {
+    let unsigned = conditions.exceptions.unsigned || matches!(trust, Trust::Unsigned { .. });
     report.errors().any(|f| f.code != Code::Untrusted)
         || report.not_checked.iter().any(|n| n.required)
-        || report.signatures.iter().all(|s| s.outcome != "good") && !settings.allow_unsigned
+        || !report.signatures.iter().any(SignatureOutcome::is_good) && !unsigned
 }
 
 /// Nothing is bad but that something follows the archive: perhaps what an interrupted append left.
@@ -270,11 +277,17 @@ fn members_end(head: &Head) -> Result<u64> {
 }
 
 /// Verifies the bundle as if it ended at `end`.
-fn verify_front(path: &Path, end: u64, settings: &Settings, jobs: usize, observer: &dyn Observer) -> Result<Report> {
+fn verify_front(
+    path: &Path,
+    end: u64,
+    (trust, conditions): (&Trust, &Conditions),
+    jobs: usize,
+    observer: &dyn Observer,
+) -> Result<Report> {
     use std::io::Read;
     let file = crate::fs::dir::regular(path)?;
     let front = file.take(end).chain(std::io::repeat(0).take(END));
-    crate::ops::verify::verify(Inputs::stream(Box::new(front)), settings, false, jobs, observer)
+    crate::ops::verify::verify(Inputs::stream(Box::new(front)), trust, conditions, false, jobs, observer)
 }
 
 /// The signature to add, checked.
@@ -301,9 +314,9 @@ fn signature(path: &Path, what: &What, hash: &MessageHash) -> Result<(Vec<u8>, S
 }
 
 /// Says so when the policy of this host knows the key and would not count its signature.
-fn advise(settings: &Settings, armored: &[u8], index: &[u8], observer: &dyn Observer) {
-    let Some(policy) = &settings.policy else { return };
-    for judged in policy.judge(&[("", armored)], index, settings.now).signatures {
+fn advise(trust: &Trust, conditions: &Conditions, armored: &[u8], index: &[u8], observer: &dyn Observer) {
+    let Some(policy) = trust.policy() else { return };
+    for judged in policy.judge(&[("", armored)], index, conditions.now).signatures {
         if !matches!(judged.outcome, Judge::Good | Judge::UnknownKey) && judged.signer.is_some()
             || judged.outcome == Judge::Revoked
         {

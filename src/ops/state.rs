@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Result};
 use crate::fs::{AtomicFile, Dir, small};
-use crate::verify::{Report, Seen};
+use crate::verify::{Report, Seen, SignatureOutcome, Verified};
 
 /// The most bytes of the file.
 const LIMIT: u64 = 4 << 20;
@@ -64,11 +64,15 @@ pub fn load(folder: &Path) -> Result<BTreeMap<String, Seen>> {
     })
 }
 
-/// Remembers the bundle of a good report, unless a newer one of its name is remembered already. With `back`
+/// Remembers a bundle that was verified, unless a newer one of its name is remembered already. With `back`
 /// (`--allow-rollback`) it is remembered all the same: so a number that a stolen key had driven up is taken back.
 /// A bundle without a good signature is not remembered: anyone could have made it.
-pub fn remember(folder: &Path, report: &Report, back: bool) -> Result<()> {
-    if !report.signatures.iter().any(|s| s.outcome == "good") {
+pub fn remember(folder: &Path, verified: &Verified<'_>, back: bool) -> Result<()> {
+    note(folder, verified.report(), back)
+}
+
+fn note(folder: &Path, report: &Report, back: bool) -> Result<()> {
+    if !report.signatures.iter().any(SignatureOutcome::is_good) {
         return Ok(());
     }
     let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
@@ -118,14 +122,15 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::verify::report::{SignatureOutcome, Subject};
+    use crate::sign::policy;
+    use crate::verify::report::{Standing, Subject};
 
     fn report(sequence: u64, index: &str) -> Report {
         let mut report = Report::new(
             Subject { name: Some("ocp".into()), sequence: Some(sequence), index: index.into(), ..Subject::default() },
             String::new(),
         );
-        let outcome = "good".to_owned();
+        let outcome = Standing::Evaluated(policy::Outcome::Good);
         report.signatures =
             vec![SignatureOutcome { origin: String::new(), name: None, role: None, key: None, outcome, detail: None }];
         report
@@ -136,18 +141,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(load(dir.path()).unwrap().is_empty());
         for (sequence, index) in [(5, "a"), (7, "b"), (6, "c")] {
-            remember(dir.path(), &report(sequence, index), false).unwrap();
+            note(dir.path(), &report(sequence, index), false).unwrap();
         }
         assert_eq!(load(dir.path()).unwrap()["ocp"], Seen { sequence: 7, index: "b".into() });
-        remember(dir.path(), &report(3, "d"), true).unwrap();
+        note(dir.path(), &report(3, "d"), true).unwrap();
         assert_eq!(load(dir.path()).unwrap()["ocp"].sequence, 3);
         let mut unsigned = report(9, "e");
         unsigned.signatures.clear();
-        remember(dir.path(), &unsigned, false).unwrap();
+        note(dir.path(), &unsigned, false).unwrap();
         assert_eq!(load(dir.path()).unwrap()["ocp"].sequence, 3);
         fs::write(file(dir.path()), "{").unwrap();
         assert_eq!(load(dir.path()).unwrap_err().code(), Code::Io);
-        assert!(remember(dir.path(), &report(9, "d"), false).is_err());
+        assert!(note(dir.path(), &report(9, "d"), false).is_err());
     }
     #[test]
     fn many_that_unpack_at_once_wait_for_each_other_and_all_are_remembered() {
@@ -157,7 +162,7 @@ mod tests {
             report.bundle.name = Some(format!("b{i}"));
             for _ in 0..20 {
                 ready(dir.path()).unwrap();
-                remember(dir.path(), &report, false).unwrap();
+                note(dir.path(), &report, false).unwrap();
                 ready(dir.path()).unwrap();
             }
         };

@@ -1,14 +1,18 @@
 //! `verify`: checks everything, writes nothing, opens no socket.
 
 use crate::bundle::Inputs;
+use crate::bundle::index::Blob;
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task};
-use crate::verify::{Admission, Admitted, Extent, Report, Settings, Visit, admit};
+use crate::verify::{
+    Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Visit, admit,
+};
 
 /// Checks a bundle. With `quick` the bytes of configurations and layers are left out, and the verdict is never good.
 pub fn verify(
     inputs: Inputs,
-    settings: &Settings,
+    trust: &Trust,
+    conditions: &Conditions,
     quick: bool,
     jobs: usize,
     observer: &dyn Observer,
@@ -16,40 +20,46 @@ pub fn verify(
     if quick && inputs.is_stream() {
         return Err(Error::new(Code::Usage, "--quick needs a file: a stream has to be read anyway"));
     }
-    let mut admitted = match admit(inputs, settings)? {
+    let admitted = match admit(inputs, trust, conditions)? {
         Admission::Refused(report) => return Ok(report),
         Admission::Admitted(admitted) => admitted,
     };
     if quick {
-        return admitted.conclude(true, settings);
+        return admitted.conclude(true).map(Conclusion::into_report);
     }
-    rest(&mut admitted, settings, jobs, observer)
+    rest(*admitted, jobs, observer).map(Conclusion::into_report)
 }
 
 /// Reads every configuration and layer for its digest, and draws the verdict.
-pub(super) fn rest(
-    admitted: &mut Admitted,
-    settings: &Settings,
-    jobs: usize,
-    observer: &dyn Observer,
-) -> Result<Report> {
+pub(super) fn rest<'a>(admitted: Admitted<'a>, jobs: usize, observer: &dyn Observer) -> Result<Conclusion<'a>> {
     let (items, bytes) = admitted.content();
     observer.begin(Task::Verify, items, bytes);
-    let read = admitted.blobs(jobs, Extent::All, &|_, reader, buffer| {
-        loop {
-            observer.check()?;
-            match reader.next(buffer)? {
-                0 => break,
-                n => observer.advance(n as u64),
-            }
-        }
-        observer.item();
-        Ok(Visit::Read)
-    });
+    let read = admitted.blobs(jobs, Extent::All, &Reading(observer));
     observer.end();
     match read {
-        Err(e) if (10..50).contains(&e.code().exit()) => {}
+        Err(e) if e.code().is_verdict() => {}
         other => other.map_err(|e| e.interrupted("not everything was checked; there is no verdict"))?,
     }
-    admitted.conclude(false, settings)
+    admitted.conclude(false)
+}
+
+/// Reads everything, keeps nothing.
+struct Reading<'a>(&'a dyn Observer);
+
+impl Receiver for Reading<'_> {
+    fn has(&self, _: &Blob) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn receive(&self, _: &Blob, reader: &mut BlobReader<'_>, buffer: &mut [u8]) -> Result<Visit> {
+        loop {
+            self.0.check()?;
+            match reader.next(buffer)? {
+                0 => break,
+                n => self.0.advance(n as u64),
+            }
+        }
+        self.0.item();
+        Ok(Visit::Read)
+    }
 }

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::error::{Code, Error};
+use crate::sign::policy;
 
 /// A check: a word for JSON and the specification, and words for a person. Whoever makes checks adds their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,6 +226,37 @@ pub struct NotChecked {
     pub required: bool,
 }
 
+/// What a signature amounts to on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The trust policy was asked (MB-TRU-11).
+    Evaluated(policy::Outcome),
+    /// This host has no trust policy.
+    NotJudged,
+}
+
+impl Standing {
+    /// The word used in JSON and in the spec.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Evaluated(outcome) => outcome.as_str(),
+            Standing::NotJudged => "not-judged",
+        }
+    }
+}
+
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for Standing {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
 /// What became of one signature over the index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SignatureOutcome {
@@ -240,10 +272,17 @@ pub struct SignatureOutcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// `good`, or one of the other words of MB-TRU-11; `not-judged` when this host has no policy.
-    pub outcome: String,
+    pub outcome: Standing,
     /// Why it does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+impl SignatureOutcome {
+    /// Whether it counts: by a trusted key, in a role that it has, now.
+    pub fn is_good(&self) -> bool {
+        self.outcome == Standing::Evaluated(policy::Outcome::Good)
+    }
 }
 
 /// A review record, and what became of the signature over it.
@@ -267,7 +306,7 @@ pub struct RecordOutcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<serde_json::Map<String, serde_json::Value>>,
     /// As that of a signature.
-    pub outcome: String,
+    pub outcome: Standing,
     /// Why it does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -371,10 +410,7 @@ impl Report {
 
     /// The finding that names the exit code: the lowest code of 10 to 49, else the lowest of all.
     pub fn worst(&self) -> Option<&Finding> {
-        self.errors().min_by_key(|f| {
-            let exit = f.code.exit();
-            (!(10..50).contains(&exit), exit)
-        })
+        self.errors().min_by_key(|f| (!f.code.is_verdict(), f.code.exit()))
     }
 
     /// Draws the verdict from what was found. Call when all checks are in.

@@ -66,7 +66,7 @@ impl Folder {
 ///
 /// The folder must be new, or hold only files of these names. Other content under one of the names is
 /// `Code::Conflict` unless `overwrite`; anything else in the folder is `Code::Conflict` always.
-pub fn write(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<Written> {
+pub(crate) fn write(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<Written> {
     let wanted = named(files)?;
     let base = folder.open()?;
     let survey = survey(&base, &wanted, overwrite)?;

@@ -21,7 +21,7 @@ use super::store::{Hashed, Store, holds, receive};
 const MAX_INDEX: u64 = 8 << 20;
 
 /// An OCI image layout being written or added to.
-pub struct LayoutSink {
+pub(crate) struct LayoutSink {
     base: Dir,
     blobs: Store,
     added: Mutex<Vec<Descriptor>>,
@@ -29,7 +29,7 @@ pub struct LayoutSink {
 
 impl LayoutSink {
     /// Opens or makes the layout, and locks it while this value lives (security I3). A folder that holds something and is no OCI layout is `Code::Conflict`.
-    pub fn open(path: &Path) -> Result<LayoutSink> {
+    pub(crate) fn open(path: &Path) -> Result<LayoutSink> {
         let base = Dir::create(path, Code::Conflict)?;
         base.lock()?;
         match read(&base, MARKER, 4096)? {
@@ -53,7 +53,7 @@ impl LayoutSink {
 
     /// Notes a top-level entry; [`BlobSink::finish`] writes it. An entry of the same name is replaced; one
     /// without a name is kept once per digest.
-    pub fn add(&self, name: Option<&str>, entry: &Descriptor) {
+    pub(crate) fn add(&self, name: Option<&str>, entry: &Descriptor) {
         if let Ok(mut added) = self.added.lock() {
             let mut entry = entry.clone();
             entry.annotations.remove(REF_NAME);

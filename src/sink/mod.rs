@@ -5,18 +5,22 @@
 //! Running again writes nothing that is already right; an interrupted run continues at the blob.
 //! Nothing is written through a symbolic link, and only files of these temporary names are ever removed.
 
+pub mod destination;
 pub mod files;
-pub mod layout;
+pub(crate) mod layout;
+pub mod placement;
+pub(crate) mod room;
 mod store;
-pub mod tree;
+pub(crate) mod tree;
 
 use std::io::Read;
 
 use crate::error::Result;
 use crate::oci::Digest;
 
-pub use layout::LayoutSink;
-pub use tree::{TreeRepository, TreeSink};
+pub use destination::{Content, Counts, Delivery, Destination, FileFolder, Watch, Way};
+pub(crate) use layout::LayoutSink;
+pub(crate) use tree::{TreeRepository, TreeSink};
 
 /// A place for blobs, each named by its digest. Safe to use from several threads for different blobs.
 pub trait BlobSink: Send + Sync {

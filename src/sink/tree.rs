@@ -18,14 +18,13 @@ use super::BlobSink;
 use super::store::{Hashed, Store, holds, receive};
 
 /// A mirror directory being written.
-pub struct TreeSink {
+pub(crate) struct TreeSink {
     base: Dir,
     hashed: Hashed,
 }
 
 /// One repository in it.
-pub struct TreeRepository {
-    path: String,
+pub(crate) struct TreeRepository {
     blobs: Store,
     manifests: Dir,
     hashed: Hashed,
@@ -33,7 +32,7 @@ pub struct TreeRepository {
 
 /// What became of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tagged {
+pub(crate) enum Tagged {
     /// It is new.
     New,
     /// It was there and pointed to the same manifest.
@@ -46,7 +45,7 @@ impl TreeSink {
     /// Opens or makes the folder that holds `v2/`, after trying what its file system can do. It is locked while
     /// this value lives (security I3).
     /// Unable: `Code::Io`, and nothing is left behind.
-    pub fn open(path: &Path) -> Result<TreeSink> {
+    pub(crate) fn open(path: &Path) -> Result<TreeSink> {
         let made = !path.exists();
         let base = Dir::create(path, Code::Conflict)?;
         base.lock()?;
@@ -60,7 +59,7 @@ impl TreeSink {
     }
 
     /// The repository `path` (without a registry), made if it is missing.
-    pub fn repository(&self, path: &str) -> Result<TreeRepository> {
+    pub(crate) fn repository(&self, path: &str) -> Result<TreeRepository> {
         format!("localhost/{path}")
             .parse::<Repository>()
             .map_err(|e| Error::new(Code::Malformed, format!("`{path}` is not a repository: {e}")))?;
@@ -69,7 +68,6 @@ impl TreeSink {
             return Err(Error::new(Code::Malformed, text).hint("write an OCI layout instead: --to-layout DIR"));
         }
         Ok(TreeRepository {
-            path: path.to_owned(),
             blobs: Store::new(self.base.make_dir(&format!("v2/{path}/blobs"))?, Digest::to_string, &self.hashed),
             manifests: self.base.make_dir(&format!("v2/{path}/manifests"))?,
             hashed: Hashed::clone(&self.hashed),
@@ -78,14 +76,9 @@ impl TreeSink {
 }
 
 impl TreeRepository {
-    /// Its path below `v2/`.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Takes a blob over from another repository of the tree, by hard link or else by copy.
     /// `false`: that one does not have it either.
-    pub fn take(&self, from: &TreeRepository, digest: &Digest, size: u64) -> Result<bool> {
+    pub(crate) fn take(&self, from: &TreeRepository, digest: &Digest, size: u64) -> Result<bool> {
         if self.has(digest, size)? {
             return Ok(true);
         }
@@ -98,7 +91,7 @@ impl TreeRepository {
     }
 
     /// Writes a manifest: as a blob, and linked under `manifests/`. Children go before their list.
-    pub fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let size = bytes.len() as u64;
         self.put(digest, size, &mut &*bytes)?;
         if holds(&self.manifests, &digest.to_string(), digest, size, &self.hashed)? {
@@ -108,7 +101,7 @@ impl TreeRepository {
     }
 
     /// Points a tag to a manifest that [`TreeRepository::put_manifest`] wrote. Tags go last.
-    pub fn tag(&self, tag: &Tag, digest: &Digest) -> Result<Tagged> {
+    pub(crate) fn tag(&self, tag: &Tag, digest: &Digest) -> Result<Tagged> {
         let (name, target) = (tag.as_str(), digest.to_string());
         let before = match self.manifests.kind(name)? {
             None => None,

@@ -1,13 +1,14 @@
 //! The door: everything that is checked before the first configuration or layer is read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::report::{self, Check, CheckId, Finding, Report, Severity};
-use super::{Admission, Admitted, Settings, trust};
+use super::{Admission, Admitted, Conditions, Settings, Trust, trust};
 use crate::bundle::reader::{Bundle, Contents};
 use crate::bundle::set::{Set, Tally};
 use crate::bundle::volume::Volume;
-use crate::bundle::{Index, Inputs, inputs, limits};
+use crate::bundle::{Head, Index, Inputs, inputs, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
@@ -16,7 +17,8 @@ use crate::oci::Digest;
 ///
 /// # Errors
 /// Only what kept the checks from being made: an unreadable medium. Everything found is in the report.
-pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
+pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -> Result<Admission<'a>> {
+    let settings = &Settings::new(trust, conditions);
     let subject = report::Subject { path: inputs.display(), ..Default::default() };
     let mut report = Report::new(subject, settings.now.to_string());
     report.exceptions = settings.exceptions();
@@ -39,7 +41,7 @@ pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
     // for these very bytes, a bad signature among the others is no tampering (E7).
     let early = trust::signatures(head, &[], settings, &mut report);
     let stops = |f: &Finding| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error;
-    if early.findings.iter().any(stops) && report.signatures.iter().all(|s| s.outcome != "good") {
+    if early.findings.iter().any(stops) && report.signatures.iter().all(|s| !s.is_good()) {
         report.add(early);
         return Ok(Admission::Refused(concluded(report)));
     }
@@ -80,8 +82,8 @@ pub fn admit(inputs: Inputs, settings: &Settings) -> Result<Admission> {
     format.of = format.examined;
     report.checks.insert(0, format);
 
-    let mut admitted = Admitted::new(set, report);
-    admitted.read_head(odd, settings)?;
+    let mut admitted = Admitted::new(set, report, *settings);
+    admitted.read_head(odd)?;
     admitted.report.conclude();
     let useless = admitted.report.errors().any(|f| !harmless(f));
     Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
@@ -106,7 +108,7 @@ fn choose(mut opened: Vec<(String, Result<Bundle>)>, settings: &Settings) -> Res
     let good = |bundle: &Bundle| {
         let mut scratch = Report::new(report::Subject::default(), String::new());
         trust::signatures(bundle.head(), &[], settings, &mut scratch);
-        scratch.signatures.iter().any(|s| s.outcome == "good")
+        scratch.signatures.iter().any(report::SignatureOutcome::is_good)
     };
     let bundles: Vec<&Bundle> = opened.iter().filter_map(|(_, o)| o.as_ref().ok()).collect();
     let same = |a: &Bundle, b: &Bundle| Arc::ptr_eq(&a.head().index, &b.head().index);
@@ -140,23 +142,26 @@ impl Opened {
         }
         let head = self.main.head().clone();
         let main_name = self.main.name().to_owned();
-        let mut tally = Tally::default();
-        let mut parts = vec![self.main.tolerant(index.clone())?];
-        tally.add(parts[0].layout())?;
+        let (mut tally, mut parts) = (Tally::default(), Vec::new());
         let mut odd: Vec<(String, Error)> = Vec::new();
-        for bundle in self.same {
+        // What says that it is of this bundle and cannot be placed in it: the others may have all of it.
+        let mut unplaced: BTreeSet<String> = BTreeSet::new();
+        for bundle in std::iter::once(self.main).chain(self.same) {
             let name = bundle.name().to_owned();
-            let differs = bundle.head().signature != head.signature;
+            let differs = differs(bundle.head(), &name, &head, &main_name);
             let opened = bundle.tolerant(index.clone());
             opened.iter().try_for_each(|part| tally.add(part.layout()))?;
-            match opened {
-                Ok(part) if differs => {
-                    let text = format!("the signature in `{name}` is not the one in `{main_name}`");
-                    parts.push(part.with_damage(Error::new(Code::BadSignature, text)));
+            match (opened, differs) {
+                (Ok(part), Some(err)) => parts.push(part.with_damage(err)),
+                (Ok(part), None) => parts.push(part),
+                (Err(e), _) => {
+                    unplaced.insert(name.clone());
+                    odd.push((name, e));
                 }
-                Ok(part) => parts.push(part),
-                Err(e) => odd.push((name, e)),
             }
+        }
+        if parts.is_empty() {
+            return Err(odd.swap_remove(0).1);
         }
         let mut findings = Vec::new();
         for (path, one) in self.odd {
@@ -169,7 +174,10 @@ impl Opened {
         let divisions = divisions(&parts);
         let mut tries = limits::TRIES;
         for (path, err) in odd {
-            let finding = Finding::of(path.clone(), &err);
+            let mut finding = Finding::of(path.clone(), &err);
+            if unplaced.contains(&path) {
+                finding.message = format!("`{path}` cannot be used: {}", err.message());
+            }
             let mut candidates = candidates(&divisions).take(tries).inspect(|_| tries = tries.saturating_sub(1));
             match Contents::damaged(path.as_ref(), &head, &index, &mut candidates, err) {
                 Some(part) => {
@@ -179,8 +187,24 @@ impl Opened {
                 None => findings.push(finding),
             }
         }
-        Ok((Set::new(parts)?, findings))
+        let set = Set::new(parts)?;
+        if (0..set.index().blobs.len()).all(|blob| set.has(blob)) {
+            let unneeded = findings.iter_mut().filter(|f| unplaced.contains(&f.subject));
+            unneeded.for_each(|f| f.severity = Severity::Notice);
+        }
+        Ok((set, findings))
     }
+}
+
+/// How the signature in the head of a file differs from the one that counts.
+fn differs(head: &Head, name: &str, main: &Head, main_name: &str) -> Option<Error> {
+    let text = match (&head.signature, &main.signature) {
+        (own, main) if own == main => return None,
+        (None, _) => format!("`{name}` has no signature, and `{main_name}` has one"),
+        (_, None) => format!("`{name}` has a signature, and `{main_name}` has none"),
+        _ => format!("the signature in `{name}` is not the one in `{main_name}`"),
+    };
+    Some(Error::new(Code::BadSignature, text))
 }
 
 /// One volume of each division that is at hand.
@@ -231,8 +255,8 @@ fn concluded(mut report: Report) -> Report {
 }
 
 /// A bad verdict from an error that says so; other errors go on as errors.
-fn refused(mut report: Report, id: CheckId, err: Error) -> Result<Admission> {
-    if !(10..50).contains(&err.code().exit()) {
+fn refused<'a>(mut report: Report, id: CheckId, err: Error) -> Result<Admission<'a>> {
+    if !err.code().is_verdict() {
         return Err(err);
     }
     let mut check = Check::new(id);

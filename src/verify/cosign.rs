@@ -96,7 +96,7 @@ pub(super) fn check(
             continue;
         }
         let home = image.release.is_some() || image.repository.is_none();
-        let demands = demands(keys, image.repository.as_deref(), home, settings.target.as_ref());
+        let demands = demands(keys, image.repository.as_deref(), home, settings.target);
         let required = match settings.image_require {
             Require::All => true,
             Require::Releases => image.kind == Kind::Release,
@@ -273,10 +273,9 @@ mod tests {
     fn outcome(index: &Index, documents: &Bytes, contents: &Bytes) -> Check {
         let mut report = Report::new(super::super::report::Subject::default(), String::new());
         let keys = [key("derived/cosign-multi-platform-container.pub")];
-        let settings = super::super::Settings {
-            image_keys: keys.to_vec(),
-            ..super::super::Settings::new(jiff::Timestamp::UNIX_EPOCH)
-        };
+        let trust = super::super::Trust::Unsigned { keyrings: vec![] };
+        let conditions = super::super::Conditions::new(jiff::Timestamp::UNIX_EPOCH);
+        let settings = super::super::Settings { image_keys: &keys, ..super::super::Settings::new(&trust, &conditions) };
         check(index, documents, contents, &settings, &mut report);
         report.checks.remove(0)
     }

@@ -301,7 +301,7 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
 pub(super) fn names(index: &Index, unlisted: &Unlisted, settings: &Settings, check: &mut Check) {
     let shown = |m: &&Manifest| matches!(m.mark, Some(Mark::Label | Mark::Payload));
     let marked: BTreeSet<Digest> = unlisted.manifests.iter().filter(shown).map(|m| m.top).collect();
-    let found = false_names(index, settings.target.as_ref()).into_iter().map(|(image, why)| {
+    let found = false_names(index, settings.target).into_iter().map(|(image, why)| {
         let finding = Finding::new(Code::ReleaseUnverified, image.digest.to_string(), why)
             .fact("a cluster or a person would take it for the release of that name")
             .hint("carry a release with create --release; give another image another tag, or a repository of its own");

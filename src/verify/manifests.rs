@@ -8,7 +8,7 @@ use super::release;
 use super::report::{Check, CheckId, Finding, Severity};
 use crate::bundle::index::Index;
 use crate::error::{Code, Error};
-use crate::kubernetes;
+use crate::kubernetes::{self, Manifest, Object, Scope, Value};
 use crate::oci::Digest;
 use crate::openshift::openpgp::Rejected;
 use crate::openshift::signature_map;
@@ -21,16 +21,17 @@ pub(super) fn check(
     settings: &Settings,
 ) -> Check {
     let mut check = Check::new(CheckId::Manifests);
-    let mut allowed = settings.allow_kinds.clone();
-    allowed.extend(settings.policy.iter().flat_map(|p| p.allow_kinds.clone()));
+    let mut allowed = settings.allow_kinds.to_vec();
+    allowed.extend(settings.policy.into_iter().flat_map(|p| p.allow_kinds.clone()));
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut remarks: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
     for file in index.files.iter().filter(|f| f.path.starts_with("manifests/")) {
         check.of += 1;
         // A file whose digest was wrong is reported where it was read.
         let Some(bytes) = files.get(&file.path) else { continue };
         check.examined += 1;
-        let objects = match kubernetes::objects(bytes) {
-            Ok(objects) => objects,
+        let Manifest { object, value } = match kubernetes::read(bytes) {
+            Ok(manifest) => manifest,
             Err(why) => {
                 check.find(Finding::new(
                     Code::Malformed,
@@ -40,44 +41,64 @@ pub(super) fn check(
                 continue;
             }
         };
-        if objects != file.objects {
+        if file.objects != [object.clone()] {
             check.find(Finding::new(
                 Code::Malformed,
                 &file.path,
-                format!("`{}` does not hold the objects that the index lists", file.path),
+                format!("`{}` does not hold the object that the index lists", file.path),
             ));
         }
-        for object in &objects {
-            *kinds
-                .entry(format!("{} {}", object.kind, object.namespace.as_deref().unwrap_or("(cluster)")))
-                .or_default() += 1;
-            if !kubernetes::is_allowed(object, &allowed) {
-                check.find(
-                    Finding::new(
-                        Code::Policy,
-                        &file.path,
-                        format!(
-                            "`{}` holds a {} ({}), which is not accepted without being named",
-                            file.path, object.kind, object.api_version
-                        ),
-                    )
-                    .hint(format!("to accept it, and have that recorded: --allow-kind {}", object.kind)),
-                );
-            }
+        *kinds.entry(format!("{} {}", object.kind, place(&object))).or_default() += 1;
+        if let Some(remark) = kubernetes::remark(&object) {
+            remarks.entry((object.kind.clone(), remark)).or_default().push(match &object.namespace {
+                Some(namespace) => format!("{namespace}/{}", object.name),
+                None => object.name.clone(),
+            });
         }
-        signature_maps(bytes, &file.path, documents, settings, &mut check);
+        if !kubernetes::is_allowed(&object, &allowed) {
+            check.find(
+                Finding::new(
+                    Code::Policy,
+                    &file.path,
+                    format!(
+                        "`{}` holds a {} ({}), which is not accepted without being named",
+                        file.path, object.kind, object.api_version
+                    ),
+                )
+                .hint(format!("to accept it, and have that recorded: --allow-kind {}", object.kind)),
+            );
+        }
+        signature_map(&value, &file.path, documents, settings, &mut check);
+    }
+    for ((kind, remark), names) in remarks {
+        let shown: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+        let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
+        let message = format!("{kind} {}{more}: {remark}", shown.join(", "));
+        check.find(Finding::notice(Code::Policy, kind, message));
     }
     check.details = kinds.into_iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     check
 }
 
+/// How many objects of a kind a remark names.
+const NAMED: usize = 5;
+
+fn place(object: &Object) -> &str {
+    match kubernetes::scope(object) {
+        Scope::Namespace(namespace) => namespace,
+        Scope::Cluster => "(cluster)",
+        Scope::Current => "(no namespace)",
+        Scope::Unknown => "(cluster, or no namespace)",
+    }
+}
+
 /// A ConfigMap that a cluster would take signatures from: its keys must be for documents of this bundle, and every
 /// digest must have a signature that holds, and none that is for something else (security G6).
-fn signature_maps(bytes: &[u8], path: &str, documents: &BTreeSet<Digest>, settings: &Settings, check: &mut Check) {
-    if !signature_map::is_signature_map(bytes) {
+fn signature_map(map: &Value, path: &str, documents: &BTreeSet<Digest>, settings: &Settings, check: &mut Check) {
+    if !signature_map::is_signature_map(map) {
         return;
     }
-    let entries = match signature_map::parse(bytes) {
+    let entries = match signature_map::parse(map) {
         Ok(entries) => entries,
         Err(e) => {
             let message = format!("the signature ConfigMap `{path}` is not acceptable: {e}");

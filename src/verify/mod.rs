@@ -11,126 +11,40 @@ pub mod cosign;
 pub(crate) mod disguise;
 mod manifests;
 mod release;
+mod settings;
 mod trust;
+mod verified;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use jiff::Timestamp;
-
 use crate::bundle::Head;
 use crate::bundle::index::{Blob, Index};
 use crate::bundle::limits;
-use crate::bundle::reader::Addendum;
 use crate::bundle::set::Set;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
-use crate::openshift::openpgp::Keyring;
-use crate::sign::policy::Policy;
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
 pub use crate::report;
 pub use admit::admit;
 pub use blob::BlobReader;
-pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, Verdict};
+pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
+pub(crate) use settings::Settings;
+pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Seen, Trust};
+pub use verified::{Conclusion, Receiver, Verified, Visit};
 pub(crate) use volumes::Needs;
-
-/// Whom and what this host trusts, and when.
-#[derive(Debug, Default)]
-pub struct Settings {
-    /// Who must have signed. `None` only together with `allow_unsigned`.
-    pub policy: Option<Policy>,
-    /// Accept a bundle without a signature.
-    pub allow_unsigned: bool,
-    /// OpenPGP keys that releases must be signed by: any one of them.
-    pub keyrings: Vec<Keyring>,
-    /// Accept a release without a good signature.
-    pub allow_unsigned_release: bool,
-    /// Kinds of manifests accepted beyond [`crate::kubernetes::ALLOWED_KINDS`].
-    pub allow_kinds: Vec<String>,
-    /// The time that validity is judged at.
-    pub now: Timestamp,
-    /// That time was given, and is not this host's clock: an exception, which the report lists.
-    pub at_given: bool,
-    /// Signatures over the index that came beside the bundle: where from, and the armored text.
-    pub loose: Vec<(String, Vec<u8>)>,
-    /// Review records, and signatures over them, that came beside the bundle.
-    pub loose_records: Vec<Addendum>,
-    /// The release that must be in the bundle: `version` or `version-architecture`.
-    pub expect_release: Option<String>,
-    /// The index digest that the bundle must have.
-    pub expect_index: Option<Digest>,
-    /// The newest bundle of each name that this host has unpacked.
-    pub seen: BTreeMap<String, Seen>,
-    /// Accept a bundle older than that.
-    pub allow_rollback: bool,
-    /// Keys for cosign image signatures.
-    pub image_keys: Vec<cosign::ImageKey>,
-    /// Which images must have a good signature.
-    pub image_require: crate::sign::cosign::Require,
-    /// The repository that the images will go to, if it is known.
-    pub target: Option<crate::oci::Repository>,
-    /// Go on although volumes are missing: what is here is checked, and the verdict says that it is not all.
-    pub partial: bool,
-}
-
-/// A bundle that this host has unpacked.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Seen {
-    /// Its number.
-    pub sequence: u64,
-    /// Digest of its index.
-    pub index: String,
-}
-
-impl Settings {
-    /// Nobody trusted, nothing excepted, judged at `now`.
-    pub fn new(now: Timestamp) -> Settings {
-        Settings {
-            policy: None,
-            allow_unsigned: false,
-            keyrings: Vec::new(),
-            allow_unsigned_release: false,
-            allow_kinds: Vec::new(),
-            now,
-            at_given: false,
-            loose: Vec::new(),
-            loose_records: Vec::new(),
-            expect_release: None,
-            expect_index: None,
-            seen: BTreeMap::new(),
-            allow_rollback: false,
-            image_keys: Vec::new(),
-            image_require: crate::sign::cosign::Require::default(),
-            target: None,
-            partial: false,
-        }
-    }
-
-    /// The flags that make an exception from a check, as they are written.
-    fn exceptions(&self) -> Vec<String> {
-        let mut out = Vec::new();
-        out.extend(self.allow_unsigned.then(|| "--allow-unsigned".to_owned()));
-        out.extend(self.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
-        out.extend(self.allow_rollback.then(|| "--allow-rollback".to_owned()));
-        out.extend(self.partial.then(|| "--partial".to_owned()));
-        out.extend(self.at_given.then(|| format!("--at {}", self.now)));
-        out.extend(self.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
-        out
-    }
-}
 
 /// What became of a bundle at the door.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one value for each run")]
-pub enum Admission {
+pub enum Admission<'a> {
     /// Its head, documents or files are bad: nothing of it may be used.
     Refused(Report),
     /// Everything in front of the content is right; blobs are checked as they are read.
-    Admitted(Box<Admitted>),
+    Admitted(Box<Admitted<'a>>),
 }
 
 /// Who stands behind an index.
@@ -146,13 +60,14 @@ pub enum Voucher {
 
 /// Who vouches for the index of this head. This is less than a verdict: thresholds, times and what the index says are
 /// judged by [`admit`].
-pub fn voucher(head: &Head, settings: &Settings) -> Voucher {
+pub fn voucher(head: &Head, trust: &Trust, conditions: &Conditions) -> Voucher {
+    let settings = &Settings::new(trust, conditions);
     let mut report = Report::new(report::Subject::default(), settings.now.to_string());
     let check = trust::signatures(head, &[], settings, &mut report);
     if settings.expect_index.is_some_and(|wanted| wanted != head.digest()) {
         return Voucher::Missing;
     }
-    if report.signatures.iter().any(|s| s.outcome == "good") {
+    if report.signatures.iter().any(SignatureOutcome::is_good) {
         return Voucher::Signer;
     }
     let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
@@ -161,7 +76,8 @@ pub fn voucher(head: &Head, settings: &Settings) -> Voucher {
 
 /// A bundle whose head, documents and files were checked.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct Admitted<'a> {
+    settings: Settings<'a>,
     set: Set,
     report: Report,
     /// Documents, whose digests are right.
@@ -179,15 +95,6 @@ pub struct Admitted {
     signed: Mutex<BTreeMap<Digest, Option<Vec<u8>>>>,
 }
 
-/// What a visitor did with a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visit {
-    /// Read it to its checked end.
-    Read,
-    /// Did not need it.
-    LeftOut,
-}
-
 /// How much of the content is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -197,11 +104,12 @@ pub enum Extent {
     All,
 }
 
-impl Admitted {
-    fn new(set: Set, report: Report) -> Admitted {
+impl<'a> Admitted<'a> {
+    fn new(set: Set, report: Report, settings: Settings<'a>) -> Admitted<'a> {
         let mut digests = Check::new(CheckId::BlobDigests);
         digests.of = set.index().blobs.len() as u64;
         Admitted {
+            settings,
             set,
             report,
             documents: BTreeMap::new(),
@@ -259,7 +167,7 @@ impl Admitted {
     }
 
     /// The configurations and layers that are on no volume at hand.
-    pub fn absent(&self) -> Vec<&Blob> {
+    fn absent(&self) -> Vec<&Blob> {
         let blobs = self.index().blobs.iter().enumerate();
         blobs.filter(|(at, blob)| !blob.role.is_document() && !self.set.has(*at)).map(|(_, blob)| blob).collect()
     }
@@ -271,14 +179,22 @@ impl Admitted {
         copies.fold((0, 0), |(items, bytes), (copies, size)| (items + copies, bytes + copies * size))
     }
 
-    /// Notes that the destination has a blob that is on no volume at hand.
-    pub fn elsewhere(&self, blob: &Blob) {
-        lock(&self.left_out).insert(blob.digest);
+    /// Asks for the blobs that are on no volume at hand. Returns the sizes of those that `receiver` lacks too.
+    pub fn still_wanted(&self, receiver: &dyn Receiver) -> Result<Vec<u64>> {
+        let mut out = Vec::new();
+        for blob in self.absent() {
+            match receiver.has(blob)? {
+                true => _ = lock(&self.left_out).insert(blob.digest),
+                false => out.push(blob.size),
+            }
+        }
+        Ok(out)
     }
 
     /// Files and documents, then everything that can be said with them. `odd` is what was named with the bundle and
     /// does not belong to it.
-    fn read_head(&mut self, odd: Vec<Finding>, settings: &Settings) -> Result<()> {
+    fn read_head(&mut self, odd: Vec<Finding>) -> Result<()> {
+        let settings = &{ self.settings };
         let mut check = Check::new(CheckId::Format);
         let mut bad = BTreeSet::new();
         if !self.read_files(&mut check)? || !self.read_documents(&mut bad)? {
@@ -331,7 +247,7 @@ impl Admitted {
             match self.set.read(at, cosign::PAYLOAD) {
                 Ok(bytes) => *slot = Some(bytes),
                 // Reported with all other digests.
-                Err(e) if (10..50).contains(&e.code().exit()) => {}
+                Err(e) if e.code().is_verdict() => {}
                 Err(e) => return Err(e),
             }
         }
@@ -403,17 +319,17 @@ impl Admitted {
         self.set.is_stream() && !matches!(e.code(), Code::BlobMismatch | Code::UnlistedContent)
     }
 
-    /// Hands every configuration and layer at hand to `visit`, from `jobs` threads (a stream: in order, by one).
+    /// Hands every configuration and layer at hand to `receiver`, from `jobs` threads (a stream: in order, by one).
     ///
     /// Content that does not match is a finding. Where another copy has it, that one is handed over next, from its
-    /// beginning; the finding then is a remark. What `visit` itself fails with ends it and is returned.
-    pub fn blobs(&self, jobs: usize, extent: Extent, visit: &Visitor<'_>) -> Result<()> {
+    /// beginning; the finding then is a remark. What `receiver` itself fails with ends it and is returned.
+    pub fn blobs(&self, jobs: usize, extent: Extent, receiver: &dyn Receiver) -> Result<()> {
         let mut content: Vec<(usize, &Blob)> =
             self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
         if self.set.is_stream() {
             let mut buffer = vec![0u8; BUFFER];
             content.retain(|(at, _)| self.set.has(*at));
-            return content.iter().try_for_each(|(at, blob)| self.visit(*at, blob, extent, visit, &mut buffer));
+            return content.iter().try_for_each(|(at, blob)| self.visit(*at, blob, extent, receiver, &mut buffer));
         }
         // The largest first, so that no thread is left alone with a large one at the end.
         content.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
@@ -425,12 +341,12 @@ impl Admitted {
             let queue = content.into_iter().par_bridge();
             queue.try_for_each_init(
                 || vec![0u8; BUFFER],
-                |buffer, (at, blob)| self.visit(at, blob, extent, visit, buffer),
+                |buffer, (at, blob)| self.visit(at, blob, extent, receiver, buffer),
             )
         })
     }
 
-    fn visit(&self, at: usize, blob: &Blob, extent: Extent, visit: &Visitor<'_>, buffer: &mut [u8]) -> Result<()> {
+    fn visit(&self, at: usize, blob: &Blob, extent: Extent, receiver: &dyn Receiver, buffer: &mut [u8]) -> Result<()> {
         let mut remarks: Vec<Finding> = Vec::new();
         let mut seen = false;
         let copies = self.set.copies(at);
@@ -445,7 +361,7 @@ impl Admitted {
                 reader.capture = wanted.then(Vec::new);
             }
             reader.look = lock(&self.unlisted).look(&blob.digest);
-            let visited = visit(blob, &mut reader, buffer);
+            let visited = receiver.receive(blob, &mut reader, buffer);
             let ended = match &visited {
                 // That the destination has it does not say what it is: what is to be looked at is read all the same.
                 Ok(Visit::LeftOut) if !self.is_stream() && !reader.is_touched() && reader.look.is_none() => {
@@ -506,8 +422,11 @@ impl Admitted {
         result
     }
 
-    /// Reads what follows the blobs of a stream and draws the verdict.
-    pub fn conclude(&mut self, quick: bool, settings: &Settings) -> Result<Report> {
+    /// Reads what follows the blobs of a stream and draws the verdict. Only a complete and good one comes with something
+    /// to open destinations with.
+    pub fn conclude(mut self, quick: bool) -> Result<Conclusion<'a>> {
+        let unread = self.unread();
+        let settings = &{ self.settings };
         let mut digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
         let total = self.index().blobs.iter().map(|b| b.size).sum::<u64>();
         digests.details.push(report::size(total));
@@ -515,7 +434,6 @@ impl Admitted {
         if left_out > 0 {
             digests.details.push(format!("{left_out} not read: the destination has them"));
         }
-        let unread = digests.of - digests.examined - left_out;
         let clean = digests.outcome == Outcome::Pass;
         if unread > 0 && (quick || clean) {
             let why = if quick { "--quick: " } else { "" };
@@ -555,7 +473,18 @@ impl Admitted {
         }
         self.report.checks.sort_by_key(|c| c.id);
         self.report.conclude();
-        Ok(self.report.clone())
+        let complete = !quick && unread == 0 && self.report.verdict == Verdict::Verified && self.report.exit_code == 0;
+        Ok(match complete {
+            true => Conclusion::Verified(Box::new(Verified::new(self))),
+            false => Conclusion::Unverified(Box::new(self.report)),
+        })
+    }
+
+    /// How many blobs nobody has seen to be right, and no receiver has.
+    fn unread(&self) -> usize {
+        let (good, left_out) = (lock(&self.good), lock(&self.left_out));
+        let blobs = self.index().blobs.iter();
+        blobs.filter(|blob| !good.contains(&blob.digest) && !left_out.contains(&blob.digest)).count()
     }
 
     /// Of a stream: signatures once more, with the addenda that came after the content.
@@ -579,9 +508,6 @@ impl Admitted {
     }
 }
 
-/// Is handed every configuration and layer: reads it, or leaves it out. The buffer is the thread's own.
-pub type Visitor<'a> = dyn Fn(&Blob, &mut BlobReader<'_>, &mut [u8]) -> Result<Visit> + Sync + 'a;
-
 /// What failed in one part is only a remark where another has it.
 fn fail_all(check: &mut Check, failed: Vec<(String, Error)>, good: impl Fn(&str) -> bool) -> Result<()> {
     for (subject, err) in failed {
@@ -596,7 +522,7 @@ fn fail_all(check: &mut Check, failed: Vec<(String, Error)>, good: impl Fn(&str)
 }
 
 fn fail(check: &mut Check, subject: &str, err: Error) -> Result<()> {
-    if !(10..50).contains(&err.code().exit()) {
+    if !err.code().is_verdict() {
         return Err(err);
     }
     check.find(Finding::of(subject, &err));

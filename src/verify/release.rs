@@ -101,7 +101,7 @@ fn one(release: &Release, signatures: &[(&String, &Vec<u8>)], settings: &Setting
 /// Judges one signature by every keyring of this host.
 pub(super) fn any_keyring(bytes: &[u8], settings: &Settings, digest: &Digest) -> Result<openpgp::Verified, Rejected> {
     let mut worst = Rejected::NotASignature("no keyring is pinned on this host".to_owned());
-    for keyring in &settings.keyrings {
+    for keyring in settings.keyrings {
         match openpgp::verify(bytes, keyring, digest, settings.now.as_second()) {
             Ok(verified) => return Ok(verified),
             Err(rejected) => worst = rejected,
@@ -167,14 +167,14 @@ impl Payloads {
             let config = positions.get(&image.config.digest).filter(|at| set.has(**at));
             match config.map(|at| set.read(*at, limits::CONFIG)) {
                 Some(Ok(bytes)) => _ = self.configs.insert(image.config.digest, bytes),
-                Some(Err(e)) if !(10..50).contains(&e.code().exit()) => return Err(e),
+                Some(Err(e)) if !e.code().is_verdict() => return Err(e),
                 // What is wrong with it is said where all blobs are read, and here below.
                 _ => {}
             }
             match self.read_layers(&image, set, &positions) {
                 // On a volume that is not here: nobody has looked.
                 Err(e) if e.code() == Code::IncompleteCheck => {}
-                Err(e) if !(10..50).contains(&e.code().exit()) => return Err(e),
+                Err(e) if !e.code().is_verdict() => return Err(e),
                 other => self.releases[at].payload = Some(other),
             }
         }

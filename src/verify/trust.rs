@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
-use super::report::{Check, CheckId, Finding, RecordOutcome, Report, SignatureOutcome};
+use super::report::{Check, CheckId, Finding, RecordOutcome, Report, SignatureOutcome, Standing};
 use crate::bundle::Head;
 use crate::bundle::addendum::{self, Review};
 use crate::bundle::index::Index;
@@ -17,7 +17,7 @@ use crate::sign::{MessageHash, Namespace};
 const TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Everything that was signed over the index: inside the bundle, appended to it, beside it.
-pub(super) fn gather<'a>(head: &'a Head, addenda: &'a [Addendum], settings: &'a Settings) -> Vec<(String, &'a [u8])> {
+pub(super) fn gather<'a>(head: &'a Head, addenda: &'a [Addendum], settings: &Settings<'a>) -> Vec<(String, &'a [u8])> {
     let mut out: Vec<(String, &[u8])> =
         head.signature.iter().map(|s| (layout::SIGNATURE.to_owned(), s.as_slice())).collect();
     for addendum in addenda.iter().filter(|a| addendum::is_signature(&a.name)) {
@@ -41,7 +41,7 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
         ));
         return check;
     }
-    let Some(policy) = &settings.policy else {
+    let Some(policy) = settings.policy else {
         report.signatures = gathered.iter().map(|(origin, bytes)| not_judged(origin, bytes)).collect();
         let why = "no signer or trust policy was given (--allow-unsigned)";
         check.find(Finding::notice(
@@ -113,7 +113,7 @@ pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, re
     }
     for loose in settings.loose_records.iter().filter(|a| addendum::kind(&a.name) == addendum::Kind::Record) {
         let origin = format!("{}.{}", report.bundle.path, loose.name);
-        match addendum::read_record(loose, &settings.loose_records, &head.digest()) {
+        match addendum::read_record(loose, settings.loose_records, &head.digest()) {
             Err(why) => check.find(Finding::notice(Code::Malformed, origin, unacceptable(&loose.name, &why))),
             Ok(found) => record(origin, loose, found, settings, report, check),
         }
@@ -172,7 +172,7 @@ fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
         name: judged.signer.clone(),
         role: judged.role.map(|r| r.as_str().to_owned()),
         key: judged.key.clone(),
-        outcome: judged.outcome.as_str().to_owned(),
+        outcome: Standing::Evaluated(judged.outcome),
         detail: (judged.outcome != Outcome::Good).then(|| judged.detail.clone()),
     }
 }
@@ -189,7 +189,7 @@ fn not_judged(origin: &str, armored: &[u8]) -> SignatureOutcome {
         name: None,
         role,
         key: signature.map(|s| s.key().fingerprint()),
-        outcome: "not-judged".to_owned(),
+        outcome: Standing::NotJudged,
         detail: Some("this host has no trust policy for it".to_owned()),
     }
 }
@@ -229,7 +229,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     }
     expectations(index, settings, &mut check);
     rollback(index, digest, settings, &mut check);
-    let Some(policy) = &settings.policy else { return check };
+    let Some(policy) = settings.policy else { return check };
     if let Some(max) = policy.max_age
         && now.duration_since(created) > max
     {
@@ -274,11 +274,8 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
 
 /// What the user said to expect (security A10).
 fn expectations(index: &Index, settings: &Settings, check: &mut Check) {
-    if let Some(wanted) = &settings.expect_release
-        && !index
-            .releases
-            .iter()
-            .any(|r| r.version == *wanted || format!("{}-{}", r.version, r.architecture) == *wanted)
+    if let Some(wanted) = settings.expect_release
+        && !index.releases.iter().any(|r| r.version == wanted || format!("{}-{}", r.version, r.architecture) == wanted)
     {
         let there: Vec<String> = index.releases.iter().map(|r| format!("{}-{}", r.version, r.architecture)).collect();
         let there = if there.is_empty() { "no release".to_owned() } else { there.join(", ") };
@@ -339,14 +336,17 @@ mod tests {
     use crate::bundle::index::{Release, tests::sample};
     use crate::oci::Digest;
     use crate::sign::{Policy, SecretKey};
+    use crate::verify::{Conditions, Resolved, Trust};
 
-    fn settings(rules: &str) -> Settings {
+    fn trust(rules: &str) -> Trust {
         let key = SecretKey::generate("").unwrap().public().to_line();
         let text = format!("signers: [{{name: b, roles: [builder], key: \"{key}\"}}]\n{rules}\n");
-        Settings {
-            policy: Some(Policy::parse(text.as_bytes()).unwrap()),
-            ..Settings::new("2026-11-22T00:00:00Z".parse().unwrap())
-        }
+        let policy = Policy::parse(text.as_bytes()).unwrap();
+        Trust::Policy(Resolved { policy, keyrings: vec![], image_keys: vec![], image_require: Default::default() })
+    }
+
+    fn conditions() -> Conditions {
+        Conditions::new("2026-11-22T00:00:00Z".parse().unwrap())
     }
 
     fn with_release() -> Index {
@@ -360,8 +360,9 @@ mod tests {
         Index { releases: vec![release], ..sample() }
     }
 
-    fn codes(settings: &Settings) -> Vec<Code> {
-        index(&with_release(), "sha256:x", settings).findings.iter().map(|f| f.code).collect()
+    fn codes(rules: &str, conditions: &Conditions) -> Vec<Code> {
+        let trust = trust(rules);
+        index(&with_release(), "sha256:x", &Settings::new(&trust, conditions)).findings.iter().map(|f| f.code).collect()
     }
 
     #[test]
@@ -375,7 +376,7 @@ mod tests {
             ("bundle: {name: sample}", true),
             ("bundle: {name: Sample}", false),
         ] {
-            assert_eq!(codes(&settings(rules)), if good { vec![] } else { vec![Code::Policy] }, "{rules}");
+            assert_eq!(codes(rules, &conditions()), if good { vec![] } else { vec![Code::Policy] }, "{rules}");
         }
     }
 
@@ -384,8 +385,9 @@ mod tests {
         for (wanted, good) in
             [("4.16.37", true), ("4.16.37-amd64", true), ("4.16.37-arm64", false), ("4.16.3", false), ("", false)]
         {
-            let settings = Settings { expect_release: Some(wanted.to_owned()), ..settings("") };
-            assert_eq!(codes(&settings), if good { vec![] } else { vec![Code::Policy] }, "{wanted}");
+            let mut conditions = conditions();
+            conditions.expectations.release = Some(wanted.to_owned());
+            assert_eq!(codes("", &conditions), if good { vec![] } else { vec![Code::Policy] }, "{wanted}");
         }
     }
 }

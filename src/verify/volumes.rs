@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, Report, Severity};
+use crate::bundle::addendum;
 use crate::bundle::index::{Image, Index};
+use crate::bundle::reader::Contents;
 use crate::bundle::set::Set;
 use crate::error::Code;
 use crate::graph::Closure;
@@ -32,6 +34,7 @@ pub(super) fn check(
     check.details.push(if files == 1 { "1 file".to_owned() } else { format!("{files} files") });
     odd.into_iter().for_each(|finding| check.find(finding));
     damage(set, &mut check);
+    partly_signed(set, &mut check);
     for (first, again) in set.doubled() {
         let (first, again) = (set.parts()[first].name(), set.parts()[again].name());
         let text = format!("`{again}` has the same as `{first}`; each stands in for the other");
@@ -46,7 +49,7 @@ pub(super) fn check(
             for n in missing {
                 let count = lacking.blobs.get(&n).copied().unwrap_or_default();
                 if count > 0 {
-                    self::missing(n, of, count, &needs.of(n), settings, &mut check, report);
+                    self::missing((n, of, set.division()), count, &needs.of(n), settings, &mut check, report);
                 }
             }
         }
@@ -73,6 +76,26 @@ fn lacking(set: &Set) -> Lacking {
     out
 }
 
+/// How many files are named that lack a signature.
+const LACKING: usize = 8;
+
+/// Signatures count that are in any file (MB-SET-07); which files lack one that others have is said.
+fn partly_signed(set: &Set, check: &mut Check) {
+    for signature in set.addenda().iter().filter(|a| addendum::is_signature(&a.name)) {
+        let without = set.parts().iter().filter(|part| part.damage().is_empty() && !part.addenda().contains(signature));
+        let names: Vec<&str> = without.map(Contents::name).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let (lack, of) = (names.len(), set.parts().len());
+        let text = format!("the signature `{}` is in {} of {of} files only", signature.name, of - lack);
+        let finding = Finding::notice(Code::Unsigned, &signature.name, text);
+        let finding = names.iter().take(LACKING).fold(finding, |f, name| f.fact(format!("not in `{name}`")));
+        let finding = if lack > LACKING { finding.fact(format!("and {} more", lack - LACKING)) } else { finding };
+        check.find(finding.hint("sign again, with all volumes at hand"));
+    }
+}
+
 /// What is wrong around the members of a part. That is a remark only where everything in it is elsewhere too.
 fn damage(set: &Set, check: &mut Check) {
     for (at, part) in set.parts().iter().enumerate() {
@@ -92,8 +115,7 @@ fn damage(set: &Set, check: &mut Check) {
 }
 
 fn missing(
-    n: u32,
-    of: u32,
+    (n, of, division): (u32, u32, Option<&Contents>),
     blobs: usize,
     needing: &[&Image],
     settings: &Settings,
@@ -108,6 +130,10 @@ fn missing(
         named
     };
     let text = format!("volume {n} of {of} is not here");
+    let text = match division {
+        Some(part) => format!("{text}, of those that `{}` belongs to", part.name()),
+        None => text,
+    };
     let images = match needing.len() {
         1 => "1 image".to_owned(),
         n => format!("{n} images"),

@@ -11,8 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mirror_bundle::oci::{Descriptor, Digest};
-use mirror_bundle::sink::{BlobSink, LayoutSink};
+use mirror_bundle::oci::Digest;
 
 use crate::support::image::{Image, Pusher, layer};
 use crate::support::registry::Registry;
@@ -187,25 +186,24 @@ pub(crate) fn images() -> Vec<Image> {
 
 /// An OCI layout of these images, `example.com/tools/i<n>:1`.
 pub(crate) fn write_layout(path: &Path, images: &[Image]) {
-    let sink = LayoutSink::open(path).unwrap();
+    let blobs = path.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let put = |digest: Digest, bytes: &[u8]| fs::write(blobs.join(digest.hex()), bytes).unwrap();
+    let mut entries = Vec::new();
     for (at, image) in images.iter().enumerate() {
         for document in image.documents() {
-            for blob in &document.blobs {
-                sink.put(&blob.digest(), blob.bytes.len() as u64, &mut blob.bytes.as_slice()).unwrap();
-            }
-            sink.put(&document.digest(), document.bytes.len() as u64, &mut document.bytes.as_slice()).unwrap();
+            document.blobs.iter().for_each(|blob| put(blob.digest(), &blob.bytes));
+            put(document.digest(), &document.bytes);
         }
-        let entry = Descriptor {
-            media_type: image.media_type.clone(),
-            digest: image.digest(),
-            size: image.bytes.len() as u64,
-            platform: None,
-            annotations: BTreeMap::new(),
-            artifact_type: None,
-        };
-        sink.add(Some(&format!("example.com/tools/i{at}:1")), &entry);
+        entries.push(serde_json::json!({
+            "mediaType": image.media_type, "digest": image.digest(), "size": image.bytes.len(),
+            "annotations": { "org.opencontainers.image.ref.name": format!("example.com/tools/i{at}:1") },
+        }));
     }
-    sink.finish().unwrap();
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": entries });
+    fs::write(path.join("index.json"), index.to_string()).unwrap();
+    fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
 /// Something in a folder, as it has to be byte for byte.

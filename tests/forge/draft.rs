@@ -233,7 +233,11 @@ impl Draft {
         index.files.push(layout::file(layout::OCI_INDEX, &layout::oci_index(&index).unwrap()));
         for (path, bytes) in &self.files {
             let objects: Vec<Object> = match path.starts_with("manifests/") {
-                true => kubernetes::objects(bytes).unwrap_or_default(),
+                // What a bad file holds is named as `create` would name it: nothing else is wrong with the bundle.
+                true => match kubernetes::read(bytes) {
+                    Ok(manifest) => vec![manifest.object],
+                    Err(_) => kubernetes::parse(bytes).unwrap_or_default().into_iter().map(|m| m.object).collect(),
+                },
                 false => vec![],
             };
             index.files.push(File { objects, ..layout::file(path, bytes) });
@@ -364,7 +368,15 @@ pub fn references(version: &str, components: &[(&str, &Stored)]) -> String {
 
 /// A ConfigMap of this name, without anything special.
 pub fn config_map(name: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\ndata: {{a: b}}\n")
+    let metadata = format!("{{\"name\": \"{name}\", \"namespace\": \"default\"}}");
+    manifest(&format!(
+        "{{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {metadata}, \"data\": {{\"a\": \"b\"}}}}"
+    ))
+}
+
+/// This object in canonical form.
+pub fn manifest(text: &str) -> String {
+    String::from_utf8(kubernetes::parse(text.as_bytes()).unwrap()[0].to_bytes()).unwrap()
 }
 
 /// Bytes that are the same every time and do not repeat.

@@ -5,7 +5,7 @@ use mirror_bundle::bundle::{layout, tar};
 use mirror_bundle::oci::{Digest, Role, media_type};
 use mirror_bundle::sign::{self, MessageHash, Namespace, SecretKey};
 
-const MANIFEST: &[u8] = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n";
+const MANIFEST: &[u8] = b"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"}}\n";
 
 /// A bundle in parts.
 pub(crate) struct Model {

@@ -11,6 +11,7 @@ use super::{Options, release};
 use crate::bundle::index::{Kind, Missing, Release};
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
+use crate::kubernetes;
 use crate::oci::{Digest, Reference, Tag};
 use crate::openshift::signature_map;
 use crate::ops::{Observer, observer, parallel};
@@ -141,9 +142,15 @@ fn given_signatures(dir: &MirrorDir) -> Result<Vec<(Digest, Vec<u8>)>> {
     let mut out = Vec::new();
     for path in dir.config_files()? {
         let bytes = dir.config_file(&path)?;
-        if signature_map::is_signature_map(&bytes) {
-            let entries = signature_map::parse(&bytes)
-                .map_err(|e| Error::new(Code::Malformed, format!("`{}` is not acceptable: {e}", path.display())))?;
+        let unreadable =
+            |why: String| Error::new(Code::Malformed, format!("`{}` is not acceptable: {why}", path.display()));
+        let manifests = match kubernetes::parse(&bytes) {
+            Ok(manifests) => manifests,
+            Err(e) if signature_map::is_mentioned(&bytes) => return Err(unreadable(e.to_string())),
+            Err(_) => continue,
+        };
+        for manifest in manifests.iter().filter(|m| signature_map::is_signature_map(&m.value)) {
+            let entries = signature_map::parse(&manifest.value).map_err(|e| unreadable(e.to_string()))?;
             out.extend(entries.into_iter().map(|e| (e.digest, e.signature)));
         }
     }

@@ -1,12 +1,13 @@
 //! The files of a bundle other than blobs: carried Kubernetes manifests and release signatures.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::index::{self, Object};
 use crate::bundle::{layout, limits, name};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir, small};
-use crate::kubernetes;
+use crate::kubernetes::{self, Manifest};
 
 /// A file to be carried.
 #[derive(Clone, Debug)]
@@ -21,18 +22,20 @@ impl Carried {
     }
 }
 
-/// Reads every YAML and JSON file below `dir`, checks it, and keeps its bytes.
+/// Reads every YAML and JSON file below `dir`, and writes each object in it as a file in canonical form.
 ///
-/// Names are lower-cased (media fold case); anything else that a medium could change is refused.
+/// Names are lower-cased (media fold case); anything else that a medium could change is refused. The objects of a file
+/// with several get numbers, of equal width so that they keep their order: `a-1.yaml`, `a-2.yaml`.
 pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> {
-    let mut out = Vec::new();
+    let mut out: BTreeMap<String, Carried> = BTreeMap::new();
     for path in walk(dir)? {
         let bytes = read(&path)?;
-        let objects = kubernetes::objects(&bytes).map_err(|why| {
-            Error::new(Code::Malformed, format!("`{}` cannot be carried: {why}", path.display()))
-                .state("nothing was written")
+        let found = kubernetes::parse(&bytes).map_err(|refusal| {
+            let place = refusal.line.map(|line| format!(", line {line}")).unwrap_or_default();
+            let text = format!("`{}`{place} cannot be carried: {}", path.display(), refusal.why);
+            Error::new(Code::Malformed, text).state("nothing was written")
         })?;
-        if let Some(object) = objects.iter().find(|o| !kubernetes::is_allowed(o, allowed)) {
+        if let Some(Manifest { object, .. }) = found.iter().find(|m| !kubernetes::is_allowed(&m.object, allowed)) {
             return Err(Error::new(
                 Code::Policy,
                 format!(
@@ -47,17 +50,39 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
         }
         let relative = path.strip_prefix(dir).unwrap_or(&path);
         let target = format!("manifests/{}", relative.to_string_lossy().to_ascii_lowercase());
-        name::check(&target).map_err(|why| {
-            Error::new(Code::Malformed, format!("`{}` cannot be carried under its name: {why}", path.display()))
-                .state("nothing was written")
-                .hint("rename the file; a medium may fold case, cut names or refuse characters")
-        })?;
-        out.push(Carried::new(&target, bytes, objects));
+        let count = found.len();
+        for (n, manifest) in found.into_iter().enumerate() {
+            let target = numbered(&target, n + 1, count);
+            name::check(&target).map_err(|why| {
+                Error::new(Code::Malformed, format!("`{}` cannot be carried under its name: {why}", path.display()))
+                    .state("nothing was written")
+                    .hint("rename the file; a medium may fold case, cut names or refuse characters")
+            })?;
+            let carried = Carried::new(&target, manifest.to_bytes(), vec![manifest.object]);
+            if out.insert(target.clone(), carried).is_some() {
+                let text =
+                    format!("two manifests would be carried as `{target}`, one of them from `{}`", path.display());
+                return Err(Error::new(Code::Malformed, text)
+                    .state("nothing was written")
+                    .hint("rename one of the files; case does not count, and objects of one file are numbered"));
+            }
+        }
     }
     if out.is_empty() {
         return Err(Error::new(Code::Source, format!("`{}` holds no .yaml, .yml or .json file", dir.display())));
     }
-    Ok(out)
+    Ok(out.into_values().collect())
+}
+
+/// The path of the `n`th of `count` objects of a file.
+fn numbered(path: &str, n: usize, count: usize) -> String {
+    match path.rsplit_once('.') {
+        Some((stem, ending)) if count > 1 => {
+            let width = count.to_string().len();
+            format!("{stem}-{n:0width$}.{ending}")
+        }
+        _ => path.to_owned(),
+    }
 }
 
 /// The files below `dir`, in the order of their names, folder by folder. Links are not followed.

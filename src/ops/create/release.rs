@@ -252,8 +252,9 @@ fn carried(digest: &Digest, good: &[Good]) -> Result<Vec<Carried>> {
     let raw: Vec<Vec<u8>> = good.iter().map(|g| g.bytes.clone()).collect();
     let map = signature_map::config_map(digest, &raw)
         .map_err(|e| Error::new(Code::Internal, format!("cannot write the signature ConfigMap: {e}")))?;
-    let objects = crate::kubernetes::objects(&map).map_err(|e| Error::new(Code::Internal, e))?;
-    let mut out = vec![Carried::new(&format!("manifests/{}", signature_map::file_name(digest)), map, objects)];
+    let manifest = crate::kubernetes::read(&map).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+    let mut out =
+        vec![Carried::new(&format!("manifests/{}", signature_map::file_name(digest)), map, vec![manifest.object])];
     for (n, bytes) in raw.into_iter().enumerate() {
         out.push(Carried::new(&format!("signatures/sha256={}/signature-{}", digest.hex(), n + 1), bytes, Vec::new()));
     }

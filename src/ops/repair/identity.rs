@@ -15,7 +15,7 @@ use crate::bundle::{Head, Index, limits, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::recovery::Sidecar;
-use crate::verify::{Settings, Voucher, voucher};
+use crate::verify::{Conditions, Trust, Voucher, voucher};
 
 /// What it has to be.
 pub(super) struct Known {
@@ -50,10 +50,16 @@ pub(super) enum Found {
     Refused,
 }
 
-pub(super) fn find(named: &[Named], sidecars: &[Sidecar], locals: &[Local], settings: &Settings) -> Result<Found> {
+pub(super) fn find(
+    named: &[Named],
+    sidecars: &[Sidecar],
+    locals: &[Local],
+    trust: &Trust,
+    conditions: &Conditions,
+) -> Result<Found> {
     for one in named {
         let Ok(head) = &one.head else { continue };
-        match voucher(head, settings) {
+        match voucher(head, trust, conditions) {
             Voucher::Signer => match Known::new(head.clone(), None) {
                 Ok(known) => return Ok(Found::Known(known)),
                 // The description of a volume, which nobody signs, may be what is damaged.
@@ -85,10 +91,10 @@ pub(super) fn find(named: &[Named], sidecars: &[Sidecar], locals: &[Local], sett
     });
     let mut another = None;
     for (name, head, volumes) in copies.chain(others) {
-        if voucher(&head, settings) == Voucher::Missing {
+        if voucher(&head, trust, conditions) == Voucher::Missing {
             continue;
         }
-        let expected = settings.expect_index == Some(head.digest());
+        let expected = conditions.expectations.index == Some(head.digest());
         let (index, signature) = (&head.index, &head.signature);
         let of = |volume| Known::new(Head::of(index.clone(), signature.clone(), volume), Some(name.clone()));
         let candidates: Vec<Known> = match volumes.is_empty() {

@@ -25,7 +25,7 @@ use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task, observer, recovery, room};
 use crate::recovery::Sidecar;
 use crate::source::{Network, Source};
-use crate::verify::{CheckId, Settings};
+use crate::verify::{CheckId, Conditions, Trust};
 
 pub use answer::{Options, Outcome, Summary};
 use identity::{Found, Known};
@@ -44,7 +44,8 @@ use work::{Copy, Work};
 pub fn repair(
     paths: &[PathBuf],
     options: &Options,
-    settings: &Settings,
+    trust: &Trust,
+    conditions: &Conditions,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
@@ -61,7 +62,7 @@ pub fn repair(
         observer.say("Continuing", &format!("{}, where a repair was interrupted", one.path.display()));
     }
     let names: Vec<PathBuf> = named.iter().map(|one| one.path.clone()).collect();
-    let done = Job { options, settings, network, observer }.run(named);
+    let done = Job { options, trust, conditions, network, observer }.run(named);
     let done = done.map_err(|e| e.interrupted("nothing was changed"));
     if options.to.is_some() || !matches!(done, Ok(Outcome::Whole(..))) {
         // What an earlier repair had taken a name from, and this one could not mend, gets it back.
@@ -76,7 +77,8 @@ pub fn repair(
 
 struct Job<'a> {
     options: &'a Options,
-    settings: &'a Settings,
+    trust: &'a Trust,
+    conditions: &'a Conditions,
     network: Option<&'a dyn Network>,
     observer: &'a dyn Observer,
 }
@@ -85,11 +87,12 @@ impl Job<'_> {
     fn run(&self, named: Vec<Named>) -> Result<Outcome> {
         let mut sidecars = self.sidecars(&named)?;
         let locals = self.options.local.iter().map(|p| Local::open(p)).collect::<Result<Vec<_>>>()?;
-        let known = match identity::find(&named, &sidecars, &locals, self.settings)? {
+        let known = match identity::find(&named, &sidecars, &locals, self.trust, self.conditions)? {
             Found::Known(known) => known,
             Found::Refused => {
                 let files = named.iter().filter(|n| n.file.is_some()).map(|n| n.place.clone()).collect();
-                let verdict = crate::ops::verify::verify(Inputs::Paths(files), self.settings, true, 1, self.observer);
+                let (inputs, trust, conditions) = (Inputs::Paths(files), self.trust, self.conditions);
+                let verdict = crate::ops::verify::verify(inputs, trust, conditions, true, 1, self.observer);
                 return verdict.map(|report| Outcome::Refused(Box::new(report)));
             }
         };
@@ -362,7 +365,8 @@ impl Job<'_> {
     ) -> Result<Outcome> {
         const CONTENT: [CheckId; 3] = [CheckId::Format, CheckId::Length, CheckId::BlobDigests];
         let inputs = Inputs::Paths(places);
-        let mut report = crate::ops::verify::verify(inputs, self.settings, false, self.options.jobs, self.observer)?;
+        let (trust, conditions, jobs) = (self.trust, self.conditions, self.options.jobs);
+        let mut report = crate::ops::verify::verify(inputs, trust, conditions, false, jobs, self.observer)?;
         let bundle: Vec<String> = parts.iter().filter(|p| p.named.is_some()).map(Part::name).collect();
         report.bundle.path = bundle.join(" ");
         let content = report.checks.iter().filter(|c| CONTENT.contains(&c.id));

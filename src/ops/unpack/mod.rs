@@ -4,27 +4,20 @@
 //! blob, hashed while it is sent; then manifests, children first; then tags. So an interrupted or failed run
 //! leaves no tag that points at something incomplete, and running again does only what is left.
 
-mod directory;
-pub mod names;
-#[cfg(feature = "registry")]
-mod registry;
-
-use std::cell::RefCell;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 
 use crate::bundle::Inputs;
-use crate::bundle::index::{Blob, Index, Kind};
+use crate::bundle::index::{Index, Kind};
 use crate::error::{Code, Error, Result};
-use crate::oci::Repository;
+use crate::oci::{Digest, Repository};
 use crate::openshift::{mirror_set, openpgp};
 use crate::ops::advice::{early, late};
 use crate::ops::{Observer, Task};
-use crate::sink::files::{self, Folder, Written};
-use crate::verify::{Admission, Admitted, BlobReader, Extent, Report, Settings, Visit, admit};
-
-use names::Placement;
+use crate::sink::destination::{self, Destination};
+use crate::sink::files::{Folder, Written};
+use crate::sink::placement::{Placement, below, placements};
+use crate::sink::{Delivery, FileFolder, Watch, Way};
+use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
 
 /// Where to.
 #[derive(Debug, Default)]
@@ -50,11 +43,15 @@ pub struct Options {
 
 /// How it ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Outcome<'a> {
     /// The bundle is bad: nothing of it is under a name or tag. The text says what state things are in.
     Refused(Box<Report>, String),
+    /// Volumes are missing: the blobs at hand are there, and nothing is under a name or tag.
+    Begun(Box<Report>, Summary),
+    /// Nothing is wrong, and nothing was to be written.
+    Tried(Box<Report>, Summary),
     /// Everything is written.
-    Unpacked(Box<Report>, Summary),
+    Unpacked(Box<Verified<'a>>, Summary),
 }
 
 /// What was written.
@@ -102,54 +99,15 @@ pub struct Incomplete {
     pub bytes: u64,
 }
 
-/// A place for images.
-trait Destination: Sync {
-    /// For messages.
-    fn describe(&self) -> String;
-    /// Whether all is well for writing: reachable, room enough. Writes nothing.
-    fn check(&self, index: &Index) -> Result<()>;
-    /// Makes what the content will be written into.
-    fn prepare(&self) -> Result<()> {
-        Ok(())
-    }
-    /// Whether it has a blob wherever it is needed.
-    fn has(&self, blob: &Blob) -> Result<bool>;
-    /// Takes a blob in, if it lacks it.
-    fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit>;
-    /// Writes manifests, children first, then tags. Returns how many of each were new.
-    fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)>;
-}
-
-/// The content of a blob for a destination: opened as often as it needs, from the offset it asks for.
-struct Content<'a, 'b> {
-    reader: RefCell<&'a mut BlobReader<'b>>,
-    buffer: RefCell<&'a mut [u8]>,
-    observer: &'a dyn Observer,
-    sent: &'a AtomicU64,
-}
-
-impl Content<'_, '_> {
-    fn open<'c>(&'c self, offset: u64) -> Result<Box<dyn Read + 'c>> {
-        self.reader.borrow_mut().reopen(offset, &mut self.buffer.borrow_mut())?;
-        Ok(Box::new(Part(self)))
-    }
-}
-
-struct Part<'c, 'a, 'b>(&'c Content<'a, 'b>);
-
-impl Read for Part<'_, '_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.observer.check()?;
-        let n = self.0.reader.borrow_mut().read(buffer)?;
-        self.0.observer.advance(n as u64);
-        self.0.sent.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
-    }
-}
-
 /// Verifies a bundle and writes it where the options say.
-pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: &dyn Observer) -> Result<Outcome> {
-    let mut admitted = match admit(inputs, settings)? {
+pub fn unpack<'a>(
+    inputs: Inputs,
+    trust: &'a Trust,
+    conditions: &'a Conditions,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Outcome<'a>> {
+    let admitted = match admit(inputs, trust, conditions)? {
         Admission::Refused(report) => return Ok(refused(report, NOTHING)),
         Admission::Admitted(admitted) => admitted,
     };
@@ -163,12 +121,13 @@ pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: 
         return Err(Error::new(Code::Usage, "a stream can be unpacked to one destination only")
             .hint("unpack from a file, or name one destination"));
     }
-    let files = manifests(&admitted);
-    let sets = mirror_sets(&index, &signed_names(&admitted, settings), options)?;
-    let folders = folders(&index, options);
+    let (manifests_to, sets_to) = folders(&index, options);
+    let files = FileFolder::new(manifests_to, manifests(&admitted), options.overwrite);
+    let sets =
+        FileFolder::new(sets_to, mirror_sets(&index, &signed_names(&admitted, trust, conditions), options)?, true);
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
-    files::check(&folders.0, &files, options.overwrite).map_err(nothing)?;
-    files::check(&folders.1, &sets, true).map_err(nothing)?;
+    files.check(&index).map_err(nothing)?;
+    sets.check(&index).map_err(nothing)?;
     for destination in &destinations {
         destination.check(&index).map_err(|e| nothing(early(e, NOTHING)))?;
     }
@@ -184,72 +143,96 @@ pub fn unpack(inputs: Inputs, settings: &Settings, options: &Options, observer: 
         ..Summary::default()
     };
     if options.dry_run {
-        let report = crate::ops::verify::rest(&mut admitted, settings, options.jobs, observer)?;
-        return Ok(if report.exit_code == 0 {
-            Outcome::Unpacked(Box::new(report), summary)
-        } else {
-            refused(report, NOTHING)
+        let report = crate::ops::verify::rest(*admitted, options.jobs, observer)?.into_report();
+        return Ok(match report.exit_code {
+            0 => Outcome::Tried(Box::new(report), summary),
+            _ => refused(report, NOTHING),
         });
     }
 
     for destination in &destinations {
         destination.prepare().map_err(nothing)?;
     }
-    let sent = AtomicU64::new(0);
-    let new = AtomicU64::new(0);
-    let moved = transfer(&admitted, &destinations, options.jobs, &sent, &new, observer);
-    (summary.new_blobs, summary.new_bytes) = (new.into_inner(), sent.into_inner());
-    let state = format!(
-        "{} of {} blobs were sent to {}; no manifest and no tag was",
-        summary.new_blobs,
-        summary.blobs,
-        summary.destinations.join(" and ")
-    );
-    let incomplete = match moved {
-        Ok(()) => still_wanted(&admitted, &destinations, observer)?,
-        Err(_) => Vec::new(),
+    let watch = Watching(observer);
+    let delivery = Delivery::new(&destinations, &watch);
+    let moved = transfer(&admitted, &destinations, &delivery, options.jobs, observer);
+    (summary.new_blobs, summary.new_bytes) = delivery.sent();
+    let state = match destinations.is_empty() {
+        true => NOTHING.to_owned(),
+        false => format!(
+            "{} of {} blobs were sent to {}; no manifest and no tag was",
+            summary.new_blobs,
+            summary.blobs,
+            summary.destinations.join(" and ")
+        ),
     };
-    if let Err(e) = moved {
-        return match admitted.is_bad() {
-            true => Ok(refused(admitted.so_far(), &state)),
-            false => Err(late(e, &state)),
-        };
-    }
-    let report = admitted.conclude(false, settings)?;
-    if settings.partial && report.exit_code == Code::IncompleteCheck.exit() {
-        summary.incomplete = Some(Incomplete { blobs: incomplete.len(), bytes: incomplete.iter().sum() });
-        return Ok(Outcome::Unpacked(Box::new(report), summary));
-    }
-    if report.exit_code != 0 {
-        return Ok(refused(report, &state));
-    }
+    let incomplete = match moved {
+        Ok(()) => admitted.still_wanted(&delivery)?,
+        Err(e) => {
+            return match admitted.is_bad() {
+                true => Ok(refused(admitted.so_far(), &state)),
+                false => Err(late(e, &state)),
+            };
+        }
+    };
+    let verified = match admitted.conclude(false)? {
+        Conclusion::Verified(verified) => verified,
+        Conclusion::Unverified(report) => {
+            if conditions.exceptions.partial && report.exit_code == Code::IncompleteCheck.exit() {
+                summary.incomplete = Some(Incomplete { blobs: incomplete.len(), bytes: incomplete.iter().sum() });
+                return Ok(Outcome::Begun(report, summary));
+            }
+            return Ok(refused(*report, &state));
+        }
+    };
     for destination in &destinations {
-        let (documents, tags) = destination
-            .images(&admitted, observer)
+        let new = destination
+            .images(&verified, &watch)
             .map_err(|e| late(e, "all blobs are there, but not all manifests and tags"))?;
-        summary.new_documents += documents;
-        summary.new_tags += tags;
+        summary.new_documents += new.documents;
+        summary.new_tags += new.tags;
     }
-    write_files(&folders.0, &files, options.overwrite, observer)?;
-    write_files(&folders.1, &sets, true, observer)?;
-    summary.manifests = (!files.is_empty()).then(|| folders.0.path().to_owned());
-    summary.mirror_sets = (!sets.is_empty()).then(|| folders.1.path().to_owned());
+    write_files(&files, &verified, observer)?;
+    write_files(&sets, &verified, observer)?;
+    let place = |files: &FileFolder| (!files.is_empty()).then(|| files.folder().path().to_owned());
+    (summary.manifests, summary.mirror_sets) = (place(&files), place(&sets));
     summary.upgrades = upgrades(&index, options);
-    Ok(Outcome::Unpacked(Box::new(report), summary))
+    Ok(Outcome::Unpacked(verified, summary))
+}
+
+/// An observer as destinations know it.
+struct Watching<'a>(&'a dyn Observer);
+
+impl Watch for Watching<'_> {
+    fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+
+    fn warn(&self, text: &str) {
+        self.0.warn(text);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.advance(bytes);
+    }
+
+    fn item(&self) {
+        self.0.item();
+    }
 }
 
 const NOTHING: &str = "nothing was written";
 
-fn refused(report: Report, state: &str) -> Outcome {
+fn refused<'a>(report: Report, state: &str) -> Outcome<'a> {
     Outcome::Refused(Box::new(report), state.to_owned())
 }
 
-fn announce(admitted: &Admitted, observer: &dyn Observer) {
+fn announce(admitted: &Admitted<'_>, observer: &dyn Observer) {
     let report = admitted.report();
     let signers: Vec<&str> = report
         .signatures
         .iter()
-        .filter(|s| s.outcome == "good")
+        .filter(|s| s.is_good())
         .filter_map(|s| s.name.as_deref().or(s.key.as_deref()))
         .collect();
     match signers.is_empty() {
@@ -269,75 +252,41 @@ fn announce(admitted: &Admitted, observer: &dyn Observer) {
 }
 
 fn transfer(
-    admitted: &Admitted,
+    admitted: &Admitted<'_>,
     destinations: &[Box<dyn Destination + '_>],
+    delivery: &Delivery<'_>,
     jobs: usize,
-    sent: &AtomicU64,
-    new: &AtomicU64,
     observer: &dyn Observer,
 ) -> Result<()> {
     let content = admitted.index().blobs.iter().filter(|b| !b.role.is_document());
-    let task = if destinations.iter().any(|d| d.describe().contains('/') && !Path::new(&d.describe()).is_absolute()) {
-        Task::Push
-    } else {
-        Task::Unpack
+    let task = match destinations {
+        [] => Task::Verify,
+        some if some.iter().any(|d| d.task() == Way::Push) => Task::Push,
+        _ => Task::Unpack,
     };
-    let passes = destinations.len() as u64;
+    let passes = destinations.len().max(1) as u64;
     observer.begin(task, content.clone().count() as u64, content.map(|b| b.size * passes).sum());
-    let done = admitted.blobs(jobs, Extent::Needed, &|blob, reader, buffer| {
-        let content = Content { reader: RefCell::new(reader), buffer: RefCell::new(buffer), observer, sent };
-        let mut visit = Visit::LeftOut;
-        for destination in destinations {
-            observer.check()?;
-            match destination.blob(blob, &content)? {
-                Visit::Read => visit = Visit::Read,
-                Visit::LeftOut => observer.advance(blob.size),
-            }
-        }
-        new.fetch_add(u64::from(visit == Visit::Read), Ordering::Relaxed);
-        observer.item();
-        Ok(visit)
-    });
+    let done = admitted.blobs(jobs, Extent::Needed, delivery);
     observer.end();
     done
 }
 
-/// Sizes of the blobs that are on no volume at hand, and not at every destination either.
-fn still_wanted(
-    admitted: &Admitted,
-    destinations: &[Box<dyn Destination + '_>],
-    observer: &dyn Observer,
-) -> Result<Vec<u64>> {
-    let mut out = Vec::new();
-    for blob in admitted.absent() {
-        observer.check()?;
-        let mut everywhere = !destinations.is_empty();
-        for destination in destinations {
-            everywhere &= destination.has(blob)?;
-        }
-        match everywhere {
-            true => admitted.elsewhere(blob),
-            false => out.push(blob.size),
-        }
-    }
-    Ok(out)
-}
-
 fn destinations<'a>(
     index: &'a Index,
-    admitted: &Admitted,
+    admitted: &Admitted<'_>,
     options: &'a Options,
 ) -> Result<Vec<Box<dyn Destination + 'a>>> {
+    let document = |digest: &Digest| admitted.document(digest);
     let mut out: Vec<Box<dyn Destination>> = Vec::new();
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
-        out.push(Box::new(registry::Target::new(target, client, index, admitted, options.jobs)?));
+        out.push(Box::new(destination::Registry::new(target, client, index, &document, options.jobs)?));
     }
     if let Some(dir) = &options.dir {
-        out.push(Box::new(directory::Tree::new(dir, index, admitted)?));
+        out.push(Box::new(destination::Tree::new(dir, index, &document)?));
     }
     if let Some(dir) = &options.layout {
-        out.push(Box::new(directory::Layout::new(dir)));
+        out.push(Box::new(destination::Layout::new(dir)));
     }
     if out.is_empty() && !options.dry_run && options.manifests.is_none() {
         return Err(Error::new(Code::Usage, "nowhere to unpack to")
@@ -365,19 +314,18 @@ fn file_name(name: &str) -> String {
     safe.trim_start_matches('.').to_owned()
 }
 
-fn manifests(admitted: &Admitted) -> Vec<(String, Vec<u8>)> {
+fn manifests(admitted: &Admitted<'_>) -> Vec<(String, Vec<u8>)> {
     let strip = |path: &str| path.strip_prefix("manifests/").unwrap_or(path).to_owned();
     admitted.files("manifests/").map(|(path, bytes)| (strip(path), bytes.to_vec())).collect()
 }
 
-fn write_files(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool, observer: &dyn Observer) -> Result<()> {
+fn write_files(files: &FileFolder, verified: &Verified<'_>, observer: &dyn Observer) -> Result<()> {
     if files.is_empty() {
         return Ok(());
     }
-    let Written { new, same, replaced } =
-        files::write(folder, files, overwrite).map_err(|e| late(e, "the images are complete"))?;
-    let place = folder.path().display();
-    observer.say("Wrote", &format!("{place} ({new} new, {same} unchanged, {replaced} replaced)"));
+    files.images(verified, &Watching(observer)).map_err(|e| late(e, "the images are complete"))?;
+    let Written { new, same, replaced } = files.written();
+    observer.say("Wrote", &format!("{} ({new} new, {same} unchanged, {replaced} replaced)", files.describe()));
     Ok(())
 }
 
@@ -392,12 +340,12 @@ fn target(_: &Options) -> Option<&Repository> {
 
 /// The repositories that good release signatures name. Content that came from a mirror or a directory does not
 /// tell where the vendor publishes it; the vendor's signature does.
-fn signed_names(admitted: &Admitted, settings: &Settings) -> Vec<Repository> {
+fn signed_names(admitted: &Admitted<'_>, trust: &Trust, conditions: &Conditions) -> Vec<Repository> {
     let mut out = Vec::new();
     for release in &admitted.index().releases {
         for (_, bytes) in admitted.files(&format!("signatures/sha256={}/", release.digest.hex())) {
-            let verify = |k| openpgp::verify(bytes, k, &release.digest, settings.now.as_second());
-            let good = settings.keyrings.iter().find_map(|keyring| verify(keyring).ok());
+            let verify = |k| openpgp::verify(bytes, k, &release.digest, conditions.now.as_second());
+            let good = trust.keyrings().iter().find_map(|keyring| verify(keyring).ok());
             out.extend(good.map(|verified| verified.claim.docker_reference.repository));
         }
     }
@@ -410,7 +358,7 @@ fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Resul
     let mut out = Vec::new();
     for (group, wanted) in [(mirror_set::Group::Release, true), (mirror_set::Group::Generic, false)] {
         let mut pairs: Vec<(Repository, Repository)> = Vec::new();
-        for Placement { image, repository, .. } in names::placements(index, "")? {
+        for Placement { image, repository, .. } in placements(index, "")? {
             let is_release = matches!(image.kind, Kind::Release | Kind::Component);
             let attached = matches!(image.kind, Kind::Signature | Kind::Referrer);
             let Some(source) = image.repository.as_deref().and_then(|r| r.parse::<Repository>().ok()) else { continue };
@@ -434,14 +382,6 @@ fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Resul
         }
     }
     Ok(out)
-}
-
-/// The repository `path` below `target`; the target itself when it is empty.
-fn below(target: &Repository, path: &str) -> Result<Repository> {
-    if path.is_empty() {
-        return Ok(target.clone());
-    }
-    target.join(path).map_err(|e| Error::new(Code::Malformed, format!("`{path}` cannot be pushed below {target}: {e}")))
 }
 
 fn upgrades(index: &Index, options: &Options) -> Vec<String> {

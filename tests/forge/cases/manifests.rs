@@ -4,7 +4,7 @@ use mirror_bundle::bundle::index::{File, Index};
 use mirror_bundle::bundle::layout;
 use mirror_bundle::error::Code;
 
-use super::super::draft::{Draft, config_map};
+use super::super::draft::{Draft, config_map, manifest};
 use super::Vectors;
 
 pub fn list(out: &mut Vectors) {
@@ -15,21 +15,41 @@ pub fn list(out: &mut Vectors) {
         draft
     };
     let map = config_map("map");
-    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: y}\n";
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: map\n  namespace: default\n";
+    let secret = manifest("apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: other}\n");
+    let secret = secret.as_str();
 
     let mut kind = |name: &str, text: &str| {
-        let is = ("G3", Some(Code::Policy), "MB-VER-09");
+        let is = ("G3", Some(Code::Policy), "MB-VER-09 MB-MAN-04");
         out.add(&format!("kind-{name}"), &format!("a {name}"), is, with(text).archive());
     };
-    let object = |api: &str, kind: &str| format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\n");
+    let object = |api: &str, kind: &str| manifest(&format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\n"));
     kind("secret", secret);
     kind("pod", &object("v1", "Pod"));
     kind("role-binding", &object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"));
     kind("webhook", &object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"));
     kind("other-group", &object("evil.example.com/v1", "ConfigMap"));
-    kind("second-document", &format!("{map}---\n{secret}"));
-    kind("trailing-space", &object("v1", "\"ConfigMap \""));
     kind("case", &object("v1", "configmap"));
+    let mut good = |name: &str, what: &str, text: &str| {
+        out.add(name, what, ("G2", None, "MB-VER-09 MB-MAN-01"), with(text).archive());
+    };
+    let compact = "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"map\"}}\n";
+    let pretty = manifest(compact);
+    good("compact", "good: the form on one line", compact);
+    good(
+        "numbers",
+        "good: every form of number",
+        &manifest(
+            &compact.replace(
+                "}}\n",
+                "},\"x\":[0,-1,1.5,-0.000001,999999999999999,123456789.123456,true,false,null,[],{}]}\n",
+            ),
+        ),
+    );
+    good("text", "good: escapes and text of every script", &manifest(&compact.replace(
+        "}}\n",
+        "},\"x\":\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u007f\\u0085\\u2028\\u200b\\ufeff\\u00ad\\ufe0f<>&\u{e9}\u{65e5}\u{1f642}\\udb40\\udc01\"}\n",
+    )));
     out.add(
         "kind-allowed",
         "good: a Secret that was allowed by name",
@@ -37,34 +57,99 @@ pub fn list(out: &mut Vectors) {
         with(secret).archive(),
     )
     .and(&["--allow-kind", "Secret"]);
-    out.add(
-        "documents",
-        "good: two ConfigMaps in one file",
-        ("G2", None, "MB-VER-09"),
-        with(&format!("# c\n---\n{map}---\n{}", config_map("b"))).archive(),
-    );
-    out.add(
-        "path-name",
-        "good: an object whose name is a path, which names no file",
-        ("G4", None, "MB-VER-09"),
-        with(&config_map("../../x")).archive(),
-    );
 
     let mut bad = |name: &str, what: &str, ids: &'static str, text: &str| {
         out.add(name, what, (ids, Some(Code::Malformed), "MB-VER-09 MB-MAN"), with(text).archive());
     };
+    bad("yaml", "YAML, which is not the form", "G2", yaml);
+    bad(
+        "yaml-binary-tag",
+        "a ClusterRoleBinding by base64 keys with one `!`",
+        "G2",
+        "apiVersion: rbac.authorization.k8s.io/v1\n!binary YXBpVmVyc2lvbg==: v1\nkind: ClusterRoleBinding\n!binary a2luZA==: ConfigMap\nmetadata:\n  name: release-notes\n",
+    );
+    bad(
+        "yaml-merge-tag",
+        "a list by a tagged merge key",
+        "G2",
+        &format!("{yaml}! <<:\n  items:\n  - {{apiVersion: v1, kind: Secret, metadata: {{name: s}}}}\n"),
+    );
+    bad(
+        "yaml-question-mark",
+        "another kind by `?kind` in braces",
+        "G2",
+        "# notes\n{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, ?kind: ClusterRoleBinding}\n",
+    );
+    bad(
+        "yaml-null-tag",
+        "a namespace that is null by a tag",
+        "G2",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: !null kube-system}\n",
+    );
+    bad(
+        "yaml-hidden-signatures",
+        "a signature ConfigMap by an escaped label",
+        "G6",
+        &format!(
+            "{yaml}  labels:\n    \"\\x72elease.openshift.io/verification-signatures\": \"\"\n---\n{yaml}!!bin%61ry bWV0YWRhdGE=: {{name: x}}\n"
+        ),
+    );
+    bad(
+        "yaml-items-case",
+        "a list in capital letters",
+        "G3",
+        &format!("{yaml}ITEMS: [{{apiVersion: v1, kind: Secret, metadata: {{name: s}}}}]\n"),
+    );
+    bad("documents", "two ConfigMaps in one file", "G2", &format!("{map}---\n{map}"));
+    bad("path-name", "an object whose name is a path", "G4", &pretty.replace("\"map\"", "\"../../x\""));
+    bad("kind-trailing-space", "a kind with a blank", "G2 G3", &pretty.replace("ConfigMap", "ConfigMap "));
+    let member = |member: &str| compact.replace("}}\n", &format!("}},{member}}}\n"));
+    for (name, what, text) in [
+        ("items", "items: oc applies what is in it", "\"items\":[]"),
+        ("items-null", "items that are null", "\"items\":null"),
+        ("items-case", "ITEMS", "\"ITEMS\":[]"),
+        ("member-kind-case", "another kind, but for the case of letters", "\"Kind\":\"Secret\""),
+        ("member-case", "Data", "\"Data\":{}"),
+        ("member-case-deep", "two keys that differ by case", "\"data\":{\"a\":\"1\",\"A\":\"2\"}"),
+        ("merge-json", "a merge key for parsers of YAML", "\"data\":{\"<<\":\"x\"}"),
+        ("key-not-ascii", "a key that is not ASCII", "\"data\":{\"\u{212a}\":\"x\"}"),
+        ("key-empty", "an empty key", "\"data\":{\"\":\"x\"}"),
+        ("number-exponent", "a number with an exponent", "\"x\":1e3"),
+        ("number-zero", "a number with a zero at the end", "\"x\":1.50"),
+        ("number-minus-zero", "-0", "\"x\":-0"),
+        ("number-long", "a number of 16 digits", "\"x\":1000000000000000"),
+        ("number-small", "a number with seven digits behind the point", "\"x\":0.0000001"),
+        ("surrogate", "half of a surrogate pair", "\"x\":\"\\ud83d\""),
+        ("nul", "a NUL character", "\"x\":\"\\u0000\""),
+        ("escape-upper", "an escape in capital letters", "\"x\":\"\\u00AD\""),
+        ("escape-needless", "an escape that is not needed", "\"x\":\"\\u0061\""),
+        ("escape-slash", "an escaped slash", "\"x\":\"\\/\""),
+        ("escape-missing", "a soft hyphen that is not escaped", "\"x\":\"\u{ad}\""),
+    ] {
+        bad(name, what, "G2", &member(text));
+    }
+    bad("kind-list", "a kind of lists", "G3", &pretty.replace("ConfigMap", "ConfigMapList"));
+    bad("namespace-null", "a namespace that is null", "G2", &compact.replace("\"map\"", "\"map\",\"namespace\":null"));
+    bad(
+        "labels-null-value",
+        "a label that is null",
+        "G2",
+        &compact.replace("\"map\"", "\"map\",\"labels\":{\"a\":null}"),
+    );
+    bad("name-case", "metadata with Name", "G2", &compact.replace("\"name\"", "\"Name\""));
+    bad("form-space", "a blank behind the object", "G2", &pretty.replace("}\n}\n", "}\n} \n"));
+    bad("form-no-end", "no line feed at the end", "G2", pretty.trim_end());
+    bad("form-crlf", "lines that end with CR LF", "G2", &pretty.replace('\n', "\r\n"));
+    bad("form-indent", "an indent of four", "G2", &pretty.replace("  ", "    "));
     bad(
         "list",
         "a List that hides a Secret",
         "G3",
-        "apiVersion: v1\nkind: List\nmetadata: {name: x}\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: x}}\n",
+        &manifest("apiVersion: v1\nkind: X\nmetadata: {name: x}\nspec:\n- {apiVersion: v1, kind: Secret, metadata: {name: x}}\n")
+            .replace("\"X\"", "\"List\"")
+            .replace("\"spec\"", "\"items\""),
     );
-    bad(
-        "items",
-        "a ConfigMap with items, of which oc applies the Secret",
-        "G3",
-        &format!("{map}items:\n- {{apiVersion: v1, kind: Secret, metadata: {{name: x}}}}\n"),
-    );
+    let map = yaml;
     bad(
         "separator",
         "a Secret behind `---#:`, where oc begins a new object",

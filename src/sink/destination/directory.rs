@@ -4,21 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::names::{self, Placement};
-use super::{Content, Destination};
+use super::{Content, Counts, Destination, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir};
 use crate::oci::Digest;
-use crate::ops::{Observer, room};
-use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink};
-use crate::verify::{Admitted, Visit};
+use crate::sink::placement::{self, Documents, Placement};
+use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink, room, tree};
+use crate::verify::{Verified, Visit};
 
 /// The repository that `oc adm release mirror --to-dir` writes releases to.
 const RELEASE: &str = "openshift/release";
 
 /// `DIR/v2/<repository>/{blobs,manifests}`.
-pub(super) struct Tree<'a> {
+pub struct Tree<'a> {
     dir: &'a Path,
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
@@ -29,9 +28,10 @@ pub(super) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn new(dir: &'a Path, index: &'a Index, admitted: &Admitted) -> Result<Tree<'a>> {
-        let placements = names::placements(index, RELEASE)?;
-        let needs = needs(&placements, admitted)?;
+    /// Places the images of an index, whose documents are given.
+    pub fn new(dir: &'a Path, index: &'a Index, document: &Documents<'_, '_>) -> Result<Tree<'a>> {
+        let placements = placement::placements(index, RELEASE)?;
+        let needs = needs(&placements, document)?;
         Ok(Tree { dir, placements, needs, open: OnceLock::new(), sink: OnceLock::new() })
     }
 
@@ -44,9 +44,12 @@ impl<'a> Tree<'a> {
 }
 
 /// The blobs (not the documents) of every repository.
-pub(super) fn needs(placements: &[Placement<'_>], admitted: &Admitted) -> Result<BTreeMap<Digest, BTreeSet<String>>> {
+pub(super) fn needs(
+    placements: &[Placement<'_>],
+    document: &Documents<'_, '_>,
+) -> Result<BTreeMap<Digest, BTreeSet<String>>> {
     let mut out: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
-    let (closure, roots) = names::closure(placements, admitted)?;
+    let (closure, roots) = placement::closure(placements, document)?;
     let mut repositories: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (placement, root) in placements.iter().zip(roots) {
         repositories.entry(&placement.repository).or_default().push(root);
@@ -62,6 +65,10 @@ pub(super) fn needs(placements: &[Placement<'_>], admitted: &Admitted) -> Result
 impl Destination for Tree<'_> {
     fn describe(&self) -> String {
         self.dir.display().to_string()
+    }
+
+    fn task(&self) -> Way {
+        Way::Write
     }
 
     fn check(&self, index: &Index) -> Result<()> {
@@ -81,7 +88,8 @@ impl Destination for Tree<'_> {
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        for path in self.needs.get(&blob.digest).into_iter().flatten() {
+        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(false) };
+        for path in paths {
             if !self.repository(path)?.has(&blob.digest, blob.size)? {
                 return Ok(false);
             }
@@ -89,10 +97,12 @@ impl Destination for Tree<'_> {
         Ok(true)
     }
 
-    fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {
+    fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
+        // What nothing here needs, this place does not have: it is read.
+        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(Visit::Read) };
         let mut first: Option<&TreeRepository> = None;
         let mut visit = Visit::LeftOut;
-        for path in self.needs.get(&blob.digest).into_iter().flatten() {
+        for path in paths {
             let repository = self.repository(path)?;
             match first {
                 None if repository.has(&blob.digest, blob.size)? => {}
@@ -107,15 +117,15 @@ impl Destination for Tree<'_> {
         Ok(visit)
     }
 
-    fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)> {
+    fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
         let (mut documents, mut tags) = (0, 0);
         let mut written: BTreeMap<Digest, &TreeRepository> = BTreeMap::new();
-        let (closure, roots) = names::closure(&self.placements, admitted)?;
+        let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
         for (placement, root) in self.placements.iter().zip(roots) {
-            observer.check()?;
+            watch.check()?;
             let repository = self.repository(&placement.repository)?;
             for digest in closure.below([root]).filter(|node| node.document.is_some()).map(|node| node.digest) {
-                let bytes = admitted.document(&digest).unwrap_or_default();
+                let bytes = verified.document(&digest).unwrap_or_default();
                 if let Some(from) = written.get(&digest) {
                     repository.take(from, &digest, bytes.len() as u64)?;
                 }
@@ -128,30 +138,31 @@ impl Destination for Tree<'_> {
         let repositories = || self.open.get().into_iter().flat_map(BTreeMap::values);
         repositories().try_for_each(BlobSink::finish)?;
         for placement in &self.placements {
-            observer.check()?;
+            watch.check()?;
             let Some(tag) = &placement.tag else { continue };
             match self.repository(&placement.repository)?.tag(tag, &placement.image.digest)? {
-                crate::sink::tree::Tagged::Same => {}
-                crate::sink::tree::Tagged::New => tags += 1,
-                crate::sink::tree::Tagged::Moved(old) => {
-                    observer.warn(&format!("tag {}:{tag} pointed to {old} before", placement.repository));
+                tree::Tagged::Same => {}
+                tree::Tagged::New => tags += 1,
+                tree::Tagged::Moved(old) => {
+                    watch.warn(&format!("tag {}:{tag} pointed to {old} before", placement.repository));
                     tags += 1;
                 }
             }
         }
         repositories().try_for_each(BlobSink::finish)?;
-        Ok((documents, tags))
+        Ok(Counts { documents, tags })
     }
 }
 
 /// A plain OCI layout: no links, no colons.
-pub(super) struct Layout {
+pub struct Layout {
     dir: PathBuf,
     open: OnceLock<LayoutSink>,
 }
 
 impl Layout {
-    pub(super) fn new(dir: &Path) -> Layout {
+    /// An OCI layout in this folder.
+    pub fn new(dir: &Path) -> Layout {
         Layout { dir: dir.to_owned(), open: OnceLock::new() }
     }
 
@@ -163,6 +174,10 @@ impl Layout {
 impl Destination for Layout {
     fn describe(&self) -> String {
         self.dir.display().to_string()
+    }
+
+    fn task(&self) -> Way {
+        Way::Write
     }
 
     fn check(&self, index: &Index) -> Result<()> {
@@ -178,7 +193,7 @@ impl Destination for Layout {
         self.sink()?.has(&blob.digest, blob.size)
     }
 
-    fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {
+    fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         let sink = self.sink()?;
         if sink.has(&blob.digest, blob.size)? {
             return Ok(Visit::LeftOut);
@@ -187,21 +202,21 @@ impl Destination for Layout {
         Ok(Visit::Read)
     }
 
-    fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)> {
+    fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
         let sink = self.sink()?;
         let mut documents = 0;
-        for blob in admitted.index().blobs.iter().filter(|b| b.role.is_document()) {
-            observer.check()?;
+        for blob in verified.index().blobs.iter().filter(|b| b.role.is_document()) {
+            watch.check()?;
             if !sink.has(&blob.digest, blob.size)? {
-                sink.put(&blob.digest, blob.size, &mut admitted.document(&blob.digest).unwrap_or_default())?;
+                sink.put(&blob.digest, blob.size, &mut verified.document(&blob.digest).unwrap_or_default())?;
                 documents += 1;
             }
         }
-        for image in &admitted.index().images {
+        for image in &verified.index().images {
             sink.add(image.reference().as_deref(), &image.descriptor());
         }
         sink.finish()?;
-        Ok((documents, admitted.index().images.len() as u64))
+        Ok(Counts { documents, tags: verified.index().images.len() as u64 })
     }
 }
 

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::graph::Closure;
-use crate::oci::{Digest, Tag, without_registry};
+use crate::oci::{Digest, Repository, Tag, without_registry};
 use crate::openshift::tags;
-use crate::verify::Admitted;
 
 /// An image at its place.
 #[derive(Clone, Debug)]
@@ -72,10 +71,21 @@ fn tag(index: &Index, image: &Image) -> Result<Option<Tag>> {
     }
 }
 
+/// The repository `path` below `target`; the target itself when it is empty.
+pub fn below(target: &Repository, path: &str) -> Result<Repository> {
+    if path.is_empty() {
+        return Ok(target.clone());
+    }
+    target.join(path).map_err(|e| Error::new(Code::Malformed, format!("`{path}` cannot be pushed below {target}: {e}")))
+}
+
+/// Hands out the manifests and indexes of a bundle.
+pub type Documents<'a, 'b> = dyn Fn(&Digest) -> Option<&'a [u8]> + 'b;
+
 /// What the images need that were placed, and where each of them stands in it.
-pub fn closure(placements: &[Placement<'_>], admitted: &Admitted) -> Result<(Closure, Vec<usize>)> {
+pub fn closure(placements: &[Placement<'_>], document: &Documents<'_, '_>) -> Result<(Closure, Vec<usize>)> {
     let mut closure = Closure::default();
-    let mut read = |digest: &Digest| Ok(admitted.document(digest));
+    let mut read = |digest: &Digest| Ok(document(digest));
     let roots: Result<Vec<usize>> =
         placements.iter().map(|placement| closure.add(&placement.image.descriptor(), &mut read)).collect();
     let roots = roots?;

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::names::{self, Placement};
-use super::{Content, Destination, below, directory};
+use super::directory;
+use super::{Content, Counts, Destination, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
-use crate::ops::{Observer, parallel};
+use crate::parallel;
 use crate::registry::{Client, Pushed, Wanted};
-use crate::verify::{Admitted, Visit};
+use crate::sink::placement::{self, Documents, Placement, below};
+use crate::verify::{Verified, Visit};
 
 /// `REGISTRY/REPO`: releases go to the repository itself, everything else below it.
-pub(super) struct Target<'a> {
+pub struct Registry<'a> {
     target: &'a Repository,
     client: &'a Client,
     jobs: usize,
@@ -22,23 +23,24 @@ pub(super) struct Target<'a> {
     repositories: BTreeMap<String, Repository>,
 }
 
-impl<'a> Target<'a> {
-    pub(super) fn new(
+impl<'a> Registry<'a> {
+    /// Places the images of an index, whose documents are given.
+    pub fn new(
         target: &'a Repository,
         client: &'a Client,
         index: &'a Index,
-        admitted: &Admitted,
+        document: &Documents<'_, '_>,
         jobs: usize,
-    ) -> Result<Target<'a>> {
-        let placements = names::placements(index, "")?;
-        let needs = directory::needs(&placements, admitted)?;
+    ) -> Result<Registry<'a>> {
+        let placements = placement::placements(index, "")?;
+        let needs = directory::needs(&placements, document)?;
         let mut repositories = BTreeMap::new();
         for placement in &placements {
             if !repositories.contains_key(&placement.repository) {
                 repositories.insert(placement.repository.clone(), below(target, &placement.repository)?);
             }
         }
-        Ok(Target { target, client, jobs, placements, needs, repositories })
+        Ok(Registry { target, client, jobs, placements, needs, repositories })
     }
 
     fn repository(&self, path: &str) -> Result<&Repository> {
@@ -87,9 +89,13 @@ impl<'a> Target<'a> {
     }
 }
 
-impl Destination for Target<'_> {
+impl Destination for Registry<'_> {
     fn describe(&self) -> String {
         self.target.to_string()
+    }
+
+    fn task(&self) -> Way {
+        Way::Push
     }
 
     /// Asks for something, so that a wrong name, certificate or login is found before anything is sent.
@@ -99,7 +105,8 @@ impl Destination for Target<'_> {
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        for path in self.needs.get(&blob.digest).into_iter().flatten() {
+        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(false) };
+        for path in paths {
             if !self.client.has_blob(self.repository(path)?, &blob.digest, blob.size)? {
                 return Ok(false);
             }
@@ -107,10 +114,12 @@ impl Destination for Target<'_> {
         Ok(true)
     }
 
-    fn blob(&self, blob: &Blob, content: &Content<'_, '_>) -> Result<Visit> {
+    fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
+        // What nothing here needs, this place does not have: it is read.
+        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(Visit::Read) };
         let mut visit = Visit::LeftOut;
         let mut from: Option<&Repository> = None;
-        for path in self.needs.get(&blob.digest).into_iter().flatten() {
+        for path in paths {
             let repository = self.repository(path)?;
             if !self.client.has_blob(repository, &blob.digest, blob.size)? {
                 let mut open = |offset| content.open(offset);
@@ -124,16 +133,16 @@ impl Destination for Target<'_> {
         Ok(visit)
     }
 
-    fn images(&self, admitted: &Admitted, observer: &dyn Observer) -> Result<(u64, u64)> {
+    fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
         let mut documents = 0;
-        for level in self.levels(admitted)? {
+        for level in self.levels(verified)? {
             let put = parallel::map(
                 self.jobs,
                 &level,
                 || (),
                 |(), it| {
-                    observer.check()?;
-                    self.document(it, admitted.document(&it.digest).unwrap_or_default())
+                    watch.check()?;
+                    self.document(it, verified.document(&it.digest).unwrap_or_default())
                 },
             )?;
             for (new, listed) in put {
@@ -153,11 +162,11 @@ impl Destination for Target<'_> {
             &tagged,
             || (),
             |(), placement| {
-                observer.check()?;
-                self.tag(placement, admitted.document(&placement.image.digest).unwrap_or_default(), observer)
+                watch.check()?;
+                self.tag(placement, verified.document(&placement.image.digest).unwrap_or_default(), watch)
             },
         )?;
-        Ok((documents, tags.into_iter().map(u64::from).sum()))
+        Ok(Counts { documents, tags: tags.into_iter().map(u64::from).sum() })
     }
 }
 
@@ -171,10 +180,10 @@ struct Wants<'a> {
 /// What an entry of a list of referrers is for: the repository, what it refers to, and the entry.
 type Listed<'a> = (&'a Repository, Digest, Descriptor);
 
-impl Target<'_> {
+impl Registry<'_> {
     /// All documents, each once for each repository, in groups: what a document names is in an earlier one than it.
-    fn levels(&self, admitted: &Admitted) -> Result<Vec<Vec<Wants<'_>>>> {
-        let (closure, roots) = names::closure(&self.placements, admitted)?;
+    fn levels(&self, verified: &Verified<'_>) -> Result<Vec<Vec<Wants<'_>>>> {
+        let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
         let mut repositories: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (placement, root) in self.placements.iter().zip(roots) {
             repositories.entry(&placement.repository).or_default().push(root);
@@ -209,7 +218,7 @@ impl Target<'_> {
     }
 
     /// Sets the tag of an image, if it has one and that is not set already.
-    fn tag(&self, placement: &Placement<'_>, bytes: &[u8], observer: &dyn Observer) -> Result<bool> {
+    fn tag(&self, placement: &Placement<'_>, bytes: &[u8], watch: &dyn Watch) -> Result<bool> {
         let Some(tag) = &placement.tag else { return Ok(false) };
         let repository = self.repository(&placement.repository)?;
         let wanted = Wanted::Tag(tag.clone());
@@ -218,7 +227,7 @@ impl Target<'_> {
             return Ok(false);
         }
         if let Some(old) = before {
-            observer.warn(&format!("tag {repository}:{tag} pointed to {old} before"));
+            watch.warn(&format!("tag {repository}:{tag} pointed to {old} before"));
         }
         self.client.put_manifest(repository, &wanted, &placement.image.media_type, bytes)?;
         self.given_back(repository, &wanted, placement.image.digest)?;

@@ -1,0 +1,61 @@
+//! Verifies a bundle with a trust policy and unpacks it into an OCI layout, from a program that is not ours:
+//! `cargo run --example embed -- BUNDLE.tar trust.yaml LAYOUT`
+//!
+//! Nothing here can be left out: there is no `unpack` without a `Trust`, and no `Verified` but from a good verdict.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use mirror_bundle::bundle::Inputs;
+use mirror_bundle::ops::unpack::{Options, Outcome, unpack};
+use mirror_bundle::ops::{Silent, state};
+use mirror_bundle::sign::Policy;
+use mirror_bundle::verify::{Conditions, Resolved, Trust};
+use mirror_bundle::{Error, Result};
+
+fn main() -> ExitCode {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [bundle, policy, layout] = arguments.as_slice() else {
+        eprintln!("usage: embed BUNDLE.tar trust.yaml LAYOUT");
+        return ExitCode::from(2);
+    };
+    match run(bundle, policy, layout) {
+        Ok(code) => code.into(),
+        Err(e) => {
+            eprintln!("could not do it: {e}");
+            e.code().exit().into()
+        }
+    }
+}
+
+/// The value is the exit code of the verdict.
+fn run(bundle: &Path, policy: &Path, layout: &Path) -> Result<u8> {
+    let trust = trust(policy)?;
+    let memory = state::folder();
+    let mut conditions = Conditions::new(jiff::Timestamp::now());
+    conditions.seen = state::load(&memory)?;
+    let options = Options { layout: Some(layout.to_owned()), jobs: 4, ..Options::default() };
+    match unpack(Inputs::from(bundle), &trust, &conditions, &options, &Silent)? {
+        Outcome::Unpacked(verified, summary) => {
+            // So that an older bundle is noticed from now on.
+            state::remember(&memory, &verified, false)?;
+            println!("{} images in {}", summary.images, layout.display());
+            Ok(verified.report().exit_code)
+        }
+        Outcome::Refused(report, _) | Outcome::Begun(report, _) | Outcome::Tried(report, _) => {
+            for finding in report.errors() {
+                eprintln!("{}: {}", finding.code, finding.message);
+            }
+            Ok(report.exit_code)
+        }
+    }
+}
+
+/// Reads a policy and the keys that it names.
+fn trust(path: &Path) -> Result<Trust> {
+    let read = |path: &Path| std::fs::read(path).map_err(|e| Error::io("cannot read", path, e));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let policy = Policy::parse(&read(path)?)?;
+    Ok(Trust::Policy(Resolved::new(policy, &|key| read(&folder.join(key)))?))
+}

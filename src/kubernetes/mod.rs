@@ -1,0 +1,132 @@
+//! Kubernetes manifests: one object per file, in one form that every parser reads alike.
+//!
+//! [`parse`] reads what a person gives to `create`, YAML or JSON, and refuses what two parsers could read differently.
+//! [`Manifest::to_bytes`] writes an object in its canonical form, strict JSON. [`read`] accepts nothing but that form,
+//! so a verifier, kubectl and oc cannot disagree about a carried file (`spec/verification.md`, MB-MAN).
+
+mod allow;
+mod json;
+mod object;
+mod value;
+mod yaml;
+
+use std::fmt;
+
+pub use allow::{ALLOWED_KINDS, Scope, is_allowed, remark, scope};
+pub use object::Object;
+pub use value::Value;
+
+/// The largest file that is read, in bytes (MB-LIM-07).
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// An object with its content.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// What it is called.
+    pub object: Object,
+    /// All of it.
+    pub value: Value,
+}
+
+impl Manifest {
+    fn new(value: Value) -> Result<Manifest, String> {
+        value::check(&value)?;
+        let object = object::name(&value)?;
+        Ok(Manifest { object, value })
+    }
+
+    /// The canonical form, laid out for reading (MB-MAN-01).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.value.to_text(true).into_bytes()
+    }
+}
+
+/// Why a file is not carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The line, counted from 1, where it is known.
+    pub line: Option<usize>,
+    /// One clause.
+    pub why: String,
+}
+
+impl Refusal {
+    fn at(line: usize, why: impl Into<String>) -> Refusal {
+        Refusal { line: Some(line), why: why.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.why),
+            None => f.write_str(&self.why),
+        }
+    }
+}
+
+/// Reads a carried file: one object in canonical form, on several lines or as `oc` writes it on one (MB-MAN-01).
+///
+/// # Errors
+/// Why the file is not acceptable.
+pub fn read(bytes: &[u8]) -> Result<Manifest, Refusal> {
+    let manifest = Manifest::new(json::parse(text(bytes)?)?).map_err(|why| Refusal { line: None, why })?;
+    if [true, false].iter().any(|pretty| manifest.value.to_text(*pretty).as_bytes() == bytes) {
+        return Ok(manifest);
+    }
+    Err(Refusal { line: None, why: "it is not written in the one form that manifests have".to_owned() })
+}
+
+/// Reads the objects of a YAML or JSON file in their order. Documents without content are dropped.
+///
+/// # Errors
+/// The first thing in it that two parsers could read differently, or that is no object.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Manifest>, Refusal> {
+    let text = text(bytes)?;
+    // What begins with a brace, kubectl and oc read as JSON.
+    let values = match text.trim_start().starts_with('{') {
+        true => vec![(1, json::parse(text)?)],
+        false => yaml::parse(text)?,
+    };
+    let manifests: Vec<Manifest> = values
+        .into_iter()
+        .map(|(line, value)| Manifest::new(value).map_err(|why| Refusal::at(line, why)))
+        .collect::<Result<_, _>>()?;
+    if manifests.is_empty() {
+        return Err(Refusal { line: None, why: "it holds no object".to_owned() });
+    }
+    if manifests.iter().any(|m| m.to_bytes().len() > MAX_BYTES) {
+        return Err(Refusal { line: None, why: format!("an object in it has more than {MAX_BYTES} bytes as JSON") });
+    }
+    Ok(manifests)
+}
+
+/// UTF-8 of an acceptable length without characters that some parsers take for a line break, or for nothing.
+fn text(bytes: &[u8]) -> Result<&str, Refusal> {
+    if bytes.len() > MAX_BYTES {
+        let why = format!("it has {} bytes, over the limit of {MAX_BYTES}", bytes.len());
+        return Err(Refusal { line: None, why });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let before = bytes.get(..e.valid_up_to()).unwrap_or_default();
+        Refusal::at(1 + before.iter().filter(|b| **b == b'\n').count(), "it is not UTF-8")
+    })?;
+    let mut line = 1;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let odd = match c {
+            '\n' | '\t' => false,
+            '\r' => chars.peek() != Some(&'\n'),
+            _ => c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'),
+        };
+        if odd {
+            let why = format!("it holds U+{:04X}, which parsers read differently", u32::from(c));
+            return Err(Refusal::at(line, why));
+        }
+        line += usize::from(c == '\n');
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

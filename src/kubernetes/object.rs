@@ -1,0 +1,122 @@
+//! What an object is called, and the rules for the members that say so.
+
+use serde::{Deserialize, Serialize};
+
+use super::value::Value;
+
+/// A Kubernetes object by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Object {
+    /// `v1`, `apps/v1`, …
+    pub api_version: String,
+    /// `ConfigMap`, …
+    pub kind: String,
+    /// Namespace, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+/// Members of an object and of `metadata` that clients read by name, some of them in any letter case.
+const TOP: &[&str] =
+    &["apiVersion", "kind", "metadata", "spec", "status", "data", "binaryData", "stringData", "immutable", "type"];
+const METADATA: &[&str] = &[
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+    "clusterName",
+];
+
+/// Names an object, and refuses one that clients could name otherwise (MB-MAN-03).
+pub(super) fn name(value: &Value) -> Result<Object, String> {
+    let top = value.members().ok_or("a document in it is no object")?;
+    known(top, TOP)?;
+    if let Some((key, _)) = top.iter().find(|(key, _)| key.eq_ignore_ascii_case("items")) {
+        return Err(format!("an object in it has `{key}`, which hides what is in it; split it into its objects"));
+    }
+    let metadata = value.get("metadata").unwrap_or(&Value::Null);
+    known(metadata.members().unwrap_or_default(), METADATA)?;
+    let need = |parent: &Value, path: &str, ok: fn(&str) -> bool| {
+        let key = path.rsplit('.').next().unwrap_or(path);
+        match parent.get(key) {
+            None => Err(format!("an object in it has no {path}")),
+            Some(value) => value
+                .as_str()
+                .filter(|text| !text.is_empty() && text.len() <= 253 && ok(text))
+                .map(str::to_owned)
+                .ok_or_else(|| format!("{path} of an object in it is not acceptable")),
+        }
+    };
+    let kind = need(value, "kind", |kind| kind.bytes().all(|b| b.is_ascii_alphanumeric()))?;
+    if kind.eq_ignore_ascii_case("list") || kind.ends_with("List") {
+        return Err(format!("it holds a {kind}, which hides what is in it; split it into its objects"));
+    }
+    for key in ["labels", "annotations"] {
+        let good = match metadata.get(key) {
+            None | Some(Value::Null) => true,
+            Some(Value::Map(members)) => members.iter().all(|(_, value)| value.as_str().is_some()),
+            Some(_) => false,
+        };
+        if !good {
+            return Err(format!("metadata.{key} of an object in it does not hold text only"));
+        }
+    }
+    if !matches!(metadata.get("creationTimestamp"), None | Some(Value::Null))
+        && !metadata.get("creationTimestamp").and_then(Value::as_str).is_some_and(is_time)
+    {
+        return Err("metadata.creationTimestamp of an object in it is no time".to_owned());
+    }
+    Ok(Object {
+        api_version: need(value, "apiVersion", |version| {
+            let part =
+                |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+            version.split('/').count() <= 2 && version.split('/').all(part)
+        })?,
+        kind,
+        namespace: match metadata.get("namespace") {
+            None => None,
+            Some(_) => Some(need(metadata, "metadata.namespace", |name| {
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            })?),
+        },
+        name: need(metadata, "metadata.name", |name| {
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:@+=~".contains(&b))
+        })?,
+    })
+}
+
+/// `2006-01-02T15:04:05Z`, as the API server writes it.
+fn is_time(text: &str) -> bool {
+    text.len() == 20
+        && text.ends_with('Z')
+        && text.parse::<jiff::Timestamp>().is_ok()
+        && text
+            .bytes()
+            .zip("dddd-dd-ddTdd:dd:ddZ".bytes())
+            .all(|(b, form)| if form == b'd' { b.is_ascii_digit() } else { b == form })
+}
+
+/// Refuses a member that differs from a known one by case, and one that is not written as members are.
+fn known(members: &[(String, Value)], names: &[&str]) -> Result<(), String> {
+    for (key, _) in members {
+        let plain = key.starts_with(|c: char| c.is_ascii_lowercase()) && key.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !plain || names.iter().any(|name| *name != key && name.eq_ignore_ascii_case(key)) {
+            return Err(format!("`{key}` is no name of a member of an object; some clients read it as another one"));
+        }
+    }
+    Ok(())
+}

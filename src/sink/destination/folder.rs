@@ -1,0 +1,77 @@
+//! A folder of named files as a destination: manifests to apply, mirror sets.
+
+use std::sync::Mutex;
+
+use super::{Content, Counts, Destination, Watch, Way};
+use crate::bundle::index::{Blob, Index};
+use crate::error::Result;
+use crate::sink::files::{self, Folder, Written};
+use crate::verify::{Verified, Visit};
+
+/// A folder that takes files and no blob: it never says that it has one, so what is verified for it is read to its end.
+#[derive(Debug)]
+pub struct FileFolder {
+    folder: Folder,
+    files: Vec<(String, Vec<u8>)>,
+    overwrite: bool,
+    written: Mutex<Written>,
+}
+
+impl FileFolder {
+    /// These files (names and contents) for this folder; with `overwrite` also over others of the names.
+    pub fn new(folder: Folder, files: Vec<(String, Vec<u8>)>, overwrite: bool) -> FileFolder {
+        FileFolder { folder, files, overwrite, written: Mutex::default() }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// How many files there are.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether there is no file.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// What was done.
+    pub fn written(&self) -> Written {
+        *self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Destination for FileFolder {
+    fn describe(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+
+    fn task(&self) -> Way {
+        Way::Write
+    }
+
+    fn check(&self, _: &Index) -> Result<()> {
+        files::check(&self.folder, &self.files, self.overwrite)
+    }
+
+    fn has(&self, _: &Blob) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn blob(&self, _: &Blob, _: &dyn Content) -> Result<Visit> {
+        Ok(Visit::Read)
+    }
+
+    fn images(&self, _: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
+        if self.files.is_empty() {
+            return Ok(Counts::default());
+        }
+        watch.check()?;
+        let written = files::write(&self.folder, &self.files, self.overwrite)?;
+        *self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = written;
+        Ok(Counts { documents: (written.new + written.replaced) as u64, tags: 0 })
+    }
+}

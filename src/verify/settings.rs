@@ -1,0 +1,265 @@
+//! Whom this host trusts, and under which conditions it verifies: both are arguments, and neither has a value that
+//! nobody wrote.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::cosign::ImageKey;
+use crate::bundle::reader::Addendum;
+use crate::error::{Code, Error, Result};
+use crate::oci::{Digest, Repository};
+use crate::openshift::openpgp::Keyring;
+use crate::sign::cosign::Require;
+use crate::sign::policy::{self, Policy};
+
+/// Whom this host trusts. There is no default: every caller writes one of these down.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value for each run")]
+pub enum Trust {
+    /// Bundles that this policy accepts.
+    Policy(Resolved),
+    /// Any bundle, whoever made it (`--allow-unsigned` without a policy). This is an exception, and every report says
+    /// so.
+    Unsigned {
+        /// OpenPGP keys that releases must be signed by: any one of them.
+        keyrings: Vec<Keyring>,
+    },
+}
+
+/// A trust policy with everything that it names.
+#[derive(Debug)]
+pub struct Resolved {
+    /// Who must have signed, and what they may bring in.
+    pub policy: Policy,
+    /// OpenPGP keys that releases must be signed by: any one of them.
+    pub keyrings: Vec<Keyring>,
+    /// Keys for cosign image signatures.
+    pub image_keys: Vec<ImageKey>,
+    /// Which images must have a good signature.
+    pub image_require: Require,
+}
+
+impl Resolved {
+    /// A policy with the keyrings and image keys that it names, which `read` hands out by path.
+    ///
+    /// # Errors
+    /// What keeps one of them from being read or used.
+    pub fn new(policy: Policy, read: &dyn Fn(&Path) -> Result<Vec<u8>>) -> Result<Resolved> {
+        let builtin =
+            |e: crate::oci::Invalid| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}"));
+        let mut keyrings = Vec::new();
+        for named in &policy.release.keyrings {
+            keyrings.push(match named {
+                policy::Keyring::Redhat => Keyring::redhat().map_err(builtin)?,
+                policy::Keyring::File(path) => Keyring::parse(&path.display().to_string(), &read(path)?)
+                    .map_err(|e| Error::new(Code::Usage, e.to_string()))?,
+            });
+        }
+        let mut image_keys = Vec::new();
+        for key in &policy.image_keys {
+            let pem = String::from_utf8_lossy(&read(&key.key_file)?).into_owned();
+            image_keys.push(
+                ImageKey::new(&key.scope, key.signed_identity.clone(), &pem)
+                    .map_err(|e| e.fact(format!("in {}", key.key_file.display())))?,
+            );
+        }
+        let image_require = policy.image_require;
+        Ok(Resolved { policy, keyrings, image_keys, image_require })
+    }
+}
+
+impl Trust {
+    /// The policy, if there is one.
+    pub fn policy(&self) -> Option<&Policy> {
+        match self {
+            Trust::Policy(resolved) => Some(&resolved.policy),
+            Trust::Unsigned { .. } => None,
+        }
+    }
+
+    /// OpenPGP keys that releases must be signed by.
+    pub fn keyrings(&self) -> &[Keyring] {
+        match self {
+            Trust::Policy(resolved) => &resolved.keyrings,
+            Trust::Unsigned { keyrings } => keyrings,
+        }
+    }
+
+    /// Which images must have a good signature.
+    pub fn image_require(&self) -> Require {
+        match self {
+            Trust::Policy(resolved) => resolved.image_require,
+            Trust::Unsigned { .. } => Require::default(),
+        }
+    }
+
+    /// Keys for image signatures.
+    pub fn image_keys(&self) -> &[ImageKey] {
+        match self {
+            Trust::Policy(resolved) => &resolved.image_keys,
+            Trust::Unsigned { .. } => &[],
+        }
+    }
+}
+
+/// Under which conditions a bundle is verified.
+#[derive(Debug)]
+pub struct Conditions {
+    /// The time that validity is evaluated at.
+    pub now: Timestamp,
+    /// The repository that the images will go to, if it is known: names and image signatures are checked for it too.
+    pub target: Option<Repository>,
+    /// Exceptions that somebody made from what is required.
+    pub exceptions: Exceptions,
+    /// What somebody said that the bundle must be.
+    pub expectations: Expectations,
+    /// Signatures and records that came beside the bundle.
+    pub detached: Detached,
+    /// The newest bundle of each name that this host has unpacked.
+    pub seen: BTreeMap<String, Seen>,
+}
+
+impl Conditions {
+    /// At this time, with no exception: the strictest there are. Nothing is expected, remembered or detached.
+    pub fn new(now: Timestamp) -> Conditions {
+        Conditions {
+            now,
+            target: None,
+            exceptions: Exceptions::default(),
+            expectations: Expectations::default(),
+            detached: Detached::default(),
+            seen: BTreeMap::new(),
+        }
+    }
+}
+
+/// Exceptions from what is required. By default there are none; every one is named in the report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exceptions {
+    /// The time was given, and is not this host's clock.
+    pub at: bool,
+    /// Accept a bundle without a signature, although there is a policy. A signature that is there is still checked.
+    pub unsigned: bool,
+    /// Accept a release without a good signature.
+    pub unsigned_release: bool,
+    /// Accept a bundle older than what this host has unpacked.
+    pub rollback: bool,
+    /// Go on although volumes are missing: what is here is checked, and the verdict says that it is not all.
+    pub partial: bool,
+    /// Kinds of manifests accepted beyond [`crate::kubernetes::ALLOWED_KINDS`].
+    pub kinds: Vec<String>,
+}
+
+/// What the bundle has to be, beyond what the policy says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expectations {
+    /// The release that must be in the bundle: `version` or `version-architecture`.
+    pub release: Option<String>,
+    /// The index digest that the bundle must have.
+    pub index: Option<Digest>,
+}
+
+/// What came beside the bundle, over its index.
+#[derive(Clone, Debug, Default)]
+pub struct Detached {
+    /// Signatures: where from, and the armored text.
+    pub signatures: Vec<(String, Vec<u8>)>,
+    /// Review records, and signatures over them.
+    pub records: Vec<Addendum>,
+}
+
+/// A bundle that this host has unpacked.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// Its number.
+    pub sequence: u64,
+    /// Digest of its index.
+    pub index: String,
+}
+
+/// Trust and conditions as the checks use them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings<'a> {
+    pub(crate) policy: Option<&'a Policy>,
+    pub(crate) allow_unsigned: bool,
+    pub(crate) keyrings: &'a [Keyring],
+    pub(crate) allow_unsigned_release: bool,
+    pub(crate) allow_kinds: &'a [String],
+    pub(crate) now: Timestamp,
+    pub(crate) at_given: bool,
+    pub(crate) loose: &'a [(String, Vec<u8>)],
+    pub(crate) loose_records: &'a [Addendum],
+    pub(crate) expect_release: Option<&'a str>,
+    pub(crate) expect_index: Option<Digest>,
+    pub(crate) seen: &'a BTreeMap<String, Seen>,
+    pub(crate) allow_rollback: bool,
+    pub(crate) image_keys: &'a [ImageKey],
+    pub(crate) image_require: Require,
+    pub(crate) target: Option<&'a Repository>,
+    pub(crate) partial: bool,
+}
+
+impl<'a> Settings<'a> {
+    pub(crate) fn new(trust: &'a Trust, conditions: &'a Conditions) -> Settings<'a> {
+        let Conditions { now, target, exceptions, expectations, detached, seen } = conditions;
+        Settings {
+            policy: trust.policy(),
+            allow_unsigned: exceptions.unsigned || matches!(trust, Trust::Unsigned { .. }),
+            keyrings: trust.keyrings(),
+            allow_unsigned_release: exceptions.unsigned_release,
+            allow_kinds: &exceptions.kinds,
+            now: *now,
+            at_given: exceptions.at,
+            loose: &detached.signatures,
+            loose_records: &detached.records,
+            expect_release: expectations.release.as_deref(),
+            expect_index: expectations.index,
+            seen,
+            allow_rollback: exceptions.rollback,
+            image_keys: trust.image_keys(),
+            image_require: trust.image_require(),
+            target: target.as_ref(),
+            partial: exceptions.partial,
+        }
+    }
+
+    /// The exceptions that were made, as the flags that make them.
+    pub(super) fn exceptions(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        out.extend(self.allow_unsigned.then(|| "--allow-unsigned".to_owned()));
+        out.extend(self.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
+        out.extend(self.allow_rollback.then(|| "--allow-rollback".to_owned()));
+        out.extend(self.partial.then(|| "--partial".to_owned()));
+        out.extend(self.at_given.then(|| format!("--at {}", self.now)));
+        out.extend(self.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exception_is_named_and_nothing_is_excepted_that_nobody_wrote() {
+        let mut conditions = Conditions::new(Timestamp::UNIX_EPOCH);
+        let trust = Trust::Unsigned { keyrings: Vec::new() };
+        assert_eq!(Settings::new(&trust, &conditions).exceptions(), ["--allow-unsigned"]);
+        let kinds = vec!["apps/v1/Deployment".to_owned()];
+        conditions.exceptions =
+            Exceptions { at: true, unsigned: true, unsigned_release: true, rollback: true, partial: true, kinds };
+        let all = [
+            "--allow-unsigned",
+            "--allow-unsigned-release",
+            "--allow-rollback",
+            "--partial",
+            "--at 1970-01-01T00:00:00Z",
+            "--allow-kind apps/v1/Deployment",
+        ];
+        assert_eq!(Settings::new(&trust, &conditions).exceptions(), all);
+        assert_eq!(Exceptions::default(), Exceptions { kinds: vec![], ..Exceptions::default() });
+    }
+}

@@ -1,0 +1,377 @@
+//! Nothing read is nothing verified (MB-VER-16): every verb, at every destination, over every kind of damage. None ends in 0,
+//! leaves anything under a final name, or remembers the bundle.
+#![cfg(feature = "registry")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+#[allow(dead_code)]
+#[path = "recovery/kit.rs"]
+mod kit;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use kit::{Kit, PROGRAM, of_size};
+use mirror_bundle::bundle::layout;
+use support::registry::Registry;
+
+/// What is wrong with `b.tar`.
+struct Damage {
+    name: &'static str,
+    make: fn(&Kit),
+    /// Whether verbs that are told of no trust (`join`, `split`, `recovery`) can notice it.
+    without_trust: bool,
+}
+
+const DAMAGES: &[Damage] = &[
+    Damage { name: "bit in a layer", make: |kit| bit(kit, |b| of_size(b, 300_000).data()), without_trust: true },
+    Damage { name: "bit in the last byte of a layer", make: |kit| bit(kit, last_of_layer), without_trust: true },
+    Damage { name: "bit in a configuration", make: |kit| bit(kit, config), without_trust: true },
+    Damage { name: "bit in a manifest", make: |kit| bit(kit, document), without_trust: true },
+    Damage { name: "bit in a Kubernetes file", make: |kit| bit(kit, |b| member(b, "manifests/")), without_trust: true },
+    Damage { name: "bit in the index", make: |kit| bit(kit, |b| member(b, layout::INDEX) + 40), without_trust: true },
+    Damage {
+        name: "bit in the signature",
+        make: |kit| bit(kit, |b| member(b, layout::SIGNATURE) + 60),
+        without_trust: false,
+    },
+    Damage { name: "cut in a layer", make: |kit| cut(kit, |b| of_size(b, 4_500_000).data() + 9), without_trust: true },
+    Damage { name: "cut before the last blob", make: |kit| cut(kit, last_blob), without_trust: true },
+    Damage { name: "a blob that is taken out", make: without_blob, without_trust: true },
+    Damage { name: "a member that is not listed", make: unlisted, without_trust: true },
+    Damage { name: "the signature of another bundle", make: other_signature, without_trust: false },
+    Damage { name: "another key", make: |kit| kit.copy("reviewer.pub", "builder.pub"), without_trust: false },
+];
+
+type Map = mirror_bundle::bundle::survey::Blueprint;
+
+fn bit(kit: &Kit, at: impl Fn(&Map) -> u64) {
+    let at = at(&kit.blueprint());
+    kit.flip("b.tar", at);
+}
+
+fn cut(kit: &Kit, at: impl Fn(&Map) -> u64) {
+    let at = at(&kit.blueprint());
+    kit.damage("b.tar", |bytes| bytes.truncate(usize::try_from(at).unwrap()));
+}
+
+fn member(map: &Map, prefix: &str) -> u64 {
+    map.layout.members().iter().find(|m| m.path.starts_with(prefix)).unwrap().data()
+}
+
+fn last_of_layer(map: &Map) -> u64 {
+    of_size(map, 4_500_000).data() + 4_499_999
+}
+
+fn last_blob(map: &Map) -> u64 {
+    map.layout.blobs().last().unwrap().header
+}
+
+fn of_role(map: &Map, document: bool) -> u64 {
+    let blobs = map.index.blobs.iter().zip(map.layout.blobs());
+    let config = |size| size < 200;
+    let mut wanted = blobs.filter(|(b, _)| b.role.is_document() == document && (document || config(b.size)));
+    wanted.next().unwrap().1.data() + 5
+}
+
+fn config(map: &Map) -> u64 {
+    of_role(map, false)
+}
+
+fn document(map: &Map) -> u64 {
+    of_role(map, true)
+}
+
+fn without_blob(kit: &Kit) {
+    let map = kit.blueprint();
+    let member = of_size(&map, 300_000);
+    let end = member.data() as usize + 300_000usize.next_multiple_of(512);
+    kit.damage("b.tar", |bytes| drop(bytes.drain(member.header as usize..end)));
+}
+
+fn unlisted(kit: &Kit) {
+    let map = kit.blueprint();
+    let header = mirror_bundle::bundle::tar::header("blobs/sha256/x", 3, 1_700_000_000);
+    let mut more = header.to_vec();
+    more.extend(b"abc");
+    more.resize(1024, 0);
+    let at = last_blob(&map) as usize;
+    kit.damage("b.tar", |bytes| drop(bytes.splice(at..at, more)));
+}
+
+fn other_signature(kit: &Kit) {
+    kit.create("other.tar", "newer", &["--sequence", "6"]);
+    let signature = |bytes: &[u8], at: u64| bytes[at as usize..at as usize + 200].to_vec();
+    let other = mirror_bundle::bundle::Bundle::open(&kit.path("other.tar")).unwrap();
+    let theirs = other.head().signature.clone().unwrap();
+    let at = member(&kit.blueprint(), layout::SIGNATURE) as usize;
+    assert!(!signature(&theirs, 0).is_empty());
+    kit.damage("b.tar", |bytes| bytes[at..at + theirs.len()].copy_from_slice(&theirs));
+    kit.remove("other.tar");
+}
+
+/// A verb and where to.
+struct Way {
+    args: &'static [&'static str],
+    /// Reads `b.tar` from standard input.
+    stream: bool,
+    /// Asked about damage that only trust can show.
+    trust: bool,
+}
+
+const SIGNER: &[&str] = &["--signer", "builder.pub"];
+
+const WAYS: &[Way] = &[
+    Way { args: &["verify", "b.tar"], stream: false, trust: true },
+    Way { args: &["verify", "b.tar", "--partial"], stream: false, trust: true },
+    Way { args: &["verify", "-"], stream: true, trust: true },
+    Way {
+        args: &["unpack", "b.tar", "--to", "REGISTRY/mirror", "--plain-http", "REGISTRY"],
+        stream: false,
+        trust: true,
+    },
+    Way { args: &["unpack", "-", "--to", "REGISTRY/mirror", "--plain-http", "REGISTRY"], stream: true, trust: true },
+    Way { args: &["unpack", "b.tar", "--to-dir", "out"], stream: false, trust: true },
+    Way { args: &["unpack", "-", "--to-dir", "out"], stream: true, trust: true },
+    Way { args: &["unpack", "b.tar", "--to-layout", "out"], stream: false, trust: true },
+    Way { args: &["unpack", "-", "--to-layout", "out"], stream: true, trust: true },
+    Way { args: &["unpack", "b.tar", "--to-layout", "out", "--partial"], stream: false, trust: true },
+    Way { args: &["unpack", "b.tar", "--manifests-to-dir", "out"], stream: false, trust: true },
+    Way { args: &["unpack", "-", "--manifests-to-dir", "out"], stream: true, trust: true },
+    Way { args: &["unpack", "b.tar", "--manifests-to-dir", "out", "--partial"], stream: false, trust: true },
+    Way { args: &["unpack", "b.tar", "--dry-run"], stream: false, trust: true },
+    Way { args: &["unpack", "-", "--dry-run"], stream: true, trust: true },
+    Way { args: &["unpack", "b.tar", "--to-dir", "out", "--dry-run"], stream: false, trust: true },
+    Way { args: &["sign", "b.tar", "--sign-key", "reviewer", "--role", "reviewer"], stream: false, trust: true },
+    Way {
+        args: &["sign", "b.tar", "--sign-key", "reviewer", "--role", "reviewer", "--detach"],
+        stream: false,
+        trust: true,
+    },
+    Way { args: &["repair", "b.tar"], stream: false, trust: true },
+    Way { args: &["repair", "b.tar", "--to", "out"], stream: false, trust: true },
+    Way { args: &["split", "b.tar", "out", "--volume-size", "2MiB"], stream: false, trust: false },
+    Way { args: &["join", "out", "b.tar"], stream: false, trust: false },
+    Way { args: &["recovery", "b.tar"], stream: false, trust: false },
+];
+
+fn run(kit: &Kit, way: &Way, registry: &str) -> (i32, String) {
+    let mut args: Vec<String> = way.args.iter().map(|a| a.replace("REGISTRY", registry)).collect();
+    if way.trust {
+        args.extend(SIGNER.iter().map(|a| (*a).to_owned()));
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut command: Command = kit.command(PROGRAM, &args);
+    command.stdin(match way.stream {
+        true => Stdio::from(fs::File::open(kit.path("b.tar")).unwrap()),
+        false => Stdio::null(),
+    });
+    let out = command.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    (out.status.code().unwrap_or(-1), text)
+}
+
+/// Names by which anything of a bundle could be found: tags, manifests, entries, files, new archives.
+fn findable(kit: &Kit, storage: &Path) -> Vec<String> {
+    let mut out = Vec::new();
+    for entry in walkdir::WalkDir::new(kit.path("out")).into_iter().flatten() {
+        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path().display().to_string());
+        let folder = path.split('/').rev().nth(1).unwrap_or_default();
+        // Blobs under their digests lead nowhere; what a killed run leaves has a temporary name.
+        let leads = folder == "manifests" || folder == "out" || name == "index.json" || name.ends_with(".yaml");
+        let own = name == "oci-layout" || name.contains(".partial") || entry.file_type().is_dir();
+        if (leads && !own) || entry.file_type().is_symlink() || (entry.depth() == 0 && entry.file_type().is_file()) {
+            out.push(path);
+        }
+    }
+    for entry in walkdir::WalkDir::new(storage).into_iter().flatten() {
+        let path = entry.path().display().to_string();
+        if path.contains("/_manifests/") && entry.file_type().is_file() {
+            out.push(path);
+        }
+    }
+    for name in ["b.tar.recovery", "out.1.tar", "state/unpacked.json"] {
+        out.extend(kit.path(name).exists().then(|| name.to_owned()));
+    }
+    out.extend(kit.files("b.tar.").into_keys().filter(|n| n.ends_with(".sig") || n.contains("reviewer")));
+    out
+}
+
+#[test]
+fn no_verb_ends_well_or_leaves_or_remembers_anything_of_a_damaged_bundle() {
+    let mut wrong = Vec::new();
+    let mut asked = 0;
+    for damage in DAMAGES {
+        let registry = Registry::start();
+        for way in WAYS.iter().filter(|way| way.trust || damage.without_trust) {
+            let kit = Kit::new();
+            kit.remove("r");
+            if way.args[0] == "split" {
+                fs::create_dir(kit.path("out")).unwrap();
+            }
+            (damage.make)(&kit);
+            let before = kit.read("b.tar");
+            let (code, text) = run(&kit, way, &registry.host());
+            let what = format!("{}: {}", damage.name, way.args.join(" "));
+            asked += 1;
+            // Everything listed is there, so a repaired copy is whole.
+            if damage.name == "a member that is not listed" && way.args == ["repair", "b.tar", "--to", "out"] {
+                assert_eq!(code, 0, "{text}");
+                kit.verifies("out");
+                continue;
+            }
+            if !(10..50).contains(&code) {
+                wrong.push(format!("{what}: exit code {code}\n{text}"));
+            }
+            let found = findable(&kit, &registry.storage());
+            if !found.is_empty() {
+                wrong.push(format!("{what}: leaves {found:?}"));
+            }
+            if kit.read("b.tar") != before {
+                wrong.push(format!("{what}: changes the bundle"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {asked} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The table can fail: the same verbs end well with a bundle that is good.
+#[test]
+fn every_way_of_the_table_ends_well_with_a_good_bundle() {
+    let registry = Registry::start();
+    for way in WAYS {
+        let kit = Kit::new();
+        kit.remove("r");
+        if way.args[0] == "split" {
+            fs::create_dir(kit.path("out")).unwrap();
+        }
+        let (code, text) = run(&kit, way, &registry.host());
+        assert_eq!(code, 0, "{}\n{text}", way.args.join(" "));
+        let unpacked = way.args[0] == "unpack" && !way.args.contains(&"--dry-run");
+        assert_eq!(kit.path("state/unpacked.json").exists(), unpacked, "{}", way.args.join(" "));
+        if unpacked && !way.args.contains(&"--to") {
+            assert!(!findable(&kit, Path::new("/nonexistent")).is_empty(), "{}", way.args.join(" "));
+        }
+    }
+}
+
+/// A volume alone is no bundle: what is here is checked, and the verdict says that it is not all.
+#[test]
+fn volumes_that_are_missing_or_damaged_never_end_well() {
+    let kit = Kit::new();
+    fs::create_dir(kit.path("v")).unwrap();
+    kit.run(&["split", "b.tar", "v", "--volume-size", "2MiB"]).is(0);
+    let mut volumes: Vec<String> = Vec::new();
+    for entry in fs::read_dir(kit.path("v")).unwrap() {
+        volumes.push(format!("v/{}", entry.unwrap().file_name().to_str().unwrap()));
+    }
+    volumes.sort();
+    assert!(volumes.len() > 2, "{volumes:?}");
+    let names: Vec<&str> = volumes.iter().map(String::as_str).collect();
+    let with = |verb: &[&str], files: &[&str], more: &[&str]| {
+        let args = [verb, files, more, SIGNER].concat();
+        kit.run(&args)
+    };
+    for to in [["--to-layout", "out"], ["--to-dir", "out"], ["--manifests-to-dir", "out"]] {
+        with(&["unpack"], &names[1..], &to).is(11);
+        with(&["unpack"], &names[1..], &[&to[..], &["--partial"]].concat()).is(42);
+        assert_eq!(findable(&kit, Path::new("/nonexistent")), Vec::<String>::new(), "{to:?}");
+        let _ = fs::remove_dir_all(kit.path("out"));
+    }
+    with(&["verify"], &names[1..], &[]).is(11);
+    with(&["verify"], &names[1..], &["--partial"]).is(42);
+    with(&["sign"], &names[1..], &["--sign-key", "reviewer", "--role", "reviewer"]).is(11);
+    with(&["repair"], &names[1..], &[]).is(42);
+    kit.run(&[&["join", "out"], &names[1..]].concat()).is(11);
+    let middle = kit.read(names[1]).len() as u64 / 2;
+    kit.flip(names[1], middle);
+    for to in [&["--to-layout", "out"][..], &["--to-dir", "out"], &["--manifests-to-dir", "out"], &["--dry-run"]] {
+        for more in [&[][..], &["--partial"]] {
+            with(&["unpack"], &names, &[to, more].concat()).is(31);
+            assert_eq!(findable(&kit, Path::new("/nonexistent")), Vec::<String>::new(), "{to:?}");
+            let _ = fs::remove_dir_all(kit.path("out"));
+        }
+    }
+    with(&["verify"], &names, &[]).is(31);
+    kit.run(&[&["join", "out"], &names[..]].concat()).is(31);
+}
+
+/// `examples/embed.rs`: another program, with a policy file.
+#[test]
+fn another_program_verifies_and_unpacks_with_a_policy_file() {
+    let kit = Kit::new();
+    let key = String::from_utf8(kit.read("builder.pub")).unwrap();
+    kit.write(
+        "trust.yaml",
+        format!("signers: [{{name: builder, roles: [builder], key: \"{}\"}}]\n", key.trim()).as_bytes(),
+    );
+    let build = ["build", "--quiet", "--locked", "--example", "embed"];
+    assert!(
+        Command::new(env!("CARGO")).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success()
+    );
+    // Two folders above the test itself.
+    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/embed");
+    let program = program.to_str().unwrap();
+    let arguments = ["b.tar", "trust.yaml", "out"];
+    kit.tool(program, &arguments).is(0).says("2 images in out");
+    assert!(kit.path("out/index.json").exists() && kit.path("state/unpacked.json").exists());
+    fs::remove_dir_all(kit.path("out")).unwrap();
+    fs::remove_dir_all(kit.path("state")).unwrap();
+    kit.flip("b.tar", of_size(&kit.blueprint(), 300_000).data());
+    kit.tool(program, &arguments).is(31).says("blob-mismatch");
+    assert!(!kit.path("out/index.json").exists() && !kit.path("state/unpacked.json").exists());
+}
+
+/// `-o json`: one line of JSON on standard error, also when the work does not answer the signal itself.
+#[test]
+fn an_interruption_is_told_as_json_where_json_is_wanted() {
+    let kit = Kit::new();
+    for (signal, code, word) in [("-INT", 130, "interrupted"), ("-TERM", 143, "terminated")] {
+        let args = ["verify", "-", "-o", "json", "--signer", "builder.pub"];
+        let mut command = kit.command(PROGRAM, &args);
+        // Nobody ever writes to it.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let waits = || fs::read_to_string(format!("/proc/{}/wchan", child.id())).is_ok_and(|w| w.contains("pipe"));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !waits() && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let keep = child.stdin.take();
+        let out = child.wait_with_output().unwrap();
+        drop(keep);
+        assert_eq!(out.status.code(), Some(code));
+        let told = String::from_utf8(out.stderr).unwrap();
+        let line: serde_json::Value = serde_json::from_str(told.trim()).unwrap_or_else(|e| panic!("{e}: {told}"));
+        assert_eq!((line["type"].as_str(), line["code"].as_str()), (Some("error"), Some(word)), "{told}");
+    }
+}
+
+#[test]
+fn a_relative_destination_is_like_an_absolute_one() {
+    let kit = Kit::new();
+    fs::create_dir_all(kit.path("sub/dir")).unwrap();
+    let listed = |dir: &Path| -> Vec<String> {
+        let all = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten();
+        all.map(|e| e.path().strip_prefix(dir).unwrap().display().to_string()).collect()
+    };
+    for to in ["--to-dir", "--to-layout", "--manifests-to-dir"] {
+        let absolute = kit.path("absolute");
+        let run = |to_place: &str| {
+            let place = absolute.to_str().filter(|_| to_place == "absolute").unwrap_or(to_place);
+            let args = ["unpack", "b.tar", "--signer", "builder.pub", "--progress", "plain", "-v", to, place];
+            let ran = kit.run(&args).is(0);
+            assert!(!ran.err.contains("Pushing"), "{}", ran.err);
+        };
+        run("absolute");
+        for relative in ["a", "./b/c", "sub/../d", "sub/dir"] {
+            run(relative);
+            assert_eq!(listed(&kit.path(relative)), listed(&absolute), "{to} {relative}");
+            let _ = fs::remove_dir_all(kit.path(relative));
+        }
+        fs::remove_dir_all(&absolute).unwrap();
+    }
+}
