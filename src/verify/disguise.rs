@@ -280,10 +280,17 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
         if place == Place::Elsewhere && path.is_some_and(|path| homes.contains(path)) {
             place = Place::Beside;
         }
-        let of = image.release.or(Some(image.digest)).and_then(|digest| releases.get(&digest));
-        // A component or a copy of the release may have the tags of its version; a release any that is no other version's.
+        // What is attached to a release is not that release.
+        let of = match image.kind {
+            Kind::Component => image.release,
+            _ => Some(image.digest),
+        };
+        let of = of.and_then(|digest| releases.get(&digest));
+        // A copy of the release may have the tags of its version, and any that is no other version's; a component those
+        // that end in its name.
+        let named = image.component.as_ref().is_none_or(|name| tag.ends_with(&format!("-{name}")));
         let own = of.is_some_and(|r| {
-            marks::is_tag_of(&r.version, &r.architecture, tag)
+            named && marks::is_tag_of(&r.version, &r.architecture, tag)
                 || image.digest == r.digest && !marks::is_release_tag(Place::Beside, tag)
                 // As `oc` tagged components before 2020-11-20.
                 || image.component.as_ref().is_some_and(|name| tag == format!("{}-{name}", r.version))
