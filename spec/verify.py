@@ -203,7 +203,7 @@ def own_tag(image, release, tag):
     version = rest.startswith(release["version"]) and match(f"(-({re.escape(arch)}|{re.escape(ARCHES.get(arch, arch))})(-.*)?)?", rest[len(release["version"]):])
     return (version and rest.endswith("-" + image["component"] if "component" in image else "") or image["digest"] == release["digest"] and not release_tag(1, tag) or "component" in image and
             tag == f"{release['version']}-{image['component']}")
-def names(x, report):
+def false_names(x, report):
     releases = {r["digest"]: r for r in x["releases"]}; homes = {without_registry(i) for i in x["images"] if i["kind"] == "release" and "repository" in i}
     for i in [i for i in x["images"] if "tag" in i]:
         where, release = place(i, homes), releases.get(i.get("release") if i["kind"] == "component" else i["digest"])
@@ -252,7 +252,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         elif path.startswith("manifests/"): manifest(bytes(data), path, e, args, report)
         bad, start = bad or wrong, start + 512 + padded(e["size"])
     if docs.pop(False, derived_index(x)) != derived_index(x): report("malformed", "index.json")
-    graph(x, docs, bad, report); names(x, report)
+    graph(x, docs, bad, report); false_names(x, report)
 if __name__ == "__main__":
     p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0
     for n, act in ("signer", "append"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
