@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::bundle::index::{Index, Kind};
+use crate::bundle::index::Kind;
 use crate::bundle::limits;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
+use crate::observer::Observer;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
-use crate::ops::write::{Origin, Supply};
-use crate::ops::{Observer, parallel};
+use crate::parallel;
 use crate::source::{Fetched, Source};
-use crate::verify::disguise::{Look, Unlisted};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
 const CONFIG: u64 = 256 << 10;
@@ -68,44 +67,8 @@ pub(crate) struct Found {
     pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
     /// Platforms of each document.
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
-    /// Images that are not to be releases: what was seen of them.
-    unlisted: Mutex<Unlisted>,
     /// Bytes of all documents.
     held: u64,
-}
-
-impl Supply for Found {
-    fn here(&self, digest: &Digest) -> Option<&[u8]> {
-        self.bytes.get(digest).map(AsRef::as_ref)
-    }
-
-    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
-        let origins = self.origins.get(digest).into_iter().flatten();
-        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
-    }
-
-    fn look(&self, digest: &Digest) -> Option<Look> {
-        self.unlisted().look(digest)
-    }
-
-    fn seen(&self, digest: &Digest, look: Look) -> Result<()> {
-        let mut unlisted = self.unlisted();
-        unlisted.seen(digest, look);
-        refuse(&mut unlisted)
-    }
-}
-
-/// A release that was asked for as something else is not carried (MB-CRE-08).
-fn refuse(unlisted: &mut Unlisted) -> Result<()> {
-    let Some(found) = unlisted.findings().next() else { return Ok(()) };
-    let code = found.code;
-    let error = found.facts.into_iter().fold(Error::new(code, found.message), Error::fact).fact(found.subject);
-    Err(match code {
-        Code::ReleaseUnverified => {
-            error.hint("name it with --release, so that its signature and its components are carried too")
-        }
-        _ => error,
-    })
 }
 
 /// What one root turned out to be.
@@ -170,24 +133,6 @@ pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observ
 }
 
 impl Found {
-    fn unlisted(&self) -> MutexGuard<'_, Unlisted> {
-        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks for releases among the other images of this index: now by their configurations, later as blobs pass.
-    pub(crate) fn watch(&self, index: &Index) -> Result<()> {
-        let mut unlisted = Unlisted::new(index, &|digest| self.bytes.get(digest).map(AsRef::as_ref));
-        for (digest, bytes) in &self.bytes {
-            if let Some(mut look) = unlisted.look(digest) {
-                look.send(bytes);
-                unlisted.seen(digest, look);
-            }
-        }
-        refuse(&mut unlisted)?;
-        *self.unlisted() = unlisted;
-        Ok(())
-    }
-
     fn take(&mut self, root: &Root, walked: Walked) -> Result<()> {
         for digest in walked.graph.nodes().keys() {
             let origins = self.origins.entry(*digest).or_default();

@@ -1,13 +1,8 @@
 //! `create`: resolve everything, plan every byte, sign the plan, then fetch.
 
-mod content;
-mod files;
-mod release;
-mod walk;
-
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -16,45 +11,22 @@ use crate::bundle::layout;
 use crate::bundle::writer::{Journal, Plan};
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
-use crate::oci::{Digest, Platform, Reference};
-use crate::openshift::openpgp::Keyring;
+use crate::oci::Digest;
 use crate::ops::advice::early;
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
-use crate::ops::{Observer, Task, observer, room, write};
+use crate::ops::watched::Watched;
+use crate::ops::write;
+use crate::ops::{Observer, Task, observer, room};
+use crate::select::{self, Carried, Content, Found, Root};
 use crate::sign::SecretKey;
 use crate::source::Network;
-
-use content::{Content, gather};
-use files::Carried;
-pub use release::Store;
-use walk::{Found, Root};
 
 /// What to carry, and how.
 #[derive(Debug)]
 pub struct Options {
-    /// Release images.
-    pub releases: Vec<Reference>,
-    /// Other images.
-    pub images: Vec<Reference>,
-    /// OCI layouts, `oci-archive` files, skopeo `dir:` directories.
-    pub layouts: Vec<PathBuf>,
-    /// Directories that `oc` wrote.
-    pub dirs: Vec<PathBuf>,
-    /// Directories with Kubernetes manifests.
-    pub manifests: Vec<PathBuf>,
-    /// Of multi-arch images, only this platform.
-    pub platform: Option<Platform>,
-    /// Kinds of manifests carried beyond the usual ones.
-    pub allow_kinds: Vec<String>,
-    /// Signature stores; empty: those that the payload names.
-    pub stores: Vec<Store>,
-    /// OpenPGP keys that releases must be signed by: any one of them.
-    pub keyrings: Vec<Keyring>,
-    /// Carry a release that is not verified.
-    pub allow_unsigned_release: bool,
-    /// Carry a release of 4.21 or later without cosign signature.
-    pub allow_missing_image_signature: bool,
+    /// What was asked for.
+    pub content: select::Options,
     /// Name of the bundle's line.
     pub name: Option<String>,
     /// Its number in it.
@@ -63,12 +35,8 @@ pub struct Options {
     pub expires: Option<Timestamp>,
     /// The builder's key.
     pub key: Option<SecretKey>,
-    /// This moment.
-    pub now: Timestamp,
     /// SOURCE_DATE_EPOCH.
     pub source_date_epoch: Option<u64>,
-    /// Threads.
-    pub jobs: usize,
     /// Replace an existing bundle.
     pub force: bool,
     /// Read everything back from the medium before the bundle gets its name.
@@ -114,7 +82,7 @@ pub struct Summary {
     pub free: Option<u64>,
     /// Fingerprint of the signing key.
     pub signed_by: Option<String>,
-    /// Flags that made an exception from a check.
+    /// Exceptions from checks, as the index lists them.
     pub exceptions: Vec<String>,
     /// What was read back from the medium, if that was wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,7 +123,7 @@ pub fn create(
         _ => None,
     };
     observer.begin(Task::Resolve, 0, 0);
-    let gathered = gather(options, network, observer);
+    let gathered = select::gather(&options.content, network, observer);
     observer.end();
     let nothing = match journal {
         None => "nothing was written",
@@ -173,6 +141,7 @@ pub fn create(
     // The plan has all of it.
     drop(content);
     found.graph = Graph::default();
+    let watched = Watched::new(&plan.index, &found)?;
     let dry_run = matches!(target, Target::DryRun(_));
     let free = path.map(room::free).transpose()?;
     let mut summary = summary(options, &plan, path, free, dry_run);
@@ -185,12 +154,12 @@ pub fn create(
     }
     match target {
         Target::File(path) => {
-            let (plan, supply, journal) = (&plan, &found, journal.as_ref());
-            let (force, jobs, read_back) = (options.force, options.jobs, options.read_back);
+            let (plan, supply, journal) = (&plan, &watched, journal.as_ref());
+            let (force, jobs, read_back) = (options.force, options.content.jobs, options.read_back);
             let job = write::Job { plan, supply, journal, force, jobs, read_back };
             summary.read_back = write::file(path, &job, observer)?;
         }
-        Target::Stream(to) => write::stream(to, &plan, &found, observer)?,
+        Target::Stream(to) => write::stream(to, &plan, &watched, observer)?,
         Target::DryRun(_) => {}
     }
     Ok(summary)
@@ -200,7 +169,7 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
     let created = match (options.source_date_epoch, created) {
         (Some(epoch), _) => stamp(i64::try_from(epoch).unwrap_or(i64::MAX))?,
         (None, Some(created)) => created,
-        (None, None) => stamp(options.now.as_second())?,
+        (None, None) => stamp(options.content.now.as_second())?,
     };
     let seconds = created.parse::<Timestamp>().map_or(0, |t| t.as_second());
     let images: Vec<Image> = content.roots.iter().map(|root| image(root, found)).collect();
@@ -213,7 +182,7 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
         expires: options.expires.map(|t| stamp(t.as_second())).transpose()?,
         source_date_epoch: options.source_date_epoch,
         base: None,
-        exceptions: content.exceptions.iter().cloned().collect(),
+        exceptions: content.exceptions.iter().map(ToString::to_string).collect(),
         releases: content.releases.clone(),
         images,
         files: Vec::new(),
@@ -226,7 +195,6 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
         missing: content.missing.clone(),
     };
     index.sort();
-    found.watch(&index).map_err(|e| e.state("no layer was fetched; nothing was written"))?;
     if let Some((image, why)) = crate::verify::disguise::false_names(&index, None).first() {
         return Err(Error::new(Code::ReleaseUnverified, why.clone())
             .fact(format!("image {}", image.digest))
