@@ -106,7 +106,7 @@ impl Probe {
     }
 
     /// The same before the first byte.
-    pub fn anew(self) -> Probe {
+    pub fn anew(&self) -> Probe {
         Probe::new(self.inflate)
     }
 
@@ -366,7 +366,7 @@ fn is_version(tag: &str) -> bool {
         return false;
     }
     let Some(rest) = parts.next().filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) else { return false };
-    let old = major.is_some_and(|m| m.trim_start_matches('0').parse::<u64>().map_or(m.len() < 3, |m| m < 4));
+    let old = major.is_some_and(|m| matches!(m.trim_start_matches('0'), "" | "1" | "2" | "3"));
     let arch = |word: &str| ["x86_64", "aarch64", "ppc64le", "s390x", "amd64", "arm64", MULTI].contains(&word);
     !old || rest.split('-').skip(1).any(arch)
 }

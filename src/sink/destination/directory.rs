@@ -1,6 +1,7 @@
 //! Directories as destinations: the `v2/` tree of `oc`, and an OCI layout.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -97,6 +98,11 @@ impl Destination for Tree<'_> {
         Ok(true)
     }
 
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        let Some(path) = self.needs.get(&blob.digest).and_then(BTreeSet::first) else { return Ok(None) };
+        self.repository(path)?.read(&blob.digest)
+    }
+
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         // What nothing here needs, this place does not have: it is read.
         let Some(paths) = self.needs.get(&blob.digest) else { return Ok(Visit::Read) };
@@ -191,6 +197,10 @@ impl Destination for Layout {
 
     fn has(&self, blob: &Blob) -> Result<bool> {
         self.sink()?.has(&blob.digest, blob.size)
+    }
+
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        self.sink()?.read(&blob.digest)
     }
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
