@@ -67,9 +67,10 @@ fn string(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
 }
 
 /// What was found in a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layer {
     /// Nothing of a release.
+    #[default]
     Other,
     /// A path of the release payload.
     Payload,
@@ -191,12 +192,6 @@ struct Headers {
     /// An extension header's content: what is kept of it, and how much of it is to come.
     extension: Vec<u8>,
     to_come: u64,
-}
-
-impl Default for Layer {
-    fn default() -> Layer {
-        Layer::Other
-    }
 }
 
 impl Write for Headers {
