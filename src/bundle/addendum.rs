@@ -102,7 +102,7 @@ pub struct Review {
     pub created: String,
     /// What the reviewer wrote: what was scanned with what, verdicts, removals. Any JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+    pub details: Option<json::Object>,
 }
 
 /// Reads the record in `addendum` and finds its signature.

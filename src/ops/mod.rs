@@ -2,10 +2,8 @@
 
 mod advice;
 pub mod create;
-pub mod detached;
 pub mod inspect;
 pub mod join;
-pub mod observer;
 pub mod read_back;
 pub mod recovery;
 mod repack;
@@ -13,11 +11,10 @@ pub mod repair;
 mod room;
 pub mod sign;
 pub mod split;
-pub mod state;
 pub mod unpack;
 pub mod verify;
 pub mod volumes;
 mod write;
 
+pub use crate::observer::{self, Observer, Silent, Task};
 pub use crate::parallel;
-pub use observer::{Observer, Silent, Task};

@@ -13,9 +13,9 @@ use crate::bundle::volume::Volume;
 use crate::bundle::{Head, Index, Inputs, Layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
+use crate::host::detached::{self, Listing, Signatures};
 use crate::oci::Digest;
-use crate::ops::detached::{Listing, Signatures};
-use crate::ops::{Observer, detached};
+use crate::ops::Observer;
 use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
 use crate::verify::{Conditions, Report, SignatureOutcome, Trust};
@@ -40,7 +40,7 @@ pub struct Options {
     /// A note for a record.
     pub note: Option<String>,
     /// Details for a record: any JSON object.
-    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+    pub details: Option<crate::oci::json::Object>,
     /// Write beside the bundle instead of into it.
     pub detach: bool,
     /// This moment, for the record.

@@ -5,6 +5,7 @@
 //! configuration, and at its layers for the payload. Layers are looked at as they pass; nothing is read twice for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, Report, Severity};
@@ -44,7 +45,7 @@ struct Manifest {
     digest: Digest,
     /// The top-level image that it belongs to: the first, and its name.
     top: Digest,
-    name: String,
+    name: Arc<str>,
     /// Whether a container runtime would take it for an image.
     runs: bool,
     mark: Option<Mark>,
@@ -83,19 +84,30 @@ impl Unlisted {
         for image in index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component)) {
             descend(&image.digest, &image.media_type, documents, &mut vouched, &mut |_, _, _| {});
         }
+        let listed: BTreeSet<Digest> = index.blobs.iter().map(|blob| blob.digest).collect();
+        // What is not listed is never seen, and a manifest may name one blob many times.
+        let note = |all: &mut BTreeMap<Digest, Vec<usize>>, digest: Digest, at: usize| {
+            if listed.contains(&digest) {
+                let of = all.entry(digest).or_default();
+                if of.last() != Some(&at) {
+                    of.push(at);
+                }
+            }
+        };
         for image in &index.images {
+            let name: Arc<str> = image.display().into();
             descend(&image.digest, &image.media_type, documents, &mut vouched, &mut |digest, kind, manifest| {
                 let at = all.manifests.len();
                 let config = &manifest.config;
                 let runs = kind == media_type::DOCKER_MANIFEST
                     || matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
-                let (top, name) = (image.digest, image.display());
+                let (top, name) = (image.digest, name.clone());
                 all.manifests.push(Manifest { digest, top, name, runs, mark: None, told: false });
                 if config.size <= marks::MAX_CONFIG {
-                    all.configs.entry(config.digest).or_default().push(at);
+                    note(&mut all.configs, config.digest, at);
                 }
                 for layer in manifest.layers.iter().filter(|l| l.size <= marks::MAX_LAYER) {
-                    all.layers.entry(layer.digest).or_default().push(at);
+                    note(&mut all.layers, layer.digest, at);
                 }
             });
         }
