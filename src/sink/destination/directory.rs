@@ -1,6 +1,7 @@
 //! Directories as destinations: the `v2/` tree of `oc`, and an OCI layout.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -77,6 +78,13 @@ impl Destination for Tree<'_> {
             }
         }
         Ok(true)
+    }
+
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        let Some(path) = self.needs.repositories(&blob.digest).and_then(|mut paths| paths.next()) else {
+            return Ok(None);
+        };
+        self.repository(path)?.read(&blob.digest)
     }
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
@@ -177,6 +185,10 @@ impl Destination for Layout {
 
     fn has(&self, blob: &Blob) -> Result<bool> {
         self.sink()?.has(&blob.digest, blob.size)
+    }
+
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        self.sink()?.read(&blob.digest)
     }
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {

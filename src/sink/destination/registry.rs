@@ -1,6 +1,7 @@
 //! A registry as destination.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
 use super::{Content, Counts, Destination, Watch, Way};
 use crate::bundle::index::{Blob, Index};
@@ -112,6 +113,13 @@ impl Destination for Registry<'_> {
             }
         }
         Ok(true)
+    }
+
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        let Some(path) = self.needs.repositories(&blob.digest).and_then(|mut paths| paths.next()) else {
+            return Ok(None);
+        };
+        Ok(Some(self.client.get_blob(self.repository(path)?, &blob.digest, 0, blob.size)?))
     }
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
