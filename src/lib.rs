@@ -49,10 +49,9 @@
 //! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
 //! | `kubernetes` | manifests: parse, canonical form, what is allowed | `oci`, `error` |
 //! | `fs` | the ground floor for files: below a folder, small, whole, partial, durable, direct | `oci`, `error` |
-//! | `parallel` | the same work for many things, by a few threads | `error` |
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
-//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `fs`, `codec`, `oci`, `error` |
-//! | `report` | checks, findings, verdicts | `sign`, `oci`, `error` |
+//! | `report` | checks, findings, verdicts | `oci`, `error` |
+//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `observer` | what a verb says while it works | `report`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `openshift` | payloads, release signatures, mirror sets | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |

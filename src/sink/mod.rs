@@ -9,6 +9,7 @@ pub mod destination;
 pub mod files;
 pub(crate) mod layout;
 pub mod placement;
+mod repository_needs;
 pub(crate) mod room;
 mod store;
 pub(crate) mod tree;
