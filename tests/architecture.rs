@@ -5,9 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rows of the table whose module is still to come. To be emptied.
-const TO_COME: [&str; 1] = ["codec"];
-
 /// Files of tests that are longer than [`LONGEST`]. To be emptied.
 const LONG: [&str; 2] = ["tests/registry.rs", "tests/registry_faults/table.rs"];
 
@@ -151,10 +148,7 @@ fn every_module_is_in_the_table_and_uses_only_modules_above_it() {
     }
     let there: BTreeSet<String> = sources().into_iter().map(|s| s.module).collect();
     for (module, _) in &table {
-        assert!(
-            there.contains(module) || TO_COME.contains(&module.as_str()),
-            "the table has a row for `{module}`, and src/ has no such module"
-        );
+        assert!(there.contains(module), "the table has a row for `{module}`, and src/ has no such module");
     }
 }
 
@@ -174,9 +168,6 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
 #[test]
 fn no_exception_is_left_that_nothing_needs() {
     let sources = sources();
-    for module in TO_COME {
-        assert!(sources.iter().all(|s| s.module != module), "`{module}` is there: remove it from TO_COME");
-    }
     for file in LONG {
         let long = fs::read_to_string(root().join(file)).is_ok_and(|text| text.lines().count() > LONGEST);
         assert!(long, "{file} is short enough: remove it from LONG");
@@ -201,6 +192,109 @@ fn modules_use_each_other_in_no_circle() {
     assert!(left.is_empty(), "a circle among {left:?}");
 }
 
+/// The module that a file of `src/` is, as names from the root.
+fn module_of(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> = path.with_extension("").iter().map(|n| n.to_str().unwrap().to_owned()).collect();
+    names.retain(|name| name != "mod");
+    names
+}
+
+/// The paths that begin with `crate::`, `super::` or `self::`, in any form, as names from the root.
+fn paths(code: &str, module: &[String]) -> Vec<Vec<String>> {
+    let mut out = Vec::new();
+    for word in ["crate::", "super::", "self::"] {
+        for (at, _) in code.match_indices(word) {
+            if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            let mut base = if word == "crate::" { Vec::new() } else { module.to_vec() };
+            let mut rest = &code[at..];
+            while let Some(more) = rest.strip_prefix("super::") {
+                base.pop();
+                rest = more;
+            }
+            let rest = rest.strip_prefix("crate::").or_else(|| rest.strip_prefix("self::")).unwrap_or(rest);
+            follow(rest, base, &mut out);
+        }
+    }
+    out
+}
+
+/// Adds the path that goes on here, or each path of a group. Returns what follows.
+fn follow<'t>(text: &'t str, mut base: Vec<String>, out: &mut Vec<Vec<String>>) -> &'t str {
+    let mut text = text.trim_start();
+    if let Some(mut group) = text.strip_prefix('{') {
+        loop {
+            group = follow(group, base.clone(), out).trim_start();
+            match group.chars().next() {
+                Some(',') => group = &group[1..],
+                Some(_) if !group.starts_with('}') => group = &group[1..],
+                end => return if end.is_some() { &group[1..] } else { group },
+            }
+        }
+    }
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    if end > 0 {
+        base.push(text[..end].to_owned());
+        text = &text[end..];
+        if let Some(rest) = text.strip_prefix("::") {
+            return follow(rest, base, out);
+        }
+    }
+    out.push(base);
+    text
+}
+
+#[test]
+fn modules_beside_each_other_inside_a_module_form_no_circle() {
+    let sources = sources();
+    let modules: BTreeSet<Vec<String>> = sources.iter().map(|s| module_of(&s.path)).collect();
+    // Below each module, which of its modules names which.
+    let mut arrows: BTreeMap<Vec<String>, BTreeSet<(String, String)>> = BTreeMap::new();
+    for source in &sources {
+        let from = module_of(&source.path);
+        for to in paths(&source.code, &from) {
+            let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+            if let (1.., Some(a), Some(b)) = (shared, from.get(shared), to.get(shared))
+                && modules.contains(&to[..=shared])
+            {
+                arrows.entry(from[..shared].to_vec()).or_default().insert((a.clone(), b.clone()));
+            }
+        }
+    }
+    assert!(arrows.contains_key(&vec!["registry".to_owned()]), "no arrow is found");
+    let mut circles = Vec::new();
+    for (parent, arrows) in arrows {
+        let mut left: BTreeSet<&str> = arrows.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
+        // What uses nothing of what is left is in no circle, nor is what nothing of it uses.
+        loop {
+            let inside = |(from, to): &&(String, String)| left.contains(from.as_str()) && left.contains(to.as_str());
+            let free = left.iter().copied().find(|module| {
+                let used = arrows.iter().filter(inside).any(|(_, to)| to == module);
+                let uses = arrows.iter().filter(inside).any(|(from, _)| from == module);
+                !used || !uses
+            });
+            match free {
+                Some(module) => left.remove(module),
+                None => break,
+            };
+        }
+        if !left.is_empty() {
+            let inside = arrows.iter().filter(|(from, to)| left.contains(from.as_str()) && left.contains(to.as_str()));
+            circles.push(format!("{}: {:?}", parent.join("::"), inside.collect::<Vec<_>>()));
+        }
+    }
+    assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn paths_of_siblings_are_found_in_every_form() {
+    let module: Vec<String> = ["a", "b"].map(str::to_owned).to_vec();
+    let text = "use super::{c, d::{self, E, f}};\nuse crate::g::H;\nfn x() -> super::super::i::J { self::k() }";
+    let found: Vec<String> = paths(text, &module).iter().map(|path| path.join("::")).collect();
+    assert_eq!(found, ["g::H", "a::c", "a::d::self", "a::d::E", "a::d::f", "i::J", "a::b::k"]);
+}
+
 #[test]
 fn only_the_command_line_prints() {
     for source in sources().iter().filter(|s| !OUTSIDE.contains(&s.module.as_str())) {
@@ -218,7 +312,11 @@ fn reads_environment(code: &str) -> bool {
 fn only_the_outermost_modules_read_the_environment_and_the_clock() {
     for source in &sources() {
         let module = source.module.as_str();
-        assert!(OUTSIDE.contains(&module) || !reads_environment(&source.code), "src/{}: std::env", source.path.display());
+        assert!(
+            OUTSIDE.contains(&module) || !reads_environment(&source.code),
+            "src/{}: std::env",
+            source.path.display()
+        );
         for clock in ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"] {
             let allowed = CLOCKS.contains(&module) || !source.code.contains(clock);
             assert!(allowed, "src/{}: {clock}", source.path.display());

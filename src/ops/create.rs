@@ -92,7 +92,7 @@ pub struct Summary {
     pub free: Option<u64>,
     /// Fingerprint of the signing key.
     pub signed_by: Option<String>,
-    /// Flags that made an exception from a check.
+    /// Exceptions from checks, as the index lists them.
     pub exceptions: Vec<String>,
     /// What was read back from the medium, if that was wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,7 +191,7 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
         expires: options.expires.map(|t| stamp(t.as_second())).transpose()?,
         source_date_epoch: options.source_date_epoch,
         base: None,
-        exceptions: content.exceptions.iter().cloned().collect(),
+        exceptions: content.exceptions.iter().map(ToString::to_string).collect(),
         releases: content.releases.clone(),
         images,
         files: Vec::new(),
@@ -250,7 +250,7 @@ fn disguised(content: &Content, found: &Found) -> Result<()> {
         if let Some(digest) = labelled(root, found, &content.releases) {
             return Err(Error::new(Code::ReleaseUnverified, format!("{} is an OpenShift release", root.label()))
                 .fact(format!("the configuration of {digest} has the label {}", crate::openshift::marks::LABEL))
-                .fact(format!("it was asked for with {}", root.requested_by))
+                .fact(format!("it was asked for as: {}", root.requested_by))
                 .state("no layer was fetched; nothing was written")
                 .hint("name it with --release, so that its signature and its components are carried too"));
         }

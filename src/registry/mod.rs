@@ -5,8 +5,8 @@
 //! [`Client::get_blob`] checks the digest, and so does the reader given to [`Client::push_blob`]. Manifests, which
 //! are small, are checked here. Synchronous: one call, one request at a time; share a `Client` between threads.
 //!
-//! Files: [`Client`] here; `pull`, `body`, `referrers`, `push` the operations; `exchange` one request with
-//! redirects and logins; `auth` tokens; `challenge` what a registry wants; `failure` what went wrong, in words; `retry` when to try again; `reach` where
+//! Files: [`Client`] here; `pull`, `body`, `referrers`, `push` the operations; `request` a request and its answer; `exchange` makes
+//! one, with redirects and logins; `login`,  `auth` tokens; `challenge` what a registry wants; `failure` what went wrong, in words; `retry` when to try again; `reach` where
 //! credentials may go; `credentials`, `helper` auth files; `tls`, `validity` certificates; `proxy`; `url`.
 
 mod auth;
@@ -16,11 +16,13 @@ mod credentials;
 mod exchange;
 mod failure;
 mod helper;
+mod login;
 mod proxy;
 mod pull;
 mod push;
 mod reach;
 mod referrers;
+mod request;
 mod retry;
 mod tls;
 mod url;
