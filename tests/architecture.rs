@@ -120,6 +120,7 @@ fn heads(group: &str) -> Vec<String> {
 
 /// Every arrow between modules of the top level, with a file that it is in.
 fn arrows() -> BTreeMap<(String, String), PathBuf> {
+    let sources = sources();
     let modules: BTreeSet<&str> = sources.iter().map(|s| s.module.as_str()).collect();
     let mut out = BTreeMap::new();
     for source in sources.iter().filter(|s| s.module != "lib" && s.module != "main") {
@@ -245,6 +246,7 @@ fn follow<'t>(text: &'t str, mut base: Vec<String>, out: &mut Vec<Vec<String>>) 
 
 #[test]
 fn modules_beside_each_other_inside_a_module_form_no_circle() {
+    let sources = sources();
     let modules: BTreeSet<Vec<String>> = sources.iter().map(|s| module_of(&s.path)).collect();
     // Below each module, which of its modules names which.
     let mut arrows: BTreeMap<Vec<String>, BTreeSet<(String, String)>> = BTreeMap::new();

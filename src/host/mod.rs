@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-pub mod loose;
+pub mod detached;
 pub mod memory;
 
 /// A variable of the environment of this process.

@@ -12,7 +12,7 @@ use crate::bundle::writer::{Journal, Plan};
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::oci::Digest;
-use crate::ops::advice::early;
+use crate::ops::advice::before_transfer;
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
 use crate::ops::write::{self, Origin, Supply};
@@ -139,7 +139,7 @@ pub fn create(
         None => "nothing was written",
         Some(_) => "nothing was added to what an earlier run has fetched, which is kept",
     };
-    let (content, mut found) = gathered.map_err(|e| early(e, nothing).interrupted(nothing))?;
+    let (content, mut found) = gathered.map_err(|e| before_transfer(e, nothing).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(options, &content, &found, created)?;
     let mut journal = journal;

@@ -108,7 +108,7 @@ pub(super) fn check(
         check.of += 1;
         let outcome = match demands.is_empty() {
             true => Err("no key of the trust policy covers it, and the policy requires a signature".to_owned()),
-            false => demands.iter().try_for_each(|group| one(&all, image, contents, group)),
+            false => demands.iter().try_for_each(|group| satisfied(&all, image, contents, group)),
         };
         match outcome {
             Ok(()) => check.examined += 1,
@@ -138,7 +138,7 @@ fn runs(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> bool {
 }
 
 /// At least one signature by one of the keys, over this digest, naming the repository that is demanded.
-fn one(
+fn satisfied(
     signatures: &Signatures<'_>,
     image: &Image,
     contents: &BTreeMap<Digest, Vec<u8>>,

@@ -17,7 +17,7 @@ use crate::recovery::{self, Decoded, Place, Sidecar};
 
 impl Work<'_> {
     /// Everything that is still damaged, as far as these reach.
-    pub(super) fn mend_from_recovery(&mut self, sidecars: &[Sidecar], copies: &[PartCopy]) -> Result<()> {
+    pub(super) fn repair_from_recovery(&mut self, sidecars: &[Sidecar], copies: &[PartCopy]) -> Result<()> {
         for sidecar in sidecars {
             let needed = self.needed();
             let files = self.files(sidecar);
@@ -41,7 +41,7 @@ impl Work<'_> {
                 continue;
             }
             self.observer.begin(Task::Mend, needed.len() as u64, sidecar.table().files.iter().sum());
-            let note = self.one(sidecar, &files, copies);
+            let note = self.repair_with(sidecar, &files, copies);
             self.observer.end();
             if let Some(note) = note? {
                 let note = format!("{}: {note}", sidecar.name());
@@ -76,7 +76,7 @@ impl Work<'_> {
     }
 
     /// Writes what one sidecar can make; the value says why it did not help.
-    fn one(&self, sidecar: &Sidecar, files: &[Option<usize>], copies: &[PartCopy]) -> Result<Option<String>> {
+    fn repair_with(&self, sidecar: &Sidecar, files: &[Option<usize>], copies: &[PartCopy]) -> Result<Option<String>> {
         let table = sidecar.table();
         let spans = table.spans();
         let extents = self.extents();
