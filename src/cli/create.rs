@@ -147,7 +147,7 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
             platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
             allow_kinds: args.allow_kind.clone(),
             stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
-            keyrings: inputs::keyrings(&args.release_keyring)?,
+            keyrings: crate::host::trust::keyrings(&args.release_keyring)?,
             allow_unsigned_release: args.allow_unsigned_release,
             allow_missing_image_signature: args.allow_missing_image_signature,
             now: inputs::moment(None)?,
