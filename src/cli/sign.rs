@@ -41,9 +41,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     };
     let details = args.record.as_deref().map(|path| {
         let bytes = inputs::read(path, RECORD)?;
-        crate::oci::json::check(&bytes, &[])
-            .map_err(|e| e.to_string())
-            .and_then(|()| serde_json::from_slice(&bytes).map_err(|e| e.to_string()))
+        crate::oci::json::Object::parse(&bytes)
             .map_err(|e| Error::new(Code::Usage, format!("`{}` is not a JSON object: {e}", path.display())))
     });
     let options = Options {

@@ -100,8 +100,8 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         layout: args.to_layout.clone(),
         manifests: args.manifests_to_dir.clone(),
         mirror_set: match args.mirror_set {
-            MirrorSet::Idms => Some(mirror_set::Kind::Digest),
-            MirrorSet::Icsp => Some(mirror_set::Kind::ContentSourcePolicy),
+            MirrorSet::Idms => Some(mirror_set::MirrorSetKind::Digest),
+            MirrorSet::Icsp => Some(mirror_set::MirrorSetKind::ContentSourcePolicy),
             MirrorSet::None => None,
         },
         overwrite: args.overwrite,

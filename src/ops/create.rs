@@ -17,11 +17,11 @@ use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
 use crate::ops::write::{self, Origin, Supply};
 use crate::ops::{Observer, Task, observer, room};
-use crate::select::{self, Carried, Content, Found, Root, labelled};
+use crate::select::{self, Carried, Content, Reachable, Root, labelled};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
-impl Supply for Found {
+impl Supply for Reachable {
     fn here(&self, digest: &Digest) -> Option<&[u8]> {
         self.bytes.get(digest).map(AsRef::as_ref)
     }
@@ -173,7 +173,13 @@ pub fn create(
     Ok(summary)
 }
 
-fn plan(now: Timestamp, options: &Options, content: &Content, found: &Found, created: Option<String>) -> Result<Plan> {
+fn plan(
+    now: Timestamp,
+    options: &Options,
+    content: &Content,
+    found: &Reachable,
+    created: Option<String>,
+) -> Result<Plan> {
     let created = match (options.source_date_epoch, created) {
         (Some(epoch), _) => stamp(i64::try_from(epoch).unwrap_or(i64::MAX))?,
         (None, Some(created)) => created,
@@ -244,7 +250,7 @@ fn plan(now: Timestamp, options: &Options, content: &Content, found: &Found, cre
 }
 
 /// Refuses a release that was asked for as something else (MB-CRE-05).
-fn disguised(content: &Content, found: &Found) -> Result<()> {
+fn disguised(content: &Content, found: &Reachable) -> Result<()> {
     for root in content.roots.iter().filter(|r| !matches!(r.kind, Kind::Release | Kind::Component)) {
         if let Some(digest) = labelled(root, found, &content.releases) {
             return Err(Error::new(Code::ReleaseUnverified, format!("{} is an OpenShift release", root.label()))
@@ -268,7 +274,7 @@ fn stamp(seconds: i64) -> Result<String> {
         .map_err(|e| Error::new(Code::Usage, format!("{seconds} is not a time in seconds")).source(e))
 }
 
-fn image(root: &Root, found: &Found) -> Image {
+fn image(root: &Root, found: &Reachable) -> Image {
     Image {
         repository: root.repository.clone(),
         tag: root.tag.clone(),

@@ -40,7 +40,7 @@ pub struct Options {
     /// A note for a record.
     pub note: Option<String>,
     /// Details for a record: any JSON object.
-    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+    pub details: Option<crate::oci::json::Object>,
     /// Write beside the bundle instead of into it.
     pub detach: bool,
     /// This moment, for the record.
@@ -372,7 +372,7 @@ impl Existing<'_> {
             false => self.addenda.to_vec(),
             true => [self.addenda, &self.detached.records].concat(),
         };
-        records.iter().filter(|a| addendum::kind(&a.name) == addendum::Kind::Record).any(|one| {
+        records.iter().filter(|a| addendum::kind(&a.name) == addendum::AddendumKind::Record).any(|one| {
             addendum::read_record(one, &records, index).is_ok_and(|(old, armored)| {
                 let signed = crate::sign::verify(&MessageHash::of(&one.bytes), armored);
                 Review { created: review.created.clone(), ..old } == *review

@@ -58,7 +58,7 @@ pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
 
 /// Everything found below the roots.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct Reachable {
     /// All blobs.
     pub(crate) graph: Graph,
     /// Documents and some configurations, whose bytes are already here.
@@ -82,8 +82,13 @@ struct Walked {
 /// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
 ///
 /// `roots` grows by what was found. With `attachments` off only what is asked for is taken.
-pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observer: &dyn Observer) -> Result<Found> {
-    let mut found = Found::default();
+pub(crate) fn walk(
+    roots: &mut Vec<Root>,
+    jobs: usize,
+    attachments: bool,
+    observer: &dyn Observer,
+) -> Result<Reachable> {
+    let mut found = Reachable::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
     let room = Mutex::new(CONFIGS);
     let mut from = 0;
@@ -132,7 +137,7 @@ pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observ
     Ok(found)
 }
 
-impl Found {
+impl Reachable {
     fn take(&mut self, root: &Root, walked: Walked) -> Result<()> {
         for digest in walked.graph.nodes().keys() {
             let origins = self.origins.entry(*digest).or_default();
@@ -284,7 +289,7 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
 
 /// The first manifest of an image whose configuration has the label of a release, unless it is part of one that is
 /// carried as such.
-pub(crate) fn labelled(root: &Root, found: &Found, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
+pub(crate) fn labelled(root: &Root, found: &Reachable, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
     let listed = |digest: &Digest| releases.iter().any(|r| r.digest == *digest);
     let mut todo = vec![root.descriptor()];
     let mut below: BTreeSet<Digest> = BTreeSet::new();

@@ -64,7 +64,9 @@ fn layers(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> Vec<Descripto
     match document {
         Some(Document::Manifest(manifest)) => {
             let simple = manifest.layers.into_iter().filter(|l| l.media_type == SIMPLE_SIGNING && l.size <= PAYLOAD);
-            simple.take(LAYERS).collect()
+            let mut layers: Vec<Descriptor> = simple.take(LAYERS).collect();
+            layers.iter_mut().for_each(|layer| layer.annotations.retain(|name, _| name == SIGNATURE));
+            layers
         }
         _ => Vec::new(),
     }

@@ -32,7 +32,7 @@ pub struct Options {
     /// A directory for the manifests, instead of the default.
     pub manifests: Option<PathBuf>,
     /// Mirror configuration for the registry.
-    pub mirror_set: Option<mirror_set::Kind>,
+    pub mirror_set: Option<mirror_set::MirrorSetKind>,
     /// Replace manifests that exist with other content.
     pub overwrite: bool,
     /// Verify, and write nothing.
