@@ -37,7 +37,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     {
         protectable(args, percent)?;
     }
-    let options = options(args, global)?;
+    let (what, options) = (what(args, global)?, options(args)?);
     #[cfg(feature = "registry")]
     let client = inputs::client(&args.registry, crate::registry::Side::Source, term)?;
     #[cfg(feature = "registry")]
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
             Target::Stream(&mut stdout)
         }
     };
-    let summary = create(&options, target, network, term)?;
+    let summary = create(&what, target, &options, network, term)?;
     #[cfg(feature = "registry")]
     inputs::late_notices(&client, term);
     if options.volume.is_some() && summary.volumes.is_empty() {
@@ -127,32 +127,36 @@ fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Resul
     })
 }
 
-fn options(args: &Create, global: &Global) -> Result<Options> {
+/// What is to be carried.
+fn what(args: &Create, global: &Global) -> Result<select::Options> {
     let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
     #[cfg(feature = "registry")]
     let parse = |list: &[String]| list.iter().map(|r| r.parse()).collect::<Result<Vec<_>, Invalid>>().map_err(usage);
+    Ok(select::Options {
+        #[cfg(feature = "registry")]
+        releases: parse(&args.release)?,
+        #[cfg(feature = "registry")]
+        images: parse(&args.image)?,
+        #[cfg(not(feature = "registry"))]
+        releases: Vec::new(),
+        #[cfg(not(feature = "registry"))]
+        images: Vec::new(),
+        layouts: args.from_layout.clone(),
+        dirs: args.from_dir.clone(),
+        manifests: args.manifests.clone(),
+        platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
+        allow_kinds: args.allow_kind.clone(),
+        stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
+        keyrings: crate::host::trust::keyrings(&args.release_keyring)?,
+        allow_unsigned_release: args.allow_unsigned_release,
+        allow_missing_image_signature: args.allow_missing_image_signature,
+        now: inputs::moment(None)?,
+        jobs: inputs::transfers(global.jobs),
+    })
+}
+
+fn options(args: &Create) -> Result<Options> {
     Ok(Options {
-        content: select::Options {
-            #[cfg(feature = "registry")]
-            releases: parse(&args.release)?,
-            #[cfg(feature = "registry")]
-            images: parse(&args.image)?,
-            #[cfg(not(feature = "registry"))]
-            releases: Vec::new(),
-            #[cfg(not(feature = "registry"))]
-            images: Vec::new(),
-            layouts: args.from_layout.clone(),
-            dirs: args.from_dir.clone(),
-            manifests: args.manifests.clone(),
-            platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
-            allow_kinds: args.allow_kind.clone(),
-            stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
-            keyrings: inputs::keyrings(&args.release_keyring)?,
-            allow_unsigned_release: args.allow_unsigned_release,
-            allow_missing_image_signature: args.allow_missing_image_signature,
-            now: inputs::moment(None)?,
-            jobs: inputs::transfers(global.jobs),
-        },
         name: args.name.clone(),
         sequence: args.sequence,
         expires: args.expires.as_deref().map(inputs::time).transpose()?,

@@ -9,7 +9,7 @@ use super::{inputs, verify};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Reference, Repository};
 use crate::ops::observer;
-use crate::ops::repair::{Options, Origin, Outcome, Summary, repair};
+use crate::ops::repair::{Effect, Options, Origin, Outcome, Summary, repair};
 use crate::source::Network;
 use crate::verify::Verdict;
 
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     if network.is_none() && !options.origins.is_empty() {
         return Err(Error::new(Code::Usage, "this build of mirror-bundle has no network code"));
     }
-    let outcome = repair(&args.bundle, &options, &trust, &conditions, network, term)?;
+    let outcome = repair(&args.bundle, &trust, &conditions, &options, network, term)?;
     #[cfg(feature = "registry")]
     client.iter().for_each(|client| inputs::late_notices(client, term));
     match outcome {
@@ -96,7 +96,7 @@ fn render(summary: &Summary) -> String {
     };
     table.row("verdict", format!("{verdict}  {}", summary.bundle.join(" ")));
     table.row("index", &summary.index);
-    if summary.result == "intact" {
+    if summary.result == Effect::Intact {
         table.row("repaired", "nothing: nothing is damaged");
         return table.render();
     }

@@ -19,7 +19,6 @@ pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> 
         Error::new(Code::Usage, "no size of volumes").hint("--volume-size 4GiB, or --media fat32|dvd|bd25|bd50|bd100")
     })?;
     let options = split::Options {
-        bundle: args.bundle.clone(),
         folder: args.folder.clone(),
         size,
         only: args.only.iter().copied().collect(),
@@ -28,7 +27,7 @@ pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> 
         jobs: inputs::processors(global.jobs),
         read_back: args.read_back,
     };
-    let summary = split::split(&options, term)?;
+    let summary = split::split(&args.bundle, &options, term)?;
     volumes::read_back(summary.read_back.as_ref(), Path::new(&summary.bundle), term)?;
     if summary.volumes.is_empty() {
         let where_it_is = if summary.unchanged { "; it is left where it is" } else { " under its plain name" };
@@ -72,12 +71,11 @@ fn render(summary: &split::Summary) -> String {
 pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> {
     let options = join::Options {
         bundle: args.bundle.clone(),
-        volumes: args.volumes.clone(),
         force: args.force,
         jobs: inputs::processors(global.jobs),
         read_back: args.read_back,
     };
-    let summary = join::join(&options, term)?;
+    let summary = join::join(&args.volumes, &options, term)?;
     volumes::read_back(summary.read_back.as_ref(), &args.bundle, term)?;
     match global.output {
         Output::Json => answer::json(&summary),

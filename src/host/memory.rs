@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::{environment, own_folder};
 use crate::error::{Code, Error, Result};
 use crate::fs::dir::LockedDir;
 use crate::fs::{AtomicFile, Dir, small};
@@ -26,12 +27,10 @@ struct Memory {
 /// `MIRROR_BUNDLE_STATE`, `$XDG_STATE_HOME/mirror-bundle`, `~/.local/state/mirror-bundle`, or
 /// `/var/lib/mirror-bundle` without a home.
 pub fn folder() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    // A relative XDG path is to be ignored (basedir-spec): the current folder may be the medium.
-    let own = |name: &str| set(name).filter(|folder| folder.is_absolute());
-    set("MIRROR_BUNDLE_STATE")
-        .or_else(|| own("XDG_STATE_HOME").map(|d| d.join("mirror-bundle")))
-        .or_else(|| own("HOME").map(|d| d.join(".local/state/mirror-bundle")))
+    let named = environment("MIRROR_BUNDLE_STATE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    named
+        .or_else(|| own_folder("XDG_STATE_HOME").map(|d| d.join("mirror-bundle")))
+        .or_else(|| own_folder("HOME").map(|d| d.join(".local/state/mirror-bundle")))
         .unwrap_or_else(|| "/var/lib/mirror-bundle".into())
 }
 

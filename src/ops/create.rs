@@ -22,11 +22,9 @@ use crate::select::{self, Carried, Content, Reachable, Root};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
-/// What to carry, and how.
+/// How to write a bundle.
 #[derive(Debug)]
 pub struct Options {
-    /// What was asked for.
-    pub content: select::Options,
     /// Name of the bundle's line.
     pub name: Option<String>,
     /// Its number in it.
@@ -97,8 +95,9 @@ pub struct Summary {
 /// Everything that fails before the first blob leaves nothing behind; later failures keep what was fetched, and
 /// the same call continues.
 pub fn create(
-    options: &Options,
+    what: &select::Options,
     target: Target<'_>,
+    options: &Options,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
 ) -> Result<Summary> {
@@ -123,7 +122,7 @@ pub fn create(
         _ => None,
     };
     observer.begin(Task::Resolve, 0, 0);
-    let gathered = select::gather(&options.content, network, observer);
+    let gathered = select::gather(what, network, observer);
     observer.end();
     let nothing = match journal {
         None => "nothing was written",
@@ -131,12 +130,12 @@ pub fn create(
     };
     let (content, mut found) = gathered.map_err(|e| before_transfer(e, nothing).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
-    let mut plan = plan(options, &content, &found, created)?;
+    let mut plan = plan(what.now, options, &content, &found, created)?;
     let mut journal = journal;
     if journal.is_some() && !plan_matches(&journal, &plan) {
         observer.warn("what an interrupted run left belongs to other content; starting anew");
         journal = None;
-        plan = self::plan(options, &content, &found, None)?;
+        plan = self::plan(what.now, options, &content, &found, None)?;
     }
     // The plan has all of it.
     drop(content);
@@ -155,7 +154,7 @@ pub fn create(
     match target {
         Target::File(path) => {
             let (plan, supply, journal) = (&plan, &watched, journal.as_ref());
-            let (force, jobs, read_back) = (options.force, options.content.jobs, options.read_back);
+            let (force, jobs, read_back) = (options.force, what.jobs, options.read_back);
             let job = write::Job { plan, supply, journal, force, jobs, read_back };
             summary.read_back = write::file(path, &job, observer)?;
         }
@@ -165,11 +164,17 @@ pub fn create(
     Ok(summary)
 }
 
-fn plan(options: &Options, content: &Content, found: &Reachable, created: Option<String>) -> Result<Plan> {
+fn plan(
+    now: Timestamp,
+    options: &Options,
+    content: &Content,
+    found: &Reachable,
+    created: Option<String>,
+) -> Result<Plan> {
     let created = match (options.source_date_epoch, created) {
         (Some(epoch), _) => stamp(i64::try_from(epoch).unwrap_or(i64::MAX))?,
         (None, Some(created)) => created,
-        (None, None) => stamp(options.content.now.as_second())?,
+        (None, None) => stamp(now.as_second())?,
     };
     let seconds = created.parse::<Timestamp>().map_or(0, |t| t.as_second());
     let images: Vec<Image> = content.roots.iter().map(|root| image(root, found)).collect();

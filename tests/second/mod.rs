@@ -74,7 +74,8 @@ impl Drop for SecondVerifier {
 
 /// What this crate says, without the checks that `verify.py` does not make.
 pub(crate) fn ours(bundle: &Path, (trust, conditions): &(Trust, Conditions)) -> Verdict {
-    let report = match ops::verify::verify(bundle.into(), trust, conditions, false, 1, &Silent) {
+    let options = ops::verify::Options { quick: false, jobs: 1 };
+    let report = match ops::verify::verify(bundle.into(), trust, conditions, &options, &Silent) {
         Ok(report) => report,
         Err(e) => return Verdict { code: e.code().exit(), text: format!("{e:?}") },
     };
