@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::escape::name as named;
 use super::answer::{self, Table};
 use super::args::{Global, MirrorSet, Output, Unpack};
 use super::term::Terminal;
@@ -154,7 +155,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         table.row("mirrors", format!("{} (applying these can restart nodes)", sets.display()));
     }
     for exception in exceptions {
-        table.row("exception", exception);
+        table.row("exception", named(exception));
     }
     table.render()
 }
