@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::escape::name as named;
 use super::answer::{self, Table};
 use super::args::{Create, Global, Output};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
@@ -173,7 +173,8 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
     table.row("index", summary.index.to_string());
     table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
     for release in &summary.releases {
-        table.row("release", format!("{} {} {}", named(&release.version), named(&release.architecture), release.digest));
+        table
+            .row("release", format!("{} {} {}", named(&release.version), named(&release.architecture), release.digest));
     }
     table.row(
         "contents",

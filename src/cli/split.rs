@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::escape::name as named;
 use super::answer::{self, Table};
 use super::args::{Global, Join, Output, Split};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::escape::name as named;
 use super::answer::{self, Table};
 use super::args::{Global, MirrorSet, Output, Unpack};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
