@@ -36,6 +36,14 @@ fn plant(kit: &Kit, kind: &str, name: &str) {
 
 #[test]
 fn no_verb_writes_through_what_was_planted_under_any_of_its_names() {
+    // Its name follows from the key.
+    let detached = {
+        let kit = Kit::new();
+        let words =
+            ["sign", "b.tar", "--signer", "builder.pub", "--sign-key", "builder", "--role", "receiver", "--detach"];
+        kit.run(&words).is(0);
+        kit.files("b.tar.receiver-").into_keys().next().expect("a signature beside the bundle")
+    };
     // The verb, the final names that it writes, and whether the bundle is damaged before.
     let signed = ["--signer", "builder.pub"];
     let table: [(&[&str], &[&str], bool); 11] = [
@@ -64,7 +72,7 @@ fn no_verb_writes_through_what_was_planted_under_any_of_its_names() {
         (&["repair", "b.tar", "--recovery", "r"], &["b.tar"], true),
         (&["repair", "b.tar", "--recovery", "r", "--to", "n.tar"], &["n.tar"], true),
         (&["split", "b.tar", "s.tar", "--volume-size", "3MiB"], &["s.01of02.tar", "s.02of02.tar"], false),
-        (&["sign", "b.tar", "--sign-key", "builder", "--role", "receiver", "--detach"], &["b.tar.sig"], false),
+        (&["sign", "b.tar", "--sign-key", "builder", "--role", "receiver", "--detach"], &[&detached], false),
         (&["keygen", "new"], &["new", "new.pub"], false),
         (
             &["unpack", "b.tar", "--to-dir", "out", "--manifests-to-dir", "man"],
@@ -80,8 +88,11 @@ fn no_verb_writes_through_what_was_planted_under_any_of_its_names() {
     ];
     for (words, names, damaged) in table {
         for name in names {
-            for suffix in SUFFIXES {
-                for kind in ["hard", "symbolic", "fifo", "folder"] {
+            for (number, suffix) in SUFFIXES.into_iter().enumerate() {
+                // Every kind under the names that all verbs write, one under the others; or all with this variable.
+                let all = number < 2 || std::env::var_os("MIRROR_BUNDLE_TEST_FULL").is_some();
+                let kinds = ["hard", "symbolic", "fifo", "folder"];
+                for &kind in if all { &kinds[..] } else { &kinds[number % 4..][..1] } {
                     let planted = format!("{name}{suffix}");
                     // What is read, and a lock that is never written.
                     if planted == "b.tar" || planted.ends_with(".lock") && kind == "folder" {
