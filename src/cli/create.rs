@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::answer::{self, Table};
 use super::args::{Create, Global, Output};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
@@ -177,9 +178,10 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", summary.name, summary.sequence));
+    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
     for release in &summary.releases {
-        table.row("release", format!("{} {} {}", release.version, release.architecture, release.digest));
+        table
+            .row("release", format!("{} {} {}", named(&release.version), named(&release.architecture), release.digest));
     }
     table.row(
         "contents",
@@ -202,7 +204,7 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
         None => table.row("signed", "no"),
     };
     for exception in &summary.exceptions {
-        table.row("exception", exception);
+        table.row("exception", named(exception));
     }
     if let Some(recovery) = recovery {
         super::recovery::line(&mut table, recovery);

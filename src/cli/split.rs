@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::answer::{self, Table};
 use super::args::{Global, Join, Output, Split};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
@@ -58,7 +59,7 @@ fn render(summary: &split::Summary) -> String {
     let mut table = Table::default();
     table.row(if summary.dry_run { "would make" } else { "bundle" }, &summary.bundle);
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", summary.name, summary.sequence));
+    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
     volumes::rows(&mut table, &summary.volumes);
     match summary.dry_run {
         true => table.row("free", observer::size(summary.free)),
@@ -83,7 +84,7 @@ pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> 
             let mut table = Table::default();
             table.row("bundle", format!("{} ({})", summary.bundle, observer::size(summary.bytes)));
             table.row("index", summary.index.to_string());
-            table.row("name", format!("{} #{}", summary.name, summary.sequence));
+            table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
             table.row("checked", checked(summary.blobs));
             answer::text(&table.render());
         }
