@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{environment, own_folder};
 use crate::error::{Code, Error, Result};
+use crate::fs::dir::LockedDir;
 use crate::fs::{AtomicFile, Dir, small};
 use crate::verify::{Report, Seen, SignatureOutcome, Verified};
 
@@ -111,8 +112,8 @@ pub fn ready(folder: &Path) -> Result<()> {
 
 /// Waits for the turn of this process: two that finish at once must not forget what the other has learned, nor
 /// stumble over its temporary file. Best effort: not every file system locks.
-fn turn(folder: &Path) -> Option<Dir> {
-    Dir::open(folder, Code::Io).ok().filter(|dir| dir.wait_lock().is_ok())
+fn turn(folder: &Path) -> Option<LockedDir> {
+    Dir::open(folder, Code::Io).ok()?.wait_lock().ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Kind, Release};
+use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Release};
 use crate::bundle::layout;
 use crate::bundle::writer::{Journal, Plan};
 use crate::error::{Code, Error, Result};
@@ -15,22 +15,12 @@ use crate::oci::Digest;
 use crate::ops::advice::before_transfer;
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
-use crate::ops::write::{self, Origin, Supply};
+use crate::ops::watched::Watched;
+use crate::ops::write;
 use crate::ops::{Observer, Task, observer, room};
-use crate::select::{self, Carried, Content, Reachable, Root, labelled};
+use crate::select::{self, Carried, Content, Reachable, Root};
 use crate::sign::SecretKey;
 use crate::source::Network;
-
-impl Supply for Reachable {
-    fn here(&self, digest: &Digest) -> Option<&[u8]> {
-        self.bytes.get(digest).map(AsRef::as_ref)
-    }
-
-    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
-        let origins = self.origins.get(digest).into_iter().flatten();
-        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
-    }
-}
 
 /// How to write a bundle.
 #[derive(Debug)]
@@ -150,6 +140,7 @@ pub fn create(
     // The plan has all of it.
     drop(content);
     found.graph = Graph::default();
+    let watched = Watched::new(&plan.index, &found)?;
     let dry_run = matches!(target, Target::DryRun(_));
     let free = path.map(room::free).transpose()?;
     let mut summary = summary(options, &plan, path, free, dry_run);
@@ -162,12 +153,12 @@ pub fn create(
     }
     match target {
         Target::File(path) => {
-            let (plan, supply, journal) = (&plan, &found, journal.as_ref());
+            let (plan, supply, journal) = (&plan, &watched, journal.as_ref());
             let (force, jobs, read_back) = (options.force, what.jobs, options.read_back);
             let job = write::Job { plan, supply, journal, force, jobs, read_back };
             summary.read_back = write::file(path, &job, observer)?;
         }
-        Target::Stream(to) => write::stream(to, &plan, &found, observer)?,
+        Target::Stream(to) => write::stream(to, &plan, &watched, observer)?,
         Target::DryRun(_) => {}
     }
     Ok(summary)
@@ -209,7 +200,6 @@ fn plan(
         missing: content.missing.clone(),
     };
     index.sort();
-    disguised(content, found)?;
     if let Some((image, why)) = crate::verify::disguise::false_names(&index, None).first() {
         return Err(Error::new(Code::ReleaseUnverified, why.clone())
             .fact(format!("image {}", image.digest))
@@ -247,20 +237,6 @@ fn plan(
             Ok(found.bytes.get(digest).map(|bytes| bytes.to_vec()))
         }),
     }
-}
-
-/// Refuses a release that was asked for as something else (MB-CRE-05).
-fn disguised(content: &Content, found: &Reachable) -> Result<()> {
-    for root in content.roots.iter().filter(|r| !matches!(r.kind, Kind::Release | Kind::Component)) {
-        if let Some(digest) = labelled(root, found, &content.releases) {
-            return Err(Error::new(Code::ReleaseUnverified, format!("{} is an OpenShift release", root.label()))
-                .fact(format!("the configuration of {digest} has the label {}", crate::openshift::marks::LABEL))
-                .fact(format!("it was asked for as: {}", root.requested_by))
-                .state("no layer was fetched; nothing was written")
-                .hint("name it with --release, so that its signature and its components are carried too"));
-        }
-    }
-    Ok(())
 }
 
 fn sign(key: &SecretKey, bytes: &[u8]) -> String {
