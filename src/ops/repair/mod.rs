@@ -1,7 +1,7 @@
 //! `repair`: makes a damaged bundle again what its signed index says, from recovery data, other copies and registries.
 //!
-//! [`identity`] finds out what the bundle has to be, from an index that somebody trusted signed; [`named`] what was named; [`parts`] which file
-//! has to be what; [`work`] writes what is damaged, and only that. Nothing that a source or recovery data proposes
+//! `identity` finds out what the bundle has to be, from an index that somebody trusted signed; `named` what was named; `parts` which file
+//! has to be what; `work` writes what is damaged, and only that. Nothing that a source or recovery data proposes
 //! counts before it has the digest that the index gives it, and a bundle gets its name back only after all of it was
 //! verified (MB-REC-07, MB-REC-08).
 
