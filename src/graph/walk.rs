@@ -172,14 +172,7 @@ mod tests {
     use super::*;
 
     fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
-        Descriptor {
-            media_type: media_type.into(),
-            digest: Digest::of(bytes),
-            size: bytes.len() as u64,
-            platform: None,
-            annotations: Default::default(),
-            artifact_type: None,
-        }
+        Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
     }
 
     fn index_of(child: &Descriptor) -> Vec<u8> {

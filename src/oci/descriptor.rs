@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Document, Invalid};
 
-/// Points to content: media type, digest, size in bytes. `urls` are dropped on purpose: content is never
-/// fetched from where a document says.
+/// Points to content: media type, digest, size in bytes.
 ///
 /// Written in the order of the image specification, without what is not given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,13 +31,33 @@ pub struct Descriptor {
     /// Annotations, in no order that matters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Where else the content is, as the document says. Never written, and used for foreign layers only.
+    #[serde(skip)]
+    pub urls: Vec<String>,
+    /// The content itself in base64, as the document says. Never written; [`Descriptor::embedded`] checks it.
+    #[serde(skip)]
+    pub data: Option<Arc<str>>,
 }
 
 impl Descriptor {
     /// A descriptor that says no more than it has to. `size` is in bytes.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Descriptor {
-        let (platform, annotations, artifact_type) = (None, BTreeMap::new(), None);
-        Descriptor { media_type: media_type.into(), digest, size, platform, annotations, artifact_type }
+        Descriptor {
+            media_type: media_type.into(),
+            digest,
+            size,
+            artifact_type: None,
+            platform: None,
+            annotations: BTreeMap::new(),
+            urls: Vec::new(),
+            data: None,
+        }
+    }
+
+    /// The content that the descriptor carries itself (`data`), if it has the digest and the size that it should have.
+    pub fn embedded(&self) -> Option<Vec<u8>> {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(self.data.as_deref()?).ok()?;
+        (bytes.len() as u64 == self.size && Digest::of(&bytes) == self.digest).then_some(bytes)
     }
 
     /// The entry of a list of referrers for `document`: with its artifact type, or else the media type of its
@@ -51,22 +72,54 @@ impl Descriptor {
     }
 }
 
-impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
+/// A descriptor as a document holds it. An optional member that is `null` counts as absent.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Written {
+    media_type: String,
+    digest: String,
+    size: u64,
+    artifact_type: Option<String>,
+    platform: Option<WrittenPlatform>,
+    annotations: Option<BTreeMap<String, String>>,
+    urls: Option<Vec<String>>,
+    data: Option<String>,
+}
+
+/// Builders leave members out, and registries hand that on.
+#[derive(Deserialize)]
+struct WrittenPlatform {
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
+    #[serde(rename = "features")]
+    _features: Option<Vec<String>>,
+}
+
+impl TryFrom<Written> for Descriptor {
     type Error = Invalid;
 
-    fn try_from(from: &oci_spec::image::Descriptor) -> Result<Descriptor, Invalid> {
+    fn try_from(from: Written) -> Result<Descriptor, Invalid> {
+        let digest = from.digest.parse()?;
         Ok(Descriptor {
-            media_type: from.media_type().to_string(),
-            digest: from.digest().to_string().parse()?,
-            size: from.size(),
-            platform: from.platform().as_ref().map(|p| Platform {
-                os: p.os().to_string(),
-                architecture: p.architecture().to_string(),
-                variant: p.variant().clone(),
-            }),
-            annotations: from.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            artifact_type: from.artifact_type().as_ref().map(ToString::to_string),
+            media_type: from.media_type,
+            digest,
+            size: from.size,
+            artifact_type: from.artifact_type,
+            platform: from.platform.and_then(WrittenPlatform::complete),
+            annotations: from.annotations.unwrap_or_default(),
+            urls: from.urls.unwrap_or_default(),
+            data: from.data.map(Arc::from),
         })
+    }
+}
+
+impl WrittenPlatform {
+    /// The platform. One without operating system or architecture says nothing.
+    fn complete(self) -> Option<Platform> {
+        let given = |text: Option<String>| text.filter(|t| !t.is_empty());
+        let (os, architecture) = (given(self.os)?, given(self.architecture)?);
+        Some(Platform { os, architecture, variant: given(self.variant) })
     }
 }
 

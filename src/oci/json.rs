@@ -17,22 +17,29 @@ pub const MAX_VALUES: usize = 2_000_000;
 pub const MAX_MEMBERS: usize = 100_000;
 
 /// Checks that `bytes` is exactly one JSON value whose objects never name a member twice, and where no name
-/// differs from one of `known` by letter case only.
+/// differs from one of `known` by letter case only. Names of annotations are free text: where `annotations` is known,
+/// case does not matter for the members of that object.
 pub fn check(bytes: &[u8], known: &[&str]) -> Result<(), Invalid> {
     let mut budget = MAX_VALUES;
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let seed = Strict { known, budget: &mut budget };
+    let seed = Strict { known, free: false, budget: &mut budget };
     seed.deserialize(&mut json).and_then(|()| json.end()).map_err(|e| Invalid::new(format!("not acceptable JSON: {e}")))
 }
 
+/// The member whose own members are free text.
+const ANNOTATIONS: &str = "annotations";
+
 struct Strict<'a> {
     known: &'a [&'a str],
+    /// Whether this value is that of `annotations`.
+    free: bool,
     budget: &'a mut usize,
 }
 
 impl Strict<'_> {
-    fn again(&mut self) -> Strict<'_> {
-        Strict { known: self.known, budget: self.budget }
+    fn below(&mut self, name: &str) -> Strict<'_> {
+        let free = name == ANNOTATIONS && self.known.contains(&ANNOTATIONS);
+        Strict { known: self.known, free, budget: self.budget }
     }
 }
 
@@ -72,17 +79,18 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(self.again())?.is_some() {}
+        while seq.next_element_seed(self.below(""))?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            if let Some(known) = self.known.iter().find(|k| folds_to(&name, k) && **k != name) {
+            let variant = self.known.iter().find(|k| folds_to(&name, k) && **k != name);
+            if let Some(known) = variant.filter(|_| !self.free) {
                 return Err(A::Error::custom(format!("member `{name}` differs from `{known}` only by case")));
             }
-            map.next_value_seed(self.again())?;
+            map.next_value_seed(self.below(&name))?;
             if seen.len() == MAX_MEMBERS {
                 return Err(A::Error::custom("an object has too many members"));
             }

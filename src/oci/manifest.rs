@@ -1,5 +1,8 @@
 //! Image manifests and indexes: a checked, typed view beside the bytes, which are never written back.
 
+use std::collections::BTreeMap;
+
+use super::descriptor::Written;
 use super::{Descriptor, Digest, Invalid, json, media_type};
 
 /// Member names whose letter case must be exact.
@@ -44,7 +47,7 @@ pub struct Manifest {
     /// What the manifest says it is, beside an image.
     pub artifact_type: Option<String>,
     /// Annotations of the manifest.
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// An index or manifest list.
@@ -76,32 +79,44 @@ impl Document {
     }
 }
 
-/// Reads a manifest or index whose media type the outside (descriptor, header) says is `expected`.
+/// Reads a manifest or index whose media type the outside (descriptor, header) says is `expected`. A list that is `null`
+/// or absent is empty, as in Go.
 ///
 /// Refused: another media type inside than outside, schema 1, a document that is both kinds, duplicate or
 /// case-folded member names, anything after the JSON value (MB-OCI-02, MB-OCI-03).
 pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
-    if !media_type::is_index(expected) && !media_type::is_manifest(expected) {
+    let is_index = media_type::is_index(expected);
+    if !is_index && !media_type::is_manifest(expected) {
         return Err(Invalid::new(format!("`{expected}` is neither an image manifest nor an index")));
     }
     json::check(bytes, KNOWN)?;
-    let probe: Probe = serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
-    if probe.schema_version != Some(2) {
+    let what = if is_index { "image index" } else { "image manifest" };
+    let it: Whole = serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an {what}: {e}")))?;
+    if it.schema_version != Some(2) {
         return Err(Invalid::new("only schemaVersion 2 is supported"));
     }
-    if let Some(inside) = &probe.media_type
+    if let Some(inside) = &it.media_type
         && inside != expected
     {
         return Err(Invalid::new(format!("the document calls itself `{inside}` but was announced as `{expected}`")));
     }
-    let both = probe.manifests.is_some() && (probe.layers.is_some() || probe.config.is_some());
-    if both {
+    if it.manifests.is_some() && (it.layers.is_some() || it.config.is_some()) {
         return Err(Invalid::new("the document is a manifest and an index at once"));
     }
-    if media_type::is_index(expected) {
-        index(bytes).map(Document::Index)
-    } else {
-        manifest(bytes).map(Document::Manifest)
+    let subject = it.subject.map(Descriptor::try_from).transpose()?;
+    match (is_index, it.config) {
+        (true, None) if it.layers.is_none() => {
+            Ok(Document::Index(Index { manifests: descriptors(it.manifests)?, subject }))
+        }
+        (true, _) => Err(Invalid::new("not an image index: it has `config` or `layers`")),
+        (false, Some(config)) => Ok(Document::Manifest(Manifest {
+            config: config.try_into()?,
+            layers: descriptors(it.layers)?,
+            subject,
+            artifact_type: it.artifact_type,
+            annotations: it.annotations.unwrap_or_default(),
+        })),
+        (false, None) => Err(Invalid::new("not an image manifest: it has no `config`")),
     }
 }
 
@@ -121,43 +136,33 @@ pub fn guess(bytes: &[u8]) -> Result<String, Invalid> {
 
 #[derive(serde::Deserialize)]
 struct Probe {
-    #[serde(rename = "schemaVersion")]
-    schema_version: Option<u64>,
     #[serde(rename = "mediaType")]
     media_type: Option<String>,
     manifests: Option<serde::de::IgnoredAny>,
-    layers: Option<serde::de::IgnoredAny>,
     config: Option<serde::de::IgnoredAny>,
 }
 
-fn manifest(bytes: &[u8]) -> Result<Manifest, Invalid> {
-    let raw: oci_spec::image::ImageManifest =
-        serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image manifest: {e}")))?;
-    within(raw.layers().len())?;
-    Ok(Manifest {
-        config: raw.config().try_into()?,
-        layers: raw.layers().iter().map(Descriptor::try_from).collect::<Result<_, _>>()?,
-        subject: raw.subject().as_ref().map(Descriptor::try_from).transpose()?,
-        artifact_type: raw.artifact_type().as_ref().map(ToString::to_string),
-        annotations: raw.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-    })
+/// A document of either kind, as it is written.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Whole {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<Written>,
+    layers: Option<Vec<Written>>,
+    manifests: Option<Vec<Written>>,
+    subject: Option<Written>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
-fn index(bytes: &[u8]) -> Result<Index, Invalid> {
-    let raw: oci_spec::image::ImageIndex =
-        serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image index: {e}")))?;
-    within(raw.manifests().len())?;
-    Ok(Index {
-        manifests: raw.manifests().iter().map(Descriptor::try_from).collect::<Result<_, _>>()?,
-        subject: raw.subject().as_ref().map(Descriptor::try_from).transpose()?,
-    })
-}
-
-fn within(count: usize) -> Result<(), Invalid> {
+fn descriptors(written: Option<Vec<Written>>) -> Result<Vec<Descriptor>, Invalid> {
+    let written = written.unwrap_or_default();
+    let count = written.len();
     if count > MAX_DESCRIPTORS {
         return Err(Invalid::new(format!("{count} descriptors; at most {MAX_DESCRIPTORS} are read")));
     }
-    Ok(())
+    written.into_iter().map(Descriptor::try_from).collect()
 }
 
 #[cfg(test)]
@@ -191,6 +196,74 @@ mod tests {
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace("sha256:ab", "sha256:/.")),
         ] {
             assert!(parse(bad.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_null_or_absent_is_empty() {
+        let config = descriptor("3");
+        for layers in ["", r#","layers":null"#, r#","layers":[]"#, r#","layers":null,"manifests":null"#] {
+            let doc = format!(r#"{{"schemaVersion":2,"config":{config}{layers}}}"#);
+            let Ok(Document::Manifest(read)) = parse(doc.as_bytes(), media_type::OCI_MANIFEST) else { panic!("{doc}") };
+            assert!(read.layers.is_empty());
+            assert!(parse(doc.as_bytes(), media_type::OCI_INDEX).is_err(), "{doc}");
+        }
+        for manifests in ["", r#","manifests":null"#, r#","manifests":[],"config":null"#] {
+            let doc = format!(r#"{{"schemaVersion":2{manifests}}}"#);
+            let Ok(Document::Index(read)) = parse(doc.as_bytes(), media_type::OCI_INDEX) else { panic!("{doc}") };
+            assert!(read.manifests.is_empty());
+            assert!(parse(doc.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{doc}");
+        }
+    }
+
+    #[test]
+    fn a_platform_that_is_not_complete_is_none() {
+        for (platform, whole) in [
+            (r#"{"os":"linux","architecture":"arm64","variant":"v8"}"#, true),
+            (r#"{"os":"linux","architecture":"arm64","variant":"","os.version":"1"}"#, true),
+            ("null", false),
+            ("{}", false),
+            (r#"{"architecture":"amd64"}"#, false),
+            (r#"{"os":"linux","architecture":null}"#, false),
+            (r#"{"os":"","architecture":""}"#, false),
+        ] {
+            let child = descriptor("1").replace(r#""size""#, &format!(r#""platform":{platform},"size""#));
+            let doc = format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#);
+            let Ok(Document::Index(read)) = parse(doc.as_bytes(), media_type::OCI_INDEX) else { panic!("{doc}") };
+            assert_eq!(read.manifests[0].platform.is_some(), whole, "{doc}");
+        }
+        let wrong = descriptor("1").replace(r#""size""#, r#""platform":{"os":1},"size""#);
+        assert!(
+            parse(format!(r#"{{"schemaVersion":2,"manifests":[{wrong}]}}"#).as_bytes(), media_type::OCI_INDEX).is_err()
+        );
+    }
+
+    #[test]
+    fn annotations_have_names_of_any_spelling_and_nothing_else_has() {
+        let one = descriptor("1");
+        let noted = one.replace(r#""size""#, r#""annotations":{"Digest":"x","SIZE":"y","Platform":"z"},"size""#);
+        let good = format!(r#"{{"schemaVersion":2,"config":{noted},"annotations":{{"Layers":"a","Config":"b"}}}}"#);
+        assert!(parse(good.as_bytes(), media_type::OCI_MANIFEST).is_ok());
+        for bad in [
+            good.replace(r#""Config":"b""#, r#""Layers":"b""#),
+            good.replace(r#""annotations":{"Layers""#, r#""Annotations":{"Layers""#),
+            good.replace(r#""SIZE":"y""#, r#""SIZE":1"#),
+            good.replace(r#""annotations":{"Layers":"a""#, r#""Subject":null,"annotations":{"Layers":"a""#),
+        ] {
+            assert!(parse(bad.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn content_in_a_descriptor_counts_when_it_is_what_the_digest_says() {
+        let digest = Digest::of(b"{}");
+        for (data, size, good) in [("e30=", 2, true), ("e30=", 3, false), ("e31=", 2, false), ("e30", 2, false)] {
+            let config = format!(
+                r#"{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{digest}","size":{size},"data":"{data}"}}"#
+            );
+            let doc = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#);
+            let Ok(Document::Manifest(read)) = parse(doc.as_bytes(), media_type::OCI_MANIFEST) else { panic!("{doc}") };
+            assert_eq!(read.config.embedded(), good.then(|| b"{}".to_vec()), "{doc}");
         }
     }
 }

@@ -78,7 +78,7 @@ fn attempt(dir: &Path) -> Result<()> {
 
 fn entry(digest: Digest, size: u64) -> Descriptor {
     let media_type = media_type::OCI_MANIFEST.to_owned();
-    Descriptor { media_type, digest, size, platform: None, annotations: BTreeMap::new(), artifact_type: None }
+    Descriptor::new(media_type, digest, size)
 }
 
 /// Path to inode, time of change and digest of the content (or link target) of everything beneath.

@@ -84,14 +84,8 @@ mod tests {
     use crate::oci::Digest;
 
     fn entry(annotations: &[(&str, &str)]) -> Descriptor {
-        Descriptor {
-            media_type: "m".into(),
-            digest: Digest::of(b"x"),
-            size: 1,
-            platform: None,
-            annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            artifact_type: None,
-        }
+        let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Descriptor { annotations, ..Descriptor::new("m", Digest::of(b"x"), 1) }
     }
 
     fn label(annotations: &[(&str, &str)]) -> String {
