@@ -140,6 +140,7 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
         #[cfg(not(feature = "registry"))]
         images: Vec::new(),
         layouts: args.from_layout.clone(),
+        room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
         dirs: args.from_dir.clone(),
         manifests: args.manifests.clone(),
         platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,

@@ -127,7 +127,7 @@ fn what_was_written_reads_back_whole_and_a_second_run_writes_nothing() {
     let tree = source::MirrorDir::open(&tmp.path().join("tree")).unwrap();
     let labels: Vec<String> = tree.names().unwrap().iter().map(source::Named::label).collect();
     assert_eq!(labels, ["openshift/release:4.3.0-x86_64", "second:4.3.0-x86_64"]);
-    let layout = source::open(&tmp.path().join("layout")).unwrap();
+    let layout = source::open(&tmp.path().join("layout"), tmp.path()).unwrap();
     assert_eq!(layout.names().unwrap()[0].label(), "quay.io/openshift/release:4.3.0-x86_64");
     for back in [&tree as &dyn Source, layout.as_ref()] {
         let manifest = back.manifest(&root).unwrap().unwrap();

@@ -28,7 +28,8 @@ pub(super) fn of(entry: &Descriptor, place: &str) -> Result<Named> {
             tag = tag.or(its_tag);
         }
     }
-    Ok(Named { repository, tag, digest: entry.digest, media_type: entry.media_type.clone(), size: entry.size })
+    let platform = entry.platform.clone();
+    Ok(Named { repository, tag, platform, ..Named::unnamed(entry.digest, &entry.media_type, entry.size) })
 }
 
 /// Repository and tag of a name: a tag, a full reference, `path:tag` without a registry, or another name.

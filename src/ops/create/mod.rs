@@ -39,6 +39,8 @@ pub struct Options {
     pub images: Vec<Reference>,
     /// OCI layouts, `oci-archive` files, skopeo `dir:` directories.
     pub layouts: Vec<PathBuf>,
+    /// The folder that compressed archives are decompressed in, into files without a name.
+    pub room: PathBuf,
     /// Directories that `oc` wrote.
     pub dirs: Vec<PathBuf>,
     /// Directories with Kubernetes manifests.
