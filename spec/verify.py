@@ -64,8 +64,10 @@ def instant(v):
 HOST = r"((?=localhost[/:]|[^/]*[.:])(\[[0-9A-Fa-f:.]+\]|(?=[^:/]{1,253}[:/])L(\.L)*)(:\d{1,5})?/)?(?=.{1,255}$)C(/C)*"  # IPv6 and ports loosely
 repository = form(HOST.replace("L", "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?").replace("C", "[a-z0-9]+(([.]|__?|-+)[a-z0-9]+)*"))
 U64, TEXTS, digest, word = upto(2**64 - 1), listed(text, str), form(r"sha256:[0-9a-f]{64}"), form(r"[A-Za-z0-9._+-]{1,1024}")
-BUNDLE = record(format=U64, features=record(compatible=TEXTS, incompatible=TEXTS), name=lambda v: v and text(v), sequence=U64,
-    created=instant, expires_=instant, sourceDateEpoch_=upto(2**33 - 1), exceptions=TEXTS, releases=listed(record(version=word,
+EXCEPTION = form(r"kind:P(/P){0,2}|missing-image-signature|unsigned-release".replace("P", "[A-Za-z0-9.-]{1,253}"))
+EXCEPTIONS = lambda v: listed(EXCEPTION, str)(v) and len(v) <= 256
+BUNDLE = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=TEXTS), name=lambda v: v and text(v), sequence=U64,
+    created=instant, expires_=instant, sourceDateEpoch_=upto(2**33 - 1), exceptions=EXCEPTIONS, releases=listed(record(version=word,
         architecture=word, digest=digest, trust=form("openpgp|none"), signers=listed(word)), lambda r: (r["version"], r["architecture"])),
     images=listed(record(repository_=repository, tag_=form(r"\w[\w.-]{0,127}"), digest=digest, mediaType=form("|".join(map(re.escape,
         DOCUMENTS))), size=U64, platforms=listed(form(r"[\w.-]+(/[\w.-]+){1,2}")), kind=form("|".join(KINDS)), component_=text,
@@ -115,10 +117,12 @@ def cased(v, free=False):  # names of annotations are free text
 def numeral(v): return need(v[-1].isdigit() and math.isfinite(float(v)), "a number") or (int(v) if v.isdigit() else float(v))
 def values(v, level=0): return need(level + isinstance(v, (dict, list)) < 128, "nested too deeply") or 1 + sum(
     values(c, level + 1) for c in (v.values() if type(v) is dict else v if type(v) is list else ()))
+def annotations(v, named=False): return len(v) * named + sum(annotations(c, n == "annotations") for n, c in v.items()) if type(v) is dict else sum(
+    map(annotations, v)) if type(v) is list else 0
 def document(raw, media):  # its subject, and the descriptors in it with their roles
     try:
         x = json.loads(raw.decode(), object_pairs_hook=pairs, parse_constant=numeral, parse_int=numeral, parse_float=numeral)
-        need(values(x) <= 2_000_000 and not cased(x) and json.dumps(x, ensure_ascii=False).encode(), "too many values")
+        need(values(x) <= 2_000_000 and not cased(x) and annotations(x) <= 100_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
     except (ValueError, RecursionError): raise Stop("malformed", "not a JSON document")
     need(FORMS[DOCUMENTS[media]](x) and x.get("mediaType") in (None, media), "not a document of its media type")
     return (x.get("subject") or {}).get("digest"), [(d, DOCUMENTS.get(d["mediaType"], "layer")) for d in x.get("manifests") or ()] + [
@@ -128,8 +132,7 @@ def graph(x, docs, bad, report):
     uses = {n: (b["size"], b["role"] in ROLES[:2]) for n, b in blobs.items()}; todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
     for d, role, level in todo:  # grows
         name, media, is_doc, b = d["digest"], d["mediaType"], role in ROLES[:2], blobs.get(d["digest"])
-        if d["size"] > (4 * MIB if is_doc else 1 << 44) or uses.setdefault(name, (d["size"], is_doc)) != (d["size"], is_doc):
-            report("malformed", "use of " + name)
+        if d["size"] > (4 * MIB if is_doc else 1 << 44) or b and uses[name] != (d["size"], is_doc): report("malformed", "use of " + name)
         elif not b: report("blob-missing", name)
         else: used[name] = min(used.get(name, 9), ROLES.index(role))
         if not is_doc or name not in docs or (name, level, media) in seen: continue

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Document, Invalid};
 
-/// Points to content: media type, digest, size in bytes.
+/// Points to content: media type, digest, size in bytes. `urls` are dropped on purpose: content is never
+/// fetched from where a document says.
 ///
 /// Written in the order of the image specification, without what is not given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,27 +31,16 @@ pub struct Descriptor {
     /// Annotations, in no order that matters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Where else the content is, as the document says. Never written, and used for foreign layers only.
-    #[serde(skip)]
-    pub urls: Vec<String>,
     /// The content itself in base64, as the document says. Never written; [`Descriptor::embedded`] checks it.
     #[serde(skip)]
-    pub data: Option<Arc<str>>,
+    pub data: Option<Box<str>>,
 }
 
 impl Descriptor {
     /// A descriptor that says no more than it has to. `size` is in bytes.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Descriptor {
-        Descriptor {
-            media_type: media_type.into(),
-            digest,
-            size,
-            artifact_type: None,
-            platform: None,
-            annotations: BTreeMap::new(),
-            urls: Vec::new(),
-            data: None,
-        }
+        let (platform, annotations, artifact_type, data) = (None, BTreeMap::new(), None, None);
+        Descriptor { media_type: media_type.into(), digest, size, platform, annotations, artifact_type, data }
     }
 
     /// The content that the descriptor carries itself (`data`), if it has the digest and the size that it should have.
@@ -69,57 +58,6 @@ impl Descriptor {
             entry.annotations = manifest.annotations.clone();
         }
         entry
-    }
-}
-
-/// A descriptor as a document holds it. An optional member that is `null` counts as absent.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Written {
-    media_type: String,
-    digest: String,
-    size: u64,
-    artifact_type: Option<String>,
-    platform: Option<WrittenPlatform>,
-    annotations: Option<BTreeMap<String, String>>,
-    urls: Option<Vec<String>>,
-    data: Option<String>,
-}
-
-/// Builders leave members out, and registries hand that on.
-#[derive(Deserialize)]
-struct WrittenPlatform {
-    os: Option<String>,
-    architecture: Option<String>,
-    variant: Option<String>,
-    #[serde(rename = "features")]
-    _features: Option<Vec<String>>,
-}
-
-impl TryFrom<Written> for Descriptor {
-    type Error = Invalid;
-
-    fn try_from(from: Written) -> Result<Descriptor, Invalid> {
-        let digest = from.digest.parse()?;
-        Ok(Descriptor {
-            media_type: from.media_type,
-            digest,
-            size: from.size,
-            artifact_type: from.artifact_type,
-            platform: from.platform.and_then(WrittenPlatform::complete),
-            annotations: from.annotations.unwrap_or_default(),
-            urls: from.urls.unwrap_or_default(),
-            data: from.data.map(Arc::from),
-        })
-    }
-}
-
-impl WrittenPlatform {
-    /// The platform. One without operating system or architecture says nothing.
-    fn complete(self) -> Option<Platform> {
-        let given = |text: Option<String>| text.filter(|t| !t.is_empty());
-        let (os, architecture) = (given(self.os)?, given(self.architecture)?);
-        Some(Platform { os, architecture, variant: given(self.variant) })
     }
 }
 

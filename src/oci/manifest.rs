@@ -1,9 +1,6 @@
 //! Image manifests and indexes: a checked, typed view beside the bytes, which are never written back.
 
-use std::collections::BTreeMap;
-
-use super::descriptor::Written;
-use super::{Descriptor, Digest, Invalid, json, media_type};
+use super::{Descriptor, Digest, Invalid, json, media_type, raw};
 
 /// Member names whose letter case must be exact.
 const KNOWN: &[&str] = &[
@@ -47,7 +44,7 @@ pub struct Manifest {
     /// What the manifest says it is, beside an image.
     pub artifact_type: Option<String>,
     /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: std::collections::BTreeMap<String, String>,
 }
 
 /// An index or manifest list.
@@ -85,45 +82,39 @@ impl Document {
 /// Refused: another media type inside than outside, schema 1, a document that is both kinds, duplicate or
 /// case-folded member names, anything after the JSON value (MB-OCI-02, MB-OCI-03).
 pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
-    let is_index = media_type::is_index(expected);
-    if !is_index && !media_type::is_manifest(expected) {
+    if !media_type::is_index(expected) && !media_type::is_manifest(expected) {
         return Err(Invalid::new(format!("`{expected}` is neither an image manifest nor an index")));
     }
     json::check(bytes, KNOWN)?;
-    let what = if is_index { "image index" } else { "image manifest" };
-    let it: Whole = serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an {what}: {e}")))?;
-    if it.schema_version != Some(2) {
+    let raw::Object(probe): raw::Object<Probe> =
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
+    if probe.schema_version != Some(2) {
         return Err(Invalid::new("only schemaVersion 2 is supported"));
     }
-    if let Some(inside) = &it.media_type
+    if let Some(inside) = &probe.media_type
         && inside != expected
     {
         return Err(Invalid::new(format!("the document calls itself `{inside}` but was announced as `{expected}`")));
     }
-    if it.manifests.is_some() && (it.layers.is_some() || it.config.is_some()) {
+    let both = probe.manifests.is_some() && (probe.layers.is_some() || probe.config.is_some());
+    if both {
         return Err(Invalid::new("the document is a manifest and an index at once"));
     }
-    let subject = it.subject.map(Descriptor::try_from).transpose()?;
-    match (is_index, it.config) {
-        (true, None) if it.layers.is_none() => {
-            Ok(Document::Index(Index { manifests: descriptors(it.manifests)?, subject }))
+    if media_type::is_index(expected) {
+        if probe.layers.is_some() || probe.config.is_some() {
+            return Err(Invalid::new("not an image index: it has `config` or `layers`"));
         }
-        (true, _) => Err(Invalid::new("not an image index: it has `config` or `layers`")),
-        (false, Some(config)) => Ok(Document::Manifest(Manifest {
-            config: config.try_into()?,
-            layers: descriptors(it.layers)?,
-            subject,
-            artifact_type: it.artifact_type,
-            annotations: it.annotations.unwrap_or_default(),
-        })),
-        (false, None) => Err(Invalid::new("not an image manifest: it has no `config`")),
+        index(bytes).map(Document::Index)
+    } else {
+        manifest(bytes).map(Document::Manifest)
     }
 }
 
 /// The media type that a stored document has, for sources that keep none beside it (`dir:`, `v2/`).
 pub fn guess(bytes: &[u8]) -> Result<String, Invalid> {
     json::check(bytes, KNOWN)?;
-    let probe: Probe = serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
+    let raw::Object(probe): raw::Object<Probe> =
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
     if let Some(inside) = probe.media_type {
         return Ok(inside);
     }
@@ -136,33 +127,45 @@ pub fn guess(bytes: &[u8]) -> Result<String, Invalid> {
 
 #[derive(serde::Deserialize)]
 struct Probe {
+    #[serde(rename = "schemaVersion")]
+    schema_version: Option<u64>,
     #[serde(rename = "mediaType")]
     media_type: Option<String>,
     manifests: Option<serde::de::IgnoredAny>,
+    layers: Option<serde::de::IgnoredAny>,
     config: Option<serde::de::IgnoredAny>,
 }
 
-/// A document of either kind, as it is written.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Whole {
-    schema_version: Option<u64>,
-    media_type: Option<String>,
-    artifact_type: Option<String>,
-    config: Option<Written>,
-    layers: Option<Vec<Written>>,
-    manifests: Option<Vec<Written>>,
-    subject: Option<Written>,
-    annotations: Option<BTreeMap<String, String>>,
+fn manifest(bytes: &[u8]) -> Result<Manifest, Invalid> {
+    let raw::Object(raw): raw::Object<raw::Manifest> =
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image manifest: {e}")))?;
+    let layers = raw.layers.unwrap_or_default();
+    within(layers.len())?;
+    Ok(Manifest {
+        config: raw.config.0,
+        layers: layers.into_iter().map(|layer| layer.0).collect(),
+        subject: raw.subject.map(|subject| subject.0),
+        artifact_type: raw.artifact_type,
+        annotations: raw.annotations.unwrap_or_default(),
+    })
 }
 
-fn descriptors(written: Option<Vec<Written>>) -> Result<Vec<Descriptor>, Invalid> {
-    let written = written.unwrap_or_default();
-    let count = written.len();
+fn index(bytes: &[u8]) -> Result<Index, Invalid> {
+    let raw::Object(raw): raw::Object<raw::Index> =
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image index: {e}")))?;
+    let manifests = raw.manifests.unwrap_or_default();
+    within(manifests.len())?;
+    Ok(Index {
+        manifests: manifests.into_iter().map(|manifest| manifest.0).collect(),
+        subject: raw.subject.map(|subject| subject.0),
+    })
+}
+
+fn within(count: usize) -> Result<(), Invalid> {
     if count > MAX_DESCRIPTORS {
         return Err(Invalid::new(format!("{count} descriptors; at most {MAX_DESCRIPTORS} are read")));
     }
-    written.into_iter().map(Descriptor::try_from).collect()
+    Ok(())
 }
 
 #[cfg(test)]
@@ -194,6 +197,17 @@ mod tests {
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor("18446744073709551616")),
             format!(r#"{{"schemaVersion":2,"config":{one},"layers":[]}}{{}}"#),
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace("sha256:ab", "sha256:/.")),
+            // A list of the members in their order is no object.
+            format!(r#"{{"schemaVersion":2,"config":["x","sha256:{}",1],"layers":[]}}"#, "ab".repeat(32)),
+            format!(r#"[2,null,null,{one},[]]"#),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","urls":[1]}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","urls":{}}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","data":[]}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","annotations":{"a":1}}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","annotations":[]}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","platform":["a","b"]}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[],"annotations":{{"a":[]}}}}"#),
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{one},null]}}"#),
         ] {
             assert!(parse(bad.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{bad}");
         }
