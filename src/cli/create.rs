@@ -145,6 +145,11 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
             room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
             dirs: args.from_dir.clone(),
             manifests: args.manifests.clone(),
+            foreign: match args.foreign_layers {
+                super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
+                super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
+                super::args::ForeignLayers::Refuse => select::ForeignLayers::Refuse,
+            },
             platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
             allow_kinds: args.allow_kind.clone(),
             stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),

@@ -151,6 +151,11 @@ impl Graph {
         Ok(())
     }
 
+    /// Leaves out a blob, which then is not part of any image.
+    pub fn leave_out(&mut self, digest: &Digest) {
+        self.nodes.remove(digest);
+    }
+
     /// Takes another graph in. Returns the digests that are new here.
     pub fn merge(&mut self, other: Graph) -> Result<Vec<Digest>> {
         let mut new = Vec::new();

@@ -32,6 +32,9 @@ impl Supply for Reachable {
     }
 }
 
+/// How many images that would meet at a registry are named.
+const MEETINGS: usize = 8;
+
 /// What to carry, and how.
 #[derive(Debug)]
 pub struct Options {
@@ -151,6 +154,13 @@ pub fn create(
     // The plan has all of it.
     drop(content);
     found.graph = Graph::default();
+    let met = crate::sink::placement::foreseen(&plan.index).map_err(|e| e.state("nothing was written"))?;
+    for text in met.iter().take(MEETINGS) {
+        observer.warn(text);
+    }
+    if met.len() > MEETINGS {
+        observer.warn(&format!("{} more images would have the name of another one", met.len() - MEETINGS));
+    }
     let dry_run = matches!(target, Target::DryRun(_));
     let free = path.map(room::free).transpose()?;
     let mut summary = summary(options, &plan, path, free, dry_run);

@@ -68,7 +68,12 @@ pub(crate) fn gather(
         "Resolving",
         &format!("manifests, signatures and referrers of {}", observer::count(content.roots.len(), "image")),
     );
-    let found = walk::walk(&mut content.roots, options.jobs, true, observer)?;
+    let found = walk::walk(&mut content.roots, options, true, observer)?;
+    for (digest, (size, of)) in &found.foreign {
+        observer.warn(&format!("the foreign layer {digest} of {of} ({}) is left out", observer::size(*size)));
+        let reason = crate::bundle::index::FOREIGN_LAYER.to_owned();
+        content.missing.push(Missing { reference: digest.to_string(), reason });
+    }
     content.classify();
     content.image_signatures(options, observer)?;
     Ok((content, found))

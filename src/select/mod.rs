@@ -20,6 +20,18 @@ pub(crate) use files::Carried;
 pub use release::Store;
 pub(crate) use walk::{Reachable, Root, labelled};
 
+/// What is done with foreign (non-distributable) layers, which registries need not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForeignLayers {
+    /// They are taken from where the image is, as other layers are.
+    Fetch,
+    /// They are left out, with a warning, and the bundle says so.
+    #[default]
+    Skip,
+    /// An image that has one is refused.
+    Refuse,
+}
+
 /// What to carry, and how its releases have to be signed.
 #[derive(Debug)]
 pub struct Options {
@@ -35,6 +47,8 @@ pub struct Options {
     pub dirs: Vec<PathBuf>,
     /// Folders with Kubernetes manifests.
     pub manifests: Vec<PathBuf>,
+    /// What is done with foreign layers.
+    pub foreign: ForeignLayers,
     /// Of multi-arch images, only this platform.
     pub platform: Option<Platform>,
     /// Kinds of manifests carried beyond the usual ones.

@@ -57,6 +57,12 @@ pub trait Source: Send + Sync {
     /// Not there: `Code::BlobMissing`; a file of another size: `Code::BlobMismatch`; both name the path.
     fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>>;
 
+    /// The bytes of an entry of an index whose type is not known, where the source keeps it among manifests. They hash to
+    /// the digest.
+    fn unknown(&self, _: &Descriptor) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     /// The manifests whose `subject` is this digest.
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
 }

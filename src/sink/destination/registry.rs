@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
 use crate::parallel;
 use crate::registry::{Client, Pushed, Wanted};
-use crate::sink::placement::{self, Documents, Placement, below};
+use crate::sink::placement::{self, Documents, Placement, Placing, below};
 use crate::verify::{Verified, Visit};
 
 /// `REGISTRY/REPO`: releases go to the repository itself, everything else below it.
@@ -31,8 +31,10 @@ impl<'a> Registry<'a> {
         index: &'a Index,
         document: &Documents<'_, '_>,
         jobs: usize,
+        placing: &Placing,
     ) -> Result<Registry<'a>> {
-        let placements = placement::placements(index, "")?;
+        let placements = placement::placements(index, "", placing)?;
+        placement::no_release_names(&placements, target.path())?;
         let needs = directory::needs(&placements, document)?;
         let mut repositories = BTreeMap::new();
         for placement in &placements {

@@ -267,6 +267,30 @@ pub fn list(out: &mut Vectors) {
         r#"{"schemaVersion":2,"config":@C,"layers":[{"mediaType":"x","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":5,"urls":["https://example.com/"]}]}"#,
     );
     draft.blobs.retain(|_, (_, bytes)| bytes != b"layer of the odd image");
+    for (name, kind, reason, code) in [
+        ("recorded", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "foreign-layer", None),
+        ("recorded-oci", "application/vnd.oci.image.layer.nondistributable.v1.tar", "foreign-layer", None),
+        ("other-reason", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "gone", Some(Code::BlobMissing)),
+        ("other-type", "application/vnd.oci.image.layer.v1.tar+gzip", "foreign-layer", Some(Code::BlobMissing)),
+        (
+            "type-goes-on",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.x",
+            "foreign-layer",
+            Some(Code::BlobMissing),
+        ),
+    ] {
+        let gone = Digest::of(b"a base layer of Windows");
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":@C,"layers":[{{"mediaType":"{kind}","digest":"{gone}","size":5,"urls":["https://example.com/"]}},@L]}}"#
+        );
+        let archive = image(manifest, &text).archive_of(|index| {
+            let (reference, reason) = (gone.to_string(), reason.to_owned());
+            index.missing.push(mirror_bundle::bundle::index::Missing { reference, reason });
+        });
+        let good = if code.is_none() { "good: " } else { "" };
+        let what = format!("{good}a layer of type `{kind}` that `missing` names, because of `{reason}`");
+        out.add(&format!("foreign-{name}"), &what, ("A3", code, "MB-IDX-06 MB-OCI-05"), archive);
+    }
     out.add(
         "foreign-layer",
         "a layer that is only at its URL",
