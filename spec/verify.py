@@ -105,12 +105,15 @@ def derived_index(x):
     return (json.dumps({"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": [*found.values()]}, indent=2) + "\n").encode()
 STRINGS, MAP = listed(string), lambda v: type(v) is dict and all(map(string, v.values()))  # The images: MB-OCI
 DESCRIPTOR = loose(mediaType=string, digest=digest, size=U64, urls_=STRINGS, annotations_=MAP, artifactType_=string, data_=string,
-                   platform_=loose(architecture=string, os=string, variant_=string, features_=STRINGS))
+                   platform_=loose(architecture_=string, os_=string, variant_=string, features_=STRINGS))
 COMMON = dict(schemaVersion=lambda v: type(v) is int and v == 2, artifactType_=string, annotations_=MAP, subject_=DESCRIPTOR)
 MANY, NO = lambda v: listed(DESCRIPTOR)(v) and len(v) <= 100_000, lambda v: False
-FORMS = {"manifest": loose(**COMMON, config=DESCRIPTOR, layers=MANY, manifests_=NO),
-         "index": loose(**COMMON, manifests=MANY, config_=NO, layers_=NO)}
-def pairs(v): return need(len(dict(v)) == len(v) <= 100_000 and all(CASED.get(n.replace("\u017f", "s").lower(), n) == n for n, _ in v), "names") or dict(v)
+FORMS = {"manifest": loose(**COMMON, config=DESCRIPTOR, layers_=MANY, manifests_=NO),
+         "index": loose(**COMMON, manifests_=MANY, config_=NO, layers_=NO)}
+def pairs(v): return need(len(dict(v)) == len(v) <= 100_000, "names") or dict(v)
+def cased(v, free=False):  # names of annotations are free text
+    for n, c in v.items() if type(v) is dict else (("", c) for c in v if type(v) is list):
+        need(free or CASED.get(n.replace("\u017f", "s").lower(), n) == n, "names"); _ = isinstance(c, (dict, list)) and cased(c, n == "annotations")
 def numeral(v): return need(v[-1].isdigit() and math.isfinite(float(v)), "a number") or (int(v) if v.isdigit() else float(v))
 def values(v, level=0): return need(level + isinstance(v, (dict, list)) < 128, "nested too deeply") or 1 + sum(
     values(c, level + 1) for c in (v.values() if type(v) is dict else v if type(v) is list else ()))
@@ -119,18 +122,19 @@ def annotations(v, named=False): return len(v) * named + sum(annotations(c, n ==
 def document(raw, media):  # its subject, and the descriptors in it with their roles
     try:
         x = json.loads(raw.decode(), object_pairs_hook=pairs, parse_constant=numeral, parse_int=numeral, parse_float=numeral)
-        need(values(x) <= 2_000_000 and annotations(x) <= 100_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
+        need(values(x) <= 2_000_000 and not cased(x) and annotations(x) <= 100_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
     except (ValueError, RecursionError): raise Stop("malformed", "not a JSON document")
     need(FORMS[DOCUMENTS[media]](x) and x.get("mediaType") in (None, media), "not a document of its media type")
     return (x.get("subject") or {}).get("digest"), [(d, DOCUMENTS.get(d["mediaType"], "layer")) for d in x.get("manifests") or ()] + [
         (d, "layer") for d in x.get("layers") or ()] + [(d, "config") for d in [x.get("config")] if d]
+FOREIGN = r"application/vnd\.(docker\.image\.rootfs\.foreign\.diff|oci\.image\.layer\.nondistributable\.v1)\.tar([.+](gzip|zstd))?"
 def graph(x, docs, bad, report):
     blobs, used, types, subjects, seen = {b["digest"]: b for b in x["blobs"]}, {}, {}, {}, set()
     uses = {n: (b["size"], b["role"] in ROLES[:2]) for n, b in blobs.items()}; todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
     for d, role, level in todo:  # grows
         name, media, is_doc, b = d["digest"], d["mediaType"], role in ROLES[:2], blobs.get(d["digest"])
         if d["size"] > (4 * MIB if is_doc else 1 << 44) or b and uses[name] != (d["size"], is_doc): report("malformed", "use of " + name)
-        elif not b: report("blob-missing", name)
+        elif not b: role == "layer" and match(FOREIGN, media) and {"reference": name, "reason": "foreign-layer"} in x["missing"] or report("blob-missing", name)
         else: used[name] = min(used.get(name, 9), ROLES.index(role))
         if not is_doc or name not in docs or (name, level, media) in seen: continue
         try:

@@ -143,6 +143,12 @@ fn what(args: &Create, global: &Global) -> Result<select::Options> {
         #[cfg(not(feature = "registry"))]
         images: Vec::new(),
         layouts: args.from_layout.clone(),
+        room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
+        foreign: match args.foreign_layers {
+            super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
+            super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
+            super::args::ForeignLayers::Refuse => select::ForeignLayers::Refuse,
+        },
         dirs: args.from_dir.clone(),
         manifests: args.manifests.clone(),
         platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,

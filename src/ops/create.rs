@@ -22,6 +22,9 @@ use crate::select::{self, Carried, Content, Reachable, Root};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
+/// How many images that would meet at a registry are named.
+const MEETINGS: usize = 8;
+
 /// How to write a bundle.
 #[derive(Debug)]
 pub struct Options {
@@ -141,6 +144,13 @@ pub fn create(
     drop(content);
     found.graph = Graph::default();
     let watched = Watched::new(&plan.index, &found)?;
+    let met = crate::sink::placement::foreseen(&plan.index).map_err(|e| e.state("nothing was written"))?;
+    for text in met.iter().take(MEETINGS) {
+        observer.warn(text);
+    }
+    if met.len() > MEETINGS {
+        observer.warn(&format!("{} more images would have the name of another one", met.len() - MEETINGS));
+    }
     let dry_run = matches!(target, Target::DryRun(_));
     let free = path.map(room::free).transpose()?;
     let mut summary = summary(options, &plan, path, free, dry_run);

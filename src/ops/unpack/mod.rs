@@ -15,7 +15,7 @@ use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
 use crate::sink::destination::{self, Destination};
 use crate::sink::files::{Folder, Written};
-use crate::sink::placement::{Placement, below, placements};
+use crate::sink::placement::{Placement, Placing, below, placements};
 use crate::sink::{Delivery, FileFolder, Watch, Way};
 use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
 
@@ -31,6 +31,8 @@ pub struct Options {
     pub layout: Option<PathBuf>,
     /// A directory for the manifests, instead of the default.
     pub manifests: Option<PathBuf>,
+    /// How images other than releases are placed in the registry or the directory.
+    pub placing: Placing,
     /// Mirror configuration for the registry.
     pub mirror_set: Option<mirror_set::MirrorSetKind>,
     /// Replace manifests that exist with other content.
@@ -280,10 +282,17 @@ fn destinations<'a>(
     let mut out: Vec<Box<dyn Destination>> = Vec::new();
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
-        out.push(Box::new(destination::Registry::new(target, client, index, &document, options.jobs)?));
+        out.push(Box::new(destination::Registry::new(
+            target,
+            client,
+            index,
+            &document,
+            options.jobs,
+            &options.placing,
+        )?));
     }
     if let Some(dir) = &options.dir {
-        out.push(Box::new(destination::Tree::new(dir, index, &document)?));
+        out.push(Box::new(destination::Tree::new(dir, index, &document, &options.placing)?));
     }
     if let Some(dir) = &options.layout {
         out.push(Box::new(destination::Layout::new(dir)));
@@ -358,7 +367,7 @@ fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Resul
     let mut out = Vec::new();
     for (group, wanted) in [(mirror_set::Group::Release, true), (mirror_set::Group::Generic, false)] {
         let mut pairs: Vec<(Repository, Repository)> = Vec::new();
-        for Placement { image, repository, .. } in placements(index, "")? {
+        for Placement { image, repository, .. } in placements(index, "", &options.placing)? {
             let is_release = matches!(image.kind, Kind::Release | Kind::Component);
             let attached = matches!(image.kind, Kind::Signature | Kind::Referrer);
             let Some(source) = image.repository.as_deref().and_then(|r| r.parse::<Repository>().ok()) else { continue };

@@ -10,7 +10,7 @@ use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir};
 use crate::oci::Digest;
-use crate::sink::placement::{self, Documents, Placement};
+use crate::sink::placement::{self, Documents, Placement, Placing};
 use crate::sink::repository_needs::RepositoryNeeds;
 use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink, room, tree};
 use crate::verify::{Verified, Visit};
@@ -31,8 +31,9 @@ pub struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// Places the images of an index, whose documents are given.
-    pub fn new(dir: &'a Path, index: &'a Index, document: &Documents<'_, '_>) -> Result<Tree<'a>> {
-        let placements = placement::placements(index, RELEASE)?;
+    pub fn new(dir: &'a Path, index: &'a Index, document: &Documents<'_, '_>, placing: &Placing) -> Result<Tree<'a>> {
+        let placements = placement::placements(index, RELEASE, placing)?;
+        placement::no_release_names(&placements, "")?;
         let needs = RepositoryNeeds::of(&placements, document)?;
         Ok(Tree { dir, placements, needs, open: OnceLock::new(), sink: OnceLock::new() })
     }

@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
 use crate::parallel;
 use crate::registry::{Client, Pushed, Wanted};
-use crate::sink::placement::{self, Documents, Placement, below};
+use crate::sink::placement::{self, Documents, Placement, Placing, below};
 use crate::sink::repository_needs::RepositoryNeeds;
 use crate::verify::{Verified, Visit};
 
@@ -32,8 +32,10 @@ impl<'a> Registry<'a> {
         index: &'a Index,
         document: &Documents<'_, '_>,
         jobs: usize,
+        placing: &Placing,
     ) -> Result<Registry<'a>> {
-        let placements = placement::placements(index, "")?;
+        let placements = placement::placements(index, "", placing)?;
+        placement::no_release_names(&placements, target.path())?;
         let needs = RepositoryNeeds::of(&placements, document)?;
         let mut repositories = BTreeMap::new();
         for placement in &placements {
