@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
+use super::args::{Global, Output};
 use super::escape::{escape, escape_json, fold, width};
 
 /// Writes text; every line was escaped by who made it.
@@ -19,11 +20,33 @@ fn put(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Writes one JSON document.
-pub(super) fn json<T: Serialize>(value: &T) {
-    let mut out = serde_json::to_string_pretty(value).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
+/// Writes one JSON document; with `-o jsonl` as the last line, of type `result`.
+pub(super) fn json<T: Serialize>(global: &Global, value: &T) {
+    let text = match global.output {
+        Output::Jsonl => serde_json::to_string(&Line { kind: "result", value }),
+        _ => serde_json::to_string_pretty(value),
+    };
+    let mut out = text.unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
     out.push('\n');
     put(&escape_json(&out));
+}
+
+#[derive(Serialize)]
+struct Line<'a, T> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
+/// A word as a shell takes it: quoted where it must be.
+pub(super) fn quoted(word: &str) -> String {
+    let safe = |c: char| c.is_alphanumeric() || "/._-:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(safe) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Lines of a name and a value, names in one column.

@@ -320,7 +320,7 @@ fn advise(trust: &Trust, conditions: &Conditions, armored: &[u8], index: &[u8], 
         if !matches!(judged.outcome, Judge::Good | Judge::UnknownKey) && judged.signer.is_some()
             || judged.outcome == Judge::Revoked
         {
-            observer.warn(&format!("by the trust policy of this host the signature does not count: {}", judged.detail));
+            observer.warn(&format!("the trust policy of this host does not accept the signature: {}", judged.detail));
         }
     }
 }
