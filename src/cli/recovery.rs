@@ -3,7 +3,7 @@
 use super::answer::{self, Table};
 use super::args::{Global, Output, Recovery};
 use super::term::Terminal;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::ops::observer;
 use crate::ops::recovery::{Options, Summary, recovery};
 
@@ -31,6 +31,7 @@ pub(super) fn line(table: &mut Table, summary: &Summary) {
     let text = format!("{}, {}: repairs up to {slices} of {slice}", summary.recovery, observer::size(summary.bytes));
     table.row("recovery", text);
 }
+<<<<<<< HEAD
 
 /// `5%` or `5`.
 pub(super) fn percent(text: &str) -> Result<u8, String> {
@@ -38,3 +39,5 @@ pub(super) fn percent(text: &str) -> Result<u8, String> {
     let valid = number.parse::<u8>().ok().filter(|n| (1..=100).contains(n));
     valid.ok_or_else(|| Error::new(Code::Usage, "not a share between 1% and 100%").to_string())
 }
+=======
+>>>>>>> main

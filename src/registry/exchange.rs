@@ -1,21 +1,20 @@
 //! One request and its answer: the right proxy, the login if the host may have it, redirects by the rules of
 //! [`super::reach`]. No retries: see [`super::retry`].
 
-use std::io::Read;
 use std::sync::Arc;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
-use super::auth::{Grant, Who};
+use super::auth::Grant;
 use super::failure::{read_errors, words};
 use super::proxy::{Proxies, Route};
+use super::request::{Answer, Ask, Payload};
 use super::retry::Failure;
 use super::tls::{self, Trust};
 use super::url::Url;
 use super::{Inner, Options};
 use crate::error::Error;
-use crate::oci::Repository;
 
 /// The most redirects that are followed.
 const MAX_REDIRECTS: u32 = 5;
@@ -75,69 +74,6 @@ impl Agents {
         }
         .unwrap_or(&self.direct)
     }
-}
-
-/// What a request is for: decides the token's scope and the login.
-#[derive(Clone, Debug)]
-pub(super) struct Scope {
-    pub(super) repository: Repository,
-    pub(super) push: bool,
-    /// The repository, on the same registry, that a mount reads from.
-    pub(super) from: Option<Repository>,
-}
-
-impl Scope {
-    pub(super) fn pull(repository: &Repository) -> Scope {
-        Scope { repository: repository.clone(), push: false, from: None }
-    }
-
-    pub(super) fn push(repository: &Repository) -> Scope {
-        Scope { repository: repository.clone(), push: true, from: None }
-    }
-}
-
-/// A request's body.
-pub(super) enum Payload<'a> {
-    None,
-    Bytes(&'a [u8]),
-    /// A reader and the exact length of what it gives.
-    Stream(&'a mut dyn Read, u64),
-}
-
-/// A request.
-pub(super) struct Ask<'a> {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    /// The registry that logins belong to.
-    pub(super) base: &'a Url,
-    /// `None`: no login, ever.
-    pub(super) scope: Option<&'a Scope>,
-    pub(super) headers: Vec<(HeaderName, String)>,
-    pub(super) payload: Payload<'a>,
-    /// Whether redirects are followed.
-    pub(super) follow: bool,
-}
-
-impl<'a> Ask<'a> {
-    /// A request without a body that follows redirects, to the registry itself.
-    pub(super) fn read(method: Method, url: &'a Url, scope: &'a Scope) -> Ask<'a> {
-        let payload = Payload::None;
-        Ask { method, url: url.clone(), base: url, scope: Some(scope), headers: Vec::new(), payload, follow: true }
-    }
-
-    pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Ask<'a> {
-        self.headers.push((name, value.into()));
-        self
-    }
-}
-
-/// An answer, and who gave it to whom.
-pub(super) struct Answer {
-    pub(super) response: Response<Body>,
-    pub(super) url: Url,
-    pub(super) who: Who,
-    /// Whether it is another server's than the registry's.
-    pub(super) foreign: bool,
 }
 
 impl Answer {

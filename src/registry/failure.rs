@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use ureq::http::StatusCode;
 
 use super::Inner;
-use super::auth::Who;
-use super::exchange::{Answer, Scope};
+use super::request::{Answer, Scope, Who};
 use super::retry::{Failure, asked_wait, passes};
 use super::url::Url;
 use crate::error::{Code, Error};

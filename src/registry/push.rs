@@ -6,8 +6,8 @@ use std::time::Instant;
 use ureq::http::{Method, header};
 
 use super::body::Pace;
-use super::exchange::{Answer, Ask, Payload, Scope};
 use super::failure::{has_code, quote, read_errors};
+use super::request::{Answer, Ask, Payload, Scope};
 use super::retry::{Failure, Tries, passes};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};

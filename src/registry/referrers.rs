@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use ureq::http::{Method, header};
 
-use super::exchange::{Ask, Scope};
 use super::failure::read_errors;
+use super::request::{Ask, Scope};
 use super::retry::Failure;
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};

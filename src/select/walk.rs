@@ -9,9 +9,9 @@ use crate::bundle::limits;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
+use crate::observer::Observer;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
-use crate::ops::write::{Origin, Supply};
-use crate::ops::{Observer, parallel};
+use crate::parallel;
 use crate::source::{Fetched, Source};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
@@ -69,17 +69,6 @@ pub(crate) struct Found {
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
     /// Bytes of all documents.
     held: u64,
-}
-
-impl Supply for Found {
-    fn here(&self, digest: &Digest) -> Option<&[u8]> {
-        self.bytes.get(digest).map(AsRef::as_ref)
-    }
-
-    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
-        let origins = self.origins.get(digest).into_iter().flatten();
-        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
-    }
 }
 
 /// What one root turned out to be.
