@@ -189,13 +189,8 @@ pub struct Create {
     /// When the bundle expires, for example 2027-06-30 or 2027-06-30T12:00:00Z [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Bundle")]
     pub expires: Option<String>,
-<<<<<<< HEAD
     /// Also write BUNDLE.recovery: recovery data for this share of the bundle, for example 5%
-    #[arg(long, value_name = "PERCENT", value_parser = super::recovery::percent, help_heading = "Bundle")]
-=======
-    /// Also write BUNDLE.recovery: recovery data for this share of the bundle, such as 5%
     #[arg(long, value_name = "PERCENT", value_parser = shared::percent, help_heading = "Bundle")]
->>>>>>> main
     pub recovery: Option<u8>,
     /// Replace an existing bundle
     #[arg(long, help_heading = "Bundle")]
@@ -349,13 +344,8 @@ pub struct Recovery {
     /// The bundle, or all its volumes: recovery data for all of them can restore a lost one
     #[arg(value_name = "BUNDLE", required = true)]
     pub bundle: Vec<PathBuf>,
-<<<<<<< HEAD
     /// How much recovery data to create, as a share of the bundle
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = super::recovery::percent)]
-=======
-    /// How much recovery data to make, as a share of the bundle
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = shared::percent)]
->>>>>>> main
     pub percent: u8,
     /// File to write [default: BUNDLE.recovery, where repair looks for it]
     #[arg(long, value_name = "FILE")]

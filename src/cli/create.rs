@@ -12,11 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Summary, Target, create};
 use crate::ops::{self, Observer, observer};
-<<<<<<< HEAD
-=======
 use crate::select;
-use crate::sign::SecretKey;
->>>>>>> main
 use crate::source::Network;
 
 pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8> {
@@ -137,7 +133,7 @@ fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Resul
 fn options(args: &Create, global: &Global, term: &Terminal) -> Result<Options> {
     let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
     #[cfg(feature = "registry")]
-    let parse = |list: &[String]| list.iter().map(|r| r.parse()).collect::<Result<Vec<_>, Invalid>>().map_err(usage);
+    let parse = |list: &[String]| list.iter().map(|text| inputs::reference(text, term)).collect::<Result<Vec<_>>>();
     Ok(Options {
         content: select::Options {
             #[cfg(feature = "registry")]
@@ -163,12 +159,7 @@ fn options(args: &Create, global: &Global, term: &Terminal) -> Result<Options> {
         name: args.name.clone(),
         sequence: args.sequence,
         expires: args.expires.as_deref().map(inputs::time).transpose()?,
-<<<<<<< HEAD
         key: args.sign_key.as_deref().map(|path| super::passphrase::key(path, term)).transpose()?,
-        now: inputs::moment(None)?,
-=======
-        key: args.sign_key.as_deref().map(key).transpose()?,
->>>>>>> main
         source_date_epoch: inputs::source_date_epoch()?,
         force: args.force,
         read_back: args.read_back,

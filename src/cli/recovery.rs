@@ -31,13 +31,3 @@ pub(super) fn line(table: &mut Table, summary: &Summary) {
     let text = format!("{}, {}: repairs up to {slices} of {slice}", summary.recovery, observer::size(summary.bytes));
     table.row("recovery", text);
 }
-<<<<<<< HEAD
-
-/// `5%` or `5`.
-pub(super) fn percent(text: &str) -> Result<u8, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim();
-    let valid = number.parse::<u8>().ok().filter(|n| (1..=100).contains(n));
-    valid.ok_or_else(|| Error::new(Code::Usage, "not a share between 1% and 100%").to_string())
-}
-=======
->>>>>>> main

@@ -87,7 +87,7 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
     #[cfg(feature = "registry")]
     let registry = match &args.to {
         Some(to) => {
-            let to = to.trim_end_matches('/');
+            let to = inputs::bare(to, term)?.trim_end_matches('/');
             let target = to.parse().map_err(|e: crate::oci::Invalid| {
                 let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
                 Error::new(Code::Usage, why).hint("write --to REGISTRY/REPOSITORY, without a tag")

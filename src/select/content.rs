@@ -104,9 +104,9 @@ fn resolve(
         }
     };
     let Some(document) = document else {
-        return Err(Error::new(Code::Source, format!("{reference} is not there"))
+        return Err(Error::new(Code::Source, format!("{reference} does not exist (no such repository or tag)"))
             .state("nothing was written")
-            .hint("see what there is: skopeo list-tags"));
+            .hint(format!("list the tags: skopeo list-tags docker://{}", reference.repository)));
     };
     let tag = reference
         .tag

@@ -129,7 +129,7 @@ pub fn unpack<'a>(
     files.check(&index).map_err(nothing)?;
     sets.check(&index).map_err(nothing)?;
     for destination in &destinations {
-        destination.check(&index).map_err(|e| nothing(early(e, NOTHING)))?;
+        destination.check(&index).map_err(|e| nothing(early(e, NOTHING, true)))?;
     }
 
     let mut summary = Summary {
