@@ -20,7 +20,8 @@ pub(super) fn run(shell: Shell) -> u8 {
     } else {
         let mut out = Vec::new();
         clap_complete::generate(shell, &mut command, "mirror-bundle", &mut out);
-        String::from_utf8_lossy(&out).into_owned()
+        let text = String::from_utf8_lossy(&out).into_owned();
+        if shell == Shell::Fish { text + &fish(&command) } else { text }
     };
     answer::text(&text);
     0
@@ -38,6 +39,16 @@ fn shown() -> Command {
         .args(whole.get_arguments().cloned())
         .subcommands(whole.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned())
         .subcommand(help)
+}
+
+/// The values of arguments that are no options, which the script of `clap_complete` leaves out.
+fn fish(command: &Command) -> String {
+    let line = |sub: &Command| {
+        let values = sub.get_positionals().flat_map(values).collect::<Vec<_>>().join(" ");
+        let name = sub.get_name();
+        format!("complete -c mirror-bundle -n \"__fish_mirror_bundle_using_subcommand {name}\" -f -a \"{values}\"\n")
+    };
+    command.get_subcommands().filter(|sub| sub.get_positionals().any(|arg| !values(arg).is_empty())).map(line).collect()
 }
 
 const HEAD: &str = r#"# bash completion for mirror-bundle; made by `mirror-bundle completions bash`

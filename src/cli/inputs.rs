@@ -207,7 +207,8 @@ pub(super) fn reference(text: &str, term: &super::term::Terminal) -> Result<crat
 #[cfg(feature = "registry")]
 pub(super) fn bare<'a>(text: &'a str, term: &super::term::Terminal) -> Result<&'a str> {
     use crate::observer::Observer;
-    const LOCAL: [&str; 6] = ["oci:", "oci-archive:", "docker-archive:", "dir:", "docker-daemon:", "containers-storage:"];
+    const LOCAL: [&str; 6] =
+        ["oci:", "oci-archive:", "docker-archive:", "dir:", "docker-daemon:", "containers-storage:"];
     if let Some(bare) = text.strip_prefix("docker://") {
         term.say("Note", &format!("docker:// is not needed; taking {bare}"));
         return Ok(bare);
@@ -218,7 +219,9 @@ pub(super) fn bare<'a>(text: &'a str, term: &super::term::Terminal) -> Result<&'
     }
     if let Some(transport) = LOCAL.iter().find(|transport| text.starts_with(**transport)) {
         let hint = match *transport {
-            "docker-daemon:" | "containers-storage:" => "write it to a file first (podman save --format oci-archive), and take that with --from-layout",
+            "docker-daemon:" | "containers-storage:" => {
+                "write it to a file first (podman save --format oci-archive), and take that with --from-layout"
+            }
             _ => "for a local file or folder: --from-layout PATH",
         };
         return Err(Error::new(Code::Usage, format!("`{text}` is not in a registry")).hint(hint));

@@ -77,16 +77,14 @@ pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> 
     let all = !(args.images || args.blobs || args.manifests);
     if global.output != Output::Text {
         let index = &seen.index;
-        let mut out = serde_json::json!({ "schema": "mirror-bundle/ls/v1", "verified": false });
-        if args.images || all {
-            out["images"] = serde_json::json!(index.images);
-        }
-        if args.blobs {
-            out["blobs"] = serde_json::json!(index.blobs);
-        }
-        if args.manifests {
-            out["files"] = serde_json::json!(index.files);
-        }
+        let of = |list: serde_json::Value, wanted: bool| if wanted { list } else { serde_json::Value::Null };
+        let out = answer::Object([
+            ("schema", "mirror-bundle/ls/v1".into()),
+            ("verified", false.into()),
+            ("images", of(serde_json::json!(index.images), args.images || all)),
+            ("blobs", of(serde_json::json!(index.blobs), args.blobs)),
+            ("files", of(serde_json::json!(index.files), args.manifests)),
+        ]);
         answer::json(global, &out);
         return Ok(0);
     }

@@ -65,7 +65,7 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
 /// message is shown without colours, and escaped (security E10).
 pub fn wrong_arguments(err: &clap::Error) -> u8 {
     if err.use_stderr() && wants_json() {
-        let _ = writeln!(std::io::stderr(), "{}", escape::escape_json(&usage_error(err).to_string()));
+        let _ = writeln!(std::io::stderr(), "{}", usage_error(err));
         return u8::try_from(err.exit_code()).unwrap_or(2);
     }
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
@@ -95,15 +95,13 @@ fn wants_json() -> bool {
 }
 
 /// What clap says as the line that every other error is.
-fn usage_error(err: &clap::Error) -> serde_json::Value {
+fn usage_error(err: &clap::Error) -> String {
     let text = err.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
     let (help, facts): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("For more information"));
-    serde_json::json!({
-        "type": "error", "code": Code::Usage.as_str(), "exit_code": Code::Usage.exit(), "message": message,
-        "facts": facts, "state": null, "hint": help.first(),
-    })
+    let facts: Vec<String> = facts.into_iter().map(str::to_owned).collect();
+    answer::failure(Code::Usage, &message, &facts, None, help.first().copied())
 }
 
 /// The exit code of an error: of an interruption, that of the signal, whoever noticed it.

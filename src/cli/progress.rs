@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::answer::Object;
 use crate::ops::{Task, observer};
 
 /// Verbs are right-aligned in a column of this width.
@@ -152,11 +153,15 @@ impl Work {
     }
 
     /// What a program is told (`spec/schema/event.json`).
-    pub(super) fn event(&self) -> serde_json::Value {
-        serde_json::json!({
-            "type": "progress", "task": word(self.task), "done": self.items.0, "of": self.items.1,
-            "bytes": self.bytes.0, "bytes_of": self.bytes.1,
-        })
+    pub(super) fn event(&self) -> Object<6> {
+        Object([
+            ("type", "progress".into()),
+            ("task", word(self.task).into()),
+            ("done", self.items.0.into()),
+            ("of", self.items.1.into()),
+            ("bytes", self.bytes.0.into()),
+            ("bytes_of", self.bytes.1.into()),
+        ])
     }
 }
 

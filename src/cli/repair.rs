@@ -55,12 +55,14 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     client.iter().for_each(|client| inputs::late_notices(client, term));
     match outcome {
         Outcome::Refused(report) => {
-            verify::show(&report, global, term, Some("nothing was changed"));
+            verify::refused(&report, global, term, "nothing was changed", ("repair", "repaired"));
             Ok(report.exit_code)
         }
         Outcome::Whole(summary, report) => {
             match global.output {
-                Output::Json | Output::Jsonl => answer::json(global, &summary),
+                Output::Json | Output::Jsonl => {
+                    answer::verified(global, "repair", "repaired", Some(summary.as_ref()), Some(&report))
+                }
                 Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
                 Output::Text => {}
             }

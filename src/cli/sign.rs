@@ -56,12 +56,12 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     };
     match sign(&args.bundle, &trust, &conditions, options, term)? {
         Outcome::Refused(report) => {
-            verify::show(&report, global, term, Some("nothing was signed"));
+            verify::refused(&report, global, term, "nothing was signed", ("sign", "signed"));
             Ok(report.exit_code)
         }
         Outcome::Signed(summary) => {
             match global.output {
-                Output::Json | Output::Jsonl => answer::json(global, &summary),
+                Output::Json | Output::Jsonl => answer::verified(global, "sign", "signed", Some(&summary), None),
                 Output::Text if global.quiet < 2 => {
                     let mut table = Table::default();
                     table.row("index", &summary.index);

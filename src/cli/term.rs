@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use super::answer;
+use super::answer::{self, Line, Object};
 use super::args::{Color, Global, Output, Progress};
 use super::escape::{escape, escape_json, fold, sentence, width};
 use super::progress::{COLUMN, Work};
@@ -104,8 +104,7 @@ impl Terminal {
     }
 
     /// A JSON line for a program that follows the work.
-    fn event(&self, event: &serde_json::Value) {
-        let line = escape_json(&event.to_string());
+    fn event(&self, line: &str) {
         if self.events {
             answer::text(&format!("{line}\n"));
         }
@@ -127,11 +126,7 @@ impl Terminal {
         let (message, facts, state, hint) = (err.message(), err.facts(), err.state_text(), err.hint_text());
         self.log(&problem(AnsiColor::Red, "error:", message, facts, state, hint));
         if self.json {
-            let line = serde_json::json!({
-                "type": "error", "code": err.code().as_str(), "exit_code": err.code().exit(), "message": message,
-                "facts": facts, "state": state, "hint": hint,
-            });
-            return self.line(&escape_json(&line.to_string()));
+            return self.line(&answer::failure(err.code(), message, facts, state, hint));
         }
         self.line(&problem(AnsiColor::Red, "error:", message, facts, state, hint));
         let mut cause = std::error::Error::source(err);
@@ -150,9 +145,8 @@ impl Terminal {
         let text = problem(color, word, &finding.message, &finding.facts, state, finding.hint.as_deref());
         self.log(&text);
         if self.events {
-            let mut event = serde_json::json!(finding);
-            event["type"] = "finding".into();
-            self.event(&event);
+            let line = Line { kind: "finding", value: finding };
+            self.event(&escape_json(&serde_json::to_string(&line).unwrap_or_default()));
         } else if !self.json {
             self.line(&text);
         }
@@ -200,7 +194,7 @@ impl Terminal {
     fn show(&self, work: &mut Work, last: bool) {
         let now = Instant::now();
         if (self.events || self.progress.is_some()) && (work.event_due(now) || last) {
-            self.event(&work.event());
+            self.event(&work.event().line());
         }
         if self.has_bar() && !last && work.draw_due(now) {
             let columns = width(&std::io::stderr()).unwrap_or(80);
@@ -239,11 +233,7 @@ impl Terminal {
             let hint = "run the same command again to resume";
             let clear = if drawn.swap(false, Ordering::SeqCst) { CLEAR } else { "" };
             let text = match json {
-                true => serde_json::json!({
-                    "type": "error", "code": code.as_str(), "exit_code": code.exit(), "message": "interrupted",
-                    "facts": [], "state": null, "hint": hint,
-                })
-                .to_string(),
+                true => answer::failure(code, "interrupted", &[], None, Some(hint)),
                 false => format!("interrupted\nhint:  {hint}"),
             };
             let _ = writeln!(std::io::stderr(), "{clear}{text}");
@@ -285,7 +275,7 @@ impl Observer for Terminal {
         if !self.json {
             self.line(&line);
         } else {
-            self.event(&serde_json::json!({ "type": "warning", "message": text }));
+            self.event(&Object([("type", "warning".into()), ("message", text.into())]).line());
         }
     }
 

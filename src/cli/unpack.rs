@@ -39,7 +39,9 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     match outcome {
         Outcome::Refused(report, state) => {
             match global.output {
-                Output::Json | Output::Jsonl => answer::json(global, report.as_ref()),
+                Output::Json | Output::Jsonl => {
+                    answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report));
+                }
                 Output::Text => verify::problems(&report, term, Some(&state)),
             }
             Ok(report.exit_code)
@@ -67,10 +69,7 @@ fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal
     term.say("Finished", &format!("in {}", create::elapsed(started)));
     match global.output {
         Output::Json | Output::Jsonl => {
-            answer::json(
-                global,
-                &serde_json::json!({ "schema": summary.schema, "unpacked": summary, "report": report }),
-            );
+            answer::verified(global, "unpack", "unpacked", Some(summary), Some(report));
         }
         Output::Text if global.quiet < 2 => answer::text(&render(summary, &report.exceptions)),
         Output::Text => {}

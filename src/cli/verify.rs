@@ -26,6 +26,23 @@ pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8>
     Ok(report.exit_code)
 }
 
+/// Shows why a command did nothing.
+pub(super) fn refused(
+    report: &Report,
+    global: &Global,
+    term: &Terminal,
+    state: &str,
+    (verb, did): (&str, &'static str),
+) {
+    match global.output {
+        Output::Text => show(report, global, term, Some(state)),
+        Output::Json | Output::Jsonl => {
+            answer::verified::<()>(global, verb, did, None, Some(report));
+            problems(report, term, Some(state));
+        }
+    }
+}
+
 /// Shows a report: the answer on standard output, problems on standard error.
 pub(super) fn show(report: &Report, global: &Global, term: &Terminal, state: Option<&str>) {
     match global.output {

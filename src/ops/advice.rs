@@ -15,9 +15,9 @@ pub(crate) fn early(e: Error, state: &str, registry: bool) -> Error {
     }
     match e.code() {
         _ if e.is_transient() => e.hint("run the same command again"),
-        Source | Destination if registry => {
-            e.hint("see whether the registry serves other clients: skopeo inspect --raw docker://REGISTRY/REPOSITORY:TAG")
-        }
+        Source | Destination if registry => e.hint(
+            "see whether the registry serves other clients: skopeo inspect --raw docker://REGISTRY/REPOSITORY:TAG",
+        ),
         Source | Destination => e.hint("check that the files are complete, and of the form that the option takes"),
         _ => e.hint("take the content from another source, or have this one repaired"),
     }

@@ -61,8 +61,6 @@ pub enum Outcome {
 /// What was added.
 #[derive(Debug, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/sign/v1`.
-    pub schema: &'static str,
     /// Digest of the index that was signed.
     pub index: String,
     /// The role.
@@ -178,13 +176,7 @@ pub fn sign(
         true => observer.say("Unchanged", &format!("signed as {role} by this key already ({key})")),
         false => observer.say("Signed", &format!("as {role} ({key})")),
     }
-    Ok(Outcome::Signed(Summary {
-        schema: "mirror-bundle/sign/v1",
-        index: head.digest().to_string(),
-        role: role.to_string(),
-        key,
-        written,
-    }))
+    Ok(Outcome::Signed(Summary { index: head.digest().to_string(), role: role.to_string(), key, written }))
 }
 
 /// The files behind which an interrupted append left something, and where they end.

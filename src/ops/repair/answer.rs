@@ -32,8 +32,6 @@ pub enum Outcome {
 /// What was done.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/repair/v1`.
-    pub schema: &'static str,
     /// The files, repaired or whole before.
     pub bundle: Vec<String>,
     /// Digest of the index.
@@ -49,6 +47,4 @@ pub struct Summary {
     pub addenda: usize,
     /// The verdict of the verification of all of it.
     pub verdict: crate::verify::Verdict,
-    /// The exit code.
-    pub exit_code: u8,
 }

@@ -57,8 +57,6 @@ pub enum Outcome<'a> {
 /// What was written.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/unpack/v1`.
-    pub schema: &'static str,
     /// Digest of the bundle's index.
     pub index: String,
     /// Destinations, as given.
@@ -133,7 +131,6 @@ pub fn unpack<'a>(
     }
 
     let mut summary = Summary {
-        schema: "mirror-bundle/unpack/v1",
         index: admitted.report().bundle.index.clone(),
         destinations: destinations.iter().map(|d| d.describe()).collect(),
         images: index.images.len(),
