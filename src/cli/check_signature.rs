@@ -38,10 +38,16 @@ fn show(args: &CheckSignature, global: &Global, verified: &Verified) {
     match global.output {
         Output::Json | Output::Jsonl => answer::json(
             global,
-            &serde_json::json!({
-                "schema": "mirror-bundle/check-signature/v1", "outcome": "good", "digest": verified.claim.digest, "docker_reference": reference,
-                "key": verified.fingerprint, "user_id": verified.user_id, "signed_at": signed_at, "notices": verified.notices,
-            }),
+            &answer::Object([
+                ("schema", serde_json::json!("mirror-bundle/check-signature/v1")),
+                ("outcome", serde_json::json!("good")),
+                ("digest", serde_json::json!(verified.claim.digest)),
+                ("docker_reference", serde_json::json!(reference)),
+                ("key", serde_json::json!(verified.fingerprint)),
+                ("user_id", serde_json::json!(verified.user_id)),
+                ("signed_at", serde_json::json!(signed_at)),
+                ("notices", serde_json::json!(verified.notices)),
+            ]),
         ),
         Output::Text if global.quiet < 2 => {
             let mut table = Table::default();

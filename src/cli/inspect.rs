@@ -17,11 +17,21 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
     match global.output {
         Output::Json | Output::Jsonl => answer::json(
             global,
-            &serde_json::json!({
-                "schema": "mirror-bundle/inspect/v1", "verified": false, "path": named(&args.bundle),
-                "index_digest": seen.digest, "signed": seen.signed, "bytes": seen.bytes, "index": seen.index,
-                "volumes": seen.volumes.as_ref().map(|(here, of)| serde_json::json!({ "here": here, "of": of })),
-            }),
+            &answer::Object([
+                ("schema", serde_json::json!("mirror-bundle/inspect/v1")),
+                ("verified", serde_json::json!(false)),
+                ("path", serde_json::json!(named(&args.bundle))),
+                ("index_digest", serde_json::json!(seen.digest)),
+                ("signed", serde_json::json!(seen.signed)),
+                ("bytes", serde_json::json!(seen.bytes)),
+                ("index", serde_json::json!(seen.index)),
+                (
+                    "volumes",
+                    seen.volumes.as_ref().map_or(serde_json::Value::Null, |(here, of)| {
+                        serde_json::json!(answer::Object([("here", here.as_slice().into()), ("of", (*of).into())]))
+                    }),
+                ),
+            ]),
         ),
         Output::Text => answer::text(&render(&args.bundle, &seen)),
     }

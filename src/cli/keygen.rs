@@ -17,10 +17,13 @@ pub(super) fn run(args: &Keygen, global: &Global, term: &Terminal) -> Result<u8>
     match global.output {
         Output::Json | Output::Jsonl => answer::json(
             global,
-            &serde_json::json!({
-                "schema": "mirror-bundle/keygen/v1", "private_key": args.file.display().to_string(),
-                "public_key_file": public.display().to_string(), "public_key": key.public().to_line(), "fingerprint": fingerprint,
-            }),
+            &answer::Object([
+                ("schema", serde_json::json!("mirror-bundle/keygen/v1")),
+                ("private_key", serde_json::json!(args.file.display().to_string())),
+                ("public_key_file", serde_json::json!(public.display().to_string())),
+                ("public_key", serde_json::json!(key.public().to_line())),
+                ("fingerprint", serde_json::json!(fingerprint)),
+            ]),
         ),
         Output::Text => {
             let mut table = Table::default();
