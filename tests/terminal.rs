@@ -10,10 +10,10 @@ mod skip;
 mod completion;
 #[path = "terminal/newcomers.rs"]
 mod newcomers;
-#[path = "terminal/pty.rs"]
-mod pty;
 #[path = "terminal/schema.rs"]
 mod schema;
+#[path = "terminal/screen.rs"]
+mod screen;
 
 use std::path::{Path, PathBuf};
 
@@ -37,4 +37,32 @@ fn bundle() -> tempfile::TempDir {
     let made = run(dir.path(), &[&["create", "b.tar", "--unsigned"], &sources[..]].concat());
     assert_eq!(made.0, 0, "{}", made.2);
     dir
+}
+
+/// A layout `large` in `dir`, of one image with layers of so many bytes.
+fn large(dir: &Path, bytes: &[usize]) {
+    let layout = dir.join("large");
+    std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    let blob = |bytes: &[u8]| {
+        let digest = mirror_bundle::oci::Digest::of(bytes);
+        std::fs::write(layout.join("blobs/sha256").join(digest.to_string().trim_start_matches("sha256:")), bytes)
+            .unwrap();
+        (digest.to_string(), bytes.len())
+    };
+    let (config, config_size) =
+        blob(br#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}"#);
+    let layer = |(n, size): (usize, &usize)| {
+        let (layer, size) = blob(&vec![n as u8 + 1; *size]);
+        format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":{size}}}"#)
+    };
+    let layers = bytes.iter().enumerate().map(layer).collect::<Vec<_>>().join(",");
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":{config_size}}},"layers":[{layers}]}}"#
+    );
+    let (manifest, size) = blob(manifest.as_bytes());
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","size":{size},"annotations":{{"org.opencontainers.image.ref.name":"registry.example.com/a/b:1"}}}}]}}"#
+    );
+    std::fs::write(layout.join("index.json"), index).unwrap();
+    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }

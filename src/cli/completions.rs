@@ -21,7 +21,12 @@ pub(super) fn run(shell: Shell) -> u8 {
         let mut out = Vec::new();
         clap_complete::generate(shell, &mut command, "mirror-bundle", &mut out);
         let text = String::from_utf8_lossy(&out).into_owned();
-        if shell == Shell::Fish { text + &fish(&command) } else { text }
+        match shell {
+            Shell::Fish => text + &fish(&command),
+            // With two colons, zsh takes what follows the first file for files only, and offers no more options.
+            Shell::Zsh => text.replace("'*::", "'*:"),
+            _ => text,
+        }
     };
     answer::text(&text);
     0

@@ -38,11 +38,9 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
     match outcome {
         Outcome::Refused(report, state) => {
-            match global.output {
-                Output::Json | Output::Jsonl => {
-                    answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report));
-                }
-                Output::Text => verify::problems(&report, term, Some(&state)),
+            verify::problems(&report, term, Some(&state));
+            if global.output != Output::Text {
+                answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report));
             }
             Ok(report.exit_code)
         }

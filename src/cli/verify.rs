@@ -37,8 +37,8 @@ pub(super) fn refused(
     match global.output {
         Output::Text => show(report, global, term, Some(state)),
         Output::Json | Output::Jsonl => {
-            answer::verified::<()>(global, verb, did, None, Some(report));
             problems(report, term, Some(state));
+            answer::verified::<()>(global, verb, did, None, Some(report));
         }
     }
 }
@@ -46,13 +46,17 @@ pub(super) fn refused(
 /// Shows a report: the answer on standard output, problems on standard error.
 pub(super) fn show(report: &Report, global: &Global, term: &Terminal, state: Option<&str>) {
     match global.output {
-        Output::Json | Output::Jsonl => answer::json(global, report),
+        Output::Json | Output::Jsonl => {
+            // The document is the last line.
+            problems(report, term, state);
+            return answer::json(global, report);
+        }
         Output::Text if global.quiet == 0 => answer::text(&render(report)),
         Output::Text if global.quiet == 1 => answer::text(&verdict_line(report, true)),
         Output::Text => {}
     }
     if global.quiet == 0 {
-        some_problems(report, term, state, global.output == Output::Text);
+        some_problems(report, term, state, true);
     }
 }
 

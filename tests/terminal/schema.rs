@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{bundle, flow, run};
+use crate::{bundle, flow, large, run};
 
 fn schema(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/schema").join(name);
@@ -94,7 +94,11 @@ fn every_document_is_as_its_schema_says() {
     let anyone = "--allow-unsigned";
     let cases: &[(&str, i32, &[&str])] = &[
         ("keygen", 0, &["keygen", "k", "--no-passphrase"]),
-        ("create", 0, &["create", "s.tar", "--sign-key", "k", "--from-layout", layout, "--recovery", "10%"]),
+        (
+            "create",
+            0,
+            &["create", "s.tar", "--sign-key", "k", "--from-layout", layout, "--recovery", "10%", "--name", "s"],
+        ),
         ("create", 0, &["create", "d.tar", "--unsigned", "--from-layout", layout, "--dry-run"]),
         ("report", 0, &["verify", "s.tar", "--signer", "k.pub"]),
         ("report", 20, &["verify", "b.tar", "--signer", "k.pub"]),
@@ -107,7 +111,8 @@ fn every_document_is_as_its_schema_says() {
         ("sign", 20, &["sign", "b.tar", "--sign-key", "k", "--signer", "k.pub"]),
         ("repair", 0, &["repair", "s.tar", "--signer", "k.pub"]),
         ("recovery", 0, &["recovery", "b.tar"]),
-        ("split", 0, &["split", "s.tar", "v", "--volume-size", "9000"]),
+        ("create", 0, &["create", "l.tar", "--unsigned", "--from-layout", "large", "--name", "l"]),
+        ("split", 0, &["split", "l.tar", "v", "--volume-size", "100kB"]),
         ("join", 0, &["join", "j.tar", "v"]),
         ("inspect", 0, &["inspect", "b.tar"]),
         ("inspect", 0, &["inspect", "v"]),
@@ -115,6 +120,7 @@ fn every_document_is_as_its_schema_says() {
         ("ls", 0, &["ls", "b.tar", "--blobs", "--manifests"]),
     ];
     std::fs::create_dir(dir.join("v")).unwrap();
+    large(dir, &[50_000, 60_000]);
     for (name, code, args) in cases {
         let (ended, out, err) = run(dir, &[args, &["-o", "json"][..]].concat());
         assert_eq!(ended, *code, "{args:?}: {out} {err}");

@@ -1,42 +1,18 @@
-//! On a real terminal: progress, Ctrl-C and passphrases. `pty.py` opens the terminal and types.
+//! On a real terminal: progress, Ctrl-C and passphrases. `on_terminal.py` opens the terminal and types.
 
 use std::path::Path;
 
-use crate::{bundle, program, run, skip};
+use crate::{bundle, large, program, run, skip};
 
 /// Runs the program on a terminal of so many columns; when `wait` (a regular expression) is seen, `keys` are typed, one
 /// after the other. The exit code, and all that the terminal got.
 fn on_terminal(dir: &Path, columns: u16, steps: &[(&str, &str)], args: &[&str]) -> (i32, String) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terminal/pty.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terminal/on_terminal.py");
     let mut command = program::tool("python3", dir);
     command.arg(script).arg(columns.to_string()).arg(steps.len().to_string());
     command.args(steps.iter().flat_map(|(wait, keys)| [wait, keys])).arg(program::PROGRAM).args(args);
     let out = command.env("TERM", "xterm").output().unwrap();
     (out.status.code().unwrap(), String::from_utf8(out.stdout).unwrap())
-}
-
-/// A bundle large enough for a line of progress to be seen.
-fn large(dir: &Path) {
-    let layout = dir.join("large");
-    std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
-    let blob = |bytes: &[u8]| {
-        let digest = mirror_bundle::oci::Digest::of(bytes);
-        std::fs::write(layout.join("blobs/sha256").join(digest.to_string().trim_start_matches("sha256:")), bytes)
-            .unwrap();
-        (digest.to_string(), bytes.len())
-    };
-    let (config, config_size) =
-        blob(br#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}"#);
-    let (layer, layer_size) = blob(&vec![7u8; 48 << 20]);
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":{config_size}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":{layer_size}}}]}}"#
-    );
-    let (manifest, size) = blob(manifest.as_bytes());
-    let index = format!(
-        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","size":{size},"annotations":{{"org.opencontainers.image.ref.name":"registry.example.com/a/b:1"}}}}]}}"#
-    );
-    std::fs::write(layout.join("index.json"), index).unwrap();
-    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
 #[test]
@@ -45,7 +21,7 @@ fn progress_is_one_line_that_fits_the_terminal_and_is_cleared_at_the_end() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    large(dir.path());
+    large(dir.path(), &[48 << 20]);
     for columns in [60, 80, 100] {
         let create = ["create", "b.tar", "--force", "--unsigned", "--from-layout", "large", "--color", "never"];
         let (code, screen) = on_terminal(dir.path(), columns, &[], &create);

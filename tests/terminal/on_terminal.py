@@ -20,13 +20,23 @@ if pid == 0:
     time.sleep(0.2)  # until the width is set
     os.execv(program[0], program)
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-# The terminal lives as long as somebody has it open.
-keep = os.open(os.readlink(f"/proc/{pid}/fd/0"), os.O_RDWR | os.O_NOCTTY)
+
+
+def read():
+    """What the terminal gets; nothing more once the program has left it."""
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
+
+
 out, seen, status, end = b"", 0, None, time.time() + 120
 while time.time() < end:
     if select.select([fd], [], [], 0.1)[0]:
-        out += os.read(fd, 65536)
-        continue
+        more = read()
+        out += more
+        if more:
+            continue
     if steps and (found := re.search(steps[0][0].encode(), out[seen:])):
         seen += found.end()
         os.write(fd, steps.pop(0)[1].encode())
@@ -37,8 +47,8 @@ while time.time() < end:
 else:
     os.kill(pid, 9)
     _, status = os.waitpid(pid, 0)
-while select.select([fd], [], [], 0.1)[0]:
-    out += os.read(fd, 65536)
-echo = "on" if termios.tcgetattr(keep)[3] & termios.ECHO else "off"
+while more := (read() if select.select([fd], [], [], 0.1)[0] else b""):
+    out += more
+echo = "on" if termios.tcgetattr(fd)[3] & termios.ECHO else "off"
 sys.stdout.write(out.decode(errors="replace").replace("\r\n", "\n") + f"\nECHO is {echo}\n")
 sys.exit(os.waitstatus_to_exitcode(status) & 255)
