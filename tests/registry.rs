@@ -33,6 +33,10 @@ fn options() -> Options {
     }
 }
 
+fn options_with(auth_file: &Path) -> Options {
+    Options { auth_file: Some(auth_file.to_owned()), ..options() }
+}
+
 fn client() -> Client {
     Client::new(options()).unwrap()
 }
@@ -241,15 +245,19 @@ fn basic_logins_work_and_wrong_ones_are_named_without_their_secret() {
     let (_keep, bad) = auth_file(&registry.host(), USER, "hunter2-wrong");
     let (_keep2, other) = auth_file("127.0.0.1:1", USER, PASSWORD);
     for (file, says) in [(bad, "credentials for `alice` were not accepted"), (other, "no credentials were found")] {
-        let client = Client::new(Options { auth_file: Some(file), ..options() }).unwrap();
+        let client = Client::new(Options { auth_file: Some(file.clone()), ..options() }).unwrap();
         let err = client.get_manifest(&to, &tag("v1")).unwrap_err();
         assert_eq!(err.code(), Code::Auth);
         assert!(err.message().contains(says) && err.message().contains(&registry.host()), "{err:?}");
-        assert!(err.message().contains("pull from `a/b`"), "{err:?}");
+        assert!(err.message().contains(&format!("push to `{to}`")), "{err:?}");
+        assert!(err.facts()[0].ends_with("(GET)"), "{err:?}");
+        let reader = Client::new(Options { side: Side::Source, auth_file: Some(file.clone()), ..options() }).unwrap();
+        let err = reader.get_manifest(&to, &tag("v1")).unwrap_err();
+        assert!(err.message().contains(&format!("pull from `{to}`")), "{err:?}");
         assert!(err.hint_text().unwrap().contains(&format!("podman login --authfile auth.json {}", registry.host())));
         assert!(!format!("{err:?}{:?}", client).contains("hunter2"), "{err:?}");
         let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(&b"hello"[..])));
-        assert!(matches!(pushed.unwrap_err().message(), m if m.contains("push to `a/b`")));
+        assert!(matches!(pushed.unwrap_err().message(), m if m.contains(&format!("push to `{to}`"))));
     }
 }
 
@@ -261,7 +269,7 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
         ..Setup::default()
     });
     let (_keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let client = Client::new(options_with(&auth)).unwrap();
     let (a, b) = (repo(&registry.host(), "a"), repo(&registry.host(), "b"));
     let digest = push(&client, &a, b"hello");
     push(&client, &a, b"world");
@@ -271,6 +279,7 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
     assert_eq!(tokens.log()[1..], ["alice repository:b:pull,push repository:a:pull"]);
 
     // An old token is refused by the registry: a new one is fetched.
+    let client = Client::new(Options { side: Side::Source, ..options_with(&auth) }).unwrap();
     let short = Policy { true_life: -57, ..Policy::default() };
     tokens.set(short);
     assert_eq!(client.head_blob(&a, &digest).unwrap(), Some(5));
@@ -285,7 +294,7 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
     );
 
     // Without a login: pull only.
-    let nobody = self::client();
+    let nobody = Client::new(Options { side: Side::Source, ..options() }).unwrap();
     assert_eq!(pull(&nobody, &a, &digest, 5).unwrap(), b"hello");
     assert_eq!(tokens.log().last().unwrap(), "- repository:a:pull");
     let err = nobody.push_blob(&a, &Digest::of(b"x"), 1, None, &mut |_| Ok(Box::new(&b"x"[..]))).unwrap_err();
@@ -362,7 +371,7 @@ fn a_realm_elsewhere_gets_the_login_of_the_registry_that_names_it() {
         assert_eq!(client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err().code(), Code::Auth);
         let seen = realm.since(before);
         assert_eq!(seen.len(), 1);
-        assert_eq!(seen[0].target, "/token?a=b&service=s&scope=repository%3Aa%3Apull");
+        assert_eq!(seen[0].target, "/token?a=b&service=s&scope=repository%3Aa%3Apull%2Cpush");
         seen[0].header("authorization").is_some()
     };
     assert!(ask(&registry.host()), "the registry's own login goes where it says");
@@ -914,10 +923,10 @@ fn referrers_come_from_the_fallback_tag_if_it_holds_an_index() {
     let manifest = image(&client, &to, 1);
     let digest = Digest::of(&manifest);
     client.put_manifest(&to, &tag("v1"), OCI_MANIFEST, &manifest).unwrap();
-    assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+    assert_eq!(client.referrers(&to, &digest).unwrap().entries, []);
     // An image at the tag (oc-mirror does that) is not a list.
     client.put_manifest(&to, &tag(&digest.dashed()), OCI_MANIFEST, &manifest).unwrap();
-    assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+    assert_eq!(client.referrers(&to, &digest).unwrap().entries, []);
 
     let signature = image(&client, &to, 2);
     client.put_manifest(&to, &Wanted::Digest(Digest::of(&signature)), OCI_MANIFEST, &signature).unwrap();
@@ -928,7 +937,7 @@ fn referrers_come_from_the_fallback_tag_if_it_holds_an_index() {
     );
     let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entry},{entry}]}}"#);
     client.put_manifest(&to, &tag(&digest.dashed()), OCI_INDEX, index.as_bytes()).unwrap();
-    let found = client.referrers(&to, &digest).unwrap();
+    let found = client.referrers(&to, &digest).unwrap().entries;
     assert_eq!(found.len(), 1, "duplicates are dropped");
     assert_eq!(
         (found[0].digest, found[0].artifact_type.as_deref()),
@@ -948,14 +957,52 @@ fn the_referrers_api_is_paged_and_bounded() {
     let from = repo(&proxy.host(), "a/b");
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, link("/v2/a/b/referrers/next?n=2"), page(1)));
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, Vec::new(), page(2)));
-    assert_eq!(client().referrers(&from, &digest).unwrap().len(), 2);
+    let found = client().referrers(&from, &digest).unwrap();
+    assert!(found.entries.len() == 2 && found.by_api && found.unread.is_none());
 
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, link("http://localhost:1/next"), page(1)));
-    assert!(client().referrers(&from, &digest).unwrap_err().message().contains("elsewhere"));
-    proxy.on("GET", "/referrers/", 1, Fault::Answer(200, Vec::new(), b"<html>".to_vec()));
-    assert_eq!(code(client().referrers(&from, &digest)), Code::Destination);
+    assert!(client().referrers(&from, &digest).unwrap().unread.unwrap().message().contains("elsewhere"));
     proxy.on("GET", "/referrers/", 999, Fault::Answer(200, link("/v2/a/b/referrers/again"), page(1)));
     assert_eq!(code(client().referrers(&from, &digest)), Code::Malformed);
+}
+
+#[test]
+fn an_answer_that_is_no_list_means_the_fallback_tag_else_none() {
+    let registry = Registry::start();
+    let (own, to) = (client(), repo(&registry.host(), "a/b"));
+    let (one, other) = (image(&own, &to, 1), image(&own, &to, 2));
+    let (digest, referrer) = (Digest::of(&one), Digest::of(&other));
+    for manifest in [&one, &other] {
+        own.put_manifest(&to, &Wanted::Digest(Digest::of(manifest)), OCI_MANIFEST, manifest).unwrap();
+    }
+    let entry = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{referrer}","size":{}}}"#, other.len());
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entry}]}}"#);
+    let lists = |answer: Fault, tagged: bool| {
+        let proxy = Proxy::start(Some(registry.port));
+        proxy.on("GET", "/referrers/", 999, answer);
+        if !tagged {
+            proxy.on("GET", "/manifests/", 999, status(403));
+        }
+        let client = Client::new(Options { retries: 1, ..options() }).unwrap();
+        client.referrers(&repo(&proxy.host(), "a/b"), &digest).unwrap()
+    };
+    own.put_manifest(&to, &tag(&digest.dashed()), OCI_INDEX, index.as_bytes()).unwrap();
+    let no_api = [404, 405, 501];
+    let refused = [400, 401, 403, 406, 410, 429, 500, 502, 503].map(status).into_iter();
+    let other_things = [&b"<html>"[..], b"{}", b"null", b"[]", b"", index[..40].as_bytes()];
+    let other_things = other_things.into_iter().map(|body| Fault::Answer(200, Vec::new(), body.to_vec()));
+    let redirects = ["/v2/", "http://169.254.169.254/", ":"].map(|to| status_with(303, "Location", to));
+    for answer in no_api.map(status) {
+        assert_eq!(lists(answer.clone(), true).entries.len(), 1, "{answer:?}");
+        let none = lists(answer.clone(), false);
+        assert!(none.entries.is_empty() && none.unread.is_none(), "{answer:?}");
+    }
+    for answer in refused.chain(other_things).chain(redirects) {
+        let found = lists(answer.clone(), true);
+        assert!(found.entries.len() == 1 && !found.by_api, "{answer:?}");
+        let none = lists(answer.clone(), false);
+        assert!(none.entries.is_empty() && none.unread.is_some(), "{answer:?}");
+    }
 }
 
 #[test]
@@ -972,7 +1019,7 @@ fn what_is_not_there_does_not_cost_the_connection() {
     assert!(!client.has_blob(&here, &digest, 9).unwrap());
     assert!(client.get_manifest(&here, &tag("v1")).unwrap().is_none());
     assert!(client.head_manifest(&here, &tag("v1")).unwrap().is_none());
-    assert!(client.referrers(&here, &missing).unwrap().is_empty());
+    assert!(client.referrers(&here, &missing).unwrap().entries.is_empty());
     let seen = proxy.seen();
     assert!(seen.len() > 6 && seen.iter().all(|seen| seen.connection == 0), "{seen:?}");
 }

@@ -134,6 +134,9 @@ pub struct Create {
     /// Kubernetes YAML and JSON files to carry as they are (repeatable)
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
+    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers
+    #[arg(long, help_heading = "Content")]
+    pub without_referrers: bool,
     /// Of multi-arch images, take only the one for this platform, such as linux/amd64
     #[arg(long, value_name = "OS/ARCH", help_heading = "Content")]
     pub platform: Option<String>,
@@ -219,6 +222,15 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REGISTRY/REPO", help_heading = "Destination")]
     pub to: Option<String>,
+    /// With --to: use at most N components of a path, and join what lies deeper with `-`
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "N", requires = "to", help_heading = "Destination",
+          value_parser = clap::value_parser!(u8).range(1..))]
+    pub max_nested_paths: Option<u8>,
+    /// With --to: leave out what is attached to images: signatures (but of releases), attestations, referrers
+    #[cfg(feature = "registry")]
+    #[arg(long, requires = "to", help_heading = "Destination")]
+    pub without_referrers: bool,
     /// Write every image to DIR/v2, as `oc image mirror --from-dir` reads it, and manifests to DIR/manifests
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub to_dir: Option<PathBuf>,

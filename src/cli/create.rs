@@ -154,6 +154,7 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
         key: args.sign_key.as_deref().map(key).transpose()?,
         now: inputs::moment(None)?,
         source_date_epoch: inputs::source_date_epoch()?,
+        without_referrers: args.without_referrers,
         jobs: inputs::transfers(global.jobs),
         force: args.force,
         read_back: args.read_back,

@@ -149,6 +149,9 @@ fn text(code: Code) -> &'static str {
         Code::Conflict => {
             "Something exists there with other content and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
         }
+        Code::PartlyUnpacked => {
+            "All images and tags are there, but the registry refused something that is attached to them.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. Where they are not needed, --without-referrers leaves them out, and the exit code is 0."
+        }
         Code::ApplyFailed => {
             "One or more manifests were not applied to the cluster.\nKept for a later version: no command of this one applies anything."
         }

@@ -175,6 +175,7 @@ pub(super) fn client(
         timeout: std::time::Duration::from_secs(args.timeout),
         retries: args.retries,
         stop: term.stop_flag(),
+        listener: term.chatty().map(|hear| crate::registry::Listener(std::sync::Arc::new(hear))),
         ..Default::default()
     })?;
     client.notices().iter().for_each(|notice| term.warn(notice));

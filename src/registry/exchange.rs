@@ -13,7 +13,7 @@ use super::proxy::{Proxies, Route};
 use super::retry::Failure;
 use super::tls::{self, Trust};
 use super::url::Url;
-use super::{Inner, Options};
+use super::{Inner, Options, Side};
 use crate::error::Error;
 use crate::oci::Repository;
 
@@ -67,6 +67,16 @@ impl Agents {
         }
     }
 
+    /// The proxy that a request to this address goes through, without its login.
+    pub(super) fn proxy_of(&self, url: &Url) -> Option<String> {
+        let proxy = match self.proxies.route(url) {
+            Route::Direct => None,
+            Route::Https => self.proxies.https.as_ref(),
+            Route::Http => self.proxies.http.as_ref(),
+        };
+        proxy.map(|proxy| format!("{}:{}", proxy.host(), proxy.port()))
+    }
+
     fn for_url(&self, url: &Url) -> &Agent {
         match self.proxies.route(url) {
             Route::Direct => None,
@@ -87,10 +97,6 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    pub(super) fn pull(repository: &Repository) -> Scope {
-        Scope { repository: repository.clone(), push: false, from: None }
-    }
-
     pub(super) fn push(repository: &Repository) -> Scope {
         Scope { repository: repository.clone(), push: true, from: None }
     }
@@ -134,6 +140,7 @@ impl<'a> Ask<'a> {
 /// An answer, and who gave it to whom.
 pub(super) struct Answer {
     pub(super) response: Response<Body>,
+    pub(super) method: Method,
     pub(super) url: Url,
     pub(super) who: Who,
     /// Whether it is another server's than the registry's.
@@ -141,6 +148,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// "HTTP 403 Forbidden (PUT)".
+    pub(super) fn words(&self) -> String {
+        format!("{} ({})", words(self.response.status()), self.method)
+    }
+
     pub(super) fn status(&self) -> u16 {
         self.response.status().as_u16()
     }
@@ -156,12 +168,19 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Inner {
+    /// What a request that only reads asks for. At a destination a token has to allow pushing from the first request
+    /// on: a repository that comes into being by a push does not exist for a token that may only pull.
+    pub(super) fn reading(&self, repository: &Repository) -> Scope {
+        let push = self.options.side == Side::Destination;
+        Scope { repository: repository.clone(), push, from: None }
+    }
+
     /// Sends a request, with the login if there is one for it, and follows redirects if it may.
     ///
     /// Errors: no answer; a redirect that may not be followed; no token to be had. A status is not an error here.
     pub(super) fn send(&self, ask: Ask<'_>) -> Result<Answer, Failure> {
         let Ask { method, mut url, base, scope, headers, mut payload, follow } = ask;
-        let (mut hops, mut logins, mut foreign) = (0, 0, false);
+        let (mut hops, mut logins, mut foreign, mut greeted) = (0, 0, false, false);
         loop {
             self.stopped()?;
             // Who was sent elsewhere comes back without a login: the way back is a stranger's choice.
@@ -170,7 +189,7 @@ impl Inner {
                 Some(scope) if !foreign => self.grant(base, scope)?,
                 _ => Grant::none(),
             };
-            let response = self.once(&method, &url, &headers, grant.header.as_ref(), &mut payload)?;
+            let mut response = self.once(&method, &url, &headers, grant.header.as_ref(), &mut payload)?;
             let status = response.status();
             if status == 401
                 && !foreign
@@ -180,12 +199,27 @@ impl Inner {
             {
                 logins += 1;
                 if let Payload::Stream(..) = payload {
-                    let answer = Answer { response, url, who: grant.who, foreign };
+                    let answer = Answer { response, method, url, who: grant.who, foreign };
                     let failure = self.refused(answer, Some(scope), "take the upload");
                     return Err(Failure { error: failure.error.transient(), after: None, renewed: true });
                 }
                 read_errors(response);
                 continue;
+            }
+            if matches!(status.as_u16(), 401 | 403 | 404)
+                && grant.header.is_none()
+                && !foreign
+                && !greeted
+                && scope.is_some()
+            {
+                greeted = true;
+                // Read first, so that the connection can be used.
+                let (parts, body) = response.into_parts();
+                let body = read_errors(Response::from_parts(parts.clone(), body));
+                if self.greet(base)? {
+                    continue;
+                }
+                response = Response::from_parts(parts, Body::builder().data(body));
             }
             if follow && matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 let to = self.redirect(&url, &response)?;
@@ -198,7 +232,7 @@ impl Inner {
                 url = to;
                 continue;
             }
-            return Ok(Answer { response, url, who: grant.who, foreign });
+            return Ok(Answer { response, method, url, who: grant.who, foreign });
         }
     }
 
@@ -306,6 +340,8 @@ mod tests {
             reach: Reach::new(&options.plain_http),
             credentials: Credentials::load(Some("/dev/null".as_ref()), &|_| None).unwrap(),
             auth: auth::Memory::default(),
+            pieces: std::sync::Mutex::default(),
+            unlisted: std::sync::Mutex::default(),
             waited: std::sync::Mutex::default(),
             options,
         };

@@ -15,6 +15,7 @@ mod challenge;
 mod credentials;
 mod exchange;
 mod failure;
+mod guard;
 mod helper;
 mod proxy;
 mod pull;
@@ -26,6 +27,7 @@ mod tls;
 mod url;
 mod validity;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -38,6 +40,7 @@ use crate::oci::{Digest, Reference, Repository, Tag};
 
 pub use pull::Fetched;
 pub use push::{ManifestPut, Pushed};
+pub use referrers::Referrers;
 
 /// The largest manifest or index that is fetched or sent, in bytes (distribution-spec asks for 4 MiB at least).
 pub const MAX_MANIFEST: u64 = 8 * 1024 * 1024;
@@ -78,6 +81,8 @@ pub struct Options {
     pub retries: u32,
     /// The first wait between tries; it doubles, up to 30 seconds.
     pub backoff: Duration,
+    /// Hears of every retry.
+    pub listener: Option<Listener>,
     /// Set to true by a signal handler: waits and transfers then end with [`Code::Interrupted`].
     pub stop: Arc<AtomicBool>,
 }
@@ -92,8 +97,19 @@ impl Default for Options {
             timeout: Duration::from_secs(60),
             retries: 5,
             backoff: Duration::from_millis(500),
+            listener: None,
             stop: Arc::new(AtomicBool::new(false)),
         }
+    }
+}
+
+/// Is told in a sentence what is about to be done again, and why.
+#[derive(Clone)]
+pub struct Listener(pub Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
     }
 }
 
@@ -136,6 +152,10 @@ struct Inner {
     reach: reach::Reach,
     credentials: credentials::Credentials,
     auth: auth::Memory,
+    /// How much the registries that refuse large requests are sent with one.
+    pieces: Mutex<HashMap<String, u64>>,
+    /// Repositories whose list of referrers was refused, and why.
+    unlisted: Mutex<HashMap<String, String>>,
     /// How long operations have waited because servers asked for it.
     waited: Mutex<Duration>,
 }
@@ -151,7 +171,8 @@ impl Client {
         let agents = exchange::Agents::new(&options, proxy::Proxies::from_env(&env)?, &trust);
         let reach = reach::Reach::new(&options.plain_http);
         let (auth, waited) = (auth::Memory::default(), Mutex::default());
-        Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth, waited }) })
+        let (pieces, unlisted) = (Mutex::default(), Mutex::default());
+        Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth, pieces, unlisted, waited }) })
     }
 
     /// What the user should know beside errors, one lower-case sentence each.

@@ -67,6 +67,8 @@ pub struct Options {
     pub now: Timestamp,
     /// SOURCE_DATE_EPOCH.
     pub source_date_epoch: Option<u64>,
+    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers.
+    pub without_referrers: bool,
     /// Threads.
     pub jobs: usize,
     /// Replace an existing bundle.
