@@ -76,7 +76,7 @@ fn index(images: u32) -> Index {
             component: None,
             release: None,
             subject: None,
-            requested_by: "--from-layout".into(),
+            requested_by: "layout".into(),
         });
     }
     index.sort();

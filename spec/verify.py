@@ -64,8 +64,10 @@ def instant(v):
 HOST = r"((?=localhost[/:]|[^/]*[.:])(\[[0-9A-Fa-f:.]+\]|(?=[^:/]{1,253}[:/])L(\.L)*)(:\d{1,5})?/)?(?=.{1,255}$)C(/C)*"  # IPv6 and ports loosely
 repository = form(HOST.replace("L", "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?").replace("C", "[a-z0-9]+(([.]|__?|-+)[a-z0-9]+)*"))
 U64, TEXTS, digest, word = upto(2**64 - 1), listed(text, str), form(r"sha256:[0-9a-f]{64}"), form(r"[A-Za-z0-9._+-]{1,1024}")
-BUNDLE = record(format=U64, features=record(compatible=TEXTS, incompatible=TEXTS), name=lambda v: v and text(v), sequence=U64,
-    created=instant, expires_=instant, sourceDateEpoch_=upto(2**33 - 1), exceptions=TEXTS, releases=listed(record(version=word,
+EXCEPTION = form(r"kind:P(/P){0,2}|missing-image-signature|unsigned-release".replace("P", "[A-Za-z0-9.-]{1,253}"))
+EXCEPTIONS = lambda v: listed(EXCEPTION, str)(v) and len(v) <= 256
+BUNDLE = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=TEXTS), name=lambda v: v and text(v), sequence=U64,
+    created=instant, expires_=instant, sourceDateEpoch_=upto(2**33 - 1), exceptions=EXCEPTIONS, releases=listed(record(version=word,
         architecture=word, digest=digest, trust=form("openpgp|none"), signers=listed(word)), lambda r: (r["version"], r["architecture"])),
     images=listed(record(repository_=repository, tag_=form(r"\w[\w.-]{0,127}"), digest=digest, mediaType=form("|".join(map(re.escape,
         DOCUMENTS))), size=U64, platforms=listed(form(r"[\w.-]+(/[\w.-]+){1,2}")), kind=form("|".join(KINDS)), component_=text,

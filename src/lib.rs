@@ -44,13 +44,16 @@
 //! | module | what it is | uses |
 //! |---|---|---|
 //! | `error` | what a user is shown: code, facts, hint | |
+//! | `parallel` | the same work for many things, by a few threads | `error` |
 //! | `oci` | reading and writing of OCI documents | `error` |
 //! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
 //! | `kubernetes` | manifests: parse, canonical form, what is allowed | `oci`, `error` |
-//! | `report` | checks, findings, verdicts | `oci`, `error` |
 //! | `fs` | the ground floor for files: below a folder, small, whole, partial, durable, direct | `oci`, `error` |
+//! | `parallel` | the same work for many things, by a few threads | `error` |
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
-//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `fs`, `codec`, `oci`, `error` |
+//! | `report` | checks, findings, verdicts | `sign`, `oci`, `error` |
+//! | `observer` | what a verb says while it works | `report`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `openshift` | payloads, release signatures, mirror sets | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
@@ -58,11 +61,11 @@
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `source`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `sink` | destinations: registry, tree, layout, manifests | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
+//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
 //!
 //! # Features
 //!
@@ -89,11 +92,14 @@
 pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod codec;
 pub mod content;
 pub mod error;
 pub mod fs;
 pub mod graph;
+pub mod host;
 pub mod kubernetes;
+pub mod observer;
 pub mod oci;
 pub mod openshift;
 pub mod ops;
@@ -102,6 +108,7 @@ pub mod recovery;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod report;
+pub mod select;
 pub mod sign;
 pub mod sink;
 pub mod source;

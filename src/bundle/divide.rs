@@ -296,7 +296,7 @@ mod tests {
             volume.check(index).unwrap();
             let layout = Layout::of_volume(index, bytes, Some(b"signature"), volume).unwrap();
             assert!(layout.total() <= limit || volumes.len() == 1, "{} of {limit}", layout.total());
-            for extent in volume.extents(index, volume.volume) {
+            for extent in volume.extents(index) {
                 if volume.blobs[extent.blob] != EVERYWHERE || volume.volume == 1 {
                     found[extent.blob] += extent.size;
                 }

@@ -3,6 +3,7 @@
 //! Written in one fixed way, so that its bytes can be signed and a reader can demand exactly those bytes back.
 
 mod check;
+mod exception;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ pub use crate::kubernetes::Object;
 use crate::oci::{Descriptor, Digest, Role, json};
 
 pub use self::check::is_repository;
+pub use self::exception::Exception;
 
 /// The format version that this crate writes and reads.
 pub const FORMAT: u32 = 1;
@@ -43,7 +45,7 @@ pub struct Index {
     /// For a differential bundle: what has to be there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
-    /// Flags that made an exception from a check at creation, sorted.
+    /// The exceptions from checks at creation, sorted: words as [`Exception`] writes them.
     pub exceptions: Vec<String>,
     /// OpenShift releases.
     pub releases: Vec<Release>,
@@ -61,7 +63,7 @@ pub struct Index {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Features {
-    /// May be ignored by a reader that does not know them.
+    /// Empty: a feature that a reader may ignore could carry nothing, as nothing unknown is read.
     pub compatible: Vec<String>,
     /// Must be known.
     pub incompatible: Vec<String>,
@@ -132,7 +134,7 @@ pub struct Image {
     /// The image that it speaks about, for a signature or referrer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Digest>,
-    /// What asked for it.
+    /// What asked for it: `image REFERENCE`, `release REFERENCE`, `layout` or `directory`.
     pub requested_by: String,
 }
 

@@ -70,8 +70,8 @@ impl Layout {
     /// # Errors
     /// [`Code::Malformed`] when the archive would be larger than format 1 allows.
     pub fn new(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Result<Layout> {
-        let whole = |(blob, b): (usize, &super::index::Blob)| Extent { blob, offset: 0, size: b.size, piece: None };
-        Layout::build(index, index_bytes, signature, index.blobs.iter().enumerate().map(whole).collect(), None)
+        let extents = index.blobs.iter().enumerate().map(|(at, blob)| Extent::whole(at, blob)).collect();
+        Layout::build(index, index_bytes, signature, extents, None)
     }
 
     /// The layout of one volume of the bundle with this index. The volume must fit the index ([`Volume::check`]).
@@ -79,7 +79,7 @@ impl Layout {
     /// # Errors
     /// As [`Layout::new`].
     pub fn of_volume(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, volume: &Volume) -> Result<Layout> {
-        Layout::build(index, index_bytes, signature, volume.extents(index, volume.volume), Some(volume))
+        Layout::build(index, index_bytes, signature, volume.extents(index), Some(volume))
     }
 
     fn build(
@@ -92,21 +92,13 @@ impl Layout {
         let mut files = index.files.iter();
         let marker = files.next();
         let description = volume.map(Volume::to_bytes).transpose()?;
-        let mut digests = volume.map(|v| v.digests.iter().copied()).into_iter().flatten();
-        let mut blobs = Vec::with_capacity(extents.len());
-        for extent in &extents {
-            let digest = match extent.piece {
-                None => index.blobs[extent.blob].digest,
-                Some(_) => digests.next().unwrap_or_else(|| Digest::of(b"")),
-            };
-            blobs.push((volume::member_path(index, extent), extent.size, digest));
-        }
+        let blobs: Vec<_> = extents.iter().map(|extent| (volume::member_path(index, extent), extent.stored)).collect();
         let mut head = vec![(INDEX, Digest::of(index_bytes))];
         head.extend(signature.map(|bytes| (SIGNATURE, Digest::of(bytes))));
         head.extend(description.as_deref().map(|bytes| (VOLUME, Digest::of(bytes))));
         let sums = head.iter().map(|(path, _)| line_size(path)).sum::<u64>()
             + index.files.iter().map(|f| line_size(&f.path)).sum::<u64>()
-            + blobs.iter().map(|(path, _, _)| line_size(path)).sum::<u64>();
+            + blobs.iter().map(|(path, _)| line_size(path)).sum::<u64>();
         let mut build = Builder { members: Vec::with_capacity(index.files.len() + blobs.len() + 4), at: 0 };
         build.files(marker);
         build.push(INDEX.to_owned(), index_bytes.len() as u64, None)?;
@@ -119,8 +111,8 @@ impl Layout {
         build.push(SUMS.to_owned(), sums, None)?;
         build.files(files);
         let first = build.members.len();
-        for (path, size, digest) in blobs {
-            build.push(path, size, Some(digest))?;
+        for (path, stored) in blobs {
+            build.push(path, stored.size, Some(stored.digest))?;
         }
         Ok(Layout { members: build.members, blobs: first, extents, mtime: index.mtime(), head, description })
     }

@@ -13,6 +13,7 @@ use super::input::Input;
 use super::layout::{self, Layout, Member};
 use super::volume::{VOLUME, Volume};
 use super::{limits, name, tar};
+use crate::codec::StoredReader;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
@@ -405,6 +406,12 @@ impl MemberReader<'_> {
             None => Ok(()),
             Some(computed) => Err(mismatch(self.contents.name(), self.member, &computed)),
         }
+    }
+}
+
+impl StoredReader for MemberReader<'_> {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        MemberReader::next(self, buffer)
     }
 }
 

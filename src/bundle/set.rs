@@ -12,6 +12,8 @@ use super::index::Index;
 use super::layout::{Layout, Member};
 use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
+use super::volume::Extent;
+use crate::codec::{Decoder, StoredReader};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
@@ -223,13 +225,17 @@ impl Set {
 
     /// Begins to read a copy of a blob. Nothing is read yet.
     pub fn open<'a>(&'a self, blob: usize, copy: &Copy) -> BlobContent<'a> {
-        let members = |(part, at): &(usize, usize)| {
+        let piece = |(part, at): &(usize, usize)| {
             let contents = &self.parts[*part];
-            (contents, &contents.layout().blobs()[*at])
+            let layout = contents.layout();
+            StoredPiece { contents, member: &layout.blobs()[*at], extent: &layout.extents()[*at] }
         };
-        let pieces: Vec<_> = copy.pieces.iter().map(members).collect();
-        let whole = (pieces.len() > 1).then(Hasher::new);
-        BlobContent { pieces, next: 0, open: None, whole, digest: self.index.blobs[blob].digest, at: 0 }
+        let pieces: Vec<_> = copy.pieces.iter().map(piece).collect();
+        let digest = self.index.blobs[blob].digest;
+        // What is stored as the very blob was hashed when its last byte is read.
+        let proved = matches!(&pieces[..], [one] if one.extent.stored.proves(&digest));
+        let whole = (!proved).then(Hasher::new);
+        BlobContent { pieces, next: 0, open: None, whole, digest, at: 0 }
     }
 
     /// Reads a blob of at most `limit` bytes into memory, checked: from the first copy that is right.
@@ -267,12 +273,20 @@ pub fn absent(digest: &Digest) -> Error {
     Error::new(Code::BlobMissing, format!("{digest} is on a volume that is not here"))
 }
 
-/// The content of a blob, read piece by piece and hashed: the read that would end content that is not right fails.
+/// A member with what is stored for a blob or a piece of one.
+#[derive(Clone, Copy, Debug)]
+struct StoredPiece<'a> {
+    contents: &'a Contents,
+    member: &'a Member,
+    extent: &'a Extent,
+}
+
+/// The content of a blob, decoded and read piece by piece and hashed: the read that would end content that is not right fails.
 #[derive(Debug)]
 pub struct BlobContent<'a> {
-    pieces: Vec<(&'a Contents, &'a Member)>,
+    pieces: Vec<StoredPiece<'a>>,
     next: usize,
-    open: Option<MemberReader<'a>>,
+    open: Option<Decoder<MemberReader<'a>>>,
     whole: Option<Hasher>,
     digest: Digest,
     at: u64,
@@ -287,16 +301,17 @@ impl BlobContent<'_> {
     /// What the archive is called that the last bytes came from.
     pub fn place(&self) -> &str {
         let at = self.next.saturating_sub(1).min(self.pieces.len().saturating_sub(1));
-        self.pieces.get(at).map_or("", |(contents, _)| contents.name())
+        self.pieces.get(at).map_or("", |piece| piece.contents.name())
     }
 
     /// Reads the next bytes; 0 only after everything was right.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         loop {
             if self.open.is_none() {
-                let Some(&(contents, member)) = self.pieces.get(self.next) else { return self.end() };
+                let Some(piece) = self.pieces.get(self.next).copied() else { return self.end() };
                 self.next += 1;
-                self.open = Some(contents.open(member)?);
+                let stored = piece.contents.open(piece.member)?;
+                self.open = Some(piece.extent.stored.codec.decode(stored));
             }
             let Some(open) = &mut self.open else { continue };
             match open.next(buffer)? {

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::index::Index;
+use super::index::{Blob, Index};
 use super::limits;
+use crate::codec::Stored;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, json};
 
@@ -73,6 +74,16 @@ pub struct Extent {
     pub size: u64,
     /// Number of the piece from 1, for a blob in pieces.
     pub piece: Option<u32>,
+    /// What the member holds, which decodes to this content.
+    pub stored: Stored,
+}
+
+impl Extent {
+    /// A whole blob, by its position in the index.
+    pub fn whole(position: usize, blob: &Blob) -> Extent {
+        let stored = Stored::identity(blob.digest, blob.size);
+        Extent { blob: position, offset: 0, size: blob.size, piece: None, stored }
+    }
 }
 
 impl Volume {
@@ -149,21 +160,26 @@ impl Volume {
         self.cut.iter().flat_map(|cut| &cut.pieces).filter(|p| p.volume == self.volume).count()
     }
 
-    /// What is on volume `n`, in the order of the archive.
-    pub fn extents(&self, index: &Index, n: u32) -> Vec<Extent> {
+    /// What is on this volume, in the order of the archive.
+    pub fn extents(&self, index: &Index) -> Vec<Extent> {
         let mut out = Vec::new();
+        // While a division is planned, the digests of pieces are not known yet.
+        let mut digests = self.digests.iter().copied().chain(std::iter::repeat_with(|| Digest::of(b"")));
         let mut cut = self.cut.iter().peekable();
         for (at, (blob, &place)) in index.blobs.iter().zip(&self.blobs).enumerate() {
             if let Some(cut) = cut.next_if(|cut| cut.blob as usize == at) {
                 let mut offset = 0;
                 for (number, piece) in (1u32..).zip(&cut.pieces) {
-                    if piece.volume == n {
-                        out.push(Extent { blob: at, offset, size: piece.size, piece: Some(number) });
+                    if piece.volume == self.volume
+                        && let Some(digest) = digests.next()
+                    {
+                        let stored = Stored::identity(digest, piece.size);
+                        out.push(Extent { blob: at, offset, size: piece.size, piece: Some(number), stored });
                     }
                     offset += piece.size;
                 }
-            } else if place == n || place == EVERYWHERE {
-                out.push(Extent { blob: at, offset: 0, size: blob.size, piece: None });
+            } else if place == self.volume || place == EVERYWHERE {
+                out.push(Extent::whole(at, blob));
             }
         }
         out
@@ -220,7 +236,7 @@ struct Probe {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::bundle::index::{Blob, tests::sample};
+    use crate::bundle::index::tests::sample;
     use crate::oci::Role;
 
     fn index(sizes: &[u64]) -> Index {
@@ -304,11 +320,13 @@ mod tests {
     #[test]
     fn extents_of_all_volumes_make_every_blob_whole() {
         let (index, volume) = two();
-        assert_eq!(
-            volume.extents(&index, 1).iter().map(|e| (e.blob, e.size)).collect::<Vec<_>>(),
-            [(0, 5000), (1, 4096)]
-        );
-        let second = volume.extents(&index, 2);
+        let first = Volume { volume: 1, ..volume.clone() };
+        let extents = first.extents(&index);
+        assert_eq!(extents.iter().map(|e| (e.blob, e.size)).collect::<Vec<_>>(), [(0, 5000), (1, 4096)]);
+        assert_eq!(extents.iter().map(|e| e.stored.size).collect::<Vec<_>>(), [5000, 4096]);
+        assert_eq!(extents[0].stored.digest, index.blobs[0].digest);
+        assert_eq!(extents[1].stored.digest, volume.digests[0]);
+        let second = volume.extents(&index);
         assert_eq!(second.iter().map(|e| (e.blob, e.offset)).collect::<Vec<_>>(), [(0, 0), (1, 4096), (2, 0)]);
         assert!(member_path(&index, &second[1]).ends_with(".p0002"));
         assert_eq!(volume.volumes_of(1), [1, 2]);

@@ -174,7 +174,7 @@ pub struct Create {
     #[arg(long, value_name = "TIME", help_heading = "Bundle")]
     pub expires: Option<String>,
     /// Also write BUNDLE.recovery: recovery data for this share of the bundle, such as 5%
-    #[arg(long, value_name = "PERCENT", value_parser = super::recovery::percent, help_heading = "Bundle")]
+    #[arg(long, value_name = "PERCENT", value_parser = shared::percent, help_heading = "Bundle")]
     pub recovery: Option<u8>,
     /// Replace an existing bundle
     #[arg(long, help_heading = "Bundle")]
@@ -338,7 +338,7 @@ pub struct Recovery {
     #[arg(value_name = "BUNDLE", required = true)]
     pub bundle: Vec<PathBuf>,
     /// How much recovery data to make, as a share of the bundle
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = super::recovery::percent)]
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = shared::percent)]
     pub percent: u8,
     /// Where to write it [default: BUNDLE.recovery, where repair looks for it]
     #[arg(long, value_name = "FILE")]

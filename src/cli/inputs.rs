@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::args;
 use crate::error::{Code, Error, Result};
+use crate::host::loose::{self, Loose};
 use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
-use crate::ops::loose::{self, Loose};
 use crate::sign::policy::{MAX_POLICY, Policy};
 use crate::verify::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
 
@@ -43,7 +43,7 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
             index: args.expect_index.as_deref().map(digest).transpose()?,
         },
         detached: Detached { signatures: loose.signatures, records: loose.records },
-        seen: crate::ops::state::load(&crate::ops::state::folder())?,
+        seen: crate::host::memory::load(&crate::host::memory::folder())?,
     })
 }
 
@@ -174,6 +174,7 @@ pub(super) fn client(
         plain_http: args.plain_http.clone(),
         timeout: std::time::Duration::from_secs(args.timeout),
         retries: args.retries,
+        environment: crate::host::environment,
         stop: term.stop_flag(),
         listener: term.chatty().map(|hear| crate::registry::Listener(std::sync::Arc::new(hear))),
         ..Default::default()

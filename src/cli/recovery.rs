@@ -3,7 +3,7 @@
 use super::answer::{self, Table};
 use super::args::{Global, Output, Recovery};
 use super::term::Terminal;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::ops::observer;
 use crate::ops::recovery::{Options, Summary, recovery};
 
@@ -30,11 +30,4 @@ pub(super) fn line(table: &mut Table, summary: &Summary) {
     let (slices, slice) = (observer::count(summary.recovery_slices, "slice"), observer::size(summary.slice_size));
     let text = format!("{}, {}: mends up to {slices} of {slice}", summary.recovery, observer::size(summary.bytes));
     table.row("recovery", text);
-}
-
-/// `5%` or `5`.
-pub(super) fn percent(text: &str) -> Result<u8, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim();
-    let valid = number.parse::<u8>().ok().filter(|n| (1..=100).contains(n));
-    valid.ok_or_else(|| Error::new(Code::Usage, "not a share from 1% to 100%").to_string())
 }

@@ -8,7 +8,7 @@ use super::escape::escape;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::error::{Code, Error, Result};
-use crate::ops::loose;
+use crate::host::loose;
 use crate::ops::sign::{Options, Outcome, What, index_bytes, sign};
 use crate::sign::Role;
 

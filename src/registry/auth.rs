@@ -16,10 +16,10 @@ use zeroize::Zeroizing;
 
 use super::Inner;
 use super::challenge::{self, Challenge};
-use super::credentials::{Login, LoginKind};
-use super::exchange::{Ask, Payload, Scope};
 use super::failure::{quote, read_errors, words};
+use super::login::{Login, LoginKind, Secret};
 use super::reach;
+use super::request::{Ask, Payload, Scope, Who, words_of};
 use super::retry::{Failure, asked_wait, passes};
 use super::url::{Url, percent};
 use crate::error::{Error, Result};
@@ -31,30 +31,6 @@ const MAX_ANSWER: u64 = 256 * 1024;
 const DEFAULT_LIFE: u64 = 60;
 /// The longest that a token is used, whatever the server says, in seconds.
 const LONGEST_LIFE: u64 = 3600;
-
-/// Who a request was made as: for messages.
-#[derive(Clone, Debug)]
-pub(super) enum Who {
-    /// Without a login; `withheld` names a realm that was not given the login there is.
-    Nobody { withheld: Option<String> },
-    /// Without a login, because the registry wants one and does not say how.
-    Unasked,
-    /// With this login (a phrase without the secret), found there.
-    Login { who: String, origin: String },
-}
-
-impl Who {
-    pub(super) fn is_nobody(&self) -> bool {
-        matches!(self, Who::Nobody { .. } | Who::Unasked)
-    }
-
-    fn of(login: Option<&Login>) -> Who {
-        match login {
-            Some(login) => Who::Login { who: login.who(), origin: login.origin.clone() },
-            None => Who::Nobody { withheld: None },
-        }
-    }
-}
 
 /// What a request may show, and whose it is.
 pub(super) struct Grant {
@@ -96,8 +72,8 @@ struct Token {
 /// What a token server answers. `issued_at` and the rest are not used: the clock that counts is this host's.
 #[derive(serde::Deserialize)]
 struct TokenAnswer {
-    token: Option<super::credentials::Secret>,
-    access_token: Option<super::credentials::Secret>,
+    token: Option<Secret>,
+    access_token: Option<Secret>,
     /// A number, by the protocol; some servers write it as text, or as a fraction.
     #[serde(default)]
     expires_in: serde_json::Value,
@@ -309,16 +285,6 @@ impl Inner {
         };
         self.send(ask).map(|answer| answer.response)
     }
-}
-
-/// The scopes of the token protocol.
-pub(super) fn words_of(scope: &Scope) -> Vec<String> {
-    let actions = if scope.push { "pull,push" } else { "pull" };
-    let mut out = vec![format!("repository:{}:{actions}", scope.repository.path())];
-    if let Some(from) = &scope.from {
-        out.push(format!("repository:{}:pull", from.path()));
-    }
-    out
 }
 
 fn basic(login: &Login) -> Option<HeaderValue> {

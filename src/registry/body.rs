@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{Method, header};
 
-use super::exchange::{Answer, Ask, text};
+use super::exchange::text;
+use super::request::{Answer, Ask};
 use super::retry::{Failure, Tries};
 use super::url::Url;
 use super::{Client, Inner};

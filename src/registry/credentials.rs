@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -18,65 +17,12 @@ use base64::Engine;
 use zeroize::Zeroizing;
 
 use super::helper;
+use super::login::{Login, LoginKind, Secret, password};
 use crate::error::{Code, Error, Result};
 use crate::fs::small::{self, Links, Unread};
 
 /// The largest auth file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
-
-/// A password or token. `Debug` does not show it, and its memory is wiped when it is dropped.
-#[derive(Clone)]
-pub(super) struct Secret(Zeroizing<String>);
-
-impl Secret {
-    pub(super) fn new(text: String) -> Secret {
-        Secret(Zeroizing::new(text))
-    }
-
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Secret {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
-        String::deserialize(from).map(Secret::new)
-    }
-}
-
-/// A login, and where it was found.
-#[derive(Clone, Debug)]
-pub(super) struct Login {
-    pub(super) kind: LoginKind,
-    /// The file or helper, for messages.
-    pub(super) origin: String,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum LoginKind {
-    Password {
-        user: String,
-        secret: Secret,
-    },
-    /// An OAuth2 refresh token.
-    IdentityToken(Secret),
-}
-
-impl Login {
-    /// Who this is, without the secret: for messages.
-    pub(super) fn who(&self) -> String {
-        match &self.kind {
-            LoginKind::Password { user, .. } => format!("credentials for `{user}`"),
-            LoginKind::IdentityToken(_) => "the identity token".to_owned(),
-        }
-    }
-}
 
 /// The auth files, read once.
 #[derive(Debug)]
@@ -240,15 +186,6 @@ impl Entry {
             (Some(user), Some(secret)) if !user.is_empty() => Ok(Some(password(user, secret.reveal()))),
             _ => Ok(None),
         }
-    }
-}
-
-/// A user name of `<token>` marks an identity token (docker's convention).
-pub(super) fn password(user: &str, secret: &str) -> LoginKind {
-    let secret = Secret::new(secret.to_owned());
-    match user {
-        "<token>" => LoginKind::IdentityToken(secret),
-        _ => LoginKind::Password { user: user.to_owned(), secret },
     }
 }
 

@@ -1,21 +1,20 @@
 //! One request and its answer: the right proxy, the login if the host may have it, redirects by the rules of
 //! [`super::reach`]. No retries: see [`super::retry`].
 
-use std::io::Read;
 use std::sync::Arc;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
-use super::auth::{Grant, Who};
+use super::auth::Grant;
 use super::failure::{read_errors, words};
 use super::proxy::{Proxies, Route};
+use super::request::{Answer, Ask, Payload};
 use super::retry::Failure;
 use super::tls::{self, Trust};
 use super::url::Url;
-use super::{Inner, Options, Side};
+use super::{Inner, Options};
 use crate::error::Error;
-use crate::oci::Repository;
 
 /// The most redirects that are followed.
 const MAX_REDIRECTS: u32 = 5;
@@ -87,66 +86,6 @@ impl Agents {
     }
 }
 
-/// What a request is for: decides the token's scope and the login.
-#[derive(Clone, Debug)]
-pub(super) struct Scope {
-    pub(super) repository: Repository,
-    pub(super) push: bool,
-    /// The repository, on the same registry, that a mount reads from.
-    pub(super) from: Option<Repository>,
-}
-
-impl Scope {
-    pub(super) fn push(repository: &Repository) -> Scope {
-        Scope { repository: repository.clone(), push: true, from: None }
-    }
-}
-
-/// A request's body.
-pub(super) enum Payload<'a> {
-    None,
-    Bytes(&'a [u8]),
-    /// A reader and the exact length of what it gives.
-    Stream(&'a mut dyn Read, u64),
-}
-
-/// A request.
-pub(super) struct Ask<'a> {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    /// The registry that logins belong to.
-    pub(super) base: &'a Url,
-    /// `None`: no login, ever.
-    pub(super) scope: Option<&'a Scope>,
-    pub(super) headers: Vec<(HeaderName, String)>,
-    pub(super) payload: Payload<'a>,
-    /// Whether redirects are followed.
-    pub(super) follow: bool,
-}
-
-impl<'a> Ask<'a> {
-    /// A request without a body that follows redirects, to the registry itself.
-    pub(super) fn read(method: Method, url: &'a Url, scope: &'a Scope) -> Ask<'a> {
-        let payload = Payload::None;
-        Ask { method, url: url.clone(), base: url, scope: Some(scope), headers: Vec::new(), payload, follow: true }
-    }
-
-    pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Ask<'a> {
-        self.headers.push((name, value.into()));
-        self
-    }
-}
-
-/// An answer, and who gave it to whom.
-pub(super) struct Answer {
-    pub(super) response: Response<Body>,
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) who: Who,
-    /// Whether it is another server's than the registry's.
-    pub(super) foreign: bool,
-}
-
 impl Answer {
     /// "HTTP 403 Forbidden (PUT)".
     pub(super) fn words(&self) -> String {
@@ -168,13 +107,6 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Inner {
-    /// What a request that only reads asks for. At a destination a token has to allow pushing from the first request
-    /// on: a repository that comes into being by a push does not exist for a token that may only pull.
-    pub(super) fn reading(&self, repository: &Repository) -> Scope {
-        let push = self.options.side == Side::Destination;
-        Scope { repository: repository.clone(), push, from: None }
-    }
-
     /// Sends a request, with the login if there is one for it, and follows redirects if it may.
     ///
     /// Errors: no answer; a redirect that may not be followed; no token to be had. A status is not an error here.

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use ureq::http::StatusCode;
 
 use super::Inner;
-use super::auth::{Who, words_of};
 use super::challenge;
-use super::exchange::{Answer, Scope};
+use super::request::{Answer, Scope, Who, words_of};
 use super::retry::{Failure, asked_wait, passes};
 use super::url::Url;
 use crate::error::{Code, Error};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::credentials::{LoginKind, Secret, password};
+use super::login::{LoginKind, Secret, password};
 use crate::error::{Code, Error, Result};
 
 /// How long a helper may take; it may have to ask its user.

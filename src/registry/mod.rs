@@ -5,9 +5,10 @@
 //! [`Client::get_blob`] checks the digest, and so does the reader given to [`Client::push_blob`]. Manifests, which
 //! are small, are checked here. Synchronous: one call, one request at a time; share a `Client` between threads.
 //!
-//! Files: [`Client`] here; `pull`, `body`, `referrers`, `push` the operations; `exchange` one request with
-//! redirects and logins; `auth` tokens; `challenge` what a registry wants; `failure` what went wrong, in words; `retry` when to try again; `reach` where
-//! credentials may go; `credentials`, `helper` auth files; `tls`, `validity` certificates; `proxy`; `url`.
+//! Files: [`Client`] here; `pull`, `body`, `referrers`, `push`, `guard` the operations; `request` a request and its
+//! answer; `exchange` makes one, with redirects and logins; `login`, `auth` tokens; `challenge` what a registry wants;
+//! `failure` what went wrong, in words; `retry` when to try again; `reach` where credentials may go; `credentials`,
+//! `helper` auth files; `tls`, `validity` certificates; `proxy`; `url`.
 
 mod auth;
 mod body;
@@ -17,11 +18,13 @@ mod exchange;
 mod failure;
 mod guard;
 mod helper;
+mod login;
 mod proxy;
 mod pull;
 mod push;
 mod reach;
 mod referrers;
+mod request;
 mod retry;
 mod tls;
 mod url;
@@ -83,6 +86,8 @@ pub struct Options {
     pub backoff: Duration,
     /// Hears of every retry.
     pub listener: Option<Listener>,
+    /// The variables of the environment, by name: where credentials and certificates are, and which proxies to use.
+    pub environment: fn(&str) -> Option<OsString>,
     /// Set to true by a signal handler: waits and transfers then end with [`Code::Interrupted`].
     pub stop: Arc<AtomicBool>,
 }
@@ -98,6 +103,7 @@ impl Default for Options {
             retries: 5,
             backoff: Duration::from_millis(500),
             listener: None,
+            environment: |_| None,
             stop: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -161,11 +167,11 @@ struct Inner {
 }
 
 impl Client {
-    /// A client with these options, and the environment's proxies and auth files.
+    /// A client with these options, and the proxies and auth files of their environment.
     ///
     /// Errors: an auth file, CA file or proxy setting that cannot be used. Nothing is sent yet.
     pub fn new(options: Options) -> Result<Client> {
-        let env = |name: &str| -> Option<OsString> { std::env::var_os(name) };
+        let env = options.environment;
         let credentials = credentials::Credentials::load(options.auth_file.as_deref(), &env)?;
         let trust = Arc::new(tls::Trust::new(options.ca_file.as_deref())?.of_user(&env));
         let agents = exchange::Agents::new(&options, proxy::Proxies::from_env(&env)?, &trust);
@@ -194,6 +200,13 @@ impl fmt::Debug for Client {
 }
 
 impl Inner {
+    /// What a request that only reads asks for. At a destination a token has to allow pushing from the first request
+    /// on: a repository that comes into being by a push does not exist for a token that may only pull.
+    pub(super) fn reading(&self, repository: &Repository) -> request::Scope {
+        let push = self.options.side == Side::Destination;
+        request::Scope { repository: repository.clone(), push, from: None }
+    }
+
     /// `scheme://host/v2/PATH/` + `rest`.
     fn endpoint(&self, repository: &Repository, rest: &str) -> Result<url::Url> {
         let registry = repository.registry();

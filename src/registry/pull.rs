@@ -5,8 +5,8 @@ use std::io::Read;
 use ureq::http::{Method, header};
 
 use super::body::{BlobReader, Part, Want};
-use super::exchange::{Answer, Ask, Payload, Scope};
 use super::failure::read_errors;
+use super::request::{Answer, Ask, Payload, Scope};
 use super::retry::{Failure, passes};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};

@@ -5,9 +5,9 @@ use std::sync::PoisonError;
 
 use ureq::http::{Method, header};
 
-use super::exchange::{Answer, Ask, Payload, Scope};
 use super::failure::{has_code, quote, read_errors};
 use super::guard::{Broken, Guard};
+use super::request::{Answer, Ask, Payload, Scope};
 use super::retry::{Failure, Tries, passes};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};

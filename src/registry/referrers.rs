@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 
 use ureq::http::{Method, header};
 
-use super::exchange::Ask;
 use super::failure::read_errors;
+use super::request::Ask;
 use super::retry::Failure;
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};

@@ -148,6 +148,7 @@ impl Lab {
     /// Gives a command the lab's surroundings.
     pub fn clean(&self, command: &mut Command) {
         program::clean(command, self.dir.path());
+        command.env("HOME", self.path("home"));
     }
 
     pub fn run(&self, args: &[&str]) -> Ran {

@@ -207,7 +207,7 @@ impl Draft {
             component: None,
             release: None,
             subject: None,
-            requested_by: "the forge".into(),
+            requested_by: "layout".into(),
         });
     }
 

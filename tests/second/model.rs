@@ -115,7 +115,7 @@ pub(crate) fn with_documents(edit: &mut dyn FnMut(&str, String) -> String) -> Mo
         component: None,
         release: None,
         subject: None,
-        requested_by: "--image x".into(),
+        requested_by: "image x".into(),
     };
     let about = |digest: Digest, image: Image| Image { subject: Some(digest), ..image };
     let dashed = format!("sha256-{}.sig", list.digest.hex());
@@ -147,7 +147,7 @@ pub(crate) fn with_documents(edit: &mut dyn FnMut(&str, String) -> String) -> Mo
         expires: Some("2027-11-22T00:00:00Z".into()),
         source_date_epoch: Some(1_795_305_600),
         base: None,
-        exceptions: vec!["--allow-unsigned-release".into()],
+        exceptions: vec!["unsigned-release".into()],
         releases: vec![],
         images,
         files: vec![

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Blob, Image, Index, Kind, Release};
+use super::{Blob, Exception, Image, Index, Kind, Release};
 use crate::bundle::{limits, name};
 use crate::oci::{Digest, Platform, Tag, media_type};
 
@@ -27,9 +27,15 @@ impl Index {
             return Err("`base` needs a feature that this version does not know".to_owned());
         }
         sorted("exceptions", self.exceptions.iter())?;
-        sorted("features", self.features.compatible.iter())?;
-        for entry in self.exceptions.iter().chain(&self.features.compatible) {
+        if self.exceptions.len() > limits::EXCEPTIONS {
+            return Err(format!("more than {} exceptions", limits::EXCEPTIONS));
+        }
+        for entry in &self.exceptions {
             text("exceptions", entry)?;
+            entry.parse::<Exception>()?;
+        }
+        if !self.features.compatible.is_empty() {
+            return Err("`features.compatible` is not empty".to_owned());
         }
         sorted("releases", self.releases.iter().map(|r| (&r.version, &r.architecture, &r.digest)))?;
         self.check_files()?;

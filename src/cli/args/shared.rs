@@ -151,3 +151,10 @@ pub struct Trust {
     #[arg(long)]
     pub allow_rollback: bool,
 }
+
+/// `5%` or `5`.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let valid = number.parse::<u8>().ok().filter(|n| (1..=100).contains(n));
+    valid.ok_or_else(|| "not a share from 1% to 100%".to_owned())
+}

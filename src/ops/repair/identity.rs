@@ -6,8 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::origin::Local;
-use super::parts::Named;
+use super::named::{Local, Named};
 use crate::bundle::layout;
 use crate::bundle::survey::Blueprint;
 use crate::bundle::volume::Volume;

@@ -1,6 +1,6 @@
 //! `repair`: makes a damaged bundle again what its signed index says, from recovery data, other copies and registries.
 //!
-//! [`identity`] finds out what the bundle has to be, from an index that somebody trusted signed; [`parts`] which file
+//! [`identity`] finds out what the bundle has to be, from an index that somebody trusted signed; [`named`] what was named; [`parts`] which file
 //! has to be what; [`work`] writes what is damaged, and only that. Nothing that a source or recovery data proposes
 //! counts before it has the digest that the index gives it, and a bundle gets its name back only after all of it was
 //! verified (MB-REC-07, MB-REC-08).
@@ -8,6 +8,7 @@
 mod answer;
 mod fetch;
 mod identity;
+mod named;
 mod origin;
 mod parts;
 mod slices;
@@ -29,11 +30,11 @@ use crate::verify::{CheckId, Conditions, Trust};
 
 pub use answer::{Options, Outcome, Summary};
 use identity::{Found, Known};
-use origin::Local;
+use named::{Local, Named};
 pub use origin::Origin;
-use parts::{Named, Part};
+use parts::{Part, PartCopy};
 pub use work::Mended;
-use work::{Copy, Work};
+use work::Work;
 
 /// Mends a bundle, or volumes of one. A path at which there is nothing stands for a lost volume, to be made again.
 ///
@@ -190,7 +191,7 @@ impl Job<'_> {
         known: &Known,
         parts: &mut [Part],
         sidecars: &[Sidecar],
-        mut copies: Vec<Copy>,
+        mut copies: Vec<PartCopy>,
         sources: &[Arc<dyn Source>],
     ) -> Result<Outcome> {
         if !parts.iter().any(Part::is_damaged) {
@@ -263,7 +264,7 @@ impl Job<'_> {
         known: &Known,
         part: &mut Part,
         sidecars: &[Sidecar],
-        mut copies: Vec<Copy>,
+        mut copies: Vec<PartCopy>,
         sources: &[Arc<dyn Source>],
     ) -> Result<Outcome> {
         let target = self.copy_target(to, &part.blueprint)?;
@@ -276,7 +277,7 @@ impl Job<'_> {
         let name = part.name();
         if let Some(Named { file: Some(file), length, .. }) = &part.named {
             let file = file.try_clone().map_err(|e| Error::io("cannot read", &name, e))?;
-            copies.insert(0, Copy { part: 0, name, file, length: *length, damage: Some(damage), moves: None });
+            copies.insert(0, PartCopy { part: 0, name, file, length: *length, damage: Some(damage), moves: None });
         }
         // Written anew in any case.
         part.tail.whole = false;
@@ -312,7 +313,7 @@ impl Job<'_> {
         parts: &mut [Part],
         targets: &[Option<Mending>],
         sidecars: &[Sidecar],
-        copies: &mut [Copy],
+        copies: &mut [PartCopy],
         sources: &[Arc<dyn Source>],
         lengths: &[u64],
     ) -> Result<Outcome> {

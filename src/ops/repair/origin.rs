@@ -3,19 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::identity::{self, Known};
-use super::parts::Part;
-use super::work::Copy;
+use super::named::Local;
+use super::parts::{Part, PartCopy};
 use crate::bundle::index::Index;
-use crate::bundle::reader::Bundle;
+use crate::bundle::limits;
 use crate::bundle::survey::{Blueprint, Damage};
 use crate::bundle::volume::Volume;
-use crate::bundle::{Head, limits};
 use crate::error::{Error, Result};
-use crate::fs::dir;
 use crate::graph::Closure;
 use crate::oci::{Digest, Repository, without_registry};
 use crate::source::{Network, Source};
@@ -29,35 +26,7 @@ pub enum Origin {
     Registry(String),
 }
 
-/// A file or directory that was named.
-pub(super) struct Local {
-    path: PathBuf,
-    /// `None`: a directory.
-    file: Option<File>,
-    head: Option<Head>,
-}
-
-impl Local {
-    pub(super) fn open(path: &Path) -> Result<Local> {
-        let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot open", path, e))?;
-        if meta.is_dir() {
-            return Ok(Local { path: path.to_owned(), file: None, head: None });
-        }
-        let head = Bundle::open(path).ok().map(|bundle| bundle.head().clone());
-        Ok(Local { path: path.to_owned(), file: Some(dir::regular(path)?), head })
-    }
-
-    pub(super) fn name(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    /// The head, if it is a bundle whose head can be read.
-    pub(super) fn head(&self) -> Option<Head> {
-        self.head.clone()
-    }
-}
-
-type Classified = (Vec<Copy>, Vec<Arc<dyn Source>>);
+type Classified = (Vec<PartCopy>, Vec<Arc<dyn Source>>);
 
 /// Tells copies of the parts from everything else that may hold some blobs (an older bundle too).
 pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Result<Classified> {
@@ -82,7 +51,7 @@ pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Res
         };
         match parts.iter().position(is_copy) {
             Some(part) => {
-                copies.push(Copy {
+                copies.push(PartCopy {
                     part,
                     name: local.path.display().to_string(),
                     file,

@@ -1,84 +1,16 @@
 //! The files that are to be mended: a bundle, or volumes of one, each with what it has to be and what it is.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs::File;
 
 use super::identity::{self, Known};
-use super::origin::Local;
+use super::named::{Local, Named};
 use crate::bundle::Head;
-use crate::bundle::mend::{self, Kind, Mending};
-use crate::bundle::reader::Bundle;
 use crate::bundle::set::Tally;
 use crate::bundle::survey::{Blueprint, Damage, Tail};
 use crate::bundle::volume::Volume;
-use crate::bundle::writer::partial_path;
 use crate::error::{Code, Error, Result};
-use crate::fs::dir;
 use crate::ops::recovery::called;
 use crate::recovery::Sidecar;
-
-/// A file that was named.
-pub(super) struct Named {
-    /// Its name.
-    pub(super) path: PathBuf,
-    /// Where its bytes are now.
-    pub(super) place: PathBuf,
-    /// `None`: there is nothing.
-    pub(super) file: Option<File>,
-    pub(super) length: u64,
-    before: Option<Meta>,
-    /// Whether an earlier repair left it under another name.
-    pub(super) left: Option<Kind>,
-    pub(super) head: Result<Head>,
-}
-
-/// What tells that a file is still the one that was looked at.
-#[derive(PartialEq, Eq)]
-struct Meta {
-    length: u64,
-    id: (u64, u64),
-    changed: (i64, i64),
-}
-
-impl Named {
-    /// Opens what stands under this name, or what an earlier repair has taken it away from.
-    pub(super) fn open(path: &Path) -> Result<Named> {
-        let path = real(path)?;
-        let mut left = None;
-        if let Err(e) = fs::symlink_metadata(&path) {
-            if e.kind() != std::io::ErrorKind::NotFound {
-                return Err(Error::io("cannot open", &path, e));
-            }
-            left = mend::left(&path)?;
-            if left.is_none() {
-                let head = Err(Error::io("cannot open", &path, e));
-                return Ok(Named { place: path.clone(), path, file: None, length: 0, before: None, left, head });
-            }
-        }
-        let place = if left.is_some() { partial_path(&path) } else { path.clone() };
-        let file = dir::regular(&place)?;
-        let before = meta(&file, &place)?;
-        let head = Bundle::open(&place).map(|bundle| bundle.head().clone());
-        Ok(Named { path, place, file: Some(file), length: before.length, before: Some(before), left, head })
-    }
-
-    /// Takes its name away until it is mended; of what is lost, begins it anew.
-    pub(super) fn take(&self, blueprint: &Blueprint) -> Result<Mending> {
-        if let Some(kind) = self.left {
-            return Mending::resume(&self.path, kind);
-        }
-        let index = blueprint.head.digest();
-        if self.file.is_none() {
-            return Mending::create(&self.path, blueprint.layout.total(), &index);
-        }
-        let mending = Mending::take(&self.path, &index)?;
-        if Some(meta(mending.file(), &self.path)?) == self.before {
-            return Ok(mending);
-        }
-        mending.give_back()?;
-        Err(Error::new(Code::Conflict, format!("`{}` changed while it was read", self.path.display())))
-    }
-}
 
 /// A file that has to be there, whether it was named or not.
 pub(super) struct Part {
@@ -109,6 +41,18 @@ impl Part {
         self.named.as_ref().is_some_and(|named| bad || named.left.is_some())
     }
 
+    /// Adds what copies have behind the members and this one has lost.
+    pub(super) fn complete_tail(&mut self, at: usize, copies: &[PartCopy]) {
+        for copy in copies.iter().filter(|c| c.part == at) {
+            let other = Tail::read(&copy.file, copy.length, &self.blueprint.layout);
+            for addendum in other.addenda {
+                if self.tail.addenda.iter().all(|a| a.name != addendum.name) {
+                    self.tail.addenda.push(addendum);
+                }
+            }
+        }
+    }
+
     /// The name, or what stands for it.
     pub(super) fn name(&self) -> String {
         match &self.named {
@@ -116,6 +60,19 @@ impl Part {
             None => format!("volume {}", self.number),
         }
     }
+}
+
+/// Another copy of a part.
+pub(super) struct PartCopy {
+    /// Of which.
+    pub(super) part: usize,
+    pub(super) name: String,
+    pub(super) file: File,
+    pub(super) length: u64,
+    /// What is damaged in it, where all of it was read already.
+    pub(super) damage: Option<Vec<Damage>>,
+    /// By how many bytes content in it has moved, once that was looked for.
+    pub(super) moves: Option<Vec<i64>>,
 }
 
 /// Finds out which file has to be what.
@@ -215,18 +172,4 @@ fn description(
     let follows = Volume { volume: n, digests: Vec::new(), ..main.clone() };
     let follows = Some(follows).filter(|v| v.own_pieces() == 0);
     Ok(own.map(|(_, volume)| volume).or(follows))
-}
-
-/// What a path that is a link leads to: a link is not renamed.
-fn real(path: &Path) -> Result<PathBuf> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_symlink() => fs::canonicalize(path).map_err(|e| Error::io("cannot open", path, e)),
-        _ => Ok(path.to_owned()),
-    }
-}
-
-fn meta(file: &File, path: &Path) -> Result<Meta> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-    Ok(Meta { length: meta.len(), id: (meta.dev(), meta.ino()), changed: (meta.mtime(), meta.mtime_nsec()) })
 }

@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::work::{Copy, Work};
+use super::parts::PartCopy;
+use super::work::Work;
 use crate::bundle::survey::is_right;
 use crate::bundle::volume::Volume;
 use crate::bundle::writer::BUFFER;
@@ -16,7 +17,7 @@ use crate::recovery::{self, Decoded, Place, Sidecar};
 
 impl Work<'_> {
     /// Everything that is still damaged, as far as these reach.
-    pub(super) fn mend_from_recovery(&mut self, sidecars: &[Sidecar], copies: &[Copy]) -> Result<()> {
+    pub(super) fn mend_from_recovery(&mut self, sidecars: &[Sidecar], copies: &[PartCopy]) -> Result<()> {
         for sidecar in sidecars {
             let needed = self.needed();
             let files = self.files(sidecar);
@@ -75,7 +76,7 @@ impl Work<'_> {
     }
 
     /// Writes what one sidecar can make; the value says why it did not help.
-    fn one(&self, sidecar: &Sidecar, files: &[Option<usize>], copies: &[Copy]) -> Result<Option<String>> {
+    fn one(&self, sidecar: &Sidecar, files: &[Option<usize>], copies: &[PartCopy]) -> Result<Option<String>> {
         let table = sidecar.table();
         let spans = table.spans();
         let extents = self.extents();

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::identity::Known;
 use super::origin::{Origin, Uses};
-use super::parts::Part;
+use super::parts::{Part, PartCopy};
 use super::weave::weave;
 use crate::bundle::Member;
 use crate::bundle::mend::Mending;
-use crate::bundle::survey::{Blueprint, Damage, Tail, is_right, moves};
+use crate::bundle::survey::{Blueprint, Damage, is_right, moves};
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
@@ -34,19 +34,6 @@ pub struct Mended {
     pub size: u64,
     /// What made it right: `index` (it follows from that), `recovery data`, or the name of a copy or source.
     pub from: String,
-}
-
-/// Another copy of a part.
-pub(super) struct Copy {
-    /// Of which.
-    pub(super) part: usize,
-    pub(super) name: String,
-    pub(super) file: File,
-    pub(super) length: u64,
-    /// What is damaged in it, where all of it was read already.
-    pub(super) damage: Option<Vec<Damage>>,
-    /// By how many bytes content in it has moved, once that was looked for.
-    pub(super) moves: Option<Vec<i64>>,
 }
 
 /// A part in mending, or beside one.
@@ -98,7 +85,7 @@ impl<'a> Work<'a> {
     pub(super) fn all(
         &mut self,
         sidecars: &[Sidecar],
-        copies: &mut [Copy],
+        copies: &mut [PartCopy],
         sources: &[Arc<dyn Source>],
         origins: &[Origin],
         network: Option<&dyn Network>,
@@ -221,7 +208,7 @@ impl<'a> Work<'a> {
     }
 
     /// What other copies have, member by member.
-    fn mend_from_copies(&mut self, copies: &mut [Copy]) -> Result<()> {
+    fn mend_from_copies(&mut self, copies: &mut [PartCopy]) -> Result<()> {
         let needed = self.needed();
         if needed.is_empty() || copies.is_empty() {
             return Ok(());
@@ -273,7 +260,7 @@ impl<'a> Work<'a> {
     }
 
     /// Blobs that are damaged in every copy, put together from this one and another.
-    fn mend_from_parts(&mut self, copies: &[Copy]) -> Result<()> {
+    fn mend_from_parts(&mut self, copies: &[PartCopy]) -> Result<()> {
         let observer = self.observer;
         let mut buffer = vec![0u8; BUFFER];
         for place in self.needed() {
@@ -369,19 +356,5 @@ impl<'a> Work<'a> {
         let layout = &self.sides[part].blueprint.layout;
         let extent = layout.extents().get(number.checked_sub(layout.blob_range().start)?)?;
         Some((extent.blob, extent.offset))
-    }
-}
-
-impl Part {
-    /// Adds what copies have behind the members and this one has lost.
-    pub(super) fn complete_tail(&mut self, at: usize, copies: &[Copy]) {
-        for copy in copies.iter().filter(|c| c.part == at) {
-            let other = Tail::read(&copy.file, copy.length, &self.blueprint.layout);
-            for addendum in other.addenda {
-                if self.tail.addenda.iter().all(|a| a.name != addendum.name) {
-                    self.tail.addenda.push(addendum);
-                }
-            }
-        }
     }
 }

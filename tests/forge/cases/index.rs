@@ -124,8 +124,8 @@ fn values(out: &mut Vectors) {
     edit("feature-escapes", "an incompatible feature with terminal escapes", "E10", Code::NotABundle, |i| {
         i.features.incompatible = vec!["\u{1b}[2J\nverdict   VERIFIED".into()];
     });
-    edit("features-order", "features out of order", "", Code::Malformed, |i| {
-        i.features.compatible = vec!["b".into(), "a".into()]
+    edit("feature-compatible", "a feature that a reader could ignore", "", Code::Malformed, |i| {
+        i.features.compatible = vec!["later".into()]
     });
     edit("name-empty", "an empty name", "", Code::Malformed, |i| i.name = String::new());
     edit("name-escapes", "a name with terminal escapes", "E10", Code::Malformed, |i| i.name = "\u{1b}[2Jx".into());
@@ -164,10 +164,25 @@ fn values(out: &mut Vectors) {
         i.base = Some(Base { index: Digest::of(b"x"), expects: vec![] });
     });
     edit("exceptions-order", "exceptions out of order", "", Code::Malformed, |i| {
-        i.exceptions = vec!["b".into(), "a".into()]
+        i.exceptions = vec!["unsigned-release".into(), "kind:Secret".into()]
     });
     edit("exceptions-twice", "an exception twice", "", Code::Malformed, |i| {
-        i.exceptions = vec!["a".into(), "a".into()]
+        i.exceptions = vec!["kind:Secret".into(), "kind:Secret".into()]
+    });
+    edit("exceptions-flag", "an exception written as a flag", "", Code::Malformed, |i| {
+        i.exceptions = vec!["--allow-kind Secret".into()]
+    });
+    edit("exceptions-word", "an exception that the format does not know", "", Code::Malformed, |i| {
+        i.exceptions = vec!["unsigned-releases".into()]
+    });
+    edit("exceptions-kind-empty", "an exception for no kind", "", Code::Malformed, |i| {
+        i.exceptions = vec!["kind:".into()]
+    });
+    edit("exceptions-kind-deep", "an exception for a kind of four parts", "", Code::Malformed, |i| {
+        i.exceptions = vec!["kind:a/b/c/d".into()]
+    });
+    edit("exceptions-many", "257 exceptions", "", Code::Malformed, |i| {
+        i.exceptions = (0..257).map(|n| format!("kind:K{n:03}")).collect()
     });
     edit("missing-escapes", "a missing image with terminal escapes", "E10", Code::Malformed, |i| {
         i.missing = vec![Missing { reference: "\u{1b}]0;x\u{7}".into(), reason: "x".into() }];

@@ -49,8 +49,16 @@ mod good {
             Draft::full().archive(),
         );
         out.add("empty", "no image and no manifest at all", ok, Draft::empty().archive());
-        let feature = |i: &mut mirror_bundle::bundle::Index| i.features.compatible = vec!["later".into()];
-        out.add("feature", "a compatible feature that nobody knows", ok, Draft::tiny().archive_of(feature));
+        let excepted = |i: &mut mirror_bundle::bundle::Index| {
+            let words = [
+                "kind:Secret",
+                "kind:rbac.authorization.k8s.io/v1/Role",
+                "missing-image-signature",
+                "unsigned-release",
+            ];
+            i.exceptions = words.map(str::to_owned).to_vec();
+        };
+        out.add("exceptions", "every exception that can be made at creation", ok, Draft::tiny().archive_of(excepted));
         let soon = |i: &mut mirror_bundle::bundle::Index| i.created = "2026-11-23T20:00:00Z".into();
         out.add(
             "created-soon",

@@ -17,7 +17,7 @@ const READ: u64 = 256 << 20;
 
 /// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each appears complete or not at all, and
 /// never over another file.
-pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
+pub(crate) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
     // One name for all: so nothing is left of a run that was killed and would write something else now.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".sig.partial");
@@ -133,7 +133,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Loose> {
 
 /// What lies beside some bundles, by name: each folder was listed once, and nothing was read.
 #[derive(Debug, Default)]
-pub(super) struct Beside(BTreeMap<PathBuf, Vec<Piece>>);
+pub(crate) struct Beside(BTreeMap<PathBuf, Vec<Piece>>);
 
 /// A file beside a bundle.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ struct Piece {
 impl Beside {
     /// Regular files only; what has another name is not looked at. A folder that cannot be listed has nothing: fewer
     /// signatures never make a verdict better.
-    pub(super) fn list(paths: &[PathBuf]) -> Beside {
+    pub(crate) fn list(paths: &[PathBuf]) -> Beside {
         // Of each folder the bundles that were named, or `None` for all that is in it.
         let mut folders: BTreeMap<PathBuf, Option<BTreeSet<String>>> = BTreeMap::new();
         for path in paths {
@@ -179,13 +179,13 @@ impl Beside {
     }
 
     /// What lies beside one of them.
-    pub(super) fn of(&self, path: &Path) -> Result<Loose> {
+    pub(crate) fn of(&self, path: &Path) -> Result<Loose> {
         let name = path.file_name().map(|name| dir::folder_of(path).join(name));
         read_all(name.and_then(|name| self.0.get(&name)).into_iter().flatten())
     }
 
     /// What lies beside any of them.
-    pub(super) fn all(&self) -> Result<Loose> {
+    pub(crate) fn all(&self) -> Result<Loose> {
         read_all(self.0.values().flatten())
     }
 }

@@ -9,9 +9,9 @@ use crate::bundle::limits;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
+use crate::observer::Observer;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
-use crate::ops::write::{Origin, Supply};
-use crate::ops::{Observer, parallel};
+use crate::parallel;
 use crate::source::{Fetched, Source};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
@@ -69,17 +69,6 @@ pub(crate) struct Found {
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
     /// Bytes of all documents.
     held: u64,
-}
-
-impl Supply for Found {
-    fn here(&self, digest: &Digest) -> Option<&[u8]> {
-        self.bytes.get(digest).map(AsRef::as_ref)
-    }
-
-    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
-        let origins = self.origins.get(digest).into_iter().flatten();
-        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
-    }
 }
 
 /// What one root turned out to be.
@@ -286,7 +275,7 @@ impl Unserved {
     pub(crate) fn sentences(&self) -> Vec<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sentence = |((place, what), (why, times)): (&(String, &str), &(String, usize))| {
-            let images = crate::ops::observer::count(*times, "image");
+            let images = crate::observer::count(*times, "image");
             format!("{what} of {images} could not be looked for in {place}, and none was taken: {why}")
         };
         all.iter().map(sentence).collect()

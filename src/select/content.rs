@@ -1,6 +1,6 @@
 //! What is to be carried: images found in registries and local sources, releases with all that belongs to them, files.
 //!
-//! Everything is resolved here and no layer is fetched: [`super::plan`] makes an index of it.
+//! Everything is resolved here and no layer is fetched: `ops::create` makes an index of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,54 +8,57 @@ use std::sync::Arc;
 use super::files::{self, Carried};
 use super::walk::{self, Found, Root};
 use super::{Options, release};
-use crate::bundle::index::{Kind, Missing, Release};
+use crate::bundle::index::{Exception, Kind, Missing, Release};
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes;
+use crate::observer::{self, Observer};
 use crate::oci::{Digest, Reference, Tag};
 use crate::openshift::signature_map;
-use crate::ops::{Observer, observer, parallel};
+use crate::parallel;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 
 /// What is carried beside blobs.
 #[derive(Default)]
-pub(super) struct Content {
-    pub(super) roots: Vec<Root>,
-    pub(super) releases: Vec<Release>,
-    pub(super) files: Vec<Carried>,
-    pub(super) missing: Vec<Missing>,
-    pub(super) exceptions: BTreeSet<String>,
+pub(crate) struct Content {
+    pub(crate) roots: Vec<Root>,
+    pub(crate) releases: Vec<Release>,
+    pub(crate) files: Vec<Carried>,
+    pub(crate) missing: Vec<Missing>,
+    pub(crate) exceptions: BTreeSet<Exception>,
 }
 
 /// Everything that the options name, resolved: no layer is fetched.
-pub(super) fn gather(
+pub(crate) fn gather(
     options: &Options,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
 ) -> Result<(Content, Found)> {
     let mut content = Content::default();
+    for kind in &options.allow_kinds {
+        content.exceptions.insert(Exception::kind(kind).map_err(|why| Error::new(Code::Usage, why))?);
+    }
     for dir in &options.manifests {
         content.files.extend(files::manifests(dir, &options.allow_kinds)?);
     }
-    content.exceptions.extend(options.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
     for reference in &options.releases {
-        let root = resolve(reference, "--release", options, network, observer)?;
+        let root = resolve(reference, "release", options, network, observer)?;
         content.release(root, options, &[], network, observer)?;
     }
     content.roots.extend(parallel::map(
         options.jobs,
         &options.images,
         || (),
-        |(), reference| resolve(reference, "--image", options, network, observer),
+        |(), reference| resolve(reference, "image", options, network, observer),
     )?);
     for path in &options.layouts {
         let source: Arc<dyn Source> = crate::source::open(path)?.into();
-        content.local(source, "--from-layout", options, &[], network, observer)?;
+        content.local(source, "layout", options, &[], network, observer)?;
     }
     for path in &options.dirs {
         let dir = MirrorDir::open(path)?;
         let given = given_signatures(&dir)?;
-        content.local(Arc::new(dir), "--from-dir", options, &given, network, observer)?;
+        content.local(Arc::new(dir), "directory", options, &given, network, observer)?;
     }
     if content.roots.is_empty() && content.files.is_empty() {
         return Err(Error::new(Code::Usage, "nothing to carry")
@@ -87,7 +90,7 @@ fn nameable(named: &Named, observer: &dyn Observer) -> Option<String> {
 /// Finds an image in its registry.
 fn resolve(
     reference: &Reference,
-    flag: &str,
+    word: &str,
     options: &Options,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
@@ -122,7 +125,7 @@ fn resolve(
         component: None,
         release: None,
         subject: None,
-        requested_by: format!("{flag} {reference}"),
+        requested_by: format!("{word} {reference}"),
     };
     choose(root, options)
 }
@@ -174,7 +177,7 @@ impl Content {
         }
         let gathered = release::gather(root, options, given, network, observer)?;
         if gathered.unsigned {
-            self.exceptions.insert("--allow-unsigned-release".to_owned());
+            self.exceptions.insert(Exception::UnsignedRelease);
         }
         self.releases.push(gathered.release);
         self.roots.extend(gathered.roots);
@@ -186,7 +189,7 @@ impl Content {
     fn local(
         &mut self,
         source: Arc<dyn Source>,
-        flag: &str,
+        word: &str,
         options: &Options,
         given: &[(Digest, Vec<u8>)],
         network: Option<&dyn Network>,
@@ -214,7 +217,7 @@ impl Content {
                 component: None,
                 release: None,
                 subject: None,
-                requested_by: flag.to_owned(),
+                requested_by: word.to_owned(),
             };
             let root = choose(root, options)?;
             if is_release(&root) {
@@ -297,7 +300,7 @@ impl Content {
                 "release {} has no cosign signature image; clusters with mirrors will refuse it",
                 release.version
             ));
-            self.exceptions.insert("--allow-missing-image-signature".to_owned());
+            self.exceptions.insert(Exception::MissingImageSignature);
         }
         Ok(())
     }

@@ -1,0 +1,94 @@
+//! Exceptions from a check at creation, as the index carries them: words of the format (MB-IDX-07).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An exception that was made when a bundle was created. It allows nothing to a reader.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exception {
+    /// Manifests of this kind are carried: `Kind`, `version/Kind` or `group/version/Kind`.
+    Kind(String),
+    /// A release of 4.21 or later is carried without its cosign signature image.
+    MissingImageSignature,
+    /// A release is carried without a release signature that was verified.
+    UnsignedRelease,
+}
+
+const KIND: &str = "kind:";
+const MISSING_IMAGE_SIGNATURE: &str = "missing-image-signature";
+const UNSIGNED_RELEASE: &str = "unsigned-release";
+
+/// Characters of a part of a kind: what a group (a DNS name) can have.
+const PART: usize = 253;
+
+impl Exception {
+    /// The exception for a kind of manifests.
+    ///
+    /// # Errors
+    /// When this cannot be a kind.
+    pub fn kind(kind: &str) -> Result<Exception, String> {
+        let part = |part: &str| {
+            let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+            (1..=PART).contains(&part.len()) && part.chars().all(inner)
+        };
+        let parts = kind.split('/').count();
+        if parts > 3 || !kind.split('/').all(part) {
+            return Err(format!("`{kind}` is not a kind: Kind, version/Kind or group/version/Kind"));
+        }
+        Ok(Exception::Kind(kind.to_owned()))
+    }
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exception::Kind(kind) => write!(f, "{KIND}{kind}"),
+            Exception::MissingImageSignature => f.write_str(MISSING_IMAGE_SIGNATURE),
+            Exception::UnsignedRelease => f.write_str(UNSIGNED_RELEASE),
+        }
+    }
+}
+
+impl FromStr for Exception {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Exception, String> {
+        match text {
+            MISSING_IMAGE_SIGNATURE => Ok(Exception::MissingImageSignature),
+            UNSIGNED_RELEASE => Ok(Exception::UnsignedRelease),
+            _ => match text.strip_prefix(KIND) {
+                Some(kind) => Exception::kind(kind),
+                None => Err(format!("`{text}` is not an exception of format 1")),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_exception_is_one_of_the_words_of_the_format() {
+        for good in ["kind:ClusterRole", "kind:v1/Secret", "kind:a.io/v1/X", MISSING_IMAGE_SIGNATURE, UNSIGNED_RELEASE]
+        {
+            assert_eq!(good.parse::<Exception>().unwrap().to_string(), good);
+        }
+        let long = format!("kind:{}", "x".repeat(PART + 1));
+        let bad = [
+            "",
+            "kind:",
+            "kind:a/b/c/d",
+            "kind:a//b",
+            "kind:a b",
+            "kind:a\u{1b}[2J",
+            "--allow-kind X",
+            "unsigned",
+            &long,
+        ];
+        for bad in bad {
+            assert!(bad.parse::<Exception>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What was named: the files to be repaired, and the files and directories that may help.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::bundle::Head;
+use crate::bundle::mend::{self, Kind, Mending};
+use crate::bundle::reader::Bundle;
+use crate::bundle::survey::Blueprint;
+use crate::bundle::writer::partial_path;
+use crate::error::{Code, Error, Result};
+use crate::fs::dir;
+
+/// A file that was named.
+pub(super) struct Named {
+    /// Its name.
+    pub(super) path: PathBuf,
+    /// Where its bytes are now.
+    pub(super) place: PathBuf,
+    /// `None`: there is nothing.
+    pub(super) file: Option<File>,
+    pub(super) length: u64,
+    before: Option<Meta>,
+    /// Whether an earlier repair left it under another name.
+    pub(super) left: Option<Kind>,
+    pub(super) head: Result<Head>,
+}
+
+/// What tells that a file is still the one that was looked at.
+#[derive(PartialEq, Eq)]
+struct Meta {
+    length: u64,
+    id: (u64, u64),
+    changed: (i64, i64),
+}
+
+impl Named {
+    /// Opens what stands under this name, or what an earlier repair has taken it away from.
+    pub(super) fn open(path: &Path) -> Result<Named> {
+        let path = real(path)?;
+        let mut left = None;
+        if let Err(e) = fs::symlink_metadata(&path) {
+            if e.kind() != std::io::ErrorKind::NotFound {
+                return Err(Error::io("cannot open", &path, e));
+            }
+            left = mend::left(&path)?;
+            if left.is_none() {
+                let head = Err(Error::io("cannot open", &path, e));
+                return Ok(Named { place: path.clone(), path, file: None, length: 0, before: None, left, head });
+            }
+        }
+        let place = if left.is_some() { partial_path(&path) } else { path.clone() };
+        let file = dir::regular(&place)?;
+        let before = meta(&file, &place)?;
+        let head = Bundle::open(&place).map(|bundle| bundle.head().clone());
+        Ok(Named { path, place, file: Some(file), length: before.length, before: Some(before), left, head })
+    }
+
+    /// Takes its name away until it is mended; of what is lost, begins it anew.
+    pub(super) fn take(&self, blueprint: &Blueprint) -> Result<Mending> {
+        if let Some(kind) = self.left {
+            return Mending::resume(&self.path, kind);
+        }
+        let index = blueprint.head.digest();
+        if self.file.is_none() {
+            return Mending::create(&self.path, blueprint.layout.total(), &index);
+        }
+        let mending = Mending::take(&self.path, &index)?;
+        if Some(meta(mending.file(), &self.path)?) == self.before {
+            return Ok(mending);
+        }
+        mending.give_back()?;
+        Err(Error::new(Code::Conflict, format!("`{}` changed while it was read", self.path.display())))
+    }
+}
+
+/// A file or directory that was named.
+pub(super) struct Local {
+    pub(super) path: PathBuf,
+    /// `None`: a directory.
+    pub(super) file: Option<File>,
+    pub(super) head: Option<Head>,
+}
+
+impl Local {
+    pub(super) fn open(path: &Path) -> Result<Local> {
+        let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot open", path, e))?;
+        if meta.is_dir() {
+            return Ok(Local { path: path.to_owned(), file: None, head: None });
+        }
+        let head = Bundle::open(path).ok().map(|bundle| bundle.head().clone());
+        Ok(Local { path: path.to_owned(), file: Some(dir::regular(path)?), head })
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The head, if it is a bundle whose head can be read.
+    pub(super) fn head(&self) -> Option<Head> {
+        self.head.clone()
+    }
+}
+
+/// What a path that is a link leads to: a link is not renamed.
+fn real(path: &Path) -> Result<PathBuf> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_symlink() => fs::canonicalize(path).map_err(|e| Error::io("cannot open", path, e)),
+        _ => Ok(path.to_owned()),
+    }
+}
+
+fn meta(file: &File, path: &Path) -> Result<Meta> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    Ok(Meta { length: meta.len(), id: (meta.dev(), meta.ino()), changed: (meta.mtime(), meta.mtime_nsec()) })
+}
