@@ -138,7 +138,7 @@ fn text(code: Code) -> &'static str {
             "Nothing wrong was found, but a required check did not run.\nWith --quick, for example. This is never a pass: run the full verification."
         }
         Code::Destination => {
-            "The registry that is written to is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. Run the same command again to continue."
+            "The registry that is written to is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is gone, run the same command again: it goes on where it stopped."
         }
         Code::Source => {
             "What is read from is unreachable, or does not have what was asked for.\nWhat was fetched stays in NAME.partial; run the same command again to continue."

@@ -25,7 +25,16 @@ pub(crate) fn early(e: Error, state: &str) -> Error {
 /// For what failed while something was moved, and goes on from there.
 pub(crate) fn late(e: Error, state: &str) -> Error {
     let e = if e.state_text().is_none() { e.state(state) } else { e };
-    if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e }
+    if e.hint_text().is_some() {
+        return e;
+    }
+    match e.code() {
+        // What was refused for good is refused again.
+        Code::Source | Code::Destination if !e.is_transient() => {
+            e.hint("have the registry accept this, and run the same command then: it goes on where it stopped")
+        }
+        _ => e.hint("run the same command again to continue"),
+    }
 }
 
 #[cfg(test)]

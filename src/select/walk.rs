@@ -252,19 +252,19 @@ pub(crate) fn read_blob(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Look-ups that a registry did not serve: what was looked for and where, and why not. One of each is enough.
+/// Look-ups that a registry did not serve: where and what, the first reason, and for which images.
 #[derive(Default)]
-pub(crate) struct Unserved(Mutex<BTreeMap<(String, &'static str), (String, usize)>>);
+pub(crate) struct Unserved(Mutex<BTreeMap<(String, &'static str), (String, BTreeSet<Digest>)>>);
 
 impl Unserved {
     /// Takes a failure as "none", if it is a registry's word and nothing but a look-up.
-    fn or_none<T>(&self, root: &Root, what: &'static str, found: Result<T>) -> Result<Option<T>> {
+    fn or_none<T>(&self, root: &Root, image: &Digest, what: &'static str, found: Result<T>) -> Result<Option<T>> {
         match found {
             Err(e) if root.source.is_remote() && matches!(e.code(), Code::Source | Code::Auth) => {
+                let facts = e.facts().first().map(|fact| format!("; {fact}")).unwrap_or_default();
                 let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let why =
-                    || e.facts().first().map_or_else(|| e.message().to_owned(), |f| format!("{}; {f}", e.message()));
-                all.entry((root.source.describe(), what)).or_insert_with(|| (why(), 0)).1 += 1;
+                let entry = all.entry((root.source.describe(), what));
+                entry.or_insert_with(|| (format!("{}{facts}", e.message()), BTreeSet::new())).1.insert(*image);
                 Ok(None)
             }
             found => found.map(Some),
@@ -274,11 +274,11 @@ impl Unserved {
     /// One sentence for each kind of look-up in each repository.
     pub(crate) fn sentences(&self) -> Vec<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sentence = |((place, what), (why, times)): (&(String, &str), &(String, usize))| {
-            let images = crate::observer::count(*times, "image");
+        let sentences = all.iter().map(|((place, what), (why, images))| {
+            let images = crate::observer::count(images.len(), "image");
             format!("{what} of {images} could not be looked for in {place}, and none was taken: {why}")
-        };
-        all.iter().map(sentence).collect()
+        });
+        sentences.collect()
     }
 }
 
@@ -293,7 +293,7 @@ fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) 
     for suffix in crate::oci::ATTACHED.iter().take(if all { usize::MAX } else { 1 }) {
         let tag: Option<Tag> = format!("{}.{suffix}", digest.dashed()).parse().ok();
         if let Some(tag) = tag
-            && let Some(document) = unserved.or_none(root, SIGNATURES, root.source.resolve(&tag))?.flatten()
+            && let Some(document) = unserved.or_none(root, digest, SIGNATURES, root.source.resolve(&tag))?.flatten()
         {
             out.push(attached(root, digest, document, Kind::Signature, Some(tag.to_string())));
         }
@@ -301,13 +301,13 @@ fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) 
     if !all {
         return Ok(out);
     }
-    let listed = unserved.or_none(root, "referrers", root.source.referrers(digest))?;
+    let listed = unserved.or_none(root, digest, "referrers", root.source.referrers(digest))?;
     for referrer in listed.into_iter().flatten() {
         let document = match root.source.manifest(&referrer.digest) {
             Ok(None) => Err(not_there(root, &referrer.digest)),
             other => other,
         };
-        let Some(document) = unserved.or_none(root, "referrers", document)?.flatten() else { continue };
+        let Some(document) = unserved.or_none(root, digest, "referrers", document)?.flatten() else { continue };
         // A list is only what the registry says; the document has to say it too (security B11).
         if parse(&document)?.subject() != Some(*digest) {
             return Err(Error::new(
