@@ -483,3 +483,35 @@ fn retries_are_seen_with_v() {
         assert_eq!(err.contains("retry 1 of 1") && err.contains("503"), seen, "{err}");
     }
 }
+
+#[test]
+fn plain_http_goes_through_a_proxy_without_a_tunnel_and_a_proxy_that_fails_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "registry.lab.test:5000";
+    let asks = |proxy: &str| {
+        let mut command = program(dir.path());
+        command.args(["create", "b.tar", "--unsigned", "--force", "--progress", "none", "--retries", "0"]);
+        command.args(["--image", &format!("{name}/p/app:v1"), "--plain-http", name]).env("http_proxy", proxy);
+        let out = command.output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap())
+    };
+    // As a proxy that allows tunnels to port 443 only: what is asked for by its whole address, it fetches.
+    let source = filled(false, Vec::new(), false);
+    let squid = Stub::start(
+        false,
+        rule(|r, _| (!r.path.starts_with("http://registry.lab.test:5000/")).then(|| Answer::error(403, "TUNNEL"))),
+    );
+    let behind = source.with(std::mem::take);
+    squid.with(|state| state.repositories = behind.repositories);
+    let (code, err) = asks(&format!("http://u:secret@{}", squid.host()));
+    assert_eq!(code, 0, "{err}");
+    squid.with(|state| {
+        assert!(state.seen.iter().all(|r| r.header("proxy-authorization") == Some("Basic dTpzZWNyZXQ=")))
+    });
+    let refusing = Stub::start(false, rule(|_, _| Some(Answer(407, Vec::new(), b"log in at the proxy".to_vec()))));
+    let (code, err) = asks(&format!("http://u:secret@{}", refusing.host()));
+    assert!(code == 50 && err.contains(&format!("by way of the proxy `{}`", refusing.host())), "{err}");
+    assert!(err.contains("log in at the proxy") && !err.contains("secret"), "{err}");
+    let (code, err) = asks("http://127.0.0.1:1");
+    assert!(code == 50 && err.contains("cannot reach the proxy `127.0.0.1:1`") && err.contains(name), "{err}");
+}

@@ -8,6 +8,7 @@ use ureq::{Agent, Body, SendBody};
 
 use super::auth::Grant;
 use super::failure::{read_errors, words};
+use super::forward;
 use super::proxy::{Proxies, Route};
 use super::request::{Answer, Ask, Payload};
 use super::retry::Failure;
@@ -36,8 +37,8 @@ pub(super) struct Agents {
 
 impl Agents {
     pub(super) fn new(options: &Options, proxies: Proxies, trust: &Arc<Trust>) -> Agents {
-        let agent = |proxy: Option<ureq::Proxy>| {
-            let config = Agent::config_builder()
+        let config = |proxy: Option<ureq::Proxy>| {
+            Agent::config_builder()
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .max_redirects_will_error(false)
@@ -55,13 +56,18 @@ impl Agents {
                 .max_idle_connections(64)
                 .max_idle_connections_per_host(32)
                 .max_idle_age(std::time::Duration::from_secs(30))
-                .build();
-            tls::agent(config, Arc::clone(trust))
+                .build()
+        };
+        let agent = |proxy| tls::agent(config(proxy), Arc::clone(trust));
+        // A proxy that itself is reached over TLS is given a tunnel for everything.
+        let http = |proxy: &ureq::Proxy| match proxy.protocol() {
+            ureq::ProxyProtocol::Http => forward::agent(config(None), proxy),
+            _ => agent(Some(proxy.clone())),
         };
         Agents {
             direct: agent(None),
             https: proxies.https.clone().map(|proxy| agent(Some(proxy))),
-            http: proxies.http.clone().map(|proxy| agent(Some(proxy))),
+            http: proxies.http.as_ref().map(http),
             proxies,
         }
     }
@@ -247,14 +253,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxied_request_goes_through_a_tunnel() {
+    fn a_plain_request_names_its_whole_address_to_a_proxy() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let proxy = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             let mut heads = Vec::new();
-            for answer in ["HTTP/1.1 200 Connected\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"] {
+            for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"; 2] {
                 let mut head = String::new();
                 while !head.ends_with("\r\n\r\n") {
                     reader.read_line(&mut head).unwrap();
@@ -278,10 +284,14 @@ mod tests {
             options,
         };
         let client = Client { inner: Arc::new(inner) };
-        let body = client.fetch_url("http://store.example/x", 5).unwrap();
-        assert_eq!(body.as_deref(), Some(&b"hello"[..]));
+        for _ in 0..2 {
+            let body = client.fetch_url("http://store.example/x", 5).unwrap();
+            assert_eq!(body.as_deref(), Some(&b"hello"[..]));
+        }
         let heads = proxy.join().unwrap();
-        assert!(heads[0].starts_with("CONNECT store.example:80 ") && heads[0].contains("Proxy-Authorization: Basic"));
-        assert!(heads[1].starts_with("GET /x ") && !heads[1].contains("Proxy-Authorization"));
+        for head in heads {
+            assert!(head.starts_with("GET http://store.example/x HTTP/1.1\r\n"), "{head}");
+            assert!(head.contains("Proxy-Authorization: Basic dTpw\r\n"), "{head}");
+        }
     }
 }

@@ -108,11 +108,22 @@ impl Inner {
 
     /// The failure behind an error of the transport.
     pub(super) fn unreachable(&self, error: ureq::Error, url: &Url) -> Failure {
-        let failure = self.no_answer(error, url);
-        match self.agents.proxy_of(url) {
-            Some(proxy) => Failure { error: failure.error.fact(format!("by way of the proxy `{proxy}`")), ..failure },
-            None => failure,
+        let Some(proxy) = self.agents.proxy_of(url) else { return self.no_answer(error, url) };
+        let absent = match &error {
+            ureq::Error::HostNotFound => true,
+            ureq::Error::Io(e) => {
+                use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+                matches!(e.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+                    || e.to_string().starts_with("failed to lookup address")
+            }
+            _ => false,
+        };
+        if absent {
+            let error = self.failed(format!("cannot reach the proxy `{proxy}`")).source(error);
+            return error.fact(format!("to talk to `{}`", url.authority())).hint(PROXY).transient().into();
         }
+        let failure = self.no_answer(error, url);
+        Failure { error: failure.error.fact(format!("by way of the proxy `{proxy}`")), ..failure }
     }
 
     fn no_answer(&self, error: ureq::Error, url: &Url) -> Failure {

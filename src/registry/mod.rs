@@ -8,7 +8,7 @@
 //! Files: [`Client`] here; `pull`, `body`, `referrers`, `push`, `guard` the operations; `request` a request and its
 //! answer; `exchange` makes one, with redirects and logins; `login`, `auth` tokens; `challenge` what a registry wants;
 //! `failure` what went wrong, in words; `retry` when to try again; `reach` where credentials may go; `credentials`,
-//! `helper` auth files; `tls`, `validity` certificates; `proxy`; `url`.
+//! `helper` auth files; `tls`, `validity` certificates; `proxy`, `forward` proxies; `url`.
 
 mod auth;
 mod body;
@@ -16,6 +16,7 @@ mod challenge;
 mod credentials;
 mod exchange;
 mod failure;
+mod forward;
 mod guard;
 mod helper;
 mod login;

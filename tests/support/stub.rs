@@ -32,7 +32,8 @@ impl Request {
 
     /// What is asked for below `/v2/NAME/manifests/` or another kind, and NAME.
     pub fn below(&self, kind: &str) -> Option<(&str, &str)> {
-        self.path.strip_prefix("/v2/")?.rsplit_once(&format!("/{kind}/"))
+        let path = self.path.strip_prefix("http://").and_then(|rest| rest.find('/').map(|at| &rest[at..]));
+        path.unwrap_or(&self.path).strip_prefix("/v2/")?.rsplit_once(&format!("/{kind}/"))
     }
 
     fn query(&self, key: &str) -> Option<String> {
