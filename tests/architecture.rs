@@ -5,9 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rows of the table whose module is still to come. To be emptied.
-const TO_COME: [&str; 0] = [];
-
 /// Files of tests that are longer than [`LONGEST`]. To be emptied.
 const LONG: [&str; 2] = ["tests/registry.rs", "tests/registry_faults/table.rs"];
 
@@ -151,10 +148,7 @@ fn every_module_is_in_the_table_and_uses_only_modules_above_it() {
     }
     let there: BTreeSet<String> = sources().into_iter().map(|s| s.module).collect();
     for (module, _) in &table {
-        assert!(
-            there.contains(module) || TO_COME.contains(&module.as_str()),
-            "the table has a row for `{module}`, and src/ has no such module"
-        );
+        assert!(there.contains(module), "the table has a row for `{module}`, and src/ has no such module");
     }
 }
 
@@ -173,10 +167,6 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
 
 #[test]
 fn no_exception_is_left_that_nothing_needs() {
-    let sources = sources();
-    for module in TO_COME {
-        assert!(sources.iter().all(|s| s.module != module), "`{module}` is there: remove it from TO_COME");
-    }
     for file in LONG {
         let long = fs::read_to_string(root().join(file)).is_ok_and(|text| text.lines().count() > LONGEST);
         assert!(long, "{file} is short enough: remove it from LONG");

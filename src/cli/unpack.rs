@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::answer::{self, Table};
 use super::args::{Global, MirrorSet, Output, Unpack};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
@@ -121,8 +122,8 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         layout: args.to_layout.clone(),
         manifests: args.manifests_to_dir.clone(),
         mirror_set: match args.mirror_set {
-            MirrorSet::Idms => Some(mirror_set::Kind::Digest),
-            MirrorSet::Icsp => Some(mirror_set::Kind::ContentSourcePolicy),
+            MirrorSet::Idms => Some(mirror_set::MirrorSetKind::Digest),
+            MirrorSet::Icsp => Some(mirror_set::MirrorSetKind::ContentSourcePolicy),
             MirrorSet::None => None,
         },
         overwrite: args.overwrite,
@@ -194,7 +195,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         table.row("mirrors", format!("{} (applying these can restart nodes)", sets.display()));
     }
     for exception in exceptions {
-        table.row("exception", exception);
+        table.row("exception", named(exception));
     }
     table.render()
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use ureq::http::{Method, header};
 
-use super::body::{BlobReader, Part, Want};
+use super::body::{BlobReader, ContentRange, Want};
 use super::failure::read_errors;
 use super::request::{Answer, Ask, Payload, Scope};
 use super::retry::{Failure, passes};
@@ -90,9 +90,9 @@ impl Client {
                 416 if size > 0 => Said::No,
                 // Refused as what is not there is: the push will say whether the login is the reason.
                 401 | 403 if scope.push => Said::No,
-                206 => {
-                    Part::of(answer.header("content-range")).and_then(|p| p.whole).map_or(Said::Somewhere, Said::Size)
-                }
+                206 => ContentRange::of(answer.header("content-range"))
+                    .and_then(|p| p.whole)
+                    .map_or(Said::Somewhere, Said::Size),
                 200 => answer.header("content-length").and_then(|n| n.parse().ok()).map_or(Said::Somewhere, Said::Size),
                 201..=399 => Said::Somewhere,
                 _ => {
@@ -240,7 +240,7 @@ impl Inner {
         };
         let answer = self.send(Ask::read(Method::GET, &url, scope).header(header::RANGE, "bytes=0-0"))?;
         let size = match answer.status() {
-            206 => Some(Part::of(answer.header("content-range")).and_then(|part| part.whole)),
+            206 => Some(ContentRange::of(answer.header("content-range")).and_then(|part| part.whole)),
             // Not even the first byte: it is empty.
             416 => Some(Some(0)),
             // All of it is not read only for the sake of the connection.

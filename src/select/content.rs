@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::files::{self, Carried};
-use super::walk::{self, Found, Root};
+use super::walk::{self, Reachable, Root};
 use super::{Options, release};
 use crate::bundle::index::{Exception, Kind, Missing, Release};
 use crate::content::Config;
@@ -33,7 +33,7 @@ pub(crate) fn gather(
     options: &Options,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
-) -> Result<(Content, Found)> {
+) -> Result<(Content, Reachable)> {
     let mut content = Content::default();
     for kind in &options.allow_kinds {
         content.exceptions.insert(Exception::kind(kind).map_err(|why| Error::new(Code::Usage, why))?);

@@ -18,7 +18,7 @@ mod walk;
 pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
 pub use release::Store;
-pub(crate) use walk::{Found, Root, labelled};
+pub(crate) use walk::{Reachable, Root};
 
 /// What to carry, and how its releases have to be signed.
 #[derive(Debug)]

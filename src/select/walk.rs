@@ -58,7 +58,7 @@ pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
 
 /// Everything found below the roots.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct Reachable {
     /// All blobs.
     pub(crate) graph: Graph,
     /// Documents and some configurations, whose bytes are already here.
@@ -81,17 +81,16 @@ struct Walked {
 
 /// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
 ///
-/// `roots` grows by what was found. With `attachments` off only what is asked for is taken, and
-/// the signatures of releases. `unserved` grows by what
-/// could not be looked for.
+/// `roots` grows by what was found. With `attachments` off only what is asked for is taken, and the signatures of
+/// releases. `unserved` grows by what could not be looked for.
 pub(crate) fn walk(
     roots: &mut Vec<Root>,
     jobs: usize,
     attachments: bool,
     unserved: &Unserved,
     observer: &dyn Observer,
-) -> Result<Found> {
-    let mut found = Found::default();
+) -> Result<Reachable> {
+    let mut found = Reachable::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
     let room = Mutex::new(CONFIGS);
     let mut from = 0;
@@ -144,7 +143,7 @@ pub(crate) fn walk(
     Ok(found)
 }
 
-impl Found {
+impl Reachable {
     fn take(&mut self, root: &Root, walked: Walked) -> Result<()> {
         for digest in walked.graph.nodes().keys() {
             let origins = self.origins.entry(*digest).or_default();
@@ -335,30 +334,6 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
         subject: Some(*subject),
         requested_by: root.requested_by.clone(),
     }
-}
-
-/// The first manifest of an image whose configuration has the label of a release, unless it is part of one that is
-/// carried as such.
-pub(crate) fn labelled(root: &Root, found: &Found, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
-    let listed = |digest: &Digest| releases.iter().any(|r| r.digest == *digest);
-    let mut todo = vec![root.descriptor()];
-    let mut below: BTreeSet<Digest> = BTreeSet::new();
-    while let Some(at) = todo.pop() {
-        if listed(&at.digest) || !below.insert(at.digest) {
-            continue;
-        }
-        match found.bytes.get(&at.digest).and_then(|bytes| crate::oci::parse(bytes, &at.media_type).ok()) {
-            Some(Document::Manifest(manifest)) => {
-                let config = found.bytes.get(&manifest.config.digest);
-                if config.is_some_and(|bytes| crate::openshift::marks::has_label(bytes)) {
-                    return Some(at.digest);
-                }
-            }
-            Some(Document::Index(index)) => todo.extend(index.manifests),
-            None => {}
-        }
-    }
-    None
 }
 
 /// The manifest to read of an image: itself, or the entry of an index for this platform.

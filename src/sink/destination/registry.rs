@@ -1,8 +1,8 @@
 //! A registry as destination.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
-use super::directory;
 use super::lists::List;
 use super::{Content, Counts, Destination, Refused, Watch, Way};
 use crate::bundle::index::{Blob, Image, Index, Kind};
@@ -11,6 +11,7 @@ use crate::oci::{Descriptor, Digest, Repository, Tag, parse};
 use crate::parallel;
 use crate::registry::{Client, Pushed, Wanted};
 use crate::sink::placement::{self, Documents, Placement, below};
+use crate::sink::repository_needs::RepositoryNeeds;
 use crate::verify::{Verified, Visit};
 
 /// How images are pushed.
@@ -31,7 +32,7 @@ pub struct Registry<'a> {
     jobs: usize,
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
-    needs: BTreeMap<Digest, BTreeSet<String>>,
+    needs: RepositoryNeeds,
     repositories: BTreeMap<String, Repository>,
 }
 
@@ -46,7 +47,7 @@ impl<'a> Registry<'a> {
     ) -> Result<Registry<'a>> {
         let mut placements = placement::placements(index, "")?;
         placements.retain(|placement| !ways.without_referrers || !is_extra(placement.image, true));
-        let needs = directory::needs(&placements, document)?;
+        let needs = RepositoryNeeds::of(&placements, document)?;
         let mut repositories = BTreeMap::new();
         let mut taken = BTreeMap::new();
         for placement in &placements {
@@ -117,7 +118,7 @@ impl Destination for Registry<'_> {
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(false) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(false) };
         for path in paths {
             if !self.client.has_blob(self.repository(path)?, &blob.digest, blob.size)? {
                 return Ok(false);
@@ -126,9 +127,16 @@ impl Destination for Registry<'_> {
         Ok(true)
     }
 
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        let Some(path) = self.needs.repositories(&blob.digest).and_then(|mut paths| paths.next()) else {
+            return Ok(None);
+        };
+        Ok(Some(self.client.get_blob(self.repository(path)?, &blob.digest, 0, blob.size)?))
+    }
+
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         // What nothing here needs, this place does not have: it is read.
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(Visit::Read) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(Visit::Read) };
         let mut visit = Visit::LeftOut;
         let mut from: Option<&Repository> = None;
         for path in paths {
@@ -151,12 +159,12 @@ impl Destination for Registry<'_> {
         let mut lists: BTreeMap<(&Repository, Digest), List> = BTreeMap::new();
         for level in self.levels(verified)? {
             // Alone, or one after the other what has a `subject`: some registries lose what two put on their lists.
-            let mut turns: BTreeMap<Turn, Vec<Wants>> = BTreeMap::new();
+            let mut turns: BTreeMap<Turn, Vec<RepositoryDocument>> = BTreeMap::new();
             for it in level {
                 let turn = if it.subject.is_some() { Turn::After(it.repository) } else { Turn::Own(turns.len()) };
                 turns.entry(turn).or_default().push(it);
             }
-            let turns: Vec<Vec<Wants>> = turns.into_values().collect();
+            let turns: Vec<Vec<RepositoryDocument>> = turns.into_values().collect();
             let put = parallel::map(self.jobs, &turns, || (), |(), turn| self.turn(turn, watch))?;
             for (it, put) in turns.iter().flatten().zip(put.into_iter().flatten()) {
                 match put {
@@ -184,7 +192,7 @@ impl Destination for Registry<'_> {
 }
 
 /// A manifest or index for a repository.
-struct Wants<'a> {
+struct RepositoryDocument<'a> {
     repository: &'a Repository,
     digest: Digest,
     media_type: String,
@@ -215,7 +223,7 @@ type Reasons<'a> = BTreeMap<(&'a Repository, Digest), String>;
 
 impl Registry<'_> {
     /// All documents, each once for each repository, in groups: what a document names is in an earlier one than it.
-    fn levels<'v>(&'v self, verified: &'v Verified<'_>) -> Result<Vec<Vec<Wants<'v>>>> {
+    fn levels<'v>(&'v self, verified: &'v Verified<'_>) -> Result<Vec<Vec<RepositoryDocument<'v>>>> {
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
         let mut repositories: BTreeMap<&Repository, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
         for (placement, root) in self.placements.iter().zip(roots) {
@@ -225,7 +233,7 @@ impl Registry<'_> {
                 needed.push(root);
             }
         }
-        let mut levels: Vec<Vec<Wants>> = Vec::new();
+        let mut levels: Vec<Vec<RepositoryDocument>> = Vec::new();
         for (repository, (all, needed)) in repositories {
             let needed: BTreeSet<Digest> = closure.below(needed).into_iter().map(|node| node.digest).collect();
             for node in closure.below(all) {
@@ -234,14 +242,21 @@ impl Registry<'_> {
                 let subject = parse(bytes, media_type).ok().and_then(|document| document.subject());
                 levels.resize_with(levels.len().max(node.height + 1), Vec::new);
                 let (media_type, extra) = (media_type.clone(), !needed.contains(&node.digest));
-                levels[node.height].push(Wants { repository, digest: node.digest, media_type, bytes, subject, extra });
+                levels[node.height].push(RepositoryDocument {
+                    repository,
+                    digest: node.digest,
+                    media_type,
+                    bytes,
+                    subject,
+                    extra,
+                });
             }
         }
         Ok(levels)
     }
 
-    fn turn(&self, turn: &[Wants<'_>], watch: &dyn Watch) -> Result<Vec<Put>> {
-        let one = |it: &Wants<'_>| {
+    fn turn(&self, turn: &[RepositoryDocument<'_>], watch: &dyn Watch) -> Result<Vec<Put>> {
+        let one = |it: &RepositoryDocument<'_>| {
             watch.check()?;
             match self.document(it) {
                 Ok(true) => Ok(Put::New),
@@ -254,7 +269,7 @@ impl Registry<'_> {
     }
 
     /// Pushes a document that is not there. Says whether it was new. It has to come back before anything is built on it.
-    fn document(&self, it: &Wants<'_>) -> Result<bool> {
+    fn document(&self, it: &RepositoryDocument<'_>) -> Result<bool> {
         let wanted = Wanted::Digest(it.digest);
         if self.holds(it.repository, &wanted)? == Some(it.digest) {
             return Ok(false);
