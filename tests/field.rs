@@ -355,6 +355,16 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
         (what.starts_with("sha256-") && what.len() == 71 && r.method == "PUT")
             .then(|| Answer::error(400, "DIGEST_INVALID"))
     };
+    // An attestation whose layer is a kind of content that the registry does not take.
+    let layer = Image::cosign(&app(), "att").blobs[1].digest().to_string().replace(':', "%3A");
+    let blob = move |r: &Request, _: &mut State| {
+        (r.method == "PUT" && r.query.contains(&layer)).then(|| Answer::error(400, "BLOB_TYPE"))
+    };
+    let stub = Stub::start(true, rule(blob));
+    let (code, out, err) = unpack(dir.path(), &stub, &[]);
+    assert!(code == 54 && err.contains("BLOB_TYPE"), "{code} {out}{err}");
+    let tags = stub.tags("org/mir/p/app");
+    assert!(tags.len() == 3 && !tags.iter().any(|tag| tag.ends_with(".att")), "{tags:?}");
     for (api, rules, said, how_many) in
         [(true, rule(artifact), "MANIFEST_INVALID", 1), (false, rule(fallback), "DIGEST_INVALID", 8)]
     {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::{Mutex, PoisonError};
 
 use super::lists::List;
 use super::{Content, Counts, Destination, Refused, Watch, Way};
@@ -34,6 +35,10 @@ pub struct Registry<'a> {
     /// Which repositories need a blob.
     needs: RepositoryNeeds,
     repositories: BTreeMap<String, Repository>,
+    /// Which repositories need a blob for an image itself, and not only for something attached to one.
+    needed: RepositoryNeeds,
+    /// Blobs that were refused by a repository that needs them for an extra only, and why.
+    without: Mutex<BTreeMap<(String, Digest), String>>,
 }
 
 impl<'a> Registry<'a> {
@@ -48,6 +53,8 @@ impl<'a> Registry<'a> {
         let mut placements = placement::placements(index, "")?;
         placements.retain(|placement| !ways.without_referrers || !is_extra(placement.image, true));
         let needs = RepositoryNeeds::of(&placements, document)?;
+        let images: Vec<Placement> = placements.iter().filter(|p| !is_extra(p.image, false)).cloned().collect();
+        let needed = RepositoryNeeds::of(&images, document)?;
         let mut repositories = BTreeMap::new();
         let mut taken = BTreeMap::new();
         for placement in &placements {
@@ -65,7 +72,8 @@ impl<'a> Registry<'a> {
             }
             repositories.insert(placement.repository.clone(), repository);
         }
-        Ok(Registry { target, client, jobs: ways.jobs, placements, needs, repositories })
+        let without = Mutex::default();
+        Ok(Registry { target, client, jobs: ways.jobs, placements, needs, repositories, needed, without })
     }
 
     fn repository(&self, path: &str) -> Result<&Repository> {
@@ -143,9 +151,22 @@ impl Destination for Registry<'_> {
             let repository = self.repository(path)?;
             if !self.client.has_blob(repository, &blob.digest, blob.size)? {
                 let mut open = |offset| content.open(offset);
-                let pushed = self.client.push_blob(repository, &blob.digest, blob.size, from, &mut open)?;
-                if pushed == Pushed::Uploaded {
-                    visit = Visit::Read;
+                match self.client.push_blob(repository, &blob.digest, blob.size, from, &mut open) {
+                    Ok(Pushed::Mounted) => {}
+                    Ok(Pushed::Uploaded) => visit = Visit::Read,
+                    Err(e) if !e.is_transient() && !self.needed.needs(&blob.digest, path) => {
+                        self.without
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .insert((path.to_owned(), blob.digest), reason(e)?);
+                        // What is verified is read, wherever it goes.
+                        let mut content = content.open(0)?;
+                        std::io::copy(&mut content, &mut std::io::sink())
+                            .map_err(|e| Error::io("cannot read", blob.digest.to_string(), e))?;
+                        visit = Visit::Read;
+                        continue;
+                    }
+                    Err(e) => return Err(e),
                 }
             }
             from = from.or(Some(repository));
@@ -270,6 +291,17 @@ impl Registry<'_> {
 
     /// Pushes a document that is not there. Says whether it was new. It has to come back before anything is built on it.
     fn document(&self, it: &RepositoryDocument<'_>) -> Result<bool> {
+        let without = self.without.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !without.is_empty()
+            && it.extra
+            && let Ok(document) = parse(it.bytes, &it.media_type)
+        {
+            let here = |path: &str| self.repositories.get(path) == Some(it.repository);
+            let lacks = |digest: &Digest| without.iter().find(|((path, d), _)| d == digest && here(path));
+            if let Some((_, why)) = document.children().find_map(|blob| lacks(&blob.digest)) {
+                return Err(Error::new(Code::Destination, why.clone()));
+            }
+        }
         let wanted = Wanted::Digest(it.digest);
         if self.holds(it.repository, &wanted)? == Some(it.digest) {
             return Ok(false);
