@@ -251,9 +251,12 @@ pub(crate) fn read_blob(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Look-ups that a registry did not serve: where and what, the first reason, and for which images.
+/// Look-ups that a registry did not serve: where and what, and why not.
 #[derive(Default)]
-pub(crate) struct Unserved(Mutex<BTreeMap<(String, &'static str), (String, BTreeSet<Digest>)>>);
+pub(crate) struct Unserved(Mutex<BTreeMap<(String, &'static str), Reason>>);
+
+/// Why, in words, and for which images.
+type Reason = (String, BTreeSet<Digest>);
 
 impl Unserved {
     /// Takes a failure as "none", if it is a registry's word and nothing but a look-up.

@@ -256,7 +256,7 @@ impl Registry<'_> {
         }
         let mut levels: Vec<Vec<RepositoryDocument>> = Vec::new();
         for (repository, (all, needed)) in repositories {
-            let needed: BTreeSet<Digest> = closure.below(needed).into_iter().map(|node| node.digest).collect();
+            let needed: BTreeSet<Digest> = closure.below(needed).map(|node| node.digest).collect();
             for node in closure.below(all) {
                 let Some(media_type) = &node.document else { continue };
                 let bytes = verified.document(&node.digest).unwrap_or_default();
