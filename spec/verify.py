@@ -146,7 +146,7 @@ def graph(x, docs, bad, report):
         elif ROLES[used[name]] != b["role"]: report("malformed", "role of " + name)
     for i, s in [(i, i["subject"]) for i in x["images"] if "subject" in i]:
         if blobs.get(s, {}).get("role") not in ROLES[:2]: report("blob-missing", s)
-        agrees = i.get("tag") == f"sha256-{s[7:]}.sig" if i["kind"] == "signature" else subjects.get(i["digest"], s) == s
+        agrees = i.get("tag") in [f"sha256-{s[7:]}.{e}" for e in ("sig", "att", "sbom")] if i["kind"] == "signature" else subjects.get(i["digest"], s) == s
         if not agrees: report("malformed", "subject " + s)
 TOP, META = "apiVersion kind metadata spec status data binaryData stringData immutable type".split(), ("name generateName namespace selfLink uid "  # MB-MAN
     "resourceVersion generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds labels annotations ownerReferences finalizers "

@@ -65,6 +65,11 @@ pub trait Source: Send + Sync {
 
     /// The manifests whose `subject` is this digest.
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
+
+    /// Whether this is a registry: one that does not serve a look-up need not have anything wrong with its content.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// How registries and signature stores are reached. The verifier build has none.

@@ -13,7 +13,7 @@ use crate::oci::{Digest, Repository};
 use crate::openshift::{mirror_set, openpgp};
 use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
-use crate::sink::destination::{self, Destination};
+use crate::sink::destination::{self, Destination, Refused};
 use crate::sink::files::{Folder, Written};
 use crate::sink::placement::{Placement, Placing, below, placements};
 use crate::sink::{Delivery, FileFolder, Watch, Way};
@@ -39,6 +39,9 @@ pub struct Options {
     pub overwrite: bool,
     /// Verify, and write nothing.
     pub dry_run: bool,
+    /// How images are pushed.
+    #[cfg(feature = "registry")]
+    pub ways: destination::Ways,
     /// Threads.
     pub jobs: usize,
 }
@@ -75,6 +78,8 @@ pub struct Summary {
     pub new_documents: u64,
     /// Tags that were not there before, or pointed elsewhere.
     pub new_tags: u64,
+    /// What is attached to images and was refused by the registry.
+    pub refused: Vec<Refused>,
     /// Where the manifests are.
     pub manifests: Option<PathBuf>,
     /// How many there are.
@@ -190,6 +195,7 @@ pub fn unpack<'a>(
             .map_err(|e| during_transfer(e, "all blobs are there, but not all manifests and tags"))?;
         summary.new_documents += new.documents;
         summary.new_tags += new.tags;
+        summary.refused.extend(new.refused);
     }
     write_files(&files, &verified, observer)?;
     write_files(&sets, &verified, observer)?;
@@ -279,14 +285,8 @@ fn destinations<'a>(
     let mut out: Vec<Box<dyn Destination>> = Vec::new();
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
-        out.push(Box::new(destination::Registry::new(
-            target,
-            client,
-            index,
-            &document,
-            options.jobs,
-            &options.placing,
-        )?));
+        let (ways, placing) = (options.ways, &options.placing);
+        out.push(Box::new(destination::Registry::new(target, client, index, &document, ways, placing)?));
     }
     if let Some(dir) = &options.dir {
         out.push(Box::new(destination::Tree::new(dir, index, &document, &options.placing)?));
@@ -371,13 +371,14 @@ fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Resul
             if attached || is_release != wanted {
                 continue;
             }
-            let mirror = below(target, &repository)?;
+            let mirror = home(target, &repository, options)?;
             if !pairs.contains(&(source.clone(), mirror.clone())) {
                 pairs.push((source, mirror));
             }
         }
         if wanted {
-            pairs.extend(signed.iter().map(|source| (source.clone(), target.clone())));
+            let release = home(target, "", options)?;
+            pairs.extend(signed.iter().map(|source| (source.clone(), release.clone())));
         }
         if !pairs.is_empty() {
             let text = mirror_set::yaml(kind, group, &pairs).map_err(|e| {
@@ -391,6 +392,16 @@ fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Resul
 }
 
 fn upgrades(index: &Index, options: &Options) -> Vec<String> {
-    let Some(target) = target(options) else { return Vec::new() };
+    let Some(Ok(target)) = target(options).map(|target| home(target, "", options)) else { return Vec::new() };
     index.releases.iter().map(|r| format!("{target}@{}", r.digest)).collect()
+}
+
+/// Where a repository goes.
+#[cfg(feature = "registry")]
+fn home(target: &Repository, path: &str, options: &Options) -> Result<Repository> {
+    Ok(below(target, path)?.nested(options.ways.max_nested_paths))
+}
+#[cfg(not(feature = "registry"))]
+fn home(target: &Repository, path: &str, _: &Options) -> Result<Repository> {
+    below(target, path)
 }

@@ -145,7 +145,7 @@ impl Destination for Tree<'_> {
             }
         }
         repositories().try_for_each(BlobSink::finish)?;
-        Ok(Counts { documents, tags })
+        Ok(Counts { documents, tags, ..Counts::default() })
     }
 }
 
@@ -215,7 +215,7 @@ impl Destination for Layout {
             sink.add(image.reference().as_deref(), &image.descriptor());
         }
         sink.finish()?;
-        Ok(Counts { documents, tags: verified.index().images.len() as u64 })
+        Ok(Counts { documents, tags: verified.index().images.len() as u64, ..Counts::default() })
     }
 }
 
