@@ -3,7 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+
+#[path = "support/cited.rs"]
+mod support;
+
+use support::root;
 
 /// The catalogue: a letter and how many rows it has.
 const ROWS: [(&str, u32); 11] = [
@@ -19,10 +23,6 @@ const ROWS: [(&str, u32); 11] = [
     ("N", 7),
     ("F", 4),
 ];
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// Id to what stands for it.
 fn table() -> BTreeMap<String, String> {
@@ -45,28 +45,6 @@ fn cited(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-fn tests_below(dir: &Path, out: &mut BTreeSet<String>) {
-    for entry in walkdir::WalkDir::new(dir).into_iter().flatten() {
-        if entry.path().extension().is_some_and(|e| e == "rs") {
-            let text = fs::read_to_string(entry.path()).unwrap();
-            let mut is_test = false;
-            for line in text.lines().map(str::trim) {
-                is_test |= line == "#[test]";
-                if let (true, Some(rest)) = (is_test, line.strip_prefix("fn ")) {
-                    out.insert(rest.split('(').next().unwrap().to_owned());
-                    is_test = false;
-                }
-            }
-        }
-    }
-}
-
-fn vectors() -> BTreeSet<String> {
-    let folder = fs::read_dir(root().join("testdata/vectors")).into_iter().flatten().flatten();
-    let names = folder.map(|e| e.file_name().into_string().unwrap());
-    names.filter_map(|n| n.strip_suffix(".toml").map(str::to_owned)).collect()
-}
-
 #[test]
 fn every_attack_has_a_row_that_says_something() {
     let rows = table();
@@ -81,9 +59,7 @@ fn every_attack_has_a_row_that_says_something() {
 
 #[test]
 fn every_test_and_vector_named_exists() {
-    let (mut tests, vectors) = (BTreeSet::new(), vectors());
-    tests_below(&root().join("tests"), &mut tests);
-    tests_below(&root().join("src"), &mut tests);
+    let (tests, vectors) = (support::tests(), support::vectors());
     let mut missing = Vec::new();
     for (id, stands) in table() {
         for name in cited(&stands) {
@@ -95,7 +71,7 @@ fn every_test_and_vector_named_exists() {
                 None if name.starts_with("vectors-generated/") => root().join("testdata").join(name).exists(),
                 None if name.contains(['.', '/']) => root().join(name).exists(),
                 None if name.starts_with("--") || name == "image-references" => true,
-                None => tests.contains(name),
+                None => tests.contains_key(name),
             };
             if !there {
                 missing.push(format!("{id}: {name}"));
@@ -109,7 +85,7 @@ fn every_test_and_vector_named_exists() {
 #[test]
 fn every_row_that_a_vector_names_exists() {
     let rows = table();
-    for vector in vectors() {
+    for vector in support::vectors() {
         let text = fs::read_to_string(root().join(format!("testdata/vectors/{vector}.toml"))).unwrap();
         let ids = text.lines().find_map(|l| l.strip_prefix("ids = [")).unwrap_or_default();
         for id in ids.split('"').skip(1).step_by(2).filter(|id| !id.starts_with('F')) {
