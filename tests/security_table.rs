@@ -24,23 +24,23 @@ const ROWS: [(&str, u32); 11] = [
     ("F", 4),
 ];
 
-/// Id to what stands for it.
+/// Id to what covers it.
 fn table() -> BTreeMap<String, String> {
     let text = fs::read_to_string(root().join("spec/security.md")).unwrap();
     let mut rows = BTreeMap::new();
     for line in text.lines().filter(|l| l.starts_with("| ")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [id, _, stands] = cells[..] else { continue };
+        let [id, _, covered] = cells[..] else { continue };
         let is_id =
             id.len() > 1 && id.as_bytes()[0].is_ascii_uppercase() && id[1..].bytes().all(|b| b.is_ascii_digit());
         if is_id {
-            assert!(rows.insert(id.to_owned(), stands.to_owned()).is_none(), "{id} twice");
+            assert!(rows.insert(id.to_owned(), covered.to_owned()).is_none(), "{id} twice");
         }
     }
     rows
 }
 
-/// What stands in `code` in a cell.
+/// The names in `code` in a cell.
 fn cited(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
@@ -51,9 +51,9 @@ fn every_attack_has_a_row_that_says_something() {
     let wanted: BTreeSet<String> =
         ROWS.iter().flat_map(|(letter, n)| (1..=*n).map(move |i| format!("{letter}{i}"))).collect();
     assert_eq!(rows.keys().cloned().collect::<BTreeSet<_>>(), wanted);
-    for (id, stands) in &rows {
-        let names = cited(stands).next().is_some();
-        assert!(names || stands.starts_with("Cannot occur: "), "{id}: {stands}");
+    for (id, covered) in &rows {
+        let names = cited(covered).next().is_some();
+        assert!(names || covered.starts_with("Cannot occur: "), "{id}: {covered}");
     }
 }
 
@@ -61,8 +61,8 @@ fn every_attack_has_a_row_that_says_something() {
 fn every_test_and_vector_named_exists() {
     let (tests, vectors) = (support::tests(), support::vectors());
     let mut missing = Vec::new();
-    for (id, stands) in table() {
-        for name in cited(&stands) {
+    for (id, covered) in table() {
+        for name in cited(&covered) {
             let there = match name.strip_prefix("vectors/") {
                 Some(vector) => match vector.strip_suffix('*') {
                     Some(start) => vectors.iter().any(|v| v.starts_with(start)),
@@ -81,7 +81,7 @@ fn every_test_and_vector_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// Vectors say themselves which rows they stand for.
+/// Each vector names the rows that it covers.
 #[test]
 fn every_row_that_a_vector_names_exists() {
     let rows = table();
