@@ -230,8 +230,8 @@ impl Error {
 
     /// Sets the state of an interruption that has none yet.
     pub fn interrupted(self, state: impl Into<String>) -> Error {
-        let told = self.0.state.is_some() || !matches!(self.0.code, Code::Interrupted | Code::Terminated);
-        if told { self } else { self.state(state) }
+        let has_state = self.0.state.is_some() || !matches!(self.0.code, Code::Interrupted | Code::Terminated);
+        if has_state { self } else { self.state(state) }
     }
 
     /// Sets the hint: what to do.

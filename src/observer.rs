@@ -29,7 +29,7 @@ pub enum Task {
     /// Creating recovery data.
     Protect,
     /// Repairing damaged parts.
-    Mend,
+    Repair,
     /// Pushing blobs to a registry.
     Push,
     /// Writing blobs to a directory.

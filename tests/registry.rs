@@ -512,7 +512,7 @@ fn busy_registries_are_waited_for() {
 }
 
 #[test]
-fn errors_for_good_are_told_in_the_registrys_words_and_not_tried_again() {
+fn permanent_errors_are_reported_in_the_registrys_words_and_not_retried() {
     let proxy = Proxy::start(None);
     let said = br#"{"errors":[{"code":"TOOMANY","message":"gone for good"}]}"#.to_vec();
     proxy.on("GET", "/manifests/", 1, Fault::Answer(418, Vec::new(), said));
@@ -778,7 +778,7 @@ fn an_interrupted_push_goes_on_where_the_registry_is() {
 }
 
 #[test]
-fn an_interrupted_push_starts_anew_where_the_registry_cannot_go_on() {
+fn an_interrupted_push_starts_over_where_the_registry_cannot_resume() {
     let registry = Registry::start();
     let proxy = Proxy::start(Some(registry.port));
     let (client, to) = (client(), repo(&proxy.host(), "a/b"));

@@ -297,7 +297,7 @@ fn verb(task: Task) -> &'static str {
         Task::Write => "Writing",
         Task::Verify => "Verifying",
         Task::Protect => "Protecting",
-        Task::Mend => "Mending",
+        Task::Repair => "Repairing",
         Task::Push => "Pushing",
         Task::Unpack => "Unpacking",
         Task::ReadBack => "Reading back",

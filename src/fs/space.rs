@@ -123,16 +123,16 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_kind_of_a_known_file_system_is_told() {
+    fn the_kind_of_a_known_file_system_is_reported() {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let root =
             mounts.lines().map(|l| l.split(' ').collect::<Vec<_>>()).rfind(|f| f[1] == "/").unwrap()[2].to_owned();
-        let told = of(Path::new("/")).unwrap();
+        let space = of(Path::new("/")).unwrap();
         if ["ext4", "xfs", "btrfs", "tmpfs"].contains(&root.as_str()) {
-            assert_eq!(told.kind, root);
+            assert_eq!(space.kind, root);
         }
-        assert!(!told.is_fat());
-        assert_eq!(told.max_file, None);
+        assert!(!space.is_fat());
+        assert_eq!(space.max_file, None);
     }
 
     #[test]

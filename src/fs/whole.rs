@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_file_is_nobodys_error_however_many_begin_it() {
+    fn concurrent_writers_of_a_temporary_file_cause_no_error() {
         let dir = tempfile::tempdir().unwrap();
         let new = dir.path().join("f.partial");
         let begin = || {

@@ -337,9 +337,9 @@ impl Report {
     ///
     /// A finding of two checks is reported once, by the first; both have failed.
     pub fn conclude(&mut self) {
-        let mut told = std::collections::BTreeSet::new();
+        let mut reported = std::collections::BTreeSet::new();
         for check in &mut self.checks {
-            check.findings.retain(|f| told.insert((f.code, f.severity, f.message.clone())));
+            check.findings.retain(|f| reported.insert((f.code, f.severity, f.message.clone())));
         }
         let missing = self.not_checked.iter().any(|n| n.required);
         (self.verdict, self.exit_code) = match self.worst() {

@@ -45,7 +45,7 @@ pub enum Standing {
     /// Evaluated against the trust policy (MB-TRU-11).
     Evaluated(Outcome),
     /// Not evaluated: this host has no trust policy.
-    NotJudged,
+    NotEvaluated,
 }
 
 impl Standing {
@@ -53,7 +53,7 @@ impl Standing {
     pub fn as_str(self) -> &'static str {
         match self {
             Standing::Evaluated(outcome) => outcome.as_str(),
-            Standing::NotJudged => "not-judged",
+            Standing::NotEvaluated => "not-judged",
         }
     }
 }
