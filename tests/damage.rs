@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use forge::archive::Archive;
 use forge::draft::{Draft, LAYER, noise};
-use forge::judge;
+use forge::verifier;
 use mirror_bundle::bundle::index::Kind;
 use mirror_bundle::bundle::layout;
 use mirror_bundle::error::Code;
@@ -119,7 +119,7 @@ struct Damage {
 struct Bench {
     path: PathBuf,
     file: std::fs::File,
-    settings: judge::Host,
+    settings: verifier::Host,
     _dir: tempfile::TempDir,
 }
 
@@ -128,16 +128,16 @@ impl Bench {
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let path = dir.path().join("bundle.tar");
-        Bench { file: std::fs::File::create(&path).unwrap(), path, settings: judge::usual(), _dir: dir }
+        Bench { file: std::fs::File::create(&path).unwrap(), path, settings: verifier::usual(), _dir: dir }
     }
 
     /// What is wrong with how the damage is found, if anything is.
     fn fault(&self, damage: &Damage) -> Option<String> {
         self.file.set_len(damage.bytes.len() as u64).unwrap();
         self.file.write_all_at(&damage.bytes, 0).unwrap();
-        let file = catch_unwind(AssertUnwindSafe(|| judge::file(&self.path, &self.settings, false, 1)));
+        let file = catch_unwind(AssertUnwindSafe(|| verifier::file(&self.path, &self.settings, false, 1)));
         let bytes = Cursor::new(damage.bytes.clone());
-        let stream = catch_unwind(AssertUnwindSafe(|| judge::stream(bytes, &self.settings)));
+        let stream = catch_unwind(AssertUnwindSafe(|| verifier::stream(bytes, &self.settings)));
         let (Ok(file), Ok(stream)) = (file, stream) else { return Some(format!("{}: a panic", damage.what)) };
         let (Ok(file), Ok(stream)) = (&file, &stream) else {
             return Some(format!("{}: could not check: {file:?} {stream:?}", damage.what));

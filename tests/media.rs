@@ -259,7 +259,7 @@ fn volumes_on_an_iso_image_with_joliet_are_verified_where_nothing_can_be_written
 
 /// A file of 4 GiB and more on a medium that cannot hold one is refused before anything is read or written.
 #[test]
-fn a_disk_that_is_too_small_is_told_before_the_first_byte() {
+fn a_disk_that_is_too_small_is_reported_before_the_first_byte() {
     let world = World::new();
     let Some(mount) = world.mount("ext4", 1) else { return };
     let args = ["create", "mnt/b.tar", "--from-layout", "images", "--sign-key", "key", "--name", "n"];

@@ -17,9 +17,9 @@ mod crash;
 mod head;
 #[path = "recovery/hostile.rs"]
 mod hostile;
-#[path = "recovery/mend.rs"]
-mod mend;
 #[path = "recovery/planted.rs"]
 mod planted;
+#[path = "recovery/repair.rs"]
+mod repair;
 #[path = "recovery/volumes.rs"]
 mod volumes;

@@ -341,7 +341,7 @@ fn busy_registries_are_waited_for() {
 }
 
 #[test]
-fn errors_for_good_are_told_in_the_registrys_words_and_not_tried_again() {
+fn permanent_errors_are_reported_in_the_registrys_words_and_not_retried() {
     let proxy = Proxy::start(None);
     let said = br#"{"errors":[{"code":"TOOMANY","message":"gone for good"}]}"#.to_vec();
     proxy.on("GET", "/manifests/", 1, Fault::Answer(418, Vec::new(), said));

@@ -187,7 +187,7 @@ fn three_causes_have_three_sentences() {
 }
 
 #[test]
-fn one_good_signature_among_several_is_found_and_otherwise_the_nearest_miss_is_told() {
+fn one_good_signature_among_several_is_found_and_otherwise_the_nearest_miss_is_reported() {
     let folder = "signatures/oc-mirror/sha256=50b9402635dd4b312a86bed05dcdbda8c00120d3789ec2e9b527045100b3bdb4";
     let good = read(&format!("{folder}/signature-2"));
     let (digest, redhat) = (digest_of(folder), Keyring::redhat().unwrap());

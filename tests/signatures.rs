@@ -171,15 +171,15 @@ fn signatures_of_ssh_keygen_are_accepted_for_every_accepted_kind_of_key() {
         assert_eq!(verify(&MessageHash::of(b"other"), &sig), Err(Bad::Mismatch), "{kind:?}");
         let policy = Policy::from_signer_keys(&[public]).unwrap();
         let now = "2026-11-22T00:00:00Z".parse().unwrap();
-        assert_eq!(policy.judge(&[("s", &sig)], INDEX, now).verdict, Ok(()));
+        assert_eq!(policy.evaluate(&[("s", &sig)], INDEX, now).verdict, Ok(()));
         // The same signature for another namespace is none for ours, whatever the key.
         let file = signed_by_keygen(dir.path(), "file", &[]);
-        let judgement = policy.judge(&[("s", &file)], INDEX, now);
-        assert_eq!(judgement.signatures[0].outcome, Outcome::WrongRole);
-        assert_eq!(judgement.verdict, Err(Code::Untrusted));
+        let evaluation = policy.evaluate(&[("s", &file)], INDEX, now);
+        assert_eq!(evaluation.signatures[0].outcome, Outcome::WrongRole);
+        assert_eq!(evaluation.verdict, Err(Code::Untrusted));
         let weak = signed_by_keygen(dir.path(), BUILDER, &["-O", "hashalg=sha256"]);
         assert!(matches!(verify(&message, &weak), Err(Bad::Unsupported { .. })), "{kind:?}");
-        let judged = policy.judge(&[("s", &weak)], INDEX, now).signatures.remove(0);
+        let judged = policy.evaluate(&[("s", &weak)], INDEX, now).signatures.remove(0);
         assert_eq!((judged.outcome, judged.signer.as_deref()), (Outcome::UnknownKey, Some("alice@host")));
     }
 }
@@ -235,7 +235,7 @@ fn certificates_are_refused_as_keys() {
 
 /// A signature as a FIDO token would make it, from a software key: `ssh-keygen` must agree that it is one.
 #[test]
-fn token_signatures_are_judged_as_ssh_keygen_does() {
+fn token_signatures_are_evaluated_as_ssh_keygen_does() {
     let dir = dir();
     let token = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     let make = |application: &[u8], flags: u8| {
@@ -314,7 +314,7 @@ fn allowed_signers_mean_the_same_to_us_and_to_ssh_keygen() {
                 let time = format!("-Overify-time={theirs}");
                 let namespace = Namespace::Index(role).as_str();
                 let accepted = keygen_accepts(dir.path(), &file, sig.as_bytes(), namespace, &[&time]);
-                let judged = policy.judge(&[("s", sig.as_bytes())], INDEX, ours.parse().unwrap());
+                let judged = policy.evaluate(&[("s", sig.as_bytes())], INDEX, ours.parse().unwrap());
                 let good = judged.signatures[0].outcome == Outcome::Good;
                 assert_eq!(good, accepted, "{options} {role} {ours}: {judged:?}");
                 agreed[usize::from(good)] += 1;
@@ -339,7 +339,7 @@ fn ssh_keygen_finds_the_principal_that_we_name() {
         let found = String::from_utf8(out.stdout).unwrap();
         let theirs = out.status.success().then(|| found.trim_end().to_owned());
         let now = "2026-11-22T00:00:00Z".parse().unwrap();
-        let ours = policy.judge(&[("s", sig.as_bytes())], INDEX, now).signatures[0].signer.clone();
+        let ours = policy.evaluate(&[("s", sig.as_bytes())], INDEX, now).signatures[0].signer.clone();
         assert_eq!(ours, theirs);
     }
 }
@@ -454,7 +454,7 @@ fn of_generated_allowed_signers_we_accept_only_what_ssh_keygen_accepts() {
                 let theirs = keygen_accepts(dir.path(), &file, sig.as_bytes(), BUILDER, &[time]);
                 let policy = Policy::from_allowed_signers(file.as_bytes());
                 let judged = policy.as_ref().map(|p| {
-                    p.judge(&[("s", sig.as_bytes())], INDEX, "2026-11-22T12:00:00Z".parse().unwrap())
+                    p.evaluate(&[("s", sig.as_bytes())], INDEX, "2026-11-22T12:00:00Z".parse().unwrap())
                         .signatures
                         .remove(0)
                 });

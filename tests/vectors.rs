@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use forge::{cases, folder, judge, sshsig};
+use forge::{cases, folder, sshsig, verifier};
 use mirror_bundle::error::{Code, Error};
 use mirror_bundle::verify::Report;
 
@@ -75,7 +75,7 @@ fn difference(way: &str, vector: &Stored, result: &Result<Report, Error>) -> Opt
         Ok(report) => report,
         Err(e) => return Some(format!("{} as {way}: could not check: {e:?}", vector.name)),
     };
-    let found = judge::codes(report);
+    let found = verifier::codes(report);
     let named = match code.as_str() {
         "ok" | "incomplete-check" => found.is_empty(),
         code => found.contains(&Code::parse(code).unwrap()),
@@ -128,12 +128,12 @@ fn every_code_that_speaks_of_a_bundle_has_a_vector() {
 fn every_vector_comes_out_as_it_says_from_a_file_and_from_a_stream() {
     let mut differences = Vec::new();
     for vector in stored() {
-        let (settings, quick) = judge::settings(&vector.args, &folder());
-        let result = judge::file(&vector.bundle, &settings, quick, 2);
+        let (settings, quick) = verifier::settings(&vector.args, &folder());
+        let result = verifier::file(&vector.bundle, &settings, quick, 2);
         differences.extend(difference("file", &vector, &result));
         if !quick {
             let bytes = std::io::Cursor::new(std::fs::read(&vector.bundle).unwrap());
-            differences.extend(difference("stream", &vector, &judge::stream(bytes, &settings)));
+            differences.extend(difference("stream", &vector, &verifier::stream(bytes, &settings)));
         }
     }
     none(differences);

@@ -326,7 +326,7 @@ fn another_program_verifies_and_unpacks_with_a_policy_file() {
 
 /// `-o json`: one line of JSON on standard error, also when the work does not answer the signal itself.
 #[test]
-fn an_interruption_is_told_as_json_where_json_is_wanted() {
+fn an_interruption_is_reported_as_json_where_json_is_wanted() {
     let kit = Kit::new();
     for (signal, code, word) in [("-INT", 130, "interrupted"), ("-TERM", 143, "terminated")] {
         let args = ["verify", "-", "-o", "json", "--signer", "builder.pub"];

@@ -89,15 +89,15 @@ impl Appender {
     }
 
     /// Removes what is behind `end`, where [`Appender::is_torn`] said so.
-    pub fn mend(&self, end: u64) -> Result<()> {
-        let mend = || {
+    pub fn repair(&self, end: u64) -> Result<()> {
+        let repair = || {
             // What it is known by goes last.
             self.file.set_len(end + END)?;
             self.file.sync_all()?;
             self.file.write_all_at(&[0; 512], end + tar::BLOCK)?;
             self.file.sync_all()
         };
-        mend().map_err(|e| Error::io("cannot write", &self.path, e))
+        repair().map_err(|e| Error::io("cannot write", &self.path, e))
     }
 
     /// Appends `pieces`, names and contents, at `end`, where the archive now ends; `mtime` is that of its members.
@@ -132,7 +132,7 @@ impl Appender {
         };
         let named = content().and_then(|()| self.file.write_all_at(header, end).and_then(|()| self.file.sync_all()));
         // A sync that failed is not tried again to success: what it was for is taken back, and written anew next time.
-        named.map_err(|e| match self.file.write_all_at(&[0; 512], end).map(|()| self.mend(end)) {
+        named.map_err(|e| match self.file.write_all_at(&[0; 512], end).map(|()| self.repair(end)) {
             Ok(Ok(())) => err(e).state("the bundle is as it was"),
             _ => err(e)
                 .state("nothing was signed")
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_of_the_content_is_torn_and_mended_to_what_was_there() {
+    fn every_cut_of_the_content_is_recognised_as_torn_and_repaired() {
         let (_dir, path) = archive();
         let before = std::fs::read(&path).unwrap();
         Appender::open(&path).unwrap().append(512, 9, &pieces()).unwrap();
@@ -203,7 +203,7 @@ mod tests {
             let appender = Appender::open(&path).unwrap();
             assert_eq!(appender.end(512).unwrap(), 512);
             assert!(appender.is_torn(512).unwrap(), "cut at {cut}");
-            appender.mend(512).unwrap();
+            appender.repair(512).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), before);
         }
     }

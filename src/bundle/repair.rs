@@ -190,7 +190,7 @@ impl RepairFile {
     }
 
     /// Gives a bundle that could not be mended its name back. A copy stays what it is, to be continued.
-    pub fn give_back(self) -> Result<()> {
+    pub fn restore_name(self) -> Result<()> {
         match self.kind {
             RepairMode::InPlace => {
                 let _ = self.file.sync_all();

@@ -19,7 +19,7 @@ pub use manifest::{Document, Index, Manifest, guess, parse};
 pub use reference::{Reference, Repository, Tag, without_registry};
 pub use write::{IndexOf, ManifestOf};
 
-/// A document, reference or digest that is not as the specification, or this project's limits, want it.
+/// A document, reference or digest that violates the specification or this project's limits; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);

@@ -1,8 +1,8 @@
-//! Writes the objects that send a cluster to its mirror: ImageDigestMirrorSet, ImageTagMirrorSet, and the
+//! Writes the objects that redirect a cluster to its mirror: ImageDigestMirrorSet, ImageTagMirrorSet, and the
 //! deprecated ImageContentSourcePolicy.
 //!
-//! The text depends on nothing but the arguments: sources sorted, LF, no time stamps. Schemas: openshift/api
-//! `config/v1` and `operator/v1alpha1` (`testdata/crds/`). Nothing is applied here.
+//! The text depends only on the arguments: sources are sorted, line ends are LF, and there are no time stamps.
+//! Schemas: openshift/api `config/v1` and `operator/v1alpha1` (`testdata/crds/`). Nothing is applied here.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -41,7 +41,7 @@ impl MirrorSetKind {
     }
 }
 
-/// What a set is for; the second part of its name, as oc-mirror names it.
+/// The images that a set covers; the second part of its name, as oc-mirror names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// The release image and its components.
@@ -59,10 +59,10 @@ pub fn name(kind: MirrorSetKind, group: Group) -> String {
     format!("{}-{group}-0", kind.short())
 }
 
-/// One mirror set as YAML, one document without `---`. `mirrors` are pairs of source and mirror; mirrors of one
-/// source keep their order (the cluster tries them in it), repeats are dropped.
+/// One mirror set as one YAML document without `---`. `mirrors` are pairs of source and mirror. Mirrors of one source
+/// keep their order, in which the cluster tries them; duplicates are dropped.
 ///
-/// Refused: no pairs, and names that the object's schema does not take (IPv6 registries).
+/// Refused: an empty list, and names that the object's schema does not accept (IPv6 registries).
 pub fn yaml(kind: MirrorSetKind, group: Group, mirrors: &[(Repository, Repository)]) -> Result<String, Invalid> {
     let mut sources: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (source, mirror) in mirrors {
@@ -88,7 +88,7 @@ pub fn yaml(kind: MirrorSetKind, group: Group, mirrors: &[(Repository, Repositor
     Ok(out)
 }
 
-/// The repository as text, if the schema's pattern takes it. [`Repository`] has no characters that need escaping.
+/// The repository as text, if it matches the schema's pattern. [`Repository`] has no characters that need escaping.
 fn accepted(repository: &Repository) -> Result<String, Invalid> {
     if repository.registry().starts_with('[') {
         return Err(Invalid::new(format!("a mirror set cannot name the IPv6 registry `{}`", repository.registry())));
@@ -131,7 +131,7 @@ mod tests {
         serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    /// Whether every line of `text` matches, asked of grep, a regular-expression engine that is not ours.
+    /// Whether every line of `text` matches, according to grep, an independent regular-expression engine.
     fn matches(pattern: &str, text: &str) -> bool {
         let mut grep = Command::new("grep").args(["-qvP", pattern]).stdin(Stdio::piped()).spawn().unwrap();
         grep.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();

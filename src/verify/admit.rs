@@ -60,7 +60,7 @@ pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -
     report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
     report.add(trust::index(&index, &report.bundle.index, settings));
 
-    let (mut set, odd) = match opened.together(index) {
+    let (mut set, unrelated) = match opened.together(index) {
         Ok(parts) => parts,
         Err(e) => {
             report.add(early);
@@ -83,10 +83,10 @@ pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -
     report.checks.insert(0, format);
 
     let mut admitted = Admitted::new(set, report, *settings);
-    admitted.read_head(odd)?;
+    admitted.read_head(unrelated)?;
     admitted.report.conclude();
-    let useless = admitted.report.errors().any(|f| !harmless(f));
-    Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
+    let unusable = admitted.report.errors().any(|f| !content_still_readable(f));
+    Ok(if unusable { Admission::Refused(admitted.interim_report()) } else { Admission::Admitted(Box::new(admitted)) })
 }
 
 /// Several files as they were opened, and the one whose index counts.
@@ -95,7 +95,7 @@ struct Opened {
     /// Others with the same index.
     same: Vec<Bundle>,
     /// What could not be opened, or has another index.
-    odd: Vec<(String, Result<Bundle>)>,
+    unrelated: Vec<(String, Result<Bundle>)>,
 }
 
 /// Which index counts: the one that is expected, else one that somebody trusted has signed, else the most frequent.
@@ -103,7 +103,7 @@ fn choose(mut opened: Vec<(String, Result<Bundle>)>, settings: &Settings) -> Res
     if opened.len() == 1
         && let Some((_, only)) = opened.pop()
     {
-        return Ok(Opened { main: only?, same: Vec::new(), odd: Vec::new() });
+        return Ok(Opened { main: only?, same: Vec::new(), unrelated: Vec::new() });
     }
     let good = |bundle: &Bundle| {
         let mut scratch = Report::new(report::Subject::default(), String::new());
@@ -122,28 +122,28 @@ fn choose(mut opened: Vec<(String, Result<Bundle>)>, settings: &Settings) -> Res
         let first = opened.into_iter().find_map(|(_, o)| o.err());
         return Err(first.unwrap_or_else(|| Error::new(Code::Usage, "no bundle is named")));
     };
-    let (mut main, mut same, mut odd) = (None, Vec::new(), Vec::new());
+    let (mut main, mut same, mut unrelated) = (None, Vec::new(), Vec::new());
     for (path, one) in opened {
         match one {
             Ok(bundle) if main.is_none() && path == name => main = Some(bundle),
             Ok(bundle) if Arc::ptr_eq(&bundle.head().index, &index) => same.push(bundle),
-            other => odd.push((path, other)),
+            other => unrelated.push((path, other)),
         }
     }
     let main = main.ok_or_else(|| Error::new(Code::Internal, "the chosen bundle is lost"))?;
-    Ok(Opened { main, same, odd })
+    Ok(Opened { main, same, unrelated })
 }
 
 impl Opened {
     /// The parts that belong together, and what is to be said about the others.
     fn together(self, index: Arc<Index>) -> Result<(Set, Vec<Finding>)> {
-        if self.same.is_empty() && self.odd.is_empty() {
+        if self.same.is_empty() && self.unrelated.is_empty() {
             return Ok((Set::new(vec![self.main.contents(index)?])?, Vec::new()));
         }
         let head = self.main.head().clone();
         let main_name = self.main.name().to_owned();
         let (mut tally, mut parts) = (Tally::default(), Vec::new());
-        let mut odd: Vec<(String, Error)> = Vec::new();
+        let mut unrelated: Vec<(String, Error)> = Vec::new();
         // What says that it is of this bundle and cannot be placed in it: the others may have all of it.
         let mut unplaced: BTreeSet<String> = BTreeSet::new();
         for bundle in std::iter::once(self.main).chain(self.same) {
@@ -156,24 +156,24 @@ impl Opened {
                 (Ok(part), None) => parts.push(part),
                 (Err(e), _) => {
                     unplaced.insert(name.clone());
-                    odd.push((name, e));
+                    unrelated.push((name, e));
                 }
             }
         }
         if parts.is_empty() {
-            return Err(odd.swap_remove(0).1);
+            return Err(unrelated.swap_remove(0).1);
         }
         let mut findings = Vec::new();
-        for (path, one) in self.odd {
+        for (path, one) in self.unrelated {
             let err = match one {
                 Err(e) => e,
                 Ok(bundle) => inputs::foreign(&bundle, &path, &index, &head.digest()),
             };
-            odd.push((path, err));
+            unrelated.push((path, err));
         }
         let divisions = divisions(&parts);
         let mut tries = limits::TRIES;
-        for (path, err) in odd {
+        for (path, err) in unrelated {
             let mut finding = Finding::of(path.clone(), &err);
             if unplaced.contains(&path) {
                 finding.message = format!("`{path}` cannot be used: {}", err.message());
@@ -232,7 +232,7 @@ fn candidates(divisions: &[Volume]) -> impl Iterator<Item = Option<Volume>> + '_
 }
 
 /// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.
-fn harmless(finding: &Finding) -> bool {
+fn content_still_readable(finding: &Finding) -> bool {
     matches!(
         finding.code,
         Code::Unsigned

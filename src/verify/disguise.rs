@@ -17,7 +17,7 @@ use crate::oci::{Digest, Document, Repository, media_type, parse, without_regist
 use crate::openshift::marks::{self, Layer, Probe, ReleaseHome};
 
 /// How many findings name images; more are counted.
-const TOLD: usize = 100;
+const NAMED_IMAGES: usize = 100;
 /// How much all layers together may inflate to, for each byte as stored, where that is more than [`limits::INFLATED`].
 const RATIO: u64 = 16;
 
@@ -52,7 +52,7 @@ struct Manifest {
     runs: bool,
     mark: Option<Mark>,
     /// Whether it was reported.
-    told: bool,
+    reported: bool,
 }
 
 /// Looks at a configuration or layer as it passes.
@@ -65,7 +65,7 @@ pub(crate) struct Look {
 impl Look {
     /// The same before the first byte.
     pub(crate) fn like(&self) -> Look {
-        Look { config: self.config.as_ref().map(|_| Vec::new()), layer: self.layer.as_ref().map(Probe::anew) }
+        Look { config: self.config.as_ref().map(|_| Vec::new()), layer: self.layer.as_ref().map(Probe::fresh) }
     }
 
     /// Takes the next bytes.
@@ -107,7 +107,7 @@ impl Unlisted {
                 let runs = kind == media_type::DOCKER_MANIFEST
                     || matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
                 let (top, name) = (image.digest, name.clone());
-                all.manifests.push(Manifest { digest, top, name, runs, mark: None, told: false });
+                all.manifests.push(Manifest { digest, top, name, runs, mark: None, reported: false });
                 if config.size <= marks::MAX_CONFIG {
                     note(&mut all.configs, config.digest, at);
                 }
@@ -184,7 +184,7 @@ impl Unlisted {
     /// What was found and not said before.
     pub(crate) fn findings(&mut self) -> impl Iterator<Item = Finding> {
         self.manifests.iter_mut().filter_map(|manifest| {
-            let mark = manifest.mark.filter(|_| !std::mem::replace(&mut manifest.told, true))?;
+            let mark = manifest.mark.filter(|_| !std::mem::replace(&mut manifest.reported, true))?;
             Some(manifest.finding(mark))
         })
     }
@@ -192,7 +192,7 @@ impl Unlisted {
     /// Reports what was found since the last time.
     pub(super) fn conclude(&mut self, settings: &Settings, check: &mut Check) {
         let accepted = settings.allow_unsigned_release;
-        tell(check, self.findings().map(|found| (accepted && found.code == Code::ReleaseUnverified, found)));
+        report_findings(check, self.findings().map(|found| (accepted && found.code == Code::ReleaseUnverified, found)));
     }
 
     /// Adds to the report what was found in the content; of a stream the names too.
@@ -233,11 +233,11 @@ impl Manifest {
 }
 
 /// Reports findings, those that were `accepted` as notices. Of many only some, but always an error if there is one.
-fn tell(check: &mut Check, found: impl Iterator<Item = (bool, Finding)>) {
+fn report_findings(check: &mut Check, found: impl Iterator<Item = (bool, Finding)>) {
     let (mut more, mut error) = (0, false);
     for (accepted, finding) in found {
         let severity = if accepted { Severity::Notice } else { Severity::Error };
-        if check.findings.len() < TOLD || !accepted && !error {
+        if check.findings.len() < NAMED_IMAGES || !accepted && !error {
             error |= !accepted;
             check.find(Finding { severity, ..finding });
         } else {
@@ -328,5 +328,5 @@ pub(super) fn names(index: &Index, unlisted: &Unlisted, settings: &Settings, che
         // One that is a release was accepted as one, whatever it is called.
         (settings.allow_unsigned_release && marked.contains(&image.digest), finding)
     });
-    tell(check, found);
+    report_findings(check, found);
 }

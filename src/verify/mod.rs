@@ -70,8 +70,8 @@ pub fn endorsement(head: &Head, trust: &Trust, conditions: &Conditions) -> Endor
     if report.signatures.iter().any(SignatureOutcome::is_good) {
         return Endorsement::Signed;
     }
-    let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
-    if nobody { Endorsement::NotRequired } else { Endorsement::None }
+    let not_required = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
+    if not_required { Endorsement::NotRequired } else { Endorsement::None }
 }
 
 /// A bundle whose head, documents and files were checked.
@@ -228,9 +228,9 @@ impl<'a> Admitted<'a> {
         Ok(right)
     }
 
-    /// Files and documents, then everything that can be said with them. `odd` is what was named with the bundle and
+    /// Files and documents, then everything that can be said with them. `unrelated` is what was named with the bundle and
     /// does not belong to it.
-    fn read_head(&mut self, odd: Vec<Finding>) -> Result<()> {
+    fn read_head(&mut self, unrelated: Vec<Finding>) -> Result<()> {
         let settings = &{ self.settings };
         let mut check = Check::new(CheckId::Format);
         let mut bad = BTreeSet::new();
@@ -246,7 +246,7 @@ impl<'a> Admitted<'a> {
         if !check.findings.is_empty() {
             self.report.add(check);
         }
-        volumes::check(&self.set, odd, &self.documents, settings, &mut self.report);
+        volumes::check(&self.set, unrelated, &self.documents, settings, &mut self.report);
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
         // What can be signed or signed for; that a document is bad is said elsewhere.
@@ -300,7 +300,7 @@ impl<'a> Admitted<'a> {
                 match part.read(member, limits::INDEX) {
                     Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
                     Err(e) => {
-                        let lost = self.loses_its_way(&e);
+                        let lost = self.cannot_resume(&e);
                         failed.push((member.path.clone(), e));
                         if lost {
                             return fail_all(check, failed, |_| false).map(|()| false);
@@ -334,7 +334,7 @@ impl<'a> Admitted<'a> {
                     }
                     Err(e) => {
                         wrong.insert(blob.digest);
-                        let lost = self.loses_its_way(&e);
+                        let lost = self.cannot_resume(&e);
                         failed.push((blob.digest.to_string(), e));
                         if lost {
                             bad.append(&mut wrong);
@@ -352,7 +352,7 @@ impl<'a> Admitted<'a> {
     }
 
     /// Whether a stream is not where the next member begins after this error. After wrong content it is.
-    fn loses_its_way(&self, e: &Error) -> bool {
+    fn cannot_resume(&self, e: &Error) -> bool {
         self.set.is_stream() && !matches!(e.code(), Code::BlobMismatch | Code::UnlistedContent)
     }
 
@@ -505,7 +505,7 @@ impl<'a> Admitted<'a> {
             let signed = signed_contents(&self.signed);
             cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
             if !self.set.addenda().is_empty() {
-                self.judge_again(settings);
+                self.evaluate_again(settings);
             }
         }
         self.report.checks.sort_by_key(|c| c.id);
@@ -525,7 +525,7 @@ impl<'a> Admitted<'a> {
     }
 
     /// Of a stream: signatures once more, with the addenda that came after the content.
-    fn judge_again(&mut self, settings: &Settings) {
+    fn evaluate_again(&mut self, settings: &Settings) {
         let (head, addenda) = (self.set.head(), self.set.addenda());
         self.report.checks.retain(|c| c.id != CheckId::BundleSignature);
         self.report.not_checked.retain(|n| n.id != CheckId::BundleSignature);
@@ -535,7 +535,7 @@ impl<'a> Admitted<'a> {
     }
 
     /// The report as it stands, for ending early: what was not read is not checked.
-    pub fn so_far(&self) -> Report {
+    pub fn interim_report(&self) -> Report {
         let mut report = self.report.clone();
         report.add(lock(&self.digests).clone());
         report.skip(CheckId::BlobDigests, true, "not everything was read");

@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_exception_is_named_and_nothing_is_excepted_that_nobody_wrote() {
+    fn every_exception_is_named_and_there_is_none_by_default() {
         let mut conditions = Conditions::new(Timestamp::UNIX_EPOCH);
         let trust = Trust::Unsigned { keyrings: Vec::new() };
         assert_eq!(Settings::new(&trust, &conditions).exceptions(), ["--allow-unsigned"]);

@@ -42,7 +42,7 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
         return check;
     }
     let Some(policy) = settings.policy else {
-        report.signatures = gathered.iter().map(|(origin, bytes)| not_judged(origin, bytes)).collect();
+        report.signatures = gathered.iter().map(|(origin, bytes)| not_evaluated(origin, bytes)).collect();
         let why = "no signer or trust policy was given (--allow-unsigned)";
         check.find(Finding::notice(
             Code::IncompleteCheck,
@@ -53,13 +53,13 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
         return check;
     };
     let signatures: Vec<(&str, &[u8])> = gathered.iter().map(|(origin, bytes)| (origin.as_str(), *bytes)).collect();
-    let judgement = policy.judge(&signatures, &head.index, settings.now);
-    check.examined = judgement.signatures.len() as u64;
-    report.signatures = judgement.signatures.iter().map(outcome).collect();
-    for need in &judgement.satisfied {
+    let evaluation = policy.evaluate(&signatures, &head.index, settings.now);
+    check.examined = evaluation.signatures.len() as u64;
+    report.signatures = evaluation.signatures.iter().map(outcome).collect();
+    for need in &evaluation.satisfied {
         check.details.push(format!("{} of {} required as {}", need.have, need.need, need.role));
     }
-    for judged in &judgement.signatures {
+    for judged in &evaluation.signatures {
         if judged.outcome == Outcome::Good {
             let role = judged.role.map_or("?", |r| r.as_str());
             check.details.push(format!(
@@ -67,12 +67,12 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
                 judged.signer.as_deref().unwrap_or("?"),
                 judged.key.as_deref().unwrap_or("?")
             ));
-        } else if judgement.verdict.is_ok() {
+        } else if evaluation.verdict.is_ok() {
             let text = format!("ignored an additional signature: {} ({})", judged.detail, judged.origin);
             check.find(Finding::notice(Code::BadSignature, &judged.origin, text));
         }
     }
-    if let Some(err) = judgement.error(&report.bundle.path) {
+    if let Some(err) = evaluation.error(&report.bundle.path) {
         let mut finding = Finding::of(layout::SIGNATURE, &err);
         if err.code() == Code::BadSignature {
             finding = finding.fact(format!("index {}", head.digest()));
@@ -135,11 +135,13 @@ fn record(
     check: &mut Check,
 ) {
     let hash = MessageHash::of(&addendum.bytes);
-    let judged =
-        settings.policy.as_ref().map(|policy| policy.judge_record(&origin, armored, &hash, review.role, settings.now));
+    let judged = settings
+        .policy
+        .as_ref()
+        .map(|policy| policy.evaluate_record(&origin, armored, &hash, review.role, settings.now));
     let signature = match &judged {
         Some(judged) => outcome(judged),
-        None => not_judged(&origin, armored),
+        None => not_evaluated(&origin, armored),
     };
     match &judged {
         Some(judged) if judged.outcome == Outcome::Good => check.details.push(format!(
@@ -166,7 +168,7 @@ fn record(
     });
 }
 
-fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
+fn outcome(judged: &crate::sign::policy::EvaluatedSignature) -> SignatureOutcome {
     SignatureOutcome {
         origin: judged.origin.clone(),
         name: judged.signer.clone(),
@@ -178,7 +180,7 @@ fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
 }
 
 /// A signature that nobody on this host has an opinion about: what it says about itself.
-fn not_judged(origin: &str, armored: &[u8]) -> SignatureOutcome {
+fn not_evaluated(origin: &str, armored: &[u8]) -> SignatureOutcome {
     let signature = crate::sign::Signature::parse(armored).ok();
     let role = signature.as_ref().and_then(|s| match Namespace::parse(s.namespace()) {
         Some(Namespace::Index(role)) => Some(role.to_string()),
@@ -189,7 +191,7 @@ fn not_judged(origin: &str, armored: &[u8]) -> SignatureOutcome {
         name: None,
         role,
         key: signature.map(|s| s.key().fingerprint()),
-        outcome: Standing::NotJudged,
+        outcome: Standing::NotEvaluated,
         detail: Some("this host has no trust policy for it".to_owned()),
     }
 }
@@ -210,7 +212,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
                 "created",
                 format!("the bundle says it was created in the future: {}", index.created),
             )
-            .fact(format!("judged at {now}"))
+            .fact(format!("evaluated at {now}"))
             .hint("wrong clock? give the time yourself with --at"),
         );
     }
@@ -219,7 +221,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     {
         check.find(
             Finding::new(Code::Expired, "expires", format!("the bundle expired at {expires}"))
-                .fact(format!("judged at {now}"))
+                .fact(format!("evaluated at {now}"))
                 .hint("ask for a newer bundle; wrong clock? give the time yourself with --at"),
         );
     }

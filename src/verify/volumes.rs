@@ -17,22 +17,22 @@ const NAMED: usize = 8;
 /// How many in one line.
 const NAMED_SHORT: usize = 3;
 
-/// Judges what is at hand. `odd` is what belongs to nothing. Adds nothing for a bundle in one file.
+/// Judges what is at hand. `unrelated` is what belongs to nothing. Adds nothing for a bundle in one file.
 pub(super) fn check(
     set: &Set,
-    odd: Vec<Finding>,
+    unrelated: Vec<Finding>,
     documents: &BTreeMap<Digest, Vec<u8>>,
     settings: &Settings,
     report: &mut Report,
 ) {
     let missing = set.missing();
-    if set.parts().len() == 1 && odd.is_empty() && missing.is_none() {
+    if set.parts().len() == 1 && unrelated.is_empty() && missing.is_none() {
         return;
     }
     let mut check = Check::new(CheckId::Volumes);
     let files = set.parts().len();
     check.details.push(if files == 1 { "1 file".to_owned() } else { format!("{files} files") });
-    odd.into_iter().for_each(|finding| check.find(finding));
+    unrelated.into_iter().for_each(|finding| check.find(finding));
     damage(set, &mut check);
     partly_signed(set, &mut check);
     for (first, again) in set.doubled() {

@@ -181,7 +181,7 @@ fn a_signer_that_is_not_trusted_and_an_unsigned_bundle_are_refused() {
 }
 
 #[test]
-fn wrong_and_missing_credentials_are_told_from_other_failures() {
+fn wrong_and_missing_credentials_are_distinguished_from_other_failures() {
     let (world, dir) = (world(), folder());
     let source = Registry::with(&Setup { basic_auth: true, storage: Some(world.storage()), ..Setup::default() });
     let bundle = dir.path().join("b.tar");
@@ -397,7 +397,7 @@ fn a_dry_run_writes_nothing_and_fetches_no_layer() {
 }
 
 #[test]
-fn an_image_that_is_not_there_and_a_registry_that_is_not_there_are_told_apart() {
+fn a_missing_image_and_a_missing_registry_are_distinguished() {
     let (world, dir) = (world(), folder());
     let source = world.registry();
     let bundle = dir.path().join("b.tar");

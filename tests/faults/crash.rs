@@ -424,13 +424,13 @@ fn told(every: usize) {
 }
 
 #[test]
-fn what_was_told_as_done_is_there_after_a_power_loss_even_if_an_earlier_run_was_killed() {
+fn reported_success_survives_a_power_loss_even_if_an_earlier_run_was_killed() {
     told(29);
 }
 
 #[test]
 #[ignore = "a minute"]
-fn what_was_told_as_done_is_there_after_a_power_loss_wherever_an_earlier_run_was_killed() {
+fn reported_success_survives_a_power_loss_wherever_an_earlier_run_was_killed() {
     told(1);
 }
 

@@ -63,7 +63,7 @@ fn offences(ops: &[Op]) -> Vec<String> {
 }
 
 #[test]
-fn everything_is_durable_before_it_is_named_and_before_success_is_told() {
+fn everything_is_durable_before_it_is_named_and_before_success_is_reported() {
     let lab = Lab::new();
     let mut seen = BTreeSet::new();
     for verb in chosen() {

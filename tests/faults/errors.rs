@@ -161,12 +161,12 @@ fn sweep(extent: Extent) {
 }
 
 #[test]
-fn a_call_that_fails_is_told_or_made_good_and_leaves_nothing_wrong() {
+fn a_failing_call_is_reported_or_recovered_and_leaves_nothing_wrong() {
     sweep(Extent::Sample { every: 293, from: 101 });
 }
 
 #[test]
 #[ignore = "half an hour"]
-fn every_call_that_fails_is_told_or_made_good_and_leaves_nothing_wrong() {
+fn every_failing_call_is_reported_or_recovered_and_leaves_nothing_wrong() {
     sweep(Extent::All);
 }

@@ -9,10 +9,10 @@
 pub mod archive;
 pub mod cases;
 pub mod draft;
-pub mod judge;
 pub mod openpgp;
 pub mod sshsig;
 pub mod vector;
+pub mod verifier;
 
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use mirror_bundle::bundle::layout;
 use crate::kit::Kit;
 
 #[test]
-fn every_block_of_a_damaged_head_is_mended_from_recovery_data_and_from_a_copy() {
+fn every_block_of_a_damaged_head_is_repaired_from_recovery_data_and_from_a_copy() {
     let kit = Kit::new();
     kit.copy("b.tar", "copy.tar");
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());

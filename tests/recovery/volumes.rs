@@ -71,7 +71,7 @@ fn recovery_data_beside_the_volumes_is_found_and_a_volume_elsewhere_counts_as_lo
 }
 
 #[test]
-fn damaged_volumes_are_mended_from_copies_layouts_and_each_other() {
+fn damaged_volumes_are_repaired_from_copies_layouts_and_each_other() {
     let kit = divided();
     let whole = kit.files("b.");
     let layout = blueprint(&kit, VOLUMES[0]).layout;
@@ -101,7 +101,7 @@ fn damaged_volumes_are_mended_from_copies_layouts_and_each_other() {
 }
 
 #[test]
-fn the_description_of_a_volume_that_nobody_signs_is_not_believed() {
+fn the_unsigned_description_of_a_volume_is_not_believed() {
     let kit = divided();
     let whole = kit.files("b.");
     let own = blueprint(&kit, VOLUMES[1]);

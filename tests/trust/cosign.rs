@@ -196,7 +196,7 @@ fn a_genuine_image_signature_is_checked_with_its_key() {
 }
 
 #[test]
-fn without_a_key_image_signatures_are_told_as_not_checked_and_never_as_passed() {
+fn without_a_key_image_signatures_are_reported_as_not_checked_and_never_as_passed() {
     let kit = host();
     let mut layout = Layout::new(&kit);
     layout.genuine();

@@ -88,7 +88,7 @@ fn sweep(wanted: impl Fn(&str) -> bool, more: &[&str]) -> usize {
 }
 
 #[test]
-fn sign_killed_at_any_writing_call_leaves_the_bundle_as_before_or_after_or_mendable() {
+fn sign_killed_at_any_writing_call_leaves_the_bundle_as_before_or_after_or_repairable() {
     assert!(sweep(|call| WRITING.contains(&call), &[]) >= 4);
 }
 
@@ -100,7 +100,7 @@ fn sign_detach_killed_at_any_writing_call_leaves_whole_files_or_none() {
 /// Minutes: `cargo test --test trust -- --ignored every_system_call`.
 #[test]
 #[ignore = "minutes"]
-fn sign_killed_at_every_system_call_leaves_the_bundle_as_before_or_after_or_mendable() {
+fn sign_killed_at_every_system_call_leaves_the_bundle_as_before_or_after_or_repairable() {
     assert!(sweep(|call| call != "execve", &[]) > 100);
     assert!(sweep(|call| call != "execve", &["--detach"]) > 100);
 }

@@ -166,7 +166,7 @@ fn what_was_expected_must_be_there() {
 }
 
 #[test]
-fn every_signature_is_told_with_name_role_fingerprint_and_verdict() {
+fn every_signature_is_reported_with_name_role_fingerprint_and_verdict() {
     let kit = Kit::with_bundle();
     kit.key("stranger");
     kit.run(&["sign", "b.tar", "--signer", "builder.pub", "--sign-key", "reviewer", "--note", "CHG-1"]).is(0);
@@ -210,7 +210,7 @@ fn every_signature_is_told_with_name_role_fingerprint_and_verdict() {
 }
 
 #[test]
-fn a_bad_signature_by_a_known_key_among_good_ones_is_told_and_does_not_undo_them() {
+fn a_bad_signature_by_a_known_key_among_good_ones_is_reported_and_does_not_undo_them() {
     let kit = Kit::with_bundle();
     kit.policy("t.yaml", REVIEWED);
     kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer"]).is(0);

@@ -110,7 +110,7 @@ fn a_memory_that_cannot_be_written_is_noticed_before_anything_is_unpacked() {
 }
 
 #[test]
-fn a_bundle_that_is_bad_or_that_nobody_signed_is_not_remembered() {
+fn a_bad_or_unsigned_bundle_is_not_remembered() {
     let kit = Kit::with_bundle();
     let mut bytes = kit.read("b.tar");
     let at = bytes.windows(9).rposition(|w| w == b"Namespace").unwrap();

@@ -97,7 +97,7 @@ fn a_damaged_bundle_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn what_an_interrupted_sign_leaves_is_said_to_be_that_and_mended_by_the_next() {
+fn the_leftover_of_an_interrupted_sign_is_recognised_and_repaired_by_the_next() {
     let kit = Kit::with_bundle();
     let before = kit.read("b.tar");
     sign(&kit, "b.tar", "reviewer", &[]).is(0);
@@ -298,7 +298,7 @@ fn a_record_that_is_no_object_or_too_long_is_refused_before_anything_is_written(
 }
 
 #[test]
-fn a_record_beside_the_bundle_is_told_like_one_inside_and_counts_for_nothing() {
+fn a_record_beside_the_bundle_is_reported_like_one_inside_and_never_counted() {
     let kit = Kit::with_bundle();
     kit.policy("t.yaml", "");
     sign(&kit, "b.tar", "reviewer", &["--detach", "--note", "CHG-7"]).is(0);

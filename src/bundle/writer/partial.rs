@@ -154,7 +154,7 @@ impl<'a> Partial<'a> {
     ///
     /// # Errors
     /// [`Code::Io`]; when syncing failed nobody knows what is on the medium, and another try could succeed without
-    /// writing it: then everything is forgotten, and the next run begins anew.
+    /// writing it: then everything is forgotten, and the next run begins empty_first.
     pub fn seal(&self) -> Result<Vec<Sealed>> {
         let mut sealed = Vec::with_capacity(self.outputs.len());
         for (archive, output) in self.outputs.iter().enumerate() {
@@ -201,7 +201,7 @@ impl<'a> Partial<'a> {
 
     fn unsynced(&self, e: Error) -> Error {
         match remove_if_there(&journal_path(&self.first)) {
-            Ok(()) => e.state("what of it is on the medium is not known; the next run writes all of it anew"),
+            Ok(()) => e.state("what of it is on the medium is not known; the next run writes all of it empty_first"),
             Err(_) => e.hint(format!("remove `{}` before the next run", journal_path(&self.first).display())),
         }
     }
@@ -309,10 +309,10 @@ impl Output {
 }
 
 /// Reserves all the room that the partial files need, also of those that are continued, as holes have none yet. With
-/// `anew` they are emptied first.
-fn reserve(plan: &Plan, outputs: &[Output], first: &Path, anew: bool) -> Result<()> {
+/// `empty_first` they are emptied first.
+fn reserve(plan: &Plan, outputs: &[Output], first: &Path, empty_first: bool) -> Result<()> {
     let new = || plan.archives().iter().zip(outputs).filter(|(_, output)| output.complete.is_none());
-    if anew {
+    if empty_first {
         for (_, output) in new() {
             output.file.set_len(0).map_err(|e| Error::io("cannot write", output.now(), e))?;
         }

@@ -69,7 +69,7 @@ pub fn repair(
         // What an earlier repair had taken a name from, and this one could not mend, gets it back.
         for name in names {
             if !crate::fs::dir::exists(&name) && repair::left(&name)? == Some(RepairMode::InPlace) {
-                RepairFile::resume(&name, RepairMode::InPlace)?.give_back()?;
+                RepairFile::resume(&name, RepairMode::InPlace)?.restore_name()?;
             }
         }
     }
@@ -225,7 +225,7 @@ impl Job<'_> {
             match taken {
                 Ok(taken) => targets.push(taken),
                 Err(e) => {
-                    give_back(targets.into_iter().flatten())?;
+                    restore_name(targets.into_iter().flatten())?;
                     return Err(e);
                 }
             }
@@ -234,7 +234,7 @@ impl Job<'_> {
         match done {
             Ok(outcome) => targets.into_iter().flatten().try_for_each(RepairFile::finish).map(|()| outcome),
             Err(e) => {
-                give_back(targets.into_iter().flatten())?;
+                restore_name(targets.into_iter().flatten())?;
                 let state = "every file has its name back; what was mended stays mended";
                 Err(if e.state_text().is_some() { e } else { e.state(state) })
             }
@@ -397,7 +397,7 @@ impl Job<'_> {
 }
 
 /// Gives all of them their names back.
-fn give_back(taken: impl Iterator<Item = RepairFile>) -> Result<()> {
-    let all: Vec<Result<()>> = taken.map(RepairFile::give_back).collect();
+fn restore_name(taken: impl Iterator<Item = RepairFile>) -> Result<()> {
+    let all: Vec<Result<()>> = taken.map(RepairFile::restore_name).collect();
     all.into_iter().collect()
 }

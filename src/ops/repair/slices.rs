@@ -40,7 +40,7 @@ impl Work<'_> {
             if needed.is_empty() || !needed.iter().any(|(part, _)| files.contains(&Some(*part))) {
                 continue;
             }
-            self.observer.begin(Task::Mend, needed.len() as u64, sidecar.table().files.iter().sum());
+            self.observer.begin(Task::Repair, needed.len() as u64, sidecar.table().files.iter().sum());
             let note = self.repair_with(sidecar, &files, copies);
             self.observer.end();
             if let Some(note) = note? {

@@ -138,7 +138,7 @@ impl<'a> Work<'a> {
 
     pub(super) fn begin(&self, needed: &[MemberPlace], times: u64) {
         let bytes: u64 = needed.iter().map(|place| self.member(*place).size).sum();
-        self.observer.begin(Task::Mend, needed.len() as u64, bytes * times);
+        self.observer.begin(Task::Repair, needed.len() as u64, bytes * times);
     }
 
     /// Offset after the last member that is right, for each part.

@@ -117,7 +117,7 @@ pub fn unpack<'a>(
         Admission::Admitted(admitted) => admitted,
     };
     if !admitted.may_unpack() {
-        return Ok(refused(admitted.so_far(), NOTHING));
+        return Ok(refused(admitted.interim_report(), NOTHING));
     }
     announce(&admitted, observer);
     let index = admitted.index().clone();
@@ -174,7 +174,7 @@ pub fn unpack<'a>(
         Ok(()) => admitted.still_wanted(&delivery)?,
         Err(e) => {
             return match admitted.is_bad() {
-                true => Ok(refused(admitted.so_far(), &state)),
+                true => Ok(refused(admitted.interim_report(), &state)),
                 false => Err(during_transfer(e, &state)),
             };
         }

@@ -30,7 +30,7 @@ fn recovery_data_is_the_same_each_time_and_a_whole_bundle_is_not_touched() {
 }
 
 #[test]
-fn a_flipped_bit_in_any_member_is_mended_to_the_byte() {
+fn a_flipped_bit_in_any_member_is_repaired_to_the_byte() {
     let kit = Kit::new();
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
     for member in blueprint.layout.members() {
@@ -52,7 +52,7 @@ fn a_flipped_bit_in_any_member_is_mended_to_the_byte() {
 }
 
 #[test]
-fn zeroed_blocks_and_a_cut_off_end_are_mended_as_far_as_recovery_data_goes() {
+fn zeroed_blocks_and_a_cut_off_end_are_repaired_as_far_as_recovery_data_goes() {
     let kit = Kit::new();
     let whole = kit.read("b.tar");
     let slices = kit.blueprint().layout.end().div_ceil(4096);
@@ -121,7 +121,7 @@ fn recovery_data_is_not_made_of_a_damaged_bundle() {
 }
 
 #[test]
-fn damaged_recovery_data_mends_as_far_as_it_is_whole() {
+fn damaged_recovery_data_repairs_as_far_as_it_is_whole() {
     let kit = Kit::new();
     let (whole, side) = (kit.read("b.tar"), kit.read("r"));
     let most = kit.blueprint().layout.end().div_ceil(4096).div_ceil(10) as usize;
