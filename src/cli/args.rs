@@ -137,6 +137,11 @@ pub struct Create {
     /// Of multi-arch images, take only the one for this platform, such as linux/amd64
     #[arg(long, value_name = "OS/ARCH", help_heading = "Content")]
     pub platform: Option<String>,
+    /// Look first where this file says that copies are: an ImageDigestMirrorSet, ImageTagMirrorSet or
+    /// ImageContentSourcePolicy, or a registries.conf (repeatable)
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", help_heading = "Content")]
+    pub mirror_config: Vec<PathBuf>,
     /// What to do with foreign layers (base layers of Windows), which registries need not have: leave them out with a
     /// warning, take them from the registry of the image, or refuse images that have them
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",

@@ -145,6 +145,10 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
             room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
             dirs: args.from_dir.clone(),
             manifests: args.manifests.clone(),
+            #[cfg(feature = "registry")]
+            mirrors: mirrors(&args.mirror_config)?,
+            #[cfg(not(feature = "registry"))]
+            mirrors: select::Mirrors::default(),
             foreign: match args.foreign_layers {
                 super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
                 super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
@@ -168,6 +172,13 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
         read_back: args.read_back,
         volume: args.volumes.size(),
     })
+}
+
+#[cfg(feature = "registry")]
+fn mirrors(files: &[PathBuf]) -> Result<select::Mirrors> {
+    let mut mirrors = select::Mirrors::default();
+    files.iter().try_for_each(|file| mirrors.add(file))?;
+    Ok(mirrors)
 }
 
 pub(super) fn key(path: &Path) -> Result<SecretKey> {
