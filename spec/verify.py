@@ -1,7 +1,7 @@
 """A second verifier for bundles, from the documents beside it. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
 import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile
 CODES = {"not-a-bundle": 10, "truncated": 11, "malformed": 12, "unsigned": 20, "bad-signature": 21, "untrusted": 22, "expired": 23,
-         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32}
+         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32, "release-unverified": 40}
 INDEX, SIG, SUMS, ADDENDA = ["mirror-bundle/" + n for n in ("index.json", "index.json.sig", "SHA256SUMS", "addenda/")]
 KINDS, ROLES = ["release", "component", "additional", "signature", "referrer"], ["index", "manifest", "config", "layer"]
 OCI, DOCKER, MIB = "application/vnd.oci.image.", "application/vnd.docker.distribution.manifest.", 1 << 20
@@ -191,6 +191,31 @@ def manifest(raw, path, entry, args, report):
     said = {"apiVersion": api, "kind": kind} | ({"namespace": meta["namespace"]} if "namespace" in meta else {}) | {"name": name}
     if entry.get("objects") != [said]: report("malformed", path + ": objects")
     if api + "/" + kind not in KINDS_OK and not {kind, api + "/" + kind} & set(args.allow_kind or ()): report("policy", path + ": " + kind)
+ALONE, BESIDE = [r"(.*/)?(%s)" % n for n in ("openshift/release-images|openshift-release-dev/ocp-release(-nightly)?",  # Names of releases: MB-VER-15
+                 "openshift/release|openshift-release-dev/ocp-v4.0-art-dev")]
+ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
+def place(image, homes):  # 2: among releases; 1: beside them; 0: elsewhere
+    path = without_registry(image); low = path and path.lower()
+    return 1 if path is None else 2 if match(ALONE, low) else 1 if match(BESIDE, low) or path in homes else 0
+def without_registry(image):
+    first, slash, rest = image.get("repository", "").partition("/")
+    return rest if slash and (first == "localhost" or re.search(r"[.:]|^\[", first)) else image.get("repository")
+def release_tag(where, tag):
+    m = re.match(r"v?0*(\d*)\.\d+\.\d(.*)", tag.lower(), re.ASCII); m = m if match(r"v?\d.*", tag.lower()) else None
+    words = m and m[2].split("-")[1:]
+    return where and not re.match("sha256-[0-9a-f]{64}", tag.lower()) and bool(where == 2 or m and (m[1] not in ("", "1", "2", "3") or
+        {"x86_64", "aarch64", "ppc64le", "s390x", "amd64", "arm64", "multi"} & set(words)))
+def own_tag(image, release, tag):
+    rest, arch = tag.removeprefix("v"), release["architecture"]
+    version = rest.startswith(release["version"]) and match(f"(-({re.escape(arch)}|{re.escape(ARCHES.get(arch, arch))})(-.*)?)?", rest[len(release["version"]):])
+    return (version and rest.endswith("-" + image["component"] if "component" in image else "") or image["digest"] == release["digest"] and not release_tag(1, tag) or "component" in image and
+            tag == f"{release['version']}-{image['component']}")
+def false_names(x, report):
+    releases = {r["digest"]: r for r in x["releases"]}; homes = {without_registry(i) for i in x["images"] if i["kind"] == "release" and "repository" in i}
+    for i in [i for i in x["images"] if "tag" in i]:
+        where, release = place(i, homes), releases.get(i.get("release") if i["kind"] == "component" else i["digest"])
+        if release_tag(where, i["tag"]) and not (release and own_tag(i, release, i["tag"])) and not (
+                i["kind"] == "component" and where == 2 and not release_tag(1, i["tag"])): report("release-unverified", "name of " + i["digest"])
 def verify(m, args, cache, found):  # The whole: MB-VER
     def report(*finding): found.append(finding)
     def head_at(at): return need(len(m) >= at + 512, "the file ends early", "truncated") or parse_header(m[at:at + 512])
@@ -234,7 +259,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         elif path.startswith("manifests/"): manifest(bytes(data), path, e, args, report)
         bad, start = bad or wrong, start + 512 + padded(e["size"])
     if docs.pop(False, derived_index(x)) != derived_index(x): report("malformed", "index.json")
-    graph(x, docs, bad, report)
+    graph(x, docs, bad, report); false_names(x, report)
 if __name__ == "__main__":
     p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0
     for n, act in ("signer", "append"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
@@ -248,4 +273,4 @@ if __name__ == "__main__":
         except Stop as e: found.append(e.args)
         code = min((CODES[c] for c, _ in found), default=0)
         print(f"FAILED {code} " + "; ".join(f"{c} {m!r}" for c, m in found[:8]) if found else "VERIFIED", flush=True)
-    args.batch or print("not checked: OpenPGP, release payloads, cosign, signature ConfigMaps, records, policies"); sys.exit(code)
+    args.batch or print("not checked: OpenPGP, release payloads, releases listed as other images, cosign, signature ConfigMaps, records, policies"); sys.exit(code)

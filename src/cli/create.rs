@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::answer::{self, Table};
 use super::args::{Create, Global, Output};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
@@ -37,7 +38,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     {
         protectable(args, percent)?;
     }
-    let options = options(args, global)?;
+    let (what, options) = (what(args, global)?, options(args)?);
     #[cfg(feature = "registry")]
     let client = inputs::client(&args.registry, crate::registry::Side::Source, term)?;
     #[cfg(feature = "registry")]
@@ -57,7 +58,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
             Target::Stream(&mut stdout)
         }
     };
-    let summary = create(&options, target, network, term)?;
+    let summary = create(&what, target, &options, network, term)?;
     #[cfg(feature = "registry")]
     inputs::late_notices(&client, term);
     if options.volume.is_some() && summary.volumes.is_empty() {
@@ -127,42 +128,46 @@ fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Resul
     })
 }
 
-fn options(args: &Create, global: &Global) -> Result<Options> {
+/// What is to be carried.
+fn what(args: &Create, global: &Global) -> Result<select::Options> {
     let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
     #[cfg(feature = "registry")]
     let parse = |list: &[String]| list.iter().map(|r| r.parse()).collect::<Result<Vec<_>, Invalid>>().map_err(usage);
-    Ok(Options {
-        content: select::Options {
-            #[cfg(feature = "registry")]
-            releases: parse(&args.release)?,
-            #[cfg(feature = "registry")]
-            images: parse(&args.image)?,
-            #[cfg(not(feature = "registry"))]
-            releases: Vec::new(),
-            #[cfg(not(feature = "registry"))]
-            images: Vec::new(),
-            layouts: args.from_layout.clone(),
-            room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
-            dirs: args.from_dir.clone(),
-            manifests: args.manifests.clone(),
-            #[cfg(feature = "registry")]
-            mirrors: mirrors(&args.mirror_config)?,
-            #[cfg(not(feature = "registry"))]
-            mirrors: select::Mirrors::default(),
-            foreign: match args.foreign_layers {
-                super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
-                super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
-                super::args::ForeignLayers::Refuse => select::ForeignLayers::Refuse,
-            },
-            platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
-            allow_kinds: args.allow_kind.clone(),
-            stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
-            keyrings: inputs::keyrings(&args.release_keyring)?,
-            allow_unsigned_release: args.allow_unsigned_release,
-            allow_missing_image_signature: args.allow_missing_image_signature,
-            now: inputs::moment(None)?,
-            jobs: inputs::transfers(global.jobs),
+    Ok(select::Options {
+        #[cfg(feature = "registry")]
+        releases: parse(&args.release)?,
+        #[cfg(feature = "registry")]
+        images: parse(&args.image)?,
+        #[cfg(not(feature = "registry"))]
+        releases: Vec::new(),
+        #[cfg(not(feature = "registry"))]
+        images: Vec::new(),
+        layouts: args.from_layout.clone(),
+        room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
+        #[cfg(feature = "registry")]
+        mirrors: mirrors(&args.mirror_config)?,
+        #[cfg(not(feature = "registry"))]
+        mirrors: select::Mirrors::default(),
+        foreign: match args.foreign_layers {
+            super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
+            super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
+            super::args::ForeignLayers::Refuse => select::ForeignLayers::Refuse,
         },
+        dirs: args.from_dir.clone(),
+        manifests: args.manifests.clone(),
+        platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
+        allow_kinds: args.allow_kind.clone(),
+        stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
+        keyrings: crate::host::trust::keyrings(&args.release_keyring)?,
+        allow_unsigned_release: args.allow_unsigned_release,
+        allow_missing_image_signature: args.allow_missing_image_signature,
+        now: inputs::moment(None)?,
+        jobs: inputs::transfers(global.jobs),
+    })
+}
+
+fn options(args: &Create) -> Result<Options> {
+    Ok(Options {
         name: args.name.clone(),
         sequence: args.sequence,
         expires: args.expires.as_deref().map(inputs::time).transpose()?,
@@ -190,9 +195,10 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", summary.name, summary.sequence));
+    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
     for release in &summary.releases {
-        table.row("release", format!("{} {} {}", release.version, release.architecture, release.digest));
+        table
+            .row("release", format!("{} {} {}", named(&release.version), named(&release.architecture), release.digest));
     }
     table.row(
         "contents",
@@ -215,7 +221,7 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
         None => table.row("signed", "no"),
     };
     for exception in &summary.exceptions {
-        table.row("exception", exception);
+        table.row("exception", named(exception));
     }
     if let Some(recovery) = recovery {
         super::recovery::line(&mut table, recovery);

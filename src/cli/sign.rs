@@ -52,7 +52,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
         now: inputs::moment(args.trust.at.as_deref())?,
         jobs: inputs::processors(global.jobs),
     };
-    match sign(&args.bundle, &trust, &conditions, options, term)? {
+    match sign(&args.bundle, &trust, &conditions, &options, term)? {
         Outcome::Refused(report) => {
             verify::show(&report, global, term, Some("nothing was signed"));
             Ok(report.exit_code)

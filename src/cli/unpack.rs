@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::answer::{self, Table};
 use super::args::{Global, MirrorSet, Output, Placement, Unpack};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
@@ -173,7 +174,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         table.row("mirrors", format!("{} (applying these can restart nodes)", sets.display()));
     }
     for exception in exceptions {
-        table.row("exception", exception);
+        table.row("exception", named(exception));
     }
     table.render()
 }

@@ -8,6 +8,7 @@ use super::term::Terminal;
 use crate::bundle::Inputs;
 use crate::error::Result;
 use crate::ops::observer;
+use crate::ops::verify::{Options, verify};
 use crate::verify::{Outcome, Report, Severity, Verdict};
 
 /// How many problems are told in full.
@@ -18,8 +19,8 @@ const NOTICES: usize = 64;
 pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8> {
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
-    let jobs = inputs::processors(global.jobs);
-    let report = crate::ops::verify::verify(Inputs::of(&args.bundle)?, &trust, &conditions, args.quick, jobs, term)?;
+    let options = Options { quick: args.quick, jobs: inputs::processors(global.jobs) };
+    let report = verify(Inputs::of(&args.bundle)?, &trust, &conditions, &options, term)?;
     show(&report, global, term, None);
     Ok(report.exit_code)
 }

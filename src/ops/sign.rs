@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
 use crate::host::detached::{self, Listing, Signatures};
 use crate::oci::Digest;
-use crate::ops::Observer;
+use crate::ops::{Observer, verify};
 use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
 use crate::verify::{Conditions, Report, SignatureOutcome, Trust};
@@ -103,7 +103,7 @@ pub fn sign(
     paths: &[PathBuf],
     trust: &Trust,
     conditions: &Conditions,
-    options: Options,
+    options: &Options,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
     let recorded = options.note.is_some() || options.details.is_some();
@@ -119,8 +119,9 @@ pub fn sign(
         false => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
     };
     let head = Bundle::open(&files[0])?.head().clone();
+    let whole = verify::Options { quick: false, jobs: options.jobs };
     let again = || {
-        crate::ops::verify::verify(Inputs::Paths(files.clone()), trust, conditions, false, options.jobs, observer)
+        verify::verify(Inputs::Paths(files.clone()), trust, conditions, &whole, observer)
             .map_err(|e| e.interrupted("nothing was signed"))
     };
     let mut report = again()?;
@@ -151,9 +152,9 @@ pub fn sign(
     let (armored, signature) = signature(&files[0], &options.what, &hash)?;
     let role = role_of(&signature)?;
     advise(trust, conditions, &armored, &head.index, observer);
-    let review = recorded.then(|| review(role, &options)).transpose()?;
+    let review = recorded.then(|| review(role, options)).transpose()?;
     let new = Addition {
-        options: &options,
+        options,
         index: &index,
         hash: &hash,
         armored,
@@ -287,7 +288,13 @@ fn verify_front(
     use std::io::Read;
     let file = crate::fs::dir::regular(path)?;
     let front = file.take(end).chain(std::io::repeat(0).take(END));
-    crate::ops::verify::verify(Inputs::stream(Box::new(front)), trust, conditions, false, jobs, observer)
+    verify::verify(
+        Inputs::stream(Box::new(front)),
+        trust,
+        conditions,
+        &verify::Options { quick: false, jobs },
+        observer,
+    )
 }
 
 /// The signature to add, checked.

@@ -20,7 +20,7 @@ pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
 pub use mirrors::Mirrors;
 pub use release::Store;
-pub(crate) use walk::{Reachable, Root, labelled};
+pub(crate) use walk::{Reachable, Root};
 
 /// What is done with foreign (non-distributable) layers, which registries need not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

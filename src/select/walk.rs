@@ -362,30 +362,6 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
     }
 }
 
-/// The first manifest of an image whose configuration has the label of a release, unless it is part of one that is
-/// carried as such.
-pub(crate) fn labelled(root: &Root, found: &Reachable, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
-    let listed = |digest: &Digest| releases.iter().any(|r| r.digest == *digest);
-    let mut todo = vec![root.descriptor()];
-    let mut below: BTreeSet<Digest> = BTreeSet::new();
-    while let Some(at) = todo.pop() {
-        if listed(&at.digest) || !below.insert(at.digest) {
-            continue;
-        }
-        match found.bytes.get(&at.digest).and_then(|bytes| crate::oci::parse(bytes, &at.media_type).ok()) {
-            Some(Document::Manifest(manifest)) => {
-                let config = found.bytes.get(&manifest.config.digest);
-                if config.is_some_and(|bytes| crate::openshift::marks::has_label(bytes)) {
-                    return Some(at.digest);
-                }
-            }
-            Some(Document::Index(index)) => todo.extend(index.manifests),
-            None => {}
-        }
-    }
-    None
-}
-
 /// The manifest to read of an image: itself, or the entry of an index for this platform.
 pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descriptor>> {
     let Document::Index(index) = parse(&root.document)? else { return Ok(None) };

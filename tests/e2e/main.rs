@@ -7,6 +7,8 @@
 mod support;
 
 mod answers;
+mod disguised;
+mod field;
 mod harness;
 mod interrupted;
 mod peers;

@@ -29,6 +29,16 @@ pub enum Outcome {
     Whole(Box<Summary>, Box<Report>),
 }
 
+/// Whether anything had to be repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Nothing was damaged.
+    Intact,
+    /// What was damaged is right now.
+    Repaired,
+}
+
 /// What was done.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Summary {
@@ -38,8 +48,8 @@ pub struct Summary {
     pub bundle: Vec<String>,
     /// Digest of the index.
     pub index: String,
-    /// `intact` or `repaired`.
-    pub result: &'static str,
+    /// Whether anything had to be repaired.
+    pub result: Effect,
     /// Where the index and its signature came from, when they were damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_from: Option<String>,

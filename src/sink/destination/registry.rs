@@ -1,8 +1,8 @@
 //! A registry as destination.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
-use super::directory;
 use super::{Content, Counts, Destination, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
@@ -10,6 +10,7 @@ use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse
 use crate::parallel;
 use crate::registry::{Client, Pushed, Wanted};
 use crate::sink::placement::{self, Documents, Placement, Placing, below};
+use crate::sink::repository_needs::RepositoryNeeds;
 use crate::verify::{Verified, Visit};
 
 /// `REGISTRY/REPO`: releases go to the repository itself, everything else below it.
@@ -19,7 +20,7 @@ pub struct Registry<'a> {
     jobs: usize,
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
-    needs: BTreeMap<Digest, BTreeSet<String>>,
+    needs: RepositoryNeeds,
     repositories: BTreeMap<String, Repository>,
 }
 
@@ -35,7 +36,7 @@ impl<'a> Registry<'a> {
     ) -> Result<Registry<'a>> {
         let placements = placement::placements(index, "", placing)?;
         placement::no_release_names(&placements, target.path())?;
-        let needs = directory::needs(&placements, document)?;
+        let needs = RepositoryNeeds::of(&placements, document)?;
         let mut repositories = BTreeMap::new();
         for placement in &placements {
             if !repositories.contains_key(&placement.repository) {
@@ -107,7 +108,7 @@ impl Destination for Registry<'_> {
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(false) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(false) };
         for path in paths {
             if !self.client.has_blob(self.repository(path)?, &blob.digest, blob.size)? {
                 return Ok(false);
@@ -116,9 +117,16 @@ impl Destination for Registry<'_> {
         Ok(true)
     }
 
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        let Some(path) = self.needs.repositories(&blob.digest).and_then(|mut paths| paths.next()) else {
+            return Ok(None);
+        };
+        Ok(Some(self.client.get_blob(self.repository(path)?, &blob.digest, 0, blob.size)?))
+    }
+
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         // What nothing here needs, this place does not have: it is read.
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(Visit::Read) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(Visit::Read) };
         let mut visit = Visit::LeftOut;
         let mut from: Option<&Repository> = None;
         for path in paths {

@@ -16,6 +16,7 @@ fn image(kind: &str, text: &str) -> Draft {
         .replace("@MANIFEST", media_type::OCI_MANIFEST)
         .replace("@INDEX", media_type::OCI_INDEX)
         .replace("@CD", &config.digest.to_string())
+        .replace("@CS", &config.size.to_string())
         .replace("@LD", &layer.digest.to_string())
         .replace("@LS", &layer.size.to_string())
         .replace("@C", &config.json(media_type::OCI_CONFIG))
@@ -213,6 +214,34 @@ pub fn list(out: &mut Vectors) {
         "B7",
         manifest,
         &format!(r#"{{"schemaVersion":2,"config":@C,"layers":[@L],"x":{}1{}}}"#, "[".repeat(4000), "]".repeat(4000)),
+    );
+    let members = |n: usize, value: &str| {
+        let all: Vec<String> = (0..n).map(|n| format!("\"{n:x}\":{value}")).collect();
+        all.join(",")
+    };
+    odd(
+        "members-100001",
+        "an object with one member too many",
+        "D10",
+        manifest,
+        &format!(r#"{{"schemaVersion":2,"config":@C,"layers":[@L],"x":{{{}}}}}"#, members(100_001, "0")),
+    );
+    let half = members(50_001, "\"\"");
+    odd(
+        "annotations-100002",
+        "too many annotations, in two objects",
+        "D10",
+        manifest,
+        &format!(
+            r#"{{"schemaVersion":2,"config":{{"annotations":{{{half}}},"mediaType":"application/vnd.oci.image.config.v1+json","digest":"@CD","size":@CS}},"layers":[@L],"annotations":{{{half}}}}}"#
+        ),
+    );
+    odd(
+        "descriptor-as-list",
+        "a descriptor as the list of its values",
+        "B6",
+        manifest,
+        r#"{"schemaVersion":2,"config":@C,"layers":[["application/vnd.oci.image.layer.v1.tar","@LD",@LS]]}"#,
     );
     odd(
         "other-size",
