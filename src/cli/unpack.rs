@@ -40,9 +40,9 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
     match outcome {
         Outcome::Refused(report, state) => {
-            match global.output {
-                Output::Json => answer::json(report.as_ref()),
-                Output::Text => verify::problems(&report, term, Some(&state)),
+            verify::problems(&report, term, Some(&state));
+            if global.output != Output::Text {
+                answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report));
             }
             Ok(report.exit_code)
         }
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
         }
         Outcome::Unpacked(verified, summary) => {
             crate::host::memory::remember(&memory, &verified, args.trust.allow_rollback)
-                .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
+                .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
             finished(verified.report(), &summary, global, term, started);
             next(&summary, term);
             Ok(verified.report().exit_code)
@@ -68,8 +68,8 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
 fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal, started: Instant) {
     term.say("Finished", &format!("in {}", create::elapsed(started)));
     match global.output {
-        Output::Json => {
-            answer::json(&serde_json::json!({ "schema": summary.schema, "unpacked": summary, "report": report }));
+        Output::Json | Output::Jsonl => {
+            answer::verified(global, "unpack", "unpacked", Some(summary), Some(report));
         }
         Output::Text if global.quiet < 2 => answer::text(&render(summary, &report.exceptions)),
         Output::Text => {}
@@ -86,7 +86,7 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
     #[cfg(feature = "registry")]
     let registry = match &args.to {
         Some(to) => {
-            let to = to.trim_end_matches('/');
+            let to = inputs::bare(to, term)?.trim_end_matches('/');
             let target = to.parse().map_err(|e: crate::oci::Invalid| {
                 let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
                 Error::new(Code::Usage, why).hint("write --to REGISTRY/REPOSITORY, without a tag")
@@ -132,8 +132,8 @@ fn count(n: u64, what: &str) -> String {
 fn render(summary: &Summary, exceptions: &[String]) -> String {
     let mut table = Table::default();
     let verb = match (summary.dry_run, summary.incomplete) {
-        (true, _) => "would go",
-        (false, Some(_)) => "begun",
+        (true, _) => "would write",
+        (false, Some(_)) => "partial",
         (false, None) => "unpacked",
     };
     table.row(
@@ -161,7 +161,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         let text = observer::count(incomplete.blobs, "blob");
         table.row(
             "missing",
-            format!("{text} ({}); no manifest and no tag was written", observer::size(incomplete.bytes)),
+            format!("{text} ({}); no manifests and no tags were written", observer::size(incomplete.bytes)),
         );
     }
     if let Some(manifests) = &summary.manifests {
@@ -183,15 +183,15 @@ fn next(summary: &Summary, term: &Terminal) {
     let mut lines = Vec::new();
     if let Some(manifests) = &summary.manifests {
         lines.push("apply the manifests with".to_owned());
-        lines.push(format!("  oc apply -Rf {}", manifests.display()));
+        lines.push(format!("  oc apply -Rf {}", answer::quoted(&manifests.display().to_string())));
     }
     for image in &summary.upgrades {
         lines.push("start the upgrade with".to_owned());
         lines.push(format!("  oc adm upgrade --allow-explicit-upgrade --to-image {image}"));
         lines.push(
-            "  (oc needs --allow-explicit-upgrade for an image that is not among the cluster's available".to_owned(),
+            "  (oc requires --allow-explicit-upgrade for an image that is not among the cluster's available".to_owned(),
         );
-        lines.push("  updates, and calls it dangerous: check that the cluster may go to this version)".to_owned());
+        lines.push("  updates, and calls it dangerous: check that the cluster may upgrade to this version)".to_owned());
     }
     if !lines.is_empty() {
         term.next(&lines);

@@ -109,7 +109,17 @@ impl Platform {
     pub fn accepts(&self, other: &Platform) -> bool {
         self.os == other.os
             && self.architecture == other.architecture
-            && (self.variant.is_none() || self.variant == other.variant)
+            && (self.variant.is_none() || self.variant() == other.variant())
+    }
+
+    /// The variant, also where an image may leave it out: arm64 is v8, arm is v7.
+    fn variant(&self) -> Option<&str> {
+        let usual = match self.architecture.as_str() {
+            "arm64" => Some("v8"),
+            "arm" => Some("v7"),
+            _ => None,
+        };
+        self.variant.as_deref().filter(|v| !v.is_empty()).or(usual)
     }
 }
 

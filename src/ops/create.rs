@@ -125,13 +125,14 @@ pub fn create(
         _ => None,
     };
     observer.begin(Task::Resolve, 0, 0);
+    let registry = !(what.images.is_empty() && what.releases.is_empty());
     let gathered = select::gather(what, network, observer);
     observer.end();
     let nothing = match journal {
         None => "nothing was written",
         Some(_) => "nothing was added to what an earlier run has fetched, which is kept",
     };
-    let (content, mut found) = gathered.map_err(|e| before_transfer(e, nothing).interrupted(nothing))?;
+    let (content, mut found) = gathered.map_err(|e| before_transfer(e, nothing, registry).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(what.now, options, &content, &found, created)?;
     let mut journal = journal;

@@ -135,14 +135,15 @@ fn resolve(
     }
     let Some((source, document)) = found else {
         let mut err =
-            Error::new(Code::Source, format!("{reference}{latest} is not there")).state("nothing was written");
+            Error::new(Code::Source, format!("{reference}{latest} does not exist (no such repository or tag)"))
+                .state("nothing was written");
         if untagged {
             err = err.fact("no tag was given, which means `latest`");
         }
         if tried.len() > 1 {
             err = tried.into_iter().fold(err, Error::fact);
         }
-        return Err(err.hint(format!("see which tags there are: skopeo list-tags docker://{}", reference.repository)));
+        return Err(err.hint(format!("list the tags: skopeo list-tags docker://{}", reference.repository)));
     };
     let tag = reference
         .tag

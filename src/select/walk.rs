@@ -364,7 +364,20 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
 
 /// The manifest to read of an image: itself, or the entry of an index for this platform.
 pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descriptor>> {
-    let Document::Index(index) = parse(&root.document)? else { return Ok(None) };
+    let index = match parse(&root.document)? {
+        Document::Index(index) => index,
+        Document::Manifest(manifest) => {
+            // An artifact has no platform, and is of every one.
+            let config = read_config(root, &manifest.config)?;
+            return match config.and_then(|raw| Config::parse(&raw)).and_then(|config| config.platform()) {
+                Some(one) if !platform.accepts(&one) => {
+                    let text = format!("{} is an image for {one} only, not for {platform}", root.label());
+                    Err(Error::new(Code::Source, text).hint(format!("--platform {one}, or no --platform")))
+                }
+                _ => Ok(None),
+            };
+        }
+    };
     let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| platform.accepts(p));
     match index.manifests.iter().find(fits) {
         Some(child) => Ok(Some(child.clone())),
@@ -372,7 +385,8 @@ pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descript
             let there: Vec<String> =
                 index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string).collect();
             Err(Error::new(Code::Source, format!("{} has no image for {platform}", root.label()))
-                .fact(format!("it has {}", there.join(", "))))
+                .fact(format!("it has {}", there.join(", ")))
+                .hint("name one of these with --platform"))
         }
     }
 }

@@ -384,7 +384,6 @@ impl Job<'_> {
             return Err(Error::new(Code::Conflict, format!("`{}` changed while it was mended", report.bundle.path)));
         }
         let summary = Summary {
-            schema: "mirror-bundle/repair/v1",
             bundle,
             index: report.bundle.index.clone(),
             result: effect,
@@ -392,7 +391,6 @@ impl Job<'_> {
             mended,
             addenda: parts.iter().map(|p| p.tail.addenda.len()).sum(),
             verdict: report.verdict,
-            exit_code: report.exit_code,
         };
         Ok(Outcome::Whole(Box::new(summary), Box::new(report)))
     }

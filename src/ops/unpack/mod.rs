@@ -59,8 +59,6 @@ pub enum Outcome<'a> {
 /// What was written.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/unpack/v1`.
-    pub schema: &'static str,
     /// Digest of the bundle's index.
     pub index: String,
     /// Destinations, as given.
@@ -131,11 +129,10 @@ pub fn unpack<'a>(
     files.check(&index).map_err(nothing)?;
     sets.check(&index).map_err(nothing)?;
     for destination in &destinations {
-        destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING)))?;
+        destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
 
     let mut summary = Summary {
-        schema: "mirror-bundle/unpack/v1",
         index: admitted.report().bundle.index.clone(),
         destinations: destinations.iter().map(|d| d.describe()).collect(),
         images: index.images.len(),
