@@ -110,7 +110,8 @@ fn images_that_would_meet_are_named_at_create_and_placed_at_unpack() {
     });
     assert!(sets.contains(&format!("ocp/mirror/{}/team/app", one.host().replace(':', "-"))), "{sets}");
 
-    ok(&to(args!["--map", format!("{}/team=second", two.host()), "--mirror-set", "none"]));
+    let map = args!["--map", format!("{}/team=second", two.host()), "--mirror-set", "none"];
+    ok(&with(unpack_to(&bundle, &target.host(), &dir.path().join("mapped")), map));
     assert_eq!(manifest(&target, "ocp/mirror/team/app", "1").unwrap(), images[0].bytes);
     assert_eq!(manifest(&target, "ocp/mirror/second/app", "1").unwrap(), images[1].bytes);
 }
@@ -140,12 +141,14 @@ fn windows(dir: &Path) -> std::path::PathBuf {
     );
     let layout = dir.join("windows");
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
-    let put = |bytes: &[u8]| fs::write(layout.join("blobs/sha256").join(sha256(bytes)), bytes).unwrap();
+    let put = |bytes: &[u8]| {
+        fs::write(layout.join("blobs/sha256").join(sha256(bytes).trim_start_matches("sha256:")), bytes).unwrap()
+    };
     image.blobs.iter().for_each(|blob| put(&blob.bytes));
     let bytes = manifest.to_string().into_bytes();
     put(&bytes);
     let entry = json!({
-        "mediaType": image.media_type, "digest": format!("sha256:{}", sha256(&bytes)), "size": bytes.len(),
+        "mediaType": image.media_type, "digest": format!("sha256:{}", sha256(&bytes).trim_start_matches("sha256:")), "size": bytes.len(),
         "annotations": { "org.opencontainers.image.ref.name": "registry.lab/windows:1" },
     });
     fs::write(layout.join("index.json"), json!({ "schemaVersion": 2, "manifests": [entry] }).to_string()).unwrap();
