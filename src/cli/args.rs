@@ -159,6 +159,11 @@ pub struct Create {
     /// Carry only the images for this platform, for example linux/amd64 or linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Content")]
     pub platform: Option<String>,
+    /// Look first where this file says that copies are: an ImageDigestMirrorSet, ImageTagMirrorSet or
+    /// ImageContentSourcePolicy, or a registries.conf (repeatable)
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", help_heading = "Content")]
+    pub mirror_config: Vec<PathBuf>,
     /// What to do with foreign layers (base layers of Windows), which registries need not have: leave them out with a
     /// warning, take them from the registry of the image, or refuse images that have them
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",

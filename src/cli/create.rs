@@ -147,6 +147,10 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
         images: Vec::new(),
         layouts: args.from_layout.clone(),
         room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
+        #[cfg(feature = "registry")]
+        mirrors: mirrors(&args.mirror_config)?,
+        #[cfg(not(feature = "registry"))]
+        mirrors: select::Mirrors::default(),
         foreign: match args.foreign_layers {
             super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
             super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
@@ -177,6 +181,13 @@ fn options(args: &Create, term: &Terminal) -> Result<Options> {
         read_back: args.read_back,
         volume: args.volumes.size(),
     })
+}
+
+#[cfg(feature = "registry")]
+fn mirrors(files: &[PathBuf]) -> Result<select::Mirrors> {
+    let mut mirrors = select::Mirrors::default();
+    files.iter().try_for_each(|file| mirrors.add(file))?;
+    Ok(mirrors)
 }
 
 fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Summary>) -> String {

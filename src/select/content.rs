@@ -104,21 +104,47 @@ fn resolve(
     let (latest, assumed) = if untagged { (":latest", " (no tag was given)") } else { ("", "") };
     observer.say("Resolving", &format!("{reference}{latest}{assumed}"));
     let network = network.ok_or_else(|| Error::new(Code::Usage, "this build of mirror-bundle has no network code"))?;
-    let source = network.repository(&reference.repository);
-    let document = match (&reference.digest, &reference.tag) {
-        (Some(digest), _) => source.manifest(digest)?,
-        (None, Some(tag)) => source.resolve(tag)?,
-        (None, None) => {
-            let latest = "latest".parse::<Tag>().map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-            source.resolve(&latest)?
+    let mut places: Vec<Arc<dyn Source>> =
+        options.mirrors.of(&reference.repository).iter().map(|place| network.repository(place)).collect();
+    places.push(network.repository(&reference.repository));
+    let (mut found, mut tried, mut failed) = (None, Vec::new(), None);
+    for source in places {
+        let document = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => source.manifest(digest),
+            (None, Some(tag)) => source.resolve(tag),
+            (None, None) => {
+                let latest = "latest".parse::<Tag>().map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+                source.resolve(&latest)
+            }
+        };
+        match document {
+            Ok(Some(document)) => {
+                found = Some((source, document));
+                break;
+            }
+            Ok(None) => tried.push(format!("tried  {}: it is not there", source.describe())),
+            Err(e) if e.code() == Code::Interrupted => return Err(e),
+            Err(e) => {
+                tried.push(format!("tried  {}: {}", source.describe(), e.message()));
+                failed = Some(e);
+            }
         }
-    };
-    let Some(document) = document else {
+    }
+    // Of several places all are named; what the only one says is the error itself.
+    if found.is_none()
+        && let Some(e) = failed
+    {
+        return Err(if tried.len() == 1 { e } else { tried.into_iter().fold(e, Error::fact) });
+    }
+    let Some((source, document)) = found else {
         let mut err =
             Error::new(Code::Source, format!("{reference}{latest} does not exist (no such repository or tag)"))
                 .state("nothing was written");
         if untagged {
             err = err.fact("no tag was given, which means `latest`");
+        }
+        if tried.len() > 1 {
+            err = tried.into_iter().fold(err, Error::fact);
         }
         return Err(err.hint(format!("list the tags: skopeo list-tags docker://{}", reference.repository)));
     };

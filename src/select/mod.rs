@@ -12,11 +12,13 @@ use crate::openshift::openpgp::Keyring;
 
 mod content;
 mod files;
+mod mirrors;
 mod release;
 mod walk;
 
 pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
+pub use mirrors::Mirrors;
 pub use release::Store;
 pub(crate) use walk::{Reachable, Root};
 
@@ -47,6 +49,8 @@ pub struct Options {
     pub dirs: Vec<PathBuf>,
     /// Folders with Kubernetes manifests.
     pub manifests: Vec<PathBuf>,
+    /// Where copies of repositories are.
+    pub mirrors: Mirrors,
     /// What is done with foreign layers.
     pub foreign: ForeignLayers,
     /// Of multi-arch images, only this platform.

@@ -8,6 +8,7 @@ mod support;
 
 mod answers;
 mod disguised;
+mod field;
 mod harness;
 mod interrupted;
 mod peers;
