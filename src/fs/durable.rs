@@ -64,7 +64,7 @@ pub(crate) fn try_sync(folder: &Path) -> io::Result<()> {
 
 /// The error for a file that exists and is not to be replaced.
 pub(crate) fn already_exists(path: &Path) -> Error {
-    Error::new(Code::Conflict, format!("`{}` exists", path.display()))
+    Error::new(Code::Conflict, format!("`{}` already exists", path.display()))
         .state("it was left as it is")
         .hint("choose another name, or replace it with --force")
 }

@@ -208,7 +208,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
                 "created",
                 format!("the bundle says it was created in the future: {}", index.created),
             )
-            .fact(format!("judged at {now}"))
+            .fact(format!("evaluated at {now}"))
             .hint("wrong clock? give the time yourself with --at"),
         );
     }
@@ -217,7 +217,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     {
         check.find(
             Finding::new(Code::Expired, "expires", format!("the bundle expired at {expires}"))
-                .fact(format!("judged at {now}"))
+                .fact(format!("evaluated at {now}"))
                 .hint("ask for a newer bundle; wrong clock? give the time yourself with --at"),
         );
     }

@@ -73,7 +73,7 @@ fn a_bundle_by_a_stranger_is_not_signed() {
     let kit = Kit::with_bundle();
     let before = kit.read("b.tar");
     kit.run(&["sign", "b.tar", "--signer", "second.pub", "--sign-key", "reviewer"]).is(22).says("nothing was signed");
-    kit.run(&["sign", "b.tar", "--sign-key", "reviewer"]).is(2).says("nobody is trusted");
+    kit.run(&["sign", "b.tar", "--sign-key", "reviewer"]).is(2).says("no trusted key");
     assert_eq!(kit.read("b.tar"), before);
 }
 
@@ -319,7 +319,7 @@ fn a_record_in_a_role_that_its_key_does_not_have_does_not_count() {
     let kit = Kit::with_bundle();
     kit.policy("t.yaml", "");
     let args = ["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--role", "builder", "--note", "x"];
-    kit.run(&args).is(0).says("does not count: its key is not trusted as builder");
+    kit.run(&args).is(0).says("does not accept the signature: its key is not trusted as builder");
     kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0).says("record    wrong-role").says("signature wrong-role");
 }
 

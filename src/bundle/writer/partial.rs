@@ -201,7 +201,7 @@ impl<'a> Partial<'a> {
 
     fn unsynced(&self, e: Error) -> Error {
         match remove_if_there(&journal_path(&self.first)) {
-            Ok(()) => e.state("what of it is on the medium is not known; the next run writes all of it anew"),
+            Ok(()) => e.state("how much of it is on the medium is unknown; the next run writes all of it again"),
             Err(_) => e.hint(format!("remove `{}` before the next run", journal_path(&self.first).display())),
         }
     }
