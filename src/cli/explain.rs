@@ -121,7 +121,7 @@ fn text(code: Code) -> &'static str {
             "A key, a signature or the bundle has expired, or is dated in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
         Code::Rollback => {
-            "This host has unpacked a newer bundle of this series, or another with its number.\nSomebody may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
+            "This host unpacked a newer bundle of this series, or one with its number.\nSomebody may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
         }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nGet it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."

@@ -26,7 +26,7 @@ fn recovery_data_is_the_same_each_time_and_a_whole_bundle_is_not_touched() {
         (after.ino(), after.mtime_nsec(), after.ctime_nsec())
     );
     assert!(!kit.path("new.tar").exists());
-    kit.repair(&[]).is(0).says("nothing is damaged");
+    kit.repair(&[]).is(0).says("nothing was damaged");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn sectors_that_cannot_be_read_are_damage() {
     let strace = ["-f", "-o", "trace", "-P", "b.tar"];
     kit.tool("strace", &[&strace[..], &["-e", "trace=pread64", program], &args].concat())
         .is(0)
-        .says("nothing is damaged");
+        .says("nothing was damaged");
     let trace = String::from_utf8(kit.read("trace")).unwrap();
     let first = trace.lines().position(|line| line.contains(" 1048576, 1048576)")).unwrap() + 1;
     // The second large read fails, and so do those of the first pieces of it.
