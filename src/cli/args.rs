@@ -144,7 +144,7 @@ pub struct Create {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REF", help_heading = "Content")]
     pub image: Vec<String>,
-    /// Every image in an OCI layout, an oci-archive file or a skopeo dir: directory (repeatable)
+    /// Every image in an OCI layout, an oci-archive file, a docker save archive or a skopeo dir: directory (repeatable)
     #[arg(long, value_name = "PATH", help_heading = "Content")]
     pub from_layout: Vec<PathBuf>,
     /// Every image in a directory written by `oc adm release mirror --to-dir` (repeatable)
@@ -156,6 +156,11 @@ pub struct Create {
     /// Carry only the images for this platform, for example linux/amd64 or linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Content")]
     pub platform: Option<String>,
+    /// What to do with foreign layers (base layers of Windows), which registries need not have: leave them out with a
+    /// warning, take them from the registry of the image, or refuse images that have them
+    #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",
+          hide_possible_values = true, help_heading = "Content")]
+    pub foreign_layers: ForeignLayers,
     /// Also carry manifests of this kind (Kind or group/version/Kind; repeatable)
     #[arg(long, value_name = "KIND", help_heading = "Content")]
     pub allow_kind: Vec<String>,
@@ -247,6 +252,14 @@ pub struct Unpack {
     /// Write the manifests here [default: DIR/manifests, or ./NAME-manifests with --to alone]
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub manifests_to_dir: Option<PathBuf>,
+    /// Where images other than releases go below the target: to their path, or to their path below the registry that
+    /// they are from
+    #[arg(long, value_enum, default_value_t = Placement::Path, value_name = "path|host",
+          hide_possible_values = true, help_heading = "Destination")]
+    pub placement: Placement,
+    /// Put images of the repository FROM, or of those below it, into the repository TO below the target (repeatable)
+    #[arg(long, value_name = "FROM=TO", help_heading = "Destination")]
+    pub map: Vec<String>,
     /// Kind of mirror configuration to write beside the manifests; it is never applied
     #[arg(long, value_enum, default_value_t = MirrorSet::Idms, value_name = "idms|icsp|none",
           hide_possible_values = true, help_heading = "Destination")]
@@ -268,6 +281,26 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
+}
+
+/// What is done with foreign layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ForeignLayers {
+    /// Left out
+    Skip,
+    /// Taken from the registry of the image
+    Fetch,
+    /// Refused
+    Refuse,
+}
+
+/// Where images other than releases go below the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Placement {
+    /// To their path
+    Path,
+    /// To their path below their registry
+    Host,
 }
 
 /// Kind of mirror configuration.

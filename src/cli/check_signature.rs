@@ -12,7 +12,7 @@ use crate::ops::Observer;
 pub(super) fn run(args: &CheckSignature, global: &Global, term: &Terminal) -> Result<u8> {
     let digest: Digest =
         args.digest.parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Usage, format!("--digest: {e}")))?;
-    let keyrings = inputs::keyrings(&args.release_keyring)?;
+    let keyrings = crate::host::trust::keyrings(&args.release_keyring)?;
     let now = inputs::moment(args.at.as_deref())?.as_second();
     let bytes = match inputs::read(&args.file, openpgp::MAX_SIGNATURE_BYTES as u64) {
         Err(e) if e.code() == Code::Usage => {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::answer::{self, Table};
 use super::args::{Create, Global, Output};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
@@ -40,7 +41,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     {
         protectable(args, percent)?;
     }
-    let options = options(args, global, term)?;
+    let (what, options) = (what(args, global, term)?, options(args, term)?);
     #[cfg(feature = "registry")]
     let client = inputs::client(&args.registry, crate::registry::Side::Source, term)?;
     #[cfg(feature = "registry")]
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
             Target::Stream(&mut stdout)
         }
     };
-    let summary = create(&options, target, network, term)?;
+    let summary = create(&what, target, &options, network, term)?;
     #[cfg(feature = "registry")]
     inputs::late_notices(&client, term);
     if options.volume.is_some() && summary.volumes.is_empty() {
@@ -130,32 +131,42 @@ fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Resul
     })
 }
 
-fn options(args: &Create, global: &Global, term: &Terminal) -> Result<Options> {
+/// What is to be carried.
+fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Options> {
     let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
     #[cfg(feature = "registry")]
     let parse = |list: &[String]| list.iter().map(|text| inputs::reference(text, term)).collect::<Result<Vec<_>>>();
-    Ok(Options {
-        content: select::Options {
-            #[cfg(feature = "registry")]
-            releases: parse(&args.release)?,
-            #[cfg(feature = "registry")]
-            images: parse(&args.image)?,
-            #[cfg(not(feature = "registry"))]
-            releases: Vec::new(),
-            #[cfg(not(feature = "registry"))]
-            images: Vec::new(),
-            layouts: args.from_layout.clone(),
-            dirs: args.from_dir.clone(),
-            manifests: args.manifests.clone(),
-            platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
-            allow_kinds: args.allow_kind.clone(),
-            stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
-            keyrings: inputs::keyrings(&args.release_keyring)?,
-            allow_unsigned_release: args.allow_unsigned_release,
-            allow_missing_image_signature: args.allow_missing_image_signature,
-            now: inputs::moment(None)?,
-            jobs: inputs::transfers(global.jobs),
+    Ok(select::Options {
+        #[cfg(feature = "registry")]
+        releases: parse(&args.release)?,
+        #[cfg(feature = "registry")]
+        images: parse(&args.image)?,
+        #[cfg(not(feature = "registry"))]
+        releases: Vec::new(),
+        #[cfg(not(feature = "registry"))]
+        images: Vec::new(),
+        layouts: args.from_layout.clone(),
+        room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
+        foreign: match args.foreign_layers {
+            super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
+            super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
+            super::args::ForeignLayers::Refuse => select::ForeignLayers::Refuse,
         },
+        dirs: args.from_dir.clone(),
+        manifests: args.manifests.clone(),
+        platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
+        allow_kinds: args.allow_kind.clone(),
+        stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
+        keyrings: crate::host::trust::keyrings(&args.release_keyring)?,
+        allow_unsigned_release: args.allow_unsigned_release,
+        allow_missing_image_signature: args.allow_missing_image_signature,
+        now: inputs::moment(None)?,
+        jobs: inputs::transfers(global.jobs),
+    })
+}
+
+fn options(args: &Create, term: &Terminal) -> Result<Options> {
+    Ok(Options {
         name: args.name.clone(),
         sequence: args.sequence,
         expires: args.expires.as_deref().map(inputs::time).transpose()?,
@@ -172,9 +183,10 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", summary.name, summary.sequence));
+    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
     for release in &summary.releases {
-        table.row("release", format!("{} {} {}", release.version, release.architecture, release.digest));
+        table
+            .row("release", format!("{} {} {}", named(&release.version), named(&release.architecture), release.digest));
     }
     table.row(
         "contents",
@@ -197,7 +209,7 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
         None => table.row("signed", "no"),
     };
     for exception in &summary.exceptions {
-        table.row("exception", exception);
+        table.row("exception", named(exception));
     }
     if let Some(recovery) = recovery {
         super::recovery::line(&mut table, recovery);

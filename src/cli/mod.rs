@@ -1,6 +1,7 @@
 //! Arguments in, answers out. The only module that prints.
 
 mod answer;
+#[allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, reason = "help is plain text")]
 pub mod args;
 mod check_signature;
 mod completions;

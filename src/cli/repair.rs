@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use super::answer::{self, Table};
 use super::args::{Global, Output, Repair};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, verify};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Reference, Repository};
 use crate::ops::observer;
-use crate::ops::repair::{Options, Origin, Outcome, Summary, repair};
+use crate::ops::repair::{Effect, Options, Origin, Outcome, Summary, repair};
 use crate::source::Network;
 use crate::verify::Verdict;
 
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     if network.is_none() && !options.origins.is_empty() {
         return Err(Error::new(Code::Usage, "this build of mirror-bundle has no network code"));
     }
-    let outcome = repair(&args.bundle, &options, &trust, &conditions, network, term)?;
+    let outcome = repair(&args.bundle, &trust, &conditions, &options, network, term)?;
     #[cfg(feature = "registry")]
     client.iter().for_each(|client| inputs::late_notices(client, term));
     match outcome {
@@ -96,20 +97,26 @@ fn render(summary: &Summary) -> String {
         Verdict::NotFullyChecked => "NOT FULLY CHECKED",
         Verdict::Failed => "FAILED",
     };
-    table.row("verdict", format!("{verdict}  {}", summary.bundle.join(" ")));
+    table.row(
+        "verdict",
+        format!("{verdict}  {}", summary.bundle.iter().map(|path| named(path)).collect::<Vec<_>>().join(" ")),
+    );
     table.row("index", &summary.index);
-    if summary.result == "intact" {
+    if summary.result == Effect::Intact {
         table.row("repaired", "nothing; nothing was damaged");
         return table.render();
     }
     if let Some(from) = &summary.head_from {
-        table.row("head", format!("from {from}"));
+        table.row("head", format!("from {}", named(from)));
     }
     let bytes: u64 = summary.mended.iter().map(|m| m.size).sum();
     table.row("repaired", format!("{}, {}", observer::count(summary.mended.len(), "member"), observer::size(bytes)));
     for mended in summary.mended.iter().take(LISTED) {
         let volume = mended.volume.map(|n| format!("volume {n} ")).unwrap_or_default();
-        table.row("", format!("{volume}{}  {}  from {}", mended.member, observer::size(mended.size), mended.from));
+        table.row(
+            "",
+            format!("{volume}{}  {}  from {}", mended.member, observer::size(mended.size), named(&mended.from)),
+        );
     }
     if summary.mended.len() > LISTED {
         table.row("", format!("and {} more; -o json lists all", summary.mended.len() - LISTED));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::answer::{self, Table};
 use super::args::{Global, Join, Output, Split};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::error::{Code, Error, Result};
@@ -19,7 +20,6 @@ pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> 
         Error::new(Code::Usage, "no volume size given").hint("--volume-size 4GiB, or --media fat32|dvd|bd25|bd50|bd100")
     })?;
     let options = split::Options {
-        bundle: args.bundle.clone(),
         folder: args.folder.clone(),
         size,
         only: args.only.iter().copied().collect(),
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> 
         jobs: inputs::processors(global.jobs),
         read_back: args.read_back,
     };
-    let summary = split::split(&options, term)?;
+    let summary = split::split(&args.bundle, &options, term)?;
     volumes::read_back(summary.read_back.as_ref(), Path::new(&summary.bundle), term)?;
     if summary.volumes.is_empty() {
         let where_it_is = if summary.unchanged { "; it stays where it is" } else { " under its plain name" };
@@ -63,7 +63,7 @@ fn render(summary: &split::Summary) -> String {
     let mut table = Table::default();
     table.row(if summary.dry_run { "would make" } else { "bundle" }, &summary.bundle);
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", summary.name, summary.sequence));
+    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
     volumes::rows(&mut table, &summary.volumes);
     match summary.dry_run {
         true => table.row("free", observer::size(summary.free)),
@@ -76,12 +76,11 @@ fn render(summary: &split::Summary) -> String {
 pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> {
     let options = join::Options {
         bundle: args.bundle.clone(),
-        volumes: args.volumes.clone(),
         force: args.force,
         jobs: inputs::processors(global.jobs),
         read_back: args.read_back,
     };
-    let summary = join::join(&options, term)?;
+    let summary = join::join(&args.volumes, &options, term)?;
     volumes::read_back(summary.read_back.as_ref(), &args.bundle, term)?;
     match global.output {
         Output::Json | Output::Jsonl => answer::json(global, &summary),
@@ -89,7 +88,7 @@ pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> 
             let mut table = Table::default();
             table.row("bundle", format!("{} ({})", summary.bundle, observer::size(summary.bytes)));
             table.row("index", summary.index.to_string());
-            table.row("name", format!("{} #{}", summary.name, summary.sequence));
+            table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
             table.row("checked", checked(summary.blobs));
             answer::text(&table.render());
         }

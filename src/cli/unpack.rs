@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::answer::{self, Table};
-use super::args::{Global, MirrorSet, Output, Unpack};
+use super::args::{Global, MirrorSet, Output, Placement, Unpack};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
@@ -11,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::openshift::mirror_set;
 use crate::ops::unpack::{Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
+use crate::sink::placement::Placing;
 use crate::verify::Report;
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
@@ -99,9 +101,18 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         dir: args.to_dir.clone(),
         layout: args.to_layout.clone(),
         manifests: args.manifests_to_dir.clone(),
+        placing: Placing {
+            by_host: args.placement == Placement::Host,
+            maps: args
+                .map
+                .iter()
+                .map(|map| map.parse())
+                .collect::<Result<_, crate::oci::Invalid>>()
+                .map_err(|e| Error::new(Code::Usage, e.to_string()))?,
+        },
         mirror_set: match args.mirror_set {
-            MirrorSet::Idms => Some(mirror_set::Kind::Digest),
-            MirrorSet::Icsp => Some(mirror_set::Kind::ContentSourcePolicy),
+            MirrorSet::Idms => Some(mirror_set::MirrorSetKind::Digest),
+            MirrorSet::Icsp => Some(mirror_set::MirrorSetKind::ContentSourcePolicy),
             MirrorSet::None => None,
         },
         overwrite: args.overwrite,
@@ -163,7 +174,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         table.row("mirrors", format!("{} (applying these can restart nodes)", sets.display()));
     }
     for exception in exceptions {
-        table.row("exception", exception);
+        table.row("exception", named(exception));
     }
     table.render()
 }

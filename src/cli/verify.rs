@@ -10,6 +10,7 @@ use super::term::Terminal;
 use crate::bundle::Inputs;
 use crate::error::{Code, Result};
 use crate::ops::observer;
+use crate::ops::verify::{Options, verify};
 use crate::verify::{Finding, Outcome, Report, Severity, Verdict};
 
 /// How many problems are shown in full.
@@ -20,8 +21,8 @@ const NOTICES: usize = 64;
 pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8> {
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
-    let jobs = inputs::processors(global.jobs);
-    let report = crate::ops::verify::verify(Inputs::of(&args.bundle)?, &trust, &conditions, args.quick, jobs, term)?;
+    let options = Options { quick: args.quick, jobs: inputs::processors(global.jobs) };
+    let report = verify(Inputs::of(&args.bundle)?, &trust, &conditions, &options, term)?;
     show(&report, global, term, None);
     Ok(report.exit_code)
 }
@@ -171,7 +172,8 @@ fn signers(report: &Report, out: &mut String) {
         let why = one.detail.as_deref().map(|d| format!(": {}", named(d))).unwrap_or_default();
         let line = format!("{:13} {:8} {name} {key} {}{why}", one.outcome, one.role, named(&one.origin));
         out.push_str(&format!("{:9} {}\n", "record", escape(&line)));
-        let more = one.details.as_ref().map(|d| format!(" (and {} details, see -o json)", d.len())).unwrap_or_default();
+        let more =
+            one.details.as_ref().map(|d| format!(" (and {} details, see -o json)", d.members())).unwrap_or_default();
         out.push_str(&format!("{:9} {} {}{more}\n", "", named(&one.created), named(&one.note)));
     }
 }

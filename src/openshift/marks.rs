@@ -67,9 +67,10 @@ fn string(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
 }
 
 /// What was found in a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layer {
     /// Nothing of a release.
+    #[default]
     Other,
     /// A path of the release payload.
     Payload,
@@ -88,7 +89,7 @@ pub struct Probe {
 enum State {
     Start,
     Plain(Headers),
-    Gzip(flate2::write::MultiGzDecoder<Headers>),
+    Gzip(Box<flate2::write::MultiGzDecoder<Headers>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Headers>>),
     Done(Layer, u64),
 }
@@ -106,7 +107,7 @@ impl Probe {
     }
 
     /// The same before the first byte.
-    pub fn anew(self) -> Probe {
+    pub fn anew(&self) -> Probe {
         Probe::new(self.inflate)
     }
 
@@ -149,7 +150,7 @@ impl Probe {
         let first = std::mem::take(&mut self.first);
         let headers = Headers { left: self.inflate, ..Headers::default() };
         self.state = match first.as_slice() {
-            [0x1f, 0x8b, ..] => State::Gzip(flate2::write::MultiGzDecoder::new(headers)),
+            [0x1f, 0x8b, ..] => State::Gzip(Box::new(flate2::write::MultiGzDecoder::new(headers))),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => zstd_decoder(headers),
             [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => State::Done(Layer::Opaque, 0),
             _ => State::Plain(headers),
@@ -191,12 +192,6 @@ struct Headers {
     /// An extension header's content: what is kept of it, and how much of it is to come.
     extension: Vec<u8>,
     to_come: u64,
-}
-
-impl Default for Layer {
-    fn default() -> Layer {
-        Layer::Other
-    }
 }
 
 impl Write for Headers {
@@ -321,7 +316,7 @@ const COMPONENTS: [&str; 2] = ["openshift/release", "openshift-release-dev/ocp-v
 
 /// Where an image lies, as far as releases are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ReleaseHome {
     /// Among nothing but releases.
     Releases,
     /// Where `unpack` puts releases, or where others keep them.
@@ -331,14 +326,14 @@ pub enum Place {
 }
 
 /// Which of these the path of a repository (without registry) is. `None`: where `unpack` puts releases.
-pub fn place(path: Option<&str>) -> Place {
-    let Some(path) = path else { return Place::Beside };
+pub fn place(path: Option<&str>) -> ReleaseHome {
+    let Some(path) = path else { return ReleaseHome::Beside };
     let path = path.to_ascii_lowercase();
     let ends = |end: &str| path.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'));
     match path.as_str() {
-        _ if RELEASES.iter().any(|end| ends(end)) => Place::Releases,
-        _ if COMPONENTS.iter().any(|end| ends(end)) => Place::Beside,
-        _ => Place::Elsewhere,
+        _ if RELEASES.iter().any(|end| ends(end)) => ReleaseHome::Releases,
+        _ if COMPONENTS.iter().any(|end| ends(end)) => ReleaseHome::Beside,
+        _ => ReleaseHome::Elsewhere,
     }
 }
 
@@ -346,15 +341,15 @@ pub fn place(path: Option<&str>) -> Place {
 ///
 /// Among releases every tag is, but those that are made of a digest. Beside them it is a version (`4.16.37`, with or
 /// without `v` and anything behind it); one below 4 only with an architecture behind it (`1.2.3-x86_64`).
-pub fn is_release_tag(place: Place, tag: &str) -> bool {
+pub fn is_release_tag(place: ReleaseHome, tag: &str) -> bool {
     let tag = tag.to_ascii_lowercase();
     if tag.strip_prefix("sha256-").and_then(|t| t.get(..64)).is_some_and(|h| h.bytes().all(|b| b.is_ascii_hexdigit())) {
         return false;
     }
     match place {
-        Place::Releases => true,
-        Place::Elsewhere => false,
-        Place::Beside => is_version(tag.strip_prefix('v').unwrap_or(&tag)),
+        ReleaseHome::Releases => true,
+        ReleaseHome::Elsewhere => false,
+        ReleaseHome::Beside => is_version(tag.strip_prefix('v').unwrap_or(&tag)),
     }
 }
 
@@ -366,7 +361,7 @@ fn is_version(tag: &str) -> bool {
         return false;
     }
     let Some(rest) = parts.next().filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) else { return false };
-    let old = major.is_some_and(|m| m.trim_start_matches('0').parse::<u64>().map_or(m.len() < 3, |m| m < 4));
+    let old = major.is_some_and(|m| matches!(m.trim_start_matches('0'), "" | "1" | "2" | "3"));
     let arch = |word: &str| ["x86_64", "aarch64", "ppc64le", "s390x", "amd64", "arm64", MULTI].contains(&word);
     !old || rest.split('-').skip(1).any(arch)
 }

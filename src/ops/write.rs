@@ -9,10 +9,11 @@ use crate::bundle::tar;
 use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Sealed, Start, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher};
-use crate::ops::advice::late;
+use crate::ops::advice::during_transfer;
 use crate::ops::read_back::{self, ReadBack};
 use crate::ops::{Observer, Task, parallel, room};
 use crate::source::Source;
+use crate::verify::disguise::Look;
 
 /// Where the content of blobs comes from.
 pub(crate) trait Supply: Sync {
@@ -23,6 +24,16 @@ pub(crate) trait Supply: Sync {
 
     /// Where the blob at this position of the index can be read: the first that gives it is taken.
     fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>>;
+
+    /// What has to look at all of this blob as it passes.
+    fn look(&self, _: &Digest) -> Option<Look> {
+        None
+    }
+
+    /// Whether a blob may be carried after what was seen of it.
+    fn seen(&self, _: &Digest, _: Look) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A place that a blob can be read from.
@@ -92,18 +103,18 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         &blobs,
         || vec![0u8; BUFFER],
         |buffer, blob| {
-            one(&partial, *blob, job.supply, buffer, observer)?;
+            write_blob(&partial, *blob, job.supply, buffer, observer)?;
             observer.item();
             Ok(())
         },
     );
     observer.end();
     if let Err(e) = done {
-        let e = room::told(e, bundle, plan);
+        let e = room::with_space(e, bundle, plan);
         let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
         let more = if plan.archives().len() > 1 { " and the other .partial files" } else { "" };
         let state = format!("what was fetched is kept in `{}`{more}", kept.display());
-        return Err(late(e, &state));
+        return Err(during_transfer(e, &state));
     }
     let sealed = partial.seal()?;
     match read_back(&sealed) {
@@ -116,7 +127,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     }
 }
 
-fn one(
+fn write_blob(
     partial: &Partial<'_>,
     at: usize,
     supply: &dyn Supply,
@@ -125,6 +136,11 @@ fn one(
 ) -> Result<()> {
     let what = wanted(&partial.plan().index.blobs[at]);
     let mut blob = partial.blob(at, buffer)?;
+    let mut look = supply.look(&what.digest);
+    if look.is_some() {
+        // What an earlier run left was not looked at in this one.
+        blob.restart();
+    }
     if let Some(bytes) = supply.here(&what.digest) {
         blob.restart();
         blob.write(bytes)?;
@@ -134,11 +150,13 @@ fn one(
     observer.resumed(0, blob.offset());
     let resumed = blob.offset() > 0;
     let origins = supply.origins(at, &what.digest);
-    fetch(&mut blob, &what, &origins, buffer, observer)?;
-    match blob.finish() {
+    fetch(&mut blob, &what, &origins, &mut look, buffer, observer)?;
+    let again = look.as_ref().map(Look::like);
+    let approve = |look: Option<Look>| look.map_or(Ok(()), |look| supply.seen(&what.digest, look));
+    match blob.finish_if(|| approve(look)) {
         // What an earlier run left, or the first place gave, was not what it said: once more, all of it.
         Err(e) if e.code() == Code::BlobMismatch && (resumed || origins.len() > 1) => {
-            anew(partial, at, &what, &origins, buffer, observer)
+            anew(partial, at, &what, &origins, (again, &approve), buffer, observer)
         }
         other => other,
     }
@@ -151,6 +169,7 @@ fn fetch(
     blob: &mut BlobWriter<'_>,
     what: &Descriptor,
     origins: &[Box<dyn Origin + '_>],
+    look: &mut Option<Look>,
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -159,7 +178,7 @@ fn fetch(
         if blob.is_full() {
             break;
         }
-        match copy(origin.as_ref(), what, blob, buffer, observer) {
+        match copy(origin.as_ref(), what, blob, look, buffer, observer) {
             Ok(()) => return Ok(()),
             Err(e) if elsewhere(&e) => failed = e,
             Err(e) => return Err(e),
@@ -174,6 +193,7 @@ fn anew(
     at: usize,
     what: &Descriptor,
     origins: &[Box<dyn Origin + '_>],
+    (again, approve): (Option<Look>, &dyn Fn(Option<Look>) -> Result<()>),
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -181,7 +201,9 @@ fn anew(
     for origin in origins {
         let mut blob = partial.blob(at, buffer)?;
         blob.restart();
-        match copy(origin.as_ref(), what, &mut blob, buffer, observer).and_then(|()| blob.finish()) {
+        let mut look = again.as_ref().map(Look::like);
+        let copied = copy(origin.as_ref(), what, &mut blob, &mut look, buffer, observer);
+        match copied.and_then(|()| blob.finish_if(|| approve(look))) {
             Ok(()) => return Ok(()),
             Err(e) if elsewhere(&e) => failed = e,
             Err(e) => return Err(e),
@@ -199,6 +221,7 @@ fn copy(
     source: &dyn Origin,
     what: &Descriptor,
     blob: &mut BlobWriter<'_>,
+    look: &mut Option<Look>,
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -208,6 +231,7 @@ fn copy(
         let n =
             fill(from.as_mut(), blob.window(buffer), &|e| Error::io("cannot read", source.describe(), e), |bytes| {
                 observer.advance(bytes.len() as u64);
+                look.iter_mut().for_each(|look| look.send(bytes));
                 blob.write(bytes)
             })?;
         if n == 0 {
@@ -261,7 +285,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     plan.head(&archive.layout).iter().try_for_each(|part| to.write_all(part)).map_err(out)?;
     for (at, member) in members.iter().enumerate() {
         to.write_all(&archive.layout.header_of(member)).map_err(out)?;
-        stream_one(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
+        stream_blob(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
             .map_err(|e| e.state("the stream was cut off; what was written does not verify"))?;
         let padding = [0u8; tar::BLOCK as usize];
         to.write_all(&padding[..(tar::padded(member.size) - member.size) as usize]).map_err(out)?;
@@ -272,7 +296,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     to.flush().map_err(out)
 }
 
-fn stream_one(
+fn stream_blob(
     to: &mut dyn Write,
     at: usize,
     what: &Descriptor,
@@ -286,6 +310,7 @@ fn stream_one(
         return to.write_all(bytes).map_err(out);
     }
     let mut hasher = Hasher::new();
+    let mut look = supply.look(&what.digest);
     let mut done = 0u64;
     let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
     let origins = supply.origins(at, &what.digest);
@@ -300,6 +325,7 @@ fn stream_one(
                 let error = |e| Error::io("cannot read", source.describe(), e);
                 let n = fill(from.as_mut(), &mut buffer[..want], &error, |bytes| {
                     hasher.update(bytes);
+                    look.iter_mut().for_each(|look| look.send(bytes));
                     done += bytes.len() as u64;
                     observer.advance(bytes.len() as u64);
                     to.write_all(bytes).map_err(out)
@@ -329,7 +355,7 @@ fn stream_one(
         .fact(format!("computed {computed}"))
         .fact(format!("from {}", places(&origins))));
     }
-    Ok(())
+    look.map_or(Ok(()), |look| supply.seen(&what.digest, look))
 }
 
 fn wanted(blob: &Blob) -> Descriptor {

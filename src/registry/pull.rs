@@ -4,7 +4,7 @@ use std::io::Read;
 
 use ureq::http::{Method, header};
 
-use super::body::{BlobReader, Part, Want};
+use super::body::{BlobReader, ContentRange, Want};
 use super::failure::read_errors;
 use super::request::{Ask, Payload, Scope};
 use super::retry::Failure;
@@ -32,6 +32,35 @@ impl Client {
     /// the registry names for a tag.
     pub fn get_manifest(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Fetched>> {
         self.inner.retry(|| self.inner.fetch_manifest(repository, wanted))
+    }
+
+    /// The bytes of a manifest of a type that this program does not know, if there is one.
+    pub fn get_unknown_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        media_type: &str,
+    ) -> Result<Option<Vec<u8>>> {
+        let inner = &self.inner;
+        inner.retry(|| {
+            let url = inner.endpoint(repository, &format!("manifests/{digest}"))?;
+            let scope = Scope::pull(repository);
+            let answer =
+                inner.send(Ask::read(Method::GET, &url, &scope).header(header::ACCEPT, media_type.to_owned()))?;
+            match answer.status() {
+                200 => {}
+                404 => {
+                    read_errors(answer.response);
+                    return Ok(None);
+                }
+                _ => return Err(inner.refused(answer, Some(&scope), &format!("serve `{digest}` of `{repository}`"))),
+            }
+            let bytes = inner.read_all(answer, MAX_MANIFEST, &format!("manifest `{digest}` of `{repository}`"))?;
+            match Digest::of(&bytes) {
+                found if found == *digest => Ok(Some(bytes)),
+                found => Err(mismatch(repository, digest, &found).into()),
+            }
+        })
     }
 
     /// The digest of a manifest, if there is one. It is what the registry says, not proof that it has the content.
@@ -81,9 +110,9 @@ impl Client {
                 404 => Said::No,
                 // Not even the first byte: what it has under this name is empty.
                 416 if size > 0 => Said::No,
-                206 => {
-                    Part::of(answer.header("content-range")).and_then(|p| p.whole).map_or(Said::Somewhere, Said::Size)
-                }
+                206 => ContentRange::of(answer.header("content-range"))
+                    .and_then(|p| p.whole)
+                    .map_or(Said::Somewhere, Said::Size),
                 200 => answer.header("content-length").and_then(|n| n.parse().ok()).map_or(Said::Somewhere, Said::Size),
                 201..=399 => Said::Somewhere,
                 _ => {

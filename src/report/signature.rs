@@ -117,7 +117,7 @@ pub struct RecordOutcome {
     pub note: String,
     /// What the reviewer wrote, as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+    pub details: Option<crate::oci::json::Object>,
     /// As that of a signature.
     pub outcome: Standing,
     /// Why it does not count.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::files::{self, Carried};
-use super::walk::{self, Found, Root};
+use super::walk::{self, Reachable, Root};
 use super::{Options, release};
 use crate::bundle::index::{Exception, Kind, Missing, Release};
 use crate::content::Config;
@@ -33,7 +33,7 @@ pub(crate) fn gather(
     options: &Options,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
-) -> Result<(Content, Found)> {
+) -> Result<(Content, Reachable)> {
     let mut content = Content::default();
     for kind in &options.allow_kinds {
         content.exceptions.insert(Exception::kind(kind).map_err(|why| Error::new(Code::Usage, why))?);
@@ -52,7 +52,7 @@ pub(crate) fn gather(
         |(), reference| resolve(reference, "image", options, network, observer),
     )?);
     for path in &options.layouts {
-        let source: Arc<dyn Source> = crate::source::open(path)?.into();
+        let source: Arc<dyn Source> = crate::source::open(path, &options.room)?.into();
         content.local(source, "layout", options, &[], network, observer)?;
     }
     for path in &options.dirs {
@@ -68,7 +68,12 @@ pub(crate) fn gather(
         "Resolving",
         &format!("manifests, signatures and referrers of {}", observer::count(content.roots.len(), "image")),
     );
-    let found = walk::walk(&mut content.roots, options.jobs, true, observer)?;
+    let found = walk::walk(&mut content.roots, options, true, observer)?;
+    for (digest, (size, of)) in &found.foreign {
+        observer.warn(&format!("the foreign layer {digest} of {of} ({}) is left out", observer::size(*size)));
+        let reason = crate::bundle::index::FOREIGN_LAYER.to_owned();
+        content.missing.push(Missing { reference: digest.to_string(), reason });
+    }
     content.classify();
     content.image_signatures(options, observer)?;
     Ok((content, found))
@@ -92,7 +97,9 @@ fn resolve(
     network: Option<&dyn Network>,
     observer: &dyn Observer,
 ) -> Result<Root> {
-    observer.say("Resolving", &reference.to_string());
+    let untagged = reference.digest.is_none() && reference.tag.is_none();
+    let (latest, assumed) = if untagged { (":latest", " (no tag was given)") } else { ("", "") };
+    observer.say("Resolving", &format!("{reference}{latest}{assumed}"));
     let network = network.ok_or_else(|| Error::new(Code::Usage, "this build of mirror-bundle has no network code"))?;
     let source = network.repository(&reference.repository);
     let document = match (&reference.digest, &reference.tag) {
@@ -104,9 +111,13 @@ fn resolve(
         }
     };
     let Some(document) = document else {
-        return Err(Error::new(Code::Source, format!("{reference} does not exist (no such repository or tag)"))
-            .state("nothing was written")
-            .hint(format!("list the tags: skopeo list-tags docker://{}", reference.repository)));
+        let mut err =
+            Error::new(Code::Source, format!("{reference}{latest} does not exist (no such repository or tag)"))
+                .state("nothing was written");
+        if untagged {
+            err = err.fact("no tag was given, which means `latest`");
+        }
+        return Err(err.hint(format!("list the tags: skopeo list-tags docker://{}", reference.repository)));
     };
     let tag = reference
         .tag
@@ -193,6 +204,8 @@ impl Content {
         observer: &dyn Observer,
     ) -> Result<()> {
         let names = source.names()?;
+        source.notices().iter().for_each(|notice| observer.warn(notice));
+        let names = crate::source::of_platform(names, options.platform.as_ref(), &source.describe())?;
         observer.say("Reading", &format!("{} from {}", observer::count(names.len(), "image"), source.describe()));
         if names.is_empty() {
             return Err(Error::new(Code::Source, format!("{} holds no image", source.describe())));

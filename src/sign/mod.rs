@@ -8,6 +8,7 @@
 //! are never kept longer than their [`SecretKey`].
 
 mod armor;
+pub mod claim;
 pub mod cosign;
 mod key;
 mod key_file;

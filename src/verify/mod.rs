@@ -25,7 +25,7 @@ use crate::bundle::limits;
 use crate::bundle::set::Set;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
-use crate::oci::Digest;
+use crate::oci::{Digest, Hasher};
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
 pub use crate::report;
@@ -49,29 +49,29 @@ pub enum Admission<'a> {
 
 /// Who stands behind an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voucher {
+pub enum Endorsement {
     /// Somebody trusted signed it.
-    Signer,
-    /// Nobody is asked to (`allow_unsigned`).
-    Nobody,
-    /// Nobody who is trusted.
-    Missing,
+    Signed,
+    /// No signature is required (`allow_unsigned`).
+    NotRequired,
+    /// Nobody trusted signed it.
+    None,
 }
 
 /// Who vouches for the index of this head. This is less than a verdict: thresholds, times and what the index says are
 /// judged by [`admit`].
-pub fn voucher(head: &Head, trust: &Trust, conditions: &Conditions) -> Voucher {
+pub fn endorsement(head: &Head, trust: &Trust, conditions: &Conditions) -> Endorsement {
     let settings = &Settings::new(trust, conditions);
     let mut report = Report::new(report::Subject::default(), settings.now.to_string());
     let check = trust::signatures(head, &[], settings, &mut report);
     if settings.expect_index.is_some_and(|wanted| wanted != head.digest()) {
-        return Voucher::Missing;
+        return Endorsement::None;
     }
     if report.signatures.iter().any(SignatureOutcome::is_good) {
-        return Voucher::Signer;
+        return Endorsement::Signed;
     }
     let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
-    if nobody { Voucher::Nobody } else { Voucher::Missing }
+    if nobody { Endorsement::NotRequired } else { Endorsement::None }
 }
 
 /// A bundle whose head, documents and files were checked.
@@ -175,20 +175,57 @@ impl<'a> Admitted<'a> {
     /// Configurations and layers at hand, each copy counted: how many, and how many bytes.
     pub fn content(&self) -> (u64, u64) {
         let blobs = self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document());
-        let copies = blobs.map(|(at, blob)| (self.set.copies(at).len() as u64, blob.size));
+        let copies = blobs.map(|(at, blob)| (self.set.replicas(at).len() as u64, blob.size));
         copies.fold((0, 0), |(items, bytes), (copies, size)| (items + copies, bytes + copies * size))
     }
 
-    /// Asks for the blobs that are on no volume at hand. Returns the sizes of those that `receiver` lacks too.
+    /// Asks for the blobs that are on no volume at hand. Returns the sizes of those that `receiver` lacks too. What has
+    /// to be looked at is read from there.
     pub fn still_wanted(&self, receiver: &dyn Receiver) -> Result<Vec<u64>> {
-        let mut out = Vec::new();
+        let (mut out, mut buffer) = (Vec::new(), vec![0u8; BUFFER]);
         for blob in self.absent() {
-            match receiver.has(blob)? {
+            let look = lock(&self.unlisted).look(&blob.digest);
+            let there = receiver.has(blob)?
+                && match look {
+                    Some(look) => self.look_there(blob, look, receiver, &mut buffer)?,
+                    None => true,
+                };
+            match there {
                 true => _ = lock(&self.left_out).insert(blob.digest),
                 false => out.push(blob.size),
             }
         }
         Ok(out)
+    }
+
+    /// Looks at a blob that only `receiver` has. False when it is not what it should be, or cannot be read.
+    fn look_there(
+        &self,
+        blob: &Blob,
+        mut look: disguise::Look,
+        receiver: &dyn Receiver,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
+        let Some(mut content) = receiver.content(blob)? else { return Ok(false) };
+        let (mut hasher, mut left) = (Hasher::new(), blob.size);
+        loop {
+            let n = match content.read(buffer) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.map_err(|e| Error::io("cannot read back", blob.digest.to_string(), e))?,
+            };
+            let Some(rest) = left.checked_sub(n as u64) else { return Ok(false) };
+            left = rest;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            look.send(&buffer[..n]);
+        }
+        let right = hasher.finish() == blob.digest;
+        if right {
+            lock(&self.unlisted).seen(&blob.digest, look);
+        }
+        Ok(right)
     }
 
     /// Files and documents, then everything that can be said with them. `odd` is what was named with the bundle and
@@ -215,7 +252,7 @@ impl<'a> Admitted<'a> {
         // What can be signed or signed for; that a document is bad is said elsewhere.
         let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
         let mut releases = release::signatures(index, &listed, &self.files, settings);
-        let mut unlisted = disguise::Unlisted::new(index, &self.documents);
+        let mut unlisted = disguise::Unlisted::new(index, &|digest| self.documents.get(digest).map(Vec::as_slice));
         if !self.set.is_stream() {
             unlisted.read_configs(&self.set)?;
             disguise::names(index, &unlisted, settings, &mut releases);
@@ -349,12 +386,12 @@ impl<'a> Admitted<'a> {
     fn visit(&self, at: usize, blob: &Blob, extent: Extent, receiver: &dyn Receiver, buffer: &mut [u8]) -> Result<()> {
         let mut remarks: Vec<Finding> = Vec::new();
         let mut seen = false;
-        let copies = self.set.copies(at);
-        for (n, copy) in copies.iter().enumerate() {
+        let replicas = self.set.replicas(at);
+        for (n, replica) in replicas.iter().enumerate() {
             if seen && extent == Extent::Needed {
                 break;
             }
-            let mut reader = BlobReader::new(&self.set, at, copy);
+            let mut reader = BlobReader::new(&self.set, at, replica);
             if self.is_stream() {
                 reader.tee = lock(&self.payloads).tee(&blob.digest);
                 let wanted = blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
@@ -389,7 +426,7 @@ impl<'a> Admitted<'a> {
                     return Err(Error::new(bad.code, bad.message));
                 }
                 remarks.push(bad);
-                if n + 1 < copies.len() || seen {
+                if n + 1 < replicas.len() || seen {
                     continue;
                 }
                 return self.all_bad(remarks, extent);

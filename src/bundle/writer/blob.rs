@@ -3,7 +3,7 @@
 use super::NOTE_EVERY;
 use super::journal::Claim;
 use super::partial::Partial;
-use super::plan::Place;
+use super::plan::BlobPlace;
 use crate::bundle::index::Blob;
 use crate::bundle::tar;
 use crate::error::{Code, Error, Result};
@@ -14,7 +14,7 @@ use crate::oci::Hasher;
 pub struct BlobWriter<'a> {
     partial: &'a Partial<'a>,
     blob: &'a Blob,
-    places: &'a [Place],
+    places: &'a [BlobPlace],
     hasher: Hasher,
     /// One for each place that is a piece.
     pieces: Vec<Hasher>,
@@ -116,6 +116,11 @@ impl<'a> BlobWriter<'a> {
     /// # Errors
     /// [`Code::BlobMismatch`] with both digests; the journal then says that nothing is there.
     pub fn finish(self) -> Result<()> {
+        self.finish_if(|| Ok(()))
+    }
+
+    /// The same, if `approve` has nothing against content that is what it should be. If it has, the blob is not done.
+    pub fn finish_if(self, approve: impl FnOnce() -> Result<()>) -> Result<()> {
         if !self.is_full() {
             return Err(Error::new(
                 Code::BlobMismatch,
@@ -131,6 +136,7 @@ impl<'a> BlobWriter<'a> {
             )
             .fact(format!("computed {computed}")));
         }
+        approve()?;
         let padding = [0u8; tar::BLOCK as usize];
         for (place, hasher) in self.places.iter().zip(self.pieces) {
             let member = self.partial.plan().member(place);
@@ -187,7 +193,13 @@ impl<'a> BlobWriter<'a> {
 }
 
 /// Reads the first `size` bytes at a place.
-fn read(partial: &Partial<'_>, place: &Place, size: u64, buffer: &mut [u8], mut take: impl FnMut(&[u8])) -> Result<()> {
+fn read(
+    partial: &Partial<'_>,
+    place: &BlobPlace,
+    size: u64,
+    buffer: &mut [u8],
+    mut take: impl FnMut(&[u8]),
+) -> Result<()> {
     let from = partial.plan().member(place).data();
     let mut done = 0;
     while done < size {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::origin::Origin;
-use super::work::Mended;
+use super::work::Repaired;
 use crate::verify::Report;
 
 /// What may be used, and where the result goes.
@@ -29,6 +29,16 @@ pub enum Outcome {
     Whole(Box<Summary>, Box<Report>),
 }
 
+/// Whether anything had to be repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Nothing was damaged.
+    Intact,
+    /// What was damaged is right now.
+    Repaired,
+}
+
 /// What was done.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Summary {
@@ -36,13 +46,13 @@ pub struct Summary {
     pub bundle: Vec<String>,
     /// Digest of the index.
     pub index: String,
-    /// `intact` or `repaired`.
-    pub result: &'static str,
+    /// Whether anything had to be repaired.
+    pub result: Effect,
     /// Where the index and its signature came from, when they were damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_from: Option<String>,
     /// Every member that was damaged.
-    pub mended: Vec<Mended>,
+    pub mended: Vec<Repaired>,
     /// Addenda (countersignatures, review records) that the files have now.
     pub addenda: usize,
     /// The verdict of the verification of all of it.

@@ -11,11 +11,11 @@ use crate::bundle::index::{Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
 use crate::openshift::{mirror_set, openpgp};
-use crate::ops::advice::{early, late};
+use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
 use crate::sink::destination::{self, Destination};
 use crate::sink::files::{Folder, Written};
-use crate::sink::placement::{Placement, below, placements};
+use crate::sink::placement::{Placement, Placing, below, placements};
 use crate::sink::{Delivery, FileFolder, Watch, Way};
 use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
 
@@ -31,8 +31,10 @@ pub struct Options {
     pub layout: Option<PathBuf>,
     /// A directory for the manifests, instead of the default.
     pub manifests: Option<PathBuf>,
+    /// How images other than releases are placed in the registry or the directory.
+    pub placing: Placing,
     /// Mirror configuration for the registry.
-    pub mirror_set: Option<mirror_set::Kind>,
+    pub mirror_set: Option<mirror_set::MirrorSetKind>,
     /// Replace manifests that exist with other content.
     pub overwrite: bool,
     /// Verify, and write nothing.
@@ -127,7 +129,7 @@ pub fn unpack<'a>(
     files.check(&index).map_err(nothing)?;
     sets.check(&index).map_err(nothing)?;
     for destination in &destinations {
-        destination.check(&index).map_err(|e| nothing(early(e, NOTHING, true)))?;
+        destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
 
     let mut summary = Summary {
@@ -168,7 +170,7 @@ pub fn unpack<'a>(
         Err(e) => {
             return match admitted.is_bad() {
                 true => Ok(refused(admitted.so_far(), &state)),
-                false => Err(late(e, &state)),
+                false => Err(during_transfer(e, &state)),
             };
         }
     };
@@ -185,7 +187,7 @@ pub fn unpack<'a>(
     for destination in &destinations {
         let new = destination
             .images(&verified, &watch)
-            .map_err(|e| late(e, "all blobs are there, but not all manifests and tags"))?;
+            .map_err(|e| during_transfer(e, "all blobs are there, but not all manifests and tags"))?;
         summary.new_documents += new.documents;
         summary.new_tags += new.tags;
     }
@@ -277,10 +279,17 @@ fn destinations<'a>(
     let mut out: Vec<Box<dyn Destination>> = Vec::new();
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
-        out.push(Box::new(destination::Registry::new(target, client, index, &document, options.jobs)?));
+        out.push(Box::new(destination::Registry::new(
+            target,
+            client,
+            index,
+            &document,
+            options.jobs,
+            &options.placing,
+        )?));
     }
     if let Some(dir) = &options.dir {
-        out.push(Box::new(destination::Tree::new(dir, index, &document)?));
+        out.push(Box::new(destination::Tree::new(dir, index, &document, &options.placing)?));
     }
     if let Some(dir) = &options.layout {
         out.push(Box::new(destination::Layout::new(dir)));
@@ -320,7 +329,7 @@ fn write_files(files: &FileFolder, verified: &Verified<'_>, observer: &dyn Obser
     if files.is_empty() {
         return Ok(());
     }
-    files.images(verified, &Watching(observer)).map_err(|e| late(e, "the images are complete"))?;
+    files.images(verified, &Watching(observer)).map_err(|e| during_transfer(e, "the images are complete"))?;
     let Written { new, same, replaced } = files.written();
     observer.say("Wrote", &format!("{} ({new} new, {same} unchanged, {replaced} replaced)", files.describe()));
     Ok(())
@@ -355,7 +364,7 @@ fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Resul
     let mut out = Vec::new();
     for (group, wanted) in [(mirror_set::Group::Release, true), (mirror_set::Group::Generic, false)] {
         let mut pairs: Vec<(Repository, Repository)> = Vec::new();
-        for Placement { image, repository, .. } in placements(index, "")? {
+        for Placement { image, repository, .. } in placements(index, "", &options.placing)? {
             let is_release = matches!(image.kind, Kind::Release | Kind::Component);
             let attached = matches!(image.kind, Kind::Signature | Kind::Referrer);
             let Some(source) = image.repository.as_deref().and_then(|r| r.parse::<Repository>().ok()) else { continue };

@@ -1,15 +1,16 @@
 //! A registry as destination.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
-use super::directory;
 use super::{Content, Counts, Destination, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
 use crate::parallel;
 use crate::registry::{Client, Pushed, Wanted};
-use crate::sink::placement::{self, Documents, Placement, below};
+use crate::sink::placement::{self, Documents, Placement, Placing, below};
+use crate::sink::repository_needs::RepositoryNeeds;
 use crate::verify::{Verified, Visit};
 
 /// `REGISTRY/REPO`: releases go to the repository itself, everything else below it.
@@ -19,7 +20,7 @@ pub struct Registry<'a> {
     jobs: usize,
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
-    needs: BTreeMap<Digest, BTreeSet<String>>,
+    needs: RepositoryNeeds,
     repositories: BTreeMap<String, Repository>,
 }
 
@@ -31,9 +32,11 @@ impl<'a> Registry<'a> {
         index: &'a Index,
         document: &Documents<'_, '_>,
         jobs: usize,
+        placing: &Placing,
     ) -> Result<Registry<'a>> {
-        let placements = placement::placements(index, "")?;
-        let needs = directory::needs(&placements, document)?;
+        let placements = placement::placements(index, "", placing)?;
+        placement::no_release_names(&placements, target.path())?;
+        let needs = RepositoryNeeds::of(&placements, document)?;
         let mut repositories = BTreeMap::new();
         for placement in &placements {
             if !repositories.contains_key(&placement.repository) {
@@ -105,7 +108,7 @@ impl Destination for Registry<'_> {
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(false) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(false) };
         for path in paths {
             if !self.client.has_blob(self.repository(path)?, &blob.digest, blob.size)? {
                 return Ok(false);
@@ -114,9 +117,16 @@ impl Destination for Registry<'_> {
         Ok(true)
     }
 
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        let Some(path) = self.needs.repositories(&blob.digest).and_then(|mut paths| paths.next()) else {
+            return Ok(None);
+        };
+        Ok(Some(self.client.get_blob(self.repository(path)?, &blob.digest, 0, blob.size)?))
+    }
+
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         // What nothing here needs, this place does not have: it is read.
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(Visit::Read) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(Visit::Read) };
         let mut visit = Visit::LeftOut;
         let mut from: Option<&Repository> = None;
         for path in paths {
@@ -171,7 +181,7 @@ impl Destination for Registry<'_> {
 }
 
 /// A manifest or index for a repository.
-struct Wants<'a> {
+struct RepositoryDocument<'a> {
     repository: &'a Repository,
     digest: Digest,
     media_type: String,
@@ -182,26 +192,30 @@ type Listed<'a> = (&'a Repository, Digest, Descriptor);
 
 impl Registry<'_> {
     /// All documents, each once for each repository, in groups: what a document names is in an earlier one than it.
-    fn levels(&self, verified: &Verified<'_>) -> Result<Vec<Vec<Wants<'_>>>> {
+    fn levels(&self, verified: &Verified<'_>) -> Result<Vec<Vec<RepositoryDocument<'_>>>> {
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
         let mut repositories: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (placement, root) in self.placements.iter().zip(roots) {
             repositories.entry(&placement.repository).or_default().push(root);
         }
-        let mut levels: Vec<Vec<Wants>> = Vec::new();
+        let mut levels: Vec<Vec<RepositoryDocument>> = Vec::new();
         for (path, roots) in repositories {
             let repository = self.repository(path)?;
             for node in closure.below(roots) {
                 let Some(media_type) = &node.document else { continue };
                 levels.resize_with(levels.len().max(node.height + 1), Vec::new);
-                levels[node.height].push(Wants { repository, digest: node.digest, media_type: media_type.clone() });
+                levels[node.height].push(RepositoryDocument {
+                    repository,
+                    digest: node.digest,
+                    media_type: media_type.clone(),
+                });
             }
         }
         Ok(levels)
     }
 
     /// Pushes a document that is not there. Says whether it was, and what has to be put on a list of referrers.
-    fn document<'a>(&self, it: &Wants<'a>, bytes: &[u8]) -> Result<(bool, Option<Listed<'a>>)> {
+    fn document<'a>(&self, it: &RepositoryDocument<'a>, bytes: &[u8]) -> Result<(bool, Option<Listed<'a>>)> {
         let wanted = Wanted::Digest(it.digest);
         let there = self.holds(it.repository, &wanted)? == Some(it.digest);
         let mut handled = false;
