@@ -136,7 +136,7 @@ impl Appender {
             Ok(Ok(())) => err(e).state("the bundle is as it was"),
             _ => err(e)
                 .state("nothing was signed")
-                .hint("run the same command again: it mends the bundle; on a medium that cannot be written: --detach"),
+                .hint("run the same command again: it repairs the bundle; on a read-only medium: --detach"),
         })
     }
 

@@ -336,7 +336,9 @@ impl BlobContent<'_> {
         Err(Error::new(Code::BlobMismatch, format!("the pieces of {} do not match its digest", self.digest))
             .fact(format!("listed   {}", self.digest))
             .fact(format!("computed {computed}"))
-            .hint("one damaged blob is usually the medium: copy the volumes again, or mend them: mirror-bundle repair"))
+            .hint(
+                "one damaged blob is usually the medium: copy the volumes again, or repair them: mirror-bundle repair",
+            ))
     }
 }
 

@@ -121,7 +121,7 @@ fn text(code: Code) -> &'static str {
             "A key, a signature or the bundle has expired, or is dated in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
         Code::Rollback => {
-            "This host has already unpacked a newer bundle of this series, or another one with the same number.\nSomebody may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
+            "This host unpacked a newer bundle of this series, or one with its number.\nSomebody may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
         }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nGet it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."
@@ -136,7 +136,7 @@ fn text(code: Code) -> &'static str {
             "A release has no good signature by a key that this host accepts.\nOr, at create, it lacks the cosign signature image that clusters require from 4.21 on.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, at create, --allow-missing-image-signature."
         }
         Code::ImageUnverified => {
-            "The trust policy has a key for an image, and the image has no good signature by that key.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
+            "An image has no good signature by its key in the trust policy.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
         }
         Code::Policy => {
             "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."

@@ -240,11 +240,12 @@ mod tests {
             assert!(work.line(columns, at).chars().count() < columns.max(1), "{columns}");
         }
         assert_eq!(work.line(40, at), "     Pushing  50 %  30.0 of 60.0 GiB");
-        assert_eq!(work.line(60, at), "     Pushing  50 %  30.0 of 60.0 GiB  10s left");
+        assert_eq!(work.line(50, at), "     Pushing  50 %  30.0 of 60.0 GiB  10s left");
+        assert_eq!(work.line(60, at), "     Pushing  50 %  30.0 of 60.0 GiB  3.0 GiB/s  10s left");
         assert_eq!(work.line(80, at), "     Pushing  50 %  30.0 of 60.0 GiB  3.0 GiB/s  10s left  203 of 407 blobs");
         assert_eq!(
             work.line(100, at),
-            "     Pushing [========>        ]  50 %  30.0 of 60.0 GiB  3.0 GiB/s  10s left  203 of 407 blobs"
+            "     Pushing [==========>         ]  50 %  30.0 of 60.0 GiB  3.0 GiB/s  10s left  203 of 407 blobs"
         );
     }
 

@@ -54,10 +54,7 @@ pub fn load(folder: &Path) -> Result<BTreeMap<String, Seen>> {
     memory.map(|m| m.bundles).map_err(|e| {
         Error::new(
             Code::Io,
-            format!(
-                "`{}` cannot be understood, so it cannot be told whether this bundle is older than another",
-                path.display()
-            ),
+            format!("`{}` cannot be read, so this bundle may be older than one already unpacked", path.display()),
         )
         .source(e)
         .hint("restore the file from a backup; to start a new memory, move it away")

@@ -137,7 +137,7 @@ pub fn create(
     let mut plan = plan(what.now, options, &content, &found, created)?;
     let mut journal = journal;
     if journal.is_some() && !plan_matches(&journal, &plan) {
-        observer.warn("what an interrupted run left belongs to other content; starting anew");
+        observer.warn("an interrupted run left something for other content; starting over");
         journal = None;
         plan = self::plan(what.now, options, &content, &found, None)?;
     }

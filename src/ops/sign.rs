@@ -353,7 +353,7 @@ impl Existing<'_> {
         if count < limits::SIGNATURES {
             return Ok(());
         }
-        Err(Error::new(Code::Usage, format!("`{}` has {count} signatures, and more are not judged", path.display()))
+        Err(Error::new(Code::Usage, format!("`{}` has {count} signatures, and more are not evaluated", path.display()))
             .state("nothing was added")
             .hint("remove signature files beside it that are not needed, or have the bundle made again"))
     }

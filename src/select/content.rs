@@ -174,7 +174,7 @@ fn choose(root: Root, options: &Options) -> Result<Root> {
         None => Ok(root),
         Some(child) => {
             let document = root.source.manifest(&child.digest)?.ok_or_else(|| {
-                Error::new(Code::Source, format!("{} needs {}, which is not there", root.label(), child.digest))
+                Error::new(Code::Source, format!("{} needs {}, which does not exist", root.label(), child.digest))
             })?;
             Ok(Root { document, ..root })
         }
@@ -244,7 +244,7 @@ impl Content {
             let document: Fetched = source.manifest(&named.digest)?.ok_or_else(|| {
                 Error::new(
                     Code::BlobMissing,
-                    format!("{} names {}, which is not there", source.describe(), named.digest),
+                    format!("{} names {}, which does not exist", source.describe(), named.digest),
                 )
             })?;
             let root = Root {

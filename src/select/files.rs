@@ -73,7 +73,7 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
         }
     }
     if out.is_empty() {
-        return Err(Error::new(Code::Source, format!("`{}` holds no .yaml, .yml or .json file", dir.display())));
+        return Err(Error::new(Code::Source, format!("`{}` contains no .yaml, .yml or .json file", dir.display())));
     }
     Ok(out.into_values().collect())
 }

@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(back.public().comment(), "a comment");
         for wrong in ["Pass", "", "pass "] {
             let err = SecretKey::load(locked.as_bytes(), passphrase(wrong)).unwrap_err();
-            assert_eq!(err.message(), "the passphrase does not fit the private key");
+            assert_eq!(err.message(), "wrong passphrase for the private key");
         }
     }
 

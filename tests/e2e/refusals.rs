@@ -403,7 +403,7 @@ fn a_missing_image_and_a_missing_registry_are_distinguished() {
     let bundle = dir.path().join("b.tar");
     let absent = format!("{}/{BIG}:nope", source.host());
     let run = ends(50, &[create_signed(&bundle), args!["--image", absent]].concat());
-    assert!(run.stderr.contains("is not there"), "{}", run.stderr);
+    assert!(run.stderr.contains("does not exist"), "{}", run.stderr);
     let nobody = format!("127.0.0.1:{}/x/y:1", crate::support::registry::free_port());
     let run = ends(50, &[create_signed(&bundle), args!["--image", nobody, "--retries", "0"]].concat());
     assert!(run.stderr.contains("127.0.0.1"), "{}", run.stderr);

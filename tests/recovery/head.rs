@@ -46,7 +46,7 @@ fn trust_is_asked_for_as_verify_asks_for_it() {
     let kit = Kit::new();
     kit.zero("b.tar", 40_960, 4096);
     let before = kit.files("b.tar");
-    kit.run(&["repair", "b.tar", "--recovery", "r"]).is(2).says("nobody is trusted");
+    kit.run(&["repair", "b.tar", "--recovery", "r"]).is(2).says("no trusted key");
     kit.run(&["repair", "b.tar", "--recovery", "r", "--signer", "reviewer.pub"]).is(22);
     assert_eq!(kit.files("b.tar"), before);
     // An index that nobody trusted signed is not taken from anywhere either.

@@ -15,7 +15,7 @@ fn recovery_data_is_the_same_each_time_and_a_whole_bundle_is_not_touched() {
     assert_eq!(made["recovery_slices"].as_u64().unwrap(), made["slices"].as_u64().unwrap().div_ceil(10));
     assert_eq!(kit.read("b.tar.recovery"), kit.read("r"));
     kit.run(&["recovery", "b.tar"]).is(52);
-    kit.run(&["recovery", "b.tar", "--force"]).is(0).says("mends up to 60 slices");
+    kit.run(&["recovery", "b.tar", "--force"]).is(0).says("repairs up to 60 slices");
     for from in [&[][..], &["--recovery", "r"], &["--from", "layout"], &["--to", "new.tar"]] {
         let answer = kit.repair(&[from, &["-o", "json"]].concat()).is(0).json()["repaired"].clone();
         assert_eq!((&answer["result"], &answer["verdict"]), (&"intact".into(), &"verified".into()));
@@ -26,7 +26,7 @@ fn recovery_data_is_the_same_each_time_and_a_whole_bundle_is_not_touched() {
         (after.ino(), after.mtime_nsec(), after.ctime_nsec())
     );
     assert!(!kit.path("new.tar").exists());
-    kit.repair(&[]).is(0).says("nothing is damaged");
+    kit.repair(&[]).is(0).says("nothing was damaged");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_repaired_copy_goes_elsewhere_and_the_damaged_one_stays_as_it_is() {
     kit.remove("new.tar");
     kit.repair(&["--to", "new.tar"]).is(31).says("new.tar.partial");
     assert!(!kit.path("new.tar").exists());
-    kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(0).says("Continuing");
+    kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(0).says("Resuming");
     assert!(kit.read("new.tar") == whole);
     assert_eq!(kit.files("new.tar").len(), 1);
 }
@@ -216,7 +216,7 @@ fn sectors_that_cannot_be_read_are_damage() {
     let strace = ["-f", "-o", "trace", "-P", "b.tar"];
     kit.tool("strace", &[&strace[..], &["-e", "trace=pread64", program], &args].concat())
         .is(0)
-        .says("nothing is damaged");
+        .says("nothing was damaged");
     let trace = String::from_utf8(kit.read("trace")).unwrap();
     let first = trace.lines().position(|line| line.contains(" 1048576, 1048576)")).unwrap() + 1;
     // The second large read fails, and so do those of the first pieces of it.

@@ -67,7 +67,7 @@ fn recovery_data_beside_the_volumes_is_found_and_a_volume_elsewhere_counts_as_lo
     assert!(!kit.path(VOLUMES[3]).exists());
     kit.write(VOLUMES[3], &away);
     assert!(kit.files("b.") == whole);
-    repair(&kit, &[]).is(0).says("nothing is damaged");
+    repair(&kit, &[]).is(0).says("nothing was damaged");
 }
 
 #[test]

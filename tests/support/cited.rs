@@ -5,12 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every test function in `src/` and `tests/`, and the files that have one of that name.
-pub fn tests() -> BTreeMap<String, Vec<PathBuf>> {
+pub(crate) fn tests() -> BTreeMap<String, Vec<PathBuf>> {
     let mut out: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for folder in ["src", "tests"] {
         for entry in walkdir::WalkDir::new(root().join(folder)).into_iter().flatten() {
@@ -32,7 +32,7 @@ pub fn tests() -> BTreeMap<String, Vec<PathBuf>> {
 }
 
 /// The names of the vectors.
-pub fn vectors() -> BTreeSet<String> {
+pub(crate) fn vectors() -> BTreeSet<String> {
     let folder = fs::read_dir(root().join("testdata/vectors")).into_iter().flatten().flatten();
     let names = folder.map(|e| e.file_name().into_string().unwrap());
     names.filter_map(|n| n.strip_suffix(".toml").map(str::to_owned)).collect()

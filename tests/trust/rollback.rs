@@ -85,7 +85,7 @@ fn a_memory_that_cannot_be_read_is_an_error_before_anything_is_written() {
     let kit = Kit::with_bundle();
     for bad in ["", "{", "{\"bundles\": {}} x", "{\"bundles\": {\"app\": {\"sequence\": -1, \"index\": \"\"}}}", "[]"] {
         kit.write("state/unpacked.json", bad);
-        kit.run(&["verify", "b.tar", "--signer", "builder.pub"]).is(3).says("cannot be understood");
+        kit.run(&["verify", "b.tar", "--signer", "builder.pub"]).is(3).says("cannot be read, so");
         unpack(&kit, "b.tar", &[]).is(3);
         assert!(!kit.path("out").exists());
         assert_eq!(kit.read("state/unpacked.json"), bad.as_bytes(), "and it is left as it is");

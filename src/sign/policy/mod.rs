@@ -93,7 +93,7 @@ impl Policy {
     pub fn from_allowed_signers(bytes: &[u8]) -> Result<Policy> {
         let signers = allowed_signers::parse(text(bytes)?)?;
         if signers.is_empty() {
-            return Err(bad("no signer in the allowed signers file may sign in a namespace of mirror-bundle")
+            return Err(bad("no key in the allowed signers file may sign in a namespace of mirror-bundle")
                 .fact("expected namespaces=\"mirror-bundle.v1.builder\", or no namespaces option"));
         }
         Policy::requiring_a_builder(signers).checked()
