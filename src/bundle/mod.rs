@@ -16,6 +16,7 @@ pub mod limits;
 pub mod mend;
 pub mod name;
 pub mod reader;
+pub mod series;
 pub mod set;
 pub mod survey;
 pub mod tar;

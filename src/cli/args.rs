@@ -161,11 +161,11 @@ pub struct Create {
     #[arg(long, help_heading = "Signing")]
     pub unsigned: bool,
 
-    /// The line of bundles that this one belongs to [default: from what it holds]
+    /// The series that this bundle belongs to: older bundles of it are refused where a newer one was unpacked [default: a release belongs to its stream, such as ocp-4.16-x86_64, other content to no series]
     #[arg(long, value_name = "NAME", help_heading = "Bundle")]
     pub name: Option<String>,
-    /// Its number in that line; must grow [default: the creation time in seconds]
-    #[arg(long, value_name = "N", help_heading = "Bundle")]
+    /// Its number in that series; must grow [default: the creation time in seconds]
+    #[arg(long, value_name = "N", requires = "name", help_heading = "Bundle")]
     pub sequence: Option<u64>,
     /// When the bundle expires, as 2027-06-30 or 2027-06-30T12:00:00Z [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Bundle")]

@@ -8,6 +8,7 @@ use super::answer::{self, Table};
 use super::args::{Create, Global, Output};
 use super::term::Terminal;
 use super::{inputs, volumes};
+use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Store, Summary, Target, create};
@@ -170,7 +171,7 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", summary.name, summary.sequence));
+    table.row("name", title(&summary.name, summary.sequence));
     for release in &summary.releases {
         table.row("release", format!("{} {} {}", release.version, release.architecture, release.digest));
     }
