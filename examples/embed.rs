@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mirror_bundle::bundle::Inputs;
+use mirror_bundle::host::memory;
+use mirror_bundle::ops::Silent;
 use mirror_bundle::ops::unpack::{Options, Outcome, unpack};
-use mirror_bundle::ops::{Silent, state};
 use mirror_bundle::sign::Policy;
 use mirror_bundle::verify::{Conditions, Resolved, Trust};
 use mirror_bundle::{Error, Result};
@@ -32,14 +33,14 @@ fn main() -> ExitCode {
 /// The value is the exit code of the verdict.
 fn run(bundle: &Path, policy: &Path, layout: &Path) -> Result<u8> {
     let trust = trust(policy)?;
-    let memory = state::folder();
+    let memory = memory::folder();
     let mut conditions = Conditions::new(jiff::Timestamp::now());
-    conditions.seen = state::load(&memory)?;
+    conditions.seen = memory::load(&memory)?;
     let options = Options { layout: Some(layout.to_owned()), jobs: 4, ..Options::default() };
     match unpack(Inputs::from(bundle), &trust, &conditions, &options, &Silent)? {
         Outcome::Unpacked(verified, summary) => {
             // So that an older bundle is noticed from now on.
-            state::remember(&memory, &verified, false)?;
+            memory::remember(&memory, &verified, false)?;
             println!("{} images in {}", summary.images, layout.display());
             Ok(verified.report().exit_code)
         }

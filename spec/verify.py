@@ -114,10 +114,12 @@ def pairs(v): return need(len(dict(v)) == len(v) <= 100_000 and all(CASED.get(n.
 def numeral(v): return need(v[-1].isdigit() and math.isfinite(float(v)), "a number") or (int(v) if v.isdigit() else float(v))
 def values(v, level=0): return need(level + isinstance(v, (dict, list)) < 128, "nested too deeply") or 1 + sum(
     values(c, level + 1) for c in (v.values() if type(v) is dict else v if type(v) is list else ()))
+def annotations(v, named=False): return len(v) * named + sum(annotations(c, n == "annotations") for n, c in v.items()) if type(v) is dict else sum(
+    map(annotations, v)) if type(v) is list else 0
 def document(raw, media):  # its subject, and the descriptors in it with their roles
     try:
         x = json.loads(raw.decode(), object_pairs_hook=pairs, parse_constant=numeral, parse_int=numeral, parse_float=numeral)
-        need(values(x) <= 2_000_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
+        need(values(x) <= 2_000_000 and annotations(x) <= 100_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
     except (ValueError, RecursionError): raise Stop("malformed", "not a JSON document")
     need(FORMS[DOCUMENTS[media]](x) and x.get("mediaType") in (None, media), "not a document of its media type")
     return (x.get("subject") or {}).get("digest"), [(d, DOCUMENTS.get(d["mediaType"], "layer")) for d in x.get("manifests") or ()] + [
@@ -127,8 +129,7 @@ def graph(x, docs, bad, report):
     uses = {n: (b["size"], b["role"] in ROLES[:2]) for n, b in blobs.items()}; todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
     for d, role, level in todo:  # grows
         name, media, is_doc, b = d["digest"], d["mediaType"], role in ROLES[:2], blobs.get(d["digest"])
-        if d["size"] > (4 * MIB if is_doc else 1 << 44) or uses.setdefault(name, (d["size"], is_doc)) != (d["size"], is_doc):
-            report("malformed", "use of " + name)
+        if d["size"] > (4 * MIB if is_doc else 1 << 44) or b and uses[name] != (d["size"], is_doc): report("malformed", "use of " + name)
         elif not b: report("blob-missing", name)
         else: used[name] = min(used.get(name, 9), ROLES.index(role))
         if not is_doc or name not in docs or (name, level, media) in seen: continue

@@ -5,17 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules under their old name, which stand for the one that they become. To be emptied.
-const RENAMED: [(&str, &str); 0] = [];
-
 /// Rows of the table whose module is still to come. To be emptied.
-const TO_COME: [&str; 2] = ["select", "host"];
-
-/// Arrows that are forbidden and still there. To be emptied; nothing is added here.
-const FORBIDDEN: [(&str, &str); 0] = [];
-
-/// Files that read the environment and should be given what they need. To be emptied.
-const ENVIRONMENT: [&str; 2] = ["ops/state.rs", "registry/mod.rs"];
+const TO_COME: [&str; 0] = [];
 
 /// Files of tests that are longer than [`LONGEST`]. To be emptied.
 const LONG: [&str; 2] = ["tests/registry.rs", "tests/registry_faults/table.rs"];
@@ -130,10 +121,6 @@ fn heads(group: &str) -> Vec<String> {
     parts.iter().filter_map(|part| name(part)).collect()
 }
 
-fn now_called(module: &str) -> &str {
-    RENAMED.iter().find(|(old, _)| *old == module).map_or(module, |(_, new)| new)
-}
-
 /// Every arrow between modules of the top level, with a file that it is in.
 fn arrows() -> BTreeMap<(String, String), PathBuf> {
     let sources = sources();
@@ -141,18 +128,12 @@ fn arrows() -> BTreeMap<(String, String), PathBuf> {
     let mut out = BTreeMap::new();
     for source in sources.iter().filter(|s| s.module != "lib" && s.module != "main") {
         for to in used(source).iter().filter(|name| modules.contains(name.as_str())) {
-            let (from, to) = (now_called(&source.module), now_called(to));
-            if from != to {
-                out.insert((from.to_owned(), to.to_owned()), source.path.clone());
+            if source.module != *to {
+                out.insert((source.module.clone(), to.clone()), source.path.clone());
             }
         }
     }
     out
-}
-
-/// Whether an arrow is forbidden and known.
-fn is_excepted(from: &str, to: &str) -> bool {
-    FORBIDDEN.contains(&(from, to))
 }
 
 #[test]
@@ -166,12 +147,14 @@ fn every_module_is_in_the_table_and_uses_only_modules_above_it() {
         assert!(above.insert(module.clone()), "`{module}` is in the table twice");
     }
     for source in sources().iter().filter(|s| s.module != "lib" && s.module != "main") {
-        assert!(above.contains(now_called(&source.module)), "src/{} is in no row", source.path.display());
+        assert!(above.contains(&source.module), "src/{} is in no row", source.path.display());
     }
     let there: BTreeSet<String> = sources().into_iter().map(|s| s.module).collect();
     for (module, _) in &table {
-        let comes = TO_COME.contains(&module.as_str());
-        assert!(there.contains(module) || comes, "the table has a row for `{module}`, and src/ has no such module");
+        assert!(
+            there.contains(module) || TO_COME.contains(&module.as_str()),
+            "the table has a row for `{module}`, and src/ has no such module"
+        );
     }
 }
 
@@ -181,7 +164,7 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
     let mut wrong = Vec::new();
     for ((from, to), file) in arrows() {
         let allowed = table.get(&from).is_some_and(|uses| uses.contains(&to));
-        if !allowed && !is_excepted(&from, &to) {
+        if !allowed {
             wrong.push(format!("(\"{from}\", \"{to}\"), // src/{}", file.display()));
         }
     }
@@ -190,20 +173,9 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
 
 #[test]
 fn no_exception_is_left_that_nothing_needs() {
-    let (arrows, sources) = (arrows(), sources());
-    for (from, to) in FORBIDDEN {
-        let there = arrows.contains_key(&(from.to_owned(), to.to_owned()));
-        assert!(there, "`{from}` does not use `{to}` any more: remove it from FORBIDDEN");
-    }
-    for (old, _) in RENAMED {
-        assert!(sources.iter().any(|s| s.module == old), "`{old}` is gone: remove it from RENAMED");
-    }
+    let sources = sources();
     for module in TO_COME {
         assert!(sources.iter().all(|s| s.module != module), "`{module}` is there: remove it from TO_COME");
-    }
-    for file in ENVIRONMENT {
-        let read = sources.iter().any(|s| s.path == Path::new(file) && reads_environment(&s.code));
-        assert!(read, "src/{file} does not read the environment: remove it from ENVIRONMENT");
     }
     for file in LONG {
         let long = fs::read_to_string(root().join(file)).is_ok_and(|text| text.lines().count() > LONGEST);
@@ -218,7 +190,7 @@ fn modules_use_each_other_in_no_circle() {
     // What uses nothing of what is left is in no circle.
     loop {
         let free = left.iter().copied().find(|module| {
-            let mut from_here = arrows.keys().filter(|(from, to)| from == module && !is_excepted(from, to));
+            let mut from_here = arrows.keys().filter(|(from, _)| from == module);
             from_here.all(|(_, to)| !left.contains(to.as_str()))
         });
         match free {
@@ -349,8 +321,11 @@ fn reads_environment(code: &str) -> bool {
 fn only_the_outermost_modules_read_the_environment_and_the_clock() {
     for source in &sources() {
         let module = source.module.as_str();
-        let environment = OUTSIDE.contains(&module) || ENVIRONMENT.iter().any(|file| source.path == Path::new(file));
-        assert!(environment || !reads_environment(&source.code), "src/{}: std::env", source.path.display());
+        assert!(
+            OUTSIDE.contains(&module) || !reads_environment(&source.code),
+            "src/{}: std::env",
+            source.path.display()
+        );
         for clock in ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"] {
             let allowed = CLOCKS.contains(&module) || !source.code.contains(clock);
             assert!(allowed, "src/{}: {clock}", source.path.display());

@@ -151,17 +151,153 @@ fn hostile_findings_take_little_memory_and_a_short_report() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.tar");
     std::fs::write(&path, draft.archive().bytes()).unwrap();
-    let mut command = program::program(dir.path());
-    command.current_dir(forge::folder()).arg("verify").arg(&path).args(forge::vector::ARGS);
-    let out = std::fs::File::create(dir.path().join("out")).unwrap();
-    command.args(["--jobs", &WORKERS.to_string(), "-o", "json"]).stdin(Stdio::null()).stdout(out);
-    let (exit, peak) = watch(command.stderr(Stdio::null()).spawn().unwrap());
-    println!("peak {} KiB", peak >> 10);
+    let (exit, report) = reported("findings", &path);
     assert_eq!(exit, Some(30));
-    assert!(peak < (64 + WORKERS) * MIB, "peak {peak}");
-    let report = std::fs::read(dir.path().join("out")).unwrap();
     assert!(report.len() < MIB as usize, "{} bytes", report.len());
     let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
     let graph = report["checks"].as_array().unwrap().iter().find(|c| c["id"] == "image-graph").unwrap();
     assert_eq!(graph["more"], 4 * 19_000 - 256);
+}
+
+/// The exit code and the JSON report of one worker, which may take 64 MiB and one more.
+fn reported(what: &str, path: &Path) -> (Option<i32>, Vec<u8>) {
+    let out = path.with_extension("out");
+    let mut command = program::program(path.parent().unwrap());
+    command.current_dir(forge::folder()).arg("verify").arg(path).args(forge::vector::ARGS);
+    command.args(["--jobs", "1", "-o", "json"]).stdout(std::fs::File::create(&out).unwrap()).stderr(Stdio::null());
+    let (exit, peak) = watch(command.spawn().unwrap());
+    println!("{what}: peak {} KiB", peak >> 10);
+    assert!(peak > MIB && peak <= 65 * MIB, "{what}: peak {} KiB", peak >> 10);
+    (exit, std::fs::read(&out).unwrap())
+}
+
+/// A little less than 4 MiB: the small image of the draft has to fit too.
+const DOCUMENT: usize = (4 << 20) - 2048;
+/// What every document here begins with: a configuration that is there.
+const CONFIG: &[u8] = b"{}";
+
+/// A list that fills what is left of a document, up to `most` entries.
+fn fill(before: &str, after: &str, most: usize, entry: impl Fn(usize) -> String) -> String {
+    let mut text = before.to_owned();
+    for n in 0..most {
+        let entry = entry(n);
+        if text.len() + entry.len() + after.len() + 1 > DOCUMENT {
+            break;
+        }
+        if n > 0 {
+            text.push(',');
+        }
+        text.push_str(&entry);
+    }
+    text + after
+}
+
+/// Four documents of 4 MiB each, which is all that a bundle may have (MB-LIM-02, MB-LIM-03), full of what grows most
+/// when it is read.
+#[test]
+fn hostile_documents_at_the_limit_take_little_memory() {
+    let config = format!("\"mediaType\":\"\",\"digest\":\"{}\",\"size\":2", Digest::of(CONFIG));
+    let begin = format!("{{\"schemaVersion\":2,\"config\":{{{config}");
+    let layers = format!("{begin}}},\"layers\":[");
+    let absent =
+        |n: usize| format!("{{\"mediaType\":\"\",\"digest\":\"{}\",\"size\":1}}", Digest::of(&n.to_le_bytes()));
+    type Make<'a> = &'a dyn Fn(usize) -> String;
+    let cases: [(&str, i32, Make); 8] = [
+        ("urls", 0, &|k| fill(&format!("{begin},\"urls\":["), "]},\"layers\":[]}", 1_390_000 + k, |_| "\"\"".into())),
+        ("missing", 30, &|k| fill(&layers, "]}", 100_000, |n| absent(n + k * 100_000))),
+        ("annotated layers", 0, &|k| {
+            fill(&layers, "]}", 30_000 + k, |_| format!("{{{config},\"annotations\":{{\"\":\"\"}},\"urls\":[\"\"]}}"))
+        }),
+        ("annotations", 0, &|k| {
+            fill(&format!("{begin}}},\"layers\":[],\"annotations\":{{"), "}}", 100_000, |n| {
+                format!("\"{:x}\":\"\"", n + k)
+            })
+        }),
+        ("too many annotations", 12, &|k| {
+            fill(&layers, "]}", 10, |_| {
+                fill(&format!("{{{config},\"annotations\":{{"), "}}", 40_000, |n| format!("\"{:x}\":\"\"", n + k))
+            })
+        }),
+        ("names in open objects", 0, &|k| {
+            let object = fill("", "", 99_990, |n| format!("\"{:x}\":0", n + k));
+            fill(
+                &format!("{begin}}},\"layers\":[],\"x\":{{{object},\"x\":{{{object},\"x\":{{{object},\"x\":{{"),
+                "}}}}}",
+                99_990,
+                |n| format!("\"{n:x}\":0"),
+            )
+        }),
+        ("one blob many times", 0, &|k| fill(&layers, "]}", 30_000 + k, |_| format!("{{{config}}}"))),
+        ("small values", 0, &|k| {
+            fill(&format!("{begin}}},\"layers\":[],\"x\":["), "]}", 1_900_000 + k, |_| "0".into())
+        }),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for (what, exit, make) in cases {
+        let mut draft = Draft::tiny();
+        draft.blob(Role::Config, CONFIG);
+        for k in 0..4 {
+            let text = make(k);
+            assert!(text.len() <= DOCUMENT, "{what}: {}", text.len());
+            let image = draft.document(Role::Manifest, mirror_bundle::oci::media_type::OCI_MANIFEST, |_| text);
+            draft.top(
+                Kind::Additional,
+                &format!("registry.example.com/{}", "a".repeat(230)),
+                Some(&k.to_string()),
+                &image,
+            );
+        }
+        let path = dir.path().join("bundle.tar");
+        std::fs::write(&path, draft.archive().bytes()).unwrap();
+        assert_eq!(reported(what, &path).0, Some(exit), "{what}");
+    }
+}
+
+/// One image with a long name leads to as many small documents as the index can list.
+#[test]
+fn many_small_documents_below_one_name_take_little_memory() {
+    let mut draft = Draft::tiny();
+    let config = draft.blob(Role::Config, CONFIG);
+    let mut children = Vec::new();
+    for n in 0..30_000u32 {
+        let kind = mirror_bundle::oci::media_type::OCI_MANIFEST;
+        let text = format!("{{\"schemaVersion\":2,\"config\":{},\"layers\":[],\"x\":{n}}}", config.json("a"));
+        children.push(draft.document(Role::Manifest, kind, |_| text).json(kind));
+    }
+    for (n, half) in children.chunks(15_000).enumerate() {
+        let kind = mirror_bundle::oci::media_type::OCI_INDEX;
+        let text = format!("{{\"schemaVersion\":2,\"manifests\":[{}]}}", half.join(","));
+        let list = draft.document(Role::Index, kind, |_| text);
+        draft.top(Kind::Additional, &format!("registry.example.com/{}", "a".repeat(230)), Some(&n.to_string()), &list);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar");
+    std::fs::write(&path, draft.archive().bytes()).unwrap();
+    assert_eq!(reported("small documents", &path).0, Some(0));
+}
+
+/// Four review records of 1 MiB, which is all that may be there (MB-LIM-11), of the smallest values there are.
+#[test]
+fn hostile_records_take_little_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar");
+    let archive = Draft::tiny().archive();
+    std::fs::write(&path, archive.bytes()).unwrap();
+    let index = archive.entries.iter().find(|e| e.name == "mirror-bundle/index.json").unwrap();
+    for (n, value) in ["0", "{}", "[]", "{\"\":0}"].iter().enumerate() {
+        let head = format!(
+            "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{{\"name\":\"a\",\"digest\":{{\"sha256\":\"{}\"}}}}],\"predicateType\":\"urn:mirror-bundle:review:v1\",\"predicate\":{{\"role\":\"reviewer\",\"note\":\"n{n}\",\"created\":\"2026-01-01T00:00:00Z\",\"details\":{{\"a\":[",
+            Digest::of(&index.bytes).hex()
+        );
+        let count = ((1 << 20) - head.len() - 10) / (value.len() + 1);
+        let record = format!("{head}{}]}}}}}}", vec![*value; count].join(","));
+        let name = format!("bundle.tar.record-{}.json", &Digest::of(record.as_bytes()).hex()[..16]);
+        std::fs::write(dir.path().join(&name), record).unwrap();
+        std::fs::write(dir.path().join(name + ".sig"), "x").unwrap();
+    }
+    let (exit, report) = reported("records", &path);
+    assert_eq!(exit, Some(0));
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["records"].as_array().unwrap().len(), 4);
+    assert!(report["records"][0]["details"]["a"].as_array().unwrap().len() > 100_000);
 }

@@ -16,7 +16,7 @@ const RECORD: &str = "record-";
 
 /// What an addendum is, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AddendumKind {
     /// `signature-<role>-<16 hex of the key's digest>`: an armored SSHSIG over the index.
     Signature,
     /// `record-<16 hex of its own digest>.json`: an in-toto statement about the index.
@@ -28,21 +28,21 @@ pub enum Kind {
 }
 
 /// What an addendum of this name is.
-pub fn kind(name: &str) -> Kind {
+pub fn kind(name: &str) -> AddendumKind {
     let hex = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if let Some((role, key)) = name.strip_prefix(SIGNATURE).and_then(|rest| rest.split_once('-')) {
-        return if Role::parse(role).is_some() && hex(key) { Kind::Signature } else { Kind::Unknown };
+        return if Role::parse(role).is_some() && hex(key) { AddendumKind::Signature } else { AddendumKind::Unknown };
     }
     match name.strip_prefix(RECORD).and_then(|rest| rest.split_once('.')) {
-        Some((digest, "json")) if hex(digest) => Kind::Record,
-        Some((digest, "json.sig")) if hex(digest) => Kind::RecordSignature,
-        _ => Kind::Unknown,
+        Some((digest, "json")) if hex(digest) => AddendumKind::Record,
+        Some((digest, "json.sig")) if hex(digest) => AddendumKind::RecordSignature,
+        _ => AddendumKind::Unknown,
     }
 }
 
 /// Whether an addendum of this name is a signature over the index.
 pub fn is_signature(name: &str) -> bool {
-    kind(name) == Kind::Signature
+    kind(name) == AddendumKind::Signature
 }
 
 /// Name of the addendum for a signature in this role by the key with this public blob.
@@ -102,7 +102,7 @@ pub struct Review {
     pub created: String,
     /// What the reviewer wrote: what was scanned with what, verdicts, removals. Any JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+    pub details: Option<json::Object>,
 }
 
 /// Reads the record in `addendum` and finds its signature.
@@ -185,9 +185,9 @@ mod tests {
 
     #[test]
     fn only_names_of_known_kinds_are_accepted() {
-        assert_eq!(kind("signature-reviewer-0123456789abcdef"), Kind::Signature);
-        assert_eq!(kind("record-0123456789abcdef.json"), Kind::Record);
-        assert_eq!(kind("record-0123456789abcdef.json.sig"), Kind::RecordSignature);
+        assert_eq!(kind("signature-reviewer-0123456789abcdef"), AddendumKind::Signature);
+        assert_eq!(kind("record-0123456789abcdef.json"), AddendumKind::Record);
+        assert_eq!(kind("record-0123456789abcdef.json.sig"), AddendumKind::RecordSignature);
         for bad in [
             "signature-root-0123456789abcdef",
             "signature-builder-0123",
@@ -195,7 +195,7 @@ mod tests {
             "x",
             "record-0123456789abcdef.yaml",
         ] {
-            assert_eq!(kind(bad), Kind::Unknown, "{bad}");
+            assert_eq!(kind(bad), AddendumKind::Unknown, "{bad}");
         }
     }
 }

@@ -14,10 +14,10 @@ use crate::fs::dir;
 pub(super) struct Input {
     /// What it is called in messages.
     pub(super) name: String,
-    kind: Kind,
+    kind: InputKind,
 }
 
-enum Kind {
+enum InputKind {
     File { file: File, length: u64 },
     Stream(Mutex<Stream>),
 }
@@ -42,11 +42,11 @@ impl Stream {
     }
 }
 
-impl std::fmt::Debug for Kind {
+impl std::fmt::Debug for InputKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Kind::File { .. } => "File",
-            Kind::Stream(_) => "Stream",
+            InputKind::File { .. } => "File",
+            InputKind::Stream(_) => "Stream",
         })
     }
 }
@@ -60,30 +60,30 @@ impl Input {
         let hinted = |e: Error| if std::error::Error::source(&e).is_none() { e.hint(pipe) } else { e };
         let file = dir::regular(path).map_err(hinted)?;
         let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-        Ok(Input { name, kind: Kind::File { file, length: meta.len() } })
+        Ok(Input { name, kind: InputKind::File { file, length: meta.len() } })
     }
 
     /// Reads from a stream, called `name` in messages.
     pub(super) fn stream(name: &str, from: Box<dyn Read + Send>) -> Input {
-        Input { name: name.to_owned(), kind: Kind::Stream(Mutex::new(Stream { from, at: 0 })) }
+        Input { name: name.to_owned(), kind: InputKind::Stream(Mutex::new(Stream { from, at: 0 })) }
     }
 
     pub(super) fn is_stream(&self) -> bool {
-        matches!(self.kind, Kind::Stream(_))
+        matches!(self.kind, InputKind::Stream(_))
     }
 
     /// Size of the file in bytes.
     pub(super) fn length(&self) -> Option<u64> {
         match &self.kind {
-            Kind::File { length, .. } => Some(*length),
-            Kind::Stream(_) => None,
+            InputKind::File { length, .. } => Some(*length),
+            InputKind::Stream(_) => None,
         }
     }
 
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         let done = match &self.kind {
-            Kind::File { file, .. } => file.read_exact_at(buffer, offset),
-            Kind::Stream(stream) => {
+            InputKind::File { file, .. } => file.read_exact_at(buffer, offset),
+            InputKind::Stream(stream) => {
                 let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if stream.at > offset {
                     return Err(Error::new(
@@ -110,8 +110,8 @@ impl Input {
     /// Whether nothing follows.
     pub(super) fn ends_at(&self, offset: u64) -> Result<bool> {
         match &self.kind {
-            Kind::File { length, .. } => Ok(*length == offset),
-            Kind::Stream(stream) => {
+            InputKind::File { length, .. } => Ok(*length == offset),
+            InputKind::Stream(stream) => {
                 let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let mut one = [0u8; 1];
                 loop {

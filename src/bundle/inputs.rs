@@ -83,7 +83,7 @@ impl Inputs {
             Inputs::Stream(name, from) => return Ok(vec![("-".to_owned(), Bundle::stream(&name, from))]),
             Inputs::Paths(paths) => paths,
         };
-        let mut found = Found::default();
+        let mut found = OpenedFiles::default();
         allow_open_files(paths.len().min(PARTS));
         for path in &paths {
             match path.is_dir() {
@@ -111,7 +111,7 @@ pub fn foreign(bundle: &Bundle, path: &str, index: &Index, wanted: &Digest) -> E
 }
 
 /// Opens one file among several.
-fn add(path: &Path, found: &mut Found) -> Result<()> {
+fn add(path: &Path, found: &mut OpenedFiles) -> Result<()> {
     let name = path.display().to_string();
     let mut opened = Bundle::open(path);
     if let Ok(bundle) = &mut opened {
@@ -137,7 +137,7 @@ fn add(path: &Path, found: &mut Found) -> Result<()> {
 }
 
 #[derive(Default)]
-struct Found {
+struct OpenedFiles {
     all: Vec<(String, Result<Bundle>)>,
     known: Vec<Arc<Vec<u8>>>,
     /// Bytes of descriptions and signatures, which are all held in memory.
@@ -145,7 +145,7 @@ struct Found {
 }
 
 /// Every bundle and volume in a folder, by name.
-fn folder(path: &Path, found: &mut Found) -> Result<()> {
+fn folder(path: &Path, found: &mut OpenedFiles) -> Result<()> {
     let err = |e| Error::io("cannot list", path, e);
     let mut files = Vec::new();
     for (name, _) in dir::list(path, ENTRIES).map_err(err)? {

@@ -31,11 +31,11 @@ pub struct Set {
 
 /// One way to read a blob: its pieces in order, each as a part and a position among the part's blobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copy {
+pub struct Replica {
     pieces: Vec<(usize, usize)>,
 }
 
-impl Copy {
+impl Replica {
     /// The parts that it is read from.
     pub fn parts(&self) -> impl Iterator<Item = usize> + '_ {
         self.pieces.iter().map(|(part, _)| *part)
@@ -192,17 +192,17 @@ impl Set {
     }
 
     /// Every way to read the blob at this position of the index.
-    pub fn copies(&self, blob: usize) -> Vec<Copy> {
+    pub fn replicas(&self, blob: usize) -> Vec<Replica> {
         let at = |part: usize| self.parts[part].layout().extents().binary_search_by_key(&blob, |e| e.blob).ok();
         let mut out = Vec::new();
         for first in self.representatives() {
             let volume = self.parts[first].volume();
             let cut = volume.and_then(|v| Some(&v.cut[v.cut.binary_search_by_key(&blob, |c| c.blob as usize).ok()?]));
             let Some(cut) = cut else {
-                out.extend(self.of_division(first).filter_map(|p| Some(Copy { pieces: vec![(p, at(p)?)] })));
+                out.extend(self.of_division(first).filter_map(|p| Some(Replica { pieces: vec![(p, at(p)?)] })));
                 continue;
             };
-            // For each piece the parts that have it; copies take the first of each, then the second, ...
+            // For each piece the parts that have it; replicas take the first of each, then the second, ...
             let mut pieces: Vec<Vec<(usize, usize)>> = Vec::new();
             for piece in &cut.pieces {
                 let has = |p: &usize| self.parts[*p].volume().is_some_and(|v| v.volume == piece.volume);
@@ -212,7 +212,7 @@ impl Set {
                 continue;
             }
             for n in 0..pieces.iter().map(Vec::len).max().unwrap_or(0) {
-                out.push(Copy { pieces: pieces.iter().map(|parts| parts[n.min(parts.len() - 1)]).collect() });
+                out.push(Replica { pieces: pieces.iter().map(|parts| parts[n.min(parts.len() - 1)]).collect() });
             }
         }
         out
@@ -220,17 +220,17 @@ impl Set {
 
     /// Whether the blob at this position can be read at all.
     pub fn has(&self, blob: usize) -> bool {
-        !self.copies(blob).is_empty()
+        !self.replicas(blob).is_empty()
     }
 
-    /// Begins to read a copy of a blob. Nothing is read yet.
-    pub fn open<'a>(&'a self, blob: usize, copy: &Copy) -> BlobContent<'a> {
+    /// Begins to read one replica of a blob. Nothing is read yet.
+    pub fn open<'a>(&'a self, blob: usize, replica: &Replica) -> BlobContent<'a> {
         let piece = |(part, at): &(usize, usize)| {
             let contents = &self.parts[*part];
             let layout = contents.layout();
             StoredPiece { contents, member: &layout.blobs()[*at], extent: &layout.extents()[*at] }
         };
-        let pieces: Vec<_> = copy.pieces.iter().map(piece).collect();
+        let pieces: Vec<_> = replica.pieces.iter().map(piece).collect();
         let digest = self.index.blobs[blob].digest;
         // What is stored as the very blob was hashed when its last byte is read.
         let proved = matches!(&pieces[..], [one] if one.extent.stored.proves(&digest));
@@ -238,10 +238,10 @@ impl Set {
         BlobContent { pieces, next: 0, open: None, whole, digest, at: 0 }
     }
 
-    /// Reads a blob of at most `limit` bytes into memory, checked: from the first copy that is right.
+    /// Reads a blob of at most `limit` bytes into memory, checked: from the first replica that is right.
     ///
     /// # Errors
-    /// Those of the first copy; [`Code::BlobMissing`] when there is none.
+    /// Those of the first replica; [`Code::BlobMissing`] when there is none.
     pub fn read(&self, blob: usize, limit: u64) -> Result<Vec<u8>> {
         let listed = &self.index.blobs[blob];
         if listed.size > limit {
@@ -249,9 +249,9 @@ impl Set {
             return Err(Error::new(Code::Malformed, text));
         }
         let mut failed = None;
-        for copy in self.copies(blob) {
+        for replica in self.replicas(blob) {
             let mut bytes = Vec::with_capacity(usize::try_from(listed.size).unwrap_or(0));
-            match self.open(blob, &copy).read_to_end(&mut bytes) {
+            match self.open(blob, &replica).read_to_end(&mut bytes) {
                 Ok(_) => return Ok(bytes),
                 Err(e) => _ = failed.get_or_insert(Error::io("cannot read", self.parts[0].name(), e)),
             }

@@ -11,8 +11,9 @@ use super::{inputs, volumes};
 use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
-use crate::ops::create::{Options, Store, Summary, Target, create};
+use crate::ops::create::{Options, Summary, Target, create};
 use crate::ops::{self, Observer, observer};
+use crate::select;
 use crate::sign::SecretKey;
 use crate::source::Network;
 
@@ -132,30 +133,32 @@ fn options(args: &Create, global: &Global) -> Result<Options> {
     #[cfg(feature = "registry")]
     let parse = |list: &[String]| list.iter().map(|r| r.parse()).collect::<Result<Vec<_>, Invalid>>().map_err(usage);
     Ok(Options {
-        #[cfg(feature = "registry")]
-        releases: parse(&args.release)?,
-        #[cfg(feature = "registry")]
-        images: parse(&args.image)?,
-        #[cfg(not(feature = "registry"))]
-        releases: Vec::new(),
-        #[cfg(not(feature = "registry"))]
-        images: Vec::new(),
-        layouts: args.from_layout.clone(),
-        dirs: args.from_dir.clone(),
-        manifests: args.manifests.clone(),
-        platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
-        allow_kinds: args.allow_kind.clone(),
-        stores: args.signature_store.iter().map(|s| Store::parse(s)).collect(),
-        keyrings: inputs::keyrings(&args.release_keyring)?,
-        allow_unsigned_release: args.allow_unsigned_release,
-        allow_missing_image_signature: args.allow_missing_image_signature,
+        content: select::Options {
+            #[cfg(feature = "registry")]
+            releases: parse(&args.release)?,
+            #[cfg(feature = "registry")]
+            images: parse(&args.image)?,
+            #[cfg(not(feature = "registry"))]
+            releases: Vec::new(),
+            #[cfg(not(feature = "registry"))]
+            images: Vec::new(),
+            layouts: args.from_layout.clone(),
+            dirs: args.from_dir.clone(),
+            manifests: args.manifests.clone(),
+            platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
+            allow_kinds: args.allow_kind.clone(),
+            stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
+            keyrings: inputs::keyrings(&args.release_keyring)?,
+            allow_unsigned_release: args.allow_unsigned_release,
+            allow_missing_image_signature: args.allow_missing_image_signature,
+            now: inputs::moment(None)?,
+            jobs: inputs::transfers(global.jobs),
+        },
         name: args.name.clone(),
         sequence: args.sequence,
         expires: args.expires.as_deref().map(inputs::time).transpose()?,
         key: args.sign_key.as_deref().map(key).transpose()?,
-        now: inputs::moment(None)?,
         source_date_epoch: inputs::source_date_epoch()?,
-        jobs: inputs::transfers(global.jobs),
         force: args.force,
         read_back: args.read_back,
         volume: args.volumes.size(),

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::args;
 use crate::error::{Code, Error, Result};
+use crate::host::detached::{self, Signatures};
 use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
-use crate::ops::loose::{self, Loose};
 use crate::sign::policy::{MAX_POLICY, Policy};
 use crate::verify::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
 
@@ -26,7 +26,7 @@ pub(super) fn trust(args: &args::Trust) -> Result<Trust> {
 
 /// Under which conditions they verify what is named as the bundle.
 pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) -> Result<Conditions> {
-    let loose = beside(args, bundle)?;
+    let beside = beside(args, bundle)?;
     Ok(Conditions {
         now: moment(args.at.as_deref())?,
         target: None,
@@ -42,8 +42,8 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
             release: args.expect_release.clone(),
             index: args.expect_index.as_deref().map(digest).transpose()?,
         },
-        detached: Detached { signatures: loose.signatures, records: loose.records },
-        seen: crate::ops::state::load(&crate::ops::state::folder())?,
+        detached: Detached { signatures: beside.signatures, records: beside.records },
+        seen: crate::host::memory::load(&crate::host::memory::folder())?,
     })
 }
 
@@ -52,11 +52,11 @@ fn digest(text: &str) -> Result<crate::oci::Digest> {
 }
 
 /// Signatures and records beside each file that is named, and signatures named on the command line.
-fn beside(trust: &args::Trust, bundle: &[PathBuf]) -> Result<Loose> {
+fn beside(trust: &args::Trust, bundle: &[PathBuf]) -> Result<Signatures> {
     let files: Vec<PathBuf> = bundle.iter().filter(|p| *p != Path::new("-")).cloned().collect();
-    let mut out = loose::find(&files)?;
+    let mut out = detached::find(&files)?;
     for path in &trust.signature {
-        out.add_signature(path.display().to_string(), loose::read(path)?)?;
+        out.add_signature(path.display().to_string(), detached::read(path)?)?;
     }
     Ok(out)
 }
@@ -174,6 +174,7 @@ pub(super) fn client(
         plain_http: args.plain_http.clone(),
         timeout: std::time::Duration::from_secs(args.timeout),
         retries: args.retries,
+        environment: crate::host::environment,
         stop: term.stop_flag(),
         ..Default::default()
     })?;

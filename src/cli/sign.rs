@@ -8,7 +8,7 @@ use super::escape::escape;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::error::{Code, Error, Result};
-use crate::ops::loose;
+use crate::host::detached;
 use crate::ops::sign::{Options, Outcome, What, index_bytes, sign};
 use crate::sign::Role;
 
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
         Error::new(Code::Usage, format!("`{}` is not a role", args.role)).hint("builder, reviewer or receiver")
     })?;
     let what = match (&args.attach, &args.sign_key) {
-        (Some(path), _) => What::Attach(loose::read(path)?),
+        (Some(path), _) => What::Attach(detached::read(path)?),
         (None, Some(path)) => What::Sign(Box::new(create::key(path)?), role),
         (None, None) => {
             return Err(Error::new(Code::Usage, "nothing to sign with").hint("--sign-key FILE, or --attach SIG"));
@@ -41,9 +41,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     };
     let details = args.record.as_deref().map(|path| {
         let bytes = inputs::read(path, RECORD)?;
-        crate::oci::json::check(&bytes, &[])
-            .map_err(|e| e.to_string())
-            .and_then(|()| serde_json::from_slice(&bytes).map_err(|e| e.to_string()))
+        crate::oci::json::Object::parse(&bytes)
             .map_err(|e| Error::new(Code::Usage, format!("`{}` is not a JSON object: {e}", path.display())))
     });
     let options = Options {

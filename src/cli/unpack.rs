@@ -29,9 +29,9 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     {
         conditions.target = options.registry.as_ref().map(|(target, _)| target.clone());
     }
-    let memory = crate::ops::state::folder();
+    let memory = crate::host::memory::folder();
     if !options.dry_run {
-        crate::ops::state::ready(&memory)?;
+        crate::host::memory::ready(&memory)?;
     }
     let outcome = unpack(Inputs::of(&args.bundle)?, &trust, &conditions, &options, term)?;
     #[cfg(feature = "registry")]
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             Ok(report.exit_code)
         }
         Outcome::Unpacked(verified, summary) => {
-            crate::ops::state::remember(&memory, &verified, args.trust.allow_rollback)
+            crate::host::memory::remember(&memory, &verified, args.trust.allow_rollback)
                 .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
             finished(verified.report(), &summary, global, term, started);
             next(&summary, term);
@@ -100,8 +100,8 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         layout: args.to_layout.clone(),
         manifests: args.manifests_to_dir.clone(),
         mirror_set: match args.mirror_set {
-            MirrorSet::Idms => Some(mirror_set::Kind::Digest),
-            MirrorSet::Icsp => Some(mirror_set::Kind::ContentSourcePolicy),
+            MirrorSet::Idms => Some(mirror_set::MirrorSetKind::Digest),
+            MirrorSet::Icsp => Some(mirror_set::MirrorSetKind::ContentSourcePolicy),
             MirrorSet::None => None,
         },
         overwrite: args.overwrite,

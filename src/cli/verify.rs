@@ -126,7 +126,8 @@ fn signers(report: &Report, out: &mut String) {
         let why = one.detail.as_deref().map(|d| format!(": {}", named(d))).unwrap_or_default();
         let line = format!("{:13} {:8} {name} {key} {}{why}", one.outcome, one.role, named(&one.origin));
         out.push_str(&format!("{:9} {}\n", "record", escape(&line)));
-        let more = one.details.as_ref().map(|d| format!(" (and {} details, see -o json)", d.len())).unwrap_or_default();
+        let more =
+            one.details.as_ref().map(|d| format!(" (and {} details, see -o json)", d.members())).unwrap_or_default();
         out.push_str(&format!("{:9} {} {}{more}\n", "", named(&one.created), named(&one.note)));
     }
 }

@@ -51,25 +51,6 @@ impl Descriptor {
     }
 }
 
-impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
-    type Error = Invalid;
-
-    fn try_from(from: &oci_spec::image::Descriptor) -> Result<Descriptor, Invalid> {
-        Ok(Descriptor {
-            media_type: from.media_type().to_string(),
-            digest: from.digest().to_string().parse()?,
-            size: from.size(),
-            platform: from.platform().as_ref().map(|p| Platform {
-                os: p.os().to_string(),
-                architecture: p.architecture().to_string(),
-                variant: p.variant().clone(),
-            }),
-            annotations: from.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            artifact_type: from.artifact_type().as_ref().map(ToString::to_string),
-        })
-    }
-}
-
 /// The role of a blob, in the order of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -17,6 +17,11 @@ impl Digest {
         Digest(sha2::Sha256::digest(bytes).into())
     }
 
+    /// Its first eight bytes, as a number: enough to tell apart what is only counted.
+    pub(crate) fn start(&self) -> u64 {
+        self.0.first_chunk().map_or(0, |start| u64::from_be_bytes(*start))
+    }
+
     /// The 64 hex characters, without the algorithm.
     pub fn hex(&self) -> String {
         use fmt::Write;

@@ -5,10 +5,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::Invalid;
+
+const ANNOTATIONS: &str = "annotations";
 
 /// The most values that one document may hold.
 pub const MAX_VALUES: usize = 2_000_000;
@@ -16,23 +20,119 @@ pub const MAX_VALUES: usize = 2_000_000;
 /// The most members that one object may have (MB-LIM-19).
 pub const MAX_MEMBERS: usize = 100_000;
 
+/// The most members that all objects named `annotations` of one document may have together (MB-LIM-19).
+pub const MAX_ANNOTATIONS: usize = 100_000;
+
 /// Checks that `bytes` is exactly one JSON value whose objects never name a member twice, and where no name
 /// differs from one of `known` by letter case only.
 pub fn check(bytes: &[u8], known: &[&str]) -> Result<(), Invalid> {
-    let mut budget = MAX_VALUES;
+    let mut left = Left { values: MAX_VALUES, annotations: MAX_ANNOTATIONS };
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let seed = Strict { known, budget: &mut budget };
+    let seed = Strict { known, left: &mut left, annotations: false, names: &RandomState::new() };
     seed.deserialize(&mut json).and_then(|()| json.end()).map_err(|e| Invalid::new(format!("not acceptable JSON: {e}")))
+}
+
+/// What may still come.
+struct Left {
+    values: usize,
+    annotations: usize,
+}
+
+/// An object as it was written. As values it could take thirty times as much memory.
+#[derive(Clone, Debug, serde::Serialize)]
+#[serde(transparent)]
+pub struct Object(Box<RawValue>);
+
+impl Object {
+    /// Reads one object as strictly as [`check`].
+    pub fn parse(bytes: &[u8]) -> Result<Object, Invalid> {
+        check(bytes, &[])?;
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))
+    }
+
+    /// How many members it has.
+    pub fn members(&self) -> usize {
+        struct Count;
+        impl<'de> Visitor<'de> for Count {
+            type Value = usize;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+                let mut count = 0;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(count)
+            }
+        }
+        serde_json::Deserializer::from_str(self.0.get()).deserialize_map(Count).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Object {
+    fn eq(&self, other: &Object) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl Eq for Object {}
+
+impl<'de> serde::Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object, D::Error> {
+        let raw = Box::<RawValue>::deserialize(from)?;
+        if raw.get().starts_with('{') { Ok(Object(raw)) } else { Err(D::Error::custom("not an object")) }
+    }
 }
 
 struct Strict<'a> {
     known: &'a [&'a str],
-    budget: &'a mut usize,
+    left: &'a mut Left,
+    /// Whether this value is called `annotations`, by who knows that name.
+    annotations: bool,
+    /// Of each name only a keyed hash is kept: a document can have half a million. Two names with one hash would be
+    /// refused, never passed.
+    names: &'a RandomState,
 }
 
 impl Strict<'_> {
-    fn again(&mut self) -> Strict<'_> {
-        Strict { known: self.known, budget: self.budget }
+    fn below(&mut self, annotations: bool) -> Strict<'_> {
+        Strict { known: self.known, left: self.left, annotations, names: self.names }
+    }
+}
+
+/// A member's name, and those of its object that came before. The value is whether it is `annotations`.
+struct Name<'a> {
+    of: &'a Strict<'a>,
+    seen: &'a mut HashSet<u64>,
+}
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<bool, E> {
+        if let Some(known) = self.of.known.iter().find(|k| folds_to(name, k) && **k != name) {
+            return Err(E::custom(format!("member `{name}` differs from `{known}` only by case")));
+        }
+        if self.seen.len() == MAX_MEMBERS {
+            return Err(E::custom("an object has too many members"));
+        }
+        if !self.seen.insert(self.of.names.hash_one(name)) {
+            return Err(E::custom(format!("member `{name}` appears twice")));
+        }
+        Ok(name == ANNOTATIONS && self.of.known.contains(&name))
     }
 }
 
@@ -40,7 +140,7 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        *self.budget = self.budget.checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
+        self.left.values = self.left.values.checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
         from.deserialize_any(self)
     }
 }
@@ -72,23 +172,18 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(self.again())?.is_some() {}
+        while seq.next_element_seed(self.below(false))?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if let Some(known) = self.known.iter().find(|k| folds_to(&name, k) && **k != name) {
-                return Err(A::Error::custom(format!("member `{name}` differs from `{known}` only by case")));
+        while let Some(annotations) = map.next_key_seed(Name { of: &self, seen: &mut seen })? {
+            if self.annotations {
+                let left = self.left.annotations.checked_sub(1);
+                self.left.annotations = left.ok_or_else(|| A::Error::custom("too many annotations"))?;
             }
-            map.next_value_seed(self.again())?;
-            if seen.len() == MAX_MEMBERS {
-                return Err(A::Error::custom("an object has too many members"));
-            }
-            if let Some(twice) = seen.replace(name) {
-                return Err(A::Error::custom(format!("member `{twice}` appears twice")));
-            }
+            map.next_value_seed(self.below(annotations))?;
         }
         Ok(())
     }
@@ -131,6 +226,18 @@ mod tests {
             let members: Vec<String> = (0..members).map(|n| format!("\"{n}\":0")).collect();
             assert_eq!(check(format!("{{{}}}", members.join(",")).as_bytes(), &[]).is_ok(), good);
         }
+        // However they are spread, the annotations of a document are bounded together.
+        for (each, good) in [(MAX_ANNOTATIONS / 2, true), (MAX_ANNOTATIONS / 2 + 1, false)] {
+            let members: Vec<String> = (0..each).map(|n| format!("\"{n}\":\"\"")).collect();
+            let all = members.join(",");
+            let document = format!("{{\"annotations\":{{{all}}},\"layers\":[{{\"annotations\":{{{all}}}}}]}}");
+            assert_eq!(check(document.as_bytes(), &["annotations"]).is_ok(), good);
+            assert!(check(document.as_bytes(), &[]).is_ok(), "other JSON has no annotations");
+        }
+        let object = Object::parse(b" {\"a\": {\"b\": 1}, \"c\":[ 2 ]}\n").unwrap();
+        assert_eq!(object.members(), 2);
+        assert_eq!(serde_json::to_string(&object).unwrap(), "{\"a\": {\"b\": 1}, \"c\":[ 2 ]}", "as it was written");
+        assert!(Object::parse(b"[1]").is_err() && Object::parse(b"{\"a\":1,\"a\":2}").is_err());
         let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
         assert!(check(&deep, &[]).is_err());
     }

@@ -1,6 +1,6 @@
 //! Image manifests and indexes: a checked, typed view beside the bytes, which are never written back.
 
-use super::{Descriptor, Digest, Invalid, json, media_type};
+use super::{Descriptor, Digest, Invalid, json, media_type, raw};
 
 /// Member names whose letter case must be exact.
 const KNOWN: &[&str] = &[
@@ -85,7 +85,8 @@ pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
         return Err(Invalid::new(format!("`{expected}` is neither an image manifest nor an index")));
     }
     json::check(bytes, KNOWN)?;
-    let probe: Probe = serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
+    let raw::Object(probe): raw::Object<Probe> =
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
     if probe.schema_version != Some(2) {
         return Err(Invalid::new("only schemaVersion 2 is supported"));
     }
@@ -108,7 +109,8 @@ pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
 /// The media type that a stored document has, for sources that keep none beside it (`dir:`, `v2/`).
 pub fn guess(bytes: &[u8]) -> Result<String, Invalid> {
     json::check(bytes, KNOWN)?;
-    let probe: Probe = serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
+    let raw::Object(probe): raw::Object<Probe> =
+        serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))?;
     if let Some(inside) = probe.media_type {
         return Ok(inside);
     }
@@ -131,25 +133,25 @@ struct Probe {
 }
 
 fn manifest(bytes: &[u8]) -> Result<Manifest, Invalid> {
-    let raw: oci_spec::image::ImageManifest =
+    let raw::Object(raw): raw::Object<raw::Manifest> =
         serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image manifest: {e}")))?;
-    within(raw.layers().len())?;
+    within(raw.layers.len())?;
     Ok(Manifest {
-        config: raw.config().try_into()?,
-        layers: raw.layers().iter().map(Descriptor::try_from).collect::<Result<_, _>>()?,
-        subject: raw.subject().as_ref().map(Descriptor::try_from).transpose()?,
-        artifact_type: raw.artifact_type().as_ref().map(ToString::to_string),
-        annotations: raw.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        config: raw.config.0,
+        layers: raw.layers.into_iter().map(|layer| layer.0).collect(),
+        subject: raw.subject.map(|subject| subject.0),
+        artifact_type: raw.artifact_type,
+        annotations: raw.annotations.unwrap_or_default(),
     })
 }
 
 fn index(bytes: &[u8]) -> Result<Index, Invalid> {
-    let raw: oci_spec::image::ImageIndex =
+    let raw::Object(raw): raw::Object<raw::Index> =
         serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image index: {e}")))?;
-    within(raw.manifests().len())?;
+    within(raw.manifests.len())?;
     Ok(Index {
-        manifests: raw.manifests().iter().map(Descriptor::try_from).collect::<Result<_, _>>()?,
-        subject: raw.subject().as_ref().map(Descriptor::try_from).transpose()?,
+        manifests: raw.manifests.into_iter().map(|manifest| manifest.0).collect(),
+        subject: raw.subject.map(|subject| subject.0),
     })
 }
 
@@ -189,6 +191,17 @@ mod tests {
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor("18446744073709551616")),
             format!(r#"{{"schemaVersion":2,"config":{one},"layers":[]}}{{}}"#),
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace("sha256:ab", "sha256:/.")),
+            // A list of the members in their order is no object.
+            format!(r#"{{"schemaVersion":2,"config":["x","sha256:{}",1],"layers":[]}}"#, "ab".repeat(32)),
+            format!(r#"[2,null,null,{one},[]]"#),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","urls":[1]}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","urls":{}}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","data":[]}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","annotations":{"a":1}}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","annotations":[]}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","platform":["a","b"]}"#)),
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[],"annotations":{{"a":[]}}}}"#),
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{one},null]}}"#),
         ] {
             assert!(parse(bad.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{bad}");
         }

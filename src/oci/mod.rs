@@ -9,6 +9,7 @@ pub mod json;
 pub mod layout;
 mod manifest;
 pub mod media_type;
+mod raw;
 mod reference;
 mod write;
 

@@ -321,7 +321,7 @@ const COMPONENTS: [&str; 2] = ["openshift/release", "openshift-release-dev/ocp-v
 
 /// Where an image lies, as far as releases are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ReleaseHome {
     /// Among nothing but releases.
     Releases,
     /// Where `unpack` puts releases, or where others keep them.
@@ -331,14 +331,14 @@ pub enum Place {
 }
 
 /// Which of these the path of a repository (without registry) is. `None`: where `unpack` puts releases.
-pub fn place(path: Option<&str>) -> Place {
-    let Some(path) = path else { return Place::Beside };
+pub fn place(path: Option<&str>) -> ReleaseHome {
+    let Some(path) = path else { return ReleaseHome::Beside };
     let path = path.to_ascii_lowercase();
     let ends = |end: &str| path.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'));
     match path.as_str() {
-        _ if RELEASES.iter().any(|end| ends(end)) => Place::Releases,
-        _ if COMPONENTS.iter().any(|end| ends(end)) => Place::Beside,
-        _ => Place::Elsewhere,
+        _ if RELEASES.iter().any(|end| ends(end)) => ReleaseHome::Releases,
+        _ if COMPONENTS.iter().any(|end| ends(end)) => ReleaseHome::Beside,
+        _ => ReleaseHome::Elsewhere,
     }
 }
 
@@ -346,15 +346,15 @@ pub fn place(path: Option<&str>) -> Place {
 ///
 /// Among releases every tag is, but those that are made of a digest. Beside them it is a version (`4.16.37`, with or
 /// without `v` and anything behind it); one below 4 only with an architecture behind it (`1.2.3-x86_64`).
-pub fn is_release_tag(place: Place, tag: &str) -> bool {
+pub fn is_release_tag(place: ReleaseHome, tag: &str) -> bool {
     let tag = tag.to_ascii_lowercase();
     if tag.strip_prefix("sha256-").and_then(|t| t.get(..64)).is_some_and(|h| h.bytes().all(|b| b.is_ascii_hexdigit())) {
         return false;
     }
     match place {
-        Place::Releases => true,
-        Place::Elsewhere => false,
-        Place::Beside => is_version(tag.strip_prefix('v').unwrap_or(&tag)),
+        ReleaseHome::Releases => true,
+        ReleaseHome::Elsewhere => false,
+        ReleaseHome::Beside => is_version(tag.strip_prefix('v').unwrap_or(&tag)),
     }
 }
 

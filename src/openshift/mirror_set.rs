@@ -11,7 +11,7 @@ use crate::oci::{Invalid, Repository};
 
 /// The kinds of mirror set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MirrorSetKind {
     /// `ImageDigestMirrorSet`: for pulls by digest. Release images need this one.
     Digest,
     /// `ImageTagMirrorSet`: for pulls by tag. Applying one drains nodes.
@@ -20,21 +20,21 @@ pub enum Kind {
     ContentSourcePolicy,
 }
 
-impl Kind {
+impl MirrorSetKind {
     /// `idms`, `itms` or `icsp`: the first part of object and file names.
     pub fn short(self) -> &'static str {
         match self {
-            Kind::Digest => "idms",
-            Kind::Tag => "itms",
-            Kind::ContentSourcePolicy => "icsp",
+            MirrorSetKind::Digest => "idms",
+            MirrorSetKind::Tag => "itms",
+            MirrorSetKind::ContentSourcePolicy => "icsp",
         }
     }
 
     fn header(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Kind::Digest => ("config.openshift.io/v1", "ImageDigestMirrorSet", "imageDigestMirrors"),
-            Kind::Tag => ("config.openshift.io/v1", "ImageTagMirrorSet", "imageTagMirrors"),
-            Kind::ContentSourcePolicy => {
+            MirrorSetKind::Digest => ("config.openshift.io/v1", "ImageDigestMirrorSet", "imageDigestMirrors"),
+            MirrorSetKind::Tag => ("config.openshift.io/v1", "ImageTagMirrorSet", "imageTagMirrors"),
+            MirrorSetKind::ContentSourcePolicy => {
                 ("operator.openshift.io/v1alpha1", "ImageContentSourcePolicy", "repositoryDigestMirrors")
             }
         }
@@ -51,7 +51,7 @@ pub enum Group {
 }
 
 /// The object's name: `idms-release-0`, `itms-generic-0` and so on.
-pub fn name(kind: Kind, group: Group) -> String {
+pub fn name(kind: MirrorSetKind, group: Group) -> String {
     let group = match group {
         Group::Release => "release",
         Group::Generic => "generic",
@@ -63,7 +63,7 @@ pub fn name(kind: Kind, group: Group) -> String {
 /// source keep their order (the cluster tries them in it), repeats are dropped.
 ///
 /// Refused: no pairs, and names that the object's schema does not take (IPv6 registries).
-pub fn yaml(kind: Kind, group: Group, mirrors: &[(Repository, Repository)]) -> Result<String, Invalid> {
+pub fn yaml(kind: MirrorSetKind, group: Group, mirrors: &[(Repository, Repository)]) -> Result<String, Invalid> {
     let mut sources: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (source, mirror) in mirrors {
         let (source, mirror) = (accepted(source)?, accepted(mirror)?);
@@ -120,10 +120,10 @@ mod tests {
         .collect()
     }
 
-    const KINDS: [(Kind, &str); 3] = [
-        (Kind::Digest, "0000_10_config-operator_01_imagedigestmirrorsets.crd.yaml"),
-        (Kind::Tag, "0000_10_config-operator_01_imagetagmirrorsets.crd.yaml"),
-        (Kind::ContentSourcePolicy, "0000_10_config-operator_01_imagecontentsourcepolicies.crd.yaml"),
+    const KINDS: [(MirrorSetKind, &str); 3] = [
+        (MirrorSetKind::Digest, "0000_10_config-operator_01_imagedigestmirrorsets.crd.yaml"),
+        (MirrorSetKind::Tag, "0000_10_config-operator_01_imagetagmirrorsets.crd.yaml"),
+        (MirrorSetKind::ContentSourcePolicy, "0000_10_config-operator_01_imagecontentsourcepolicies.crd.yaml"),
     ];
 
     fn crd(file: &str) -> Value {
@@ -178,8 +178,8 @@ mod tests {
         turned.rotate_left(1);
         turned.swap(0, 1);
         turned.swap(0, 1);
-        let text = yaml(Kind::Digest, Group::Release, &pairs()).unwrap();
-        assert_eq!(text, yaml(Kind::Digest, Group::Release, &turned).unwrap());
+        let text = yaml(MirrorSetKind::Digest, Group::Release, &pairs()).unwrap();
+        assert_eq!(text, yaml(MirrorSetKind::Digest, Group::Release, &turned).unwrap());
         let expected = "\
 apiVersion: config.openshift.io/v1
 kind: ImageDigestMirrorSet
@@ -199,14 +199,14 @@ spec:
     source: \"quay.io/openshift-release-dev/ocp-v4.0-art-dev\"
 ";
         assert_eq!(text, expected);
-        assert_eq!(name(Kind::ContentSourcePolicy, Group::Generic), "icsp-generic-0");
-        assert_eq!(name(Kind::Tag, Group::Generic), "itms-generic-0");
+        assert_eq!(name(MirrorSetKind::ContentSourcePolicy, Group::Generic), "icsp-generic-0");
+        assert_eq!(name(MirrorSetKind::Tag, Group::Generic), "itms-generic-0");
     }
 
     #[test]
     fn an_empty_set_and_an_ipv6_registry_are_refused() {
-        assert!(yaml(Kind::Digest, Group::Generic, &[]).is_err());
+        assert!(yaml(MirrorSetKind::Digest, Group::Generic, &[]).is_err());
         let six = [("quay.io/a/b".parse().unwrap(), "[::1]:5000/a".parse().unwrap())];
-        assert!(yaml(Kind::Digest, Group::Generic, &six).is_err());
+        assert!(yaml(MirrorSetKind::Digest, Group::Generic, &six).is_err());
     }
 }

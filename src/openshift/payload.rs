@@ -119,7 +119,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Where a path lies, as far as it matters here.
 #[derive(PartialEq, Eq)]
-enum Place<'p> {
+enum PayloadPath<'p> {
     /// `release-manifests` itself.
     Folder,
     /// Hides all of `release-manifests` in lower layers: opaque it or the root, or white it out.
@@ -131,18 +131,18 @@ enum Place<'p> {
     Elsewhere,
 }
 
-fn place(path: &[u8]) -> Place<'_> {
+fn place(path: &[u8]) -> PayloadPath<'_> {
     let below = path.strip_prefix(FOLDER.as_bytes()).and_then(|rest| rest.strip_prefix(b"/"));
     match (path, below) {
-        _ if path == FOLDER.as_bytes() => Place::Folder,
-        _ if path == OPAQUE || path.strip_prefix(WHITEOUT) == Some(FOLDER.as_bytes()) => Place::HidesFolder,
-        (_, Some(OPAQUE)) => Place::HidesFolder,
-        (_, Some(name)) if name.contains(&b'/') => Place::Elsewhere,
+        _ if path == FOLDER.as_bytes() => PayloadPath::Folder,
+        _ if path == OPAQUE || path.strip_prefix(WHITEOUT) == Some(FOLDER.as_bytes()) => PayloadPath::HidesFolder,
+        (_, Some(OPAQUE)) => PayloadPath::HidesFolder,
+        (_, Some(name)) if name.contains(&b'/') => PayloadPath::Elsewhere,
         (_, Some(name)) => match name.strip_prefix(WHITEOUT) {
-            Some(hidden) => Place::Hides(hidden),
-            None => Place::File(name),
+            Some(hidden) => PayloadPath::Hides(hidden),
+            None => PayloadPath::File(name),
         },
-        (_, None) => Place::Elsewhere,
+        (_, None) => PayloadPath::Elsewhere,
     }
 }
 
@@ -153,9 +153,9 @@ fn wanted(name: &[u8]) -> bool {
 /// Whether a path decides what is read.
 fn decides(path: &[u8]) -> bool {
     match place(path) {
-        Place::Folder | Place::HidesFolder => true,
-        Place::File(name) | Place::Hides(name) => wanted(name),
-        Place::Elsewhere => false,
+        PayloadPath::Folder | PayloadPath::HidesFolder => true,
+        PayloadPath::File(name) | PayloadPath::Hides(name) => wanted(name),
+        PayloadPath::Elsewhere => false,
     }
 }
 
@@ -186,24 +186,26 @@ impl LayerView {
     fn visit(&mut self, entry: &Entry, content: &mut dyn Read, limits: &Limits) -> Result<()> {
         self.check(entry)?;
         match place(&entry.path) {
-            Place::Folder if entry.kind == EntryType::Directory => {}
-            Place::Folder => return Err(malformed(format!("has `{FOLDER}` as something other than a directory"))),
-            Place::HidesFolder => {
+            PayloadPath::Folder if entry.kind == EntryType::Directory => {}
+            PayloadPath::Folder => {
+                return Err(malformed(format!("has `{FOLDER}` as something other than a directory")));
+            }
+            PayloadPath::HidesFolder => {
                 self.hides_folder = true;
                 self.whites_out_folder |= !entry.path.ends_with(OPAQUE);
             }
-            Place::Hides(name) => {
+            PayloadPath::Hides(name) => {
                 self.keep(name.len())?;
                 self.hides.insert(name.to_vec());
             }
-            Place::File(name) => {
+            PayloadPath::File(name) => {
                 let bytes = self.file(name, entry, content, limits)?;
                 self.keep(name.len() + bytes.as_ref().map_or(0, |b| if wanted(name) { 0 } else { b.len() }))?;
                 if self.files.insert(name.to_vec(), bytes).is_some() {
                     return Err(malformed(format!("has `{FOLDER}/{}` twice", String::from_utf8_lossy(name))));
                 }
             }
-            Place::Elsewhere => {}
+            PayloadPath::Elsewhere => {}
         }
         // A hard link may be to a symbolic one.
         if matches!(entry.kind, EntryType::Symlink | EntryType::Link) {

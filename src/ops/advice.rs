@@ -4,7 +4,7 @@
 use crate::error::{Code, Error};
 
 /// For trouble with a source or a destination before the first byte was moved.
-pub(crate) fn early(e: Error, state: &str) -> Error {
+pub(crate) fn before_transfer(e: Error, state: &str) -> Error {
     use Code::{Auth, BlobMismatch, BlobMissing, Destination, Malformed, Source};
     if !matches!(e.code(), Auth | BlobMismatch | BlobMissing | Destination | Malformed | Source) {
         return e;
@@ -23,7 +23,7 @@ pub(crate) fn early(e: Error, state: &str) -> Error {
 }
 
 /// For what failed while something was moved, and goes on from there.
-pub(crate) fn late(e: Error, state: &str) -> Error {
+pub(crate) fn during_transfer(e: Error, state: &str) -> Error {
     let e = if e.state_text().is_none() { e.state(state) } else { e };
     if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e }
 }
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn what_an_error_says_itself_is_kept() {
         let own = || Error::new(Code::Source, "x").state("half").hint("wait");
-        for told in [early(own(), "nothing"), late(own(), "nothing")] {
+        for told in [before_transfer(own(), "nothing"), during_transfer(own(), "nothing")] {
             assert_eq!((told.state_text(), told.hint_text()), (Some("half"), Some("wait")));
         }
     }
@@ -44,7 +44,7 @@ mod tests {
     fn trouble_with_a_registry_always_comes_with_a_state_and_a_way_on() {
         for code in [Code::Source, Code::Destination, Code::BlobMismatch, Code::BlobMissing, Code::Malformed] {
             for e in [Error::new(code, "x"), Error::new(code, "x").transient()] {
-                let told = early(e, "nothing was written");
+                let told = before_transfer(e, "nothing was written");
                 assert!(told.state_text() == Some("nothing was written") && told.hint_text().is_some(), "{code}");
             }
         }

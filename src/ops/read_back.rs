@@ -20,18 +20,18 @@ const CHUNK: usize = 1 << 20;
 
 /// A stretch of a file as it was meant to be.
 #[derive(Clone, Debug)]
-pub enum Piece<'a> {
+pub enum WrittenPiece<'a> {
     /// These bytes.
     Bytes(Cow<'a, [u8]>),
     /// So many bytes with this digest.
     Content(u64, Digest),
 }
 
-impl Piece<'_> {
+impl WrittenPiece<'_> {
     fn size(&self) -> u64 {
         match self {
-            Piece::Bytes(bytes) => bytes.len() as u64,
-            Piece::Content(size, _) => *size,
+            WrittenPiece::Bytes(bytes) => bytes.len() as u64,
+            WrittenPiece::Content(size, _) => *size,
         }
     }
 }
@@ -47,18 +47,18 @@ pub struct ReadBack {
 }
 
 /// The pieces of a file of a plan, from its first byte to its last.
-fn pieces<'a>(plan: &'a Plan, layout: &'a Layout) -> impl Iterator<Item = Piece<'a>> {
-    let head = plan.head(layout).into_iter().map(Piece::Bytes);
+fn pieces<'a>(plan: &'a Plan, layout: &'a Layout) -> impl Iterator<Item = WrittenPiece<'a>> {
+    let head = plan.head(layout).into_iter().map(WrittenPiece::Bytes);
     let blobs = layout.blobs().iter().flat_map(|member| {
         let padding = vec![0; (tar::padded(member.size) - member.size) as usize];
         let digest = member.digest.unwrap_or_else(|| Digest::of(b""));
         [
-            Piece::Bytes(layout.header_of(member).to_vec().into()),
-            Piece::Content(member.size, digest),
-            Piece::Bytes(padding.into()),
+            WrittenPiece::Bytes(layout.header_of(member).to_vec().into()),
+            WrittenPiece::Content(member.size, digest),
+            WrittenPiece::Bytes(padding.into()),
         ]
     });
-    head.chain(blobs).chain(std::iter::once(Piece::Bytes(plan.end().into())))
+    head.chain(blobs).chain(std::iter::once(WrittenPiece::Bytes(plan.end().into())))
 }
 
 /// Reads the files of a plan from their medium, see [`read_back`].
@@ -78,7 +78,7 @@ pub(super) fn files(plan: &Plan, files: &[Sealed], observer: &dyn Observer) -> R
 /// [`Code::Io`] when it cannot be read, or is not what was written.
 pub fn read_back<'a>(
     path: &Path,
-    pieces: impl Iterator<Item = Piece<'a>>,
+    pieces: impl Iterator<Item = WrittenPiece<'a>>,
     observer: &dyn Observer,
 ) -> Result<ReadBack> {
     let err = |e| Error::io("cannot read back", path, e);
@@ -99,16 +99,16 @@ pub fn read_back<'a>(
                 other => other.map_err(err)?,
             }
             match &piece {
-                Piece::Bytes(bytes) => {
+                WrittenPiece::Bytes(bytes) => {
                     let from = usize::try_from(at - begin).unwrap_or(usize::MAX);
                     same &= bytes.get(from..from + want) == Some(part);
                 }
-                Piece::Content(..) => hasher.update(part),
+                WrittenPiece::Content(..) => hasher.update(part),
             }
             at += want as u64;
             observer.advance(want as u64);
         }
-        if let Piece::Content(_, digest) = &piece {
+        if let WrittenPiece::Content(_, digest) = &piece {
             same = hasher.finish() == *digest;
         }
         if !same {
@@ -144,8 +144,8 @@ mod tests {
         let content: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
         let (head, body) = content.split_at(1537);
         let pieces = || {
-            let body = Piece::Content(body.len() as u64, Digest::of(body));
-            [Piece::Bytes(head.into()), body].into_iter()
+            let body = WrittenPiece::Content(body.len() as u64, Digest::of(body));
+            [WrittenPiece::Bytes(head.into()), body].into_iter()
         };
         fs::write(&path, &content).unwrap();
         assert_eq!(read_back(&path, pieces(), &Silent).unwrap().bytes, 3_000_000);

@@ -73,7 +73,7 @@ pub fn called(volume: &Path) -> Option<(PathBuf, u32)> {
 }
 
 /// One file that is to be protected.
-struct Part {
+struct ProtectedFile {
     path: PathBuf,
     file: File,
     length: u64,
@@ -153,8 +153,8 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
 }
 
 /// Opens what is named: one bundle, or different volumes of one, which come back in their order.
-fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
-    let (mut parts, mut tally): (Vec<Part>, _) = (Vec::new(), Tally::default());
+fn parts(paths: &[PathBuf]) -> Result<Vec<ProtectedFile>> {
+    let (mut parts, mut tally): (Vec<ProtectedFile>, _) = (Vec::new(), Tally::default());
     partial::allow_open_files(paths.len());
     for path in paths {
         let head = Bundle::open(path)?.head().clone();
@@ -173,9 +173,9 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
         tally.add(&blueprint.layout).map_err(|e| e.state("nothing was written"))?;
         let file = dir::regular(path)?;
         let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
-        parts.push(Part { path: path.clone(), file, length, blueprint });
+        parts.push(ProtectedFile { path: path.clone(), file, length, blueprint });
     }
-    fn volume(part: &Part) -> Option<&Volume> {
+    fn volume(part: &ProtectedFile) -> Option<&Volume> {
         part.blueprint.volume.as_ref()
     }
     parts.sort_by_key(|part| volume(part).map_or(0, |v| v.volume));
@@ -193,7 +193,7 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
 }
 
 /// Compares every byte with the index; gives the digests of the slices.
-fn examine(parts: &[Part], geometry: &Geometry, observer: &dyn Observer) -> Result<Vec<Digest>> {
+fn examine(parts: &[ProtectedFile], geometry: &Geometry, observer: &dyn Observer) -> Result<Vec<Digest>> {
     let members = parts.iter().map(|p| p.blueprint.layout.members().len() as u64).sum();
     observer.begin(Task::Verify, members, parts.iter().map(|p| p.blueprint.layout.end()).sum());
     let found: Result<Vec<Survey>> = parts

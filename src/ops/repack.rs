@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::bundle::reader::{Bundle, Contents};
-use crate::bundle::set::{BlobContent, Copy, Set, Tally};
+use crate::bundle::set::{BlobContent, Replica, Set, Tally};
 use crate::bundle::writer::{Journal, Plan};
 use crate::bundle::{Index, Inputs, inputs, layout, limits};
 use crate::error::{Code, Error, Result};
@@ -183,27 +183,27 @@ impl Original {
 
 impl Supply for Original {
     fn origins<'a>(&'a self, at: usize, _: &Digest) -> Vec<Box<dyn Origin + 'a>> {
-        let origin = |copy| Box::new(Place { set: &self.0, at, copy }) as Box<dyn Origin>;
-        self.0.copies(at).into_iter().map(origin).collect()
+        let origin = |replica| Box::new(ReplicaOrigin { set: &self.0, at, replica }) as Box<dyn Origin>;
+        self.0.replicas(at).into_iter().map(origin).collect()
     }
 }
 
 /// One way to read one blob.
-struct Place<'a> {
+struct ReplicaOrigin<'a> {
     set: &'a Set,
     at: usize,
-    copy: Copy,
+    replica: Replica,
 }
 
-impl Origin for Place<'_> {
+impl Origin for ReplicaOrigin<'_> {
     fn describe(&self) -> String {
-        let names: Vec<String> = self.copy.parts().map(|p| format!("`{}`", self.set.parts()[p].name())).collect();
+        let names: Vec<String> = self.replica.parts().map(|p| format!("`{}`", self.set.parts()[p].name())).collect();
         names.join(" and ")
     }
 
     /// What is in front of `offset` is read too: the digest of the whole is checked.
     fn read<'a>(&'a self, _: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>> {
-        let mut content: BlobContent<'a> = self.set.open(self.at, &self.copy);
+        let mut content: BlobContent<'a> = self.set.open(self.at, &self.replica);
         let mut buffer = vec![0; 256 << 10];
         while content.position() < offset {
             let want = usize::try_from(offset - content.position()).unwrap_or(usize::MAX).min(buffer.len());

@@ -37,7 +37,7 @@ fn check_in(space: &Space, bundle: &Path, plan: &Plan, journal: Option<&Journal>
 }
 
 /// Adds to the error of a disk that is full how much is needed and how much there is.
-pub(crate) fn told(e: Error, bundle: &Path, plan: &Plan) -> Error {
+pub(crate) fn with_space(e: Error, bundle: &Path, plan: &Plan) -> Error {
     match free(bundle) {
         Ok(free) if space::is_full(&e) => {
             let missing = size(need(bundle, plan, None));

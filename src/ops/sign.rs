@@ -13,9 +13,9 @@ use crate::bundle::volume::Volume;
 use crate::bundle::{Head, Index, Inputs, Layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
+use crate::host::detached::{self, Listing, Signatures};
 use crate::oci::Digest;
-use crate::ops::loose::{Beside, Loose};
-use crate::ops::{Observer, loose};
+use crate::ops::Observer;
 use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
 use crate::verify::{Conditions, Report, SignatureOutcome, Trust};
@@ -40,7 +40,7 @@ pub struct Options {
     /// A note for a record.
     pub note: Option<String>,
     /// Details for a record: any JSON object.
-    pub details: Option<serde_json::Map<String, serde_json::Value>>,
+    pub details: Option<crate::oci::json::Object>,
     /// Write beside the bundle instead of into it.
     pub detach: bool,
     /// This moment, for the record.
@@ -152,7 +152,7 @@ pub fn sign(
     let role = role_of(&signature)?;
     advise(trust, conditions, &armored, &head.index, observer);
     let review = recorded.then(|| review(role, &options)).transpose()?;
-    let new = New {
+    let new = Addition {
         options: &options,
         index: &index,
         hash: &hash,
@@ -161,7 +161,7 @@ pub fn sign(
         role,
         review,
         alone: files.len() == 1,
-        beside: Beside::list(&files),
+        beside: Listing::list(&files),
     };
 
     let mut written = Vec::new();
@@ -203,7 +203,7 @@ fn torn(files: &[PathBuf], appenders: &[Appender], report: &Report) -> Result<Ve
 }
 
 /// What is to be added to each file.
-struct New<'a> {
+struct Addition<'a> {
     options: &'a Options,
     index: &'a Arc<Index>,
     hash: &'a MessageHash,
@@ -214,33 +214,33 @@ struct New<'a> {
     /// Whether there is one file only: then all signatures that were named are about it.
     alone: bool,
     /// What lies beside the files.
-    beside: Beside,
+    beside: Listing,
 }
 
-impl New<'_> {
+impl Addition<'_> {
     /// Adds to one file, or beside it, what it lacks. Returns the names of what was written.
     fn add_to(&self, path: &Path, appender: Option<&Appender>, conditions: &Conditions) -> Result<Vec<String>> {
         let bundle = Bundle::open(path)?;
         let head = bundle.head().clone();
         let end = members_end(&head)?;
         let addenda = bundle.contents(self.index.clone())?.addenda().to_vec();
-        let mut loose = self.beside.of(path)?;
+        let mut beside = self.beside.of(path)?;
         for (path, bytes) in conditions.detached.signatures.iter().filter(|_| self.alone) {
-            loose.add_signature(path.clone(), bytes.clone())?;
+            beside.add_signature(path.clone(), bytes.clone())?;
         }
-        let there = There { head: &head, addenda: &addenda, loose: &loose, detach: self.options.detach };
+        let existing = Existing { head: &head, addenda: &addenda, detached: &beside, detach: self.options.detach };
         let mut pieces = Vec::new();
-        if !there.has_signature(&self.signature, self.hash) {
-            there.room_for_signature(path)?;
+        if !existing.has_signature(&self.signature, self.hash) {
+            existing.room_for_signature(path)?;
             pieces.push((addendum::signature_name(self.role, self.signature.key().blob()), self.armored.clone()));
         }
         if let (What::Sign(key, _), Some(review)) = (&self.options.what, &self.review)
-            && !there.has_record(review, key, &head.digest())
+            && !existing.has_record(review, key, &head.digest())
         {
             pieces.extend(record(key, review.clone(), self.index, &head.digest())?);
         }
         match appender {
-            None => loose::write(path, &pieces),
+            None => detached::write(path, &pieces),
             Some(appender) => inside(path, appender, self.index, &addenda, end, pieces),
         }
     }
@@ -326,14 +326,14 @@ fn advise(trust: &Trust, conditions: &Conditions, armored: &[u8], index: &[u8], 
 }
 
 /// What is in a bundle, and beside it, already.
-struct There<'a> {
+struct Existing<'a> {
     head: &'a Head,
     addenda: &'a [Addendum],
-    loose: &'a Loose,
+    detached: &'a Signatures,
     detach: bool,
 }
 
-impl There<'_> {
+impl Existing<'_> {
     fn inside(&self) -> impl Iterator<Item = &[u8]> {
         let appended = self.addenda.iter().filter(|a| addendum::is_signature(&a.name)).map(|a| a.bytes.as_slice());
         self.head.signature.as_deref().into_iter().chain(appended)
@@ -341,7 +341,7 @@ impl There<'_> {
 
     /// A good signature by the same key for the same purpose: inside, or, when that is wanted, beside.
     fn has_signature(&self, new: &Signature, hash: &MessageHash) -> bool {
-        let beside = self.loose.signatures.iter().map(|(_, bytes)| bytes.as_slice()).filter(|_| self.detach);
+        let beside = self.detached.signatures.iter().map(|(_, bytes)| bytes.as_slice()).filter(|_| self.detach);
         self.inside().chain(beside).any(|armored| {
             crate::sign::verify(hash, armored)
                 .is_ok_and(|old| old.key().blob() == new.key().blob() && old.namespace() == new.namespace())
@@ -350,7 +350,7 @@ impl There<'_> {
 
     /// One more than can be judged would make the bundle unacceptable to everybody.
     fn room_for_signature(&self, path: &Path) -> Result<()> {
-        let count = self.inside().count() + self.loose.signatures.len();
+        let count = self.inside().count() + self.detached.signatures.len();
         if count < limits::SIGNATURES {
             return Ok(());
         }
@@ -363,9 +363,9 @@ impl There<'_> {
     fn has_record(&self, review: &Review, key: &SecretKey, index: &Digest) -> bool {
         let records = match self.detach {
             false => self.addenda.to_vec(),
-            true => [self.addenda, &self.loose.records].concat(),
+            true => [self.addenda, &self.detached.records].concat(),
         };
-        records.iter().filter(|a| addendum::kind(&a.name) == addendum::Kind::Record).any(|one| {
+        records.iter().filter(|a| addendum::kind(&a.name) == addendum::AddendumKind::Record).any(|one| {
             addendum::read_record(one, &records, index).is_ok_and(|(old, armored)| {
                 let signed = crate::sign::verify(&MessageHash::of(&one.bytes), armored);
                 Review { created: review.created.clone(), ..old } == *review

@@ -9,7 +9,7 @@ use crate::bundle::tar;
 use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Sealed, Start, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher};
-use crate::ops::advice::late;
+use crate::ops::advice::during_transfer;
 use crate::ops::read_back::{self, ReadBack};
 use crate::ops::{Observer, Task, parallel, room};
 use crate::source::Source;
@@ -92,18 +92,18 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         &blobs,
         || vec![0u8; BUFFER],
         |buffer, blob| {
-            one(&partial, *blob, job.supply, buffer, observer)?;
+            write_blob(&partial, *blob, job.supply, buffer, observer)?;
             observer.item();
             Ok(())
         },
     );
     observer.end();
     if let Err(e) = done {
-        let e = room::told(e, bundle, plan);
+        let e = room::with_space(e, bundle, plan);
         let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
         let more = if plan.archives().len() > 1 { " and its like" } else { "" };
         let state = format!("what was fetched is kept in `{}`{more}", kept.display());
-        return Err(late(e, &state));
+        return Err(during_transfer(e, &state));
     }
     let sealed = partial.seal()?;
     match read_back(&sealed) {
@@ -116,7 +116,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     }
 }
 
-fn one(
+fn write_blob(
     partial: &Partial<'_>,
     at: usize,
     supply: &dyn Supply,
@@ -261,7 +261,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     plan.head(&archive.layout).iter().try_for_each(|part| to.write_all(part)).map_err(out)?;
     for (at, member) in members.iter().enumerate() {
         to.write_all(&archive.layout.header_of(member)).map_err(out)?;
-        stream_one(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
+        stream_blob(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
             .map_err(|e| e.state("the stream was cut off; what was written does not verify"))?;
         let padding = [0u8; tar::BLOCK as usize];
         to.write_all(&padding[..(tar::padded(member.size) - member.size) as usize]).map_err(out)?;
@@ -272,7 +272,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     to.flush().map_err(out)
 }
 
-fn stream_one(
+fn stream_blob(
     to: &mut dyn Write,
     at: usize,
     what: &Descriptor,

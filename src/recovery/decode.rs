@@ -15,7 +15,7 @@ use crate::oci::Hasher;
 
 /// Where a slice that is not lost can be read: the bundle itself, or another copy of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct SlicePlace<'a> {
     /// The file.
     pub file: &'a File,
     /// Offset of the slice in it.
@@ -49,7 +49,7 @@ pub type Put<'a> = dyn FnMut(usize, u64, &[u8]) -> Result<()> + 'a;
 pub fn decode(
     sidecar: &Sidecar,
     sound: &[bool],
-    present: &[Option<Place<'_>>],
+    present: &[Option<SlicePlace<'_>>],
     put: &mut Put<'_>,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Decoded> {
@@ -127,6 +127,6 @@ pub fn too_few(lost: usize, sound: usize) -> Error {
     Error::new(Code::BlobMismatch, format!("{lost} slices are lost, and recovery data can make {sound} again"))
 }
 
-fn read(place: &Place<'_>, span: &Span, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+fn read(place: &SlicePlace<'_>, span: &Span, at: u64, buffer: &mut [u8]) -> io::Result<()> {
     read_padded(place.file, buffer, place.at + at, span.length.saturating_sub(at))
 }

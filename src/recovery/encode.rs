@@ -8,7 +8,7 @@ use reed_solomon_simd::engine::DefaultEngine;
 use reed_solomon_simd::rate::{HighRateEncoder, RateEncoder};
 
 use super::sidecar::Shape;
-use super::table::{self, FORMAT, Geometry, Piece, Table};
+use super::table::{self, DocumentCopy, FORMAT, Geometry, Table};
 use super::{AHEAD, ahead, column, read_padded};
 use crate::bundle::tar;
 use crate::error::{Code, Error, Result};
@@ -51,9 +51,9 @@ pub fn encode(
     }
     let mut table = Table {
         format: FORMAT,
-        index: Piece::of(from.index),
-        signature: from.signature.map(Piece::of),
-        volumes: from.volumes.iter().map(|bytes| Piece::of(bytes)).collect(),
+        index: DocumentCopy::of(from.index),
+        signature: from.signature.map(DocumentCopy::of),
+        volumes: from.volumes.iter().map(|bytes| DocumentCopy::of(bytes)).collect(),
         slice_size: slice,
         files: lengths,
         // The final table has the same size: all digests do.

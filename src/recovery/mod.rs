@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-pub use decode::{Decoded, Place, decode};
+pub use decode::{Decoded, SlicePlace, decode};
 pub use encode::{Protected, encode};
 pub use sidecar::Sidecar;
 pub use table::{Geometry, Table};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::table::{DOCUMENTS, Piece, TABLE, Table};
+use super::table::{DOCUMENTS, DocumentCopy, TABLE, Table};
 use crate::bundle::tar::{self, BLOCK};
 use crate::error::{Code, Error, Result};
 use crate::fs::dir;
@@ -185,11 +185,11 @@ impl Sidecar {
     }
 
     /// A document from whichever end has it whole.
-    fn either(&self, piece: &Piece, number: usize) -> Option<Vec<u8>> {
+    fn either(&self, piece: &DocumentCopy, number: usize) -> Option<Vec<u8>> {
         [false, true].into_iter().find_map(|copy| self.piece(piece, self.shape.contents(copy).get(number)?.0))
     }
 
-    fn piece(&self, piece: &Piece, at: u64) -> Option<Vec<u8>> {
+    fn piece(&self, piece: &DocumentCopy, at: u64) -> Option<Vec<u8>> {
         if at.checked_add(piece.size)? > self.length {
             return None;
         }

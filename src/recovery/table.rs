@@ -28,17 +28,17 @@ const SIGNATURE: u64 = 64 << 10;
 /// A document that the sidecar holds a copy of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Piece {
+pub struct DocumentCopy {
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
 }
 
-impl Piece {
+impl DocumentCopy {
     /// Of these bytes.
-    pub fn of(bytes: &[u8]) -> Piece {
-        Piece { digest: Digest::of(bytes), size: bytes.len() as u64 }
+    pub fn of(bytes: &[u8]) -> DocumentCopy {
+        DocumentCopy { digest: Digest::of(bytes), size: bytes.len() as u64 }
     }
 }
 
@@ -49,13 +49,13 @@ pub struct Table {
     /// Version: 1.
     pub format: u32,
     /// The index of the bundle: its digest is the bundle's identity.
-    pub index: Piece,
+    pub index: DocumentCopy,
     /// The builder's signature.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub signature: Option<Piece>,
+    pub signature: Option<DocumentCopy>,
     /// The description of each file, where the files are volumes; empty for a whole bundle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<Piece>,
+    pub volumes: Vec<DocumentCopy>,
     /// Size of a slice in bytes.
     pub slice_size: u64,
     /// How many bytes of each file are protected: the bundle, or volumes of it.

@@ -88,10 +88,10 @@ impl Lab {
         let sidecar = self.sidecar();
         let files: Vec<File> = self.files.iter().map(|bytes| self.file(bytes)).collect();
         let spans = sidecar.table().spans();
-        let present: Vec<Option<Place<'_>>> = spans
+        let present: Vec<Option<SlicePlace<'_>>> = spans
             .iter()
             .enumerate()
-            .map(|(n, s)| (!lost.contains(&n)).then(|| Place { file: &files[s.file], at: s.at }))
+            .map(|(n, s)| (!lost.contains(&n)).then(|| SlicePlace { file: &files[s.file], at: s.at }))
             .collect();
         for n in lost {
             files[spans[*n].file].write_all_at(&vec![0xee; spans[*n].length as usize], spans[*n].at).unwrap();
@@ -176,7 +176,7 @@ fn what_is_wrong_and_was_taken_for_whole_is_noticed() {
     let sidecar = other.sidecar();
     let file = other.file(&other.files[0]);
     let spans = sidecar.table().spans();
-    let present: Vec<_> = spans.iter().map(|s| (s.at > 0).then_some(Place { file: &file, at: s.at })).collect();
+    let present: Vec<_> = spans.iter().map(|s| (s.at > 0).then_some(SlicePlace { file: &file, at: s.at })).collect();
     let decoded = decode(&sidecar, &[true; 4], &present, &mut |_, _, _| Ok(()), &mut |_| Ok(())).unwrap();
     assert_eq!(decoded, Decoded::Unreadable(5));
 }

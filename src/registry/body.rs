@@ -233,25 +233,25 @@ impl Read for BlobReader {
 }
 
 /// A `Content-Range: bytes FIRST-LAST/WHOLE` (RFC 9110, 14.4).
-pub(super) struct Part {
+pub(super) struct ContentRange {
     first: u64,
     last: u64,
     /// Size of all of it, in bytes; `None` is `*`, not known.
     pub(super) whole: Option<u64>,
 }
 
-impl Part {
-    pub(super) fn of(header: Option<&str>) -> Option<Part> {
+impl ContentRange {
+    pub(super) fn of(header: Option<&str>) -> Option<ContentRange> {
         let (span, whole) = header?.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = span.split_once('-')?;
         let whole = if whole == "*" { None } else { Some(whole.parse().ok()?) };
-        Some(Part { first: first.parse().ok()?, last: last.parse().ok()?, whole })
+        Some(ContentRange { first: first.parse().ok()?, last: last.parse().ok()?, whole })
     }
 }
 
 /// Whether this is the part that was asked for (a shorter `last` is a shorter answer).
 fn is_rest(want: &Want, offset: u64, range: Option<&str>) -> bool {
-    Part::of(range).is_some_and(|part| {
+    ContentRange::of(range).is_some_and(|part| {
         let whole = part.whole.is_none_or(|whole| whole == want.size);
         part.first == offset && part.last >= part.first && part.last < want.size && whole
     })

@@ -80,6 +80,8 @@ pub struct Options {
     pub retries: u32,
     /// The first wait between tries; it doubles, up to 30 seconds.
     pub backoff: Duration,
+    /// The variables of the environment, by name: where credentials and certificates are, and which proxies to use.
+    pub environment: fn(&str) -> Option<OsString>,
     /// Set to true by a signal handler: waits and transfers then end with [`Code::Interrupted`].
     pub stop: Arc<AtomicBool>,
 }
@@ -94,6 +96,7 @@ impl Default for Options {
             timeout: Duration::from_secs(60),
             retries: 5,
             backoff: Duration::from_millis(500),
+            environment: |_| None,
             stop: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -143,11 +146,11 @@ struct Inner {
 }
 
 impl Client {
-    /// A client with these options, and the environment's proxies and auth files.
+    /// A client with these options, and the proxies and auth files of their environment.
     ///
     /// Errors: an auth file, CA file or proxy setting that cannot be used. Nothing is sent yet.
     pub fn new(options: Options) -> Result<Client> {
-        let env = |name: &str| -> Option<OsString> { std::env::var_os(name) };
+        let env = options.environment;
         let credentials = credentials::Credentials::load(options.auth_file.as_deref(), &env)?;
         let trust = Arc::new(tls::Trust::new(options.ca_file.as_deref())?.of_user(&env));
         let agents = exchange::Agents::new(&options, proxy::Proxies::from_env(&env)?, &trust);

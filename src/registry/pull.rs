@@ -4,7 +4,7 @@ use std::io::Read;
 
 use ureq::http::{Method, header};
 
-use super::body::{BlobReader, Part, Want};
+use super::body::{BlobReader, ContentRange, Want};
 use super::failure::read_errors;
 use super::request::{Ask, Payload, Scope};
 use super::retry::Failure;
@@ -81,9 +81,9 @@ impl Client {
                 404 => Said::No,
                 // Not even the first byte: what it has under this name is empty.
                 416 if size > 0 => Said::No,
-                206 => {
-                    Part::of(answer.header("content-range")).and_then(|p| p.whole).map_or(Said::Somewhere, Said::Size)
-                }
+                206 => ContentRange::of(answer.header("content-range"))
+                    .and_then(|p| p.whole)
+                    .map_or(Said::Somewhere, Said::Size),
                 200 => answer.header("content-length").and_then(|n| n.parse().ok()).map_or(Said::Somewhere, Said::Size),
                 201..=399 => Said::Somewhere,
                 _ => {

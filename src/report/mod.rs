@@ -5,7 +5,10 @@
 use serde::Serialize;
 
 use crate::error::{Code, Error};
-use crate::sign::policy;
+
+pub mod signature;
+
+pub use signature::{RecordOutcome, SignatureOutcome, Standing};
 
 /// A check: a word for JSON and the specification, and words for a person. Whoever makes checks adds their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,92 +227,6 @@ pub struct NotChecked {
     pub reason: String,
     /// Whether the verdict needs it.
     pub required: bool,
-}
-
-/// What a signature amounts to on this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The trust policy was asked (MB-TRU-11).
-    Evaluated(policy::Outcome),
-    /// This host has no trust policy.
-    NotJudged,
-}
-
-impl Standing {
-    /// The word used in JSON and in the spec.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Standing::Evaluated(outcome) => outcome.as_str(),
-            Standing::NotJudged => "not-judged",
-        }
-    }
-}
-
-impl std::fmt::Display for Standing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl Serialize for Standing {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.as_str())
-    }
-}
-
-/// What became of one signature over the index.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SignatureOutcome {
-    /// Where it stands: `mirror-bundle/index.json.sig`, an addendum, a file.
-    pub origin: String,
-    /// The signer's name in the trust policy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The role that the signature claims.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// Full fingerprint of the key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// `good`, or one of the other words of MB-TRU-11; `not-judged` when this host has no policy.
-    pub outcome: Standing,
-    /// Why it does not count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-}
-
-impl SignatureOutcome {
-    /// Whether it counts: by a trusted key, in a role that it has, now.
-    pub fn is_good(&self) -> bool {
-        self.outcome == Standing::Evaluated(policy::Outcome::Good)
-    }
-}
-
-/// A review record, and what became of the signature over it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RecordOutcome {
-    /// Where it stands: an addendum, or a file beside the bundle.
-    pub origin: String,
-    /// The signer's name in the trust policy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The role that the record claims.
-    pub role: String,
-    /// Full fingerprint of the key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// When it says that it was made.
-    pub created: String,
-    /// Its note.
-    pub note: String,
-    /// What the reviewer wrote, as it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<serde_json::Map<String, serde_json::Value>>,
-    /// As that of a signature.
-    pub outcome: Standing,
-    /// Why it does not count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
 }
 
 /// The verdict.

@@ -30,12 +30,12 @@ const USER_PRESENT: u8 = 0x01;
 #[derive(Clone)]
 pub struct PublicKey {
     blob: Vec<u8>,
-    kind: Kind,
+    kind: KeyKind,
     comment: String,
 }
 
 #[derive(Clone)]
-enum Kind {
+enum KeyKind {
     Ed25519(VerifyingKey),
     SkEd25519 { key: VerifyingKey, application: String },
     EcdsaP256(Box<KeyData>),
@@ -94,7 +94,7 @@ impl PublicKey {
         let mut reader = Reader::new(blob);
         let algorithm = reader.text().ok_or_else(|| malformed("no key type"))?;
         let kind = match algorithm {
-            "ssh-ed25519" => Kind::Ed25519(ed25519(&mut reader)?),
+            "ssh-ed25519" => KeyKind::Ed25519(ed25519(&mut reader)?),
             "sk-ssh-ed25519@openssh.com" => {
                 let key = ed25519(&mut reader)?;
                 let application = reader.text().ok_or_else(|| malformed("no application"))?;
@@ -103,7 +103,7 @@ impl PublicKey {
                         "a token key for `{application}` is not an SSH key: its application must start with `ssh:`"
                     )));
                 }
-                Kind::SkEd25519 { key, application: application.to_owned() }
+                KeyKind::SkEd25519 { key, application: application.to_owned() }
             }
             "ecdsa-sha2-nistp256" => {
                 let curve = reader.string();
@@ -112,13 +112,13 @@ impl PublicKey {
                 if curve != Some(b"nistp256") || point.len() != 65 || point[0] != 4 {
                     return Err(malformed("not an uncompressed point of nistp256"));
                 }
-                Kind::EcdsaP256(key_data(blob)?)
+                KeyKind::EcdsaP256(key_data(blob)?)
             }
             "ssh-rsa" => {
                 let exponent = reader.string().ok_or_else(|| malformed("no exponent"))?;
                 let modulus = reader.string().ok_or_else(|| malformed("no modulus"))?;
                 check_rsa(exponent, modulus)?;
-                Kind::Rsa(key_data(blob)?)
+                KeyKind::Rsa(key_data(blob)?)
             }
             other => {
                 return Err(BadKey::Unsupported(format!(
@@ -137,16 +137,16 @@ impl PublicKey {
 
     /// The public half of a key that this program holds.
     pub(super) fn derived(key: VerifyingKey) -> PublicKey {
-        PublicKey { blob: ed25519_blob(key.as_bytes()), kind: Kind::Ed25519(key), comment: String::new() }
+        PublicKey { blob: ed25519_blob(key.as_bytes()), kind: KeyKind::Ed25519(key), comment: String::new() }
     }
 
     /// The type word, as at the start of a line.
     pub fn algorithm(&self) -> &'static str {
         match self.kind {
-            Kind::Ed25519(_) => "ssh-ed25519",
-            Kind::SkEd25519 { .. } => "sk-ssh-ed25519@openssh.com",
-            Kind::EcdsaP256(_) => "ecdsa-sha2-nistp256",
-            Kind::Rsa(_) => "ssh-rsa",
+            KeyKind::Ed25519(_) => "ssh-ed25519",
+            KeyKind::SkEd25519 { .. } => "sk-ssh-ed25519@openssh.com",
+            KeyKind::EcdsaP256(_) => "ecdsa-sha2-nistp256",
+            KeyKind::Rsa(_) => "ssh-rsa",
         }
     }
 
@@ -183,11 +183,11 @@ impl PublicKey {
         let raw = reader.string().ok_or(BadRaw::Malformed("too short"))?;
         let trailer = reader.rest();
         match (&self.kind, algorithm) {
-            (Kind::Ed25519(key), "ssh-ed25519") => {
+            (KeyKind::Ed25519(key), "ssh-ed25519") => {
                 end(trailer)?;
                 check_ed25519(key, data, raw)
             }
-            (Kind::SkEd25519 { key, application }, "sk-ssh-ed25519@openssh.com") => {
+            (KeyKind::SkEd25519 { key, application }, "sk-ssh-ed25519@openssh.com") => {
                 let [flags, counter @ ..] = <[u8; 5]>::try_from(trailer)
                     .map_err(|_| BadRaw::Malformed("the flags and counter of the token are not 5 bytes"))?;
                 if flags & USER_PRESENT == 0 {
@@ -199,19 +199,19 @@ impl PublicKey {
                 signed.extend_from_slice(&Sha256::digest(data));
                 check_ed25519(key, &signed, raw)
             }
-            (Kind::EcdsaP256(key), "ecdsa-sha2-nistp256") => {
+            (KeyKind::EcdsaP256(key), "ecdsa-sha2-nistp256") => {
                 end(trailer)?;
                 check_with_library(key, Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }, data, raw)
             }
-            (Kind::Rsa(key), "rsa-sha2-512") => {
+            (KeyKind::Rsa(key), "rsa-sha2-512") => {
                 end(trailer)?;
                 check_with_library(key, Algorithm::Rsa { hash: Some(HashAlg::Sha512) }, data, raw)
             }
-            (Kind::Rsa(key), "rsa-sha2-256") => {
+            (KeyKind::Rsa(key), "rsa-sha2-256") => {
                 end(trailer)?;
                 check_with_library(key, Algorithm::Rsa { hash: Some(HashAlg::Sha256) }, data, raw)
             }
-            (Kind::Rsa(_), "ssh-rsa") => Err(BadRaw::Unsupported("it uses SHA-1")),
+            (KeyKind::Rsa(_), "ssh-rsa") => Err(BadRaw::Unsupported("it uses SHA-1")),
             _ => Err(BadRaw::Malformed("its algorithm is not that of its key")),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::report::Finding;
 use super::{disguise, release};
-use crate::bundle::set::{BlobContent, Copy, Set};
+use crate::bundle::set::{BlobContent, Replica, Set};
 use crate::error::{Code, Error, Result};
 
 /// The content of a blob, hashed while it is read; nothing is read before it is asked for. The read that would
@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 pub struct BlobReader<'a> {
     set: &'a Set,
     blob: usize,
-    copy: &'a Copy,
+    replica: &'a Replica,
     open: Option<BlobContent<'a>>,
     pub(super) bad: Option<Finding>,
     pub(super) tee: Option<release::Tee>,
@@ -20,8 +20,8 @@ pub struct BlobReader<'a> {
 }
 
 impl<'a> BlobReader<'a> {
-    pub(super) fn new(set: &'a Set, blob: usize, copy: &'a Copy) -> BlobReader<'a> {
-        BlobReader { set, blob, copy, open: None, bad: None, tee: None, capture: None, look: None }
+    pub(super) fn new(set: &'a Set, blob: usize, replica: &'a Replica) -> BlobReader<'a> {
+        BlobReader { set, blob, replica, open: None, bad: None, tee: None, capture: None, look: None }
     }
 
     /// Whether anything of it was read.
@@ -60,7 +60,7 @@ impl<'a> BlobReader<'a> {
         if let Some(bad) = &self.bad {
             return Err(Error::new(bad.code, bad.message.clone()));
         }
-        let read = self.open.get_or_insert_with(|| self.set.open(self.blob, self.copy)).next(buffer);
+        let read = self.open.get_or_insert_with(|| self.set.open(self.blob, self.replica)).next(buffer);
         if let (Ok(n), Some(tee)) = (&read, &mut self.tee) {
             tee.send(&buffer[..*n]);
         }

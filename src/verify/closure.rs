@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::report::{Check, CheckId, Finding};
+use super::report::{Check, CheckId, FINDINGS, Finding};
 use crate::bundle::index::{Blob, Index, Kind};
 use crate::bundle::layout;
 use crate::error::{Code, Error};
@@ -32,11 +32,12 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     let listed: BTreeMap<Digest, _> = index.blobs.iter().map(|b| (b.digest, b)).collect();
     let mut graph = Graph::default();
     let mut subjects = Subjects::new();
-    let missing: RefCell<BTreeMap<Digest, (u64, &crate::bundle::index::Image)>> = RefCell::default();
+    let missing: RefCell<Missing<'_>> = RefCell::default();
     for image in &index.images {
         let root = image.descriptor();
-        let before = missing.borrow().len();
-        let walked = graph.walk(
+        let before = missing.borrow().seen;
+        let walked = graph.walk_within(
+            &|digest| listed.contains_key(digest),
             &root,
             &mut |what| match documents.get(&what.digest) {
                 Some(bytes) if bytes.len() as u64 == what.size => Ok(Some(bytes)),
@@ -47,20 +48,20 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
                     format!("{} is used as a document and not listed as one", what.digest),
                 )),
                 None => {
-                    missing.borrow_mut().entry(what.digest).or_insert((what.size, image));
+                    missing.borrow_mut().add(what, image);
                     Ok(None)
                 }
             },
             &mut |_, document, _| {
                 for child in document.children() {
                     if !listed.contains_key(&child.digest) {
-                        missing.borrow_mut().entry(child.digest).or_insert((child.size, image));
+                        missing.borrow_mut().add(child, image);
                     }
                 }
             },
         );
         match walked {
-            Ok(()) if missing.borrow().len() == before => check.examined += 1,
+            Ok(()) if missing.borrow().seen == before => check.examined += 1,
             Ok(()) => {}
             Err(e) => check.find(Finding::of(image.display(), &e)),
         }
@@ -68,7 +69,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     }
     let missing = missing.into_inner();
     let total = index.blobs.len();
-    for (digest, (size, image)) in &missing {
+    for (digest, (size, image)) in &missing.first {
         check.find(
             Finding::new(Code::BlobMissing, digest.to_string(), format!("{digest} is needed and not in the bundle"))
                 .fact(format!("{size} bytes, of {}", image.display()))
@@ -76,6 +77,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
                 .hint("the bundle was made incomplete; ask the builder for another"),
         );
     }
+    check.more += missing.distinct().saturating_sub(missing.first.len()) as u64;
     for (digest, node) in graph.nodes() {
         if let Some(blob) = listed.get(digest)
             && (blob.size != node.size || blob.role != node.role)
@@ -91,7 +93,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
             );
         }
     }
-    if bad.is_empty() && missing.is_empty() {
+    if bad.is_empty() && missing.first.is_empty() {
         for blob in index.blobs.iter().filter(|b| !graph.nodes().contains_key(&b.digest)) {
             check.find(Finding::new(
                 Code::UnlistedContent,
@@ -101,6 +103,43 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
         }
     }
     check
+}
+
+/// What is needed and not listed: the first that a report names, and how many there are.
+#[derive(Default)]
+struct Missing<'a> {
+    /// By digest: the size, and the first image that needs it.
+    first: BTreeMap<Digest, (u64, &'a crate::bundle::index::Image)>,
+    /// The beginnings of all digests, to count them: 150,000 have to fit.
+    all: Vec<u64>,
+    /// How often one was met.
+    seen: usize,
+}
+
+impl<'a> Missing<'a> {
+    fn add(&mut self, what: &crate::oci::Descriptor, image: &'a crate::bundle::index::Image) {
+        self.seen += 1;
+        let start = what.digest.start();
+        if self.all.last() != Some(&start) {
+            self.all.push(start);
+        }
+        // One document may name one blob 38,000 times, and thousands of images one document.
+        if self.all.len() == self.all.capacity() {
+            self.all.sort_unstable();
+            self.all.dedup();
+        }
+        self.first.entry(what.digest).or_insert((what.size, image));
+        if self.first.len() > FINDINGS {
+            self.first.pop_last();
+        }
+    }
+
+    fn distinct(&self) -> usize {
+        let mut all = self.all.clone();
+        all.sort_unstable();
+        all.dedup();
+        all.len()
+    }
 }
 
 fn size(digest: &Digest, expected: u64, found: u64) -> Error {

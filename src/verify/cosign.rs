@@ -64,7 +64,9 @@ fn layers(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> Vec<Descripto
     match document {
         Some(Document::Manifest(manifest)) => {
             let simple = manifest.layers.into_iter().filter(|l| l.media_type == SIMPLE_SIGNING && l.size <= PAYLOAD);
-            simple.take(LAYERS).collect()
+            let mut layers: Vec<Descriptor> = simple.take(LAYERS).collect();
+            layers.iter_mut().for_each(|layer| layer.annotations.retain(|name, _| name == SIGNATURE));
+            layers
         }
         _ => Vec::new(),
     }
@@ -108,7 +110,7 @@ pub(super) fn check(
         check.of += 1;
         let outcome = match demands.is_empty() {
             true => Err("no key of the trust policy covers it, and the policy requires a signature".to_owned()),
-            false => demands.iter().try_for_each(|group| one(&all, image, contents, group)),
+            false => demands.iter().try_for_each(|group| satisfied(&all, image, contents, group)),
         };
         match outcome {
             Ok(()) => check.examined += 1,
@@ -138,7 +140,7 @@ fn runs(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> bool {
 }
 
 /// At least one signature by one of the keys, over this digest, naming the repository that is demanded.
-fn one(
+fn satisfied(
     signatures: &Signatures<'_>,
     image: &Image,
     contents: &BTreeMap<Digest, Vec<u8>>,

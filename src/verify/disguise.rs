@@ -5,6 +5,7 @@
 //! configuration, and at its layers for the payload. Layers are looked at as they pass; nothing is read twice for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, Report, Severity};
@@ -13,7 +14,7 @@ use crate::bundle::limits;
 use crate::bundle::set::Set;
 use crate::error::{Code, Result};
 use crate::oci::{Digest, Document, Repository, media_type, parse, without_registry};
-use crate::openshift::marks::{self, Layer, Place, Probe};
+use crate::openshift::marks::{self, Layer, Probe, ReleaseHome};
 
 /// How many findings name images; more are counted.
 const TOLD: usize = 100;
@@ -44,7 +45,7 @@ struct Manifest {
     digest: Digest,
     /// The top-level image that it belongs to: the first, and its name.
     top: Digest,
-    name: String,
+    name: Arc<str>,
     /// Whether a container runtime would take it for an image.
     runs: bool,
     mark: Option<Mark>,
@@ -83,19 +84,30 @@ impl Unlisted {
         for image in index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component)) {
             descend(&image.digest, &image.media_type, documents, &mut vouched, &mut |_, _, _| {});
         }
+        let listed: BTreeSet<Digest> = index.blobs.iter().map(|blob| blob.digest).collect();
+        // What is not listed is never seen, and a manifest may name one blob many times.
+        let note = |all: &mut BTreeMap<Digest, Vec<usize>>, digest: Digest, at: usize| {
+            if listed.contains(&digest) {
+                let of = all.entry(digest).or_default();
+                if of.last() != Some(&at) {
+                    of.push(at);
+                }
+            }
+        };
         for image in &index.images {
+            let name: Arc<str> = image.display().into();
             descend(&image.digest, &image.media_type, documents, &mut vouched, &mut |digest, kind, manifest| {
                 let at = all.manifests.len();
                 let config = &manifest.config;
                 let runs = kind == media_type::DOCKER_MANIFEST
                     || matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
-                let (top, name) = (image.digest, image.display());
+                let (top, name) = (image.digest, name.clone());
                 all.manifests.push(Manifest { digest, top, name, runs, mark: None, told: false });
                 if config.size <= marks::MAX_CONFIG {
-                    all.configs.entry(config.digest).or_default().push(at);
+                    note(&mut all.configs, config.digest, at);
                 }
                 for layer in manifest.layers.iter().filter(|l| l.size <= marks::MAX_LAYER) {
-                    all.layers.entry(layer.digest).or_default().push(at);
+                    note(&mut all.layers, layer.digest, at);
                 }
             });
         }
@@ -254,22 +266,23 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
         let Some(tag) = image.tag.as_deref() else { continue };
         let path = image.repository.as_deref().map(without_registry);
         let mut place = marks::place(path);
-        if let (Place::Elsewhere, Some(path), Some(target)) = (place, path, target) {
+        if let (ReleaseHome::Elsewhere, Some(path), Some(target)) = (place, path, target) {
             place = marks::place(Some(&format!("{}/{path}", target.path())));
         }
-        if place == Place::Elsewhere && path.is_some_and(|path| homes.contains(path)) {
-            place = Place::Beside;
+        if place == ReleaseHome::Elsewhere && path.is_some_and(|path| homes.contains(path)) {
+            place = ReleaseHome::Beside;
         }
         let of = image.release.or(Some(image.digest)).and_then(|digest| releases.get(&digest));
         // A component or a copy of the release may have the tags of its version; a release any that is no other version's.
         let own = of.is_some_and(|r| {
             marks::is_tag_of(&r.version, &r.architecture, tag)
-                || image.digest == r.digest && !marks::is_release_tag(Place::Beside, tag)
+                || image.digest == r.digest && !marks::is_release_tag(ReleaseHome::Beside, tag)
                 // As `oc` tagged components before 2020-11-20.
                 || image.component.as_ref().is_some_and(|name| tag == format!("{}-{name}", r.version))
         });
-        let component =
-            image.kind == Kind::Component && place == Place::Releases && !marks::is_release_tag(Place::Beside, tag);
+        let component = image.kind == Kind::Component
+            && place == ReleaseHome::Releases
+            && !marks::is_release_tag(ReleaseHome::Beside, tag);
         if marks::is_release_tag(place, tag) && !own && !component {
             out.push((image, format!("`{}` has the name of a release, and is not that release", image.display())));
         }

@@ -50,29 +50,29 @@ pub enum Admission<'a> {
 
 /// Who stands behind an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voucher {
+pub enum Endorsement {
     /// Somebody trusted signed it.
-    Signer,
-    /// Nobody is asked to (`allow_unsigned`).
-    Nobody,
-    /// Nobody who is trusted.
-    Missing,
+    Signed,
+    /// No signature is required (`allow_unsigned`).
+    NotRequired,
+    /// Nobody trusted signed it.
+    None,
 }
 
 /// Who vouches for the index of this head. This is less than a verdict: thresholds, times and what the index says are
 /// judged by [`admit`].
-pub fn voucher(head: &Head, trust: &Trust, conditions: &Conditions) -> Voucher {
+pub fn endorsement(head: &Head, trust: &Trust, conditions: &Conditions) -> Endorsement {
     let settings = &Settings::new(trust, conditions);
     let mut report = Report::new(report::Subject::default(), settings.now.to_string());
     let check = trust::signatures(head, &[], settings, &mut report);
     if settings.expect_index.is_some_and(|wanted| wanted != head.digest()) {
-        return Voucher::Missing;
+        return Endorsement::None;
     }
     if report.signatures.iter().any(SignatureOutcome::is_good) {
-        return Voucher::Signer;
+        return Endorsement::Signed;
     }
     let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
-    if nobody { Voucher::Nobody } else { Voucher::Missing }
+    if nobody { Endorsement::NotRequired } else { Endorsement::None }
 }
 
 /// A bundle whose head, documents and files were checked.
@@ -176,7 +176,7 @@ impl<'a> Admitted<'a> {
     /// Configurations and layers at hand, each copy counted: how many, and how many bytes.
     pub fn content(&self) -> (u64, u64) {
         let blobs = self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document());
-        let copies = blobs.map(|(at, blob)| (self.set.copies(at).len() as u64, blob.size));
+        let copies = blobs.map(|(at, blob)| (self.set.replicas(at).len() as u64, blob.size));
         copies.fold((0, 0), |(items, bytes), (copies, size)| (items + copies, bytes + copies * size))
     }
 
@@ -350,12 +350,12 @@ impl<'a> Admitted<'a> {
     fn visit(&self, at: usize, blob: &Blob, extent: Extent, receiver: &dyn Receiver, buffer: &mut [u8]) -> Result<()> {
         let mut remarks: Vec<Finding> = Vec::new();
         let mut seen = false;
-        let copies = self.set.copies(at);
-        for (n, copy) in copies.iter().enumerate() {
+        let replicas = self.set.replicas(at);
+        for (n, replica) in replicas.iter().enumerate() {
             if seen && extent == Extent::Needed {
                 break;
             }
-            let mut reader = BlobReader::new(&self.set, at, copy);
+            let mut reader = BlobReader::new(&self.set, at, replica);
             if self.is_stream() {
                 reader.tee = lock(&self.payloads).tee(&blob.digest);
                 let wanted = blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
@@ -390,7 +390,7 @@ impl<'a> Admitted<'a> {
                     return Err(Error::new(bad.code, bad.message));
                 }
                 remarks.push(bad);
-                if n + 1 < copies.len() || seen {
+                if n + 1 < replicas.len() || seen {
                     continue;
                 }
                 return self.all_bad(remarks, extent);

@@ -33,7 +33,7 @@ pub(super) fn signatures(
         let theirs: Vec<(&String, &Vec<u8>)> =
             files.range(folder.clone()..).take_while(|(path, _)| path.starts_with(&folder)).collect();
         claimed.extend(theirs.iter().map(|(path, _)| path.as_str()));
-        one(release, &theirs, settings, &mut check);
+        check_release(release, &theirs, settings, &mut check);
     }
     // Signatures of the images of a list are carried too; each must be for something that is here.
     for path in files.keys().filter(|p| p.starts_with("signatures/") && !claimed.contains(p.as_str())) {
@@ -52,7 +52,7 @@ pub(super) fn signatures(
     check
 }
 
-fn one(release: &Release, signatures: &[(&String, &Vec<u8>)], settings: &Settings, check: &mut Check) {
+fn check_release(release: &Release, signatures: &[(&String, &Vec<u8>)], settings: &Settings, check: &mut Check) {
     let mut good = false;
     let mut worst: Option<Rejected> = None;
     for (path, bytes) in signatures {
@@ -193,7 +193,7 @@ impl Payloads {
                 return Err(Error::new(Code::BlobMissing, message));
             };
             let mut scanned = Err(Error::new(Code::IncompleteCheck, "the layer is on a volume that is not here"));
-            for copy in set.copies(at) {
+            for copy in set.replicas(at) {
                 let mut reader = set.open(at, &copy);
                 let view = payload::scan(&layer.media_type, &mut reader, &self.limits()?);
                 // What was scanned counts only if the digest is right; a wrong one is the better explanation.

@@ -25,7 +25,7 @@ pub(super) fn gather<'a>(head: &'a Head, addenda: &'a [Addendum], settings: &Set
     for addendum in addenda.iter().filter(|a| addendum::is_signature(&a.name)) {
         out.push((format!("{}{}", layout::ADDENDA, addendum.name), &addendum.bytes));
     }
-    out.extend(settings.loose.iter().map(|(origin, bytes)| (origin.clone(), bytes.as_slice())));
+    out.extend(settings.detached_signatures.iter().map(|(origin, bytes)| (origin.clone(), bytes.as_slice())));
     out
 }
 
@@ -98,26 +98,28 @@ pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, re
     report.records.clear();
     for addendum in addenda {
         match addendum::kind(&addendum.name) {
-            addendum::Kind::Signature | addendum::Kind::RecordSignature => {}
-            addendum::Kind::Record => {
+            addendum::AddendumKind::Signature | addendum::AddendumKind::RecordSignature => {}
+            addendum::AddendumKind::Record => {
                 let origin = format!("{}{}", layout::ADDENDA, addendum.name);
                 match addendum::read_record(addendum, addenda, &head.digest()) {
                     Err(why) => check.find(Finding::new(Code::Malformed, origin, unacceptable(&addendum.name, &why))),
                     Ok(found) => record(origin, addendum, found, settings, report, check),
                 }
             }
-            addendum::Kind::Unknown => check.find(Finding::new(
+            addendum::AddendumKind::Unknown => check.find(Finding::new(
                 Code::UnlistedContent,
                 &addendum.name,
                 format!("addendum `{}` is not one of format 1", addendum.name),
             )),
         }
     }
-    for loose in settings.loose_records.iter().filter(|a| addendum::kind(&a.name) == addendum::Kind::Record) {
-        let origin = format!("{}.{}", report.bundle.path, loose.name);
-        match addendum::read_record(loose, settings.loose_records, &head.digest()) {
-            Err(why) => check.find(Finding::notice(Code::Malformed, origin, unacceptable(&loose.name, &why))),
-            Ok(found) => record(origin, loose, found, settings, report, check),
+    for detached in
+        settings.detached_records.iter().filter(|a| addendum::kind(&a.name) == addendum::AddendumKind::Record)
+    {
+        let origin = format!("{}.{}", report.bundle.path, detached.name);
+        match addendum::read_record(detached, settings.detached_records, &head.digest()) {
+            Err(why) => check.find(Finding::notice(Code::Malformed, origin, unacceptable(&detached.name, &why))),
+            Ok(found) => record(origin, detached, found, settings, report, check),
         }
     }
 }

@@ -102,7 +102,7 @@ fn damage(set: &Set, check: &mut Check) {
         if part.damage().is_empty() {
             continue;
         }
-        let elsewhere = |blob: usize| set.copies(blob).iter().any(|copy| copy.parts().all(|p| p != at));
+        let elsewhere = |blob: usize| set.replicas(blob).iter().any(|copy| copy.parts().all(|p| p != at));
         let severity = match part.layout().extents().iter().all(|extent| elsewhere(extent.blob)) {
             true => Severity::Notice,
             false => Severity::Error,

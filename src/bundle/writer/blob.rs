@@ -3,7 +3,7 @@
 use super::NOTE_EVERY;
 use super::journal::Claim;
 use super::partial::Partial;
-use super::plan::Place;
+use super::plan::BlobPlace;
 use crate::bundle::index::Blob;
 use crate::bundle::tar;
 use crate::error::{Code, Error, Result};
@@ -14,7 +14,7 @@ use crate::oci::Hasher;
 pub struct BlobWriter<'a> {
     partial: &'a Partial<'a>,
     blob: &'a Blob,
-    places: &'a [Place],
+    places: &'a [BlobPlace],
     hasher: Hasher,
     /// One for each place that is a piece.
     pieces: Vec<Hasher>,
@@ -187,7 +187,13 @@ impl<'a> BlobWriter<'a> {
 }
 
 /// Reads the first `size` bytes at a place.
-fn read(partial: &Partial<'_>, place: &Place, size: u64, buffer: &mut [u8], mut take: impl FnMut(&[u8])) -> Result<()> {
+fn read(
+    partial: &Partial<'_>,
+    place: &BlobPlace,
+    size: u64,
+    buffer: &mut [u8],
+    mut take: impl FnMut(&[u8]),
+) -> Result<()> {
     let from = partial.plan().member(place).data();
     let mut done = 0;
     while done < size {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub use blob::BlobWriter;
 pub use journal::{Claim, Journal};
 pub use partial::{Partial, Sealed, Start};
-pub use plan::{Archive, Place, Plan, addendum};
+pub use plan::{Archive, BlobPlace, Plan, addendum};
 
 /// Size of the buffers that content is copied with.
 pub const BUFFER: usize = 1 << 20;

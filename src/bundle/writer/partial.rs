@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::journal::{Claim, Journal, Log};
-use super::plan::{Archive, Place, Plan};
+use super::plan::{Archive, BlobPlace, Plan};
 use super::{BUFFER, BlobWriter, journal_path, partial_path};
 use crate::bundle::layout::{Layout, Member};
 use crate::bundle::tar;
@@ -206,26 +206,26 @@ impl<'a> Partial<'a> {
         }
     }
 
-    pub(super) fn is_complete(&self, place: &Place) -> bool {
+    pub(super) fn is_complete(&self, place: &BlobPlace) -> bool {
         self.outputs[place.archive].complete.is_some()
     }
 
     /// Writes content at an offset of the archive that a place is in, unless that is finished.
-    pub(super) fn write(&self, place: &Place, bytes: &[u8], at: u64) -> Result<()> {
+    pub(super) fn write(&self, place: &BlobPlace, bytes: &[u8], at: u64) -> Result<()> {
         self.outputs[place.archive].write(bytes, at)
     }
 
     /// The part of a buffer to read the bytes into that are to be written at this offset of an archive.
-    pub(super) fn window<'v>(&self, place: &Place, buffer: &'v mut [u8], at: u64) -> &'v mut [u8] {
+    pub(super) fn window<'v>(&self, place: &BlobPlace, buffer: &'v mut [u8], at: u64) -> &'v mut [u8] {
         if self.outputs[place.archive].direct.is_some() { window(buffer, at) } else { buffer }
     }
 
-    pub(super) fn read(&self, place: &Place, bytes: &mut [u8], at: u64) -> Result<()> {
+    pub(super) fn read(&self, place: &BlobPlace, bytes: &mut [u8], at: u64) -> Result<()> {
         let output = &self.outputs[place.archive];
         output.file.read_exact_at(bytes, at).map_err(|e| Error::io("cannot read", output.now(), e))
     }
 
-    pub(super) fn write_header(&self, place: &Place, member: &Member) -> Result<()> {
+    pub(super) fn write_header(&self, place: &BlobPlace, member: &Member) -> Result<()> {
         self.write(place, &self.plan.archives()[place.archive].layout.header_of(member), member.header)
     }
 
@@ -234,7 +234,7 @@ impl<'a> Partial<'a> {
     }
 
     /// Keeps the digest of a piece. One in a file that is finished has to be what that file says.
-    pub(super) fn piece(&self, place: &Place, digest: Digest) -> Result<()> {
+    pub(super) fn piece(&self, place: &BlobPlace, digest: Digest) -> Result<()> {
         if let Some(known) = &self.outputs[place.archive].complete {
             let extents = self.plan.archives()[place.archive].layout.extents();
             let before = extents[..place.at].iter().filter(|e| e.piece.is_some()).count();

@@ -26,7 +26,7 @@ pub struct Plan {
     /// Content of `index.files`, in their order.
     pub files: Vec<Vec<u8>>,
     archives: Vec<Archive>,
-    places: Vec<Vec<Place>>,
+    places: Vec<Vec<BlobPlace>>,
     tail: Vec<u8>,
 }
 
@@ -41,7 +41,7 @@ pub struct Archive {
 
 /// Where a blob, or a piece of it, is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct BlobPlace {
     /// Position of the archive in the plan.
     pub archive: usize,
     /// Position among the blobs of that archive's layout.
@@ -134,7 +134,7 @@ impl Plan {
     }
 
     /// Where the blob at this position of the index goes. Nowhere: it is on volumes that were not chosen.
-    pub fn places(&self, blob: usize) -> &[Place] {
+    pub fn places(&self, blob: usize) -> &[BlobPlace] {
         self.places.get(blob).map(Vec::as_slice).unwrap_or_default()
     }
 
@@ -144,12 +144,12 @@ impl Plan {
     }
 
     /// The member at a place.
-    pub fn member(&self, place: &Place) -> &Member {
+    pub fn member(&self, place: &BlobPlace) -> &Member {
         &self.archives[place.archive].layout.blobs()[place.at]
     }
 
     /// What the member at a place holds.
-    pub fn extent(&self, place: &Place) -> &Extent {
+    pub fn extent(&self, place: &BlobPlace) -> &Extent {
         &self.archives[place.archive].layout.extents()[place.at]
     }
 
@@ -251,11 +251,11 @@ pub fn addendum(name: &str, bytes: &[u8], mtime: u64) -> Vec<u8> {
     out
 }
 
-fn places(index: &Index, archives: &[Archive]) -> Vec<Vec<Place>> {
+fn places(index: &Index, archives: &[Archive]) -> Vec<Vec<BlobPlace>> {
     let mut out = vec![Vec::new(); index.blobs.len()];
     for (archive, a) in archives.iter().enumerate() {
         for (at, extent) in a.layout.extents().iter().enumerate() {
-            out[extent.blob].push(Place { archive, at });
+            out[extent.blob].push(BlobPlace { archive, at });
         }
     }
     out

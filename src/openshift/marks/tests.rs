@@ -163,7 +163,7 @@ fn tags_of_releases_are_known_where_releases_lie_and_nowhere_else() {
     let among = place(Some("openshift-release-dev/ocp-release"));
     assert!(is_release_tag(among, "latest") && !is_release_tag(among, &attached));
     for other in ["myopenshift/release", "openshift/release/x", "openshift/releases", "release"] {
-        assert_eq!(place(Some(other)), Place::Elsewhere, "{other}");
+        assert_eq!(place(Some(other)), ReleaseHome::Elsewhere, "{other}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::origin::Origin;
-use super::work::Mended;
+use super::work::Repaired;
 use crate::verify::Report;
 
 /// What may be used, and where the result goes.
@@ -44,7 +44,7 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_from: Option<String>,
     /// Every member that was damaged.
-    pub mended: Vec<Mended>,
+    pub mended: Vec<Repaired>,
     /// Addenda (countersignatures, review records) that the files have now.
     pub addenda: usize,
     /// The verdict of the verification of all of it.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::origin::{self, Origin};
-use super::work::{NAMED, Place, Work};
+use super::work::{MemberPlace, NAMED, Work};
 use crate::bundle::index::Blob;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
@@ -42,7 +42,7 @@ impl Fetched {
 
 impl Work<'_> {
     /// Asks the sources in turn for every blob that is still damaged.
-    pub(super) fn mend_from_sources(
+    pub(super) fn repair_from_sources(
         &mut self,
         sources: &[Arc<dyn Source>],
         origins: &[Origin],
@@ -179,7 +179,7 @@ impl Work<'_> {
     /// Writes a blob, or pieces of it, wherever it is damaged.
     fn put(&mut self, blob: usize, found: &Fetched, from: &str) -> Result<()> {
         let mut buffer = vec![0u8; BUFFER];
-        let places: Vec<(Place, u64)> =
+        let places: Vec<(MemberPlace, u64)> =
             self.needed().into_iter().filter_map(|p| Some((p, self.blob(p).filter(|(b, _)| *b == blob)?.1))).collect();
         for (place, offset) in places {
             let member = self.member(place);

@@ -14,7 +14,7 @@ use crate::bundle::{Head, Index, limits, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::recovery::Sidecar;
-use crate::verify::{Conditions, Trust, Voucher, voucher};
+use crate::verify::{Conditions, Endorsement, Trust, endorsement};
 
 /// What it has to be.
 pub(super) struct Known {
@@ -43,7 +43,7 @@ impl Known {
 }
 
 #[expect(clippy::large_enum_variant, reason = "one value for each run")]
-pub(super) enum Found {
+pub(super) enum Identity {
     Known(Known),
     /// Its index can be read and nobody who is trusted vouches for it, or for another one.
     Refused,
@@ -55,25 +55,26 @@ pub(super) fn find(
     locals: &[Local],
     trust: &Trust,
     conditions: &Conditions,
-) -> Result<Found> {
+) -> Result<Identity> {
     for one in named {
         let Ok(head) = &one.head else { continue };
-        match voucher(head, trust, conditions) {
-            Voucher::Signer => match Known::new(head.clone(), None) {
-                Ok(known) => return Ok(Found::Known(known)),
+        match endorsement(head, trust, conditions) {
+            Endorsement::Signed => match Known::new(head.clone(), None) {
+                Ok(known) => return Ok(Identity::Known(known)),
                 // The description of a volume, which nobody signs, may be what is damaged.
                 Err(e) if head.volume.is_none() => return Err(e),
                 Err(_) => {}
             },
             // Unsigned, a damaged index still reads like one: its other witness is asked.
-            Voucher::Nobody => {
+            Endorsement::NotRequired => {
                 if let Ok(known) = Known::new(head.clone(), None)
-                    && said(one, &known.blueprint(known.volume.clone())?).is_none_or(|hex| hex == head.digest().hex())
+                    && index_in_sums(one, &known.blueprint(known.volume.clone())?)
+                        .is_none_or(|hex| hex == head.digest().hex())
                 {
-                    return Ok(Found::Known(known));
+                    return Ok(Identity::Known(known));
                 }
             }
-            Voucher::Missing => {}
+            Endorsement::None => {}
         }
     }
     let copies = sidecars.iter().filter_map(|s| {
@@ -90,7 +91,7 @@ pub(super) fn find(
     });
     let mut another = None;
     for (name, head, volumes) in copies.chain(others) {
-        if voucher(&head, trust, conditions) == Voucher::Missing {
+        if endorsement(&head, trust, conditions) == Endorsement::None {
             continue;
         }
         let expected = conditions.expectations.index == Some(head.digest());
@@ -103,13 +104,13 @@ pub(super) fn find(
         for known in candidates {
             let blueprint = known.blueprint(known.volume.clone())?;
             if expected || named.iter().any(|one| speaks_for(one, &blueprint)) {
-                return Ok(Found::Known(known));
+                return Ok(Identity::Known(known));
             }
         }
         another.get_or_insert((name, head.digest()));
     }
     if named.iter().any(|one| one.head.is_ok()) {
-        return Ok(Found::Refused);
+        return Ok(Identity::Refused);
     }
     let path = named.first().map(|one| one.path.display().to_string()).unwrap_or_default();
     if let Some((name, digest)) = another {
@@ -138,14 +139,14 @@ fn speaks_for(own: &Named, blueprint: &Blueprint) -> bool {
     {
         return true;
     }
-    match said(own, blueprint) {
+    match index_in_sums(own, blueprint) {
         Some(hex) => hex == blueprint.head.digest().hex(),
         None => own.file.as_ref().is_some_and(|file| headers_agree(file, own.length, blueprint)),
     }
 }
 
 /// The digest of the index that `SHA256SUMS` of the damaged file names, where this blueprint has it.
-fn said(own: &Named, blueprint: &Blueprint) -> Option<String> {
+fn index_in_sums(own: &Named, blueprint: &Blueprint) -> Option<String> {
     let bytes = content(own, blueprint, layout::SUMS)?;
     let text = String::from_utf8_lossy(&bytes);
     let hex = text.lines().find_map(|line| line.strip_suffix(layout::INDEX)?.strip_suffix("  "))?;

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bundle::Inputs;
-use crate::bundle::mend::{self, Kind, Mending};
+use crate::bundle::repair::{self, RepairFile, RepairMode};
 use crate::bundle::survey::{Blueprint, Damage, Survey, moves, survey};
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task, observer, recovery, room};
@@ -29,11 +29,11 @@ use crate::source::{Network, Source};
 use crate::verify::{CheckId, Conditions, Trust};
 
 pub use answer::{Options, Outcome, Summary};
-use identity::{Found, Known};
+use identity::{Identity, Known};
 use named::{Local, Named};
 pub use origin::Origin;
 use parts::{Part, PartCopy};
-pub use work::Mended;
+pub use work::Repaired;
 use work::Work;
 
 /// Mends a bundle, or volumes of one. A path at which there is nothing stands for a lost volume, to be made again.
@@ -68,8 +68,8 @@ pub fn repair(
     if options.to.is_some() || !matches!(done, Ok(Outcome::Whole(..))) {
         // What an earlier repair had taken a name from, and this one could not mend, gets it back.
         for name in names {
-            if !crate::fs::dir::exists(&name) && mend::left(&name)? == Some(Kind::InPlace) {
-                Mending::resume(&name, Kind::InPlace)?.give_back()?;
+            if !crate::fs::dir::exists(&name) && repair::left(&name)? == Some(RepairMode::InPlace) {
+                RepairFile::resume(&name, RepairMode::InPlace)?.give_back()?;
             }
         }
     }
@@ -89,8 +89,8 @@ impl Job<'_> {
         let mut sidecars = self.sidecars(&named)?;
         let locals = self.options.local.iter().map(|p| Local::open(p)).collect::<Result<Vec<_>>>()?;
         let known = match identity::find(&named, &sidecars, &locals, self.trust, self.conditions)? {
-            Found::Known(known) => known,
-            Found::Refused => {
+            Identity::Known(known) => known,
+            Identity::Refused => {
                 let files = named.iter().filter(|n| n.file.is_some()).map(|n| n.place.clone()).collect();
                 let (inputs, trust, conditions) = (Inputs::Paths(files), self.trust, self.conditions);
                 let verdict = crate::ops::verify::verify(inputs, trust, conditions, true, 1, self.observer);
@@ -196,7 +196,7 @@ impl Job<'_> {
     ) -> Result<Outcome> {
         if !parts.iter().any(Part::is_damaged) {
             for part in parts.iter() {
-                part.named.as_ref().map_or(Ok(()), |n| mend::forget(&n.path))?;
+                part.named.as_ref().map_or(Ok(()), |n| repair::forget(&n.path))?;
             }
             let places = parts.iter().filter_map(|p| p.named.as_ref()).map(|n| n.place.clone()).collect();
             return self.concluded(places, known, parts, "intact", Vec::new());
@@ -215,7 +215,7 @@ impl Job<'_> {
         if copies.is_empty() && sources.is_empty() && self.options.origins.is_empty() {
             parts.iter().try_for_each(|part| self.in_its_place(part))?;
         }
-        let mut targets: Vec<Option<Mending>> = Vec::new();
+        let mut targets: Vec<Option<RepairFile>> = Vec::new();
         for part in parts.iter() {
             let taken = match &part.named {
                 Some(named) if part.is_damaged() => named.take(&part.blueprint).map(Some),
@@ -231,7 +231,7 @@ impl Job<'_> {
         }
         let done = self.write(known, parts, &targets, sidecars, &mut copies, sources, &lengths);
         match done {
-            Ok(outcome) => targets.into_iter().flatten().try_for_each(Mending::finish).map(|()| outcome),
+            Ok(outcome) => targets.into_iter().flatten().try_for_each(RepairFile::finish).map(|()| outcome),
             Err(e) => {
                 give_back(targets.into_iter().flatten())?;
                 let state = "every file has its name back; what was mended stays mended";
@@ -295,14 +295,14 @@ impl Job<'_> {
         Ok(outcome)
     }
 
-    fn copy_target(&self, to: &Path, blueprint: &Blueprint) -> Result<Mending> {
-        if mend::left(to)? == Some(Kind::Copy) && !crate::fs::dir::exists(to) {
+    fn copy_target(&self, to: &Path, blueprint: &Blueprint) -> Result<RepairFile> {
+        if repair::left(to)? == Some(RepairMode::Copy) && !crate::fs::dir::exists(to) {
             self.observer.say("Continuing", &format!("{}, where a repair was interrupted", to.display()));
-            return Mending::resume(to, Kind::Copy);
+            return RepairFile::resume(to, RepairMode::Copy);
         }
         let need = blueprint.layout.total();
         room::enough(to, need, need, "make room, or choose another place")?;
-        Mending::create(to, need, &blueprint.head.digest())
+        RepairFile::create(to, need, &blueprint.head.digest())
     }
 
     /// Writes what is damaged to the targets, and verifies all of it.
@@ -311,7 +311,7 @@ impl Job<'_> {
         &self,
         known: &Known,
         parts: &mut [Part],
-        targets: &[Option<Mending>],
+        targets: &[Option<RepairFile>],
         sidecars: &[Sidecar],
         copies: &mut [PartCopy],
         sources: &[Arc<dyn Source>],
@@ -324,7 +324,7 @@ impl Job<'_> {
         }
         let files = targets.iter().map(Option::as_ref).collect();
         let mut work = Work::new(known, parts, files, self.observer);
-        if let Err(e) = work.all(sidecars, copies, sources, &self.options.origins, self.network) {
+        if let Err(e) = work.repair_from_all(sidecars, copies, sources, &self.options.origins, self.network) {
             // What was cut off stays cut off, as far as nothing could be put there.
             for ((until, length), target) in work.right_until().into_iter().zip(lengths).zip(targets) {
                 if let (Some(target), true) = (target, *length > 0) {
@@ -362,7 +362,7 @@ impl Job<'_> {
         known: &Known,
         parts: &[Part],
         result: &'static str,
-        mended: Vec<Mended>,
+        mended: Vec<Repaired>,
     ) -> Result<Outcome> {
         const CONTENT: [CheckId; 3] = [CheckId::Format, CheckId::Length, CheckId::BlobDigests];
         let inputs = Inputs::Paths(places);
@@ -397,7 +397,7 @@ impl Job<'_> {
 }
 
 /// Gives all of them their names back.
-fn give_back(taken: impl Iterator<Item = Mending>) -> Result<()> {
-    let all: Vec<Result<()>> = taken.map(Mending::give_back).collect();
+fn give_back(taken: impl Iterator<Item = RepairFile>) -> Result<()> {
+    let all: Vec<Result<()>> = taken.map(RepairFile::give_back).collect();
     all.into_iter().collect()
 }

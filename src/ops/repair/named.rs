@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::bundle::Head;
-use crate::bundle::mend::{self, Kind, Mending};
 use crate::bundle::reader::Bundle;
+use crate::bundle::repair::{self, RepairFile, RepairMode};
 use crate::bundle::survey::Blueprint;
 use crate::bundle::writer::partial_path;
 use crate::error::{Code, Error, Result};
@@ -22,7 +22,7 @@ pub(super) struct Named {
     pub(super) length: u64,
     before: Option<Meta>,
     /// Whether an earlier repair left it under another name.
-    pub(super) left: Option<Kind>,
+    pub(super) left: Option<RepairMode>,
     pub(super) head: Result<Head>,
 }
 
@@ -43,7 +43,7 @@ impl Named {
             if e.kind() != std::io::ErrorKind::NotFound {
                 return Err(Error::io("cannot open", &path, e));
             }
-            left = mend::left(&path)?;
+            left = repair::left(&path)?;
             if left.is_none() {
                 let head = Err(Error::io("cannot open", &path, e));
                 return Ok(Named { place: path.clone(), path, file: None, length: 0, before: None, left, head });
@@ -57,15 +57,15 @@ impl Named {
     }
 
     /// Takes its name away until it is mended; of what is lost, begins it anew.
-    pub(super) fn take(&self, blueprint: &Blueprint) -> Result<Mending> {
+    pub(super) fn take(&self, blueprint: &Blueprint) -> Result<RepairFile> {
         if let Some(kind) = self.left {
-            return Mending::resume(&self.path, kind);
+            return RepairFile::resume(&self.path, kind);
         }
         let index = blueprint.head.digest();
         if self.file.is_none() {
-            return Mending::create(&self.path, blueprint.layout.total(), &index);
+            return RepairFile::create(&self.path, blueprint.layout.total(), &index);
         }
-        let mending = Mending::take(&self.path, &index)?;
+        let mending = RepairFile::take(&self.path, &index)?;
         if Some(meta(mending.file(), &self.path)?) == self.before {
             return Ok(mending);
         }

@@ -13,11 +13,11 @@ use crate::error::Result;
 use crate::oci::{Digest, Hasher};
 use crate::ops::{Observer, Task, observer};
 use crate::recovery::table::Span;
-use crate::recovery::{self, Decoded, Place, Sidecar};
+use crate::recovery::{self, Decoded, Sidecar, SlicePlace};
 
 impl Work<'_> {
     /// Everything that is still damaged, as far as these reach.
-    pub(super) fn mend_from_recovery(&mut self, sidecars: &[Sidecar], copies: &[PartCopy]) -> Result<()> {
+    pub(super) fn repair_from_recovery(&mut self, sidecars: &[Sidecar], copies: &[PartCopy]) -> Result<()> {
         for sidecar in sidecars {
             let needed = self.needed();
             let files = self.files(sidecar);
@@ -41,7 +41,7 @@ impl Work<'_> {
                 continue;
             }
             self.observer.begin(Task::Mend, needed.len() as u64, sidecar.table().files.iter().sum());
-            let note = self.one(sidecar, &files, copies);
+            let note = self.repair_with(sidecar, &files, copies);
             self.observer.end();
             if let Some(note) = note? {
                 let note = format!("{}: {note}", sidecar.name());
@@ -76,12 +76,12 @@ impl Work<'_> {
     }
 
     /// Writes what one sidecar can make; the value says why it did not help.
-    fn one(&self, sidecar: &Sidecar, files: &[Option<usize>], copies: &[PartCopy]) -> Result<Option<String>> {
+    fn repair_with(&self, sidecar: &Sidecar, files: &[Option<usize>], copies: &[PartCopy]) -> Result<Option<String>> {
         let table = sidecar.table();
         let spans = table.spans();
         let extents = self.extents();
         // Where no damaged content is, the slice is whole: all of it was compared with the index.
-        let mut present: Vec<Option<Place<'_>>> = Vec::with_capacity(spans.len());
+        let mut present: Vec<Option<SlicePlace<'_>>> = Vec::with_capacity(spans.len());
         let mut elsewhere = Vec::new();
         for (number, (span, digest)) in spans.iter().zip(&table.slices).enumerate() {
             self.observer.check()?;
@@ -95,12 +95,14 @@ impl Work<'_> {
                 (None, Some(file)) if slice_is(file, span, digest, table.slice_size, self.observer)? => Some(file),
                 (own, _) => own,
             };
-            let mut place = own.map(|file| Place { file, at: span.at });
+            let mut place = own.map(|file| SlicePlace { file, at: span.at });
             if place.is_none() {
                 let others = copies.iter().filter(|c| c.part == part);
                 let places = others.flat_map(|copy| {
                     let moved = [0].into_iter().chain(copy.moves.iter().flatten().copied());
-                    moved.filter_map(|delta| Some(Place { file: &copy.file, at: span.at.checked_add_signed(delta)? }))
+                    moved.filter_map(|delta| {
+                        Some(SlicePlace { file: &copy.file, at: span.at.checked_add_signed(delta)? })
+                    })
                 });
                 for p in places {
                     let span = Span { at: p.at, ..*span };
@@ -143,7 +145,7 @@ impl Work<'_> {
     }
 
     /// Takes the damaged content of a slice from a copy.
-    fn take(&self, part: usize, span: &Span, place: &Place<'_>, extents: &[(u64, u64)]) -> Result<()> {
+    fn take(&self, part: usize, span: &Span, place: &SlicePlace<'_>, extents: &[(u64, u64)]) -> Result<()> {
         let mut buffer = vec![0u8; BUFFER];
         for (from, to) in overlaps(extents, span.at, span.at + span.length) {
             let mut at = from;
@@ -164,7 +166,7 @@ impl Work<'_> {
         &self,
         sidecar: &Sidecar,
         files: &[Option<usize>],
-        present: &mut [Option<Place<'_>>],
+        present: &mut [Option<SlicePlace<'_>>],
         extents: &[Vec<(u64, u64)>],
     ) -> Result<Option<String>> {
         let spans = sidecar.table().spans();

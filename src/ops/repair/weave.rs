@@ -25,11 +25,11 @@ const WORK: u64 = 64 << 30;
 struct Stretch {
     from: u64,
     to: u64,
-    kind: Kind,
+    kind: Likeness,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Likeness {
     Same,
     Differs,
     /// Only the first can be read.
@@ -50,7 +50,7 @@ pub(super) fn weave(
     let Some(stretches) = compare(first, second, member, check)? else { return Ok(None) };
     let (mut states, mut work) = (1u64, 0u64);
     for stretch in &stretches {
-        if stretch.kind == Kind::Differs {
+        if stretch.kind == Likeness::Differs {
             states *= 2;
         }
         work = work.saturating_add(states * (stretch.to - stretch.from));
@@ -62,13 +62,13 @@ pub(super) fn weave(
     let mut buffer = vec![0u8; BUFFER];
     let mut choice = 0;
     for stretch in &stretches {
-        let both = stretch.kind == Kind::Differs;
+        let both = stretch.kind == Likeness::Differs;
         let mut taken: Vec<(u32, Hasher)> = Vec::new();
         if both {
             taken = states.iter().map(|(bits, hasher)| (bits | 1 << choice, hasher.clone())).collect();
             choice += 1;
         }
-        let one = if stretch.kind == Kind::Second { second } else { first };
+        let one = if stretch.kind == Likeness::Second { second } else { first };
         for (file, states) in [(one, &mut states), (second, &mut taken)] {
             let mut at = stretch.from;
             while at < stretch.to && !states.is_empty() {
@@ -86,10 +86,10 @@ pub(super) fn weave(
     let right = states.into_iter().find(|(_, hasher)| hasher.clone().finish() == *digest);
     Ok(right.map(|(bits, _)| {
         let mut choice = 0;
-        let mut is_taken = |kind: Kind| match kind {
-            Kind::Second => true,
-            Kind::Same | Kind::First => false,
-            Kind::Differs => {
+        let mut is_taken = |kind: Likeness| match kind {
+            Likeness::Second => true,
+            Likeness::Same | Likeness::First => false,
+            Likeness::Differs => {
                 choice += 1;
                 bits & (1 << (choice - 1)) != 0
             }
@@ -117,10 +117,10 @@ fn compare(
             let piece = from..n.min(from + PIECE);
             let there = |file: &File, bytes: &mut [u8]| whole || file.read_exact_at(bytes, place + from as u64).is_ok();
             let kind = match (there(first, &mut a[piece.clone()]), there(second, &mut b[piece.clone()])) {
-                (true, true) if a[piece.clone()] == b[piece.clone()] => Kind::Same,
-                (true, true) => Kind::Differs,
-                (true, false) => Kind::First,
-                (false, true) => Kind::Second,
+                (true, true) if a[piece.clone()] == b[piece.clone()] => Likeness::Same,
+                (true, true) => Likeness::Differs,
+                (true, false) => Likeness::First,
+                (false, true) => Likeness::Second,
                 (false, false) => return Ok(None),
             };
             let (from, to) = (at + piece.start as u64, at + piece.end as u64);

@@ -10,7 +10,7 @@ use super::origin::{Origin, Uses};
 use super::parts::{Part, PartCopy};
 use super::weave::weave;
 use crate::bundle::Member;
-use crate::bundle::mend::Mending;
+use crate::bundle::repair::RepairFile;
 use crate::bundle::survey::{Blueprint, Damage, is_right, moves};
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
@@ -24,7 +24,7 @@ pub(super) const NAMED: usize = 8;
 
 /// A member that was damaged.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Mended {
+pub struct Repaired {
     /// Its volume, of a bundle in volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<u32>,
@@ -40,7 +40,7 @@ pub struct Mended {
 pub(super) struct Side<'a> {
     pub(super) blueprint: &'a Blueprint,
     /// Where it is written; `None`: it is not.
-    pub(super) target: Option<&'a Mending>,
+    pub(super) target: Option<&'a RepairFile>,
     /// Where it can be read; `None`: nowhere.
     pub(super) file: Option<&'a File>,
     pub(super) damage: Vec<Damage>,
@@ -49,7 +49,7 @@ pub(super) struct Side<'a> {
 }
 
 /// A member of a part, both by position.
-pub(super) type Place = (usize, usize);
+pub(super) type MemberPlace = (usize, usize);
 
 /// Parts in mending.
 pub(super) struct Work<'a> {
@@ -57,7 +57,7 @@ pub(super) struct Work<'a> {
     pub(super) sides: Vec<Side<'a>>,
     pub(super) observer: &'a dyn Observer,
     /// What was done.
-    pub(super) mended: Vec<Mended>,
+    pub(super) mended: Vec<Repaired>,
     /// Why something did not help.
     pub(super) notes: Vec<String>,
 }
@@ -66,13 +66,13 @@ impl<'a> Work<'a> {
     pub(super) fn new(
         known: &'a Known,
         parts: &'a [Part],
-        targets: Vec<Option<&'a Mending>>,
+        targets: Vec<Option<&'a RepairFile>>,
         observer: &'a dyn Observer,
     ) -> Work<'a> {
-        let side = |(part, target): (&'a Part, Option<&'a Mending>)| Side {
+        let side = |(part, target): (&'a Part, Option<&'a RepairFile>)| Side {
             blueprint: &part.blueprint,
             target,
-            file: target.map(Mending::file).or_else(|| part.named.as_ref()?.file.as_ref()),
+            file: target.map(RepairFile::file).or_else(|| part.named.as_ref()?.file.as_ref()),
             damage: part.damage.clone(),
             length: part.named.as_ref().map_or(0, |n| n.length),
             name: part.name(),
@@ -82,7 +82,7 @@ impl<'a> Work<'a> {
     }
 
     /// Everything that may help, what is near first.
-    pub(super) fn all(
+    pub(super) fn repair_from_all(
         &mut self,
         sidecars: &[Sidecar],
         copies: &mut [PartCopy],
@@ -91,12 +91,12 @@ impl<'a> Work<'a> {
         network: Option<&dyn Network>,
     ) -> Result<()> {
         self.derive()?;
-        self.mend_from_each_other()?;
-        self.mend_from_copies(copies)?;
-        self.mend_from_recovery(sidecars, copies)?;
-        self.mend_from_parts(copies)?;
-        self.mend_from_sources(sources, origins, network)?;
-        self.mend_from_recovery(sidecars, copies)?;
+        self.repair_from_each_other()?;
+        self.repair_from_copies(copies)?;
+        self.repair_from_recovery(sidecars, copies)?;
+        self.repair_from_parts(copies)?;
+        self.repair_from_sources(sources, origins, network)?;
+        self.repair_from_recovery(sidecars, copies)?;
         let give = "give more: another copy with --from COPY, a registry with --from REGISTRY/REPO, or --recovery FILE";
         self.complete().map_err(|e| e.hint(give))
     }
@@ -106,11 +106,11 @@ impl<'a> Work<'a> {
         &self.known.index
     }
 
-    pub(super) fn member(&self, (part, number): Place) -> &'a Member {
+    pub(super) fn member(&self, (part, number): MemberPlace) -> &'a Member {
         &self.sides[part].blueprint.layout.members()[number]
     }
 
-    pub(super) fn digest(&self, place: Place) -> Digest {
+    pub(super) fn digest(&self, place: MemberPlace) -> Digest {
         self.sides[place.0].blueprint.digest(self.member(place))
     }
 
@@ -119,7 +119,7 @@ impl<'a> Work<'a> {
     }
 
     /// Members whose content is damaged still, of parts that are written.
-    pub(super) fn needed(&self) -> Vec<Place> {
+    pub(super) fn needed(&self) -> Vec<MemberPlace> {
         let of = |(part, side): (usize, &Side<'_>)| {
             let damage = if side.target.is_some() { side.damage.as_slice() } else { &[] };
             let bad = damage.iter().enumerate().filter(|(_, d)| d.content).map(|(n, _)| (part, n));
@@ -128,15 +128,15 @@ impl<'a> Work<'a> {
         self.sides.iter().enumerate().flat_map(of).collect()
     }
 
-    pub(super) fn done(&mut self, place: Place, from: &str) {
+    pub(super) fn done(&mut self, place: MemberPlace, from: &str) {
         let member = self.member(place);
         let side = &mut self.sides[place.0];
         side.damage[place.1] = Damage::default();
         let volume = side.blueprint.volume.as_ref().map(|v| v.volume);
-        self.mended.push(Mended { volume, member: member.path.clone(), size: member.size, from: from.to_owned() });
+        self.mended.push(Repaired { volume, member: member.path.clone(), size: member.size, from: from.to_owned() });
     }
 
-    pub(super) fn begin(&self, needed: &[Place], times: u64) {
+    pub(super) fn begin(&self, needed: &[MemberPlace], times: u64) {
         let bytes: u64 = needed.iter().map(|place| self.member(*place).size).sum();
         self.observer.begin(Task::Mend, needed.len() as u64, bytes * times);
     }
@@ -186,7 +186,7 @@ impl<'a> Work<'a> {
     }
 
     /// What is on several volumes.
-    fn mend_from_each_other(&mut self) -> Result<()> {
+    fn repair_from_each_other(&mut self) -> Result<()> {
         if self.sides.len() < 2 {
             return Ok(());
         }
@@ -208,7 +208,7 @@ impl<'a> Work<'a> {
     }
 
     /// What other copies have, member by member.
-    fn mend_from_copies(&mut self, copies: &mut [PartCopy]) -> Result<()> {
+    fn repair_from_copies(&mut self, copies: &mut [PartCopy]) -> Result<()> {
         let needed = self.needed();
         if needed.is_empty() || copies.is_empty() {
             return Ok(());
@@ -260,7 +260,7 @@ impl<'a> Work<'a> {
     }
 
     /// Blobs that are damaged in every copy, put together from this one and another.
-    fn mend_from_parts(&mut self, copies: &[PartCopy]) -> Result<()> {
+    fn repair_from_parts(&mut self, copies: &[PartCopy]) -> Result<()> {
         let observer = self.observer;
         let mut buffer = vec![0u8; BUFFER];
         for place in self.needed() {
@@ -289,7 +289,14 @@ impl<'a> Work<'a> {
     }
 
     /// Copies a member's content from a file that has it at `data`; false when what was read this time is not right.
-    pub(super) fn copy(&self, from: &File, data: u64, to: Place, digest: &Digest, buffer: &mut [u8]) -> Result<bool> {
+    pub(super) fn copy(
+        &self,
+        from: &File,
+        data: u64,
+        to: MemberPlace,
+        digest: &Digest,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
         let member = self.member(to);
         let mut hasher = Hasher::new();
         let mut at = 0;
@@ -323,7 +330,7 @@ impl<'a> Work<'a> {
         self.incomplete(&self.needed())
     }
 
-    fn incomplete(&self, bad: &[Place]) -> Result<()> {
+    fn incomplete(&self, bad: &[MemberPlace]) -> Result<()> {
         let Some((first, _)) = bad.first() else { return Ok(()) };
         let short = |part: &usize| self.sides[*part].length < self.sides[*part].blueprint.layout.total();
         let code = if bad.iter().any(|(part, _)| short(part)) { Code::Truncated } else { Code::BlobMismatch };
@@ -352,7 +359,7 @@ impl<'a> Work<'a> {
     }
 
     /// Which blob a member holds, by position in the index, and from which offset on.
-    pub(super) fn blob(&self, (part, number): Place) -> Option<(usize, u64)> {
+    pub(super) fn blob(&self, (part, number): MemberPlace) -> Option<(usize, u64)> {
         let layout = &self.sides[part].blueprint.layout;
         let extent = layout.extents().get(number.checked_sub(layout.blob_range().start)?)?;
         Some((extent.blob, extent.offset))

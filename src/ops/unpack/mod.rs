@@ -11,7 +11,7 @@ use crate::bundle::index::{Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
 use crate::openshift::{mirror_set, openpgp};
-use crate::ops::advice::{early, late};
+use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
 use crate::sink::destination::{self, Destination};
 use crate::sink::files::{Folder, Written};
@@ -32,7 +32,7 @@ pub struct Options {
     /// A directory for the manifests, instead of the default.
     pub manifests: Option<PathBuf>,
     /// Mirror configuration for the registry.
-    pub mirror_set: Option<mirror_set::Kind>,
+    pub mirror_set: Option<mirror_set::MirrorSetKind>,
     /// Replace manifests that exist with other content.
     pub overwrite: bool,
     /// Verify, and write nothing.
@@ -129,7 +129,7 @@ pub fn unpack<'a>(
     files.check(&index).map_err(nothing)?;
     sets.check(&index).map_err(nothing)?;
     for destination in &destinations {
-        destination.check(&index).map_err(|e| nothing(early(e, NOTHING)))?;
+        destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING)))?;
     }
 
     let mut summary = Summary {
@@ -171,7 +171,7 @@ pub fn unpack<'a>(
         Err(e) => {
             return match admitted.is_bad() {
                 true => Ok(refused(admitted.so_far(), &state)),
-                false => Err(late(e, &state)),
+                false => Err(during_transfer(e, &state)),
             };
         }
     };
@@ -188,7 +188,7 @@ pub fn unpack<'a>(
     for destination in &destinations {
         let new = destination
             .images(&verified, &watch)
-            .map_err(|e| late(e, "all blobs are there, but not all manifests and tags"))?;
+            .map_err(|e| during_transfer(e, "all blobs are there, but not all manifests and tags"))?;
         summary.new_documents += new.documents;
         summary.new_tags += new.tags;
     }
@@ -323,7 +323,7 @@ fn write_files(files: &FileFolder, verified: &Verified<'_>, observer: &dyn Obser
     if files.is_empty() {
         return Ok(());
     }
-    files.images(verified, &Watching(observer)).map_err(|e| late(e, "the images are complete"))?;
+    files.images(verified, &Watching(observer)).map_err(|e| during_transfer(e, "the images are complete"))?;
     let Written { new, same, replaced } = files.written();
     observer.say("Wrote", &format!("{} ({new} new, {same} unchanged, {replaced} replaced)", files.describe()));
     Ok(())

@@ -10,49 +10,13 @@ use jiff::Timestamp;
 
 use super::{Policy, Signer};
 use crate::error::Code;
+use crate::report::signature::Outcome;
 use crate::sign::{Bad, MessageHash, Namespace, PublicKey, Role, Signature};
 
 mod explain;
 
 /// The most signatures that are judged for one bundle.
 pub const MAX_SIGNATURES: usize = 16;
-
-/// What one signature amounts to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// By a trusted key, in a role that it has, now.
-    Good,
-    /// Not by a key of this policy, or by one of a kind that no policy can have.
-    UnknownKey,
-    /// Does not match what it should sign: tampering or damage.
-    Bad,
-    /// By a key of this policy whose time has not come.
-    NotYetValid,
-    /// By a key of this policy whose time is over.
-    Expired,
-    /// By a key that this policy revokes.
-    Revoked,
-    /// By a key of this policy, but not for a role that the key has.
-    WrongRole,
-    /// Not a signature in the form of this format.
-    Malformed,
-}
-
-impl Outcome {
-    /// The word used in JSON and in the spec.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Good => "good",
-            Outcome::UnknownKey => "unknown-key",
-            Outcome::Bad => "bad",
-            Outcome::NotYetValid => "not-yet-valid",
-            Outcome::Expired => "expired",
-            Outcome::Revoked => "revoked",
-            Outcome::WrongRole => "wrong-role",
-            Outcome::Malformed => "malformed",
-        }
-    }
-}
 
 /// One signature, judged.
 #[derive(Clone, Debug)]

@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use judge::{Judged, Judgement, MAX_SIGNATURES, Need, Outcome};
+pub use crate::report::signature::Outcome;
+pub use judge::{Judged, Judgement, MAX_SIGNATURES, Need};
 pub use yaml::{BundleRules, ImageKey, Keyring, ReleaseRules, RollbackRules};
 
 use super::Role;

@@ -171,7 +171,7 @@ impl Destination for Registry<'_> {
 }
 
 /// A manifest or index for a repository.
-struct Wants<'a> {
+struct RepositoryDocument<'a> {
     repository: &'a Repository,
     digest: Digest,
     media_type: String,
@@ -182,26 +182,30 @@ type Listed<'a> = (&'a Repository, Digest, Descriptor);
 
 impl Registry<'_> {
     /// All documents, each once for each repository, in groups: what a document names is in an earlier one than it.
-    fn levels(&self, verified: &Verified<'_>) -> Result<Vec<Vec<Wants<'_>>>> {
+    fn levels(&self, verified: &Verified<'_>) -> Result<Vec<Vec<RepositoryDocument<'_>>>> {
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
         let mut repositories: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (placement, root) in self.placements.iter().zip(roots) {
             repositories.entry(&placement.repository).or_default().push(root);
         }
-        let mut levels: Vec<Vec<Wants>> = Vec::new();
+        let mut levels: Vec<Vec<RepositoryDocument>> = Vec::new();
         for (path, roots) in repositories {
             let repository = self.repository(path)?;
             for node in closure.below(roots) {
                 let Some(media_type) = &node.document else { continue };
                 levels.resize_with(levels.len().max(node.height + 1), Vec::new);
-                levels[node.height].push(Wants { repository, digest: node.digest, media_type: media_type.clone() });
+                levels[node.height].push(RepositoryDocument {
+                    repository,
+                    digest: node.digest,
+                    media_type: media_type.clone(),
+                });
             }
         }
         Ok(levels)
     }
 
     /// Pushes a document that is not there. Says whether it was, and what has to be put on a list of referrers.
-    fn document<'a>(&self, it: &Wants<'a>, bytes: &[u8]) -> Result<(bool, Option<Listed<'a>>)> {
+    fn document<'a>(&self, it: &RepositoryDocument<'a>, bytes: &[u8]) -> Result<(bool, Option<Listed<'a>>)> {
         let wanted = Wanted::Digest(it.digest);
         let there = self.holds(it.repository, &wanted)? == Some(it.digest);
         let mut handled = false;

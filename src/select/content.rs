@@ -1,38 +1,39 @@
 //! What is to be carried: images found in registries and local sources, releases with all that belongs to them, files.
 //!
-//! Everything is resolved here and no layer is fetched: [`super::plan`] makes an index of it.
+//! Everything is resolved here and no layer is fetched: `ops::create` makes an index of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::files::{self, Carried};
-use super::walk::{self, Found, Root};
+use super::walk::{self, Reachable, Root};
 use super::{Options, release};
 use crate::bundle::index::{Exception, Kind, Missing, Release};
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes;
+use crate::observer::{self, Observer};
 use crate::oci::{Digest, Reference, Tag};
 use crate::openshift::signature_map;
-use crate::ops::{Observer, observer, parallel};
+use crate::parallel;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 
 /// What is carried beside blobs.
 #[derive(Default)]
-pub(super) struct Content {
-    pub(super) roots: Vec<Root>,
-    pub(super) releases: Vec<Release>,
-    pub(super) files: Vec<Carried>,
-    pub(super) missing: Vec<Missing>,
-    pub(super) exceptions: BTreeSet<Exception>,
+pub(crate) struct Content {
+    pub(crate) roots: Vec<Root>,
+    pub(crate) releases: Vec<Release>,
+    pub(crate) files: Vec<Carried>,
+    pub(crate) missing: Vec<Missing>,
+    pub(crate) exceptions: BTreeSet<Exception>,
 }
 
 /// Everything that the options name, resolved: no layer is fetched.
-pub(super) fn gather(
+pub(crate) fn gather(
     options: &Options,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
-) -> Result<(Content, Found)> {
+) -> Result<(Content, Reachable)> {
     let mut content = Content::default();
     for kind in &options.allow_kinds {
         content.exceptions.insert(Exception::kind(kind).map_err(|why| Error::new(Code::Usage, why))?);

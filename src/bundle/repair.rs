@@ -23,7 +23,7 @@ const MARK: &str = "mirror-bundle repair 1\n";
 
 /// What a mark says about the partial file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RepairMode {
     /// It was the bundle itself.
     InPlace,
     /// It will be a copy of a bundle elsewhere.
@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// What an earlier repair left at `bundle`, if it did.
-pub fn left(bundle: &Path) -> Result<Option<Kind>> {
+pub fn left(bundle: &Path) -> Result<Option<RepairMode>> {
     Ok(read_mark(bundle)?.filter(|_| exists(&partial_path(bundle))))
 }
 
@@ -47,7 +47,7 @@ pub fn forget(bundle: &Path) -> Result<()> {
 }
 
 /// The mark, if the file of its name is one. A link is not followed, a FIFO not waited for.
-fn read_mark(bundle: &Path) -> Result<Option<Kind>> {
+fn read_mark(bundle: &Path) -> Result<Option<RepairMode>> {
     let path = journal_path(bundle);
     let Ok(file) = small::open(&path, Links::Refuse) else { return Ok(None) };
     let mut text = Vec::new();
@@ -55,27 +55,27 @@ fn read_mark(bundle: &Path) -> Result<Option<Kind>> {
     let text = String::from_utf8_lossy(&text).into_owned();
     let word = text.strip_prefix(MARK).and_then(|rest| rest.lines().next().map(str::to_owned));
     Ok(match word.as_deref() {
-        Some("in-place") => Some(Kind::InPlace),
-        Some("copy") => Some(Kind::Copy),
+        Some("in-place") => Some(RepairMode::InPlace),
+        Some("copy") => Some(RepairMode::Copy),
         _ => None,
     })
 }
 
 /// A bundle in mending, locked.
 #[derive(Debug)]
-pub struct Mending {
+pub struct RepairFile {
     bundle: PathBuf,
     file: File,
-    kind: Kind,
+    kind: RepairMode,
 }
 
-impl Mending {
+impl RepairFile {
     /// Takes the bundle's name away from it until it is mended.
     ///
     /// # Errors
     /// [`Code::Io`] when it cannot be written; [`Code::Conflict`] when it has another name too, or a partial file or
     /// another process is in the way. Then everything is as it was.
-    pub fn take(bundle: &Path, index: &Digest) -> Result<Mending> {
+    pub fn take(bundle: &Path, index: &Digest) -> Result<RepairFile> {
         let elsewhere = "write a repaired copy elsewhere: --to NEW";
         let file = open_existing(bundle, Links::Refuse);
         let file = file.map_err(|e| e.error("cannot write", bundle, Code::Io).hint(elsewhere))?;
@@ -90,25 +90,25 @@ impl Mending {
                 .state("nothing was changed")
                 .hint("an interrupted run left it; finish that, or remove it"));
         }
-        mark(bundle, Kind::InPlace, index)?;
+        mark(bundle, RepairMode::InPlace, index)?;
         rename(bundle, &partial, false)?;
         sync_parent(bundle)?;
-        Ok(Mending { bundle: bundle.to_owned(), file, kind: Kind::InPlace })
+        Ok(RepairFile { bundle: bundle.to_owned(), file, kind: RepairMode::InPlace })
     }
 
     /// Goes on with what an earlier repair left (see [`left`]).
-    pub fn resume(bundle: &Path, kind: Kind) -> Result<Mending> {
+    pub fn resume(bundle: &Path, kind: RepairMode) -> Result<RepairFile> {
         let path = partial_path(bundle);
         let file = open_own(&path, Own::Existing)?;
         lock(&file, &path)?;
-        Ok(Mending { bundle: bundle.to_owned(), file, kind })
+        Ok(RepairFile { bundle: bundle.to_owned(), file, kind })
     }
 
     /// Begins a copy of `total` bytes.
     ///
     /// # Errors
     /// [`Code::Conflict`] when something has the name already, [`Code::Io`] when there is no room.
-    pub fn create(bundle: &Path, total: u64, index: &Digest) -> Result<Mending> {
+    pub fn create(bundle: &Path, total: u64, index: &Digest) -> Result<RepairFile> {
         let path = partial_path(bundle);
         if exists(bundle) {
             // Perhaps by a run that was stopped after its renaming.
@@ -120,7 +120,7 @@ impl Mending {
                 .state("nothing was written")
                 .hint("remove it, or choose another name"));
         }
-        mark(bundle, Kind::Copy, index)?;
+        mark(bundle, RepairMode::Copy, index)?;
         let made = open_own(&path, Own::New).and_then(|file| {
             lock(&file, &path)?;
             reserve(&file, total, &path)?;
@@ -130,7 +130,7 @@ impl Mending {
             remove_if_there(&path)?;
             remove_if_there(&journal_path(bundle))?;
         }
-        Ok(Mending { bundle: bundle.to_owned(), file: made?, kind: Kind::Copy })
+        Ok(RepairFile { bundle: bundle.to_owned(), file: made?, kind: RepairMode::Copy })
     }
 
     /// Where the bytes are while they are mended.
@@ -170,7 +170,7 @@ impl Mending {
             // The next run has to see what is on the medium, not what should have come there.
             crate::fs::direct::forget(&self.file);
             let e = Error::io("cannot sync", self.path(), e);
-            if self.kind == Kind::InPlace {
+            if self.kind == RepairMode::InPlace {
                 return e;
             }
             // A copy can be made anew.
@@ -192,20 +192,20 @@ impl Mending {
     /// Gives a bundle that could not be mended its name back. A copy stays what it is, to be continued.
     pub fn give_back(self) -> Result<()> {
         match self.kind {
-            Kind::InPlace => {
+            RepairMode::InPlace => {
                 let _ = self.file.sync_all();
                 self.finish()
             }
-            Kind::Copy => Ok(()),
+            RepairMode::Copy => Ok(()),
         }
     }
 }
 
-fn mark(bundle: &Path, kind: Kind, index: &Digest) -> Result<()> {
+fn mark(bundle: &Path, kind: RepairMode, index: &Digest) -> Result<()> {
     let path = journal_path(bundle);
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
-    let word = if kind == Kind::InPlace { "in-place" } else { "copy" };
+    let word = if kind == RepairMode::InPlace { "in-place" } else { "copy" };
     let text = format!("{MARK}{word}\nindex {index}\n");
     let made = AtomicFile::begin(&PathBuf::from(temporary)).and_then(|new| new.commit(text.as_bytes(), &path, true));
     made.map_err(|e| match e.kind() {

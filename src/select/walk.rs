@@ -9,9 +9,9 @@ use crate::bundle::limits;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
+use crate::observer::Observer;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
-use crate::ops::write::{Origin, Supply};
-use crate::ops::{Observer, parallel};
+use crate::parallel;
 use crate::source::{Fetched, Source};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
@@ -58,7 +58,7 @@ pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
 
 /// Everything found below the roots.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct Reachable {
     /// All blobs.
     pub(crate) graph: Graph,
     /// Documents and some configurations, whose bytes are already here.
@@ -69,17 +69,6 @@ pub(crate) struct Found {
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
     /// Bytes of all documents.
     held: u64,
-}
-
-impl Supply for Found {
-    fn here(&self, digest: &Digest) -> Option<&[u8]> {
-        self.bytes.get(digest).map(AsRef::as_ref)
-    }
-
-    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
-        let origins = self.origins.get(digest).into_iter().flatten();
-        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
-    }
 }
 
 /// What one root turned out to be.
@@ -93,8 +82,13 @@ struct Walked {
 /// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
 ///
 /// `roots` grows by what was found. With `attachments` off only what is asked for is taken.
-pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observer: &dyn Observer) -> Result<Found> {
-    let mut found = Found::default();
+pub(crate) fn walk(
+    roots: &mut Vec<Root>,
+    jobs: usize,
+    attachments: bool,
+    observer: &dyn Observer,
+) -> Result<Reachable> {
+    let mut found = Reachable::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
     let room = Mutex::new(CONFIGS);
     let mut from = 0;
@@ -143,7 +137,7 @@ pub(crate) fn walk(roots: &mut Vec<Root>, jobs: usize, attachments: bool, observ
     Ok(found)
 }
 
-impl Found {
+impl Reachable {
     fn take(&mut self, root: &Root, walked: Walked) -> Result<()> {
         for digest in walked.graph.nodes().keys() {
             let origins = self.origins.entry(*digest).or_default();
@@ -295,7 +289,7 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
 
 /// The first manifest of an image whose configuration has the label of a release, unless it is part of one that is
 /// carried as such.
-pub(crate) fn labelled(root: &Root, found: &Found, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
+pub(crate) fn labelled(root: &Root, found: &Reachable, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
     let listed = |digest: &Digest| releases.iter().any(|r| r.digest == *digest);
     let mut todo = vec![root.descriptor()];
     let mut below: BTreeSet<Digest> = BTreeSet::new();

@@ -10,11 +10,12 @@ use crate::bundle::index::{self, Kind, Trust};
 use crate::bundle::limits;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
+use crate::observer::Observer;
 use crate::oci::{Digest, Document, Reference, Repository};
 use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, Overlay, Payload};
 use crate::openshift::{release_signature, signature_map, verification};
-use crate::ops::{Observer, parallel};
+use crate::parallel;
 use crate::source::{Network, Source};
 
 /// Where release signatures are looked for.

@@ -17,7 +17,7 @@ const READ: u64 = 256 << 20;
 
 /// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each appears complete or not at all, and
 /// never over another file.
-pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
+pub(crate) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
     // One name for all: so nothing is left of a run that was killed and would write something else now.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".sig.partial");
@@ -27,7 +27,7 @@ pub(super) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<Str
         durable::sync_parent(path)?;
     }
     for (name, bytes) in pieces {
-        let target = loose_path(path, name);
+        let target = detached_path(path, name);
         match AtomicFile::begin(Path::new(&temporary)).and_then(|new| new.commit(bytes, &target, false)) {
             Ok(()) => {}
             // A run that was interrupted came as far as this one.
@@ -60,7 +60,7 @@ fn is(path: &Path, bytes: &[u8]) -> bool {
 }
 
 /// The file beside the bundle that an addendum of this name is written to.
-fn loose_path(path: &Path, name: &str) -> PathBuf {
+fn detached_path(path: &Path, name: &str) -> PathBuf {
     let name = match name.strip_prefix("signature-") {
         Some(rest) => format!("{rest}.sig"),
         None => name.to_owned(),
@@ -73,14 +73,14 @@ fn loose_path(path: &Path, name: &str) -> PathBuf {
 /// What was written beside a bundle with `--detach`. Never more than is judged ([`limits::SIGNATURES`]) or than a
 /// bundle may have appended ([`limits::ADDENDA`], [`limits::ADDENDA_BYTES`]), from however many files it comes.
 #[derive(Debug, Default)]
-pub struct Loose {
+pub struct Signatures {
     /// `BUNDLE.<role>-<16 hex>.sig`: path and content.
     pub signatures: Vec<(String, Vec<u8>)>,
     /// `BUNDLE.record-<16 hex>.json` and `….json.sig`, under the names that they would have in the bundle.
     pub records: Vec<Addendum>,
 }
 
-impl Loose {
+impl Signatures {
     /// Takes in a signature; the same content again counts once.
     ///
     /// # Errors
@@ -126,27 +126,27 @@ fn too_many(text: String, path: &str) -> Error {
 /// The signatures and records beside these bundles; for a folder of volumes, beside each file in it.
 ///
 /// # Errors
-/// What cannot be read, and what is over a limit of [`Loose`].
-pub fn find(paths: &[PathBuf]) -> Result<Loose> {
-    Beside::list(paths).all()
+/// What cannot be read, and what is over a limit of [`Signatures`].
+pub fn find(paths: &[PathBuf]) -> Result<Signatures> {
+    Listing::list(paths).of_all()
 }
 
 /// What lies beside some bundles, by name: each folder was listed once, and nothing was read.
 #[derive(Debug, Default)]
-pub(super) struct Beside(BTreeMap<PathBuf, Vec<Piece>>);
+pub(crate) struct Listing(BTreeMap<PathBuf, Vec<ListedFile>>);
 
 /// A file beside a bundle.
 #[derive(Debug)]
-struct Piece {
+struct ListedFile {
     path: PathBuf,
     /// The name that a record would have in the bundle; `None` for a signature over the index.
     record: Option<String>,
 }
 
-impl Beside {
+impl Listing {
     /// Regular files only; what has another name is not looked at. A folder that cannot be listed has nothing: fewer
     /// signatures never make a verdict better.
-    pub(super) fn list(paths: &[PathBuf]) -> Beside {
+    pub(crate) fn list(paths: &[PathBuf]) -> Listing {
         // Of each folder the bundles that were named, or `None` for all that is in it.
         let mut folders: BTreeMap<PathBuf, Option<BTreeSet<String>>> = BTreeMap::new();
         for path in paths {
@@ -159,7 +159,7 @@ impl Beside {
                 names.insert(name.to_owned());
             }
         }
-        let mut out = Beside::default();
+        let mut out = Listing::default();
         for (folder, names) in folders {
             let there = dir::list(&folder, ENTRIES).unwrap_or_default();
             for (file, kind) in &there {
@@ -170,8 +170,8 @@ impl Beside {
                 };
                 let wanted = names.as_ref().map_or_else(is_there, |names| names.contains(bundle));
                 if *kind == dir::EntryKind::File && wanted {
-                    let piece = Piece { path: folder.join(file), record: record.map(str::to_owned) };
-                    out.0.entry(folder.join(bundle)).or_default().push(piece);
+                    let listed = ListedFile { path: folder.join(file), record: record.map(str::to_owned) };
+                    out.0.entry(folder.join(bundle)).or_default().push(listed);
                 }
             }
         }
@@ -179,13 +179,13 @@ impl Beside {
     }
 
     /// What lies beside one of them.
-    pub(super) fn of(&self, path: &Path) -> Result<Loose> {
+    pub(crate) fn of(&self, path: &Path) -> Result<Signatures> {
         let name = path.file_name().map(|name| dir::folder_of(path).join(name));
         read_all(name.and_then(|name| self.0.get(&name)).into_iter().flatten())
     }
 
     /// What lies beside any of them.
-    pub(super) fn all(&self) -> Result<Loose> {
+    pub(crate) fn of_all(&self) -> Result<Signatures> {
         read_all(self.0.values().flatten())
     }
 }
@@ -196,7 +196,7 @@ fn parse(file: &str) -> Option<(&str, Option<&str>)> {
     let (bundle, _) = stem.strip_suffix(".json").unwrap_or(stem).rsplit_once('.').filter(|(b, _)| !b.is_empty())?;
     let rest = &file[bundle.len() + 1..];
     match addendum::kind(rest) {
-        addendum::Kind::Record | addendum::Kind::RecordSignature => Some((bundle, Some(rest))),
+        addendum::AddendumKind::Record | addendum::AddendumKind::RecordSignature => Some((bundle, Some(rest))),
         _ => {
             let name = format!("signature-{}", rest.strip_suffix(".sig")?);
             addendum::is_signature(&name).then_some((bundle, None))
@@ -204,20 +204,20 @@ fn parse(file: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-fn read_all<'a>(pieces: impl Iterator<Item = &'a Piece>) -> Result<Loose> {
-    let mut out = Loose::default();
+fn read_all<'a>(files: impl Iterator<Item = &'a ListedFile>) -> Result<Signatures> {
+    let mut out = Signatures::default();
     let mut read = 0;
-    for piece in pieces {
-        let limit = if piece.record.is_some() { limits::ADDENDUM } else { limits::SIGNATURE };
-        let bytes = read_limited(&piece.path, limit)?;
+    for file in files {
+        let limit = if file.record.is_some() { limits::ADDENDUM } else { limits::SIGNATURE };
+        let bytes = read_limited(&file.path, limit)?;
         read += bytes.len() as u64;
         if read > READ {
             let text = format!("the signatures and records beside the bundle have more than {READ} bytes");
-            return Err(too_many(text, &piece.path.display().to_string()));
+            return Err(too_many(text, &file.path.display().to_string()));
         }
-        match &piece.record {
-            None => out.add_signature(piece.path.display().to_string(), bytes)?,
-            Some(name) => out.add_record(&piece.path, Addendum { name: name.clone(), bytes })?,
+        match &file.record {
+            None => out.add_signature(file.path.display().to_string(), bytes)?,
+            Some(name) => out.add_record(&file.path, Addendum { name: name.clone(), bytes })?,
         }
     }
     Ok(out)
@@ -284,15 +284,15 @@ mod tests {
         fs::create_dir(signature(folder, "b.tar", 4)).unwrap();
         std::os::unix::fs::symlink(&one, signature(folder, "b.tar", 5)).unwrap();
         let found = |paths: &[PathBuf]| {
-            let loose = find(paths).unwrap();
-            let texts = loose.signatures.iter().map(|(_, bytes)| String::from_utf8(bytes.clone()).unwrap());
-            (texts.collect::<Vec<_>>(), loose.records.len())
+            let detached = find(paths).unwrap();
+            let texts = detached.signatures.iter().map(|(_, bytes)| String::from_utf8(bytes.clone()).unwrap());
+            (texts.collect::<Vec<_>>(), detached.records.len())
         };
         assert_eq!(found(std::slice::from_ref(&one)), (vec!["same".to_owned()], 0));
         let all = (vec!["same".to_owned(), "other".to_owned()], 1);
         assert_eq!(found(&[folder.to_owned()]), all);
         assert_eq!(found(&[one.clone(), two.clone(), folder.to_owned()]), all);
-        let beside = Beside::list(&[one.clone(), two.clone()]);
+        let beside = Listing::list(&[one.clone(), two.clone()]);
         assert_eq!(beside.of(&one).unwrap().signatures.len(), 1);
         assert_eq!(beside.of(&two).unwrap().signatures.len(), 2);
     }

@@ -1,13 +1,8 @@
 //! `create`: resolve everything, plan every byte, sign the plan, then fetch.
 
-mod content;
-mod files;
-mod release;
-mod walk;
-
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -17,45 +12,32 @@ use crate::bundle::series::{self, Version};
 use crate::bundle::writer::{Journal, Plan};
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
-use crate::oci::{Digest, Platform, Reference};
-use crate::openshift::openpgp::Keyring;
-use crate::ops::advice::early;
+use crate::oci::Digest;
+use crate::ops::advice::before_transfer;
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
-use crate::ops::{Observer, Task, observer, room, write};
+use crate::ops::write::{self, Origin, Supply};
+use crate::ops::{Observer, Task, observer, room};
+use crate::select::{self, Carried, Content, Reachable, Root, labelled};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
-use content::{Content, gather};
-use files::Carried;
-pub use release::Store;
-use walk::{Found, Root};
+impl Supply for Reachable {
+    fn here(&self, digest: &Digest) -> Option<&[u8]> {
+        self.bytes.get(digest).map(AsRef::as_ref)
+    }
+
+    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
+        let origins = self.origins.get(digest).into_iter().flatten();
+        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
+    }
+}
 
 /// What to carry, and how.
 #[derive(Debug)]
 pub struct Options {
-    /// Release images.
-    pub releases: Vec<Reference>,
-    /// Other images.
-    pub images: Vec<Reference>,
-    /// OCI layouts, `oci-archive` files, skopeo `dir:` directories.
-    pub layouts: Vec<PathBuf>,
-    /// Directories that `oc` wrote.
-    pub dirs: Vec<PathBuf>,
-    /// Directories with Kubernetes manifests.
-    pub manifests: Vec<PathBuf>,
-    /// Of multi-arch images, only this platform.
-    pub platform: Option<Platform>,
-    /// Kinds of manifests carried beyond the usual ones.
-    pub allow_kinds: Vec<String>,
-    /// Signature stores; empty: those that the payload names.
-    pub stores: Vec<Store>,
-    /// OpenPGP keys that releases must be signed by: any one of them.
-    pub keyrings: Vec<Keyring>,
-    /// Carry a release that is not verified.
-    pub allow_unsigned_release: bool,
-    /// Carry a release of 4.21 or later without cosign signature.
-    pub allow_missing_image_signature: bool,
+    /// What was asked for.
+    pub content: select::Options,
     /// Name of the bundle's series.
     pub name: Option<String>,
     /// Its number in it; nothing without a name.
@@ -64,12 +46,8 @@ pub struct Options {
     pub expires: Option<Timestamp>,
     /// The builder's key.
     pub key: Option<SecretKey>,
-    /// This moment.
-    pub now: Timestamp,
     /// SOURCE_DATE_EPOCH.
     pub source_date_epoch: Option<u64>,
-    /// Threads.
-    pub jobs: usize,
     /// Replace an existing bundle.
     pub force: bool,
     /// Read everything back from the medium before the bundle gets its name.
@@ -157,13 +135,13 @@ pub fn create(
         _ => None,
     };
     observer.begin(Task::Resolve, 0, 0);
-    let gathered = gather(options, network, observer);
+    let gathered = select::gather(&options.content, network, observer);
     observer.end();
     let nothing = match journal {
         None => "nothing was written",
         Some(_) => "nothing was added to what an earlier run has fetched, which is kept",
     };
-    let (content, mut found) = gathered.map_err(|e| early(e, nothing).interrupted(nothing))?;
+    let (content, mut found) = gathered.map_err(|e| before_transfer(e, nothing).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(options, &content, &found, created)?;
     let mut journal = journal;
@@ -188,7 +166,7 @@ pub fn create(
     match target {
         Target::File(path) => {
             let (plan, supply, journal) = (&plan, &found, journal.as_ref());
-            let (force, jobs, read_back) = (options.force, options.jobs, options.read_back);
+            let (force, jobs, read_back) = (options.force, options.content.jobs, options.read_back);
             let job = write::Job { plan, supply, journal, force, jobs, read_back };
             summary.read_back = write::file(path, &job, observer)?;
         }
@@ -198,11 +176,11 @@ pub fn create(
     Ok(summary)
 }
 
-fn plan(options: &Options, content: &Content, found: &Found, created: Option<String>) -> Result<Plan> {
+fn plan(options: &Options, content: &Content, found: &Reachable, created: Option<String>) -> Result<Plan> {
     let created = match (options.source_date_epoch, created) {
         (Some(epoch), _) => stamp(i64::try_from(epoch).unwrap_or(i64::MAX))?,
         (None, Some(created)) => created,
-        (None, None) => stamp(options.now.as_second())?,
+        (None, None) => stamp(options.content.now.as_second())?,
     };
     let seconds = created.parse::<Timestamp>().map_or(0, |t| t.as_second());
     let images: Vec<Image> = content.roots.iter().map(|root| image(root, found)).collect();
@@ -269,9 +247,9 @@ fn plan(options: &Options, content: &Content, found: &Found, created: Option<Str
 }
 
 /// Refuses a release that was asked for as something else (MB-CRE-05).
-fn disguised(content: &Content, found: &Found) -> Result<()> {
+fn disguised(content: &Content, found: &Reachable) -> Result<()> {
     for root in content.roots.iter().filter(|r| !matches!(r.kind, Kind::Release | Kind::Component)) {
-        if let Some(digest) = walk::labelled(root, found, &content.releases) {
+        if let Some(digest) = labelled(root, found, &content.releases) {
             return Err(Error::new(Code::ReleaseUnverified, format!("{} is an OpenShift release", root.label()))
                 .fact(format!("the configuration of {digest} has the label {}", crate::openshift::marks::LABEL))
                 .fact(format!("it was asked for as: {}", root.requested_by))
@@ -293,7 +271,7 @@ fn stamp(seconds: i64) -> Result<String> {
         .map_err(|e| Error::new(Code::Usage, format!("{seconds} is not a time in seconds")).source(e))
 }
 
-fn image(root: &Root, found: &Found) -> Image {
+fn image(root: &Root, found: &Reachable) -> Image {
     Image {
         repository: root.repository.clone(),
         tag: root.tag.clone(),

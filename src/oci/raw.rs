@@ -1,0 +1,165 @@
+//! Documents as they stand in JSON: every member that image-spec 1.1 defines has the type that it defines.
+//!
+//! A descriptor becomes ours while it is read. What nobody asks for later (`urls`, `data`) is looked at and dropped: a
+//! document of 4 MiB can hold more than a million texts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::{Descriptor as Ours, Digest, Platform};
+
+/// An image manifest.
+#[derive(Deserialize)]
+pub(super) struct Manifest {
+    #[serde(rename = "schemaVersion")]
+    _schema_version: u32,
+    #[serde(rename = "mediaType")]
+    _media_type: Option<Text>,
+    #[serde(rename = "artifactType")]
+    pub(super) artifact_type: Option<String>,
+    pub(super) config: Descriptor,
+    pub(super) layers: Vec<Descriptor>,
+    pub(super) subject: Option<Descriptor>,
+    pub(super) annotations: Option<BTreeMap<String, String>>,
+}
+
+/// An image index or manifest list.
+#[derive(Deserialize)]
+pub(super) struct Index {
+    #[serde(rename = "schemaVersion")]
+    _schema_version: u32,
+    #[serde(rename = "mediaType")]
+    _media_type: Option<Text>,
+    #[serde(rename = "artifactType")]
+    _artifact_type: Option<Text>,
+    pub(super) manifests: Vec<Descriptor>,
+    pub(super) subject: Option<Descriptor>,
+    #[serde(rename = "annotations")]
+    _annotations: Option<Members>,
+}
+
+/// A descriptor.
+pub(super) struct Descriptor(pub(super) Ours);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Described {
+    media_type: String,
+    digest: String,
+    size: u64,
+    artifact_type: Option<String>,
+    platform: Option<Object<RunsOn>>,
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(rename = "urls")]
+    _urls: Option<Texts>,
+    #[serde(rename = "data")]
+    _data: Option<Text>,
+}
+
+#[derive(Deserialize)]
+struct RunsOn {
+    architecture: String,
+    os: String,
+    variant: Option<String>,
+    #[serde(rename = "features")]
+    _features: Option<Texts>,
+}
+
+impl<'de> Deserialize<'de> for Descriptor {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Descriptor, D::Error> {
+        let Object(it) = Object::<Described>::deserialize(from)?;
+        let platform =
+            it.platform.map(|Object(on)| Platform { os: on.os, architecture: on.architecture, variant: on.variant });
+        Ok(Descriptor(Ours {
+            media_type: it.media_type,
+            digest: it.digest.parse::<Digest>().map_err(D::Error::custom)?,
+            size: it.size,
+            artifact_type: it.artifact_type,
+            platform,
+            annotations: it.annotations.unwrap_or_default(),
+        }))
+    }
+}
+
+/// A value that stands there as an object. Derived readers also take a list of the members in their order.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object<T>, D::Error> {
+        struct Only<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Only<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        from.deserialize_map(Only(PhantomData))
+    }
+}
+
+/// A text that is not kept.
+struct Text;
+
+/// A list of texts that are not kept.
+struct Texts;
+
+/// An object whose members are texts, which are not kept.
+struct Members;
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Text, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Text, E> {
+                Ok(Text)
+            }
+        }
+        from.deserialize_str(Any)
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Texts, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Texts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of strings")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                while list.next_element::<Text>()?.is_some() {}
+                Ok(Texts)
+            }
+        }
+        from.deserialize_seq(Any)
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Members, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Members;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                while map.next_entry::<Text, Text>()?.is_some() {}
+                Ok(Members)
+            }
+        }
+        from.deserialize_map(Any)
+    }
+}
