@@ -225,17 +225,27 @@ pub struct Unpack {
     /// Write every image to an OCI layout (no links: works on FAT)
     #[arg(long, value_name = "DIR", help_heading = "Destination", conflicts_with = "to_dir")]
     pub to_layout: Option<PathBuf>,
-    /// Write the manifests here [default: DIR/manifests, or ./NAME-manifests with --to alone]
+    /// Write the manifests here [default: DIR/manifests, or ./NAME-DIGEST-manifests with --to alone]
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub manifests_to_dir: Option<PathBuf>,
-    /// Kind of mirror configuration for the target registry, written beside the manifests, never applied
-    #[arg(long, value_enum, default_value_t = MirrorSet::Idms, value_name = "idms|icsp|none",
-          hide_possible_values = true, help_heading = "Destination")]
-    pub mirror_set: MirrorSet,
-    /// Replace manifests that exist with other content
+    /// Kinds of mirror configuration for the target registry, written beside the manifests, never applied: idms, itms,
+    /// icsp or none [default: idms, and itms where images were asked for by tag]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "KIND[,KIND]",
+        hide_possible_values = true,
+        help_heading = "Destination"
+    )]
+    pub mirror_set: Vec<MirrorSet>,
+    /// Write where each image went to this file: SRC=DST lines, as `oc image mirror -f` takes them
+    #[arg(long, value_name = "FILE", help_heading = "Destination", conflicts_with = "to_layout")]
+    pub mapping: Option<PathBuf>,
+    /// Replace manifests, and a mapping, that exist with other content
     #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
-    /// Verify, and show what would be written; write nothing
+    /// Verify, ask the destination what it has, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
     /// Write the blobs of the volumes that are here although others are missing; the manifests and tags follow with the
@@ -256,6 +266,8 @@ pub struct Unpack {
 pub enum MirrorSet {
     /// ImageDigestMirrorSet
     Idms,
+    /// ImageTagMirrorSet
+    Itms,
     /// ImageContentSourcePolicy (clusters before 4.13)
     Icsp,
     /// None

@@ -118,6 +118,13 @@ pub fn create(
         Target::File(path) | Target::DryRun(path) => Some(*path),
         Target::Stream(_) => None,
     };
+    // A plan for standard output asks about the folder that it is run in.
+    let named = path.filter(|path| matches!(target, Target::File(_)) || *path != Path::new("."));
+    if let Some(folder) = named.filter(|path| path.is_dir()) {
+        return Err(Error::new(Code::Usage, format!("`{}` is a folder, not a file to write", folder.display()))
+            .state("nothing was written")
+            .hint(format!("name the bundle: {}", folder.join("NAME.tar").display())));
+    }
     if options.volume.is_some() && matches!(target, Target::Stream(_)) {
         return Err(Error::new(Code::Usage, "several volumes cannot be written to one stream")
             .hint("name a file, or leave --volume-size and --media out"));

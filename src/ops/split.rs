@@ -76,6 +76,9 @@ pub fn split(options: &Options, observer: &dyn Observer) -> Result<Summary> {
         Error::new(Code::Usage, format!("`{}` is not a bundle in one file", source.display()))
             .hint("put volumes together first: mirror-bundle join BUNDLE DIR")
     })?;
+    if let Some(folder) = options.folder.as_deref().filter(|folder| !folder.is_dir()) {
+        crate::sink::files::nearest(&folder.join("volume"))?;
+    }
     let original = Original::open(Inputs::of(std::slice::from_ref(source))?, None)?;
     original.complete()?;
     let target = options.folder.as_deref().map_or_else(|| source.clone(), |folder| folder.join(name));
@@ -103,6 +106,9 @@ pub fn split(options: &Options, observer: &dyn Observer) -> Result<Summary> {
     observer.say("Dividing", &format!("into {of}: {what} to write, {size} ({free} free)"));
     if options.dry_run || unchanged {
         return Ok(summary);
+    }
+    if let Some(folder) = &options.folder {
+        crate::fs::Dir::create(folder, Code::Conflict)?;
     }
     let (force, jobs) = (options.force, options.jobs);
     summary.read_back = repack::write(&target, &plan, &original, force, jobs, options.read_back, observer)?;

@@ -49,6 +49,11 @@ pub trait Source: Send + Sync {
 
     /// The manifests whose `subject` is this digest.
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
+
+    /// Files beside the images, as a bundle has them: below `manifests/` and `signatures/`, by name. Unverified.
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
 }
 
 /// How registries and signature stores are reached. The verifier build has none.

@@ -13,5 +13,6 @@ mod peers;
 mod refusals;
 mod release;
 mod same_bytes;
+mod several;
 mod sources;
 mod storage;

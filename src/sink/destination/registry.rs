@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::directory;
-use super::{Content, Counts, Destination, Watch, Way};
+use super::{Content, Counts, Destination, Placed, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
@@ -89,7 +89,7 @@ impl<'a> Registry<'a> {
     }
 }
 
-impl Destination for Registry<'_> {
+impl<'a> Destination for Registry<'a> {
     fn describe(&self) -> String {
         self.target.to_string()
     }
@@ -102,6 +102,20 @@ impl Destination for Registry<'_> {
     fn check(&self, index: &Index) -> Result<()> {
         let Some(image) = index.images.first() else { return Ok(()) };
         self.client.head_manifest(self.target, &Wanted::Digest(image.digest)).map(|_| ())
+    }
+
+    fn placed<'i>(&'i self, _: &'i Index) -> Vec<Placed<'i>> {
+        let place = |placement: &'i Placement<'a>| {
+            let repository = self.repositories.get(&placement.repository)?.to_string();
+            Some(Placed { image: placement.image, repository, tag: placement.tag.as_ref().map(ToString::to_string) })
+        };
+        self.placements.iter().filter_map(place).collect()
+    }
+
+    fn there(&self, index: &Index) -> Result<BTreeSet<Digest>> {
+        let content: Vec<&Blob> = index.blobs.iter().filter(|blob| self.needs.contains_key(&blob.digest)).collect();
+        let there = parallel::map(self.jobs, &content, || (), |(), blob| Ok(self.has(blob)?.then_some(blob.digest)))?;
+        Ok(there.into_iter().flatten().collect())
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {

@@ -67,6 +67,10 @@ impl Catalogue {
                 })
             };
             for (tag, digest) in &repo.tags {
+                // A list of referrers is no image: it is made again where they go.
+                if self.is_list(tag, digest) {
+                    continue;
+                }
                 out.push(named(Some(tag.clone()), *digest).ok_or_else(|| {
                     let place = v2.place(&format!("{}/manifests/{tag}", repo.path));
                     Error::new(Code::BlobMissing, format!("the tag `{place}` points to a manifest that is not there"))
@@ -78,6 +82,13 @@ impl Catalogue {
             out.extend(repo.manifests.iter().filter(alone).filter_map(|d| named(None, *d)));
         }
         Ok(out)
+    }
+
+    /// Whether a tag is that of a list of referrers, and names one.
+    fn is_list(&self, tag: &Tag, digest: &Digest) -> bool {
+        let subject = tag.as_str().strip_prefix("sha256-").and_then(|hex| Digest::from_hex(hex).ok());
+        let index = self.known.get(digest).is_some_and(|(media_type, _)| media_type::is_index(media_type));
+        index && subject.is_some_and(|subject| self.subjects.contains_key(&subject))
     }
 
     pub(super) fn referrers(&self, digest: &Digest) -> Vec<Descriptor> {
