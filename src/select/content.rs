@@ -170,7 +170,7 @@ impl Beside {
                 out.signatures.extend(entries.into_iter().map(|e| (e.digest, e.signature)));
             }
             if name.starts_with("manifests/") {
-                let shown = format!("{name} of {}", source.describe());
+                let shown = format!("`{name}` of {}", source.describe());
                 out.manifests.extend(files::carried(&shown, &name, parsed, &options.allow_kinds)?);
             }
         }

