@@ -7,13 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use mirror_bundle::Result;
 use mirror_bundle::bundle::Inputs;
 use mirror_bundle::host::memory;
+use mirror_bundle::host::trust::{self, Named};
 use mirror_bundle::ops::Silent;
 use mirror_bundle::ops::unpack::{Options, Outcome, unpack};
-use mirror_bundle::sign::Policy;
-use mirror_bundle::verify::{Conditions, Resolved, Trust};
-use mirror_bundle::{Error, Result};
+use mirror_bundle::verify::Conditions;
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -32,7 +32,8 @@ fn main() -> ExitCode {
 
 /// The value is the exit code of the verdict.
 fn run(bundle: &Path, policy: &Path, layout: &Path) -> Result<u8> {
-    let trust = trust(policy)?;
+    // The policy and the keys that it names.
+    let trust = trust::read(&Named { policy: Some(policy), ..Named::default() })?;
     let memory = memory::folder();
     let mut conditions = Conditions::new(jiff::Timestamp::now());
     conditions.seen = memory::load(&memory)?;
@@ -51,12 +52,4 @@ fn run(bundle: &Path, policy: &Path, layout: &Path) -> Result<u8> {
             Ok(report.exit_code)
         }
     }
-}
-
-/// Reads a policy and the keys that it names.
-fn trust(path: &Path) -> Result<Trust> {
-    let read = |path: &Path| std::fs::read(path).map_err(|e| Error::io("cannot read", path, e));
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let policy = Policy::parse(&read(path)?)?;
-    Ok(Trust::Policy(Resolved::new(policy, &|key| read(&folder.join(key)))?))
 }

@@ -1,7 +1,7 @@
 """A second verifier for bundles, from the documents beside it. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
 import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile
 CODES = {"not-a-bundle": 10, "truncated": 11, "malformed": 12, "unsigned": 20, "bad-signature": 21, "untrusted": 22, "expired": 23,
-         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32}
+         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32, "release-unverified": 40}
 INDEX, SIG, SUMS, ADDENDA = ["mirror-bundle/" + n for n in ("index.json", "index.json.sig", "SHA256SUMS", "addenda/")]
 KINDS, ROLES = ["release", "component", "additional", "signature", "referrer"], ["index", "manifest", "config", "layer"]
 OCI, DOCKER, MIB = "application/vnd.oci.image.", "application/vnd.docker.distribution.manifest.", 1 << 20
@@ -105,12 +105,15 @@ def derived_index(x):
     return (json.dumps({"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": [*found.values()]}, indent=2) + "\n").encode()
 STRINGS, MAP = listed(string), lambda v: type(v) is dict and all(map(string, v.values()))  # The images: MB-OCI
 DESCRIPTOR = loose(mediaType=string, digest=digest, size=U64, urls_=STRINGS, annotations_=MAP, artifactType_=string, data_=string,
-                   platform_=loose(architecture=string, os=string, variant_=string, features_=STRINGS))
+                   platform_=loose(architecture_=string, os_=string, variant_=string, features_=STRINGS))
 COMMON = dict(schemaVersion=lambda v: type(v) is int and v == 2, artifactType_=string, annotations_=MAP, subject_=DESCRIPTOR)
 MANY, NO = lambda v: listed(DESCRIPTOR)(v) and len(v) <= 100_000, lambda v: False
-FORMS = {"manifest": loose(**COMMON, config=DESCRIPTOR, layers=MANY, manifests_=NO),
-         "index": loose(**COMMON, manifests=MANY, config_=NO, layers_=NO)}
-def pairs(v): return need(len(dict(v)) == len(v) <= 100_000 and all(CASED.get(n.replace("\u017f", "s").lower(), n) == n for n, _ in v), "names") or dict(v)
+FORMS = {"manifest": loose(**COMMON, config=DESCRIPTOR, layers_=MANY, manifests_=NO),
+         "index": loose(**COMMON, manifests_=MANY, config_=NO, layers_=NO)}
+def pairs(v): return need(len(dict(v)) == len(v) <= 100_000, "names") or dict(v)
+def cased(v, free=False):  # names of annotations are free text
+    for n, c in v.items() if type(v) is dict else (("", c) for c in v if type(v) is list):
+        need(free or CASED.get(n.replace("\u017f", "s").lower(), n) == n, "names"); _ = isinstance(c, (dict, list)) and cased(c, n == "annotations")
 def numeral(v): return need(v[-1].isdigit() and math.isfinite(float(v)), "a number") or (int(v) if v.isdigit() else float(v))
 def values(v, level=0): return need(level + isinstance(v, (dict, list)) < 128, "nested too deeply") or 1 + sum(
     values(c, level + 1) for c in (v.values() if type(v) is dict else v if type(v) is list else ()))
@@ -119,18 +122,19 @@ def annotations(v, named=False): return len(v) * named + sum(annotations(c, n ==
 def document(raw, media):  # its subject, and the descriptors in it with their roles
     try:
         x = json.loads(raw.decode(), object_pairs_hook=pairs, parse_constant=numeral, parse_int=numeral, parse_float=numeral)
-        need(values(x) <= 2_000_000 and annotations(x) <= 100_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
+        need(values(x) <= 2_000_000 and not cased(x) and annotations(x) <= 100_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
     except (ValueError, RecursionError): raise Stop("malformed", "not a JSON document")
     need(FORMS[DOCUMENTS[media]](x) and x.get("mediaType") in (None, media), "not a document of its media type")
     return (x.get("subject") or {}).get("digest"), [(d, DOCUMENTS.get(d["mediaType"], "layer")) for d in x.get("manifests") or ()] + [
         (d, "layer") for d in x.get("layers") or ()] + [(d, "config") for d in [x.get("config")] if d]
+FOREIGN = r"application/vnd\.(docker\.image\.rootfs\.foreign\.diff|oci\.image\.layer\.nondistributable\.v1)\.tar([.+](gzip|zstd))?"
 def graph(x, docs, bad, report):
     blobs, used, types, subjects, seen = {b["digest"]: b for b in x["blobs"]}, {}, {}, {}, set()
     uses = {n: (b["size"], b["role"] in ROLES[:2]) for n, b in blobs.items()}; todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
     for d, role, level in todo:  # grows
         name, media, is_doc, b = d["digest"], d["mediaType"], role in ROLES[:2], blobs.get(d["digest"])
         if d["size"] > (4 * MIB if is_doc else 1 << 44) or b and uses[name] != (d["size"], is_doc): report("malformed", "use of " + name)
-        elif not b: report("blob-missing", name)
+        elif not b: role == "layer" and match(FOREIGN, media) and {"reference": name, "reason": "foreign-layer"} in x["missing"] or report("blob-missing", name)
         else: used[name] = min(used.get(name, 9), ROLES.index(role))
         if not is_doc or name not in docs or (name, level, media) in seen: continue
         try:
@@ -187,6 +191,31 @@ def manifest(raw, path, entry, args, report):
     said = {"apiVersion": api, "kind": kind} | ({"namespace": meta["namespace"]} if "namespace" in meta else {}) | {"name": name}
     if entry.get("objects") != [said]: report("malformed", path + ": objects")
     if api + "/" + kind not in KINDS_OK and not {kind, api + "/" + kind} & set(args.allow_kind or ()): report("policy", path + ": " + kind)
+ALONE, BESIDE = [r"(.*/)?(%s)" % n for n in ("openshift/release-images|openshift-release-dev/ocp-release(-nightly)?",  # Names of releases: MB-VER-15
+                 "openshift/release|openshift-release-dev/ocp-v4.0-art-dev")]
+ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
+def place(image, homes):  # 2: among releases; 1: beside them; 0: elsewhere
+    path = without_registry(image); low = path and path.lower()
+    return 1 if path is None else 2 if match(ALONE, low) else 1 if match(BESIDE, low) or path in homes else 0
+def without_registry(image):
+    first, slash, rest = image.get("repository", "").partition("/")
+    return rest if slash and (first == "localhost" or re.search(r"[.:]|^\[", first)) else image.get("repository")
+def release_tag(where, tag):
+    m = re.match(r"v?0*(\d*)\.\d+\.\d(.*)", tag.lower(), re.ASCII); m = m if match(r"v?\d.*", tag.lower()) else None
+    words = m and m[2].split("-")[1:]
+    return where and not re.match("sha256-[0-9a-f]{64}", tag.lower()) and bool(where == 2 or m and (m[1] not in ("", "1", "2", "3") or
+        {"x86_64", "aarch64", "ppc64le", "s390x", "amd64", "arm64", "multi"} & set(words)))
+def own_tag(image, release, tag):
+    rest, arch = tag.removeprefix("v"), release["architecture"]
+    version = rest.startswith(release["version"]) and match(f"(-({re.escape(arch)}|{re.escape(ARCHES.get(arch, arch))})(-.*)?)?", rest[len(release["version"]):])
+    return (version and rest.endswith("-" + image["component"] if "component" in image else "") or image["digest"] == release["digest"] and not release_tag(1, tag) or "component" in image and
+            tag == f"{release['version']}-{image['component']}")
+def false_names(x, report):
+    releases = {r["digest"]: r for r in x["releases"]}; homes = {without_registry(i) for i in x["images"] if i["kind"] == "release" and "repository" in i}
+    for i in [i for i in x["images"] if "tag" in i]:
+        where, release = place(i, homes), releases.get(i.get("release") if i["kind"] == "component" else i["digest"])
+        if release_tag(where, i["tag"]) and not (release and own_tag(i, release, i["tag"])) and not (
+                i["kind"] == "component" and where == 2 and not release_tag(1, i["tag"])): report("release-unverified", "name of " + i["digest"])
 def verify(m, args, cache, found):  # The whole: MB-VER
     def report(*finding): found.append(finding)
     def head_at(at): return need(len(m) >= at + 512, "the file ends early", "truncated") or parse_header(m[at:at + 512])
@@ -230,7 +259,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         elif path.startswith("manifests/"): manifest(bytes(data), path, e, args, report)
         bad, start = bad or wrong, start + 512 + padded(e["size"])
     if docs.pop(False, derived_index(x)) != derived_index(x): report("malformed", "index.json")
-    graph(x, docs, bad, report)
+    graph(x, docs, bad, report); false_names(x, report)
 if __name__ == "__main__":
     p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0
     for n, act in ("signer", "append"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
@@ -244,4 +273,4 @@ if __name__ == "__main__":
         except Stop as e: found.append(e.args)
         code = min((CODES[c] for c, _ in found), default=0)
         print(f"FAILED {code} " + "; ".join(f"{c} {m!r}" for c, m in found[:8]) if found else "VERIFIED", flush=True)
-    args.batch or print("not checked: OpenPGP, release payloads, cosign, signature ConfigMaps, records, policies"); sys.exit(code)
+    args.batch or print("not checked: OpenPGP, release payloads, releases listed as other images, cosign, signature ConfigMaps, records, policies"); sys.exit(code)

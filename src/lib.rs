@@ -48,19 +48,18 @@
 //! | `oci` | reading and writing of OCI documents | `error` |
 //! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
 //! | `kubernetes` | manifests: parse, canonical form, what is allowed | `oci`, `error` |
-//! | `fs` | the ground floor for files: below a folder, small, whole, partial, durable, direct | `oci`, `error` |
-//! | `parallel` | the same work for many things, by a few threads | `error` |
-//! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
-//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `fs`, `codec`, `oci`, `error` |
-//! | `report` | checks, findings, verdicts | `sign`, `oci`, `error` |
+//! | `report` | checks, findings, verdicts | `oci`, `error` |
 //! | `observer` | what a verb says while it works | `report`, `error` |
+//! | `fs` | the ground floor for files: below a folder, small, whole, partial, durable, direct | `oci`, `error` |
+//! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
+//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `openshift` | payloads, release signatures, mirror sets | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `source`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |

@@ -49,6 +49,8 @@ pub trait Observer: Sync {
     fn begin(&self, task: Task, items: u64, bytes: u64);
     /// Bytes done.
     fn advance(&self, bytes: u64);
+    /// Items and bytes that an earlier run has done.
+    fn resumed(&self, _items: u64, _bytes: u64) {}
     /// An item done.
     fn item(&self);
     /// Work ends.

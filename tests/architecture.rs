@@ -5,12 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rows of the table whose module is still to come. To be emptied.
-const TO_COME: [&str; 0] = [];
-
-/// Files of tests that are longer than [`LONGEST`]. To be emptied.
-const LONG: [&str; 2] = ["tests/registry.rs", "tests/registry_faults/table.rs"];
-
 /// Modules that may print, and read the environment.
 const OUTSIDE: [&str; 3] = ["main", "cli", "host"];
 
@@ -151,10 +145,7 @@ fn every_module_is_in_the_table_and_uses_only_modules_above_it() {
     }
     let there: BTreeSet<String> = sources().into_iter().map(|s| s.module).collect();
     for (module, _) in &table {
-        assert!(
-            there.contains(module) || TO_COME.contains(&module.as_str()),
-            "the table has a row for `{module}`, and src/ has no such module"
-        );
+        assert!(there.contains(module), "the table has a row for `{module}`, and src/ has no such module");
     }
 }
 
@@ -169,18 +160,6 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
         }
     }
     assert!(wrong.is_empty(), "the table in src/lib.rs forbids:\n{}", wrong.join("\n"));
-}
-
-#[test]
-fn no_exception_is_left_that_nothing_needs() {
-    let sources = sources();
-    for module in TO_COME {
-        assert!(sources.iter().all(|s| s.module != module), "`{module}` is there: remove it from TO_COME");
-    }
-    for file in LONG {
-        let long = fs::read_to_string(root().join(file)).is_ok_and(|text| text.lines().count() > LONGEST);
-        assert!(long, "{file} is short enough: remove it from LONG");
-    }
 }
 
 #[test]
@@ -337,8 +316,7 @@ fn only_the_outermost_modules_read_the_environment_and_the_clock() {
 fn no_file_is_longer_than_what_one_reads_at_once() {
     for file in ["src", "tests"].into_iter().flat_map(rust_files) {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
-        let known = LONG.iter().any(|long| file == root().join(long));
-        assert!(lines <= LONGEST || known, "{}: {lines} lines", file.display());
+        assert!(lines <= LONGEST, "{}: {lines} lines", file.display());
     }
 }
 

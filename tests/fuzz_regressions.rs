@@ -4,7 +4,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use mirror_bundle::ops::{Silent, verify::verify};
+use mirror_bundle::ops::Silent;
+use mirror_bundle::ops::verify::{Options, verify};
 use mirror_bundle::verify::{Conditions, Trust, Verdict};
 
 fn inputs(target: &str) -> Vec<PathBuf> {
@@ -25,10 +26,11 @@ fn trusting_nobody() -> (Trust, Conditions) {
 fn a_bad_bundle_gets_the_same_verdict_as_a_file_and_as_a_stream() {
     for path in inputs("container-") {
         let (trust, conditions) = trusting_nobody();
-        let file = verify(path.as_path().into(), &trust, &conditions, false, 1, &Silent).unwrap();
+        let file =
+            verify(path.as_path().into(), &trust, &conditions, &Options { quick: false, jobs: 1 }, &Silent).unwrap();
         let stream = Box::new(File::open(&path).unwrap());
         let inputs = mirror_bundle::bundle::Inputs::stream(stream);
-        let stream = verify(inputs, &trust, &conditions, false, 1, &Silent).unwrap();
+        let stream = verify(inputs, &trust, &conditions, &Options { quick: false, jobs: 1 }, &Silent).unwrap();
         assert_eq!(file.verdict, Verdict::Failed, "{}", path.display());
         assert_eq!(stream.verdict, Verdict::Failed, "{}", path.display());
         assert_eq!(stream.exit_code, file.exit_code, "{}", path.display());

@@ -19,5 +19,7 @@ mod head;
 mod hostile;
 #[path = "recovery/mend.rs"]
 mod mend;
+#[path = "recovery/planted.rs"]
+mod planted;
 #[path = "recovery/volumes.rs"]
 mod volumes;

@@ -6,8 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The catalogue: a letter and how many rows it has.
-const ROWS: [(&str, u32); 11] =
-    [("A", 16), ("B", 11), ("C", 15), ("D", 9), ("E", 11), ("P", 13), ("G", 6), ("H", 8), ("I", 6), ("N", 7), ("F", 4)];
+const ROWS: [(&str, u32); 11] = [
+    ("A", 16),
+    ("B", 11),
+    ("C", 15),
+    ("D", 10),
+    ("E", 14),
+    ("P", 13),
+    ("G", 6),
+    ("H", 8),
+    ("I", 7),
+    ("N", 7),
+    ("F", 4),
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

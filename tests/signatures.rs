@@ -365,6 +365,135 @@ fn allowed_signers_that_ssh_keygen_refuses_are_refused() {
     }
 }
 
+/// Lines of every kind, judged by the real `ssh-keygen -Y verify` too: what it refuses we refuse, and where we alone
+/// refuse, it is for one of the reasons that the specification gives (MB-TRU-06).
+#[test]
+fn of_generated_allowed_signers_we_accept_only_what_ssh_keygen_accepts() {
+    let dir = dir();
+    let secret = SecretKey::generate("").unwrap();
+    let line = secret.public().to_line();
+    let stranger = SecretKey::generate("").unwrap().public().to_line();
+    let sig = our_signature(&secret, Role::Builder);
+    let principals = [
+        "alice",
+        "\"alice\"",
+        "bob,alice",
+        "\"bob,alice\"",
+        "al*",
+        "a?ice",
+        "*",
+        "!bob,alice",
+        "alice,!alice",
+        "\"alice",
+        "al\"ice",
+        "\"alice\"x",
+        "\"\"",
+        "alice,",
+        "bob",
+        "@alice",
+        "\\alice",
+    ];
+    let options = [
+        "",
+        "namespaces=\"mirror-bundle.v1.builder\"",
+        "NameSpaces=\"*\"",
+        "namespaces=\"git\"",
+        "namespaces=\"!git,*\"",
+        "namespaces=\"*,!mirror-bundle.v1.builder\"",
+        "namespaces=\"\"",
+        "namespaces=\"mirror bundle,*\"",
+        "namespaces=\"a\\\"b,*\"",
+        "namespaces=*",
+        "namespaces",
+        "namespaces=\"*",
+        "namespaces=\"*\",",
+        ",namespaces=\"*\"",
+        "namespaces=\"*\",namespaces=\"*\"",
+        "cert-authority",
+        "CERT-AUTHORITY,namespaces=\"*\"",
+        "no-touch-required",
+        "unknown=\"x\"",
+        "valid-after=\"20260101Z\"",
+        "valid-after=\"202601011200Z\"",
+        "valid-after=\"20260101120000z\"",
+        "valid-after=\"20260101UTC\"",
+        "valid-after=\"20260101\"",
+        "valid-after=\"2026-01-01\"",
+        "valid-after=\"20261301Z\"",
+        "valid-after=\"2026010112Z\"",
+        "valid-after=\"Z\"",
+        "valid-after=\"\"",
+        "valid-before=\"20260101Z\"",
+        "valid-before=\"20271231235959Z\"",
+        "Valid-After=\"20260101Z\",VALID-BEFORE=\"20271231utc\"",
+        "valid-after=\"20271231Z\",valid-before=\"20260101Z\"",
+        "valid-after=\"20260101Z\" valid-before=\"20270101Z\"",
+        "valid-after=\"20260101Z\",valid-after=\"20260101Z\"",
+        "valid-after=\"+0260101Z\"",
+        "valid-after=\"0x1\"",
+    ];
+    let shapes: [fn(&str, &str, &str) -> String; 8] = [
+        |name, options, key| format!("{name} {options} {key}\n"),
+        |name, options, key| format!("{name}\t{options}\t{key} comment with \"quotes\n"),
+        |name, options, key| format!("# a comment\n\n  {name}  {options}  {key}\r\n"),
+        |name, options, key| format!("{name} {options} {key}"),
+        |name, options, key| format!("\t{name} {options} {} # {name}\n", key.replace(' ', "  ")),
+        |name, options, key| format!("{name} {options} {key}\n{name} {key}\n"),
+        |name, options, key| format!("{name} {options} {}\n", &key[..key.len() - 9]),
+        |name, options, key| format!("{options} {name} {key}\n"),
+    ];
+    let (mut seen, mut stricter) = ([0, 0], std::collections::BTreeMap::<String, u32>::new());
+    let mut undocumented = Vec::new();
+    for (number, name) in principals.iter().enumerate() {
+        for (at, option) in options.iter().enumerate() {
+            // Each pair in two of the shapes; the first of each in all.
+            let chosen = if number == 0 || at == 0 { 0..8 } else { (number + at) % 8..(number + at) % 8 + 1 };
+            for shape in &shapes[chosen] {
+                let file = format!("bob {stranger}\n{}", shape(name, option, &line));
+                let time = "-Overify-time=20261122120000Z";
+                let theirs = keygen_accepts(dir.path(), &file, sig.as_bytes(), BUILDER, &[time]);
+                let policy = Policy::from_allowed_signers(file.as_bytes());
+                let judged = policy.as_ref().map(|p| {
+                    p.judge(&[("s", sig.as_bytes())], INDEX, "2026-11-22T12:00:00Z".parse().unwrap())
+                        .signatures
+                        .remove(0)
+                });
+                let good = judged.as_ref().is_ok_and(|one| one.outcome == Outcome::Good);
+                // For whom it counts is the name here, and is asked for there.
+                let of_alice = !["bob", "@alice", "\\alice"].contains(name);
+                if good && of_alice {
+                    assert!(theirs, "ssh-keygen refuses this and we do not:\n{file}");
+                }
+                if theirs && !good {
+                    let why = judged.map_or_else(|e| e.message().to_owned(), |one| one.detail);
+                    let reason = [
+                        "negated principals",
+                        "a quote in the principals",
+                        "must be a UTC time",
+                        "is not an option",
+                        "there twice",
+                        "cannot read the options",
+                        "cert-authority",
+                        "a name",
+                        "principal",
+                        "allowed signers",
+                        "never valid",
+                    ];
+                    let reason = reason.iter().find(|reason| why.contains(**reason));
+                    match reason {
+                        Some(reason) => *stricter.entry((*reason).to_owned()).or_default() += 1,
+                        None => undocumented.push(format!("{why}\n{file}")),
+                    }
+                }
+                seen[usize::from(theirs)] += 1;
+            }
+        }
+    }
+    println!("refused, accepted: {seen:?}; stricter: {stricter:?}");
+    assert!(undocumented.is_empty(), "we alone refuse these:\n{}", undocumented.join("\n"));
+    assert!(seen[0] > 200 && seen[1] > 200, "{seen:?}");
+}
+
 /// The command that the format promises to people who do not have this program.
 #[test]
 fn the_documented_check_with_stock_openssh_works_on_a_signed_index() {

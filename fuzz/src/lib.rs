@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 
 use mirror_bundle::bundle::{Bundle, Index, layout, limits, reader::Contents, tar, writer::Plan};
 use mirror_bundle::openshift::openpgp::Keyring;
-use mirror_bundle::ops::{Silent, verify::verify};
+use mirror_bundle::ops::Silent;
+use mirror_bundle::ops::verify::{Options, verify};
 use mirror_bundle::sign::{Policy, PublicKey, SecretKey};
 use mirror_bundle::verify::{Conditions, Report, Resolved, Trust, Verdict, cosign::ImageKey};
 
@@ -99,9 +100,9 @@ impl Memory {
 /// exactly what its index demands, byte for byte.
 pub fn verify_both_ways(bundle: &[u8], (trust, conditions): &Host) {
     let memory = Memory::new(bundle);
-    let of_file = verify(memory.path().as_path().into(), trust, conditions, false, 1, &Silent);
+    let of_file = verify(memory.path().as_path().into(), trust, conditions, &Options { quick: false, jobs: 1 }, &Silent);
     let stream = Box::new(Cursor::new(bundle.to_vec()));
-    let of_stream = verify(mirror_bundle::bundle::Inputs::stream(stream), trust, conditions, false, 1, &Silent);
+    let of_stream = verify(mirror_bundle::bundle::Inputs::stream(stream), trust, conditions, &Options { quick: false, jobs: 1 }, &Silent);
     if std::env::var_os("FUZZ_SHOW").is_some() {
         eprintln!("file:   {}\nstream: {}", show(&of_file), show(&of_stream));
     }

@@ -56,7 +56,7 @@ pub struct Index {
     pub files: Vec<File>,
     /// Every blob once, in the order of the archive.
     pub blobs: Vec<Blob>,
-    /// What was asked for and is not included; only with an explicit flag.
+    /// What was asked for and is not included: foreign layers.
     pub missing: Vec<Missing>,
 }
 
@@ -235,6 +235,9 @@ impl Blob {
         (class, self.digest)
     }
 }
+
+/// The reason of an entry of `missing` for a foreign layer, whose digest is the reference (MB-IDX-06).
+pub const FOREIGN_LAYER: &str = "foreign-layer";
 
 /// Something asked for and not included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

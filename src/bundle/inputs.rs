@@ -165,8 +165,20 @@ fn folder(path: &Path, found: &mut OpenedFiles) -> Result<()> {
         }
     }
     if found.all.len() == before {
-        return Err(Error::new(Code::NotABundle, format!("`{}` holds no bundle and no volume", path.display()))
-            .hint("name the folder that holds the .tar files, or the files themselves"));
+        let name = path.display();
+        let there = |file: &str| path.join(file).exists();
+        let other = match () {
+            () if there("oci-layout") => Some(("an OCI image layout", "--from-layout")),
+            () if there("v2") => Some(("a mirror directory of oc", "--from-dir")),
+            () if there("manifest.json") && there("version") => Some(("a dir: directory of skopeo", "--from-layout")),
+            () => None,
+        };
+        return Err(match other {
+            Some((what, flag)) => Error::new(Code::NotABundle, format!("`{name}` is {what}, not a mirror-bundle"))
+                .hint(format!("to make a bundle of its images: mirror-bundle create BUNDLE {flag} DIR")),
+            None => Error::new(Code::NotABundle, format!("`{name}` contains no bundle and no volume"))
+                .hint("name the folder with the .tar files, or the files themselves"),
+        });
     }
     Ok(())
 }

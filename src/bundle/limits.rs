@@ -39,6 +39,8 @@ pub const HEADS: usize = 8 << 20;
 /// How often, in one run, something with a damaged head is looked at as this or that part. Each look costs as much
 /// as opening a part.
 pub const TRIES: usize = 256;
+/// Documents and blobs that all repositories of a tree or registry need together.
+pub const PLACES: usize = 2_000_000;
 /// Exceptions that one index lists.
 pub const EXCEPTIONS: usize = 256;
 /// Blobs up to this size are on every volume: what image signatures are over among them.

@@ -7,6 +7,7 @@
 pub mod addendum;
 pub mod append;
 mod divide;
+mod foreign;
 mod head;
 pub mod index;
 mod input;

@@ -7,21 +7,18 @@ use jiff::Timestamp;
 use super::args;
 use crate::error::{Code, Error, Result};
 use crate::host::detached::{self, Signatures};
-use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
-use crate::sign::policy::{MAX_POLICY, Policy};
-use crate::verify::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
+use crate::host::memory;
+use crate::host::trust::{self, Named};
+use crate::verify::{Conditions, Detached, Exceptions, Expectations, Trust};
 
 /// Whom `verify`, `unpack`, `sign` and `repair` trust.
 pub(super) fn trust(args: &args::Trust) -> Result<Trust> {
-    let Some((policy, folder)) = policy(args)? else {
-        // Nobody is trusted, which `policy` accepts only with --allow-unsigned.
-        return Ok(Trust::Unsigned { keyrings: keyrings(&args.release_keyring)? });
-    };
-    let mut resolved = Resolved::new(policy, &|path| read(&folder.join(path), MAX_KEYRING_BYTES as u64))?;
-    if !args.release_keyring.is_empty() {
-        resolved.keyrings = keyrings(&args.release_keyring)?;
-    }
-    Ok(Trust::Policy(resolved))
+    trust::read(&Named {
+        signers: &args.signer,
+        policy: args.trust.as_deref(),
+        keyrings: &args.release_keyring,
+        allow_unsigned: args.allow_unsigned,
+    })
 }
 
 /// Under which conditions they verify what is named as the bundle.
@@ -43,7 +40,7 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
             index: args.expect_index.as_deref().map(digest).transpose()?,
         },
         detached: Detached { signatures: beside.signatures, records: beside.records },
-        seen: crate::host::memory::load(&crate::host::memory::folder())?,
+        seen: memory::load(&memory::folder())?,
     })
 }
 
@@ -61,63 +58,7 @@ fn beside(trust: &args::Trust, bundle: &[PathBuf]) -> Result<Signatures> {
     Ok(out)
 }
 
-/// The trust policy, and the folder that its relative paths start from.
-fn policy(trust: &args::Trust) -> Result<Option<(Policy, PathBuf)>> {
-    if !trust.signer.is_empty() {
-        let keys = trust.signer.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
-        return Ok(Some((Policy::from_signer_keys(&keys)?, PathBuf::new())));
-    }
-    let environment = std::env::var_os("MIRROR_BUNDLE_TRUST").filter(|v| !v.is_empty()).map(PathBuf::from);
-    let mut path = trust.trust.clone().or(environment);
-    for default in default_policies() {
-        // One that is there and cannot be looked at is an error, not a reason to use the next one.
-        if path.is_none() && default.try_exists().map_err(|e| Error::io("cannot read", &default, e))? {
-            path = Some(default);
-        }
-    }
-    if let Some(path) = path {
-        let bytes = read(&path, MAX_POLICY as u64)?;
-        let policy = Policy::parse(&bytes).map_err(|e| e.fact(format!("in {}", path.display())))?;
-        return Ok(Some((policy, path.parent().unwrap_or(Path::new("")).to_owned())));
-    }
-    if trust.allow_unsigned {
-        return Ok(None);
-    }
-    let mut err = Error::new(Code::Usage, "nobody is trusted: a bundle can only be verified against a key or a policy");
-    for path in default_policies() {
-        err = err.fact(format!("looked for {}", path.display()));
-    }
-    Err(err.hint("name the builder's public key: --signer KEY.pub, or a policy: --trust trust.yaml"))
-}
-
-fn default_policies() -> Vec<PathBuf> {
-    // Relative or empty: ignored (basedir-spec). The current folder may be the medium, and trust is never taken from it.
-    let own = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let home = own("HOME");
-    let config = own("XDG_CONFIG_HOME").or_else(|| home.map(|h| h.join(".config")));
-    let mut out: Vec<PathBuf> = config.into_iter().map(|c| c.join("mirror-bundle/trust.yaml")).collect();
-    out.push("/etc/mirror-bundle/trust.yaml".into());
-    out
-}
-
-/// The OpenPGP keys in these files; the built-in vendor key when there are none.
-pub(super) fn keyrings(paths: &[PathBuf]) -> Result<Vec<Keyring>> {
-    if paths.is_empty() {
-        return Ok(vec![redhat()?]);
-    }
-    paths.iter().map(|path| keyring(path)).collect()
-}
-
-fn keyring(path: &Path) -> Result<Keyring> {
-    let bytes = read(path, MAX_KEYRING_BYTES as u64)?;
-    Keyring::parse(&path.display().to_string(), &bytes).map_err(|e| Error::new(Code::Usage, e.to_string()))
-}
-
-fn redhat() -> Result<Keyring> {
-    Keyring::redhat().map_err(|e| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}")))
-}
-
-/// Reads a small file of this host.
+/// Reads a small file that the user named.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     crate::fs::small::read(path, limit).map_err(|e| e.error("cannot read", path, Code::Usage))
 }
@@ -187,4 +128,44 @@ pub(super) fn client(
 pub(super) fn late_notices(client: &crate::registry::Client, term: &super::term::Terminal) {
     use crate::ops::Observer;
     client.late_notices().iter().for_each(|notice| term.warn(notice));
+}
+
+/// A reference as people bring it from other tools. What is changed or assumed is said.
+#[cfg(feature = "registry")]
+pub(super) fn reference(text: &str, term: &super::term::Terminal) -> Result<crate::oci::Reference> {
+    use crate::observer::Observer;
+    let bare = bare(text, term)?;
+    let usage = |e: crate::oci::Invalid| Error::new(Code::Usage, e.to_string());
+    let mut reference: crate::oci::Reference = bare.parse().map_err(usage)?;
+    if reference.tag.is_none() && reference.digest.is_none() {
+        reference.tag = Some("latest".parse().map_err(usage)?);
+        term.say("Note", &format!("{bare} names no tag; taking {reference}"));
+    }
+    Ok(reference)
+}
+
+/// A reference without the name of a transport: `docker://` is left out, and that is said.
+#[cfg(feature = "registry")]
+pub(super) fn bare<'a>(text: &'a str, term: &super::term::Terminal) -> Result<&'a str> {
+    use crate::observer::Observer;
+    const LOCAL: [&str; 6] =
+        ["oci:", "oci-archive:", "docker-archive:", "dir:", "docker-daemon:", "containers-storage:"];
+    if let Some(bare) = text.strip_prefix("docker://") {
+        term.say("Note", &format!("docker:// is not needed; taking {bare}"));
+        return Ok(bare);
+    }
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Err(Error::new(Code::Usage, format!("`{text}` is a web address, not a reference to an image"))
+            .hint("write REGISTRY/REPOSITORY:TAG, without https://"));
+    }
+    if let Some(transport) = LOCAL.iter().find(|transport| text.starts_with(**transport)) {
+        let hint = match *transport {
+            "docker-daemon:" | "containers-storage:" => {
+                "write it to a file first (podman save --format oci-archive), and take that with --from-layout"
+            }
+            _ => "for a local file or folder: --from-layout PATH",
+        };
+        return Err(Error::new(Code::Usage, format!("`{text}` is not in a registry")).hint(hint));
+    }
+    Ok(text)
 }

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::answer::{self, Table};
-use super::args::{Global, MirrorSet, Output, Unpack};
+use super::args::{Global, MirrorSet, Output, Placement, Unpack};
+use super::escape::name as named;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
@@ -12,6 +13,7 @@ use crate::openshift::mirror_set::MirrorSetKind;
 use crate::ops::unpack::{MirrorSets, Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
 use crate::sink::destination::RELEASE;
+use crate::sink::placement::Placing;
 use crate::verify::Report;
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
@@ -39,9 +41,9 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
     match outcome {
         Outcome::Refused(report, state) => {
-            match global.output {
-                Output::Json => answer::json(report.as_ref()),
-                Output::Text => verify::problems(&report, term, Some(&state)),
+            verify::problems(&report, term, Some(&state));
+            if global.output != Output::Text {
+                answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report));
             }
             Ok(report.exit_code)
         }
@@ -56,7 +58,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
         }
         Outcome::Unpacked(verified, summary) => {
             crate::host::memory::remember(&memory, &verified, args.trust.allow_rollback)
-                .map_err(|e| e.state("everything is unpacked, but this host could not remember that"))?;
+                .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
             finished(verified.report(), &summary, global, term, started);
             next(&summary, term);
             Ok(verified.report().exit_code)
@@ -67,8 +69,8 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
 fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal, started: Instant) {
     term.say("Finished", &format!("in {}", create::elapsed(started)));
     match global.output {
-        Output::Json => {
-            answer::json(&serde_json::json!({ "schema": summary.schema, "unpacked": summary, "report": report }));
+        Output::Json | Output::Jsonl => {
+            answer::verified(global, "unpack", "unpacked", Some(summary), Some(report));
         }
         Output::Text if global.quiet < 2 => answer::text(&render(summary, &report.exceptions)),
         Output::Text => {}
@@ -85,7 +87,7 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
     #[cfg(feature = "registry")]
     let registry = match &args.to {
         Some(to) => {
-            let to = to.trim_end_matches('/');
+            let to = inputs::bare(to, term)?.trim_end_matches('/');
             let target = to.parse().map_err(|e: crate::oci::Invalid| {
                 let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
                 Error::new(Code::Usage, why).hint("write --to REGISTRY/REPOSITORY, without a tag")
@@ -102,6 +104,15 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         manifests: args.manifests_to_dir.clone(),
         mirror_sets: mirror_sets(&args.mirror_set)?,
         mapping: args.mapping.clone(),
+        placing: Placing {
+            by_host: args.placement == Placement::Host,
+            maps: args
+                .map
+                .iter()
+                .map(|map| map.parse())
+                .collect::<Result<_, crate::oci::Invalid>>()
+                .map_err(|e| Error::new(Code::Usage, e.to_string()))?,
+        },
         overwrite: args.overwrite,
         dry_run: args.dry_run,
         jobs: inputs::transfers(global.jobs),
@@ -143,8 +154,8 @@ fn count(n: u64, what: &str) -> String {
 fn render(summary: &Summary, exceptions: &[String]) -> String {
     let mut table = Table::default();
     let verb = match (summary.dry_run, summary.incomplete) {
-        (true, _) => "would go",
-        (false, Some(_)) => "begun",
+        (true, _) => "would write",
+        (false, Some(_)) => "partial",
         (false, None) => "unpacked",
     };
     table.row(
@@ -176,7 +187,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         let text = observer::count(incomplete.blobs, "blob");
         table.row(
             "missing",
-            format!("{text} ({}); no manifest and no tag was written", observer::size(incomplete.bytes)),
+            format!("{text} ({}); no manifests and no tags were written", observer::size(incomplete.bytes)),
         );
     }
     if let Some(manifests) = &summary.manifests {
@@ -195,7 +206,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         table.row("mapping", mapping.display().to_string());
     }
     for exception in exceptions {
-        table.row("exception", exception);
+        table.row("exception", named(exception));
     }
     table.render()
 }
@@ -210,7 +221,7 @@ fn next(summary: &Summary, term: &Terminal) {
     let mut lines = Vec::new();
     if let Some(manifests) = &summary.manifests {
         lines.push("apply the manifests with".to_owned());
-        lines.push(format!("  oc apply -Rf {}", manifests.display()));
+        lines.push(format!("  oc apply -Rf {}", answer::quoted(&manifests.display().to_string())));
     }
     if let Some(dir) = &summary.tree {
         lines.push("push the images with oc".to_owned());
@@ -226,9 +237,9 @@ fn next(summary: &Summary, term: &Terminal) {
         lines.push("start the upgrade with".to_owned());
         lines.push(format!("  oc adm upgrade --allow-explicit-upgrade --to-image {image}"));
         lines.push(
-            "  (oc needs --allow-explicit-upgrade for an image that is not among the cluster's available".to_owned(),
+            "  (oc requires --allow-explicit-upgrade for an image that is not among the cluster's available".to_owned(),
         );
-        lines.push("  updates, and calls it dangerous: check that the cluster may go to this version)".to_owned());
+        lines.push("  updates, and calls it dangerous: check that the cluster may upgrade to this version)".to_owned());
     }
     if !lines.is_empty() {
         term.next(&lines);

@@ -255,8 +255,9 @@ impl Dir {
     }
 
     /// The same, but waits until no other process has it. The raw cause is given: not every file system locks.
-    pub fn wait_lock(&self) -> io::Result<()> {
-        Ok(retry_on_intr(|| rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::LockExclusive))?)
+    pub fn wait_lock(self) -> io::Result<LockedDir> {
+        retry_on_intr(|| rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::LockExclusive))?;
+        Ok(LockedDir(self))
     }
 
     /// Makes the names in this directory durable.
@@ -282,6 +283,18 @@ impl Dir {
             Errno::NOTDIR | Errno::NXIO | Errno::NODEV => self.wrong(rel, wanted),
             other => Error::io("cannot open", self.at(rel), other.into()),
         }
+    }
+}
+
+/// A directory that no other process has locked. The lock goes with this value, also where closing the directory fails:
+/// else this process would wait for itself the next time.
+#[derive(Debug)]
+pub struct LockedDir(Dir);
+
+impl Drop for LockedDir {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure: closing it unlocks it as well.
+        let _ = retry_on_intr(|| rustix::fs::flock(&self.0.fd, rustix::fs::FlockOperation::Unlock));
     }
 }
 

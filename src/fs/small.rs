@@ -1,9 +1,11 @@
 //! The one reader of small files: whole, bounded, and from regular files only.
 //!
-//! A FIFO is not waited for, a device or directory is refused, and no more than the bound is read.
+//! A FIFO is not waited for, a device or directory is refused, and no more than the bound is read. A pipe that the shell
+//! made for this process (`<(command)`, which becomes `/dev/fd/N`) is an input like a file: secrets come that way.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -42,7 +44,8 @@ impl Unread {
     pub(crate) fn error(self, what: &str, path: &Path, code: Code) -> Error {
         match self {
             Unread::System(e) => Error::io(what, path, e),
-            Unread::NotRegular => Error::new(code, format!("`{}` is not a regular file", path.display())),
+            Unread::NotRegular => Error::new(code, format!("`{}` is not a regular file", path.display()))
+                .hint("name a file, or a pipe that the shell makes: <(COMMAND)"),
             Unread::TooLong(limit) => Error::new(code, format!("`{}` is larger than {limit} bytes", path.display())),
         }
     }
@@ -70,10 +73,35 @@ pub(super) fn open_as(path: &Path, links: Links, access: OFlags) -> Result<File,
     if file.metadata()?.is_file() { Ok(file) } else { Err(Unread::NotRegular) }
 }
 
+/// As [`open`], links followed; and a pipe is taken where the path is one of this process's own descriptors, which
+/// nobody else can have put there. Its end is waited for.
+pub(crate) fn open_input(path: &Path) -> Result<File, Unread> {
+    let refused = match open(path, Links::Follow) {
+        Err(Unread::NotRegular) if is_own(path) => Unread::NotRegular,
+        other => return other,
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())).map_err(io::Error::from)?);
+    if !file.metadata()?.file_type().is_fifo() {
+        return Err(refused);
+    }
+    // The descriptor is new, so that whoever else has the pipe sees nothing of this.
+    rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(io::Error::from)?;
+    Ok(file)
+}
+
+/// Whether this is the name of an open descriptor: `/dev/fd/N`, `/proc/self/fd/N` or `/dev/stdin`.
+fn is_own(path: &Path) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(text) = path.to_str() else { return false };
+    let number = text.strip_prefix("/dev/fd/").or_else(|| text.strip_prefix("/proc/self/fd/"));
+    number.is_some_and(is_number) || text == "/dev/stdin"
+}
+
 /// Reads all of the file at `path`, of at most `limit` bytes. Links are followed.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::new();
-    read_open(&open(path, Links::Follow)?, limit, &mut bytes)?;
+    read_open(&open_input(path)?, limit, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -81,7 +109,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
 /// noticed by who reads it. Links are followed.
 pub(crate) fn read_start(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::new();
-    open(path, Links::Follow)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    open_input(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -118,6 +146,27 @@ mod tests {
         for path in [fifo.as_path(), Path::new("/dev/zero"), dir.path()] {
             assert!(matches!(read(path, 10), Err(Unread::NotRegular)), "{}", path.display());
             assert!(matches!(read_start(path, 10), Err(Unread::NotRegular)), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_pipe_of_this_process_is_read_to_its_bound_and_nothing_else_that_is_not_regular() {
+        use std::os::fd::AsRawFd as _;
+        for (content, limit) in [("12345", 5), ("123456", 5), ("", 5)] {
+            let (out, mut into) = io::pipe().unwrap();
+            io::Write::write_all(&mut into, content.as_bytes()).unwrap();
+            drop(into);
+            for folder in ["/dev/fd", "/proc/self/fd"] {
+                let path = format!("{folder}/{}", out.as_raw_fd());
+                match read(Path::new(&path), limit) {
+                    Ok(bytes) => assert!(bytes == content.as_bytes() || bytes.is_empty(), "read before"),
+                    Err(e) => assert!(matches!(e, Unread::TooLong(5)) && content.len() > 5),
+                }
+            }
+        }
+        let zero = File::open("/dev/zero").unwrap();
+        for path in [format!("/dev/fd/{}", zero.as_raw_fd()), "/dev/fd/../zero".into(), "/dev/fd/".into()] {
+            assert!(matches!(read(Path::new(&path), 5), Err(Unread::NotRegular)), "{path}");
         }
     }
 

@@ -51,6 +51,7 @@ pub(crate) fn reserve(file: &File, total: u64, path: &Path) -> Result<()> {
 }
 
 /// Where the medium of a file is mounted: what has to be unmounted before it is removed.
+#[cfg(any(feature = "cli", test))]
 pub(crate) fn mount_point(path: &Path) -> Result<PathBuf> {
     let err = |e| Error::io("cannot read", path, e);
     let mut here = std::fs::canonicalize(path).map_err(err)?;

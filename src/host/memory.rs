@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::{environment, own_folder};
 use crate::bundle::Index;
 use crate::bundle::series::places;
 use crate::error::{Code, Error, Result};
+use crate::fs::dir::LockedDir;
 use crate::fs::{AtomicFile, Dir, small};
 use crate::verify::rollback::{Memory, Numbered};
 use crate::verify::{SignatureOutcome, Verified};
@@ -42,12 +44,10 @@ impl From<Before> for Memory {
 /// `MIRROR_BUNDLE_STATE`, `$XDG_STATE_HOME/mirror-bundle`, `~/.local/state/mirror-bundle`, or
 /// `/var/lib/mirror-bundle` without a home.
 pub fn folder() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    // A relative XDG path is to be ignored (basedir-spec): the current folder may be the medium.
-    let own = |name: &str| set(name).filter(|folder| folder.is_absolute());
-    set("MIRROR_BUNDLE_STATE")
-        .or_else(|| own("XDG_STATE_HOME").map(|d| d.join("mirror-bundle")))
-        .or_else(|| own("HOME").map(|d| d.join(".local/state/mirror-bundle")))
+    let named = environment("MIRROR_BUNDLE_STATE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    named
+        .or_else(|| own_folder("XDG_STATE_HOME").map(|d| d.join("mirror-bundle")))
+        .or_else(|| own_folder("HOME").map(|d| d.join(".local/state/mirror-bundle")))
         .unwrap_or_else(|| "/var/lib/mirror-bundle".into())
 }
 
@@ -132,8 +132,8 @@ pub fn ready(folder: &Path) -> Result<()> {
 
 /// Waits for the turn of this process: two that finish at once must not forget what the other has learned, nor
 /// stumble over its temporary file. Best effort: not every file system locks.
-fn turn(folder: &Path) -> Option<Dir> {
-    Dir::open(folder, Code::Io).ok().filter(|dir| dir.wait_lock().is_ok())
+fn turn(folder: &Path) -> Option<LockedDir> {
+    Dir::open(folder, Code::Io).ok()?.wait_lock().ok()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub enum Value {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number, as it is written ([`is_number`]).
+    /// A number, as it is written (`is_number`).
     Number(String),
     /// Text.
     String(String),

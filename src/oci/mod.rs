@@ -17,7 +17,7 @@ pub use descriptor::{Descriptor, Platform, Role};
 pub use digest::{Digest, Hasher};
 pub use manifest::{Document, Index, Manifest, guess, parse};
 pub use reference::{Reference, Repository, Tag, without_registry};
-pub use write::IndexOf;
+pub use write::{IndexOf, ManifestOf};
 
 /// A document, reference or digest that is not as the specification, or this project's limits, want it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

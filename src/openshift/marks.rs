@@ -67,9 +67,10 @@ fn string(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
 }
 
 /// What was found in a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layer {
     /// Nothing of a release.
+    #[default]
     Other,
     /// A path of the release payload.
     Payload,
@@ -88,7 +89,7 @@ pub struct Probe {
 enum State {
     Start,
     Plain(Headers),
-    Gzip(flate2::write::MultiGzDecoder<Headers>),
+    Gzip(Box<flate2::write::MultiGzDecoder<Headers>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Headers>>),
     Done(Layer, u64),
 }
@@ -106,7 +107,7 @@ impl Probe {
     }
 
     /// The same before the first byte.
-    pub fn anew(self) -> Probe {
+    pub fn anew(&self) -> Probe {
         Probe::new(self.inflate)
     }
 
@@ -149,7 +150,7 @@ impl Probe {
         let first = std::mem::take(&mut self.first);
         let headers = Headers { left: self.inflate, ..Headers::default() };
         self.state = match first.as_slice() {
-            [0x1f, 0x8b, ..] => State::Gzip(flate2::write::MultiGzDecoder::new(headers)),
+            [0x1f, 0x8b, ..] => State::Gzip(Box::new(flate2::write::MultiGzDecoder::new(headers))),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => zstd_decoder(headers),
             [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => State::Done(Layer::Opaque, 0),
             _ => State::Plain(headers),
@@ -191,12 +192,6 @@ struct Headers {
     /// An extension header's content: what is kept of it, and how much of it is to come.
     extension: Vec<u8>,
     to_come: u64,
-}
-
-impl Default for Layer {
-    fn default() -> Layer {
-        Layer::Other
-    }
 }
 
 impl Write for Headers {
@@ -366,7 +361,7 @@ fn is_version(tag: &str) -> bool {
         return false;
     }
     let Some(rest) = parts.next().filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) else { return false };
-    let old = major.is_some_and(|m| m.trim_start_matches('0').parse::<u64>().map_or(m.len() < 3, |m| m < 4));
+    let old = major.is_some_and(|m| matches!(m.trim_start_matches('0'), "" | "1" | "2" | "3"));
     let arch = |word: &str| ["x86_64", "aarch64", "ppc64le", "s390x", "amd64", "arm64", MULTI].contains(&word);
     !old || rest.split('-').skip(1).any(arch)
 }

@@ -4,7 +4,6 @@
 //! openshift/oc, openshift/library-go `pkg/verify`, openshift/cluster-version-operator.
 
 mod certificate;
-mod claim;
 mod framing;
 mod image_references;
 pub mod marks;

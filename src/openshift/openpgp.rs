@@ -15,12 +15,12 @@ use pgp::types::{HashAlgorithm, SignatureType};
 
 use super::certificate::{Candidate, date, seconds};
 pub use super::certificate::{Keyring, MAX_CERTS, MAX_KEYRING_BYTES};
-pub use super::claim::Claim;
-use super::claim::{self, Fault};
 pub use super::framing::MAX_SIGNATURE_BYTES;
 use super::framing::{self, Message};
 use crate::error::{Code, Error};
 use crate::oci::{Digest, Invalid};
+pub use crate::sign::claim::Claim;
+use crate::sign::claim::{self, Fault, Form};
 
 /// How far in the future a signature may be made, in seconds: clocks behind an air gap drift.
 const TOLERANCE: i64 = 24 * 60 * 60;
@@ -193,7 +193,7 @@ fn verify_with(
         return Err(bad("its hash does not start as it says".to_owned()));
     }
 
-    let claim = claim::read(&message.content, digest).map_err(|fault| match fault {
+    let claim = claim::read(&message.content, Form::Release, digest).map_err(|fault| match fault {
         Fault::Digest(signed) => Rejected::OtherDigest { asked: *digest, signed },
         Fault::Other(why) => Rejected::BadClaim { fingerprint: fingerprint.clone(), why },
     })?;

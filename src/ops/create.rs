@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Kind, Release};
+use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Release};
 use crate::bundle::layout;
 use crate::bundle::series::{self, Version};
 use crate::bundle::writer::{Journal, Plan};
@@ -16,28 +16,19 @@ use crate::oci::Digest;
 use crate::ops::advice::before_transfer;
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
-use crate::ops::write::{self, Origin, Supply};
+use crate::ops::watched::Watched;
+use crate::ops::write;
 use crate::ops::{Observer, Task, observer, room};
-use crate::select::{self, Carried, Content, Reachable, Root, labelled};
+use crate::select::{self, Carried, Content, Reachable, Root};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
-impl Supply for Reachable {
-    fn here(&self, digest: &Digest) -> Option<&[u8]> {
-        self.bytes.get(digest).map(AsRef::as_ref)
-    }
+/// How many images that would meet at a registry are named.
+const MEETINGS: usize = 8;
 
-    fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
-        let origins = self.origins.get(digest).into_iter().flatten();
-        origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
-    }
-}
-
-/// What to carry, and how.
+/// How to write a bundle.
 #[derive(Debug)]
 pub struct Options {
-    /// What was asked for.
-    pub content: select::Options,
     /// Name of the bundle's series.
     pub name: Option<String>,
     /// Its number in it; nothing without a name.
@@ -109,8 +100,9 @@ pub struct Summary {
 /// Everything that fails before the first blob leaves nothing behind; later failures keep what was fetched, and
 /// the same call continues.
 pub fn create(
-    options: &Options,
+    what: &select::Options,
     target: Target<'_>,
+    options: &Options,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
 ) -> Result<Summary> {
@@ -142,24 +134,33 @@ pub fn create(
         _ => None,
     };
     observer.begin(Task::Resolve, 0, 0);
-    let gathered = select::gather(&options.content, network, observer);
+    let registry = !(what.images.is_empty() && what.releases.is_empty());
+    let gathered = select::gather(what, network, observer);
     observer.end();
     let nothing = match journal {
         None => "nothing was written",
         Some(_) => "nothing was added to what an earlier run has fetched, which is kept",
     };
-    let (content, mut found) = gathered.map_err(|e| before_transfer(e, nothing).interrupted(nothing))?;
+    let (content, mut found) = gathered.map_err(|e| before_transfer(e, nothing, registry).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
-    let mut plan = plan(options, &content, &found, created)?;
+    let mut plan = plan(what.now, options, &content, &found, created)?;
     let mut journal = journal;
     if journal.is_some() && !plan_matches(&journal, &plan) {
         observer.warn("what an interrupted run left belongs to other content; starting anew");
         journal = None;
-        plan = self::plan(options, &content, &found, None)?;
+        plan = self::plan(what.now, options, &content, &found, None)?;
     }
     // The plan has all of it.
     drop(content);
     found.graph = Graph::default();
+    let watched = Watched::new(&plan.index, &found)?;
+    let met = crate::sink::placement::foreseen(&plan.index).map_err(|e| e.state("nothing was written"))?;
+    for text in met.iter().take(MEETINGS) {
+        observer.warn(text);
+    }
+    if met.len() > MEETINGS {
+        observer.warn(&format!("{} more images would have the name of another one", met.len() - MEETINGS));
+    }
     let dry_run = matches!(target, Target::DryRun(_));
     let free = path.map(room::free).transpose()?;
     let mut summary = summary(options, &plan, path, free, dry_run);
@@ -172,22 +173,28 @@ pub fn create(
     }
     match target {
         Target::File(path) => {
-            let (plan, supply, journal) = (&plan, &found, journal.as_ref());
-            let (force, jobs, read_back) = (options.force, options.content.jobs, options.read_back);
+            let (plan, supply, journal) = (&plan, &watched, journal.as_ref());
+            let (force, jobs, read_back) = (options.force, what.jobs, options.read_back);
             let job = write::Job { plan, supply, journal, force, jobs, read_back };
             summary.read_back = write::file(path, &job, observer)?;
         }
-        Target::Stream(to) => write::stream(to, &plan, &found, observer)?,
+        Target::Stream(to) => write::stream(to, &plan, &watched, observer)?,
         Target::DryRun(_) => {}
     }
     Ok(summary)
 }
 
-fn plan(options: &Options, content: &Content, found: &Reachable, created: Option<String>) -> Result<Plan> {
+fn plan(
+    now: Timestamp,
+    options: &Options,
+    content: &Content,
+    found: &Reachable,
+    created: Option<String>,
+) -> Result<Plan> {
     let created = match (options.source_date_epoch, created) {
         (Some(epoch), _) => stamp(i64::try_from(epoch).unwrap_or(i64::MAX))?,
         (None, Some(created)) => created,
-        (None, None) => stamp(options.content.now.as_second())?,
+        (None, None) => stamp(now.as_second())?,
     };
     let seconds = created.parse::<Timestamp>().map_or(0, |t| t.as_second());
     let images: Vec<Image> = content.roots.iter().map(|root| image(root, found)).collect();
@@ -213,7 +220,6 @@ fn plan(options: &Options, content: &Content, found: &Reachable, created: Option
         missing: content.missing.clone(),
     };
     index.sort();
-    disguised(content, found)?;
     if let Some((image, why)) = crate::verify::disguise::false_names(&index, None).first() {
         return Err(Error::new(Code::ReleaseUnverified, why.clone())
             .fact(format!("image {}", image.digest))
@@ -251,20 +257,6 @@ fn plan(options: &Options, content: &Content, found: &Reachable, created: Option
             Ok(found.bytes.get(digest).map(|bytes| bytes.to_vec()))
         }),
     }
-}
-
-/// Refuses a release that was asked for as something else (MB-CRE-05).
-fn disguised(content: &Content, found: &Reachable) -> Result<()> {
-    for root in content.roots.iter().filter(|r| !matches!(r.kind, Kind::Release | Kind::Component)) {
-        if let Some(digest) = labelled(root, found, &content.releases) {
-            return Err(Error::new(Code::ReleaseUnverified, format!("{} is an OpenShift release", root.label()))
-                .fact(format!("the configuration of {digest} has the label {}", crate::openshift::marks::LABEL))
-                .fact(format!("it was asked for as: {}", root.requested_by))
-                .state("no layer was fetched; nothing was written")
-                .hint("name it with --release, so that its signature and its components are carried too"));
-        }
-    }
-    Ok(())
 }
 
 fn sign(key: &SecretKey, bytes: &[u8]) -> String {

@@ -11,13 +11,11 @@ use crate::ops::read_back::ReadBack;
 use crate::ops::repack::{self, Original};
 use crate::ops::{Observer, observer};
 
-/// What to join, and where to.
+/// Where to join volumes to, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The bundle to write.
     pub bundle: PathBuf,
-    /// Its volumes, or folders of them, in any order.
-    pub volumes: Vec<PathBuf>,
     /// Replace what is there.
     pub force: bool,
     /// Threads.
@@ -49,20 +47,20 @@ pub struct Summary {
     pub read_back: Option<ReadBack>,
 }
 
-/// Writes a bundle from its volumes: the bytes that it had before it was split, and what was appended to the volumes
+/// Writes a bundle from its volumes, or from folders of them, in any order: the bytes that it had before it was split, and what was appended to the volumes
 /// since. Every blob's digest is checked on the way; no signature is judged.
 ///
 /// # Errors
 /// [`Code::Truncated`] naming the volumes that are missing and the images that need them, before the first byte;
 /// later failures keep what was written, and the same call continues.
-pub fn join(options: &Options, observer: &dyn Observer) -> Result<Summary> {
+pub fn join(volumes: &[PathBuf], options: &Options, observer: &dyn Observer) -> Result<Summary> {
     let bundle = &options.bundle;
     if Bundle::open(bundle).is_ok_and(|there| there.head().volume.is_some()) {
         return Err(Error::new(Code::Usage, format!("`{}` is a volume, not the bundle to write", bundle.display()))
             .state("nothing was written")
             .hint("the bundle comes first: mirror-bundle join NEW.tar VOLUME..."));
     }
-    let original = Original::open(Inputs::of(&options.volumes)?, Some(bundle))?;
+    let original = Original::open(Inputs::of(volumes)?, Some(bundle))?;
     original.mention_doubled(observer);
     original.complete()?;
     let plan = original.plan()?;

@@ -14,6 +14,7 @@ pub mod split;
 pub mod unpack;
 pub mod verify;
 pub mod volumes;
+mod watched;
 mod write;
 
 pub use crate::observer::{self, Observer, Silent, Task};

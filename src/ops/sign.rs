@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
 use crate::host::detached::{self, Listing, Signatures};
 use crate::oci::Digest;
-use crate::ops::Observer;
+use crate::ops::{Observer, verify};
 use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
 use crate::verify::{Conditions, Report, SignatureOutcome, Trust};
@@ -61,8 +61,6 @@ pub enum Outcome {
 /// What was added.
 #[derive(Debug, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/sign/v1`.
-    pub schema: &'static str,
     /// Digest of the index that was signed.
     pub index: String,
     /// The role.
@@ -103,7 +101,7 @@ pub fn sign(
     paths: &[PathBuf],
     trust: &Trust,
     conditions: &Conditions,
-    options: Options,
+    options: &Options,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
     let recorded = options.note.is_some() || options.details.is_some();
@@ -119,8 +117,9 @@ pub fn sign(
         false => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
     };
     let head = Bundle::open(&files[0])?.head().clone();
+    let whole = verify::Options { quick: false, jobs: options.jobs };
     let again = || {
-        crate::ops::verify::verify(Inputs::Paths(files.clone()), trust, conditions, false, options.jobs, observer)
+        verify::verify(Inputs::Paths(files.clone()), trust, conditions, &whole, observer)
             .map_err(|e| e.interrupted("nothing was signed"))
     };
     let mut report = again()?;
@@ -151,9 +150,9 @@ pub fn sign(
     let (armored, signature) = signature(&files[0], &options.what, &hash)?;
     let role = role_of(&signature)?;
     advise(trust, conditions, &armored, &head.index, observer);
-    let review = recorded.then(|| review(role, &options)).transpose()?;
+    let review = recorded.then(|| review(role, options)).transpose()?;
     let new = Addition {
-        options: &options,
+        options,
         index: &index,
         hash: &hash,
         armored,
@@ -178,13 +177,7 @@ pub fn sign(
         true => observer.say("Unchanged", &format!("signed as {role} by this key already ({key})")),
         false => observer.say("Signed", &format!("as {role} ({key})")),
     }
-    Ok(Outcome::Signed(Summary {
-        schema: "mirror-bundle/sign/v1",
-        index: head.digest().to_string(),
-        role: role.to_string(),
-        key,
-        written,
-    }))
+    Ok(Outcome::Signed(Summary { index: head.digest().to_string(), role: role.to_string(), key, written }))
 }
 
 /// The files behind which an interrupted append left something, and where they end.
@@ -287,7 +280,13 @@ fn verify_front(
     use std::io::Read;
     let file = crate::fs::dir::regular(path)?;
     let front = file.take(end).chain(std::io::repeat(0).take(END));
-    crate::ops::verify::verify(Inputs::stream(Box::new(front)), trust, conditions, false, jobs, observer)
+    verify::verify(
+        Inputs::stream(Box::new(front)),
+        trust,
+        conditions,
+        &verify::Options { quick: false, jobs },
+        observer,
+    )
 }
 
 /// The signature to add, checked.
@@ -320,7 +319,7 @@ fn advise(trust: &Trust, conditions: &Conditions, armored: &[u8], index: &[u8], 
         if !matches!(judged.outcome, Judge::Good | Judge::UnknownKey) && judged.signer.is_some()
             || judged.outcome == Judge::Revoked
         {
-            observer.warn(&format!("by the trust policy of this host the signature does not count: {}", judged.detail));
+            observer.warn(&format!("the trust policy of this host does not accept the signature: {}", judged.detail));
         }
     }
 }

@@ -13,11 +13,9 @@ use crate::ops::repack::{self, Original};
 use crate::ops::volumes::{self, Written};
 use crate::ops::{Observer, observer, room};
 
-/// What to split, and how.
+/// How to split.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The bundle.
-    pub bundle: PathBuf,
     /// Where its volumes go; `None`: beside it.
     pub folder: Option<PathBuf>,
     /// The most bytes of a volume.
@@ -70,21 +68,20 @@ pub struct Summary {
 /// # Errors
 /// What fails before the first byte leaves nothing behind; later failures keep what was written, and the same call
 /// continues.
-pub fn split(options: &Options, observer: &dyn Observer) -> Result<Summary> {
-    let source = &options.bundle;
-    let name = source.file_name().filter(|_| !source.is_dir()).ok_or_else(|| {
-        Error::new(Code::Usage, format!("`{}` is not a bundle in one file", source.display()))
+pub fn split(bundle: &Path, options: &Options, observer: &dyn Observer) -> Result<Summary> {
+    let name = bundle.file_name().filter(|_| !bundle.is_dir()).ok_or_else(|| {
+        Error::new(Code::Usage, format!("`{}` is not a bundle in one file", bundle.display()))
             .hint("put volumes together first: mirror-bundle join BUNDLE DIR")
     })?;
     if let Some(folder) = options.folder.as_deref().filter(|folder| !folder.is_dir()) {
         crate::sink::files::nearest(&folder.join("volume"))?;
     }
-    let original = Original::open(Inputs::of(std::slice::from_ref(source))?, None)?;
+    let original = Original::open(Inputs::of(&[bundle.to_owned()])?, None)?;
     original.complete()?;
-    let target = options.folder.as_deref().map_or_else(|| source.clone(), |folder| folder.join(name));
+    let target = options.folder.as_deref().map_or_else(|| bundle.to_owned(), |folder| folder.join(name));
     let plan = volumes::divided(original.plan()?, options.size, &options.only, &original.documents())?;
     let volumes = volumes::list(&plan, &target);
-    let unchanged = volumes.is_empty() && same(source, &target);
+    let unchanged = volumes.is_empty() && same(bundle, &target);
     let mut summary = Summary {
         schema: "mirror-bundle/split/v1",
         bundle: target.display().to_string(),

@@ -8,26 +8,34 @@ use crate::verify::{
     Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Visit, admit,
 };
 
-/// Checks a bundle. With `quick` the bytes of configurations and layers are left out, and the verdict is never good.
+/// How to verify.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Leave out the bytes of configurations and layers: the verdict is never good then.
+    pub quick: bool,
+    /// Threads.
+    pub jobs: usize,
+}
+
+/// Checks a bundle.
 pub fn verify(
     inputs: Inputs,
     trust: &Trust,
     conditions: &Conditions,
-    quick: bool,
-    jobs: usize,
+    options: &Options,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    if quick && inputs.is_stream() {
+    if options.quick && inputs.is_stream() {
         return Err(Error::new(Code::Usage, "--quick needs a file: a stream has to be read anyway"));
     }
     let admitted = match admit(inputs, trust, conditions)? {
         Admission::Refused(report) => return Ok(report),
         Admission::Admitted(admitted) => admitted,
     };
-    if quick {
+    if options.quick {
         return admitted.conclude(true).map(Conclusion::into_report);
     }
-    rest(*admitted, jobs, observer).map(Conclusion::into_report)
+    rest(*admitted, options.jobs, observer).map(Conclusion::into_report)
 }
 
 /// Reads every configuration and layer for its digest, and draws the verdict.

@@ -13,6 +13,7 @@ use crate::ops::advice::during_transfer;
 use crate::ops::read_back::{self, ReadBack};
 use crate::ops::{Observer, Task, parallel, room};
 use crate::source::Source;
+use crate::verify::disguise::Look;
 
 /// Where the content of blobs comes from.
 pub(crate) trait Supply: Sync {
@@ -23,6 +24,16 @@ pub(crate) trait Supply: Sync {
 
     /// Where the blob at this position of the index can be read: the first that gives it is taken.
     fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>>;
+
+    /// What has to look at all of this blob as it passes.
+    fn look(&self, _: &Digest) -> Option<Look> {
+        None
+    }
+
+    /// Whether a blob may be carried after what was seen of it.
+    fn seen(&self, _: &Digest, _: Look) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A place that a blob can be read from.
@@ -71,22 +82,22 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     let partial = match Partial::start(bundle, plan, job.journal, job.force)? {
         Start::Write(partial) => partial,
         Start::Complete(files) => {
-            observer.say("Finished", "before: the bundle is complete");
+            observer.say("Finished", "already: the bundle is complete");
             return read_back(&files);
         }
     };
     let size = |blob: &usize| plan.index.blobs[*blob].size;
-    let mut blobs: Vec<usize> = plan.blobs().into_iter().filter(|blob| !partial.is_finished(*blob)).collect();
-    let there = blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
-    if there > 0 {
-        observer.say(
-            "Continuing",
-            &format!("{} (at least {there} of {} blobs begun before)", bundle.display(), blobs.len()),
-        );
+    let (finished, mut blobs): (Vec<usize>, Vec<usize>) =
+        plan.blobs().into_iter().partition(|blob| partial.is_finished(*blob));
+    let all = finished.len() + blobs.len();
+    let begun = finished.len() + blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
+    if begun > 0 {
+        observer.say("Resuming", &format!("{} ({begun} of {all} blobs already started)", bundle.display()));
     }
     // The largest first, so that no thread is left alone with a large one at the end.
     blobs.sort_by_key(|blob| std::cmp::Reverse(size(blob)));
-    observer.begin(Task::Write, blobs.len() as u64, blobs.iter().map(size).sum());
+    observer.begin(Task::Write, all as u64, blobs.iter().chain(&finished).map(size).sum());
+    observer.resumed(finished.len() as u64, finished.iter().map(size).sum());
     let done = parallel::map(
         job.jobs,
         &blobs,
@@ -101,7 +112,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     if let Err(e) = done {
         let e = room::with_space(e, bundle, plan);
         let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
-        let more = if plan.archives().len() > 1 { " and its like" } else { "" };
+        let more = if plan.archives().len() > 1 { " and the other .partial files" } else { "" };
         let state = format!("what was fetched is kept in `{}`{more}", kept.display());
         return Err(during_transfer(e, &state));
     }
@@ -112,7 +123,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
             partial.discard()?;
             Err(e.state("what was written was removed; no bundle was made"))
         }
-        Err(e) => Err(e.state("everything is written, and not read back").hint("run the same command again")),
+        Err(e) => Err(e.state("everything is written, but it was not read back").hint("run the same command again")),
     }
 }
 
@@ -125,20 +136,27 @@ fn write_blob(
 ) -> Result<()> {
     let what = wanted(&partial.plan().index.blobs[at]);
     let mut blob = partial.blob(at, buffer)?;
-    observer.advance(blob.offset());
+    let mut look = supply.look(&what.digest);
+    if look.is_some() {
+        // What an earlier run left was not looked at in this one.
+        blob.restart();
+    }
     if let Some(bytes) = supply.here(&what.digest) {
         blob.restart();
         blob.write(bytes)?;
         observer.advance(bytes.len() as u64);
         return blob.finish();
     }
+    observer.resumed(0, blob.offset());
     let resumed = blob.offset() > 0;
     let origins = supply.origins(at, &what.digest);
-    fetch(&mut blob, &what, &origins, buffer, observer)?;
-    match blob.finish() {
+    fetch(&mut blob, &what, &origins, &mut look, buffer, observer)?;
+    let again = look.as_ref().map(Look::like);
+    let approve = |look: Option<Look>| look.map_or(Ok(()), |look| supply.seen(&what.digest, look));
+    match blob.finish_if(|| approve(look)) {
         // What an earlier run left, or the first place gave, was not what it said: once more, all of it.
         Err(e) if e.code() == Code::BlobMismatch && (resumed || origins.len() > 1) => {
-            anew(partial, at, &what, &origins, buffer, observer)
+            anew(partial, at, &what, &origins, (again, &approve), buffer, observer)
         }
         other => other,
     }
@@ -151,6 +169,7 @@ fn fetch(
     blob: &mut BlobWriter<'_>,
     what: &Descriptor,
     origins: &[Box<dyn Origin + '_>],
+    look: &mut Option<Look>,
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -159,7 +178,7 @@ fn fetch(
         if blob.is_full() {
             break;
         }
-        match copy(origin.as_ref(), what, blob, buffer, observer) {
+        match copy(origin.as_ref(), what, blob, look, buffer, observer) {
             Ok(()) => return Ok(()),
             Err(e) if elsewhere(&e) => failed = e,
             Err(e) => return Err(e),
@@ -174,6 +193,7 @@ fn anew(
     at: usize,
     what: &Descriptor,
     origins: &[Box<dyn Origin + '_>],
+    (again, approve): (Option<Look>, &dyn Fn(Option<Look>) -> Result<()>),
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -181,7 +201,9 @@ fn anew(
     for origin in origins {
         let mut blob = partial.blob(at, buffer)?;
         blob.restart();
-        match copy(origin.as_ref(), what, &mut blob, buffer, observer).and_then(|()| blob.finish()) {
+        let mut look = again.as_ref().map(Look::like);
+        let copied = copy(origin.as_ref(), what, &mut blob, &mut look, buffer, observer);
+        match copied.and_then(|()| blob.finish_if(|| approve(look))) {
             Ok(()) => return Ok(()),
             Err(e) if elsewhere(&e) => failed = e,
             Err(e) => return Err(e),
@@ -199,6 +221,7 @@ fn copy(
     source: &dyn Origin,
     what: &Descriptor,
     blob: &mut BlobWriter<'_>,
+    look: &mut Option<Look>,
     buffer: &mut [u8],
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -208,6 +231,7 @@ fn copy(
         let n =
             fill(from.as_mut(), blob.window(buffer), &|e| Error::io("cannot read", source.describe(), e), |bytes| {
                 observer.advance(bytes.len() as u64);
+                look.iter_mut().for_each(|look| look.send(bytes));
                 blob.write(bytes)
             })?;
         if n == 0 {
@@ -286,6 +310,7 @@ fn stream_blob(
         return to.write_all(bytes).map_err(out);
     }
     let mut hasher = Hasher::new();
+    let mut look = supply.look(&what.digest);
     let mut done = 0u64;
     let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
     let origins = supply.origins(at, &what.digest);
@@ -300,6 +325,7 @@ fn stream_blob(
                 let error = |e| Error::io("cannot read", source.describe(), e);
                 let n = fill(from.as_mut(), &mut buffer[..want], &error, |bytes| {
                     hasher.update(bytes);
+                    look.iter_mut().for_each(|look| look.send(bytes));
                     done += bytes.len() as u64;
                     observer.advance(bytes.len() as u64);
                     to.write_all(bytes).map_err(out)
@@ -329,7 +355,7 @@ fn stream_blob(
         .fact(format!("computed {computed}"))
         .fact(format!("from {}", places(&origins))));
     }
-    Ok(())
+    look.map_or(Ok(()), |look| supply.seen(&what.digest, look))
 }
 
 fn wanted(blob: &Blob) -> Descriptor {

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::helper;
 use super::login::{Login, LoginKind, Secret, password};
 use crate::error::{Code, Error, Result};
-use crate::fs::small::{self, Links, Unread};
+use crate::fs::small::{self, Unread};
 
 /// The largest auth file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -198,7 +198,7 @@ fn named(path: &Path, by: &str) -> Result<AuthFile> {
 }
 
 fn read(path: &Path) -> Result<Option<AuthFile>> {
-    let file = match small::open(path, Links::Follow) {
+    let file = match small::open_input(path) {
         Ok(file) => file,
         Err(Unread::System(e)) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -210,7 +210,9 @@ fn read(path: &Path) -> Result<Option<AuthFile>> {
         Err(e) => return Err(e.error("cannot read the auth file", path, Code::Io)),
     };
     let meta = file.metadata().map_err(|e| Error::io("cannot read the auth file", path, e))?;
-    let room = usize::try_from(meta.len().min(MAX_FILE) + 1).unwrap_or(0);
+    // Of a pipe nobody knows the length.
+    let room = if meta.is_file() { meta.len().min(MAX_FILE) } else { MAX_FILE };
+    let room = usize::try_from(room + 1).unwrap_or(0);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     let read = small::read_open(&file, MAX_FILE, &mut bytes);
     let wrong = |why: String| {

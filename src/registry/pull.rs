@@ -34,6 +34,35 @@ impl Client {
         self.inner.retry(|| self.inner.fetch_manifest(repository, wanted))
     }
 
+    /// The bytes of a manifest of a type that this program does not know, if there is one.
+    pub fn get_unknown_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        media_type: &str,
+    ) -> Result<Option<Vec<u8>>> {
+        let inner = &self.inner;
+        inner.retry(|| {
+            let url = inner.endpoint(repository, &format!("manifests/{digest}"))?;
+            let scope = Scope::pull(repository);
+            let answer =
+                inner.send(Ask::read(Method::GET, &url, &scope).header(header::ACCEPT, media_type.to_owned()))?;
+            match answer.status() {
+                200 => {}
+                404 => {
+                    read_errors(answer.response);
+                    return Ok(None);
+                }
+                _ => return Err(inner.refused(answer, Some(&scope), &format!("serve `{digest}` of `{repository}`"))),
+            }
+            let bytes = inner.read_all(answer, MAX_MANIFEST, &format!("manifest `{digest}` of `{repository}`"))?;
+            match Digest::of(&bytes) {
+                found if found == *digest => Ok(Some(bytes)),
+                found => Err(mismatch(repository, digest, &found).into()),
+            }
+        })
+    }
+
     /// The digest of a manifest, if there is one. It is what the registry says, not proof that it has the content.
     pub fn head_manifest(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Digest>> {
         let inner = &self.inner;

@@ -280,7 +280,7 @@ pub struct Report {
     pub exceptions: Vec<String>,
     /// The signatures over the index.
     pub signatures: Vec<SignatureOutcome>,
-    /// The review records: told, and counted for nothing.
+    /// Review records: reported, never counted toward a threshold.
     pub records: Vec<RecordOutcome>,
     /// The checks that ran.
     pub checks: Vec<Check>,
@@ -332,11 +332,15 @@ impl Report {
 
     /// Draws the verdict from what was found. Call when all checks are in.
     ///
-    /// What two checks came upon is told once, by the first; both have failed.
+    /// What several checks found is in the first of them only, unless another would have failed without a finding.
     pub fn conclude(&mut self) {
-        let mut told = std::collections::BTreeSet::new();
+        let mut seen = std::collections::BTreeSet::new();
         for check in &mut self.checks {
-            check.findings.retain(|f| told.insert((f.code, f.severity, f.message.clone())));
+            let first = check.findings.iter().find(|f| f.severity == Severity::Error).cloned();
+            check.findings.retain(|f| seen.insert((f.code, f.severity, f.message.clone())));
+            if !check.findings.iter().any(|f| f.severity == Severity::Error) {
+                check.findings.extend(first);
+            }
         }
         let missing = self.not_checked.iter().any(|n| n.required);
         (self.verdict, self.exit_code) = match self.worst() {
@@ -397,6 +401,20 @@ mod tests {
         report.add(check);
         report.conclude();
         assert_eq!(report.exit_code, Code::BlobMissing.exit());
+    }
+
+    #[test]
+    fn every_failed_check_has_a_finding_also_when_another_found_the_same() {
+        let mut report = Report::new(Subject::default(), String::new());
+        for id in [CheckId::BlobDigests, CheckId::ImageGraph] {
+            let mut check = Check::new(id);
+            check.find(Finding::new(Code::BlobMissing, "x", "x"));
+            check.find(Finding::notice(Code::Policy, "x", "once"));
+            report.add(check);
+        }
+        report.conclude();
+        let found: Vec<usize> = report.checks.iter().map(|c| c.findings.len()).collect();
+        assert_eq!(found, [2, 1]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(crate) fn gather(
         |(), reference| resolve(reference, "image", options, network, observer),
     )?);
     for path in &options.layouts {
-        let source: Arc<dyn Source> = crate::source::open(path)?.into();
+        let source: Arc<dyn Source> = crate::source::open(path, &options.room)?.into();
         content.local(source, "layout", options, network, observer)?;
     }
     for path in &options.dirs {
@@ -66,7 +66,12 @@ pub(crate) fn gather(
         "Resolving",
         &format!("manifests, signatures and referrers of {}", observer::count(content.roots.len(), "image")),
     );
-    let found = walk::walk(&mut content.roots, options.jobs, true, observer)?;
+    let found = walk::walk(&mut content.roots, options, true, observer)?;
+    for (digest, (size, of)) in &found.foreign {
+        observer.warn(&format!("the foreign layer {digest} of {of} ({}) is left out", observer::size(*size)));
+        let reason = crate::bundle::index::FOREIGN_LAYER.to_owned();
+        content.missing.push(Missing { reference: digest.to_string(), reason });
+    }
     content.classify();
     content.image_signatures(options, observer)?;
     Ok((content, found))
@@ -90,7 +95,9 @@ fn resolve(
     network: Option<&dyn Network>,
     observer: &dyn Observer,
 ) -> Result<Root> {
-    observer.say("Resolving", &reference.to_string());
+    let untagged = reference.digest.is_none() && reference.tag.is_none();
+    let (latest, assumed) = if untagged { (":latest", " (no tag was given)") } else { ("", "") };
+    observer.say("Resolving", &format!("{reference}{latest}{assumed}"));
     let network = network.ok_or_else(|| Error::new(Code::Usage, "this build of mirror-bundle has no network code"))?;
     let source = network.repository(&reference.repository);
     let document = match (&reference.digest, &reference.tag) {
@@ -102,9 +109,13 @@ fn resolve(
         }
     };
     let Some(document) = document else {
-        return Err(Error::new(Code::Source, format!("{reference} is not there"))
-            .state("nothing was written")
-            .hint("see what there is: skopeo list-tags"));
+        let mut err =
+            Error::new(Code::Source, format!("{reference}{latest} does not exist (no such repository or tag)"))
+                .state("nothing was written");
+        if untagged {
+            err = err.fact("no tag was given, which means `latest`");
+        }
+        return Err(err.hint(format!("list the tags: skopeo list-tags docker://{}", reference.repository)));
     };
     let tag = reference
         .tag
@@ -211,6 +222,8 @@ impl Content {
     ) -> Result<()> {
         let names = source.names()?;
         let beside = Beside::of(source.as_ref(), options)?;
+        source.notices().iter().for_each(|notice| observer.warn(notice));
+        let names = crate::source::of_platform(names, options.platform.as_ref(), &source.describe())?;
         observer.say("Reading", &format!("{} from {}", observer::count(names.len(), "image"), source.describe()));
         if names.is_empty() {
             return Err(Error::new(Code::Source, format!("{} holds no image", source.describe())));

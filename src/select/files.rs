@@ -22,13 +22,17 @@ impl Carried {
     }
 }
 
-/// Reads every YAML and JSON file below `dir`, and writes each object in it as a file in canonical form.
+/// Reads a YAML or JSON file, or every one below a folder, and writes each object in it as a file in canonical form.
 ///
 /// Names are lower-cased (media fold case); anything else that a medium could change is refused. The objects of a file
 /// with several get numbers, of equal width so that they keep their order: `a-1.yaml`, `a-2.yaml`.
 pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> {
     let mut out: BTreeMap<String, Carried> = BTreeMap::new();
-    for path in walk(dir)? {
+    let (dir, paths) = match std::fs::metadata(dir) {
+        Ok(meta) if meta.is_file() => (dir.parent().unwrap_or(Path::new("")), vec![known(dir)?]),
+        _ => (dir, walk(dir)?),
+    };
+    for path in paths {
         let bytes = read(&path)?;
         let found = kubernetes::parse(&bytes).map_err(|refusal| {
             let place = refusal.line.map(|line| format!(", line {line}")).unwrap_or_default();
@@ -97,19 +101,26 @@ fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
     for (name, kind) in dir::list(dir, dir::MAX_ENTRIES).map_err(|e| Error::io("cannot read", dir, e))? {
         let path = dir.join(name);
-        let known = matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"));
         match kind {
             EntryKind::Directory => out.extend(walk(&path)?),
-            EntryKind::File if known => out.push(path),
-            _ => {
-                let text = format!("`{}` is not a .yaml, .yml or .json file", path.display());
-                return Err(Error::new(Code::Policy, text)
-                    .state("nothing was written")
-                    .hint("`oc apply -Rf` would pass over it; keep only manifests in this folder"));
-            }
+            EntryKind::File => out.push(known(&path)?),
+            _ => return Err(no_manifest(&path)),
         }
     }
     Ok(out)
+}
+
+fn known(path: &Path) -> Result<PathBuf> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("yaml" | "yml" | "json") => Ok(path.to_owned()),
+        _ => Err(no_manifest(path)),
+    }
+}
+
+fn no_manifest(path: &Path) -> Error {
+    Error::new(Code::Policy, format!("`{}` is not a .yaml, .yml or .json file", path.display()))
+        .state("nothing was written")
+        .hint("`oc apply -Rf` would skip it; keep only manifests in this folder")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -18,7 +18,19 @@ mod walk;
 pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
 pub use release::Store;
-pub(crate) use walk::{Reachable, Root, labelled};
+pub(crate) use walk::{Reachable, Root};
+
+/// What is done with foreign (non-distributable) layers, which registries need not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForeignLayers {
+    /// They are taken from where the image is, as other layers are.
+    Fetch,
+    /// They are left out, with a warning, and the bundle says so.
+    #[default]
+    Skip,
+    /// An image that has one is refused.
+    Refuse,
+}
 
 /// What to carry, and how its releases have to be signed.
 #[derive(Debug)]
@@ -27,12 +39,16 @@ pub struct Options {
     pub releases: Vec<Reference>,
     /// Other images.
     pub images: Vec<Reference>,
-    /// OCI layouts, `oci-archive` files, skopeo `dir:` folders.
+    /// OCI layouts, archives of them and of `docker save`, skopeo `dir:` folders.
     pub layouts: Vec<PathBuf>,
+    /// The folder that compressed archives are decompressed in, into files without a name.
+    pub room: PathBuf,
     /// Folders that `oc` wrote.
     pub dirs: Vec<PathBuf>,
     /// Folders with Kubernetes manifests.
     pub manifests: Vec<PathBuf>,
+    /// What is done with foreign layers.
+    pub foreign: ForeignLayers,
     /// Of multi-arch images, only this platform.
     pub platform: Option<Platform>,
     /// Kinds of manifests carried beyond the usual ones.

@@ -1,6 +1,6 @@
 //! Roots to graph: reads every manifest and configuration of the images that were asked for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,9 +10,11 @@ use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::observer::Observer;
-use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
+use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag, media_type};
 use crate::parallel;
 use crate::source::{Fetched, Source};
+
+use super::{ForeignLayers, Options};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
 const CONFIG: u64 = 256 << 10;
@@ -67,6 +69,8 @@ pub(crate) struct Reachable {
     pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
     /// Platforms of each document.
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
+    /// Foreign layers that are left out: their size, and an image that has them.
+    pub(crate) foreign: BTreeMap<Digest, (u64, String)>,
     /// Bytes of all documents.
     held: u64,
 }
@@ -77,6 +81,7 @@ struct Walked {
     bytes: HashMap<Digest, Arc<[u8]>>,
     platforms: Vec<String>,
     documents: Vec<Digest>,
+    foreign: BTreeMap<Digest, u64>,
 }
 
 /// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
@@ -84,13 +89,14 @@ struct Walked {
 /// `roots` grows by what was found. With `attachments` off only what is asked for is taken.
 pub(crate) fn walk(
     roots: &mut Vec<Root>,
-    jobs: usize,
+    options: &Options,
     attachments: bool,
     observer: &dyn Observer,
 ) -> Result<Reachable> {
     let mut found = Reachable::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
     let room = Mutex::new(CONFIGS);
+    let jobs = options.jobs;
     let mut from = 0;
     for round in 0..=ATTACHMENT_ROUNDS {
         let new = &roots[from..];
@@ -100,7 +106,7 @@ pub(crate) fn walk(
             || (),
             |(), root| {
                 observer.check()?;
-                let walked = walk_one(root, &room);
+                let walked = walk_one(root, options.foreign, &room);
                 observer.item();
                 walked
             },
@@ -134,6 +140,9 @@ pub(crate) fn walk(
             break;
         }
     }
+    // What another image has as a layer of its own is carried.
+    let Reachable { foreign, graph, .. } = &mut found;
+    foreign.retain(|digest, _| !graph.nodes().contains_key(digest));
     Ok(found)
 }
 
@@ -147,6 +156,9 @@ impl Reachable {
         }
         self.platforms.insert(root.document.digest, walked.platforms);
         self.bytes.extend(walked.bytes);
+        for (digest, size) in walked.foreign {
+            self.foreign.entry(digest).or_insert_with(|| (size, root.label()));
+        }
         let new = self.graph.merge(walked.graph).map_err(|e| e.fact(format!("in {}", root.label())))?;
         let documents = new.iter().filter_map(|d| self.graph.nodes().get(d)).filter(|n| n.role.is_document());
         self.held += documents.map(|n| n.size).sum::<u64>();
@@ -159,12 +171,16 @@ impl Reachable {
 }
 
 /// `room`: how many bytes of configurations may still be kept.
-fn walk_one(root: &Root, room: &Mutex<u64>) -> Result<Walked> {
+fn walk_one(root: &Root, foreign_layers: ForeignLayers, room: &Mutex<u64>) -> Result<Walked> {
     let mut graph = Graph::default();
     let mut bytes = HashMap::new();
     let mut documents = Vec::new();
     let mut listed = BTreeSet::new();
     let mut configs: Vec<(Digest, Descriptor)> = Vec::new();
+    let mut embedded: HashMap<Digest, Arc<[u8]>> = HashMap::new();
+    let mut unknown: Vec<Descriptor> = Vec::new();
+    let mut foreign: BTreeMap<Digest, u64> = BTreeMap::new();
+    let mut own: BTreeSet<Digest> = BTreeSet::new();
     let mut fetch = |what: &Descriptor| {
         if what.digest == root.document.digest {
             return Ok(Some(root.document.bytes.clone()));
@@ -190,18 +206,51 @@ fn walk_one(root: &Root, room: &Mutex<u64>) -> Result<Walked> {
     };
     graph
         .walk(&root.descriptor(), &mut fetch, &mut |at, document, raw| {
+            embedded.extend(document.children().filter_map(|d| Some((d.digest, d.embedded()?.into()))));
             match document {
                 Document::Index(index) => {
+                    unknown.extend(
+                        index
+                            .manifests
+                            .iter()
+                            .filter(|m| !media_type::ACCEPTED.contains(&m.media_type.as_str()))
+                            .cloned(),
+                    );
                     listed.extend(index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string));
                 }
-                Document::Manifest(manifest) => configs.push((at.digest, manifest.config.clone())),
+                Document::Manifest(manifest) => {
+                    configs.push((at.digest, manifest.config.clone()));
+                    for layer in &manifest.layers {
+                        if media_type::is_foreign(&layer.media_type) {
+                            foreign.insert(layer.digest, layer.size);
+                        } else {
+                            own.insert(layer.digest);
+                        }
+                    }
+                }
             }
             documents.push(at.digest);
             bytes.insert(at.digest, raw);
         })
         .map_err(|e| if e.code() == Code::Malformed { e.fact(format!("in {}", root.label())) } else { e })?;
+    foreign.retain(|digest, _| !own.contains(digest) && !embedded.contains_key(digest));
+    match foreign_layers {
+        ForeignLayers::Fetch => foreign.clear(),
+        ForeignLayers::Skip => foreign.keys().for_each(|digest| graph.leave_out(digest)),
+        ForeignLayers::Refuse if foreign.is_empty() => {}
+        ForeignLayers::Refuse => {
+            let mut err = Error::new(Code::Source, format!("{} has foreign layers", root.label()));
+            for (digest, size) in foreign.iter().take(8) {
+                err = err.fact(format!("{digest}  {size} bytes"));
+            }
+            return Err(err.state("nothing was written").hint(
+                "leave them out with --foreign-layers skip, take them with --foreign-layers fetch, or choose another platform with --platform",
+            ));
+        }
+    }
     for (_, config) in &configs {
-        if let Some(raw) = read_config(root, config)? {
+        let here = embedded.get(&config.digest).map(|bytes| bytes.to_vec());
+        if let Some(raw) = here.map_or_else(|| read_config(root, config), |bytes| Ok(Some(bytes)))? {
             if listed.is_empty() || configs.len() == 1 {
                 listed.extend(Config::parse(&raw).and_then(|c| c.platform()).map(|p| p.to_string()));
             }
@@ -215,8 +264,34 @@ fn walk_one(root: &Root, room: &Mutex<u64>) -> Result<Walked> {
     }
     // A configuration that is also a layer of a manifest is still one blob.
     bytes.retain(|digest, _| graph.nodes().get(digest).is_some_and(|n| n.role < Role::Layer));
+    embedded.retain(|digest, _| graph.nodes().contains_key(digest));
+    for (digest, content) in embedded {
+        bytes.entry(digest).or_insert(content);
+    }
+    for what in unknown {
+        if let Some(raw) = kept_as_manifest(root, &what, room)? {
+            bytes.insert(what.digest, raw.into());
+        }
+    }
     let platforms = listed.into_iter().filter(|p| p.parse::<Platform>().is_ok() && p != "unknown/unknown").collect();
-    Ok(Walked { graph, bytes, platforms, documents })
+    Ok(Walked { graph, bytes, platforms, documents, foreign })
+}
+
+/// The bytes of an entry of an index that is no manifest which this program knows, where the source has it as a manifest
+/// all the same (an artifact manifest of OCI, schema 1). `None`: it is there as a blob, and is fetched later.
+fn kept_as_manifest(root: &Root, what: &Descriptor, room: &Mutex<u64>) -> Result<Option<Vec<u8>>> {
+    let missing = match root.source.blob(what, 0) {
+        Ok(_) => return Ok(None),
+        Err(e) if matches!(e.code(), Code::Source | Code::BlobMissing) => e,
+        Err(e) => return Err(e),
+    };
+    let Some(bytes) = root.source.unknown(what)? else { return Err(missing) };
+    let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
+    match room.checked_sub(what.size).filter(|_| bytes.len() as u64 == what.size) {
+        Some(rest) => *room = rest,
+        None => return Err(missing.fact(format!("as a manifest it has {} bytes", bytes.len()))),
+    }
+    Ok(Some(bytes))
 }
 
 fn not_there(root: &Root, digest: &Digest) -> Error {
@@ -287,33 +362,22 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
     }
 }
 
-/// The first manifest of an image whose configuration has the label of a release, unless it is part of one that is
-/// carried as such.
-pub(crate) fn labelled(root: &Root, found: &Reachable, releases: &[crate::bundle::index::Release]) -> Option<Digest> {
-    let listed = |digest: &Digest| releases.iter().any(|r| r.digest == *digest);
-    let mut todo = vec![root.descriptor()];
-    let mut below: BTreeSet<Digest> = BTreeSet::new();
-    while let Some(at) = todo.pop() {
-        if listed(&at.digest) || !below.insert(at.digest) {
-            continue;
-        }
-        match found.bytes.get(&at.digest).and_then(|bytes| crate::oci::parse(bytes, &at.media_type).ok()) {
-            Some(Document::Manifest(manifest)) => {
-                let config = found.bytes.get(&manifest.config.digest);
-                if config.is_some_and(|bytes| crate::openshift::marks::has_label(bytes)) {
-                    return Some(at.digest);
-                }
-            }
-            Some(Document::Index(index)) => todo.extend(index.manifests),
-            None => {}
-        }
-    }
-    None
-}
-
 /// The manifest to read of an image: itself, or the entry of an index for this platform.
 pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descriptor>> {
-    let Document::Index(index) = parse(&root.document)? else { return Ok(None) };
+    let index = match parse(&root.document)? {
+        Document::Index(index) => index,
+        Document::Manifest(manifest) => {
+            // An artifact has no platform, and is of every one.
+            let config = read_config(root, &manifest.config)?;
+            return match config.and_then(|raw| Config::parse(&raw)).and_then(|config| config.platform()) {
+                Some(one) if !platform.accepts(&one) => {
+                    let text = format!("{} is an image for {one} only, not for {platform}", root.label());
+                    Err(Error::new(Code::Source, text).hint(format!("--platform {one}, or no --platform")))
+                }
+                _ => Ok(None),
+            };
+        }
+    };
     let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| platform.accepts(p));
     match index.manifests.iter().find(fits) {
         Some(child) => Ok(Some(child.clone())),
@@ -321,7 +385,8 @@ pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descript
             let there: Vec<String> =
                 index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string).collect();
             Err(Error::new(Code::Source, format!("{} has no image for {platform}", root.label()))
-                .fact(format!("it has {}", there.join(", "))))
+                .fact(format!("it has {}", there.join(", ")))
+                .hint("name one of these with --platform"))
         }
     }
 }

@@ -237,6 +237,17 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
+    #[test]
+    fn rsa_image_keys_of_2048_to_8192_bits_are_taken_and_no_others() {
+        use rsa::pkcs8::{EncodePublicKey as _, LineEnding};
+        for (bits, good) in [(1024, false), (2047, false), (2048, true), (4096, true), (8192, true), (8193, false)] {
+            let n = (rsa::BigUint::from(1u8) << (bits - 1)) + rsa::BigUint::from(1u8);
+            let key = rsa::RsaPublicKey::new_with_max_size(n, rsa::BigUint::from(65_537u32), 9000).unwrap();
+            let pem = key.to_public_key_pem(LineEnding::LF).unwrap();
+            assert_eq!(ImageKey::new("*", None, &pem).is_ok(), good, "{bits}");
+        }
+    }
+
     fn keys(scopes: &[&str]) -> Vec<ImageKey> {
         scopes.iter().map(|scope| ImageKey::new(scope, None, &pem()).unwrap()).collect()
     }

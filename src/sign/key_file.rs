@@ -16,7 +16,7 @@ use super::within;
 use crate::error::{Code, Error, Result};
 use crate::fs::durable::try_remove;
 use crate::fs::partial::create_new;
-use crate::fs::small::{self, Links, Unread};
+use crate::fs::small::{self, Unread};
 
 /// Reads a `.pub` file.
 pub fn read_public_key(path: &Path) -> Result<PublicKey> {
@@ -61,7 +61,7 @@ pub fn write_key_pair(path: &Path, key: &SecretKey, passphrase: Option<&str>) ->
 }
 
 fn open(path: &Path) -> Result<File> {
-    small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Usage))
+    small::open_input(path).map_err(|e| e.error("cannot open", path, Code::Usage))
 }
 
 fn read(path: &Path, file: &File) -> Result<Zeroizing<Vec<u8>>> {

@@ -93,6 +93,10 @@ impl BlobSink for LayoutSink {
         self.blobs.has_size(digest, size)
     }
 
+    fn read(&self, digest: &Digest) -> Result<Option<Box<dyn Read + '_>>> {
+        self.blobs.read(digest)
+    }
+
     fn put(&self, digest: &Digest, size: u64, from: &mut dyn Read) -> Result<()> {
         self.blobs.put(digest, size, from)
     }

@@ -9,6 +9,7 @@ pub mod destination;
 pub mod files;
 pub(crate) mod layout;
 pub mod placement;
+mod repository_needs;
 pub(crate) mod room;
 mod store;
 pub(crate) mod tree;
@@ -31,6 +32,9 @@ pub trait BlobSink: Send + Sync {
 
     /// Whether a file of this name and size is here. Cheap, and never a proof: for forecasts and progress only.
     fn has_size(&self, digest: &Digest, size: u64) -> Result<bool>;
+
+    /// The content of a blob that is here, not checked.
+    fn read(&self, digest: &Digest) -> Result<Option<Box<dyn Read + '_>>>;
 
     /// Writes the blob from a reader, unless [`BlobSink::has`] it (then nothing is read). Other bytes than the
     /// digest says, too few or too many: `Code::BlobMismatch`, and nothing appears under its name.

@@ -50,6 +50,11 @@ impl Store {
         Ok(file.metadata().map_err(|e| Error::io("cannot read", self.dir.at(&name), e))?.len() == size)
     }
 
+    pub(super) fn read(&self, digest: &Digest) -> Result<Option<Box<dyn Read + '_>>> {
+        let file = self.dir.file(&self.name(digest))?;
+        Ok(file.map(|file| Box::new(file) as Box<dyn Read>))
+    }
+
     pub(super) fn put(&self, digest: &Digest, size: u64, from: &mut dyn Read) -> Result<()> {
         if self.has(digest, size)? {
             return Ok(());

@@ -82,7 +82,7 @@ fn attempt(dir: &Path) -> Result<()> {
 
 fn entry(digest: Digest, size: u64) -> Descriptor {
     let media_type = media_type::OCI_MANIFEST.to_owned();
-    Descriptor { media_type, digest, size, platform: None, annotations: BTreeMap::new(), artifact_type: None }
+    Descriptor::new(media_type, digest, size)
 }
 
 /// Path to inode, time of change and digest of the content (or link target) of everything beneath.
@@ -131,7 +131,7 @@ fn what_was_written_reads_back_whole_and_a_second_run_writes_nothing() {
     let tree = source::MirrorDir::open(&tmp.path().join("tree")).unwrap();
     let labels: Vec<String> = tree.names().unwrap().iter().map(source::Named::label).collect();
     assert_eq!(labels, ["openshift/release:4.3.0-x86_64", "second:4.3.0-x86_64"]);
-    let layout = source::open(&tmp.path().join("layout")).unwrap();
+    let layout = source::open(&tmp.path().join("layout"), tmp.path()).unwrap();
     assert_eq!(layout.names().unwrap()[0].label(), "quay.io/openshift/release:4.3.0-x86_64");
     for back in [&tree as &dyn Source, layout.as_ref()] {
         let manifest = back.manifest(&root).unwrap().unwrap();

@@ -27,7 +27,7 @@ pub(super) trait Files: Send + Sync {
             return Err(Error::new(Code::Malformed, text));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-        let mut region = Region { file, at, end: at.saturating_add(len), place: self.place(name) };
+        let mut region = Region::new(file, at, len, self.place(name));
         region.read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", self.place(name), e))?;
         Ok(Some(bytes))
     }
@@ -112,6 +112,13 @@ impl Files for Dir {
 
     fn place(&self, name: &str) -> String {
         self.at(name).display().to_string()
+    }
+}
+
+impl Region {
+    /// `len` bytes of a file from `at` on.
+    pub(super) fn new(file: File, at: u64, len: u64, place: String) -> Region {
+        Region { file, at, end: at.saturating_add(len), place }
     }
 }
 

@@ -40,7 +40,7 @@ impl<'a> BlobReader<'a> {
                 .hint("run the same command again with the stream from its beginning, or unpack from a file"));
         }
         self.open = None;
-        self.look = self.look.take().map(disguise::Look::anew);
+        self.look = self.look.as_ref().map(disguise::Look::like);
         let mut left = offset;
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());

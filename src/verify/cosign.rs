@@ -13,8 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::report::{Check, CheckId, Finding, Report};
 use crate::bundle::index::{Image, Index, Kind};
 use crate::error::Code;
-use crate::oci::{Descriptor, Digest, Document, json, parse};
-use crate::sign::cosign::{Demand, Require, demands, normal};
+use crate::oci::{Descriptor, Digest, Document, parse};
+use crate::sign::claim::{self, Fault, Form};
+use crate::sign::cosign::{Demand, Require, demands};
 
 pub use crate::sign::cosign::ImageKey;
 
@@ -171,52 +172,16 @@ fn satisfied(
     Err(why)
 }
 
-#[derive(serde::Deserialize)]
-struct Claim {
-    critical: Critical,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Critical {
-    #[serde(rename = "type")]
-    kind: String,
-    image: ClaimedImage,
-    identity: Identity,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClaimedImage {
-    #[serde(rename = "docker-manifest-digest")]
-    digest: String,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Identity {
-    #[serde(rename = "docker-reference")]
-    reference: String,
-}
-
-/// The signed JSON: strict, for exactly this digest, and for the repository (with or without tag).
+/// What was signed is a claim about exactly this digest, and about the repository (with or without tag).
 fn claim(message: &[u8], digest: &Digest, repository: &str) -> Result<(), String> {
-    const KNOWN: &[&str] =
-        &["critical", "optional", "type", "image", "identity", "docker-manifest-digest", "docker-reference"];
-    json::check(message, KNOWN).map_err(|e| format!("what was signed is {e}"))?;
-    let claim: Claim =
-        serde_json::from_slice(message).map_err(|e| format!("what was signed is not a claim about an image: {e}"))?;
-    if claim.critical.kind != "cosign container image signature" {
-        return Err(format!("what was signed is a `{}`", claim.critical.kind));
+    match claim::read(message, Form::Cosign, digest) {
+        Ok(claim) if claim.is_of(repository) => Ok(()),
+        Ok(claim) => {
+            Err(format!("the signature is for an image of `{}`, not of `{repository}`", claim.docker_reference))
+        }
+        Err(Fault::Digest(other)) => Err(format!("the signature is for {other}, not for {digest}")),
+        Err(Fault::Other(why)) => Err(format!("what was signed is no claim about an image: {why}")),
     }
-    if claim.critical.image.digest != digest.to_string() {
-        return Err(format!("the signature is for {}, not for {digest}", claim.critical.image.digest));
-    }
-    let named = claim.critical.identity.reference;
-    let same = named.parse::<crate::oci::Reference>().is_ok_and(|r| {
-        normal(&r.repository.to_string()) == normal(repository) && r.digest.is_none_or(|d| d == *digest)
-    });
-    if same { Ok(()) } else { Err(format!("the signature is for an image of `{named}`, not of `{repository}`")) }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use crate::openshift::marks::{self, Layer, Probe, ReleaseHome};
 
 /// How many findings name images; more are counted.
 const TOLD: usize = 100;
+/// How much all layers together may inflate to, for each byte as stored, where that is more than [`limits::INFLATED`].
+const RATIO: u64 = 16;
 
 /// What gave an image away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ enum Mark {
 
 /// The manifests that nothing vouches for as a release, and what was seen of them.
 #[derive(Debug, Default)]
-pub(super) struct Unlisted {
+pub(crate) struct Unlisted {
     /// Configurations and layers to look at, and the manifests that they belong to.
     configs: BTreeMap<Digest, Vec<usize>>,
     layers: BTreeMap<Digest, Vec<usize>>,
@@ -55,18 +57,19 @@ struct Manifest {
 
 /// Looks at a configuration or layer as it passes.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(crate) struct Look {
     config: Option<Vec<u8>>,
     layer: Option<Probe>,
 }
 
 impl Look {
     /// The same before the first byte.
-    pub(super) fn anew(self) -> Look {
-        Look { config: self.config.map(|_| Vec::new()), layer: self.layer.map(|probe| probe.anew()) }
+    pub(crate) fn like(&self) -> Look {
+        Look { config: self.config.as_ref().map(|_| Vec::new()), layer: self.layer.as_ref().map(Probe::anew) }
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    /// Takes the next bytes.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         if let Some(config) = &mut self.config {
             config.extend_from_slice(bytes);
         }
@@ -77,9 +80,11 @@ impl Look {
 }
 
 impl Unlisted {
-    pub(super) fn new(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Unlisted {
+    /// Of an index, and its documents.
+    pub(crate) fn new<'d>(index: &Index, documents: &dyn Fn(&Digest) -> Option<&'d [u8]>) -> Unlisted {
         let mut vouched = BTreeSet::new();
-        let mut all = Unlisted { inflate: limits::INFLATED, ..Unlisted::default() };
+        let mut all = Unlisted::default();
+        let mut stored = 0;
         // First what a release signature is over or leads to.
         for image in index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component)) {
             descend(&image.digest, &image.media_type, documents, &mut vouched, &mut |_, _, _| {});
@@ -107,15 +112,18 @@ impl Unlisted {
                     note(&mut all.configs, config.digest, at);
                 }
                 for layer in manifest.layers.iter().filter(|l| l.size <= marks::MAX_LAYER) {
+                    stored += if all.layers.contains_key(&layer.digest) { 0 } else { layer.size };
                     note(&mut all.layers, layer.digest, at);
                 }
             });
         }
+        // Time stays in proportion to the bytes that are hashed anyway.
+        all.inflate = limits::INFLATED.max(stored.saturating_mul(RATIO));
         all
     }
 
     /// What has to look at this blob, unless something did already.
-    pub(super) fn look(&self, digest: &Digest) -> Option<Look> {
+    pub(crate) fn look(&self, digest: &Digest) -> Option<Look> {
         let (config, layer) = (self.configs.contains_key(digest), self.layers.contains_key(digest));
         if self.seen.contains(digest) || !config && !layer {
             return None;
@@ -125,7 +133,7 @@ impl Unlisted {
     }
 
     /// Takes in what was seen of a blob whose bytes were right.
-    pub(super) fn seen(&mut self, digest: &Digest, look: Look) {
+    pub(crate) fn seen(&mut self, digest: &Digest, look: Look) {
         if !self.seen.insert(*digest) {
             return;
         }
@@ -173,46 +181,18 @@ impl Unlisted {
         Ok(())
     }
 
+    /// What was found and not said before.
+    pub(crate) fn findings(&mut self) -> impl Iterator<Item = Finding> {
+        self.manifests.iter_mut().filter_map(|manifest| {
+            let mark = manifest.mark.filter(|_| !std::mem::replace(&mut manifest.told, true))?;
+            Some(manifest.finding(mark))
+        })
+    }
+
     /// Reports what was found since the last time.
     pub(super) fn conclude(&mut self, settings: &Settings, check: &mut Check) {
-        let mut more = 0;
-        for manifest in &mut self.manifests {
-            let Some(mark) = manifest.mark.filter(|_| !std::mem::replace(&mut manifest.told, true)) else { continue };
-            let of = &manifest.name;
-            let finding = match mark {
-                Mark::Opaque => Finding::new(
-                    Code::Malformed,
-                    manifest.digest.to_string(),
-                    format!("a layer of `{of}` cannot be looked into: it may hide an OpenShift release"),
-                )
-                .fact("layers are gzip, zstd or plain tar, and inflate to less than 4 GiB"),
-                _ => Finding::new(
-                    Code::ReleaseUnverified,
-                    manifest.digest.to_string(),
-                    format!("`{of}` is an OpenShift release, and the bundle does not list it as one: nobody vouches for it"),
-                )
-                .fact(match mark {
-                    Mark::Label => format!("its configuration has the label {}", marks::LABEL),
-                    _ => "a layer holds release-manifests".to_owned(),
-                })
-                .hint("carry it with create --release; to accept it anyway, and have that recorded: --allow-unsigned-release"),
-            };
-            let severity = match settings.allow_unsigned_release && mark != Mark::Opaque {
-                true => Severity::Notice,
-                false => Severity::Error,
-            };
-            match check.findings.len() < TOLD {
-                true => check.find(Finding { severity, ..finding }),
-                false => more += 1,
-            }
-        }
-        if more > 0 {
-            check.find(Finding::notice(
-                Code::ReleaseUnverified,
-                "images",
-                format!("{more} further images of that kind"),
-            ));
-        }
+        let accepted = settings.allow_unsigned_release;
+        tell(check, self.findings().map(|found| (accepted && found.code == Code::ReleaseUnverified, found)));
     }
 
     /// Adds to the report what was found in the content; of a stream the names too.
@@ -229,11 +209,51 @@ impl Unlisted {
     }
 }
 
+impl Manifest {
+    fn finding(&self, mark: Mark) -> Finding {
+        let of = &self.name;
+        let why = match mark {
+            Mark::Opaque => {
+                return Finding::new(
+                    Code::Malformed,
+                    self.digest.to_string(),
+                    format!("a layer of `{of}` cannot be looked into: it may hide an OpenShift release"),
+                )
+                .fact("layers are gzip, zstd or plain tar, and inflate to less than 4 GiB");
+            }
+            Mark::Label => format!("its configuration has the label {}", marks::LABEL),
+            Mark::Payload => "a layer holds release-manifests".to_owned(),
+        };
+        let text =
+            format!("`{of}` is an OpenShift release, and the bundle does not list it as one: nobody vouches for it");
+        Finding::new(Code::ReleaseUnverified, self.digest.to_string(), text).fact(why).hint(
+            "carry it with create --release; to accept it anyway, and have that recorded: --allow-unsigned-release",
+        )
+    }
+}
+
+/// Reports findings, those that were `accepted` as notices. Of many only some, but always an error if there is one.
+fn tell(check: &mut Check, found: impl Iterator<Item = (bool, Finding)>) {
+    let (mut more, mut error) = (0, false);
+    for (accepted, finding) in found {
+        let severity = if accepted { Severity::Notice } else { Severity::Error };
+        if check.findings.len() < TOLD || !accepted && !error {
+            error |= !accepted;
+            check.find(Finding { severity, ..finding });
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        check.find(Finding::notice(Code::ReleaseUnverified, "images", format!("{more} further images of that kind")));
+    }
+}
+
 /// Visits every manifest from here down that was not visited before.
-fn descend(
+fn descend<'d>(
     digest: &Digest,
     kind: &str,
-    documents: &BTreeMap<Digest, Vec<u8>>,
+    documents: &dyn Fn(&Digest) -> Option<&'d [u8]>,
     visited: &mut BTreeSet<Digest>,
     visit: &mut dyn FnMut(Digest, &str, &crate::oci::Manifest),
 ) {
@@ -242,7 +262,7 @@ fn descend(
         if !visited.insert(digest) {
             continue;
         }
-        match documents.get(&digest).and_then(|bytes| parse(bytes, &kind).ok()) {
+        match documents(&digest).and_then(|bytes| parse(bytes, &kind).ok()) {
             Some(Document::Manifest(manifest)) => visit(digest, &kind, &manifest),
             Some(Document::Index(index)) => {
                 let children = index.manifests.into_iter();
@@ -272,10 +292,17 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
         if place == ReleaseHome::Elsewhere && path.is_some_and(|path| homes.contains(path)) {
             place = ReleaseHome::Beside;
         }
-        let of = image.release.or(Some(image.digest)).and_then(|digest| releases.get(&digest));
-        // A component or a copy of the release may have the tags of its version; a release any that is no other version's.
+        // What is attached to a release is not that release.
+        let of = match image.kind {
+            Kind::Component => image.release,
+            _ => Some(image.digest),
+        };
+        let of = of.and_then(|digest| releases.get(&digest));
+        // A copy of the release may have the tags of its version, and any that is no other version's; a component those
+        // that end in its name.
+        let named = image.component.as_ref().is_none_or(|name| tag.ends_with(&format!("-{name}")));
         let own = of.is_some_and(|r| {
-            marks::is_tag_of(&r.version, &r.architecture, tag)
+            named && marks::is_tag_of(&r.version, &r.architecture, tag)
                 || image.digest == r.digest && !marks::is_release_tag(ReleaseHome::Beside, tag)
                 // As `oc` tagged components before 2020-11-20.
                 || image.component.as_ref().is_some_and(|name| tag == format!("{}-{name}", r.version))
@@ -292,16 +319,14 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
 
 /// MB-VER-15.
 pub(super) fn names(index: &Index, unlisted: &Unlisted, settings: &Settings, check: &mut Check) {
-    for (image, why) in false_names(index, settings.target).into_iter().take(TOLD) {
-        // One that is a release was accepted as one, whatever it is called.
-        let marked = unlisted
-            .manifests
-            .iter()
-            .any(|m| m.top == image.digest && matches!(m.mark, Some(Mark::Label | Mark::Payload)));
+    let shown = |m: &&Manifest| matches!(m.mark, Some(Mark::Label | Mark::Payload));
+    let marked: BTreeSet<Digest> = unlisted.manifests.iter().filter(shown).map(|m| m.top).collect();
+    let found = false_names(index, settings.target).into_iter().map(|(image, why)| {
         let finding = Finding::new(Code::ReleaseUnverified, image.digest.to_string(), why)
             .fact("a cluster or a person would take it for the release of that name")
             .hint("carry a release with create --release; give another image another tag, or a repository of its own");
-        let severity = if marked && settings.allow_unsigned_release { Severity::Notice } else { Severity::Error };
-        check.find(Finding { severity, ..finding });
-    }
+        // One that is a release was accepted as one, whatever it is called.
+        (settings.allow_unsigned_release && marked.contains(&image.digest), finding)
+    });
+    tell(check, found);
 }

@@ -26,7 +26,7 @@ use crate::bundle::limits;
 use crate::bundle::set::Set;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
-use crate::oci::Digest;
+use crate::oci::{Digest, Hasher};
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
 pub use crate::report;
@@ -180,16 +180,53 @@ impl<'a> Admitted<'a> {
         copies.fold((0, 0), |(items, bytes), (copies, size)| (items + copies, bytes + copies * size))
     }
 
-    /// Asks for the blobs that are on no volume at hand. Returns the sizes of those that `receiver` lacks too.
+    /// Asks for the blobs that are on no volume at hand. Returns the sizes of those that `receiver` lacks too. What has
+    /// to be looked at is read from there.
     pub fn still_wanted(&self, receiver: &dyn Receiver) -> Result<Vec<u64>> {
-        let mut out = Vec::new();
+        let (mut out, mut buffer) = (Vec::new(), vec![0u8; BUFFER]);
         for blob in self.absent() {
-            match receiver.has(blob)? {
+            let look = lock(&self.unlisted).look(&blob.digest);
+            let there = receiver.has(blob)?
+                && match look {
+                    Some(look) => self.look_there(blob, look, receiver, &mut buffer)?,
+                    None => true,
+                };
+            match there {
                 true => _ = lock(&self.left_out).insert(blob.digest),
                 false => out.push(blob.size),
             }
         }
         Ok(out)
+    }
+
+    /// Looks at a blob that only `receiver` has. False when it is not what it should be, or cannot be read.
+    fn look_there(
+        &self,
+        blob: &Blob,
+        mut look: disguise::Look,
+        receiver: &dyn Receiver,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
+        let Some(mut content) = receiver.content(blob)? else { return Ok(false) };
+        let (mut hasher, mut left) = (Hasher::new(), blob.size);
+        loop {
+            let n = match content.read(buffer) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.map_err(|e| Error::io("cannot read back", blob.digest.to_string(), e))?,
+            };
+            let Some(rest) = left.checked_sub(n as u64) else { return Ok(false) };
+            left = rest;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            look.send(&buffer[..n]);
+        }
+        let right = hasher.finish() == blob.digest;
+        if right {
+            lock(&self.unlisted).seen(&blob.digest, look);
+        }
+        Ok(right)
     }
 
     /// Files and documents, then everything that can be said with them. `odd` is what was named with the bundle and
@@ -216,7 +253,7 @@ impl<'a> Admitted<'a> {
         // What can be signed or signed for; that a document is bad is said elsewhere.
         let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
         let mut releases = release::signatures(index, &listed, &self.files, settings);
-        let mut unlisted = disguise::Unlisted::new(index, &self.documents);
+        let mut unlisted = disguise::Unlisted::new(index, &|digest| self.documents.get(digest).map(Vec::as_slice));
         if !self.set.is_stream() {
             unlisted.read_configs(&self.set)?;
             disguise::names(index, &unlisted, settings, &mut releases);

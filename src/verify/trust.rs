@@ -49,7 +49,7 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
         check.find(Finding::notice(
             Code::IncompleteCheck,
             layout::SIGNATURE,
-            format!("the signature was not judged: {why}"),
+            format!("the signature was not evaluated: {why}"),
         ));
         report.skip(CheckId::BundleSignature, false, why);
         return check;
@@ -70,7 +70,7 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
                 judged.key.as_deref().unwrap_or("?")
             ));
         } else if judgement.verdict.is_ok() {
-            let text = format!("a further signature does not count: {} ({})", judged.detail, judged.origin);
+            let text = format!("ignored an additional signature: {} ({})", judged.detail, judged.origin);
             check.find(Finding::notice(Code::BadSignature, &judged.origin, text));
         }
     }
@@ -150,11 +150,9 @@ fn record(
             review.role,
             review.note
         )),
-        Some(judged) => check.find(Finding::notice(
-            Code::Untrusted,
-            &origin,
-            format!("a review record does not count: {}", judged.detail),
-        )),
+        Some(judged) => {
+            check.find(Finding::notice(Code::Untrusted, &origin, format!("ignored a review record: {}", judged.detail)))
+        }
         None => {}
     }
     report.records.push(RecordOutcome {

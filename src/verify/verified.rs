@@ -1,5 +1,7 @@
 //! What is handed out for a good verdict: the only thing that opens a destination.
 
+use std::io::Read;
+
 use super::{Admitted, BlobReader, Report};
 use crate::bundle::index::{Blob, Index};
 use crate::error::Result;
@@ -73,6 +75,11 @@ impl Conclusion<'_> {
 pub trait Receiver: Sync {
     /// Whether it has a blob that is on no volume at hand, in every place that needs it. Only a destination can say so.
     fn has(&self, blob: &Blob) -> Result<bool>;
+
+    /// The content of a blob that it has, for what has to be looked at. `None`: it cannot be read, and is missing.
+    fn content(&self, _: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        Ok(None)
+    }
 
     /// Takes a blob in, or says that it is there already. What it leaves unread is read and checked after it.
     fn receive(&self, blob: &Blob, reader: &mut BlobReader<'_>, buffer: &mut [u8]) -> Result<Visit>;

@@ -7,6 +7,7 @@
 mod support;
 
 mod answers;
+mod disguised;
 mod harness;
 mod interrupted;
 mod peers;

@@ -65,12 +65,18 @@ pub fn usual() -> Host {
 
 /// What `verify` says of a file.
 pub fn file(path: &Path, host: &Host, quick: bool, jobs: usize) -> Result<Report, Error> {
-    ops::verify::verify(path.into(), &host.trust, &host.conditions, quick, jobs, &Silent)
+    ops::verify::verify(path.into(), &host.trust, &host.conditions, &ops::verify::Options { quick, jobs }, &Silent)
 }
 
 /// What `verify` says of a stream.
 pub fn stream(from: impl Read + Send + 'static, host: &Host) -> Result<Report, Error> {
-    ops::verify::verify(Inputs::stream(Box::new(from)), &host.trust, &host.conditions, false, 1, &Silent)
+    ops::verify::verify(
+        Inputs::stream(Box::new(from)),
+        &host.trust,
+        &host.conditions,
+        &ops::verify::Options { quick: false, jobs: 1 },
+        &Silent,
+    )
 }
 
 /// The codes of all errors in a report.

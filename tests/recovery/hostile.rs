@@ -174,7 +174,25 @@ fn a_fifo_device_or_folder_is_never_waited_for_as_any_small_file() {
     let kit = Kit::new();
     assert!(std::process::Command::new("mkfifo").arg(kit.path("fifo")).status().unwrap().success());
     kit.write("policy", b"signers: []\n");
-    let table: [&[&str]; 10] = [
+    kit.write(
+        "images.yaml",
+        format!(
+            "signers:\n  - name: b\n    key: {}\n    roles: [builder]\nimages:\n  keys:\n    - keyFile: @\n      scope: '*'\n",
+            String::from_utf8(kit.read("builder.pub")).unwrap().trim()
+        )
+        .as_bytes(),
+    );
+    let policy = String::from_utf8(kit.read("images.yaml")).unwrap();
+    for odd in ["fifo", "/dev/zero", "."] {
+        kit.write("images.yaml", policy.replace('@', odd).as_bytes());
+        let ran = kit.tool("timeout", &["20", PROGRAM, "verify", "b.tar", "--trust", "images.yaml"]);
+        assert!(!matches!(ran.code, 0 | 4 | 124 | 101) && ran.err.contains("egular"), "{odd}: {ran:?}");
+    }
+    let table: [&[&str]; 14] = [
+        &["create", "n.tar", "--image", "localhost:1/x:1", "--unsigned", "--authfile", "@"],
+        &["create", "n.tar", "--release", "4.16.1", "--unsigned", "--release-keyring", "@"],
+        &["create", "n.tar", "--from-layout", "layout", "--sign-key", "@"],
+        &["sign", "b.tar", "--signer", "builder.pub", "--attach", "@", "--role", "reviewer"],
         &["verify", "b.tar", "--trust", "@"],
         &["verify", "b.tar", "--signer", "@"],
         &["verify", "b.tar", "--signer", "builder.pub", "--release-keyring", "@"],
@@ -198,4 +216,68 @@ fn a_fifo_device_or_folder_is_never_waited_for_as_any_small_file() {
             assert!(!matches!(ran.code, 0 | 4 | 124 | 101), "{args:?}: {ran:?}");
         }
     }
+}
+
+/// `<(command)`: what the shell puts in place of a file is read, so that secrets need none.
+#[test]
+fn pipes_of_the_shell_are_read_as_small_files() {
+    let kit = Kit::new();
+    for command in [
+        "verify b.tar --signer <(cat builder.pub)",
+        "verify b.tar --trust <(printf 'builder namespaces=\"mirror-bundle.v1.*\" %s\\n' \"$(cat builder.pub)\")",
+        "verify b.tar --signer builder.pub --release-keyring <(cat keyring)",
+        "create n.tar --from-layout layout --name n --sign-key <(cat builder)",
+        "verify b.tar --signer /dev/stdin < <(cat builder.pub)",
+        "unpack b.tar --signer builder.pub --to-dir out --manifests-to-dir man --mirror-set none",
+    ] {
+        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/vectors/keys/release.asc"), kit.path("keyring"))
+            .unwrap();
+        kit.tool("timeout", &["60", "bash", "-c", &format!("{PROGRAM} {command}")]).is(0);
+    }
+    // Nothing answers at port 1; the logins were read before.
+    let command = format!(
+        "{PROGRAM} create p.tar --image localhost:1/x:1 --unsigned --retries 0 --authfile <(echo '{{\"auths\":[')"
+    );
+    kit.tool("timeout", &["60", "bash", "-c", &command]).is(3).says("not an auth file");
+    let command = format!("{PROGRAM} verify b.tar --signer <(head -c 99999999 /dev/zero)");
+    assert!(!matches!(kit.tool("timeout", &["60", "bash", "-c", &command]).code, 0 | 4 | 101 | 124));
+}
+
+/// Ctrl-C while `repair` reads a large bundle: it ends within a moment, and the bundle has its name.
+#[test]
+fn an_interrupted_repair_ends_at_once_and_the_bundle_has_its_name() {
+    let kit = Kit::new();
+    let before = {
+        kit.flip("b.tar", of_size(&kit.blueprint(), 4_500_000).data() + 5);
+        kit.read("b.tar")
+    };
+    // Every read takes a tenth of a second, so that the work is under way when the signal comes.
+    for wait in [300, 700, 1500] {
+        let log = kit.path("strace");
+        let args = [
+            "-f",
+            "-qq",
+            "-o",
+            log.to_str().unwrap(),
+            "-e",
+            "trace=pread64,pwrite64",
+            "-e",
+            "inject=pread64,pwrite64:delay_enter=100000",
+        ];
+        let args = [&args[..], &[PROGRAM, "repair", "b.tar", "--signer", "builder.pub", "--recovery", "r"]].concat();
+        let child = kit.command("strace", &args).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let program = std::fs::read_to_string(children).unwrap();
+        let program = program.split_whitespace().next().expect("it runs").to_owned();
+        let since = std::time::Instant::now();
+        assert!(std::process::Command::new("kill").args(["-INT", &program]).status().unwrap().success());
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(130), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(since.elapsed() < std::time::Duration::from_secs(30), "a bound against hanging, not a measure");
+        assert!(kit.path("b.tar").exists(), "after {wait} ms: {:?}", kit.files("b.tar").keys());
+        assert_eq!(kit.read("b.tar").len(), before.len());
+    }
+    kit.repair(&["--recovery", "r"]).is(0);
+    kit.verifies("b.tar");
 }

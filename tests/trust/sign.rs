@@ -24,7 +24,9 @@ fn a_countersignature_is_appended_behind_what_was_there_and_ssh_keygen_accepts_i
     let before = kit.read("b.tar");
     kit.policy("t.yaml", REVIEWED);
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(22);
-    let told = kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "-o", "json"]).is(0).json();
+    let told =
+        kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "-o", "json"]).is(0).json()["signed"]
+            .clone();
     assert_eq!((&told["role"], &told["key"]), (&"reviewer".into(), &kit.fingerprint("reviewer").into()));
     let after = kit.read("b.tar");
     assert_eq!(after[..before.len() - 1024], before[..before.len() - 1024], "nothing that was there has changed");
@@ -256,7 +258,7 @@ fn a_record_carries_note_role_and_details_signed_and_ssh_keygen_accepts_it() {
     kit.policy("t.yaml", "");
     kit.write("scan.json", r#"{"scanner": "grype 0.74", "findings": [], "verdict": "pass"}"#);
     let args = ["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--note", "CHG-20417"];
-    let told = kit.run(&[&args[..], &["--record", "scan.json", "-o", "json"]].concat()).is(0).json();
+    let told = kit.run(&[&args[..], &["--record", "scan.json", "-o", "json"]].concat()).is(0).json()["signed"].clone();
     let names: Vec<&str> = told["written"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
     assert_eq!(names.len(), 3);
     let told = kit.run(&["verify", "b.tar", "--trust", "t.yaml", "-o", "json"]).is(0).json();

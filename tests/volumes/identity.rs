@@ -14,7 +14,6 @@ use crate::bench::*;
 fn there_and_back(dir: &Path, size: u64, whole: &[u8]) -> bool {
     let out = tempfile::tempdir_in(dir).unwrap();
     let options = split::Options {
-        bundle: dir.join("b.tar"),
         folder: Some(out.path().to_owned()),
         size,
         only: BTreeSet::new(),
@@ -23,7 +22,7 @@ fn there_and_back(dir: &Path, size: u64, whole: &[u8]) -> bool {
         jobs: 2,
         read_back: false,
     };
-    let summary = match split::split(&options, &Silent) {
+    let summary = match split::split(&dir.join("b.tar"), &options, &Silent) {
         Ok(summary) => summary,
         Err(e) => {
             assert_eq!(e.code(), Code::Usage, "{size}: {e:?}");
@@ -42,7 +41,7 @@ fn there_and_back(dir: &Path, size: u64, whole: &[u8]) -> bool {
     let bundle = out.path().join("joined.tar");
     let mut volumes: Vec<_> = there.keys().map(|name| out.path().join(name)).collect();
     volumes.reverse();
-    join::join(&join::Options { bundle: bundle.clone(), volumes, force: false, jobs: 2, read_back: false }, &Silent)
+    join::join(&volumes, &join::Options { bundle: bundle.clone(), force: false, jobs: 2, read_back: false }, &Silent)
         .unwrap();
     assert!(fs::read(bundle).unwrap() == whole, "{size}");
     true

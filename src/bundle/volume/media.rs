@@ -34,7 +34,7 @@ impl Media {
     }
 
     /// The size of a volume for it, in bytes: what it holds, less 1 % for the file system of a disc, less
-    /// [`RESERVE`].
+    /// `RESERVE`.
     pub fn volume(self) -> u64 {
         let disc = |bytes: u64| bytes - bytes.div_ceil(100);
         let room = match self {

@@ -116,6 +116,11 @@ impl<'a> BlobWriter<'a> {
     /// # Errors
     /// [`Code::BlobMismatch`] with both digests; the journal then says that nothing is there.
     pub fn finish(self) -> Result<()> {
+        self.finish_if(|| Ok(()))
+    }
+
+    /// The same, if `approve` has nothing against content that is what it should be. If it has, the blob is not done.
+    pub fn finish_if(self, approve: impl FnOnce() -> Result<()>) -> Result<()> {
         if !self.is_full() {
             return Err(Error::new(
                 Code::BlobMismatch,
@@ -131,6 +136,7 @@ impl<'a> BlobWriter<'a> {
             )
             .fact(format!("computed {computed}")));
         }
+        approve()?;
         let padding = [0u8; tar::BLOCK as usize];
         for (place, hasher) in self.places.iter().zip(self.pieces) {
             let member = self.partial.plan().member(place);

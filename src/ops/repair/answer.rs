@@ -29,17 +29,25 @@ pub enum Outcome {
     Whole(Box<Summary>, Box<Report>),
 }
 
+/// Whether anything had to be repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Nothing was damaged.
+    Intact,
+    /// What was damaged is right now.
+    Repaired,
+}
+
 /// What was done.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/repair/v1`.
-    pub schema: &'static str,
     /// The files, repaired or whole before.
     pub bundle: Vec<String>,
     /// Digest of the index.
     pub index: String,
-    /// `intact` or `repaired`.
-    pub result: &'static str,
+    /// Whether anything had to be repaired.
+    pub result: Effect,
     /// Where the index and its signature came from, when they were damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_from: Option<String>,
@@ -49,6 +57,4 @@ pub struct Summary {
     pub addenda: usize,
     /// The verdict of the verification of all of it.
     pub verdict: crate::verify::Verdict,
-    /// The exit code.
-    pub exit_code: u8,
 }

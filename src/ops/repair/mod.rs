@@ -1,7 +1,7 @@
 //! `repair`: makes a damaged bundle again what its signed index says, from recovery data, other copies and registries.
 //!
-//! [`identity`] finds out what the bundle has to be, from an index that somebody trusted signed; [`named`] what was named; [`parts`] which file
-//! has to be what; [`work`] writes what is damaged, and only that. Nothing that a source or recovery data proposes
+//! `identity` finds out what the bundle has to be, from an index that somebody trusted signed; `named` what was named; `parts` which file
+//! has to be what; `work` writes what is damaged, and only that. Nothing that a source or recovery data proposes
 //! counts before it has the digest that the index gives it, and a bundle gets its name back only after all of it was
 //! verified (MB-REC-07, MB-REC-08).
 
@@ -23,12 +23,12 @@ use crate::bundle::Inputs;
 use crate::bundle::repair::{self, RepairFile, RepairMode};
 use crate::bundle::survey::{Blueprint, Damage, Survey, moves, survey};
 use crate::error::{Code, Error, Result};
-use crate::ops::{Observer, Task, observer, recovery, room};
+use crate::ops::{Observer, Task, observer, recovery, room, verify};
 use crate::recovery::Sidecar;
 use crate::source::{Network, Source};
 use crate::verify::{CheckId, Conditions, Trust};
 
-pub use answer::{Options, Outcome, Summary};
+pub use answer::{Effect, Options, Outcome, Summary};
 use identity::{Identity, Known};
 use named::{Local, Named};
 pub use origin::Origin;
@@ -44,9 +44,9 @@ use work::Work;
 /// do not belong to it. Of [`Code::Io`] and others: as they say.
 pub fn repair(
     paths: &[PathBuf],
-    options: &Options,
     trust: &Trust,
     conditions: &Conditions,
+    options: &Options,
     network: Option<&dyn Network>,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
@@ -93,7 +93,8 @@ impl Job<'_> {
             Identity::Refused => {
                 let files = named.iter().filter(|n| n.file.is_some()).map(|n| n.place.clone()).collect();
                 let (inputs, trust, conditions) = (Inputs::Paths(files), self.trust, self.conditions);
-                let verdict = crate::ops::verify::verify(inputs, trust, conditions, true, 1, self.observer);
+                let verdict =
+                    verify::verify(inputs, trust, conditions, &verify::Options { quick: true, jobs: 1 }, self.observer);
                 return verdict.map(|report| Outcome::Refused(Box::new(report)));
             }
         };
@@ -199,7 +200,7 @@ impl Job<'_> {
                 part.named.as_ref().map_or(Ok(()), |n| repair::forget(&n.path))?;
             }
             let places = parts.iter().filter_map(|p| p.named.as_ref()).map(|n| n.place.clone()).collect();
-            return self.concluded(places, known, parts, "intact", Vec::new());
+            return self.concluded(places, known, parts, Effect::Intact, Vec::new());
         }
         if let (Some(to), [part]) = (&self.options.to, &mut *parts) {
             return self.elsewhere(to, known, part, sidecars, copies, sources);
@@ -352,7 +353,7 @@ impl Job<'_> {
             places.push(target.path());
         }
         self.observer.say("Mended", &observer::count(mended.len(), "member"));
-        self.concluded(places, known, parts, "repaired", mended)
+        self.concluded(places, known, parts, Effect::Repaired, mended)
     }
 
     /// Verifies all of it: what is not whole now is an error, whatever else the verdict says.
@@ -361,13 +362,14 @@ impl Job<'_> {
         places: Vec<PathBuf>,
         known: &Known,
         parts: &[Part],
-        result: &'static str,
+        effect: Effect,
         mended: Vec<Repaired>,
     ) -> Result<Outcome> {
         const CONTENT: [CheckId; 3] = [CheckId::Format, CheckId::Length, CheckId::BlobDigests];
         let inputs = Inputs::Paths(places);
         let (trust, conditions, jobs) = (self.trust, self.conditions, self.options.jobs);
-        let mut report = crate::ops::verify::verify(inputs, trust, conditions, false, jobs, self.observer)?;
+        let mut report =
+            verify::verify(inputs, trust, conditions, &verify::Options { quick: false, jobs }, self.observer)?;
         let bundle: Vec<String> = parts.iter().filter(|p| p.named.is_some()).map(Part::name).collect();
         report.bundle.path = bundle.join(" ");
         let content = report.checks.iter().filter(|c| CONTENT.contains(&c.id));
@@ -382,15 +384,13 @@ impl Job<'_> {
             return Err(Error::new(Code::Conflict, format!("`{}` changed while it was mended", report.bundle.path)));
         }
         let summary = Summary {
-            schema: "mirror-bundle/repair/v1",
             bundle,
             index: report.bundle.index.clone(),
-            result,
+            result: effect,
             head_from: known.from.clone(),
             mended,
             addenda: parts.iter().map(|p| p.tail.addenda.len()).sum(),
             verdict: report.verdict,
-            exit_code: report.exit_code,
         };
         Ok(Outcome::Whole(Box::new(summary), Box::new(report)))
     }

@@ -18,6 +18,7 @@ use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
 use crate::sink::destination::{self, Destination, Placed};
 use crate::sink::files::{Folder, Rules, Written};
+use crate::sink::placement::Placing;
 use crate::sink::{Delivery, FileFolder, Watch, Way};
 use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
 pub use places::{Entry, MirrorSets};
@@ -34,6 +35,8 @@ pub struct Options {
     pub layout: Option<PathBuf>,
     /// A directory for the manifests, instead of the default.
     pub manifests: Option<PathBuf>,
+    /// How images other than releases are placed in the registry or the directory.
+    pub placing: Placing,
     /// Mirror configuration for the registry.
     pub mirror_sets: MirrorSets,
     /// A file for `SRC=DST` lines, as `oc image mirror -f` takes them.
@@ -62,8 +65,6 @@ pub enum Outcome<'a> {
 /// What was written.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/unpack/v1`.
-    pub schema: &'static str,
     /// Digest of the bundle's index.
     pub index: String,
     /// Destinations, as given.
@@ -171,11 +172,10 @@ pub fn unpack<'a>(
         places::check_mapping(to, text, options.overwrite).map_err(nothing)?;
     }
     for destination in &destinations {
-        destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING)))?;
+        destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
 
     let mut summary = Summary {
-        schema: "mirror-bundle/unpack/v1",
         index: admitted.report().bundle.index.clone(),
         destinations: destinations.iter().map(|d| d.describe()).collect(),
         images: index.images.len(),
@@ -188,7 +188,7 @@ pub fn unpack<'a>(
     if options.dry_run {
         let report = crate::ops::verify::rest(*admitted, options.jobs, observer)?.into_report();
         if report.exit_code == 0 {
-            let (left, there) = left(&destinations, &index).map_err(|e| nothing(before_transfer(e, NOTHING)))?;
+            let (left, there) = left(&destinations, &index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
             (summary.new_blobs, summary.new_bytes, summary.there) = (left.blobs, left.bytes, there);
         }
         return Ok(match report.exit_code {
@@ -351,10 +351,17 @@ fn destinations<'a>(
     let mut out: Vec<Box<dyn Destination>> = Vec::new();
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
-        out.push(Box::new(destination::Registry::new(target, client, index, &document, options.jobs)?));
+        out.push(Box::new(destination::Registry::new(
+            target,
+            client,
+            index,
+            &document,
+            options.jobs,
+            &options.placing,
+        )?));
     }
     if let Some(dir) = &options.dir {
-        out.push(Box::new(destination::Tree::new(dir, index, &document)?));
+        out.push(Box::new(destination::Tree::new(dir, index, &document, &options.placing)?));
     }
     if let Some(dir) = &options.layout {
         out.push(Box::new(destination::Layout::new(dir)));

@@ -1,7 +1,7 @@
 //! The trust policy of the receiving host: whose signatures count, in which role, how many, and when.
 //!
 //! It comes from a file or a flag on this host and never from a bundle (rule 3 of the command line). Three sources, one
-//! [`Policy`]: `trust.yaml` ([`yaml`](self::yaml)), OpenSSH `allowed_signers`, and the keys of `--signer`. Parsing
+//! [`Policy`]: `trust.yaml` (`yaml`), OpenSSH `allowed_signers`, and the keys of `--signer`. Parsing
 //! fails closed: an unknown field, a threshold that nobody can reach or an unusable key is an error, not a gap.
 //! Judging signatures is in `judge`; rules about releases, images, ages and rollback are only carried here for
 //! the checks that use them. Spec: `spec/signatures.md`, "Trust".

@@ -25,9 +25,13 @@ pub(super) fn end(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, and then `Z`, as OpenSSH 9.1 and later read it.
+/// `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, and then `Z` or `UTC` in any case, as OpenSSH 9.1 and later read it.
 pub(super) fn ssh(text: &str) -> Option<Timestamp> {
-    let digits = text.strip_suffix('Z')?;
+    let ends = |end: &str| {
+        let (digits, found) = text.split_at_checked(text.len().checked_sub(end.len())?)?;
+        found.eq_ignore_ascii_case(end).then_some(digits)
+    };
+    let digits = ends("Z").or_else(|| ends("UTC"))?;
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -158,7 +162,10 @@ mod tests {
         assert_eq!(ssh("20270630Z"), at("2027-06-30T00:00:00Z"));
         assert_eq!(ssh("202706301201Z"), at("2027-06-30T12:01:00Z"));
         assert_eq!(ssh("20270630120102Z"), at("2027-06-30T12:01:02Z"));
-        for bad in ["20270630", "20271330Z", "2027063Z", "202706301Z", "+0270630Z", "20270630z", "Z", "２０２７0630Z"]
+        assert_eq!(ssh("20270630z"), at("2027-06-30T00:00:00Z"));
+        assert_eq!(ssh("202706301201utc"), at("2027-06-30T12:01:00Z"));
+        for bad in
+            ["20270630", "20271330Z", "2027063Z", "202706301Z", "+0270630Z", "20270630UT", "UTC", "Z", "２０２７0630Z"]
         {
             assert_eq!(ssh(bad), None, "{bad}");
         }

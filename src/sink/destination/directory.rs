@@ -1,6 +1,7 @@
 //! Directories as destinations: the `v2/` tree of `oc`, and an OCI layout.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -11,7 +12,8 @@ use crate::fs::{EntryKind, dir};
 use crate::graph::Closure;
 use crate::oci::{Descriptor, Digest, Invalid, Tag, parse};
 use crate::sink::files;
-use crate::sink::placement::{self, Documents, Placement};
+use crate::sink::placement::{self, Documents, Placement, Placing};
+use crate::sink::repository_needs::RepositoryNeeds;
 use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink, room, tree};
 use crate::verify::{Verified, Visit};
 
@@ -23,7 +25,7 @@ pub struct Tree<'a> {
     dir: &'a Path,
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
-    needs: BTreeMap<Digest, BTreeSet<String>>,
+    needs: RepositoryNeeds,
     open: OnceLock<BTreeMap<String, TreeRepository>>,
     /// Keeps the lock.
     sink: OnceLock<TreeSink>,
@@ -31,9 +33,10 @@ pub struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// Places the images of an index, whose documents are given.
-    pub fn new(dir: &'a Path, index: &'a Index, document: &Documents<'_, '_>) -> Result<Tree<'a>> {
-        let placements = placement::placements(index, RELEASE)?;
-        let needs = needs(&placements, document)?;
+    pub fn new(dir: &'a Path, index: &'a Index, document: &Documents<'_, '_>, placing: &Placing) -> Result<Tree<'a>> {
+        let placements = placement::placements(index, RELEASE, placing)?;
+        placement::no_release_names(&placements, "")?;
+        let needs = RepositoryNeeds::of(&placements, document)?;
         Ok(Tree { dir, placements, needs, open: OnceLock::new(), sink: OnceLock::new() })
     }
 
@@ -46,21 +49,24 @@ impl<'a> Tree<'a> {
         roots: &[usize],
     ) -> BTreeMap<(&str, Digest), Vec<Descriptor>> {
         let mut out: BTreeMap<(&str, Digest), Vec<Descriptor>> = BTreeMap::new();
-        for (placement, &root) in self.placements.iter().zip(roots) {
-            for node in closure.below([root]) {
+        let mut images: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (placement, root) in self.placements.iter().zip(roots) {
+            images.entry(&placement.repository).or_default().push(*root);
+        }
+        for (path, roots) in images {
+            for node in closure.below(roots) {
                 let Some(media_type) = &node.document else { continue };
                 let bytes = verified.document(&node.digest).unwrap_or_default();
                 let Ok(document) = parse(bytes, media_type) else { continue };
                 let Some(subject) = document.subject() else { continue };
                 let entry = Descriptor::of_referrer(media_type, node.digest, bytes.len() as u64, &document);
-                out.entry((&placement.repository, subject)).or_default().push(entry);
+                out.entry((path, subject)).or_default().push(entry);
             }
         }
         // An image that has the tag of a list keeps it.
-        let taken = |path: &str, tag: &str| {
-            self.placements.iter().any(|p| p.repository == path && p.tag.as_ref().is_some_and(|t| t.as_str() == tag))
-        };
-        out.retain(|(path, subject), _| !taken(path, &subject.dashed()));
+        let tags = self.placements.iter().filter_map(|p| Some((p.repository.as_str(), p.tag.as_ref()?.as_str())));
+        let taken: BTreeSet<(&str, &str)> = tags.collect();
+        out.retain(|(path, subject), _| !taken.contains(&(*path, subject.dashed().as_str())));
         out
     }
 
@@ -70,25 +76,6 @@ impl<'a> Tree<'a> {
             .and_then(|open| open.get(path))
             .ok_or_else(|| Error::new(Code::Internal, format!("repository `{path}` was not prepared")))
     }
-}
-
-/// The blobs (not the documents) of every repository.
-pub(super) fn needs(
-    placements: &[Placement<'_>],
-    document: &Documents<'_, '_>,
-) -> Result<BTreeMap<Digest, BTreeSet<String>>> {
-    let mut out: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
-    let (closure, roots) = placement::closure(placements, document)?;
-    let mut repositories: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (placement, root) in placements.iter().zip(roots) {
-        repositories.entry(&placement.repository).or_default().push(root);
-    }
-    for (repository, roots) in repositories {
-        for node in closure.below(roots).filter(|node| node.document.is_none()) {
-            out.entry(node.digest).or_default().insert(repository.to_owned());
-        }
-    }
-    Ok(out)
 }
 
 impl<'a> Destination for Tree<'a> {
@@ -131,7 +118,7 @@ impl<'a> Destination for Tree<'a> {
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(false) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(false) };
         for path in paths {
             if !self.repository(path)?.has(&blob.digest, blob.size)? {
                 return Ok(false);
@@ -140,9 +127,16 @@ impl<'a> Destination for Tree<'a> {
         Ok(true)
     }
 
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        let Some(path) = self.needs.repositories(&blob.digest).and_then(|mut paths| paths.next()) else {
+            return Ok(None);
+        };
+        self.repository(path)?.read(&blob.digest)
+    }
+
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         // What nothing here needs, this place does not have: it is read.
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(Visit::Read) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(Visit::Read) };
         let mut first: Option<&TreeRepository> = None;
         let mut visit = Visit::LeftOut;
         for path in paths {
@@ -164,10 +158,14 @@ impl<'a> Destination for Tree<'a> {
         let (mut documents, mut tags) = (0, 0);
         let mut written: BTreeMap<Digest, &TreeRepository> = BTreeMap::new();
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
-        for (placement, &root) in self.placements.iter().zip(&roots) {
+        let mut images: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (placement, root) in self.placements.iter().zip(roots.iter().copied()) {
+            images.entry(&placement.repository).or_default().push(root);
+        }
+        for (path, roots) in images {
             watch.check()?;
-            let repository = self.repository(&placement.repository)?;
-            for digest in closure.below([root]).filter(|node| node.document.is_some()).map(|node| node.digest) {
+            let repository = self.repository(path)?;
+            for digest in closure.below(roots).filter(|node| node.document.is_some()).map(|node| node.digest) {
                 let bytes = verified.document(&digest).unwrap_or_default();
                 if let Some(from) = written.get(&digest) {
                     repository.take(from, &digest, bytes.len() as u64)?;
@@ -256,6 +254,10 @@ impl Destination for Layout {
 
     fn has(&self, blob: &Blob) -> Result<bool> {
         self.sink()?.has(&blob.digest, blob.size)
+    }
+
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        self.sink()?.read(&blob.digest)
     }
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {

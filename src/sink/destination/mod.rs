@@ -47,6 +47,10 @@ pub trait Destination: Sync {
     }
     /// Whether it has a blob wherever that is needed. A blob that it needs nowhere it does not have.
     fn has(&self, blob: &Blob) -> Result<bool>;
+    /// The content of a blob that it has, not checked. `None`: it cannot be read back.
+    fn content(&self, _: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        Ok(None)
+    }
     /// Takes a blob in, if it lacks it.
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit>;
     /// Writes manifests, children first, then tags; of a folder of files, these.
@@ -150,6 +154,15 @@ impl Receiver for Delivery<'_> {
             }
         }
         Ok(!self.destinations.is_empty())
+    }
+
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        for destination in self.destinations {
+            if let Some(content) = destination.content(blob)? {
+                return Ok(Some(content));
+            }
+        }
+        Ok(None)
     }
 
     fn receive(&self, blob: &Blob, reader: &mut BlobReader<'_>, buffer: &mut [u8]) -> Result<Visit> {

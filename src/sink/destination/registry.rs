@@ -1,15 +1,16 @@
 //! A registry as destination.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
-use super::directory;
 use super::{Content, Counts, Destination, Placed, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
 use crate::parallel;
 use crate::registry::{Client, Pushed, Wanted};
-use crate::sink::placement::{self, Documents, Placement, below};
+use crate::sink::placement::{self, Documents, Placement, Placing, below};
+use crate::sink::repository_needs::RepositoryNeeds;
 use crate::verify::{Verified, Visit};
 
 /// `REGISTRY/REPO`: releases go to the repository itself, everything else below it.
@@ -19,7 +20,7 @@ pub struct Registry<'a> {
     jobs: usize,
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
-    needs: BTreeMap<Digest, BTreeSet<String>>,
+    needs: RepositoryNeeds,
     repositories: BTreeMap<String, Repository>,
 }
 
@@ -31,9 +32,11 @@ impl<'a> Registry<'a> {
         index: &'a Index,
         document: &Documents<'_, '_>,
         jobs: usize,
+        placing: &Placing,
     ) -> Result<Registry<'a>> {
-        let placements = placement::placements(index, "")?;
-        let needs = directory::needs(&placements, document)?;
+        let placements = placement::placements(index, "", placing)?;
+        placement::no_release_names(&placements, target.path())?;
+        let needs = RepositoryNeeds::of(&placements, document)?;
         let mut repositories = BTreeMap::new();
         for placement in &placements {
             if !repositories.contains_key(&placement.repository) {
@@ -113,13 +116,14 @@ impl<'a> Destination for Registry<'a> {
     }
 
     fn there(&self, index: &Index) -> Result<BTreeSet<Digest>> {
-        let content: Vec<&Blob> = index.blobs.iter().filter(|blob| self.needs.contains_key(&blob.digest)).collect();
+        let content: Vec<&Blob> =
+            index.blobs.iter().filter(|blob| self.needs.repositories(&blob.digest).is_some()).collect();
         let there = parallel::map(self.jobs, &content, || (), |(), blob| Ok(self.has(blob)?.then_some(blob.digest)))?;
         Ok(there.into_iter().flatten().collect())
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(false) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(false) };
         for path in paths {
             if !self.client.has_blob(self.repository(path)?, &blob.digest, blob.size)? {
                 return Ok(false);
@@ -128,9 +132,16 @@ impl<'a> Destination for Registry<'a> {
         Ok(true)
     }
 
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        let Some(path) = self.needs.repositories(&blob.digest).and_then(|mut paths| paths.next()) else {
+            return Ok(None);
+        };
+        Ok(Some(self.client.get_blob(self.repository(path)?, &blob.digest, 0, blob.size)?))
+    }
+
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         // What nothing here needs, this place does not have: it is read.
-        let Some(paths) = self.needs.get(&blob.digest) else { return Ok(Visit::Read) };
+        let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(Visit::Read) };
         let mut visit = Visit::LeftOut;
         let mut from: Option<&Repository> = None;
         for path in paths {

@@ -74,9 +74,7 @@ impl Catalogue {
                 self.known.get(&digest).map(|(media_type, size)| Named {
                     repository: Some(repo.path.clone()),
                     tag,
-                    digest,
-                    media_type: media_type.clone(),
-                    size: *size,
+                    ..Named::unnamed(digest, media_type, *size)
                 })
             };
             for (tag, digest) in &repo.tags {

@@ -1,6 +1,6 @@
 //! Releases: payloads that are others, signatures that are for others.
 
-use mirror_bundle::bundle::index::{Index, Kind};
+use mirror_bundle::bundle::index::{Image, Index, Kind};
 use mirror_bundle::error::Code;
 use mirror_bundle::oci::{Digest, Role};
 
@@ -55,6 +55,32 @@ fn disguises(out: &mut Vectors) {
     let list = draft.list(&[(&image, "amd64")]);
     draft.top(Kind::Additional, "quay.io/team/app", Some("1"), &list);
     out.add("in-a-list", "a release in a list of an additional image", is, draft.archive()).late();
+    // Attached to a release that is listed, or in the place of one of its components.
+    let evil = |draft: &mut Draft| {
+        let layer = draft.blob(Role::Layer, &Payload::new("4.17.0", &[]).layer());
+        let release = draft.images[0].clone();
+        let subject = Stored { digest: release.digest, size: release.size, media_type: release.media_type };
+        let config = draft.config("amd64", 1);
+        let image = draft.document(Role::Manifest, mirror_bundle::oci::media_type::OCI_MANIFEST, |_| {
+            let (config, layer) = (config.json("application/vnd.oci.image.config.v1+json"), layer.json(LAYER));
+            let subject = subject.json(&subject.media_type);
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}],"subject":{subject}}}"#)
+        });
+        (image, subject.digest)
+    };
+    let mut draft = release(|_| {});
+    let (image, subject) = evil(&mut draft);
+    draft.top(Kind::Referrer, "quay.io/team/app", None, &image);
+    let entry = draft.images.last_mut().unwrap();
+    (entry.subject, entry.release) = (Some(subject), Some(subject));
+    out.add("as-referrer", "a release attached to another one", is, draft.archive()).late();
+    let mut draft = release(|_| {});
+    let (image, subject) = evil(&mut draft);
+    draft.top(Kind::Component, "quay.io/openshift-release-dev/ocp-v4.0-art-dev", None, &image);
+    let entry = draft.images.last_mut().unwrap();
+    (entry.component, entry.release) = (Some("evil".into()), Some(subject));
+    let unlisted = ("A14", Some(Code::UnlistedContent), "MB-VER-06");
+    out.add("as-component", "a release listed as a component of another one", unlisted, draft.archive());
     let mut draft = Draft::empty();
     let layer = draft.blob(Role::Layer, b"no payload");
     let config = draft.blob(
@@ -77,7 +103,67 @@ fn disguises(out: &mut Vectors) {
         draft.top(Kind::Additional, repository, Some(tag), &cli);
         out.add(name, "another image under the name of a release", is, draft.archive());
     }
+    const RELEASES: &str = "quay.io/openshift-release-dev/ocp-release";
+    const COMPONENTS: &str = "quay.io/openshift-release-dev/ocp-v4.0-art-dev";
+    type Change = fn(&mut Draft);
+    let cases: &[(&str, &str, Change)] = &[
+        ("name-of-another", "a component under the tag of another release", |d| {
+            d.images[1].tag = Some("4.17.0-x86_64-cli".into());
+        }),
+        ("name-of-another-component", "a component under the tag of another one", |d| {
+            d.images[1].tag = Some("4.16.1-x86_64-etcd".into());
+        }),
+        ("name-component-as-release", "a component under the tag of its release", |d| {
+            d.images[1].tag = Some("4.16.1-x86_64".into());
+        }),
+        ("name-two-tags", "a release that has the tag of another one, too", |d| {
+            let copy = d.images[0].clone();
+            d.images.push(Image { kind: Kind::Additional, tag: Some("4.17.0-x86_64".into()), release: None, ..copy });
+        }),
+        ("name-attached", "an image attached to a release, under its version", |d| {
+            let (release, cli) = (d.images[0].clone(), d.images[1].clone());
+            let subject = Stored { digest: release.digest, size: release.size, media_type: release.media_type };
+            let config = d.config("amd64", 0);
+            let referrer = d.document(Role::Manifest, mirror_bundle::oci::media_type::OCI_MANIFEST, |_| {
+                let kind = "application/vnd.oci.image.config.v1+json";
+                let subject = subject.json(&subject.media_type);
+                format!(r#"{{"schemaVersion":2,"config":{},"layers":[],"subject":{subject}}}"#, config.json(kind))
+            });
+            d.top(Kind::Referrer, COMPONENTS, Some("4.16.1"), &referrer);
+            let entry = d.images.last_mut().unwrap();
+            (entry.subject, entry.release) = (Some(subject.digest), cli.release);
+        }),
+    ];
+    for (name, what, change) in cases {
+        let mut draft = release(|_| {});
+        draft.images[1].repository = Some(COMPONENTS.into());
+        change(&mut draft);
+        out.add(name, what, is, draft.archive());
+    }
+    let mut draft = release(|_| {});
+    draft.images[1].tag = Some("4.16.1-x86_64-cli".into());
+    let copy = draft.images[0].clone();
+    for tag in ["4.16.1", "latest"] {
+        let release = Image { kind: Kind::Additional, tag: Some(tag.into()), release: None, ..copy.clone() };
+        draft.images.push(release);
+    }
+    out.add(
+        "name-own",
+        "good: a release and its component under their own names",
+        ("", None, "MB-VER-15"),
+        draft.archive(),
+    );
+    for (name, repository) in
+        [("name-dots", "quay.io/a/../openshift/release"), ("name-dot", "quay.io/./openshift/release")]
+    {
+        let (mut draft, cli) = base();
+        draft.top(Kind::Additional, repository, Some("4.16.1-x86_64"), &cli);
+        let is = ("A15", Some(Code::Malformed), "MB-IDX-05");
+        out.add(name, "a repository with a folder that is none", is, draft.archive());
+    }
     let (mut draft, cli) = base();
+    draft.top(Kind::Additional, "quay.io/open.shift/release", Some("4.16.1-x86_64"), &cli);
+    draft.top(Kind::Additional, RELEASES, None, &cli);
     draft.top(Kind::Additional, "quay.io/team/app", Some("4.16.1-x86_64"), &cli);
     draft.top(Kind::Additional, "quay.io/openshift/release", Some("4.16"), &cli);
     out.add("name-ordinary", "good: tags of other images", ("", None, "MB-VER-15"), draft.archive());

@@ -1,0 +1,99 @@
+//! Whom this host trusts: from its files, and from where its environment says that they are, to a [`Trust`].
+//!
+//! Trust comes from this host, never from a bundle or from the folder that a bundle is in.
+
+use std::path::{Path, PathBuf};
+
+use super::{environment, own_folder};
+use crate::error::{Code, Error, Result};
+use crate::fs::small;
+use crate::openshift::openpgp::{Keyring, MAX_KEYRING_BYTES};
+use crate::sign::policy::{MAX_POLICY, Policy};
+use crate::verify::{Resolved, Trust};
+
+/// What the user named.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named<'a> {
+    /// OpenSSH public keys: a bundle has to be signed by one of them, and no policy is read.
+    pub signers: &'a [PathBuf],
+    /// The trust policy; none: the one of the environment, of the user or of the host.
+    pub policy: Option<&'a Path>,
+    /// OpenPGP keys that releases must be signed by; empty: those of the policy, else the built-in ones.
+    pub keyrings: &'a [PathBuf],
+    /// Without a signer or a policy, accept a bundle whoever made it.
+    pub allow_unsigned: bool,
+}
+
+/// Whom to trust, with everything that the policy names.
+///
+/// # Errors
+/// [`Code::Usage`] when nobody is trusted, unless [`Named::allow_unsigned`] says that this is meant; and what keeps a file
+/// from being read or used.
+pub fn read(named: &Named<'_>) -> Result<Trust> {
+    let Some((policy, folder)) = policy(named)? else {
+        // Nobody is trusted, which `policy` accepts only with `allow_unsigned`.
+        return Ok(Trust::Unsigned { keyrings: keyrings(named.keyrings)? });
+    };
+    let mut resolved = Resolved::new(policy, &|path| small_file(&folder.join(path), MAX_KEYRING_BYTES as u64))?;
+    if !named.keyrings.is_empty() {
+        resolved.keyrings = keyrings(named.keyrings)?;
+    }
+    Ok(Trust::Policy(resolved))
+}
+
+/// The OpenPGP keys in these files; the built-in vendor key when there are none.
+///
+/// # Errors
+/// What keeps a file from being read or used.
+pub fn keyrings(paths: &[PathBuf]) -> Result<Vec<Keyring>> {
+    if paths.is_empty() {
+        let builtin = |e| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}"));
+        return Ok(vec![Keyring::redhat().map_err(builtin)?]);
+    }
+    paths.iter().map(|path| keyring(path)).collect()
+}
+
+/// The trust policy, and the folder that its relative paths start from.
+fn policy(named: &Named<'_>) -> Result<Option<(Policy, PathBuf)>> {
+    if !named.signers.is_empty() {
+        let keys = named.signers.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
+        return Ok(Some((Policy::from_signer_keys(&keys)?, PathBuf::new())));
+    }
+    let variable = environment("MIRROR_BUNDLE_TRUST").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let mut path = named.policy.map(Path::to_owned).or(variable);
+    for default in default_policies() {
+        // One that is there and cannot be looked at is an error, not a reason to use the next one.
+        if path.is_none() && default.try_exists().map_err(|e| Error::io("cannot read", &default, e))? {
+            path = Some(default);
+        }
+    }
+    if let Some(path) = path {
+        let bytes = small_file(&path, MAX_POLICY as u64)?;
+        let policy = Policy::parse(&bytes).map_err(|e| e.fact(format!("in {}", path.display())))?;
+        return Ok(Some((policy, path.parent().unwrap_or(Path::new("")).to_owned())));
+    }
+    if named.allow_unsigned {
+        return Ok(None);
+    }
+    let mut err = Error::new(Code::Usage, "nobody is trusted: a bundle can only be verified against a key or a policy");
+    for path in default_policies() {
+        err = err.fact(format!("looked for {}", path.display()));
+    }
+    Err(err.hint("name the builder's public key: --signer KEY.pub, or a policy: --trust trust.yaml"))
+}
+
+fn default_policies() -> Vec<PathBuf> {
+    let config = own_folder("XDG_CONFIG_HOME").or_else(|| own_folder("HOME").map(|home| home.join(".config")));
+    let mut out: Vec<PathBuf> = config.into_iter().map(|c| c.join("mirror-bundle/trust.yaml")).collect();
+    out.push("/etc/mirror-bundle/trust.yaml".into());
+    out
+}
+
+fn keyring(path: &Path) -> Result<Keyring> {
+    let bytes = small_file(path, MAX_KEYRING_BYTES as u64)?;
+    Keyring::parse(&path.display().to_string(), &bytes).map_err(|e| Error::new(Code::Usage, e.to_string()))
+}
+
+fn small_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    small::read(path, limit).map_err(|e| e.error("cannot read", path, Code::Usage))
+}
