@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::report::{Check, Finding};
-use super::settings::Settings;
 use crate::bundle::Index;
 use crate::bundle::series::{Place, Version, places};
 use crate::error::Code;
@@ -119,9 +118,17 @@ impl Memory {
     }
 }
 
+/// What may be, beside going forward.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leave {
+    /// Going back.
+    pub(super) back: bool,
+    /// The most by which a number may grow at once.
+    pub(super) step: Option<u64>,
+}
+
 /// The places of a bundle against what this host remembers.
-pub(super) fn rollback(index: &Index, digest: &str, settings: &Settings, check: &mut Check) {
-    let memory = settings.seen;
+pub(super) fn rollback(index: &Index, digest: &str, memory: &Memory, leave: Leave, check: &mut Check) {
     for place in places(index) {
         let this = match &place {
             Place::Numbered { number, .. } => format!("number {number}"),
@@ -148,10 +155,9 @@ pub(super) fn rollback(index: &Index, digest: &str, settings: &Settings, check: 
                 );
             }
             Standing::Older => {
-                let allowed = settings.allow_rollback || settings.policy.is_some_and(|p| p.rollback.allow);
                 let text =
                     format!("the bundle is older than what this host has unpacked: {series} {this} after {last}");
-                match allowed {
+                match leave.back {
                     true => check.find(Finding::notice(Code::Rollback, subject, text)),
                     false => check.find(
                         Finding::new(Code::Rollback, subject, text)
@@ -160,8 +166,7 @@ pub(super) fn rollback(index: &Index, digest: &str, settings: &Settings, check: 
                 }
             }
             Standing::Newer(step) => {
-                let most = settings.policy.and_then(|p| p.rollback.max_step);
-                if let Some(most) = most.filter(|most| step > *most && !settings.allow_rollback) {
+                if let Some(most) = leave.step.filter(|most| step > *most) {
                     check.find(
                         Finding::new(
                             Code::Rollback,

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, RecordOutcome, Report, SignatureOutcome, Standing};
-use super::rollback::rollback;
+use super::rollback::{Leave, rollback};
 use crate::bundle::Head;
 use crate::bundle::addendum::{self, Review};
 use crate::bundle::index::Index;
@@ -230,7 +230,12 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
         check.find(Finding::notice(Code::BlobMissing, "missing", text));
     }
     expectations(index, settings, &mut check);
-    rollback(index, digest, settings, &mut check);
+    let rules = settings.policy.map(|policy| &policy.rollback);
+    let leave = Leave {
+        back: settings.allow_rollback || rules.is_some_and(|rules| rules.allow),
+        step: rules.and_then(|rules| rules.max_step).filter(|_| !settings.allow_rollback),
+    };
+    rollback(index, digest, settings.seen, leave, &mut check);
     let Some(policy) = settings.policy else { return check };
     if let Some(max) = policy.max_age
         && now.duration_since(created) > max
