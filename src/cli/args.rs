@@ -153,6 +153,9 @@ pub struct Create {
     /// Kubernetes manifests: a YAML or JSON file, or a folder of them (repeatable)
     #[arg(long, value_name = "FILE|DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
+    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers
+    #[arg(long, help_heading = "Content")]
+    pub without_referrers: bool,
     /// Carry only the images for this platform, for example linux/amd64 or linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Content")]
     pub platform: Option<String>,
@@ -244,6 +247,15 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REGISTRY/REPO", help_heading = "Destination")]
     pub to: Option<String>,
+    /// With --to: use at most N components of a path, and join what lies deeper with `-`
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "N", requires = "to", help_heading = "Destination",
+          value_parser = clap::value_parser!(u8).range(1..))]
+    pub max_nested_paths: Option<u8>,
+    /// With --to: leave out what is attached to images: signatures (but of releases), attestations, referrers
+    #[cfg(feature = "registry")]
+    #[arg(long, requires = "to", help_heading = "Destination")]
+    pub without_referrers: bool,
     /// Write every image to DIR/v2, the form that `oc image mirror --from-dir` reads, and manifests to DIR/manifests
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub to_dir: Option<PathBuf>,

@@ -145,7 +145,7 @@ fn text(code: Code) -> &'static str {
             "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
         }
         Code::Destination => {
-            "The destination registry is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. Run the same command again to resume."
+            "The destination registry is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is gone, run the same command again to resume."
         }
         Code::Source => {
             "The source is unreachable, or lacks what was requested.\nWhat was fetched stays in NAME.partial; run the same command again to resume."
@@ -155,6 +155,9 @@ fn text(code: Code) -> &'static str {
         }
         Code::Conflict => {
             "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
+        }
+        Code::PartlyUnpacked => {
+            "All images and tags are there, but the registry refused something that is attached to them.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. Where they are not needed, --without-referrers leaves them out, and the exit code is 0."
         }
         Code::ApplyFailed => {
             "One or more manifests were not applied to the cluster.\nReserved: this version applies nothing."

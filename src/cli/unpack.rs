@@ -60,10 +60,31 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             crate::host::memory::remember(&memory, &verified, args.trust.allow_rollback)
                 .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
             finished(verified.report(), &summary, global, term, started);
+            for refused in &summary.refused {
+                let kind = refused.kind.as_str();
+                let of = refused.subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
+                term.warn(&format!(
+                    "the {kind} {}{of} was refused for {}: {}",
+                    refused.digest, refused.repository, refused.why
+                ));
+            }
             next(&summary, term);
-            Ok(verified.report().exit_code)
+            Ok(match verified.report().exit_code {
+                0 if !summary.refused.is_empty() && !without(args) => Code::PartlyUnpacked.exit(),
+                code => code,
+            })
         }
     }
+}
+
+/// Whether what is attached to images is not wanted, so that it is no matter if the registry refuses some of it.
+#[cfg(feature = "registry")]
+fn without(args: &Unpack) -> bool {
+    args.without_referrers
+}
+#[cfg(not(feature = "registry"))]
+fn without(_: &Unpack) -> bool {
+    false
 }
 
 fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal, started: Instant) {
@@ -115,6 +136,12 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         },
         overwrite: args.overwrite,
         dry_run: args.dry_run,
+        #[cfg(feature = "registry")]
+        ways: crate::sink::destination::Ways {
+            max_nested_paths: args.max_nested_paths.map(usize::from),
+            without_referrers: args.without_referrers,
+            jobs: inputs::transfers(global.jobs),
+        },
         jobs: inputs::transfers(global.jobs),
     };
     if args.to_dir.is_some() && args.to_layout.is_some() {
@@ -189,6 +216,10 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
             "missing",
             format!("{text} ({}); no manifests and no tags were written", observer::size(incomplete.bytes)),
         );
+    }
+    if !summary.refused.is_empty() {
+        let text = "attached to images, which are complete (see the warnings; --without-referrers leaves it out)";
+        table.row("refused", format!("{} {text}", observer::count(summary.refused.len(), "manifest")));
     }
     if let Some(manifests) = &summary.manifests {
         table.row(

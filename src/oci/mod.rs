@@ -14,7 +14,7 @@ mod reference;
 mod write;
 
 pub use descriptor::{Descriptor, Platform, Role};
-pub use digest::{Digest, Hasher};
+pub use digest::{ATTACHED, Digest, Hasher, attached_to};
 pub use manifest::{Document, Index, Manifest, guess, parse};
 pub use reference::{Reference, Repository, Tag, without_registry};
 pub use write::{IndexOf, ManifestOf};

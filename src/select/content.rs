@@ -66,14 +66,17 @@ pub(crate) fn gather(
         "Resolving",
         &format!("manifests, signatures and referrers of {}", observer::count(content.roots.len(), "image")),
     );
-    let found = walk::walk(&mut content.roots, options, true, observer)?;
+    let unserved = walk::Unserved::default();
+    let found = walk::walk(&mut content.roots, options, !options.without_referrers, &unserved, observer)?;
     for (digest, (size, of)) in &found.foreign {
         observer.warn(&format!("the foreign layer {digest} of {of} ({}) is left out", observer::size(*size)));
         let reason = crate::bundle::index::FOREIGN_LAYER.to_owned();
         content.missing.push(Missing { reference: digest.to_string(), reason });
     }
     content.classify();
-    content.image_signatures(options, observer)?;
+    let unserved = unserved.sentences();
+    content.image_signatures(options, &unserved, observer)?;
+    unserved.iter().for_each(|sentence| observer.warn(sentence));
     Ok((content, found))
 }
 
@@ -288,12 +291,7 @@ impl Content {
             }
         }
         for root in self.roots.iter_mut().filter(|r| r.kind == Kind::Additional) {
-            let tagged = root
-                .tag
-                .as_deref()
-                .and_then(|t| t.strip_suffix(".sig"))
-                .and_then(|t| t.strip_prefix("sha256-"))
-                .and_then(|h| Digest::from_hex(h).ok());
+            let tagged = root.tag.as_deref().and_then(crate::oci::attached_to);
             let refers = walk::parse(&root.document).ok().and_then(|d| d.subject());
             let (kind, subject) = match (tagged, refers) {
                 (Some(digest), _) => (Kind::Signature, digest),
@@ -322,16 +320,24 @@ impl Content {
     }
 
     /// A release of 4.21 or later without cosign signature cannot be run by a cluster that uses a mirror.
-    fn image_signatures(&mut self, options: &Options, observer: &dyn Observer) -> Result<()> {
+    fn image_signatures(&mut self, options: &Options, unserved: &[String], observer: &dyn Observer) -> Result<()> {
         for release in self.releases.iter().filter(|r| release::needs_image_signature(&r.version)) {
-            if self.roots.iter().any(|r| r.kind == Kind::Signature && r.subject == Some(release.digest)) {
+            let tag = format!("{}.sig", release.digest.dashed());
+            let is_it = |r: &Root| r.kind == Kind::Signature && r.subject == Some(release.digest);
+            if self.roots.iter().any(|r| is_it(r) && r.tag.as_deref() == Some(&tag)) {
                 continue;
             }
-            let tag = format!("{}.sig", release.digest.dashed());
             if !options.allow_missing_image_signature {
-                return Err(Error::new(Code::ReleaseUnverified, format!("release {} has no cosign signature image", release.version))
-                    .fact(format!("expected tag {tag}"))
-                    .fact("from 4.21 on, clusters with mirrors refuse a release without it")
+                let mut error = Error::new(
+                    Code::ReleaseUnverified,
+                    format!("release {} has no cosign signature image", release.version),
+                )
+                .fact(format!("expected tag {tag}"))
+                .fact("from 4.21 on, clusters with mirrors refuse a release without it");
+                for sentence in unserved.iter().filter(|sentence| sentence.starts_with(walk::SIGNATURES)) {
+                    error = error.fact(sentence);
+                }
+                return Err(error
                     .state("no layer was fetched; nothing was written")
                     .hint("use a source that has the tag; to carry it all the same, and have that recorded: --allow-missing-image-signature"));
             }

@@ -63,6 +63,8 @@ pub struct Options {
     pub allow_missing_image_signature: bool,
     /// The moment at which release signatures have to be good.
     pub now: Timestamp,
+    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers.
+    pub without_referrers: bool,
     /// Threads.
     pub jobs: usize,
 }

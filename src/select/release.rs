@@ -199,14 +199,15 @@ fn fetch(digest: &Digest, store: &Store, network: Option<&dyn Network>) -> Resul
             })?;
             let mut found = Vec::new();
             for n in 1..=release_signature::MAX_SIGNATURES {
-                match network.get(
-                    &release_signature::store_url(url, digest, n)
-                        .map_err(|e| Error::new(Code::Usage, e.to_string()))?,
-                    limits::RELEASE_SIGNATURE,
-                )? {
-                    Some(bytes) if bytes.is_empty() => {}
-                    Some(bytes) => found.push(bytes),
-                    None => break,
+                let address =
+                    release_signature::store_url(url, digest, n).map_err(|e| Error::new(Code::Usage, e.to_string()))?;
+                match network.get(&address, limits::RELEASE_SIGNATURE) {
+                    Ok(Some(bytes)) if bytes.is_empty() => {}
+                    Ok(Some(bytes)) => found.push(bytes),
+                    Ok(None) => break,
+                    // What comes after the last is "not there" in whatever form the store says it; one good is enough.
+                    Err(e) if !found.is_empty() && matches!(e.code(), Code::Source | Code::Auth) => break,
+                    Err(e) => return Err(e),
                 }
             }
             Ok(found)

@@ -70,6 +70,11 @@ pub trait Source: Send + Sync {
     fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
         Ok(Vec::new())
     }
+
+    /// Whether this is a registry: one that does not serve a look-up need not have anything wrong with its content.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// How registries and signature stores are reached. The verifier build has none.

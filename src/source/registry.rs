@@ -53,7 +53,12 @@ impl Source for RegistrySource {
     }
 
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        self.client.referrers(&self.repository, digest)
+        let found = self.client.referrers(&self.repository, digest)?;
+        found.unread.map_or(Ok(found.entries), Err)
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 }
 

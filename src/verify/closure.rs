@@ -181,7 +181,7 @@ fn attachment(
         ));
     }
     let agrees = match image.kind {
-        Kind::Signature => image.tag.as_deref() == Some(&format!("{}.sig", subject.dashed())),
+        Kind::Signature => image.tag.as_deref().and_then(crate::oci::attached_to) == Some(subject),
         _ => subjects
             .entry((image.digest, image.media_type.clone()))
             .or_insert_with(|| {

@@ -16,9 +16,9 @@ use crate::oci::{Digest, Repository};
 use crate::openshift::openpgp;
 use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
-use crate::sink::destination::{self, Destination, Placed};
+use crate::sink::destination::{self, Destination, Placed, Refused};
 use crate::sink::files::{Folder, Rules, Written};
-use crate::sink::placement::Placing;
+use crate::sink::placement::{Placing, below};
 use crate::sink::{Delivery, FileFolder, Watch, Way};
 use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
 pub use places::{Entry, MirrorSets};
@@ -45,6 +45,9 @@ pub struct Options {
     pub overwrite: bool,
     /// Verify, and write nothing.
     pub dry_run: bool,
+    /// How images are pushed.
+    #[cfg(feature = "registry")]
+    pub ways: destination::Ways,
     /// Threads.
     pub jobs: usize,
 }
@@ -83,6 +86,8 @@ pub struct Summary {
     pub new_documents: u64,
     /// Tags that were not there before, or pointed elsewhere.
     pub new_tags: u64,
+    /// What is attached to images and was refused by the registry.
+    pub refused: Vec<Refused>,
     /// Where the manifests are.
     pub manifests: Option<PathBuf>,
     /// How many there are.
@@ -157,7 +162,14 @@ pub fn unpack<'a>(
     let sets = match target(options) {
         Some(target) => {
             let signed = signed_names(&admitted, trust, conditions);
-            places::mirror_sets(&options.mirror_sets, target, &signed, &destinations, &index)?
+            places::mirror_sets(
+                &options.mirror_sets,
+                target,
+                &home(target, "", options)?,
+                &signed,
+                &destinations,
+                &index,
+            )?
         }
         None => Vec::new(),
     };
@@ -238,6 +250,7 @@ pub fn unpack<'a>(
             .map_err(|e| during_transfer(e, "all blobs are there, but not all manifests and tags"))?;
         summary.new_documents += new.documents;
         summary.new_tags += new.tags;
+        summary.refused.extend(new.refused);
     }
     write_files(&files, &verified, observer)?;
     write_files(&sets, &verified, observer)?;
@@ -351,14 +364,8 @@ fn destinations<'a>(
     let mut out: Vec<Box<dyn Destination>> = Vec::new();
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
-        out.push(Box::new(destination::Registry::new(
-            target,
-            client,
-            index,
-            &document,
-            options.jobs,
-            &options.placing,
-        )?));
+        let (ways, placing) = (options.ways, &options.placing);
+        out.push(Box::new(destination::Registry::new(target, client, index, &document, ways, placing)?));
     }
     if let Some(dir) = &options.dir {
         out.push(Box::new(destination::Tree::new(dir, index, &document, &options.placing)?));
@@ -435,6 +442,16 @@ fn signed_names(admitted: &Admitted<'_>, trust: &Trust, conditions: &Conditions)
 }
 
 fn upgrades(index: &Index, options: &Options) -> Vec<String> {
-    let Some(target) = target(options) else { return Vec::new() };
+    let Some(Ok(target)) = target(options).map(|target| home(target, "", options)) else { return Vec::new() };
     index.releases.iter().map(|r| format!("{target}@{}", r.digest)).collect()
+}
+
+/// Where a repository goes.
+#[cfg(feature = "registry")]
+fn home(target: &Repository, path: &str, options: &Options) -> Result<Repository> {
+    Ok(below(target, path)?.nested(options.ways.max_nested_paths))
+}
+#[cfg(not(feature = "registry"))]
+fn home(target: &Repository, path: &str, _: &Options) -> Result<Repository> {
+    below(target, path)
 }

@@ -99,6 +99,7 @@ pub enum MirrorSets {
 pub(super) fn mirror_sets(
     wanted: &MirrorSets,
     target: &Repository,
+    release_home: &Repository,
     signed: &[Repository],
     destinations: &[Box<dyn Destination + '_>],
     index: &crate::bundle::Index,
@@ -127,7 +128,7 @@ pub(super) fn mirror_sets(
                 }
             }
             if release && *kind != MirrorSetKind::Tag {
-                pairs.extend(signed.iter().map(|source| (source.clone(), target.clone())));
+                pairs.extend(signed.iter().map(|source| (source.clone(), release_home.clone())));
             }
             if !pairs.is_empty() {
                 let made = mirror_set::object(*kind, target, &pairs).map_err(|e| {

@@ -202,7 +202,7 @@ impl<'a> Destination for Tree<'a> {
             }
         }
         repositories().try_for_each(BlobSink::finish)?;
-        Ok(Counts { documents, tags })
+        Ok(Counts { documents, tags, ..Counts::default() })
     }
 }
 
@@ -283,7 +283,7 @@ impl Destination for Layout {
             sink.add(image.reference().as_deref(), &image.descriptor());
         }
         sink.finish()?;
-        Ok(Counts { documents, tags: verified.index().images.len() as u64 })
+        Ok(Counts { documents, tags: verified.index().images.len() as u64, ..Counts::default() })
     }
 }
 

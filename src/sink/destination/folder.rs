@@ -72,6 +72,6 @@ impl Destination for FileFolder {
         watch.check()?;
         let written = files::write(&self.folder, &self.files, self.rules)?;
         *self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = written;
-        Ok(Counts { documents: (written.new + written.replaced) as u64, tags: 0 })
+        Ok(Counts { documents: (written.new + written.replaced) as u64, ..Counts::default() })
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::bundle::index::{Blob, Image, Index};
+use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::Result;
 use crate::oci::Digest;
 use crate::verify::{BlobReader, Receiver, Verified, Visit};
@@ -17,12 +17,14 @@ use crate::verify::{BlobReader, Receiver, Verified, Visit};
 mod directory;
 mod folder;
 #[cfg(feature = "registry")]
+mod lists;
+#[cfg(feature = "registry")]
 mod registry;
 
 pub use directory::{Layout, RELEASE, Tree};
 pub use folder::FileFolder;
 #[cfg(feature = "registry")]
-pub use registry::Registry;
+pub use registry::{Registry, Ways};
 
 /// A place for images.
 pub trait Destination: Sync {
@@ -98,12 +100,29 @@ pub enum Way {
 }
 
 /// What was new at a destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Manifests, indexes and files.
     pub documents: u64,
     /// Tags and entries.
     pub tags: u64,
+    /// What is attached to images and was refused. The images themselves are there.
+    pub refused: Vec<Refused>,
+}
+
+/// Something attached to an image that a registry refused.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Refused {
+    /// Which.
+    pub digest: Digest,
+    /// What it is.
+    pub kind: Kind,
+    /// The image that it is attached to.
+    pub subject: Option<Digest>,
+    /// Where it was to go.
+    pub repository: String,
+    /// The registry's answer.
+    pub why: String,
 }
 
 /// The content of a blob: opened as often as a destination needs, from the offset that it asks for. The read that would
