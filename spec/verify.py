@@ -66,7 +66,7 @@ repository = form(HOST.replace("L", "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?
 U64, TEXTS, digest, word = upto(2**64 - 1), listed(text, str), form(r"sha256:[0-9a-f]{64}"), form(r"[A-Za-z0-9._+-]{1,1024}")
 EXCEPTION = form(r"kind:P(/P){0,2}|missing-image-signature|unsigned-release".replace("P", "[A-Za-z0-9.-]{1,253}"))
 EXCEPTIONS = lambda v: listed(EXCEPTION, str)(v) and len(v) <= 256
-BUNDLE = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=TEXTS), name=lambda v: v and text(v), sequence=U64,
+BUNDLE = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=TEXTS), name=lambda v: v and text(v), sequence_=U64,
     created=instant, expires_=instant, sourceDateEpoch_=upto(2**33 - 1), exceptions=EXCEPTIONS, releases=listed(record(version=word,
         architecture=word, digest=digest, trust=form("openpgp|none"), signers=listed(word)), lambda r: (r["version"], r["architecture"])),
     images=listed(record(repository_=repository, tag_=form(r"\w[\w.-]{0,127}"), digest=digest, mediaType=form("|".join(map(re.escape,

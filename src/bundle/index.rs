@@ -30,10 +30,11 @@ pub struct Index {
     pub format: u32,
     /// What a reader has to know beyond the version.
     pub features: Features,
-    /// The line of bundles that this one belongs to; rollback is judged within it.
+    /// What it is called. With `sequence` it is the name of its series.
     pub name: String,
-    /// Grows with every bundle of the name.
-    pub sequence: u64,
+    /// Its number in the series of its name, for a bundle that a person named. Grows with every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// When the bundle was planned, `YYYY-MM-DDTHH:MM:SSZ`.
     pub created: String,
     /// From when on it is not to be used.
@@ -306,10 +307,20 @@ impl Index {
         Ok(index)
     }
 
+    /// What it is called, with its number in a series: `app #7`, or the name alone.
+    pub fn title(&self) -> String {
+        title(&self.name, self.sequence)
+    }
+
     /// The time of every tar member, in seconds.
     pub fn mtime(&self) -> u64 {
         self.source_date_epoch.unwrap_or(0)
     }
+}
+
+/// A name with the number that goes with it, for a person.
+pub fn title(name: &str, sequence: Option<u64>) -> String {
+    sequence.map_or_else(|| name.to_owned(), |number| format!("{name} #{number}"))
 }
 
 /// Takes exactly these bytes, so that an index need not be held twice to be compared.
@@ -367,7 +378,7 @@ pub(crate) mod tests {
             format: 1,
             features: Features::default(),
             name: "sample".into(),
-            sequence: 1,
+            sequence: Some(1),
             created: "2026-11-22T00:00:00Z".into(),
             expires: None,
             source_date_epoch: None,

@@ -98,10 +98,10 @@ impl Inputs {
 /// The error for a file that belongs to another bundle: an older or newer one of the line, or something else.
 pub fn foreign(bundle: &Bundle, path: &str, index: &Index, wanted: &Digest) -> Error {
     let text = match Index::parse(&bundle.head().index) {
-        Ok(other) if other.name == index.name && other.sequence < index.sequence => {
-            format!("`{path}` is of an older bundle: {} #{}, not #{}", index.name, other.sequence, index.sequence)
+        Ok(other) if other.name == index.name && other.sequence.is_some() && other.sequence < index.sequence => {
+            format!("`{path}` is of an older bundle: {}, not {}", other.title(), index.title())
         }
-        Ok(other) => format!("`{path}` belongs to another bundle: {} #{}", other.name, other.sequence),
+        Ok(other) => format!("`{path}` belongs to another bundle: {}", other.title()),
         Err(_) => format!("`{path}` has another index than the others"),
     };
     Error::new(Code::UnlistedContent, text)

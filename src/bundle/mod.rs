@@ -17,6 +17,7 @@ pub mod limits;
 pub mod name;
 pub mod reader;
 pub mod repair;
+pub mod series;
 pub mod set;
 pub mod survey;
 pub mod tar;

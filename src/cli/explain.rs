@@ -57,7 +57,7 @@ require:                        # number of different keys, for each role
   - {role: builder, threshold: 1}
 maxAge: 90d                     # since the bundle was created
 bundle:
-  name: ocp-release-amd64       # the series of bundles that is accepted here
+  name: ocp-4.16-x86_64         # the series of bundles that is accepted here
 release:
   keyrings: [redhat]            # redhat is built in; others are files beside this one
   architectures: [amd64]

@@ -7,7 +7,7 @@ use super::answer::{self, Table};
 use super::args::{Global, Inspect, Ls, Output};
 use super::escape::name;
 use crate::bundle::Inputs;
-use crate::bundle::index::{Blob, Image, Index, Kind};
+use crate::bundle::index::{Blob, Image, Index, Kind, title};
 use crate::error::Result;
 use crate::ops::inspect::{Inspected, inspect};
 use crate::ops::observer;
@@ -55,7 +55,7 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
         table.row("volumes", format!("{} of {of}", here.join(", ")));
     }
     table.row("index", seen.digest.to_string());
-    table.row("name", format!("{} #{}", name(&index.name), index.sequence));
+    table.row("name", title(&name(&index.name), index.sequence));
     table.row("created", &index.created);
     if let Some(expires) = &index.expires {
         table.row("expires", expires);

@@ -8,6 +8,7 @@ use super::escape::{escape, name as named};
 use super::inputs;
 use super::term::Terminal;
 use crate::bundle::Inputs;
+use crate::bundle::index::title;
 use crate::error::{Code, Result};
 use crate::ops::observer;
 use crate::ops::verify::{Options, verify};
@@ -127,10 +128,8 @@ fn render(report: &Report) -> String {
     if !report.bundle.index.is_empty() {
         head.row("index", &report.bundle.index);
     }
-    if let (Some(name), Some(sequence), Some(created)) =
-        (&report.bundle.name, report.bundle.sequence, &report.bundle.created)
-    {
-        head.row("bundle", format!("{} #{sequence}, created {created}", named(name)));
+    if let (Some(name), Some(created)) = (&report.bundle.name, &report.bundle.created) {
+        head.row("bundle", format!("{}, created {created}", title(&named(name), report.bundle.sequence)));
     }
     for exception in &report.exceptions {
         head.row("exception", named(exception));

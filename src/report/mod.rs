@@ -258,7 +258,7 @@ pub struct Subject {
     /// Name, once the index was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Sequence.
+    /// Its number in the series of the name, if it is in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// Creation time.

@@ -53,12 +53,10 @@ pub(crate) fn gather(
     )?);
     for path in &options.layouts {
         let source: Arc<dyn Source> = crate::source::open(path, &options.room)?.into();
-        content.local(source, "layout", options, &[], network, observer)?;
+        content.local(source, "layout", options, network, observer)?;
     }
     for path in &options.dirs {
-        let dir = MirrorDir::open(path)?;
-        let given = given_signatures(&dir)?;
-        content.local(Arc::new(dir), "directory", options, &given, network, observer)?;
+        content.local(Arc::new(MirrorDir::open(path)?), "directory", options, network, observer)?;
     }
     if content.roots.is_empty() && content.files.is_empty() {
         return Err(Error::new(Code::Usage, "nothing to carry")
@@ -181,23 +179,43 @@ fn choose(root: Root, options: &Options) -> Result<Root> {
     }
 }
 
-fn given_signatures(dir: &MirrorDir) -> Result<Vec<(Digest, Vec<u8>)>> {
-    let mut out = Vec::new();
-    for path in dir.config_files()? {
-        let bytes = dir.config_file(&path)?;
-        let unreadable =
-            |why: String| Error::new(Code::Malformed, format!("`{}` is not acceptable: {why}", path.display()));
-        let manifests = match kubernetes::parse(&bytes) {
-            Ok(manifests) => manifests,
-            Err(e) if signature_map::is_mentioned(&bytes) => return Err(unreadable(e.to_string())),
-            Err(_) => continue,
-        };
-        for manifest in manifests.iter().filter(|m| signature_map::is_signature_map(&m.value)) {
-            let entries = signature_map::parse(&manifest.value).map_err(|e| unreadable(e.to_string()))?;
-            out.extend(entries.into_iter().map(|e| (e.digest, e.signature)));
+/// What lies beside the images of a local source: release signatures, and manifests. Nothing of it is trusted: each
+/// signature is verified with its release, each manifest has to be of a kind that is carried.
+struct Beside {
+    signatures: Vec<(Digest, Vec<u8>)>,
+    manifests: Vec<Carried>,
+}
+
+impl Beside {
+    fn of(source: &dyn Source, options: &Options) -> Result<Beside> {
+        let mut out = Beside { signatures: Vec::new(), manifests: Vec::new() };
+        for (name, bytes) in source.beside()? {
+            if let Some(signed) = name.strip_prefix("signatures/sha256=") {
+                let digest = signed.split('/').next().and_then(|hex| Digest::from_hex(hex).ok());
+                out.signatures.extend(digest.map(|digest| (digest, bytes)));
+                continue;
+            }
+            let unreadable = |why: String| {
+                Error::new(Code::Malformed, format!("`{name}` of {} is not acceptable: {why}", source.describe()))
+            };
+            let parsed = match kubernetes::parse(&bytes) {
+                Ok(parsed) => parsed,
+                Err(e) if name.starts_with("manifests/") || signature_map::is_mentioned(&bytes) => {
+                    return Err(unreadable(e.to_string()));
+                }
+                Err(_) => continue,
+            };
+            for manifest in parsed.iter().filter(|m| signature_map::is_signature_map(&m.value)) {
+                let entries = signature_map::parse(&manifest.value).map_err(|e| unreadable(e.to_string()))?;
+                out.signatures.extend(entries.into_iter().map(|e| (e.digest, e.signature)));
+            }
+            if name.starts_with("manifests/") {
+                let shown = format!("`{name}` of {}", source.describe());
+                out.manifests.extend(files::carried(&shown, &name, parsed, &options.allow_kinds)?);
+            }
         }
+        Ok(out)
     }
-    Ok(out)
 }
 
 impl Content {
@@ -228,11 +246,11 @@ impl Content {
         source: Arc<dyn Source>,
         word: &str,
         options: &Options,
-        given: &[(Digest, Vec<u8>)],
         network: Option<&dyn Network>,
         observer: &dyn Observer,
     ) -> Result<()> {
         let names = source.names()?;
+        let beside = Beside::of(source.as_ref(), options)?;
         source.notices().iter().for_each(|notice| observer.warn(notice));
         let names = crate::source::of_platform(names, options.platform.as_ref(), &source.describe())?;
         observer.say("Reading", &format!("{} from {}", observer::count(names.len(), "image"), source.describe()));
@@ -260,7 +278,7 @@ impl Content {
             };
             let root = choose(root, options)?;
             if is_release(&root) {
-                self.release(root, options, given, network, observer)?;
+                self.release(root, options, &beside.signatures, network, observer)?;
             } else {
                 others.push(root);
             }
@@ -270,6 +288,20 @@ impl Content {
         components.extend(self.roots.iter().filter(|r| r.kind == Kind::Component).map(|r| r.document.digest));
         others.retain(|r| !components.contains(&r.document.digest));
         self.roots.extend(others);
+        // The ConfigMap of a release that is carried is made anew, from the signatures that are good.
+        let made: BTreeSet<&str> = self.files.iter().map(|f| f.entry.path.as_str()).collect();
+        let maps: BTreeSet<String> = beside
+            .signatures
+            .iter()
+            .map(|(digest, _)| format!("manifests/{}", signature_map::file_name(digest)))
+            .filter(|path| made.contains(path.as_str()))
+            .collect();
+        let new: Vec<Carried> = beside.manifests.into_iter().filter(|f| !maps.contains(&f.entry.path)).collect();
+        if !new.is_empty() {
+            let what = observer::count(new.len(), "manifest");
+            observer.say("Reading", &format!("{what} beside the images of {}", source.describe()));
+        }
+        self.files.extend(new);
         Ok(())
     }
 

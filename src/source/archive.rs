@@ -91,6 +91,13 @@ impl Files for Archive {
         Ok(Some((file, at, len)))
     }
 
+    fn below(&self, folder: &str) -> Result<Vec<String>> {
+        let inside = |name: &&String| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let mut out: Vec<String> = self.members.keys().filter(inside).cloned().collect();
+        out.sort();
+        Ok(out)
+    }
+
     fn place(&self, name: &str) -> String {
         format!("{}:{name}", self.label)
     }

@@ -200,6 +200,10 @@ impl Source for Layout {
         }
     }
 
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.files.beside(&["manifests", "signatures"])
+    }
+
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
         Ok(self.subjects()?.get(digest).cloned().unwrap_or_default())
     }

@@ -66,6 +66,11 @@ pub trait Source: Send + Sync {
     /// The manifests whose `subject` is this digest.
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
 
+    /// Files beside the images, as a bundle has them: below `manifests/` and `signatures/`, by name. Unverified.
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
     /// Whether this is a registry: one that does not serve a look-up need not have anything wrong with its content.
     fn is_remote(&self) -> bool {
         false

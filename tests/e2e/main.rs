@@ -15,5 +15,6 @@ mod peers;
 mod refusals;
 mod release;
 mod same_bytes;
+mod several;
 mod sources;
 mod storage;

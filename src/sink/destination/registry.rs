@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
 use super::lists::List;
-use super::{Content, Counts, Destination, Refused, Watch, Way};
+use super::{Content, Counts, Destination, Placed, Refused, Watch, Way};
 use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Repository, Tag, parse};
@@ -107,7 +107,7 @@ fn is_extra(image: &Image, but_releases: bool) -> bool {
     }
 }
 
-impl Destination for Registry<'_> {
+impl<'a> Destination for Registry<'a> {
     fn describe(&self) -> String {
         self.target.to_string()
     }
@@ -125,6 +125,21 @@ impl Destination for Registry<'_> {
             Err(e) if e.code() == Code::Auth => self.client.may_push(repository),
             other => other.map(|_| ()),
         }
+    }
+
+    fn placed<'i>(&'i self, _: &'i Index) -> Vec<Placed<'i>> {
+        let place = |placement: &'i Placement<'a>| {
+            let repository = self.repositories.get(&placement.repository)?.to_string();
+            Some(Placed { image: placement.image, repository, tag: placement.tag.as_ref().map(ToString::to_string) })
+        };
+        self.placements.iter().filter_map(place).collect()
+    }
+
+    fn there(&self, index: &Index) -> Result<BTreeSet<Digest>> {
+        let content: Vec<&Blob> =
+            index.blobs.iter().filter(|blob| self.needs.repositories(&blob.digest).is_some()).collect();
+        let there = parallel::map(self.jobs, &content, || (), |(), blob| Ok(self.has(blob)?.then_some(blob.digest)))?;
+        Ok(there.into_iter().flatten().collect())
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
