@@ -1,8 +1,8 @@
 //! `oci-archive`: an OCI image layout in one uncompressed tar file (skopeo, podman, buildx; our own bundles too).
 //!
-//! The members' headers are read once for offsets; content is then read in place, never extracted. Regular
-//! files and directories only: a link, device or second member of one name makes the whole file unusable
-//! (security C1, C4). Trailing data is ignored: a bundle's own strict reader is elsewhere.
+//! Headers of members are read once for their offsets; content is then read in place, never extracted. Only regular
+//! files and directories are accepted: a link, device or duplicate name makes the whole file unusable (security C1,
+//! C4). Trailing data is ignored: the strict reader for bundles is elsewhere.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -96,7 +96,7 @@ impl Archive {
         Ok(self)
     }
 
-    /// Without the `./` that tar puts in front, or the `/` behind a directory.
+    /// The name without tar's leading `./` and a directory's trailing `/`.
     fn name_of(&self, raw: &[u8]) -> Result<String> {
         let text = std::str::from_utf8(raw).map_err(|_| self.bad("has a member name that is not UTF-8".to_owned()))?;
         let name = text.strip_prefix("./").unwrap_or(text);
@@ -108,7 +108,7 @@ impl Archive {
         Err(self.bad(format!("has a member with the unsafe name `{text}`")))
     }
 
-    /// PAX records may carry times and attributes, but not change what a member is called or how long it is.
+    /// PAX records may carry times and attributes, but must not change a member's name or size.
     fn check_pax(&self, pax: &[u8]) -> Result<()> {
         for record in tar::PaxExtensions::new(pax) {
             let record = record.map_err(|e| self.unreadable(&e))?;
