@@ -261,7 +261,7 @@ fn a_damaged_volume_is_an_error_and_with_a_copy_of_it_a_remark() {
     let length = world.path(&volumes[1]).metadata().unwrap().len();
     flip(&world.path(&volumes[1]), length - 5000);
     world.verify(&["volumes"]).is(31);
-    world.verify(&["volumes", "spare.tar"]).is(0).says("has the same as");
+    world.verify(&["volumes", "spare.tar"]).is(0).says("has the same content as");
     // Something behind the end of the archive is no part of the bundle.
     let second = world.path("spare.tar");
     fs::OpenOptions::new().write(true).open(&second).unwrap().write_all_at(b"x", length).unwrap();

@@ -162,7 +162,7 @@ fn what_was_expected_must_be_there() {
     kit.policy("t.yaml", "bundle: {name: app}");
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(0);
     kit.policy("t.yaml", "bundle: {name: other}");
-    kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(41).says("the trust policy wants `other`");
+    kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(41).says("the trust policy requires `other`");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_bad_signature_by_a_known_key_among_good_ones_is_reported_and_does_not_undo_
     kit.write("other", "other bytes");
     kit.tool("ssh-keygen", &["-Y", "sign", "-f", "second", "-n", "mirror-bundle.v1.reviewer", "other"]).is(0);
     let told = kit.verify_both("b.tar", &["--trust", "t.yaml", "--signature", "other.sig"]).is(0);
-    told.says("signature bad").says(&kit.fingerprint("second")).says("a further signature does not count");
+    told.says("signature bad").says(&kit.fingerprint("second")).says("ignored an additional signature");
     // With the threshold not met, it is the reason.
     kit.bundle("c.tar", 6);
     kit.verify_both("c.tar", &["--trust", "t.yaml", "--signature", "other.sig"]).is(21);
