@@ -1,4 +1,4 @@
-//! The registry client against a real `docker-registry`, also through a proxy that makes things go wrong.
+//! The registry client against a real `docker-registry`, also through a fault proxy.
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
@@ -100,7 +100,7 @@ fn image(client: &Client, to: &Repository, seed: u64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Runs something that must end by itself; ends the tests if it hangs.
+/// Runs something that must end by itself; aborts the tests if it hangs.
 fn within<T>(what: &str, run: impl FnOnce() -> T) -> T {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let what = what.to_owned();
@@ -447,7 +447,7 @@ fn tls_is_never_given_up_for_plain_http() {
     assert_eq!(err.code(), Code::Usage);
 }
 
-// ---- pulls that go wrong
+// ---- failing pulls
 
 #[test]
 fn a_broken_pull_resumes_by_range() {
@@ -497,7 +497,7 @@ fn busy_registries_are_waited_for() {
     let digest = push(&client, &to, &blob);
     proxy.on("GET", "/blobs/", 1, status_with(429, "Retry-After", "1")).on("GET", "/blobs/", 2, status(504));
     assert_eq!(pull(&client, &to, &digest, 100).unwrap(), blob);
-    // One that asks for longer than anybody waits is not asked again.
+    // A registry that asks for a longer pause than the limit is not asked again.
     let before = proxy.count("GET", "/blobs/");
     proxy.on("GET", "/blobs/", 1, status_with(429, "Retry-After", "301"));
     let err = pull(&client, &to, &digest, 100).unwrap_err();
@@ -678,7 +678,7 @@ fn a_redirect_to_another_host_goes_without_the_login() {
     assert_eq!(pull(&client, &from, &digest, 1000).unwrap(), blob);
     assert!(proxy.saw_authorization() && !cdn.saw_authorization());
 
-    // A challenge by the other host is not answered, and the address's secret is not told.
+    // A challenge by the other host is not answered, and the secret of the address is not sent.
     let challenge = status_with(401, "WWW-Authenticate", "Basic realm=\"x\"");
     cdn.on("GET", "/signed", 9, challenge);
     let err = pull(&client, &from, &digest, 1000).unwrap_err();
@@ -728,7 +728,7 @@ fn plain_files_are_fetched_bounded_and_without_a_login() {
     assert_eq!(code(client.fetch_url("file:///etc/passwd", 10)), Code::Usage);
 }
 
-// ---- pushes that go wrong
+// ---- failing pushes
 
 #[test]
 fn blobs_are_mounted_from_another_repository() {
@@ -802,7 +802,7 @@ fn a_lost_answer_and_a_lost_session_are_survived() {
     let registry = Registry::start();
     let proxy = Proxy::start(Some(registry.port));
     let (client, to) = (client(), repo(&proxy.host(), "a/b"));
-    // The registry has it all; only its answer is lost.
+    // The registry has everything; only its answer is lost.
     proxy.on("PUT", "/uploads/", 1, Fault::LoseAnswer);
     let blob = noise(5000, 1);
     let digest = push(&client, &to, &blob);

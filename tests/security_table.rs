@@ -1,4 +1,4 @@
-//! `spec/security.md` has a row for every known attack and fault, and every test and vector that it names exists.
+//! `spec/security.md` has a row for every known attack and fault, and every test and vector named there exists.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Id to what stands for it.
+/// The tests and vectors of each id.
 fn table() -> BTreeMap<String, String> {
     let text = fs::read_to_string(root().join("spec/security.md")).unwrap();
     let mut rows = BTreeMap::new();
@@ -40,7 +40,7 @@ fn table() -> BTreeMap<String, String> {
     rows
 }
 
-/// What stands in `code` in a cell.
+/// The text in `code` in a cell.
 fn cited(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
@@ -105,7 +105,7 @@ fn every_test_and_vector_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// Vectors say themselves which rows they stand for.
+/// Vectors list the rows that they cover.
 #[test]
 fn every_row_that_a_vector_names_exists() {
     let rows = table();
