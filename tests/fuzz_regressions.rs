@@ -1,4 +1,4 @@
-//! What fuzzing found and was mended (`fuzz/RESULTS.md`): the inputs in `testdata/fuzz-regressions`, by target.
+//! Inputs of bugs that fuzzing found (`fuzz/RESULTS.md`), all fixed: `testdata/fuzz-regressions`, by target.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::{self, File};

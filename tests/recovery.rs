@@ -1,4 +1,4 @@
-//! Recovery data and `repair`, end to end: damage of every kind, and what may not help with it.
+//! Recovery data and `repair`, end to end: damage of every kind, and sources that must not be used.
 //!
 //! The exhaustive kill sweep takes minutes: `cargo test --test recovery -- --ignored`.
 #![cfg(feature = "registry")]

@@ -1,4 +1,4 @@
-//! The registry client against a real `docker-registry`, also through a proxy that makes things go wrong.
+//! The registry client against a real `docker-registry`, also through a fault proxy.
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
@@ -110,7 +110,7 @@ fn image(client: &Client, to: &Repository, seed: u64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Runs something that must end by itself; ends the tests if it hangs.
+/// Runs something that must end by itself; aborts the tests if it hangs.
 fn within<T>(what: &str, run: impl FnOnce() -> T) -> T {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let what = what.to_owned();
@@ -276,7 +276,7 @@ fn tls_is_never_given_up_for_plain_http() {
     assert_eq!(err.code(), Code::Usage);
 }
 
-// ---- pulls that go wrong
+// ---- failing pulls
 
 #[test]
 fn a_broken_pull_resumes_by_range() {
@@ -326,7 +326,7 @@ fn busy_registries_are_waited_for() {
     let digest = push(&client, &to, &blob);
     proxy.on("GET", "/blobs/", 1, status_with(429, "Retry-After", "1")).on("GET", "/blobs/", 2, status(504));
     assert_eq!(pull(&client, &to, &digest, 100).unwrap(), blob);
-    // One that asks for longer than anybody waits is not asked again.
+    // A registry that asks for a longer pause than the limit is not asked again.
     let before = proxy.count("GET", "/blobs/");
     proxy.on("GET", "/blobs/", 1, status_with(429, "Retry-After", "301"));
     let err = pull(&client, &to, &digest, 100).unwrap_err();

@@ -1,4 +1,4 @@
-//! `spec/security.md` has a row for every known attack and fault, and every test and vector that it names exists.
+//! `spec/security.md` has a row for every known attack and fault, and every test and vector named there exists.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -76,7 +76,7 @@ impl Original {
     pub(crate) fn mention_doubled(&self, observer: &dyn Observer) {
         for (first, again) in self.0.doubled() {
             let (first, again) = (self.0.parts()[first].name(), self.0.parts()[again].name());
-            observer.say("Note", &format!("`{again}` has the same as `{first}`; each stands in for the other"));
+            observer.say("Note", &format!("`{again}` has the same content as `{first}`; either can replace the other"));
         }
     }
 

@@ -147,7 +147,7 @@ fn every_pattern_of_as_many_lost_slices_as_recovery_slices_is_repaired_and_one_m
             assert_eq!(refused.code(), Code::BlobMismatch);
             assert_eq!(
                 refused.message(),
-                format!("{} slices are lost, and recovery data can make {recovery} again", recovery + 1)
+                format!("{} slices are lost, and recovery data can reconstruct only {recovery}", recovery + 1)
             );
         }
     }

@@ -154,7 +154,7 @@ impl Archive {
         Ok(self)
     }
 
-    /// Without the `./` that tar puts in front, or the `/` behind a directory.
+    /// The name without tar's leading `./` and a directory's trailing `/`.
     fn name_of(&self, raw: &[u8]) -> Result<String> {
         let text = std::str::from_utf8(raw).map_err(|_| self.bad("has a member name that is not UTF-8".to_owned()))?;
         let name = text.strip_prefix("./").unwrap_or(text);

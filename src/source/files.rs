@@ -1,4 +1,4 @@
-//! Named, bounded reads from a folder or from a tar file: what the layout reader stands on.
+//! Named, bounded reads from a folder or from a tar file; the layout reader uses them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,7 +19,7 @@ fn is_manifest(name: &str) -> bool {
 
 /// A set of named files. Names are relative, plain, joined by `/`.
 pub(super) trait Files: Send + Sync {
-    /// The whole of a small file; more than `limit` bytes is refused. `None`: not there.
+    /// Reads a whole small file of at most `limit` bytes. `None`: it does not exist.
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let Some((file, at, len)) = self.region(name)? else { return Ok(None) };
         if len > limit {
@@ -32,12 +32,13 @@ pub(super) trait Files: Send + Sync {
         Ok(Some(bytes))
     }
 
-    /// A file of exactly `size` bytes, from `offset` on. `None`: not there. Another size: `Code::BlobMismatch`.
+    /// Opens a file of exactly `size` bytes at `offset`. `None`: it does not exist. Another size:
+    /// `Code::BlobMismatch`.
     fn open(&self, name: &str, offset: u64, size: u64) -> Result<Option<Region>> {
         let Some((file, at, len)) = self.region(name)? else { return Ok(None) };
         if len != size {
-            return Err(Error::new(Code::BlobMismatch, format!("`{}` has {len} bytes of {size}", self.place(name)))
-                .hint("the copy is incomplete or was changed; copy it again from where it came from"));
+            return Err(Error::new(Code::BlobMismatch, format!("`{}` has {len} of {size} bytes", self.place(name)))
+                .hint("the copy is incomplete or was changed; copy it again from its source"));
         }
         let end = at.saturating_add(len);
         Ok(Some(Region { file, at: at.saturating_add(offset.min(len)), end, place: self.place(name) }))
@@ -70,7 +71,7 @@ pub(super) trait Files: Send + Sync {
     /// The open file that holds `name`, where in it `name` begins, and how many bytes it has.
     fn region(&self, name: &str) -> Result<Option<(File, u64, u64)>>;
 
-    /// Where `name` is, for messages.
+    /// The location of `name`, for messages.
     fn place(&self, name: &str) -> String;
 }
 

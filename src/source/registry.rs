@@ -16,7 +16,7 @@ pub struct RegistrySource {
 }
 
 impl RegistrySource {
-    /// The repository as a source. Nothing is asked for yet.
+    /// The repository as a source. Nothing is requested yet.
     pub fn new(client: Client, repository: Repository) -> RegistrySource {
         RegistrySource { client, repository }
     }

@@ -1,4 +1,4 @@
-//! Signatures over the raw index, and what the index itself says: MB-VER-02 and MB-VER-03.
+//! Signatures over the raw index, and the statements of the index itself: MB-VER-02 and MB-VER-03.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,10 +15,10 @@ use crate::error::Code;
 use crate::sign::policy::Outcome;
 use crate::sign::{MessageHash, Namespace};
 
-/// How far ahead of this host's clock a bundle may say it was created: clocks behind an air gap drift.
+/// How far ahead of this host's clock a bundle's creation time may be: clocks behind an air gap drift.
 const TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Everything that was signed over the index: inside the bundle, appended to it, beside it.
+/// All signatures over the index: inside the bundle, appended to it, beside it.
 pub(super) fn gather<'a>(head: &'a Head, addenda: &'a [Addendum], settings: &Settings<'a>) -> Vec<(String, &'a [u8])> {
     let mut out: Vec<(String, &[u8])> =
         head.signature.iter().map(|s| (layout::SIGNATURE.to_owned(), s.as_slice())).collect();
@@ -90,10 +90,10 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
     check
 }
 
-/// Signed review records, inside and beside the bundle: told, and counted for nothing.
+/// Signed review records, inside and beside the bundle: reported, never counted toward a threshold.
 ///
-/// Inside, what is no acceptable record is an error: everything in a bundle is accounted for. Beside it, anybody may
-/// lay down files, and a bad one is only told.
+/// Inside, an unacceptable record is an error: everything in a bundle is accounted for. Beside it, anyone can put
+/// files, so a bad record there is only reported.
 pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, report: &mut Report, check: &mut Check) {
     report.records.clear();
     for addendum in addenda {
@@ -181,7 +181,7 @@ fn outcome(judged: &crate::sign::policy::EvaluatedSignature) -> SignatureOutcome
     }
 }
 
-/// A signature that nobody on this host has an opinion about: what it says about itself.
+/// A signature without a policy to evaluate it: only its own claims are reported.
 fn not_evaluated(origin: &str, armored: &[u8]) -> SignatureOutcome {
     let signature = crate::sign::Signature::parse(armored).ok();
     let role = signature.as_ref().and_then(|s| match Namespace::parse(s.namespace()) {
@@ -194,16 +194,16 @@ fn not_evaluated(origin: &str, armored: &[u8]) -> SignatureOutcome {
         role,
         key: signature.map(|s| s.key().fingerprint()),
         outcome: Standing::NotEvaluated,
-        detail: Some("this host has no trust policy for it".to_owned()),
+        detail: Some("this host has no trust policy".to_owned()),
     }
 }
 
-/// MB-VER-03: the index against the clock and the policy's expectations.
+/// MB-VER-03: checks the index against the clock and the policy's requirements.
 pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     let mut check = Check::new(CheckId::Index);
     (check.examined, check.of) = (1, 1);
     let now = settings.now;
-    // The index was checked: both times parse.
+    // The index was validated: both times parse.
     let time = |text: &str| text.parse::<Timestamp>().unwrap_or(Timestamp::MIN);
     let created = time(&index.created);
     check.details.push(format!("{} of {}", index.title(), index.created));
@@ -228,7 +228,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
         );
     }
     for missing in &index.missing {
-        let text = format!("{} was asked for and is not in the bundle: {}", missing.reference, missing.reason);
+        let text = format!("{} was requested and is not in the bundle: {}", missing.reference, missing.reason);
         check.find(Finding::notice(Code::BlobMissing, "missing", text));
     }
     expectations(index, settings, &mut check);
@@ -282,7 +282,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     check
 }
 
-/// What the user said to expect (security A10).
+/// Checks what the user expects (security A10).
 fn expectations(index: &Index, settings: &Settings, check: &mut Check) {
     if let Some(wanted) = settings.expect_release
         && !index.releases.iter().any(|r| r.version == wanted || format!("{}-{}", r.version, r.architecture) == wanted)

@@ -1,4 +1,4 @@
-//! The forge: makes small bundles, good and with one fault each, always the same bytes.
+//! The forge: builds small bundles, good ones and ones with a single fault, always with the same bytes.
 //!
 //! [`draft`] holds content and makes the index, [`archive`] turns an index into tar members that can be broken one
 //! by one, [`sshsig`] and [`openpgp`] sign with the TEST keys of `testdata/vectors/keys`, `cases` is the list of

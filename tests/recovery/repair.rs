@@ -1,4 +1,4 @@
-//! Damage that recovery data mends, damage that is too much, and what stays as it is.
+//! Damage that recovery data repairs, damage that is too much, and data that stays unchanged.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -93,7 +93,7 @@ fn too_much_damage_is_named_with_its_images_and_the_bundle_keeps_its_name() {
     ran.says("name back").says("--from");
     assert!(kit.read("b.tar") == before);
     assert_eq!(kit.files("b.tar").len(), 1);
-    // Without anything to mend it from it is not even renamed.
+    // Without any source for a repair it is not even renamed.
     let ino = std::fs::metadata(kit.path("b.tar")).unwrap().ctime_nsec();
     kit.repair(&[]).is(31).says("nothing was changed").says("4.2 MiB, of quay.example/src/app:v1");
     assert_eq!(std::fs::metadata(kit.path("b.tar")).unwrap().ctime_nsec(), ino);
@@ -185,7 +185,7 @@ fn a_repaired_copy_goes_elsewhere_and_the_damaged_one_stays_as_it_is() {
     assert!(kit.read("new.tar") == whole && kit.read("b.tar") == before);
     assert_eq!(kit.files("new.tar").len(), 1);
     kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(52);
-    // What cannot be completed is kept, to be continued.
+    // An incomplete repair is kept, to be resumed.
     kit.remove("new.tar");
     kit.repair(&["--to", "new.tar"]).is(31).says("new.tar.partial");
     assert!(!kit.path("new.tar").exists());
@@ -251,7 +251,7 @@ fn a_bundle_that_lost_blocks_in_the_middle_is_put_together_elsewhere() {
     let kit = Kit::new();
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
     let big = of_size(&blueprint, 4_500_000).clone();
-    // A cluster of the medium is gone, and everything behind it has moved; it would be overwritten in place.
+    // A cluster of the medium is gone, and everything after it has moved; an in-place repair would overwrite it.
     for at in [blueprint.layout.blobs()[1].header as usize, big.data() as usize + 8192] {
         kit.write("b.tar", &whole);
         kit.damage("b.tar", |bytes| {

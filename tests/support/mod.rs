@@ -1,5 +1,5 @@
-//! Peers for integration tests: a real registry, a fault proxy in front of it, a token server.
-//! Use with `mod support;` and take what is needed.
+//! Peers for integration tests: a real registry, a fault proxy in front of it, a token server. Use with `mod
+//! support;`.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 

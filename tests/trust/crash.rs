@@ -1,5 +1,5 @@
-//! `sign` killed at its system calls (`strace -e inject=…:signal=KILL`): the bundle verifies as before or as after,
-//! or says that it is torn and is mended by signing again; never is anything in front of its end touched.
+//! `sign` killed at its system calls (`strace -e inject=…:signal=KILL`): the bundle verifies as before or as after, or
+//! is reported as torn and repaired by signing again; nothing before its end is ever changed.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const SIGN: [&str; 11] = [
     "2024-01-01",
     "-j1",
 ];
-/// The calls that change something, or whose result something is changed by.
+/// The calls that change something, or on whose result a change depends.
 const WRITING: [&str; 9] =
     ["pwrite64", "fsync", "ftruncate", "flock", "write", "rename", "renameat2", "linkat", "unlink"];
 

@@ -1,4 +1,5 @@
-//! Whom this host trusts: where the policy is found, what it demands, and what `verify` tells about every signature.
+//! The trust of this host: where the policy is found, what it requires, and what `verify` reports about every
+//! signature.
 
 use crate::kit::{Kit, PROGRAM, ended};
 
@@ -98,7 +99,7 @@ fn a_revoked_key_counts_for_nothing_at_once_in_old_bundles_too() {
         kit.write("t.yaml", format!("{signers}revoked: [\"{entry}\"]\n"));
         kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(22).says("its key is revoked");
     }
-    // The holder of the other key vouches for it: good again, and the revoked signature is still told.
+    // The holder of the other key vouches for it: good again, and the revoked signature is still reported.
     kit.run(&["sign", "b.tar", "--sign-key", "builder2", "--role", "builder", "--signer", "builder.pub"]).is(0);
     let told = kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0);
     told.says("signature revoked").says("its key is revoked").says("signature good");
@@ -162,7 +163,7 @@ fn what_was_expected_must_be_there() {
     kit.policy("t.yaml", "bundle: {name: app}");
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(0);
     kit.policy("t.yaml", "bundle: {name: other}");
-    kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(41).says("the trust policy wants `other`");
+    kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(41).says("the trust policy requires `other`");
 }
 
 #[test]
@@ -203,7 +204,7 @@ fn every_signature_is_reported_with_name_role_fingerprint_and_verdict() {
     );
     assert_eq!(json["records"][0]["note"], "CHG-1");
     assert_eq!(json["records"][0]["outcome"], "good");
-    // Nobody's opinion was asked: the signatures are told all the same.
+    // Without a policy the signatures are reported all the same.
     let json = kit.run(&["verify", "b.tar", "--allow-unsigned", "-o", "json"]).is(0).json();
     assert_eq!(json["signatures"][0]["outcome"], "not-judged");
     assert_eq!(json["records"][0]["outcome"], "not-judged");
@@ -237,7 +238,7 @@ fn a_threshold_that_only_addenda_meet_lets_a_stream_be_verified_and_not_unpacked
     let unpack = ["unpack", "-", "-q", "--trust", "t.yaml", "--to-dir", "out"];
     kit.run_with_stdin(&unpack, "b.tar").is(22).says("nothing was written");
     assert!(!kit.path("out").exists());
-    // With the signature beside, what is needed is known in time.
+    // With the signature beside it, the threshold is met in time.
     kit.run(&["sign", "plain.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--detach"]).is(0);
     let loose = kit.names("plain.tar.reviewer-").pop().unwrap();
     kit.run_with_stdin(&[&unpack[..], &["--signature", &loose]].concat(), "b.tar").is(0);

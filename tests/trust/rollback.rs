@@ -1,4 +1,4 @@
-//! What this host remembers of the bundles that it has unpacked (security A4, A7).
+//! The memory of this host: the bundles that it has unpacked (security A4, A7).
 
 use crate::kit::{Ended, Kit, PROGRAM, ended};
 
@@ -75,7 +75,7 @@ fn a_jump_over_the_step_of_the_policy_asks_for_a_flag() {
         go(&file, &[]).is(code);
     }
     go("26.tar", &["--allow-rollback"]).is(0);
-    // A policy may allow going back; it is told.
+    // A policy may allow going back; the report says so.
     kit.policy("t.yaml", "rollback: {allow: true}");
     go("b.tar", &[]).is(0).says("older than what this host has unpacked");
 }

@@ -1,4 +1,4 @@
-//! What the manifests of a `v2/` tree say: which are nobody's child, which refer to another.
+//! The manifests of a `v2/` tree: which have no parent, and which refer to another.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -61,7 +61,7 @@ impl Catalogue {
         Ok(())
     }
 
-    /// All tags, and the manifests without a tag that are no list's child and refer to nothing.
+    /// All tags, and the untagged manifests that no list contains and that refer to nothing.
     pub(super) fn names(&self, tree: &Tree, v2: &Dir) -> Result<Vec<Named>> {
         let referring: HashSet<Digest> = self.subjects.values().flatten().map(|d| d.digest).collect();
         // A list of referrers, the one with the tag or one that it has replaced.
@@ -84,7 +84,7 @@ impl Catalogue {
                 }
                 out.push(named(Some(tag.clone()), *digest).ok_or_else(|| {
                     let place = v2.place(&format!("{}/manifests/{tag}", repo.path));
-                    Error::new(Code::BlobMissing, format!("the tag `{place}` points to a manifest that is not there"))
+                    Error::new(Code::BlobMissing, format!("the tag `{place}` points to a manifest that does not exist"))
                         .fact(format!("expected  {digest}"))
                 })?);
             }

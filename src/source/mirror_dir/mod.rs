@@ -1,4 +1,4 @@
-//! The `v2/` tree that `oc adm release mirror --to-dir` and `oc image mirror --dir` write.
+//! The `v2/` tree written by `oc adm release mirror --to-dir` and `oc image mirror --dir`.
 //!
 //! `v2/<repository>/blobs/<digest>`, `…/manifests/<digest>`, and tags `…/manifests/<tag>`. Digests are written
 //! `sha256:<hex>` or `sha256-<hex>`; hard links and plain copies are equal. A tag is a link whose target's last
@@ -32,13 +32,13 @@ pub struct MirrorDir {
     catalogue: OnceLock<Catalogue>,
 }
 
-/// Whether a mirror tree begins here: a `v2` folder, or folders of which one holds `blobs` and `manifests`.
+/// Whether a mirror tree begins here: a `v2` folder, or folders of which one contains `blobs` and `manifests`.
 pub(super) fn is_tree(dir: &Dir) -> Result<bool> {
     Ok(dir.kind("v2")? == Some(EntryKind::Directory) || dir.path().file_name().is_some_and(|n| n == "v2"))
 }
 
 impl MirrorDir {
-    /// Opens the folder that holds `v2/`, or `v2/` itself, and lists what is in it.
+    /// Opens the folder with `v2/`, or `v2/` itself, and lists its content.
     pub fn open(path: &Path) -> Result<MirrorDir> {
         let given = Dir::open(path, Code::Malformed)?;
         let (base, v2) = match given.dir("v2")? {
@@ -61,7 +61,7 @@ impl MirrorDir {
         Ok(self.catalogue.get_or_init(|| read))
     }
 
-    /// The manifest's bytes and where they are, from the first place that holds the right ones.
+    /// The manifest's bytes and their location, from the first place that has the right ones.
     fn read_manifest(&self, digest: &Digest) -> Result<Option<(Vec<u8>, String)>> {
         let mut failed = None;
         for name in self.tree.manifest_places(digest) {
@@ -92,7 +92,7 @@ impl Source for MirrorDir {
         match self.manifest(&digest)? {
             Some(found) => Ok(Some(found)),
             None => {
-                Err(Error::new(Code::BlobMissing, format!("the tag `{tag}` points to a manifest that is not there"))
+                Err(Error::new(Code::BlobMissing, format!("the tag `{tag}` points to a manifest that does not exist"))
                     .fact(format!("expected  {digest}"))
                     .fact(format!("looked in {whose}")))
             }

@@ -31,7 +31,7 @@ pub fn all() -> Vec<Vector> {
 }
 
 mod good {
-    //! Bundles without a fault, so that the others prove something.
+    //! Bundles without a fault: they show that the others fail because of theirs.
     use super::super::draft::Draft;
     use super::Vectors;
     use crate::forge::sshsig;
