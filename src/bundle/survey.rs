@@ -20,6 +20,8 @@ use crate::oci::{Digest, Hasher};
 const BUFFER: usize = 1 << 20;
 /// In how many ways content may have moved.
 const MOVES: usize = 8;
+/// How much more than twice its length a file is looked through for what has moved, in bytes.
+const SLACK: u64 = 64 << 20;
 /// What is tried again by itself after a read that failed, in bytes.
 const PIECE: usize = 4096;
 
@@ -190,14 +192,16 @@ pub fn is_right(
     Ok(hasher.finish() == *digest)
 }
 
-/// By how many bytes members have moved that are not where they belong: headers of blobs are looked for in all of the
-/// file, at every block. So a file from which blocks were dropped, or into which some were put, can still be used.
+/// By how many bytes members have moved that are not where they belong: headers of blobs are looked for at every block.
+/// So a file from which blocks were dropped, or into which some were put, can still be used. A file can be of any length
+/// and hold nothing: it is looked through as far as what belongs there could have moved by its own length.
 pub fn moves(
     file: &File,
     length: u64,
     layout: &Layout,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<i64>> {
+    let length = length.min(layout.total().saturating_mul(2).saturating_add(SLACK));
     let wanted: HashMap<&str, &Member> = layout.blobs().iter().map(|m| (m.path.as_str(), m)).collect();
     let mut out: Vec<i64> = Vec::new();
     let mut buffer = vec![0u8; BUFFER];

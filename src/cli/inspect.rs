@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::answer::{self, Table};
 use super::args::{Global, Inspect, Ls, Output};
-use super::escape::name;
+use super::escape::{name, title};
 use crate::bundle::Inputs;
 use crate::bundle::index::{Index, Kind};
 use crate::error::Result;
@@ -41,7 +41,7 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
         table.row("volumes", format!("{} of {of}", here.join(", ")));
     }
     table.row("index", seen.digest.to_string());
-    table.row("name", format!("{} #{}", name(&index.name), index.sequence));
+    table.row("name", format!("{} #{}", title(&index.name), index.sequence));
     table.row("created", &index.created);
     if let Some(expires) = &index.expires {
         table.row("expires", expires);

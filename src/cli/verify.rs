@@ -2,7 +2,7 @@
 
 use super::answer::{self, Table};
 use super::args::{Global, Output, Verify};
-use super::escape::{escape, name as named};
+use super::escape::{escape, name as named, title};
 use super::inputs;
 use super::term::Terminal;
 use crate::bundle::Inputs;
@@ -86,7 +86,7 @@ fn render(report: &Report) -> String {
     if let (Some(name), Some(sequence), Some(created)) =
         (&report.bundle.name, report.bundle.sequence, &report.bundle.created)
     {
-        head.row("bundle", format!("{} #{sequence}, created {created}", named(name)));
+        head.row("bundle", format!("{} #{sequence}, created {created}", title(name)));
     }
     for exception in &report.exceptions {
         head.row("exception", named(exception));
