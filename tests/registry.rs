@@ -269,7 +269,7 @@ fn tls_is_never_given_up_for_plain_http() {
     let err = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
     assert_eq!(
         err.hint_text(),
-        Some(format!("--plain-http {}   if it is meant to speak plain HTTP", registry.host()).as_str()),
+        Some(format!("--plain-http {}, if it is meant to speak plain HTTP", registry.host()).as_str()),
         "{err:?}"
     );
     let err = client.fetch_url(&format!("http://{}/x", registry.host()), 10).unwrap_err();

@@ -20,6 +20,8 @@ use crate::oci::{Digest, Hasher};
 const BUFFER: usize = 1 << 20;
 /// The most offsets by which content may have moved.
 const MOVES: usize = 8;
+/// How much more than twice its length a file is searched for moved content, in bytes.
+const SLACK: u64 = 64 << 20;
 /// Bytes that are retried separately after a failed read.
 const PIECE: usize = 4096;
 
@@ -191,13 +193,15 @@ pub fn is_right(
 }
 
 /// The offsets by which displaced members have moved: headers of blobs are searched at every block of the file. So a
-/// file with lost or inserted blocks can still be used.
+/// file with lost or inserted blocks can still be used. A file of any length may hold nothing, so it is searched only as
+/// far as the content that belongs there could have moved by its own length.
 pub fn moves(
     file: &File,
     length: u64,
     layout: &Layout,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<i64>> {
+    let length = length.min(layout.total().saturating_mul(2).saturating_add(SLACK));
     let wanted: HashMap<&str, &Member> = layout.blobs().iter().map(|m| (m.path.as_str(), m)).collect();
     let mut out: Vec<i64> = Vec::new();
     let mut buffer = vec![0u8; BUFFER];

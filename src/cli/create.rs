@@ -196,7 +196,7 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
     table.row("index", summary.index.to_string());
-    table.row("name", title(&named(&summary.name), summary.sequence));
+    table.row("name", title(&super::escape::title(&summary.name), summary.sequence));
     for release in &summary.releases {
         table
             .row("release", format!("{} {} {}", named(&release.version), named(&release.architecture), release.digest));

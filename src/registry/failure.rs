@@ -60,7 +60,7 @@ impl Inner {
         }
         if status == StatusCode::TOO_MANY_REQUESTS && answer.who.is_nobody() {
             error = error.hint(
-                "a login may raise the limit: podman login --authfile auth.json HOST   then   --authfile auth.json",
+                "a login may raise the limit: podman login --authfile auth.json HOST; then give --authfile auth.json",
             );
         }
         let error = if passes(status.as_u16()) { error.transient() } else { error };
@@ -103,7 +103,7 @@ impl Inner {
             error = error.fact(format!("it said: {said}"));
         }
         let host = repository.registry();
-        error.hint(format!("podman login --authfile auth.json {host}   then   --authfile auth.json"))
+        error.hint(format!("podman login --authfile auth.json {host}; then give --authfile auth.json"))
     }
 
     /// The failure behind an error of the transport.
@@ -207,7 +207,7 @@ impl Inner {
             }
             Tls::InvalidMessage(_) => told
                 .fact("the server does not speak TLS")
-                .hint(format!("--plain-http {at}   if it is meant to speak plain HTTP")),
+                .hint(format!("--plain-http {at}, if it is meant to speak plain HTTP")),
             other => told.fact(other.to_string()),
         }
         .into()

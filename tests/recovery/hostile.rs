@@ -142,13 +142,39 @@ fn repair_does_no_work_for_lengths_that_recovery_data_only_claims() {
         (1 << 40, vec![end, 1 << 50]),
         (1 << 50, vec![1 << 50, end]),
         (end.next_multiple_of(4096), vec![end]),
+        (end.next_multiple_of(4096), vec![end; 200]),
     ] {
+        let many = files.len() > 2;
         claim(&kit, slice, files);
+        if many {
+            // As long as it says, and nothing in it; and the bundle, named again and again.
+            File::options().write(true).open(kit.path("claimed")).unwrap().set_len(1 << 40).unwrap();
+            kit.repair(&["--recovery", "claimed"]).is(31).says("its slices are larger than the bundle together");
+        }
         let args = ["60", PROGRAM, "repair", "b.tar", "--signer", "builder.pub", "--recovery", "claimed"];
         kit.tool("timeout", &args).is(31);
         assert!(kit.read("b.tar") == before, "it has its name and its bytes");
         assert!(!kit.path("b.tar.partial").exists());
     }
+}
+
+#[test]
+fn a_copy_that_is_only_long_costs_no_more_than_the_bundle() {
+    let kit = Kit::new();
+    let blueprint = kit.blueprint();
+    let member = of_size(&blueprint, 4_500_000);
+    kit.flip("b.tar", member.data() + 5);
+    let mut long = kit.read("b.tar");
+    long[usize::try_from(member.header).unwrap()] ^= 1;
+    kit.write("long", &long);
+    File::options().write(true).open(kit.path("long")).unwrap().set_len(1 << 43).unwrap();
+    for (bundle, option, from, code) in
+        [("b.tar", "--from", "long", 31), ("long", "--from", "b.tar", 31), ("long", "--recovery", "r", 0)]
+    {
+        let args = ["120", PROGRAM, "repair", "--signer", "builder.pub", bundle, option, from];
+        kit.tool("timeout", &args).is(code);
+    }
+    kit.verifies("long");
 }
 
 #[test]
