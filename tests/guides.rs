@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use mirror_bundle::Code;
 use support::program::{PROGRAM, tool};
 use support::registry::Registry;
 use support::release::{RELEASES, world};
@@ -176,4 +177,51 @@ fn the_commands_of_the_readme_work_as_written() {
             desk.would_apply(line);
         }
     }
+}
+
+/// README.md and every guide.
+fn pages() -> Vec<(std::path::PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guides = names(&root.join("docs")).into_iter().filter(|name| name.ends_with(".md"));
+    let pages =
+        guides.map(|name| root.join("docs").join(name)).chain(["README.md", "SECURITY.md"].map(|p| root.join(p)));
+    pages.map(|page| (page.clone(), fs::read_to_string(page).unwrap())).collect()
+}
+
+#[test]
+fn links_of_the_guides_lead_somewhere() {
+    let mut links = 0;
+    for (page, text) in pages() {
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if !link.starts_with("https://") {
+                links += 1;
+                assert!(page.parent().unwrap().join(link).exists(), "{}: {link}", page.display());
+            }
+        }
+    }
+    assert!(links > 20);
+}
+
+#[test]
+fn exit_codes_in_the_guides_are_those_of_the_program() {
+    let (_, text) = pages().into_iter().find(|(page, _)| page.ends_with("docs/troubleshooting.md")).unwrap();
+    let mut seen = 0;
+    // `name` (number)
+    for part in text.split('`').collect::<Vec<_>>().windows(2) {
+        let Some(number) = part[1].strip_prefix(" (").and_then(|rest| rest.split(')').next()?.parse::<u8>().ok())
+        else {
+            continue;
+        };
+        let code = Code::ALL.iter().find(|code| code.as_str() == part[0]).unwrap_or_else(|| panic!("{}", part[0]));
+        assert_eq!(code.exit(), number, "{}", part[0]);
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn the_readme_is_short_and_its_picture_is_there() {
+    let (page, text) = pages().into_iter().find(|(page, _)| page.ends_with("README.md")).unwrap();
+    assert!(text.lines().count() <= 120 && text.contains("](docs/flow.svg)"));
+    assert!(fs::read_to_string(page.with_file_name("docs/flow.svg")).unwrap().contains("aria-label"));
 }
