@@ -225,3 +225,21 @@ fn the_readme_is_short_and_its_picture_is_there() {
     assert!(text.lines().count() <= 120 && text.contains("](docs/flow.svg)"));
     assert!(fs::read_to_string(page.with_file_name("docs/flow.svg")).unwrap().contains("aria-label"));
 }
+
+#[test]
+fn the_screens_of_the_readme_are_those_of_the_demo() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = tool("sh", dir.path());
+    let out = demo.arg(root.join("examples/demo.sh")).env("MIRROR_BUNDLE", PROGRAM).output().unwrap();
+    let demo = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success(), "{demo}{}", String::from_utf8_lossy(&out.stderr));
+    let text = fs::read_to_string(root.join("README.md")).unwrap();
+    let screen = text.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut lines = demo.lines();
+    for line in screen.lines().filter(|line| !line.is_empty() && *line != "..." && !line.contains("demo.sh")) {
+        // A comment, and a key of another day.
+        let line = line.split("  #").next().unwrap().split("SHA256:").next().unwrap().trim_end();
+        assert!(lines.any(|shown| shown.starts_with(line)), "not in the demo, or not in this order: {line}\n{demo}");
+    }
+}
