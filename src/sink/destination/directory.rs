@@ -304,7 +304,7 @@ fn enough(dir: &Path, index: &Index) -> Result<()> {
 /// The blobs that an earlier run has left somewhere below, going by name and size: a forecast only.
 fn already(dir: &Path, index: &Index) -> BTreeSet<Digest> {
     fn look(dir: &Path, depth: usize, wanted: &BTreeMap<Digest, u64>, found: &mut BTreeSet<Digest>) {
-        for (name, kind) in dir::list(dir, dir::MAX_ENTRIES).unwrap_or_default() {
+        for (name, kind) in dir::list_start(dir, dir::MAX_ENTRIES).unwrap_or_default() {
             let path = dir.join(&name);
             // `sha256:<hex>` in a tree, `<hex>` in a layout.
             let name = name.to_str().unwrap_or_default();
