@@ -57,6 +57,8 @@ pub enum Code {
     Conflict,
     /// One or more manifests were not applied.
     ApplyFailed,
+    /// All images and tags are there, and something attached to them was refused by the registry.
+    PartlyUnpacked,
     /// Stopped by SIGINT.
     Interrupted,
     /// Stopped by SIGTERM.
@@ -89,6 +91,7 @@ impl Code {
         Code::Auth,
         Code::Conflict,
         Code::ApplyFailed,
+        Code::PartlyUnpacked,
         Code::Interrupted,
         Code::Terminated,
     ];
@@ -119,6 +122,7 @@ impl Code {
             Code::Auth => "auth",
             Code::Conflict => "conflict",
             Code::ApplyFailed => "apply-failed",
+            Code::PartlyUnpacked => "partly-unpacked",
             Code::Interrupted => "interrupted",
             Code::Terminated => "terminated",
         }
@@ -147,6 +151,7 @@ impl Code {
             Code::Auth => 51,
             Code::Conflict => 52,
             Code::ApplyFailed => 53,
+            Code::PartlyUnpacked => 54,
             Code::Interrupted => 130,
             Code::Terminated => 143,
         }

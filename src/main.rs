@@ -11,12 +11,14 @@ fn main() -> ExitCode {
         Err(err) => return cli::wrong_arguments(&err).into(),
     };
     let term = Terminal::new(&args.global);
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cli::run(&args, &term))) {
-        Ok(Ok(code)) => code.into(),
+    let code = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cli::run(&args, &term))) {
+        Ok(Ok(code)) => code,
         Ok(Err(err)) => {
             term.report(&err);
-            cli::exit_code(&err, &term).into()
+            cli::exit_code(&err, &term)
         }
-        Err(_) => cli::bug(&term).into(),
-    }
+        Err(_) => cli::bug(&term),
+    };
+    term.ended(code);
+    code.into()
 }

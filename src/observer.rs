@@ -49,6 +49,8 @@ pub trait Observer: Sync {
     fn begin(&self, task: Task, items: u64, bytes: u64);
     /// Adds bytes done.
     fn advance(&self, bytes: u64);
+    /// Items and bytes that an earlier run has done.
+    fn resumed(&self, _items: u64, _bytes: u64) {}
     /// One item is done.
     fn item(&self);
     /// The task ends.

@@ -6,9 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Test files longer than [`LONGEST`]. This list should become empty.
-const LONG: [&str; 2] = ["tests/registry.rs", "tests/registry_faults/table.rs"];
-
 /// Modules that may print, and read the environment.
 const OUTSIDE: [&str; 3] = ["main", "cli", "host"];
 
@@ -167,14 +164,6 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
 }
 
 #[test]
-fn no_exception_is_left_that_nothing_needs() {
-    for file in LONG {
-        let long = fs::read_to_string(root().join(file)).is_ok_and(|text| text.lines().count() > LONGEST);
-        assert!(long, "{file} is short enough: remove it from LONG");
-    }
-}
-
-#[test]
 fn modules_use_each_other_in_no_circle() {
     let arrows = arrows();
     let mut left: BTreeSet<&str> = arrows.keys().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
@@ -328,8 +317,7 @@ fn only_the_outermost_modules_read_the_environment_and_the_clock() {
 fn no_file_is_longer_than_what_one_reads_at_once() {
     for file in ["src", "tests"].into_iter().flat_map(rust_files) {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
-        let known = LONG.iter().any(|long| file == root().join(long));
-        assert!(lines <= LONGEST || known, "{}: {lines} lines", file.display());
+        assert!(lines <= LONGEST, "{}: {lines} lines", file.display());
     }
 }
 

@@ -55,6 +55,7 @@ fn errors_go_to_standard_error_and_leave_standard_output_empty() {
         (&["inspect", "LICENSE"], 10),
         (&["keygen", "Cargo.toml", "--no-passphrase"], 52),
         (&["check-signature", "LICENSE", "--digest", "sha256:12"], 2),
+        (&["man", "nope"], 2),
     ];
     for (args, exit) in cases {
         let out = mirror_bundle(args);
@@ -108,7 +109,7 @@ fn completions_and_manual_pages_come_from_the_same_definitions() {
         assert!(text.contains("check-signature") && text.contains("allow-unsigned-release"), "{shell}");
     }
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(code(&mirror_bundle(&["man", dir.path().to_str().unwrap()])), 0);
+    assert_eq!(code(&mirror_bundle(&["man", "--dir", dir.path().to_str().unwrap()])), 0);
     for page in ["mirror-bundle.1", "mirror-bundle-create.1", "mirror-bundle-verify.1", "mirror-bundle-unpack.1"] {
         let text = std::fs::read_to_string(Path::new(dir.path()).join(page)).unwrap();
         assert!(text.contains(".SH"), "{page}");

@@ -2,6 +2,12 @@
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+#[path = "registry/logins.rs"]
+mod logins;
+#[path = "registry/pushes.rs"]
+mod pushes;
+#[path = "registry/redirects.rs"]
+mod redirects;
 mod support;
 
 use std::cell::Cell;
@@ -31,6 +37,10 @@ fn options() -> Options {
         backoff: Duration::from_millis(5),
         ..Options::default()
     }
+}
+
+fn options_with(auth_file: &Path) -> Options {
+    Options { auth_file: Some(auth_file.to_owned()), ..options() }
 }
 
 fn client() -> Client {
@@ -225,187 +235,6 @@ fn connections_are_used_again() {
     assert!(connections.len() <= 2, "{} connections for {} requests", connections.len(), proxy.seen().len());
     let agent = format!("mirror-bundle/{}", env!("CARGO_PKG_VERSION"));
     assert!(proxy.seen().iter().all(|s| s.header("user-agent") == Some(agent.as_str())));
-}
-
-// ---- logins
-
-#[test]
-fn basic_logins_work_and_wrong_ones_are_named_without_their_secret() {
-    let registry = Registry::with(&Setup { basic_auth: true, ..Setup::default() });
-    let to = repo(&registry.host(), "a/b");
-    let (_keep, good) = auth_file(&registry.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(good), ..options() }).unwrap();
-    let digest = push(&client, &to, b"hello");
-    assert_eq!(pull(&client, &to, &digest, 5).unwrap(), b"hello");
-
-    let (_keep, bad) = auth_file(&registry.host(), USER, "hunter2-wrong");
-    let (_keep2, other) = auth_file("127.0.0.1:1", USER, PASSWORD);
-    for (file, says) in [(bad, "credentials for `alice` were not accepted"), (other, "no credentials were found")] {
-        let client = Client::new(Options { auth_file: Some(file), ..options() }).unwrap();
-        let err = client.get_manifest(&to, &tag("v1")).unwrap_err();
-        assert_eq!(err.code(), Code::Auth);
-        assert!(err.message().contains(says) && err.message().contains(&registry.host()), "{err:?}");
-        assert!(err.message().contains("pull from `a/b`"), "{err:?}");
-        assert!(err.hint_text().unwrap().contains(&format!("podman login --authfile auth.json {}", registry.host())));
-        assert!(!format!("{err:?}{:?}", client).contains("hunter2"), "{err:?}");
-        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(&b"hello"[..])));
-        assert!(matches!(pushed.unwrap_err().message(), m if m.contains("push to `a/b`")));
-    }
-}
-
-#[test]
-fn tokens_are_fetched_per_scope_used_again_and_renewed() {
-    let tokens = Tokens::start(Policy::default());
-    let registry = Registry::with(&Setup {
-        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
-        ..Setup::default()
-    });
-    let (_keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let (a, b) = (repo(&registry.host(), "a"), repo(&registry.host(), "b"));
-    let digest = push(&client, &a, b"hello");
-    push(&client, &a, b"world");
-    assert_eq!(tokens.log(), ["alice repository:a:pull,push"], "one token serves all pushes");
-    let mounted = client.push_blob(&b, &digest, 5, Some(&a), &mut |_| panic!("it is mounted")).unwrap();
-    assert_eq!(mounted, Pushed::Mounted);
-    assert_eq!(tokens.log()[1..], ["alice repository:b:pull,push repository:a:pull"]);
-
-    // An old token is refused by the registry: a new one is fetched.
-    let short = Policy { true_life: -57, ..Policy::default() };
-    tokens.set(short);
-    assert_eq!(client.head_blob(&a, &digest).unwrap(), Some(5));
-    std::thread::sleep(Duration::from_millis(3200));
-    tokens.set(Policy::default());
-    assert_eq!(client.head_blob(&a, &digest).unwrap(), Some(5));
-    assert_eq!(
-        tokens.log().iter().filter(|line| line.ends_with(" repository:a:pull")).count(),
-        2 + 1,
-        "{:?}",
-        tokens.log()
-    );
-
-    // Without a login: pull only.
-    let nobody = self::client();
-    assert_eq!(pull(&nobody, &a, &digest, 5).unwrap(), b"hello");
-    assert_eq!(tokens.log().last().unwrap(), "- repository:a:pull");
-    let err = nobody.push_blob(&a, &Digest::of(b"x"), 1, None, &mut |_| Ok(Box::new(&b"x"[..]))).unwrap_err();
-    assert_eq!(err.code(), Code::Auth);
-    assert!(err.message().contains("no credentials were found"), "{err:?}");
-
-    let (_keep, wrong) = auth_file(&registry.host(), USER, "hunter2-wrong");
-    let client = Client::new(Options { auth_file: Some(wrong), ..options() }).unwrap();
-    let err = client.head_blob(&a, &digest).unwrap_err();
-    assert_eq!(err.code(), Code::Auth);
-    assert!(err.facts().iter().any(|f| f.contains("incorrect username or password")), "{err:?}");
-}
-
-#[test]
-fn a_token_that_dies_during_an_upload_is_renewed() {
-    let tokens = Tokens::start(Policy::default());
-    let registry = Registry::with(&Setup {
-        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
-        ..Setup::default()
-    });
-    let proxy = Proxy::start(Some(registry.port));
-    let (_keep, auth) = auth_file(&proxy.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let to = repo(&proxy.host(), "a");
-    let challenge = format!("Bearer realm=\"{}\",service=\"{SERVICE}\"", tokens.realm());
-    proxy.on("PUT", "/uploads/", 1, status_with(401, "WWW-Authenticate", challenge));
-    let blob = noise(2_000_000, 1);
-    let digest = push(&client, &to, &blob);
-    assert_eq!(pull(&client, &to, &digest, 2_000_000).unwrap(), blob);
-    assert_eq!(tokens.log()[..2], ["alice repository:a:pull,push", "alice repository:a:pull,push"]);
-}
-
-#[test]
-fn identity_tokens_are_exchanged_by_post() {
-    let tokens = Tokens::start(Policy { anonymous_pull: false, ..Policy::default() });
-    let registry = Registry::with(&Setup {
-        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
-        ..Setup::default()
-    });
-    let (_keep, auth) = auth_file(&registry.host(), "<token>", IDENTITY);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    push(&client, &repo(&registry.host(), "a"), b"hello");
-    assert_eq!(tokens.log(), ["alice POST repository:a:pull,push"]);
-}
-
-#[test]
-fn a_mount_that_may_not_be_read_falls_back_to_sending() {
-    let tokens = Tokens::start(Policy::default());
-    let registry = Registry::with(&Setup {
-        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
-        ..Setup::default()
-    });
-    let (_keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let (from, to) = (repo(&registry.host(), "secret/a"), repo(&registry.host(), "b"));
-    let digest = Digest::of(b"hello");
-    let pushed = client.push_blob(&to, &digest, 5, Some(&from), &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
-    assert_eq!(pushed, Pushed::Uploaded);
-    assert_eq!(pull(&client, &to, &digest, 5).unwrap(), b"hello");
-}
-
-#[test]
-fn a_realm_elsewhere_gets_the_login_of_the_registry_that_names_it() {
-    // `localhost` is another host than 127.0.0.1.
-    let realm = Proxy::start(None);
-    realm.on("GET", "/token", 99, Fault::Answer(200, Vec::new(), br#"{"token":"given"}"#.to_vec()));
-    let registry = Proxy::start(None);
-    let challenge = format!("Bearer realm=\"http://localhost:{}/token?a=b\",service=\"s\"", realm.port);
-    registry.on("GET", "/v2/", 99, status_with(401, "WWW-Authenticate", challenge));
-    let ask = |login_for: &str| {
-        let (_keep, auth) = auth_file(login_for, USER, PASSWORD);
-        let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-        let before = realm.total();
-        assert_eq!(client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err().code(), Code::Auth);
-        let seen = realm.since(before);
-        assert_eq!(seen.len(), 1);
-        assert_eq!(seen[0].target, "/token?a=b&service=s&scope=repository%3Aa%3Apull");
-        seen[0].header("authorization").is_some()
-    };
-    assert!(ask(&registry.host()), "the registry's own login goes where it says");
-    for other in [format!("localhost:{}", realm.port), "localhost".to_owned(), format!("{}/b", registry.host())] {
-        assert!(!ask(&other), "the login for {other} is not the registry's");
-    }
-    assert!(registry.seen().iter().all(|s| s.header("authorization").is_none_or(|a| a == "Bearer given")));
-}
-
-#[test]
-fn a_blob_of_another_login_is_sent_and_not_mounted() {
-    let tokens = Tokens::start(Policy::default());
-    let registry = Registry::with(&Setup {
-        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
-        ..Setup::default()
-    });
-    let (keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
-    let text = std::fs::read_to_string(&auth).unwrap();
-    let login = &text[text.find(&registry.host()).unwrap() + registry.host().len() + 2..text.rfind("}}").unwrap()];
-    let two = format!(r#"{{"auths":{{"{0}/a":{login},"{0}/b":{login}}}}}"#, registry.host());
-    std::fs::write(&auth, two).unwrap();
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let (from, to) = (repo(&registry.host(), "a/x"), repo(&registry.host(), "b/x"));
-    let digest = push(&client, &from, b"hello");
-    let pushed = client.push_blob(&to, &digest, 5, Some(&from), &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
-    assert_eq!(pushed, Pushed::Uploaded);
-    let both = |line: &&String| line.contains("repository:a/") && line.contains("repository:b/");
-    assert_eq!(tokens.log().iter().find(both), None);
-    drop(keep);
-}
-
-#[test]
-fn realms_over_http_or_inside_are_refused() {
-    for (place, says) in [
-        ("http://auth.example/token", "plain HTTP"),
-        ("https://169.254.169.254/token", "internal address"),
-        ("https://10.0.0.1/token", "internal address"),
-    ] {
-        let registry = Proxy::start(None);
-        registry.on("GET", "/v2/", 9, status_with(401, "WWW-Authenticate", format!("Bearer realm=\"{place}\"")));
-        let err = client().get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
-        assert!(err.facts().iter().any(|f| f.contains(says)), "{err:?}");
-    }
 }
 
 // ---- TLS
@@ -659,252 +488,6 @@ fn a_stop_ends_a_long_wait() {
     });
 }
 
-// ---- redirects
-
-#[test]
-fn a_redirect_to_another_host_goes_without_the_login() {
-    let registry = Registry::with(&Setup { basic_auth: true, ..Setup::default() });
-    let proxy = Proxy::start(Some(registry.port));
-    let (_keep, auth) = auth_file(&proxy.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let from = repo(&proxy.host(), "a/b");
-    let blob = noise(1000, 1);
-    let digest = push(&client, &from, &blob);
-    let cdn = Proxy::start(None);
-    cdn.on("GET", "/signed", 1, Fault::Answer(200, Vec::new(), blob.clone()));
-    // Even the same address, with another port, is another host.
-    let place = format!("http://{}/signed?key=s3cret", cdn.host());
-    proxy.on("GET", "/blobs/", 2, status_with(307, "Location", place));
-    assert_eq!(pull(&client, &from, &digest, 1000).unwrap(), blob);
-    assert!(proxy.saw_authorization() && !cdn.saw_authorization());
-
-    // A challenge by the other host is not answered, and the secret of the address is not sent.
-    let challenge = status_with(401, "WWW-Authenticate", "Basic realm=\"x\"");
-    cdn.on("GET", "/signed", 9, challenge);
-    let err = pull(&client, &from, &digest, 1000).unwrap_err();
-    assert!(!cdn.saw_authorization() && !format!("{err:?}").contains("s3cret"), "{err:?}");
-    assert!(err.facts().iter().any(|f| f.contains("credentials were not sent along")), "{err:?}");
-}
-
-#[test]
-fn redirects_to_forbidden_places_are_not_followed() {
-    for place in [
-        "file:///etc/passwd",
-        "http://cdn.example/x",
-        "https://169.254.169.254/latest/meta-data",
-        "https://[::1]/x",
-        "https://user:pass@cdn.example/x",
-        "gopher://cdn.example/x",
-        "",
-    ] {
-        let registry = Proxy::start(None);
-        registry.on("GET", "/blobs/", 9, status_with(307, "Location", place));
-        let err = client().get_blob(&repo(&registry.host(), "a"), &Digest::of(b"x"), 0, 1).err().unwrap();
-        assert!(err.message().contains("redirect"), "{place}: {err:?}");
-        // An empty Location is this very address.
-        assert_eq!(registry.seen().len(), if place.is_empty() { 6 } else { 1 }, "{place}");
-    }
-    let registry = Proxy::start(None);
-    registry.on("GET", "/blobs/", 99, status_with(302, "Location", "/v2/a/blobs/again"));
-    let err = client().get_blob(&repo(&registry.host(), "a"), &Digest::of(b"x"), 0, 1).err().unwrap();
-    assert!(err.message().contains("without end"), "{err:?}");
-    assert_eq!(registry.seen().len(), 6);
-}
-
-#[test]
-fn plain_files_are_fetched_bounded_and_without_a_login() {
-    let store = Proxy::start(None);
-    store.on("GET", "/sig", 2, Fault::Answer(200, Vec::new(), b"0123456789".to_vec()));
-    store.on("GET", "/moved", 1, status_with(302, "Location", "/sig"));
-    let (_keep, auth) = auth_file(&store.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let address = |path: &str| format!("http://{}/{path}", store.host());
-    assert_eq!(client.fetch_url(&address("moved"), 10).unwrap().as_deref(), Some(&b"0123456789"[..]));
-    assert!(client.fetch_url(&address("sig"), 9).is_err(), "over the limit");
-    assert_eq!(client.fetch_url(&address("none"), 10).unwrap(), None);
-    store.on("GET", "/login", 9, status_with(401, "WWW-Authenticate", "Basic realm=\"x\""));
-    assert!(client.fetch_url(&address("login"), 10).is_err());
-    assert!(!store.saw_authorization());
-    assert_eq!(code(client.fetch_url("file:///etc/passwd", 10)), Code::Usage);
-}
-
-// ---- failing pushes
-
-#[test]
-fn blobs_are_mounted_from_another_repository() {
-    let registry = Registry::start();
-    let proxy = Proxy::start(Some(registry.port));
-    let (client, a, b) = (client(), repo(&proxy.host(), "a"), repo(&proxy.host(), "b/c"));
-    let digest = push(&client, &a, b"hello");
-    let mounted = client.push_blob(&b, &digest, 5, Some(&a), &mut |_| panic!("it is mounted")).unwrap();
-    assert_eq!(mounted, Pushed::Mounted);
-    assert_eq!(pull(&client, &b, &digest, 5).unwrap(), b"hello");
-
-    // Not there: the session that the registry opens instead is used, and not a second one.
-    let before = proxy.count("POST", "");
-    let other = Digest::of(b"other");
-    let pushed = client.push_blob(&b, &other, 5, Some(&a), &mut |_| Ok(Box::new(&b"other"[..]))).unwrap();
-    assert_eq!((pushed, proxy.count("POST", "") - before), (Pushed::Uploaded, 1));
-    // A repository elsewhere cannot be mounted from, and is not named to this registry.
-    let far = repo("quay.io", "x/y");
-    client.push_blob(&b, &Digest::of(b"third"), 5, Some(&far), &mut |_| Ok(Box::new(&b"third"[..]))).unwrap();
-    assert_eq!(proxy.count("POST", "x%2Fy"), 0);
-}
-
-#[test]
-fn an_interrupted_push_goes_on_where_the_registry_is() {
-    let sessions = Sessions::start();
-    let proxy = Proxy::start(Some(sessions.port));
-    let (client, to) = (client(), repo(&proxy.host(), "x"));
-    let blob = noise(4_000_000, 1);
-    let digest = Digest::of(&blob);
-    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(2_500_000));
-    proxy.on("PATCH", "/uploads/", 1, Fault::CutRequest(700_000));
-    let mut offsets = Vec::new();
-    let pushed = client.push_blob(&to, &digest, 4_000_000, None, &mut |offset| {
-        offsets.push(offset);
-        Ok(open_checked(&blob, digest, offset))
-    });
-    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
-    assert_eq!(offsets, [0, 2_500_000, 3_200_000]);
-    assert_eq!(sessions.blob(&digest), Some(blob));
-    assert_eq!((sessions.open(), proxy.count("POST", "")), (0, 1));
-    // All bytes are there, and the request to finish is answered with a 503, then not at all.
-    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(4_999));
-    proxy.on("PUT", "/uploads/", 1, status(503)).on("PUT", "/uploads/", 1, Fault::LoseAnswer);
-    let blob = noise(5_000, 2);
-    let digest = push(&client, &to, &blob);
-    assert_eq!((sessions.blob(&digest), sessions.open()), (Some(blob), 0));
-}
-
-#[test]
-fn an_interrupted_push_starts_over_where_the_registry_cannot_resume() {
-    let registry = Registry::start();
-    let proxy = Proxy::start(Some(registry.port));
-    let (client, to) = (client(), repo(&proxy.host(), "a/b"));
-    let blob = noise(4_000_000, 1);
-    let digest = Digest::of(&blob);
-    for cut in [2_500_000, 0, 1] {
-        proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(cut));
-    }
-    let mut offsets = Vec::new();
-    let pushed = client.push_blob(&to, &digest, 4_000_000, None, &mut |offset| {
-        offsets.push(offset);
-        Ok(open_checked(&blob, digest, offset))
-    });
-    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
-    assert_eq!(offsets, [0; 4]);
-    assert_eq!(pull(&client, &to, &digest, 4_000_000).unwrap(), blob);
-}
-
-#[test]
-fn a_lost_answer_and_a_lost_session_are_survived() {
-    let registry = Registry::start();
-    let proxy = Proxy::start(Some(registry.port));
-    let (client, to) = (client(), repo(&proxy.host(), "a/b"));
-    // The registry has everything; only its answer is lost.
-    proxy.on("PUT", "/uploads/", 1, Fault::LoseAnswer);
-    let blob = noise(5000, 1);
-    let digest = push(&client, &to, &blob);
-    assert_eq!(proxy.count("PUT", "/uploads/"), 1, "it is not sent twice");
-    assert_eq!(pull(&client, &to, &digest, 5000).unwrap(), blob);
-    // The session is forgotten between two requests.
-    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(100));
-    proxy.on("GET", "/uploads/", 1, status(404));
-    let blob = noise(6000, 2);
-    let digest = push(&client, &to, &blob);
-    assert_eq!(pull(&client, &to, &digest, 6000).unwrap(), blob);
-    // The registry says that it has more than there is, or has lost its place.
-    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(3000));
-    proxy.on("GET", "/uploads/", 1, Fault::Header("Range".to_owned(), "0-999999".to_owned()));
-    let blob = noise(7000, 3);
-    let digest = push(&client, &to, &blob);
-    assert_eq!(pull(&client, &to, &digest, 7000).unwrap(), blob);
-    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(3000));
-    proxy.on("GET", "/uploads/", 1, Fault::Header("Range".to_owned(), "0-4999".to_owned()));
-    let blob = noise(8000, 4);
-    let digest = push(&client, &to, &blob);
-    assert_eq!(pull(&client, &to, &digest, 8000).unwrap(), blob);
-}
-
-#[test]
-fn content_that_is_not_what_its_name_says_leaves_nothing_behind() {
-    let registry = Registry::start();
-    let (client, to) = (client(), repo(&registry.host(), "a/b"));
-    for size in [1usize, 2, 1000, 3_000_000] {
-        let blob = noise(size, 1);
-        let mut damaged = blob.clone();
-        damaged[size / 2] ^= 1;
-        let digest = Digest::of(&blob);
-        let pushed =
-            client.push_blob(&to, &digest, size as u64, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
-        let err = pushed.unwrap_err();
-        assert_eq!((err.code(), err.message()), (Code::BlobMismatch, "the content is not what its name says"));
-        assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
-        assert_eq!(client.head_blob(&to, &Digest::of(&damaged)).unwrap(), None);
-    }
-    // Shorter or longer than announced.
-    let digest = Digest::of(b"hello");
-    for content in [&b"hell"[..], b"hello!", b""] {
-        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(content)));
-        assert_eq!(code(pushed), Code::Io);
-        assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
-    }
-    // The content cannot be opened.
-    let opened = Cell::new(0);
-    let err = client.push_blob(&to, &digest, 5, None, &mut |_| {
-        opened.set(opened.get() + 1);
-        Err(Error::new(Code::Truncated, "the file is too short").transient())
-    });
-    assert_eq!((code(err), opened.get()), (Code::Truncated, 1), "the content's own error is final");
-}
-
-#[test]
-fn damage_found_after_a_resume_cancels_the_upload() {
-    let sessions = Sessions::start();
-    let proxy = Proxy::start(Some(sessions.port));
-    let (client, to) = (client(), repo(&proxy.host(), "x"));
-    // Larger than what the sockets hold, so that the cut is seen before the end of the content.
-    let blob = noise(16_000_000, 1);
-    let mut damaged = blob.clone();
-    damaged[15_900_000] ^= 1;
-    let digest = Digest::of(&blob);
-    proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(1_000_000));
-    let pushed =
-        client.push_blob(&to, &digest, 16_000_000, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
-    assert_eq!(code(pushed), Code::BlobMismatch);
-    assert_eq!(proxy.count("PATCH", "/uploads/"), 1);
-    assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
-    assert_eq!((sessions.open(), proxy.count("DELETE", "/uploads/")), (0, 1));
-    // The same without a resume.
-    let pushed =
-        client.push_blob(&to, &digest, 16_000_000, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
-    assert_eq!(code(pushed), Code::BlobMismatch);
-    assert_eq!((sessions.open(), proxy.count("DELETE", "/uploads/")), (0, 2));
-}
-
-#[test]
-fn an_upload_address_elsewhere_gets_the_bytes_but_not_the_login() {
-    let registry = Registry::with(&Setup { basic_auth: true, ..Setup::default() });
-    let proxy = Proxy::start(Some(registry.port));
-    let (_keep, auth) = auth_file(&proxy.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
-    let to = repo(&proxy.host(), "a/b");
-    push(&client, &to, b"so that the login is known");
-    let elsewhere = Proxy::start(None);
-    elsewhere.on("PUT", "/up", 1, status(201));
-    let digest = Digest::of(b"hello");
-    proxy.on("POST", "/uploads/", 1, status_with(202, "Location", format!("http://{}/up?s=1", elsewhere.host())));
-    client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
-    assert_eq!(elsewhere.seen()[0].target, format!("/up?s=1&digest={}", digest.to_string().replace(':', "%3A")));
-    assert!(!elsewhere.saw_authorization());
-    for place in ["http://uploads.example/x", "https://169.254.169.254/x", "file:///tmp/x"] {
-        proxy.on("POST", "/uploads/", 1, status_with(202, "Location", place));
-        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| panic!("nothing is sent"));
-        assert!(pushed.unwrap_err().message().contains("no usable address"), "{place}");
-    }
-}
-
 // ---- referrers
 
 #[test]
@@ -914,10 +497,10 @@ fn referrers_come_from_the_fallback_tag_if_it_holds_an_index() {
     let manifest = image(&client, &to, 1);
     let digest = Digest::of(&manifest);
     client.put_manifest(&to, &tag("v1"), OCI_MANIFEST, &manifest).unwrap();
-    assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+    assert_eq!(client.referrers(&to, &digest).unwrap().entries, []);
     // An image at the tag (oc-mirror does that) is not a list.
     client.put_manifest(&to, &tag(&digest.dashed()), OCI_MANIFEST, &manifest).unwrap();
-    assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+    assert_eq!(client.referrers(&to, &digest).unwrap().entries, []);
 
     let signature = image(&client, &to, 2);
     client.put_manifest(&to, &Wanted::Digest(Digest::of(&signature)), OCI_MANIFEST, &signature).unwrap();
@@ -928,7 +511,7 @@ fn referrers_come_from_the_fallback_tag_if_it_holds_an_index() {
     );
     let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entry},{entry}]}}"#);
     client.put_manifest(&to, &tag(&digest.dashed()), OCI_INDEX, index.as_bytes()).unwrap();
-    let found = client.referrers(&to, &digest).unwrap();
+    let found = client.referrers(&to, &digest).unwrap().entries;
     assert_eq!(found.len(), 1, "duplicates are dropped");
     assert_eq!(
         (found[0].digest, found[0].artifact_type.as_deref()),
@@ -948,14 +531,52 @@ fn the_referrers_api_is_paged_and_bounded() {
     let from = repo(&proxy.host(), "a/b");
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, link("/v2/a/b/referrers/next?n=2"), page(1)));
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, Vec::new(), page(2)));
-    assert_eq!(client().referrers(&from, &digest).unwrap().len(), 2);
+    let found = client().referrers(&from, &digest).unwrap();
+    assert!(found.entries.len() == 2 && found.by_api && found.unread.is_none());
 
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, link("http://localhost:1/next"), page(1)));
-    assert!(client().referrers(&from, &digest).unwrap_err().message().contains("elsewhere"));
-    proxy.on("GET", "/referrers/", 1, Fault::Answer(200, Vec::new(), b"<html>".to_vec()));
-    assert_eq!(code(client().referrers(&from, &digest)), Code::Destination);
+    assert!(client().referrers(&from, &digest).unwrap().unread.unwrap().message().contains("elsewhere"));
     proxy.on("GET", "/referrers/", 999, Fault::Answer(200, link("/v2/a/b/referrers/again"), page(1)));
     assert_eq!(code(client().referrers(&from, &digest)), Code::Malformed);
+}
+
+#[test]
+fn an_answer_that_is_no_list_means_the_fallback_tag_else_none() {
+    let registry = Registry::start();
+    let (own, to) = (client(), repo(&registry.host(), "a/b"));
+    let (one, other) = (image(&own, &to, 1), image(&own, &to, 2));
+    let (digest, referrer) = (Digest::of(&one), Digest::of(&other));
+    for manifest in [&one, &other] {
+        own.put_manifest(&to, &Wanted::Digest(Digest::of(manifest)), OCI_MANIFEST, manifest).unwrap();
+    }
+    let entry = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{referrer}","size":{}}}"#, other.len());
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entry}]}}"#);
+    let lists = |answer: Fault, tagged: bool| {
+        let proxy = Proxy::start(Some(registry.port));
+        proxy.on("GET", "/referrers/", 999, answer);
+        if !tagged {
+            proxy.on("GET", "/manifests/", 999, status(403));
+        }
+        let client = Client::new(Options { retries: 1, ..options() }).unwrap();
+        client.referrers(&repo(&proxy.host(), "a/b"), &digest).unwrap()
+    };
+    own.put_manifest(&to, &tag(&digest.dashed()), OCI_INDEX, index.as_bytes()).unwrap();
+    let no_api = [404, 405, 501];
+    let refused = [400, 401, 403, 406, 410, 429, 500, 502, 503].map(status).into_iter();
+    let other_things = [&b"<html>"[..], b"{}", b"null", b"[]", b"", index[..40].as_bytes()];
+    let other_things = other_things.into_iter().map(|body| Fault::Answer(200, Vec::new(), body.to_vec()));
+    let redirects = ["/v2/", "http://169.254.169.254/", ":"].map(|to| status_with(303, "Location", to));
+    for answer in no_api.map(status) {
+        assert_eq!(lists(answer.clone(), true).entries.len(), 1, "{answer:?}");
+        let none = lists(answer.clone(), false);
+        assert!(none.entries.is_empty() && none.unread.is_none(), "{answer:?}");
+    }
+    for answer in refused.chain(other_things).chain(redirects) {
+        let found = lists(answer.clone(), true);
+        assert!(found.entries.len() == 1 && !found.by_api, "{answer:?}");
+        let none = lists(answer.clone(), false);
+        assert!(none.entries.is_empty() && none.unread.is_some(), "{answer:?}");
+    }
 }
 
 #[test]
@@ -972,7 +593,7 @@ fn what_is_not_there_does_not_cost_the_connection() {
     assert!(!client.has_blob(&here, &digest, 9).unwrap());
     assert!(client.get_manifest(&here, &tag("v1")).unwrap().is_none());
     assert!(client.head_manifest(&here, &tag("v1")).unwrap().is_none());
-    assert!(client.referrers(&here, &missing).unwrap().is_empty());
+    assert!(client.referrers(&here, &missing).unwrap().entries.is_empty());
     let seen = proxy.seen();
     assert!(seen.len() > 6 && seen.iter().all(|seen| seen.connection == 0), "{seen:?}");
 }

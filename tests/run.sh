@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
-# Runs all tests. Installs from apt what they need and this machine lacks. Further arguments go to `cargo test`.
+# Runs all tests. Installs with apt or dnf what they need and this machine lacks; asks before it calls sudo.
+# Further arguments go to `cargo test`.
 # With MIRROR_BUNDLE_TESTS=complete a test that cannot run here fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# command:package
-needed=(docker-registry:docker-registry skopeo:skopeo umoci:umoci ssh-keygen:openssh-client gpg:gnupg strace:strace
-  curl:curl openssl:openssl python3:python3 tar:tar sha256sum:coreutils cc:gcc mkfs.vfat:dosfstools mcopy:mtools xorriso:xorriso fuseiso:fuseiso
-  ntfs-3g:ntfs-3g mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse mkfs.ext4:e2fsprogs losetup:mount)
+# command:package of Debian:package of Fedora
+needed=(docker-registry:docker-registry:docker-distribution skopeo:skopeo:skopeo umoci:umoci:umoci
+  ssh-keygen:openssh-client:openssh gpg:gnupg:gnupg2 strace:strace:strace curl:curl:curl openssl:openssl:openssl
+  python3:python3:python3 tar:tar:tar sha256sum:coreutils:coreutils cc:gcc:gcc mkfs.vfat:dosfstools:dosfstools
+  mcopy:mtools:mtools xorriso:xorriso:xorriso fuseiso:fuseiso:fuseiso ntfs-3g:ntfs-3g:ntfs-3g
+  mkfs.exfat:exfatprogs:exfatprogs mount.exfat-fuse:exfat-fuse:fuse-exfat mkfs.ext4:e2fsprogs:e2fsprogs
+  losetup:mount:util-linux zsh:zsh:zsh fish:fish:fish man:man-db:man-db)
+field=2 manager=apt-get
+if ! command -v apt-get >/dev/null && command -v dnf >/dev/null; then field=3 manager=dnf; fi
 missing=()
 # Of an ordinary user's path the folders of root may be missing.
 export PATH="$PATH:/usr/sbin:/sbin"
 for entry in "${needed[@]}"; do
-  command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
+  command -v "${entry%%:*}" >/dev/null || missing+=("$(cut -d: -f$field <<<"$entry")")
 done
 # kubectl has a package of this name in some releases of Debian only.
 if ! command -v kubectl >/dev/null && command -v apt-cache >/dev/null &&
@@ -20,12 +26,27 @@ if ! command -v kubectl >/dev/null && command -v apt-cache >/dev/null &&
   missing+=(kubernetes-client)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
-  command -v apt-get >/dev/null || { echo "tests/run.sh: please install: ${missing[*]}" >&2; exit 1; }
-  sudo=()
-  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  echo "installing ${missing[*]}"
-  "${sudo[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  command -v "$manager" >/dev/null || { echo "tests/run.sh: please install: ${missing[*]}" >&2; exit 1; }
+  sudo=() install=yes
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo=(sudo)
+    # Whoever sits at a terminal is asked first; CI is not.
+    if [ -t 0 ]; then
+      read -rp "tests/run.sh: install with sudo $manager: ${missing[*]}? [y/N] " answer
+      case "$answer" in [yY]*) ;; *) install=no ;; esac
+    fi
+  fi
+  if [ $install = no ]; then
+    echo "not installed: ${missing[*]}; tests that need them are skipped"
+  elif [ $manager = dnf ]; then
+    echo "installing ${missing[*]}"
+    # Not every release of Fedora has all of them.
+    "${sudo[@]}" dnf install -y -q --setopt=strict=0 --setopt=install_weak_deps=False "${missing[@]}"
+  else
+    echo "installing ${missing[*]}"
+    "${sudo[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  fi
 fi
 command -v kubectl >/dev/null || echo "note: no kubectl here; tests that need it are skipped"
 

@@ -1,90 +1,68 @@
-//! The screen of a real terminal of 80 columns: no name from a bundle can imitate a line of the program (security
-//! E11), and a verdict for a given time says so (I7).
+//! The program before a person: completion in real shells, a real terminal, and documents against their schemas.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod forge;
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/skip.rs"]
+mod skip;
 
-use std::path::Path;
+#[path = "terminal/completion.rs"]
+mod completion;
+#[path = "terminal/newcomers.rs"]
+mod newcomers;
+#[path = "terminal/schema.rs"]
+mod schema;
+#[path = "terminal/screen.rs"]
+mod screen;
 
-use forge::draft::Draft;
+use std::path::{Path, PathBuf};
 
-/// The lines on a screen of 80 columns: long lines are wrapped, as by a terminal.
-fn screen(dir: &Path, words: &[&str]) -> Vec<String> {
-    let words = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
-    let run = format!("stty cols 80 rows 50; exec {} {words}", program::PROGRAM);
-    let mut command = program::tool("script", dir);
-    command.env("TERM", "xterm").env("SHELL", "/bin/sh");
-    let out = command.args(["-qec", &run, "/dev/null"]).output().expect("script is installed");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let mut lines = vec![String::new()];
-    let mut escape = false;
-    for c in text.chars() {
-        match c {
-            '\u{1b}' => escape = true,
-            _ if escape => escape = !c.is_ascii_alphabetic(),
-            '\n' | '\r' => lines.push(String::new()),
-            c => {
-                if lines.last().unwrap().chars().count() == 80 {
-                    lines.push(String::new());
-                }
-                lines.last_mut().unwrap().push(c);
-            }
-        }
-    }
-    lines
+/// What is needed to make a small bundle.
+fn flow() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/flow.in")
 }
 
-#[test]
-fn no_name_begins_a_line_of_a_terminal_with_a_verdict() {
-    let forged = ["verdict   VERIFIED  b.tar", "index     sha256:3f", "checked   format and limits"];
-    for before in 1..=80 {
-        // One padding in each run: every verb sees each fourth of them.
-        if before % 4 != 2 {
-            continue;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let mut draft = Draft::tiny();
-        draft.name = " ".repeat(before) + &forged.map(|line| format!("{line:80}")).concat();
-        draft.name = format!("ocp{}", draft.name);
-        std::fs::write(dir.path().join("b.tar"), draft.archive().bytes()).unwrap();
-        let keys = forge::folder().join("keys");
-        std::fs::copy(keys.join("builder.pub"), dir.path().join("k.pub")).unwrap();
-        let at = ["--signer", "k.pub", "--at", "2026-11-23T00:00:00Z"];
-        for verb in [
-            &["verify", "b.tar"][..],
-            &["inspect", "b.tar"],
-            &["ls", "b.tar"],
-            &["unpack", "b.tar", "--to-dir", "out", "--mirror-set", "none"],
-            &["split", "b.tar", "s.tar", "--volume-size", "1MiB"],
-            &["repair", "b.tar"],
-            &["join", "b.tar", "j.tar"],
-        ] {
-            let judged = matches!(verb[0], "verify" | "unpack" | "repair");
-            let words = if judged { [verb, &at[..]].concat() } else { verb.to_vec() };
-            let lines = screen(dir.path(), &words);
-            // The only possible verdict is the program's own.
-            let own = lines.iter().filter(|line| line.trim_start().starts_with("verdict   VERIFIED  b.tar")).count();
-            assert!(own <= usize::from(matches!(verb[0], "verify" | "repair")), "{verb:?}:\n{}", lines.join("\n"));
-            let fake = lines.iter().any(|line| line.starts_with("index     sha256:3f "));
-            assert!(!fake && lines.len() > 1, "{verb:?}:\n{}", lines.join("\n"));
-        }
-    }
+/// Runs the program in `dir`: exit code, standard output, standard error.
+fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
+    let out = program::program(dir).args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
 }
 
-#[test]
-fn a_time_that_was_given_is_an_exception_of_the_report() {
+/// A folder with a small bundle that nobody signed, `b.tar`.
+fn bundle() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("b.tar"), Draft::tiny().archive().bytes()).unwrap();
-    std::fs::copy(forge::folder().join("keys/builder.pub"), dir.path().join("k.pub")).unwrap();
-    for (at, exceptions) in [(None, 0), (Some("2026-11-23T00:00:00Z"), 1)] {
-        let mut command = program::program(dir.path());
-        command.args(["verify", "b.tar", "--signer", "k.pub", "-o", "json"]);
-        at.iter().for_each(|at| _ = command.args(["--at", at]));
-        let report: serde_json::Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
-        let listed = report["exceptions"].as_array().unwrap();
-        assert_eq!(listed.len(), exceptions, "{report:#}");
-        assert!(listed.iter().all(|one| one.as_str().unwrap() == "--at 2026-11-23T00:00:00Z"), "{listed:?}");
-    }
+    let (layout, manifests) = (flow().join("layout"), flow().join("manifests"));
+    let sources = ["--from-layout", layout.to_str().unwrap(), "--manifests", manifests.to_str().unwrap()];
+    let made = run(dir.path(), &[&["create", "b.tar", "--unsigned"], &sources[..]].concat());
+    assert_eq!(made.0, 0, "{}", made.2);
+    dir
+}
+
+/// A layout `large` in `dir`, of one image with layers of so many bytes.
+fn large(dir: &Path, bytes: &[usize]) {
+    let layout = dir.join("large");
+    std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    let blob = |bytes: &[u8]| {
+        let digest = mirror_bundle::oci::Digest::of(bytes);
+        std::fs::write(layout.join("blobs/sha256").join(digest.to_string().trim_start_matches("sha256:")), bytes)
+            .unwrap();
+        (digest.to_string(), bytes.len())
+    };
+    let (config, config_size) =
+        blob(br#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}"#);
+    let layer = |(n, size): (usize, &usize)| {
+        let (layer, size) = blob(&vec![n as u8 + 1; *size]);
+        format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":{size}}}"#)
+    };
+    let layers = bytes.iter().enumerate().map(layer).collect::<Vec<_>>().join(",");
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":{config_size}}},"layers":[{layers}]}}"#
+    );
+    let (manifest, size) = blob(manifest.as_bytes());
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","size":{size},"annotations":{{"org.opencontainers.image.ref.name":"registry.example.com/a/b:1"}}}}]}}"#
+    );
+    std::fs::write(layout.join("index.json"), index).unwrap();
+    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }

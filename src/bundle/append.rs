@@ -136,7 +136,7 @@ impl Appender {
             Ok(Ok(())) => err(e).state("the bundle is unchanged"),
             _ => err(e)
                 .state("nothing was signed")
-                .hint("run the same command again: it repairs the bundle; on a read-only medium use --detach"),
+                .hint("run the same command again: it repairs the bundle; on a read-only medium: --detach"),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::foreign;
 use super::input::Input;
 use super::{layout, limits, tar, volume};
 use crate::error::{Code, Error, Result};
@@ -72,10 +73,10 @@ impl HeadReader<'_> {
         let first = self.at == 0;
         let (name, size) = self.header()?;
         if name != path {
-            return Err(not_a_bundle(&self.input.name, &format!("it has `{name}` in place of {path}")));
+            return Err(foreign::error(self.input, None, &format!("it has `{name}` where {path} belongs")));
         }
         if first && size != limit {
-            return Err(not_a_bundle(&self.input.name, "its oci-layout file has other content"));
+            return Err(foreign::error(self.input, None, "its oci-layout file is another one"));
         }
         self.content(path, size, limit)
     }
@@ -85,14 +86,14 @@ impl HeadReader<'_> {
         let first = self.at == 0;
         match self.input.read_exact_at(&mut block, self.at) {
             Err(e) if first && e.code() == Code::Truncated => {
-                return Err(not_a_bundle(&self.input.name, "it is shorter than a tar header"));
+                return Err(foreign::error(self.input, None, "it is shorter than a tar header"));
             }
             other => other?,
         }
         let entry = tar::parse(&block);
         let Some(entry) = entry.filter(|e| self.mtime.is_none_or(|m| m == e.mtime)) else {
             return Err(if first {
-                not_a_bundle(&self.input.name, "it does not begin with the tar header of oci-layout")
+                foreign::error(self.input, Some(&block), "it does not begin with the tar header of oci-layout")
             } else {
                 Error::new(
                     Code::Malformed,
@@ -164,8 +165,4 @@ impl HeadReader<'_> {
         }
         Ok(())
     }
-}
-
-fn not_a_bundle(name: &str, why: &str) -> Error {
-    Error::new(Code::NotABundle, format!("`{name}` is not a mirror-bundle: {why}"))
 }

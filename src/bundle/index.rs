@@ -30,11 +30,12 @@ pub struct Index {
     pub format: u32,
     /// Features that a reader must support beyond the version.
     pub features: Features,
-    /// The series of this bundle; rollback is checked within a series.
+    /// What it is called. With `sequence` it is the name of its series.
     pub name: String,
-    /// Position in the series; increases with every bundle.
-    pub sequence: u64,
-    /// Planning time of the bundle, `YYYY-MM-DDTHH:MM:SSZ`.
+    /// Its number in the series of its name, for a bundle that a person named. Grows with every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// When the bundle was planned, `YYYY-MM-DDTHH:MM:SSZ`.
     pub created: String,
     /// Expiry time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +56,7 @@ pub struct Index {
     pub files: Vec<File>,
     /// Every blob once, in the order of the archive.
     pub blobs: Vec<Blob>,
-    /// Requested content that is not included; only with an explicit flag.
+    /// What was asked for and is not included: foreign layers.
     pub missing: Vec<Missing>,
 }
 
@@ -235,7 +236,10 @@ impl Blob {
     }
 }
 
-/// Requested content that is not included.
+/// The reason of an entry of `missing` for a foreign layer, whose digest is the reference (MB-IDX-06).
+pub const FOREIGN_LAYER: &str = "foreign-layer";
+
+/// Something asked for and not included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Missing {
@@ -303,13 +307,23 @@ impl Index {
         Ok(index)
     }
 
+    /// What it is called, with its number in a series: `app #7`, or the name alone.
+    pub fn title(&self) -> String {
+        title(&self.name, self.sequence)
+    }
+
     /// The time of every tar member, in seconds.
     pub fn mtime(&self) -> u64 {
         self.source_date_epoch.unwrap_or(0)
     }
 }
 
-/// Accepts exactly these bytes, so that comparing an index needs no second copy of it.
+/// A name with the number that goes with it, for a person.
+pub fn title(name: &str, sequence: Option<u64>) -> String {
+    sequence.map_or_else(|| name.to_owned(), |number| format!("{name} #{number}"))
+}
+
+/// Takes exactly these bytes, so that an index need not be held twice to be compared.
 struct Expected<'a>(&'a [u8]);
 
 impl std::io::Write for Expected<'_> {
@@ -364,7 +378,7 @@ pub(crate) mod tests {
             format: 1,
             features: Features::default(),
             name: "sample".into(),
-            sequence: 1,
+            sequence: Some(1),
             created: "2026-11-22T00:00:00Z".into(),
             expires: None,
             source_date_epoch: None,

@@ -98,11 +98,11 @@ impl Inputs {
 /// The error for a file of another bundle: an older or newer one of the series, or an unrelated one.
 pub fn foreign(bundle: &Bundle, path: &str, index: &Index, wanted: &Digest) -> Error {
     let text = match Index::parse(&bundle.head().index) {
-        Ok(other) if other.name == index.name && other.sequence < index.sequence => {
-            format!("`{path}` is of an older bundle: {} #{}, not #{}", index.name, other.sequence, index.sequence)
+        Ok(other) if other.name == index.name && other.sequence.is_some() && other.sequence < index.sequence => {
+            format!("`{path}` is of an older bundle: {}, not {}", other.title(), index.title())
         }
-        Ok(other) => format!("`{path}` belongs to another bundle: {} #{}", other.name, other.sequence),
-        Err(_) => format!("`{path}` has a different index from the others"),
+        Ok(other) => format!("`{path}` belongs to another bundle: {}", other.title()),
+        Err(_) => format!("`{path}` has another index than the others"),
     };
     Error::new(Code::UnlistedContent, text)
         .fact(format!("its index   {}", bundle.head().digest()))
@@ -165,8 +165,20 @@ fn folder(path: &Path, found: &mut OpenedFiles) -> Result<()> {
         }
     }
     if found.all.len() == before {
-        return Err(Error::new(Code::NotABundle, format!("`{}` holds no bundle and no volume", path.display()))
-            .hint("give the folder with the .tar files, or the files themselves"));
+        let name = path.display();
+        let there = |file: &str| path.join(file).exists();
+        let other = match () {
+            () if there("oci-layout") => Some(("an OCI image layout", "--from-layout")),
+            () if there("v2") => Some(("a mirror directory of oc", "--from-dir")),
+            () if there("manifest.json") && there("version") => Some(("a dir: directory of skopeo", "--from-layout")),
+            () => None,
+        };
+        return Err(match other {
+            Some((what, flag)) => Error::new(Code::NotABundle, format!("`{name}` is {what}, not a mirror-bundle"))
+                .hint(format!("to make a bundle of its images: mirror-bundle create BUNDLE {flag} DIR")),
+            None => Error::new(Code::NotABundle, format!("`{name}` contains no bundle and no volume"))
+                .hint("name the folder with the .tar files, or the files themselves"),
+        });
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 pub mod addendum;
 pub mod append;
 mod divide;
+mod foreign;
 mod head;
 pub mod index;
 mod input;
@@ -15,6 +16,7 @@ pub mod limits;
 pub mod name;
 pub mod reader;
 pub mod repair;
+pub mod series;
 pub mod set;
 pub mod survey;
 pub mod tar;

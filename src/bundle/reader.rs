@@ -76,9 +76,8 @@ impl Bundle {
     /// members can still be read.
     pub fn tolerant(self, index: Arc<Index>) -> Result<Contents> {
         let Bundle { input, head } = self;
-        let malformed = |what: &str| {
-            Error::new(Code::Malformed, format!("{what} in `{}` is not what its index demands", input.name))
-        };
+        let malformed =
+            |what: &str| Error::new(Code::Malformed, format!("{what} in `{}` is not what its index says", input.name));
         let whose = |e: Error| e.fact(format!("in `{}`", input.name));
         let volume = head.volume.as_deref().map(Volume::parse).transpose().map_err(whose)?;
         if let Some(volume) = &volume {
@@ -259,7 +258,7 @@ impl Contents {
         if block != self.layout.header_of(member) {
             return Err(Error::new(
                 Code::Malformed,
-                format!("the tar header of `{}` in `{}` is not what the index demands", member.path, self.input.name),
+                format!("the tar header of `{}` in `{}` is not what the index says", member.path, self.input.name),
             )
             .fact(format!("at offset {}", member.header)));
         }
@@ -337,7 +336,8 @@ impl Contents {
         }
         self.input.read_exact_at(&mut block, at + tar::BLOCK)?;
         if block != [0; 512] || !self.input.ends_at(at + layout::END)? {
-            let hint = "an interrupted `sign` leaves this, and running `sign` again repairs it; otherwise ask for another copy";
+            let hint =
+                "an interrupted `sign` leaves that, and running `sign` again repairs it; else ask for another copy";
             return Err(self.unlisted(at + tar::BLOCK, "bytes after the end of the archive").hint(hint));
         }
         Ok(addenda)

@@ -1,10 +1,15 @@
 //! Answers on standard output. A closed pipe is not an error, and never changes the exit code.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde::Serialize;
+use serde_json::Value;
 
+use super::args::{Global, Output};
 use super::escape::{escape, escape_json, fold, width};
+use crate::error::Code;
+use crate::verify::Report;
 
 /// Writes text; every line was escaped by who made it.
 pub(super) fn text(text: &str) {
@@ -19,11 +24,92 @@ fn put(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Writes one JSON document.
-pub(super) fn json<T: Serialize>(value: &T) {
-    let mut out = serde_json::to_string_pretty(value).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
+/// Writes one JSON document; with `-o jsonl` as the last line, of type `result`.
+pub(super) fn json<T: Serialize>(global: &Global, value: &T) {
+    let text = match global.output {
+        Output::Jsonl => serde_json::to_string(&Line { kind: "result", value }),
+        _ => serde_json::to_string_pretty(value),
+    };
+    let mut out = text.unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
     out.push('\n');
     put(&escape_json(&out));
+}
+
+/// The document of a command that verifies first: what it `did`, or null, and the report, if there is one.
+pub(super) fn verified<T: Serialize>(
+    global: &Global,
+    verb: &str,
+    did: &'static str,
+    what: Option<&T>,
+    report: Option<&Report>,
+) {
+    #[derive(Serialize)]
+    struct Document<'a, T> {
+        schema: String,
+        exit_code: u8,
+        #[serde(flatten)]
+        did: BTreeMap<&'static str, Option<&'a T>>,
+        report: Option<&'a Report>,
+    }
+    json(
+        global,
+        &Document {
+            schema: format!("mirror-bundle/{verb}/v1"),
+            exit_code: report.map_or(0, |report| report.exit_code),
+            did: BTreeMap::from([(did, what)]),
+            report,
+        },
+    );
+}
+
+/// A JSON object whose members keep their order.
+#[derive(Clone, Debug)]
+pub(super) struct Object<const N: usize>(pub [(&'static str, Value); N]);
+
+impl<const N: usize> Serialize for Object<N> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<const N: usize> Object<N> {
+    /// In one line, harmless on a terminal.
+    pub(super) fn line(&self) -> String {
+        escape_json(&serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
+/// The line for what could not be done (`spec/schema/error.json`).
+pub(super) fn failure(code: Code, message: &str, facts: &[String], state: Option<&str>, hint: Option<&str>) -> String {
+    Object([
+        ("type", "error".into()),
+        ("code", code.as_str().into()),
+        ("exit_code", code.exit().into()),
+        ("message", message.into()),
+        ("facts", facts.into()),
+        ("state", state.into()),
+        ("hint", hint.into()),
+    ])
+    .line()
+}
+
+/// A document or an event with its type in front.
+#[derive(Serialize)]
+pub(super) struct Line<'a, T> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    #[serde(flatten)]
+    pub(super) value: &'a T,
+}
+
+/// A word as a shell takes it: quoted where it must be.
+pub(super) fn quoted(word: &str) -> String {
+    let safe = |c: char| c.is_alphanumeric() || "/._-:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(safe) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Lines of a name and a value, names in one column.

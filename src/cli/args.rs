@@ -1,4 +1,4 @@
-//! Arguments. Help texts are part of the product; defaults and units stand in them.
+//! Arguments. Help texts are part of the product; they name defaults and units.
 
 mod shared;
 
@@ -17,7 +17,26 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// What `mirror-bundle` alone, `-h` and `--help` print. `every_command_stands_in_the_help` keeps it complete.
+/// The commands that are shown.
+pub const COMMANDS: [&str; 15] = [
+    "create",
+    "verify",
+    "unpack",
+    "inspect",
+    "ls",
+    "sign",
+    "recovery",
+    "repair",
+    "split",
+    "join",
+    "keygen",
+    "check-signature",
+    "explain",
+    "completions",
+    "man",
+];
+
+/// What `mirror-bundle` alone, `-h` and `--help` print. `every_command_is_in_the_help` keeps it complete.
 const HELP: &str = "\
 {about}.
 
@@ -28,27 +47,28 @@ Usage: mirror-bundle COMMAND [BUNDLE] [OPTIONS]
   unpack           Verify, then write to a registry or a directory
 
 Look inside:
-  inspect          Show what a bundle says it holds
-  ls               List its images, blobs or manifests, one a line
+  inspect          Show what a bundle says it contains
+  ls               List its images, blobs or manifests, one per line
 
-Many media:
-  split            Divide a bundle into volumes of a size
-  join             Put its volumes together again
+Several media:
+  split            Divide a bundle into volumes of a given size
+  join             Put volumes back together
 
 Trust:
   keygen           Make a signing key
   sign             Verify, then add a signature or a review record
   check-signature  Check one OpenShift release signature file
 
-Damage:
-  recovery         Make recovery data, against damage on the way
-  repair           Mend a bundle from recovery data, another copy or a registry
+Repair:
+  recovery         Create recovery data, to repair damage in transit
+  repair           Repair a bundle from recovery data, another copy or a registry
 
 More:
   COMMAND -h       The options of a command
-  explain CODE     What an error code means and what to do
+  explain CODE     What an error code means, and what to do
   explain exit-codes | environment | trust
-  completions      Completions for bash, zsh, fish, ...
+  man [COMMAND]    Show the manual page; --dir DIR writes all of them
+  completions      Print completions for bash, zsh, fish, elvish or powershell
 
 Examples:
   mirror-bundle keygen builder.key
@@ -80,30 +100,29 @@ pub enum Command {
     Verify(Verify),
     /// Verify, then write to a registry or a directory
     Unpack(Unpack),
-    /// Show what a bundle says it holds (contents not verified)
+    /// Show what a bundle says it contains (contents are not verified)
     Inspect(Inspect),
-    /// List images, blobs and manifests, one a line (contents not verified)
+    /// List images, blobs or manifests, one per line (contents are not verified)
     Ls(Ls),
-    /// Verify, then add a signature: a countersignature, or a review record
+    /// Verify, then add a signature: a countersignature, or a signed review record
     Sign(Sign),
-    /// Make recovery data, from which damaged parts of a bundle can be made again
+    /// Create recovery data, from which damaged parts of a bundle can be restored
     Recovery(Recovery),
-    /// Mend a damaged bundle from recovery data, another copy, or a registry
+    /// Repair a damaged bundle from recovery data, another copy, or a registry
     Repair(Repair),
-    /// Divide a bundle into volumes, for media that are smaller than it
+    /// Divide a bundle into volumes, for media that it does not fit on
     Split(Split),
-    /// Put the volumes of a bundle together again
+    /// Put the volumes of a bundle back together
     Join(Join),
     /// Make a signing key, as ssh-keygen does
     Keygen(Keygen),
     /// Check one OpenShift release signature file
     CheckSignature(CheckSignature),
-    /// Explain an error code, or what exit-codes, environment and trust stand for
+    /// Explain an error code, or one of the topics exit-codes, environment, trust
     Explain(Explain),
     /// Print shell completions
     Completions(Completions),
-    /// Write the manual pages to a directory
-    #[command(hide = true)]
+    /// Show a manual page, or write all of them to a directory
     Man(Man),
     /// There is no push: it is `unpack --to`
     #[command(hide = true)]
@@ -113,7 +132,7 @@ pub enum Command {
 /// `create`
 #[derive(Debug, ClapArgs)]
 pub struct Create {
-    /// The bundle to write; - streams it to standard output
+    /// The bundle to write; - writes it to standard output
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
 
@@ -125,23 +144,36 @@ pub struct Create {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REF", help_heading = "Content")]
     pub image: Vec<String>,
-    /// Every image of an OCI layout directory, an oci-archive tar, or a skopeo dir: directory (repeatable)
+    /// Every image in an OCI layout, an oci-archive file, a docker save archive or a skopeo dir: directory (repeatable)
     #[arg(long, value_name = "PATH", help_heading = "Content")]
     pub from_layout: Vec<PathBuf>,
-    /// Every image of a directory written by `oc adm release mirror --to-dir` (repeatable)
+    /// Every image in a directory written by `oc adm release mirror --to-dir` (repeatable)
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     pub from_dir: Vec<PathBuf>,
-    /// Kubernetes YAML and JSON files to carry as they are (repeatable)
-    #[arg(long, value_name = "DIR", help_heading = "Content")]
+    /// Kubernetes manifests: a YAML or JSON file, or a folder of them (repeatable)
+    #[arg(long, value_name = "FILE|DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
-    /// Of multi-arch images, take only the one for this platform, such as linux/amd64
-    #[arg(long, value_name = "OS/ARCH", help_heading = "Content")]
+    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers
+    #[arg(long, help_heading = "Content")]
+    pub without_referrers: bool,
+    /// Carry only the images for this platform, for example linux/amd64 or linux/arm64/v8
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Content")]
     pub platform: Option<String>,
+    /// Look first where this file says that copies are: an ImageDigestMirrorSet, ImageTagMirrorSet or
+    /// ImageContentSourcePolicy, or a registries.conf (repeatable)
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", help_heading = "Content")]
+    pub mirror_config: Vec<PathBuf>,
+    /// What to do with foreign layers (base layers of Windows), which registries need not have: leave them out with a
+    /// warning, take them from the registry of the image, or refuse images that have them
+    #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",
+          hide_possible_values = true, help_heading = "Content")]
+    pub foreign_layers: ForeignLayers,
     /// Also carry manifests of this kind (Kind or group/version/Kind; repeatable)
     #[arg(long, value_name = "KIND", help_heading = "Content")]
     pub allow_kind: Vec<String>,
 
-    /// Where release signatures are: a URL or a directory [default: the stores that the payload names]
+    /// Look for release signatures here: a URL or a directory [default: the stores that the payload names]
     #[arg(long, value_name = "URL|DIR", help_heading = "Release authenticity")]
     pub signature_store: Vec<String>,
     /// OpenPGP keys that releases must be signed by [default: redhat, built in]
@@ -161,28 +193,29 @@ pub struct Create {
     #[arg(long, help_heading = "Signing")]
     pub unsigned: bool,
 
-    /// The line of bundles that this one belongs to [default: from what it holds]
+    /// Series this bundle belongs to; receivers refuse an older one of the same series [default: a release is in the series
+    /// of its stream, such as ocp-4.16-x86_64; other content is in none]
     #[arg(long, value_name = "NAME", help_heading = "Bundle")]
     pub name: Option<String>,
-    /// Its number in that line; must grow [default: the creation time in seconds]
-    #[arg(long, value_name = "N", help_heading = "Bundle")]
+    /// Position in the series; must increase [default: the creation time in seconds]
+    #[arg(long, value_name = "N", requires = "name", help_heading = "Bundle")]
     pub sequence: Option<u64>,
-    /// When the bundle expires, as 2027-06-30 or 2027-06-30T12:00:00Z [default: never]
+    /// When the bundle expires, for example 2027-06-30 or 2027-06-30T12:00:00Z [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Bundle")]
     pub expires: Option<String>,
-    /// Also write BUNDLE.recovery: recovery data for this share of the bundle, such as 5%
+    /// Also write BUNDLE.recovery: recovery data for this share of the bundle, for example 5%
     #[arg(long, value_name = "PERCENT", value_parser = shared::percent, help_heading = "Bundle")]
     pub recovery: Option<u8>,
     /// Replace an existing bundle
     #[arg(long, help_heading = "Bundle")]
     pub force: bool,
-    /// Read everything back from the medium, past the memory of this host, before the bundle gets its name
+    /// Re-read everything from the medium, bypassing the page cache, before the bundle gets its final name
     #[arg(long, help_heading = "Bundle")]
     pub read_back: bool,
-    /// Show what would be carried, its size and the room there is; write nothing
+    /// Show what would be carried, its size and the free space; write nothing
     #[arg(long, help_heading = "Bundle")]
     pub dry_run: bool,
-    /// Into volumes of which size.
+    /// The size of volumes.
     #[command(flatten)]
     pub volumes: Volumes,
 
@@ -198,10 +231,10 @@ pub struct Verify {
     /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
     #[arg(value_name = "BUNDLE", required = true)]
     pub bundle: Vec<PathBuf>,
-    /// Leave the bytes of configurations and layers unread; the verdict then is NOT FULLY CHECKED
+    /// Do not read configurations and layers; the verdict is then NOT FULLY CHECKED
     #[arg(long)]
     pub quick: bool,
-    /// Check what is here although volumes are missing; the verdict then is NOT FULLY CHECKED
+    /// Check the volumes that are here although others are missing; the verdict is then NOT FULLY CHECKED
     #[arg(long)]
     pub partial: bool,
     /// Trust.
@@ -219,26 +252,53 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REGISTRY/REPO", help_heading = "Destination")]
     pub to: Option<String>,
-    /// Write every image to DIR/v2, as `oc image mirror --from-dir` reads it, and manifests to DIR/manifests
+    /// With --to: use at most N components of a path, and join what lies deeper with `-`
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "N", requires = "to", help_heading = "Destination",
+          value_parser = clap::value_parser!(u8).range(1..))]
+    pub max_nested_paths: Option<u8>,
+    /// With --to: leave out what is attached to images: signatures (but of releases), attestations, referrers
+    #[cfg(feature = "registry")]
+    #[arg(long, requires = "to", help_heading = "Destination")]
+    pub without_referrers: bool,
+    /// Write every image to DIR/v2, the form that `oc image mirror --from-dir` reads, and manifests to DIR/manifests
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub to_dir: Option<PathBuf>,
-    /// Write every image to an OCI layout (no links: works on FAT)
+    /// Write every image to an OCI layout (without links, so it works on FAT)
     #[arg(long, value_name = "DIR", help_heading = "Destination", conflicts_with = "to_dir")]
     pub to_layout: Option<PathBuf>,
-    /// Write the manifests here [default: DIR/manifests, or ./NAME-manifests with --to alone]
+    /// Write the manifests here [default: DIR/manifests, or ./NAME-DIGEST-manifests with --to alone]
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub manifests_to_dir: Option<PathBuf>,
-    /// Kind of mirror configuration for the target registry, written beside the manifests, never applied
-    #[arg(long, value_enum, default_value_t = MirrorSet::Idms, value_name = "idms|icsp|none",
+    /// Where images other than releases go below the target: to their path, or to their path below the registry that
+    /// they are from
+    #[arg(long, value_enum, default_value_t = Placement::Path, value_name = "path|host",
           hide_possible_values = true, help_heading = "Destination")]
-    pub mirror_set: MirrorSet,
-    /// Replace manifests that exist with other content
+    pub placement: Placement,
+    /// Put images of the repository FROM, or of those below it, into the repository TO below the target (repeatable)
+    #[arg(long, value_name = "FROM=TO", help_heading = "Destination")]
+    pub map: Vec<String>,
+    /// Kinds of mirror configuration for the target registry, written beside the manifests, never applied: idms, itms,
+    /// icsp or none [default: idms, and itms where images were asked for by tag]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "KIND[,KIND]",
+        hide_possible_values = true,
+        help_heading = "Destination"
+    )]
+    pub mirror_set: Vec<MirrorSet>,
+    /// Write where each image went to this file: SRC=DST lines, as `oc image mirror -f` takes them
+    #[arg(long, value_name = "FILE", help_heading = "Destination", conflicts_with = "to_layout")]
+    pub mapping: Option<PathBuf>,
+    /// Replace manifests, and a mapping, that exist with other content
     #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
-    /// Verify, and show what would be written; write nothing
+    /// Verify, ask the destination what it has, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
-    /// Write the blobs of the volumes that are here although others are missing; the manifests and tags follow with the
+    /// Write the blobs of the volumes that are here although others are missing; manifests and tags follow with the
     /// last volume
     #[arg(long, help_heading = "Destination")]
     pub partial: bool,
@@ -251,11 +311,33 @@ pub struct Unpack {
     pub registry: Registry,
 }
 
+/// What is done with foreign layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ForeignLayers {
+    /// Left out
+    Skip,
+    /// Taken from the registry of the image
+    Fetch,
+    /// Refused
+    Refuse,
+}
+
+/// Where images other than releases go below the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Placement {
+    /// To their path
+    Path,
+    /// To their path below their registry
+    Host,
+}
+
 /// Kind of mirror configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MirrorSet {
     /// ImageDigestMirrorSet
     Idms,
+    /// ImageTagMirrorSet
+    Itms,
     /// ImageContentSourcePolicy (clusters before 4.13)
     Icsp,
     /// None
@@ -305,13 +387,13 @@ pub struct Sign {
     /// Also add a signed review record with this text: a change number, a sentence
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// Also add a signed review record with this JSON object: what was scanned with what, verdicts, removals
+    /// Also add a signed review record with this JSON object: scans, verdicts, removals
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Write to files beside the bundle (BUNDLE.<role>-<key>.sig) instead of into it: for read-only media
     #[arg(long)]
     pub detach: bool,
-    /// Print the index, the bytes to be signed, and stop: for `ssh-keygen -Y sign`
+    /// Print the index, which is what gets signed, and stop: for `ssh-keygen -Y sign`
     #[arg(long, conflicts_with_all = ["attach", "detach", "note", "record"])]
     pub print_index: bool,
     /// Trust.
@@ -322,16 +404,16 @@ pub struct Sign {
 /// `recovery`
 #[derive(Debug, ClapArgs)]
 pub struct Recovery {
-    /// The bundle, or its volumes: recovery data for all of them can make a lost one again
+    /// The bundle, or all its volumes: recovery data for all of them can restore a lost one
     #[arg(value_name = "BUNDLE", required = true)]
     pub bundle: Vec<PathBuf>,
-    /// How much recovery data to make, as a share of the bundle
+    /// How much recovery data to create, as a share of the bundle
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = shared::percent)]
     pub percent: u8,
-    /// Where to write it [default: BUNDLE.recovery, where repair looks for it]
+    /// File to write [default: BUNDLE.recovery, where repair looks for it]
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
-    /// Replace recovery data that is there
+    /// Replace existing recovery data
     #[arg(long)]
     pub force: bool,
 }
@@ -339,16 +421,16 @@ pub struct Recovery {
 /// `repair`
 #[derive(Debug, ClapArgs)]
 pub struct Repair {
-    /// The bundle, or its volumes; they are mended in place, under the name BUNDLE.partial until they verify. A volume
-    /// that is not there is made again
+    /// The bundle, or its volumes; they are repaired in place, and named BUNDLE.partial until they verify. A missing
+    /// volume is restored
     #[arg(value_name = "BUNDLE", required = true)]
     pub bundle: Vec<PathBuf>,
-    /// Take what is damaged from here (repeatable): another copy of the bundle, a layout, archive or directory that
-    /// holds its images, or a repository, REGISTRY/REPO; REGISTRY alone stands for the repositories there that the
-    /// images came from
+    /// Get replacements for damaged parts from here (repeatable): another copy of the bundle, a layout, archive or
+    /// directory with its images, or REGISTRY/REPO; REGISTRY alone means the repositories there that the images came
+    /// from
     #[arg(long, value_name = "SOURCE")]
     pub from: Vec<String>,
-    /// Recovery data (repeatable) [default: BUNDLE.recovery, if it is there]
+    /// Recovery data (repeatable) [default: BUNDLE.recovery, if it exists]
     #[arg(long, value_name = "FILE")]
     pub recovery: Vec<PathBuf>,
     /// Write a repaired copy here and leave BUNDLE as it is: for read-only media
@@ -369,23 +451,23 @@ pub struct Split {
     /// The bundle, in one file
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
-    /// The folder to write its volumes to [default: where the bundle is]
+    /// The folder to write the volumes to [default: the folder of the bundle]
     #[arg(value_name = "DIR")]
     pub folder: Option<PathBuf>,
-    /// Into volumes of which size.
+    /// The size of volumes.
     #[command(flatten)]
     pub volumes: Volumes,
-    /// Write only this volume, to fill one medium after the other (repeatable); they fit together if the bundle and the
-    /// size are the same
+    /// Write only this volume, to fill one medium after another (repeatable); volumes fit together when they are made
+    /// from the same bundle with the same size
     #[arg(long, value_name = "N", help_heading = "Volumes")]
     pub only: Vec<u32>,
-    /// Read everything back from the medium, past the memory of this host, before the volumes get their names
+    /// Re-read everything from the medium, bypassing the page cache, before the volumes get their final names
     #[arg(long, help_heading = "Volumes")]
     pub read_back: bool,
-    /// Replace volumes that exist
+    /// Replace existing volumes
     #[arg(long, help_heading = "Volumes")]
     pub force: bool,
-    /// Show the volumes and the room there is; write nothing
+    /// Show the volumes and the free space; write nothing
     #[arg(long, help_heading = "Volumes")]
     pub dry_run: bool,
 }
@@ -399,10 +481,10 @@ pub struct Join {
     /// Its volumes, or folders of them, in any order
     #[arg(value_name = "VOLUME|DIR", required = true)]
     pub volumes: Vec<PathBuf>,
-    /// Replace a bundle that exists
+    /// Replace an existing bundle
     #[arg(long)]
     pub force: bool,
-    /// Read everything back from the medium, past the memory of this host, before the bundle gets its name
+    /// Re-read everything from the medium, bypassing the page cache, before the bundle gets its final name
     #[arg(long)]
     pub read_back: bool,
 }
@@ -416,7 +498,7 @@ pub struct Keygen {
     /// Comment in the key
     #[arg(long, short = 'C', value_name = "TEXT", default_value = "mirror-bundle")]
     pub comment: String,
-    /// Do not ask for a passphrase: the private key is stored in the clear
+    /// Do not ask for a passphrase: the private key is stored unencrypted
     #[arg(long)]
     pub no_passphrase: bool,
 }
@@ -424,16 +506,16 @@ pub struct Keygen {
 /// `check-signature`
 #[derive(Debug, ClapArgs)]
 pub struct CheckSignature {
-    /// The signature file, as a signature store holds it
+    /// The signature file, as downloaded from a signature store
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// The release digest that must be signed, sha256:...
+    /// The release digest that must be signed: sha256:...
     #[arg(long, value_name = "DIGEST")]
     pub digest: String,
     /// OpenPGP keys to accept [default: redhat, built in]
     #[arg(long, value_name = "FILE")]
     pub release_keyring: Vec<PathBuf>,
-    /// Judge validity at this time instead of now, as 2027-06-30 or 2027-06-30T12:00:00Z
+    /// Evaluate validity at this time instead of now, for example 2027-06-30 or 2027-06-30T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
 }
@@ -441,7 +523,7 @@ pub struct CheckSignature {
 /// `explain`
 #[derive(Debug, ClapArgs)]
 pub struct Explain {
-    /// An error code such as blob-missing, an exit code such as 30, exit-codes, environment, or trust
+    /// An error code (blob-missing), an exit code (30), exit-codes, environment, or trust
     #[arg(value_name = "CODE")]
     pub code: String,
 }
@@ -457,9 +539,13 @@ pub struct Completions {
 /// `man`
 #[derive(Debug, ClapArgs)]
 pub struct Man {
-    /// The directory
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    /// The command [default: the page of mirror-bundle itself]
+    #[arg(value_name = "COMMAND", value_parser = clap::builder::PossibleValuesParser::new(COMMANDS),
+          hide_possible_values = true)]
+    pub command: Option<String>,
+    /// Write every page to this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub dir: Option<PathBuf>,
 }
 
 /// A verb that does not exist.
@@ -477,13 +563,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_stands_in_the_help() {
+    fn every_command_is_in_the_help() {
         let mut command = Args::command();
         command.build();
         command.clone().debug_assert();
         for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
             let line = format!("\n  {} ", sub.get_name());
-            assert!(HELP.contains(&line), "{line}");
+            assert!(HELP.contains(&line) && COMMANDS.contains(&sub.get_name()), "{line}");
         }
     }
 }

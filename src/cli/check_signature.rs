@@ -36,10 +36,19 @@ fn show(args: &CheckSignature, global: &Global, verified: &Verified) {
     let signed_at = jiff::Timestamp::from_second(verified.signed_at).map(|t| t.to_string()).unwrap_or_default();
     let reference = verified.claim.docker_reference.to_string();
     match global.output {
-        Output::Json => answer::json(&serde_json::json!({
-            "schema": "mirror-bundle/check-signature/v1", "outcome": "good", "digest": verified.claim.digest, "docker_reference": reference,
-            "key": verified.fingerprint, "user_id": verified.user_id, "signed_at": signed_at, "notices": verified.notices,
-        })),
+        Output::Json | Output::Jsonl => answer::json(
+            global,
+            &answer::Object([
+                ("schema", serde_json::json!("mirror-bundle/check-signature/v1")),
+                ("outcome", serde_json::json!("good")),
+                ("digest", serde_json::json!(verified.claim.digest)),
+                ("docker_reference", serde_json::json!(reference)),
+                ("key", serde_json::json!(verified.fingerprint)),
+                ("user_id", serde_json::json!(verified.user_id)),
+                ("signed_at", serde_json::json!(signed_at)),
+                ("notices", serde_json::json!(verified.notices)),
+            ]),
+        ),
         Output::Text if global.quiet < 2 => {
             let mut table = Table::default();
             table.row("good", args.file.display().to_string());

@@ -9,20 +9,24 @@ use super::args::{Create, Global, Output};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
+use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Summary, Target, create};
 use crate::ops::{self, Observer, observer};
 use crate::select;
-use crate::sign::SecretKey;
 use crate::source::Network;
 
 pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
     let to_stdout = args.bundle == Path::new("-");
     if to_stdout && !args.dry_run && std::io::stdout().is_terminal() {
-        return Err(Error::new(Code::Usage, "a bundle is not written to a terminal")
+        return Err(Error::new(Code::Usage, "refusing to write a bundle to a terminal")
             .hint("redirect standard output, or name a file"));
+    }
+    if to_stdout && global.output == Output::Jsonl {
+        return Err(Error::new(Code::Usage, "standard output cannot carry both a bundle and JSON lines")
+            .hint("name a file, or follow the work with --progress-fd N"));
     }
     if to_stdout && args.read_back {
         return Err(
@@ -31,14 +35,14 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     }
     if args.sign_key.is_none() && !args.unsigned && !args.dry_run {
         return Err(Error::new(Code::Usage, "no signing key")
-            .hint("sign with --sign-key FILE (keygen makes one), or say --unsigned"));
+            .hint("sign with --sign-key FILE (keygen makes one), or give --unsigned"));
     }
     if let Some(percent) = args.recovery
         && !args.dry_run
     {
         protectable(args, percent)?;
     }
-    let (what, options) = (what(args, global)?, options(args)?);
+    let (what, options) = (what(args, global, term)?, options(args, term)?);
     #[cfg(feature = "registry")]
     let client = inputs::client(&args.registry, crate::registry::Side::Source, term)?;
     #[cfg(feature = "registry")]
@@ -47,7 +51,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     let network: Option<&dyn Network> = None;
 
     if args.unsigned && !args.dry_run {
-        term.warn("the bundle will not be signed (--unsigned); a receiver has to accept it with --allow-unsigned");
+        term.warn("the bundle will not be signed (--unsigned); receivers must accept it with --allow-unsigned");
     }
     let mut stdout;
     let target = match (args.dry_run, to_stdout) {
@@ -62,7 +66,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     #[cfg(feature = "registry")]
     inputs::late_notices(&client, term);
     if options.volume.is_some() && summary.volumes.is_empty() {
-        term.say("Note", "it fits one volume, so it is a whole bundle under its plain name");
+        term.say("Note", "it fits in one volume, so it is one whole bundle under its plain name");
     }
     let recovery = match args.recovery.filter(|_| !args.dry_run) {
         Some(percent) => Some(protect(args, percent, &summary, term)?),
@@ -73,7 +77,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     match global.output {
         // The stream is the answer.
         _ if to_stdout && !args.dry_run => {}
-        Output::Json => answer::json(&Made { made: &summary, recovery: recovery.as_ref() }),
+        Output::Json | Output::Jsonl => answer::json(global, &Made { made: &summary, recovery: recovery.as_ref() }),
         Output::Text if global.quiet < 2 => answer::text(&render(args, &summary, recovery.as_ref())),
         Output::Text => {}
     }
@@ -104,7 +108,7 @@ struct Made<'a> {
 /// Asked before anything is fetched.
 fn protectable(args: &Create, percent: u8) -> Result<()> {
     if args.bundle == Path::new("-") {
-        return Err(Error::new(Code::Usage, "--recovery needs a file: recovery data cannot be made of a stream"));
+        return Err(Error::new(Code::Usage, "--recovery needs a file: there is no recovery data for a stream"));
     }
     let to = ops::recovery::beside(&args.bundle);
     if !args.force && crate::fs::dir::exists(&to) {
@@ -129,10 +133,10 @@ fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Resul
 }
 
 /// What is to be carried.
-fn what(args: &Create, global: &Global) -> Result<select::Options> {
+fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Options> {
     let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
     #[cfg(feature = "registry")]
-    let parse = |list: &[String]| list.iter().map(|r| r.parse()).collect::<Result<Vec<_>, Invalid>>().map_err(usage);
+    let parse = |list: &[String]| list.iter().map(|text| inputs::reference(text, term)).collect::<Result<Vec<_>>>();
     Ok(select::Options {
         #[cfg(feature = "registry")]
         releases: parse(&args.release)?,
@@ -143,6 +147,16 @@ fn what(args: &Create, global: &Global) -> Result<select::Options> {
         #[cfg(not(feature = "registry"))]
         images: Vec::new(),
         layouts: args.from_layout.clone(),
+        room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
+        #[cfg(feature = "registry")]
+        mirrors: mirrors(&args.mirror_config)?,
+        #[cfg(not(feature = "registry"))]
+        mirrors: select::Mirrors::default(),
+        foreign: match args.foreign_layers {
+            super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
+            super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
+            super::args::ForeignLayers::Refuse => select::ForeignLayers::Refuse,
+        },
         dirs: args.from_dir.clone(),
         manifests: args.manifests.clone(),
         platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
@@ -152,16 +166,17 @@ fn what(args: &Create, global: &Global) -> Result<select::Options> {
         allow_unsigned_release: args.allow_unsigned_release,
         allow_missing_image_signature: args.allow_missing_image_signature,
         now: inputs::moment(None)?,
+        without_referrers: args.without_referrers,
         jobs: inputs::transfers(global.jobs),
     })
 }
 
-fn options(args: &Create) -> Result<Options> {
+fn options(args: &Create, term: &Terminal) -> Result<Options> {
     Ok(Options {
         name: args.name.clone(),
         sequence: args.sequence,
         expires: args.expires.as_deref().map(inputs::time).transpose()?,
-        key: args.sign_key.as_deref().map(key).transpose()?,
+        key: args.sign_key.as_deref().map(|path| super::passphrase::key(path, term)).transpose()?,
         source_date_epoch: inputs::source_date_epoch()?,
         force: args.force,
         read_back: args.read_back,
@@ -169,8 +184,11 @@ fn options(args: &Create) -> Result<Options> {
     })
 }
 
-pub(super) fn key(path: &Path) -> Result<SecretKey> {
-    crate::sign::read_secret_key(path, || super::keygen::passphrase(&format!("Passphrase for {}: ", path.display())))
+#[cfg(feature = "registry")]
+fn mirrors(files: &[PathBuf]) -> Result<select::Mirrors> {
+    let mut mirrors = select::Mirrors::default();
+    files.iter().try_for_each(|file| mirrors.add(file))?;
+    Ok(mirrors)
 }
 
 fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Summary>) -> String {
@@ -178,7 +196,7 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
+    table.row("name", title(&named(&summary.name), summary.sequence));
     for release in &summary.releases {
         table
             .row("release", format!("{} {} {}", named(&release.version), named(&release.architecture), release.digest));
@@ -215,9 +233,5 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
 /// `4m 12s`, `3.1 s`.
 pub(super) fn elapsed(since: Instant) -> String {
     let seconds = since.elapsed().as_secs_f64();
-    if seconds < 60.0 {
-        format!("{seconds:.1} s")
-    } else {
-        format!("{:.0}m {:02.0}s", (seconds / 60.0).floor(), seconds % 60.0)
-    }
+    if seconds < 60.0 { format!("{seconds:.1} s") } else { super::progress::span(since.elapsed().as_secs()) }
 }

@@ -26,10 +26,11 @@ pub(super) fn run(what: &str) -> Result<u8> {
     Ok(0)
 }
 
-const ENVIRONMENT: &str = "\
+pub(super) const ENVIRONMENT: &str = "\
 MIRROR_BUNDLE_TRUST   trust policy, when neither --signer nor --trust is given
-MIRROR_BUNDLE_STATE   folder in which this host remembers the newest bundle that it unpacked
+MIRROR_BUNDLE_STATE   folder that records the newest bundles this host has unpacked
                       [XDG_STATE_HOME/mirror-bundle, ~/.local/state/mirror-bundle]
+MIRROR_BUNDLE_LOG     file to log to, when --log-file is not given
 XDG_CONFIG_HOME       where mirror-bundle/trust.yaml is looked for next [~/.config], then in /etc
 SOURCE_DATE_EPOCH     seconds: the creation time of a bundle and of every member in it
 REGISTRY_AUTH_FILE    credentials, when --authfile is not given; then XDG_RUNTIME_DIR, XDG_CONFIG_HOME,
@@ -44,19 +45,19 @@ A flag wins over the environment. verify uses no network and no proxy.
 ";
 
 const TRUST: &str = "\
-# trust.yaml: whom this host trusts. It never comes with a bundle. Only signers is required.
+# trust.yaml: whom this host trusts. It never comes from a bundle. Only signers is required.
 signers:
   - name: build-host
     roles: [builder]
     key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKRXzz9JeRqFADtXeWCSD/r9jCpIZTX0UcLmo5UClnPf
     validFrom: 2026-01-01       # UTC
     validUntil: 2027-06-30      # that day included
-revoked: []                     # fingerprints SHA256:... or key lines, which then never count
-require:                        # different keys, for each role
+revoked: []                     # fingerprints SHA256:... or key lines, which never count
+require:                        # number of different keys, for each role
   - {role: builder, threshold: 1}
 maxAge: 90d                     # since the bundle was created
 bundle:
-  name: ocp-release-amd64       # the line of bundles that is accepted here
+  name: ocp-4.16-x86_64         # the series of bundles that is accepted here
 release:
   keyrings: [redhat]            # redhat is built in; others are files beside this one
   architectures: [amd64]
@@ -66,20 +67,26 @@ images:                         # cosign keys: images in a scope (* is all other
   keys:
     - {scope: registry.example.com/team, keyFile: team.pub}
 rollback:
-  maxStep: 2000000              # the most that the number of a bundle may grow at once
+  maxStep: 2000000              # the most that the sequence number may grow at once
 allowKinds: []                  # kinds of manifests beyond the usual, such as apps/v1/Deployment
 
-# Instead of all that, an OpenSSH allowed_signers file is accepted too.
+# Instead, an OpenSSH allowed_signers file is accepted too.
 ";
 
-fn exit_codes() -> String {
+/// A line for each of these exit codes.
+pub(super) fn exit_status(which: impl Fn(Code) -> bool) -> String {
     let mut out = "0    ok                  done, and everything required was checked and passed\n".to_owned();
-    for code in Code::ALL {
+    for code in Code::ALL.iter().filter(|code| which(**code)) {
         let first = text(*code).split(['.', '\n']).next().unwrap_or_default().to_owned();
         out.push_str(&format!("{:<4} {:<19} {first}\n", code.exit(), code.as_str()));
     }
-    out.push_str("\nA script needs three cases: 0, go on; 10 to 49, do not use this bundle; anything else, it could\nnot be told, try again. ");
-    out.push_str("When several of 10 to 49 apply, the lowest is given: it is the most basic problem.\n");
+    out
+}
+
+fn exit_codes() -> String {
+    let mut out = exit_status(|_| true);
+    out.push_str("\nA script needs three cases: 0, go on; 10 to 49, do not use this bundle; anything else: the\ncheck could not be completed; fix the cause and try again. ");
+    out.push_str("When several of 10 to 49\napply, the exit code is the lowest: it is the most basic problem.\n");
     out
 }
 
@@ -87,73 +94,76 @@ fn text(code: Code) -> &'static str {
     match code {
         Code::Usage => "The arguments, or a file that they name, cannot be used. Nothing was done.",
         Code::Io => {
-            "A local file could not be read or written.\nA missing path, a permission, a full disk, a bad medium. What was finished before stays; run the same command again when the cause is gone."
+            "A local file could not be read or written.\nA missing path, a permission, a full disk, a bad medium. What was finished stays; fix the cause and run the same command again."
         }
         Code::Internal => {
-            "A bug in mirror-bundle. Nothing that was written is under a final name or tag unless it was complete.\nPlease report it with the command, the version (mirror-bundle --version) and the message."
+            "A bug in mirror-bundle. Only complete files and images have their final names and tags.\nPlease report it with the command, the version (mirror-bundle --version) and the message."
         }
         Code::NotABundle => {
-            "The file is not a mirror-bundle, or not one that this version can read.\nIt may be of a later format, or need a feature that this program does not know. Bring a newer mirror-bundle across together with the bundle."
+            "The file is not a mirror-bundle, or not one that this version can read.\nIt may have a later format, or need a feature that this program does not know. Bring a newer mirror-bundle across together with the bundle."
         }
         Code::Truncated => {
-            "The file is shorter than its index says. The copy to the medium did not finish.\nCopy it again and compare sizes; lengths are compared before anything is hashed or written. Or mend it: mirror-bundle repair BUNDLE, from recovery data or --from another copy or a registry."
+            "The file is shorter than its index says. The copy to the medium did not finish.\nCopy it again and compare sizes; lengths are compared before anything is hashed or written. Or repair it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE."
         }
         Code::Malformed => {
-            "Something in the bundle is not as its format demands.\nAn unsafe path, a name twice, a size over a limit, a document that contradicts another.\nA bundle made by this program is never like that: it was damaged or made by somebody else. Do not use it."
+            "Something in the bundle violates its format.\nAn unsafe path, a name twice, a size over a limit, a document that contradicts another.\nThis program never makes such a bundle: it was damaged, or made by something else. Do not use it."
         }
         Code::Unsigned => {
             "The bundle carries no signature, so anyone could have made it.\nAsk the builder for a signed one (create --sign-key), or accept it with --allow-unsigned, which the report records."
         }
         Code::BadSignature => {
-            "The index was changed after it was signed, or damaged.\nDo not use this copy. Compare the digest of the index with the builder by another way before asking for another."
+            "The index was changed after it was signed, or damaged.\nDo not use this copy. Compare the digest of the index with the builder over another channel before you ask for another copy."
         }
         Code::Untrusted => {
-            "The signatures are intact, but too few are by keys that this host trusts.\nIf a signer has a new key, get its public half by another way than this medium, and add it with --signer or to the trust policy."
+            "The signatures are valid, but too few are by keys that this host trusts.\nIf a signer has a new key, get its public key separately from this medium, and add it with --signer or to the trust policy."
         }
         Code::Expired => {
-            "A key or the bundle is past its time, or claims a time in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
+            "A key, a signature or the bundle has expired, or is dated in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
         Code::Rollback => {
-            "This host has unpacked a newer bundle of this name, or one with its number.\nSomebody may be replaying an old bundle. A lower number is accepted with --allow-rollback, which the report records; two bundles with one number never are."
+            "This host unpacked a newer bundle of this series, or one with its number.\nSomebody may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
         }
         Code::BlobMissing => {
-            "Something that an image needs is not in the bundle.\nThe bundle was made or changed wrongly; ask for another."
+            "Something that an image needs is not in the bundle.\nGet it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."
         }
         Code::BlobMismatch => {
-            "Content does not match the digest that names it.\nOne damaged blob is usually the medium: copy the bundle again, or mend it with mirror-bundle repair BUNDLE. Many, or a wrong signature as well, is not."
+            "Content does not match the digest that names it.\nOne damaged blob is usually the medium: copy the bundle again, or repair it: mirror-bundle repair BUNDLE. Many, or a bad signature as well, are usually not."
         }
         Code::UnlistedContent => {
-            "The file holds something that its index does not account for.\nSomebody added it after the bundle was made. Do not use this copy."
+            "The file contains something that its index does not list.\nSomebody added it after the bundle was made. Do not use this copy."
         }
         Code::ReleaseUnverified => {
-            "A release has no good signature by a key pinned on this host.\nOr, when creating, it lacks the cosign signature image that clusters from 4.21 on demand.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, when creating, --allow-missing-image-signature."
+            "A release has no good signature by a key that this host accepts.\nOr, at create, it lacks the cosign signature image that clusters require from 4.21 on.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, at create, --allow-missing-image-signature."
         }
         Code::ImageUnverified => {
-            "The trust policy has a key for an image that has no good signature by it.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
+            "An image has no good signature by its key in the trust policy.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
         }
         Code::Policy => {
             "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."
         }
         Code::IncompleteCheck => {
-            "Nothing wrong was found, but a required check did not run.\nWith --quick, for example. This is never a pass: run the full verification."
+            "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
         }
         Code::Destination => {
-            "The registry that is written to is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. Run the same command again to continue."
+            "The destination registry is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is gone, run the same command again to resume."
         }
         Code::Source => {
-            "What is read from is unreachable, or does not have what was asked for.\nWhat was fetched stays in NAME.partial; run the same command again to continue."
+            "The source is unreachable, or lacks what was requested.\nWhat was fetched stays in NAME.partial; run the same command again to resume."
         }
         Code::Auth => {
-            "A registry wants credentials, or other ones.\nLog in with podman login --authfile FILE REGISTRY and pass --authfile FILE."
+            "A registry needs credentials, or rejected those it got.\nLog in with podman login --authfile FILE REGISTRY and pass --authfile FILE."
         }
         Code::Conflict => {
-            "Something exists there with other content and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
+            "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
+        }
+        Code::PartlyUnpacked => {
+            "All images and tags are there, but the registry refused something that is attached to them.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. Where they are not needed, --without-referrers leaves them out, and the exit code is 0."
         }
         Code::ApplyFailed => {
-            "One or more manifests were not applied to the cluster.\nKept for a later version: no command of this one applies anything."
+            "One or more manifests were not applied to the cluster.\nReserved: this version applies nothing."
         }
-        Code::Interrupted => "Stopped by Ctrl-C.\nRun the same command again to continue.",
-        Code::Terminated => "Stopped by a signal.\nRun the same command again to continue.",
+        Code::Interrupted => "Stopped by Ctrl-C.\nRun the same command again to resume.",
+        Code::Terminated => "Stopped by a signal.\nRun the same command again to resume.",
     }
 }
 

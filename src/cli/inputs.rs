@@ -117,6 +117,7 @@ pub(super) fn client(
         retries: args.retries,
         environment: crate::host::environment,
         stop: term.stop_flag(),
+        listener: term.chatty().map(|hear| crate::registry::Listener(std::sync::Arc::new(hear))),
         ..Default::default()
     })?;
     client.notices().iter().for_each(|notice| term.warn(notice));
@@ -128,4 +129,44 @@ pub(super) fn client(
 pub(super) fn late_notices(client: &crate::registry::Client, term: &super::term::Terminal) {
     use crate::ops::Observer;
     client.late_notices().iter().for_each(|notice| term.warn(notice));
+}
+
+/// A reference as people bring it from other tools. What is changed or assumed is said.
+#[cfg(feature = "registry")]
+pub(super) fn reference(text: &str, term: &super::term::Terminal) -> Result<crate::oci::Reference> {
+    use crate::observer::Observer;
+    let bare = bare(text, term)?;
+    let usage = |e: crate::oci::Invalid| Error::new(Code::Usage, e.to_string());
+    let mut reference: crate::oci::Reference = bare.parse().map_err(usage)?;
+    if reference.tag.is_none() && reference.digest.is_none() {
+        reference.tag = Some("latest".parse().map_err(usage)?);
+        term.say("Note", &format!("{bare} names no tag; taking {reference}"));
+    }
+    Ok(reference)
+}
+
+/// A reference without the name of a transport: `docker://` is left out, and that is said.
+#[cfg(feature = "registry")]
+pub(super) fn bare<'a>(text: &'a str, term: &super::term::Terminal) -> Result<&'a str> {
+    use crate::observer::Observer;
+    const LOCAL: [&str; 6] =
+        ["oci:", "oci-archive:", "docker-archive:", "dir:", "docker-daemon:", "containers-storage:"];
+    if let Some(bare) = text.strip_prefix("docker://") {
+        term.say("Note", &format!("docker:// is not needed; taking {bare}"));
+        return Ok(bare);
+    }
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Err(Error::new(Code::Usage, format!("`{text}` is a web address, not a reference to an image"))
+            .hint("write REGISTRY/REPOSITORY:TAG, without https://"));
+    }
+    if let Some(transport) = LOCAL.iter().find(|transport| text.starts_with(**transport)) {
+        let hint = match *transport {
+            "docker-daemon:" | "containers-storage:" => {
+                "write it to a file first (podman save --format oci-archive), and take that with --from-layout"
+            }
+            _ => "for a local file or folder: --from-layout PATH",
+        };
+        return Err(Error::new(Code::Usage, format!("`{text}` is not in a registry")).hint(hint));
+    }
+    Ok(text)
 }

@@ -1,12 +1,13 @@
 //! `mirror-bundle inspect` and `ls`: what the index says. Nothing is verified, and that is said.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use super::answer::{self, Table};
 use super::args::{Global, Inspect, Ls, Output};
 use super::escape::name;
 use crate::bundle::Inputs;
-use crate::bundle::index::{Index, Kind};
+use crate::bundle::index::{Blob, Image, Index, Kind, title};
 use crate::error::Result;
 use crate::ops::inspect::{Inspected, inspect};
 use crate::ops::observer;
@@ -14,11 +15,24 @@ use crate::ops::observer;
 pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
     let seen = open(&args.bundle)?;
     match global.output {
-        Output::Json => answer::json(&serde_json::json!({
-            "schema": "mirror-bundle/inspect/v1", "verified": false, "path": named(&args.bundle),
-            "index_digest": seen.digest, "signed": seen.signed, "bytes": seen.bytes, "index": seen.index,
-            "volumes": seen.volumes.as_ref().map(|(here, of)| serde_json::json!({ "here": here, "of": of })),
-        })),
+        Output::Json | Output::Jsonl => answer::json(
+            global,
+            &answer::Object([
+                ("schema", serde_json::json!("mirror-bundle/inspect/v1")),
+                ("verified", serde_json::json!(false)),
+                ("path", serde_json::json!(named(&args.bundle))),
+                ("index_digest", serde_json::json!(seen.digest)),
+                ("signed", serde_json::json!(seen.signed)),
+                ("bytes", serde_json::json!(seen.bytes)),
+                ("index", serde_json::json!(seen.index)),
+                (
+                    "volumes",
+                    seen.volumes.as_ref().map_or(serde_json::Value::Null, |(here, of)| {
+                        serde_json::json!(answer::Object([("here", here.as_slice().into()), ("of", (*of).into())]))
+                    }),
+                ),
+            ]),
+        ),
         Output::Text => answer::text(&render(&args.bundle, &seen)),
     }
     Ok(0)
@@ -41,12 +55,12 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
         table.row("volumes", format!("{} of {of}", here.join(", ")));
     }
     table.row("index", seen.digest.to_string());
-    table.row("name", format!("{} #{}", name(&index.name), index.sequence));
+    table.row("name", title(&name(&index.name), index.sequence));
     table.row("created", &index.created);
     if let Some(expires) = &index.expires {
         table.row("expires", expires);
     }
-    table.row("signed", if seen.signed { "yes (signature not judged)" } else { "no" });
+    table.row("signed", if seen.signed { "yes (signature not evaluated)" } else { "no" });
     for release in &index.releases {
         table.row("release", format!("{} {} {}", release.version, release.architecture, release.digest));
     }
@@ -71,56 +85,83 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
 pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> {
     let seen = open(&args.bundle)?;
     let all = !(args.images || args.blobs || args.manifests);
-    if global.output == Output::Json {
+    if global.output != Output::Text {
         let index = &seen.index;
-        let mut out = serde_json::json!({ "schema": "mirror-bundle/ls/v1", "verified": false });
-        if args.images || all {
-            out["images"] = serde_json::json!(index.images);
-        }
-        if args.blobs {
-            out["blobs"] = serde_json::json!(index.blobs);
-        }
-        if args.manifests {
-            out["files"] = serde_json::json!(index.files);
-        }
-        answer::json(&out);
+        let of = |list: serde_json::Value, wanted: bool| if wanted { list } else { serde_json::Value::Null };
+        let out = answer::Object([
+            ("schema", "mirror-bundle/ls/v1".into()),
+            ("verified", false.into()),
+            ("images", of(serde_json::json!(index.images), args.images || all)),
+            ("blobs", of(serde_json::json!(index.blobs), args.blobs)),
+            ("files", of(serde_json::json!(index.files), args.manifests)),
+        ]);
+        answer::json(global, &out);
         return Ok(0);
     }
-    warn("this is what the index says; contents are not verified");
-    answer::text(&lines(&seen.index, args.images || all, args.blobs, args.manifests));
+    warn("this is what the index says; the contents are not verified");
+    let columns = std::io::stdout().is_terminal();
+    answer::text(&lines(&seen.index, args.images || all, args.blobs, args.manifests, columns));
     Ok(0)
 }
 
-fn lines(index: &Index, images: bool, blobs: bool, manifests: bool) -> String {
+/// One thing in a line; on a terminal in columns with a heading, on a pipe with single blanks.
+fn lines(index: &Index, images: bool, blobs: bool, manifests: bool, columns: bool) -> String {
+    let dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), name);
     let mut out = String::new();
-    for image in index.images.iter().filter(|_| images) {
-        let component = image.component.as_deref().unwrap_or("-");
-        let platforms = if image.platforms.is_empty() { "-".to_owned() } else { image.platforms.join(",") };
-        let reference = image.reference().unwrap_or_else(|| "-".to_owned());
-        out.push_str(&format!(
-            "{:10} {} {} {} {}\n",
-            image.kind.as_str(),
-            image.digest,
-            name(component),
-            name(&platforms),
-            name(&reference)
-        ));
+    let mut block = |heading: &[&str], rows: Vec<Vec<String>>| {
+        let head = columns.then(|| heading.iter().map(|word| (*word).to_owned()).collect());
+        let rows: Vec<Vec<String>> = head.into_iter().chain(rows).collect();
+        let wide = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+        let widths: Vec<usize> = (0..heading.len()).map(|at| wide(at).filter(|_| columns).unwrap_or(0)).collect();
+        for row in &rows {
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            out.push_str(cells.join(if columns { "  " } else { " " }).trim_end());
+            out.push('\n');
+        }
+    };
+    if images {
+        let row = |image: &Image| {
+            let platforms = image.platforms.join(",");
+            vec![
+                image.kind.as_str().to_owned(),
+                image.digest.to_string(),
+                dash(image.component.as_deref()),
+                dash(Some(platforms.as_str()).filter(|p| !p.is_empty())),
+                dash(image.reference().as_deref()),
+            ]
+        };
+        block(&["KIND", "DIGEST", "COMPONENT", "PLATFORMS", "REFERENCE"], index.images.iter().map(row).collect());
     }
-    for blob in index.blobs.iter().filter(|_| blobs) {
-        out.push_str(&format!("{:10} {} {}\n", blob.role.as_str(), blob.digest, blob.size));
+    if blobs {
+        let row = |blob: &Blob| vec![blob.role.as_str().to_owned(), blob.digest.to_string(), blob.size.to_string()];
+        block(&["ROLE", "DIGEST", "BYTES"], index.blobs.iter().map(row).collect());
     }
-    for file in index.files.iter().filter(|_| manifests) {
-        for object in &file.objects {
-            let namespace = object.namespace.as_deref().unwrap_or("-");
-            out.push_str(&format!(
-                "{} {} {} {} {}\n",
+    if manifests {
+        let objects = index.files.iter().flat_map(|file| file.objects.iter().map(move |object| (file, object)));
+        let rows = objects.map(|(file, object)| {
+            vec![
                 name(&object.kind),
                 name(&object.api_version),
-                name(namespace),
+                dash(object.namespace.as_deref()),
                 name(&object.name),
-                name(&file.path)
-            ));
-        }
+                name(&file.path),
+            ]
+        });
+        block(&["KIND", "VERSION", "NAMESPACE", "NAME", "FILE"], rows.collect());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lists_have_aligned_columns_with_a_heading_on_a_terminal_and_single_blanks_on_a_pipe() {
+        let index = crate::bundle::index::tests::sample();
+        let (aligned, plain) = (lines(&index, true, true, true, true), lines(&index, true, true, true, false));
+        assert!(aligned.starts_with("KIND") && !plain.contains("KIND"), "{aligned}");
+        assert!(!plain.contains("  "), "{plain}");
+    }
 }

@@ -1,14 +1,19 @@
 //! Arguments in, answers out. The only module that prints.
 
 mod answer;
+#[allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, reason = "help is plain text")]
 pub mod args;
 mod check_signature;
+mod completions;
 mod create;
 mod escape;
 mod explain;
 mod inputs;
 mod inspect;
 mod keygen;
+mod man;
+mod passphrase;
+mod progress;
 mod recovery;
 mod repair;
 mod sign;
@@ -21,8 +26,6 @@ mod volumes;
 
 use std::io::Write;
 
-use clap::CommandFactory;
-
 pub use args::Args;
 pub use term::Terminal;
 
@@ -33,6 +36,7 @@ use args::Command;
 /// Runs a command. The value is the exit code of a verdict; an error has its own.
 pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
     let global = &args.global;
+    term.ready()?;
     match &args.command {
         Command::Create(create) => create::run(create, global, term),
         Command::Verify(verify) => verify::run(verify, global, term),
@@ -47,16 +51,8 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
         Command::Explain(explain) => explain::run(&explain.code),
-        Command::Completions(completions) => {
-            let mut out = Vec::new();
-            clap_complete::generate(completions.shell, &mut Args::command(), "mirror-bundle", &mut out);
-            answer::text(&String::from_utf8_lossy(&out));
-            Ok(0)
-        }
-        Command::Man(man) => {
-            clap_mangen::generate_to(Args::command(), &man.dir).map_err(|e| Error::io("cannot write", &man.dir, e))?;
-            Ok(0)
-        }
+        Command::Completions(completions) => Ok(completions::run(completions.shell)),
+        Command::Man(man) => man::run(man),
         Command::Push(_) => {
             Err(Error::new(Code::Usage, "no command `push`")
                 .hint("mirror-bundle unpack BUNDLE --to REGISTRY/REPOSITORY"))
@@ -69,6 +65,10 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
 /// An argument can be the name of a file on a hostile medium (`verify *`): with one that could rule a terminal, the
 /// message is shown without colours, and escaped (security E10).
 pub fn wrong_arguments(err: &clap::Error) -> u8 {
+    if err.use_stderr() && wants_json() {
+        let _ = writeln!(std::io::stderr(), "{}", usage_error(err));
+        return u8::try_from(err.exit_code()).unwrap_or(2);
+    }
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     if !err.use_stderr() || args.iter().all(|arg| escape::escape(arg) == *arg) {
         let _ = err.print();
@@ -85,6 +85,24 @@ pub fn wrong_arguments(err: &clap::Error) -> u8 {
         let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
     }
     u8::try_from(err.exit_code()).unwrap_or(2)
+}
+
+/// Whether JSON was asked for, in arguments that cannot be parsed.
+fn wants_json() -> bool {
+    let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let json = |value: &str| matches!(value, "json" | "jsonl");
+    args.windows(2).any(|two| matches!(two[0].as_str(), "-o" | "--output") && json(&two[1]))
+        || args.iter().filter_map(|arg| arg.strip_prefix("--output=").or(arg.strip_prefix("-o"))).any(json)
+}
+
+/// What clap says as the line that every other error is.
+fn usage_error(err: &clap::Error) -> String {
+    let text = err.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let (help, facts): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("For more information"));
+    let facts: Vec<String> = facts.into_iter().map(str::to_owned).collect();
+    answer::failure(Code::Usage, &message, &facts, None, help.first().copied())
 }
 
 /// The exit code of an error: of an interruption, that of the signal, whoever noticed it.

@@ -11,7 +11,7 @@ pub(super) fn run(args: &Recovery, global: &Global, term: &Terminal) -> Result<u
     let options = Options { percent: args.percent, to: args.to.clone(), force: args.force };
     let summary = recovery(&args.bundle, &options, term)?;
     match global.output {
-        Output::Json => answer::json(&summary),
+        Output::Json | Output::Jsonl => answer::json(global, &summary),
         Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
         Output::Text => {}
     }
@@ -28,6 +28,6 @@ fn render(summary: &Summary) -> String {
 /// The line about recovery data, also for `create`.
 pub(super) fn line(table: &mut Table, summary: &Summary) {
     let (slices, slice) = (observer::count(summary.recovery_slices, "slice"), observer::size(summary.slice_size));
-    let text = format!("{}, {}: mends up to {slices} of {slice}", summary.recovery, observer::size(summary.bytes));
+    let text = format!("{}, {}: repairs up to {slices} of {slice}", summary.recovery, observer::size(summary.bytes));
     table.row("recovery", text);
 }

@@ -14,14 +14,14 @@ use crate::ops::repair::{Effect, Options, Origin, Outcome, Summary, repair};
 use crate::source::Network;
 use crate::verify::Verdict;
 
-/// How many members are told by name.
-const TOLD: usize = 8;
+/// How many members are listed by name.
+const LISTED: usize = 8;
 
 pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8> {
     if args.bundle.iter().chain(&args.to).any(|path| path.as_os_str() == "-") {
         return Err(Error::new(Code::Usage, "a stream cannot be repaired").hint("name a file"));
     }
-    // Volumes that are elsewhere are no damage of these.
+    // Volumes on other media are not damage.
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, true)?;
     let mut options = Options {
@@ -56,12 +56,14 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     client.iter().for_each(|client| inputs::late_notices(client, term));
     match outcome {
         Outcome::Refused(report) => {
-            verify::show(&report, global, term, Some("nothing was changed"));
+            verify::refused(&report, global, term, "nothing was changed", ("repair", "repaired"));
             Ok(report.exit_code)
         }
         Outcome::Whole(summary, report) => {
             match global.output {
-                Output::Json => answer::json(&summary),
+                Output::Json | Output::Jsonl => {
+                    answer::verified(global, "repair", "repaired", Some(summary.as_ref()), Some(&report))
+                }
                 Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
                 Output::Text => {}
             }
@@ -83,7 +85,7 @@ fn origin(text: &str) -> Result<Origin> {
     }
     match format!("{text}/x").parse::<Repository>() {
         Ok(repository) if !text.contains('/') => Ok(Origin::Registry(repository.registry().to_owned())),
-        _ => Err(Error::new(Code::Usage, format!("`{text}` is no file that is there, and no repository"))
+        _ => Err(Error::new(Code::Usage, format!("`{text}` is neither an existing file nor a repository"))
             .hint("name a copy, a layout, REGISTRY/REPO, or REGISTRY")),
     }
 }
@@ -101,7 +103,7 @@ fn render(summary: &Summary) -> String {
     );
     table.row("index", &summary.index);
     if summary.result == Effect::Intact {
-        table.row("repaired", "nothing: nothing is damaged");
+        table.row("repaired", "nothing; nothing was damaged");
         return table.render();
     }
     if let Some(from) = &summary.head_from {
@@ -109,15 +111,15 @@ fn render(summary: &Summary) -> String {
     }
     let bytes: u64 = summary.mended.iter().map(|m| m.size).sum();
     table.row("repaired", format!("{}, {}", observer::count(summary.mended.len(), "member"), observer::size(bytes)));
-    for mended in summary.mended.iter().take(TOLD) {
+    for mended in summary.mended.iter().take(LISTED) {
         let volume = mended.volume.map(|n| format!("volume {n} ")).unwrap_or_default();
         table.row(
             "",
             format!("{volume}{}  {}  from {}", mended.member, observer::size(mended.size), named(&mended.from)),
         );
     }
-    if summary.mended.len() > TOLD {
-        table.row("", format!("and {} more; -o json lists all", summary.mended.len() - TOLD));
+    if summary.mended.len() > LISTED {
+        table.row("", format!("and {} more; -o json lists all", summary.mended.len() - LISTED));
     }
     table.render()
 }

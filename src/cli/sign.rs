@@ -6,7 +6,7 @@ use super::answer::{self, Table};
 use super::args::{Global, Output, Sign};
 use super::escape::escape;
 use super::term::Terminal;
-use super::{create, inputs, verify};
+use super::{inputs, verify};
 use crate::error::{Code, Error, Result};
 use crate::host::detached;
 use crate::ops::sign::{Options, Outcome, What, index_bytes, sign};
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     })?;
     let what = match (&args.attach, &args.sign_key) {
         (Some(path), _) => What::Attach(detached::read(path)?),
-        (None, Some(path)) => What::Sign(Box::new(create::key(path)?), role),
+        (None, Some(path)) => What::Sign(Box::new(super::passphrase::key(path, term)?), role),
         (None, None) => {
             return Err(Error::new(Code::Usage, "nothing to sign with").hint("--sign-key FILE, or --attach SIG"));
         }
@@ -54,12 +54,12 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     };
     match sign(&args.bundle, &trust, &conditions, &options, term)? {
         Outcome::Refused(report) => {
-            verify::show(&report, global, term, Some("nothing was signed"));
+            verify::refused(&report, global, term, "nothing was signed", ("sign", "signed"));
             Ok(report.exit_code)
         }
         Outcome::Signed(summary) => {
             match global.output {
-                Output::Json => answer::json(&summary),
+                Output::Json | Output::Jsonl => answer::verified(global, "sign", "signed", Some(&summary), None),
                 Output::Text if global.quiet < 2 => {
                     let mut table = Table::default();
                     table.row("index", &summary.index);
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
                         table.row("written", written);
                     }
                     if summary.written.is_empty() {
-                        table.row("written", "nothing: this key has signed that already");
+                        table.row("written", "nothing: this key has already signed it");
                     }
                     answer::text(&table.render());
                 }

@@ -7,17 +7,18 @@ use super::args::{Global, Join, Output, Split};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
+use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, join, observer, split};
 
 /// What both verbs prove, and what not.
 fn checked(blobs: usize) -> String {
-    format!("{}; no signature was judged", observer::count(blobs, "blob digest"))
+    format!("{}; signatures were not evaluated", observer::count(blobs, "blob digest"))
 }
 
 pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> {
     let size = args.volumes.size().ok_or_else(|| {
-        Error::new(Code::Usage, "no size of volumes").hint("--volume-size 4GiB, or --media fat32|dvd|bd25|bd50|bd100")
+        Error::new(Code::Usage, "no volume size given").hint("--volume-size 4GiB, or --media fat32|dvd|bd25|bd50|bd100")
     })?;
     let options = split::Options {
         folder: args.folder.clone(),
@@ -31,11 +32,11 @@ pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> 
     let summary = split::split(&args.bundle, &options, term)?;
     volumes::read_back(summary.read_back.as_ref(), Path::new(&summary.bundle), term)?;
     if summary.volumes.is_empty() {
-        let where_it_is = if summary.unchanged { "; it is left where it is" } else { " under its plain name" };
-        term.say("Note", &format!("it fits one volume, so it is a whole bundle{where_it_is}"));
+        let where_it_is = if summary.unchanged { "; it stays where it is" } else { " under its plain name" };
+        term.say("Note", &format!("it fits in one volume, so it is one whole bundle{where_it_is}"));
     }
     match global.output {
-        Output::Json => answer::json(&summary),
+        Output::Json | Output::Jsonl => answer::json(global, &summary),
         Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
         Output::Text => {}
     }
@@ -45,10 +46,14 @@ pub(super) fn run(args: &Split, global: &Global, term: &Terminal) -> Result<u8> 
             [] => vec![summary.bundle],
             volumes => volumes.iter().map(|v| v.path.clone()).collect(),
         };
-        let what = if all { volumes::pattern(&paths) } else { paths.join(" ") };
+        let what = if all {
+            volumes::pattern(&paths)
+        } else {
+            paths.iter().map(|path| answer::quoted(path)).collect::<Vec<_>>().join(" ")
+        };
         let partial = if all { "" } else { " --partial" };
         term.next(&[
-            "read the media again where they will be used".to_owned(),
+            "verify the media where they will be used".to_owned(),
             format!("mirror-bundle verify {what} --signer KEY.pub{partial}"),
         ]);
     }
@@ -59,7 +64,7 @@ fn render(summary: &split::Summary) -> String {
     let mut table = Table::default();
     table.row(if summary.dry_run { "would make" } else { "bundle" }, &summary.bundle);
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
+    table.row("name", title(&named(&summary.name), summary.sequence));
     volumes::rows(&mut table, &summary.volumes);
     match summary.dry_run {
         true => table.row("free", observer::size(summary.free)),
@@ -79,17 +84,20 @@ pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> 
     let summary = join::join(&args.volumes, &options, term)?;
     volumes::read_back(summary.read_back.as_ref(), &args.bundle, term)?;
     match global.output {
-        Output::Json => answer::json(&summary),
+        Output::Json | Output::Jsonl => answer::json(global, &summary),
         Output::Text if global.quiet < 2 => {
             let mut table = Table::default();
             table.row("bundle", format!("{} ({})", summary.bundle, observer::size(summary.bytes)));
             table.row("index", summary.index.to_string());
-            table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
+            table.row("name", title(&named(&summary.name), summary.sequence));
             table.row("checked", checked(summary.blobs));
             answer::text(&table.render());
         }
         Output::Text => {}
     }
-    term.next(&["see who made it".to_owned(), format!("mirror-bundle verify {} --signer KEY.pub", summary.bundle)]);
+    term.next(&[
+        "check who made it".to_owned(),
+        format!("mirror-bundle verify {} --signer KEY.pub", answer::quoted(&summary.bundle)),
+    ]);
     Ok(0)
 }

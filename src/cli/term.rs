@@ -1,21 +1,21 @@
 //! The conversation on standard error: what is being done, progress, warnings, errors. Nothing else prints there.
 
+use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::builder::styling::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::answer::{self, Line, Object};
 use super::args::{Color, Global, Output, Progress};
 use super::escape::{escape, escape_json, fold, sentence, width};
-use crate::error::{Code, Error};
-use crate::ops::{Observer, Task, observer};
+use super::progress::{COLUMN, Work};
+use crate::error::{Code, Error, Result};
+use crate::ops::{Observer, Task};
 use crate::verify::{Finding, Severity};
-
-/// Verbs stand in a column of this width.
-const COLUMN: usize = 12;
 
 /// The terminal, or the pipe that stands in for it.
 #[derive(Debug)]
@@ -23,23 +23,18 @@ pub struct Terminal {
     quiet: bool,
     verbose: bool,
     json: bool,
+    events: bool,
     style: Progress,
     on_terminal: bool,
     color: anstream::ColorChoice,
     work: Mutex<Option<Work>>,
     signal: Arc<AtomicU8>,
     stop: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-struct Work {
-    task: Task,
-    items: (u64, u64),
-    bytes: (u64, u64),
-    since: Instant,
-    said: Instant,
-    percent: u64,
-    bar: Option<ProgressBar>,
+    /// Whether a line of progress is on the screen.
+    drawn: Arc<AtomicBool>,
+    log: Option<Mutex<File>>,
+    progress: Option<Mutex<File>>,
+    unusable: Mutex<Option<Error>>,
 }
 
 impl Terminal {
@@ -52,19 +47,72 @@ impl Terminal {
             Color::Auto if dumb => anstream::ColorChoice::Never,
             Color::Auto => anstream::AutoStream::choice(&std::io::stderr()),
         };
+        let mut unusable = None;
+        let mut opened = |file: Result<File>| match file {
+            Ok(file) => Some(Mutex::new(file)),
+            Err(e) => {
+                unusable = Some(e);
+                None
+            }
+        };
+        let variable = std::env::var_os("MIRROR_BUNDLE_LOG").filter(|v| !v.is_empty()).map(Into::into);
+        let log = global.log_file.clone().or(variable).and_then(|path| opened(append(&path)));
+        let progress = global.progress_fd.and_then(|fd| opened(append(Path::new(&format!("/dev/fd/{fd}")))));
         let terminal = Terminal {
             quiet: global.quiet > 0,
             verbose: global.verbose > 0,
-            json: global.output == Output::Json,
+            json: global.output != Output::Text,
+            events: global.output == Output::Jsonl,
             style: global.progress,
             on_terminal: std::io::stderr().is_terminal() && !dumb,
             color,
             work: Mutex::default(),
             signal: Arc::default(),
             stop: Arc::default(),
+            drawn: Arc::default(),
+            log,
+            progress,
+            unusable: Mutex::new(unusable),
         };
         terminal.answer_signals();
+        let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        terminal.log(&format!("started: {}", words.join(" ")));
         terminal
+    }
+
+    /// An error when `--log-file` or `--progress-fd` cannot be written.
+    pub fn ready(&self) -> Result<()> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// The last line of the log.
+    pub fn ended(&self, code: u8) {
+        self.log(&format!("ended with exit code {code}"));
+    }
+
+    /// Writes to the log file what is said, also what -q and -o json keep from the screen.
+    fn log(&self, text: &str) {
+        let Some(log) = &self.log else { return };
+        let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+        let plain = anstream::adapter::strip_str(text).to_string();
+        let pid = std::process::id();
+        let lines: String =
+            plain.lines().filter(|l| !l.is_empty()).map(|l| format!("{now} [{pid}] {}\n", escape(l))).collect();
+        // A full disk must not stop the work.
+        let _ = file.write_all(lines.as_bytes());
+    }
+
+    /// A JSON line for a program that follows the work.
+    fn event(&self, line: &str) {
+        if self.events {
+            answer::text(&format!("{line}\n"));
+        }
+        if let Some(file) = &self.progress {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever listened has left.
+            let _ = writeln!(file, "{line}");
+        }
     }
 
     /// Set once somebody asks to stop: for the registry client, which waits on its own.
@@ -72,17 +120,29 @@ impl Terminal {
         self.stop.clone()
     }
 
+    /// With `-v`: a way to say a line at any time.
+    #[cfg(feature = "registry")]
+    pub fn chatty(&self) -> Option<impl Fn(&str) + Send + Sync + use<>> {
+        let json = self.json;
+        self.verbose.then_some(move |text: &str| {
+            let line = match json {
+                true => escape_json(&serde_json::json!({ "type": "note", "message": text }).to_string()),
+                false => format!("       {}", escape(text)),
+            };
+            // No bar is drawn with -v. A terminal that is gone is no reason to stop.
+            _ = writeln!(std::io::stderr().lock(), "{line}");
+        })
+    }
+
     /// Reports an error: the sentence, the facts, the state, what to do.
     pub fn report(&self, err: &Error) {
         self.end();
+        let (message, facts, state, hint) = (err.message(), err.facts(), err.state_text(), err.hint_text());
+        self.log(&problem(AnsiColor::Red, "error:", message, facts, state, hint));
         if self.json {
-            let line = serde_json::json!({
-                "type": "error", "code": err.code().as_str(), "exit_code": err.code().exit(), "message": err.message(),
-                "facts": err.facts(), "state": err.state_text(), "hint": err.hint_text(),
-            });
-            return self.line(&escape_json(&line.to_string()));
+            return self.line(&answer::failure(err.code(), message, facts, state, hint));
         }
-        self.problem(AnsiColor::Red, "error:", err.message(), err.facts(), err.state_text(), err.hint_text());
+        self.line(&problem(AnsiColor::Red, "error:", message, facts, state, hint));
         let mut cause = std::error::Error::source(err);
         while let (Some(inner), true) = (cause, self.verbose) {
             self.line(&format!("       cause: {}", escape(&inner.to_string())));
@@ -96,8 +156,13 @@ impl Terminal {
             Severity::Error => (AnsiColor::Red, "error:"),
             Severity::Notice => (AnsiColor::Yellow, "notice:"),
         };
-        if !self.json {
-            self.problem(color, word, &finding.message, &finding.facts, state, finding.hint.as_deref());
+        let text = problem(color, word, &finding.message, &finding.facts, state, finding.hint.as_deref());
+        self.log(&text);
+        if self.events {
+            let line = Line { kind: "finding", value: finding };
+            self.event(&escape_json(&serde_json::to_string(&line).unwrap_or_default()));
+        } else if !self.json {
+            self.line(&text);
         }
     }
 
@@ -110,6 +175,7 @@ impl Terminal {
 
     /// What to do next; plain lines.
     pub fn next(&self, lines: &[String]) {
+        lines.iter().for_each(|line| self.log(&format!("next: {line}")));
         if self.json || self.quiet {
             return;
         }
@@ -121,40 +187,44 @@ impl Terminal {
         }
     }
 
-    fn problem(
-        &self,
-        color: AnsiColor,
-        word: &str,
-        message: &str,
-        facts: &[String],
-        state: Option<&str>,
-        hint: Option<&str>,
-    ) {
-        let style = color.on_default().bold();
-        let hint_style = AnsiColor::Cyan.on_default().bold();
-        let mut out = format!("{style}{word}{style:#} {}\n", sentence(message));
-        for fact in facts.iter().map(String::as_str).chain(state) {
-            out.push_str(&format!("       {}\n", escape(fact)));
-        }
-        if let Some(hint) = hint {
-            out.push_str(&format!("{hint_style}hint:{hint_style:#}  {}\n", sentence(hint)));
-        }
-        self.line(out.trim_end_matches('\n'));
-    }
-
     fn line(&self, text: &str) {
         let folded = width(&std::io::stderr()).filter(|_| !self.json).map(|width| fold(text, width));
         let text = folded.as_deref().unwrap_or(text);
-        let work = self.lock();
-        let print = || {
-            let mut stream = anstream::AutoStream::new(std::io::stderr(), self.color);
-            // Nobody to tell that nobody listens.
-            let _ = writeln!(stream, "{text}");
-        };
-        match work.as_ref().and_then(|w| w.bar.as_ref()) {
-            Some(bar) => bar.suspend(print),
-            None => print(),
+        let _one_at_a_time = self.lock();
+        self.clear();
+        let mut stream = anstream::AutoStream::new(std::io::stderr(), self.color);
+        // When standard error is closed, there is nowhere to report it.
+        let _ = writeln!(stream, "{text}");
+    }
+
+    /// Takes the line of progress off the screen.
+    fn clear(&self) {
+        if self.drawn.swap(false, Ordering::SeqCst) {
+            let _ = write!(std::io::stderr(), "{CLEAR}");
         }
+    }
+
+    /// What is seen of the work, when it is due.
+    fn show(&self, work: &mut Work, last: bool) {
+        let now = Instant::now();
+        if (self.events || self.progress.is_some()) && (work.event_due(now) || last) {
+            self.event(&work.event().line());
+        }
+        if self.has_bar() && !last && work.draw_due(now) {
+            let columns = width(&std::io::stderr()).unwrap_or(80);
+            let line = work.line(columns, now);
+            let (verb, rest) = line.split_at(line.len().min(COLUMN));
+            let green = AnsiColor::Green.on_default().bold();
+            let mut stream = anstream::AutoStream::new(std::io::stderr(), self.color);
+            let clear = if self.drawn.load(Ordering::SeqCst) { CLEAR } else { "" };
+            let _ = write!(std::io::stderr(), "{clear}");
+            let _ = write!(stream, "{green}{verb}{green:#}{rest}").and_then(|()| stream.flush());
+            self.drawn.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn has_bar(&self) -> bool {
+        self.talks() && self.style == Progress::Auto && self.on_terminal && !self.verbose
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Work>> {
@@ -171,30 +241,26 @@ impl Terminal {
         // A limit on the size of files (`ulimit -f`) is an error like a full disk, and not the end without a word.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
-        let (flag, stop, json) = (self.signal.clone(), self.stop.clone(), self.json);
+        let (flag, stop, json, drawn) = (self.signal.clone(), self.stop.clone(), self.json, self.drawn.clone());
         // Whoever asked for JSON gets it however the run ends.
         let last_words = move |code: Code| {
-            let hint = "run the same command again to continue";
+            let hint = "run the same command again to resume";
+            let clear = if drawn.swap(false, Ordering::SeqCst) { CLEAR } else { "" };
             let text = match json {
-                true => serde_json::json!({
-                    "type": "error", "code": code.as_str(), "exit_code": code.exit(), "message": "interrupted",
-                    "facts": [], "state": null, "hint": hint,
-                })
-                .to_string(),
+                true => answer::failure(code, "interrupted", &[], None, Some(hint)),
                 false => format!("interrupted\nhint:  {hint}"),
             };
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "{clear}{text}");
         };
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 let code = if signal == SIGINT { Code::Interrupted } else { Code::Terminated };
                 if flag.swap(code.exit(), Ordering::SeqCst) != 0 {
-                    if json {
-                        last_words(code);
-                    }
+                    last_words(code);
                     std::process::exit(i32::from(code.exit()));
                 }
                 stop.store(true, Ordering::SeqCst);
+                let last_words = last_words.clone();
                 std::thread::spawn(move || {
                     std::thread::sleep(Duration::from_millis(900));
                     last_words(code);
@@ -207,38 +273,44 @@ impl Terminal {
 
 impl Observer for Terminal {
     fn say(&self, verb: &str, text: &str) {
-        if !self.talks() {
-            return;
-        }
         let green = AnsiColor::Green.on_default().bold();
         let pad = " ".repeat(COLUMN.saturating_sub(verb.len()));
-        self.line(&format!("{pad}{green}{verb}{green:#} {}", escape(text)));
+        let line = format!("{pad}{green}{verb}{green:#} {}", escape(text));
+        self.log(&line);
+        if self.talks() {
+            self.line(&line);
+        }
     }
 
     fn warn(&self, text: &str) {
+        let yellow = AnsiColor::Yellow.on_default().bold();
+        let line = format!("{yellow}warning:{yellow:#} {}", sentence(text));
+        self.log(&line);
         if !self.json {
-            let yellow = AnsiColor::Yellow.on_default().bold();
-            self.line(&format!("{yellow}warning:{yellow:#} {}", sentence(text)));
+            self.line(&line);
+        } else {
+            self.event(&Object([("type", "warning".into()), ("message", text.into())]).line());
         }
     }
 
     fn begin(&self, task: Task, items: u64, bytes: u64) {
-        if !self.talks() || self.style == Progress::None || bytes == 0 {
+        if bytes == 0 {
             return;
         }
-        let bar = (self.style == Progress::Auto && self.on_terminal && !self.verbose).then(|| bar(task, items, bytes));
-        let now = Instant::now();
-        *self.lock() =
-            Some(Work { task, items: (0, items), bytes: (0, bytes), since: now, said: now, percent: 0, bar });
+        let mut work = Work::new(task, items, bytes, Instant::now());
+        let mut slot = self.lock();
+        self.show(&mut work, false);
+        *slot = Some(work);
     }
 
     fn advance(&self, bytes: u64) {
         let mut due = None;
         if let Some(work) = self.lock().as_mut() {
-            work.bytes.0 = (work.bytes.0 + bytes).min(work.bytes.1);
-            match &work.bar {
-                Some(bar) => bar.set_position(work.bytes.0),
-                None => due = work.line_due(),
+            let now = Instant::now();
+            work.advance(bytes, now);
+            self.show(work, false);
+            if !self.has_bar() && self.style != Progress::None {
+                due = work.log_line(now);
             }
         }
         if let Some((verb, text)) = due {
@@ -246,19 +318,26 @@ impl Observer for Terminal {
         }
     }
 
+    fn resumed(&self, items: u64, bytes: u64) {
+        if let Some(work) = self.lock().as_mut() {
+            work.resumed(items, bytes);
+            self.show(work, false);
+        }
+    }
+
     fn item(&self) {
         if let Some(work) = self.lock().as_mut() {
-            work.items.0 += 1;
-            if let Some(bar) = &work.bar {
-                bar.set_message(format!("{} of {}", work.items.0, work.items.1));
-            }
+            work.item();
+            self.show(work, false);
         }
     }
 
     fn end(&self) {
-        if let Some(bar) = self.lock().take().and_then(|work| work.bar) {
-            bar.finish_and_clear();
+        let mut slot = self.lock();
+        if let Some(mut work) = slot.take() {
+            self.show(&mut work, true);
         }
+        self.clear();
     }
 
     fn stopped(&self) -> Option<Code> {
@@ -270,49 +349,30 @@ impl Observer for Terminal {
     }
 }
 
-impl Work {
-    /// A line for every 10 % or 30 seconds, but none for work of less than a second.
-    fn line_due(&mut self) -> Option<(&'static str, String)> {
-        let percent = self.bytes.0.saturating_mul(100) / self.bytes.1.max(1);
-        let long = self.since.elapsed() > Duration::from_secs(1);
-        if !long || (percent < self.percent + 10 && self.said.elapsed() < Duration::from_secs(30)) {
-            return None;
-        }
-        self.percent = percent - percent % 10;
-        self.said = Instant::now();
-        let seconds = self.since.elapsed().as_secs_f64();
-        let rate = self.bytes.0 as f64 / seconds;
-        let left = (self.bytes.1 - self.bytes.0) as f64 / rate.max(1.0);
-        let (done, of) = (observer::size(self.bytes.0), observer::size(self.bytes.1));
-        Some((
-            verb(self.task),
-            format!("{percent} %  {done} of {of}  {}/s  {left:.0} s left", observer::size(rate as u64)),
-        ))
-    }
+/// To the start of the line, and nothing after it.
+const CLEAR: &str = "\r\x1b[K";
+
+fn append(path: &Path) -> Result<File> {
+    OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io("cannot write", path, e))
 }
 
-fn verb(task: Task) -> &'static str {
-    match task {
-        Task::Resolve => "Resolving",
-        Task::Write => "Writing",
-        Task::Verify => "Verifying",
-        Task::Protect => "Protecting",
-        Task::Repair => "Repairing",
-        Task::Push => "Pushing",
-        Task::Unpack => "Unpacking",
-        Task::ReadBack => "Reading back",
+/// An error, a notice: the sentence, the facts, the state that things are in, and what to do.
+fn problem(
+    color: AnsiColor,
+    word: &str,
+    message: &str,
+    facts: &[String],
+    state: Option<&str>,
+    hint: Option<&str>,
+) -> String {
+    let style = color.on_default().bold();
+    let hint_style = AnsiColor::Cyan.on_default().bold();
+    let mut out = format!("{style}{word}{style:#} {}\n", sentence(message));
+    for fact in facts.iter().map(String::as_str).chain(state) {
+        out.push_str(&format!("       {}\n", escape(fact)));
     }
-}
-
-fn bar(task: Task, items: u64, bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr_with_hz(8));
-    let template = format!(
-        "{:>COLUMN$} [{{bar:24}}] {{percent:>3}} %  {{binary_bytes}} of {{binary_total_bytes}}  {{binary_bytes_per_sec}}  {{eta}} left  {{msg}}",
-        verb(task)
-    );
-    if let Ok(style) = ProgressStyle::with_template(&template) {
-        bar.set_style(style.progress_chars("=> "));
+    if let Some(hint) = hint {
+        out.push_str(&format!("{hint_style}hint:{hint_style:#}  {}\n", sentence(hint)));
     }
-    bar.set_message(format!("0 of {items}"));
-    bar
+    out.trim_end_matches('\n').to_owned()
 }

@@ -1,19 +1,22 @@
 //! `mirror-bundle verify`, and the report as text.
 
+use std::collections::BTreeSet;
+
 use super::answer::{self, Table};
 use super::args::{Global, Output, Verify};
 use super::escape::{escape, name as named};
 use super::inputs;
 use super::term::Terminal;
 use crate::bundle::Inputs;
-use crate::error::Result;
+use crate::bundle::index::title;
+use crate::error::{Code, Result};
 use crate::ops::observer;
 use crate::ops::verify::{Options, verify};
-use crate::verify::{Outcome, Report, Severity, Verdict};
+use crate::verify::{Finding, Outcome, Report, Severity, Verdict};
 
-/// How many problems are told in full.
-const TOLD: usize = 8;
-/// How many notices are told.
+/// How many problems are shown in full.
+const SHOWN: usize = 8;
+/// How many notices are shown.
 const NOTICES: usize = 64;
 
 pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8> {
@@ -25,35 +28,71 @@ pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8>
     Ok(report.exit_code)
 }
 
+/// Shows why a command did nothing.
+pub(super) fn refused(
+    report: &Report,
+    global: &Global,
+    term: &Terminal,
+    state: &str,
+    (verb, did): (&str, &'static str),
+) {
+    match global.output {
+        Output::Text => show(report, global, term, Some(state)),
+        Output::Json | Output::Jsonl => {
+            problems(report, term, Some(state));
+            answer::verified::<()>(global, verb, did, None, Some(report));
+        }
+    }
+}
+
 /// Shows a report: the answer on standard output, problems on standard error.
 pub(super) fn show(report: &Report, global: &Global, term: &Terminal, state: Option<&str>) {
     match global.output {
-        Output::Json => answer::json(report),
+        Output::Json | Output::Jsonl => {
+            // The document is the last line.
+            problems(report, term, state);
+            return answer::json(global, report);
+        }
         Output::Text if global.quiet == 0 => answer::text(&render(report)),
-        Output::Text if global.quiet == 1 => answer::text(&verdict_line(report)),
+        Output::Text if global.quiet == 1 => answer::text(&verdict_line(report, true)),
         Output::Text => {}
     }
     if global.quiet == 0 {
-        problems(report, term, state);
+        some_problems(report, term, state, true);
     }
 }
 
 /// Every problem, the worst first.
 pub(super) fn problems(report: &Report, term: &Terminal, state: Option<&str>) {
-    let mut errors: Vec<_> = report.errors().collect();
+    some_problems(report, term, state, false);
+}
+
+/// As [`problems`]; where the `listed` lines of signatures and records say why one is ignored, no notice repeats it.
+fn some_problems(report: &Report, term: &Terminal, state: Option<&str>, listed: bool) {
+    let mut seen = BTreeSet::new();
+    // What two checks found is shown once.
+    let mut errors: Vec<_> = report.errors().filter(|f| seen.insert((f.code, f.message.as_str()))).collect();
     errors.sort_by_key(|f| (f.code.exit() < 10, f.code.exit()));
-    let told = errors.len().min(TOLD);
-    for (at, finding) in errors.iter().take(told).enumerate() {
-        term.finding(finding, state.filter(|_| at + 1 == told));
+    let shown = errors.len().min(SHOWN);
+    for (at, finding) in errors.iter().take(shown).enumerate() {
+        term.finding(finding, state.filter(|_| at + 1 == shown));
     }
     // What was only counted is of checks that found errors, but for notices of those that did not.
     let counted: u64 = report.checks.iter().map(|check| check.more).sum();
-    let more = (errors.len() - told) as u64 + if errors.is_empty() { 0 } else { counted };
+    let more = (errors.len() - shown) as u64 + if errors.is_empty() { 0 } else { counted };
     if more > 0 {
         let all = if counted > 0 { "lists those that the report holds" } else { "lists all" };
         term.note(&format!("and {} more; -o json {all}", observer::count_of(more)));
     }
-    let notices: Vec<_> = report.findings().filter(|f| f.severity == Severity::Notice).collect();
+    let signed = report.signatures.iter().map(|one| (&one.origin, &one.detail));
+    let reasons: Vec<_> = signed.chain(report.records.iter().map(|one| (&one.origin, &one.detail))).collect();
+    let repeats = |finding: &Finding| {
+        let same = |(origin, why): &(&String, &Option<String>)| {
+            **origin == finding.subject && why.as_ref().is_some_and(|why| finding.message.contains(why.as_str()))
+        };
+        listed && reasons.iter().any(same)
+    };
+    let notices: Vec<_> = report.findings().filter(|f| f.severity == Severity::Notice && !repeats(f)).collect();
     notices.iter().take(NOTICES).for_each(|notice| term.finding(notice, None));
     let more = notices.len().saturating_sub(NOTICES) as u64 + if errors.is_empty() { counted } else { 0 };
     if more > 0 {
@@ -63,19 +102,25 @@ pub(super) fn problems(report: &Report, term: &Terminal, state: Option<&str>) {
 
 /// What is not here yet, and how to go on.
 pub(super) fn still_missing(report: &Report, term: &Terminal) {
-    let mut lines = vec!["run the same command with what is missing:".to_owned()];
+    let mut lines = vec!["run the same command again with what is missing:".to_owned()];
     lines.extend(report.not_checked.iter().filter(|n| n.required).map(|n| format!("  {}", n.reason)));
     term.next(&lines);
 }
 
-fn verdict_line(report: &Report) -> String {
+/// The verdict; on request with the code of the worst finding.
+fn verdict_line(report: &Report, with_code: bool) -> String {
     let word = match report.verdict {
         Verdict::Verified => "VERIFIED",
         Verdict::NotFullyChecked => "NOT FULLY CHECKED",
         Verdict::Failed => "FAILED",
     };
     let exceptions = if report.exceptions.is_empty() { "" } else { "  with exceptions" };
-    format!("verdict   {word}  {}{exceptions}\n", named(&report.bundle.path))
+    let code = match report.worst() {
+        Some(finding) if with_code => format!("  {}", finding.code),
+        None if with_code && report.verdict != Verdict::Verified => format!("  {}", Code::IncompleteCheck),
+        _ => String::new(),
+    };
+    format!("verdict   {word}  {}{exceptions}{code}\n", named(&report.bundle.path))
 }
 
 fn render(report: &Report) -> String {
@@ -83,15 +128,13 @@ fn render(report: &Report) -> String {
     if !report.bundle.index.is_empty() {
         head.row("index", &report.bundle.index);
     }
-    if let (Some(name), Some(sequence), Some(created)) =
-        (&report.bundle.name, report.bundle.sequence, &report.bundle.created)
-    {
-        head.row("bundle", format!("{} #{sequence}, created {created}", named(name)));
+    if let (Some(name), Some(created)) = (&report.bundle.name, &report.bundle.created) {
+        head.row("bundle", format!("{}, created {created}", title(&named(name), report.bundle.sequence)));
     }
     for exception in &report.exceptions {
         head.row("exception", named(exception));
     }
-    let mut out = verdict_line(report) + &head.render() + "\n";
+    let mut out = verdict_line(report, false) + &head.render() + "\n";
     let mut word = "checked";
     for check in &report.checks {
         let result = match check.outcome {
@@ -113,7 +156,7 @@ fn render(report: &Report) -> String {
     out
 }
 
-/// Every signature and every record: verdict, role, name, full fingerprint, where it is, and why it does not count.
+/// Every signature and every record: outcome, role, name, full fingerprint, where it is, and why it is ignored.
 fn signers(report: &Report, out: &mut String) {
     let unknown = || "?".to_owned();
     for one in &report.signatures {

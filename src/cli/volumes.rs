@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::answer::Table;
+use super::answer::{Table, quoted};
 use super::term::Terminal;
 use crate::error::Result;
 use crate::fs::space::mount_point;
@@ -22,17 +22,17 @@ pub(super) fn rows(table: &mut Table, volumes: &[Written]) {
 /// Says what was read back, and that the medium can be removed now. `bundle` need not exist under that name.
 pub(super) fn read_back(done: Option<&ReadBack>, bundle: &Path, term: &Terminal) -> Result<()> {
     let Some(done) = done else { return Ok(()) };
-    let how = if done.direct { "" } else { " (this file system cannot say that it was not from memory)" };
+    let how = if done.direct { "" } else { " (on this file system it may have come from the page cache)" };
     term.say("Read back", &format!("{} from the medium, all as written{how}", observer::size(done.bytes)));
     let folder = crate::fs::dir::folder_of(bundle);
     let place = mount_point(folder)?;
-    term.say("Safe", &format!("to remove the medium after unmounting it: {}", place.display()));
+    term.say("Safe", &format!("to remove the medium after you unmount it: {}", place.display()));
     Ok(())
 }
 
 /// The paths as a shell can be given them: one as it is, several as the pattern that fits their names.
 pub(super) fn pattern(paths: &[String]) -> String {
-    let [first, .., last] = paths else { return paths.concat() };
+    let [first, .., last] = paths else { return quoted(&paths.concat()) };
     let same = |a: char, b: char| a == b;
     let front: String = first.chars().zip(last.chars()).take_while(|(a, b)| same(*a, *b)).map(|(a, _)| a).collect();
     let back: Vec<char> =
@@ -41,7 +41,9 @@ pub(super) fn pattern(paths: &[String]) -> String {
     let front = front.trim_end_matches(|c: char| c.is_ascii_digit());
     let back: String = back.into_iter().rev().collect();
     let back = back.trim_start_matches(|c: char| c.is_ascii_digit());
-    format!("{front}*{back}")
+    // The star stays outside of quotes.
+    let quoted = |part: &str| if part.is_empty() { String::new() } else { quoted(part) };
+    format!("{}*{}", quoted(front), quoted(back))
 }
 
 #[cfg(test)]
@@ -54,5 +56,7 @@ mod tests {
         assert_eq!(pattern(&all(12)), "/m/ocp.*of12.tar");
         assert_eq!(pattern(&all(2)), "/m/ocp.*of2.tar");
         assert_eq!(pattern(&["b.tar".to_owned()]), "b.tar");
+        assert_eq!(pattern(&["my b.tar".to_owned()]), "'my b.tar'");
+        assert_eq!(pattern(&["it's.1of2.tar".to_owned(), "it's.2of2.tar".to_owned()]), r"'it'\''s.'*of2.tar");
     }
 }

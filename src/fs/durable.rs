@@ -65,7 +65,7 @@ pub(crate) fn try_sync(folder: &Path) -> io::Result<()> {
 
 /// The error for a file that exists and may not be replaced.
 pub(crate) fn already_exists(path: &Path) -> Error {
-    Error::new(Code::Conflict, format!("`{}` exists", path.display()))
+    Error::new(Code::Conflict, format!("`{}` already exists", path.display()))
         .state("it was not changed")
         .hint("choose another name, or replace it with --force")
 }

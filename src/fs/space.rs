@@ -51,6 +51,7 @@ pub(crate) fn reserve(file: &File, total: u64, path: &Path) -> Result<()> {
 }
 
 /// The mount point of a file's medium: what the user unmounts before removing it.
+#[cfg(any(feature = "cli", test))]
 pub(crate) fn mount_point(path: &Path) -> Result<PathBuf> {
     let err = |e| Error::io("cannot read", path, e);
     let mut here = std::fs::canonicalize(path).map_err(err)?;

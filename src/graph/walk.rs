@@ -151,6 +151,11 @@ impl Graph {
         Ok(())
     }
 
+    /// Leaves out a blob, which then is not part of any image.
+    pub fn leave_out(&mut self, digest: &Digest) {
+        self.nodes.remove(digest);
+    }
+
     /// Merges another graph into this one. Returns the digests that are new.
     pub fn merge(&mut self, other: Graph) -> Result<Vec<Digest>> {
         let mut new = Vec::new();
@@ -196,14 +201,7 @@ mod tests {
     use super::*;
 
     fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
-        Descriptor {
-            media_type: media_type.into(),
-            digest: Digest::of(bytes),
-            size: bytes.len() as u64,
-            platform: None,
-            annotations: Default::default(),
-            artifact_type: None,
-        }
+        Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
     }
 
     fn index_of(child: &Descriptor) -> Vec<u8> {

@@ -17,7 +17,7 @@ pub enum Value {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number, as written ([`is_number`]).
+    /// A number, as written (`is_number`).
     Number(String),
     /// Text.
     String(String),

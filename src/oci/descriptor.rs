@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Document, Invalid};
@@ -30,13 +31,22 @@ pub struct Descriptor {
     /// Annotations; their order does not matter.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// The content itself in base64, as the document says. Never written; [`Descriptor::embedded`] checks it.
+    #[serde(skip)]
+    pub data: Option<Box<str>>,
 }
 
 impl Descriptor {
     /// A descriptor with the required members only. `size` is in bytes.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Descriptor {
-        let (platform, annotations, artifact_type) = (None, BTreeMap::new(), None);
-        Descriptor { media_type: media_type.into(), digest, size, platform, annotations, artifact_type }
+        let (platform, annotations, artifact_type, data) = (None, BTreeMap::new(), None, None);
+        Descriptor { media_type: media_type.into(), digest, size, platform, annotations, artifact_type, data }
+    }
+
+    /// The content that the descriptor carries itself (`data`), if it has the digest and the size that it should have.
+    pub fn embedded(&self) -> Option<Vec<u8>> {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(self.data.as_deref()?).ok()?;
+        (bytes.len() as u64 == self.size && Digest::of(&bytes) == self.digest).then_some(bytes)
     }
 
     /// The entry for `document` in a list of referrers: with its artifact type, or else its configuration's media
@@ -99,7 +109,17 @@ impl Platform {
     pub fn accepts(&self, other: &Platform) -> bool {
         self.os == other.os
             && self.architecture == other.architecture
-            && (self.variant.is_none() || self.variant == other.variant)
+            && (self.variant.is_none() || self.variant() == other.variant())
+    }
+
+    /// The variant, also where an image may leave it out: arm64 is v8, arm is v7.
+    fn variant(&self) -> Option<&str> {
+        let usual = match self.architecture.as_str() {
+            "arm64" => Some("v8"),
+            "arm" => Some("v7"),
+            _ => None,
+        };
+        self.variant.as_deref().filter(|v| !v.is_empty()).or(usual)
     }
 }
 

@@ -125,6 +125,17 @@ impl fmt::Debug for Hasher {
     }
 }
 
+/// The endings of the tags that `cosign` gives to what it attaches to an image, `sha256-<hex>.ENDING`: a signature, an
+/// attestation, a list of parts.
+pub const ATTACHED: [&str; 3] = ["sig", "att", "sbom"];
+
+/// The image that something with this tag is attached to.
+pub fn attached_to(tag: &str) -> Option<Digest> {
+    let (name, ending) = tag.rsplit_once('.')?;
+    let hex = name.strip_prefix("sha256-").filter(|_| ATTACHED.contains(&ending))?;
+    Digest::from_hex(hex).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

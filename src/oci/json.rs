@@ -24,7 +24,8 @@ pub const MAX_MEMBERS: usize = 100_000;
 pub const MAX_ANNOTATIONS: usize = 100_000;
 
 /// Checks that `bytes` is exactly one JSON value, that no object names a member twice, and that no name differs from
-/// one of `known` only by letter case.
+/// one of `known` only by letter case. Names of annotations are free text: where `annotations` is known, case does not
+/// matter for the members of that object.
 pub fn check(bytes: &[u8], known: &[&str]) -> Result<(), Invalid> {
     let mut left = Left { values: MAX_VALUES, annotations: MAX_ANNOTATIONS };
     let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -123,7 +124,8 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<bool, E> {
-        if let Some(known) = self.of.known.iter().find(|k| folds_to(name, k) && **k != name) {
+        let variant = self.of.known.iter().find(|k| folds_to(name, k) && **k != name);
+        if let Some(known) = variant.filter(|_| !self.of.annotations) {
             return Err(E::custom(format!("member `{name}` differs from `{known}` only by case")));
         }
         if self.seen.len() == MAX_MEMBERS {

@@ -76,7 +76,8 @@ impl Document {
     }
 }
 
-/// Parses a manifest or index. `expected` is the media type given outside it (descriptor, header).
+/// Parses a manifest or index. `expected` is the media type given outside it (descriptor, header). A list that is `null`
+/// or absent is empty, as in Go.
 ///
 /// Refused: a media type inside that differs from the one outside, schema 1, a document that is both kinds, duplicate
 /// or case-folded member names, anything after the JSON value (MB-OCI-02, MB-OCI-03).
@@ -100,6 +101,9 @@ pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
         return Err(Invalid::new("the document is a manifest and an index at once"));
     }
     if media_type::is_index(expected) {
+        if probe.layers.is_some() || probe.config.is_some() {
+            return Err(Invalid::new("not an image index: it has `config` or `layers`"));
+        }
         index(bytes).map(Document::Index)
     } else {
         manifest(bytes).map(Document::Manifest)
@@ -135,10 +139,11 @@ struct Probe {
 fn manifest(bytes: &[u8]) -> Result<Manifest, Invalid> {
     let raw::Object(raw): raw::Object<raw::Manifest> =
         serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image manifest: {e}")))?;
-    within(raw.layers.len())?;
+    let layers = raw.layers.unwrap_or_default();
+    within(layers.len())?;
     Ok(Manifest {
         config: raw.config.0,
-        layers: raw.layers.into_iter().map(|layer| layer.0).collect(),
+        layers: layers.into_iter().map(|layer| layer.0).collect(),
         subject: raw.subject.map(|subject| subject.0),
         artifact_type: raw.artifact_type,
         annotations: raw.annotations.unwrap_or_default(),
@@ -148,9 +153,10 @@ fn manifest(bytes: &[u8]) -> Result<Manifest, Invalid> {
 fn index(bytes: &[u8]) -> Result<Index, Invalid> {
     let raw::Object(raw): raw::Object<raw::Index> =
         serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not an image index: {e}")))?;
-    within(raw.manifests.len())?;
+    let manifests = raw.manifests.unwrap_or_default();
+    within(manifests.len())?;
     Ok(Index {
-        manifests: raw.manifests.into_iter().map(|manifest| manifest.0).collect(),
+        manifests: manifests.into_iter().map(|manifest| manifest.0).collect(),
         subject: raw.subject.map(|subject| subject.0),
     })
 }
@@ -204,6 +210,74 @@ mod tests {
             format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{one},null]}}"#),
         ] {
             assert!(parse(bad.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_null_or_absent_is_empty() {
+        let config = descriptor("3");
+        for layers in ["", r#","layers":null"#, r#","layers":[]"#, r#","layers":null,"manifests":null"#] {
+            let doc = format!(r#"{{"schemaVersion":2,"config":{config}{layers}}}"#);
+            let Ok(Document::Manifest(read)) = parse(doc.as_bytes(), media_type::OCI_MANIFEST) else { panic!("{doc}") };
+            assert!(read.layers.is_empty());
+            assert!(parse(doc.as_bytes(), media_type::OCI_INDEX).is_err(), "{doc}");
+        }
+        for manifests in ["", r#","manifests":null"#, r#","manifests":[],"config":null"#] {
+            let doc = format!(r#"{{"schemaVersion":2{manifests}}}"#);
+            let Ok(Document::Index(read)) = parse(doc.as_bytes(), media_type::OCI_INDEX) else { panic!("{doc}") };
+            assert!(read.manifests.is_empty());
+            assert!(parse(doc.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{doc}");
+        }
+    }
+
+    #[test]
+    fn a_platform_that_is_not_complete_is_none() {
+        for (platform, whole) in [
+            (r#"{"os":"linux","architecture":"arm64","variant":"v8"}"#, true),
+            (r#"{"os":"linux","architecture":"arm64","variant":"","os.version":"1"}"#, true),
+            ("null", false),
+            ("{}", false),
+            (r#"{"architecture":"amd64"}"#, false),
+            (r#"{"os":"linux","architecture":null}"#, false),
+            (r#"{"os":"","architecture":""}"#, false),
+        ] {
+            let child = descriptor("1").replace(r#""size""#, &format!(r#""platform":{platform},"size""#));
+            let doc = format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#);
+            let Ok(Document::Index(read)) = parse(doc.as_bytes(), media_type::OCI_INDEX) else { panic!("{doc}") };
+            assert_eq!(read.manifests[0].platform.is_some(), whole, "{doc}");
+        }
+        let wrong = descriptor("1").replace(r#""size""#, r#""platform":{"os":1},"size""#);
+        assert!(
+            parse(format!(r#"{{"schemaVersion":2,"manifests":[{wrong}]}}"#).as_bytes(), media_type::OCI_INDEX).is_err()
+        );
+    }
+
+    #[test]
+    fn annotations_have_names_of_any_spelling_and_nothing_else_has() {
+        let one = descriptor("1");
+        let noted = one.replace(r#""size""#, r#""annotations":{"Digest":"x","SIZE":"y","Platform":"z"},"size""#);
+        let good = format!(r#"{{"schemaVersion":2,"config":{noted},"annotations":{{"Layers":"a","Config":"b"}}}}"#);
+        assert!(parse(good.as_bytes(), media_type::OCI_MANIFEST).is_ok());
+        for bad in [
+            good.replace(r#""Config":"b""#, r#""Layers":"b""#),
+            good.replace(r#""annotations":{"Layers""#, r#""Annotations":{"Layers""#),
+            good.replace(r#""SIZE":"y""#, r#""SIZE":1"#),
+            good.replace(r#""annotations":{"Layers":"a""#, r#""Subject":null,"annotations":{"Layers":"a""#),
+        ] {
+            assert!(parse(bad.as_bytes(), media_type::OCI_MANIFEST).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn content_in_a_descriptor_counts_when_it_is_what_the_digest_says() {
+        let digest = Digest::of(b"{}");
+        for (data, size, good) in [("e30=", 2, true), ("e30=", 3, false), ("e31=", 2, false), ("e30", 2, false)] {
+            let config = format!(
+                r#"{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{digest}","size":{size},"data":"{data}"}}"#
+            );
+            let doc = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#);
+            let Ok(Document::Manifest(read)) = parse(doc.as_bytes(), media_type::OCI_MANIFEST) else { panic!("{doc}") };
+            assert_eq!(read.config.embedded(), good.then(|| b"{}".to_vec()), "{doc}");
         }
     }
 }

@@ -21,6 +21,15 @@ pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
 }
 
+/// Whether this names a foreign (non-distributable) layer: one that registries need not have, because its owner hands it
+/// out from elsewhere. Base layers of Windows are such.
+pub fn is_foreign(media_type: &str) -> bool {
+    let ending = |rest: &str| matches!(rest, "" | "+gzip" | "+zstd" | ".gzip" | ".zstd");
+    ["application/vnd.docker.image.rootfs.foreign.diff.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar"]
+        .iter()
+        .any(|base| media_type.strip_prefix(base).is_some_and(ending))
+}
+
 /// Whether this names an index (manifest list).
 pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, OCI_INDEX | DOCKER_LIST)

@@ -1,6 +1,6 @@
 //! Documents as JSON: every member that image-spec 1.1 defines must have the type defined there.
 //!
-//! A descriptor is converted while it is read. Members that are not needed later (`urls`, `data`) are checked and
+//! A descriptor is converted while it is read. Members that are not needed later (`urls`, long `data`) are checked and
 //! dropped: a document of 4 MiB can hold more than a million strings.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,9 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::{Descriptor as Ours, Digest, Platform};
 
+/// The most characters of `data` that are kept: it is for content that is hardly longer than its descriptor.
+const MAX_DATA: usize = 16 << 10;
+
 /// An image manifest.
 #[derive(Deserialize)]
 pub(super) struct Manifest {
@@ -23,7 +26,7 @@ pub(super) struct Manifest {
     #[serde(rename = "artifactType")]
     pub(super) artifact_type: Option<String>,
     pub(super) config: Descriptor,
-    pub(super) layers: Vec<Descriptor>,
+    pub(super) layers: Option<Vec<Descriptor>>,
     pub(super) subject: Option<Descriptor>,
     pub(super) annotations: Option<BTreeMap<String, String>>,
 }
@@ -37,7 +40,7 @@ pub(super) struct Index {
     _media_type: Option<Text>,
     #[serde(rename = "artifactType")]
     _artifact_type: Option<Text>,
-    pub(super) manifests: Vec<Descriptor>,
+    pub(super) manifests: Option<Vec<Descriptor>>,
     pub(super) subject: Option<Descriptor>,
     #[serde(rename = "annotations")]
     _annotations: Option<Members>,
@@ -57,31 +60,39 @@ struct Described {
     annotations: Option<BTreeMap<String, String>>,
     #[serde(rename = "urls")]
     _urls: Option<Texts>,
-    #[serde(rename = "data")]
-    _data: Option<Text>,
+    data: Option<String>,
 }
 
+/// Builders leave members out, and registries hand that on.
 #[derive(Deserialize)]
 struct RunsOn {
-    architecture: String,
-    os: String,
+    architecture: Option<String>,
+    os: Option<String>,
     variant: Option<String>,
     #[serde(rename = "features")]
     _features: Option<Texts>,
 }
 
+impl RunsOn {
+    /// The platform. One without operating system or architecture says nothing.
+    fn complete(self) -> Option<Platform> {
+        let given = |text: Option<String>| text.filter(|t| !t.is_empty());
+        let (os, architecture) = (given(self.os)?, given(self.architecture)?);
+        Some(Platform { os, architecture, variant: given(self.variant) })
+    }
+}
+
 impl<'de> Deserialize<'de> for Descriptor {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Descriptor, D::Error> {
         let Object(it) = Object::<Described>::deserialize(from)?;
-        let platform =
-            it.platform.map(|Object(on)| Platform { os: on.os, architecture: on.architecture, variant: on.variant });
         Ok(Descriptor(Ours {
             media_type: it.media_type,
             digest: it.digest.parse::<Digest>().map_err(D::Error::custom)?,
             size: it.size,
             artifact_type: it.artifact_type,
-            platform,
+            platform: it.platform.and_then(|Object(on)| on.complete()),
             annotations: it.annotations.unwrap_or_default(),
+            data: it.data.filter(|data| data.len() <= MAX_DATA).map(String::into_boxed_str),
         }))
     }
 }

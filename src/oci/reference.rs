@@ -27,6 +27,20 @@ impl Repository {
     pub fn join(&self, path: &str) -> Result<Repository, Invalid> {
         format!("{self}/{path}").parse()
     }
+
+    /// With at most so many components in its path: from the last of them on, all are joined with `-`, as `oc-mirror`
+    /// does it. `None`: as it is.
+    pub fn nested(self, most: Option<usize>) -> Repository {
+        let parts: Vec<&str> = self.path.split('/').collect();
+        match most.filter(|most| (1..parts.len()).contains(most)) {
+            None => self,
+            Some(most) => {
+                let (kept, joined) = parts.split_at(most - 1);
+                let path = kept.iter().map(|part| (*part).to_owned()).chain([joined.join("-")]);
+                Repository { path: path.collect::<Vec<_>>().join("/"), registry: self.registry }
+            }
+        }
+    }
 }
 
 impl fmt::Display for Repository {

@@ -1,4 +1,4 @@
-//! The only code of this program that writes an image index.
+//! The only code of this program that writes an image index or a manifest.
 
 use serde::{Serialize, Serializer};
 
@@ -38,6 +38,34 @@ impl Serialize for IndexOf {
             manifests: &'a [Descriptor],
         }
         Document { schema_version: 2, media_type: media_type::OCI_INDEX, manifests: &self.0 }.serialize(to)
+    }
+}
+
+/// An OCI image manifest, for images of a source that has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestOf {
+    /// The configuration.
+    pub config: Descriptor,
+    /// The layers, lowest first.
+    pub layers: Vec<Descriptor>,
+}
+
+impl ManifestOf {
+    /// Compact JSON.
+    ///
+    /// # Errors
+    /// None that are known: a manifest has nothing that JSON cannot hold.
+    pub fn to_vec(&self) -> serde_json::Result<Vec<u8>> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Document<'a> {
+            schema_version: u32,
+            media_type: &'a str,
+            config: &'a Descriptor,
+            layers: &'a [Descriptor],
+        }
+        let (config, layers) = (&self.config, self.layers.as_slice());
+        serde_json::to_vec(&Document { schema_version: 2, media_type: media_type::OCI_MANIFEST, config, layers })
     }
 }
 

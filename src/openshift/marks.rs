@@ -165,8 +165,11 @@ impl Probe {
             State::Zstd(decoder) => (decoder.write_all(bytes), decoder.get_mut()),
             State::Start | State::Done(..) => return,
         };
-        // Every reader stops at data that cannot be decompressed.
-        if ended.is_err() || headers.found != Layer::Other {
+        // Another decoder may read on where this one stops: a reserved flag of gzip, a larger window of zstd.
+        if ended.is_err() && headers.found == Layer::Other {
+            headers.found = Layer::Opaque;
+        }
+        if headers.found != Layer::Other {
             self.state = State::Done(headers.found, headers.seen);
         }
     }

@@ -3,8 +3,8 @@
 
 use crate::error::{Code, Error};
 
-/// For trouble with a source or a destination before the first byte was moved.
-pub(crate) fn before_transfer(e: Error, state: &str) -> Error {
+/// For trouble with a source or a destination before the first byte was moved; whether a `registry` takes part.
+pub(crate) fn before_transfer(e: Error, state: &str, registry: bool) -> Error {
     use Code::{Auth, BlobMismatch, BlobMissing, Destination, Malformed, Source};
     if !matches!(e.code(), Auth | BlobMismatch | BlobMissing | Destination | Malformed | Source) {
         return e;
@@ -15,9 +15,10 @@ pub(crate) fn before_transfer(e: Error, state: &str) -> Error {
     }
     match e.code() {
         _ if e.is_transient() => e.hint("run the same command again"),
-        Source | Destination => {
-            e.hint("see whether the registry serves others: skopeo inspect --raw docker://REGISTRY/REPOSITORY:TAG")
-        }
+        Source | Destination if registry => e.hint(
+            "see whether the registry serves other clients: skopeo inspect --raw docker://REGISTRY/REPOSITORY:TAG",
+        ),
+        Source | Destination => e.hint("check that the files are complete, and of the form that the option takes"),
         _ => e.hint("take the content from another source, or have this one repaired"),
     }
 }
@@ -25,7 +26,16 @@ pub(crate) fn before_transfer(e: Error, state: &str) -> Error {
 /// For what failed while something was moved, and goes on from there.
 pub(crate) fn during_transfer(e: Error, state: &str) -> Error {
     let e = if e.state_text().is_none() { e.state(state) } else { e };
-    if e.hint_text().is_none() { e.hint("run the same command again to continue") } else { e }
+    if e.hint_text().is_some() {
+        return e;
+    }
+    match e.code() {
+        // What was refused for good is refused again.
+        Code::Source | Code::Destination if !e.is_transient() => {
+            e.hint("have the registry accept this, and run the same command then: it resumes")
+        }
+        _ => e.hint("run the same command again to resume"),
+    }
 }
 
 #[cfg(test)]
@@ -35,7 +45,7 @@ mod tests {
     #[test]
     fn what_an_error_says_itself_is_kept() {
         let own = || Error::new(Code::Source, "x").state("half").hint("wait");
-        for told in [before_transfer(own(), "nothing"), during_transfer(own(), "nothing")] {
+        for told in [before_transfer(own(), "nothing", true), during_transfer(own(), "nothing")] {
             assert_eq!((told.state_text(), told.hint_text()), (Some("half"), Some("wait")));
         }
     }
@@ -44,7 +54,7 @@ mod tests {
     fn trouble_with_a_registry_always_comes_with_a_state_and_a_way_on() {
         for code in [Code::Source, Code::Destination, Code::BlobMismatch, Code::BlobMissing, Code::Malformed] {
             for e in [Error::new(code, "x"), Error::new(code, "x").transient()] {
-                let told = before_transfer(e, "nothing was written");
+                let told = before_transfer(e, "nothing was written", true);
                 assert!(told.state_text() == Some("nothing was written") && told.hint_text().is_some(), "{code}");
             }
         }

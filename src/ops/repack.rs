@@ -228,7 +228,7 @@ pub(crate) fn write(
     room::writable(target)?;
     let mut journal = Journal::read(&plan.first(target))?;
     if journal.as_ref().is_some_and(|j| !j.is_of(plan)) {
-        observer.warn("what an interrupted run left belongs to other content or another division; starting anew");
+        observer.warn("an interrupted run left something for other content or another division; starting over");
         journal = None;
     }
     if journal.is_none() && !force {

@@ -61,8 +61,6 @@ pub enum Outcome {
 /// What was added.
 #[derive(Debug, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/sign/v1`.
-    pub schema: &'static str,
     /// Digest of the index that was signed.
     pub index: String,
     /// The role.
@@ -179,13 +177,7 @@ pub fn sign(
         true => observer.say("Unchanged", &format!("signed as {role} by this key already ({key})")),
         false => observer.say("Signed", &format!("as {role} ({key})")),
     }
-    Ok(Outcome::Signed(Summary {
-        schema: "mirror-bundle/sign/v1",
-        index: head.digest().to_string(),
-        role: role.to_string(),
-        key,
-        written,
-    }))
+    Ok(Outcome::Signed(Summary { index: head.digest().to_string(), role: role.to_string(), key, written }))
 }
 
 /// The files behind which an interrupted append left something, and where they end.
@@ -327,7 +319,7 @@ fn advise(trust: &Trust, conditions: &Conditions, armored: &[u8], index: &[u8], 
         if !matches!(judged.outcome, Judge::Good | Judge::UnknownKey) && judged.signer.is_some()
             || judged.outcome == Judge::Revoked
         {
-            observer.warn(&format!("by the trust policy of this host the signature does not count: {}", judged.detail));
+            observer.warn(&format!("the trust policy of this host does not accept the signature: {}", judged.detail));
         }
     }
 }
@@ -361,7 +353,7 @@ impl Existing<'_> {
         if count < limits::SIGNATURES {
             return Ok(());
         }
-        Err(Error::new(Code::Usage, format!("`{}` has {count} signatures, and more are not judged", path.display()))
+        Err(Error::new(Code::Usage, format!("`{}` has {count} signatures, and more are not evaluated", path.display()))
             .state("nothing was added")
             .hint("remove signature files beside it that are not needed, or have the bundle made again"))
     }

@@ -82,22 +82,22 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     let partial = match Partial::start(bundle, plan, job.journal, job.force)? {
         Start::Write(partial) => partial,
         Start::Complete(files) => {
-            observer.say("Finished", "before: the bundle is complete");
+            observer.say("Finished", "already: the bundle is complete");
             return read_back(&files);
         }
     };
     let size = |blob: &usize| plan.index.blobs[*blob].size;
-    let mut blobs: Vec<usize> = plan.blobs().into_iter().filter(|blob| !partial.is_finished(*blob)).collect();
-    let there = blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
-    if there > 0 {
-        observer.say(
-            "Continuing",
-            &format!("{} (at least {there} of {} blobs begun before)", bundle.display(), blobs.len()),
-        );
+    let (finished, mut blobs): (Vec<usize>, Vec<usize>) =
+        plan.blobs().into_iter().partition(|blob| partial.is_finished(*blob));
+    let all = finished.len() + blobs.len();
+    let begun = finished.len() + blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
+    if begun > 0 {
+        observer.say("Resuming", &format!("{} ({begun} of {all} blobs already started)", bundle.display()));
     }
     // The largest first, so that no thread is left alone with a large one at the end.
     blobs.sort_by_key(|blob| std::cmp::Reverse(size(blob)));
-    observer.begin(Task::Write, blobs.len() as u64, blobs.iter().map(size).sum());
+    observer.begin(Task::Write, all as u64, blobs.iter().chain(&finished).map(size).sum());
+    observer.resumed(finished.len() as u64, finished.iter().map(size).sum());
     let done = parallel::map(
         job.jobs,
         &blobs,
@@ -112,7 +112,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     if let Err(e) = done {
         let e = room::with_space(e, bundle, plan);
         let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
-        let more = if plan.archives().len() > 1 { " and its like" } else { "" };
+        let more = if plan.archives().len() > 1 { " and the other .partial files" } else { "" };
         let state = format!("what was fetched is kept in `{}`{more}", kept.display());
         return Err(during_transfer(e, &state));
     }
@@ -123,7 +123,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
             partial.discard()?;
             Err(e.state("what was written was removed; no bundle was made"))
         }
-        Err(e) => Err(e.state("everything is written, and not read back").hint("run the same command again")),
+        Err(e) => Err(e.state("everything is written, but it was not read back").hint("run the same command again")),
     }
 }
 
@@ -141,13 +141,13 @@ fn write_blob(
         // What an earlier run left was not looked at in this one.
         blob.restart();
     }
-    observer.advance(blob.offset());
     if let Some(bytes) = supply.here(&what.digest) {
         blob.restart();
         blob.write(bytes)?;
         observer.advance(bytes.len() as u64);
         return blob.finish();
     }
+    observer.resumed(0, blob.offset());
     let resumed = blob.offset() > 0;
     let origins = supply.origins(at, &what.digest);
     fetch(&mut blob, &what, &origins, &mut look, buffer, observer)?;

@@ -258,7 +258,7 @@ pub struct Subject {
     /// Name, once the index was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Sequence.
+    /// Its number in the series of the name, if it is in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// Creation time.
@@ -335,11 +335,15 @@ impl Report {
 
     /// Computes the verdict from the findings. Call it after adding all checks.
     ///
-    /// A finding of two checks is reported once, by the first; both have failed.
+    /// A finding of several checks is reported once, by the first, unless another check would fail without a finding.
     pub fn conclude(&mut self) {
         let mut reported = std::collections::BTreeSet::new();
         for check in &mut self.checks {
+            let first = check.findings.iter().find(|f| f.severity == Severity::Error).cloned();
             check.findings.retain(|f| reported.insert((f.code, f.severity, f.message.clone())));
+            if !check.findings.iter().any(|f| f.severity == Severity::Error) {
+                check.findings.extend(first);
+            }
         }
         let missing = self.not_checked.iter().any(|n| n.required);
         (self.verdict, self.exit_code) = match self.worst() {
@@ -400,6 +404,20 @@ mod tests {
         report.add(check);
         report.conclude();
         assert_eq!(report.exit_code, Code::BlobMissing.exit());
+    }
+
+    #[test]
+    fn every_failed_check_has_a_finding_also_when_another_found_the_same() {
+        let mut report = Report::new(Subject::default(), String::new());
+        for id in [CheckId::BlobDigests, CheckId::ImageGraph] {
+            let mut check = Check::new(id);
+            check.find(Finding::new(Code::BlobMissing, "x", "x"));
+            check.find(Finding::notice(Code::Policy, "x", "once"));
+            report.add(check);
+        }
+        report.conclude();
+        let found: Vec<usize> = report.checks.iter().map(|c| c.findings.len()).collect();
+        assert_eq!(found, [2, 1]);
     }
 
     #[test]

@@ -22,43 +22,27 @@ impl Carried {
     }
 }
 
-/// Reads every YAML and JSON file below `dir`, and writes each object in it as a file in canonical form.
+/// Reads a YAML or JSON file, or every one below a folder, and writes each object in it as a file in canonical form.
 ///
 /// Names are lower-cased (media fold case); anything else that a medium could change is refused. The objects of a file
 /// with several get numbers, of equal width so that they keep their order: `a-1.yaml`, `a-2.yaml`.
 pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> {
     let mut out: BTreeMap<String, Carried> = BTreeMap::new();
-    for path in walk(dir)? {
+    let (dir, paths) = match std::fs::metadata(dir) {
+        Ok(meta) if meta.is_file() => (dir.parent().unwrap_or(Path::new("")), vec![known(dir)?]),
+        _ => (dir, walk(dir)?),
+    };
+    for path in paths {
         let bytes = read(&path)?;
         let found = kubernetes::parse(&bytes).map_err(|refusal| {
             let place = refusal.line.map(|line| format!(", line {line}")).unwrap_or_default();
             let text = format!("`{}`{place} cannot be carried: {}", path.display(), refusal.why);
             Error::new(Code::Malformed, text).state("nothing was written")
         })?;
-        if let Some(Manifest { object, .. }) = found.iter().find(|m| !kubernetes::is_allowed(&m.object, allowed)) {
-            return Err(Error::new(
-                Code::Policy,
-                format!(
-                    "`{}` holds a {} ({}), which is not carried without being named",
-                    path.display(),
-                    object.kind,
-                    object.api_version
-                ),
-            )
-            .state("nothing was written")
-            .hint(format!("if it belongs in the bundle: --allow-kind {}", object.kind)));
-        }
         let relative = path.strip_prefix(dir).unwrap_or(&path);
         let target = format!("manifests/{}", relative.to_string_lossy().to_ascii_lowercase());
-        let count = found.len();
-        for (n, manifest) in found.into_iter().enumerate() {
-            let target = numbered(&target, n + 1, count);
-            name::check(&target).map_err(|why| {
-                Error::new(Code::Malformed, format!("`{}` cannot be carried under its name: {why}", path.display()))
-                    .state("nothing was written")
-                    .hint("rename the file; a medium may fold case, cut names or refuse characters")
-            })?;
-            let carried = Carried::new(&target, manifest.to_bytes(), vec![manifest.object]);
+        for carried in carried(&format!("`{}`", path.display()), &target, found, allowed)? {
+            let target = carried.entry.path.clone();
             if out.insert(target.clone(), carried).is_some() {
                 let text =
                     format!("two manifests would be carried as `{target}`, one of them from `{}`", path.display());
@@ -69,9 +53,36 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
         }
     }
     if out.is_empty() {
-        return Err(Error::new(Code::Source, format!("`{}` holds no .yaml, .yml or .json file", dir.display())));
+        return Err(Error::new(Code::Source, format!("`{}` contains no .yaml, .yml or .json file", dir.display())));
     }
     Ok(out.into_values().collect())
+}
+
+/// The objects of one file as files of a bundle, `target` being its path there; `shown` names the file in messages.
+pub(crate) fn carried(shown: &str, target: &str, found: Vec<Manifest>, allowed: &[String]) -> Result<Vec<Carried>> {
+    if let Some(Manifest { object, .. }) = found.iter().find(|m| !kubernetes::is_allowed(&m.object, allowed)) {
+        return Err(Error::new(
+            Code::Policy,
+            format!(
+                "{shown} holds a {} ({}), which is not carried without being named",
+                object.kind, object.api_version
+            ),
+        )
+        .state("nothing was written")
+        .hint(format!("if it belongs in the bundle: --allow-kind {}", object.kind)));
+    }
+    let count = found.len();
+    let mut out = Vec::with_capacity(count);
+    for (n, manifest) in found.into_iter().enumerate() {
+        let target = numbered(target, n + 1, count);
+        name::check(&target).map_err(|why| {
+            Error::new(Code::Malformed, format!("{shown} cannot be carried under its name: {why}"))
+                .state("nothing was written")
+                .hint("rename the file; a medium may fold case, cut names or refuse characters")
+        })?;
+        out.push(Carried::new(&target, manifest.to_bytes(), vec![manifest.object]));
+    }
+    Ok(out)
 }
 
 /// The path of the `n`th of `count` objects of a file.
@@ -90,19 +101,26 @@ fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
     for (name, kind) in dir::list(dir, dir::MAX_ENTRIES).map_err(|e| Error::io("cannot read", dir, e))? {
         let path = dir.join(name);
-        let known = matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"));
         match kind {
             EntryKind::Directory => out.extend(walk(&path)?),
-            EntryKind::File if known => out.push(path),
-            _ => {
-                let text = format!("`{}` is not a .yaml, .yml or .json file", path.display());
-                return Err(Error::new(Code::Policy, text)
-                    .state("nothing was written")
-                    .hint("`oc apply -Rf` would pass over it; keep only manifests in this folder"));
-            }
+            EntryKind::File => out.push(known(&path)?),
+            _ => return Err(no_manifest(&path)),
         }
     }
     Ok(out)
+}
+
+fn known(path: &Path) -> Result<PathBuf> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("yaml" | "yml" | "json") => Ok(path.to_owned()),
+        _ => Err(no_manifest(path)),
+    }
+}
+
+fn no_manifest(path: &Path) -> Error {
+    Error::new(Code::Policy, format!("`{}` is not a .yaml, .yml or .json file", path.display()))
+        .state("nothing was written")
+        .hint("`oc apply -Rf` would skip it; keep only manifests in this folder")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -12,13 +12,27 @@ use crate::openshift::openpgp::Keyring;
 
 mod content;
 mod files;
+mod mirrors;
 mod release;
 mod walk;
 
 pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
+pub use mirrors::Mirrors;
 pub use release::Store;
 pub(crate) use walk::{Reachable, Root};
+
+/// What is done with foreign (non-distributable) layers, which registries need not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForeignLayers {
+    /// They are taken from where the image is, as other layers are.
+    Fetch,
+    /// They are left out, with a warning, and the bundle says so.
+    #[default]
+    Skip,
+    /// An image that has one is refused.
+    Refuse,
+}
 
 /// What to carry, and how its releases have to be signed.
 #[derive(Debug)]
@@ -27,12 +41,18 @@ pub struct Options {
     pub releases: Vec<Reference>,
     /// Other images.
     pub images: Vec<Reference>,
-    /// OCI layouts, `oci-archive` files, skopeo `dir:` folders.
+    /// OCI layouts, archives of them and of `docker save`, skopeo `dir:` folders.
     pub layouts: Vec<PathBuf>,
+    /// The folder that compressed archives are decompressed in, into files without a name.
+    pub room: PathBuf,
     /// Folders that `oc` wrote.
     pub dirs: Vec<PathBuf>,
     /// Folders with Kubernetes manifests.
     pub manifests: Vec<PathBuf>,
+    /// Where copies of repositories are.
+    pub mirrors: Mirrors,
+    /// What is done with foreign layers.
+    pub foreign: ForeignLayers,
     /// Of multi-arch images, only this platform.
     pub platform: Option<Platform>,
     /// Kinds of manifests carried beyond the usual ones.
@@ -47,6 +67,8 @@ pub struct Options {
     pub allow_missing_image_signature: bool,
     /// The moment at which release signatures have to be good.
     pub now: Timestamp,
+    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers.
+    pub without_referrers: bool,
     /// Threads.
     pub jobs: usize,
 }

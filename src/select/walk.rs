@@ -1,6 +1,6 @@
 //! Roots to graph: reads every manifest and configuration of the images that were asked for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,9 +10,11 @@ use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::observer::Observer;
-use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag};
+use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag, media_type};
 use crate::parallel;
 use crate::source::{Fetched, Source};
+
+use super::{ForeignLayers, Options};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
 const CONFIG: u64 = 256 << 10;
@@ -67,6 +69,8 @@ pub(crate) struct Reachable {
     pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
     /// Platforms of each document.
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
+    /// Foreign layers that are left out: their size, and an image that has them.
+    pub(crate) foreign: BTreeMap<Digest, (u64, String)>,
     /// Bytes of all documents.
     held: u64,
 }
@@ -77,20 +81,24 @@ struct Walked {
     bytes: HashMap<Digest, Arc<[u8]>>,
     platforms: Vec<String>,
     documents: Vec<Digest>,
+    foreign: BTreeMap<Digest, u64>,
 }
 
 /// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
 ///
-/// `roots` grows by what was found. With `attachments` off only what is asked for is taken.
+/// `roots` grows by what was found. With `attachments` off only what is asked for is taken, and the signatures of
+/// releases. `unserved` grows by what could not be looked for.
 pub(crate) fn walk(
     roots: &mut Vec<Root>,
-    jobs: usize,
+    options: &Options,
     attachments: bool,
+    unserved: &Unserved,
     observer: &dyn Observer,
 ) -> Result<Reachable> {
     let mut found = Reachable::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
     let room = Mutex::new(CONFIGS);
+    let jobs = options.jobs;
     let mut from = 0;
     for round in 0..=ATTACHMENT_ROUNDS {
         let new = &roots[from..];
@@ -100,7 +108,7 @@ pub(crate) fn walk(
             || (),
             |(), root| {
                 observer.check()?;
-                let walked = walk_one(root, &room);
+                let walked = walk_one(root, options.foreign, &room);
                 observer.item();
                 walked
             },
@@ -115,8 +123,12 @@ pub(crate) fn walk(
             found.take(root, walked)?;
         }
         from = roots.len();
-        if !attachments || round == ATTACHMENT_ROUNDS {
+        if round == ATTACHMENT_ROUNDS {
             break;
+        }
+        if !attachments {
+            // A cluster that uses a mirror wants the signature of a release there.
+            look.retain(|(root, digest)| root.kind == Kind::Release && root.document.digest == *digest);
         }
         let attached = parallel::map(
             jobs,
@@ -124,7 +136,7 @@ pub(crate) fn walk(
             || (),
             |(), (root, digest)| {
                 observer.check()?;
-                attachments_of(root, digest)
+                attachments_of(root, digest, attachments, unserved)
             },
         )?;
         let identity = |r: &Root| (r.document.digest, r.subject, r.repository.clone());
@@ -134,6 +146,9 @@ pub(crate) fn walk(
             break;
         }
     }
+    // What another image has as a layer of its own is carried.
+    let Reachable { foreign, graph, .. } = &mut found;
+    foreign.retain(|digest, _| !graph.nodes().contains_key(digest));
     Ok(found)
 }
 
@@ -147,6 +162,9 @@ impl Reachable {
         }
         self.platforms.insert(root.document.digest, walked.platforms);
         self.bytes.extend(walked.bytes);
+        for (digest, size) in walked.foreign {
+            self.foreign.entry(digest).or_insert_with(|| (size, root.label()));
+        }
         let new = self.graph.merge(walked.graph).map_err(|e| e.fact(format!("in {}", root.label())))?;
         let documents = new.iter().filter_map(|d| self.graph.nodes().get(d)).filter(|n| n.role.is_document());
         self.held += documents.map(|n| n.size).sum::<u64>();
@@ -159,12 +177,16 @@ impl Reachable {
 }
 
 /// `room`: how many bytes of configurations may still be kept.
-fn walk_one(root: &Root, room: &Mutex<u64>) -> Result<Walked> {
+fn walk_one(root: &Root, foreign_layers: ForeignLayers, room: &Mutex<u64>) -> Result<Walked> {
     let mut graph = Graph::default();
     let mut bytes = HashMap::new();
     let mut documents = Vec::new();
     let mut listed = BTreeSet::new();
     let mut configs: Vec<(Digest, Descriptor)> = Vec::new();
+    let mut embedded: HashMap<Digest, Arc<[u8]>> = HashMap::new();
+    let mut unknown: Vec<Descriptor> = Vec::new();
+    let mut foreign: BTreeMap<Digest, u64> = BTreeMap::new();
+    let mut own: BTreeSet<Digest> = BTreeSet::new();
     let mut fetch = |what: &Descriptor| {
         if what.digest == root.document.digest {
             return Ok(Some(root.document.bytes.clone()));
@@ -190,18 +212,51 @@ fn walk_one(root: &Root, room: &Mutex<u64>) -> Result<Walked> {
     };
     graph
         .walk(&root.descriptor(), &mut fetch, &mut |at, document, raw| {
+            embedded.extend(document.children().filter_map(|d| Some((d.digest, d.embedded()?.into()))));
             match document {
                 Document::Index(index) => {
+                    unknown.extend(
+                        index
+                            .manifests
+                            .iter()
+                            .filter(|m| !media_type::ACCEPTED.contains(&m.media_type.as_str()))
+                            .cloned(),
+                    );
                     listed.extend(index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string));
                 }
-                Document::Manifest(manifest) => configs.push((at.digest, manifest.config.clone())),
+                Document::Manifest(manifest) => {
+                    configs.push((at.digest, manifest.config.clone()));
+                    for layer in &manifest.layers {
+                        if media_type::is_foreign(&layer.media_type) {
+                            foreign.insert(layer.digest, layer.size);
+                        } else {
+                            own.insert(layer.digest);
+                        }
+                    }
+                }
             }
             documents.push(at.digest);
             bytes.insert(at.digest, raw);
         })
         .map_err(|e| if e.code() == Code::Malformed { e.fact(format!("in {}", root.label())) } else { e })?;
+    foreign.retain(|digest, _| !own.contains(digest) && !embedded.contains_key(digest));
+    match foreign_layers {
+        ForeignLayers::Fetch => foreign.clear(),
+        ForeignLayers::Skip => foreign.keys().for_each(|digest| graph.leave_out(digest)),
+        ForeignLayers::Refuse if foreign.is_empty() => {}
+        ForeignLayers::Refuse => {
+            let mut err = Error::new(Code::Source, format!("{} has foreign layers", root.label()));
+            for (digest, size) in foreign.iter().take(8) {
+                err = err.fact(format!("{digest}  {size} bytes"));
+            }
+            return Err(err.state("nothing was written").hint(
+                "leave them out with --foreign-layers skip, take them with --foreign-layers fetch, or choose another platform with --platform",
+            ));
+        }
+    }
     for (_, config) in &configs {
-        if let Some(raw) = read_config(root, config)? {
+        let here = embedded.get(&config.digest).map(|bytes| bytes.to_vec());
+        if let Some(raw) = here.map_or_else(|| read_config(root, config), |bytes| Ok(Some(bytes)))? {
             if listed.is_empty() || configs.len() == 1 {
                 listed.extend(Config::parse(&raw).and_then(|c| c.platform()).map(|p| p.to_string()));
             }
@@ -215,8 +270,34 @@ fn walk_one(root: &Root, room: &Mutex<u64>) -> Result<Walked> {
     }
     // A configuration that is also a layer of a manifest is still one blob.
     bytes.retain(|digest, _| graph.nodes().get(digest).is_some_and(|n| n.role < Role::Layer));
+    embedded.retain(|digest, _| graph.nodes().contains_key(digest));
+    for (digest, content) in embedded {
+        bytes.entry(digest).or_insert(content);
+    }
+    for what in unknown {
+        if let Some(raw) = kept_as_manifest(root, &what, room)? {
+            bytes.insert(what.digest, raw.into());
+        }
+    }
     let platforms = listed.into_iter().filter(|p| p.parse::<Platform>().is_ok() && p != "unknown/unknown").collect();
-    Ok(Walked { graph, bytes, platforms, documents })
+    Ok(Walked { graph, bytes, platforms, documents, foreign })
+}
+
+/// The bytes of an entry of an index that is no manifest which this program knows, where the source has it as a manifest
+/// all the same (an artifact manifest of OCI, schema 1). `None`: it is there as a blob, and is fetched later.
+fn kept_as_manifest(root: &Root, what: &Descriptor, room: &Mutex<u64>) -> Result<Option<Vec<u8>>> {
+    let missing = match root.source.blob(what, 0) {
+        Ok(_) => return Ok(None),
+        Err(e) if matches!(e.code(), Code::Source | Code::BlobMissing) => e,
+        Err(e) => return Err(e),
+    };
+    let Some(bytes) = root.source.unknown(what)? else { return Err(missing) };
+    let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
+    match room.checked_sub(what.size).filter(|_| bytes.len() as u64 == what.size) {
+        Some(rest) => *room = rest,
+        None => return Err(missing.fact(format!("as a manifest it has {} bytes", bytes.len()))),
+    }
+    Ok(Some(bytes))
 }
 
 fn not_there(root: &Root, digest: &Digest) -> Error {
@@ -245,19 +326,65 @@ pub(crate) fn read_blob(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Cosign signatures (`sha256-<hex>.sig`) and OCI 1.1 referrers of one image.
-fn attachments_of(root: &Root, digest: &Digest) -> Result<Vec<Root>> {
-    let mut out = Vec::new();
-    let tag: Option<Tag> = format!("{}.sig", digest.dashed()).parse().ok();
-    if let Some(tag) = tag
-        && let Some(document) = root.source.resolve(&tag)?
-    {
-        out.push(attached(root, digest, document, Kind::Signature, Some(tag.to_string())));
+/// Look-ups that a registry did not serve: where and what, and why not.
+#[derive(Default)]
+pub(crate) struct Unserved(Mutex<BTreeMap<(String, &'static str), Reason>>);
+
+/// Why, in words, and for which images.
+type Reason = (String, BTreeSet<Digest>);
+
+impl Unserved {
+    /// Takes a failure as "none", if it is a registry's word and nothing but a look-up.
+    fn or_none<T>(&self, root: &Root, image: &Digest, what: &'static str, found: Result<T>) -> Result<Option<T>> {
+        match found {
+            Err(e) if root.source.is_remote() && matches!(e.code(), Code::Source | Code::Auth) => {
+                let facts = e.facts().first().map(|fact| format!("; {fact}")).unwrap_or_default();
+                let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let entry = all.entry((root.source.describe(), what));
+                entry.or_insert_with(|| (format!("{}{facts}", e.message()), BTreeSet::new())).1.insert(*image);
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
     }
-    for referrer in root.source.referrers(digest)? {
-        let Some(document) = root.source.manifest(&referrer.digest)? else {
-            return Err(not_there(root, &referrer.digest));
+
+    /// One sentence for each kind of look-up in each repository.
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sentences = all.iter().map(|((place, what), (why, images))| {
+            let images = crate::observer::count(images.len(), "image");
+            format!("{what} of {images} could not be looked for in {place}, and none was taken: {why}")
+        });
+        sentences.collect()
+    }
+}
+
+/// What is looked for by a tag of `cosign`.
+pub(crate) const SIGNATURES: &str = "signatures";
+
+/// What is attached to one image: by a tag of `cosign` (`sha256-<hex>.sig`), or as an OCI 1.1 referrer.
+///
+/// Without `all` only the signature is looked for.
+fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) -> Result<Vec<Root>> {
+    let mut out = Vec::new();
+    for suffix in crate::oci::ATTACHED.iter().take(if all { usize::MAX } else { 1 }) {
+        let tag: Option<Tag> = format!("{}.{suffix}", digest.dashed()).parse().ok();
+        if let Some(tag) = tag
+            && let Some(document) = unserved.or_none(root, digest, SIGNATURES, root.source.resolve(&tag))?.flatten()
+        {
+            out.push(attached(root, digest, document, Kind::Signature, Some(tag.to_string())));
+        }
+    }
+    if !all {
+        return Ok(out);
+    }
+    let listed = unserved.or_none(root, digest, "referrers", root.source.referrers(digest))?;
+    for referrer in listed.into_iter().flatten() {
+        let document = match root.source.manifest(&referrer.digest) {
+            Ok(None) => Err(not_there(root, &referrer.digest)),
+            other => other,
         };
+        let Some(document) = unserved.or_none(root, digest, "referrers", document)?.flatten() else { continue };
         // A list is only what the registry says; the document has to say it too (security B11).
         if parse(&document)?.subject() != Some(*digest) {
             return Err(Error::new(
@@ -289,7 +416,20 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
 
 /// The manifest to read of an image: itself, or the entry of an index for this platform.
 pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descriptor>> {
-    let Document::Index(index) = parse(&root.document)? else { return Ok(None) };
+    let index = match parse(&root.document)? {
+        Document::Index(index) => index,
+        Document::Manifest(manifest) => {
+            // An artifact has no platform, and is of every one.
+            let config = read_config(root, &manifest.config)?;
+            return match config.and_then(|raw| Config::parse(&raw)).and_then(|config| config.platform()) {
+                Some(one) if !platform.accepts(&one) => {
+                    let text = format!("{} is an image for {one} only, not for {platform}", root.label());
+                    Err(Error::new(Code::Source, text).hint(format!("--platform {one}, or no --platform")))
+                }
+                _ => Ok(None),
+            };
+        }
+    };
     let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| platform.accepts(p));
     match index.manifests.iter().find(fits) {
         Some(child) => Ok(Some(child.clone())),
@@ -297,7 +437,8 @@ pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descript
             let there: Vec<String> =
                 index.manifests.iter().filter_map(|m| m.platform.as_ref()).map(ToString::to_string).collect();
             Err(Error::new(Code::Source, format!("{} has no image for {platform}", root.label()))
-                .fact(format!("it has {}", there.join(", "))))
+                .fact(format!("it has {}", there.join(", ")))
+                .hint("name one of these with --platform"))
         }
     }
 }

@@ -78,7 +78,7 @@ fn read(path: &Path, file: &File) -> Result<Zeroizing<Vec<u8>>> {
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = create_new(path, mode).map_err(|e| {
         if e.kind() == std::io::ErrorKind::AlreadyExists {
-            Error::new(Code::Conflict, format!("`{}` exists, and a key is never overwritten", path.display()))
+            Error::new(Code::Conflict, format!("`{}` already exists, and a key is never overwritten", path.display()))
                 .state("nothing was written")
                 .hint("choose another name, or move the old key away")
         } else {

@@ -24,7 +24,7 @@ use crate::error::Error;
 pub use key::{BadKey, PublicKey};
 pub use key_file::{read_public_key, read_secret_key, write_key_pair};
 pub use policy::{EvaluatedSignature, Evaluation, Outcome, Policy};
-pub use secret::SecretKey;
+pub use secret::{SecretKey, WRONG_PASSPHRASE};
 pub use sshsig::{Bad, MAX_SIGNATURE, MessageHash, Signature, sign, verify};
 
 /// What a signer vouches for (`spec/signatures.md`, "Roles").

@@ -18,6 +18,9 @@ use super::key::PublicKey;
 use super::wire::{Reader, ed25519_blob};
 use crate::error::{Code, Error, Result};
 
+/// How the message of an error ends when the passphrase was wrong.
+pub const WRONG_PASSPHRASE: &str = "wrong passphrase for the private key";
+
 /// The longest accepted private key file, in bytes.
 pub(super) const MAX_FILE: usize = 64 * 1024;
 
@@ -43,9 +46,7 @@ impl SecretKey {
             check_encryption(&key)?;
             let passphrase = passphrase()?;
             key = key.decrypt(passphrase.as_bytes()).map_err(|cause| match cause {
-                ssh_key::Error::Crypto => {
-                    Error::new(Code::Usage, "the passphrase does not fit the private key").source(cause)
-                }
+                ssh_key::Error::Crypto => Error::new(Code::Usage, WRONG_PASSPHRASE).source(cause),
                 cause => damaged(cause.to_string()).source(cause),
             })?;
         }
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(back.public().comment(), "a comment");
         for wrong in ["Pass", "", "pass "] {
             let err = SecretKey::load(locked.as_bytes(), passphrase(wrong)).unwrap_err();
-            assert_eq!(err.message(), "the passphrase does not fit the private key");
+            assert_eq!(err.message(), "wrong passphrase for the private key");
         }
     }
 

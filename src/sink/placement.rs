@@ -1,12 +1,13 @@
 //! Where each image goes: `oc`'s names for releases, the source's path and tag for everything else.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::graph::Closure;
-use crate::oci::{Digest, Repository, Tag, without_registry};
-use crate::openshift::tags;
+use crate::oci::{Digest, Invalid, Repository, Tag, without_registry};
+use crate::openshift::{marks, tags};
 
 /// An image at its place.
 #[derive(Clone, Debug)]
@@ -19,43 +20,161 @@ pub struct Placement<'a> {
     pub tag: Option<Tag>,
 }
 
+/// How images other than releases and their components are placed below the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placing {
+    /// The registry that an image is from stays in its path: `quay.io/a/b` goes to `quay.io/a/b` below the target, not
+    /// to `a/b`.
+    pub by_host: bool,
+    /// Places given by name. Of those that match, the one with the longest `from` counts.
+    pub maps: Vec<Map>,
+}
+
+/// A place given by name: `FROM=TO`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// A repository as the bundle names it, or the first components of some: `quay.io/a`.
+    pub from: String,
+    /// Where it goes below the target.
+    pub to: String,
+}
+
+impl FromStr for Map {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> std::result::Result<Map, Invalid> {
+        let bad = |why: &str| Invalid(format!("`{text}` is no FROM=TO: {why}"));
+        let (from, to) = text.split_once('=').ok_or_else(|| bad("write, for example, quay.io/a=mirror/a"))?;
+        if from.is_empty() || from.starts_with('/') || from.ends_with('/') {
+            return Err(bad("FROM is a repository, or the first components of some, such as quay.io/a"));
+        }
+        // Only the form of the path counts here: the target's registry comes with the target.
+        format!("localhost/{to}").parse::<Repository>().map_err(|_| bad("TO is a repository below the target"))?;
+        Ok(Map { from: from.to_owned(), to: to.to_owned() })
+    }
+}
+
+impl Placing {
+    /// The repository below the target for images of `repository`.
+    fn of(&self, repository: &str) -> String {
+        let rest = |map: &Map| match repository.strip_prefix(&map.from) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Some(format!("{}{rest}", map.to)),
+            _ => None,
+        };
+        let fitting = self.maps.iter().filter_map(|map| Some((map.from.len(), rest(map)?)));
+        if let Some((_, place)) = fitting.max_by_key(|(length, _)| *length) {
+            return place;
+        }
+        let path = without_registry(repository);
+        match repository.strip_suffix(path).map(|host| host.trim_end_matches('/')) {
+            Some(host) if self.by_host && !host.is_empty() => format!("{}/{path}", as_component(host)),
+            _ => path.to_owned(),
+        }
+    }
+}
+
+/// A registry as a component of a path, which has no `:` and no brackets: `localhost:5000` is `localhost-5000`.
+fn as_component(host: &str) -> String {
+    let plain: String = host
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .collect();
+    plain.trim_matches('-').to_owned()
+}
+
 /// Places every image. `release` is the repository of releases and their components below the target.
 ///
 /// Tags (spec, MB-UNP-02): a release `<version>-<arch>`, a component `<version>-<arch>-<component>`, a cosign
 /// signature `sha256-<hex>.sig`; others keep theirs, and an image known by digest only gets `sha256-<hex>.image`,
 /// so that registries which sweep untagged manifests keep it.
-pub fn placements<'a>(index: &'a Index, release: &str) -> Result<Vec<Placement<'a>>> {
-    let mut homes: BTreeMap<Digest, String> = BTreeMap::new();
+///
+/// # Errors
+/// [`Code::Conflict`] where two images would have one name.
+pub fn placements<'a>(index: &'a Index, release: &str, placing: &Placing) -> Result<Vec<Placement<'a>>> {
+    let out = every(index, release, placing)?;
+    match meetings(&out).first() {
+        None => Ok(out),
+        Some((one, other)) => {
+            let name = named(one);
+            Err(Error::new(Code::Conflict, format!("two images would both be `{name}` at the destination"))
+                .fact(format!("{} {}", one.image.digest, one.image.display()))
+                .fact(format!("{} {}", other.image.digest, other.image.display()))
+                .state("nothing was written")
+                .hint("keep the registry in their paths with --placement host, or give one of them another place with --map FROM=TO"))
+        }
+    }
+}
+
+/// Every image at its place, also where two have one name.
+fn every<'a>(index: &'a Index, release: &str, placing: &Placing) -> Result<Vec<Placement<'a>>> {
     let mut out = Vec::new();
     for image in &index.images {
-        let repository = match image.release {
-            Some(_) => release.to_owned(),
-            None => image.repository.as_deref().map_or(release, without_registry).to_owned(),
+        let repository = match (image.release, &image.repository) {
+            (None, Some(repository)) => placing.of(repository),
+            _ => release.to_owned(),
         };
-        homes.entry(image.digest).or_insert_with(|| repository.clone());
         out.push(Placement { image, tag: tag(index, image)?, repository });
-    }
-    let mut taken: BTreeMap<(&str, &str), &Image> = BTreeMap::new();
-    for placement in &out {
-        let Some(tag) = &placement.tag else { continue };
-        if let Some(other) = taken.insert((&placement.repository, tag.as_str()), placement.image)
-            && other.digest != placement.image.digest
-        {
-            return Err(Error::new(
-                Code::Conflict,
-                format!("two images would both be `{}:{tag}` at the destination", placement.repository),
-            )
-            .fact(format!("{} {}", other.digest, other.display()))
-            .fact(format!("{} {}", placement.image.digest, placement.image.display()))
-            .state("nothing was written"));
-        }
     }
     Ok(out)
 }
 
+/// The pairs of different images that have one name.
+fn meetings<'p, 'a>(placements: &'p [Placement<'a>]) -> Vec<(&'p Placement<'a>, &'p Placement<'a>)> {
+    let mut taken: BTreeMap<(&str, &str), &Placement<'a>> = BTreeMap::new();
+    let mut out = Vec::new();
+    for placement in placements {
+        let Some(tag) = &placement.tag else { continue };
+        let first = taken.entry((&placement.repository, tag.as_str())).or_insert(placement);
+        if first.image.digest != placement.image.digest {
+            out.push((*first, placement));
+        }
+    }
+    out
+}
+
+fn named(placement: &Placement<'_>) -> String {
+    let tag = placement.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+    format!("{}{tag}", placement.repository)
+}
+
+/// Refuses a map that gives an image a name which only a release may have, in the repositories below `target`: the names
+/// that images have of themselves were looked at when the bundle was verified (MB-VER-15).
+pub(super) fn no_release_names(placements: &[Placement<'_>], target: &str) -> Result<()> {
+    for placement in placements.iter().filter(|p| p.image.release.is_none()) {
+        let own = placement.image.repository.as_deref().map(without_registry);
+        let (Some(own), Some(tag)) = (own, &placement.tag) else { continue };
+        let place = marks::place(Some(&format!("{target}/{}", placement.repository)));
+        if !placement.repository.ends_with(own) && marks::is_release_tag(place, tag.as_str()) {
+            return Err(Error::new(
+                Code::Usage,
+                format!("`{}` is a name that only a release may have", named(placement)),
+            )
+            .fact(format!("image {}", placement.image.display()))
+            .state("nothing was written")
+            .hint("give it another place with --map"));
+        }
+    }
+    Ok(())
+}
+
+/// What whoever makes a bundle should know: images of it that a registry can only take when their places are given.
+///
+/// # Errors
+/// [`Code::Malformed`] for an image that no registry can tag.
+pub fn foreseen(index: &Index) -> Result<Vec<String>> {
+    let placed = every(index, "", &Placing::default())?;
+    let text = |(one, other): &(&Placement<'_>, &Placement<'_>)| {
+        let (name, one, other) = (named(one), one.image.display(), other.image.display());
+        format!(
+            "{one} and {other} would both be `{name}` at a registry: unpack with --placement host, or with --map FROM=TO"
+        )
+    };
+    Ok(meetings(&placed).iter().map(text).collect())
+}
+
 fn tag(index: &Index, image: &Image) -> Result<Option<Tag>> {
-    let invalid =
-        |e: crate::oci::Invalid| Error::new(Code::Malformed, format!("`{}` cannot be tagged: {e}", image.display()));
+    let invalid = |e: Invalid| Error::new(Code::Malformed, format!("`{}` cannot be tagged: {e}", image.display()));
     let release = image.release.and_then(|digest| index.releases.iter().find(|r| r.digest == digest));
     match (image.kind, release) {
         (Kind::Release, Some(r)) => tags::release_tag(&r.version, &r.architecture).map(Some).map_err(invalid),
@@ -93,5 +212,33 @@ pub fn closure(placements: &[Placement<'_>], document: &Documents<'_, '_>) -> Re
     match closure.nodes().iter().find(|node| node.document.is_some() && !node.read) {
         Some(gap) => Err(Error::new(Code::Internal, format!("{} was verified and is not there", gap.digest))),
         None => Ok((closure, roots)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_repository_goes_to_its_path_below_its_host_or_where_the_map_says() {
+        let plain = Placing::default();
+        let host = Placing { by_host: true, maps: Vec::new() };
+        let maps = ["quay.io/a=x", "quay.io/a/b=y/z", "quay.io=all", "local/c=d"].map(|m| m.parse().unwrap()).to_vec();
+        let mapped = Placing { by_host: true, maps };
+        for (repository, one, two, three) in [
+            ("quay.io/a/b", "a/b", "quay.io/a/b", "y/z"),
+            ("quay.io/a/c", "a/c", "quay.io/a/c", "x/c"),
+            ("quay.io/ab", "ab", "quay.io/ab", "all/ab"),
+            ("localhost:5000/a", "a", "localhost-5000/a", "localhost-5000/a"),
+            ("[::1]:5000/a", "a", "1--5000/a", "1--5000/a"),
+            ("local/c", "local/c", "local/c", "d"),
+        ] {
+            assert_eq!([plain.of(repository), host.of(repository), mapped.of(repository)], [one, two, three]);
+            assert!(format!("r.io/{}", host.of(repository)).parse::<Repository>().is_ok());
+        }
+        for bad in ["a", "=b", "a=", "a=B", "a=../b", "a/=b", "/a=b", "a=b:c", "a=b/"] {
+            assert!(bad.parse::<Map>().is_err(), "{bad}");
+        }
     }
 }

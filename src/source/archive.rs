@@ -1,51 +1,101 @@
-//! `oci-archive`: an OCI image layout in one uncompressed tar file (skopeo, podman, buildx; our own bundles too).
+//! Images in one tar file: an OCI image layout (`oci-archive` of skopeo, podman and buildx; our own bundles too), what
+//! `docker save` writes, and both in one. The file may be compressed.
 //!
-//! Headers of members are read once for their offsets; content is then read in place, never extracted. Only regular
-//! files and directories are accepted: a link, device or duplicate name makes the whole file unusable (security C1,
-//! C4). Trailing data is ignored: the strict reader for bundles is elsewhere.
+//! The members' headers are read once for offsets; content is then read in place, never extracted. Regular
+//! files and directories only: a link, device or second member of one name makes the whole file unusable
+//! (security C1, C4). Only an archive of `docker save` may have symbolic links, which name another member: a layer that
+//! several images have is in it once. Trailing data is ignored: a bundle's own strict reader is elsewhere.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use tar::EntryType;
 
 use crate::error::{Code, Error, Result};
 use crate::fs::small::{self, Links};
+use crate::oci;
 
-use super::Layout;
 use super::files::Files;
+use super::{DockerArchive, Layout, Source, compressed, docker_archive};
 
 /// The most members that are indexed.
 const MAX_MEMBERS: usize = 200_000;
 /// The most bytes of a PAX extended header that are read.
 const MAX_PAX: u64 = 64 << 10;
 
-/// Opens the `oci-archive` file at `path`.
-pub fn open(path: &Path) -> Result<Layout> {
+/// Opens the archive at `path`. A compressed one is decompressed into a file without a name in the folder `room`.
+pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
     let file = small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Source))?;
+    let file = compressed::inflated(file, path, room)?;
     let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
-    let archive = Archive { label: path.display().to_string(), members: HashMap::new(), file };
+    let label = path.display().to_string();
+    let archive = Archive { label: label.clone(), members: HashMap::new(), links: HashMap::new(), file };
     let archive = archive.indexed(meta.len())?;
-    if !archive.members.contains_key("oci-layout") && archive.members.contains_key("manifest.json") {
-        return Err(Error::new(Code::Source, format!("`{}` is a docker archive, not an OCI archive", path.display()))
-            .hint("convert it: skopeo copy docker-archive:FILE oci-archive:NEW"));
+    if let Some(link) = archive.links.keys().min()
+        && archive.members.contains_key(oci::layout::MARKER)
+    {
+        let text = format!("has a member `{link}` that is a link");
+        return Err(archive.bad(text).fact("expected  regular files and directories only"));
     }
-    Layout::over(Box::new(archive), format!("the archive `{}`", path.display()))
+    images(Arc::new(archive), &label, "archive")
 }
+
+/// The images of an OCI layout, or those that a `manifest.json` of docker lists, or of both in one: then the layout is
+/// read, unless it lacks what the list names.
+pub(super) fn images(files: Arc<dyn Files>, path: &str, form: &str) -> Result<Box<dyn Source>> {
+    let label = format!("the {form} `{path}`");
+    let docker = docker_archive::list(files.as_ref());
+    if files.region(oci::layout::MARKER)?.is_none()
+        && let Some(items) = docker?
+    {
+        let label = format!("the docker archive `{path}`");
+        return Ok(Box::new(DockerArchive::over(files, label, &items, Vec::new())?));
+    } else if let Ok(Some(items)) = docker_archive::list(files.as_ref()) {
+        let layout = Layout::over(files.clone(), label.clone())?;
+        if layout.is_whole(&items)? {
+            return Ok(Box::new(layout));
+        }
+        let notice = format!(
+            "the OCI layout in `{path}` lacks layers that its `manifest.json` lists, as docker 25.0 wrote it; the images of `manifest.json` are taken"
+        );
+        return Ok(Box::new(DockerArchive::over(files, label, &items, vec![notice])?));
+    }
+    Ok(Box::new(Layout::over(files, label)?))
+}
+
+/// How many links are followed from one name.
+const MAX_LINKS: usize = 8;
 
 struct Archive {
     file: File,
     label: String,
     members: HashMap<String, (u64, u64)>,
+    /// Symbolic links, and the members that they name.
+    links: HashMap<String, String>,
 }
 
 impl Files for Archive {
     fn region(&self, name: &str) -> Result<Option<(File, u64, u64)>> {
+        let mut name = name;
+        for _ in 0..MAX_LINKS {
+            match self.links.get(name) {
+                Some(target) => name = target,
+                None => break,
+            }
+        }
         let Some(&(at, len)) = self.members.get(name) else { return Ok(None) };
         let file = self.file.try_clone().map_err(|e| Error::io("cannot read", &self.label, e))?;
         Ok(Some((file, at, len)))
+    }
+
+    fn below(&self, folder: &str) -> Result<Vec<String>> {
+        let inside = |name: &&String| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let mut out: Vec<String> = self.members.keys().filter(inside).cloned().collect();
+        out.sort();
+        Ok(out)
     }
 
     fn place(&self, name: &str) -> String {
@@ -77,7 +127,15 @@ impl Archive {
             match kind {
                 EntryType::Regular => {
                     let name = self.name_of(&raw_name)?;
-                    if self.members.insert(name.clone(), (at, len)).is_some() {
+                    if self.links.contains_key(&name) || self.members.insert(name.clone(), (at, len)).is_some() {
+                        return Err(self.bad(format!("has two members `{name}`")));
+                    }
+                }
+                EntryType::Symlink if len == 0 => {
+                    let name = self.name_of(&raw_name)?;
+                    let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                    let target = self.target_of(&name, &target)?;
+                    if self.members.contains_key(&name) || self.links.insert(name.clone(), target).is_some() {
                         return Err(self.bad(format!("has two members `{name}`")));
                     }
                 }
@@ -108,7 +166,27 @@ impl Archive {
         Err(self.bad(format!("has a member with the unsafe name `{text}`")))
     }
 
-    /// PAX records may carry times and attributes, but must not change a member's name or size.
+    /// The member that the link `name` names: `../layer.tar`, from the folder of the link.
+    fn target_of(&self, name: &str, target: &[u8]) -> Result<String> {
+        let bad = || self.bad(format!("has a link `{name}` that leads out of it"));
+        let target = std::str::from_utf8(target).map_err(|_| bad())?;
+        let mut path: Vec<&str> = name.split('/').collect();
+        path.pop();
+        for part in target.split('/') {
+            match part {
+                "." => {}
+                ".." => drop(path.pop().ok_or_else(bad)?),
+                "" => return Err(bad()),
+                part => path.push(part),
+            }
+        }
+        match path.is_empty() || target.contains('\0') {
+            true => Err(bad()),
+            false => Ok(path.join("/")),
+        }
+    }
+
+    /// PAX records may carry times and attributes, but not change what a member is called or how long it is.
     fn check_pax(&self, pax: &[u8]) -> Result<()> {
         for record in tar::PaxExtensions::new(pax) {
             let record = record.map_err(|e| self.unreadable(&e))?;
@@ -128,15 +206,8 @@ impl Archive {
         if !self.members.is_empty() {
             return self.bad(format!("is not a tar file that can be read: {cause}"));
         }
-        let err = Error::new(Code::Source, format!("`{}` is not a tar file that can be read: {cause}", self.label));
-        let mut start = [0u8; 4];
-        let _ = std::os::unix::fs::FileExt::read_at(&self.file, &mut start, 0);
-        match start {
-            [0x1f, 0x8b, ..] => err.hint("it is compressed; use gunzip first"),
-            [0x28, 0xb5, 0x2f, 0xfd] => err.hint("it is compressed; use unzstd first"),
-            [b'B', b'Z', b'h', _] => err.hint("it is compressed; use bunzip2 first"),
-            [0xfd, b'7', b'z', b'X'] => err.hint("it is compressed; use unxz first"),
-            _ => err.fact("expected  an OCI archive, as skopeo and podman write with oci-archive:"),
-        }
+        Error::new(Code::Source, format!("`{}` is not a tar file that can be read", self.label))
+            .source(std::io::Error::new(cause.kind(), cause.to_string()))
+            .fact("expected  an OCI archive, or what docker save and podman save write")
     }
 }

@@ -46,13 +46,7 @@ impl Source for SkopeoDir {
     }
 
     fn names(&self) -> Result<Vec<Named>> {
-        Ok(vec![Named {
-            repository: None,
-            tag: None,
-            digest: self.root.digest,
-            media_type: self.root.media_type.clone(),
-            size: self.root.bytes.len() as u64,
-        }])
+        Ok(vec![Named::unnamed(self.root.digest, &self.root.media_type, self.root.bytes.len() as u64)])
     }
 
     fn resolve(&self, _: &Tag) -> Result<Option<Fetched>> {

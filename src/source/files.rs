@@ -4,8 +4,18 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use crate::bundle::limits;
 use crate::error::{Code, Error, Result};
-use crate::fs::Dir;
+use crate::fs::{Dir, EntryKind};
+
+/// The most files that are read beside images.
+const MAX_BESIDE: usize = 20_000;
+/// The most folders in one another.
+const MAX_DEPTH: usize = 50;
+
+fn is_manifest(name: &str) -> bool {
+    [".json", ".yaml", ".yml"].iter().any(|end| name.ends_with(end))
+}
 
 /// A set of named files. Names are relative, plain, joined by `/`.
 pub(super) trait Files: Send + Sync {
@@ -17,7 +27,7 @@ pub(super) trait Files: Send + Sync {
             return Err(Error::new(Code::Malformed, text));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-        let mut region = Region { file, at, end: at.saturating_add(len), place: self.place(name) };
+        let mut region = Region::new(file, at, len, self.place(name));
         region.read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", self.place(name), e))?;
         Ok(Some(bytes))
     }
@@ -34,7 +44,31 @@ pub(super) trait Files: Send + Sync {
         Ok(Some(Region { file, at: at.saturating_add(offset.min(len)), end, place: self.place(name) }))
     }
 
-    /// The open file that holds `name`, the offset of `name` in it, and its size in bytes.
+    /// The names of files below a folder, sorted; none if it is not there. What is neither file nor folder is refused.
+    fn below(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// What a bundle has beside its images, and what `oc` puts into `config/`.
+    fn beside(&self, folders: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+        let (mut out, mut total) = (Vec::new(), 0u64);
+        for folder in folders {
+            let known = |name: &String| match *folder {
+                "signatures" => name.split('/').count() == 3,
+                _ => is_manifest(name) && !name.contains("/."),
+            };
+            for name in self.below(folder)?.into_iter().filter(known) {
+                let Some(bytes) = self.read(&name, limits::KUBERNETES_FILE)? else { continue };
+                total += bytes.len() as u64;
+                if total > limits::FILES || out.len() == MAX_BESIDE {
+                    let text = format!("there is more beside the images than a bundle holds: `{}`", self.place(folder));
+                    return Err(Error::new(Code::Malformed, text));
+                }
+                out.push((name, bytes));
+            }
+        }
+        Ok(out)
+    }
+
+    /// The open file that holds `name`, where in it `name` begins, and how many bytes it has.
     fn region(&self, name: &str) -> Result<Option<(File, u64, u64)>>;
 
     /// The location of `name`, for messages.
@@ -48,12 +82,48 @@ impl Files for Dir {
         Ok(Some((file, 0, meta.len())))
     }
 
+    fn below(&self, folder: &str) -> Result<Vec<String>> {
+        fn look(dir: &Dir, at: &str, depth: usize, out: &mut Vec<String>) -> Result<()> {
+            for (name, kind) in dir.entries()? {
+                let full = format!("{at}/{name}");
+                match kind {
+                    EntryKind::File if out.len() < MAX_BESIDE => out.push(full),
+                    EntryKind::Directory if depth < MAX_DEPTH => {
+                        if let Some(inner) = dir.dir(&name)? {
+                            look(&inner, &full, depth + 1, out)?;
+                        }
+                    }
+                    _ if is_manifest(&name) || at.starts_with("signatures") => {
+                        return Err(dir.wrong(&name, "a regular file"));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+        let mut out = Vec::new();
+        if self.kind(folder)? == Some(EntryKind::Directory)
+            && let Some(dir) = self.dir(folder)?
+        {
+            look(&dir, folder, 0, &mut out)?;
+        }
+        out.sort();
+        Ok(out)
+    }
+
     fn place(&self, name: &str) -> String {
         self.at(name).display().to_string()
     }
 }
 
-/// A part of an open file. A premature end is an error, never a short read that looks complete.
+impl Region {
+    /// `len` bytes of a file from `at` on.
+    pub(super) fn new(file: File, at: u64, len: u64, place: String) -> Region {
+        Region { file, at, end: at.saturating_add(len), place }
+    }
+}
+
+/// A stretch of an open file. Ending early is an error, never a short read that looks complete.
 #[derive(Debug)]
 pub(super) struct Region {
     file: File,

@@ -6,19 +6,25 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::fs::Dir;
-use crate::oci::{self, Descriptor, Digest, Document, Tag, media_type};
+use crate::oci::{self, Descriptor, Digest, Document, Index, Platform, Tag, media_type};
 
+use super::docker_archive::Item;
 use super::files::Files;
 use super::{Fetched, MAX_MANIFEST, Named, Source, Tags, checked, distinct, guessed, missing, name};
 
+/// How deep indexes are followed to compare them with a `manifest.json`.
+const MAX_DEPTH: usize = 4;
+
 /// An OCI image layout.
 pub struct Layout {
-    files: Box<dyn Files>,
+    files: Arc<dyn Files>,
     label: String,
+    notices: Vec<String>,
     entries: Vec<Descriptor>,
     /// The first entry of each digest.
     listed: HashMap<Digest, usize>,
@@ -30,10 +36,10 @@ impl Layout {
     /// Opens the layout in the folder `path`.
     pub fn open(path: &Path) -> Result<Layout> {
         let dir = Dir::open(path, Code::Malformed)?;
-        Layout::over(Box::new(dir), format!("the OCI layout `{}`", path.display()))
+        Layout::over(Arc::new(dir), format!("the OCI layout `{}`", path.display()))
     }
 
-    pub(super) fn over(files: Box<dyn Files>, label: String) -> Result<Layout> {
+    pub(super) fn over(files: Arc<dyn Files>, label: String) -> Result<Layout> {
         check_version(files.as_ref(), &label)?;
         let place = files.place("index.json");
         let Some(bytes) = files.read("index.json", MAX_MANIFEST)? else {
@@ -41,17 +47,19 @@ impl Layout {
                 Error::new(Code::Source, format!("`{place}` does not exist")).fact(format!("looked in  {label}"))
             );
         };
-        let index = oci::parse(&bytes, media_type::OCI_INDEX)
-            .map_err(|e| Error::new(Code::Malformed, format!("`{place}` is not an OCI index: {e}")))?;
-        let entries = match index {
-            Document::Index(index) => index.manifests,
-            Document::Manifest(_) => Vec::new(),
+        let index =
+            root(&bytes).map_err(|e| Error::new(Code::Malformed, format!("`{place}` is not an OCI index: {e}")))?;
+        let (entries, other): (Vec<_>, Vec<_>) =
+            index.manifests.into_iter().partition(|e| media_type::ACCEPTED.contains(&e.media_type.as_str()));
+        let passed = |e: &Descriptor| {
+            format!("`{place}` lists {} of type `{}`, which is no image; it is left out", e.digest, e.media_type)
         };
+        let notices = other.iter().map(passed).collect();
         let mut listed = HashMap::new();
         for (at, entry) in entries.iter().enumerate() {
             listed.entry(entry.digest).or_insert(at);
         }
-        Ok(Layout { files, label, entries, listed, tags: OnceLock::new(), subjects: OnceLock::new() })
+        Ok(Layout { files, label, notices, entries, listed, tags: OnceLock::new(), subjects: OnceLock::new() })
     }
 
     fn read_manifest(&self, digest: &Digest) -> Result<Option<(Vec<u8>, String)>> {
@@ -65,11 +73,55 @@ impl Layout {
         if let Some(known) = self.tags.get() {
             return Ok(known);
         }
-        let tags = Tags::of(self.names()?);
+        let tags = Tags::of(self.all_names()?);
         Ok(self.tags.get_or_init(|| tags))
     }
 
-    /// Referrers by subject, from the manifests listed in `index.json`.
+    /// Every entry under the name that it has.
+    fn all_names(&self) -> Result<Vec<Named>> {
+        let place = self.files.place("index.json");
+        self.entries.iter().map(|e| name::of(e, &place)).collect()
+    }
+
+    /// The platform that the configuration of an image names.
+    fn platform_of(&self, named: &Named) -> Result<Option<Platform>> {
+        let Some((bytes, _)) = self.read_manifest(&named.digest)? else { return Ok(None) };
+        let Ok(Document::Manifest(manifest)) = oci::parse(&bytes, &named.media_type) else { return Ok(None) };
+        let config = self.files.read(&blob_name(&manifest.config.digest), MAX_MANIFEST)?;
+        Ok(config.filter(|c| Digest::of(c) == manifest.config.digest).and_then(|c| Config::parse(&c)?.platform()))
+    }
+
+    /// Whether the images here are those that `manifest.json` beside them lists. Docker 25.0 wrote manifests without
+    /// layers, and images that no entry of `index.json` leads to (moby/moby#47065, #47210).
+    pub(super) fn is_whole(&self, items: &[Item]) -> Result<bool> {
+        if self.entries.is_empty() {
+            return Ok(items.is_empty());
+        }
+        let mut layers: HashMap<Digest, usize> = HashMap::new();
+        let mut todo: Vec<(Descriptor, usize)> = self.entries.iter().map(|e| (e.clone(), 0)).collect();
+        let mut seen = HashSet::new();
+        while let Some((at, depth)) = todo.pop() {
+            if depth > MAX_DEPTH || !seen.insert(at.digest) {
+                continue;
+            }
+            let Some((bytes, _)) = self.read_manifest(&at.digest)? else { continue };
+            match oci::parse(&bytes, &at.media_type) {
+                Ok(Document::Index(index)) => todo.extend(index.manifests.into_iter().map(|m| (m, depth + 1))),
+                Ok(Document::Manifest(m)) => drop(layers.insert(m.config.digest, m.layers.len())),
+                Err(_) => {}
+            }
+        }
+        for item in items {
+            let config = self.files.read(&item.config, MAX_MANIFEST)?;
+            let here = config.and_then(|bytes| layers.get(&Digest::of(&bytes)).copied());
+            if here.is_some_and(|here| here < item.layers().len()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Subject to referrers, from the manifests that `index.json` lists.
     fn subjects(&self) -> Result<&BTreeMap<Digest, Vec<Descriptor>>> {
         if let Some(known) = self.subjects.get() {
             return Ok(known);
@@ -77,9 +129,6 @@ impl Layout {
         let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
         let mut known: HashSet<(Digest, Digest)> = HashSet::new();
         for entry in &self.entries {
-            if !media_type::ACCEPTED.contains(&entry.media_type.as_str()) {
-                continue;
-            }
             let Some((bytes, place)) = self.read_manifest(&entry.digest)? else {
                 return Err(missing(entry, &self.files.place(&blob_name(&entry.digest))));
             };
@@ -99,9 +148,22 @@ impl Source for Layout {
     }
 
     fn names(&self) -> Result<Vec<Named>> {
-        let place = self.files.place("index.json");
-        let names = self.entries.iter().map(|e| name::of(e, &place)).collect::<Result<_>>()?;
+        let mut names = self.all_names()?;
+        // Only those of one name have to be told apart.
+        let mut count: HashMap<(Option<String>, Option<Tag>), usize> = HashMap::new();
+        for named in &names {
+            *count.entry((named.repository.clone(), named.tag.clone())).or_default() += 1;
+        }
+        for named in names.iter_mut().filter(|n| n.tag.is_some() && n.platform.is_none()) {
+            if count.get(&(named.repository.clone(), named.tag.clone())).is_some_and(|n| *n > 1) {
+                named.platform = self.platform_of(named)?;
+            }
+        }
         distinct(names, &self.label)
+    }
+
+    fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>> {
@@ -143,6 +205,10 @@ impl Source for Layout {
         }
     }
 
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.files.beside(&["manifests", "signatures"])
+    }
+
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
         Ok(self.subjects()?.get(digest).cloned().unwrap_or_default())
     }
@@ -162,6 +228,16 @@ pub(super) fn referrer(
     Ok(Some((subject, entry)))
 }
 
+/// `index.json` may be an index of either kind.
+fn root(bytes: &[u8]) -> Result<Index, oci::Invalid> {
+    let read =
+        oci::parse(bytes, media_type::OCI_INDEX).or_else(|e| oci::parse(bytes, media_type::DOCKER_LIST).map_err(|_| e));
+    match read? {
+        Document::Index(index) => Ok(index),
+        Document::Manifest(_) => Err(oci::Invalid("it is a manifest".to_owned())),
+    }
+}
+
 fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
@@ -175,8 +251,12 @@ struct Version {
 fn check_version(files: &dyn Files, label: &str) -> Result<()> {
     let place = files.place(oci::layout::MARKER);
     let Some(bytes) = files.read(oci::layout::MARKER, 4096)? else {
-        return Err(Error::new(Code::Source, format!("{label} is not an OCI image layout"))
-            .fact(format!("expected  `{place}`, `index.json` and `blobs/`")));
+        let err = Error::new(Code::Source, format!("{label} is not an OCI image layout"))
+            .fact(format!("expected  `{place}`, `index.json` and `blobs/`"));
+        return Err(match files.region("repositories")? {
+            Some(_) => err.hint("docker before 1.10 wrote it: load it into a newer docker, and save it again"),
+            None => err,
+        });
     };
     let bad = |why: String| Error::new(Code::Malformed, format!("`{place}` is not acceptable: {why}"));
     oci::json::check(&bytes, &["imageLayoutVersion"]).map_err(|e| bad(e.to_string()))?;

@@ -1,11 +1,14 @@
-//! Sources of content: OCI layouts (directory or tar), skopeo `dir:` folders, `oc` mirror trees, registries.
+//! Where content comes from: OCI layouts (directory or tar), archives of `docker save`, skopeo `dir:` folders, `oc`
+//! mirror trees.
 //!
 //! A source returns manifests whose bytes match their digest, and raw blobs, which the caller hashes while using them:
 //! each file is opened once and read once (security I1). A medium is hostile: no link is followed, no FIFO is waited
 //! for, every size is limited. This module does not decide what to take.
 
 pub mod archive;
+mod compressed;
 pub mod dir;
+pub mod docker_archive;
 mod files;
 pub mod layout;
 pub mod mirror_dir;
@@ -20,9 +23,10 @@ use std::sync::Arc;
 
 use crate::error::{Code, Error, Result};
 use crate::fs::Dir;
-use crate::oci::{Descriptor, Digest, Repository, Tag};
+use crate::oci::{Descriptor, Digest, Platform, Repository, Tag};
 
 pub use dir::SkopeoDir;
+pub use docker_archive::DockerArchive;
 pub use layout::Layout;
 pub use mirror_dir::MirrorDir;
 
@@ -34,10 +38,16 @@ pub trait Source: Send + Sync {
     /// The type and location of this source, for messages.
     fn describe(&self) -> String;
 
-    /// The top-level entries of this source (a registry lists none). Two entries with one name are an error.
+    /// The top-level entries this source has (a registry: none). Two entries of one name are refused, unless they are for
+    /// different platforms; [`of_platform`] decides then.
     fn names(&self) -> Result<Vec<Named>>;
 
-    /// The manifest with this tag. `None`: it does not exist. Several images with this tag: `Code::Source`.
+    /// What a user should know of how it is read.
+    fn notices(&self) -> &[String] {
+        &[]
+    }
+
+    /// The manifest with this tag. `None`: there is none. Several images with this tag: `Code::Source`.
     fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>>;
 
     /// The manifest with this digest. `None`: it does not exist. Other bytes under its name: `Code::BlobMismatch`.
@@ -47,8 +57,24 @@ pub trait Source: Send + Sync {
     /// `Code::BlobMissing`; a file of another size is `Code::BlobMismatch`; both name the path.
     fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>>;
 
+    /// The bytes of an entry of an index whose type is not known, where the source keeps it among manifests. They hash to
+    /// the digest.
+    fn unknown(&self, _: &Descriptor) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     /// The manifests whose `subject` is this digest.
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
+
+    /// Files beside the images, as a bundle has them: below `manifests/` and `signatures/`, by name. Unverified.
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
+    /// Whether this is a registry: one that does not serve a look-up need not have anything wrong with its content.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// Access to registries and signature stores. The verifier build has none.
@@ -86,10 +112,17 @@ pub struct Named {
     pub media_type: String,
     /// Size in bytes, as the source says.
     pub size: u64,
+    /// The platform, where the source says one.
+    pub platform: Option<Platform>,
 }
 
 impl Named {
-    /// `repository:tag`, as far as the source gives them; otherwise the digest.
+    /// An entry without a name.
+    pub fn unnamed(digest: Digest, media_type: &str, size: u64) -> Named {
+        Named { repository: None, tag: None, digest, media_type: media_type.to_owned(), size, platform: None }
+    }
+
+    /// `repository:tag`, as far as the source names it; else the digest.
     pub fn label(&self) -> String {
         match (&self.repository, &self.tag) {
             (Some(repository), Some(tag)) => format!("{repository}:{tag}"),
@@ -100,17 +133,21 @@ impl Named {
     }
 }
 
-/// Opens the local source at `path`: an archive file, or a folder of one of the three known forms.
-pub fn open(path: &Path) -> Result<Box<dyn Source>> {
+/// Opens whatever local source is at `path`: an archive file, or a folder of one of the known forms. A compressed archive
+/// is decompressed into a file without a name in the folder `room`.
+pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot open", path, e))?;
     if !meta.is_dir() {
-        return Ok(Box::new(archive::open(path)?));
+        return archive::open(path, room);
     }
     let dir = Dir::open(path, Code::Malformed)?;
     if dir.kind("oci-layout")?.is_some() {
-        return Ok(Box::new(Layout::open(path)?));
+        return archive::images(Arc::new(dir), &path.display().to_string(), "OCI layout");
     }
     if dir.kind("manifest.json")?.is_some() {
+        if docker_archive::list(&dir)?.is_some() {
+            return archive::images(Arc::new(dir), &path.display().to_string(), "docker archive");
+        }
         return Ok(Box::new(SkopeoDir::open(path)?));
     }
     if mirror_dir::is_tree(&dir)? {
@@ -156,12 +193,44 @@ impl Tags {
     }
 }
 
-/// Refuses two entries of one name.
+/// Whether two entries have the same name.
+fn same_name(a: &Named, b: &Named) -> bool {
+    (&a.repository, &a.tag) == (&b.repository, &b.tag) && a.tag.is_some()
+}
+
+/// Of entries of one name, which are for several platforms, the one for `wanted`.
+///
+/// # Errors
+/// [`Code::Source`] where none or several are for it, or none is wanted.
+pub fn of_platform(names: Vec<Named>, wanted: Option<&Platform>, whose: &str) -> Result<Vec<Named>> {
+    let mut out: Vec<Named> = Vec::new();
+    for group in names.chunk_by(same_name) {
+        let fits = |n: &&Named| n.platform.as_ref().is_some_and(|p| wanted.is_some_and(|w| w.accepts(p)));
+        let fitting: Vec<&Named> = group.iter().filter(fits).collect();
+        match (group, fitting.as_slice()) {
+            ([only], _) => out.push(only.clone()),
+            (_, [one]) => out.push((*one).clone()),
+            _ => {
+                let label = group.first().map(Named::label).unwrap_or_default();
+                let mut err =
+                    Error::new(Code::Source, format!("`{label}` names images for several platforms in {whose}"));
+                for named in group.iter().take(8) {
+                    let platform = named.platform.as_ref().map(ToString::to_string).unwrap_or_default();
+                    err = err.fact(format!("{platform}  {}", named.digest));
+                }
+                return Err(err.state("nothing was written").hint("choose one of them: --platform OS/ARCH"));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Refuses two entries of one name that are not for different platforms.
 fn distinct(mut names: Vec<Named>, whose: &str) -> Result<Vec<Named>> {
     names.sort();
-    names.dedup();
-    let same = |a: &Named, b: &Named| (&a.repository, &a.tag) == (&b.repository, &b.tag) && a.tag.is_some();
-    if let Some(pair) = names.windows(2).find(|w| same(&w[0], &w[1])) {
+    names.dedup_by(|a, b| same_name(a, b) && a.digest == b.digest || a == b);
+    let apart = |a: &Named, b: &Named| a.platform.is_some() && b.platform.is_some() && a.platform != b.platform;
+    if let Some(pair) = names.windows(2).find(|w| same_name(&w[0], &w[1]) && !apart(&w[0], &w[1])) {
         return Err(Error::new(Code::Malformed, format!("`{}` names two images in {whose}", pair[0].label()))
             .fact(format!("one    {}", pair[0].digest))
             .fact(format!("other  {}", pair[1].digest)));
@@ -191,5 +260,7 @@ fn missing(what: &Descriptor, place: &str) -> Error {
         .fact(format!("expected  {} ({} bytes, {})", what.digest, what.size, what.media_type))
 }
 
+#[cfg(test)]
+mod archive_tests;
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,8 @@ pub(super) fn of(entry: &Descriptor, place: &str) -> Result<Named> {
             tag = tag.or(its_tag);
         }
     }
-    Ok(Named { repository, tag, digest: entry.digest, media_type: entry.media_type.clone(), size: entry.size })
+    let platform = entry.platform.clone();
+    Ok(Named { repository, tag, platform, ..Named::unnamed(entry.digest, &entry.media_type, entry.size) })
 }
 
 /// Repository and tag of a name: a tag, a full reference, `path:tag` without a registry, or another name.
@@ -84,14 +85,8 @@ mod tests {
     use crate::oci::Digest;
 
     fn entry(annotations: &[(&str, &str)]) -> Descriptor {
-        Descriptor {
-            media_type: "m".into(),
-            digest: Digest::of(b"x"),
-            size: 1,
-            platform: None,
-            annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            artifact_type: None,
-        }
+        let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Descriptor { annotations, ..Descriptor::new("m", Digest::of(b"x"), 1) }
     }
 
     fn label(annotations: &[(&str, &str)]) -> String {

@@ -48,8 +48,17 @@ impl Source for RegistrySource {
         self.client.get_blob(&self.repository, &what.digest, offset, what.size)
     }
 
+    fn unknown(&self, what: &Descriptor) -> Result<Option<Vec<u8>>> {
+        self.client.get_unknown_manifest(&self.repository, &what.digest, &what.media_type)
+    }
+
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        self.client.referrers(&self.repository, digest)
+        let found = self.client.referrers(&self.repository, digest)?;
+        found.unread.map_or(Ok(found.entries), Err)
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 }
 

@@ -55,7 +55,7 @@ pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -
         }
     };
     report.bundle.name = Some(index.name.clone());
-    report.bundle.sequence = Some(index.sequence);
+    report.bundle.sequence = index.sequence;
     report.bundle.created = Some(index.created.clone());
     report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
     report.add(trust::index(&index, &report.bundle.index, settings));

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Check, CheckId, FINDINGS, Finding};
-use crate::bundle::index::{Blob, Index, Kind};
+use crate::bundle::index::{Blob, FOREIGN_LAYER, Index, Kind};
 use crate::bundle::layout;
 use crate::error::{Code, Error};
 use crate::graph::Graph;
-use crate::oci::{Digest, parse};
+use crate::oci::{Descriptor, Digest, Document, media_type, parse};
 
 /// Checks that the OCI index is the one derived from the bundle index.
 pub(super) fn oci_index(index: &Index, files: &BTreeMap<String, Vec<u8>>, check: &mut Check) {
@@ -30,6 +30,14 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     let mut check = Check::new(CheckId::ImageGraph);
     check.of = index.images.len() as u64;
     let listed: BTreeMap<Digest, _> = index.blobs.iter().map(|b| (b.digest, b)).collect();
+    let foreign: BTreeSet<&str> =
+        index.missing.iter().filter(|m| m.reason == FOREIGN_LAYER).map(|m| m.reference.as_str()).collect();
+    let left_out = |child: &Descriptor| {
+        media_type::is_foreign(&child.media_type) && foreign.contains(child.digest.to_string().as_str())
+    };
+    if !foreign.is_empty() {
+        check.details.push(format!("{} foreign layers were left out when the bundle was made", foreign.len()));
+    }
     let mut graph = Graph::default();
     let mut subjects = Subjects::new();
     let missing: RefCell<Missing<'_>> = RefCell::default();
@@ -53,8 +61,13 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
                 }
             },
             &mut |_, document, _| {
+                let config = match document {
+                    Document::Manifest(manifest) => Some(&manifest.config),
+                    Document::Index(_) => None,
+                };
                 for child in document.children() {
-                    if !listed.contains_key(&child.digest) {
+                    let is_config = config.is_some_and(|config| std::ptr::eq(config, child));
+                    if !listed.contains_key(&child.digest) && (is_config || !left_out(child)) {
                         missing.borrow_mut().add(child, image);
                     }
                 }
@@ -168,7 +181,7 @@ fn attachment(
         ));
     }
     let agrees = match image.kind {
-        Kind::Signature => image.tag.as_deref() == Some(&format!("{}.sig", subject.dashed())),
+        Kind::Signature => image.tag.as_deref().and_then(crate::oci::attached_to) == Some(subject),
         _ => subjects
             .entry((image.digest, image.media_type.clone()))
             .or_insert_with(|| {

@@ -11,6 +11,7 @@ pub mod cosign;
 pub(crate) mod disguise;
 mod manifests;
 mod release;
+pub mod rollback;
 mod settings;
 mod trust;
 mod verified;
@@ -33,7 +34,7 @@ pub use admit::admit;
 pub use blob::BlobReader;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
 pub(crate) use settings::Settings;
-pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Seen, Trust};
+pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
 pub use verified::{Conclusion, Receiver, Verified, Visit};
 pub(crate) use volumes::Needs;
 

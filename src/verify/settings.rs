@@ -1,11 +1,11 @@
 //! The trust of this host, and the conditions of a verification. Both are arguments, and neither has a default value.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::cosign::ImageKey;
+use super::rollback::Memory;
 use crate::bundle::reader::Addendum;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
@@ -116,8 +116,8 @@ pub struct Conditions {
     pub expectations: Expectations,
     /// Signatures and records beside the bundle.
     pub detached: Detached,
-    /// The newest bundle of each name that this host has unpacked.
-    pub seen: BTreeMap<String, Seen>,
+    /// What this host has unpacked last, of each series.
+    pub seen: Memory,
 }
 
 impl Conditions {
@@ -129,7 +129,7 @@ impl Conditions {
             exceptions: Exceptions::default(),
             expectations: Expectations::default(),
             detached: Detached::default(),
-            seen: BTreeMap::new(),
+            seen: Memory::default(),
         }
     }
 }
@@ -170,17 +170,7 @@ pub struct Detached {
     pub records: Vec<Addendum>,
 }
 
-/// A bundle that this host has unpacked.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Seen {
-    /// Its sequence number.
-    pub sequence: u64,
-    /// Digest of its index.
-    pub index: String,
-}
-
-/// Trust and conditions in the form that the checks use.
+/// Trust and conditions as the checks use them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings<'a> {
     pub(crate) policy: Option<&'a Policy>,
@@ -194,7 +184,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) detached_records: &'a [Addendum],
     pub(crate) expect_release: Option<&'a str>,
     pub(crate) expect_index: Option<Digest>,
-    pub(crate) seen: &'a BTreeMap<String, Seen>,
+    pub(crate) seen: &'a Memory,
     pub(crate) allow_rollback: bool,
     pub(crate) image_keys: &'a [ImageKey],
     pub(crate) image_require: Require,

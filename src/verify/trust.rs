@@ -4,11 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, RecordOutcome, Report, SignatureOutcome, Standing};
+use super::rollback::{Leave, rollback};
 use crate::bundle::Head;
 use crate::bundle::addendum::{self, Review};
 use crate::bundle::index::Index;
 use crate::bundle::layout;
 use crate::bundle::reader::Addendum;
+use crate::bundle::series::places;
 use crate::error::Code;
 use crate::sign::policy::Outcome;
 use crate::sign::{MessageHash, Namespace};
@@ -204,7 +206,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     // The index was validated: both times parse.
     let time = |text: &str| text.parse::<Timestamp>().unwrap_or(Timestamp::MIN);
     let created = time(&index.created);
-    check.details.push(format!("{} #{} of {}", index.name, index.sequence, index.created));
+    check.details.push(format!("{} of {}", index.title(), index.created));
     if created.duration_since(now) > TOLERANCE {
         check.find(
             Finding::new(
@@ -230,7 +232,12 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
         check.find(Finding::notice(Code::BlobMissing, "missing", text));
     }
     expectations(index, settings, &mut check);
-    rollback(index, digest, settings, &mut check);
+    let rules = settings.policy.map(|policy| &policy.rollback);
+    let leave = Leave {
+        back: settings.allow_rollback || rules.is_some_and(|rules| rules.allow),
+        step: rules.and_then(|rules| rules.max_step).filter(|_| !settings.allow_rollback),
+    };
+    rollback(index, digest, settings.seen, leave, &mut check);
     let Some(policy) = settings.policy else { return check };
     if let Some(max) = policy.max_age
         && now.duration_since(created) > max
@@ -245,11 +252,12 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
         );
     }
     if let Some(name) = &policy.bundle.name
-        && *name != index.name
+        && !places(index).iter().any(|place| place.series() == name)
     {
         check.find(
             Finding::new(Code::Policy, "name", format!("the bundle is called `{}`", index.name))
-                .fact(format!("the trust policy requires `{name}`")),
+                .fact(format!("the trust policy wants one of the series `{name}`"))
+                .hint("a bundle belongs to a series by `create --name`, or by its release"),
         );
     }
     for release in &index.releases {
@@ -284,49 +292,6 @@ fn expectations(index: &Index, settings: &Settings, check: &mut Check) {
         check.find(
             Finding::new(Code::Policy, "releases", format!("the bundle does not hold release {wanted}"))
                 .fact(format!("it holds {there}")),
-        );
-    }
-}
-
-/// A7: refuses a bundle older than the newest that this host has unpacked, and a second bundle with one number.
-fn rollback(index: &Index, digest: &str, settings: &Settings, check: &mut Check) {
-    let Some(seen) = settings.seen.get(&index.name) else { return };
-    if index.sequence == seen.sequence && digest != seen.index {
-        check.find(
-            Finding::new(
-                Code::Rollback,
-                "sequence",
-                format!("this host has unpacked another bundle called {} with number {}", index.name, index.sequence),
-            )
-            .fact(format!("before  {}", seen.index))
-            .fact(format!("now     {digest}"))
-            .hint("a builder never uses a number twice: ask which of the two is right"),
-        );
-    } else if index.sequence < seen.sequence {
-        let allowed = settings.allow_rollback || settings.policy.as_ref().is_some_and(|p| p.rollback.allow);
-        let text = format!(
-            "the bundle is older than what this host has unpacked: {} number {} after {}",
-            index.name, index.sequence, seen.sequence
-        );
-        match allowed {
-            true => check.find(Finding::notice(Code::Rollback, "sequence", text)),
-            false => check.find(
-                Finding::new(Code::Rollback, "sequence", text)
-                    .hint("to go back on purpose, and have that recorded: --allow-rollback"),
-            ),
-        }
-    } else if let Some(step) = settings.policy.as_ref().and_then(|p| p.rollback.max_step)
-        && index.sequence - seen.sequence > step
-        && !settings.allow_rollback
-    {
-        check.find(
-            Finding::new(
-                Code::Rollback,
-                "sequence",
-                format!("the number of {} jumps from {} to {}", index.name, seen.sequence, index.sequence),
-            )
-            .fact(format!("the trust policy allows steps of {step}"))
-            .hint("ask the builder whether that is right; to accept it, and have that recorded: --allow-rollback"),
         );
     }
 }

@@ -127,7 +127,7 @@ fn a_disk_that_fills_up_during_create_keeps_what_was_fetched_and_the_run_is_cont
     fs::remove_file(place.join("filler")).unwrap();
     let before = proxy.count("GET", "/blobs/");
     let run = lab.run(place, &create(&proxy.host())).is(0, "continued");
-    assert!(run.err.contains("Continuing"), "{run:?}");
+    assert!(run.err.contains("Resuming"), "{run:?}");
     assert!(proxy.count("GET", "/blobs/") - before < before, "what was fetched is not fetched again");
     let verify = args!["verify", "b.tar", "--allow-unsigned"];
     lab.run(place, &verify).is(0, "verify");

@@ -217,7 +217,7 @@ impl Draft {
             format: 1,
             features: Features::default(),
             name: self.name.clone(),
-            sequence: 7,
+            sequence: Some(7),
             created: CREATED.into(),
             expires: self.expires.clone(),
             source_date_epoch: Some(EPOCH),

@@ -15,9 +15,9 @@ fn recovery_data_is_the_same_each_time_and_a_whole_bundle_is_not_touched() {
     assert_eq!(made["recovery_slices"].as_u64().unwrap(), made["slices"].as_u64().unwrap().div_ceil(10));
     assert_eq!(kit.read("b.tar.recovery"), kit.read("r"));
     kit.run(&["recovery", "b.tar"]).is(52);
-    kit.run(&["recovery", "b.tar", "--force"]).is(0).says("mends up to 60 slices");
+    kit.run(&["recovery", "b.tar", "--force"]).is(0).says("repairs up to 60 slices");
     for from in [&[][..], &["--recovery", "r"], &["--from", "layout"], &["--to", "new.tar"]] {
-        let answer = kit.repair(&[from, &["-o", "json"]].concat()).is(0).json();
+        let answer = kit.repair(&[from, &["-o", "json"]].concat()).is(0).json()["repaired"].clone();
         assert_eq!((&answer["result"], &answer["verdict"]), (&"intact".into(), &"verified".into()));
     }
     let after = std::fs::metadata(kit.path("b.tar")).unwrap();
@@ -26,7 +26,7 @@ fn recovery_data_is_the_same_each_time_and_a_whole_bundle_is_not_touched() {
         (after.ino(), after.mtime_nsec(), after.ctime_nsec())
     );
     assert!(!kit.path("new.tar").exists());
-    kit.repair(&[]).is(0).says("nothing is damaged");
+    kit.repair(&[]).is(0).says("nothing was damaged");
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_flipped_bit_in_any_member_is_repaired_to_the_byte() {
             kit.flip("b.tar", place);
             let verified = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-q"]);
             assert_ne!(verified.code, 0);
-            let answer = kit.repair(&["--recovery", "r", "-o", "json"]).is(0).json();
+            let answer = kit.repair(&["--recovery", "r", "-o", "json"]).is(0).json()["repaired"].clone();
             assert_eq!(answer["result"], "repaired", "{place}");
             let mended = answer["mended"].as_array().unwrap();
             assert!(mended.iter().any(|m| m["member"] == member.path), "{place}: {answer}");
@@ -157,18 +157,18 @@ fn addenda_do_not_make_recovery_data_stale_and_survive() {
     kit.run(&["sign", "b.tar", "--signer", "builder.pub", "--sign-key", "reviewer", "--note", "CHG-1"]).is(0);
     let signed = kit.read("b.tar");
     kit.zero("b.tar", 40_960, 8192);
-    let answer = kit.repair(&["--recovery", "r", "-o", "json"]).is(0).json();
+    let answer = kit.repair(&["--recovery", "r", "-o", "json"]).is(0).json()["repaired"].clone();
     assert_eq!(answer["addenda"], 3);
     assert!(kit.read("b.tar") == signed);
     // The header of the first is lost: the others stay.
     kit.flip("b.tar", members + 3);
-    let answer = kit.repair(&["--recovery", "r", "-o", "json"]).json();
+    let answer = kit.repair(&["--recovery", "r", "-o", "json"]).json()["repaired"].clone();
     assert_eq!(answer["addenda"], 2);
     // A copy has it.
     kit.write("b.tar", &signed);
     kit.copy("b.tar", "copy.tar");
     kit.damage("b.tar", |bytes| bytes.truncate(members as usize - 3000));
-    let answer = kit.repair(&["--from", "copy.tar", "-o", "json"]).is(0).json();
+    let answer = kit.repair(&["--from", "copy.tar", "-o", "json"]).is(0).json()["repaired"].clone();
     assert_eq!(answer["addenda"], 3);
     assert!(kit.read("b.tar") == signed);
 }
@@ -180,7 +180,7 @@ fn a_repaired_copy_goes_elsewhere_and_the_damaged_one_stays_as_it_is() {
     let whole = kit.read("b.tar");
     kit.zero("b.tar", 40_960, 40_960);
     let before = kit.read("b.tar");
-    let answer = kit.repair(&["--recovery", "r", "--to", "new.tar", "-o", "json"]).is(0).json();
+    let answer = kit.repair(&["--recovery", "r", "--to", "new.tar", "-o", "json"]).is(0).json()["repaired"].clone();
     assert_eq!(answer["bundle"], serde_json::json!(["new.tar"]));
     assert!(kit.read("new.tar") == whole && kit.read("b.tar") == before);
     assert_eq!(kit.files("new.tar").len(), 1);
@@ -189,7 +189,7 @@ fn a_repaired_copy_goes_elsewhere_and_the_damaged_one_stays_as_it_is() {
     kit.remove("new.tar");
     kit.repair(&["--to", "new.tar"]).is(31).says("new.tar.partial");
     assert!(!kit.path("new.tar").exists());
-    kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(0).says("Continuing");
+    kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(0).says("Resuming");
     assert!(kit.read("new.tar") == whole);
     assert_eq!(kit.files("new.tar").len(), 1);
 }
@@ -216,7 +216,7 @@ fn sectors_that_cannot_be_read_are_damage() {
     let strace = ["-f", "-o", "trace", "-P", "b.tar"];
     kit.tool("strace", &[&strace[..], &["-e", "trace=pread64", program], &args].concat())
         .is(0)
-        .says("nothing is damaged");
+        .says("nothing was damaged");
     let trace = String::from_utf8(kit.read("trace")).unwrap();
     let first = trace.lines().position(|line| line.contains(" 1048576, 1048576)")).unwrap() + 1;
     // The second large read fails, and so do those of the first pieces of it.

@@ -142,7 +142,7 @@ pub(crate) fn with_documents(edit: &mut dyn FnMut(&str, String) -> String) -> Mo
         format: 1,
         features: Features::default(),
         name: "größe".into(),
-        sequence: u64::MAX,
+        sequence: Some(u64::MAX),
         created: "2026-11-22T00:00:00Z".into(),
         expires: Some("2027-11-22T00:00:00Z".into()),
         source_date_epoch: Some(1_795_305_600),

@@ -11,6 +11,8 @@ pub mod release;
 pub mod sessions;
 pub mod skip;
 #[cfg(feature = "registry")]
+pub mod stub;
+#[cfg(feature = "registry")]
 pub mod tls;
 pub mod token;
 

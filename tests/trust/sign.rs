@@ -24,7 +24,9 @@ fn a_countersignature_is_appended_behind_what_was_there_and_ssh_keygen_accepts_i
     let before = kit.read("b.tar");
     kit.policy("t.yaml", REVIEWED);
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(22);
-    let told = kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "-o", "json"]).is(0).json();
+    let told =
+        kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "-o", "json"]).is(0).json()["signed"]
+            .clone();
     assert_eq!((&told["role"], &told["key"]), (&"reviewer".into(), &kit.fingerprint("reviewer").into()));
     let after = kit.read("b.tar");
     assert_eq!(after[..before.len() - 1024], before[..before.len() - 1024], "nothing that was there has changed");
@@ -45,8 +47,8 @@ fn signing_twice_with_one_key_and_role_adds_nothing() {
     let kit = Kit::with_bundle();
     sign(&kit, "b.tar", "reviewer", &["--note", "CHG-1", "--at", "2024-01-01"]).is(0);
     let once = kit.read("b.tar");
-    sign(&kit, "b.tar", "reviewer", &["--note", "CHG-1", "--at", "2024-01-02"]).is(0).says("signed that already");
-    sign(&kit, "b.tar", "builder", &["--role", "builder"]).is(0).says("signed that already");
+    sign(&kit, "b.tar", "reviewer", &["--note", "CHG-1", "--at", "2024-01-02"]).is(0).says("already signed it");
+    sign(&kit, "b.tar", "builder", &["--role", "builder"]).is(0).says("already signed it");
     assert_eq!(kit.read("b.tar"), once);
     // Another role or another note makes a different record.
     sign(&kit, "b.tar", "reviewer", &["--role", "receiver"]).is(0).says("signature-receiver-");
@@ -71,7 +73,7 @@ fn a_bundle_by_a_stranger_is_not_signed() {
     let kit = Kit::with_bundle();
     let before = kit.read("b.tar");
     kit.run(&["sign", "b.tar", "--signer", "second.pub", "--sign-key", "reviewer"]).is(22).says("nothing was signed");
-    kit.run(&["sign", "b.tar", "--sign-key", "reviewer"]).is(2).says("nobody is trusted");
+    kit.run(&["sign", "b.tar", "--sign-key", "reviewer"]).is(2).says("no trusted key");
     assert_eq!(kit.read("b.tar"), before);
 }
 
@@ -161,7 +163,7 @@ fn a_detached_signature_appears_once_and_over_nothing_else() {
     let kit = Kit::with_bundle();
     let before = kit.read("b.tar");
     sign(&kit, "b.tar", "reviewer", &["--detach"]).is(0);
-    sign(&kit, "b.tar", "reviewer", &["--detach"]).is(0).says("signed that already");
+    sign(&kit, "b.tar", "reviewer", &["--detach"]).is(0).says("already signed it");
     let name = kit.names("b.tar.").pop().unwrap();
     assert_eq!(kit.names("").iter().filter(|n| n.starts_with('.') && *n != ".").count(), 0, "no temporary files stay");
     kit.write(&name, "something else");
@@ -196,8 +198,8 @@ fn a_signature_of_ssh_keygen_is_attached_when_it_is_one_over_this_index() {
     attach("index.sig").is(0);
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(0);
     let once = kit.read("b.tar");
-    attach("index.sig").is(0).says("signed that already");
-    sign(&kit, "b.tar", "reviewer", &[]).is(0).says("signed that already");
+    attach("index.sig").is(0).says("already signed it");
+    sign(&kit, "b.tar", "reviewer", &[]).is(0).says("already signed it");
     assert_eq!(kit.read("b.tar"), once);
 }
 
@@ -240,7 +242,7 @@ fn the_seventeenth_signature_is_refused_and_not_added() {
     for more in [&[][..], &["--detach"]] {
         sign(&kit, "b.tar", "reviewer", more).is(2).says("16 signatures");
     }
-    sign(&kit, "b.tar", "k0", &[]).is(0).says("signed that already");
+    sign(&kit, "b.tar", "k0", &[]).is(0).says("already signed it");
     assert_eq!(kit.read("b.tar"), before);
     let told = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
     assert_eq!(told["signatures"].as_array().unwrap().len(), 16);
@@ -256,7 +258,7 @@ fn a_record_carries_note_role_and_details_signed_and_ssh_keygen_accepts_it() {
     kit.policy("t.yaml", "");
     kit.write("scan.json", r#"{"scanner": "grype 0.74", "findings": [], "verdict": "pass"}"#);
     let args = ["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--note", "CHG-20417"];
-    let told = kit.run(&[&args[..], &["--record", "scan.json", "-o", "json"]].concat()).is(0).json();
+    let told = kit.run(&[&args[..], &["--record", "scan.json", "-o", "json"]].concat()).is(0).json()["signed"].clone();
     let names: Vec<&str> = told["written"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
     assert_eq!(names.len(), 3);
     let told = kit.run(&["verify", "b.tar", "--trust", "t.yaml", "-o", "json"]).is(0).json();
@@ -317,7 +319,7 @@ fn a_record_in_a_role_that_its_key_does_not_have_does_not_count() {
     let kit = Kit::with_bundle();
     kit.policy("t.yaml", "");
     let args = ["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--role", "builder", "--note", "x"];
-    kit.run(&args).is(0).says("does not count: its key is not trusted as builder");
+    kit.run(&args).is(0).says("does not accept the signature: its key is not trusted as builder");
     kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0).says("record    wrong-role").says("signature wrong-role");
 }
 

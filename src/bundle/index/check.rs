@@ -1,4 +1,4 @@
-//! Validates an index beyond its JSON: names, orders, sizes, and consistency of its parts (MB-IDX-02 to MB-IDX-09).
+//! What makes an index whole beyond its JSON: names, orders, sizes, and that its parts agree (MB-IDX-02 to MB-IDX-07).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -33,8 +33,8 @@ impl Media {
         }
     }
 
-    /// The size of a volume for this medium, in bytes: its capacity, less 1 % for a disc's file system, less
-    /// [`RESERVE`].
+    /// The size of a volume for it, in bytes: what it holds, less 1 % for the file system of a disc, less
+    /// `RESERVE`.
     pub fn volume(self) -> u64 {
         let disc = |bytes: u64| bytes - bytes.div_ceil(100);
         let room = match self {

@@ -1,8 +1,9 @@
 //! Writes a bundle, whole or in volumes: every byte at its final offset in `NAME.partial`, renamed when complete.
 //!
-//! [`plan`] determines every byte except the blobs, [`partial`] holds the unfinished files, [`blob`] writes a blob to
-//! its places in them. [`crate::fs`] opens, locks, reserves, syncs and renames files. One small [`journal`] beside the
-//! partial files saves transfers. It is not trusted: what it claims is hashed again. Spec: MB-WRI, MB-VOL.
+//! `plan` fixes every byte but the blobs', `partial` holds the files that are being written, `blob` writes a
+//! blob to the one or more places that it has in them. Files are opened, locked, reserved, synced and named by
+//! [`crate::fs`]. Beside the partial files there is one small `journal`, which saves transfers and is never believed:
+//! what it claims is hashed again before it counts. Spec: MB-WRI, MB-VOL.
 
 mod blob;
 mod journal;

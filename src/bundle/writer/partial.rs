@@ -153,8 +153,8 @@ impl<'a> Partial<'a> {
     /// files, including those that an earlier run finished.
     ///
     /// # Errors
-    /// [`Code::Io`]. After a failed sync the state of the medium is unknown, and a retry could succeed without
-    /// writing; so the written data is discarded, and the next run starts over.
+    /// [`Code::Io`]; when syncing failed nobody knows what is on the medium, and another try could succeed without
+    /// writing it: then everything is forgotten, and the next run starts from the beginning.
     pub fn seal(&self) -> Result<Vec<Sealed>> {
         let mut sealed = Vec::with_capacity(self.outputs.len());
         for (archive, output) in self.outputs.iter().enumerate() {
@@ -201,7 +201,7 @@ impl<'a> Partial<'a> {
 
     fn unsynced(&self, e: Error) -> Error {
         match remove_if_there(&journal_path(&self.first)) {
-            Ok(()) => e.state("its state on the medium is unknown; the next run writes all of it again"),
+            Ok(()) => e.state("how much of it is on the medium is unknown; the next run writes all of it again"),
             Err(_) => e.hint(format!("remove `{}` before the next run", journal_path(&self.first).display())),
         }
     }

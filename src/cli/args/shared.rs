@@ -12,36 +12,44 @@ use crate::cli::size;
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Output")]
 pub struct Global {
-    /// Form of the answer on standard output: for people, or one JSON document
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json",
+    /// Output format: text, one JSON document, or JSON lines (progress, then the document)
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json|jsonl",
           hide_possible_values = true)]
     pub output: Output,
-    /// Print only the answer (verify: only the verdict); -qq: not even that, the exit code is the answer
+    /// Print only the result (verify: only the verdict); -qq: print nothing, use the exit code
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub quiet: u8,
-    /// Say more: the causes of an error; progress as lines
+    /// Verbose: also show the causes of errors; progress as lines
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Show progress as a bar on a terminal and as lines elsewhere, as lines, or not at all
     #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "auto|plain|none",
           hide_possible_values = true)]
     pub progress: Progress,
+    /// Write progress as JSON lines to this file descriptor
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1023))]
+    pub progress_fd: Option<u16>,
+    /// Append everything that is said, with times, to this file [default: MIRROR_BUNDLE_LOG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     /// Use colour; auto also obeys NO_COLOR and TERM=dumb
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "auto|always|never",
           hide_possible_values = true)]
     pub color: Color,
-    /// Threads [default: 8 for transfers, one for each processor for hashing]
+    /// Threads [default: 8 for transfers, one per processor for hashing]
     #[arg(long, short, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
 }
 
-/// Form of the answer.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people
+    /// Text
     Text,
     /// One JSON document
     Json,
+    /// JSON lines: progress and findings as they happen, and the document at the end
+    Jsonl,
 }
 
 /// When to show progress.
@@ -77,25 +85,25 @@ pub struct Registry {
     /// Also trust the certificates in this PEM file
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Speak plain HTTP to this host[:port] (repeatable); digests are checked all the same
+    /// Use plain HTTP for this host[:port] (repeatable); digests are still checked
     #[arg(long, value_name = "HOST")]
     pub plain_http: Vec<String>,
-    /// Give up on a connection after this long without a byte
+    /// Give up when a connection has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
-    /// Repeat a request this often when its failure may pass
+    /// Retry a request this many times after a temporary failure
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=20))]
     pub retries: u32,
 }
 
-/// Into volumes of which size: shared by `create` and `split`.
+/// The size of volumes: shared by `create` and `split`.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Volumes")]
 pub struct Volumes {
-    /// Write volumes of at most this size: 4GiB, 4.7GB or a number of bytes; each can be verified and unpacked alone
+    /// Write volumes of at most this size: 4GiB, 4.7GB or a number of bytes
     #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "media")]
     pub volume_size: Option<u64>,
-    /// Write volumes that fit this medium, with 1 MiB left for countersignatures
+    /// Write volumes that fit this medium, and leave 1 MiB for countersignatures
     #[arg(long, value_name = "fat32|dvd|bd25|bd50|bd100", value_parser = media(), hide_possible_values = true)]
     pub media: Option<Media>,
 }
@@ -123,7 +131,7 @@ pub struct Trust {
     /// ~/.config/mirror-bundle/trust.yaml, then /etc/mirror-bundle/trust.yaml]
     #[arg(long, value_name = "POLICY")]
     pub trust: Option<PathBuf>,
-    /// Accept a bundle that nobody signed; the report says so
+    /// Accept an unsigned bundle; the report says so
     #[arg(long)]
     pub allow_unsigned: bool,
     /// OpenPGP keys that releases must be signed by [default: the policy's, else redhat, built in]
@@ -135,19 +143,19 @@ pub struct Trust {
     /// Accept manifests of this kind (Kind or group/version/Kind; repeatable)
     #[arg(long, value_name = "KIND")]
     pub allow_kind: Vec<String>,
-    /// Judge validity at this time instead of now, as 2027-06-30 or 2027-06-30T12:00:00Z
+    /// Evaluate validity at this time instead of now, for example 2027-06-30 or 2027-06-30T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
-    /// Also judge this signature over the index (repeatable); BUNDLE.<role>-<key>.sig beside it always are
+    /// Also evaluate this signature over the index (repeatable); BUNDLE.<role>-<key>.sig beside it is always evaluated
     #[arg(long, value_name = "FILE")]
     pub signature: Vec<PathBuf>,
-    /// Accept only a bundle that holds this release, as 4.16.37 or 4.16.37-amd64
+    /// Accept only a bundle with this release, for example 4.16.37 or 4.16.37-amd64
     #[arg(long, value_name = "VERSION")]
     pub expect_release: Option<String>,
     /// Accept only the bundle with this index digest
     #[arg(long, value_name = "DIGEST")]
     pub expect_index: Option<String>,
-    /// Accept a bundle older than one that this host has unpacked; the report says so
+    /// Accept a bundle that is older than one already unpacked on this host; the report says so
     #[arg(long)]
     pub allow_rollback: bool,
 }

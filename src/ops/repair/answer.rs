@@ -42,8 +42,6 @@ pub enum Effect {
 /// What was done.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Summary {
-    /// `mirror-bundle/repair/v1`.
-    pub schema: &'static str,
     /// The files, repaired or whole before.
     pub bundle: Vec<String>,
     /// Digest of the index.
@@ -59,6 +57,4 @@ pub struct Summary {
     pub addenda: usize,
     /// The verdict of the verification of all of it.
     pub verdict: crate::verify::Verdict,
-    /// The exit code.
-    pub exit_code: u8,
 }

@@ -1,7 +1,7 @@
 //! `repair`: makes a damaged bundle again what its signed index says, from recovery data, other copies and registries.
 //!
-//! [`identity`] finds out what the bundle has to be, from an index that somebody trusted signed; [`named`] what was named; [`parts`] which file
-//! has to be what; [`work`] writes what is damaged, and only that. Nothing that a source or recovery data proposes
+//! `identity` finds out what the bundle has to be, from an index that somebody trusted signed; `named` what was named; `parts` which file
+//! has to be what; `work` writes what is damaged, and only that. Nothing that a source or recovery data proposes
 //! counts before it has the digest that the index gives it, and a bundle gets its name back only after all of it was
 //! verified (MB-REC-07, MB-REC-08).
 
@@ -52,7 +52,7 @@ pub fn repair(
 ) -> Result<Outcome> {
     if options.to.is_some() && paths.len() != 1 {
         return Err(
-            Error::new(Code::Usage, "--to takes one file at a time").hint("copy the volumes, and mend the copies")
+            Error::new(Code::Usage, "--to takes one file at a time").hint("copy the volumes, and repair the copies")
         );
     }
     let mut named = Vec::new();
@@ -60,7 +60,7 @@ pub fn repair(
         named.push(Named::open(path)?);
     }
     for one in named.iter().filter(|one| one.left.is_some()) {
-        observer.say("Continuing", &format!("{}, where a repair was interrupted", one.path.display()));
+        observer.say("Resuming", &format!("{}, where a repair was interrupted", one.path.display()));
     }
     let names: Vec<PathBuf> = named.iter().map(|one| one.path.clone()).collect();
     let done = Job { options, trust, conditions, network, observer }.run(named);
@@ -235,7 +235,7 @@ impl Job<'_> {
             Ok(outcome) => targets.into_iter().flatten().try_for_each(RepairFile::finish).map(|()| outcome),
             Err(e) => {
                 restore_name(targets.into_iter().flatten())?;
-                let state = "every file has its name back; what was mended stays mended";
+                let state = "every file has its name back; what was repaired stays repaired";
                 Err(if e.state_text().is_some() { e } else { e.state(state) })
             }
         }
@@ -298,7 +298,7 @@ impl Job<'_> {
 
     fn copy_target(&self, to: &Path, blueprint: &Blueprint) -> Result<RepairFile> {
         if repair::left(to)? == Some(RepairMode::Copy) && !crate::fs::dir::exists(to) {
-            self.observer.say("Continuing", &format!("{}, where a repair was interrupted", to.display()));
+            self.observer.say("Resuming", &format!("{}, where a repair was interrupted", to.display()));
             return RepairFile::resume(to, RepairMode::Copy);
         }
         let need = blueprint.layout.total();
@@ -352,7 +352,7 @@ impl Job<'_> {
             target.sync(total)?;
             places.push(target.path());
         }
-        self.observer.say("Mended", &observer::count(mended.len(), "member"));
+        self.observer.say("Repaired", &observer::count(mended.len(), "member"));
         self.concluded(places, known, parts, Effect::Repaired, mended)
     }
 
@@ -381,10 +381,9 @@ impl Job<'_> {
             return Err(Error::new(bad.code, text).hint(hint));
         }
         if report.bundle.index != known.head.digest().to_string() {
-            return Err(Error::new(Code::Conflict, format!("`{}` changed while it was mended", report.bundle.path)));
+            return Err(Error::new(Code::Conflict, format!("`{}` changed while it was repaired", report.bundle.path)));
         }
         let summary = Summary {
-            schema: "mirror-bundle/repair/v1",
             bundle,
             index: report.bundle.index.clone(),
             result: effect,
@@ -392,7 +391,6 @@ impl Job<'_> {
             mended,
             addenda: parts.iter().map(|p| p.tail.addenda.len()).sum(),
             verdict: report.verdict,
-            exit_code: report.exit_code,
         };
         Ok(Outcome::Whole(Box::new(summary), Box::new(report)))
     }

@@ -33,7 +33,7 @@ pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Res
     let (mut copies, mut sources) = (Vec::new(), Vec::new());
     for local in locals {
         let Some(file) = local.file else {
-            sources.push(crate::source::open(&local.path)?.into());
+            sources.push(crate::source::open(&local.path, crate::fs::dir::folder_of(&local.path))?.into());
             continue;
         };
         let length = file.metadata().map_err(|e| Error::io("cannot read", &local.path, e))?.len();
@@ -60,7 +60,7 @@ pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Res
                     moves: None,
                 });
             }
-            None => sources.push(crate::source::open(&local.path)?.into()),
+            None => sources.push(crate::source::open(&local.path, crate::fs::dir::folder_of(&local.path))?.into()),
         }
     }
     Ok((copies, sources))

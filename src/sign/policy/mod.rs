@@ -1,7 +1,7 @@
 //! The trust policy of the receiving host: whose signatures count, in which role, how many, and when.
 //!
 //! The policy comes from a file or a flag on this host and never from a bundle (rule 3 of the command line). Three
-//! sources give one [`Policy`]: `trust.yaml` ([`yaml`](self::yaml)), OpenSSH `allowed_signers`, and the keys of
+//! sources give one [`Policy`]: `trust.yaml` (`yaml`), OpenSSH `allowed_signers`, and the keys of
 //! `--signer`. Parsing fails closed: an unknown field, an unreachable threshold or an unusable key is an error, not a
 //! gap. `evaluate` evaluates signatures; rules about releases, images, ages and rollback are only stored here for the
 //! checks that use them. Spec: `spec/signatures.md`, "Trust".
@@ -93,7 +93,7 @@ impl Policy {
     pub fn from_allowed_signers(bytes: &[u8]) -> Result<Policy> {
         let signers = allowed_signers::parse(text(bytes)?)?;
         if signers.is_empty() {
-            return Err(bad("no signer in the allowed signers file may sign in a namespace of mirror-bundle")
+            return Err(bad("no key in the allowed signers file may sign in a namespace of mirror-bundle")
                 .fact("expected namespaces=\"mirror-bundle.v1.builder\", or no namespaces option"));
         }
         Policy::requiring_a_builder(signers).checked()

@@ -167,7 +167,7 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
     policy.bundle = file.bundle;
     policy.release = file.release;
     if file.images.require != Require::Scoped && file.images.keys.is_empty() {
-        return Err(bad("`images.require` requires image signatures, but `images.keys` names no key for them"));
+        return Err(bad("`images.require` requires image signatures, and `images.keys` names no key for them"));
     }
     policy.image_keys = file.images.keys;
     policy.image_require = file.images.require;

@@ -10,7 +10,7 @@ mod catalogue;
 mod scan;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::error::{Code, Error, Result};
@@ -21,9 +21,6 @@ use super::files::Files;
 use super::{Fetched, MAX_MANIFEST, Named, Source, Tags, checked, distinct, guessed, missing};
 use catalogue::Catalogue;
 use scan::Tree;
-
-/// The most bytes of one file in `config/` or `manifests/` that are read.
-pub const MAX_CONFIG_FILE: u64 = 1 << 20;
 
 /// A mirror directory of `oc`.
 pub struct MirrorDir {
@@ -54,36 +51,6 @@ impl MirrorDir {
                 .fact("expected  v2/<repository>/blobs/ and v2/<repository>/manifests/ in it"));
         }
         Ok(MirrorDir { base, v2, tree, tags: OnceLock::new(), catalogue: OnceLock::new() })
-    }
-
-    /// The signature ConfigMaps and other objects beside `v2/`: `config/*.json` (and `.yaml`), as oc writes them,
-    /// and `manifests/*.yaml` (and `.json`). Sorted; regular files only. None if `v2/` itself was given.
-    pub fn config_files(&self) -> Result<Vec<PathBuf>> {
-        let Some(base) = &self.base else { return Ok(Vec::new()) };
-        let mut out = Vec::new();
-        for folder in ["config", "manifests"] {
-            let Some(dir) = base.dir(folder)? else { continue };
-            for (name, kind) in dir.entries()? {
-                if name.starts_with('.') || ![".json", ".yaml", ".yml"].iter().any(|s| name.ends_with(s)) {
-                    continue;
-                }
-                if kind != EntryKind::File {
-                    return Err(dir.wrong(&name, "a regular file"));
-                }
-                out.push(dir.at(&name));
-            }
-        }
-        Ok(out)
-    }
-
-    /// Reads one of [`MirrorDir::config_files`], of at most [`MAX_CONFIG_FILE`] bytes, without following links.
-    pub fn config_file(&self, path: &Path) -> Result<Vec<u8>> {
-        let rel = self.base.as_ref().and_then(|b| Some((b, path.strip_prefix(b.path()).ok()?.to_str()?)));
-        let found = match rel {
-            Some((base, rel)) => base.read(rel, MAX_CONFIG_FILE)?,
-            None => None,
-        };
-        found.ok_or_else(|| Error::new(Code::Source, format!("`{}` does not exist", path.display())))
     }
 
     fn catalogue(&self) -> Result<&Catalogue> {
@@ -149,6 +116,11 @@ impl Source for MirrorDir {
         }
         let place = || self.v2.place(&format!("{}/blobs/{}", self.tree.repositories[0].path, what.digest));
         Err(failed.unwrap_or_else(|| missing(what, &place())))
+    }
+
+    /// Below `config/` too, where oc writes signatures. Nothing if `v2/` itself was given.
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.base.as_ref().map_or(Ok(Vec::new()), |base| base.beside(&["config", "manifests", "signatures"]))
     }
 
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {

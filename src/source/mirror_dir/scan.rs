@@ -76,9 +76,7 @@ impl Tree {
         let named = |path: &str, tag: &Tag, digest: &Digest| Named {
             repository: Some(path.to_owned()),
             tag: Some(tag.clone()),
-            digest: *digest,
-            media_type: String::new(),
-            size: 0,
+            ..Named::unnamed(*digest, "", 0)
         };
         self.repositories.iter().flat_map(|r| r.tags.iter().map(move |(t, d)| named(&r.path, t, d))).collect()
     }

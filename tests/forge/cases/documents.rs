@@ -152,8 +152,34 @@ pub fn list(out: &mut Vectors) {
     odd("not-json", "no JSON", "B6", manifest, "FROM scratch\n");
     odd("array", "an array", "B6", manifest, "[]");
     odd("no-config", "without config", "B4", manifest, r#"{"schemaVersion":2,"layers":[@L]}"#);
-    odd("no-layers", "without layers", "B4", manifest, r#"{"schemaVersion":2,"config":@C}"#);
-    odd("null-layers", "null for layers", "B4", manifest, r#"{"schemaVersion":2,"config":@C,"layers":null}"#);
+    odd(
+        "layers-no-list",
+        "an object for layers",
+        "B4",
+        manifest,
+        r#"{"schemaVersion":2,"config":@C,"layers":{"0":@L}}"#,
+    );
+    odd(
+        "case-in-platform",
+        "`Digest` in a platform",
+        "B8",
+        manifest,
+        r#"{"schemaVersion":2,"config":@C,"layers":[{"mediaType":"x","digest":"@LD","size":@LS,"platform":{"Digest":"x"}}]}"#,
+    );
+    odd(
+        "annotations-duplicate",
+        "one annotation twice",
+        "B8",
+        manifest,
+        r#"{"schemaVersion":2,"config":@C,"layers":[@L],"annotations":{"Size":"1","Size":"2"}}"#,
+    );
+    odd(
+        "annotations-no-text",
+        "a number as annotation",
+        "B8",
+        manifest,
+        r#"{"schemaVersion":2,"config":@C,"layers":[@L],"annotations":{"Size":1}}"#,
+    );
     for (name, size) in [
         ("negative", "-22"),
         ("float", "22.0"),
@@ -240,11 +266,60 @@ pub fn list(out: &mut Vectors) {
         ("E10", None, "MB-VER-06"),
         image(manifest, r#"{"schemaVersion":2,"config":@C,"layers":[@L],"annotations":{"a":"\u001b[2J"}}"#).archive(),
     );
+    for (name, what, layers) in [
+        ("no-layers", "good: a manifest without layers", ""),
+        ("null-layers", "good: null for layers", r#","layers":null"#),
+        (
+            "null-manifests",
+            "good: null for the member that a manifest does not have",
+            r#","layers":[],"manifests":null"#,
+        ),
+        (
+            "annotations-any-case",
+            "good: annotations whose names are those of members in another case",
+            r#","layers":null,"annotations":{"Layers":"a","DIGEST":"b","annotations":"c","Platform":"d"}"#,
+        ),
+    ] {
+        let mut draft = image(manifest, &format!(r#"{{"schemaVersion":2,"config":@C{layers}}}"#));
+        draft.blobs.retain(|_, (_, bytes)| bytes != b"layer of the odd image");
+        out.add(name, what, ("B4", None, "MB-OCI-02 MB-OCI-03"), draft.archive());
+    }
+    for (name, platform) in [("empty", "{}"), ("no-os", r#"{"architecture":"amd64"}"#), ("null-os", r#"{"os":null}"#)] {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":@C,"layers":[{{"mediaType":"x","digest":"@LD","size":@LS,"platform":{platform}}}]}}"#
+        );
+        let what = "good: a platform that is not complete";
+        out.add(&format!("platform-{name}"), what, ("B4", None, "MB-OCI-02"), image(manifest, &text).archive());
+    }
     let mut draft = image(
         manifest,
         r#"{"schemaVersion":2,"config":@C,"layers":[{"mediaType":"x","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":5,"urls":["https://example.com/"]}]}"#,
     );
     draft.blobs.retain(|_, (_, bytes)| bytes != b"layer of the odd image");
+    for (name, kind, reason, code) in [
+        ("recorded", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "foreign-layer", None),
+        ("recorded-oci", "application/vnd.oci.image.layer.nondistributable.v1.tar", "foreign-layer", None),
+        ("other-reason", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "gone", Some(Code::BlobMissing)),
+        ("other-type", "application/vnd.oci.image.layer.v1.tar+gzip", "foreign-layer", Some(Code::BlobMissing)),
+        (
+            "type-goes-on",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.x",
+            "foreign-layer",
+            Some(Code::BlobMissing),
+        ),
+    ] {
+        let gone = Digest::of(b"a base layer of Windows");
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":@C,"layers":[{{"mediaType":"{kind}","digest":"{gone}","size":5,"urls":["https://example.com/"]}},@L]}}"#
+        );
+        let archive = image(manifest, &text).archive_of(|index| {
+            let (reference, reason) = (gone.to_string(), reason.to_owned());
+            index.missing.push(mirror_bundle::bundle::index::Missing { reference, reason });
+        });
+        let good = if code.is_none() { "good: " } else { "" };
+        let what = format!("{good}a layer of type `{kind}` that `missing` names, because of `{reason}`");
+        out.add(&format!("foreign-{name}"), &what, ("A3", code, "MB-IDX-06 MB-OCI-05"), archive);
+    }
     out.add(
         "foreign-layer",
         "a layer that is only at its URL",

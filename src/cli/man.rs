@@ -1,0 +1,210 @@
+//! `mirror-bundle man`: a manual page for the program and for each command, from the definitions that parse arguments.
+
+use std::io::{IsTerminal, Write};
+use std::process::{Command as Process, Stdio};
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+
+use super::args::{self, Args};
+use super::{answer, explain};
+use crate::error::{Code, Error, Result};
+
+pub(super) fn run(args: &args::Man) -> Result<u8> {
+    let mut whole = Args::command().disable_help_subcommand(true);
+    whole.build();
+    if let Some(dir) = &args.dir {
+        std::fs::create_dir_all(dir).map_err(|e| Error::io("cannot make", dir, e))?;
+        for (name, command) in pages(&whole) {
+            let path = dir.join(format!("{name}.1"));
+            std::fs::write(&path, page(&name, command, &whole)?).map_err(|e| Error::io("cannot write", &path, e))?;
+        }
+        return Ok(0);
+    }
+    let wanted = match &args.command {
+        Some(command) => format!("mirror-bundle-{command}"),
+        None => "mirror-bundle".to_owned(),
+    };
+    let Some((name, command)) = pages(&whole).into_iter().find(|(name, _)| *name == wanted) else {
+        return Err(Error::new(Code::Usage, format!("there is no manual page `{wanted}`"))
+            .hint("mirror-bundle -h lists the commands"));
+    };
+    let text = page(&name, command, &whole)?;
+    if !(std::io::stdout().is_terminal() && formatted(&text)) {
+        answer::text(&text);
+    }
+    Ok(0)
+}
+
+/// Lets `man` show a page. False when there is no `man` here.
+fn formatted(text: &str) -> bool {
+    let Ok(mut man) = Process::new("man").args(["-l", "-"]).stdin(Stdio::piped()).spawn() else { return false };
+    if let Some(mut input) = man.stdin.take() {
+        // A reader who leaves early closes the pipe.
+        let _ = input.write_all(text.as_bytes());
+    }
+    man.wait().is_ok_and(|status| status.success())
+}
+
+/// The program and every command that the help shows.
+fn pages(whole: &Command) -> Vec<(String, &Command)> {
+    let shown = whole.get_subcommands().filter(|sub| !sub.is_hide_set());
+    let mut out = vec![("mirror-bundle".to_owned(), whole)];
+    out.extend(shown.map(|sub| (format!("mirror-bundle-{}", sub.get_name()), sub)));
+    out
+}
+
+fn page(name: &str, command: &Command, whole: &Command) -> Result<String> {
+    let verb = name.strip_prefix("mirror-bundle-").unwrap_or("");
+    let usage = if verb.is_empty() { "mirror-bundle".to_owned() } else { format!("mirror-bundle {verb}") };
+    // Other than the help, a manual page is made of sections.
+    let plain = command.clone().bin_name(usage).display_name(name).help_template("");
+    let man = Man::new(plain).title(name.to_uppercase()).section("1").manual("mirror-bundle");
+    let mut out = Vec::new();
+    let sections = [
+        Man::render_title,
+        Man::render_name_section,
+        Man::render_synopsis_section,
+        Man::render_description_section,
+        Man::render_options_section,
+    ];
+    for render in sections {
+        render(&man, &mut out).map_err(|e| Error::new(Code::Internal, format!("cannot make a manual page: {e}")))?;
+    }
+    let mut out = String::from_utf8_lossy(&out).into_owned();
+    if verb.is_empty() {
+        out.push_str(".SH COMMANDS\n");
+        for (page, sub) in pages(whole).into_iter().skip(1) {
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            out.push_str(&format!(".TP\n\\fB{}\\fR(1)\n{}\n", roff(&page), roff(&about)));
+        }
+    }
+    let examples: Vec<&str> =
+        EXAMPLES.iter().filter(|(of, _)| verb.is_empty() || *of == verb).map(|(_, text)| *text).collect();
+    section(&mut out, "EXAMPLES", &examples.join("\n"));
+    section(&mut out, "EXIT STATUS", &explain::exit_status(codes(verb)));
+    section(&mut out, "ENVIRONMENT", explain::ENVIRONMENT);
+    section(&mut out, "FILES", FILES);
+    let others: Vec<String> =
+        pages(whole).into_iter().filter(|(page, _)| page != name).map(|(page, _)| format!("{page}(1)")).collect();
+    out.push_str(&format!(".SH SEE ALSO\n{}\n", roff(&others.join(", "))));
+    Ok(out)
+}
+
+/// Lines as they are.
+fn section(out: &mut String, title: &str, text: &str) {
+    out.push_str(&format!(".SH \"{title}\"\n.nf\n{}\n.fi\n", roff(text.trim_end())));
+}
+
+fn roff(text: &str) -> String {
+    let line = |line: &str| {
+        let line = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+        if line.starts_with('.') { format!("\\&{line}") } else { line }
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a command can end with this code.
+fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
+    let reads =
+        matches!(verb, "" | "verify" | "unpack" | "inspect" | "ls" | "sign" | "recovery" | "repair" | "split" | "join");
+    let verifies = matches!(verb, "" | "verify" | "unpack" | "sign" | "repair");
+    let network = matches!(verb, "" | "create" | "unpack" | "repair");
+    let writes =
+        matches!(verb, "" | "create" | "unpack" | "sign" | "recovery" | "repair" | "split" | "join" | "keygen");
+    move |code| match code.exit() {
+        2..=4 | 130 | 143 => true,
+        10..=12 | 30..=32 => reads || verb == "create",
+        20..=23 | 42 => verifies,
+        40 => verifies || verb == "create" || verb == "check-signature",
+        41 => verifies || verb == "create",
+        50 | 51 => network,
+        52 => writes,
+        _ => false,
+    }
+}
+
+/// One for each command at least; `every_example_is_a_command_line_that_parses` tries them.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("keygen", "mirror-bundle keygen builder.key"),
+    (
+        "create",
+        "mirror-bundle create ocp.tar --sign-key builder.key --release quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64",
+    ),
+    (
+        "create",
+        "mirror-bundle create app.tar --sign-key builder.key --image quay.io/team/app:1.2 --manifests deploy/ --platform linux/amd64",
+    ),
+    ("create", "mirror-bundle create ocp.tar --sign-key builder.key --from-layout layout/ --media fat32"),
+    ("verify", "mirror-bundle verify ocp.tar --signer builder.key.pub"),
+    ("verify", "mirror-bundle verify /media/usb1 /media/usb2 --trust trust.yaml -o json"),
+    ("unpack", "mirror-bundle unpack ocp.tar --signer builder.key.pub --to registry.example.com/ocp/release"),
+    ("unpack", "mirror-bundle unpack ocp.tar --signer builder.key.pub --to-dir /srv/mirror"),
+    ("inspect", "mirror-bundle inspect ocp.tar"),
+    ("ls", "mirror-bundle ls ocp.tar --images"),
+    (
+        "sign",
+        "mirror-bundle sign ocp.tar --signer builder.key.pub --sign-key reviewer.key --role reviewer --note CHG-20417",
+    ),
+    ("recovery", "mirror-bundle recovery ocp.tar --percent 10%"),
+    ("repair", "mirror-bundle repair ocp.tar --signer builder.key.pub --from registry.example.com/ocp/release"),
+    ("split", "mirror-bundle split ocp.tar /media/usb --media dvd"),
+    ("join", "mirror-bundle join ocp.tar /media/usb1 /media/usb2"),
+    (
+        "check-signature",
+        "mirror-bundle check-signature signature-1 --digest sha256:3a516480dfd68e0f87f702b4d7bdd6f6a0acfdac5cd2e9767b838ceede34d70d",
+    ),
+    ("explain", "mirror-bundle explain blob-missing"),
+    ("completions", "mirror-bundle completions bash"),
+    ("man", "mirror-bundle man verify"),
+    ("man", "mirror-bundle man --dir /usr/local/share/man/man1"),
+];
+
+const FILES: &str = "\
+~/.config/mirror-bundle/trust.yaml, /etc/mirror-bundle/trust.yaml
+      the trust policy, when no flag and no variable names one; see mirror-bundle explain trust
+~/.local/state/mirror-bundle/
+      what this host has unpacked, so that an older bundle is refused
+BUNDLE.partial
+      an unfinished bundle; the same command resumes it
+BUNDLE.ROLE-KEY.sig, BUNDLE.recovery
+      detached signatures, and recovery data, beside a bundle
+$XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, ~/.docker/config.json
+      credentials of registries, as podman, oc and docker keep them
+";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::super::args::COMMANDS;
+    use super::*;
+
+    #[cfg(feature = "registry")]
+    #[test]
+    fn every_example_is_a_command_line_that_parses() {
+        for (verb, line) in EXAMPLES {
+            let args = Args::try_parse_from(line.split(' '));
+            assert!(args.is_ok() && line.contains(verb), "{line}: {}", args.err().unwrap());
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_page_with_all_sections() {
+        let mut whole = Args::command().disable_help_subcommand(true);
+        whole.build();
+        let pages = pages(&whole);
+        for verb in COMMANDS {
+            let (name, command) = pages.iter().find(|(name, _)| name.ends_with(&format!("-{verb}"))).unwrap();
+            let text = page(name, command, &whole).unwrap();
+            for title in ["NAME", "SYNOPSIS", "OPTIONS", "EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "FILES"] {
+                assert!(
+                    text.contains(&format!(".SH {title}")) || text.contains(&format!(".SH \"{title}\"")),
+                    "{verb} {title}"
+                );
+            }
+            assert!(text.contains(&format!("mirror\\-bundle {}", verb.replace('-', "\\-"))), "{verb}: {text}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Compressed files among sources: an archive as a whole (`.tar.gz`), and layers in a docker archive.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::error::{Code, Error, Result};
+use crate::fs::{space, unnamed};
+
+/// The largest window that a zstd stream may ask for: 128 MiB, as the `zstd` program allows.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// What the first bytes of a file say about how it is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    Gzip,
+    Zstd,
+    Bzip2,
+    Xz,
+}
+
+impl Form {
+    /// The form of what stands at `at` of a file.
+    pub(super) fn at(file: &File, at: u64) -> io::Result<Form> {
+        let mut start = [0u8; 6];
+        let mut have = 0;
+        while have < start.len() {
+            match file.read_at(&mut start[have..], at.saturating_add(have as u64)) {
+                Ok(0) => break,
+                Ok(n) => have += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(match start {
+            [0x1f, 0x8b, ..] => Form::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Form::Zstd,
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => Form::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => Form::Xz,
+            _ => Form::Plain,
+        })
+    }
+
+    /// What the content inflates to. `None`: this program has no decoder for it.
+    pub(super) fn inflate<'a>(self, from: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
+        Ok(Some(match self {
+            Form::Plain => Box::new(from),
+            Form::Gzip => Box::new(flate2::read::MultiGzDecoder::new(from)),
+            Form::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::new(from)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Box::new(decoder)
+            }
+            Form::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(from)),
+            Form::Xz => return Ok(None),
+        }))
+    }
+}
+
+/// The archive as it is, or what it inflates to: a tar file is read in many places at once, which a compressed one does
+/// not allow. Its content goes to a file without a name in `room`, which may take up what is free there.
+pub(super) fn inflated(file: File, path: &Path, room: &Path) -> Result<File> {
+    let unreadable = |e| Error::io("cannot read", path, e);
+    let form = Form::at(&file, 0).map_err(unreadable)?;
+    if form == Form::Plain {
+        return Ok(file);
+    }
+    let Some(mut from) = form.inflate(&file).map_err(unreadable)? else {
+        return Err(Error::new(Code::Source, format!("`{}` is compressed with xz, which is not read", path.display()))
+            .hint("decompress it first: unxz"));
+    };
+    let mut to =
+        unnamed::unnamed(room).map_err(|e| Error::io("cannot write to", room, e).state("nothing was written"))?;
+    let free = space::of(room)?.free;
+    let mut buffer = vec![0; 1 << 20];
+    let mut total = 0u64;
+    loop {
+        let n = match from.read(&mut buffer) {
+            Ok(0) => {
+                to.rewind().map_err(|e| Error::io("cannot read", room, e))?;
+                return Ok(to);
+            }
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => {
+                return Err(Error::new(
+                    Code::Malformed,
+                    format!("`{}` is damaged: it cannot be decompressed", path.display()),
+                )
+                .source(e)
+                .hint("copy it again from where it came from"));
+            }
+        };
+        total += n as u64;
+        if total > free {
+            return Err(Error::new(
+                Code::Io,
+                format!("not enough room in `{}` to decompress `{}`", room.display(), path.display()),
+            )
+            .fact(format!("free  {free} bytes"))
+            .state("nothing was written")
+            .hint("decompress it elsewhere, and give the decompressed file"));
+        }
+        to.write_all(&buffer[..n]).map_err(|e| Error::io("cannot write to", room, e))?;
+    }
+}

@@ -1,0 +1,130 @@
+//! What people get wrong the first time, and the answer.
+
+use std::process::Command;
+
+use crate::{bundle, flow, program, run, skip};
+
+#[test]
+fn files_that_are_not_bundles_are_named_for_what_they_are() {
+    let dir = bundle();
+    let at = dir.path();
+    for (name, bytes) in
+        [("gz", &b"\x1f\x8b\x08"[..]), ("zst", b"\x28\xb5\x2f\xfd"), ("xz", b"\xfd7zXZ\0"), ("zip", b"PK\x03\x04")]
+    {
+        std::fs::write(at.join(name), [bytes, &[0; 1024]].concat()).unwrap();
+    }
+    let tar = |name: &str, from: &std::path::Path, members: &[&str]| {
+        let made = Command::new("tar").arg("-cf").arg(at.join(name)).arg("-C").arg(from).args(members).status();
+        assert!(made.unwrap().success());
+    };
+    tar("oci.tar", &flow().join("layout"), &["."]);
+    for file in ["docker/manifest.json", "mirror/working-dir/x/y", "other/x"] {
+        std::fs::create_dir_all(at.join(file).parent().unwrap()).unwrap();
+        std::fs::write(at.join(file), "[]").unwrap();
+    }
+    tar("docker.tar", &at.join("docker"), &["manifest.json"]);
+    tar("mirror.tar", &at.join("mirror"), &["working-dir"]);
+    tar("other.tar", &at.join("other"), &["x"]);
+    let layout = flow().join("layout");
+    let cases = [
+        ("gz", "compressed with gzip", "gunzip"),
+        ("zst", "compressed with zstd", "zstd -d"),
+        ("xz", "compressed with xz", "xz -d"),
+        ("zip", "a zip archive", "unzip"),
+        ("oci.tar", "an OCI image archive", "--from-layout"),
+        ("docker.tar", "a docker archive", "--from-layout"),
+        ("mirror.tar", "an archive of oc-mirror", "oc mirror"),
+        ("other.tar", "another tar archive", "create"),
+        (layout.to_str().unwrap(), "is an OCI image layout", "--from-layout"),
+    ];
+    for (name, what, hint) in cases {
+        for verb in ["verify", "inspect"] {
+            let args: &[&str] = if verb == "verify" { &[verb, name, "--allow-unsigned"] } else { &[verb, name] };
+            let (code, _, err) = run(at, args);
+            assert!(code == 10 && err.contains(what) && err.contains(hint), "{verb} {name}: {err}");
+        }
+    }
+}
+
+#[test]
+fn a_quiet_verdict_names_the_code_of_the_worst_finding() {
+    let dir = bundle();
+    run(dir.path(), &["keygen", "k", "--no-passphrase"]);
+    let (_, out, _) = run(dir.path(), &["verify", "b.tar", "--signer", "k.pub", "-q"]);
+    assert_eq!(out, "verdict   FAILED  b.tar  unsigned\n");
+}
+
+#[test]
+fn the_public_key_where_the_private_one_is_needed_is_said() {
+    let dir = bundle();
+    run(dir.path(), &["keygen", "my key", "--no-passphrase"]);
+    let (code, _, err) = run(dir.path(), &["sign", "b.tar", "--allow-unsigned", "--sign-key", "my key.pub"]);
+    assert!(code == 2 && err.contains("is a public key") && err.contains("hint:  --sign-key 'my key'"), "{err}");
+}
+
+#[test]
+fn one_manifest_can_be_named_by_its_file_and_paths_are_quoted_for_the_shell() {
+    let dir = bundle();
+    let file = flow().join("manifests/namespace.yaml");
+    let (code, _, err) = run(dir.path(), &["create", "a b.tar", "--unsigned", "--manifests", file.to_str().unwrap()]);
+    assert!(code == 0 && err.contains("mirror-bundle unpack 'a b.tar' "), "{err}");
+    let (code, _, err) = run(dir.path(), &["create", "x.tar", "--unsigned", "--manifests", "b.tar"]);
+    assert!(code == 41 && err.contains("is not a .yaml, .yml or .json file"), "{err}");
+}
+
+#[test]
+fn a_platform_that_an_image_is_not_for_is_an_error_and_arm64_is_v8() {
+    let dir = bundle();
+    let layout = flow().join("layout");
+    let create = |platform: &str| {
+        let args =
+            ["create", "p.tar", "--force", "--unsigned", "--from-layout", layout.to_str().unwrap(), "--platform"];
+        run(dir.path(), &[&args[..], &[platform]].concat())
+    };
+    assert_eq!(create("linux/amd64").0, 0);
+    let (code, _, err) = create("linux/arm64/v8");
+    assert!(code == 50 && err.contains("is an image for linux/amd64 only, not for linux/arm64/v8"), "{err}");
+    assert!(!err.contains("skopeo inspect"), "a hint about registries for a local source: {err}");
+}
+
+#[cfg(feature = "registry")]
+#[test]
+fn references_of_other_tools_are_accepted_and_what_is_assumed_is_said() {
+    let dir = bundle();
+    let create = |image: &str| {
+        // Nobody listens on port 9.
+        let args = ["create", "r.tar", "--unsigned", "--retries", "0", "--plain-http", "127.0.0.1:9", "--image"];
+        run(dir.path(), &[&args[..], &[image]].concat()).2
+    };
+    let err = create("docker://127.0.0.1:9/a/b");
+    assert!(err.contains("docker:// is not needed; taking 127.0.0.1:9/a/b"), "{err}");
+    assert!(err.contains("127.0.0.1:9/a/b names no tag; taking 127.0.0.1:9/a/b:latest"), "{err}");
+    assert!(!create("127.0.0.1:9/a/b:1").contains("Note"));
+    assert!(create("https://quay.io/a/b").contains("is a web address"));
+    assert!(create("oci-archive:x.tar").contains("--from-layout PATH"));
+}
+
+#[test]
+fn a_manual_page_is_shown_and_all_are_written() {
+    let dir = bundle();
+    let (code, text, _) = run(dir.path(), &["man", "verify"]);
+    assert!(
+        code == 0 && text.contains(".TH MIRROR\\-BUNDLE\\-VERIFY 1") || text.contains("MIRROR-BUNDLE-VERIFY"),
+        "{text}"
+    );
+    assert_eq!(run(dir.path(), &["man", "--dir", "pages"]).0, 0);
+    let pages = std::fs::read_dir(dir.path().join("pages")).unwrap().count();
+    assert_eq!(pages, 16, "one for each command and one for the program; none for hidden ones");
+    if !skip::have("man") {
+        return;
+    }
+    for page in ["mirror-bundle", "mirror-bundle-verify", "mirror-bundle-create"] {
+        let path = dir.path().join(format!("pages/{page}.1"));
+        let out = program::tool("man", dir.path()).args(["--warnings", "-l", "-P", "cat"]).arg(path).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success() && out.stderr.is_empty(), "{page}: {}", String::from_utf8_lossy(&out.stderr));
+        for title in ["NAME", "SYNOPSIS", "OPTIONS", "EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "FILES"] {
+            assert!(text.lines().any(|line| line == title), "{page} {title}: {text}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Every document that the program writes is as `spec/schema/` says, and has no member that it does not name.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{bundle, flow, large, run};
+
+fn schema(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/schema").join(name);
+    serde_json::from_slice(&std::fs::read(&path).unwrap_or_else(|e| panic!("{name}: {e}"))).unwrap()
+}
+
+/// The part of JSON Schema that our schemas use; an unknown keyword is a mistake in the schema.
+fn violations(value: &Value, schema_of: &Value, at: &str, out: &mut Vec<String>) {
+    let mut wrong = |why: String| out.push(format!("{at}: {why}"));
+    let members = schema_of.as_object().unwrap();
+    for (keyword, wanted) in members {
+        match keyword.as_str() {
+            "$schema" | "$id" | "title" | "description" | "properties" | "required" | "items" | "$ref" | "oneOf" => {}
+            "const" if value != wanted => wrong(format!("{value} is not {wanted}")),
+            "enum" if !wanted.as_array().unwrap().contains(value) => wrong(format!("{value} is none of {wanted}")),
+            "minimum" if value.as_i64() < wanted.as_i64() => wrong(format!("{value} is less than {wanted}")),
+            "pattern" => {
+                assert_eq!(wanted, "^sha256:[0-9a-f]{64}$");
+                let hex = value.as_str().and_then(|v| v.strip_prefix("sha256:")).unwrap_or_default();
+                if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+                    wrong(format!("{value} is no digest"));
+                }
+            }
+            "type" => {
+                let is = match value {
+                    Value::Null => "null",
+                    Value::Bool(_) => "boolean",
+                    Value::Number(_) => "integer",
+                    Value::String(_) => "string",
+                    Value::Array(_) => "array",
+                    Value::Object(_) => "object",
+                };
+                if wanted != is && !wanted.as_array().is_some_and(|all| all.contains(&is.into())) {
+                    wrong(format!("{value} is not of type {wanted}"));
+                }
+            }
+            "const" | "enum" | "minimum" => {}
+            other => panic!("{at}: unknown keyword {other}"),
+        }
+    }
+    if let Some(name) = schema_of["$ref"].as_str() {
+        violations(value, &schema(name), at, out);
+    }
+    if let Some(choices) = schema_of["oneOf"].as_array() {
+        let tried = choices.iter().map(|choice| {
+            let mut found = Vec::new();
+            violations(value, choice, at, &mut found);
+            found
+        });
+        let tried: Vec<Vec<String>> = tried.collect();
+        if tried.iter().filter(|found| found.is_empty()).count() != 1 {
+            out.push(format!("{at}: fits not one choice: {tried:?}"));
+        }
+    }
+    if let (Some(properties), Some(object)) = (schema_of["properties"].as_object(), value.as_object()) {
+        for name in schema_of["required"].as_array().unwrap() {
+            if !object.contains_key(name.as_str().unwrap()) {
+                out.push(format!("{at}: lacks {name}"));
+            }
+        }
+        for (name, member) in object {
+            match properties.get(name) {
+                Some(schema_of) => violations(member, schema_of, &format!("{at}.{name}"), out),
+                None => out.push(format!("{at}: the schema does not name {name}")),
+            }
+        }
+    }
+    if let (Some(items), Some(list)) = (schema_of.get("items"), value.as_array()) {
+        list.iter().enumerate().for_each(|(n, item)| violations(item, items, &format!("{at}[{n}]"), out));
+    }
+}
+
+fn valid(name: &str, text: &str) -> Value {
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}: {text}"));
+    let mut found = Vec::new();
+    violations(&value, &schema(&format!("{name}.json")), name, &mut found);
+    assert!(found.is_empty(), "{found:#?}\n{text}");
+    value
+}
+
+#[test]
+fn every_document_is_as_its_schema_says() {
+    let dir = bundle();
+    let dir = dir.path();
+    let layout = flow().join("layout");
+    let layout = layout.to_str().unwrap();
+    let anyone = "--allow-unsigned";
+    let cases: &[(&str, i32, &[&str])] = &[
+        ("keygen", 0, &["keygen", "k", "--no-passphrase"]),
+        (
+            "create",
+            0,
+            &["create", "s.tar", "--sign-key", "k", "--from-layout", layout, "--recovery", "10%", "--name", "s"],
+        ),
+        ("create", 0, &["create", "d.tar", "--unsigned", "--from-layout", layout, "--dry-run"]),
+        ("report", 0, &["verify", "s.tar", "--signer", "k.pub"]),
+        ("report", 20, &["verify", "b.tar", "--signer", "k.pub"]),
+        ("report", 42, &["verify", "b.tar", "--quick", anyone]),
+        ("report", 10, &["verify", "k", anyone]),
+        ("unpack", 0, &["unpack", "s.tar", "--signer", "k.pub", "--to-dir", "out"]),
+        ("unpack", 0, &["unpack", "b.tar", anyone, "--dry-run"]),
+        ("unpack", 20, &["unpack", "b.tar", "--signer", "k.pub", "--to-dir", "no"]),
+        ("sign", 0, &["sign", "s.tar", "--sign-key", "k", "--signer", "k.pub", "--note", "x"]),
+        ("sign", 20, &["sign", "b.tar", "--sign-key", "k", "--signer", "k.pub"]),
+        ("repair", 0, &["repair", "s.tar", "--signer", "k.pub"]),
+        ("recovery", 0, &["recovery", "b.tar"]),
+        ("create", 0, &["create", "l.tar", "--unsigned", "--from-layout", "large", "--name", "l"]),
+        ("split", 0, &["split", "l.tar", "v", "--volume-size", "100kB"]),
+        ("join", 0, &["join", "j.tar", "v"]),
+        ("inspect", 0, &["inspect", "b.tar"]),
+        ("inspect", 0, &["inspect", "v"]),
+        ("ls", 0, &["ls", "b.tar"]),
+        ("ls", 0, &["ls", "b.tar", "--blobs", "--manifests"]),
+    ];
+    std::fs::create_dir(dir.join("v")).unwrap();
+    large(dir, &[50_000, 60_000]);
+    for (name, code, args) in cases {
+        let (ended, out, err) = run(dir, &[args, &["-o", "json"][..]].concat());
+        assert_eq!(ended, *code, "{args:?}: {out} {err}");
+        let document = valid(name, &out);
+        if let Some(exit) = document.get("exit_code") {
+            assert_eq!(exit, code, "{args:?}");
+        }
+        for check in document["checks"].as_array().into_iter().chain(document["report"]["checks"].as_array()).flatten()
+        {
+            let found = check["findings"].as_array().unwrap().iter().any(|f| f["severity"] == "error");
+            assert_eq!(check["outcome"] == "fail", found, "{args:?}: {check}");
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_done_is_one_error_line_also_for_wrong_arguments() {
+    let dir = bundle();
+    for (code, args) in [
+        (3, &["verify", "nowhere", "--allow-unsigned", "-o", "json"][..]),
+        (2, &["verify", "b.tar", "-o", "json"]),
+        (2, &["verify", "-o", "json"]),
+        (2, &["verify", "b.tar", "--bogus", "-ojson"]),
+        (2, &["frobnicate", "--output=jsonl"]),
+        (2, &["verify", "b.tar", "--jobs", "0", "--output", "json"]),
+    ] {
+        let (ended, out, err) = run(dir.path(), args);
+        assert!(ended == code && out.is_empty() && err.lines().count() == 1, "{args:?}: {out} {err}");
+        assert_eq!(valid("error", &err)["exit_code"], code);
+    }
+}
+
+#[test]
+fn json_lines_are_events_and_the_document_last() {
+    let dir = bundle();
+    let (code, out, err) = run(dir.path(), &["verify", "b.tar", "--allow-unsigned", "-o", "jsonl"]);
+    assert!(code == 0 && err.is_empty(), "{err}");
+    let lines: Vec<&str> = out.lines().collect();
+    let (last, events) = lines.split_last().unwrap();
+    let kinds: Vec<String> = events.iter().map(|event| valid("event", event)["type"].to_string()).collect();
+    assert!(kinds.contains(&"\"progress\"".to_owned()) || kinds.contains(&"\"finding\"".to_owned()), "{kinds:?}");
+    let mut result: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(result.as_object_mut().unwrap().remove("type"), Some("result".into()));
+    valid("report", &result.to_string());
+}
