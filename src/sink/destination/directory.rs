@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{Content, Counts, Destination, Watch, Way};
+use super::{Content, Counts, Destination, Present, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir};
@@ -24,6 +24,7 @@ pub struct Tree<'a> {
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
     needs: RepositoryNeeds,
+    present: Present,
     open: OnceLock<BTreeMap<String, TreeRepository>>,
     /// Keeps the lock.
     sink: OnceLock<TreeSink>,
@@ -34,7 +35,7 @@ impl<'a> Tree<'a> {
     pub fn new(dir: &'a Path, index: &'a Index, document: &Documents<'_, '_>) -> Result<Tree<'a>> {
         let placements = placement::placements(index, RELEASE)?;
         let needs = RepositoryNeeds::of(&placements, document)?;
-        Ok(Tree { dir, placements, needs, open: OnceLock::new(), sink: OnceLock::new() })
+        Ok(Tree { dir, placements, needs, present: Present::default(), open: OnceLock::new(), sink: OnceLock::new() })
     }
 
     fn repository(&self, path: &str) -> Result<&TreeRepository> {
@@ -77,6 +78,7 @@ impl Destination for Tree<'_> {
                 return Ok(false);
             }
         }
+        self.present.note(blob);
         Ok(true)
     }
 
@@ -104,10 +106,13 @@ impl Destination for Tree<'_> {
             }
             first = first.or(Some(repository));
         }
+        self.present.note(blob);
         Ok(visit)
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
+        let needs = |digest: &Digest| self.needs.repositories(digest).is_some();
+        self.present.complete(verified, needs, self.placements.iter().map(|p| &p.image.digest), self)?;
         let (mut documents, mut tags) = (0, 0);
         let mut written: BTreeMap<Digest, &TreeRepository> = BTreeMap::new();
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
@@ -151,13 +156,14 @@ impl Destination for Tree<'_> {
 /// A plain OCI layout: no links, no colons.
 pub struct Layout {
     dir: PathBuf,
+    present: Present,
     open: OnceLock<LayoutSink>,
 }
 
 impl Layout {
     /// An OCI layout in this folder.
     pub fn new(dir: &Path) -> Layout {
-        Layout { dir: dir.to_owned(), open: OnceLock::new() }
+        Layout { dir: dir.to_owned(), present: Present::default(), open: OnceLock::new() }
     }
 
     fn sink(&self) -> Result<&LayoutSink> {
@@ -184,7 +190,11 @@ impl Destination for Layout {
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        self.sink()?.has(&blob.digest, blob.size)
+        let there = self.sink()?.has(&blob.digest, blob.size)?;
+        if there {
+            self.present.note(blob);
+        }
+        Ok(there)
     }
 
     fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
@@ -193,15 +203,17 @@ impl Destination for Layout {
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         let sink = self.sink()?;
-        if sink.has(&blob.digest, blob.size)? {
+        if self.has(blob)? {
             return Ok(Visit::LeftOut);
         }
         sink.put(&blob.digest, blob.size, &mut content.open(0)?)?;
+        self.present.note(blob);
         Ok(Visit::Read)
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
         let sink = self.sink()?;
+        self.present.complete(verified, |_| true, std::iter::empty(), self)?;
         let mut documents = 0;
         for blob in verified.index().blobs.iter().filter(|b| b.role.is_document()) {
             watch.check()?;

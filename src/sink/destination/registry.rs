@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use super::{Content, Counts, Destination, Watch, Way};
+use super::{Content, Counts, Destination, Present, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
@@ -22,6 +22,7 @@ pub struct Registry<'a> {
     /// Which repositories need a blob.
     needs: RepositoryNeeds,
     repositories: BTreeMap<String, Repository>,
+    present: Present,
 }
 
 impl<'a> Registry<'a> {
@@ -41,7 +42,7 @@ impl<'a> Registry<'a> {
                 repositories.insert(placement.repository.clone(), below(target, &placement.repository)?);
             }
         }
-        Ok(Registry { target, client, jobs, placements, needs, repositories })
+        Ok(Registry { target, client, jobs, placements, needs, repositories, present: Present::default() })
     }
 
     fn repository(&self, path: &str) -> Result<&Repository> {
@@ -112,6 +113,7 @@ impl Destination for Registry<'_> {
                 return Ok(false);
             }
         }
+        self.present.note(blob);
         Ok(true)
     }
 
@@ -138,10 +140,13 @@ impl Destination for Registry<'_> {
             }
             from = from.or(Some(repository));
         }
+        self.present.note(blob);
         Ok(visit)
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
+        let needs = |digest: &Digest| self.needs.repositories(digest).is_some();
+        self.present.complete(verified, needs, self.placements.iter().map(|p| &p.image.digest), self)?;
         let mut documents = 0;
         for level in self.levels(verified)? {
             let put = parallel::map(
