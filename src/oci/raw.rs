@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Descriptor {
 }
 
 /// A value that stands there as an object. Derived readers also take a list of the members in their order.
-pub(super) struct Object<T>(pub(super) T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object<T>, D::Error> {
