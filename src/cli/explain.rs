@@ -62,10 +62,12 @@ release:
   keyrings: [redhat]            # redhat is built in; others are files beside this one
   architectures: [amd64]
   versions: [4.16.*]
-images:                         # cosign keys: images in a scope (* is all others) need a good signature
+images:                         # cosign keys: images in a scope (* is all others) need a good signature,
+                                # a .sig image or a Sigstore bundle (cosign 3)
   require: scoped               # or releases, or all: whether a key covers them or not
   keys:
     - {scope: registry.example.com/team, keyFile: team.pub}
+    # signedIdentity: REPOSITORY  the name that signatures must have; cosign 3 signs none
 rollback:
   maxStep: 2000000              # the most that the sequence number may grow at once
 allowKinds: []                  # kinds of manifests beyond the usual, such as apps/v1/Deployment

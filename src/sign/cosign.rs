@@ -119,8 +119,11 @@ impl ImageKey {
         match &self.key {
             Key::P256(key) => p256::ecdsa::Signature::from_der(signature)
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
-            Key::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            // Cosign signs with Ed25519ph (RFC 8032, 5.1): over the SHA-512 of the message.
+            Key::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature).is_ok_and(|signature| {
+                let hashed = sha2::Digest::chain_update(ed25519_dalek::Sha512::default(), message);
+                key.verify_prehashed_strict(hashed, None, &signature).is_ok()
+            }),
             Key::Rsa(key) => rsa::pkcs1v15::Signature::try_from(signature)
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
         }

@@ -144,12 +144,7 @@ fn simple(
 }
 
 /// A Sigstore bundle that signs an image. Which repository is meant, it need not say (MB-COS-09).
-fn bundled(
-    bundle: &Bundle,
-    image: &Image,
-    document: Option<&Vec<u8>>,
-    demands: &[Demand<'_>],
-) -> Result<(), String> {
+fn bundled(bundle: &Bundle, image: &Image, document: Option<&Vec<u8>>, demands: &[Demand<'_>]) -> Result<(), String> {
     if !bundle.is_about(&image.digest) {
         return Err(format!("the signature is not for {}", image.digest));
     }
@@ -261,8 +256,11 @@ mod tests {
             documents.insert(digest, data(&format!("{folder}/blobs/sha256/{}", digest.hex())));
             index.images.push(image(subject, kind, None, None));
             index.images.push(image(digest, Kind::Signature, Some(format!("sha256-{hex}.sig")), Some(subject)));
-            for layer in payloads(&index, &documents).into_iter().filter(|layer| !contents.contains_key(layer)) {
-                contents.insert(layer, data(&format!("{folder}/blobs/sha256/{}", layer.hex())));
+            let Document::Manifest(manifest) = parse(&documents[&digest], &index.images[0].media_type).unwrap() else {
+                panic!()
+            };
+            for layer in &manifest.layers {
+                contents.insert(layer.digest, data(&format!("{folder}/blobs/sha256/{}", layer.digest.hex())));
             }
         }
         (index, documents, contents)

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::statement::{self, Statement};
 use super::ImageKey;
+use super::statement::{self, Statement};
 use crate::oci::{AsObject, Digest, Invalid, json};
 
 /// The media type of a bundle: of the artifact, of its layer, and inside.
@@ -218,10 +218,7 @@ impl Message {
             return Err(Invalid::new(format!("its digest is by `{}`, not `SHA2_256`", sum.algorithm)));
         }
         let hex: String = base64(&sum.digest, "its digest")?.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Bundle::Message {
-            digest: Digest::from_hex(&hex)?,
-            signature: base64(&self.signature, "its signature")?,
-        })
+        Ok(Bundle::Message { digest: Digest::from_hex(&hex)?, signature: base64(&self.signature, "its signature")? })
     }
 }
 

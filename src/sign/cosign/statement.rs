@@ -62,12 +62,7 @@ impl Statement {
 
 /// Whether what a signature names is this repository. One that names none means every place, unless `named`: cosign 3
 /// never names one.
-pub(super) fn names(
-    name: Option<&str>,
-    digest: &Digest,
-    repository: Option<&str>,
-    named: bool,
-) -> Result<(), String> {
+pub(super) fn names(name: Option<&str>, digest: &Digest, repository: Option<&str>, named: bool) -> Result<(), String> {
     let Some(name) = name else {
         let why = "the signature names no repository, and the key has a signedIdentity that it must name";
         return if named { Err(why.to_owned()) } else { Ok(()) };

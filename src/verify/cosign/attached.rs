@@ -106,7 +106,8 @@ impl<'a> Attached<'a> {
 
     /// The layer of a referrer, if it is a Sigstore bundle.
     pub(super) fn bundle_of(&self, image: &'a Image) -> Option<&Layer> {
-        let layers = self.layers.get(&(image.digest, image.media_type.as_str())).filter(|_| image.kind == Kind::Referrer);
+        let layers =
+            self.layers.get(&(image.digest, image.media_type.as_str())).filter(|_| image.kind == Kind::Referrer);
         layers?.iter().find(|layer| matches!(layer.form, Form::Bundle(_)))
     }
 

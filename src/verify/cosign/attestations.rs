@@ -18,8 +18,15 @@ pub(super) fn list<'a>(
     settings: &Settings,
     report: &mut Report,
 ) {
+    // One manifest may be in several repositories.
+    let mut attached: BTreeMap<(Digest, Digest), Vec<&Image>> = BTreeMap::new();
     for referrer in &index.images {
-        let (Some(layer), Some(image)) = (all.bundle_of(referrer), referrer.subject) else { continue };
+        if let Some(image) = referrer.subject {
+            attached.entry((image, referrer.digest)).or_default().push(referrer);
+        }
+    }
+    for ((image, manifest), entries) in attached {
+        let Some(layer) = entries.first().and_then(|entry| all.bundle_of(entry)) else { continue };
         let bundle = all.bundle(layer);
         if bundle.as_ref().is_ok_and(|bundle| bundle.signs_images()) {
             continue;
@@ -27,22 +34,29 @@ pub(super) fn list<'a>(
         report.attest(|| {
             let (predicate_type, key, detail) = match bundle {
                 Ok(bundle) if bundle.is_about(&image) => {
-                    (bundle.predicate_type(), signer(referrer, bundle, documents.get(&image), settings), None)
+                    (bundle.predicate_type(), signer(&entries, bundle, documents.get(&image), settings), None)
                 }
-                Ok(bundle) => (bundle.predicate_type(), None, Some("what was signed is about something else".to_owned())),
+                Ok(bundle) => {
+                    (bundle.predicate_type(), None, Some("what was signed is about something else".to_owned()))
+                }
                 Err(why) => (None, None, Some(why)),
             };
             let predicate_type = predicate_type.map(str::to_owned);
-            Attestation { image: image.to_string(), manifest: referrer.digest.to_string(), predicate_type, key, detail }
+            Attestation { image: image.to_string(), manifest: manifest.to_string(), predicate_type, key, detail }
         });
     }
 }
 
-/// The key of the policy that signed it, among those responsible for the repository.
-fn signer(referrer: &Image, bundle: &Bundle, document: Option<&Vec<u8>>, settings: &Settings) -> Option<String> {
-    let home = referrer.release.is_some() || referrer.repository.is_none();
-    let groups = demands(&settings.image_keys, referrer.repository.as_deref(), home, settings.target);
+/// Repositories of one attestation whose keys are tried.
+const REPOSITORIES: usize = 16;
+
+/// The key of the policy that signed it, among those responsible for its repositories.
+fn signer(entries: &[&Image], bundle: &Bundle, document: Option<&Vec<u8>>, settings: &Settings) -> Option<String> {
     let document = document.map_or(&[][..], Vec::as_slice);
-    let signed = groups.iter().flatten().find(|demand| bundle.is_by(demand.key, document));
-    signed.map(|demand| demand.key.fingerprint.to_string())
+    entries.iter().take(REPOSITORIES).find_map(|entry| {
+        let home = entry.release.is_some() || entry.repository.is_none();
+        let groups = demands(&settings.image_keys, entry.repository.as_deref(), home, settings.target);
+        let signed = groups.iter().flatten().find(|demand| bundle.is_by(demand.key, document));
+        signed.map(|demand| demand.key.fingerprint.to_string())
+    })
 }
