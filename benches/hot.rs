@@ -48,7 +48,7 @@ fn index(images: u32) -> Index {
         format: FORMAT,
         features: Features::default(),
         name: "bench".into(),
-        sequence: 1,
+        sequence: Some(1),
         created: "2026-11-22T00:00:00Z".into(),
         expires: None,
         source_date_epoch: None,

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The main job, once, on a machine with Rust: builds mirror-bundle, makes a signed bundle from two small images and a
-# manifest that are in this repository, verifies it, unpacks it. No registry, no root, no network beyond cargo's.
+# Shows the main task on a machine with Rust: builds mirror-bundle, creates a signed bundle from two small images and a
+# manifest of this repository, verifies it, and unpacks it. Needs no registry, no root, and no network except cargo's.
 # With MIRROR_BUNDLE=/path/to/mirror-bundle it builds nothing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -23,7 +23,7 @@ metadata:
   name: demo
 YAML
 cd "$work"
-# unpack remembers what it unpacked, to notice an older bundle later; not this one.
+# unpack remembers each bundle, to refuse an older one later. The demo keeps this memory in its own folder.
 export MIRROR_BUNDLE_STATE="$work/state"
 
 # Shows a command, then runs it.
@@ -43,7 +43,7 @@ show verify demo.tar --signer builder.key.pub
 show unpack demo.tar --signer builder.key.pub --to-dir out -q
 run find out -type f
 
-# One changed byte, and it must be noticed.
+# verify must detect one changed byte.
 cp demo.tar changed.tar
 size=$(wc -c < changed.tar)
 printf X | dd of=changed.tar bs=1 seek=$((size - 5000)) conv=notrunc 2>/dev/null

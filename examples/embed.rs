@@ -1,7 +1,7 @@
-//! Verifies a bundle with a trust policy and unpacks it into an OCI layout, from a program that is not ours:
+//! Another program verifies a bundle with a trust policy and unpacks it into an OCI layout:
 //! `cargo run --example embed -- BUNDLE.tar trust.yaml LAYOUT`
 //!
-//! Nothing here can be left out: there is no `unpack` without a `Trust`, and no `Verified` but from a good verdict.
+//! No step can be left out: `unpack` needs a `Trust`, and only a good verdict gives a `Verified`.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
@@ -30,9 +30,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The value is the exit code of the verdict.
+/// Returns the exit code of the verdict.
 fn run(bundle: &Path, policy: &Path, layout: &Path) -> Result<u8> {
-    // The policy and the keys that it names.
+    // Reads the policy and the keys that it names.
     let trust = trust::read(&Named { policy: Some(policy), ..Named::default() })?;
     let memory = memory::folder();
     let mut conditions = Conditions::new(jiff::Timestamp::now());
@@ -40,7 +40,7 @@ fn run(bundle: &Path, policy: &Path, layout: &Path) -> Result<u8> {
     let options = Options { layout: Some(layout.to_owned()), jobs: 4, ..Options::default() };
     match unpack(Inputs::from(bundle), &trust, &conditions, &options, &Silent)? {
         Outcome::Unpacked(verified, summary) => {
-            // So that an older bundle is noticed from now on.
+            // From now on an older bundle is refused.
             memory::remember(&memory, &verified, false)?;
             println!("{} images in {}", summary.images, layout.display());
             Ok(verified.report().exit_code)

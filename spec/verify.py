@@ -1,4 +1,4 @@
-"""A second verifier for bundles, from the documents beside it. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
+"""A second verifier for bundles, written from the documents in this folder. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
 import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile
 CODES = {"not-a-bundle": 10, "truncated": 11, "malformed": 12, "unsigned": 20, "bad-signature": 21, "untrusted": 22, "expired": 23,
          "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32, "release-unverified": 40}
@@ -7,7 +7,7 @@ KINDS, ROLES = ["release", "component", "additional", "signature", "referrer"], 
 OCI, DOCKER, MIB = "application/vnd.oci.image.", "application/vnd.docker.distribution.manifest.", 1 << 20
 DOCUMENTS = {OCI + f"{n}.v1+json": n for n in ROLES[:2]} | {DOCKER + "v2+json": "manifest", DOCKER + "list.v2+json": "index"}
 CASED = {n.lower(): n for n in "schemaVersion mediaType artifactType config layers manifests subject annotations digest size urls data platform".split()}
-class Stop(Exception): "(code, message): after this nothing else is looked at"
+class Stop(Exception): "(code, message): nothing more is checked after this"
 def need(condition, message, code="malformed"):
     if not condition: raise Stop(code, message)
 string, match = lambda v: type(v) is str, lambda pattern, v: string(v) and re.fullmatch(pattern, v, re.ASCII) is not None
@@ -27,7 +27,7 @@ def parse_header(raw):
 def strings(data, count, *out):  # Signatures over the index: signatures.md
     end = 4 + int.from_bytes(data[:4], "big"); need(len(out) == count or len(data) >= end, "cut short")
     return [*out, data] if len(out) == count else strings(data[end:], count, *out, data[4:end])
-def outcome(message, armored, signers, cache):  # that of MB-TRU-11; `known` for a bad one by a key of `signers`
+def outcome(message, armored, signers, cache):  # the outcome of MB-TRU-11; `known`: bad, by a key of `signers`
     try:
         m = re.fullmatch(rb"-----BEGIN SSH SIGNATURE-----\n((.{1,76}\n)+)-----END SSH SIGNATURE-----\n", armored)
         lines = m[1].decode("ascii").split("\n")[:-1]; body, blob = "".join(lines), base64.b64decode("".join(lines), validate=True)
@@ -47,26 +47,26 @@ def outcome(message, armored, signers, cache):  # that of MB-TRU-11; `known` for
             int.from_bytes(raw[32:], "little") < (1 << 252) + 27742317777372353535851937790883648493)
     if not cache[message, armored]: return "known" if key in signers else "bad"
     return "unknown-key" if key not in signers else "good" if namespace == b"mirror-bundle.v1.builder" else "wrong-role"
-def judge(message, signatures, args, cache):  # the code of MB-TRU-15, or None: every key given is a builder's, and one is enough
+def judge(message, signatures, args, cache):  # the code of MB-TRU-15, or None; every given key is a builder's, and one suffices
     if not signatures or not args.keys: return None if args.allow_unsigned else "unsigned"
     found = {outcome(message, s, args.keys, cache) for s in signatures[:16]}
     return ("malformed" if len(signatures) > 16 else None if "good" in found else
             "bad-signature" if "known" in found or found <= {"bad", "malformed"} else "untrusted")
-def text(v, hidden="\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"):  # The bundle index: MB-IDX. Checkers say whether a value is good
+def text(v, hidden="\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"):  # The bundle index: MB-IDX. Checkers return whether a value is valid
     return string(v) and len(v.encode()) <= 1024 and not re.search(f"[\0-\x1f\x7f-\x9f{hidden}]", v)
 def listed(item, by=None): return lambda v: type(v) is list and all(map(item, v)) and (not by or all(map(lambda a, b: by(a) < by(b), v, v[1:])))
-def loose(**members):  # an object with these members among others; those that end in _ are optional
+def loose(**members):  # an object with at least these members; names that end in _ are optional
     return lambda v: type(v) is dict and all(n[-1] == "_" if v.get(m := n.rstrip("_")) is None else ok(v[m]) for n, ok in members.items())
-def record(**members): return lambda v: loose(**members)(v) and None not in v.values() and list(v) == [n.rstrip("_") for n in members if n.rstrip("_") in v]  # no others
+def record(**members): return lambda v: loose(**members)(v) and None not in v.values() and list(v) == [n.rstrip("_") for n in members if n.rstrip("_") in v]  # exactly these
 def instant(v):
     try: return match(r"(?!1[0-8]|19[0-6]|9999|0)[\d-]{10}T[\d:]{8}Z", v) and datetime.datetime.strptime(v, "%Y-%m-%dT%H:%M:%SZ")
     except ValueError: return None
-HOST = r"((?=localhost[/:]|[^/]*[.:])(\[[0-9A-Fa-f:.]+\]|(?=[^:/]{1,253}[:/])L(\.L)*)(:\d{1,5})?/)?(?=.{1,255}$)C(/C)*"  # IPv6 and ports loosely
+HOST = r"((?=localhost[/:]|[^/]*[.:])(\[[0-9A-Fa-f:.]+\]|(?=[^:/]{1,253}[:/])L(\.L)*)(:\d{1,5})?/)?(?=.{1,255}$)C(/C)*"  # IPv6 and ports: not exact
 repository = form(HOST.replace("L", "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?").replace("C", "[a-z0-9]+(([.]|__?|-+)[a-z0-9]+)*"))
 U64, TEXTS, digest, word = upto(2**64 - 1), listed(text, str), form(r"sha256:[0-9a-f]{64}"), form(r"[A-Za-z0-9._+-]{1,1024}")
 EXCEPTION = form(r"kind:P(/P){0,2}|missing-image-signature|unsigned-release".replace("P", "[A-Za-z0-9.-]{1,253}"))
 EXCEPTIONS = lambda v: listed(EXCEPTION, str)(v) and len(v) <= 256
-BUNDLE = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=TEXTS), name=lambda v: v and text(v), sequence=U64,
+BUNDLE = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=TEXTS), name=lambda v: v and text(v), sequence_=U64,
     created=instant, expires_=instant, sourceDateEpoch_=upto(2**33 - 1), exceptions=EXCEPTIONS, releases=listed(record(version=word,
         architecture=word, digest=digest, trust=form("openpgp|none"), signers=listed(word)), lambda r: (r["version"], r["architecture"])),
     images=listed(record(repository_=repository, tag_=form(r"\w[\w.-]{0,127}"), digest=digest, mediaType=form("|".join(map(re.escape,
@@ -119,7 +119,7 @@ def values(v, level=0): return need(level + isinstance(v, (dict, list)) < 128, "
     values(c, level + 1) for c in (v.values() if type(v) is dict else v if type(v) is list else ()))
 def annotations(v, named=False): return len(v) * named + sum(annotations(c, n == "annotations") for n, c in v.items()) if type(v) is dict else sum(
     map(annotations, v)) if type(v) is list else 0
-def document(raw, media):  # its subject, and the descriptors in it with their roles
+def document(raw, media):  # its subject, and its descriptors with their roles
     try:
         x = json.loads(raw.decode(), object_pairs_hook=pairs, parse_constant=numeral, parse_int=numeral, parse_float=numeral)
         need(values(x) <= 2_000_000 and not cased(x) and annotations(x) <= 100_000 and json.dumps(x, ensure_ascii=False).encode(), "too many values")
@@ -131,7 +131,7 @@ FOREIGN = r"application/vnd\.(docker\.image\.rootfs\.foreign\.diff|oci\.image\.l
 def graph(x, docs, bad, report):
     blobs, used, types, subjects, seen = {b["digest"]: b for b in x["blobs"]}, {}, {}, {}, set()
     uses = {n: (b["size"], b["role"] in ROLES[:2]) for n, b in blobs.items()}; todo = [(i, DOCUMENTS[i["mediaType"]], 0) for i in x["images"]]
-    for d, role, level in todo:  # grows
+    for d, role, level in todo:  # `todo` grows
         name, media, is_doc, b = d["digest"], d["mediaType"], role in ROLES[:2], blobs.get(d["digest"])
         if d["size"] > (4 * MIB if is_doc else 1 << 44) or b and uses[name] != (d["size"], is_doc): report("malformed", "use of " + name)
         elif not b: role == "layer" and match(FOREIGN, media) and {"reference": name, "reason": "foreign-layer"} in x["missing"] or report("blob-missing", name)
@@ -146,7 +146,7 @@ def graph(x, docs, bad, report):
         elif ROLES[used[name]] != b["role"]: report("malformed", "role of " + name)
     for i, s in [(i, i["subject"]) for i in x["images"] if "subject" in i]:
         if blobs.get(s, {}).get("role") not in ROLES[:2]: report("blob-missing", s)
-        agrees = i.get("tag") == f"sha256-{s[7:]}.sig" if i["kind"] == "signature" else subjects.get(i["digest"], s) == s
+        agrees = i.get("tag") in [f"sha256-{s[7:]}.{e}" for e in ("sig", "att", "sbom")] if i["kind"] == "signature" else subjects.get(i["digest"], s) == s
         if not agrees: report("malformed", "subject " + s)
 TOP, META = "apiVersion kind metadata spec status data binaryData stringData immutable type".split(), ("name generateName namespace selfLink uid "  # MB-MAN
     "resourceVersion generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds labels annotations ownerReferences finalizers "
@@ -156,7 +156,7 @@ HIDDEN = ("[\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028
 KINDS_OK = {"v1/" + k for k in ("ConfigMap", "Namespace")} | {"config.openshift.io/v1/" + k for k in ("ClusterImagePolicy", "ImageDigestMirrorSet",
     "ImagePolicy", "ImageTagMirrorSet")} | {"olm.operatorframework.io/v1/ClusterCatalog", "operator.openshift.io/v1alpha1/ImageContentSourcePolicy",
     "operators.coreos.com/v1alpha1/CatalogSource", "updateservice.operator.openshift.io/v1/UpdateService"}
-class Number(float):  # written as it was read
+class Number(float):  # keeps its text
     def __new__(cls, v):
         need(match(r"-?(0|[1-9]\d*)(\.\d{0,5}[1-9])?", v) and v != "-0" and sum(map(str.isdigit, v)) <= 15, "a number")
         self = float.__new__(cls, v); self.text = v; return self
@@ -248,7 +248,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
     need(head_at(end + 512) and m[end:] == bytes(1024), "something behind the end", "unlisted-content")
     names = ADDENDA + "signature-(builder|reviewer|receiver)-[0-9a-f]{16}", ADDENDA + r"record-[0-9a-f]{16}\.json(\.sig)?"
     code = judge(raw, signatures + [a for p, a in addenda.items() if match(names[0], p)], args, cache)
-    found[:] = [one for one in found if one[1] != SIG] + [(code, SIG)] * bool(code)  # this judgement counts, not the first
+    found[:] = [one for one in found if one[1] != SIG] + [(code, SIG)] * bool(code)  # this evaluation replaces the first
     if not all(match("|".join(names), p) for p in addenda): report("unlisted-content", "name of an addendum")
     for path, e in members[1:]:
         data, padding = [memoryview(m)[start + 512:start + 512 + n] for n in (e["size"], padded(e["size"]))]

@@ -1,24 +1,25 @@
 //! The one error type of the crate, and the stable codes of the command line.
 //!
-//! An [`Error`] means "could not do it". A verdict about a bundle is not an error: see [`crate::verify`].
+//! An [`Error`] means that an operation could not be done. A verdict about a bundle is not an error: see
+//! [`crate::verify`].
 //! Spec: `spec/verification.md`, "Codes".
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// The stable name of a failure or finding, with its exit code. `explain CODE` takes the same words.
+/// The stable name of a failure or finding, with its exit code. `explain CODE` takes the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Code {
-    /// Bad arguments.
+    /// Invalid arguments.
     Usage,
-    /// A local file, a full disk, a permission.
+    /// A local file system failure: a missing file, a full disk, a permission.
     Io,
     /// A bug in this program.
     Internal,
-    /// Not our format, or a version or feature that this program does not know.
+    /// Not a bundle, or a version or feature that this program does not know.
     NotABundle,
-    /// Shorter than it says.
+    /// The file is shorter than its own header or index says.
     Truncated,
     /// Bad index, unsafe path, duplicate name, over a limit.
     Malformed,
@@ -28,11 +29,11 @@ pub enum Code {
     BadSignature,
     /// Valid signatures, but too few by trusted keys.
     Untrusted,
-    /// Key, signature or bundle past its time, or signed in the future.
+    /// A key, signature or bundle has expired, or a signature is dated in the future.
     Expired,
-    /// Older than what this host has accepted before, or another bundle of the same number.
+    /// Older than a bundle this host has accepted before, or a different bundle with the same sequence number.
     Rollback,
-    /// Listed or referenced, and not there.
+    /// Listed or referenced, but missing.
     BlobMissing,
     /// Digest or size differs.
     BlobMismatch,
@@ -44,18 +45,20 @@ pub enum Code {
     ImageUnverified,
     /// A rule about content matched.
     Policy,
-    /// Nothing wrong found, but a required check did not run.
+    /// No problem found, but a required check did not run.
     IncompleteCheck,
-    /// The target registry is unreachable or refused the data.
+    /// The destination registry is unreachable or refused the data.
     Destination,
-    /// The source is unreachable or does not have what was asked for.
+    /// The source is unreachable, or lacks what was requested.
     Source,
-    /// A registry or cluster wants (other) credentials.
+    /// A registry or cluster needs credentials, or rejected those it got.
     Auth,
-    /// Exists with other content.
+    /// The destination exists with other content.
     Conflict,
     /// One or more manifests were not applied.
     ApplyFailed,
+    /// All images and tags are there, and something attached to them was refused by the registry.
+    PartlyUnpacked,
     /// Stopped by SIGINT.
     Interrupted,
     /// Stopped by SIGTERM.
@@ -88,6 +91,7 @@ impl Code {
         Code::Auth,
         Code::Conflict,
         Code::ApplyFailed,
+        Code::PartlyUnpacked,
         Code::Interrupted,
         Code::Terminated,
     ];
@@ -118,12 +122,13 @@ impl Code {
             Code::Auth => "auth",
             Code::Conflict => "conflict",
             Code::ApplyFailed => "apply-failed",
+            Code::PartlyUnpacked => "partly-unpacked",
             Code::Interrupted => "interrupted",
             Code::Terminated => "terminated",
         }
     }
 
-    /// The exit code of the process (0 is success, and no code of its own).
+    /// The exit code of the process. Success is 0 and has no `Code`.
     pub fn exit(self) -> u8 {
         match self {
             Code::Usage => 2,
@@ -146,18 +151,19 @@ impl Code {
             Code::Auth => 51,
             Code::Conflict => 52,
             Code::ApplyFailed => 53,
+            Code::PartlyUnpacked => 54,
             Code::Interrupted => 130,
             Code::Terminated => 143,
         }
     }
 
-    /// Whether it says that a bundle is bad, or not fully checked (exit codes 10 to 49), and not that something could
-    /// not be done.
+    /// Whether the code means that a bundle is bad or not fully checked (exit codes 10 to 49), rather than that an
+    /// operation failed.
     pub fn is_verdict(self) -> bool {
         (10..50).contains(&self.exit())
     }
 
-    /// The code with this name, if there is one.
+    /// The code with this name, or `None`.
     pub fn parse(name: &str) -> Option<Code> {
         Code::ALL.iter().copied().find(|c| c.as_str() == name)
     }
@@ -169,10 +175,10 @@ impl fmt::Display for Code {
     }
 }
 
-/// Why something could not be done: one sentence, the facts, the state things are in, and what to do.
+/// Why an operation failed: one sentence, the facts, the resulting state, and what to do.
 ///
-/// The sentence is lower case without a full stop; names from outside stand in backticks and are escaped
-/// where the error is shown, not here.
+/// The sentence is lower case without a full stop. Untrusted names are quoted in backticks; they are escaped where the
+/// error is shown, not here.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -189,7 +195,7 @@ struct Inner {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error with its one sentence.
+    /// Creates an error from its one sentence.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
             code,
@@ -202,7 +208,7 @@ impl Error {
         }))
     }
 
-    /// A local input or output failure: what was being done (`cannot read`), and to which path.
+    /// A local I/O failure: the operation (`cannot read`), and the path.
     pub fn io(what: &str, path: impl AsRef<Path>, source: io::Error) -> Error {
         match Error::try_from(source) {
             Ok(inner) => inner,
@@ -210,7 +216,7 @@ impl Error {
                 let full = source.raw_os_error() == Some(28);
                 let err = Error::new(Code::Io, format!("{what} `{}`: {}", path.as_ref().display(), plain(&source)))
                     .source(source);
-                if full { err.hint("make room there and run the same command again") } else { err }
+                if full { err.hint("free some space there and run the same command again") } else { err }
             }
         }
     }
@@ -221,31 +227,31 @@ impl Error {
         self
     }
 
-    /// Says what state things are in now ("nothing was written").
+    /// Sets the resulting state ("nothing was written").
     pub fn state(mut self, state: impl Into<String>) -> Error {
         self.0.state = Some(state.into());
         self
     }
 
-    /// Of an interruption that does not say yet what state things are in: this one.
+    /// Sets the state of an interruption that has none yet.
     pub fn interrupted(self, state: impl Into<String>) -> Error {
-        let told = self.0.state.is_some() || !matches!(self.0.code, Code::Interrupted | Code::Terminated);
-        if told { self } else { self.state(state) }
+        let has_state = self.0.state.is_some() || !matches!(self.0.code, Code::Interrupted | Code::Terminated);
+        if has_state { self } else { self.state(state) }
     }
 
-    /// Says what to do.
+    /// Sets the hint: what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// Keeps the cause.
+    /// Sets the cause.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         self.0.source = Some(source.into());
         self
     }
 
-    /// Marks a failure that may be gone on the next try (a reset connection, a 503).
+    /// Marks a temporary failure, which a retry may fix (a reset connection, a 503).
     pub fn transient(mut self) -> Error {
         self.0.transient = true;
         self
@@ -266,23 +272,23 @@ impl Error {
         &self.0.facts
     }
 
-    /// The state things are in.
+    /// The resulting state, if set.
     pub fn state_text(&self) -> Option<&str> {
         self.0.state.as_deref()
     }
 
-    /// What to do.
+    /// What to do, if set.
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         self.0.transient
     }
 }
 
-/// `io::Error` in words, without the "(os error 2)".
+/// The text of an `io::Error` without "(os error 2)".
 fn plain(err: &io::Error) -> String {
     let text = err.to_string();
     match text.find(" (os error") {
@@ -313,14 +319,14 @@ impl std::error::Error for Error {
     }
 }
 
-/// So that a reader over a registry can hand its error through `Read`; [`Error::io`] takes it out again.
+/// Lets a reader over a registry return its error through `Read`; [`Error::io`] takes it out again.
 impl From<Error> for io::Error {
     fn from(err: Error) -> io::Error {
         io::Error::other(err)
     }
 }
 
-/// Takes an [`Error`] back out of an `io::Error` that carries one.
+/// Takes the [`Error`] out of an `io::Error` that carries one.
 impl TryFrom<io::Error> for Error {
     type Error = io::Error;
 

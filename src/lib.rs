@@ -1,9 +1,9 @@
 //! Offline bundles of OCI images and Kubernetes manifests: one signed, content-addressed tar file that is
 //! created on a connected host, verified and unpacked behind an air gap.
 //!
-//! The library fails closed. [`verify::admit`] and every verb of [`ops`] that verifies want a [`verify::Trust`], which has
-//! no default; and only a complete and good verdict hands out a [`verify::Verified`], without which no destination writes
-//! a manifest, a tag or a file. `examples/embed.rs` shows a program that verifies and unpacks.
+//! The library fails closed. [`verify::admit`] and every operation of [`ops`] that verifies need a [`verify::Trust`],
+//! which has no default. Only a complete and good verdict yields a [`verify::Verified`], and without it no destination
+//! writes a manifest, a tag or a file. `examples/embed.rs` shows a program that verifies and unpacks.
 //!
 //! ```
 //! use mirror_bundle::{Result, sink::{Counts, Destination, Watch}, verify::Verified};
@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! A bundle that was only admitted (its head is right, its content was not read) is not one:
+//! An admitted bundle (its head is verified, its content was not read) is not enough:
 //!
 //! ```compile_fail,E0308
 //! use mirror_bundle::{Result, sink::{Counts, Destination, Watch}, verify::Admitted};
@@ -23,7 +23,7 @@
 //! }
 //! ```
 //!
-//! Nobody but the verifier makes one:
+//! Only the verifier creates one:
 //!
 //! ```compile_fail,E0423
 //! use mirror_bundle::verify::{Admitted, Verified};
@@ -33,8 +33,8 @@
 //! }
 //! ```
 //!
-//! Data flows one way: `select -> source -> graph -> bundle writer` on the connected side,
-//! `bundle reader -> verify -> sink` on the other. Nothing flows back.
+//! Data flows one way: `select -> source -> graph -> bundle writer` on the connected side, `bundle reader -> verify ->
+//! sink` on the other. Nothing flows back.
 //!
 //! # The house
 //!
@@ -73,17 +73,17 @@
 //! | `cli` (default) | the program: arguments, terminal, progress, signals | a library with no terminal in its tree |
 //! | `registry` (default) | the registry client, proxies, TLS | no network code |
 //!
-//! The verifier is `--no-default-features --features cli`: the program without network code. The library that a
-//! reviewer audits is `--no-default-features`. Both compile for musl and for macOS.
+//! The verifier is `--no-default-features --features cli`: the program without network code. A reviewer who audits the
+//! library builds it with `--no-default-features`. Both compile for musl and for macOS.
 //!
 //! # Files
 //!
-//! Read: what the arguments name; the trust policy (`--trust`, `MIRROR_BUNDLE_TRUST`, `mirror-bundle/trust.yaml` in
-//! `$XDG_CONFIG_HOME`, `~/.config` or `/etc`) and the keys that it names; the memory of the host; with `registry` the
-//! auth files of podman and Docker, and certificates of the system.
+//! Read: files named by the arguments; the trust policy (`--trust`, `MIRROR_BUNDLE_TRUST`, `mirror-bundle/trust.yaml`
+//! in `$XDG_CONFIG_HOME`, `~/.config` or `/etc`) and the keys it names; the memory of the host; with `registry` the
+//! auth files of podman and Docker, and the system's certificates.
 //!
-//! Written: what the arguments name, beside it `NAME.partial` and its journal until it has its final name; recovery
-//! data and detached signatures beside a bundle; `unpacked.json` and its lock in `MIRROR_BUNDLE_STATE`,
+//! Written: files named by the arguments, with `NAME.partial` and its journal beside them until they get their final
+//! name; recovery data and detached signatures beside a bundle; `unpacked.json` and its lock in `MIRROR_BUNDLE_STATE`,
 //! `$XDG_STATE_HOME/mirror-bundle` or `~/.local/state/mirror-bundle`.
 
 #![deny(rustdoc::broken_intra_doc_links)]

@@ -1,10 +1,10 @@
-//! What a verb says while it works: to a person's terminal, a log, or nobody.
+//! Progress reports of an operation: to a terminal, to a log, or discarded.
 
 use crate::error::{Code, Error, Result};
 
 pub use crate::report::size;
 
-/// A number with commas between its thousands.
+/// A number with thousands separators.
 pub fn count_of(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -17,7 +17,7 @@ pub fn count_of(n: u64) -> String {
     out
 }
 
-/// A stretch of work whose progress is worth showing.
+/// A task whose progress is worth showing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Reading manifests.
@@ -26,39 +26,39 @@ pub enum Task {
     Write,
     /// Hashing members.
     Verify,
-    /// Making recovery data.
+    /// Creating recovery data.
     Protect,
-    /// Making damaged parts again.
-    Mend,
+    /// Repairing damaged parts.
+    Repair,
     /// Pushing blobs to a registry.
     Push,
     /// Writing blobs to a directory.
     Unpack,
-    /// Reading what was written from the medium.
+    /// Reading written data back from the medium.
     ReadBack,
 }
 
-/// Hears what a verb does. Called from several threads.
+/// Receives the progress of an operation. Called from several threads.
 pub trait Observer: Sync {
-    /// A line of conversation: a verb (`Resolving`, `Verified`) and its object. Without a verb it goes on with the
-    /// line before. A line break in the text is content like any other, and shown as such.
+    /// A message: a verb (`Resolving`, `Verified`) and its object. An empty verb continues the line before. A line
+    /// break in the text is content, and is shown as such.
     fn say(&self, verb: &str, text: &str);
     /// A warning.
     fn warn(&self, text: &str);
-    /// Work begins: so many items, so many bytes.
+    /// A task begins: the number of items and of bytes.
     fn begin(&self, task: Task, items: u64, bytes: u64);
-    /// Bytes done.
+    /// Adds bytes done.
     fn advance(&self, bytes: u64);
     /// Items and bytes that an earlier run has done.
     fn resumed(&self, _items: u64, _bytes: u64) {}
-    /// An item done.
+    /// One item is done.
     fn item(&self);
-    /// Work ends.
+    /// The task ends.
     fn end(&self);
-    /// Whether somebody asked to stop: the code to stop with.
+    /// The code to stop with, if a stop was requested.
     fn stopped(&self) -> Option<Code>;
 
-    /// An error when somebody asked to stop. Called between buffers.
+    /// Returns an error if a stop was requested. Called between buffers.
     fn check(&self) -> Result<()> {
         match self.stopped() {
             Some(code) => Err(Error::new(code, "interrupted")),
@@ -67,7 +67,7 @@ pub trait Observer: Sync {
     }
 }
 
-/// Nobody listens.
+/// An observer that discards everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

@@ -1,14 +1,14 @@
-//! The same work for many things, by a few threads. Threads that mostly wait for a network or a disk.
+//! Runs the same work on many items with a few threads, which mostly wait for a network or a disk.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::Result;
 
-/// Does `work` for each item with at most `jobs` threads; results in the order of the items.
+/// Calls `work` for each item in at most `jobs` threads; results are in the order of the items.
 ///
-/// The first error stops the others from beginning new items and is returned. Each thread hands `work` a
-/// value of its own, made by `local` (a buffer).
+/// The first error is returned and stops the other threads from starting new items. Each thread passes `work` a value
+/// of its own, made by `local` (a buffer).
 pub fn map<T, L, R>(
     jobs: usize,
     items: &[T],

@@ -1,4 +1,5 @@
-//! The house is as `src/lib.rs` draws it: who uses whom, who prints, who reads the environment and the clock.
+//! The architecture follows the table in `src/lib.rs`: which module uses which, which prints, and which reads the
+//! environment and the clock.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Modules that may print, and read the environment.
 const OUTSIDE: [&str; 3] = ["main", "cli", "host"];
 
-/// Modules that may look at a clock: a registry client has to know when to give up.
+/// Modules that may read a clock: a registry client needs timeouts.
 const CLOCKS: [&str; 4] = ["main", "cli", "host", "registry"];
 
 /// The most lines of a file.
@@ -16,13 +17,13 @@ const LONGEST: usize = 600;
 
 /// One file of `src/`.
 struct Source {
-    /// Below `src/`.
+    /// Path below `src/`.
     path: PathBuf,
-    /// The module of the top level that it belongs to.
+    /// The top-level module it belongs to.
     module: String,
-    /// How many `super` lead from it to the root.
+    /// The number of `super` from it to the root.
     depth: usize,
-    /// Without comments and without tests.
+    /// Its text without comments and tests.
     code: String,
 }
 
@@ -46,14 +47,14 @@ fn sources() -> Vec<Source> {
     files.filter(|s| !s.path.iter().any(|name| name == "tests" || name == "tests.rs")).collect()
 }
 
-/// Rust text without comments, and up to its tests.
+/// Rust text without comments, up to its tests.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.map(|line| line.split(" // ").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The table of `src/lib.rs`: in its order, each module and what it may use.
+/// The table of `src/lib.rs`, in order: each module and the modules it may use.
 fn table() -> Vec<(String, BTreeSet<String>)> {
     let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let rows = text.lines().skip_while(|line| *line != "//! | module | what it is | uses |").skip(2);
@@ -66,12 +67,12 @@ fn table() -> Vec<(String, BTreeSet<String>)> {
     .collect()
 }
 
-/// What is between backticks.
+/// The text between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The names that follow `crate::`, or as many `super::` as lead to the root, in any form of path or `use`.
+/// The names after `crate::`, or after as many `super::` as lead to the root, in any form of path or `use`.
 fn used(source: &Source) -> BTreeSet<String> {
     let up = "super::".repeat(source.depth);
     let mut out = BTreeSet::new();
@@ -97,7 +98,7 @@ fn name(text: &str) -> Option<String> {
     name.starts_with(|c: char| c.is_lowercase()).then_some(name)
 }
 
-/// The first name of each path of a group, of which the opening brace is gone.
+/// The first name of each path in a group whose opening brace was consumed.
 fn heads(group: &str) -> Vec<String> {
     let (mut depth, mut part, mut parts) = (1, String::new(), Vec::new());
     for c in group.chars() {
@@ -115,7 +116,7 @@ fn heads(group: &str) -> Vec<String> {
     parts.iter().filter_map(|part| name(part)).collect()
 }
 
-/// Every arrow between modules of the top level, with a file that it is in.
+/// Every dependency between top-level modules, with a file that has it.
 fn arrows() -> BTreeMap<(String, String), PathBuf> {
     let sources = sources();
     let modules: BTreeSet<&str> = sources.iter().map(|s| s.module.as_str()).collect();
@@ -166,7 +167,7 @@ fn no_arrow_is_drawn_that_the_table_does_not_have() {
 fn modules_use_each_other_in_no_circle() {
     let arrows = arrows();
     let mut left: BTreeSet<&str> = arrows.keys().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
-    // What uses nothing of what is left is in no circle.
+    // A module that uses none of the remaining ones is in no cycle.
     loop {
         let free = left.iter().copied().find(|module| {
             let mut from_here = arrows.keys().filter(|(from, _)| from == module);
@@ -180,7 +181,7 @@ fn modules_use_each_other_in_no_circle() {
     assert!(left.is_empty(), "a circle among {left:?}");
 }
 
-/// The module that a file of `src/` is, as names from the root.
+/// The module in a file of `src/`, as names from the root.
 fn module_of(path: &Path) -> Vec<String> {
     let mut names: Vec<String> = path.with_extension("").iter().map(|n| n.to_str().unwrap().to_owned()).collect();
     names.retain(|name| name != "mod");
@@ -208,7 +209,7 @@ fn paths(code: &str, module: &[String]) -> Vec<Vec<String>> {
     out
 }
 
-/// Adds the path that goes on here, or each path of a group. Returns what follows.
+/// Adds the path that continues here, or each path of a group. Returns the rest.
 fn follow<'t>(text: &'t str, mut base: Vec<String>, out: &mut Vec<Vec<String>>) -> &'t str {
     let mut text = text.trim_start();
     if let Some(mut group) = text.strip_prefix('{') {
@@ -254,7 +255,7 @@ fn modules_beside_each_other_inside_a_module_form_no_circle() {
     let mut circles = Vec::new();
     for (parent, arrows) in arrows {
         let mut left: BTreeSet<&str> = arrows.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
-        // What uses nothing of what is left is in no circle, nor is what nothing of it uses.
+        // A module that uses none of the remaining ones, or is used by none, is in no cycle.
         loop {
             let inside = |(from, to): &&(String, String)| left.contains(from.as_str()) && left.contains(to.as_str());
             let free = left.iter().copied().find(|module| {

@@ -1,8 +1,7 @@
-//! The command line as people and scripts see it.
+//! The command line as users and scripts see it.
 //!
-//! `tests/cmd/*.trycmd` hold what is printed, word for word (both streams together), and the exit codes;
-//! `TRYCMD=overwrite cargo test --test cli` writes them anew, to be read and committed. Which stream it goes to
-//! is checked here.
+//! `tests/cmd/*.trycmd` hold the exact output (both streams together) and the exit codes; `TRYCMD=overwrite cargo test
+//! --test cli` regenerates them, to be reviewed and committed. The tests here check which stream the output goes to.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/program.rs"]

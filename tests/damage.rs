@@ -1,8 +1,8 @@
-//! The damage sweep (security F5): every way in which one place of a bundle can be damaged is found, by the reader
-//! of files and by the reader of streams, with the right code, without a panic.
+//! The damage sweep (security F5): damage at any single place of a bundle is found, by the reader of files and by the
+//! reader of streams, with the right code and without a panic.
 //!
-//! By default each sweep looks at a seeded sample of the places. All of them:
-//! `cargo test --profile sweep --test damage -- --ignored --nocapture`
+//! By default each sweep checks a seeded sample of the places. All of them: `cargo test --profile sweep --test damage
+//! -- --ignored --nocapture`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::type_complexity)]
 
 mod forge;
@@ -18,14 +18,14 @@ use std::time::Instant;
 
 use forge::archive::Archive;
 use forge::draft::{Draft, LAYER, noise};
-use forge::judge;
+use forge::verifier;
 use mirror_bundle::bundle::index::Kind;
 use mirror_bundle::bundle::layout;
 use mirror_bundle::error::Code;
 use mirror_bundle::oci::Role;
 use mirror_bundle::verify::Report;
 
-/// In the default tests, one place of so many is damaged.
+/// The default tests damage one of this many places.
 const SAMPLE: u64 = 256;
 
 #[test]
@@ -70,7 +70,7 @@ fn a_flip_in_any_byte_of_an_addendum_is_refused() {
     }
 }
 
-/// What lies at an offset, and which code damage there must have.
+/// The content at an offset, and the expected code of damage there.
 #[derive(Clone, Debug)]
 struct Place {
     member: String,
@@ -86,8 +86,8 @@ fn places(archive: &Archive) -> Vec<Place> {
         let content: &[Code] = match entry.name.as_str() {
             layout::OCI_LAYOUT | layout::SUMS => &[Code::Malformed],
             layout::INDEX => &[Code::BadSignature],
-            // A key of another type is a key that nobody trusts. After that the index is still read, and SHA256SUMS
-            // no longer has the signature's digest.
+            // A key of another type is not trusted. After that the index is still read, and SHA256SUMS no longer has
+            // the signature's digest.
             layout::SIGNATURE => &[Code::BadSignature, Code::Untrusted, Code::Malformed],
             _ => &[Code::BlobMismatch],
         };
@@ -108,18 +108,18 @@ fn places(archive: &Archive) -> Vec<Place> {
 struct Damage {
     what: String,
     bytes: Vec<u8>,
-    /// The exit codes that are right; empty: any of a bad bundle.
+    /// The accepted exit codes; empty: any code of a bad bundle.
     right: Vec<u8>,
-    /// A word that the report must say: the damaged object.
+    /// A word that the report must contain: the damaged object.
     named: Option<String>,
-    /// Whether both readers must give the same code.
+    /// Whether both readers must return the same code.
     same: bool,
 }
 
 struct Bench {
     path: PathBuf,
     file: std::fs::File,
-    settings: judge::Host,
+    settings: verifier::Host,
     _dir: tempfile::TempDir,
 }
 
@@ -128,16 +128,16 @@ impl Bench {
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let path = dir.path().join("bundle.tar");
-        Bench { file: std::fs::File::create(&path).unwrap(), path, settings: judge::usual(), _dir: dir }
+        Bench { file: std::fs::File::create(&path).unwrap(), path, settings: verifier::usual(), _dir: dir }
     }
 
-    /// What is wrong with how the damage is found, if anything is.
+    /// The error in how the damage is reported, if any.
     fn fault(&self, damage: &Damage) -> Option<String> {
         self.file.set_len(damage.bytes.len() as u64).unwrap();
         self.file.write_all_at(&damage.bytes, 0).unwrap();
-        let file = catch_unwind(AssertUnwindSafe(|| judge::file(&self.path, &self.settings, false, 1)));
+        let file = catch_unwind(AssertUnwindSafe(|| verifier::file(&self.path, &self.settings, false, 1)));
         let bytes = Cursor::new(damage.bytes.clone());
-        let stream = catch_unwind(AssertUnwindSafe(|| judge::stream(bytes, &self.settings)));
+        let stream = catch_unwind(AssertUnwindSafe(|| verifier::stream(bytes, &self.settings)));
         let (Ok(file), Ok(stream)) = (file, stream) else { return Some(format!("{}: a panic", damage.what)) };
         let (Ok(file), Ok(stream)) = (&file, &stream) else {
             return Some(format!("{}: could not check: {file:?} {stream:?}", damage.what));
@@ -246,7 +246,7 @@ fn blocks(good: &[u8], size: usize, every: u64) {
     });
 }
 
-/// Makes damage `0..count`, or a sample of it, and looks how it is found.
+/// Applies damage `0..count`, or a sample of it, and checks how it is reported.
 fn run(what: &str, count: u64, every: u64, make: &(dyn Fn(u64) -> Option<Damage> + Sync)) {
     let started = Instant::now();
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -278,7 +278,7 @@ fn run(what: &str, count: u64, every: u64, make: &(dyn Fn(u64) -> Option<Damage>
     assert!(faults.is_empty(), "{} faults: {:#?}", faults.len(), &faults[..faults.len().min(20)]);
 }
 
-/// A sample that is the same every time and has no pattern.
+/// A sample that is reproducible and has no pattern.
 fn chosen(n: u64, every: u64) -> bool {
     let mut mixed = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

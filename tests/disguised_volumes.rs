@@ -1,4 +1,5 @@
-//! A release in disguise (MB-VER-14) whose layers reach a destination in parts: what it has is no reason not to look.
+//! A release in disguise (MB-VER-14) whose layers reach a destination in parts: blobs that the destination already has
+//! are searched too.
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -16,7 +17,7 @@ use mirror_bundle::oci::Role;
 use support::program::program;
 use support::registry::Registry;
 
-/// `b.tar` and its two volumes, with a layer on each: noise, and either more of it or the payload of a release.
+/// `b.tar` and its two volumes, with one layer on each: noise, and either more noise or the payload of a release.
 fn bundle(dir: &Path, payload: bool) -> Vec<PathBuf> {
     let mut draft = Draft::empty();
     let mut hidden = Payload { entries: vec![] };
@@ -69,7 +70,7 @@ fn what_a_destination_has_is_looked_at_there() {
                 let (wanted, last) = if payload { ([42, 40], 40) } else { ([42, 42], 0) };
                 assert!(wanted.contains(&first), "{to:?} {order:?}: {first}");
                 assert_eq!(second, last, "{payload} {to:?} {order:?}");
-                // All of it at hand, and all of it there.
+                // Both volumes are available, and the destination has everything.
                 assert_eq!(unpack(dir.path(), &dir.path().join("b.tar"), to), last, "{payload} {to:?} {order:?}");
             }
             let index = fs::read_to_string(dir.path().join("layout/index.json")).unwrap_or_default();

@@ -1,8 +1,9 @@
-//! What becomes of files, registries and media when the program is killed, an operation fails, or the power goes.
+//! Files, registries and media after the program was killed, an operation failed, or the power was lost.
 //!
-//! `spec/security.md`, "Faults", says what has to hold. A verb is an entry of the table in `faults/verbs.rs`; every
-//! programme runs over the whole table. The default tests take a sample of the points; all of them, in an hour and
-//! a half on two cores (`FAULTS_VERB=repair` goes over verbs of that name only): `cargo test --test faults -- --ignored --nocapture --test-threads 1`
+//! `spec/security.md`, "Faults", says what must hold. A verb is an entry of the table in `faults/verbs.rs`; every
+//! programme covers the whole table. The default tests take a sample of the points. All of them take an hour and a
+//! half on two cores (`FAULTS_VERB=repair` selects verbs by name): `cargo test --test faults -- --ignored --nocapture
+//! --test-threads 1`
 
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]

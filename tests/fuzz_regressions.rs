@@ -1,4 +1,4 @@
-//! What fuzzing found and was mended (`fuzz/RESULTS.md`): the inputs in `testdata/fuzz-regressions`, by target.
+//! Inputs of bugs that fuzzing found (`fuzz/RESULTS.md`), all fixed: `testdata/fuzz-regressions`, by target.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ fn inputs(target: &str) -> Vec<PathBuf> {
     found
 }
 
-fn trusting_nobody() -> (Trust, Conditions) {
+fn trust_without_keys() -> (Trust, Conditions) {
     let mut conditions = Conditions::new("2026-11-01T00:00:00Z".parse().unwrap());
     conditions.exceptions.unsigned_release = true;
     (Trust::Unsigned { keyrings: vec![] }, conditions)
@@ -25,7 +25,7 @@ fn trusting_nobody() -> (Trust, Conditions) {
 #[test]
 fn a_bad_bundle_gets_the_same_verdict_as_a_file_and_as_a_stream() {
     for path in inputs("container-") {
-        let (trust, conditions) = trusting_nobody();
+        let (trust, conditions) = trust_without_keys();
         let file =
             verify(path.as_path().into(), &trust, &conditions, &Options { quick: false, jobs: 1 }, &Silent).unwrap();
         let stream = Box::new(File::open(&path).unwrap());

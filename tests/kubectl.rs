@@ -1,8 +1,8 @@
-//! kubectl as a second parser of manifests: what `create` accepts means the same to kubectl, as it was given and as it
-//! is carried.
+//! kubectl as a second parser of manifests: what `create` accepts means the same to kubectl, in its original and its
+//! carried form.
 //!
-//! `MIRROR_BUNDLE_KUBECTL_COUNT` and `MIRROR_BUNDLE_KUBECTL_SEED` make the corpus longer or another one. Without kubectl
-//! the tests are skipped, and fail with `MIRROR_BUNDLE_TESTS=complete`.
+//! `MIRROR_BUNDLE_KUBECTL_COUNT` and `MIRROR_BUNDLE_KUBECTL_SEED` change the size and content of the corpus. Without
+//! kubectl the tests are skipped, or fail with `MIRROR_BUNDLE_TESTS=complete`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 #[path = "kubectl/corpus.rs"]
@@ -14,7 +14,7 @@ use std::process::Command;
 use mirror_bundle::kubernetes;
 use serde_json::Value;
 
-/// What kubectl reads from all files of a folder, in the order of their names, and what it complains about.
+/// What kubectl reads from all files of a folder, in the order of their names, and its complaints.
 fn kubectl(folder: &Path) -> (Vec<Value>, String) {
     let out = Command::new("kubectl")
         .args(["label", "--local", "-o", "json", "zz=zz", "-Rf"])
@@ -54,7 +54,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Gives both forms of these documents to kubectl, and says where it reads something else than we do.
+/// Passes both forms of these documents to kubectl, and returns where it reads them differently.
 fn differences(documents: &[Vec<u8>]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let (given, carried) = (dir.path().join("given"), dir.path().join("carried"));

@@ -1,7 +1,7 @@
-//! File systems of removable media (security section 4, F9): real ones, made for the test and mounted.
+//! File systems of removable media (security section 4, F9): real ones, created for the test and mounted.
 //!
-//! Mounting needs root and loop devices or FUSE. Where this machine has not got them a test says so and ends; the
-//! kernel's own vfat, exfat, ntfs3 and isofs are not tested here (their drivers for FUSE are).
+//! Mounting needs root and loop devices or FUSE. Without them a test reports it and ends. The kernel's own vfat,
+//! exfat, ntfs3 and isofs are not tested here (their FUSE drivers are).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 #[path = "support/program.rs"]
@@ -37,7 +37,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// Runs the program; its exit code, and all it said.
+    /// Runs the program; returns its exit code and all output.
     fn program(&self, args: &[&str]) -> (i32, String) {
         let out = program::program(self.dir.path()).args(args).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap();
         let said = [out.stdout, out.stderr].concat();
@@ -56,7 +56,8 @@ impl World {
         assert!(ended.0 == code && ended.1.contains(text), "{args:?}: {}\n{}", ended.0, ended.1);
     }
 
-    /// Makes a file system in a file of this many MiB and mounts it at `mnt`; `None`, and a note, where that cannot be.
+    /// Creates a file system in a file of this many MiB and mounts it at `mnt`; `None`, and a note, if that is
+    /// impossible.
     fn mount(&self, kind: &str, mebibytes: u64) -> Option<Mount> {
         let image = self.path("image");
         fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
@@ -124,7 +125,7 @@ impl World {
     }
 }
 
-/// Unmounted when it goes.
+/// Unmounted when dropped.
 struct Mount {
     at: PathBuf,
     device: Option<String>,
@@ -152,7 +153,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Written, divided, signed and unpacked on the medium; carried; and read where nothing can be written.
+/// A bundle is written, divided, signed and unpacked on the medium; carried; and read from a read-only mount.
 fn round_trip(kind: &str) {
     let world = World::new();
     let Some(mount) = world.mount(kind, if kind == "btrfs" { 128 } else { 64 }) else { return };
@@ -257,9 +258,9 @@ fn volumes_on_an_iso_image_with_joliet_are_verified_where_nothing_can_be_written
     drop(mount);
 }
 
-/// A file of 4 GiB and more on a medium that cannot hold one is refused before anything is read or written.
+/// A file of 4 GiB or more for a medium that cannot hold one is refused before anything is read or written.
 #[test]
-fn a_disk_that_is_too_small_is_told_before_the_first_byte() {
+fn a_disk_that_is_too_small_is_reported_before_the_first_byte() {
     let world = World::new();
     let Some(mount) = world.mount("ext4", 1) else { return };
     let args = ["create", "mnt/b.tar", "--from-layout", "images", "--sign-key", "key", "--name", "n"];

@@ -1,4 +1,4 @@
-//! Recovery data and `repair`, end to end: damage of every kind, and what may not help with it.
+//! Recovery data and `repair`, end to end: damage of every kind, and sources that must not be used.
 //!
 //! The exhaustive kill sweep takes minutes: `cargo test --test recovery -- --ignored`.
 #![cfg(feature = "registry")]
@@ -17,9 +17,9 @@ mod crash;
 mod head;
 #[path = "recovery/hostile.rs"]
 mod hostile;
-#[path = "recovery/mend.rs"]
-mod mend;
 #[path = "recovery/planted.rs"]
 mod planted;
+#[path = "recovery/repair.rs"]
+mod repair;
 #[path = "recovery/volumes.rs"]
 mod volumes;

@@ -1,4 +1,4 @@
-//! The registry client against a real `docker-registry`, also through a proxy that makes things go wrong.
+//! The registry client against a real `docker-registry`, also through a fault proxy.
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
@@ -37,6 +37,10 @@ fn options() -> Options {
         backoff: Duration::from_millis(5),
         ..Options::default()
     }
+}
+
+fn options_with(auth_file: &Path) -> Options {
+    Options { auth_file: Some(auth_file.to_owned()), ..options() }
 }
 
 fn client() -> Client {
@@ -106,7 +110,7 @@ fn image(client: &Client, to: &Repository, seed: u64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Runs something that must end by itself; ends the tests if it hangs.
+/// Runs something that must end by itself; aborts the tests if it hangs.
 fn within<T>(what: &str, run: impl FnOnce() -> T) -> T {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let what = what.to_owned();
@@ -265,14 +269,14 @@ fn tls_is_never_given_up_for_plain_http() {
     let err = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
     assert_eq!(
         err.hint_text(),
-        Some(format!("--plain-http {}   if it is meant to speak plain HTTP", registry.host()).as_str()),
+        Some(format!("--plain-http {}, if it is meant to speak plain HTTP", registry.host()).as_str()),
         "{err:?}"
     );
     let err = client.fetch_url(&format!("http://{}/x", registry.host()), 10).unwrap_err();
     assert_eq!(err.code(), Code::Usage);
 }
 
-// ---- pulls that go wrong
+// ---- failing pulls
 
 #[test]
 fn a_broken_pull_resumes_by_range() {
@@ -322,7 +326,7 @@ fn busy_registries_are_waited_for() {
     let digest = push(&client, &to, &blob);
     proxy.on("GET", "/blobs/", 1, status_with(429, "Retry-After", "1")).on("GET", "/blobs/", 2, status(504));
     assert_eq!(pull(&client, &to, &digest, 100).unwrap(), blob);
-    // One that asks for longer than anybody waits is not asked again.
+    // A registry that asks for a longer pause than the limit is not asked again.
     let before = proxy.count("GET", "/blobs/");
     proxy.on("GET", "/blobs/", 1, status_with(429, "Retry-After", "301"));
     let err = pull(&client, &to, &digest, 100).unwrap_err();
@@ -337,7 +341,7 @@ fn busy_registries_are_waited_for() {
 }
 
 #[test]
-fn errors_for_good_are_told_in_the_registrys_words_and_not_tried_again() {
+fn permanent_errors_are_reported_in_the_registrys_words_and_not_retried() {
     let proxy = Proxy::start(None);
     let said = br#"{"errors":[{"code":"TOOMANY","message":"gone for good"}]}"#.to_vec();
     proxy.on("GET", "/manifests/", 1, Fault::Answer(418, Vec::new(), said));
@@ -493,10 +497,10 @@ fn referrers_come_from_the_fallback_tag_if_it_holds_an_index() {
     let manifest = image(&client, &to, 1);
     let digest = Digest::of(&manifest);
     client.put_manifest(&to, &tag("v1"), OCI_MANIFEST, &manifest).unwrap();
-    assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+    assert_eq!(client.referrers(&to, &digest).unwrap().entries, []);
     // An image at the tag (oc-mirror does that) is not a list.
     client.put_manifest(&to, &tag(&digest.dashed()), OCI_MANIFEST, &manifest).unwrap();
-    assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+    assert_eq!(client.referrers(&to, &digest).unwrap().entries, []);
 
     let signature = image(&client, &to, 2);
     client.put_manifest(&to, &Wanted::Digest(Digest::of(&signature)), OCI_MANIFEST, &signature).unwrap();
@@ -507,7 +511,7 @@ fn referrers_come_from_the_fallback_tag_if_it_holds_an_index() {
     );
     let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entry},{entry}]}}"#);
     client.put_manifest(&to, &tag(&digest.dashed()), OCI_INDEX, index.as_bytes()).unwrap();
-    let found = client.referrers(&to, &digest).unwrap();
+    let found = client.referrers(&to, &digest).unwrap().entries;
     assert_eq!(found.len(), 1, "duplicates are dropped");
     assert_eq!(
         (found[0].digest, found[0].artifact_type.as_deref()),
@@ -527,14 +531,52 @@ fn the_referrers_api_is_paged_and_bounded() {
     let from = repo(&proxy.host(), "a/b");
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, link("/v2/a/b/referrers/next?n=2"), page(1)));
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, Vec::new(), page(2)));
-    assert_eq!(client().referrers(&from, &digest).unwrap().len(), 2);
+    let found = client().referrers(&from, &digest).unwrap();
+    assert!(found.entries.len() == 2 && found.by_api && found.unread.is_none());
 
     proxy.on("GET", "/referrers/", 1, Fault::Answer(200, link("http://localhost:1/next"), page(1)));
-    assert!(client().referrers(&from, &digest).unwrap_err().message().contains("elsewhere"));
-    proxy.on("GET", "/referrers/", 1, Fault::Answer(200, Vec::new(), b"<html>".to_vec()));
-    assert_eq!(code(client().referrers(&from, &digest)), Code::Destination);
+    assert!(client().referrers(&from, &digest).unwrap().unread.unwrap().message().contains("elsewhere"));
     proxy.on("GET", "/referrers/", 999, Fault::Answer(200, link("/v2/a/b/referrers/again"), page(1)));
     assert_eq!(code(client().referrers(&from, &digest)), Code::Malformed);
+}
+
+#[test]
+fn an_answer_that_is_no_list_means_the_fallback_tag_else_none() {
+    let registry = Registry::start();
+    let (own, to) = (client(), repo(&registry.host(), "a/b"));
+    let (one, other) = (image(&own, &to, 1), image(&own, &to, 2));
+    let (digest, referrer) = (Digest::of(&one), Digest::of(&other));
+    for manifest in [&one, &other] {
+        own.put_manifest(&to, &Wanted::Digest(Digest::of(manifest)), OCI_MANIFEST, manifest).unwrap();
+    }
+    let entry = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{referrer}","size":{}}}"#, other.len());
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entry}]}}"#);
+    let lists = |answer: Fault, tagged: bool| {
+        let proxy = Proxy::start(Some(registry.port));
+        proxy.on("GET", "/referrers/", 999, answer);
+        if !tagged {
+            proxy.on("GET", "/manifests/", 999, status(403));
+        }
+        let client = Client::new(Options { retries: 1, ..options() }).unwrap();
+        client.referrers(&repo(&proxy.host(), "a/b"), &digest).unwrap()
+    };
+    own.put_manifest(&to, &tag(&digest.dashed()), OCI_INDEX, index.as_bytes()).unwrap();
+    let no_api = [404, 405, 501];
+    let refused = [400, 401, 403, 406, 410, 429, 500, 502, 503].map(status).into_iter();
+    let other_things = [&b"<html>"[..], b"{}", b"null", b"[]", b"", index[..40].as_bytes()];
+    let other_things = other_things.into_iter().map(|body| Fault::Answer(200, Vec::new(), body.to_vec()));
+    let redirects = ["/v2/", "http://169.254.169.254/", ":"].map(|to| status_with(303, "Location", to));
+    for answer in no_api.map(status) {
+        assert_eq!(lists(answer.clone(), true).entries.len(), 1, "{answer:?}");
+        let none = lists(answer.clone(), false);
+        assert!(none.entries.is_empty() && none.unread.is_none(), "{answer:?}");
+    }
+    for answer in refused.chain(other_things).chain(redirects) {
+        let found = lists(answer.clone(), true);
+        assert!(found.entries.len() == 1 && !found.by_api, "{answer:?}");
+        let none = lists(answer.clone(), false);
+        assert!(none.entries.is_empty() && none.unread.is_some(), "{answer:?}");
+    }
 }
 
 #[test]
@@ -551,7 +593,7 @@ fn what_is_not_there_does_not_cost_the_connection() {
     assert!(!client.has_blob(&here, &digest, 9).unwrap());
     assert!(client.get_manifest(&here, &tag("v1")).unwrap().is_none());
     assert!(client.head_manifest(&here, &tag("v1")).unwrap().is_none());
-    assert!(client.referrers(&here, &missing).unwrap().is_empty());
+    assert!(client.referrers(&here, &missing).unwrap().entries.is_empty());
     let seen = proxy.seen();
     assert!(seen.len() > 6 && seen.iter().all(|seen| seen.connection == 0), "{seen:?}");
 }

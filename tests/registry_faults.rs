@@ -1,11 +1,10 @@
 //! The fault registry (F10 of the project's fault programme): named faults between the program and a real
-//! `docker-registry`, each on `create` (pull) and on `unpack --to` (push) where it can be met.
+//! `docker-registry`, each on `create` (pull) and on `unpack --to` (push) where it can occur.
 //!
-//! After each faulted run: an exit code that the fault deserves, one error that names the host, the state and what to
-//! do; no bundle, or the right one; behind the proxy every tag leads to a complete image. Then the fault is taken away
-//! and the same command run again: it completes with the same bytes, without moving again what was moved. Logins are
-//! seen by the registry and its token server alone. No time is asserted: a run that hangs is killed after two minutes
-//! and fails.
+//! After each faulted run: an exit code that fits the fault, one error that names the host, the state and the remedy;
+//! no bundle, or the right one; behind the proxy every tag leads to a complete image. Then the fault is removed and
+//! the same command runs again: it completes with the same bytes, without repeating transfers. Only the registry and
+//! its token server see logins. No time is asserted: a run that hangs is killed after two minutes and fails.
 //!
 //! `table` holds the faults, `place` the registries, `audit` reads what is really stored. The long programme draws
 //! faults at random requests (`FAULT_SCHEDULES` of them, from `FAULT_SEED` on):
@@ -42,7 +41,7 @@ use run::Ran;
 use support::proxy::Proxy;
 use table::{Case, Rule, Script};
 
-/// How many cases go at once: they mostly wait.
+/// How many cases run at once: they mostly wait.
 const WORKERS: usize = 24;
 
 /// What a worker does next: a row of the table, or a random schedule.
@@ -63,7 +62,7 @@ fn every_fault_of_the_table_is_survived_or_ends_well() {
     run_all(&place, rows.map(|(row, _)| Job::Row(row)).chain((0..8).map(Job::Seed)).collect());
 }
 
-/// The rows that the test above leaves out, because each is a small variation of one that it has.
+/// The rows that the test above skips, because each is a small variation of another one.
 #[test]
 #[ignore = "long"]
 fn the_rest_of_the_table_is_survived_or_ends_well() {

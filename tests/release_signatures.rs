@@ -1,5 +1,5 @@
-//! Release signatures against data that others made: genuine signatures with the verdicts of gpg and of the
-//! cluster's own verifier (`signatures/oracle.tsv`), and made vectors with one property each
+//! Release signatures against external data: genuine signatures with the verdicts of gpg and of the cluster's own
+//! verifier (`signatures/oracle.tsv`), and generated vectors with one property each
 //! (`vectors-generated/expected.tsv`). `spec/release-signatures.md` decides the rows that leave it open.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -41,7 +41,7 @@ fn genuine() -> BTreeSet<String> {
     table("signatures/oracle.tsv").into_iter().map(|row| row[0].clone()).collect()
 }
 
-/// What this project decided where `want` is `either`; each with its requirement in the spec.
+/// The decision of this project where `want` is `either`, with its requirement in the spec.
 fn decided(file: &str) -> &'static str {
     match file {
         "c03-cleartext.sig" => "reject",               // MB-REL-02
@@ -154,7 +154,7 @@ fn a_2019_version_3_signature_is_read_as_what_it_is() {
         "signatures/library-go/sha256=e3f12513a4b22a2d7c0e7c9207f52128113758d9d68c7d06b11a0ac7672966f7/signature-1";
     let good = verify(&read(path), &Keyring::redhat().unwrap(), &digest_of(path), NOW).unwrap();
     assert_eq!(good.signed_at, 1_554_833_664);
-    // The release key signs other images too: what was signed is in the claim, and only there.
+    // The release key signs other images too: only the claim says what was signed.
     assert_eq!(good.claim.docker_reference.to_string(), "registry.access.redhat.com/rhel7:7.6");
     assert!(good.claim.creator.is_some());
 }
@@ -187,7 +187,7 @@ fn three_causes_have_three_sentences() {
 }
 
 #[test]
-fn one_good_signature_among_several_is_found_and_otherwise_the_nearest_miss_is_told() {
+fn one_good_signature_among_several_is_found_and_otherwise_the_nearest_miss_is_reported() {
     let folder = "signatures/oc-mirror/sha256=50b9402635dd4b312a86bed05dcdbda8c00120d3789ec2e9b527045100b3bdb4";
     let good = read(&format!("{folder}/signature-2"));
     let (digest, redhat) = (digest_of(folder), Keyring::redhat().unwrap());
@@ -262,7 +262,7 @@ fn gpg_agrees_on_the_genuine_signatures_and_decodes_the_same_claim() {
     }
 }
 
-/// A home of gpg with one key, made for the test.
+/// A gpg home with one key, created for the test.
 struct Signer {
     gpg: Gpg,
     digest: Digest,

@@ -1,8 +1,8 @@
 //! The verifier of this crate against `spec/verify.py`, which was written from the specification alone: on every
-//! vector of `testdata/vectors`, and on mutations of a small bundle, raw and signed anew.
+//! vector of `testdata/vectors`, and on mutations of a small bundle, raw and signed again.
 //!
-//! `cargo test --test second_verifier -- --ignored` runs 10,000 mutations. A file that the two do not agree on is
-//! kept below the folder for test output and named.
+//! `cargo test --test second_verifier -- --ignored` runs 10,000 mutations. A file on which the two disagree is kept in
+//! the folder for test output, and named.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod second;
@@ -15,7 +15,7 @@ use mirror_bundle::verify::{Conditions, Resolved, Trust};
 
 use second::{Random, SecondVerifier, mutate, ours};
 
-/// Where files are kept that the two do not agree on.
+/// The folder for files on which the two disagree.
 fn kept(name: &str, bundle: &Path) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("second-verifier");
     std::fs::create_dir_all(&folder).unwrap();
@@ -24,7 +24,7 @@ fn kept(name: &str, bundle: &Path) -> PathBuf {
     to
 }
 
-/// The arguments of a vector that both understand, or `None` where the second verifier cannot follow.
+/// The arguments of a vector that both support, or `None` if the second verifier does not support them.
 fn arguments(toml: &str) -> Option<Vec<String>> {
     let list = toml.lines().find_map(|line| line.strip_prefix("args = ["))?.trim_end_matches(']');
     let mut words = list.split(", ").map(|word| word.trim_matches('"').to_owned());
@@ -157,7 +157,8 @@ fn both_say_the_same_of_ten_thousand_mutated_bundles() {
     compare_mutations(2, 10_000);
 }
 
-/// What the comparison has found so far, each in the smallest form: both, and the code that the specification gives.
+/// The disagreements found so far, each in its smallest form: both results, and the code that the specification
+/// requires.
 #[test]
 fn what_the_comparison_found_stays_as_the_specification_says() {
     let scratch = tempfile::tempdir().unwrap();

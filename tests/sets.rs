@@ -157,7 +157,7 @@ fn a_missing_volume_is_named_with_the_images_that_need_it() {
     world.verify(&["--partial", &volumes[1]]).is(42).says("NOT FULLY CHECKED").says("exception --partial");
 }
 
-/// What each file repeats is held in memory once for each: it is counted while they are opened.
+/// The content repeated in each file is held in memory once for each: it is counted while files are opened.
 #[test]
 fn volumes_that_repeat_too_much_are_not_read_as_one_bundle() {
     let world = World::new();
@@ -172,7 +172,7 @@ fn volumes_that_repeat_too_much_are_not_read_as_one_bundle() {
     assert!(!world.path("one.tar").exists());
 }
 
-/// Each volume can be unpacked alone, in any order; the last one brings manifests and tags.
+/// Each volume can be unpacked alone, in any order; the last one writes manifests and tags.
 #[test]
 fn volumes_unpacked_one_after_another_end_as_the_whole_bundle() {
     let world = World::new();
@@ -261,8 +261,8 @@ fn a_damaged_volume_is_an_error_and_with_a_copy_of_it_a_remark() {
     let length = world.path(&volumes[1]).metadata().unwrap().len();
     flip(&world.path(&volumes[1]), length - 5000);
     world.verify(&["volumes"]).is(31);
-    world.verify(&["volumes", "spare.tar"]).is(0).says("has the same as");
-    // Something behind the end of the archive is no part of the bundle.
+    world.verify(&["volumes", "spare.tar"]).is(0).says("has the same content as");
+    // Data behind the end of the archive is not part of the bundle.
     let second = world.path("spare.tar");
     fs::OpenOptions::new().write(true).open(&second).unwrap().write_all_at(b"x", length).unwrap();
     fs::copy(&second, world.path(&volumes[1])).unwrap();
@@ -301,7 +301,7 @@ fn foreign_and_stale_volumes_are_named() {
     assert!(!world.path("out").exists());
 }
 
-/// Who changes a description decides where to look, and nothing else.
+/// A changed description affects where blobs are searched, and nothing else.
 #[test]
 fn a_description_that_lies_makes_no_bundle_good() {
     let world = World::new();
@@ -384,8 +384,8 @@ fn a_countersignature_goes_on_every_volume() {
     assert_eq!(before, volumes.iter().map(|v| fs::read(world.path(v)).unwrap()).collect::<Vec<_>>());
 }
 
-/// Each has volumes enough for itself, and neither all: what is missing is named, of the division that is the easiest to
-/// complete.
+/// Each division has some volumes, and none is complete: the missing volumes are named for the division that is
+/// closest to complete.
 #[test]
 fn of_volumes_of_two_divisions_the_missing_volume_is_named() {
     let world = World::new();
@@ -422,7 +422,7 @@ fn a_volume_that_cannot_be_placed_is_named_and_a_whole_copy_is_enough() {
     world.copy("b.tar", "m/z.tar");
     world.verify(&["m"]).is(0).says("VERIFIED").says("`m/a.tar`");
     world.unpack(&["m", "--to-layout", "out"]).is(0).says("`m/a.tar`");
-    // Among the other volumes it is known for what it should be, and nothing stands in for it.
+    // Among the other volumes it is recognised, and nothing replaces it.
     let all = world.volumes();
     fs::remove_file(world.path("m/z.tar")).unwrap();
     for (at, volume) in all.iter().enumerate().filter(|(at, _)| *at != 1) {

@@ -1,5 +1,5 @@
-//! Signatures and keys against the real `ssh-keygen`: files and signatures made by one side are used by the other, and
-//! both say the same about them. Needs OpenSSH 9.1 or later in `PATH`; runs no agent.
+//! Signatures and keys against the real `ssh-keygen`: each side uses the files and signatures of the other, and both
+//! agree about them. Needs OpenSSH 9.1 or later in `PATH`; runs no agent.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -86,7 +86,7 @@ fn put(out: &mut Vec<u8>, field: &[u8]) {
 fn key_files_of_ssh_keygen_are_read_with_and_without_passphrase() {
     for pass in ["", "correct horse"] {
         let dir = dir();
-        // One round: the work factor is not what is tested.
+        // One round: the test is not about the work factor.
         let public = made(dir.path(), &["-t", "ed25519", "-a", "1"], pass);
         let secret = if pass.is_empty() {
             read_secret_key(&dir.path().join("k"), no_passphrase)
@@ -171,15 +171,15 @@ fn signatures_of_ssh_keygen_are_accepted_for_every_accepted_kind_of_key() {
         assert_eq!(verify(&MessageHash::of(b"other"), &sig), Err(Bad::Mismatch), "{kind:?}");
         let policy = Policy::from_signer_keys(&[public]).unwrap();
         let now = "2026-11-22T00:00:00Z".parse().unwrap();
-        assert_eq!(policy.judge(&[("s", &sig)], INDEX, now).verdict, Ok(()));
-        // The same signature for another namespace is none for ours, whatever the key.
+        assert_eq!(policy.evaluate(&[("s", &sig)], INDEX, now).verdict, Ok(()));
+        // The same signature for another namespace does not count, whatever the key.
         let file = signed_by_keygen(dir.path(), "file", &[]);
-        let judgement = policy.judge(&[("s", &file)], INDEX, now);
-        assert_eq!(judgement.signatures[0].outcome, Outcome::WrongRole);
-        assert_eq!(judgement.verdict, Err(Code::Untrusted));
+        let evaluation = policy.evaluate(&[("s", &file)], INDEX, now);
+        assert_eq!(evaluation.signatures[0].outcome, Outcome::WrongRole);
+        assert_eq!(evaluation.verdict, Err(Code::Untrusted));
         let weak = signed_by_keygen(dir.path(), BUILDER, &["-O", "hashalg=sha256"]);
         assert!(matches!(verify(&message, &weak), Err(Bad::Unsupported { .. })), "{kind:?}");
-        let judged = policy.judge(&[("s", &weak)], INDEX, now).signatures.remove(0);
+        let judged = policy.evaluate(&[("s", &weak)], INDEX, now).signatures.remove(0);
         assert_eq!((judged.outcome, judged.signer.as_deref()), (Outcome::UnknownKey, Some("alice@host")));
     }
 }
@@ -235,7 +235,7 @@ fn certificates_are_refused_as_keys() {
 
 /// A signature as a FIDO token would make it, from a software key: `ssh-keygen` must agree that it is one.
 #[test]
-fn token_signatures_are_judged_as_ssh_keygen_does() {
+fn token_signatures_are_evaluated_as_ssh_keygen_does() {
     let dir = dir();
     let token = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     let make = |application: &[u8], flags: u8| {
@@ -314,7 +314,7 @@ fn allowed_signers_mean_the_same_to_us_and_to_ssh_keygen() {
                 let time = format!("-Overify-time={theirs}");
                 let namespace = Namespace::Index(role).as_str();
                 let accepted = keygen_accepts(dir.path(), &file, sig.as_bytes(), namespace, &[&time]);
-                let judged = policy.judge(&[("s", sig.as_bytes())], INDEX, ours.parse().unwrap());
+                let judged = policy.evaluate(&[("s", sig.as_bytes())], INDEX, ours.parse().unwrap());
                 let good = judged.signatures[0].outcome == Outcome::Good;
                 assert_eq!(good, accepted, "{options} {role} {ours}: {judged:?}");
                 agreed[usize::from(good)] += 1;
@@ -339,12 +339,12 @@ fn ssh_keygen_finds_the_principal_that_we_name() {
         let found = String::from_utf8(out.stdout).unwrap();
         let theirs = out.status.success().then(|| found.trim_end().to_owned());
         let now = "2026-11-22T00:00:00Z".parse().unwrap();
-        let ours = policy.judge(&[("s", sig.as_bytes())], INDEX, now).signatures[0].signer.clone();
+        let ours = policy.evaluate(&[("s", sig.as_bytes())], INDEX, now).signatures[0].signer.clone();
         assert_eq!(ours, theirs);
     }
 }
 
-/// What `ssh-keygen` refuses in a file of allowed signers, we refuse too.
+/// Files of allowed signers that `ssh-keygen` refuses are refused here too.
 #[test]
 fn allowed_signers_that_ssh_keygen_refuses_are_refused() {
     let dir = dir();
@@ -365,8 +365,8 @@ fn allowed_signers_that_ssh_keygen_refuses_are_refused() {
     }
 }
 
-/// Lines of every kind, judged by the real `ssh-keygen -Y verify` too: what it refuses we refuse, and where we alone
-/// refuse, it is for one of the reasons that the specification gives (MB-TRU-06).
+/// Lines of every kind, checked by the real `ssh-keygen -Y verify` too: whatever it refuses is refused here, and
+/// whatever is refused only here has one of the reasons in the specification (MB-TRU-06).
 #[test]
 fn of_generated_allowed_signers_we_accept_only_what_ssh_keygen_accepts() {
     let dir = dir();
@@ -454,7 +454,7 @@ fn of_generated_allowed_signers_we_accept_only_what_ssh_keygen_accepts() {
                 let theirs = keygen_accepts(dir.path(), &file, sig.as_bytes(), BUILDER, &[time]);
                 let policy = Policy::from_allowed_signers(file.as_bytes());
                 let judged = policy.as_ref().map(|p| {
-                    p.judge(&[("s", sig.as_bytes())], INDEX, "2026-11-22T12:00:00Z".parse().unwrap())
+                    p.evaluate(&[("s", sig.as_bytes())], INDEX, "2026-11-22T12:00:00Z".parse().unwrap())
                         .signatures
                         .remove(0)
                 });
@@ -494,7 +494,7 @@ fn of_generated_allowed_signers_we_accept_only_what_ssh_keygen_accepts() {
     assert!(seen[0] > 200 && seen[1] > 200, "{seen:?}");
 }
 
-/// The command that the format promises to people who do not have this program.
+/// The command that the format documents for people without this program.
 #[test]
 fn the_documented_check_with_stock_openssh_works_on_a_signed_index() {
     let dir = dir();
@@ -512,7 +512,7 @@ fn the_documented_check_with_stock_openssh_works_on_a_signed_index() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(512))]
 
-    /// Nothing that a medium or a file can hold makes the readers panic, and nothing random is accepted.
+    /// No content of a medium or file makes the readers panic, and nothing random is accepted.
     #[test]
     fn hostile_bytes_are_refused_quietly(
         blob in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),

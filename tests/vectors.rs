@@ -1,6 +1,6 @@
-//! The vectors of `testdata/vectors`: one bundle with one fault each, and what must be found in it.
+//! The vectors of `testdata/vectors`: one bundle with one fault each, and the expected finding.
 //!
-//! `cargo test --test vectors -- --ignored` writes the folder anew; always the same bytes.
+//! `cargo test --test vectors -- --ignored` regenerates the folder, always with the same bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::type_complexity)]
 
 mod forge;
@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use forge::{cases, folder, judge, sshsig};
+use forge::{cases, folder, sshsig, verifier};
 use mirror_bundle::error::{Code, Error};
 use mirror_bundle::verify::Report;
 
-/// A vector as it lies in the folder.
+/// A vector in the folder.
 struct Stored {
     name: String,
     bundle: PathBuf,
@@ -65,7 +65,7 @@ fn stored() -> Vec<Stored> {
     out
 }
 
-/// Says how a result differs from what is expected, if it does.
+/// The difference between a result and the expected one, if any.
 fn difference(way: &str, vector: &Stored, result: &Result<Report, Error>) -> Option<String> {
     let (code, exit) = match way {
         "stream" => (&vector.stream_code, vector.stream_exit),
@@ -75,7 +75,7 @@ fn difference(way: &str, vector: &Stored, result: &Result<Report, Error>) -> Opt
         Ok(report) => report,
         Err(e) => return Some(format!("{} as {way}: could not check: {e:?}", vector.name)),
     };
-    let found = judge::codes(report);
+    let found = verifier::codes(report);
     let named = match code.as_str() {
         "ok" | "incomplete-check" => found.is_empty(),
         code => found.contains(&Code::parse(code).unwrap()),
@@ -87,7 +87,7 @@ fn difference(way: &str, vector: &Stored, result: &Result<Report, Error>) -> Opt
     Some(format!("{} as {way}: want {code} ({exit}), got {} {findings:#?}", vector.name, report.exit_code))
 }
 
-/// Whether this vector is looked at in every way: each fourth, or all with MIRROR_BUNDLE_TEST_FULL=1.
+/// Whether this vector is checked in every way: each fourth, or all with MIRROR_BUNDLE_TEST_FULL=1.
 fn in_full(at: usize) -> bool {
     at.is_multiple_of(4) || std::env::var_os("MIRROR_BUNDLE_TEST_FULL").is_some()
 }
@@ -115,7 +115,7 @@ fn the_folder_holds_exactly_what_the_forge_makes() {
 #[test]
 fn every_code_that_speaks_of_a_bundle_has_a_vector() {
     let found: BTreeSet<String> = stored().into_iter().map(|v| v.code).collect();
-    // Going back is judged by the memory of a host, and image signatures with the keys of a policy, which no bundle
+    // Rollback is decided by the memory of a host, and image signatures by the keys of a policy, which no bundle
     // holds: tests/trust/rollback.rs and tests/trust/cosign.rs.
     let host = [Code::Rollback, Code::ImageUnverified];
     let judged = |c: &&Code| (10..50).contains(&c.exit()) && !host.contains(c);
@@ -128,19 +128,19 @@ fn every_code_that_speaks_of_a_bundle_has_a_vector() {
 fn every_vector_comes_out_as_it_says_from_a_file_and_from_a_stream() {
     let mut differences = Vec::new();
     for vector in stored() {
-        let (settings, quick) = judge::settings(&vector.args, &folder());
-        let result = judge::file(&vector.bundle, &settings, quick, 2);
+        let (settings, quick) = verifier::settings(&vector.args, &folder());
+        let result = verifier::file(&vector.bundle, &settings, quick, 2);
         differences.extend(difference("file", &vector, &result));
         if !quick {
             let bytes = std::io::Cursor::new(std::fs::read(&vector.bundle).unwrap());
-            differences.extend(difference("stream", &vector, &judge::stream(bytes, &settings)));
+            differences.extend(difference("stream", &vector, &verifier::stream(bytes, &settings)));
         }
     }
     none(differences);
 }
 
 fn run(verb: &str, vector: &Stored, more: &[&str], input: Option<&Path>) -> Output {
-    // All vectors are called the same: what one run unpacked must not be remembered in the next.
+    // All vectors have one name: what one run unpacked must not be remembered in the next.
     let memory = tempfile::tempdir().unwrap();
     let mut command = program::program(memory.path());
     let bundle = if input.is_some() { Path::new("-") } else { &vector.bundle };
@@ -220,7 +220,7 @@ fn a_bad_vector_is_never_unpacked() {
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
                 path.components().any(|c| c.as_os_str() == "blobs") && name.ends_with(&digest.hex())
             };
-            // What is found only while it is forwarded leaves whole blobs under their digests, and no name.
+            // Damage that is found only while forwarding leaves complete blobs under their digests, and no name.
             let late = vector.late || way == "stream";
             let harmless = |p: &PathBuf| late && (p.ends_with("oci-layout") || blobs_only(p));
             if exit != 0 && !written.iter().all(harmless) {

@@ -1,5 +1,5 @@
-//! Nothing read is nothing verified (MB-VER-16): every verb, at every destination, over every kind of damage. None ends in 0,
-//! leaves anything under a final name, or remembers the bundle.
+//! Nothing read is nothing verified (MB-VER-16): every verb, at every destination, with every kind of damage. None
+//! exits with 0, leaves anything under a final name, or remembers the bundle.
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -17,11 +17,11 @@ use kit::{Kit, PROGRAM, of_size};
 use mirror_bundle::bundle::layout;
 use support::registry::Registry;
 
-/// What is wrong with `b.tar`.
+/// The damage of `b.tar`.
 struct Damage {
     name: &'static str,
     make: fn(&Kit),
-    /// Whether verbs that are told of no trust (`join`, `split`, `recovery`) can notice it.
+    /// Whether verbs without a trust argument (`join`, `split`, `recovery`) can notice it.
     without_trust: bool,
 }
 
@@ -112,12 +112,12 @@ fn other_signature(kit: &Kit) {
     kit.remove("other.tar");
 }
 
-/// A verb and where to.
+/// A verb and its destination.
 struct Way {
     args: &'static [&'static str],
     /// Reads `b.tar` from standard input.
     stream: bool,
-    /// Asked about damage that only trust can show.
+    /// Run on damage that only trust can reveal.
     trust: bool,
 }
 
@@ -173,13 +173,13 @@ fn run(kit: &Kit, way: &Way, registry: &str) -> (i32, String) {
     (out.status.code().unwrap_or(-1), text)
 }
 
-/// Names by which anything of a bundle could be found: tags, manifests, entries, files, new archives.
+/// Names under which any content of a bundle could be found: tags, manifests, entries, files, new archives.
 fn findable(kit: &Kit, storage: &Path) -> Vec<String> {
     let mut out = Vec::new();
     for entry in walkdir::WalkDir::new(kit.path("out")).into_iter().flatten() {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path().display().to_string());
         let folder = path.split('/').rev().nth(1).unwrap_or_default();
-        // Blobs under their digests lead nowhere; what a killed run leaves has a temporary name.
+        // Blobs under their digests are not reachable; leftovers of a killed run have temporary names.
         let leads = folder == "manifests" || folder == "out" || name == "index.json" || name.ends_with(".yaml");
         let own = name == "oci-layout" || name.contains(".partial") || entry.file_type().is_dir();
         if (leads && !own) || entry.file_type().is_symlink() || (entry.depth() == 0 && entry.file_type().is_file()) {
@@ -216,7 +216,7 @@ fn no_verb_ends_well_or_leaves_or_remembers_anything_of_a_damaged_bundle() {
             let (code, text) = run(&kit, way, &registry.host());
             let what = format!("{}: {}", damage.name, way.args.join(" "));
             asked += 1;
-            // Everything listed is there, so a repaired copy is whole.
+            // Everything listed exists, so a repaired copy is complete.
             if damage.name == "a member that is not listed" && way.args == ["repair", "b.tar", "--to", "out"] {
                 assert_eq!(code, 0, "{text}");
                 kit.verifies("out");
@@ -237,7 +237,7 @@ fn no_verb_ends_well_or_leaves_or_remembers_anything_of_a_damaged_bundle() {
     assert!(wrong.is_empty(), "{} of {asked} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The table can fail: the same verbs end well with a bundle that is good.
+/// The table can fail: the same verbs succeed with a good bundle.
 #[test]
 fn every_way_of_the_table_ends_well_with_a_good_bundle() {
     let registry = Registry::start();
@@ -257,7 +257,7 @@ fn every_way_of_the_table_ends_well_with_a_good_bundle() {
     }
 }
 
-/// A volume alone is no bundle: what is here is checked, and the verdict says that it is not all.
+/// A single volume is not a bundle: the available content is checked, and the verdict says that it is incomplete.
 #[test]
 fn volumes_that_are_missing_or_damaged_never_end_well() {
     let kit = Kit::new();
@@ -324,14 +324,14 @@ fn another_program_verifies_and_unpacks_with_a_policy_file() {
     assert!(!kit.path("out/index.json").exists() && !kit.path("state/unpacked.json").exists());
 }
 
-/// `-o json`: one line of JSON on standard error, also when the work does not answer the signal itself.
+/// `-o json`: one line of JSON on standard error, also when the work does not react to the signal itself.
 #[test]
-fn an_interruption_is_told_as_json_where_json_is_wanted() {
+fn an_interruption_is_reported_as_json_where_json_is_wanted() {
     let kit = Kit::new();
     for (signal, code, word) in [("-INT", 130, "interrupted"), ("-TERM", 143, "terminated")] {
         let args = ["verify", "-", "-o", "json", "--signer", "builder.pub"];
         let mut command = kit.command(PROGRAM, &args);
-        // Nobody ever writes to it.
+        // No process ever writes to it.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let waits = || fs::read_to_string(format!("/proc/{}/wchan", child.id())).is_ok_and(|w| w.contains("pipe"));

@@ -1,4 +1,4 @@
-//! Bundles in volumes: divided and put together again, by the program and by hand, stopped anywhere and continued.
+//! Bundles in volumes: divided and joined, by the program and by hand, interrupted anywhere and resumed.
 //!
 //! Quick samples run by default. `cargo test --test volumes -- --ignored` runs all 1,000 sizes (F7) and kills `split` and
 //! `join` at every system call that changes the disk (F1); that takes some minutes.

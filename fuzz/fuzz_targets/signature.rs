@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let policy = Policy::from_signer_keys(&[host::public()]).unwrap();
     let now = jiff::Timestamp::from_second(host::NOW).unwrap();
-    let judged = policy.judge(&[("a", data), ("b", data)], b"message\n", now);
+    let judged = policy.evaluate(&[("a", data), ("b", data)], b"message\n", now);
     let good = judged.signatures.iter().filter(|s| s.outcome == Outcome::Good);
     for signature in good.clone() {
         assert_eq!(signature.key, Some(host::public().fingerprint()));

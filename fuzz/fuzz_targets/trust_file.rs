@@ -13,10 +13,10 @@ fuzz_target!(|data: &[u8]| {
         assert!(!policy.signers().is_empty());
         assert!(policy.required().next().is_some());
         assert!(policy.required().all(|(_, need)| need > 0));
-        let unsigned = policy.judge(&[], b"message\n", now);
+        let unsigned = policy.evaluate(&[], b"message\n", now);
         assert!(unsigned.verdict.is_err());
         let signature = sign(host::key(), Namespace::Index(Role::Builder), &MessageHash::of(b"message\n"));
-        let judged = policy.judge(&[("a", signature.as_bytes())], b"message\n", now);
+        let judged = policy.evaluate(&[("a", signature.as_bytes())], b"message\n", now);
         let trusted =
             policy.signers().iter().any(|s| s.key.blob() == host::public().blob() && s.roles.contains(&Role::Builder));
         assert!(trusted || judged.verdict.is_err());

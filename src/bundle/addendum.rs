@@ -1,4 +1,4 @@
-//! What an addendum may be: a countersignature, or a signed review record (MB-ADD).
+//! The allowed addenda: a countersignature, or a signed review record (MB-ADD).
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub const PREDICATE: &str = "urn:mirror-bundle:review:v1";
 const SIGNATURE: &str = "signature-";
 const RECORD: &str = "record-";
 
-/// What an addendum is, by its name.
+/// The type of an addendum, from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddendumKind {
     /// `signature-<role>-<16 hex of the key's digest>`: an armored SSHSIG over the index.
@@ -27,7 +27,7 @@ pub enum AddendumKind {
     Unknown,
 }
 
-/// What an addendum of this name is.
+/// The type of an addendum with this name.
 pub fn kind(name: &str) -> AddendumKind {
     let hex = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if let Some((role, key)) = name.strip_prefix(SIGNATURE).and_then(|rest| rest.split_once('-')) {
@@ -40,12 +40,12 @@ pub fn kind(name: &str) -> AddendumKind {
     }
 }
 
-/// Whether an addendum of this name is a signature over the index.
+/// Whether an addendum with this name is a signature over the index.
 pub fn is_signature(name: &str) -> bool {
     kind(name) == AddendumKind::Signature
 }
 
-/// Name of the addendum for a signature in this role by the key with this public blob.
+/// The name of the addendum for a signature in this role by the key with this public blob.
 pub fn signature_name(role: Role, key: &[u8]) -> String {
     format!("{SIGNATURE}{role}-{}", &Digest::of(key).hex()[..16])
 }
@@ -67,11 +67,11 @@ pub struct Statement {
     /// [`PREDICATE`].
     #[serde(rename = "predicateType")]
     pub predicate_type: String,
-    /// What was found.
+    /// The review itself.
     pub predicate: Review,
 }
 
-/// What a statement is about.
+/// The subject of a statement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
@@ -98,17 +98,17 @@ pub struct Review {
     /// A short text: a change number, a sentence.
     #[serde(default)]
     pub note: String,
-    /// When, `YYYY-MM-DDTHH:MM:SSZ`.
+    /// Creation time, `YYYY-MM-DDTHH:MM:SSZ`.
     pub created: String,
-    /// What the reviewer wrote: what was scanned with what, verdicts, removals. Any JSON object.
+    /// The reviewer's data: tools, verdicts, removals. Any JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<json::Object>,
 }
 
-/// Reads the record in `addendum` and finds its signature.
+/// Parses the record in `addendum` and finds its signature in `all`.
 ///
 /// # Errors
-/// One sentence: over a limit, not a statement, about another index, under a wrong name, or without signature.
+/// One sentence: over a limit, not a statement, about another index, under a wrong name, or without a signature.
 pub fn read_record<'a>(addendum: &Addendum, all: &'a [Addendum], index: &Digest) -> Result<(Review, &'a [u8]), String> {
     if addendum.bytes.len() as u64 > limits::ADDENDUM {
         return Err("it is over the limit for an addendum".to_owned());

@@ -1,11 +1,11 @@
 //! Appends addenda to a finished bundle without rewriting it.
 //!
-//! First the beginning of the first signature replaces the second of the two zero blocks, and is synced: by it the next
-//! append knows whose remains these are, whatever a power loss makes of the rest. Then everything but the first new
-//! header is written behind the end of the archive and synced; only then does that header replace the first zero block.
-//! Each of the two is one write of one sector. So all that is appended together is there or not. A crash before that
-//! leaves a bundle that says what happened and that the next append puts right (MB-ADD-05, MB-ADD-06). Nothing in front
-//! of the end is ever written.
+//! An append first replaces the second of the two zero blocks with the beginning of the first signature and syncs it,
+//! so the next append can recognise its own leftovers after a power loss. Then it writes everything except the first
+//! new header behind the end of the archive and syncs. Only then does that header replace the first zero block. Each
+//! of these two replacements is one write of one sector, so the appended members appear all together or not at all.
+//! After an earlier crash the bundle reports the leftover, and the next append repairs it (MB-ADD-05, MB-ADD-06).
+//! Nothing before the end is ever written.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,12 +17,12 @@ use crate::error::{Code, Error, Result};
 use crate::fs::partial::open_existing;
 use crate::fs::small::{Links, Unread};
 
-/// What the first thing appended begins with: only that, or zeros, can be a remainder of an interrupted append.
+/// The first bytes of an append. A leftover of an interrupted append begins with them, or with zeros.
 const ARMOR: &[u8] = b"-----BEGIN SSH SIGNATURE-----\n";
-/// The most that one append writes: a signature, and a record with its signature.
+/// The most bytes one append writes: a signature, and a record with its signature.
 const MOST: u64 = 3 * (tar::BLOCK + limits::ADDENDUM) + END;
 
-/// A bundle that is open for appending, locked against others that append.
+/// A bundle opened for appending, locked against other appenders.
 #[derive(Debug)]
 pub struct Appender {
     file: File,
@@ -33,7 +33,7 @@ impl Appender {
     /// Opens and locks the bundle at `path`. Nothing is written yet.
     ///
     /// # Errors
-    /// [`Code::Io`] when it is no regular file that can be written; [`Code::Conflict`] when another process appends.
+    /// [`Code::Io`] when it is not a writable regular file; [`Code::Conflict`] when another process appends.
     pub fn open(path: &Path) -> Result<Appender> {
         let file = open_existing(path, Links::Follow).map_err(|why| {
             let Unread::System(e) = why else { return why.error("cannot open", path, Code::Io) };
@@ -56,7 +56,7 @@ impl Appender {
         Ok(Appender { file, path: path.to_owned() })
     }
 
-    /// Where the archive ends: after the last addendum that follows the members, which end at `members`.
+    /// The end of the archive: after the last addendum behind the members, which end at `members`.
     pub fn end(&self, members: u64) -> Result<u64> {
         let length = self.length()?;
         let mut at = members;
@@ -73,8 +73,8 @@ impl Appender {
         Ok(at)
     }
 
-    /// Whether an interrupted append can have left what is behind `end`: the archive ends there, and what follows
-    /// begins as a signature does, or is unwritten, and is not longer than one append.
+    /// Whether the bytes behind `end` can be the leftover of an interrupted append: the archive ends there, and the
+    /// rest begins like a signature or is zero, and is not longer than one append.
     pub fn is_torn(&self, end: u64) -> Result<bool> {
         let length = self.length()?;
         if length < end + END || length > end + MOST || self.block(end)? != [0; 512] {
@@ -88,24 +88,24 @@ impl Appender {
         Ok(length > end + END && rest.iter().all(|b| *b == 0))
     }
 
-    /// Removes what is behind `end`, where [`Appender::is_torn`] said so.
-    pub fn mend(&self, end: u64) -> Result<()> {
-        let mend = || {
-            // What it is known by goes last.
+    /// Removes the bytes behind `end`; call it only if [`Appender::is_torn`] returned true.
+    pub fn repair(&self, end: u64) -> Result<()> {
+        let repair = || {
+            // The bytes by which a leftover is recognised go last.
             self.file.set_len(end + END)?;
             self.file.sync_all()?;
             self.file.write_all_at(&[0; 512], end + tar::BLOCK)?;
             self.file.sync_all()
         };
-        mend().map_err(|e| Error::io("cannot write", &self.path, e))
+        repair().map_err(|e| Error::io("cannot write", &self.path, e))
     }
 
-    /// Appends `pieces`, names and contents, at `end`, where the archive now ends; `mtime` is that of its members.
-    /// The first must be an armored signature, by which [`Appender::is_torn`] knows what it may remove.
+    /// Appends `pieces` (names and contents) at `end`, the current end of the archive; `mtime` is the time of its
+    /// members. The first piece must be an armored signature, by which [`Appender::is_torn`] recognises a leftover.
     ///
     /// # Errors
     /// [`Code::Malformed`] for a name or size that format 1 does not allow; [`Code::Io`] when the file cannot be
-    /// written: then the bundle is as it was.
+    /// written: then the bundle is unchanged.
     pub fn append(&self, end: u64, mtime: u64, pieces: &[(String, Vec<u8>)]) -> Result<()> {
         let mut tail = Vec::new();
         for (name, bytes) in pieces {
@@ -131,16 +131,16 @@ impl Appender {
             self.file.sync_all()
         };
         let named = content().and_then(|()| self.file.write_all_at(header, end).and_then(|()| self.file.sync_all()));
-        // A sync that failed is not tried again to success: what it was for is taken back, and written anew next time.
-        named.map_err(|e| match self.file.write_all_at(&[0; 512], end).map(|()| self.mend(end)) {
-            Ok(Ok(())) => err(e).state("the bundle is as it was"),
+        // A failed sync is never retried: the append is undone, and the next run writes it again.
+        named.map_err(|e| match self.file.write_all_at(&[0; 512], end).map(|()| self.repair(end)) {
+            Ok(Ok(())) => err(e).state("the bundle is unchanged"),
             _ => err(e)
                 .state("nothing was signed")
-                .hint("run the same command again: it mends the bundle; on a medium that cannot be written: --detach"),
+                .hint("run the same command again: it repairs the bundle; on a read-only medium: --detach"),
         })
     }
 
-    /// Makes durable what is there.
+    /// Makes the content durable.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::io("cannot write", &self.path, e))
     }
@@ -189,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_of_the_content_is_torn_and_mended_to_what_was_there() {
+    fn every_cut_of_the_content_is_recognised_as_torn_and_repaired() {
         let (_dir, path) = archive();
         let before = std::fs::read(&path).unwrap();
         Appender::open(&path).unwrap().append(512, 9, &pieces()).unwrap();
         let after = std::fs::read(&path).unwrap();
         for cut in (1024 + 64..after.len()).step_by(37) {
-            // Content up to the cut, no header: as a killed process leaves it.
+            // Content up to the cut without a header, as a killed process leaves it.
             let mut torn = after[..cut.max(before.len())].to_vec();
             torn[512..1024].fill(0);
             torn[cut.min(before.len())..before.len()].fill(0);
@@ -203,7 +203,7 @@ mod tests {
             let appender = Appender::open(&path).unwrap();
             assert_eq!(appender.end(512).unwrap(), 512);
             assert!(appender.is_torn(512).unwrap(), "cut at {cut}");
-            appender.mend(512).unwrap();
+            appender.repair(512).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), before);
         }
     }

@@ -1,4 +1,4 @@
-//! Which blob goes on which volume, so that no volume is larger than its medium (MB-VOL-06).
+//! Assigns blobs to volumes so that no volume is larger than its medium (MB-VOL-06).
 
 use std::collections::BTreeSet;
 
@@ -9,26 +9,27 @@ use crate::bundle::{limits, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
-/// What a division has to heed.
+/// Constraints on a division.
 #[derive(Clone, Copy, Debug)]
 pub struct Room<'a> {
-    /// The most bytes that a volume may have, with all of tar's framing.
+    /// The most bytes of a volume, including tar's framing.
     pub volume: u64,
-    /// Bytes behind the last member that each volume needs beside the end of the archive: its addenda.
+    /// Bytes that each volume needs behind the last member for its addenda, in addition to the end of the archive.
     pub tail: u64,
-    /// Positions of blobs in the order in which they should lie together: what belongs to one image, side by side.
-    /// Positions that are not in it come last.
+    /// Positions of blobs in the order in which they should be stored, so that the blobs of one image are together.
+    /// Positions that are missing here come last.
     pub order: &'a [usize],
-    /// Positions of blobs, beside documents and small ones, that every volume should have.
+    /// Positions of blobs that every volume should have, in addition to documents and small blobs.
     pub everywhere: &'a BTreeSet<usize>,
 }
 
-/// Divides a bundle: the descriptions of its volumes, in order. One volume means that it need not be divided.
+/// Divides a bundle; returns the descriptions of its volumes, in order. A single volume means that no division is
+/// needed.
 ///
-/// The digests of pieces are those of nothing until the pieces are written.
+/// The digests of pieces are placeholders (the digest of no bytes) until the pieces are written.
 ///
 /// # Errors
-/// [`Code::Usage`] when the volumes are too small for what each of them has to carry, or would be too many.
+/// [`Code::Usage`] when the volumes are too small for their common content, or there would be too many.
 pub fn divide(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, room: &Room<'_>) -> Result<Vec<Volume>> {
     let attempt = |volume| attempt(index, index_bytes, signature, &Room { volume, ..*room });
     let mut least = match attempt(room.volume) {
@@ -36,7 +37,7 @@ pub fn divide(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, room:
         Err(Failed::Because(err)) => return Err(err),
         Err(Failed::TooSmall(least)) => least,
     };
-    // Smaller volumes are more volumes, which takes more room in each: go on to a size that does it.
+    // Smaller volumes mean more volumes, which need more space each: continue to a size that is enough.
     while let Err(Failed::TooSmall(more)) = attempt(least)
         && more > least
     {
@@ -46,9 +47,9 @@ pub fn divide(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, room:
     Err(Error::new(Code::Usage, text).fact(format!("at least {least} bytes are needed")).state("nothing was written"))
 }
 
-/// Why there is no division.
+/// Why a division failed.
 enum Failed {
-    /// Volumes need this size at least, as far as could be seen.
+    /// The smallest volume size that could work, as far as known.
     TooSmall(u64),
     /// Something else.
     Because(Error),
@@ -67,7 +68,7 @@ fn attempt(
     room: &Room<'_>,
 ) -> Result<Vec<Volume>, Failed> {
     let identity = Digest::of(index_bytes);
-    // Descriptions grow with the number of volumes and pieces, and take room themselves: guess, look, guess again.
+    // Descriptions grow with the number of volumes and pieces, and need space themselves: estimate, check, repeat.
     let mut description = 0;
     for _ in 0..16 {
         let common = common(index, index_bytes, signature, room, description)?;
@@ -81,7 +82,7 @@ fn attempt(
             for volume in &volumes {
                 let total = Layout::of_volume(index, index_bytes, signature, volume)?.total() + room.tail;
                 if total > room.volume && volumes.len() > 1 {
-                    let text = format!("volume {} would have {total} bytes of {}", volume.volume, room.volume);
+                    let text = format!("volume {} would have {total} bytes, more than {}", volume.volume, room.volume);
                     return Err(Error::new(Code::Internal, text).into());
                 }
             }
@@ -95,10 +96,10 @@ fn attempt(
 /// Size of a line of `SHA256SUMS` for a blob, and for a piece.
 const LINE: u64 = 64 + 2 + 13 + 64 + 1;
 const PIECE_LINE: u64 = LINE + 6;
-/// The least content that a volume should have room for.
+/// The least content that a volume should have space for.
 const LEAST: u64 = 4096;
 
-/// What every volume carries: its framing with no blob of its own.
+/// The content that every volume has: its framing and common blobs.
 #[derive(Clone, Copy, Debug)]
 struct Common {
     /// Bytes without `SHA256SUMS`.
@@ -119,7 +120,7 @@ fn common(
     room: &Room<'_>,
     description: u64,
 ) -> Result<Common, Failed> {
-    // A volume with nothing of its own, by the one function that knows the framing.
+    // A volume without blobs of its own, computed by the one function that knows the framing.
     let places = (0..index.blobs.len()).map(|at| if is_everywhere(index, at, room) { EVERYWHERE } else { 1 });
     let bare = Volume {
         format: super::index::FORMAT,
@@ -163,7 +164,7 @@ impl<'a> Filler<'a> {
         Filler { index, room, common, volumes: Vec::new(), places, cut: Vec::new() }
     }
 
-    /// How many bytes of content fit on this volume as one more member with a line of this size.
+    /// The content bytes that fit on this volume as one more member with a line of this size.
     fn left(&self, fill: &Fill, line: u64) -> u64 {
         let used = self.common.bytes + tar::padded(self.common.sums + fill.lines + line) + fill.bytes + tar::BLOCK;
         self.room.volume.saturating_sub(used) / tar::BLOCK * tar::BLOCK
@@ -196,14 +197,14 @@ impl<'a> Filler<'a> {
                 queue.push(at);
             }
         }
-        // What is larger than a volume first: its pieces fill volumes whole.
+        // Blobs larger than a volume come first: their pieces fill whole volumes.
         let most = self.left(&Fill::default(), LINE);
         let (large, fitting): (Vec<usize>, Vec<usize>) =
             queue.into_iter().partition(|&at| tar::padded(self.index.blobs[at].size) > most);
         for at in large {
             self.cut(at)?;
         }
-        // The first volume that may still have room; those before it have too little for anything.
+        // The first volume that may still have space; earlier ones are full.
         let mut first = 0;
         for at in fitting {
             let size = self.index.blobs[at].size;
@@ -223,7 +224,7 @@ impl<'a> Filler<'a> {
         Ok(self)
     }
 
-    /// Cuts a blob: on the room that the last volume has, then on volumes of its own.
+    /// Cuts a blob: the last volume's remaining space is used first, then volumes of its own.
     fn cut(&mut self, at: usize) -> Result<()> {
         let mut pieces = Vec::new();
         let mut left = self.index.blobs[at].size;

@@ -1,4 +1,4 @@
-//! The raw head of a bundle or volume: what is read before anybody has judged anything.
+//! The raw head of a bundle or volume: read before anything is verified.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use super::{layout, limits, tar, volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
-/// The bytes in front of a bundle that are needed to judge it.
+/// The bytes at the front of a bundle that are needed to verify it.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// Content of `mirror-bundle/index.json`: what is signed. Volumes share it.
+    /// Content of `mirror-bundle/index.json`, the signed bytes. Volumes share it.
     pub index: Arc<Vec<u8>>,
     /// Content of `mirror-bundle/index.json.sig`.
     pub signature: Option<Vec<u8>>,
-    /// Content of `mirror-bundle/volume.json`, of a volume. Nobody signs it.
+    /// Content of `mirror-bundle/volume.json`, in a volume. It is not signed.
     pub volume: Option<Vec<u8>>,
     /// Digest of `mirror-bundle/SHA256SUMS`.
     pub(super) sums: Digest,
@@ -24,7 +24,8 @@ pub struct Head {
 }
 
 impl Head {
-    /// An index, its signature, and for a volume its description, from elsewhere: to be judged like one that was read.
+    /// Builds a head from an index, its signature, and a volume's description, obtained elsewhere. It is verified like
+    /// one that was read.
     pub fn of(index: Arc<Vec<u8>>, signature: Option<Vec<u8>>, volume: Option<Vec<u8>>) -> Head {
         Head { index, signature, volume, sums: Digest::of(b""), marker: Vec::new(), mtime: 0 }
     }
@@ -35,7 +36,7 @@ impl Head {
     }
 }
 
-/// Reads the head, and nothing behind it.
+/// Reads the head only.
 pub(super) fn read(input: &Input) -> Result<Head> {
     let mut reader = HeadReader { input, at: 0, mtime: None };
     let marker = reader.expect(layout::OCI_LAYOUT, layout::OCI_LAYOUT_JSON.len() as u64)?;
@@ -117,7 +118,7 @@ impl HeadReader<'_> {
         Ok(bytes)
     }
 
-    /// The digest of content that is too large to be kept only to be compared.
+    /// The digest of content that is too large to keep in memory for a comparison.
     fn digest(&mut self, path: &str, size: u64, limit: u64) -> Result<Digest> {
         self.fits(path, size, limit)?;
         let mut hasher = Hasher::new();

@@ -1,6 +1,6 @@
-//! The bundle index: what a bundle is and every byte that belongs to it (MB-IDX).
+//! The bundle index: describes the bundle and lists every byte that belongs to it (MB-IDX).
 //!
-//! Written in one fixed way, so that its bytes can be signed and a reader can demand exactly those bytes back.
+//! It has one fixed form, so that its bytes can be signed and a reader can require exactly those bytes.
 
 mod check;
 mod exception;
@@ -19,7 +19,7 @@ pub use self::exception::Exception;
 /// The format version that this crate writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// Features of format 1 without which a bundle cannot be read rightly and that this version knows: none yet.
+/// Incompatible features of format 1 that this version supports: none yet.
 pub const KNOWN_INCOMPATIBLE: &[&str] = &[];
 
 /// The bundle index.
@@ -28,24 +28,25 @@ pub const KNOWN_INCOMPATIBLE: &[&str] = &[];
 pub struct Index {
     /// Format version: 1.
     pub format: u32,
-    /// What a reader has to know beyond the version.
+    /// Features that a reader must support beyond the version.
     pub features: Features,
-    /// The line of bundles that this one belongs to; rollback is judged within it.
+    /// What it is called. With `sequence` it is the name of its series.
     pub name: String,
-    /// Grows with every bundle of the name.
-    pub sequence: u64,
+    /// Its number in the series of its name, for a bundle that a person named. Grows with every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// When the bundle was planned, `YYYY-MM-DDTHH:MM:SSZ`.
     pub created: String,
-    /// From when on it is not to be used.
+    /// Expiry time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// SOURCE_DATE_EPOCH of the creation in seconds: the time of every tar member (0 when absent).
+    /// SOURCE_DATE_EPOCH at creation in seconds: the time of every tar member (0 when absent).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_date_epoch: Option<u64>,
-    /// For a differential bundle: what has to be there already.
+    /// For a differential bundle: the content that the destination must have already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
-    /// The exceptions from checks at creation, sorted: words as [`Exception`] writes them.
+    /// The exceptions from checks at creation, sorted, in the form of [`Exception`].
     pub exceptions: Vec<String>,
     /// OpenShift releases.
     pub releases: Vec<Release>,
@@ -63,9 +64,9 @@ pub struct Index {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Features {
-    /// Empty: a feature that a reader may ignore could carry nothing, as nothing unknown is read.
+    /// Empty: nothing unknown is read, so an ignorable feature could carry no data.
     pub compatible: Vec<String>,
-    /// Must be known.
+    /// Features that a reader must support.
     pub incompatible: Vec<String>,
 }
 
@@ -75,7 +76,7 @@ pub struct Features {
 pub struct Base {
     /// Digest of the base's index.
     pub index: Digest,
-    /// Blobs expected at the destination already.
+    /// Blobs that the destination is expected to have.
     pub expects: Vec<Digest>,
 }
 
@@ -87,7 +88,7 @@ pub struct Release {
     pub version: String,
     /// Go's name of the architecture, or `multi`.
     pub architecture: String,
-    /// Digest of the release image: what is signed and what a cluster is told.
+    /// Digest of the release image: signed by the vendor and given to a cluster.
     pub digest: Digest,
     /// How its authenticity was established at creation.
     pub trust: Trust,
@@ -101,7 +102,7 @@ pub struct Release {
 pub enum Trust {
     /// An OpenPGP release signature was verified.
     Openpgp,
-    /// None was, and that was allowed by flag.
+    /// No signature was verified, which a flag allowed.
     None,
 }
 
@@ -109,10 +110,10 @@ pub enum Trust {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Image {
-    /// Repository it came from, with the registry where there was one.
+    /// Repository it came from, with the registry if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// Its tag there.
+    /// Its tag in that repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// Digest of its manifest or index.
@@ -121,20 +122,20 @@ pub struct Image {
     pub media_type: String,
     /// Size of that document in bytes.
     pub size: u64,
-    /// The platforms it runs on, where known.
+    /// Its platforms, if known.
     pub platforms: Vec<String>,
-    /// Why it is here.
+    /// Why it is included.
     pub kind: Kind,
-    /// Its name in the release payload, for a component.
+    /// Its name in the release payload, if it is a component.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// The release that it belongs to, for a release image or component.
+    /// The release that it belongs to, if it is a release image or component.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Digest>,
-    /// The image that it speaks about, for a signature or referrer.
+    /// The image that it is about, if it is a signature or referrer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Digest>,
-    /// What asked for it: `image REFERENCE`, `release REFERENCE`, `layout` or `directory`.
+    /// The request that included it: `image REFERENCE`, `release REFERENCE`, `layout` or `directory`.
     pub requested_by: String,
 }
 
@@ -146,7 +147,7 @@ pub enum Kind {
     Release,
     /// An image named by a release payload.
     Component,
-    /// An image asked for by name.
+    /// An image requested by name.
     Additional,
     /// A cosign signature image (tag `sha256-<hex>.sig`).
     Signature,
@@ -155,7 +156,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word used in the index.
+    /// The name used in the index.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Release => "release",
@@ -184,12 +185,12 @@ impl Image {
         Descriptor::new(&self.media_type, self.digest, self.size)
     }
 
-    /// The reference, or the digest where there is none.
+    /// The reference, or the digest if there is none.
     pub fn display(&self) -> String {
         self.reference().unwrap_or_else(|| self.digest.to_string())
     }
 
-    /// Images stand in this order, strictly.
+    /// The sort key; images are strictly ascending by it.
     fn key(&self) -> impl Ord + '_ {
         let names = (self.repository.as_deref(), self.tag.as_deref(), self.component.as_deref());
         (self.kind, names, &self.digest, self.release.as_ref(), self.subject.as_ref())
@@ -219,12 +220,12 @@ pub struct Blob {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// The first role it has in any image.
+    /// Its first role in any image.
     pub role: Role,
 }
 
 impl Blob {
-    /// Blobs stand in this order, strictly: documents, configurations, layers, each by digest.
+    /// The sort key; blobs are strictly ascending by it: documents, configurations, layers, each by digest.
     pub(crate) fn order(&self) -> (u8, Digest) {
         let class = match self.role {
             Role::Index | Role::Manifest => 0,
@@ -242,14 +243,14 @@ pub const FOREIGN_LAYER: &str = "foreign-layer";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Missing {
-    /// What was asked for.
+    /// The requested reference.
     pub reference: String,
-    /// Why it is not here.
+    /// Why it is missing.
     pub reason: String,
 }
 
 impl Index {
-    /// The one form of these contents: two-space indent, LF, a final LF (MB-IDX-01).
+    /// Serialises the index in its one form: two-space indent, LF, a final LF (MB-IDX-01).
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec_pretty(self)
             .map_err(|e| Error::new(Code::Internal, "cannot write the bundle index").source(e))?;
@@ -259,16 +260,16 @@ impl Index {
                 Code::Malformed,
                 format!("the bundle index would have {} bytes; at most {} are allowed", bytes.len(), limits::INDEX),
             )
-            .hint("make several bundles, each with some of the images"));
+            .hint("create several bundles, each with some of the images"));
         }
         Ok(bytes)
     }
 
-    /// Reads an index: version and features first, then everything, strictly.
+    /// Parses an index strictly; version and features are checked first.
     ///
     /// # Errors
-    /// [`Code::NotABundle`] for a version or incompatible feature that is not known, [`Code::Malformed`] for
-    /// everything that this version would not have written.
+    /// [`Code::NotABundle`] for an unknown version or incompatible feature, [`Code::Malformed`] for anything that this
+    /// version would not have written.
     pub fn parse(bytes: &[u8]) -> Result<Index> {
         let malformed =
             |text: String| Error::new(Code::Malformed, format!("the bundle index is not acceptable: {text}"));
@@ -301,15 +302,25 @@ impl Index {
         let mut rest = Expected(bytes);
         let same = serde_json::to_writer_pretty(&mut rest, &index).is_ok() && rest.0 == b"\n";
         if !same {
-            return Err(malformed("it is not written in the one form that format 1 has".to_owned()));
+            return Err(malformed("it is not in the canonical form of format 1".to_owned()));
         }
         Ok(index)
+    }
+
+    /// What it is called, with its number in a series: `app #7`, or the name alone.
+    pub fn title(&self) -> String {
+        title(&self.name, self.sequence)
     }
 
     /// The time of every tar member, in seconds.
     pub fn mtime(&self) -> u64 {
         self.source_date_epoch.unwrap_or(0)
     }
+}
+
+/// A name with the number that goes with it, for a person.
+pub fn title(name: &str, sequence: Option<u64>) -> String {
+    sequence.map_or_else(|| name.to_owned(), |number| format!("{name} #{number}"))
 }
 
 /// Takes exactly these bytes, so that an index need not be held twice to be compared.
@@ -326,7 +337,7 @@ impl std::io::Write for Expected<'_> {
     }
 }
 
-/// Looked at before anything else, loosely: a later format may differ in all but these two members (MB-IDX-02).
+/// Parsed loosely before anything else: only these two members are fixed in later formats (MB-IDX-02).
 #[derive(Deserialize)]
 struct Probe {
     format: u64,
@@ -343,7 +354,7 @@ struct Incompatible {
 }
 
 impl Index {
-    /// Puts every list into the order that format 1 demands.
+    /// Sorts every list into the order that format 1 requires.
     pub fn sort(&mut self) {
         self.exceptions.sort();
         self.exceptions.dedup();
@@ -367,7 +378,7 @@ pub(crate) mod tests {
             format: 1,
             features: Features::default(),
             name: "sample".into(),
-            sequence: 1,
+            sequence: Some(1),
             created: "2026-11-22T00:00:00Z".into(),
             expires: None,
             source_date_epoch: None,
@@ -431,7 +442,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Made by hand after fuzzing; with a comparison of every release with every image it takes minutes.
+    /// Built by hand after fuzzing; comparing every release with every image would take minutes.
     #[test]
     fn an_index_with_as_many_releases_as_fit_is_read() {
         let mut index = sample();

@@ -1,4 +1,4 @@
-//! Where a bundle is read from: a file by offset and from several threads, or a stream in order.
+//! The input of a bundle: a file read by offset from several threads, or a stream read in order.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,10 +9,10 @@ use std::sync::Mutex;
 use crate::error::{Code, Error, Result};
 use crate::fs::dir;
 
-/// Where a bundle is read from.
+/// The input of a bundle.
 #[derive(Debug)]
 pub(super) struct Input {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(super) name: String,
     kind: InputKind,
 }
@@ -28,7 +28,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// Leaves out what is in front of `offset`: the rest of a member that was found to be bad.
+    /// Skips to `offset`: the rest of a member that was found to be bad.
     fn pass_to(&mut self, offset: u64) -> io::Result<()> {
         let mut left = offset - self.at;
         let mut buffer = [0u8; 4096];
@@ -52,11 +52,11 @@ impl std::fmt::Debug for InputKind {
 }
 
 impl Input {
-    /// Opens a file. It may lie on a read-only medium; nothing is written, locked or memory-mapped.
+    /// Opens a file, which may be on a read-only medium: nothing is written, locked or memory-mapped.
     pub(super) fn open(path: &Path) -> Result<Input> {
         let name = path.display().to_string();
-        let pipe = "to read a bundle from a pipe, write - and redirect it to standard input";
-        // Without a cause it is another kind of file.
+        let pipe = "to read a bundle from a pipe, give - and redirect it to standard input";
+        // An error without a source means that it is not a regular file.
         let hinted = |e: Error| if std::error::Error::source(&e).is_none() { e.hint(pipe) } else { e };
         let file = dir::regular(path).map_err(hinted)?;
         let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
@@ -107,7 +107,7 @@ impl Input {
         })
     }
 
-    /// Whether nothing follows.
+    /// Whether the input ends at `offset`.
     pub(super) fn ends_at(&self, offset: u64) -> Result<bool> {
         match &self.kind {
             InputKind::File { length, .. } => Ok(*length == offset),

@@ -1,4 +1,4 @@
-//! What a person names as a bundle: a file, several volumes or copies, folders of them, or a stream.
+//! The inputs that a user names as one bundle: a file, several volumes or copies, folders of them, or a stream.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use crate::fs::dir;
 use crate::fs::partial::allow_open_files;
 use crate::oci::Digest;
 
-/// The most entries of a folder that are looked at: a medium can list names without end.
+/// The most entries of a folder that are read: a medium can list names without end.
 const ENTRIES: usize = 100_000;
 /// The most files that are read as one bundle.
 const PARTS: usize = 2 * super::limits::VOLUMES as usize;
-/// The most different bundles among them, as their indexes are held in memory.
+/// The most different bundles among them, since their indexes are held in memory.
 const DIFFERENT: usize = 4;
 
-/// Where a bundle, or the parts of one, come from.
+/// The source of a bundle or its parts.
 pub enum Inputs {
-    /// Files, and folders in which every bundle and volume counts.
+    /// Files, and folders whose bundles and volumes are all read.
     Paths(Vec<PathBuf>),
-    /// A stream, and what it is called in messages.
+    /// A stream, and its name in messages.
     Stream(String, Box<dyn Read + Send>),
 }
 
@@ -46,7 +46,7 @@ impl Inputs {
             [one] if one == Path::new("-") => Ok(Inputs::stream(Box::new(std::io::stdin()))),
             several if several.iter().any(|p| p == Path::new("-")) => {
                 Err(Error::new(Code::Usage, "standard input cannot be read together with files")
-                    .hint("name the files and folders, or give - alone"))
+                    .hint("give files and folders, or - alone"))
             }
             several => Ok(Inputs::Paths(several.to_vec())),
         }
@@ -57,12 +57,12 @@ impl Inputs {
         Inputs::Stream("standard input".to_owned(), from)
     }
 
-    /// Whether it can be read once only.
+    /// Whether it can be read only once.
     pub fn is_stream(&self) -> bool {
         matches!(self, Inputs::Stream(..))
     }
 
-    /// What it is called in messages and reports.
+    /// Its name in messages and reports.
     pub fn display(&self) -> String {
         match self {
             Inputs::Stream(..) => "-".to_owned(),
@@ -73,11 +73,11 @@ impl Inputs {
         }
     }
 
-    /// Opens everything that is named. What a folder holds besides bundles is passed over; what is named itself,
-    /// or looks like a bundle and cannot be opened, comes back as its error.
+    /// Opens all inputs. Other files in a folder are skipped. A named file, or one that looks like a bundle, that
+    /// cannot be opened is returned as its error.
     ///
     /// # Errors
-    /// What keeps a folder from being listed; [`Code::NotABundle`] for a folder without any bundle.
+    /// The error of listing a folder; [`Code::NotABundle`] for a folder without any bundle.
     pub fn open(self) -> Result<Vec<(String, Result<Bundle>)>> {
         let paths = match self {
             Inputs::Stream(name, from) => return Ok(vec![("-".to_owned(), Bundle::stream(&name, from))]),
@@ -95,13 +95,13 @@ impl Inputs {
     }
 }
 
-/// The error for a file that belongs to another bundle: an older or newer one of the line, or something else.
+/// The error for a file of another bundle: an older or newer one of the series, or an unrelated one.
 pub fn foreign(bundle: &Bundle, path: &str, index: &Index, wanted: &Digest) -> Error {
     let text = match Index::parse(&bundle.head().index) {
-        Ok(other) if other.name == index.name && other.sequence < index.sequence => {
-            format!("`{path}` is of an older bundle: {} #{}, not #{}", index.name, other.sequence, index.sequence)
+        Ok(other) if other.name == index.name && other.sequence.is_some() && other.sequence < index.sequence => {
+            format!("`{path}` is of an older bundle: {}, not {}", other.title(), index.title())
         }
-        Ok(other) => format!("`{path}` belongs to another bundle: {} #{}", other.name, other.sequence),
+        Ok(other) => format!("`{path}` belongs to another bundle: {}", other.title()),
         Err(_) => format!("`{path}` has another index than the others"),
     };
     Error::new(Code::UnlistedContent, text)
@@ -133,14 +133,14 @@ fn add(path: &Path, found: &mut OpenedFiles) -> Result<()> {
         }
     };
     Err(Error::new(Code::Usage, too_many)
-        .hint("name the volumes or copies of one bundle; or some of them, with --partial"))
+        .hint("give the volumes or copies of one bundle, or only some of them with --partial"))
 }
 
 #[derive(Default)]
 struct OpenedFiles {
     all: Vec<(String, Result<Bundle>)>,
     known: Vec<Arc<Vec<u8>>>,
-    /// Bytes of descriptions and signatures, which are all held in memory.
+    /// Bytes of descriptions and signatures; all of them are held in memory.
     heads: usize,
 }
 
@@ -150,7 +150,7 @@ fn folder(path: &Path, found: &mut OpenedFiles) -> Result<()> {
     let mut files = Vec::new();
     for (name, _) in dir::list(path, ENTRIES).map_err(err)? {
         let file = path.join(name);
-        // A volume whose writing was interrupted has no name of its own yet.
+        // A volume whose writing was interrupted has no final name yet.
         if file.is_file() && file.extension().is_none_or(|e| e != "partial") {
             files.push(file);
         }
@@ -227,7 +227,7 @@ mod tests {
         head(&dir.path().join("4"), &[4], 1);
         assert!(refused(dir.path()).contains("more than 4 different bundles"));
 
-        // More than a process may have open files unless it asks for them.
+        // More files than a process may open by default.
         let dir = tempfile::tempdir().unwrap();
         let first = dir.path().join("0");
         head(&first, b"index", 1);

@@ -1,4 +1,4 @@
-//! From an index to the exact archive around it: members, offsets, fixed documents (MB-FMT-03 to MB-FMT-09).
+//! Derives the exact archive from an index: members, offsets, fixed documents (MB-FMT-03 to MB-FMT-09).
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub const ADDENDA: &str = "mirror-bundle/addenda/";
 /// The end of the archive: two zero blocks.
 pub const END: u64 = 2 * tar::BLOCK;
 
-/// A member of the archive: where it is and what it must hold.
+/// A member of the archive: its place and its required content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Path in the archive.
@@ -36,7 +36,7 @@ pub struct Member {
     /// Offset of the header.
     pub header: u64,
     /// Digest of the content; `None` for the bundle index, its signature, the description of a volume and
-    /// `SHA256SUMS`, which are checked otherwise.
+    /// `SHA256SUMS`, which are checked differently.
     pub digest: Option<Digest>,
 }
 
@@ -52,14 +52,15 @@ impl Member {
     }
 }
 
-/// Every member of a bundle, or of one volume of it, without its addenda, in order.
+/// All members of a bundle, or of one volume, in order, without addenda.
 #[derive(Clone, Debug)]
 pub struct Layout {
     members: Vec<Member>,
     blobs: usize,
     extents: Vec<Extent>,
     mtime: u64,
-    /// Digests of the members that have none of their own: the bundle index, its signature, the description of a volume.
+    /// Digests of the members that `Member` gives none for: the bundle index, its signature, the description of a
+    /// volume.
     head: Vec<(&'static str, Digest)>,
     description: Option<Vec<u8>>,
 }
@@ -127,7 +128,7 @@ impl Layout {
         &self.members[self.blobs..]
     }
 
-    /// What each of [`Layout::blobs`] holds.
+    /// The content of each of [`Layout::blobs`].
     pub fn extents(&self) -> &[Extent] {
         &self.extents
     }
@@ -154,7 +155,7 @@ impl Layout {
         out.into_bytes()
     }
 
-    /// Digest of the content of `SHA256SUMS`, without having all of it in memory.
+    /// Digest of the content of `SHA256SUMS`, computed without holding it in memory.
     pub fn sums_digest(&self) -> Digest {
         let mut hasher = Hasher::new();
         self.sum_lines(|digest, path| hasher.update(format!("{}  {path}\n", digest.hex()).as_bytes()));
@@ -175,7 +176,7 @@ impl Layout {
         }
     }
 
-    /// Offset after the last member: where addenda, or the end of the archive, begin.
+    /// Offset after the last member, where addenda or the end of the archive begin.
     pub fn end(&self) -> u64 {
         self.members.last().map_or(0, Member::end)
     }
@@ -211,7 +212,7 @@ impl Builder {
 
     fn files<'a>(&mut self, files: impl IntoIterator<Item = &'a File>) {
         for file in files {
-            // Sizes of files are far below any overflow (limits::FILES).
+            // File sizes are far below any overflow (limits::FILES).
             let member =
                 Member { path: file.path.clone(), size: file.size, header: self.at, digest: Some(file.digest) };
             self.at = member.end();
@@ -225,8 +226,8 @@ fn line_size(path: &str) -> u64 {
     64 + 2 + path.len() as u64 + 1
 }
 
-/// The OCI index of a bundle: every top-level image with its reference (MB-FMT-04). One form, derived from
-/// the bundle index, so that a reader can demand exactly these bytes.
+/// The OCI index of a bundle: every top-level image with its reference (MB-FMT-04). It is derived from the bundle
+/// index in one form, so that a reader can require exactly these bytes.
 pub fn oci_index(index: &Index) -> Result<Vec<u8>> {
     let mut seen = std::collections::BTreeSet::new();
     let mut entries = Vec::new();
@@ -242,7 +243,7 @@ pub fn oci_index(index: &Index) -> Result<Vec<u8>> {
     IndexOf(entries).to_vec_pretty().map_err(|e| Error::new(Code::Internal, "cannot write the OCI index").source(e))
 }
 
-/// The entry of the index for a file with this content.
+/// The index entry for a file with this content.
 pub fn file(path: &str, bytes: &[u8]) -> File {
     File { path: path.to_owned(), size: bytes.len() as u64, digest: Digest::of(bytes), objects: Vec::new() }
 }

@@ -2,15 +2,15 @@
 
 pub use crate::graph::{BLOB, DEPTH, DOCUMENT};
 
-/// The bundle index. About 11,000 images or 38,000 blobs. What is made of it in memory is six times as large.
+/// The bundle index. About 11,000 images or 38,000 blobs. Parsed, it takes six times as much memory.
 pub const INDEX: u64 = 6 << 20;
 /// `SHA256SUMS`: one line for each member, shorter than its entry in the index.
 pub const SUMS: u64 = INDEX;
 /// A signature over the index, armored.
 pub const SIGNATURE: u64 = 64 << 10;
-/// Signatures that are judged for one index.
+/// Signatures evaluated for one index.
 pub const SIGNATURES: usize = 16;
-/// All manifest and index documents of one bundle together, as they are held while the graph is walked.
+/// All manifest and index documents of one bundle together, since they are held in memory during the graph walk.
 pub const DOCUMENTS: u64 = 16 << 20;
 /// A carried Kubernetes file.
 pub const KUBERNETES_FILE: u64 = 1 << 20;
@@ -28,32 +28,32 @@ pub const ADDENDA: usize = 64;
 pub const ADDENDA_BYTES: u64 = 4 << 20;
 /// A whole bundle (1 PiB).
 pub const BUNDLE: u64 = 1 << 50;
-/// The description of a volume: four bytes for each blob, and the pieces.
+/// The description of a volume: four bytes for each blob, plus the pieces.
 pub const VOLUME: u64 = 1 << 20;
 /// Volumes of one bundle.
 pub const VOLUMES: u32 = 999;
-/// Members of all files together that are read, or written, as one bundle (of one file: what its index allows).
+/// Members of all files that are read or written as one bundle (for one file its index sets the limit).
 pub const MEMBERS: usize = 200_000;
-/// What the files that are read as one bundle say about themselves: descriptions of volumes and signatures together.
+/// Descriptions of volumes and signatures of all files that are read as one bundle, in bytes.
 pub const HEADS: usize = 8 << 20;
-/// How often, in one run, something with a damaged head is looked at as this or that part. Each look costs as much
-/// as opening a part.
+/// How often, in one run, a file with a damaged head is tried as one part or another. Each try costs as much as
+/// opening a part.
 pub const TRIES: usize = 256;
-/// Documents and blobs that all repositories of a tree or registry need together.
+/// Documents and blobs of all repositories of a tree or registry together.
 pub const PLACES: usize = 2_000_000;
 /// Exceptions that one index lists.
 pub const EXCEPTIONS: usize = 256;
-/// Blobs up to this size are on every volume: what image signatures are over among them.
+/// Blobs up to this size are on every volume, which includes the signed payloads of image signatures.
 pub const SMALL_BLOB: u64 = 4096;
-/// Characters of one path component.
+/// Characters in one path component.
 pub const COMPONENT: usize = 72;
-/// Characters of a member's path: what ustar's name field holds.
+/// Characters in a member's path: the size of ustar's name field.
 pub const PATH: usize = 100;
-/// Characters of a name, version, reference or reason in the index.
+/// Characters in a name, version, reference or reason in the index.
 pub const TEXT: usize = 1024;
 /// The configuration of a release image.
 pub const CONFIG: u64 = 1 << 20;
-/// What all layers of release images of one bundle may inflate to while their payloads are read.
+/// Decompressed size of all layers of release images of one bundle while payloads are read.
 pub const INFLATED: u64 = 64 << 30;
-/// What is kept of the layers of release images while a stream is read.
+/// Bytes kept of the layers of release images while a stream is read.
 pub const PAYLOADS: usize = 16 << 20;

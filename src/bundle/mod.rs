@@ -1,8 +1,7 @@
 //! THE FORMAT: one tar file that is an OCI image layout with a signed index in front (`spec/bundle-format.md`).
 //!
-//! [`index`] says what a bundle holds, [`layout`] turns that into the exact bytes around the content,
-//! [`writer`] writes and resumes one, [`reader`] opens one without believing it. Nothing here knows about
-//! networks, clocks or trust.
+//! [`index`] describes a bundle's content, [`layout`] derives the exact bytes around it, [`writer`] writes and resumes
+//! a bundle, [`reader`] opens one without trusting it. Nothing here knows about networks, clocks or trust.
 
 pub mod addendum;
 pub mod append;
@@ -17,6 +16,7 @@ pub mod limits;
 pub mod name;
 pub mod reader;
 pub mod repair;
+pub mod series;
 pub mod set;
 pub mod survey;
 pub mod tar;

@@ -1,11 +1,10 @@
-//! Names of members: safe on ext4, FAT, exFAT, NTFS and ISO 9660, and never a path to elsewhere (MB-FMT-06).
+//! Member names: safe on ext4, FAT, exFAT, NTFS and ISO 9660, and never a path that leads elsewhere (MB-FMT-06).
 
 use super::limits;
 
 /// Checks a member's path: components of `[0-9a-z._=-]`, at most 72 characters each and 100 in all.
 ///
-/// Refused beside other characters: empty, `.` and `..` components, a trailing dot, and the device names of
-/// Windows (`con`, `nul.yaml`, …).
+/// It also refuses empty, `.` and `..` components, a trailing dot, and Windows device names (`con`, `nul.yaml`, …).
 pub fn check(path: &str) -> Result<(), &'static str> {
     if path.len() > limits::PATH {
         return Err("longer than 100 characters");
@@ -33,7 +32,7 @@ fn check_component(component: &str) -> Result<(), &'static str> {
     let numbered =
         |prefix: &str| stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
     if matches!(stem, "con" | "prn" | "aux" | "nul" | "clock$") || numbered("com") || numbered("lpt") {
-        return Err("a name that Windows keeps for a device");
+        return Err("a device name of Windows");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Opens a bundle without believing it: raw head first, then, with an index that somebody judged, its members.
+//! Opens a bundle without trusting it: the raw head first, then its members by a verified index.
 //!
-//! Every header and every padding is compared with what the index demands, so nothing in the file goes unread
+//! Every header and all padding is compared with what the index requires, so no byte of the file goes unread
 //! (MB-VER-01, MB-VER-04, MB-VER-05). Several volumes or copies together are a [`super::set::Set`].
 
 use std::io::{self, Read};
@@ -17,7 +17,7 @@ use crate::codec::StoredReader;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
-/// A bundle or volume as it was opened: the raw head, nothing checked but its framing.
+/// An opened bundle or volume: the raw head, of which only the framing is checked.
 #[derive(Debug)]
 pub struct Bundle {
     input: Input,
@@ -25,16 +25,16 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens a bundle file. It may lie on a read-only medium; nothing is written, locked or memory-mapped.
+    /// Opens a bundle file, which may be on a read-only medium: nothing is written, locked or memory-mapped.
     ///
     /// # Errors
-    /// [`Code::Io`] when it cannot be read or is no regular file, [`Code::NotABundle`], [`Code::Truncated`],
+    /// [`Code::Io`] when it cannot be read or is not a regular file, [`Code::NotABundle`], [`Code::Truncated`],
     /// [`Code::Malformed`] from its head.
     pub fn open(path: &Path) -> Result<Bundle> {
         Bundle::new(Input::open(path)?)
     }
 
-    /// Opens a bundle that arrives as a stream, called `name` in messages.
+    /// Opens a bundle from a stream, called `name` in messages.
     pub fn stream(name: &str, from: Box<dyn Read + Send>) -> Result<Bundle> {
         Bundle::new(Input::stream(name, from))
     }
@@ -49,12 +49,12 @@ impl Bundle {
         &self.head
     }
 
-    /// What the bundle is called in messages.
+    /// The bundle's name in messages.
     pub fn name(&self) -> &str {
         &self.input.name
     }
 
-    /// Holds the index once only, where another part has the same.
+    /// Shares the index with another part that has the same bytes.
     pub(super) fn share(&mut self, known: &mut Vec<Arc<Vec<u8>>>) {
         match known.iter().find(|other| **other == self.head.index) {
             Some(other) => self.head.index = other.clone(),
@@ -62,8 +62,8 @@ impl Bundle {
         }
     }
 
-    /// Goes on with the parsed index: fixes the layout, compares lengths (for a file at once), time and
-    /// `SHA256SUMS`, and finds the addenda of a file.
+    /// Continues with the parsed index: derives the layout, compares lengths (for a file immediately), time and
+    /// `SHA256SUMS`, and finds a file's addenda.
     pub fn contents(self, index: Arc<Index>) -> Result<Contents> {
         let mut contents = self.tolerant(index)?;
         match contents.damage.is_empty() {
@@ -72,13 +72,12 @@ impl Bundle {
         }
     }
 
-    /// As [`Bundle::contents`]; but what is wrong around its members is kept in [`Contents::damage`], because
-    /// members that are right can still be read.
+    /// As [`Bundle::contents`], but damage around the members is collected in [`Contents::damage`], because intact
+    /// members can still be read.
     pub fn tolerant(self, index: Arc<Index>) -> Result<Contents> {
         let Bundle { input, head } = self;
-        let malformed = |what: &str| {
-            Error::new(Code::Malformed, format!("{what} in `{}` is not what its index demands", input.name))
-        };
+        let malformed =
+            |what: &str| Error::new(Code::Malformed, format!("{what} in `{}` is not what its index says", input.name));
         let whose = |e: Error| e.fact(format!("in `{}`", input.name));
         let volume = head.volume.as_deref().map(Volume::parse).transpose().map_err(whose)?;
         if let Some(volume) = &volume {
@@ -119,7 +118,7 @@ impl Bundle {
     }
 }
 
-/// Something appended to a bundle after it was signed: a countersignature, a record.
+/// A member appended to a bundle after it was signed: a countersignature or a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addendum {
     /// Its name below `mirror-bundle/addenda/`.
@@ -128,7 +127,7 @@ pub struct Addendum {
     pub bytes: Vec<u8>,
 }
 
-/// A bundle or volume with its index: members can be read, each checked as it is.
+/// A bundle or volume with its index. Members can be read; each is checked as it is read.
 #[derive(Debug)]
 pub struct Contents {
     input: Input,
@@ -141,9 +140,8 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// A file whose head is damaged, read as the copy that it seems to be of one of these: the whole bundle (`None`),
-    /// or a volume. `why` is what is wrong with it. `None` when fewer than half of the headers looked at are right:
-    /// then it is something else.
+    /// A file with a damaged head, read as the copy of one of these that it resembles: the whole bundle (`None`), or a
+    /// volume. `why` is the damage. `None` when fewer than half of the sampled headers match: then it is unrelated.
     pub fn damaged(
         path: &Path,
         head: &Head,
@@ -151,7 +149,7 @@ impl Contents {
         candidates: &mut dyn Iterator<Item = Option<Volume>>,
         why: Error,
     ) -> Option<Contents> {
-        /// How many headers are looked at.
+        /// The number of headers to sample.
         const SAMPLE: usize = 64;
         let mut best: Option<(usize, Contents)> = None;
         for volume in candidates {
@@ -179,12 +177,12 @@ impl Contents {
         best.map(|(_, contents)| Contents { damage: vec![why], ..contents })
     }
 
-    /// Gives up the raw index, once everything that is over it was judged.
+    /// Drops the raw index, after everything signed over it was evaluated.
     pub(super) fn forget_index(&mut self) {
         self.head.index = Arc::default();
     }
 
-    /// The same, with one thing more that is wrong.
+    /// Records additional damage.
     pub fn with_damage(mut self, err: Error) -> Contents {
         self.damage.push(err);
         self
@@ -195,12 +193,12 @@ impl Contents {
         &self.index
     }
 
-    /// Which volume this is, of a bundle in several.
+    /// The volume, if the bundle is divided.
     pub fn volume(&self) -> Option<&Volume> {
         self.volume.as_ref()
     }
 
-    /// What is wrong around the members. Only in a [`super::set::Set`] of several.
+    /// Damage around the members. Only in a [`super::set::Set`] of several parts.
     pub fn damage(&self) -> &[Error] {
         &self.damage
     }
@@ -215,27 +213,27 @@ impl Contents {
         &self.layout
     }
 
-    /// What the bundle is called in messages.
+    /// The bundle's name in messages.
     pub fn name(&self) -> &str {
         &self.input.name
     }
 
-    /// Size in bytes, as far as it is known.
+    /// Size in bytes, as far as known.
     pub fn length(&self) -> u64 {
         self.input.length().unwrap_or_else(|| self.layout.total())
     }
 
-    /// Whether members can only be read in order, once.
+    /// Whether members can only be read once, in order.
     pub fn is_stream(&self) -> bool {
         self.input.is_stream()
     }
 
-    /// The addenda. For a stream they are known after [`Contents::finish`].
+    /// The addenda. A stream's addenda are known after [`Contents::finish`].
     pub fn addenda(&self) -> &[Addendum] {
         &self.addenda
     }
 
-    /// The members that the addenda of a file are: header, content and padding of each, in their order.
+    /// The addenda of a file as members: header, content and padding of each, in order.
     pub fn addendum_members(&self) -> Result<Vec<Vec<u8>>> {
         let mut at = self.layout.end();
         let one = |addendum: &Addendum| {
@@ -248,26 +246,26 @@ impl Contents {
         self.addenda.iter().map(one).collect()
     }
 
-    /// Position of the first member that is not part of the head.
+    /// Position of the first member after the head.
     pub fn first(&self) -> usize {
         self.layout.members().iter().position(|m| m.path == layout::SUMS).map_or(0, |at| at + 1)
     }
 
-    /// Opens a member; its header is compared first. Of a stream only the next member can be opened.
+    /// Opens a member after comparing its header. In a stream only the next member can be opened.
     pub fn open<'a>(&'a self, member: &'a Member) -> Result<MemberReader<'a>> {
         let mut block = [0u8; 512];
         self.input.read_exact_at(&mut block, member.header)?;
         if block != self.layout.header_of(member) {
             return Err(Error::new(
                 Code::Malformed,
-                format!("the tar header of `{}` in `{}` is not what the index demands", member.path, self.input.name),
+                format!("the tar header of `{}` in `{}` is not what the index says", member.path, self.input.name),
             )
             .fact(format!("at offset {}", member.header)));
         }
         Ok(MemberReader { contents: self, member, at: 0, hasher: Hasher::new(), verdict: None })
     }
 
-    /// Reads a member of at most `limit` bytes into memory, checked.
+    /// Reads a member of at most `limit` bytes into memory and checks it.
     pub fn read(&self, member: &Member, limit: u64) -> Result<Vec<u8>> {
         if member.size > limit {
             return Err(Error::new(
@@ -280,7 +278,7 @@ impl Contents {
         Ok(bytes)
     }
 
-    /// Reads what follows the last member. For a file this was done when it was opened.
+    /// Reads what follows the last member. For a file, opening it did this.
     pub fn finish(&mut self) -> Result<()> {
         if self.is_stream() {
             self.addenda = self.read_tail()?;
@@ -288,7 +286,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Addenda, two zero blocks, and then nothing.
+    /// Reads addenda and two zero blocks; nothing may follow.
     fn read_tail(&self) -> Result<Vec<Addendum>> {
         let mut addenda: Vec<Addendum> = Vec::new();
         let (mut at, mut total) = (self.layout.end(), 0u64);
@@ -339,7 +337,7 @@ impl Contents {
         self.input.read_exact_at(&mut block, at + tar::BLOCK)?;
         if block != [0; 512] || !self.input.ends_at(at + layout::END)? {
             let hint =
-                "an interrupted `sign` leaves that, and running `sign` again mends it; else ask for another copy";
+                "an interrupted `sign` leaves that, and running `sign` again repairs it; else ask for another copy";
             return Err(self.unlisted(at + tar::BLOCK, "bytes after the end of the archive").hint(hint));
         }
         Ok(addenda)
@@ -350,8 +348,7 @@ impl Contents {
     }
 }
 
-/// Reads one member and checks it on the way: after the last byte, padding and digest have been right, or the
-/// read that would end the content fails.
+/// Reads one member and checks it: the last read fails unless content, padding and digest are right.
 #[derive(Debug)]
 pub struct MemberReader<'a> {
     contents: &'a Contents,
@@ -362,18 +359,18 @@ pub struct MemberReader<'a> {
 }
 
 impl MemberReader<'_> {
-    /// Reads and checks all that is left, through `buffer`.
+    /// Reads and checks the rest through `buffer`.
     pub fn drain(mut self, buffer: &mut [u8]) -> Result<()> {
         while self.next(buffer)? > 0 {}
         Ok(())
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub fn position(&self) -> u64 {
         self.at
     }
 
-    /// Reads the next bytes; 0 only after everything was checked.
+    /// Reads the next bytes; returns 0 only after everything was checked.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let left = self.member.size - self.at;
         if left == 0 {
@@ -389,7 +386,7 @@ impl MemberReader<'_> {
         Ok(want)
     }
 
-    /// Wrong content is told before padding that is not zero: it is the more basic of the two.
+    /// Wrong content is reported before non-zero padding: it is the more basic error.
     fn end(&mut self) -> Result<()> {
         if self.verdict.is_none() {
             let mut padding = [0u8; 512];
@@ -430,10 +427,10 @@ fn mismatch(bundle: &str, member: &Member, computed: &Digest) -> Error {
         .fact(format!("listed   {listed}"))
         .fact(format!("computed {computed}"))
         .fact(format!("{} bytes at offset {}", member.size, member.data()))
-        .hint("one damaged blob is usually the medium: copy the bundle again, or mend it: mirror-bundle repair")
+        .hint("one damaged blob is usually the medium: copy the bundle again, or repair it: mirror-bundle repair")
 }
 
 fn truncated(name: &str, actual: u64, expected: u64) -> Error {
     Error::new(Code::Truncated, format!("`{name}` is truncated: {actual} of {expected} bytes"))
-        .hint("the copy to this medium did not finish; copy it again, or mend it: mirror-bundle repair")
+        .hint("the copy to this medium did not finish; copy it again, or repair it: mirror-bundle repair")
 }

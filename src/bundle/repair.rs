@@ -1,7 +1,7 @@
-//! A damaged bundle while it is mended: under its name with `.partial` behind it, and marked as what it is.
+//! A damaged bundle during its repair: named `NAME.partial`, and marked.
 //!
-//! The mark, `NAME.partial.journal`, says that the partial file is a bundle that was there before (`in-place`), or a
-//! mended copy of one (`copy`). It is written before the renaming, so a stopped repair is found by the next one, and
+//! The mark, `NAME.partial.journal`, records that the partial file is the damaged bundle itself (`in-place`) or a
+//! repaired copy of one (`copy`). It is written before the rename, so the next repair finds an interrupted one, and
 //! `create` does not take the file for one of its own (MB-REC-08).
 
 use std::fs::File;
@@ -21,32 +21,32 @@ use crate::oci::Digest;
 
 const MARK: &str = "mirror-bundle repair 1\n";
 
-/// What a mark says about the partial file.
+/// What the partial file is, according to the mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepairMode {
-    /// It was the bundle itself.
+    /// The damaged bundle itself.
     InPlace,
-    /// It will be a copy of a bundle elsewhere.
+    /// A copy of a bundle elsewhere.
     Copy,
 }
 
-/// What an earlier repair left at `bundle`, if it did.
+/// The leftover of an earlier repair at `bundle`, if any.
 pub fn left(bundle: &Path) -> Result<Option<RepairMode>> {
     Ok(read_mark(bundle)?.filter(|_| exists(&partial_path(bundle))))
 }
 
-/// Removes the mark that a repair left when it was stopped before or after its renaming.
+/// Removes the mark of a repair that was interrupted before or after its rename.
 pub fn forget(bundle: &Path) -> Result<()> {
     if read_mark(bundle)?.is_some() && !exists(&partial_path(bundle)) {
         remove_if_there(&journal_path(bundle))?;
         return sync_parent(bundle);
     }
-    // Who removed it may have been killed before that was durable. (Nothing to make durable on a medium that is read.)
+    // The process that removed it may have been killed before that was durable. A read-only medium needs no sync.
     let _ = sync_parent(bundle);
     Ok(())
 }
 
-/// The mark, if the file of its name is one. A link is not followed, a FIFO not waited for.
+/// Reads the mark, if there is one. A link is not followed, a FIFO not waited for.
 fn read_mark(bundle: &Path) -> Result<Option<RepairMode>> {
     let path = journal_path(bundle);
     let Ok(file) = small::open(&path, Links::Refuse) else { return Ok(None) };
@@ -61,7 +61,7 @@ fn read_mark(bundle: &Path) -> Result<Option<RepairMode>> {
     })
 }
 
-/// A bundle in mending, locked.
+/// A bundle under repair, locked.
 #[derive(Debug)]
 pub struct RepairFile {
     bundle: PathBuf,
@@ -70,23 +70,23 @@ pub struct RepairFile {
 }
 
 impl RepairFile {
-    /// Takes the bundle's name away from it until it is mended.
+    /// Renames the bundle to its partial name until it is repaired.
     ///
     /// # Errors
-    /// [`Code::Io`] when it cannot be written; [`Code::Conflict`] when it has another name too, or a partial file or
-    /// another process is in the way. Then everything is as it was.
+    /// [`Code::Io`] when it cannot be written; [`Code::Conflict`] when it has a second hard link, or when a partial
+    /// file or another process prevents it. After an error nothing has changed.
     pub fn take(bundle: &Path, index: &Digest) -> Result<RepairFile> {
         let elsewhere = "write a repaired copy elsewhere: --to NEW";
         let file = open_existing(bundle, Links::Refuse);
         let file = file.map_err(|e| e.error("cannot write", bundle, Code::Io).hint(elsewhere))?;
         if file.metadata().map_err(|e| Error::io("cannot read", bundle, e))?.nlink() != 1 {
-            let text = format!("`{}` has another name too, which would be changed with it", bundle.display());
+            let text = format!("`{}` has a second hard link, which would be changed with it", bundle.display());
             return Err(Error::new(Code::Conflict, text).state("nothing was changed").hint(elsewhere));
         }
         lock(&file, bundle)?;
         let partial = partial_path(bundle);
         if exists(&partial) {
-            return Err(Error::new(Code::Conflict, format!("`{}` is in the way", partial.display()))
+            return Err(Error::new(Code::Conflict, format!("`{}` already exists", partial.display()))
                 .state("nothing was changed")
                 .hint("an interrupted run left it; finish that, or remove it"));
         }
@@ -96,7 +96,7 @@ impl RepairFile {
         Ok(RepairFile { bundle: bundle.to_owned(), file, kind: RepairMode::InPlace })
     }
 
-    /// Goes on with what an earlier repair left (see [`left`]).
+    /// Resumes an earlier repair (see [`left`]).
     pub fn resume(bundle: &Path, kind: RepairMode) -> Result<RepairFile> {
         let path = partial_path(bundle);
         let file = open_own(&path, Own::Existing)?;
@@ -104,19 +104,19 @@ impl RepairFile {
         Ok(RepairFile { bundle: bundle.to_owned(), file, kind })
     }
 
-    /// Begins a copy of `total` bytes.
+    /// Creates a copy of `total` bytes.
     ///
     /// # Errors
-    /// [`Code::Conflict`] when something has the name already, [`Code::Io`] when there is no room.
+    /// [`Code::Conflict`] when the name already exists, [`Code::Io`] when there is no space.
     pub fn create(bundle: &Path, total: u64, index: &Digest) -> Result<RepairFile> {
         let path = partial_path(bundle);
         if exists(bundle) {
-            // Perhaps by a run that was stopped after its renaming.
+            // It may be left by a run that was stopped after its rename.
             forget(bundle)?;
             return Err(crate::fs::durable::already_exists(bundle));
         }
         if exists(&path) {
-            return Err(Error::new(Code::Conflict, format!("`{}` is in the way", path.display()))
+            return Err(Error::new(Code::Conflict, format!("`{}` already exists", path.display()))
                 .state("nothing was written")
                 .hint("remove it, or choose another name"));
         }
@@ -133,7 +133,7 @@ impl RepairFile {
         Ok(RepairFile { bundle: bundle.to_owned(), file: made?, kind: RepairMode::Copy })
     }
 
-    /// Where the bytes are while they are mended.
+    /// The current path of the bytes under repair.
     pub fn path(&self) -> PathBuf {
         partial_path(&self.bundle)
     }
@@ -148,40 +148,40 @@ impl RepairFile {
         Ok(self.file.metadata().map_err(|e| Error::io("cannot read", self.path(), e))?.len())
     }
 
-    /// Makes it at least this long, with room on the disk.
+    /// Makes the file at least this long, and reserves the disk space.
     pub fn reserve(&self, length: u64) -> Result<()> {
         if self.length()? < length { reserve(&self.file, length, &self.path()) } else { Ok(()) }
     }
 
-    /// Writes.
+    /// Writes `bytes` at an offset.
     pub fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
         self.file.write_all_at(bytes, at).map_err(|e| Error::io("cannot write", self.path(), e))
     }
 
-    /// Makes it shorter.
+    /// Truncates the file.
     pub fn cut(&self, length: u64) -> Result<()> {
         self.file.set_len(length).map_err(|e| Error::io("cannot write", self.path(), e))
     }
 
-    /// Makes it exactly this long and durable.
+    /// Makes the file exactly this long and durable.
     pub fn sync(&self, length: u64) -> Result<()> {
         let done = self.file.set_len(length).and_then(|()| self.file.sync_all());
         done.map_err(|e| {
-            // The next run has to see what is on the medium, not what should have come there.
+            // The next run must read from the medium, not from the cache.
             crate::fs::direct::forget(&self.file);
             let e = Error::io("cannot sync", self.path(), e);
             if self.kind == RepairMode::InPlace {
                 return e;
             }
-            // A copy can be made anew.
+            // A copy can be created again.
             match remove_if_there(&journal_path(&self.bundle)).and_then(|()| remove_if_there(&self.path())) {
-                Ok(()) => e.state("what of the copy is on the medium is not known; it was removed"),
+                Ok(()) => e.state("the state of the copy on the medium is unknown; it was removed"),
                 Err(_) => e.hint(format!("remove `{}` before the next run", self.path().display())),
             }
         })
     }
 
-    /// Gives the mended and synced bundle its name.
+    /// Renames the repaired and synced bundle to its final name.
     pub fn finish(self) -> Result<()> {
         rename(&self.path(), &self.bundle, false)?;
         sync_parent(&self.bundle)?;
@@ -189,8 +189,8 @@ impl RepairFile {
         sync_parent(&self.bundle)
     }
 
-    /// Gives a bundle that could not be mended its name back. A copy stays what it is, to be continued.
-    pub fn give_back(self) -> Result<()> {
+    /// Gives an unrepairable bundle its name back. A copy keeps its partial name, to be resumed.
+    pub fn restore_name(self) -> Result<()> {
         match self.kind {
             RepairMode::InPlace => {
                 let _ = self.file.sync_all();
@@ -210,7 +210,7 @@ fn mark(bundle: &Path, kind: RepairMode, index: &Digest) -> Result<()> {
     let made = AtomicFile::begin(&PathBuf::from(temporary)).and_then(|new| new.commit(text.as_bytes(), &path, true));
     made.map_err(|e| match e.kind() {
         ErrorKind::WouldBlock => {
-            Error::new(Code::Conflict, format!("another mirror-bundle is mending `{}`", bundle.display()))
+            Error::new(Code::Conflict, format!("another mirror-bundle is repairing `{}`", bundle.display()))
                 .hint("wait for it")
         }
         _ => Error::io("cannot write", &path, e),

@@ -1,7 +1,7 @@
 //! Several volumes, or several copies, of one bundle, read as one (MB-SET).
 //!
-//! A blob is found wherever a part has it. Each part was judged by the same index, so it does not matter which of
-//! them gives it: the bytes have to be right.
+//! A blob is read from any part that has it. All parts were checked against the same index, so any of them may provide
+//! it: the bytes must match.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -17,14 +17,14 @@ use crate::codec::{Decoder, StoredReader};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
-/// The parts of one bundle that are at hand: the whole of it, or volumes, or copies of either.
+/// The available parts of one bundle: the whole bundle, or volumes, or copies of either.
 #[derive(Debug)]
 pub struct Set {
     index: Arc<Index>,
     parts: Vec<Contents>,
     /// For each part, the first part of the same division; a whole bundle is a division of its own.
     divisions: Vec<usize>,
-    /// A part of the division that is the easiest to complete.
+    /// A part of the division that is closest to complete.
     easiest: Option<usize>,
     addenda: Vec<Addendum>,
 }
@@ -36,13 +36,13 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// The parts that it is read from.
+    /// The parts that hold its pieces.
     pub fn parts(&self) -> impl Iterator<Item = usize> + '_ {
         self.pieces.iter().map(|(part, _)| *part)
     }
 }
 
-/// Adds up the members of files that are read as one bundle, while they are opened (MB-LIM-17): each costs memory.
+/// Counts the members of all files that are read as one bundle, while they are opened (MB-LIM-17): each costs memory.
 #[derive(Debug, Default)]
 pub struct Tally {
     files: usize,
@@ -50,7 +50,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts one more file. A single one is bounded by its index.
+    /// Adds one more file. A single file is limited by its index.
     ///
     /// # Errors
     /// [`Code::Usage`] when there are more than [`limits::MEMBERS`].
@@ -66,10 +66,10 @@ impl Tally {
 }
 
 impl Set {
-    /// Puts parts together that were all opened with this one index.
+    /// Combines parts that were all opened with this one index.
     ///
     /// # Errors
-    /// [`Code::Internal`] without any part; [`Code::Usage`] for more members than can be held in memory.
+    /// [`Code::Internal`] without any part; [`Code::Usage`] for more members than fit in memory.
     pub fn new(parts: Vec<Contents>) -> Result<Set> {
         let first = parts.first().ok_or_else(|| Error::new(Code::Internal, "a bundle without parts"))?;
         let mut tally = Tally::default();
@@ -87,7 +87,7 @@ impl Set {
         Ok(set)
     }
 
-    /// What was appended to any part, each thing once.
+    /// Collects the addenda of all parts, each once.
     fn gather(&mut self) {
         self.addenda.clear();
         for addendum in self.parts.iter().flat_map(Contents::addenda) {
@@ -97,7 +97,7 @@ impl Set {
         }
     }
 
-    /// Gives up the raw index, once everything that is over it was judged: it is the largest thing in memory.
+    /// Drops the raw index, the largest object in memory, after everything signed over it was evaluated.
     pub fn forget_index(&mut self) {
         self.parts.iter_mut().for_each(Contents::forget_index);
     }
@@ -117,7 +117,7 @@ impl Set {
         &self.parts
     }
 
-    /// Whether it can only be read in order, once.
+    /// Whether it can only be read once, in order.
     pub fn is_stream(&self) -> bool {
         self.parts[0].is_stream()
     }
@@ -127,7 +127,7 @@ impl Set {
         self.parts.iter().map(Contents::length).sum()
     }
 
-    /// The addenda of all parts. For a stream they are known after [`Set::finish`].
+    /// The addenda of all parts. A stream's addenda are known after [`Set::finish`].
     pub fn addenda(&self) -> &[Addendum] {
         &self.addenda
     }
@@ -139,14 +139,14 @@ impl Set {
         done
     }
 
-    /// The volumes that are not at hand, and how many there are; `None` for a bundle in one piece. Of parts of
-    /// several divisions, those of the division that is the easiest to complete.
+    /// The missing volumes, and the number of all volumes; `None` for an undivided bundle. With parts of several
+    /// divisions, those of the division that is closest to complete.
     pub fn missing(&self) -> Option<(Vec<u32>, u32)> {
         let first = self.easiest?;
         Some((self.missing_of(first), self.parts[first].volume()?.of))
     }
 
-    /// A part of the division that [`Set::missing`] and [`Set::volumes_of`] are about, where there are several.
+    /// A part of the division that [`Set::missing`] and [`Set::volumes_of`] refer to, if there are several.
     pub fn division(&self) -> Option<&Contents> {
         let several = self.representatives().count() > 1;
         self.easiest.filter(|_| several).map(|first| &self.parts[first])
@@ -158,8 +158,8 @@ impl Set {
         (1..=of).filter(|n| !there(n)).collect()
     }
 
-    /// Of the divisions that are at hand the one of which the fewest volumes are missing that have something that is
-    /// nowhere else. `None` with a bundle in one piece among them.
+    /// The division with the fewest missing volumes, counting only volumes with content that no part has. `None` if an
+    /// undivided bundle is among the parts.
     fn easiest(&self) -> Option<usize> {
         let all: Vec<usize> = self.representatives().collect();
         if all.iter().any(|p| self.parts[*p].volume().is_none()) {
@@ -185,7 +185,7 @@ impl Set {
         (0..self.parts.len()).filter_map(|p| Some((earlier(p)?, p))).collect()
     }
 
-    /// The volumes that the blob at this position is on, whether at hand or not.
+    /// The volumes that hold the blob at this position, available or not.
     pub fn volumes_of(&self, blob: usize) -> Vec<u32> {
         let volume = self.easiest.and_then(|first| self.parts[first].volume());
         volume.map(|v| v.volumes_of(blob)).unwrap_or_default()
@@ -202,7 +202,8 @@ impl Set {
                 out.extend(self.of_division(first).filter_map(|p| Some(Replica { pieces: vec![(p, at(p)?)] })));
                 continue;
             };
-            // For each piece the parts that have it; replicas take the first of each, then the second, ...
+            // For each piece, the parts that have it; the first replica uses the first part of each, the second the
+            // second, ...
             let mut pieces: Vec<Vec<(usize, usize)>> = Vec::new();
             for piece in &cut.pieces {
                 let has = |p: &usize| self.parts[*p].volume().is_some_and(|v| v.volume == piece.volume);
@@ -218,12 +219,12 @@ impl Set {
         out
     }
 
-    /// Whether the blob at this position can be read at all.
+    /// Whether any part has the blob at this position.
     pub fn has(&self, blob: usize) -> bool {
         !self.replicas(blob).is_empty()
     }
 
-    /// Begins to read one replica of a blob. Nothing is read yet.
+    /// Opens one replica of a blob. Nothing is read yet.
     pub fn open<'a>(&'a self, blob: usize, replica: &Replica) -> BlobContent<'a> {
         let piece = |(part, at): &(usize, usize)| {
             let contents = &self.parts[*part];
@@ -232,16 +233,16 @@ impl Set {
         };
         let pieces: Vec<_> = replica.pieces.iter().map(piece).collect();
         let digest = self.index.blobs[blob].digest;
-        // What is stored as the very blob was hashed when its last byte is read.
+        // If the stored bytes are the blob itself, they are hashed when the last byte is read.
         let proved = matches!(&pieces[..], [one] if one.extent.stored.proves(&digest));
         let whole = (!proved).then(Hasher::new);
         BlobContent { pieces, next: 0, open: None, whole, digest, at: 0 }
     }
 
-    /// Reads a blob of at most `limit` bytes into memory, checked: from the first replica that is right.
+    /// Reads a blob of at most `limit` bytes into memory, checked, from the first replica that matches.
     ///
     /// # Errors
-    /// Those of the first replica; [`Code::BlobMissing`] when there is none.
+    /// Those of the first replica; [`Code::BlobMissing`] if there is none.
     pub fn read(&self, blob: usize, limit: u64) -> Result<Vec<u8>> {
         let listed = &self.index.blobs[blob];
         if listed.size > limit {
@@ -268,12 +269,12 @@ impl Set {
     }
 }
 
-/// The error for a blob that is on none of the volumes at hand.
+/// The error for a blob that is on none of the available volumes.
 pub fn absent(digest: &Digest) -> Error {
     Error::new(Code::BlobMissing, format!("{digest} is on a volume that is not here"))
 }
 
-/// A member with what is stored for a blob or a piece of one.
+/// A member that stores a blob or a piece of one.
 #[derive(Clone, Copy, Debug)]
 struct StoredPiece<'a> {
     contents: &'a Contents,
@@ -281,7 +282,7 @@ struct StoredPiece<'a> {
     extent: &'a Extent,
 }
 
-/// The content of a blob, decoded and read piece by piece and hashed: the read that would end content that is not right fails.
+/// The content of a blob, read piece by piece, decoded and hashed. The last read fails if the content does not match.
 #[derive(Debug)]
 pub struct BlobContent<'a> {
     pieces: Vec<StoredPiece<'a>>,
@@ -293,18 +294,18 @@ pub struct BlobContent<'a> {
 }
 
 impl BlobContent<'_> {
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub fn position(&self) -> u64 {
         self.at
     }
 
-    /// What the archive is called that the last bytes came from.
+    /// The name of the archive that provided the last bytes.
     pub fn place(&self) -> &str {
         let at = self.next.saturating_sub(1).min(self.pieces.len().saturating_sub(1));
         self.pieces.get(at).map_or("", |piece| piece.contents.name())
     }
 
-    /// Reads the next bytes; 0 only after everything was right.
+    /// Reads the next bytes; returns 0 only after everything was checked.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         loop {
             if self.open.is_none() {
@@ -336,7 +337,9 @@ impl BlobContent<'_> {
         Err(Error::new(Code::BlobMismatch, format!("the pieces of {} do not match its digest", self.digest))
             .fact(format!("listed   {}", self.digest))
             .fact(format!("computed {computed}"))
-            .hint("one damaged blob is usually the medium: copy the volumes again, or mend them: mirror-bundle repair"))
+            .hint(
+                "one damaged blob is usually the medium: copy the volumes again, or repair them: mirror-bundle repair",
+            ))
     }
 }
 

@@ -1,7 +1,7 @@
-//! What of a damaged bundle is still right, member by member. Where [`super::reader`] stops at what is wrong, this goes
-//! on: it is for mending, and says nothing about trust.
+//! Finds the intact members of a damaged bundle. Unlike [`super::reader`] it does not stop at damage: it serves
+//! repair, and says nothing about trust.
 //!
-//! A file is read once, in order. What cannot be read, or is not there, counts as damaged (MB-REC-06).
+//! A file is read once, in order. Unreadable or missing parts count as damaged (MB-REC-06).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,27 +18,29 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
 const BUFFER: usize = 1 << 20;
-/// In how many ways content may have moved.
+/// The most offsets by which content may have moved.
 const MOVES: usize = 8;
-/// What is tried again by itself after a read that failed, in bytes.
+/// How much more than twice its length a file is searched for moved content, in bytes.
+const SLACK: u64 = 64 << 20;
+/// Bytes that are retried separately after a failed read.
 const PIECE: usize = 4096;
 
-/// What a bundle, or a volume of one, has to be, byte for byte, except for its addenda.
+/// The exact bytes that a bundle or volume must have, except for its addenda.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
     /// The index.
     pub index: Arc<Index>,
-    /// The index and the signature as they are written.
+    /// The index and the signature as written.
     pub head: Head,
-    /// Where everything goes.
+    /// The place of every member.
     pub layout: Layout,
-    /// Which volume it is.
+    /// The volume, if it is one.
     pub volume: Option<Volume>,
     sums: Digest,
 }
 
 impl Blueprint {
-    /// Of the bundle or volume with this head.
+    /// For the bundle or volume with this head.
     ///
     /// # Errors
     /// [`crate::Code::Malformed`] and others of [`Index::parse`] and [`Volume::parse`] for a head that is not acceptable.
@@ -47,7 +49,7 @@ impl Blueprint {
         Blueprint::with(index, head)
     }
 
-    /// As [`Blueprint::new`], with the index of this head as it was parsed before.
+    /// As [`Blueprint::new`], with this head's index, which is already parsed.
     pub fn with(index: Arc<Index>, head: Head) -> Result<Blueprint> {
         let volume = head.volume.as_deref().map(Volume::parse).transpose()?;
         let layout = match &volume {
@@ -65,7 +67,7 @@ impl Blueprint {
         Ok(Blueprint { index, head, layout, volume, sums })
     }
 
-    /// Whether the `SHA256SUMS` that was read with this head is the one that follows from it.
+    /// Whether `SHA256SUMS` of this head is the one derived from the blueprint.
     pub fn agrees(&self, head: &Head) -> bool {
         head.sums == self.sums
     }
@@ -80,7 +82,7 @@ impl Blueprint {
         })
     }
 
-    /// The content of a member that follows from the index and the signature.
+    /// The content of a member, if it is derived from the index and the signature.
     pub fn derived(&self, member: &Member) -> Option<Vec<u8>> {
         let bytes = match member.path.as_str() {
             layout::INDEX => self.head.index.to_vec(),
@@ -95,43 +97,43 @@ impl Blueprint {
     }
 }
 
-/// What is wrong with a member.
+/// The damage of a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     /// Its header.
     pub header: bool,
-    /// Its content: the only thing that does not follow from the index.
+    /// Its content: the only part that cannot be derived from the index.
     pub content: bool,
-    /// The zeros behind it.
+    /// Its zero padding.
     pub padding: bool,
 }
 
 impl Damage {
-    /// Everything.
+    /// Everything is damaged.
     pub const ALL: Damage = Damage { header: true, content: true, padding: true };
 
-    /// Whether anything is.
+    /// Whether anything is damaged.
     pub fn any(self) -> bool {
         self.header || self.content || self.padding
     }
 }
 
-/// What became of a file.
+/// The result of surveying a file.
 #[derive(Clone, Debug)]
 pub struct Survey {
-    /// Of each member, in order.
+    /// The damage of each member, in order.
     pub members: Vec<Damage>,
-    /// Digest of each slice of the size asked for, the last one filled up with zeros; of what could not be read or is
-    /// not there, `None`.
+    /// Digest of each slice of the requested size, the last one padded with zeros; `None` for slices that could not be
+    /// read or do not exist.
     pub slices: Vec<Option<Digest>>,
     /// Bytes that could not be read.
     pub unreadable: u64,
 }
 
-/// Reads the members of a file of `length` bytes, and with `slice` the digests of slices of that size.
+/// Reads the members of a file of `length` bytes, and computes digests of slices if `slice` gives their size.
 ///
 /// # Errors
-/// Only what `progress`, which is told the bytes done, fails with.
+/// Only errors of `progress`, which receives the number of bytes done.
 pub fn survey(
     file: &File,
     length: u64,
@@ -168,7 +170,7 @@ pub fn survey(
     Ok(Survey { members: walker.out, slices: slicer.map(Slicer::finish).unwrap_or_default(), unreadable })
 }
 
-/// Whether the content of one member is right.
+/// Whether the content of one member is intact.
 pub fn is_right(
     file: &File,
     member: &Member,
@@ -190,14 +192,16 @@ pub fn is_right(
     Ok(hasher.finish() == *digest)
 }
 
-/// By how many bytes members have moved that are not where they belong: headers of blobs are looked for in all of the
-/// file, at every block. So a file from which blocks were dropped, or into which some were put, can still be used.
+/// The offsets by which displaced members have moved: headers of blobs are searched at every block of the file. So a
+/// file with lost or inserted blocks can still be used. A file of any length may hold nothing, so it is searched only as
+/// far as the content that belongs there could have moved by its own length.
 pub fn moves(
     file: &File,
     length: u64,
     layout: &Layout,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<i64>> {
+    let length = length.min(layout.total().saturating_mul(2).saturating_add(SLACK));
     let wanted: HashMap<&str, &Member> = layout.blobs().iter().map(|m| (m.path.as_str(), m)).collect();
     let mut out: Vec<i64> = Vec::new();
     let mut buffer = vec![0u8; BUFFER];
@@ -219,17 +223,17 @@ pub fn moves(
     Ok(out)
 }
 
-/// What stands behind the last member.
+/// The bytes behind the last member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
-    /// The addenda that can be read.
+    /// The readable addenda.
     pub addenda: Vec<Addendum>,
     /// Whether that, and the end of the archive, is all there is.
     pub whole: bool,
 }
 
 impl Tail {
-    /// Reads what is behind the last member of a file of `length` bytes.
+    /// Reads the bytes behind the last member of a file of `length` bytes.
     pub fn read(file: &File, length: u64, layout: &Layout) -> Tail {
         let most = limits::ADDENDA_BYTES + (limits::ADDENDA as u64 + 2) * 2 * tar::BLOCK;
         let size = length.saturating_sub(layout.end()).min(most);
@@ -268,7 +272,7 @@ impl Tail {
         Tail { addenda, whole: readable && !gap && end && length - layout.end() == size }
     }
 
-    /// These addenda and the end of the archive, as they are written.
+    /// These addenda and the end of the archive, as bytes.
     pub fn to_bytes(&self, layout: &Layout) -> Vec<u8> {
         let mut out = Vec::new();
         for addendum in &self.addenda {
@@ -282,7 +286,7 @@ impl Tail {
     }
 }
 
-/// Fills `bytes` from `at` and says which parts of them could not be read or are not there; those are zero.
+/// Fills `bytes` from `at` and returns the ranges that could not be read or do not exist; those are zero.
 fn read(file: &File, length: u64, bytes: &mut [u8], at: u64) -> Vec<Range<usize>> {
     let there = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
     let mut bad = Vec::new();
@@ -302,7 +306,7 @@ fn read(file: &File, length: u64, bytes: &mut [u8], at: u64) -> Vec<Range<usize>
     bad
 }
 
-/// All of `0..length` in order, cut where it begins or ends to be `bad`.
+/// All of `0..length` in order, cut where `bad` begins or ends.
 fn pieces(length: usize, bad: &[Range<usize>]) -> impl Iterator<Item = (Range<usize>, bool)> {
     let mut at = 0;
     let mut out = Vec::with_capacity(2 * bad.len() + 1);
@@ -315,7 +319,7 @@ fn pieces(length: usize, bad: &[Range<usize>]) -> impl Iterator<Item = (Range<us
     out.into_iter().filter(|(range, _)| !range.is_empty())
 }
 
-/// Follows the members while bytes come in.
+/// Tracks members while bytes arrive.
 struct Walker<'a> {
     blueprint: &'a Blueprint,
     at: u64,
@@ -362,7 +366,7 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// Hashes slices while bytes come in.
+/// Hashes slices while bytes arrive.
 struct Slicer {
     size: u64,
     at: u64,

@@ -1,12 +1,12 @@
 //! The tar subset of format 1: one canonical header for a name, a size and a time (MB-FMT-02).
 //!
-//! There is no tar parser here. A header is accepted when it is, byte for byte, the header that this module
-//! writes for the name and size that it holds; so no two readers can see different archives.
+//! There is no tar parser here. A header is accepted only if it is, byte for byte, the header that this module writes
+//! for its name and size; so no two readers can see different archives.
 
-/// Size of a header, and what content is padded to.
+/// Size of a header in bytes; content is padded to it.
 pub const BLOCK: u64 = 512;
 
-/// Sizes from here on do not fit eleven octal digits and are written in base 256.
+/// Sizes from this one up do not fit eleven octal digits and are written in base 256.
 const OCTAL_LIMIT: u64 = 1 << 33;
 
 /// The header of a regular file: mode 0644, owner 0, no owner names.
@@ -40,7 +40,7 @@ fn number(field: &mut [u8], value: u64) {
     }
 }
 
-/// What a canonical header says.
+/// The fields of a canonical header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The member's path.

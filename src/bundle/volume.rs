@@ -1,8 +1,8 @@
-//! A bundle on several media: which blobs are on which volume (MB-VOL).
+//! A bundle on several media: the assignment of blobs to volumes (MB-VOL).
 //!
-//! A volume is an archive of the same form as a whole bundle, with the same signed index, and with some of the
-//! blobs. What is on which volume stands in `mirror-bundle/volume.json`, which nobody signs: it says where to look,
-//! never what is right. A blob that is found where it says still has to be the one that the index lists.
+//! A volume is an archive of the same form as a whole bundle, with the same signed index and some of the blobs.
+//! `mirror-bundle/volume.json` lists the content of the volumes. It is not signed: it says where a blob is, never what
+//! it is. A blob found there must still match the index.
 
 mod media;
 
@@ -20,10 +20,10 @@ pub use media::Media;
 
 /// Path of the description of a volume.
 pub const VOLUME: &str = "mirror-bundle/volume.json";
-/// Stands for "on every volume" where a volume's number could stand.
+/// A volume number that means "on every volume".
 pub const EVERYWHERE: u32 = 0;
 
-/// What one volume says about itself and the others.
+/// The description of one volume, with the assignment of all blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
@@ -33,9 +33,9 @@ pub struct Volume {
     pub index: Digest,
     /// Number of this volume, from 1.
     pub volume: u32,
-    /// How many there are.
+    /// The number of volumes.
     pub of: u32,
-    /// For each blob of the index, in its order: the volume that has it, or its first piece; 0 when every one has it.
+    /// For each blob of the index, in order: the volume with it or its first piece; 0 if every volume has it.
     pub blobs: Vec<u32>,
     /// Blobs that are larger than a volume, by position, ascending.
     pub cut: Vec<Cut>,
@@ -57,13 +57,13 @@ pub struct Cut {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Piece {
-    /// The volume that has it.
+    /// The volume that holds it.
     pub volume: u32,
     /// Its size in bytes; the pieces of a blob add up to it.
     pub size: u64,
 }
 
-/// What one member of a volume holds: a blob, or a piece of one.
+/// The content of one member of a volume: a blob, or a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Position of the blob in the index.
@@ -72,9 +72,9 @@ pub struct Extent {
     pub offset: u64,
     /// Size of the content in bytes.
     pub size: u64,
-    /// Number of the piece from 1, for a blob in pieces.
+    /// Number of the piece from 1, if the blob is cut.
     pub piece: Option<u32>,
-    /// What the member holds, which decodes to this content.
+    /// The stored bytes, which decode to this content.
     pub stored: Stored,
 }
 
@@ -87,7 +87,7 @@ impl Extent {
 }
 
 impl Volume {
-    /// The one form of this description: compact JSON and a LF.
+    /// Serialises the description in its one form: compact JSON and a LF.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec(self)
             .map_err(|e| Error::new(Code::Internal, "cannot write the description of a volume").source(e))?;
@@ -95,7 +95,7 @@ impl Volume {
         Ok(bytes)
     }
 
-    /// Reads a description, strictly: only what [`Volume::to_bytes`] writes.
+    /// Parses a description strictly: only what [`Volume::to_bytes`] writes.
     ///
     /// # Errors
     /// [`Code::NotABundle`] for another format version, [`Code::Malformed`] for everything else.
@@ -112,7 +112,7 @@ impl Volume {
         }
         let volume: Volume = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
         if volume.to_bytes()? != bytes {
-            return Err(malformed("it is not written in the one form that format 1 has".to_owned()));
+            return Err(malformed("it is not in the canonical form of format 1".to_owned()));
         }
         if volume.of < 1 || volume.of > limits::VOLUMES || volume.volume < 1 || volume.volume > volume.of {
             return Err(malformed(format!("there is no volume {} of {}", volume.volume, volume.of)));
@@ -120,14 +120,15 @@ impl Volume {
         Ok(volume)
     }
 
-    /// Whether this fits the index: every blob somewhere, documents on every volume, pieces that add up.
+    /// Checks the description against the index: every blob is somewhere, documents are on every volume, pieces add
+    /// up.
     pub fn check(&self, index: &Index) -> Result<()> {
         self.fits(index).map_err(|why| Error::new(Code::Malformed, format!("{VOLUME} does not fit the index: {why}")))
     }
 
     fn fits(&self, index: &Index) -> Result<(), String> {
         if self.blobs.len() != index.blobs.len() {
-            return Err(format!("it is about {} blobs of {}", self.blobs.len(), index.blobs.len()));
+            return Err(format!("it lists {} blobs, the index {}", self.blobs.len(), index.blobs.len()));
         }
         for (blob, &at) in index.blobs.iter().zip(&self.blobs) {
             if at > self.of || (blob.role.is_document() && at != EVERYWHERE) {
@@ -155,15 +156,15 @@ impl Volume {
         Ok(())
     }
 
-    /// How many pieces of blobs are on this volume.
+    /// The number of pieces on this volume.
     pub fn own_pieces(&self) -> usize {
         self.cut.iter().flat_map(|cut| &cut.pieces).filter(|p| p.volume == self.volume).count()
     }
 
-    /// What is on this volume, in the order of the archive.
+    /// The content of this volume, in the order of the archive.
     pub fn extents(&self, index: &Index) -> Vec<Extent> {
         let mut out = Vec::new();
-        // While a division is planned, the digests of pieces are not known yet.
+        // While a division is planned, the digests of pieces are unknown.
         let mut digests = self.digests.iter().copied().chain(std::iter::repeat_with(|| Digest::of(b"")));
         let mut cut = self.cut.iter().peekable();
         for (at, (blob, &place)) in index.blobs.iter().zip(&self.blobs).enumerate() {
@@ -185,7 +186,7 @@ impl Volume {
         out
     }
 
-    /// The volumes that are needed for the blob at this position; none when every volume has it.
+    /// The volumes needed for the blob at this position; empty if every volume has it.
     pub fn volumes_of(&self, blob: usize) -> Vec<u32> {
         match self.cut.binary_search_by_key(&blob, |cut| cut.blob as usize) {
             Ok(at) => self.cut[at].pieces.iter().map(|p| p.volume).collect(),
@@ -208,8 +209,8 @@ pub fn member_path(index: &Index, extent: &Extent) -> String {
     }
 }
 
-/// The file name of a volume of the bundle that is to be called `bundle`: `ocp.tar` becomes `ocp.02of12.tar`, and a name
-/// that does not end in `.tar` gets `.02of12` at its end. A reader never looks at it (MB-VOL-07).
+/// File name of a volume of `bundle`: `ocp.tar` becomes `ocp.02of12.tar`, and a name that does not end in `.tar` gets
+/// `.02of12` appended. Readers ignore it (MB-VOL-07).
 pub fn path(bundle: &Path, volume: u32, of: u32) -> PathBuf {
     let width = of.to_string().len();
     let number = format!(".{volume:0width$}of{of}");

@@ -153,9 +153,17 @@ pub struct Create {
     /// Kubernetes manifests: a YAML or JSON file, or a folder of them (repeatable)
     #[arg(long, value_name = "FILE|DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
+    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers
+    #[arg(long, help_heading = "Content")]
+    pub without_referrers: bool,
     /// Carry only the images for this platform, for example linux/amd64 or linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Content")]
     pub platform: Option<String>,
+    /// Look first where this file says that copies are: an ImageDigestMirrorSet, ImageTagMirrorSet or
+    /// ImageContentSourcePolicy, or a registries.conf (repeatable)
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", help_heading = "Content")]
+    pub mirror_config: Vec<PathBuf>,
     /// What to do with foreign layers (base layers of Windows), which registries need not have: leave them out with a
     /// warning, take them from the registry of the image, or refuse images that have them
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",
@@ -185,11 +193,12 @@ pub struct Create {
     #[arg(long, help_heading = "Signing")]
     pub unsigned: bool,
 
-    /// Series this bundle belongs to; receivers refuse an older one of the same series [default: from its contents]
+    /// Series this bundle belongs to; receivers refuse an older one of the same series [default: a release is in the series
+    /// of its stream, such as ocp-4.16-x86_64; other content is in none]
     #[arg(long, value_name = "NAME", help_heading = "Bundle")]
     pub name: Option<String>,
     /// Position in the series; must increase [default: the creation time in seconds]
-    #[arg(long, value_name = "N", help_heading = "Bundle")]
+    #[arg(long, value_name = "N", requires = "name", help_heading = "Bundle")]
     pub sequence: Option<u64>,
     /// When the bundle expires, for example 2027-06-30 or 2027-06-30T12:00:00Z [default: never]
     #[arg(long, value_name = "TIME", help_heading = "Bundle")]
@@ -243,13 +252,22 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REGISTRY/REPO", help_heading = "Destination")]
     pub to: Option<String>,
+    /// With --to: use at most N components of a path, and join what lies deeper with `-`
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "N", requires = "to", help_heading = "Destination",
+          value_parser = clap::value_parser!(u8).range(1..))]
+    pub max_nested_paths: Option<u8>,
+    /// With --to: leave out what is attached to images: signatures (but of releases), attestations, referrers
+    #[cfg(feature = "registry")]
+    #[arg(long, requires = "to", help_heading = "Destination")]
+    pub without_referrers: bool,
     /// Write every image to DIR/v2, the form that `oc image mirror --from-dir` reads, and manifests to DIR/manifests
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub to_dir: Option<PathBuf>,
     /// Write every image to an OCI layout (without links, so it works on FAT)
     #[arg(long, value_name = "DIR", help_heading = "Destination", conflicts_with = "to_dir")]
     pub to_layout: Option<PathBuf>,
-    /// Write the manifests here [default: DIR/manifests, or ./NAME-manifests with --to alone]
+    /// Write the manifests here [default: DIR/manifests, or ./NAME-DIGEST-manifests with --to alone]
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub manifests_to_dir: Option<PathBuf>,
     /// Where images other than releases go below the target: to their path, or to their path below the registry that
@@ -260,14 +278,24 @@ pub struct Unpack {
     /// Put images of the repository FROM, or of those below it, into the repository TO below the target (repeatable)
     #[arg(long, value_name = "FROM=TO", help_heading = "Destination")]
     pub map: Vec<String>,
-    /// Kind of mirror configuration to write beside the manifests; it is never applied
-    #[arg(long, value_enum, default_value_t = MirrorSet::Idms, value_name = "idms|icsp|none",
-          hide_possible_values = true, help_heading = "Destination")]
-    pub mirror_set: MirrorSet,
-    /// Replace manifests that already exist with other content
+    /// Kinds of mirror configuration for the target registry, written beside the manifests, never applied: idms, itms,
+    /// icsp or none [default: idms, and itms where images were asked for by tag]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "KIND[,KIND]",
+        hide_possible_values = true,
+        help_heading = "Destination"
+    )]
+    pub mirror_set: Vec<MirrorSet>,
+    /// Write where each image went to this file: SRC=DST lines, as `oc image mirror -f` takes them
+    #[arg(long, value_name = "FILE", help_heading = "Destination", conflicts_with = "to_layout")]
+    pub mapping: Option<PathBuf>,
+    /// Replace manifests, and a mapping, that exist with other content
     #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
-    /// Verify, and show what would be written; write nothing
+    /// Verify, ask the destination what it has, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
     /// Write the blobs of the volumes that are here although others are missing; manifests and tags follow with the
@@ -308,6 +336,8 @@ pub enum Placement {
 pub enum MirrorSet {
     /// ImageDigestMirrorSet
     Idms,
+    /// ImageTagMirrorSet
+    Itms,
     /// ImageContentSourcePolicy (clusters before 4.13)
     Icsp,
     /// None

@@ -9,6 +9,7 @@ use super::args::{Create, Global, Output};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
+use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Summary, Target, create};
@@ -147,6 +148,10 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
         images: Vec::new(),
         layouts: args.from_layout.clone(),
         room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
+        #[cfg(feature = "registry")]
+        mirrors: mirrors(&args.mirror_config)?,
+        #[cfg(not(feature = "registry"))]
+        mirrors: select::Mirrors::default(),
         foreign: match args.foreign_layers {
             super::args::ForeignLayers::Fetch => select::ForeignLayers::Fetch,
             super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
@@ -161,6 +166,7 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
         allow_unsigned_release: args.allow_unsigned_release,
         allow_missing_image_signature: args.allow_missing_image_signature,
         now: inputs::moment(None)?,
+        without_referrers: args.without_referrers,
         jobs: inputs::transfers(global.jobs),
     })
 }
@@ -178,12 +184,19 @@ fn options(args: &Create, term: &Terminal) -> Result<Options> {
     })
 }
 
+#[cfg(feature = "registry")]
+fn mirrors(files: &[PathBuf]) -> Result<select::Mirrors> {
+    let mut mirrors = select::Mirrors::default();
+    files.iter().try_for_each(|file| mirrors.add(file))?;
+    Ok(mirrors)
+}
+
 fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Summary>) -> String {
     let mut table = Table::default();
     let what = if summary.dry_run { "would make" } else { "bundle" };
     table.row(what, args.bundle.display().to_string());
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
+    table.row("name", title(&super::escape::title(&summary.name), summary.sequence));
     for release in &summary.releases {
         table
             .row("release", format!("{} {} {}", named(&release.version), named(&release.architecture), release.digest));

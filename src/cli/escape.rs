@@ -7,6 +7,8 @@ const LONGEST: usize = 4096;
 const NAME: usize = 256;
 /// More blanks than this in a row are in no text of ours.
 const BLANKS: usize = 16;
+/// At most so many characters that may show as a blank or as nothing follow each other, and one blank behind them.
+const FAINT: usize = 3;
 
 /// Escapes what could move a cursor, colour, hide or reorder text. Line breaks are escaped too, more blanks than any
 /// text of ours has are counted, and what is too long is cut.
@@ -23,7 +25,21 @@ pub(super) fn sentence(text: &str) -> String {
 pub(super) fn name(text: &str) -> String {
     let shown = shown(text, NAME, 1);
     let bare = !text.contains("  ") && text.trim() == text && text.chars().count() <= NAME;
-    if bare { shown } else { format!("\"{}\"", shown.replace('"', "\\\"")) }
+    if bare { shown } else { quoted(&shown) }
+}
+
+/// The name of a bundle, as [`name`]; quoted too where it has what stands behind it in a line of ours.
+pub(super) fn title(text: &str) -> String {
+    let shown = name(text);
+    if shown.contains(['"', '#', ',']) && !shown.starts_with('"') || text.starts_with('"') {
+        quoted(&shown)
+    } else {
+        shown
+    }
+}
+
+fn quoted(shown: &str) -> String {
+    format!("\"{}\"", shown.replace('"', "\\\""))
 }
 
 fn shown(text: &str, longest: usize, blanks: usize) -> String {
@@ -40,7 +56,7 @@ fn shown(text: &str, longest: usize, blanks: usize) -> String {
 }
 
 fn plain(chars: impl Iterator<Item = char>, blanks: usize, out: &mut String) {
-    let mut run = 0;
+    let (mut run, mut faint) = (0, 0);
     let close = |run: &mut usize, out: &mut String| {
         match *run {
             few if few <= blanks => out.extend(std::iter::repeat_n(' ', few)),
@@ -50,12 +66,15 @@ fn plain(chars: impl Iterator<Item = char>, blanks: usize, out: &mut String) {
     };
     for c in chars {
         if c == ' ' {
-            run += 1;
+            (run, faint) = (run + 1, faint + 1);
             continue;
         }
         close(&mut run, out);
-        if is_dangerous(c) || c.is_whitespace() || c == '\u{2800}' {
+        // What is no letter or digit can be blank, or take no room, in a font that nobody here knows.
+        faint = if c.is_ascii() || c.is_alphanumeric() { 0 } else { faint + 1 };
+        if is_dangerous(c) || c.is_whitespace() || c == '\u{2800}' || faint > FAINT {
             out.extend(c.escape_unicode());
+            faint = 0;
         } else {
             out.push(c);
         }
@@ -84,14 +103,15 @@ const HEADS: [&str; 16] = [
 ];
 
 /// Lines that a terminal of this width would wrap into what reads as another line of ours, wrapped here instead and
-/// indented (security E11). Colours take no room; what is not ASCII may take two columns.
+/// indented (security E11). Colours take no room; what is not ASCII may take two columns or none, and can look like any
+/// word: a line with such characters is always wrapped here.
 pub(super) fn fold(text: &str, width: usize) -> String {
     const INDENT: usize = 11;
     if width < 2 * INDENT {
         return text.to_owned();
     }
     let one = |line: &str| {
-        let (mut out, mut column, mut forged, mut colour) = (String::new(), 0, false, false);
+        let (mut out, mut column, mut forged, mut colour) = (String::new(), 0, !line.is_ascii(), false);
         for (at, c) in line.char_indices() {
             colour |= c == '\u{1b}';
             let wide = if colour {
@@ -150,15 +170,16 @@ pub(super) fn escape_json(json: &str) -> String {
 fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{00ad}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+            '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
             | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{escape, escape_json, fold, name, sentence};
+    use super::{escape, escape_json, fold, name, sentence, title};
 
     #[test]
     fn json_says_the_same_without_characters_that_move_a_cursor() {
@@ -200,6 +221,29 @@ mod tests {
             }
         }
         assert_eq!(fold("short\nlines\n", 80), "short\nlines\n");
+    }
+
+    #[test]
+    fn what_may_show_as_nothing_makes_no_blanks_and_what_looks_like_a_word_begins_no_line() {
+        for mark in ['\u{34f}', '\u{180b}', '\u{1bca0}', '\u{1d159}', '\u{e000}', '\u{301}', '\u{10ffff}'] {
+            for pair in [format!(" {mark}"), mark.to_string(), format!("{mark} ")] {
+                let shown = name(&format!("ocp{}verdict", pair.repeat(40)));
+                let faint = |c: char| c == ' ' || c == mark;
+                let longest = shown.split(|c| !faint(c)).map(|run| run.chars().count()).max();
+                assert!(longest <= Some(super::FAINT + 1), "{shown}");
+            }
+        }
+        assert_eq!(sentence("a – b „c“, 日本。 e\u{301} नमस्ते 🙂"), "a – b „c“, 日本。 e\u{301} नमस्ते 🙂");
+        // Cyrillic letters; a mark within a word.
+        for word in ["v\u{435}rdict", "ver\u{301}dict"] {
+            let folded = fold(&format!("bundle    {}{word} VERIFIED", "x".repeat(70)), 80);
+            assert!(folded.lines().skip(1).all(|line| line.starts_with("           ")), "{folded}");
+            assert!(folded.lines().count() > 1 && folded.lines().all(|line| line.chars().count() <= 80), "{folded}");
+        }
+        assert_eq!(title("ocp-4.16"), "ocp-4.16");
+        assert_eq!(title("a #9, created 2026-01-01"), "\"a #9, created 2026-01-01\"");
+        assert_eq!(title("a\" #9"), "\"a\\\" #9\"");
+        assert_eq!(title("a  #9"), "\"a[2 blanks]#9\"");
     }
 
     #[test]

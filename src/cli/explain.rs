@@ -57,7 +57,7 @@ require:                        # number of different keys, for each role
   - {role: builder, threshold: 1}
 maxAge: 90d                     # since the bundle was created
 bundle:
-  name: ocp-release-amd64       # the series of bundles that is accepted here
+  name: ocp-4.16-x86_64         # the series of bundles that is accepted here
 release:
   keyrings: [redhat]            # redhat is built in; others are files beside this one
   architectures: [amd64]
@@ -123,7 +123,7 @@ fn text(code: Code) -> &'static str {
             "A key, a signature or the bundle has expired, or is dated in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
         Code::Rollback => {
-            "This host has already unpacked a newer bundle of this series, or another one with the same number.\nSomebody may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
+            "This host unpacked a newer bundle of this series, or one with its number.\nSomebody may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
         }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nGet it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."
@@ -138,7 +138,7 @@ fn text(code: Code) -> &'static str {
             "A release has no good signature by a key that this host accepts.\nOr, at create, it lacks the cosign signature image that clusters require from 4.21 on.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, at create, --allow-missing-image-signature."
         }
         Code::ImageUnverified => {
-            "The trust policy has a key for an image, and the image has no good signature by that key.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
+            "An image has no good signature by its key in the trust policy.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
         }
         Code::Policy => {
             "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."
@@ -147,7 +147,7 @@ fn text(code: Code) -> &'static str {
             "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
         }
         Code::Destination => {
-            "The destination registry is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. Run the same command again to resume."
+            "The destination registry is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is gone, run the same command again to resume."
         }
         Code::Source => {
             "The source is unreachable, or lacks what was requested.\nWhat was fetched stays in NAME.partial; run the same command again to resume."
@@ -157,6 +157,9 @@ fn text(code: Code) -> &'static str {
         }
         Code::Conflict => {
             "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
+        }
+        Code::PartlyUnpacked => {
+            "All images and tags are there, but the registry refused something that is attached to them.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. Where they are not needed, --without-referrers leaves them out, and the exit code is 0."
         }
         Code::ApplyFailed => {
             "One or more manifests were not applied to the cluster.\nReserved: this version applies nothing."

@@ -117,6 +117,7 @@ pub(super) fn client(
         retries: args.retries,
         environment: crate::host::environment,
         stop: term.stop_flag(),
+        listener: term.chatty().map(|hear| crate::registry::Listener(std::sync::Arc::new(hear))),
         ..Default::default()
     })?;
     client.notices().iter().for_each(|notice| term.warn(notice));

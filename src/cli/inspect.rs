@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::answer::{self, Table};
 use super::args::{Global, Inspect, Ls, Output};
-use super::escape::name;
+use super::escape::{name, title};
 use crate::bundle::Inputs;
-use crate::bundle::index::{Blob, Image, Index, Kind};
+use crate::bundle::index::{self, Blob, Image, Index, Kind};
 use crate::error::Result;
 use crate::ops::inspect::{Inspected, inspect};
 use crate::ops::observer;
@@ -55,7 +55,7 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
         table.row("volumes", format!("{} of {of}", here.join(", ")));
     }
     table.row("index", seen.digest.to_string());
-    table.row("name", format!("{} #{}", name(&index.name), index.sequence));
+    table.row("name", index::title(&title(&index.name), index.sequence));
     table.row("created", &index.created);
     if let Some(expires) = &index.expires {
         table.row("expires", expires);

@@ -188,7 +188,7 @@ fn verb(task: Task) -> &'static str {
         Task::Write => "Writing",
         Task::Verify => "Verifying",
         Task::Protect => "Protecting",
-        Task::Mend => "Repairing",
+        Task::Repair => "Repairing",
         Task::Push => "Pushing",
         Task::Unpack => "Unpacking",
         Task::ReadBack => "Reading back",
@@ -201,7 +201,7 @@ fn word(task: Task) -> &'static str {
         Task::Write => "write",
         Task::Verify => "verify",
         Task::Protect => "protect",
-        Task::Mend => "repair",
+        Task::Repair => "repair",
         Task::Push => "push",
         Task::Unpack => "unpack",
         Task::ReadBack => "read-back",
@@ -213,7 +213,7 @@ fn noun(task: Task) -> Option<&'static str> {
     match task {
         Task::Resolve => Some("images"),
         Task::Write | Task::Verify | Task::Push | Task::Unpack => Some("blobs"),
-        Task::Mend => Some("members"),
+        Task::Repair => Some("members"),
         Task::Protect | Task::ReadBack => None,
     }
 }
@@ -240,11 +240,12 @@ mod tests {
             assert!(work.line(columns, at).chars().count() < columns.max(1), "{columns}");
         }
         assert_eq!(work.line(40, at), "     Pushing  50 %  30.0 of 60.0 GiB");
-        assert_eq!(work.line(60, at), "     Pushing  50 %  30.0 of 60.0 GiB  10s left");
+        assert_eq!(work.line(50, at), "     Pushing  50 %  30.0 of 60.0 GiB  10s left");
+        assert_eq!(work.line(60, at), "     Pushing  50 %  30.0 of 60.0 GiB  3.0 GiB/s  10s left");
         assert_eq!(work.line(80, at), "     Pushing  50 %  30.0 of 60.0 GiB  3.0 GiB/s  10s left  203 of 407 blobs");
         assert_eq!(
             work.line(100, at),
-            "     Pushing [========>        ]  50 %  30.0 of 60.0 GiB  3.0 GiB/s  10s left  203 of 407 blobs"
+            "     Pushing [==========>         ]  50 %  30.0 of 60.0 GiB  3.0 GiB/s  10s left  203 of 407 blobs"
         );
     }
 

@@ -7,6 +7,7 @@ use super::args::{Global, Join, Output, Split};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
+use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, join, observer, split};
 
@@ -63,7 +64,7 @@ fn render(summary: &split::Summary) -> String {
     let mut table = Table::default();
     table.row(if summary.dry_run { "would make" } else { "bundle" }, &summary.bundle);
     table.row("index", summary.index.to_string());
-    table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
+    table.row("name", title(&super::escape::title(&summary.name), summary.sequence));
     volumes::rows(&mut table, &summary.volumes);
     match summary.dry_run {
         true => table.row("free", observer::size(summary.free)),
@@ -88,7 +89,7 @@ pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> 
             let mut table = Table::default();
             table.row("bundle", format!("{} ({})", summary.bundle, observer::size(summary.bytes)));
             table.row("index", summary.index.to_string());
-            table.row("name", format!("{} #{}", named(&summary.name), summary.sequence));
+            table.row("name", title(&super::escape::title(&summary.name), summary.sequence));
             table.row("checked", checked(summary.blobs));
             answer::text(&table.render());
         }

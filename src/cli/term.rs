@@ -120,6 +120,20 @@ impl Terminal {
         self.stop.clone()
     }
 
+    /// With `-v`: a way to say a line at any time.
+    #[cfg(feature = "registry")]
+    pub fn chatty(&self) -> Option<impl Fn(&str) + Send + Sync + use<>> {
+        let json = self.json;
+        self.verbose.then_some(move |text: &str| {
+            let line = match json {
+                true => escape_json(&serde_json::json!({ "type": "note", "message": text }).to_string()),
+                false => format!("       {}", escape(text)),
+            };
+            // No bar is drawn with -v. A terminal that is gone is no reason to stop.
+            _ = writeln!(std::io::stderr().lock(), "{line}");
+        })
+    }
+
     /// Reports an error: the sentence, the facts, the state, what to do.
     pub fn report(&self, err: &Error) {
         self.end();

@@ -9,9 +9,10 @@ use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
-use crate::openshift::mirror_set;
-use crate::ops::unpack::{Options, Outcome, Summary, unpack};
+use crate::openshift::mirror_set::MirrorSetKind;
+use crate::ops::unpack::{MirrorSets, Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
+use crate::sink::destination::RELEASE;
 use crate::sink::placement::Placing;
 use crate::verify::Report;
 
@@ -59,10 +60,31 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             crate::host::memory::remember(&memory, &verified, args.trust.allow_rollback)
                 .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
             finished(verified.report(), &summary, global, term, started);
+            for refused in &summary.refused {
+                let kind = refused.kind.as_str();
+                let of = refused.subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
+                term.warn(&format!(
+                    "the {kind} {}{of} was refused for {}: {}",
+                    refused.digest, refused.repository, refused.why
+                ));
+            }
             next(&summary, term);
-            Ok(verified.report().exit_code)
+            Ok(match verified.report().exit_code {
+                0 if !summary.refused.is_empty() && !without(args) => Code::PartlyUnpacked.exit(),
+                code => code,
+            })
         }
     }
+}
+
+/// Whether what is attached to images is not wanted, so that it is no matter if the registry refuses some of it.
+#[cfg(feature = "registry")]
+fn without(args: &Unpack) -> bool {
+    args.without_referrers
+}
+#[cfg(not(feature = "registry"))]
+fn without(_: &Unpack) -> bool {
+    false
 }
 
 fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal, started: Instant) {
@@ -101,6 +123,8 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         dir: args.to_dir.clone(),
         layout: args.to_layout.clone(),
         manifests: args.manifests_to_dir.clone(),
+        mirror_sets: mirror_sets(&args.mirror_set)?,
+        mapping: args.mapping.clone(),
         placing: Placing {
             by_host: args.placement == Placement::Host,
             maps: args
@@ -110,19 +134,44 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
                 .collect::<Result<_, crate::oci::Invalid>>()
                 .map_err(|e| Error::new(Code::Usage, e.to_string()))?,
         },
-        mirror_set: match args.mirror_set {
-            MirrorSet::Idms => Some(mirror_set::MirrorSetKind::Digest),
-            MirrorSet::Icsp => Some(mirror_set::MirrorSetKind::ContentSourcePolicy),
-            MirrorSet::None => None,
-        },
         overwrite: args.overwrite,
         dry_run: args.dry_run,
+        #[cfg(feature = "registry")]
+        ways: crate::sink::destination::Ways {
+            max_nested_paths: args.max_nested_paths.map(usize::from),
+            without_referrers: args.without_referrers,
+            jobs: inputs::transfers(global.jobs),
+        },
         jobs: inputs::transfers(global.jobs),
     };
     if args.to_dir.is_some() && args.to_layout.is_some() {
         return Err(Error::new(Code::Usage, "--to-dir and --to-layout cannot be given together"));
     }
     Ok(options)
+}
+
+/// What `--mirror-set` asks for.
+fn mirror_sets(given: &[MirrorSet]) -> Result<MirrorSets> {
+    let usage = |text: &str, hint: &str| Err(Error::new(Code::Usage, text).hint(hint));
+    if given.len() > 1 && given.contains(&MirrorSet::None) {
+        return usage("--mirror-set none goes with no other kind", "leave it out, or the others");
+    }
+    if given.len() > 1 && given.contains(&MirrorSet::Icsp) {
+        return usage(
+            "--mirror-set icsp goes with no other kind: a cluster takes the old kind or the new ones",
+            "for clusters before 4.13 icsp, for others idms,itms",
+        );
+    }
+    if given.is_empty() {
+        return Ok(MirrorSets::AsNeeded);
+    }
+    let kind = |given: &MirrorSet| match given {
+        MirrorSet::Idms => Some(MirrorSetKind::Digest),
+        MirrorSet::Itms => Some(MirrorSetKind::Tag),
+        MirrorSet::Icsp => Some(MirrorSetKind::ContentSourcePolicy),
+        MirrorSet::None => None,
+    };
+    Ok(MirrorSets::Kinds(given.iter().filter_map(kind).collect()))
 }
 
 fn count(n: u64, what: &str) -> String {
@@ -145,6 +194,10 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
             summary.destinations.join(" and ")
         ),
     );
+    if summary.dry_run && !summary.destinations.is_empty() {
+        table.row("there", format!("{} ({})", count(summary.there.blobs, "blob"), observer::size(summary.there.bytes)));
+        table.row("to move", format!("{} ({})", count(summary.new_blobs, "blob"), observer::size(summary.new_bytes)));
+    }
     if !summary.dry_run {
         table.row(
             "new",
@@ -164,6 +217,10 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
             format!("{text} ({}); no manifests and no tags were written", observer::size(incomplete.bytes)),
         );
     }
+    if !summary.refused.is_empty() {
+        let text = "attached to images, which are complete (see the warnings; --without-referrers leaves it out)";
+        table.row("refused", format!("{} {text}", observer::count(summary.refused.len(), "manifest")));
+    }
     if let Some(manifests) = &summary.manifests {
         table.row(
             "manifests",
@@ -171,7 +228,13 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
         );
     }
     if let Some(sets) = &summary.mirror_sets {
-        table.row("mirrors", format!("{} (applying these can restart nodes)", sets.display()));
+        table.row(
+            "mirrors",
+            format!("{} (applying these can restart nodes)", set_list(sets, &summary.mirror_set_files)),
+        );
+    }
+    if let Some(mapping) = &summary.mapping {
+        table.row("mapping", mapping.display().to_string());
     }
     for exception in exceptions {
         table.row("exception", named(exception));
@@ -179,11 +242,27 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
     table.render()
 }
 
+/// The folder of mirror sets; the files, where the folder may hold those of other bundles.
+fn set_list(folder: &std::path::Path, files: &[std::path::PathBuf]) -> String {
+    let names: Vec<_> = files.iter().filter_map(|f| f.file_name()).map(|n| n.to_string_lossy()).collect();
+    format!("{}: {}", folder.display(), names.join(", "))
+}
+
 fn next(summary: &Summary, term: &Terminal) {
     let mut lines = Vec::new();
     if let Some(manifests) = &summary.manifests {
         lines.push("apply the manifests with".to_owned());
         lines.push(format!("  oc apply -Rf {}", answer::quoted(&manifests.display().to_string())));
+    }
+    if let Some(dir) = &summary.tree {
+        lines.push("push the images with oc".to_owned());
+        lines.extend(summary.tree_repositories.iter().map(|repository| {
+            let below = if repository == RELEASE { String::new() } else { format!("/{repository}") };
+            format!(
+                "  oc image mirror --keep-manifest-list --from-dir {} 'file://{repository}:*' REGISTRY/REPOSITORY{below}",
+                dir.display()
+            )
+        }));
     }
     for image in &summary.upgrades {
         lines.push("start the upgrade with".to_owned());

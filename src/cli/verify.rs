@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::answer::{self, Table};
 use super::args::{Global, Output, Verify};
-use super::escape::{escape, name as named};
+use super::escape::{escape, name as named, title};
 use super::inputs;
 use super::term::Terminal;
 use crate::bundle::Inputs;
+use crate::bundle::index;
 use crate::error::{Code, Result};
 use crate::ops::observer;
 use crate::ops::verify::{Options, verify};
@@ -127,10 +128,9 @@ fn render(report: &Report) -> String {
     if !report.bundle.index.is_empty() {
         head.row("index", &report.bundle.index);
     }
-    if let (Some(name), Some(sequence), Some(created)) =
-        (&report.bundle.name, report.bundle.sequence, &report.bundle.created)
-    {
-        head.row("bundle", format!("{} #{sequence}, created {created}", named(name)));
+    if let (Some(name), Some(created)) = (&report.bundle.name, &report.bundle.created) {
+        let name = index::title(&title(name), report.bundle.sequence);
+        head.row("bundle", format!("{name}, created {created}"));
     }
     for exception in &report.exceptions {
         head.row("exception", named(exception));

@@ -1,9 +1,9 @@
-//! Bytes as a bundle stores them, and the bytes of the blob that they decode to.
+//! Stored bytes, and the blob bytes they decode to.
 //!
-//! A blob has the digest that images name it by. What lies in the archive for it, or for a piece of it, is
-//! [`Stored`]: bytes with a size and digest of their own, and the [`Codec`] that leads from them to the blob. Format 1
-//! knows one codec, [`Codec::Identity`]; another one is a new variant here and an incompatible feature of the format.
-//! Documents and files are always stored as they are: a verifier reads them before it decides anything.
+//! Images name a blob by its digest. The archive holds [`Stored`] bytes for a blob or for a piece of one: they have
+//! their own size and digest, and a [`Codec`] that decodes them to the blob. Format 1 has one codec,
+//! [`Codec::Identity`]; another codec is a new variant here and an incompatible feature of the format. Documents and
+//! files are always stored unencoded, because a verifier reads them before it decides anything.
 
 use crate::error::Result;
 use crate::oci::Digest;
@@ -11,42 +11,42 @@ use crate::oci::Digest;
 /// How stored bytes become the bytes of a blob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Codec {
-    /// They are the same.
+    /// The stored bytes are the bytes of the blob.
     #[default]
     Identity,
 }
 
-/// What is stored for a blob or a piece of one.
+/// The stored form of a blob or of a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Size of the stored bytes.
     pub size: u64,
     /// Digest of the stored bytes.
     pub digest: Digest,
-    /// How they are decoded.
+    /// Their encoding.
     pub codec: Codec,
 }
 
 impl Stored {
-    /// Bytes that are stored as they are.
+    /// Bytes stored unencoded.
     pub fn identity(digest: Digest, size: u64) -> Stored {
         Stored { size, digest, codec: Codec::Identity }
     }
 
-    /// Whether stored bytes that match their digest decode to the blob with this one, so that nothing else has to be
-    /// hashed.
+    /// Whether stored bytes that match their digest also prove the digest of the blob, so that nothing else needs
+    /// hashing.
     pub fn proves(&self, blob: &Digest) -> bool {
         self.codec == Codec::Identity && self.digest == *blob
     }
 }
 
-/// Bytes that are read in order. The read that would end bytes which are not right fails instead.
+/// Bytes read in order. If they are wrong, the last read fails instead of ending.
 pub trait StoredReader {
-    /// Reads the next bytes; 0 only after everything was right.
+    /// Reads the next bytes, in at most the length of `buffer`; returns 0 only after everything was checked.
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize>;
 }
 
-/// The bytes of a blob, or of a piece of one, out of its stored bytes.
+/// Decodes stored bytes to the bytes of a blob or of a piece of one.
 #[derive(Debug)]
 pub struct Decoder<R> {
     codec: Codec,

@@ -1,16 +1,16 @@
-//! Image configurations, as far as they say what an image is. They are hints: nothing is trusted because of them.
+//! Image configurations, as far as they describe an image. They are hints: no trust is based on them.
 
 use std::collections::BTreeMap;
 
 use crate::oci::Platform;
 
-/// What is used of an image configuration.
+/// The parts of an image configuration that are used.
 #[derive(Debug, serde::Deserialize)]
 pub struct Config {
     #[serde(default)]
     os: String,
     #[serde(default)]
-    /// Go's name of the architecture; empty where none is named.
+    /// Go's name of the architecture; empty if none is given.
     pub architecture: String,
     variant: Option<String>,
     config: Option<Labels>,
@@ -23,19 +23,19 @@ struct Labels {
 }
 
 impl Config {
-    /// Reads a configuration; `None` when it is something else.
+    /// Parses a configuration; `None` if it is something else.
     pub fn parse(bytes: &[u8]) -> Option<Config> {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// The platform that it is for, if it names one.
+    /// The platform of the image, if given.
     pub fn platform(&self) -> Option<Platform> {
         let variant = self.variant.clone().filter(|v| !v.is_empty());
         let text = format!("{}/{}", self.os, self.architecture);
         text.parse::<Platform>().ok().map(|p| Platform { variant, ..p })
     }
 
-    /// The version in the label `io.openshift.release`: this is a release image.
+    /// The version in the label `io.openshift.release`, which marks a release image.
     pub fn release_version(&self) -> Option<&str> {
         self.config.as_ref()?.labels.as_ref()?.get("io.openshift.release").map(String::as_str)
     }

@@ -1,11 +1,10 @@
-//! One image layer as a stream of tar entries: decompressed, bounded, and read in one way only.
+//! One image layer as a stream of tar entries: decompressed, bounded, and unambiguous.
 //!
-//! Real layers have PAX and GNU headers, so the bundle's own strict tar subset does not do;
-//! but tar readers disagree on many things, and what is read here must be what a cluster sees. So entries are walked
-//! raw, extension headers are interpreted here, and whatever readers are known to disagree on is refused (security C1,
-//! C15). Nothing is extracted.
+//! Real layers have PAX and GNU headers, so the bundle's own strict tar subset is not enough. But tar readers disagree
+//! on many things, and this reader must see what a cluster sees. So it walks raw entries, interprets extension headers
+//! itself, and refuses what readers are known to disagree on (security C1, C15). Nothing is extracted.
 //!
-//! What a layer does wrong is an error about "a layer of" what [`Bounds::whose`] names.
+//! An error about a layer calls it "a layer of" [`Bounds::whose`].
 
 use std::io::{self, Read};
 
@@ -23,49 +22,49 @@ const MAX_PADDING: u64 = 1 << 20;
 /// The largest zstd window, as a power of two: 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Whose layer is read, and how much of it.
+/// The owner of a layer, for messages, and the limits for reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// What the layer is of, for messages: `the release image`.
+    /// The image that the layer belongs to, for messages: `the release image`.
     pub whose: &'static str,
     /// The most entries.
     pub entries: usize,
-    /// The most bytes that it inflates to.
+    /// The most bytes after decompression.
     pub inflated: u64,
 }
 
 /// One file, directory or link of a layer.
 pub struct Entry {
-    /// Without leading, doubled or trailing slashes and `.`; never with `..`.
+    /// The path without leading, doubled or trailing slashes and `.`; never with `..`.
     pub path: Vec<u8>,
-    /// The path in the plain header, where an extension header gave another one.
+    /// The path in the plain header, if an extension header gave a different one.
     pub hidden_path: Option<Vec<u8>>,
-    /// What the header says it is.
+    /// The type in the header.
     pub kind: EntryType,
-    /// Whether the name ended in a slash, which some readers take for "directory" whatever the type says.
+    /// Whether the name ended in a slash, which some readers take for a directory whatever the type is.
     pub slash: bool,
     /// The target of a hard link.
     pub hard_link: Option<Vec<u8>>,
-    /// Bytes of content.
+    /// Size of the content in bytes.
     pub size: u64,
 }
 
 impl Entry {
-    /// A regular file for every reader.
+    /// Whether every reader sees a regular file.
     pub fn is_file(&self) -> bool {
         self.kind == EntryType::Regular && !self.slash
     }
 }
 
-/// What is called for each entry, with its content.
+/// Called for each entry, with its content.
 pub type Visit<'v> = dyn FnMut(&Entry, &mut dyn Read) -> Result<()> + 'v;
 
-/// Reads a layer of type `media_type` to its end and shows every entry to `visit`. Returns how many bytes it
-/// inflated to.
+/// Reads a layer of type `media_type` to its end and calls `visit` for every entry. Returns its decompressed size in
+/// bytes.
 ///
 /// # Errors
-/// [`Code::Malformed`] for a layer that is damaged, over a bound, or that tar readers could read differently; those of
-/// `raw` and `visit`.
+/// [`Code::Malformed`] for a layer that is damaged, exceeds a limit, or that tar readers could read differently; those
+/// of `raw` and `visit`.
 pub fn walk(media_type: &str, raw: Box<dyn Read + '_>, bounds: Bounds, visit: &mut Visit<'_>) -> Result<u64> {
     let whose = bounds.whose;
     let broken = |e| broken(whose, e);
@@ -122,14 +121,14 @@ fn interpret<R: Read>(entry: &tar::Entry<'_, R>, extension: Extension) -> Result
     if !(regular || matches!(header.as_bytes()[156], b'1'..=b'7')) {
         return Err(Invalid::new(format!("has an entry of type {:?}", char::from(header.as_bytes()[156]))));
     }
-    // Go takes such entries as empty, others as having content: the rest of the archive would be read differently.
+    // Go treats such entries as empty, others read content: they would disagree on the rest of the archive.
     if !regular && entry.size() != 0 {
         return Err(Invalid::new("has a link, directory or device with content"));
     }
     if extension.size.is_some_and(|size| size != entry.size()) {
         return Err(Invalid::new("has a PAX size that contradicts its header"));
     }
-    // star keeps a shorter prefix and marks it here; other readers see a longer one.
+    // star limits the prefix to fewer bytes and sets a mark here; other readers see a longer prefix.
     if header.as_ustar().is_some() && header.as_bytes()[500..].iter().any(|b| *b != 0) {
         return Err(Invalid::new("has a header that tar implementations read differently"));
     }
@@ -158,7 +157,7 @@ const PAX: usize = 0;
 const LONG_PATH: usize = 1;
 const LONG_LINK: usize = 2;
 
-/// What extension headers said about the entry that follows them.
+/// The statements of extension headers about the next entry.
 #[derive(Default)]
 struct Extension {
     seen: [bool; 3],
@@ -172,7 +171,7 @@ impl Extension {
         self.seen == [false; 3]
     }
 
-    /// Which kind of extension header this is; `None` if it is an entry.
+    /// The type of this extension header; `None` if it is an entry.
     fn announced<R: Read>(&mut self, entry: &tar::Entry<'_, R>) -> Result<Option<usize>, Invalid> {
         let which = match entry.header().as_bytes()[156] {
             b'x' => PAX,
@@ -191,7 +190,7 @@ impl Extension {
         Ok(Some(which))
     }
 
-    /// Takes in the content of an extension header.
+    /// Adds the content of an extension header.
     fn take(&mut self, which: usize, content: &[u8]) -> Result<(), Invalid> {
         let name = || content.split(|b| *b == 0).next().unwrap_or_default().to_vec();
         match which {
@@ -256,7 +255,7 @@ fn only_padding(data: &mut dyn Read, whose: &str) -> Result<()> {
             Ok(count) => {
                 seen += count as u64;
                 if seen > MAX_PADDING || buffer[..count].iter().any(|b| *b != 0) {
-                    return Err(malformed(whose, "goes on after the end of its archive"));
+                    return Err(malformed(whose, "has data after the end of its archive"));
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -265,7 +264,7 @@ fn only_padding(data: &mut dyn Read, whose: &str) -> Result<()> {
     }
 }
 
-/// Fails, rather than ends, when there is more than the limit.
+/// Fails, rather than ends, when the limit is exceeded.
 struct Bounded<R> {
     inner: R,
     left: u64,
@@ -282,7 +281,7 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// What a layer does wrong, as an error about a layer of `whose`.
+/// An error about a layer of `whose`; `what` completes "a layer of the release image ...".
 pub fn malformed(whose: &str, what: impl std::fmt::Display) -> Error {
     Error::new(Code::Malformed, format!("a layer of {whose} {what}"))
 }

@@ -1,4 +1,4 @@
-//! What is inside an image as it streams: layers entry by entry, and the configuration. Nothing is extracted, and
+//! The content of an image as it streams: layers entry by entry, and the configuration. Nothing is extracted, and
 //! nothing here knows where the bytes come from.
 
 mod config;

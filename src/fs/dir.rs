@@ -1,8 +1,8 @@
-//! A directory handle, and what is done beneath it: names never leave it and symbolic links are never followed.
+//! A directory handle, and operations beneath it: names never lead out of it, and symbolic links are never followed.
 //!
-//! Sources read media through it, sinks write destinations through it, so that the kernel and not string
-//! handling keeps a hostile name or a planted link inside (security C3-C5, C10). It knows nothing of images.
-//! It does not protect against a party that can rename directories above the handle.
+//! Sources read media through it and sinks write destinations through it. So the kernel, not string handling, confines
+//! a hostile name or a planted link (security C3-C5, C10). It knows nothing of images. It does not protect against a
+//! process that can rename directories above the handle.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,7 +17,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::small::{self, Links};
 use crate::error::{Code, Error, Result};
 
-/// The most entries that one directory is read for.
+/// The most entries read from one directory.
 pub const MAX_ENTRIES: usize = 1_000_000;
 
 /// An open directory. Relative paths given to it are plain components joined by `/`.
@@ -28,7 +28,7 @@ pub struct Dir {
     refusal: Code,
 }
 
-/// What a directory entry is, itself, not what a link points to.
+/// The type of a directory entry itself, not of a link's target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EntryKind {
     /// A regular file.
@@ -42,9 +42,9 @@ pub enum EntryKind {
 }
 
 impl Dir {
-    /// Opens the directory that a user named; links on the way to it are followed, since the user chose them.
-    /// `refusal` is the code of the error for a link, FIFO, device or wrong kind of file met beneath it
-    /// (`Malformed` for input, `Conflict` for a destination).
+    /// Opens a directory that the user named. Links on the path are followed, since the user chose it. `refusal` is
+    /// the error code for a link, FIFO, device or wrong kind of file beneath it (`Malformed` for input, `Conflict` for
+    /// a destination).
     pub fn open(path: &Path, refusal: Code) -> Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
@@ -52,8 +52,9 @@ impl Dir {
         Ok(Dir { fd, path: path.to_owned(), refusal })
     }
 
-    /// Makes the directory that a user named, with what is missing above it (0755 less the umask), and opens it. Each
-    /// name is durable before the next one is made, so a killed run leaves at most one that is not; it is, after this.
+    /// Creates a directory that the user named, with its missing parents (mode 0755 less the umask), and opens it.
+    /// Each name is made durable before the next one is created, so a killed run leaves at most one name that is not
+    /// durable; this function repairs that one.
     pub fn create(path: &Path, refusal: Code) -> Result<Dir> {
         let above = |path: &Path| match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => Some(parent.to_owned()),
@@ -61,7 +62,7 @@ impl Dir {
             None => None,
         };
         let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
-        // What is above a directory that was there before need not be for this user to open.
+        // This user may lack permission to open the parent of a directory that already existed.
         let there = missing.last().map_or(Some(path.to_owned()), |first| above(first));
         if let Some(dir) = there.and_then(|there| above(&there)).and_then(|above| Dir::open(&above, refusal).ok()) {
             dir.sync()?;
@@ -69,30 +70,30 @@ impl Dir {
         for dir in missing.into_iter().rev() {
             let mut builder = std::fs::DirBuilder::new();
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
-            // Recursive: that another process made it meanwhile is no error.
-            builder.recursive(true).create(dir).map_err(|e| Error::io("cannot make the directory", dir, e))?;
+            // Recursive: it is no error if another process created it meanwhile.
+            builder.recursive(true).create(dir).map_err(|e| Error::io("cannot create the directory", dir, e))?;
             Dir::open(&above(dir).unwrap_or_default(), refusal)?.sync()?;
         }
         Dir::open(path, refusal)
     }
 
-    /// Another handle to the same directory, whatever its path leads to by now.
+    /// Another handle to the same directory, even if its path now leads elsewhere.
     pub fn again(&self) -> Result<Dir> {
         let fd = self.fd.try_clone().map_err(|e| Error::io("cannot open the directory", &self.path, e))?;
         Ok(Dir { fd, path: self.path.clone(), refusal: self.refusal })
     }
 
-    /// Where this directory is, for messages.
+    /// The path of this directory, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where `rel` is, for messages only: opening it by path would lose what this type is for.
+    /// The path of `rel`, for messages only: opening it by path would lose the protection of this type.
     pub fn at(&self, rel: &str) -> PathBuf {
         self.path.join(rel)
     }
 
-    /// The directory `rel` beneath this one; `None` if it is not there.
+    /// The directory `rel` beneath this one; `None` if it does not exist.
     pub fn dir(&self, rel: &str) -> Result<Option<Dir>> {
         check(rel)?;
         match open_beneath(&self.fd, rel, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC) {
@@ -102,16 +103,16 @@ impl Dir {
         }
     }
 
-    /// The directory `rel`, made with every missing parent (0755 less the umask).
+    /// The directory `rel`, created with every missing parent (mode 0755 less the umask).
     pub fn make_dir(&self, rel: &str) -> Result<Dir> {
         check(rel)?;
         let mut here: Option<Dir> = None;
         for name in rel.split('/') {
             let parent = here.as_ref().unwrap_or(self);
             match rustix::fs::mkdirat(&parent.fd, name, Mode::from_raw_mode(0o755)) {
-                // Also one that was there: who made it may have been killed before this.
+                // Also sync an existing one: the process that created it may have been killed before its sync.
                 Ok(()) | Err(Errno::EXIST) => parent.sync()?,
-                Err(e) => return Err(Error::io("cannot make the directory", parent.at(name), e.into())),
+                Err(e) => return Err(Error::io("cannot create the directory", parent.at(name), e.into())),
             }
             let gone = || Error::io("cannot open the directory", parent.at(name), Errno::NOENT.into());
             let next = parent.dir(name)?.ok_or_else(gone)?;
@@ -120,7 +121,7 @@ impl Dir {
         here.ok_or_else(|| Error::new(Code::Internal, "an empty directory name"))
     }
 
-    /// The regular file `rel`, opened for reading without waiting for a FIFO's other end; `None` if not there.
+    /// The regular file `rel`, opened for reading without waiting for a FIFO's writer; `None` if it does not exist.
     pub fn file(&self, rel: &str) -> Result<Option<File>> {
         check(rel)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -136,7 +137,7 @@ impl Dir {
         Ok(Some(file))
     }
 
-    /// What `name` in this directory is, without following it; `None` if it is not there.
+    /// The type of `name` in this directory, without following it; `None` if it does not exist.
     pub fn kind(&self, name: &str) -> Result<Option<EntryKind>> {
         single(name)?;
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -146,7 +147,7 @@ impl Dir {
         }
     }
 
-    /// Everything in this directory, sorted by name. A name that is not UTF-8 is refused.
+    /// Every entry of this directory, sorted by name. A name that is not UTF-8 is an error.
     pub fn entries(&self) -> Result<Vec<(String, EntryKind)>> {
         let failed = |e: Errno| Error::io("cannot list", &self.path, e.into());
         let mut out = Vec::new();
@@ -179,13 +180,13 @@ impl Dir {
         Ok(out)
     }
 
-    /// The target of the link `name`, as it is written; `None` if there is no such entry.
+    /// The target of the link `name`, exactly as stored; `None` if there is no such entry.
     pub fn read_link(&self, name: &str) -> Result<Option<String>> {
         single(name)?;
         match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
             Ok(target) => match target.into_string() {
                 Ok(target) => Ok(Some(target)),
-                Err(_) => Err(self.wrong(name, "a link to a name in UTF-8")),
+                Err(_) => Err(self.wrong(name, "a link with a UTF-8 target")),
             },
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::INVAL) => Err(self.wrong(name, "a symbolic link")),
@@ -193,7 +194,8 @@ impl Dir {
         }
     }
 
-    /// Makes the file `name`, which must not exist in any form (`O_EXCL`); `None` if it does. Mode 0644 less the umask.
+    /// Creates the file `name`, which must not exist in any form (`O_EXCL`); `None` if it does. Mode 0644 less the
+    /// umask.
     pub fn create_new(&self, name: &str) -> Result<Option<File>> {
         single(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -204,7 +206,8 @@ impl Dir {
         }
     }
 
-    /// Makes the empty file `name`, and gives the raw cause if it cannot be made: to tell what a file system holds.
+    /// Creates the empty file `name`, and returns the system's error: callers find out which names a file system
+    /// accepts.
     pub fn try_create(&self, name: &str) -> io::Result<()> {
         single(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -220,19 +223,21 @@ impl Dir {
             .map_err(|e| Error::io("cannot rename to", self.at(to), e.into()))
     }
 
-    /// A hard link to `name` as `to_name` in `to`. The raw cause is given, since a caller may copy instead.
+    /// Creates a hard link to `name` as `to_name` in `to`. Returns the system's error, since a caller may copy
+    /// instead.
     pub fn hard_link(&self, name: &str, to: &Dir, to_name: &str) -> io::Result<()> {
         single(name).and_then(|()| single(to_name))?;
         Ok(rustix::fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty())?)
     }
 
-    /// A symbolic link `name` that holds `target`. The raw cause is given, to tell file systems without links.
+    /// Creates a symbolic link `name` to `target`. Returns the system's error, so that callers recognise file systems
+    /// without links.
     pub fn symlink(&self, target: &str, name: &str) -> io::Result<()> {
         single(name)?;
         Ok(rustix::fs::symlinkat(target, &self.fd, name)?)
     }
 
-    /// Removes the file or link `name` (never what a link points to); nothing there is no error.
+    /// Removes the file or link `name`, never a link's target. A missing name is no error.
     pub fn remove(&self, name: &str) -> Result<()> {
         single(name)?;
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
@@ -241,8 +246,8 @@ impl Dir {
         }
     }
 
-    /// Takes this directory for this process until the handle (and every [`Dir::again`] of it) is dropped. Another
-    /// process at work is `Code::Conflict`; a file system without locks is not asked twice.
+    /// Locks this directory for this process until the handle (and every [`Dir::again`] of it) is dropped. If another
+    /// process holds it, the error is `Code::Conflict`; a file system without locks is accepted.
     pub fn lock(&self) -> Result<()> {
         match retry_on_intr(|| rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)) {
             Err(Errno::WOULDBLOCK) => Err(Error::new(
@@ -254,7 +259,7 @@ impl Dir {
         }
     }
 
-    /// The same, but waits until no other process has it. The raw cause is given: not every file system locks.
+    /// The same, but waits until the lock is free. Returns the system's error: not every file system has locks.
     pub fn wait_lock(self) -> io::Result<LockedDir> {
         retry_on_intr(|| rustix::fs::flock(&self.fd, rustix::fs::FlockOperation::LockExclusive))?;
         Ok(LockedDir(self))
@@ -269,7 +274,7 @@ impl Dir {
         }
     }
 
-    /// The error for something at `rel` that is not what was expected there.
+    /// The error for an entry at `rel` of an unexpected type.
     pub fn wrong(&self, rel: &str, wanted: &str) -> Error {
         let err = Error::new(self.refusal, format!("`{}` is not {wanted}", self.at(rel).display()));
         if self.refusal == Code::Conflict { err.hint("remove it, or choose another directory") } else { err }
@@ -278,7 +283,7 @@ impl Dir {
     fn refused(&self, rel: &str, wanted: &str, errno: Errno) -> Error {
         match errno {
             Errno::LOOP | Errno::XDEV => {
-                self.wrong(rel, wanted).fact("a symbolic link is in the way; none is followed")
+                self.wrong(rel, wanted).fact("the path contains a symbolic link; links are not followed")
             }
             Errno::NOTDIR | Errno::NXIO | Errno::NODEV => self.wrong(rel, wanted),
             other => Error::io("cannot open", self.at(rel), other.into()),
@@ -286,22 +291,22 @@ impl Dir {
     }
 }
 
-/// A directory that no other process has locked. The lock goes with this value, also where closing the directory fails:
-/// else this process would wait for itself the next time.
+/// A locked directory. Dropping this value releases the lock, even if closing the directory fails: otherwise this
+/// process would wait for itself the next time.
 #[derive(Debug)]
 pub struct LockedDir(Dir);
 
 impl Drop for LockedDir {
     fn drop(&mut self) {
-        // Nothing can be done about a failure: closing it unlocks it as well.
+        // A failure has no remedy here: closing the descriptor unlocks it as well.
         let _ = retry_on_intr(|| rustix::fs::flock(&self.0.fd, rustix::fs::FlockOperation::Unlock));
     }
 }
 
-/// What is in the folder at `path`, which a user named: at most `limit` names with their kinds, sorted.
+/// The entries of the folder at `path`, which the user named: at most `limit` names with their types, sorted.
 ///
-/// Instead of [`std::fs::read_dir`], which panics when a folder of a bad medium cannot be closed, and gives up when a
-/// signal interrupts it.
+/// Replaces [`std::fs::read_dir`], which panics when closing a folder of a bad medium fails, and stops when a signal
+/// interrupts it.
 pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, EntryKind)>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
@@ -326,20 +331,20 @@ pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, EntryKind)>>
     Ok(out)
 }
 
-/// Opens the file at `path`, which a user named, to read it. A FIFO is not waited for.
+/// Opens the file at `path`, which the user named, for reading. Does not wait for a FIFO's writer.
 ///
 /// # Errors
-/// [`Code::Io`], without a source for what is not a regular file.
+/// [`Code::Io`]; it has no source if the path is not a regular file.
 pub fn regular(path: &Path) -> Result<File> {
     small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Io))
 }
 
-/// Whether anything has this name. A link is not followed: it counts even if it leads nowhere.
+/// Whether this name exists. A link is not followed: it counts even if its target is missing.
 pub fn exists(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
 
-/// The folder that a file is in.
+/// The folder that contains a file.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

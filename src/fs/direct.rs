@@ -1,9 +1,10 @@
-//! Large content past the page cache (`O_DIRECT`): [`Direct`] writes it, [`DirectReader`] reads it back.
+//! Large files that bypass the page cache (`O_DIRECT`): [`Direct`] writes, [`DirectReader`] reads back.
 //!
-//! Nobody reads such a file right after it is written, so a copy of it in memory costs the kernel more than it is worth,
-//! pushes out what others need, and makes all that write one file wait for each other. Only whole pages can be
-//! written so. What shares a page with something else is read, changed and written again, here and nowhere else: a
-//! file that is written through this is not also written through the cache, since what is dirty there could come
+//! No process reads such a file right after it is written. A copy of it in memory costs the kernel more than it is
+//! worth, evicts pages that others need, and makes concurrent writers of one file wait for each other. Only whole
+//! pages can bypass the cache. A page with other content on it is read, changed and written back, and only here: a
+//! file written through this type is not also written through the cache, since a dirty page there could overwrite what
+//! was written around it later. The exception is the last, incomplete page of the file, which only the cache writes.
 //! after what was written past it. Only the page that the file ends in is the cache's alone.
 
 use std::fs::{File, OpenOptions};
@@ -20,21 +21,21 @@ use rustix::io::retry_on_intr;
 
 use super::small::{self, Links, Unread};
 
-/// Where writing past the cache is known to do what it says: ext2 to ext4, and XFS.
+/// File systems on which direct writes are known to work: ext2 to ext4, and XFS.
 const KNOWN: [u64; 2] = [0xef53, 0x5846_5342];
-/// From this mean size of a piece on, in bytes, it pays: each piece costs two pages that are read first.
+/// The smallest mean size of a piece, in bytes, for which direct writing pays: each piece costs two page reads.
 const LARGE: u64 = 4 << 20;
-/// What a read is aligned to, in bytes.
+/// Alignment of direct reads, in bytes.
 const ALIGN: usize = 4096;
-/// How much is copied at once when memory does not begin where a page does.
+/// Bytes copied at once when the memory is not page-aligned.
 const COPY: usize = 256 << 10;
 
-/// The size of a page, which is more than any disk wants writes to be aligned to. In bytes.
+/// The page size in bytes; no disk needs a larger alignment.
 pub(crate) fn page() -> usize {
     rustix::param::page_size().max(4096)
 }
 
-/// The flag that opens a file past the cache; `None` where the system has none.
+/// The flag that opens a file uncached; `None` where the system has none.
 pub(crate) fn past_the_cache() -> Option<OFlags> {
     #[cfg(target_os = "linux")]
     return Some(OFlags::DIRECT);
@@ -42,7 +43,7 @@ pub(crate) fn past_the_cache() -> Option<OFlags> {
     return None;
 }
 
-/// Asks the system to forget what it has of a file in memory. Best effort: not every system can.
+/// Asks the system to drop a file from the page cache. Best effort: not every system can.
 pub(crate) fn forget(file: &File) {
     #[cfg(target_os = "linux")]
     let _ = retry_on_intr(|| rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed));
@@ -50,7 +51,7 @@ pub(crate) fn forget(file: &File) {
     let _ = file;
 }
 
-/// Says that a part of a file is read next. Best effort, as [`forget`].
+/// Announces that a part of a file is read next. Best effort, as [`forget`].
 pub(crate) fn announce(file: &File, at: u64, length: std::num::NonZeroU64) {
     #[cfg(target_os = "linux")]
     let _ = rustix::fs::fadvise(file, at, Some(length), rustix::fs::Advice::WillNeed);
@@ -58,21 +59,21 @@ pub(crate) fn announce(file: &File, at: u64, length: std::num::NonZeroU64) {
     let _ = (file, at, length);
 }
 
-/// A file of known length that is written past the cache.
+/// A file of known length that is written around the page cache.
 #[derive(Debug)]
 pub(crate) struct Direct {
     file: File,
-    /// Until the file system refuses.
+    /// False once the file system has refused a direct write.
     usable: AtomicBool,
-    /// Up to where pages are whole: the last one may not be.
+    /// The end of the last whole page; an incomplete page may follow.
     whole: u64,
-    /// Room to put things together in, and the right to change a part of a page.
+    /// A buffer for assembling pages. Holding its lock is required to change part of a page.
     room: Mutex<Vec<u8>>,
 }
 
 impl Direct {
-    /// The same file as `file`, which is at `path`, and is to be `length` bytes long with `pieces` separate pieces in it. `None`
-    /// where this cannot be done or would not pay.
+    /// Opens the same file as `file`, at `path`, which will be `length` bytes long and consist of `pieces` separate
+    /// pieces. `None` where direct writing is impossible or would not pay.
     pub(crate) fn open(path: &Path, file: &File, length: u64, pieces: usize) -> Option<Direct> {
         if length / LARGE < pieces.max(1) as u64 {
             return None;
@@ -92,8 +93,8 @@ impl Direct {
         same.then(|| Direct { file: direct, usable: AtomicBool::new(true), whole, room })
     }
 
-    /// Writes all of `bytes` at an offset: past the cache if they begin in memory as they do in a page of the file
-    /// ([`window`] sees to that), copied once more if not.
+    /// Writes all of `bytes` at an offset. They are written directly if their offset within a page is the same in
+    /// memory and in the file ([`window`] sees to that), and copied first if not.
     pub(crate) fn write(&self, cached: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         if !self.usable.load(Ordering::Relaxed) {
             return cached.write_all_at(bytes, at);
@@ -109,7 +110,7 @@ impl Direct {
             .and_then(|()| self.pages(middle, middle_at))
             .and_then(|()| self.part(cached, tail, middle_at + middle.len() as u64));
         match done {
-            // This file system, or disk, wants something else.
+            // This file system or disk needs something else.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => {
                 self.give_up();
                 cached.write_all_at(bytes, at)?;
@@ -134,14 +135,14 @@ impl Direct {
         Ok(())
     }
 
-    /// From now on everything goes through the cache. No part of a page is being changed past it when this returns:
-    /// it would take back what is written through the cache into the rest of that page meanwhile.
+    /// Sends all further writes through the cache. When this returns, no page is being changed directly: such a change
+    /// would undo what is meanwhile written through the cache to the rest of that page.
     fn give_up(&self) {
         let _room = self.room();
         self.usable.store(false, Ordering::Relaxed);
     }
 
-    /// Changes a part of one page.
+    /// Changes part of one page.
     fn part(&self, cached: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
@@ -162,39 +163,39 @@ impl Direct {
     }
 }
 
-/// A file, read past the memory of this host.
+/// A file that is read around the page cache.
 pub(crate) struct DirectReader {
     cached: File,
     direct: Option<File>,
-    /// Room for one aligned read.
+    /// Buffer for one aligned read.
     buffer: Vec<u8>,
 }
 
 impl DirectReader {
-    /// Opens the file at `path`, of which at most `most` bytes are read at once.
+    /// Opens the file at `path`; at most `most` bytes are read at once.
     pub(crate) fn open(path: &Path, most: usize) -> Result<DirectReader, Unread> {
         let cached = small::open(path, Links::Follow)?;
-        // A file system in memory has nothing to forget.
+        // A file system in memory cannot drop its pages.
         forget(&cached);
         let open = |flag| small::open_as(path, Links::Follow, OFlags::RDONLY | flag).ok();
         let direct = past_the_cache().and_then(open);
         Ok(DirectReader { cached, direct, buffer: vec![0; most + 3 * ALIGN] })
     }
 
-    /// Its length in bytes.
+    /// The length in bytes.
     pub(crate) fn length(&self) -> io::Result<u64> {
         Ok(self.cached.metadata()?.len())
     }
 
-    /// Whether everything came past the memory of this host so far.
+    /// Whether every read so far bypassed the page cache.
     pub(crate) fn is_direct(&self) -> bool {
         self.direct.is_some()
     }
 
-    /// Fills `to` with what is at an offset.
+    /// Fills `to` with the bytes at an offset.
     pub(crate) fn read_exact_at(&mut self, to: &mut [u8], at: u64) -> io::Result<()> {
         if let Some(direct) = &self.direct {
-            // From the block that it begins in to the one that it ends in, into memory that begins at a block too.
+            // Read from the start of the first block to the end of the last one, into block-aligned memory.
             let shift = self.buffer.as_ptr().align_offset(ALIGN);
             let skip = usize::try_from(at % ALIGN as u64).unwrap_or(0);
             let room = (skip + to.len()).next_multiple_of(ALIGN);
@@ -205,7 +206,7 @@ impl DirectReader {
                     return Ok(());
                 }
                 Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                // A file system that takes the flag and does not mean it.
+                // This file system accepts the flag but not the read.
                 Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => self.direct = None,
                 Err(e) => return Err(e),
             }
@@ -214,7 +215,8 @@ impl DirectReader {
     }
 }
 
-/// Reads until the buffer is full or the file ends. A direct read is only cut off at the end, but a signal may come.
+/// Reads until the buffer is full or the file ends. A direct read is short only at the end, but a signal may interrupt
+/// it.
 fn read_at(file: &File, to: &mut [u8], at: u64) -> io::Result<usize> {
     let mut got = 0;
     while got < to.len() {
@@ -229,8 +231,8 @@ fn read_at(file: &File, to: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(got)
 }
 
-/// The part of a buffer to read the bytes into that are to be written at `at`: it begins where a page of the file
-/// does, as far as `at` does, and ends where one ends. All of a buffer that is too small for that.
+/// The part of a buffer to read bytes into that will be written at `at`: it has the same offset within a page as `at`,
+/// and ends at a page boundary. Returns the whole buffer if that is too small.
 pub(crate) fn window(buffer: &mut [u8], at: u64) -> &mut [u8] {
     let skip = buffer.as_ptr().align_offset(page()).saturating_add(usize::try_from(at % page() as u64).unwrap_or(0));
     let Some(room) = buffer.len().checked_sub(skip).filter(|room| *room > 2 * page()) else { return buffer };
@@ -238,7 +240,7 @@ pub(crate) fn window(buffer: &mut [u8], at: u64) -> &mut [u8] {
     &mut buffer[skip..skip + room - beyond]
 }
 
-/// The first `length` bytes of a buffer that begin where a page does.
+/// The first `length` page-aligned bytes of a buffer.
 fn aligned(buffer: &mut [u8], length: usize) -> &mut [u8] {
     let skip = buffer.as_ptr().align_offset(page()).min(page());
     &mut buffer[skip..skip + length]

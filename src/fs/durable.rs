@@ -1,4 +1,4 @@
-//! Names that last: renaming without replacing, removing, and syncing the folder that holds a name.
+//! Durable names: rename without replacing, remove, and sync the folder that holds a name.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,10 +7,10 @@ use std::path::Path;
 use super::dir::folder_of;
 use crate::error::{Code, Error, Result};
 
-/// Gives a file its name, which is not durable yet.
+/// Renames a file. The new name is not yet durable.
 ///
 /// # Errors
-/// [`Code::Conflict`] when there is a file of that name, and it is not to be replaced (`force`).
+/// [`Code::Conflict`] when the new name exists and `force` is not set.
 pub(crate) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
     try_rename(from, to, force).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists if !force => already_exists(to),
@@ -18,7 +18,8 @@ pub(crate) fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
     })
 }
 
-/// The same with the raw cause: [`io::ErrorKind::AlreadyExists`] when there is a file of that name, and it is not to be replaced.
+/// The same, with the system's error: [`io::ErrorKind::AlreadyExists`] when the new name exists and `replace` is not
+/// set.
 pub(crate) fn try_rename(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::{Errno, retry_on_intr};
@@ -40,7 +41,7 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
     try_remove(path).map_err(|e| Error::io("cannot remove", path, e))
 }
 
-/// The same with the raw cause.
+/// The same, with the system's error.
 pub(crate) fn try_remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -62,9 +63,9 @@ pub(crate) fn try_sync(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// The error for a file that exists and is not to be replaced.
+/// The error for a file that exists and may not be replaced.
 pub(crate) fn already_exists(path: &Path) -> Error {
-    Error::new(Code::Conflict, format!("`{}` exists", path.display()))
-        .state("it was left as it is")
+    Error::new(Code::Conflict, format!("`{}` already exists", path.display()))
+        .state("it was not changed")
         .hint("choose another name, or replace it with --force")
 }

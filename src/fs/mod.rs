@@ -1,10 +1,9 @@
-//! The ground floor for files: everything that is opened, read, written, renamed or synced goes through here.
+//! The ground floor for files: every open, read, write, rename and sync goes through here.
 //!
-//! [`dir`] is a directory handle beneath which no name and no link leads out; `small` reads small files whole, with a
-//! bound; `whole` writes small files whole; `partial` holds files that are not finished; `durable` gives and
-//! syncs names; `direct` goes past the page cache; [`space`] knows the room that a file system has; `unnamed` creates
-//! files that are gone when the program ends. None of them
-//! waits for a FIFO. This floor knows nothing of images or bundles.
+//! [`dir`] is a directory handle that no name and no link leads out of; `small` reads small files whole, up to a limit;
+//! `whole` writes small files whole; `partial` holds unfinished files; `durable` renames and syncs; `direct` bypasses
+//! the page cache; [`space`] reports free space; `unnamed` creates files that are gone when the program ends. None of
+//! them waits for a FIFO. This floor knows nothing of images or bundles.
 
 pub mod dir;
 pub(crate) mod direct;

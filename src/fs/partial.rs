@@ -1,8 +1,8 @@
-//! Files that are not finished, under names that others could know: made anew, or checked before they are continued.
+//! Unfinished files, under names that others could guess: created new, or checked before they are resumed.
 //!
-//! [`open_own`] and [`lock`] are for a partial file that a later run resumes; a [`TempFile`] is made anew in the folder
-//! where it will stay, and removed unless it is committed. A planted link, FIFO, device or second name is never written
-//! through (security C11, I2).
+//! [`open_own`] and [`lock`] are for a partial file that a later run resumes. A [`TempFile`] is always new, lies in
+//! the folder where it will stay, and is removed unless it is committed. A planted link, FIFO, device or second hard
+//! link is never written through (security C11, I2).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -21,27 +21,27 @@ use crate::oci::Digest;
 const PREFIX: &str = ".mirror-bundle-";
 const SUFFIX: &str = ".partial";
 
-/// Which file [`open_own`] opens, always to read and write it. None of them is emptied: it could be another's.
+/// Which file [`open_own`] opens, always for reading and writing. It never truncates: the file could be another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
-    /// One that exists.
+    /// An existing file.
     Existing,
-    /// The same, to append to it.
+    /// An existing file, opened for appending.
     ExistingAppend,
-    /// One that exists, or a new one.
+    /// An existing file, or a new one.
     ExistingOrNew,
-    /// One that nothing has the name of.
+    /// A new file; the name must not exist.
     New,
-    /// The same, to append to it.
+    /// A new file, opened for appending.
     NewAppend,
 }
 
-/// Opens a file of ours, for nobody else to write (security C11). A link, FIFO or device that somebody put under its
-/// name is not followed or waited for, and a file that has another name too is not written through (security I2).
+/// Opens one of our own files; no other user may write it (security C11). A link, FIFO or device planted under its
+/// name is not followed or waited for, and a file with a second hard link is not written through (security I2).
 pub(crate) fn open_own(path: &Path, which: Own) -> Result<File> {
     let foreign = || {
         Error::new(Code::Conflict, format!("`{}` is not a file of this program", path.display()))
-            .state("it was left as it is")
+            .state("it was not changed")
             .hint("remove it, or write under another name")
     };
     let mut options = OpenOptions::new();
@@ -59,38 +59,38 @@ pub(crate) fn open_own(path: &Path, which: Own) -> Result<File> {
     if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(foreign()) }
 }
 
-/// Makes a new, empty file of ours at `path`. What has the name, from a killed run or from somebody else, loses it and is
-/// never opened: it may be a link to something precious, which opening to write would empty (security I2).
+/// Creates a new, empty file at `path`. Whatever has the name, from a killed run or from somebody else, is unlinked
+/// and never opened: it may be a link to a precious file, which opening for writing would truncate (security I2).
 ///
 /// # Errors
-/// [`Code::Io`] when the name cannot be taken away, as of a folder, or somebody takes it meanwhile.
+/// [`Code::Io`] when the name cannot be removed (a folder), or another process takes it meanwhile.
 pub(crate) fn replace_own(path: &Path) -> Result<File> {
     remove_if_there(path)?;
     open_own(path, Own::New)
 }
 
-/// Opens the regular file at `path`, which a user named, to change it.
+/// Opens the regular file at `path`, which the user named, for changing it.
 pub(crate) fn open_existing(path: &Path, links: Links) -> Result<File, Unread> {
     small::open_as(path, links, OFlags::RDWR)
 }
 
-/// Makes the file at `path`, to write it. Nothing may have that name: a planted link is not followed.
+/// Creates the file at `path` for writing. The name must not exist: a planted link is not followed.
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
-/// Whether the name at `path` is still that of this open file.
+/// Whether `path` still names this open file.
 pub(crate) fn has_name(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     Ok(fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
 }
 
-/// Locks a file against other processes that write it.
+/// Locks a file against other writing processes.
 pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
     let busy = match file.try_lock() {
         Err(fs::TryLockError::WouldBlock) => true,
-        // Who had the lock may have finished, and this is the finished bundle: not to be written any more.
-        // (A file system without locks: carry on, as there is nothing to ask.)
+        // The previous holder of the lock may have finished, and this is now the finished bundle, which must not be
+        // written. On a file system without locks, carry on.
         _ => !has_name(file, path).map_err(|e| Error::io("cannot read", path, e))?,
     };
     if busy {
@@ -100,7 +100,7 @@ pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a partial file that nobody writes any more.
+/// Removes a partial file that no process writes any more.
 pub(crate) fn discard(path: &Path) -> Result<()> {
     if exists(path) {
         lock(&open_own(path, Own::Existing)?, path)?;
@@ -108,7 +108,8 @@ pub(crate) fn discard(path: &Path) -> Result<()> {
     remove_if_there(path)
 }
 
-/// Allows as many open files as the system does, where many are written or read at once. Says whether that is enough.
+/// Raises the limit of open files as far as the system allows, for reading or writing many at once. Returns whether
+/// that is enough.
 pub(crate) fn allow_open_files(wanted: usize) -> bool {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -116,7 +117,7 @@ pub(crate) fn allow_open_files(wanted: usize) -> bool {
     if enough(limit.current) {
         return true;
     }
-    // If not, opening them says what is wrong.
+    // If this fails, opening the files reports it.
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     raised.is_ok() && enough(limit.maximum)
 }
@@ -126,13 +127,13 @@ pub(crate) fn temp_name(digest: &Digest) -> String {
     format!("{PREFIX}{}{SUFFIX}", &digest.hex()[..32])
 }
 
-/// Whether this is a name that [`temp_name`] makes.
+/// Whether [`temp_name`] makes such names.
 pub(crate) fn is_temp_name(name: &str) -> bool {
     let middle = name.strip_prefix(PREFIX).and_then(|n| n.strip_suffix(SUFFIX));
     middle.is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-/// A file in the making, in the directory it will stay in.
+/// An unfinished file in the directory it will stay in.
 pub(crate) struct TempFile<'a> {
     dir: &'a Dir,
     name: String,
@@ -142,13 +143,13 @@ pub(crate) struct TempFile<'a> {
 }
 
 impl<'a> TempFile<'a> {
-    /// A new empty file. What an earlier, killed run left under the name is removed first; a file that another
-    /// process is still writing is `Code::Conflict`.
+    /// Creates an empty file. A leftover of a killed run is removed first; if another process is still writing it, the
+    /// error is `Code::Conflict`.
     pub(crate) fn create(dir: &'a Dir, digest: &Digest) -> Result<TempFile<'a>> {
         let name = temp_name(digest);
         remove_leftover(dir, &name)?;
         let file = dir.create_new(&name)?.ok_or_else(|| busy(dir, &name))?;
-        // The umask is known only by what it did to 0644; until the content is right nobody else reads it.
+        // The effect on mode 0644 reveals the umask. Until the content is verified, no other user reads the file.
         let mode =
             file.metadata().map_err(|e| Error::io("cannot read", dir.at(&name), e))?.permissions().mode() & 0o777;
         let temp = TempFile { dir, name, file, mode, committed: false };
@@ -159,12 +160,13 @@ impl<'a> TempFile<'a> {
         }
     }
 
-    /// Appends.
+    /// Appends `bytes`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|e| Error::io("cannot write", self.dir.at(&self.name), e))
     }
 
-    /// Syncs the content and gives it its final name, replacing what is there. The directory is not synced.
+    /// Syncs the content and renames the file to its final name, replacing an existing one. The directory is not
+    /// synced.
     pub(crate) fn commit(mut self, name: &str) -> Result<()> {
         self.chmod(self.mode)?;
         self.file.sync_all().map_err(|e| Error::io("cannot sync", self.dir.at(&self.name), e))?;
@@ -173,7 +175,7 @@ impl<'a> TempFile<'a> {
         Ok(())
     }
 
-    /// FAT has no modes, and says so in its own ways.
+    /// FAT has no modes, and reports that with various errors.
     fn chmod(&self, mode: u32) -> Result<()> {
         match retry_on_intr(|| rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode as _))) {
             Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
@@ -190,7 +192,7 @@ impl Drop for TempFile<'_> {
     }
 }
 
-/// Removes a left-over of ours, unless its writer is alive. A link is removed, not what it points to.
+/// Removes a leftover of ours, unless its writer is alive. A link is removed, not its target.
 pub(crate) fn remove_leftover(dir: &Dir, name: &str) -> Result<()> {
     match dir.kind(name)? {
         None => Ok(()),
@@ -208,7 +210,7 @@ pub(crate) fn remove_leftover(dir: &Dir, name: &str) -> Result<()> {
     }
 }
 
-/// Removes what killed runs left in a directory, but nothing that is being written now.
+/// Removes what killed runs left in a directory, except files that are being written now.
 pub(crate) fn remove_leftovers(dir: &Dir) -> Result<()> {
     for (name, kind) in dir.entries()? {
         if is_temp_name(&name) && matches!(kind, EntryKind::File | EntryKind::Symlink) {

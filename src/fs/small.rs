@@ -1,7 +1,8 @@
 //! The one reader of small files: whole, bounded, and from regular files only.
 //!
-//! A FIFO is not waited for, a device or directory is refused, and no more than the bound is read. A pipe that the shell
-//! made for this process (`<(command)`, which becomes `/dev/fd/N`) is an input like a file: secrets come that way.
+//! It does not wait for a FIFO, refuses devices and directories, and reads no more than the limit. A pipe that the
+//! shell made for this process (`<(command)`, which becomes `/dev/fd/N`) is accepted like a file, since secrets are
+//! passed that way.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,34 +19,34 @@ use crate::error::{Code, Error};
 pub(crate) enum Links {
     /// Yes: the user chose the path.
     Follow,
-    /// No: the name is ours, and others could have put a link under it.
+    /// No: the name is ours, and others could have planted a link there.
     Refuse,
 }
 
 /// Why a file was not opened or read.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// What the system says.
+    /// The system's error.
     System(io::Error),
     /// It is a FIFO, socket, device or directory.
     NotRegular,
-    /// It has more bytes than this bound.
+    /// It has more bytes than this limit.
     TooLong(u64),
 }
 
 impl Unread {
-    /// Whether no file has that name.
+    /// Whether the file does not exist.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Unread::System(e) if e.kind() == io::ErrorKind::NotFound)
     }
 
-    /// The error for the file at `path`: `what` was being done (`cannot read`) when the system failed, and `code` is
-    /// for a file of the wrong type or size.
+    /// The error for the file at `path`. `what` is the operation (`cannot read`) for a system error; `code` is for a
+    /// file of the wrong type or size.
     pub(crate) fn error(self, what: &str, path: &Path, code: Code) -> Error {
         match self {
             Unread::System(e) => Error::io(what, path, e),
             Unread::NotRegular => Error::new(code, format!("`{}` is not a regular file", path.display()))
-                .hint("name a file, or a pipe that the shell makes: <(COMMAND)"),
+                .hint("give a file, or a pipe made by the shell: <(COMMAND)"),
             Unread::TooLong(limit) => Error::new(code, format!("`{}` is larger than {limit} bytes", path.display())),
         }
     }
@@ -57,12 +58,12 @@ impl From<io::Error> for Unread {
     }
 }
 
-/// Opens the regular file at `path` to read it.
+/// Opens the regular file at `path` for reading.
 pub(crate) fn open(path: &Path, links: Links) -> Result<File, Unread> {
     open_as(path, links, OFlags::RDONLY)
 }
 
-/// Opens the regular file at `path`, with `access` and without waiting for anything.
+/// Opens the regular file at `path` with `access`, without waiting.
 pub(super) fn open_as(path: &Path, links: Links, access: OFlags) -> Result<File, Unread> {
     let mut flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     if links == Links::Refuse {
@@ -73,8 +74,8 @@ pub(super) fn open_as(path: &Path, links: Links, access: OFlags) -> Result<File,
     if file.metadata()?.is_file() { Ok(file) } else { Err(Unread::NotRegular) }
 }
 
-/// As [`open`], links followed; and a pipe is taken where the path is one of this process's own descriptors, which
-/// nobody else can have put there. Its end is waited for.
+/// As [`open`], following links. It also accepts a pipe if the path is one of this process's own descriptors, which no
+/// other process can have planted. Reading waits for the end of the pipe.
 pub(crate) fn open_input(path: &Path) -> Result<File, Unread> {
     let refused = match open(path, Links::Follow) {
         Err(Unread::NotRegular) if is_own(path) => Unread::NotRegular,
@@ -85,7 +86,7 @@ pub(crate) fn open_input(path: &Path) -> Result<File, Unread> {
     if !file.metadata()?.file_type().is_fifo() {
         return Err(refused);
     }
-    // The descriptor is new, so that whoever else has the pipe sees nothing of this.
+    // The descriptor is new, so other holders of the pipe are not affected.
     rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(io::Error::from)?;
     Ok(file)
 }
@@ -98,23 +99,23 @@ fn is_own(path: &Path) -> bool {
     number.is_some_and(is_number) || text == "/dev/stdin"
 }
 
-/// Reads all of the file at `path`, of at most `limit` bytes. Links are followed.
+/// Reads the whole file at `path`, of at most `limit` bytes. Links are followed.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::new();
     read_open(&open_input(path)?, limit, &mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads the beginning of the file at `path`: all of it, or one byte more than `limit`, so that a longer file is
-/// noticed by who reads it. Links are followed.
+/// Reads the beginning of the file at `path`: all of it, or `limit` + 1 bytes, so that the caller notices a longer
+/// file. Links are followed.
 pub(crate) fn read_start(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::new();
     open_input(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads an open file from where it is to its end into `bytes`. A vector with room for `limit + 1` bytes does not grow,
-/// so that no copies of a secret are left behind.
+/// Reads an open file from its position to its end into `bytes`. A vector with room for `limit + 1` bytes does not
+/// grow, so no copies of a secret stay in memory.
 pub(crate) fn read_open(file: &File, limit: u64, bytes: &mut Vec<u8>) -> Result<(), Unread> {
     file.take(limit.saturating_add(1)).read_to_end(bytes)?;
     if bytes.len() as u64 > limit { Err(Unread::TooLong(limit)) } else { Ok(()) }
@@ -165,9 +166,11 @@ mod tests {
             }
         }
         let zero = File::open("/dev/zero").unwrap();
-        for path in [format!("/dev/fd/{}", zero.as_raw_fd()), "/dev/fd/../zero".into(), "/dev/fd/".into()] {
+        for path in [format!("/dev/fd/{}", zero.as_raw_fd()), "/dev/fd/".into()] {
             assert!(matches!(read(Path::new(&path), 5), Err(Unread::NotRegular)), "{path}");
         }
+        // `/dev/fd` is a link to a folder of `/proc`, which has no such file.
+        assert!(read(Path::new("/dev/fd/../zero"), 5).is_err());
     }
 
     #[test]

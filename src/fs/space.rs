@@ -1,4 +1,4 @@
-//! How much room a file system has and what it cannot do, and the reservation of room. All before content is written.
+//! Free space and limits of a file system, and reservation of space; all before content is written.
 
 use std::fs::File;
 use std::io;
@@ -14,43 +14,43 @@ use crate::error::{Error, Result};
 pub struct Space {
     /// Bytes that this user may still write.
     pub free: u64,
-    /// The kind of file system, as the kernel's magic number tells it; `other` if it is not one of those that
-    /// matter here (`fuse` may hide exFAT or NTFS).
+    /// The type of file system, from the kernel's magic number; `other` for types that do not matter here (`fuse` may
+    /// hide exFAT or NTFS).
     pub kind: &'static str,
-    /// The longest file it can hold, where that is less than anybody needs (FAT32: 4 GiB - 1).
+    /// The largest file it can hold in bytes, if that limit matters (FAT32: 4 GiB - 1).
     pub max_file: Option<u64>,
 }
 
 impl Space {
-    /// Whether it is FAT or exFAT: no links, no `:` in names, names folded.
+    /// Whether it is FAT or exFAT: no links, no `:` in names, case-insensitive names.
     pub fn is_fat(&self) -> bool {
         matches!(self.kind, "vfat" | "exfat")
     }
 }
 
-/// Asks about `path`, or the nearest folder above it that exists.
+/// The file system of `path`, or of the nearest existing folder above it.
 pub fn of(path: &Path) -> Result<Space> {
     let here = existing(path);
     let stat = retry_on_intr(|| rustix::fs::statvfs(&here))
-        .map_err(|e| Error::io("cannot ask for free space of", &here, e.into()))?;
+        .map_err(|e| Error::io("cannot get the free space of", &here, e.into()))?;
     let kind = kind(&here)?;
     let max_file = (kind == "vfat").then_some((4 << 30) - 1);
     Ok(Space { free: stat.f_bavail.saturating_mul(stat.f_frsize), kind, max_file })
 }
 
-/// Reserves the whole size, so that a disk that is too small is found before the first transfer.
+/// Reserves the whole size, so that a full disk is found before the first transfer.
 pub(crate) fn reserve(file: &File, total: u64, path: &Path) -> Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, total)) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-            file.set_len(total).map_err(|e| Error::io("cannot reserve room for", path, e))
+            file.set_len(total).map_err(|e| Error::io("cannot reserve space for", path, e))
         }
-        Err(e) => Err(Error::io("cannot reserve room for", path, e.into())),
+        Err(e) => Err(Error::io("cannot reserve space for", path, e.into())),
     }
 }
 
-/// Where the medium of a file is mounted: what has to be unmounted before it is removed.
+/// The mount point of a file's medium: what the user unmounts before removing it.
 #[cfg(any(feature = "cli", test))]
 pub(crate) fn mount_point(path: &Path) -> Result<PathBuf> {
     let err = |e| Error::io("cannot read", path, e);
@@ -65,13 +65,13 @@ pub(crate) fn mount_point(path: &Path) -> Result<PathBuf> {
     Ok(here)
 }
 
-/// Whether files can be made in a folder.
+/// Whether files can be created in a folder.
 pub(crate) fn writable(folder: &Path) -> io::Result<()> {
     use rustix::fs::{Access, access};
     Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// Whether an error says that a disk, or the share of it that this user may have, is full.
+/// Whether an error means a full disk or an exhausted quota.
 pub(crate) fn is_full(e: &Error) -> bool {
     let cause = std::error::Error::source(e).and_then(|cause| cause.downcast_ref::<io::Error>());
     cause.and_then(Errno::from_io_error).is_some_and(|e| matches!(e, Errno::NOSPC | Errno::DQUOT))
@@ -85,8 +85,8 @@ fn existing(path: &Path) -> PathBuf {
 #[cfg(target_os = "linux")]
 fn kind(path: &Path) -> Result<&'static str> {
     let stat = retry_on_intr(|| rustix::fs::statfs(path))
-        .map_err(|e| Error::io("cannot ask for the file system of", path, e.into()))?;
-    // linux/magic.h, and fs/{exfat,ntfs3,btrfs,xfs} for those that are not in it.
+        .map_err(|e| Error::io("cannot get the file system type of", path, e.into()))?;
+    // linux/magic.h, and fs/{exfat,ntfs3,btrfs,xfs} for those it lacks.
     Ok(match stat.f_type as u64 & 0xffff_ffff {
         0x4d44 => "vfat",
         0x2011_bab0 => "exfat",
@@ -124,16 +124,16 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_kind_of_a_known_file_system_is_told() {
+    fn the_kind_of_a_known_file_system_is_reported() {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let root =
             mounts.lines().map(|l| l.split(' ').collect::<Vec<_>>()).rfind(|f| f[1] == "/").unwrap()[2].to_owned();
-        let told = of(Path::new("/")).unwrap();
+        let space = of(Path::new("/")).unwrap();
         if ["ext4", "xfs", "btrfs", "tmpfs"].contains(&root.as_str()) {
-            assert_eq!(told.kind, root);
+            assert_eq!(space.kind, root);
         }
-        assert!(!told.is_fat());
-        assert_eq!(told.max_file, None);
+        assert!(!space.is_fat());
+        assert_eq!(space.max_file, None);
     }
 
     #[test]

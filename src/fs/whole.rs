@@ -1,6 +1,6 @@
-//! A small file that is written whole or not at all, and nothing is left of a killed run.
+//! A small file written whole or not at all. A killed run leaves nothing that the next one does not remove.
 //!
-//! It is written under one temporary name, so that the next run finds what a killed one left.
+//! It is written under one temporary name, so that the next run finds the leftover of a killed one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -13,7 +13,7 @@ use super::dir::folder_of;
 use super::durable::{try_remove, try_rename, try_sync};
 use super::partial::{create_new, has_name};
 
-/// A file in the making. It is removed when it is dropped uncommitted.
+/// An unfinished file. It is removed when dropped uncommitted.
 pub(crate) struct AtomicFile {
     file: File,
     path: PathBuf,
@@ -21,10 +21,10 @@ pub(crate) struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// A new empty file at `temporary`, locked; what a killed run left there is removed. Mode 0644 less the umask.
+    /// Creates an empty, locked file at `temporary`; a killed run's leftover is removed. Mode 0644 less the umask.
     ///
     /// # Errors
-    /// [`ErrorKind::WouldBlock`] when another process is writing it; what the system says otherwise.
+    /// [`ErrorKind::WouldBlock`] when another process is writing it; otherwise the system's error.
     pub(crate) fn begin(temporary: &Path) -> io::Result<AtomicFile> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         match OpenOptions::new().write(true).custom_flags(flags).open(temporary) {
@@ -32,24 +32,24 @@ impl AtomicFile {
                 if matches!(left.try_lock(), Err(TryLockError::WouldBlock)) {
                     return Err(ErrorKind::WouldBlock.into());
                 }
-                // Who had the lock may be done with it, and what has this name now another process's own.
+                // The previous holder of the lock may have finished, and the name may now belong to another process.
                 if has_name(&left, temporary)? {
                     try_remove(temporary)?;
                 }
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            // A link, or something else that is not ours: never opened, only its name is taken away.
+            // A link, or another file that is not ours: it is never opened, only unlinked.
             Err(_) if !temporary.is_dir() => try_remove(temporary)?,
             Err(e) => return Err(e),
         }
         let file = match create_new(temporary, 0o644) {
-            // Another process took the name since it was looked at: it is writing.
+            // Another process took the name after the check above: it is writing.
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::WouldBlock.into()),
             made => made?,
         };
         let whole = AtomicFile { file, path: temporary.to_owned(), committed: false };
         let locked = !matches!(whole.file.try_lock(), Err(TryLockError::WouldBlock));
-        // Another process may have taken the name between the two.
+        // Another process may have taken the name between creating and locking.
         if locked && whole.has_its_name()? {
             return Ok(whole);
         }
@@ -58,10 +58,10 @@ impl AtomicFile {
         Err(ErrorKind::WouldBlock.into())
     }
 
-    /// Gives it its content and its name, both durable when this returns.
+    /// Writes the content and renames the file to `to`; both are durable on return.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] when there is a file of that name, and it was not to be replaced.
+    /// [`ErrorKind::AlreadyExists`] when `to` exists and `replace` is not set.
     pub(crate) fn commit(mut self, bytes: &[u8], to: &Path, replace: bool) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.file.sync_all()?;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_file_is_nobodys_error_however_many_begin_it() {
+    fn concurrent_writers_of_a_temporary_file_cause_no_error() {
         let dir = tempfile::tempdir().unwrap();
         let new = dir.path().join("f.partial");
         let begin = || {

@@ -1,4 +1,4 @@
-//! What is below some images, as far as their documents are at hand.
+//! The content below some images, as far as their documents are available.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,10 +6,11 @@ use super::DEPTH;
 use crate::error::Result;
 use crate::oci::{Descriptor, Digest, Document, media_type, parse};
 
-/// Documents and what they name, each document read once however many images have it. The nodes stand in an order in
-/// which everything comes before what names it, so that one pass sums up what is below each.
+/// Documents and what they name; a document shared by many images is read once. The nodes are ordered so that
+/// everything precedes what names it; so one pass sums up what is below each node.
 ///
-/// It takes documents as they are: what cannot be read, or is nested deeper than [`DEPTH`], has nothing below it here.
+/// It takes documents as they are: one that cannot be read, or is nested deeper than [`DEPTH`], has nothing below it
+/// here.
 #[derive(Clone, Debug, Default)]
 pub struct Closure {
     nodes: Vec<Node>,
@@ -21,15 +22,15 @@ pub struct Closure {
 pub struct Node {
     /// Its digest.
     pub digest: Digest,
-    /// Its size in bytes, as the first that names it says.
+    /// Its size in bytes, from the first descriptor of it.
     pub size: u64,
-    /// The media type, of manifests and indexes. One digest under two types is two nodes.
+    /// The media type of a manifest or index. One digest under two types is two nodes.
     pub document: Option<String>,
-    /// Whether it was read: only then something is below it.
+    /// Whether it was read; only then can it have children.
     pub read: bool,
-    /// Levels of documents below it.
+    /// The number of levels of documents below it.
     pub height: usize,
-    /// What it names, in its order; positions among the nodes, all before its own.
+    /// What it names, in its own order: positions among the nodes, all smaller than its own.
     pub children: Vec<usize>,
 }
 
@@ -40,8 +41,8 @@ impl Node {
 }
 
 impl Closure {
-    /// Adds an image and everything below it; `read` gives the bytes of a document, or `None`. Returns the position of
-    /// the image among the nodes.
+    /// Adds an image and everything below it; `read` returns the bytes of a document, or `None`. Returns the position
+    /// of the image among the nodes.
     ///
     /// # Errors
     /// Those of `read`.
@@ -67,13 +68,13 @@ impl Closure {
             return Ok(known);
         }
         let mut node = Node::new(at, Some(at.media_type.clone()));
-        // Not remembered: the same document may stand less deep elsewhere.
+        // Not remembered: the same document may also be nested less deeply elsewhere.
         if depth > DEPTH {
             return Ok(self.push(node));
         }
         if let Some(document) = read(&at.digest)?.and_then(|bytes| parse(bytes.as_ref(), &at.media_type).ok()) {
             node.read = true;
-            // What a manifest names is content, whatever type it has.
+            // Everything that a manifest names is content, whatever its media type.
             let is_index = matches!(document, Document::Index(_));
             for child in document.children() {
                 let child = if is_index { self.descend(child, depth + 1, read)? } else { self.blob(child) };
@@ -88,7 +89,7 @@ impl Closure {
         Ok(position)
     }
 
-    /// A blob, whose media type does not matter.
+    /// Adds a blob; its media type does not matter.
     fn blob(&mut self, at: &Descriptor) -> usize {
         let key = (at.digest, String::new());
         if let Some(&known) = self.known.get(&key) {
@@ -104,12 +105,12 @@ impl Closure {
         self.nodes.len() - 1
     }
 
-    /// All nodes: everything before what names it.
+    /// All nodes; everything precedes what names it.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The images at `roots` and all that is below them, each node once, everything before what names it.
+    /// The images at `roots` and everything below them; each node once, after everything it names.
     pub fn below(&self, roots: impl IntoIterator<Item = usize>) -> impl Iterator<Item = &Node> {
         let mut seen = BTreeSet::new();
         for root in roots {
@@ -118,8 +119,8 @@ impl Closure {
         seen.into_iter().map(|at| &self.nodes[at])
     }
 
-    /// Shows the image at `root` and what is below it, parents first, in the order of the documents. What is below a
-    /// node is left out where `visit` says false: it has to for what it saw before.
+    /// Visits the image at `root` and everything below it, parents first, in the order of the documents. When `visit`
+    /// returns false, what is below that node is skipped; it must return false for a node it has seen.
     pub fn visit(&self, root: usize, visit: &mut dyn FnMut(usize, &Node) -> bool) {
         let mut next = vec![root];
         while let Some(at) = next.pop() {

@@ -1,8 +1,7 @@
-//! From images down to every blob. No I/O: the caller hands in the documents.
+//! From images down to every blob. No I/O: the caller provides the documents.
 //!
-//! [`Graph`] is strict: it finds what an image needs and refuses what contradicts itself. [`Closure`] goes over
-//! documents that are at hand, each once, children first; it leaves out what cannot be read. No other module follows
-//! documents on its own.
+//! [`Graph`] is strict: it finds what an image needs and refuses contradictions. [`Closure`] goes over available
+//! documents, each once, children first, and skips what cannot be read. No other module follows documents on its own.
 
 mod closure;
 mod walk;
@@ -12,7 +11,7 @@ pub use walk::{Graph, Node};
 
 /// Levels of indexes below a top-level image (MB-LIM).
 pub const DEPTH: usize = 4;
-/// Size of a manifest or index in bytes: what registries take (distribution-spec, "Pushing manifests": 4 MiB).
+/// Largest manifest or index in bytes: what registries accept (distribution-spec, "Pushing manifests": 4 MiB).
 pub const DOCUMENT: u64 = 4 << 20;
-/// Size of a blob in bytes: what an octal or base-256 size, an `i64` offset and common sense allow (16 TiB).
+/// Largest blob in bytes: what an octal or base-256 size, an `i64` offset and common sense allow (16 TiB).
 pub const BLOB: u64 = 16 << 40;

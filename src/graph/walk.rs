@@ -1,7 +1,7 @@
-//! Which content an image needs, each once, with its role and size.
+//! The content that an image needs: each blob once, with its role and size.
 //!
-//! Both sides use it: `create` to plan what to fetch, `verify` to see that nothing is missing and nothing is
-//! there without a reason (MB-VER-06, MB-OCI-04).
+//! Both sides use it: `create` plans what to fetch, and `verify` checks that nothing is missing and nothing is
+//! unreferenced (MB-VER-06, MB-OCI-04).
 
 use std::collections::BTreeMap;
 
@@ -9,27 +9,27 @@ use super::{BLOB, DEPTH, DOCUMENT};
 use crate::error::{Code, Error, Result};
 use crate::oci::{self, Descriptor, Digest, Document, Role, media_type};
 
-/// Characters that are kept of why a document cannot be read.
+/// Characters kept of the reason why a document cannot be read.
 const WHY: usize = 1000;
 
-/// Content found while walking, by digest.
+/// Content found by the walk, by digest.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     nodes: BTreeMap<Digest, Node>,
-    /// Documents that could not be read under a media type, and why: thousands of images may point to one.
+    /// Documents that could not be read under a media type, and the reason: thousands of images may point to one.
     unreadable: BTreeMap<(Digest, String), String>,
 }
 
 /// One blob of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Size in bytes, as every descriptor of it says.
+    /// Size in bytes, on which all its descriptors agree.
     pub size: u64,
     /// The first role, in the order of [`Role`].
     pub role: Role,
-    /// Whether the walk went through it as a document, and under which media type.
+    /// The media type under which the walk read it as a document, if it did.
     pub media_type: Option<String>,
-    /// Levels of indexes and manifests below it, as far as they were walked.
+    /// The number of levels of indexes and manifests below it, as far as walked.
     pub height: usize,
 }
 
@@ -39,8 +39,8 @@ impl Graph {
         &self.nodes
     }
 
-    /// Walks from `root` down. `fetch` gives a document's bytes, already checked against digest and size, or
-    /// `None` to leave it (and what is below) out; `found` hears of every document that was read.
+    /// Walks from `root` down. `fetch` returns a document's bytes, already checked against digest and size, or `None`
+    /// to skip it and everything below it; `found` is called for every document that was read.
     ///
     /// # Errors
     /// [`Code::Malformed`] for documents that contradict their descriptors or each other, nest deeper than
@@ -54,11 +54,11 @@ impl Graph {
         self.walk_within(&|_| true, root, fetch, found)
     }
 
-    /// The same, and remembers only the content that `keep` wants: documents of 16 MiB name 150,000 blobs, and what is
-    /// not there anyway needs no node.
+    /// The same, but remembers only the content that `keep` accepts: documents of 16 MiB name 150,000 blobs, and
+    /// missing content needs no node.
     ///
     /// # Errors
-    /// Those of [`Graph::walk`]; what is not kept contradicts nothing.
+    /// Those of [`Graph::walk`]; content that is not kept contradicts nothing.
     pub fn walk_within<B: AsRef<[u8]>>(
         &mut self,
         keep: &dyn Fn(&Digest) -> bool,
@@ -100,7 +100,7 @@ impl Graph {
         let document = match oci::parse(bytes.as_ref(), &at.media_type) {
             Ok(document) => document,
             Err(e) => {
-                // It may quote the document, and is remembered.
+                // The reason may quote the document, and is remembered.
                 let why: String = e.to_string().chars().take(WHY).collect();
                 let err = malformed(at, &why);
                 self.unreadable.insert(read_as, why);
@@ -156,7 +156,7 @@ impl Graph {
         self.nodes.remove(digest);
     }
 
-    /// Takes another graph in. Returns the digests that are new here.
+    /// Merges another graph into this one. Returns the digests that are new.
     pub fn merge(&mut self, other: Graph) -> Result<Vec<Digest>> {
         let mut new = Vec::new();
         for (digest, theirs) in other.nodes {
@@ -183,7 +183,7 @@ impl Graph {
     }
 }
 
-/// A registry keeps manifests and blobs apart: what is one here and the other there could not be carried as both.
+/// Registries store manifests and blobs separately, so one digest cannot be carried as both.
 fn both(digest: Digest, one: Role, other: Role) -> Result<()> {
     if one.is_document() == other.is_document() {
         return Ok(());

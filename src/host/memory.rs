@@ -1,4 +1,4 @@
-//! What this host remembers: the newest bundle of each name that it has unpacked (security A7).
+//! What this host remembers: the newest bundle of each series that it has unpacked (security A7).
 //!
 //! One small JSON file, replaced as a whole after complete success. A file that cannot be understood is an
 //! error, never an empty memory.
@@ -7,21 +7,38 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{environment, own_folder};
+use crate::bundle::Index;
+use crate::bundle::series::places;
 use crate::error::{Code, Error, Result};
 use crate::fs::dir::LockedDir;
 use crate::fs::{AtomicFile, Dir, small};
-use crate::verify::{Report, Seen, SignatureOutcome, Verified};
+use crate::verify::rollback::{Memory, Numbered};
+use crate::verify::{SignatureOutcome, Verified};
 
 /// The most bytes of the file.
 const LIMIT: u64 = 4 << 20;
 
-#[derive(Default, Serialize, Deserialize)]
+/// What the file held when every bundle had a name and a number.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Memory {
-    bundles: BTreeMap<String, Seen>,
+struct Before {
+    bundles: BTreeMap<String, Numbered>,
+}
+
+/// Numbers from here on are times in seconds, as `create` made them where nobody gave one.
+const A_TIME: u64 = 1_000_000_000;
+
+impl From<Before> for Memory {
+    fn from(before: Before) -> Memory {
+        let convert = |(name, seen): (String, Numbered)| {
+            let converted = (A_TIME..=u64::from(u32::MAX)).contains(&seen.sequence);
+            (name, Numbered { converted, ..seen })
+        };
+        Memory { series: before.bundles.into_iter().map(convert).collect(), releases: BTreeMap::new() }
+    }
 }
 
 /// `MIRROR_BUNDLE_STATE`, `$XDG_STATE_HOME/mirror-bundle`, `~/.local/state/mirror-bundle`, or
@@ -43,50 +60,50 @@ fn temporary(folder: &Path) -> PathBuf {
 }
 
 /// Reads the memory of this host. No file: nothing was unpacked yet.
-pub fn load(folder: &Path) -> Result<BTreeMap<String, Seen>> {
+pub fn load(folder: &Path) -> Result<Memory> {
     let path = file(folder);
     let bytes = match small::read(&path, LIMIT) {
         Ok(bytes) => bytes,
-        Err(e) if e.is_missing() => return Ok(BTreeMap::new()),
+        Err(e) if e.is_missing() => return Ok(Memory::default()),
         Err(e) => return Err(e.error("cannot read", &path, Code::Io)),
     };
-    let memory: Result<Memory, _> = serde_json::from_slice(&bytes);
-    memory.map(|m| m.bundles).map_err(|e| {
+    if let Ok(before) = serde_json::from_slice::<Before>(&bytes) {
+        return Ok(before.into());
+    }
+    serde_json::from_slice(&bytes).map_err(|e| {
         Error::new(
             Code::Io,
-            format!(
-                "`{}` cannot be understood, so it cannot be told whether this bundle is older than another",
-                path.display()
-            ),
+            format!("`{}` cannot be read, so this bundle may be older than one already unpacked", path.display()),
         )
         .source(e)
         .hint("restore the file from a backup; to start a new memory, move it away")
     })
 }
 
-/// Remembers a bundle that was verified, unless a newer one of its name is remembered already. With `back`
+/// Remembers a bundle that was verified in its series, unless a newer one is remembered there already. With `back`
 /// (`--allow-rollback`) it is remembered all the same: so a number that a stolen key had driven up is taken back.
 /// A bundle without a good signature is not remembered: anyone could have made it.
 pub fn remember(folder: &Path, verified: &Verified<'_>, back: bool) -> Result<()> {
-    note(folder, verified.report(), back)
-}
-
-fn note(folder: &Path, report: &Report, back: bool) -> Result<()> {
-    if !report.signatures.iter().any(SignatureOutcome::is_good) {
+    if !verified.report().signatures.iter().any(SignatureOutcome::is_good) {
         return Ok(());
     }
-    let (Some(name), Some(sequence)) = (&report.bundle.name, report.bundle.sequence) else { return Ok(()) };
+    note(folder, verified.index(), &verified.report().bundle.index, back)
+}
+
+fn note(folder: &Path, index: &Index, digest: &str, back: bool) -> Result<()> {
+    if places(index).is_empty() {
+        return Ok(());
+    }
     let dir = Dir::create(folder, Code::Io)?;
     let lock = turn(folder);
-    let mut bundles = load(folder)?;
-    if bundles.get(name).is_some_and(|seen| seen.sequence == sequence || seen.sequence > sequence && !back) {
+    let mut memory = load(folder)?;
+    if !memory.note(index, digest, back) {
         // Who wrote that may have been killed before it was durable.
         return dir.sync();
     }
-    bundles.insert(name.clone(), Seen { sequence, index: report.bundle.index.clone() });
     let path = file(folder);
     let err = |e| Error::io("cannot write", &path, e);
-    let mut text = serde_json::to_vec_pretty(&Memory { bundles })
+    let mut text = serde_json::to_vec_pretty(&memory)
         .map_err(|e| Error::new(Code::Internal, "cannot write the memory").source(e))?;
     text.push(b'\n');
     AtomicFile::begin(&temporary(folder)).and_then(|new| new.commit(&text, &path, true)).map_err(err)?;
@@ -122,47 +139,53 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::sign::policy;
-    use crate::verify::report::{Standing, Subject};
+    use crate::bundle::index::tests::sample;
 
-    fn report(sequence: u64, index: &str) -> Report {
-        let mut report = Report::new(
-            Subject { name: Some("ocp".into()), sequence: Some(sequence), index: index.into(), ..Subject::default() },
-            String::new(),
-        );
-        let outcome = Standing::Evaluated(policy::Outcome::Good);
-        report.signatures =
-            vec![SignatureOutcome { origin: String::new(), name: None, role: None, key: None, outcome, detail: None }];
-        report
+    fn bundle(name: &str, sequence: u64) -> Index {
+        Index { name: name.into(), sequence: Some(sequence), ..sample() }
     }
 
     #[test]
     fn the_highest_number_is_remembered_and_damage_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(load(dir.path()).unwrap().is_empty());
+        assert_eq!(load(dir.path()).unwrap(), Memory::default());
         for (sequence, index) in [(5, "a"), (7, "b"), (6, "c")] {
-            note(dir.path(), &report(sequence, index), false).unwrap();
+            note(dir.path(), &bundle("ocp", sequence), index, false).unwrap();
         }
-        assert_eq!(load(dir.path()).unwrap()["ocp"], Seen { sequence: 7, index: "b".into() });
-        note(dir.path(), &report(3, "d"), true).unwrap();
-        assert_eq!(load(dir.path()).unwrap()["ocp"].sequence, 3);
-        let mut unsigned = report(9, "e");
-        unsigned.signatures.clear();
-        note(dir.path(), &unsigned, false).unwrap();
-        assert_eq!(load(dir.path()).unwrap()["ocp"].sequence, 3);
+        let seen = Numbered { sequence: 7, index: "b".into(), converted: false };
+        assert_eq!(load(dir.path()).unwrap().series["ocp"], seen);
+        note(dir.path(), &bundle("ocp", 3), "d", true).unwrap();
+        assert_eq!(load(dir.path()).unwrap().series["ocp"].sequence, 3);
+        note(dir.path(), &Index { sequence: None, ..sample() }, "e", false).unwrap();
+        assert_eq!(load(dir.path()).unwrap().series.len(), 1);
         fs::write(file(dir.path()), "{").unwrap();
         assert_eq!(load(dir.path()).unwrap_err().code(), Code::Io);
-        assert!(note(dir.path(), &report(9, "d"), false).is_err());
+        assert!(note(dir.path(), &bundle("ocp", 9), "d", false).is_err());
     }
+
+    #[test]
+    fn a_memory_of_before_is_converted_and_only_numbers_that_somebody_gave_count_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = r#"{ "bundles": { "app": { "sequence": 1795305600, "index": "x" }, "ocp": { "sequence": 7, "index": "y" } } }"#;
+        fs::write(file(dir.path()), before).unwrap();
+        let memory = load(dir.path()).unwrap();
+        assert!(memory.series["app"].converted && !memory.series["ocp"].converted);
+        note(dir.path(), &bundle("app", 1), "z", false).unwrap();
+        let after = load(dir.path()).unwrap();
+        assert_eq!(after.series["app"], Numbered { sequence: 1, index: "z".into(), converted: false });
+        assert_eq!(after.series["ocp"], memory.series["ocp"]);
+        let text = fs::read_to_string(file(dir.path())).unwrap();
+        assert!(text.contains("\"series\"") && !text.contains("bundles"), "{text}");
+    }
+
     #[test]
     fn many_that_unpack_at_once_wait_for_each_other_and_all_are_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let one = |i: u64| {
-            let mut report = report(i, "a");
-            report.bundle.name = Some(format!("b{i}"));
+            let index = bundle(&format!("b{i}"), i);
             for _ in 0..20 {
                 ready(dir.path()).unwrap();
-                note(dir.path(), &report, false).unwrap();
+                note(dir.path(), &index, "a", false).unwrap();
                 ready(dir.path()).unwrap();
             }
         };
@@ -174,6 +197,6 @@ mod tests {
                 })
             })
         });
-        assert_eq!(load(dir.path()).unwrap().len(), 8);
+        assert_eq!(load(dir.path()).unwrap().series.len(), 8);
     }
 }

@@ -1,9 +1,9 @@
-//! Which kinds may be carried, and what is to be said about them.
+//! Which kinds may be carried, and remarks about them.
 
 use super::Object;
 
-/// Kinds that may be carried and applied without being named: configuration of the cluster's view of content.
-/// Everything else (workloads, roles, webhooks, secrets, …) needs `--allow-kind`.
+/// Kinds that may be carried and applied without a flag: configuration of the cluster's view of content. Everything
+/// else (workloads, roles, webhooks, secrets, …) needs `--allow-kind`.
 pub const ALLOWED_KINDS: &[(&str, &str)] = &[
     ("v1", "ConfigMap"),
     ("v1", "Namespace"),
@@ -17,12 +17,11 @@ pub const ALLOWED_KINDS: &[(&str, &str)] = &[
     ("updateservice.operator.openshift.io/v1", "UpdateService"),
 ];
 
-/// Namespaces in which a cluster looks for the ConfigMaps that a bundle brings: signatures, and certificates that a
+/// Namespaces in which a cluster looks for the ConfigMaps of a bundle: signatures, and certificates that a
 /// configuration refers to.
 const EXPECTED: &[&str] = &["openshift-config", "openshift-config-managed"];
 
-/// Whether an object's kind is on the list, or among those that were allowed by name (`Kind` or
-/// `group/version/Kind`).
+/// Whether an object's kind is on the list, or one of the kinds allowed by name (`Kind` or `group/version/Kind`).
 pub fn is_allowed(object: &Object, extra: &[String]) -> bool {
     let full = format!("{}/{}", object.api_version, object.kind);
     is_listed(object) || extra.iter().any(|kind| *kind == object.kind || *kind == full)
@@ -32,20 +31,20 @@ fn is_listed(object: &Object) -> bool {
     ALLOWED_KINDS.contains(&(object.api_version.as_str(), object.kind.as_str()))
 }
 
-/// Where an object goes.
+/// Where an object is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope<'a> {
-    /// Into the namespace that it names.
+    /// In the namespace that it names.
     Namespace(&'a str),
-    /// It is of a kind without namespaces.
+    /// Cluster-wide: its kind has no namespace.
     Cluster,
-    /// Into whatever namespace the person who applies it is in: it names none, and its kind has one.
+    /// In the current namespace of whoever applies it: its kind has a namespace, but it names none.
     Current,
-    /// It names no namespace, and whether its kind has one is not known here.
+    /// It names no namespace, and this program does not know whether its kind has one.
     Unknown,
 }
 
-/// Where an object goes, going by its kind and namespace.
+/// Where an object is applied, by its kind and namespace.
 pub fn scope(object: &Object) -> Scope<'_> {
     let namespaced = matches!(object.kind.as_str(), "ConfigMap" | "ImagePolicy" | "CatalogSource" | "UpdateService");
     match (&object.namespace, is_listed(object)) {
@@ -56,7 +55,7 @@ pub fn scope(object: &Object) -> Scope<'_> {
     }
 }
 
-/// What a person has to know before the object is applied: what it does beyond being there, or where it goes.
+/// A remark for whoever applies the object: what it does when applied, or where it is applied.
 pub fn remark(object: &Object) -> Option<&'static str> {
     match (object.kind.as_str(), scope(object)) {
         ("ImageDigestMirrorSet" | "ImageTagMirrorSet" | "ImageContentSourcePolicy", _) => {
@@ -66,12 +65,12 @@ pub fn remark(object: &Object) -> Option<&'static str> {
         ("CatalogSource", _) => Some("runs a pod, and offers operators to install"),
         ("ClusterCatalog", _) => Some("offers operators to install"),
         ("UpdateService", _) => Some("runs pods"),
-        (_, Scope::Current) => Some("names no namespace, and goes wherever the person who applies it is"),
+        (_, Scope::Current) => Some("names no namespace; it is created in the current namespace of whoever applies it"),
         ("ConfigMap", Scope::Namespace(namespace)) if !EXPECTED.contains(&namespace) => {
-            Some("is in a namespace where a cluster does not look for what a bundle brings")
+            Some("is in a namespace where a cluster does not look for configuration from a bundle")
         }
         (_, Scope::Unknown) => {
-            Some("names no namespace; it is cluster-wide, or goes wherever the person who applies it is")
+            Some("names no namespace; it is cluster-wide, or created in the current namespace of whoever applies it")
         }
         _ => None,
     }

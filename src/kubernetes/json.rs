@@ -1,17 +1,17 @@
-//! A strict parser of JSON that knows lines: one value, nothing that two parsers read differently.
+//! A strict JSON parser that reports lines: it takes one value, and nothing that two parsers read differently.
 //!
-//! Duplicate names and number forms are refused by [`super::value::check`], on the value.
+//! [`super::value::check`] refuses duplicate names and odd numbers, on the value.
 
 use super::Refusal;
 use super::value::{MAX_DEPTH, MAX_VALUES, Value, number_refused};
 
-/// Exactly one JSON value with white space around it.
+/// Parses exactly one JSON value with optional white space around it.
 pub(super) fn parse(text: &str) -> Result<Value, Refusal> {
     let mut parser = Parser { text, at: 0, values: 0 };
     let value = parser.value(0)?;
     match parser.peek() {
         None => Ok(value),
-        Some(_) => Err(parser.refuse("something follows the JSON object; a JSON file holds one")),
+        Some(_) => Err(parser.refuse("data after the JSON object; a JSON file holds one object")),
     }
 }
 
@@ -22,7 +22,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.byte() {
             self.at += 1;
@@ -121,12 +121,12 @@ impl Parser<'_> {
         self.at += 1;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let Some(c) = rest.chars().next() else { return Err(self.refuse("a text without its end")) };
+            let Some(c) = rest.chars().next() else { return Err(self.refuse("an unterminated string")) };
             self.at += c.len_utf8();
             match c {
                 '"' => return Ok(out),
                 '\\' => out.push(self.escape()?),
-                '\0'..='\u{1f}' => return Err(self.refuse("a control character in a text is not escaped")),
+                '\0'..='\u{1f}' => return Err(self.refuse("a control character in a string is not escaped")),
                 c => out.push(c),
             }
         }
@@ -154,10 +154,10 @@ impl Parser<'_> {
                 let mut decoded = char::decode_utf16(units);
                 match (decoded.next(), decoded.next()) {
                     (Some(Ok(c)), None) => c,
-                    _ => return Err(self.refuse("a text holds half of a surrogate pair")),
+                    _ => return Err(self.refuse("a string holds half of a surrogate pair")),
                 }
             }
-            _ => return Err(self.refuse("an escape that JSON does not have")),
+            _ => return Err(self.refuse("an escape that does not exist in JSON")),
         })
     }
 
@@ -165,6 +165,6 @@ impl Parser<'_> {
         let digits = self.text.get(self.at..self.at + 4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
         let unit = digits.and_then(|d| u16::from_str_radix(d, 16).ok());
         self.at += 4;
-        unit.ok_or_else(|| self.refuse("an escape that JSON does not have"))
+        unit.ok_or_else(|| self.refuse("an escape that does not exist in JSON"))
     }
 }

@@ -1,8 +1,8 @@
 //! Kubernetes manifests: one object per file, in one form that every parser reads alike.
 //!
-//! [`parse`] reads what a person gives to `create`, YAML or JSON, and refuses what two parsers could read differently.
-//! [`Manifest::to_bytes`] writes an object in its canonical form, strict JSON. [`read`] accepts nothing but that form,
-//! so a verifier, kubectl and oc cannot disagree about a carried file (`spec/verification.md`, MB-MAN).
+//! [`parse`] reads the input of `create`, YAML or JSON, and refuses what two parsers could read differently.
+//! [`Manifest::to_bytes`] writes an object in its canonical form, strict JSON. [`read`] accepts only that form, so a
+//! verifier, kubectl and oc cannot disagree about a carried file (`spec/verification.md`, MB-MAN).
 
 mod allow;
 mod json;
@@ -16,15 +16,15 @@ pub use allow::{ALLOWED_KINDS, Scope, is_allowed, remark, scope};
 pub use object::Object;
 pub use value::Value;
 
-/// The largest file that is read, in bytes (MB-LIM-07).
+/// The largest file accepted, in bytes (MB-LIM-07).
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// An object with its content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// What it is called.
+    /// Its name, kind and namespace.
     pub object: Object,
-    /// All of it.
+    /// Its whole content.
     pub value: Value,
 }
 
@@ -35,16 +35,16 @@ impl Manifest {
         Ok(Manifest { object, value })
     }
 
-    /// The canonical form, laid out for reading (MB-MAN-01).
+    /// The canonical form, indented (MB-MAN-01).
     pub fn to_bytes(&self) -> Vec<u8> {
         self.value.to_text(true).into_bytes()
     }
 }
 
-/// Why a file is not carried.
+/// Why a file is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The line, counted from 1, where it is known.
+    /// The line, counted from 1, if known.
     pub line: Option<usize>,
     /// One clause.
     pub why: String,
@@ -65,7 +65,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Reads a carried file: one object in canonical form, on several lines or as `oc` writes it on one (MB-MAN-01).
+/// Reads a carried file: one object in canonical form, indented or on one line as `oc` writes it (MB-MAN-01).
 ///
 /// # Errors
 /// Why the file is not acceptable.
@@ -74,16 +74,16 @@ pub fn read(bytes: &[u8]) -> Result<Manifest, Refusal> {
     if [true, false].iter().any(|pretty| manifest.value.to_text(*pretty).as_bytes() == bytes) {
         return Ok(manifest);
     }
-    Err(Refusal { line: None, why: "it is not written in the one form that manifests have".to_owned() })
+    Err(Refusal { line: None, why: "it is not in the canonical form of manifests".to_owned() })
 }
 
-/// Reads the objects of a YAML or JSON file in their order. Documents without content are dropped.
+/// Reads the objects of a YAML or JSON file in order. Empty documents are dropped.
 ///
 /// # Errors
-/// The first thing in it that two parsers could read differently, or that is no object.
+/// The first thing that two parsers could read differently, or that is not an object.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Manifest>, Refusal> {
     let text = text(bytes)?;
-    // What begins with a brace, kubectl and oc read as JSON.
+    // kubectl and oc read a file that begins with a brace as JSON.
     let values = match text.trim_start().starts_with('{') {
         true => vec![(1, json::parse(text)?)],
         false => yaml::parse(text)?,
@@ -101,7 +101,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Manifest>, Refusal> {
     Ok(manifests)
 }
 
-/// UTF-8 of an acceptable length without characters that some parsers take for a line break, or for nothing.
+/// Checks for UTF-8, an acceptable length, and no characters that some parsers treat as a line break or ignore.
 fn text(bytes: &[u8]) -> Result<&str, Refusal> {
     if bytes.len() > MAX_BYTES {
         let why = format!("it has {} bytes, over the limit of {MAX_BYTES}", bytes.len());

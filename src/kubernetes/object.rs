@@ -1,4 +1,4 @@
-//! What an object is called, and the rules for the members that say so.
+//! The name of an object, and the rules for the members that make it up.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub struct Object {
     pub api_version: String,
     /// `ConfigMap`, …
     pub kind: String,
-    /// Namespace, where it has one.
+    /// Namespace, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Name.
@@ -41,9 +41,9 @@ const METADATA: &[&str] = &[
     "clusterName",
 ];
 
-/// Names an object, and refuses one that clients could name otherwise (MB-MAN-03).
+/// Reads the name of an object; refuses one that clients could name differently (MB-MAN-03).
 pub(super) fn name(value: &Value) -> Result<Object, String> {
-    let top = value.members().ok_or("a document in it is no object")?;
+    let top = value.members().ok_or("a document in it is not an object")?;
     known(top, TOP)?;
     if let Some((key, _)) = top.iter().find(|(key, _)| key.eq_ignore_ascii_case("items")) {
         return Err(format!("an object in it has `{key}`, which hides what is in it; split it into its objects"));
@@ -78,7 +78,7 @@ pub(super) fn name(value: &Value) -> Result<Object, String> {
     if !matches!(metadata.get("creationTimestamp"), None | Some(Value::Null))
         && !metadata.get("creationTimestamp").and_then(Value::as_str).is_some_and(is_time)
     {
-        return Err("metadata.creationTimestamp of an object in it is no time".to_owned());
+        return Err("metadata.creationTimestamp of an object in it is not a time".to_owned());
     }
     Ok(Object {
         api_version: need(value, "apiVersion", |version| {
@@ -110,12 +110,14 @@ fn is_time(text: &str) -> bool {
             .all(|(b, form)| if form == b'd' { b.is_ascii_digit() } else { b == form })
 }
 
-/// Refuses a member that differs from a known one by case, and one that is not written as members are.
+/// Refuses a member that differs from a known one only by case, and one that is not spelt like a member.
 fn known(members: &[(String, Value)], names: &[&str]) -> Result<(), String> {
     for (key, _) in members {
         let plain = key.starts_with(|c: char| c.is_ascii_lowercase()) && key.bytes().all(|b| b.is_ascii_alphanumeric());
         if !plain || names.iter().any(|name| *name != key && name.eq_ignore_ascii_case(key)) {
-            return Err(format!("`{key}` is no name of a member of an object; some clients read it as another one"));
+            return Err(format!(
+                "`{key}` is not a valid member name of an object; some clients read it as another one"
+            ));
         }
     }
     Ok(())

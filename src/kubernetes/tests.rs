@@ -208,7 +208,7 @@ fn kinds_that_change_a_cluster_need_to_be_allowed_by_name() {
 }
 
 #[test]
-fn objects_without_a_namespace_are_told_apart_and_what_they_do_is_said() {
+fn objects_without_a_namespace_are_distinguished_and_their_effects_are_remarked() {
     let object = |api_version: &str, kind: &str, namespace: Option<&str>| Object {
         api_version: api_version.into(),
         kind: kind.into(),

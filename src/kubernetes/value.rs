@@ -3,21 +3,21 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-/// The most lists and objects inside each other.
+/// The deepest nesting of lists and objects.
 pub(super) const MAX_DEPTH: usize = 64;
 /// The most values in a file.
 pub(super) const MAX_VALUES: usize = 200_000;
-/// The longest member name, in bytes: parsers of YAML look no further than 1,024 for a key.
+/// The longest member name, in bytes: YAML parsers look for a key in at most 1,024 bytes.
 const MAX_KEY: usize = 512;
 
-/// A JSON value whose members stand in the order in which they were written.
+/// A JSON value. Members keep the order in which they were written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `null`
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number, as it is written (`is_number`).
+    /// A number, as written (`is_number`).
     Number(String),
     /// Text.
     String(String),
@@ -28,7 +28,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The member of this name, if this is an object that has it.
+    /// The member with this name, if this is an object that has it.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.members().and_then(|m| m.iter().find(|(key, _)| key == name)).map(|(_, value)| value)
     }
@@ -41,7 +41,7 @@ impl Value {
         }
     }
 
-    /// The text, if this is one.
+    /// The text, if this is a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::String(text) => Some(text),
@@ -49,7 +49,7 @@ impl Value {
         }
     }
 
-    /// The canonical form and a line feed: with an indent of two blanks, or without any white space.
+    /// The canonical form and a line feed: indented by two blanks, or without white space.
     pub(super) fn to_text(&self, pretty: bool) -> String {
         let mut out = String::new();
         self.write(&mut out, pretty.then_some(0));
@@ -97,7 +97,7 @@ fn line(out: &mut String, level: Option<usize>) {
     }
 }
 
-/// A JSON string: escapes only where JSON demands them, and for what cannot be seen or reorders text.
+/// Writes a JSON string: escapes only what JSON requires, and what cannot be seen or reorders text.
 fn string(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
@@ -121,7 +121,7 @@ fn string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Control characters, line breaks of other parsers, and what a terminal does not show or shows in another order.
+/// Control characters, line breaks of other parsers, and characters that terminals hide or reorder.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -131,8 +131,8 @@ fn is_hidden(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether `text` is a number that every parser reads and writes as these same characters: at most 15 digits, at most
-/// six of them behind the point and the last of those not 0, no exponent, no `-0`.
+/// Whether every parser reads and writes `text` as this same number: at most 15 digits, of them at most six behind the
+/// point, the last of those not 0; no exponent, no `-0`.
 pub(super) fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(w, f)| (w, Some(f)));
@@ -157,14 +157,14 @@ fn walk(value: &Value, depth: usize, seen: &mut usize) -> Result<(), String> {
     }
     match value {
         Value::Number(text) if !is_number(text) => Err(number_refused(text)),
-        Value::String(text) if text.contains('\0') => Err("a text in it holds a NUL character".to_owned()),
+        Value::String(text) if text.contains('\0') => Err("a string in it holds a NUL character".to_owned()),
         Value::List(items) => items.iter().try_for_each(|item| walk(item, depth + 1, seen)),
         Value::Map(members) => {
             let mut folded = HashSet::new();
             for (key, value) in members {
                 check_key(key)?;
                 if !folded.insert(key.to_ascii_lowercase()) {
-                    return Err(format!("key `{key}` is there twice, or twice but for the case of letters"));
+                    return Err(format!("key `{key}` appears twice, or differs from another one only by case"));
                 }
                 walk(value, depth + 1, seen)?;
             }
@@ -174,7 +174,7 @@ fn walk(value: &Value, depth: usize, seen: &mut usize) -> Result<(), String> {
     }
 }
 
-/// Keys are printable ASCII, so that case has one meaning, and not those that YAML merges by.
+/// Keys are printable ASCII, so that case has one meaning, and not one of YAML's merge keys.
 pub(super) fn check_key(key: &str) -> Result<(), String> {
     let shown: String = key.chars().take(40).flat_map(char::escape_default).collect();
     if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|b| matches!(b, b' '..=b'~')) {
@@ -188,5 +188,5 @@ pub(super) fn check_key(key: &str) -> Result<(), String> {
 
 pub(super) fn number_refused(text: &str) -> String {
     let shown: String = text.chars().take(40).collect();
-    format!("number `{shown}` is not written so that every parser keeps it; quote it if it is text")
+    format!("number `{shown}` is changed by some parsers; quote it if it is text")
 }

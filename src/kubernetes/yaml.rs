@@ -1,5 +1,5 @@
-//! A strict reader of YAML for what a person gives to `create`: the part of YAML that parsers of 1.1 and 1.2 read
-//! alike. It goes by the events of the parser and by the text between them: there is nothing there but punctuation.
+//! A strict YAML reader for the input of `create`: it accepts the part of YAML that 1.1 and 1.2 parsers read alike. It
+//! reads the parser's events and the text between them, which may only be punctuation.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StructureStyle};
 use super::Refusal;
 use super::value::{MAX_DEPTH, MAX_VALUES, Value, check_key, is_number, number_refused};
 
-/// The documents that hold something, each with the line where it begins.
+/// The documents with content, each with its first line.
 pub(super) fn parse(text: &str) -> Result<Vec<(usize, Value)>, Refusal> {
     let mut out = Vec::new();
     let mut values = 0;
@@ -21,14 +21,14 @@ pub(super) fn parse(text: &str) -> Result<Vec<(usize, Value)>, Refusal> {
     Ok(out)
 }
 
-/// Cuts a file where `oc` cuts it: at lines that begin with `---`, whatever YAML says about them. Other lines that mark
-/// documents are refused. Each part ends with a line feed, as `oc` hands it to its parser.
+/// Splits a file where `oc` does: at lines that begin with `---`, whatever YAML says about them. Other document
+/// markers are refused. Each part ends with a line feed, as `oc` hands it to its parser.
 fn parts(text: &str) -> Result<Vec<(usize, String)>, Refusal> {
     let mut out = vec![(1, String::new())];
     for (n, line) in text.lines().enumerate() {
         if let Some(rest) = line.strip_prefix("---") {
             if !rest.trim_matches(' ').is_empty() {
-                return Err(Refusal::at(n + 1, "a line that begins with `---` has to be only that"));
+                return Err(Refusal::at(n + 1, "a line that begins with `---` must hold nothing else"));
             }
             out.push((n + 2, String::new()));
             continue;
@@ -54,11 +54,11 @@ enum Frame {
 
 struct Document<'a> {
     text: &'a str,
-    /// The line of the file where the text begins.
+    /// The line of the file where this document begins.
     line: usize,
     values: usize,
     stack: Vec<Frame>,
-    /// The bytes of scalars and comments.
+    /// The byte ranges of scalars and comments.
     tokens: Vec<Range<usize>>,
     root: Option<Value>,
 }
@@ -118,7 +118,7 @@ impl Document<'_> {
             Event::Comment(..) => {
                 let before = self.text.get(..range.start).and_then(|t| t.chars().next_back());
                 if !before.is_none_or(|c| matches!(c, ' ' | '\t' | '\n' | '\r')) {
-                    return Err(self.refuse(line, "a `#` begins a comment only behind a blank"));
+                    return Err(self.refuse(line, "a `#` begins a comment only after a blank"));
                 }
                 self.tokens.push(range);
                 return Ok(());
@@ -132,7 +132,7 @@ impl Document<'_> {
                         return Err(self.refuse(line, format!("key `{text}` is not text; quote it")));
                     };
                     if source.contains('\n') {
-                        return Err(self.refuse(line, "a key has to stand on one line"));
+                        return Err(self.refuse(line, "a key must be on one line"));
                     }
                     let checked = check_key(&name);
                     *key = Some(name);
@@ -160,7 +160,7 @@ impl Document<'_> {
         match self.stack.last_mut() {
             Some(Frame::List { items, .. }) => items.push(value),
             Some(Frame::Map { members, key, .. }) => {
-                let Some(name) = key.take() else { return Err(self.refuse(line, "a key has to be text")) };
+                let Some(name) = key.take() else { return Err(self.refuse(line, "a key must be text")) };
                 members.push((name, value));
             }
             None => self.root = Some(value),
@@ -170,7 +170,7 @@ impl Document<'_> {
 
     fn open(&mut self, line: usize, frame: Frame) -> Result<(), Refusal> {
         if let Some(Frame::Map { key: None, .. }) = self.stack.last() {
-            return Err(self.refuse(line, "a key has to be text"));
+            return Err(self.refuse(line, "a key must be text"));
         }
         if self.stack.len() >= MAX_DEPTH {
             return Err(self.refuse(line, format!("nested over {MAX_DEPTH} levels")));
@@ -188,7 +188,7 @@ impl Document<'_> {
             ScalarStyle::Plain => plain(text, source, flow),
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
                 if source.contains('\n') && source.contains('\t') {
-                    return Err("a quoted text over several lines holds a tab; write it as \\t".to_owned());
+                    return Err("a quoted string over several lines holds a tab; write it as \\t".to_owned());
                 }
                 if style == ScalarStyle::DoubleQuoted {
                     escapes(source)?;
@@ -202,7 +202,7 @@ impl Document<'_> {
         }
     }
 
-    /// Between scalars and comments there is only the punctuation of YAML: no `?`, no tab, no tag.
+    /// Checks that only YAML punctuation is between scalars and comments: no `?`, no tab, no tag.
     fn gaps(&mut self) -> Result<(), Refusal> {
         let end = self.text.len();
         self.tokens.push(end..end);
@@ -213,11 +213,11 @@ impl Document<'_> {
             if let Some((n, c)) = gap.char_indices().find(|(_, c)| !" \n\r:,-[]{}|>+123456789".contains(*c)) {
                 let line = self.text.get(..at + n).unwrap_or_default().matches('\n').count() + 1;
                 let why = match c {
-                    '\t' => "a tab separates; use blanks".to_owned(),
+                    '\t' => "a tab separates tokens; use blanks".to_owned(),
                     '?' => "`?` marks a key for some parsers and not for others".to_owned(),
                     '!' => "tags (`!…`) are not accepted: parsers read them differently".to_owned(),
                     '&' | '*' => "anchors and aliases (`&`, `*`) are not accepted: write it out".to_owned(),
-                    c => format!("`{}` stands where parsers read it differently", c.escape_default()),
+                    c => format!("`{}` is in a place where parsers read it differently", c.escape_default()),
                 };
                 return Err(self.refuse(line, why));
             }
@@ -227,7 +227,8 @@ impl Document<'_> {
     }
 }
 
-/// What a text without quotes is: text, a number, a truth value or nothing, to every parser; or refused.
+/// Reads an unquoted scalar that means the same to every parser: text, a number, a truth value or null. Refuses
+/// others.
 fn plain(text: &str, source: &str, flow: bool) -> Result<Value, String> {
     let quote = |what: &str| Err(format!("`{}` is {what}; quote it", text.escape_default()));
     if source.is_empty() {
@@ -261,16 +262,16 @@ fn plain(text: &str, source: &str, flow: bool) -> Result<Value, String> {
         c => c.is_alphanumeric(),
     };
     if !begins {
-        return quote("text that begins with a sign of YAML");
+        return quote("text that begins with a YAML indicator");
     }
     let inside = |c: char| c.is_alphanumeric() || "/._+-$()=@~^;: ".contains(c);
     if flow && !(text.chars().all(inside) && !text.ends_with(':') && !source.contains('\n')) {
-        return quote("text with a sign that YAML uses between braces");
+        return quote("text with a YAML indicator of flow collections");
     }
     Ok(Value::String(text.to_owned()))
 }
 
-/// Whether any parser of YAML 1.1, 1.2 or a dialect reads a number of any base, a float, or minutes and seconds.
+/// Whether any parser of YAML 1.1, 1.2 or a dialect reads this as a number: of any base, a float, or sexagesimal.
 fn looks_like_a_number(text: &str) -> bool {
     let bare = text.trim_start_matches(['+', '-']).replace('_', "").to_ascii_lowercase();
     if matches!(bare.as_str(), ".inf" | ".nan" | "inf" | "nan" | "infinity" | "." | "") {
@@ -292,7 +293,7 @@ fn looks_like_a_number(text: &str) -> bool {
         || (bare.contains(':') && only(":."))
 }
 
-/// `2001-01-01` and what begins so.
+/// `2001-01-01`, and longer text that begins like it.
 fn looks_like_a_time(text: &str) -> bool {
     let mut parts = text.splitn(3, '-');
     let digits =
@@ -301,26 +302,26 @@ fn looks_like_a_time(text: &str) -> bool {
     digits(parts.next(), 4) && digits(parts.next(), 2) && day(parts.next())
 }
 
-/// The escapes that every parser has, and no half of a surrogate pair.
+/// Accepts only escapes that every parser knows, and no half of a surrogate pair.
 fn escapes(source: &str) -> Result<(), String> {
     let mut rest = source;
     while let Some((_, behind)) = rest.split_once('\\') {
         let Some(c) = behind.chars().next() else { break };
         if !"\"\\bfnrtxuU \n\r".contains(c) {
-            return Err(format!("escape `\\{}` is not one that every parser has", c.escape_default()));
+            return Err(format!("escape `\\{}` is not known to every parser", c.escape_default()));
         }
         let surrogate = |hex: Option<&str>| hex.is_some_and(|h| h.starts_with(['d', 'D']) && h[1..] >= *"8");
         if c == 'u' && surrogate(behind.get(1..3))
             || c == 'U' && surrogate(behind.get(5..7)) && behind.get(1..5) == Some("0000")
         {
-            return Err("a surrogate pair in a text; write the character or `\\U…`".to_owned());
+            return Err("a surrogate pair in a string; write the character or `\\U…`".to_owned());
         }
         rest = behind.get(c.len_utf8()..).unwrap_or_default();
     }
     Ok(())
 }
 
-/// Block text (`|`, `>`) whose indentation every parser sees alike.
+/// Checks that every parser sees the same indentation in block text (`|`, `>`).
 fn block(source: &str) -> Result<(), String> {
     let mut begun = false;
     for line in source.lines() {
@@ -329,7 +330,7 @@ fn block(source: &str) -> Result<(), String> {
             return Err("block text begins with a line of blanks".to_owned());
         }
         if content.starts_with('\t') && (!begun || content.len() == line.len()) {
-            return Err("a tab stands in the indentation of block text".to_owned());
+            return Err("a tab in the indentation of block text".to_owned());
         }
         begun |= !content.is_empty();
     }

@@ -1,4 +1,4 @@
-//! Descriptors: what a manifest says about the content it points to.
+//! Descriptors: a manifest's statements about the content it points to.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Document, Invalid};
 
-/// Points to content: media type, digest, size in bytes. `urls` are dropped on purpose: content is never
-/// fetched from where a document says.
+/// Points to content: media type, digest, size in bytes. `urls` are dropped on purpose: content is never fetched from
+/// an address in a document.
 ///
-/// Written in the order of the image specification, without what is not given.
+/// Members are written in the order of the image specification; absent ones are omitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -22,13 +22,13 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Size in bytes.
     pub size: u64,
-    /// Artifact type, where given.
+    /// Artifact type, if given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// Platform, for an entry of an index.
+    /// Platform, in an entry of an index.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// Annotations, in no order that matters.
+    /// Annotations; their order does not matter.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The content itself in base64, as the document says. Never written; [`Descriptor::embedded`] checks it.
@@ -37,7 +37,7 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// A descriptor that says no more than it has to. `size` is in bytes.
+    /// A descriptor with the required members only. `size` is in bytes.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Descriptor {
         let (platform, annotations, artifact_type, data) = (None, BTreeMap::new(), None, None);
         Descriptor { media_type: media_type.into(), digest, size, platform, annotations, artifact_type, data }
@@ -49,8 +49,8 @@ impl Descriptor {
         (bytes.len() as u64 == self.size && Digest::of(&bytes) == self.digest).then_some(bytes)
     }
 
-    /// The entry of a list of referrers for `document`: with its artifact type, or else the media type of its
-    /// configuration, and its annotations (distribution-spec 1.1, "Listing Referrers").
+    /// The entry for `document` in a list of referrers: with its artifact type, or else its configuration's media
+    /// type, and its annotations (distribution-spec 1.1, "Listing Referrers").
     pub fn of_referrer(media_type: impl Into<String>, digest: Digest, size: u64, document: &Document) -> Descriptor {
         let mut entry = Descriptor::new(media_type, digest, size);
         if let Document::Manifest(manifest) = document {
@@ -105,7 +105,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Whether an image for `other` answers a request for this platform (a variant not asked for is free).
+    /// Whether an image for `other` satisfies a request for this platform (any variant, if none was requested).
     pub fn accepts(&self, other: &Platform) -> bool {
         self.os == other.os
             && self.architecture == other.architecture

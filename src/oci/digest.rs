@@ -1,4 +1,4 @@
-//! Content digests. Format 1 knows SHA-256 only (MB-OCI-01).
+//! Content digests. Format 1 has SHA-256 only (MB-OCI-01).
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ impl Digest {
         Digest(sha2::Sha256::digest(bytes).into())
     }
 
-    /// Its first eight bytes, as a number: enough to tell apart what is only counted.
+    /// The first eight bytes as a number: enough to distinguish blobs when counting.
     pub(crate) fn start(&self) -> u64 {
         self.0.first_chunk().map_or(0, |start| u64::from_be_bytes(*start))
     }
@@ -98,7 +98,7 @@ impl<'de> serde::Deserialize<'de> for Digest {
     }
 }
 
-/// Hashes bytes as they pass.
+/// Computes a digest incrementally.
 #[derive(Clone, Default)]
 pub struct Hasher(sha2::Sha256);
 
@@ -108,12 +108,12 @@ impl Hasher {
         Hasher::default()
     }
 
-    /// Takes more bytes in.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of everything taken in.
+    /// The digest of all bytes added.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
@@ -123,6 +123,17 @@ impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hasher")
     }
+}
+
+/// The endings of the tags that `cosign` gives to what it attaches to an image, `sha256-<hex>.ENDING`: a signature, an
+/// attestation, a list of parts.
+pub const ATTACHED: [&str; 3] = ["sig", "att", "sbom"];
+
+/// The image that something with this tag is attached to.
+pub fn attached_to(tag: &str) -> Option<Digest> {
+    let (name, ending) = tag.rsplit_once('.')?;
+    let hex = name.strip_prefix("sha256-").filter(|_| ATTACHED.contains(&ending))?;
+    Digest::from_hex(hex).ok()
 }
 
 #[cfg(test)]

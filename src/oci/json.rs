@@ -23,9 +23,9 @@ pub const MAX_MEMBERS: usize = 100_000;
 /// The most members that all objects named `annotations` of one document may have together (MB-LIM-19).
 pub const MAX_ANNOTATIONS: usize = 100_000;
 
-/// Checks that `bytes` is exactly one JSON value whose objects never name a member twice, and where no name
-/// differs from one of `known` by letter case only. Names of annotations are free text: where `annotations` is known,
-/// case does not matter for the members of that object.
+/// Checks that `bytes` is exactly one JSON value, that no object names a member twice, and that no name differs from
+/// one of `known` only by letter case. Names of annotations are free text: where `annotations` is known, case does not
+/// matter for the members of that object.
 pub fn check(bytes: &[u8], known: &[&str]) -> Result<(), Invalid> {
     let mut left = Left { values: MAX_VALUES, annotations: MAX_ANNOTATIONS };
     let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -33,13 +33,13 @@ pub fn check(bytes: &[u8], known: &[&str]) -> Result<(), Invalid> {
     seed.deserialize(&mut json).and_then(|()| json.end()).map_err(|e| Invalid::new(format!("not acceptable JSON: {e}")))
 }
 
-/// What may still come.
+/// The remaining budget of values and annotations.
 struct Left {
     values: usize,
     annotations: usize,
 }
 
-/// An object as it was written. As values it could take thirty times as much memory.
+/// A JSON object, kept as text. As parsed values it could take thirty times as much memory.
 #[derive(Clone, Debug, serde::Serialize)]
 #[serde(transparent)]
 pub struct Object(Box<RawValue>);
@@ -51,7 +51,7 @@ impl Object {
         serde_json::from_slice(bytes).map_err(|e| Invalid::new(e.to_string()))
     }
 
-    /// How many members it has.
+    /// The number of its members.
     pub fn members(&self) -> usize {
         struct Count;
         impl<'de> Visitor<'de> for Count {
@@ -89,10 +89,10 @@ impl<'de> serde::Deserialize<'de> for Object {
 struct Strict<'a> {
     known: &'a [&'a str],
     left: &'a mut Left,
-    /// Whether this value is called `annotations`, by who knows that name.
+    /// Whether this is the value of a member called `annotations`.
     annotations: bool,
-    /// Of each name only a keyed hash is kept: a document can have half a million. Two names with one hash would be
-    /// refused, never passed.
+    /// Only a keyed hash of each name is kept: a document can have half a million. If two names had one hash, they
+    /// would be refused, never accepted.
     names: &'a RandomState,
 }
 
@@ -102,7 +102,7 @@ impl Strict<'_> {
     }
 }
 
-/// A member's name, and those of its object that came before. The value is whether it is `annotations`.
+/// A member's name, and the earlier names of its object. The value is whether the name is `annotations`.
 struct Name<'a> {
     of: &'a Strict<'a>,
     seen: &'a mut HashSet<u64>,
@@ -191,8 +191,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// Whether Go's decoder takes `name` for the member `known`, which is ASCII: it folds as Unicode does, where the
-/// long s (U+017F) is an s and the Kelvin sign (U+212A) a k.
+/// Whether Go's decoder takes `name` for the (ASCII) member `known`: it folds case as Unicode does, where the long s
+/// (U+017F) is an s and the Kelvin sign (U+212A) a k.
 fn folds_to(name: &str, known: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
@@ -228,7 +228,7 @@ mod tests {
             let members: Vec<String> = (0..members).map(|n| format!("\"{n}\":0")).collect();
             assert_eq!(check(format!("{{{}}}", members.join(",")).as_bytes(), &[]).is_ok(), good);
         }
-        // However they are spread, the annotations of a document are bounded together.
+        // The annotations of a document are limited in total, however they are spread.
         for (each, good) in [(MAX_ANNOTATIONS / 2, true), (MAX_ANNOTATIONS / 2 + 1, false)] {
             let members: Vec<String> = (0..each).map(|n| format!("\"{n}\":\"\"")).collect();
             let all = members.join(",");

@@ -4,7 +4,7 @@
 pub const MARKER: &str = "oci-layout";
 /// Content of [`MARKER`], as this program writes it.
 pub const MARKER_JSON: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
-/// The only version of the layout there is.
+/// The only version of the layout.
 pub const VERSION: &str = "1.0.0";
 /// The index of all top-level images.
 pub const INDEX: &str = "index.json";

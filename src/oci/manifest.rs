@@ -1,4 +1,4 @@
-//! Image manifests and indexes: a checked, typed view beside the bytes, which are never written back.
+//! Image manifests and indexes: a checked, typed view of their bytes, which are never re-encoded.
 
 use super::{Descriptor, Digest, Invalid, json, media_type, raw};
 
@@ -39,9 +39,9 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The layers, lowest first. A layer may repeat.
     pub layers: Vec<Descriptor>,
-    /// The manifest that this one refers to (a signature, an attestation).
+    /// The manifest that this one (a signature, an attestation) refers to.
     pub subject: Option<Descriptor>,
-    /// What the manifest says it is, beside an image.
+    /// The artifact type, if it is not an ordinary image.
     pub artifact_type: Option<String>,
     /// Annotations of the manifest.
     pub annotations: std::collections::BTreeMap<String, String>,
@@ -66,7 +66,7 @@ impl Document {
         subject.as_ref().map(|s| s.digest)
     }
 
-    /// Everything the document needs to be whole: config and layers, or the listed manifests.
+    /// The content that makes the document complete: config and layers, or the listed manifests.
     pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
         let (config, rest) = match self {
             Document::Manifest(m) => (Some(&m.config), &m.layers),
@@ -76,11 +76,11 @@ impl Document {
     }
 }
 
-/// Reads a manifest or index whose media type the outside (descriptor, header) says is `expected`. A list that is `null`
+/// Parses a manifest or index. `expected` is the media type given outside it (descriptor, header). A list that is `null`
 /// or absent is empty, as in Go.
 ///
-/// Refused: another media type inside than outside, schema 1, a document that is both kinds, duplicate or
-/// case-folded member names, anything after the JSON value (MB-OCI-02, MB-OCI-03).
+/// Refused: a media type inside that differs from the one outside, schema 1, a document that is both kinds, duplicate
+/// or case-folded member names, anything after the JSON value (MB-OCI-02, MB-OCI-03).
 pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
     if !media_type::is_index(expected) && !media_type::is_manifest(expected) {
         return Err(Invalid::new(format!("`{expected}` is neither an image manifest nor an index")));
@@ -110,7 +110,7 @@ pub fn parse(bytes: &[u8], expected: &str) -> Result<Document, Invalid> {
     }
 }
 
-/// The media type that a stored document has, for sources that keep none beside it (`dir:`, `v2/`).
+/// The media type of a stored document, for sources that record none (`dir:`, `v2/`).
 pub fn guess(bytes: &[u8]) -> Result<String, Invalid> {
     json::check(bytes, KNOWN)?;
     let raw::Object(probe): raw::Object<Probe> =
@@ -197,7 +197,7 @@ mod tests {
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor("18446744073709551616")),
             format!(r#"{{"schemaVersion":2,"config":{one},"layers":[]}}{{}}"#),
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace("sha256:ab", "sha256:/.")),
-            // A list of the members in their order is no object.
+            // An array of the members in order is not an object.
             format!(r#"{{"schemaVersion":2,"config":["x","sha256:{}",1],"layers":[]}}"#, "ab".repeat(32)),
             format!(r#"[2,null,null,{one},[]]"#),
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, one.replace('}', r#","urls":[1]}"#)),

@@ -1,4 +1,4 @@
-//! Media types that mean something to this program.
+//! Media types known to this program.
 
 /// OCI image manifest.
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

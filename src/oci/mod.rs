@@ -14,13 +14,13 @@ mod reference;
 mod write;
 
 pub use descriptor::{Descriptor, Platform, Role};
-pub use digest::{Digest, Hasher};
+pub use digest::{ATTACHED, Digest, Hasher, attached_to};
 pub use manifest::{Document, Index, Manifest, guess, parse};
 pub(crate) use raw::Object as AsObject;
 pub use reference::{Reference, Repository, Tag, without_registry};
 pub use write::{IndexOf, ManifestOf};
 
-/// A document, reference or digest that is not as the specification, or this project's limits, want it.
+/// A document, reference or digest that violates the specification or this project's limits; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);

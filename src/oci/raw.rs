@@ -1,7 +1,7 @@
-//! Documents as they stand in JSON: every member that image-spec 1.1 defines has the type that it defines.
+//! Documents as JSON: every member that image-spec 1.1 defines must have the type defined there.
 //!
-//! A descriptor becomes ours while it is read. What nobody asks for later (`urls`, long `data`) is looked at and dropped:
-//! a document of 4 MiB can hold more than a million texts.
+//! A descriptor is converted while it is read. Members that are not needed later (`urls`, long `data`) are checked and
+//! dropped: a document of 4 MiB can hold more than a million strings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for Descriptor {
     }
 }
 
-/// A value that stands there as an object. Derived readers also take a list of the members in their order.
+/// A value that must be a JSON object. Derived deserializers also accept an array of the members in order.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -116,13 +116,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A text that is not kept.
+/// A string that is not kept.
 struct Text;
 
-/// A list of texts that are not kept.
+/// An array of strings that are not kept.
 struct Texts;
 
-/// An object whose members are texts, which are not kept.
+/// An object whose members are strings that are not kept.
 struct Members;
 
 impl<'de> Deserialize<'de> for Text {

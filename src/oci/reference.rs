@@ -1,4 +1,4 @@
-//! Image references: `host[:port]/path[:tag][@digest]`, always with the registry named.
+//! Image references: `host[:port]/path[:tag][@digest]`; the registry is always given.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,6 +27,20 @@ impl Repository {
     pub fn join(&self, path: &str) -> Result<Repository, Invalid> {
         format!("{self}/{path}").parse()
     }
+
+    /// With at most so many components in its path: from the last of them on, all are joined with `-`, as `oc-mirror`
+    /// does it. `None`: as it is.
+    pub fn nested(self, most: Option<usize>) -> Repository {
+        let parts: Vec<&str> = self.path.split('/').collect();
+        match most.filter(|most| (1..parts.len()).contains(most)) {
+            None => self,
+            Some(most) => {
+                let (kept, joined) = parts.split_at(most - 1);
+                let path = kept.iter().map(|part| (*part).to_owned()).chain([joined.join("-")]);
+                Repository { path: path.collect::<Vec<_>>().join("/"), registry: self.registry }
+            }
+        }
+    }
 }
 
 impl fmt::Display for Repository {
@@ -51,7 +65,7 @@ impl FromStr for Repository {
     }
 }
 
-/// The path of a repository as an index or a layout names it: `quay.io/a/b` is `a/b`; `openshift/release` stays.
+/// A repository's path, from its name in an index or a layout: `quay.io/a/b` is `a/b`; `openshift/release` stays.
 pub fn without_registry(repository: &str) -> &str {
     match repository.split_once('/') {
         Some((host, path)) if looks_like_host(host) => path,
@@ -63,7 +77,7 @@ fn no_registry(text: &str) -> Invalid {
     Invalid::new(format!("`{text}` does not name its registry; write for example docker.io/library/{text}"))
 }
 
-/// As the Docker reference grammar tells a host from a path component.
+/// Distinguishes a host from a path component as the Docker reference grammar does.
 fn looks_like_host(text: &str) -> bool {
     text == "localhost" || text.contains(['.', ':']) || text.starts_with('[')
 }
@@ -99,7 +113,7 @@ fn check_host(host: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// distribution-spec: lower-case alphanumerics, separated by `.`, `_`, `__` or dashes; 255 characters in all.
+/// distribution-spec: lower-case alphanumerics, separated by `.`, `_`, `__` or dashes; at most 255 characters.
 fn check_path(path: &str) -> Result<(), Invalid> {
     let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let component = |c: &str| {
@@ -147,14 +161,14 @@ impl FromStr for Tag {
     }
 }
 
-/// An image somewhere: repository, and tag or digest or both.
+/// An image: a repository, and a tag or a digest or both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {
     /// The repository.
     pub repository: Repository,
-    /// The tag, if named.
+    /// The tag, if given.
     pub tag: Option<Tag>,
-    /// The digest, if pinned.
+    /// The digest, if given.
     pub digest: Option<Digest>,
 }
 

@@ -1,10 +1,10 @@
-//! The one way in which this program writes an image index or a manifest.
+//! The only code of this program that writes an image index or a manifest.
 
 use serde::{Serialize, Serializer};
 
 use super::{Descriptor, media_type};
 
-/// An OCI image index of these entries: what `index.json` of a bundle, a new image layout and a list of referrers are.
+/// An OCI image index with these entries: the `index.json` of a bundle, a new image layout, or a list of referrers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexOf(pub Vec<Descriptor>);
 
@@ -12,12 +12,12 @@ impl IndexOf {
     /// Compact JSON.
     ///
     /// # Errors
-    /// None that are known: an index has nothing that JSON cannot hold.
+    /// None known: JSON can represent every index.
     pub fn to_vec(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(self)
     }
 
-    /// JSON laid out for reading: two spaces, LF, a final LF.
+    /// Indented JSON: two spaces, LF, a final LF.
     ///
     /// # Errors
     /// As [`IndexOf::to_vec`].

@@ -1,9 +1,9 @@
-//! Keyrings of pinned OpenPGP keys, and whether one of their keys could make a signature at a time.
+//! Keyrings of pinned OpenPGP keys, and whether one of their keys could make a signature at a given time.
 //!
 //! Used by [`super::openpgp`]. Key material is trusted because it was pinned (built in, or given as a file on this
-//! host), not because of its self-signature; so a self-signature may use SHA-1, as older exports of Red Hat's key
-//! do, but it must verify, and a revoked key is never used (MB-REL-20 to MB-REL-27).
-//! It reads no files and no clock.
+//! host), not because of its self-signature. So a self-signature may use SHA-1, as in older exports of Red Hat's key,
+//! but it must verify, and a revoked key is never used (MB-REL-20 to MB-REL-27). This module reads no files and no
+//! clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +30,7 @@ pub const MAX_CERTS: usize = 64;
 /// openshift/cluster-update-keys 3b5c59cc6461 (Apache-2.0); sha256 of the file is in `testdata/MANIFEST.tsv`.
 const REDHAT: &[u8] = include_bytes!("keys/redhat-release-key-2.asc");
 
-/// Public keys that are pinned under one name. Any key of it may have made a signature.
+/// Public keys that are pinned under one name. A signature by any one of them counts.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     name: String,
@@ -38,7 +38,7 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The built-in keyring: Red Hat's release key 2, and nothing else (not the beta key).
+    /// The built-in keyring: Red Hat's release key 2 only (not the beta key).
     pub fn redhat() -> Result<Keyring, Invalid> {
         Keyring::parse("redhat-release-key-2", REDHAT)
     }
@@ -74,7 +74,7 @@ impl Keyring {
         Ok(Keyring { name: name.to_owned(), certs })
     }
 
-    /// What the keyring is called in reports.
+    /// The name of the keyring in reports.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -138,20 +138,20 @@ fn merge(mut certs: Vec<Cert>, cert: Cert) -> Result<Vec<Cert>, String> {
     match certs.iter().position(|known| known.fingerprint() == cert.fingerprint()) {
         Some(at) => {
             let known = certs.remove(at);
-            certs.insert(at, known.merge_public(cert).map_err(|e| format!("two copies of a key do not fit: {e}"))?);
+            certs.insert(at, known.merge_public(cert).map_err(|e| format!("two copies of a key do not match: {e}"))?);
         }
         None => certs.push(cert),
     }
     Ok(certs)
 }
 
-/// A key whose id was asked for.
+/// A key with the requested id.
 pub(super) struct Candidate<'a> {
     cert: &'a Cert,
     pub(super) key: Key<key::PublicParts, key::UnspecifiedRole>,
 }
 
-/// What there is to say about a key that could sign.
+/// Details of a key that could sign.
 pub(super) struct Usable {
     pub(super) user_id: Option<String>,
     pub(super) notices: Vec<String>,
@@ -163,8 +163,8 @@ impl Candidate<'_> {
         self.cert.fingerprint()
     }
 
-    /// Whether this key could make a release signature at `signed` (seconds since 1970), seen from `now`.
-    /// The error is the half sentence after "was not usable:".
+    /// Whether this key could make a release signature at `signed` (seconds since 1970), as of `now`. The error
+    /// completes "was not usable:".
     pub(super) fn usable(&self, signed: i64, now: i64) -> Result<Usable, String> {
         let primary = self.cert.primary_key();
         strong(primary.key().role_as_unspecified())?;
@@ -213,8 +213,8 @@ impl Candidate<'_> {
         Ok(())
     }
 
-    /// The certificate and the key as they were at `at`, or, when all self-signatures that the keyring has are
-    /// younger (a renewed key, exported with its newest self-signature only), as the oldest of those binds them.
+    /// The certificate and the key as of `at`. If all self-signatures in the keyring are younger (a renewed key,
+    /// exported with its newest self-signature only), as of the oldest of them.
     fn bound(
         &self,
         at: SystemTime,
@@ -253,14 +253,15 @@ impl Candidate<'_> {
         &self,
         time: SystemTime,
     ) -> Result<(ValidCert<'_>, ValidErasedKeyAmalgamation<'_, key::PublicParts>), String> {
-        let valid = self.cert.with_policy(&Pinned, time).map_err(|e| format!("its self-signature does not do: {e}"))?;
+        let valid =
+            self.cert.with_policy(&Pinned, time).map_err(|e| format!("its self-signature is not valid: {e}"))?;
         let key = valid.keys().find(|k| k.key().fingerprint() == self.key.fingerprint());
         let key = key.ok_or("nothing valid binds it to its primary key")?;
         Ok((valid, key))
     }
 }
 
-/// RSA of at least 2048 bits: what the vendor uses and the cluster's verifier can do.
+/// RSA of at least 2048 bits: what the vendor uses and the cluster's verifier supports.
 fn strong(key: &Key<key::PublicParts, key::UnspecifiedRole>) -> Result<(), String> {
     match (key.pk_algo(), key.mpis()) {
         (PublicKeyAlgorithm::RSAEncryptSign, PublicKey::RSA { n, .. }) if n.bits() >= 2048 => Ok(()),
@@ -271,7 +272,7 @@ fn strong(key: &Key<key::PublicParts, key::UnspecifiedRole>) -> Result<(), Strin
     }
 }
 
-/// What a self-signature of a pinned key must be: SHA-1 or SHA-2, without critical parts nobody understands.
+/// The policy for self-signatures of pinned keys: SHA-1 or SHA-2, and no unknown critical subpackets.
 #[derive(Debug)]
 struct Pinned;
 
@@ -289,13 +290,13 @@ impl Policy for Pinned {
         let unknown =
             |value: &SubpacketValue| matches!(value, SubpacketValue::Unknown { .. } | SubpacketValue::NotationData(_));
         if signature.hashed_area().iter().any(|s| s.critical() && unknown(s.value())) {
-            return refuse("it has a critical part that is not understood".to_owned());
+            return refuse("it has an unknown critical subpacket".to_owned());
         }
         Ok(())
     }
 
     fn key(&self, _: &ValidErasedKeyAmalgamation<'_, key::PublicParts>) -> pgp::Result<()> {
-        Ok(()) // [`strong`] has looked at the two keys that matter.
+        Ok(()) // [`strong`] has checked the two keys that matter.
     }
 }
 
@@ -303,12 +304,12 @@ fn time(seconds: i64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
 }
 
-/// Seconds since 1970. OpenPGP times are unsigned, so there is nothing before.
+/// Seconds since 1970. OpenPGP times are unsigned, so none is earlier.
 pub(super) fn seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// A day in UTC, for sentences.
+/// A day in UTC, for messages.
 pub(super) fn date(seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
         Ok(time) => time.strftime("%Y-%m-%d").to_string(),

@@ -1,10 +1,9 @@
 //! OpenPGP packet framing of a release signature: the shape filter and the length normaliser.
 //!
-//! First step of [`super::openpgp::verify`]. Takes the file apart into the one shape that is allowed,
-//! `[compressed] -> one-pass signature -> literal -> signature`, so that nothing else ever reaches the OpenPGP
-//! library, and joins partial body lengths: Go's writer starts with chunks of two bytes, which RFC 9580 forbids and
-//! OpenPGP libraries refuse, but `gpg` and the cluster accept (RFC 9580 section 4.2; MB-REL-02 to MB-REL-05).
-//! It checks no signature.
+//! First step of [`super::openpgp::verify`]. It accepts one shape of file, `[compressed] -> one-pass signature ->
+//! literal -> signature`, so that nothing else ever reaches the OpenPGP library. It also joins partial body lengths:
+//! Go's writer starts with chunks of two bytes, which RFC 9580 forbids and OpenPGP libraries refuse, but `gpg` and the
+//! cluster accept (RFC 9580 section 4.2; MB-REL-02 to MB-REL-05). It checks no signature.
 
 use std::borrow::Cow;
 
@@ -17,13 +16,13 @@ pub const MAX_SIGNATURE_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) one_pass: OnePass,
-    /// What was signed, without the literal packet's own (unsigned) file name and date.
+    /// The signed content, without the literal packet's own (unsigned) file name and date.
     pub(super) content: Vec<u8>,
     /// The body of the signature packet.
     pub(super) signature: Vec<u8>,
 }
 
-/// The announcement before the content; the cluster takes the key and the hash from here.
+/// The one-pass packet before the content; the cluster takes the key and the hash from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OnePass {
     pub(super) kind: u8,
@@ -37,7 +36,7 @@ const ONE_PASS: u8 = 4;
 const COMPRESSED: u8 = 8;
 const LITERAL: u8 = 11;
 
-/// Takes a file apart. Everything but the one allowed shape is refused, with a word on what was found instead.
+/// Splits a file into its parts. Everything but the one allowed shape is refused, with a reason.
 pub(super) fn read(file: &[u8]) -> Result<Message, Invalid> {
     if file.len() > MAX_SIGNATURE_BYTES {
         return Err(Invalid::new(format!("longer than {MAX_SIGNATURE_BYTES} bytes")));
@@ -75,7 +74,7 @@ fn message(packets: Vec<Packet<'_>>) -> Result<Message, Invalid> {
     }
 }
 
-/// Says what is wrong with a sequence of packets that is not the allowed one.
+/// Explains why a sequence of packets is not the allowed one.
 fn shape(tags: &[u8]) -> String {
     let count = |tag| tags.iter().filter(|t| **t == tag).count();
     if count(SIGNATURE) == 0 && count(ONE_PASS) == 0 {
@@ -96,7 +95,7 @@ struct Packet<'a> {
     body: Cow<'a, [u8]>,
 }
 
-/// More packets than an acceptable file can have; keeps what a hostile one can cost small.
+/// More packets than an acceptable file can have; it limits the cost of a hostile file.
 const MAX_PACKETS: usize = 16;
 
 /// Splits `bytes` into packets, to the last byte.
@@ -194,7 +193,7 @@ fn one_pass_signature(body: &[u8]) -> Result<OnePass, Invalid> {
     }
 }
 
-/// The content of a literal packet: format, file name and date come before it and are not signed.
+/// The content of a literal packet, after its format, file name and date, which are not signed.
 fn literal_content(body: &[u8]) -> Result<&[u8], Invalid> {
     let cut = || Invalid::new("a literal packet that is cut short");
     match body {
@@ -204,7 +203,7 @@ fn literal_content(body: &[u8]) -> Result<&[u8], Invalid> {
     }
 }
 
-/// Inflates a compressed packet's body into at most [`MAX_SIGNATURE_BYTES`]; every byte of it must be used.
+/// Decompresses a packet's body into at most [`MAX_SIGNATURE_BYTES`]; every byte of it must be used.
 fn decompress(body: &[u8]) -> Result<Vec<u8>, Invalid> {
     let (algorithm, data) = body.split_first().ok_or_else(|| Invalid::new("an empty compressed packet"))?;
     let (out, used) = match algorithm {
@@ -235,7 +234,7 @@ fn bunzip2(data: &[u8]) -> Result<(Vec<u8>, u64), Invalid> {
         let rest = data.get(input as usize..).unwrap_or_default();
         let ended = match stream.decompress_vec(rest, &mut out) {
             Ok(bzip2::Status::StreamEnd) => true,
-            // As long as it gets on: it stops when the input or the room for output is used up.
+            // Continue while there is progress: it stops when the input or the space for output is used up.
             Ok(_) if stream.total_in() > input || out.len() > output => continue,
             _ => false,
         };

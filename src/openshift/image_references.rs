@@ -1,4 +1,4 @@
-//! The two JSON files of a payload: `image-references` and `release-metadata`, read strictly.
+//! The two JSON files of a payload, `image-references` and `release-metadata`, read strictly.
 //!
 //! Below [`super::payload`], which finds them. Sources: openshift/oc `pkg/cli/admin/release/new.go`,
 //! cluster-version-operator `pkg/payload`.
@@ -24,9 +24,9 @@ pub struct ImageReferences {
 pub struct Component {
     /// Its name, usable in a tag.
     pub name: String,
-    /// Where the release says it is.
+    /// The repository in the release's reference.
     pub repository: Repository,
-    /// Which image it is.
+    /// The digest of the image.
     pub digest: Digest,
 }
 

@@ -1,9 +1,9 @@
-//! What gives an OpenShift release away, whatever it is called: its label, its payload, and its names.
+//! Recognises an OpenShift release by its label, its payload and its names, whatever the bundle calls it.
 //!
 //! [`super::payload`] reads a release strictly. This module only recognises one, and leniently: other readers of tar,
-//! compression and JSON accept more than a strict parser, and what they take for a release must be found here. So a
-//! layer is inflated by what its bytes say (not by its media type) and every block that can be a tar header is looked
-//! at; a configuration is searched for the label as a member name. Normative text: MB-VER-14 and MB-VER-15.
+//! compression and JSON accept more than a strict parser, and anything they take for a release must be found here. So
+//! a layer is decompressed according to its bytes (not its media type), every block that can be a tar header is
+//! examined, and a configuration is searched for the label as a member name. Normative text: MB-VER-14 and MB-VER-15.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ use super::tags::{MULTI, arch_word};
 pub const LABEL: &str = "io.openshift.release";
 /// The largest configuration that a container runtime reads (containers/image `iolimits.MaxConfigBodySize`).
 pub const MAX_CONFIG: u64 = 4 << 20;
-/// The largest layer that is searched, in bytes as stored. The layer of a real release with its payload has a few hundred KiB.
+/// The largest layer that is searched, in stored bytes. The payload layer of a real release has a few hundred KiB.
 pub const MAX_LAYER: u64 = 16 << 20;
 
 const FOLDER: &[u8] = b"release-manifests";
@@ -21,10 +21,10 @@ const FILES: [&[u8]; 2] = [b"image-references", b"release-metadata"];
 const BLOCK: usize = 512;
 /// Bytes of an extension header that are kept.
 const EXTENSION: usize = 1 << 20;
-/// The largest zstd window, as a power of two: what decoders take by default.
+/// The largest zstd window, as a power of two: the default of decoders.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
-/// Whether a configuration has the label of a release, as a member name anywhere in it, with any value.
+/// Whether a configuration has the label of a release as a member name, anywhere in it, with any value.
 ///
 /// Every JSON reader delimits strings in the same way, however it treats duplicates, numbers, depth or broken UTF-8.
 pub fn has_label(config: &[u8]) -> bool {
@@ -40,7 +40,7 @@ pub fn has_label(config: &[u8]) -> bool {
     false
 }
 
-/// The text of a JSON string behind its opening quote (as far as ASCII goes), and what follows its end.
+/// The text of a JSON string after its opening quote (ASCII characters only), and what follows the string.
 fn string(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut text = Vec::new();
     let mut at = 0;
@@ -66,23 +66,23 @@ fn string(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     (text, &[])
 }
 
-/// What was found in a layer.
+/// The result of searching a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layer {
-    /// Nothing of a release.
+    /// No sign of a release.
     #[default]
     Other,
     /// A path of the release payload.
     Payload,
-    /// It is compressed in a way, or so much, that nobody looked.
+    /// The layer was not searched: unknown compression, or too much content.
     Opaque,
 }
 
-/// Looks for the release payload in the bytes of a layer as they pass.
+/// Searches the bytes of a layer for the release payload as they pass.
 pub struct Probe {
     state: State,
     inflate: u64,
-    /// The first bytes, until they say how the layer is compressed.
+    /// The first bytes, until they reveal the compression.
     first: Vec<u8>,
 }
 
@@ -101,17 +101,17 @@ impl std::fmt::Debug for Probe {
 }
 
 impl Probe {
-    /// A probe that inflates at most `inflate` bytes.
+    /// A probe that decompresses at most `inflate` bytes.
     pub fn new(inflate: u64) -> Probe {
         Probe { state: State::Start, inflate, first: Vec::new() }
     }
 
-    /// The same before the first byte.
-    pub fn anew(&self) -> Probe {
+    /// A fresh probe with the same settings.
+    pub fn fresh(&self) -> Probe {
         Probe::new(self.inflate)
     }
 
-    /// Takes the next bytes of the layer.
+    /// Adds the next bytes of the layer.
     pub fn send(&mut self, bytes: &[u8]) {
         if matches!(self.state, State::Start) {
             self.first.extend_from_slice(bytes);
@@ -124,7 +124,7 @@ impl Probe {
         self.feed(bytes);
     }
 
-    /// What was found, and how many bytes it took.
+    /// The result, and the number of bytes decompressed.
     pub fn finish(mut self) -> (Layer, u64) {
         if matches!(self.state, State::Start) {
             self.begin();
@@ -133,7 +133,7 @@ impl Probe {
             State::Done(found, cost) => return (found, cost),
             State::Start => return (Layer::Other, 0),
             State::Plain(headers) => headers,
-            // What the decoder still holds comes out at its end; a layer that is cut short is none.
+            // The decoder returns its remaining output at the end; a truncated layer is not a payload.
             State::Gzip(mut decoder) => {
                 let _ = decoder.try_finish();
                 std::mem::take(decoder.get_mut())
@@ -165,8 +165,11 @@ impl Probe {
             State::Zstd(decoder) => (decoder.write_all(bytes), decoder.get_mut()),
             State::Start | State::Done(..) => return,
         };
-        // What cannot be inflated ends there for every reader.
-        if ended.is_err() || headers.found != Layer::Other {
+        // Another decoder may read on where this one stops: a reserved flag of gzip, a larger window of zstd.
+        if ended.is_err() && headers.found == Layer::Other {
+            headers.found = Layer::Opaque;
+        }
+        if headers.found != Layer::Other {
             self.state = State::Done(headers.found, headers.seen);
         }
     }
@@ -182,14 +185,14 @@ fn zstd_decoder(headers: Headers) -> State {
     }
 }
 
-/// Looks at every block that can be a tar header, and at the content of extension headers.
+/// Examines every block that can be a tar header, and the content of extension headers.
 #[derive(Default)]
 struct Headers {
     found: Layer,
     left: u64,
     seen: u64,
     block: Vec<u8>,
-    /// An extension header's content: what is kept of it, and how much of it is to come.
+    /// The kept content of an extension header, and how much of it is still to come.
     extension: Vec<u8>,
     to_come: u64,
 }
@@ -241,7 +244,7 @@ impl Headers {
             }
             if self.to_come == 0 {
                 let extension = std::mem::take(&mut self.extension);
-                // A long name ends at a zero byte; a PAX record is `path=...` in a line.
+                // A long name ends at a zero byte; a PAX record is a line `path=...`.
                 let mut texts = extension.split(|b| matches!(b, b'\n' | b'=' | 0));
                 if texts.any(|text| is_payload(text, true)) {
                     self.found = Layer::Payload;
@@ -292,8 +295,8 @@ fn size(field: &[u8]) -> u64 {
     digits.fold(0, |sum, digit| sum << 3 | u64::from(digit - b'0'))
 }
 
-/// Whether a path is, or leads to, the release payload: below `release-manifests` at the root, one of its two files in
-/// a folder of that name anywhere (which a link may lead to), or a link of that name.
+/// Whether a path is in the release payload or leads to it: below `release-manifests` at the root, one of its two
+/// files in a folder of that name anywhere (which a link may lead to), or a link of that name.
 fn is_payload(path: &[u8], link: bool) -> bool {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|b| *b == b'/') {
@@ -311,21 +314,21 @@ fn is_payload(path: &[u8], link: bool) -> bool {
 /// Repositories that hold release images and nothing else: the end of their path.
 const RELEASES: [&str; 3] =
     ["openshift/release-images", "openshift-release-dev/ocp-release", "openshift-release-dev/ocp-release-nightly"];
-/// Repositories that hold releases or their components beside other images.
+/// Repositories that hold releases or their components next to other images.
 const COMPONENTS: [&str; 2] = ["openshift/release", "openshift-release-dev/ocp-v4.0-art-dev"];
 
-/// Where an image lies, as far as releases are concerned.
+/// The type of repository that an image is in, regarding releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReleaseHome {
-    /// Among nothing but releases.
+    /// A repository that holds only releases.
     Releases,
-    /// Where `unpack` puts releases, or where others keep them.
+    /// A repository where `unpack` or other tools put releases next to other images.
     Beside,
-    /// Somewhere else.
+    /// Any other repository.
     Elsewhere,
 }
 
-/// Which of these the path of a repository (without registry) is. `None`: where `unpack` puts releases.
+/// The type of the repository with this path (without registry). `None`: where `unpack` puts releases.
 pub fn place(path: Option<&str>) -> ReleaseHome {
     let Some(path) = path else { return ReleaseHome::Beside };
     let path = path.to_ascii_lowercase();
@@ -337,10 +340,11 @@ pub fn place(path: Option<&str>) -> ReleaseHome {
     }
 }
 
-/// Whether a tag at this place is one that a release, or a component of one, has or could have.
+/// Whether a tag in this type of repository is one that a release or component has or could have.
 ///
-/// Among releases every tag is, but those that are made of a digest. Beside them it is a version (`4.16.37`, with or
-/// without `v` and anything behind it); one below 4 only with an architecture behind it (`1.2.3-x86_64`).
+/// In a repository of releases that is every tag, except those made of a digest. In one with other images it is a
+/// version (`4.16.37`, with or without `v` and any suffix); a version below 4 only with an architecture suffix
+/// (`1.2.3-x86_64`).
 pub fn is_release_tag(place: ReleaseHome, tag: &str) -> bool {
     let tag = tag.to_ascii_lowercase();
     if tag.strip_prefix("sha256-").and_then(|t| t.get(..64)).is_some_and(|h| h.bytes().all(|b| b.is_ascii_hexdigit())) {
@@ -366,7 +370,7 @@ fn is_version(tag: &str) -> bool {
     !old || rest.split('-').skip(1).any(arch)
 }
 
-/// Whether a release of this version and architecture (as Go says it), or a component of it, may have this tag.
+/// Whether a release of this version and architecture (Go's name), or a component of it, may have this tag.
 pub fn is_tag_of(version: &str, architecture: &str, tag: &str) -> bool {
     let Some(rest) = tag.strip_prefix('v').unwrap_or(tag).strip_prefix(version) else { return false };
     let Some(rest) = rest.strip_prefix('-') else { return rest.is_empty() };

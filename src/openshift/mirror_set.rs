@@ -1,13 +1,13 @@
-//! Writes the objects that send a cluster to its mirror: ImageDigestMirrorSet, ImageTagMirrorSet, and the
+//! Writes the objects that redirect a cluster to its mirror: ImageDigestMirrorSet, ImageTagMirrorSet, and the
 //! deprecated ImageContentSourcePolicy.
 //!
-//! The text depends on nothing but the arguments: sources sorted, LF, no time stamps. Schemas: openshift/api
-//! `config/v1` and `operator/v1alpha1` (`testdata/crds/`). Nothing is applied here.
+//! The text depends only on the arguments: sources are sorted, line ends are LF, and there are no time stamps.
+//! Schemas: openshift/api `config/v1` and `operator/v1alpha1` (`testdata/crds/`). Nothing is applied here.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::oci::{Invalid, Repository};
+use crate::oci::{Digest, Invalid, Repository};
 
 /// The kinds of mirror set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,29 +41,25 @@ impl MirrorSetKind {
     }
 }
 
-/// What a set is for; the second part of its name, as oc-mirror names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    /// The release image and its components.
-    Release,
-    /// Everything else.
-    Generic,
+/// A mirror set: an object of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its name, from the target and the content: two that differ never replace each other, and the same one is the
+    /// same object whichever bundle it came from.
+    pub name: String,
+    /// It as YAML, one document without `---`.
+    pub text: String,
 }
 
-/// The object's name: `idms-release-0`, `itms-generic-0` and so on.
-pub fn name(kind: MirrorSetKind, group: Group) -> String {
-    let group = match group {
-        Group::Release => "release",
-        Group::Generic => "generic",
-    };
-    format!("{}-{group}-0", kind.short())
-}
-
-/// One mirror set as YAML, one document without `---`. `mirrors` are pairs of source and mirror; mirrors of one
-/// source keep their order (the cluster tries them in it), repeats are dropped.
+/// The mirror set of these pairs of source and mirror, for the repository `target`. Mirrors of one source keep their
+/// order (the cluster tries them in it), repeats are dropped.
 ///
 /// Refused: no pairs, and names that the object's schema does not take (IPv6 registries).
-pub fn yaml(kind: MirrorSetKind, group: Group, mirrors: &[(Repository, Repository)]) -> Result<String, Invalid> {
+pub fn object(
+    kind: MirrorSetKind,
+    target: &Repository,
+    mirrors: &[(Repository, Repository)],
+) -> Result<Object, Invalid> {
     let mut sources: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (source, mirror) in mirrors {
         let (source, mirror) = (accepted(source)?, accepted(mirror)?);
@@ -75,20 +71,65 @@ pub fn yaml(kind: MirrorSetKind, group: Group, mirrors: &[(Repository, Repositor
     if sources.is_empty() {
         return Err(Invalid::new("a mirror set without mirrors"));
     }
-    let (api, object, list) = kind.header();
-    let mut out =
-        format!("apiVersion: {api}\nkind: {object}\nmetadata:\n  name: {}\nspec:\n  {list}:\n", name(kind, group));
+    let (_, _, list) = kind.header();
+    let mut spec = format!("spec:\n  {list}:\n");
     for (source, mirrors) in sources {
-        out.push_str("  - mirrors:\n");
+        spec.push_str("  - mirrors:\n");
         for mirror in mirrors {
-            let _ = writeln!(out, "    - \"{mirror}\"");
+            let _ = writeln!(spec, "    - \"{mirror}\"");
         }
-        let _ = writeln!(out, "    source: \"{source}\"");
+        let _ = writeln!(spec, "    source: \"{source}\"");
     }
-    Ok(out)
+    let name = format!("{}-{}-{}", kind.short(), word(target.path()), mark(kind, &spec));
+    let text = format!("{}{spec}", start(kind, &name));
+    Ok(Object { name, text })
 }
 
-/// The repository as text, if the schema's pattern takes it. [`Repository`] has no characters that need escaping.
+fn start(kind: MirrorSetKind, name: &str) -> String {
+    let (api, object, _) = kind.header();
+    format!("apiVersion: {api}\nkind: {object}\nmetadata:\n  name: {name}\n")
+}
+
+/// The eight characters at the end of a name.
+fn mark(kind: MirrorSetKind, spec: &str) -> String {
+    let mut hex = Digest::of(format!("{}\n{spec}", kind.short()).as_bytes()).hex();
+    hex.truncate(8);
+    hex
+}
+
+/// A path as part of the name of an object: letters, digits and hyphens, at most 48 of them.
+fn word(path: &str) -> String {
+    let plain: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let parts: Vec<&str> = plain.split('-').filter(|part| !part.is_empty()).collect();
+    let mut word = parts.join("-");
+    word.truncate(48);
+    word.trim_end_matches('-').to_owned()
+}
+
+/// Whether a file is a mirror set as [`object`] writes it, under the name that follows from what it holds.
+pub fn is_own(file: &str, text: &[u8]) -> bool {
+    let (Some(name), Ok(text)) = (file.strip_suffix(".yaml"), std::str::from_utf8(text)) else { return false };
+    let kinds = [MirrorSetKind::Digest, MirrorSetKind::Tag, MirrorSetKind::ContentSourcePolicy];
+    kinds.into_iter().any(|kind| {
+        let Some(spec) = text.strip_prefix(start(kind, name).as_str()) else { return false };
+        let (_, _, list) = kind.header();
+        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:".contains(&b));
+        let quoted = |text: &str| text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).is_some_and(plain);
+        let known = |line: &str| {
+            line == "  - mirrors:"
+                || ["    - ", "    source: "].iter().any(|p| line.strip_prefix(p).is_some_and(quoted))
+        };
+        let mut lines = spec.lines();
+        lines.next() == Some("spec:")
+            && lines.next() == Some(format!("  {list}:").as_str())
+            && lines.all(known)
+            && name.strip_prefix(&format!("{}-", kind.short())).is_some_and(|rest| {
+                rest.strip_suffix(&mark(kind, spec)).is_some_and(|rest| rest.ends_with('-') && plain(rest))
+            })
+    })
+}
+
+/// The repository as text, if it matches the schema's pattern. [`Repository`] has no characters that need escaping.
 fn accepted(repository: &Repository) -> Result<String, Invalid> {
     if repository.registry().starts_with('[') {
         return Err(Invalid::new(format!("a mirror set cannot name the IPv6 registry `{}`", repository.registry())));
@@ -131,7 +172,7 @@ mod tests {
         serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    /// Whether every line of `text` matches, asked of grep, a regular-expression engine that is not ours.
+    /// Whether every line of `text` matches, according to grep, an independent regular-expression engine.
     fn matches(pattern: &str, text: &str) -> bool {
         let mut grep = Command::new("grep").args(["-qvP", pattern]).stdin(Stdio::piped()).spawn().unwrap();
         grep.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -161,7 +202,7 @@ mod tests {
     #[test]
     fn every_kind_conforms_to_its_definition() {
         for (kind, file) in KINDS {
-            let object: Value = serde_saphyr::from_str(&yaml(kind, Group::Release, &pairs()).unwrap()).unwrap();
+            let object: Value = serde_saphyr::from_str(&object(kind, &target(), &pairs()).unwrap().text).unwrap();
             let crd = crd(file);
             let version = &crd["spec"]["versions"][0];
             let group = crd["spec"]["group"].as_str().unwrap();
@@ -172,19 +213,17 @@ mod tests {
         assert!(!matches("^a$", "b"), "the check itself can fail");
     }
 
+    fn target() -> Repository {
+        "mirror.example.com:5000/ocp/release_images".parse().unwrap()
+    }
+
     #[test]
     fn the_text_is_exact_sorted_and_independent_of_the_order_of_sources() {
         let mut turned = pairs();
         turned.rotate_left(1);
-        turned.swap(0, 1);
-        turned.swap(0, 1);
-        let text = yaml(MirrorSetKind::Digest, Group::Release, &pairs()).unwrap();
-        assert_eq!(text, yaml(MirrorSetKind::Digest, Group::Release, &turned).unwrap());
+        let made = object(MirrorSetKind::Digest, &target(), &pairs()).unwrap();
+        assert_eq!(made, object(MirrorSetKind::Digest, &target(), &turned).unwrap());
         let expected = "\
-apiVersion: config.openshift.io/v1
-kind: ImageDigestMirrorSet
-metadata:
-  name: idms-release-0
 spec:
   imageDigestMirrors:
   - mirrors:
@@ -198,15 +237,49 @@ spec:
     - \"mirror.example.com:5000/ocp/release\"
     source: \"quay.io/openshift-release-dev/ocp-v4.0-art-dev\"
 ";
-        assert_eq!(text, expected);
-        assert_eq!(name(MirrorSetKind::ContentSourcePolicy, Group::Generic), "icsp-generic-0");
-        assert_eq!(name(MirrorSetKind::Tag, Group::Generic), "itms-generic-0");
+        let hex = &Digest::of(format!("idms\n{expected}").as_bytes()).hex()[..8];
+        assert_eq!(made.name, format!("idms-ocp-release-images-{hex}"));
+        let start = format!(
+            "apiVersion: config.openshift.io/v1\nkind: ImageDigestMirrorSet\nmetadata:\n  name: {}\n",
+            made.name
+        );
+        assert_eq!(made.text, format!("{start}{expected}"));
+    }
+
+    #[test]
+    fn sets_that_differ_have_different_names_and_every_name_is_one_of_kubernetes() {
+        let mut names = std::collections::BTreeSet::new();
+        let all = pairs();
+        for kind in [MirrorSetKind::Digest, MirrorSetKind::Tag, MirrorSetKind::ContentSourcePolicy] {
+            for pairs in [&all[..1], &all[..2], &all[1..], &all[..]] {
+                assert!(names.insert(object(kind, &target(), pairs).unwrap().name));
+            }
+        }
+        let long = format!("r.example.com/{}__x/y", "a-b.c".repeat(30));
+        for target in ["r.example.com/A".to_lowercase(), long, "r.example.com/x".into()] {
+            names.insert(object(MirrorSetKind::Digest, &target.parse().unwrap(), &all).unwrap().name);
+        }
+        for name in names {
+            assert!(matches("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", &name) && name.len() <= 63, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_set_under_its_own_name_is_known_again() {
+        let made = object(MirrorSetKind::Tag, &target(), &pairs()).unwrap();
+        let file = format!("{}.yaml", made.name);
+        assert!(is_own(&file, made.text.as_bytes()));
+        assert!(!is_own("idms-x-01234567.yaml", made.text.as_bytes()));
+        assert!(!is_own(&format!("x{file}"), made.text.as_bytes()));
+        let more = format!("{}---\nkind: Pod\n", made.text);
+        assert!(!is_own(&file, more.as_bytes()));
+        assert!(!is_own(&file, made.text.replace("localhost/on", "localhost/off").as_bytes()));
     }
 
     #[test]
     fn an_empty_set_and_an_ipv6_registry_are_refused() {
-        assert!(yaml(MirrorSetKind::Digest, Group::Generic, &[]).is_err());
+        assert!(object(MirrorSetKind::Digest, &target(), &[]).is_err());
         let six = [("quay.io/a/b".parse().unwrap(), "[::1]:5000/a".parse().unwrap())];
-        assert!(yaml(MirrorSetKind::Digest, Group::Generic, &six).is_err());
+        assert!(object(MirrorSetKind::Digest, &target(), &six).is_err());
     }
 }

@@ -1,9 +1,9 @@
-//! Verifies one OpenPGP release signature: is this digest the release that the holder of a pinned key signed?
+//! Verifies one OpenPGP release signature: did the holder of a pinned key sign this digest as a release?
 //!
-//! Bytes, keyring, digest and time in; a verdict out. The rules are `spec/release-signatures.md`; the aim is that
-//! everything accepted here is accepted by the cluster too (library-go `pkg/verify`), and that genuine signatures
-//! always are: version 3 packets, an old key with a SHA-1 self-signature, keys that expired since.
-//! It reads no files and no clock, and does not decide which keyrings matter.
+//! Input: bytes, keyring, digest and time; output: a verdict. The rules are in `spec/release-signatures.md`. The
+//! cluster (library-go `pkg/verify`) should accept everything that is accepted here, and genuine signatures must
+//! always pass: version 3 packets, an old key with a SHA-1 self-signature, keys that have expired since. This module
+//! reads no files and no clock, and does not decide which keyrings matter.
 
 use sequoia_openpgp as pgp;
 
@@ -22,21 +22,21 @@ use crate::oci::{Digest, Invalid};
 pub use crate::sign::claim::Claim;
 use crate::sign::claim::{self, Fault, Form};
 
-/// How far in the future a signature may be made, in seconds: clocks behind an air gap drift.
+/// How far in the future a signature may be dated, in seconds: clocks behind an air gap drift.
 const TOLERANCE: i64 = 24 * 60 * 60;
 
-/// A signature that holds.
+/// A good signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// The primary key's fingerprint, upper-case hex.
     pub fingerprint: String,
     /// The key's user id, as the keyring has it.
     pub user_id: Option<String>,
-    /// When it says it was made, in seconds since 1970 (UTC).
+    /// Its creation time, as it claims, in seconds since 1970 (UTC).
     pub signed_at: i64,
-    /// What was signed.
+    /// The signed claim.
     pub claim: Claim,
-    /// What was accepted although it is not as it should be today, in half sentences.
+    /// Accepted weaknesses, as half sentences: what would not be acceptable in a new signature.
     pub notices: Vec<String>,
 }
 
@@ -49,12 +49,12 @@ pub enum Rejected {
     /// No pinned key has this key id.
     #[error("no release signature for {} by a key you trust", short_digest(&.digest.to_string()))]
     UnknownKey {
-        /// The digest that was asked for.
+        /// The requested digest.
         digest: Digest,
-        /// The 16 hex digits that the file names.
+        /// The 16 hex digits of the key id in the file.
         key_id: String,
     },
-    /// A pinned key that may not be used for this signature: revoked, expired before, too weak.
+    /// A pinned key that may not be used for this signature: revoked, expired before it, too weak.
     #[error("release key {} was not usable: {why}", short_key(.fingerprint))]
     KeyNotUsable {
         /// The primary key's fingerprint.
@@ -62,7 +62,7 @@ pub enum Rejected {
         /// Half a sentence.
         why: String,
     },
-    /// The signature itself does not hold: wrong, weak, expired, made in the future.
+    /// The signature itself is not valid: wrong, weak, expired, dated in the future.
     #[error("the release signature by key {} does not hold: {why}", short_key(.fingerprint))]
     BadSignature {
         /// The primary key's fingerprint.
@@ -70,7 +70,7 @@ pub enum Rejected {
         /// Half a sentence.
         why: String,
     },
-    /// Signed by a pinned key, but not a claim about a release image that the cluster would take.
+    /// Signed by a pinned key, but not a claim about a release image that the cluster would accept.
     #[error("what release key {} signed is not a release claim: {why}", short_key(.fingerprint))]
     BadClaim {
         /// The primary key's fingerprint.
@@ -78,18 +78,18 @@ pub enum Rejected {
         /// Half a sentence.
         why: String,
     },
-    /// A good signature for something else.
+    /// A good signature over another digest.
     #[error("the release signature is for {}, not for {}", short_digest(.signed), short_digest(&.asked.to_string()))]
     OtherDigest {
-        /// The digest that was asked for.
+        /// The requested digest.
         asked: Digest,
-        /// What the signature is for, as it was written.
+        /// The signed digest, as written.
         signed: String,
     },
 }
 
 impl Rejected {
-    /// The stable word for the reason, for machine-readable reports.
+    /// The stable name of the reason, for machine-readable reports.
     pub fn reason(&self) -> &'static str {
         match self {
             Rejected::NotASignature(_) => "not-a-signature",
@@ -101,7 +101,7 @@ impl Rejected {
         }
     }
 
-    /// How near it came to a good signature; the nearest is the one worth telling.
+    /// How close it came to a good signature; the closest rejection is reported.
     fn nearness(&self) -> u8 {
         match self {
             Rejected::NotASignature(_) => 0,
@@ -134,7 +134,7 @@ impl From<Rejected> for Error {
 
 /// Verifies one signature file for `digest` with the keys of `keyring`, at the time `now` (seconds since 1970).
 ///
-/// The claim is parsed only after the signature over it was found good.
+/// The claim is parsed only after its signature was verified.
 pub fn verify(bytes: &[u8], keyring: &Keyring, digest: &Digest, now: i64) -> Result<Verified, Rejected> {
     let message = framing::read(bytes).map_err(|e| Rejected::NotASignature(e.0))?;
     let signature = signature_packet(&message).map_err(|e| Rejected::NotASignature(e.0))?;
@@ -150,8 +150,8 @@ pub fn verify(bytes: &[u8], keyring: &Keyring, digest: &Digest, now: i64) -> Res
     Err(worth_telling)
 }
 
-/// The first of `signatures` that [`verify`] accepts, with its place in the list; or the most telling rejection.
-/// No signature at all is [`Rejected::NotASignature`].
+/// The first of `signatures` that [`verify`] accepts, with its position in the list; or the most useful rejection. An
+/// empty list is [`Rejected::NotASignature`].
 pub fn first_good(
     signatures: &[Vec<u8>],
     keyring: &Keyring,
@@ -188,9 +188,10 @@ fn verify_with(
     acceptable(signature, now).map_err(bad)?;
     let content = hashed_content(signature, &message.content).map_err(bad)?;
     signature.verify_message(&key.key, &content).map_err(|_| bad("the content or the signature was changed".into()))?;
-    // The cluster compares the first two bytes of the hash that the packet repeats; OpenPGP lets them be wrong.
+    // The cluster compares the first two bytes of the hash, which the packet repeats; OpenPGP does not require them to
+    // be right.
     if !signature.computed_digest().is_some_and(|d| d.starts_with(signature.digest_prefix())) {
-        return Err(bad("its hash does not start as it says".to_owned()));
+        return Err(bad("its hash does not start with the two bytes that it repeats".to_owned()));
     }
 
     let claim = claim::read(&message.content, Form::Release, digest).map_err(|fault| match fault {
@@ -204,8 +205,8 @@ fn verify_with(
     Ok(Verified { fingerprint, user_id: usable.user_id, signed_at, claim, notices })
 }
 
-/// Hands the signature packet, in a fresh definite-length frame, to the OpenPGP library, and checks that it is the
-/// signature that was announced (the cluster takes hash, type and key from the announcement).
+/// Passes the signature packet, in a new definite-length frame, to the OpenPGP library, and checks that it is the
+/// announced signature (the cluster takes hash, type and key from the announcement).
 fn signature_packet(message: &Message) -> Result<Signature, Invalid> {
     let body = &message.signature;
     if !matches!(body.first(), Some(3 | 4)) {
@@ -242,7 +243,7 @@ fn acceptable(signature: &Signature, now: i64) -> Result<(), String> {
     let plain = [SubpacketTag::SignatureCreationTime, SubpacketTag::SignatureExpirationTime, SubpacketTag::Issuer];
     for (hashed, area) in [(true, signature.hashed_area()), (false, signature.unhashed_area())] {
         for part in area.iter() {
-            // library-go fails on critical parts it does not know, and on a date outside the signed part.
+            // library-go fails on unknown critical subpackets, and on a date outside the hashed area.
             let fine = if hashed { &plain[..] } else { &plain[2..] };
             let refused = part.tag() == SubpacketTag::EmbeddedSignature
                 || (part.critical() || plain.contains(&part.tag())) && !fine.contains(&part.tag());
@@ -254,14 +255,14 @@ fn acceptable(signature: &Signature, now: i64) -> Result<(), String> {
     Ok(())
 }
 
-/// The bytes that were hashed: for a text signature, with line ends as CR LF.
+/// The bytes that were hashed: a text signature has CR LF line ends.
 fn hashed_content(signature: &Signature, content: &[u8]) -> Result<Vec<u8>, String> {
     match signature.typ() {
         SignatureType::Binary => Ok(content.to_vec()),
         SignatureType::Text => {
             let lines = content.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
             let lines: Vec<&[u8]> = lines.collect();
-            // Verifiers differ on what other CRs mean; without them they agree.
+            // Verifiers differ on other CRs; without them they agree.
             let stray = lines.iter().any(|line| line.contains(&b'\r')) || content.ends_with(b"\r");
             if stray { Err("it is a text signature over stray CRs".to_owned()) } else { Ok(lines.join(&b"\r\n"[..])) }
         }
@@ -279,7 +280,7 @@ fn short_key(fingerprint: &str) -> String {
     }
 }
 
-/// `sha256:3a51…d70d`; other text as it is, but not without end.
+/// `sha256:3a51…d70d`; other text unchanged, but truncated.
 fn short_digest(text: &str) -> String {
     match text.parse::<Digest>() {
         Ok(digest) => {

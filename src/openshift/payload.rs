@@ -1,10 +1,10 @@
-//! The release payload: which images make up a release, read from the layers of the release image.
+//! The release payload: the list of a release's images, read from the layers of the release image.
 //!
-//! The layers are streamed top-down and nothing is extracted. The answer is the one that a node's overlay file system
-//! gives: the topmost layer decides, whiteouts hide what is below, and whatever could make two readers see two answers
-//! is refused (security C15). Sources: openshift/oc `pkg/cli/admin/release/new.go` and `extract.go`,
-//! cluster-version-operator `pkg/payload`, OCI image-spec "Image Layer Filesystem Changeset".
-//! Whether the release image is the right one is a matter of its digest, not of this module.
+//! Layers are streamed top-down and nothing is extracted. The result is what a node's overlay file system shows: the
+//! topmost layer decides, whiteouts hide lower content, and anything that two readers could read differently is
+//! refused (security C15). Sources: openshift/oc `pkg/cli/admin/release/new.go` and `extract.go`,
+//! cluster-version-operator `pkg/payload`, OCI image-spec "Image Layer Filesystem Changeset". This module does not
+//! decide whether the release image is the right one: its digest does.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
@@ -20,12 +20,12 @@ pub use super::image_references::{
     Component, ImageReferences, ReleaseMetadata, parse_image_references, parse_release_metadata,
 };
 
-/// How much of a hostile release image is read.
+/// Limits for reading a hostile release image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Entries in one layer.
     pub entries: usize,
-    /// Bytes that one layer inflates to.
+    /// Decompressed bytes of one layer.
     pub inflated: u64,
     /// Bytes in one file of `release-manifests/`.
     pub entry: u64,
@@ -43,16 +43,16 @@ impl Limits {
     }
 }
 
-/// What the layers are of, for messages.
+/// The owner of the layers, for messages.
 const WHOSE: &str = "the release image";
 
 fn malformed(what: impl std::fmt::Display) -> Error {
     layer::malformed(WHOSE, what)
 }
 
-/// The most layers that are looked at.
+/// The most layers that are read.
 pub const MAX_LAYERS: usize = 256;
-/// The most bytes of names, and of manifests that may hold the verification configuration, that are kept.
+/// The most bytes kept of names, and of manifests that may hold the verification configuration.
 const MAX_KEPT: usize = 16 << 20;
 
 /// A release as its payload describes it.
@@ -62,29 +62,29 @@ pub struct Payload {
     pub version: String,
     /// The images of the release.
     pub image_references: ImageReferences,
-    /// What the update graph is told; old and hand-made payloads have none.
+    /// The metadata for the update graph; old and hand-made payloads have none.
     pub release_metadata: Option<ReleaseMetadata>,
     /// The keyrings and stores that a cluster running this release would use for the next one; an error if the
-    /// payload has a configuration that a cluster could not load.
+    /// payload's configuration is one that a cluster could not load.
     pub verification: Option<Result<VerificationConfig, Invalid>>,
 }
 
-/// The image of a list that its payload is read from: the one for linux/amd64, else the first. Creation and
-/// verification both ask here, so that they never read two payloads.
+/// The image of a list whose layers hold its payload: the one for linux/amd64, else the first. Creation and
+/// verification both use this function, so that they never read two payloads.
 pub fn of_list(list: &Index) -> Option<&Descriptor> {
     let amd64 = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
     let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| amd64.accepts(p));
     list.manifests.iter().find(fits).or(list.manifests.first())
 }
 
-/// A layer: its media type and its bytes as stored.
+/// A layer: its media type and its stored bytes.
 pub type Layer<'a> = (String, Box<dyn Read + 'a>);
 
-/// Reads a release image whose layers `next_layer` hands out one by one, **top layer first**, and `None` after the
-/// last. Lower layers are not asked for once both files are decided.
+/// Reads a release image. `next_layer` returns its layers one by one, **top layer first**, and `None` after the last.
+/// Lower layers are not requested once both files are decided.
 ///
-/// Errors: those of `next_layer` and of the readers; `malformed` if the payload is damaged, over a limit, ambiguous,
-/// or not a release at all.
+/// Errors: those of `next_layer` and of the readers; `malformed` if the payload is damaged, exceeds a limit, is
+/// ambiguous, or is not a release.
 pub fn read<'a>(mut next_layer: impl FnMut() -> Result<Option<Layer<'a>>>, limits: &Limits) -> Result<Payload> {
     let mut overlay = Overlay::default();
     let mut count = 0;
@@ -100,7 +100,7 @@ pub fn read<'a>(mut next_layer: impl FnMut() -> Result<Option<Layer<'a>>>, limit
     overlay.payload()
 }
 
-/// Reads one layer to its end, for [`Overlay::add`]. For who gets the layers in another order than top first.
+/// Reads one layer to its end, for [`Overlay::add`], when the layers do not arrive top first.
 ///
 /// Errors: as [`read`].
 pub fn scan<'a>(media_type: &str, bytes: impl Read + 'a, limits: &Limits) -> Result<LayerView> {
@@ -117,12 +117,12 @@ const METADATA: &str = "release-metadata";
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Where a path lies, as far as it matters here.
+/// The meaning of a path for the payload.
 #[derive(PartialEq, Eq)]
 enum PayloadPath<'p> {
     /// `release-manifests` itself.
     Folder,
-    /// Hides all of `release-manifests` in lower layers: opaque it or the root, or white it out.
+    /// Hides all of `release-manifests` in lower layers: it or the root is opaque, or it is whited out.
     HidesFolder,
     /// `release-manifests/<name>`.
     File(&'p [u8]),
@@ -150,7 +150,7 @@ fn wanted(name: &[u8]) -> bool {
     name == REFERENCES.as_bytes() || name == METADATA.as_bytes()
 }
 
-/// Whether a path decides what is read.
+/// Whether a path affects the result.
 fn decides(path: &[u8]) -> bool {
     match place(path) {
         PayloadPath::Folder | PayloadPath::HidesFolder => true,
@@ -159,7 +159,7 @@ fn decides(path: &[u8]) -> bool {
     }
 }
 
-/// What one layer says.
+/// The content of one layer that matters for the payload.
 #[derive(Clone, Debug, Default)]
 pub struct LayerView {
     files: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
@@ -172,12 +172,12 @@ pub struct LayerView {
 }
 
 impl LayerView {
-    /// How many bytes the layer inflated to.
+    /// The decompressed size of the layer in bytes.
     pub fn inflated(&self) -> u64 {
         self.inflated
     }
 
-    /// How many bytes of it are kept in memory.
+    /// The bytes of it kept in memory.
     pub fn kept(&self) -> usize {
         let content = self.files.values().flatten().map(Vec::len).sum::<usize>();
         self.kept.max(content)
@@ -207,7 +207,7 @@ impl LayerView {
             }
             PayloadPath::Elsewhere => {}
         }
-        // A hard link may be to a symbolic one.
+        // A hard link may lead to a symbolic one.
         if matches!(entry.kind, EntryType::Symlink | EntryType::Link) {
             self.keep(entry.path.len())?;
             self.links.insert(entry.path.clone());
@@ -215,7 +215,7 @@ impl LayerView {
         Ok(())
     }
 
-    /// Refuses what could make another reader see another payload.
+    /// Refuses entries that could make another reader see another payload.
     fn check(&self, entry: &Entry) -> Result<()> {
         let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
         if let Some(plain) = &entry.hidden_path
@@ -239,7 +239,7 @@ impl LayerView {
         Ok(())
     }
 
-    /// The content of a file of the folder, if it matters.
+    /// The content of a file in the folder, if needed.
     fn file(&self, name: &[u8], entry: &Entry, content: &mut dyn Read, limits: &Limits) -> Result<Option<Vec<u8>>> {
         let shown = || format!("{FOLDER}/{}", String::from_utf8_lossy(name));
         if wanted(name) && !entry.is_file() {
@@ -266,7 +266,7 @@ impl LayerView {
     }
 }
 
-/// What the layers seen so far say together: first the top one.
+/// The combined view of the layers seen so far, from the top layer down.
 #[derive(Debug, Default)]
 pub struct Overlay {
     files: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
@@ -280,12 +280,12 @@ impl Overlay {
         self.folder_hidden || self.files.contains_key(name) || self.hidden.contains(name)
     }
 
-    /// Whether lower layers can no longer change the answer.
+    /// Whether lower layers can no longer change the result.
     pub fn decided(&self) -> bool {
         self.hides(REFERENCES.as_bytes()) && self.hides(METADATA.as_bytes())
     }
 
-    /// Takes in the next lower layer.
+    /// Adds the next lower layer.
     pub fn add(&mut self, view: LayerView) -> Result<()> {
         if let Some(name) = view.hides.iter().find(|name| view.files.contains_key(*name)) {
             return Err(malformed(format!("has and hides `{FOLDER}/{}`", String::from_utf8_lossy(name))));
@@ -307,7 +307,7 @@ impl Overlay {
         Ok(())
     }
 
-    /// The release payload that the layers taken in make.
+    /// The release payload made of the added layers.
     pub fn payload(mut self) -> Result<Payload> {
         let mut take = |name: &str| self.files.remove(name.as_bytes()).flatten();
         let (references, metadata) = (take(REFERENCES), take(METADATA));
@@ -329,7 +329,7 @@ impl Overlay {
                 .fact(format!("{REFERENCES} `{}`", image_references.name))
                 .fact(format!("{METADATA} `{}`", metadata.version)));
         }
-        // In the order of file names, as the payload lists them; the first counts.
+        // In the order of file names, as in the payload; the first one counts.
         let verification = self.files.values().flatten().find_map(|bytes| verification::find(bytes));
         Ok(Payload { version: image_references.name.clone(), image_references, release_metadata, verification })
     }

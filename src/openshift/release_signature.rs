@@ -1,8 +1,7 @@
-//! Signature stores: where release signatures lie, and reading a store that is a local directory.
+//! Signature stores: the locations of release signatures, and reading a store in a local directory.
 //!
-//! Layout `<store>/sha256=<hex>/signature-<n>`, n from 1 to 9, without gaps (openshift/library-go
-//! `pkg/verify/store`). Fetching from a store on the web is the caller's; see [`store_url`].
-//! It verifies nothing: that is [`super::openpgp`].
+//! Layout `<store>/sha256=<hex>/signature-<n>`, n from 1 to 9, without gaps (openshift/library-go `pkg/verify/store`).
+//! The caller fetches from stores on the web; see [`store_url`]. Verification is in [`super::openpgp`].
 
 use std::path::Path;
 
@@ -11,10 +10,10 @@ use crate::error::{Code, Error, Result};
 use crate::fs::small::{self, Unread};
 use crate::oci::{Digest, Invalid};
 
-/// The most signatures that a store holds for one digest: the cluster looks no further.
+/// The most signatures for one digest in a store: the cluster reads no more.
 pub const MAX_SIGNATURES: usize = 9;
 
-/// The place of signature `n`, counted from 1, below a store.
+/// The path of signature `n`, counted from 1, below a store.
 pub fn store_path(digest: &Digest, n: usize) -> String {
     format!("sha256={}/signature-{n}", digest.hex())
 }
@@ -26,7 +25,7 @@ pub fn store_url(base: &str, digest: &Digest, n: usize) -> Result<String, Invali
     Ok(format!("{}/{}", base.trim_end_matches('/'), store_path(digest, n)))
 }
 
-/// Whether `url` is an address that signatures can be asked from.
+/// Whether signatures can be requested from `url`.
 pub(super) fn check_http_url(url: &str) -> Result<(), Invalid> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -37,8 +36,9 @@ pub(super) fn check_http_url(url: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Reads the signatures for `digest` from the directory store `store`, in order, up to the first number that is not
-/// there. None is an empty list. Refused: anything but regular files of at most [`MAX_SIGNATURE_BYTES`].
+/// Reads the signatures for `digest` from the directory store `store`, in order, up to the first missing number. A
+/// store without signatures gives an empty list. Refused: anything but regular files of at most
+/// [`MAX_SIGNATURE_BYTES`].
 pub fn read_store(store: &Path, digest: &Digest) -> Result<Vec<Vec<u8>>> {
     let mut out = Vec::new();
     for n in 1..=MAX_SIGNATURES {

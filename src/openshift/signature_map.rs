@@ -1,8 +1,8 @@
-//! The ConfigMap in which a cluster finds release signatures: written as `oc` writes it, read back strictly.
+//! The ConfigMap in which a cluster finds release signatures: written as by `oc`, read strictly.
 //!
 //! The cluster (cluster-version-operator `pkg/verify/store/configmap`) looks in `openshift-config-managed` for the
-//! label, and takes every `binaryData` key that starts with `sha256-<hex>`; name and label value are free. Writing
-//! follows openshift/library-go `GetSignaturesAsConfigmap`. Neither direction verifies a signature.
+//! label, and uses every `binaryData` key that starts with `sha256-<hex>`; the name and the label's value are free.
+//! Writing follows openshift/library-go `GetSignaturesAsConfigmap`. Neither direction verifies a signature.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,9 +23,9 @@ pub const LABEL: &str = "release.openshift.io/verification-signatures";
 /// One signature of a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The key, `sha256-<hex>` with anything behind it.
+    /// The key, `sha256-<hex>` with any suffix.
     pub key: String,
-    /// The digest that the key names.
+    /// The digest in the key.
     pub digest: Digest,
     /// The signature file.
     pub signature: Vec<u8>,
@@ -59,22 +59,22 @@ pub fn config_map(digest: &Digest, signatures: &[Vec<u8>]) -> Result<Vec<u8>, In
     Ok(out.into_bytes())
 }
 
-/// Whether a cluster would take release signatures from this object: a ConfigMap with the label. If so, [`parse`] must
+/// Whether a cluster would use release signatures from this object: a ConfigMap with the label. If so, [`parse`] must
 /// accept it.
 pub fn is_signature_map(object: &Value) -> bool {
     let labels = object.get("metadata").and_then(|m| m.get("labels"));
     object.get("kind").and_then(Value::as_str) == Some("ConfigMap") && labels.is_some_and(|l| l.get(LABEL).is_some())
 }
 
-/// Whether a file that could not be read may have been meant as such a ConfigMap.
+/// Whether an unreadable file may have been intended as such a ConfigMap.
 pub fn is_mentioned(bytes: &[u8]) -> bool {
     bytes.windows(LABEL.len()).any(|window| window == LABEL.as_bytes())
 }
 
-/// Reads such a ConfigMap. The keys may name several digests.
+/// Parses such a ConfigMap. Its keys may name several digests.
 ///
-/// Refused: unknown members, `data`, another namespace, no label, keys that name no digest, broken base64, more
-/// signatures of one digest or longer ones than a store may have.
+/// Refused: unknown members, `data`, another namespace, no label, keys without a digest, broken base64, too many
+/// signatures for one digest, or signatures over the size limit of a store.
 pub fn parse(map: &Value) -> Result<Vec<Entry>, Invalid> {
     known(map, &["kind", "apiVersion", "metadata", "binaryData"])?;
     let metadata = map.get("metadata").unwrap_or(&Value::Null);
@@ -110,7 +110,7 @@ pub fn parse(map: &Value) -> Result<Vec<Entry>, Invalid> {
     Ok(entries)
 }
 
-/// Refuses an object with other members than these.
+/// Refuses an object with any other members.
 fn known(object: &Value, names: &[&str]) -> Result<(), Invalid> {
     let members = object.members().ok_or_else(|| Invalid::new("not a signature ConfigMap"))?;
     match members.iter().find(|(name, _)| !names.contains(&name.as_str())) {
@@ -119,7 +119,7 @@ fn known(object: &Value, names: &[&str]) -> Result<(), Invalid> {
     }
 }
 
-/// The digest that a key starts with. The cluster matches by prefix; hand-made ConfigMaps have no number behind it.
+/// The digest at the start of a key. The cluster matches by prefix; hand-made ConfigMaps have no number after it.
 fn key_digest(key: &str) -> Result<Digest, Invalid> {
     let no_digest = || Invalid::new(format!("key `{key}` does not name a digest (sha256-<hex>-<n>)"));
     let rest = key.strip_prefix("sha256-").ok_or_else(no_digest)?;

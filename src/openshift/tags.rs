@@ -7,8 +7,7 @@ use crate::oci::{Invalid, Tag};
 /// The word for a manifest list in place of an architecture.
 pub const MULTI: &str = "multi";
 
-/// `oc`'s word for a Go architecture: `amd64` is `x86_64`, `arm64` is `aarch64`, others (and [`MULTI`]) are
-/// themselves.
+/// `oc`'s name of a Go architecture: `amd64` is `x86_64`, `arm64` is `aarch64`; others (and [`MULTI`]) stay.
 pub fn arch_word(go_arch: &str) -> &str {
     match go_arch {
         "amd64" => "x86_64",

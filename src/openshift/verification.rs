@@ -1,8 +1,8 @@
-//! The release-verification ConfigMap of a payload: which keyrings and stores a cluster would use.
+//! The release-verification ConfigMap of a payload: the keyrings and stores that a cluster would use.
 //!
 //! Source: openshift/library-go `pkg/verify/configmap.go`. A payload's own configuration is no trust root for this
-//! program (whoever forges a release forges it too): it tells where signatures can be had and what a cluster will
-//! ask for. Every keyring must be satisfied by a signature; within one, any key does.
+//! program (whoever forges a release forges it too). It only names the stores that have signatures, and the keyrings
+//! that a cluster will require. Every keyring must be satisfied by a signature; within one keyring, any key is enough.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ const MAX_MEMBERS: usize = 64;
 /// A loaded configuration.
 #[derive(Clone, Debug)]
 pub struct VerificationConfig {
-    /// Where signatures may be had.
+    /// The signature stores.
     pub stores: Vec<Store>,
     /// Each of them must be satisfied. Named as in the ConfigMap, `verifier-public-key-…`.
     pub keyrings: Vec<Keyring>,
-    /// Keys of `data` that mean nothing; the cluster warns about them too.
+    /// Keys of `data` without a meaning; the cluster warns about them too.
     pub ignored: Vec<String>,
 }
 
@@ -32,12 +32,12 @@ pub struct VerificationConfig {
 pub enum Store {
     /// On the web: the base URL.
     Http(String),
-    /// A directory: what follows `file://`. Relative ones have no meaning outside upstream's tests.
+    /// A directory: the path after `file://`. Relative ones occur only in upstream's tests.
     File(String),
 }
 
 /// The configuration in `manifest`, a file of one or more YAML or JSON documents. Only the first ConfigMap with the
-/// annotation counts, even if it is invalid. `None` if there is no such ConfigMap.
+/// annotation counts, even if it is invalid. `None` if there is none.
 pub fn find(manifest: &[u8]) -> Option<Result<VerificationConfig, Invalid>> {
     if !mentions(manifest) {
         return None;
@@ -46,7 +46,7 @@ pub fn find(manifest: &[u8]) -> Option<Result<VerificationConfig, Invalid>> {
         Ok(text) => text,
         Err(_) => return Some(Err(Invalid::new("the verification ConfigMap is not UTF-8"))),
     };
-    // What the vendor ships names `metadata.namespace` twice, and the cluster takes the last.
+    // The vendor's file names `metadata.namespace` twice, and the cluster takes the last.
     let options = serde_saphyr::options! { duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins };
     let documents: Vec<Document> = match serde_saphyr::from_multiple_with_options(text, options) {
         Ok(documents) => documents,
@@ -55,7 +55,7 @@ pub fn find(manifest: &[u8]) -> Option<Result<VerificationConfig, Invalid>> {
     documents.into_iter().find(Document::is_configuration).map(|document| load(document.data))
 }
 
-/// Whether a manifest can hold the configuration at all: a cheap look before parsing.
+/// Whether a manifest may contain the configuration: a cheap test before parsing.
 pub(super) fn mentions(manifest: &[u8]) -> bool {
     manifest.windows(ANNOTATION.len()).any(|window| window == ANNOTATION.as_bytes())
 }
@@ -115,7 +115,7 @@ impl Document {
     }
 }
 
-/// YAML errors come with a picture of the place; the first line says enough.
+/// YAML errors quote the source; the first line is enough.
 fn one_line(error: &serde_saphyr::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }

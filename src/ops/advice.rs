@@ -26,7 +26,16 @@ pub(crate) fn before_transfer(e: Error, state: &str, registry: bool) -> Error {
 /// For what failed while something was moved, and goes on from there.
 pub(crate) fn during_transfer(e: Error, state: &str) -> Error {
     let e = if e.state_text().is_none() { e.state(state) } else { e };
-    if e.hint_text().is_none() { e.hint("run the same command again to resume") } else { e }
+    if e.hint_text().is_some() {
+        return e;
+    }
+    match e.code() {
+        // What was refused for good is refused again.
+        Code::Source | Code::Destination if !e.is_transient() => {
+            e.hint("have the registry accept this, and run the same command then: it resumes")
+        }
+        _ => e.hint("run the same command again to resume"),
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Release};
 use crate::bundle::layout;
+use crate::bundle::series::{self, Version};
 use crate::bundle::writer::{Journal, Plan};
 use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
@@ -28,9 +29,9 @@ const MEETINGS: usize = 8;
 /// How to write a bundle.
 #[derive(Debug)]
 pub struct Options {
-    /// Name of the bundle's line.
+    /// Name of the bundle's series.
     pub name: Option<String>,
-    /// Its number in it.
+    /// Its number in it; nothing without a name.
     pub sequence: Option<u64>,
     /// From when on it is not to be used.
     pub expires: Option<Timestamp>,
@@ -63,10 +64,11 @@ pub struct Summary {
     pub schema: &'static str,
     /// Digest of the index.
     pub index: Digest,
-    /// Name of the bundle's line.
+    /// What the bundle is called.
     pub name: String,
-    /// Number in it.
-    pub sequence: u64,
+    /// Its number in the series of that name, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// Releases.
     pub releases: Vec<Release>,
     /// Top-level images.
@@ -108,6 +110,13 @@ pub fn create(
         Target::File(path) | Target::DryRun(path) => Some(*path),
         Target::Stream(_) => None,
     };
+    // A plan for standard output asks about the folder that it is run in.
+    let named = path.filter(|path| matches!(target, Target::File(_)) || *path != Path::new("."));
+    if let Some(folder) = named.filter(|path| path.is_dir()) {
+        return Err(Error::new(Code::Usage, format!("`{}` is a folder, not a file to write", folder.display()))
+            .state("nothing was written")
+            .hint(format!("name the bundle: {}", folder.join("NAME.tar").display())));
+    }
     if options.volume.is_some() && matches!(target, Target::Stream(_)) {
         return Err(Error::new(Code::Usage, "several volumes cannot be written to one stream")
             .hint("name a file, or leave --volume-size and --media out"));
@@ -137,7 +146,7 @@ pub fn create(
     let mut plan = plan(what.now, options, &content, &found, created)?;
     let mut journal = journal;
     if journal.is_some() && !plan_matches(&journal, &plan) {
-        observer.warn("what an interrupted run left belongs to other content; starting anew");
+        observer.warn("an interrupted run left something for other content; starting over");
         journal = None;
         plan = self::plan(what.now, options, &content, &found, None)?;
     }
@@ -193,7 +202,7 @@ fn plan(
         format: FORMAT,
         features: Features::default(),
         name: options.name.clone().unwrap_or_else(|| default_name(content)),
-        sequence: options.sequence.unwrap_or(u64::try_from(seconds).unwrap_or(0)),
+        sequence: options.name.is_some().then(|| options.sequence.unwrap_or(u64::try_from(seconds).unwrap_or(0))),
         created,
         expires: options.expires.map(|t| stamp(t.as_second())).transpose()?,
         source_date_epoch: options.source_date_epoch,
@@ -282,9 +291,10 @@ fn default_name(content: &Content) -> String {
     let last =
         |repository: &Option<String>| repository.as_deref().and_then(|r| r.rsplit('/').next()).map(str::to_owned);
     if let Some(release) = content.releases.iter().min_by_key(|r| (&r.version, &r.architecture)) {
-        let root = content.roots.iter().find(|r| r.document.digest == release.digest);
-        let repository = root.and_then(|r| last(&r.repository)).unwrap_or_else(|| "release".to_owned());
-        return format!("{repository}-{}", release.architecture);
+        return match Version::parse(&release.version) {
+            Some(version) => series::stream(&version, &release.architecture),
+            None => format!("release-{}", release.architecture),
+        };
     }
     let mut names: Vec<String> = content.roots.iter().filter_map(|r| last(&r.repository)).collect();
     names.sort();

@@ -33,10 +33,11 @@ pub struct Summary {
     pub bundle: String,
     /// Digest of the index.
     pub index: Digest,
-    /// Name of the bundle's line.
+    /// What the bundle is called.
     pub name: String,
-    /// Number in it.
-    pub sequence: u64,
+    /// Its number in the series of that name, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// Blobs, whose digests were right.
     pub blobs: usize,
     /// Its size in bytes.

@@ -217,7 +217,7 @@ fn examine(parts: &[ProtectedFile], geometry: &Geometry, observer: &dyn Observer
             return Err(Error::new(code, text)
                 .fact(format!("{damaged} not as the index says, the first `{}`", members[at].path))
                 .state("nothing was written")
-                .hint("make it from a copy that is whole, or mend this one: mirror-bundle repair BUNDLE --from COPY"));
+                .hint("make it from an intact copy, or repair this one: mirror-bundle repair BUNDLE --from COPY"));
         }
         slices.extend(found.slices.into_iter().flatten());
     }

@@ -76,7 +76,7 @@ impl Original {
     pub(crate) fn mention_doubled(&self, observer: &dyn Observer) {
         for (first, again) in self.0.doubled() {
             let (first, again) = (self.0.parts()[first].name(), self.0.parts()[again].name());
-            observer.say("Note", &format!("`{again}` has the same as `{first}`; each stands in for the other"));
+            observer.say("Note", &format!("`{again}` has the same content as `{first}`; either can replace the other"));
         }
     }
 
@@ -228,7 +228,7 @@ pub(crate) fn write(
     room::writable(target)?;
     let mut journal = Journal::read(&plan.first(target))?;
     if journal.as_ref().is_some_and(|j| !j.is_of(plan)) {
-        observer.warn("what an interrupted run left belongs to other content or another division; starting anew");
+        observer.warn("an interrupted run left something for other content or another division; starting over");
         journal = None;
     }
     if journal.is_none() && !force {

@@ -129,7 +129,7 @@ pub fn sign(
     }
     if !refuses(&report, trust, conditions) || files.len() > 1 {
         for (at, end) in &torn {
-            appenders[*at].mend(*end)?;
+            appenders[*at].repair(*end)?;
             observer.warn(&format!("what an interrupted sign had left behind `{}` was removed", files[*at].display()));
         }
         if files.len() > 1 && !torn.is_empty() {
@@ -315,7 +315,7 @@ fn signature(path: &Path, what: &What, hash: &MessageHash) -> Result<(Vec<u8>, S
 /// Says so when the policy of this host knows the key and would not count its signature.
 fn advise(trust: &Trust, conditions: &Conditions, armored: &[u8], index: &[u8], observer: &dyn Observer) {
     let Some(policy) = trust.policy() else { return };
-    for judged in policy.judge(&[("", armored)], index, conditions.now).signatures {
+    for judged in policy.evaluate(&[("", armored)], index, conditions.now).signatures {
         if !matches!(judged.outcome, Judge::Good | Judge::UnknownKey) && judged.signer.is_some()
             || judged.outcome == Judge::Revoked
         {
@@ -353,7 +353,7 @@ impl Existing<'_> {
         if count < limits::SIGNATURES {
             return Ok(());
         }
-        Err(Error::new(Code::Usage, format!("`{}` has {count} signatures, and more are not judged", path.display()))
+        Err(Error::new(Code::Usage, format!("`{}` has {count} signatures, and more are not evaluated", path.display()))
             .state("nothing was added")
             .hint("remove signature files beside it that are not needed, or have the bundle made again"))
     }

@@ -41,10 +41,11 @@ pub struct Summary {
     pub bundle: String,
     /// Digest of the index.
     pub index: Digest,
-    /// Name of the bundle's line.
+    /// What the bundle is called.
     pub name: String,
-    /// Number in it.
-    pub sequence: u64,
+    /// Its number in the series of that name, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// Blobs whose digests were right, or would be checked.
     pub blobs: usize,
     /// Size of all that was written, in bytes.
@@ -72,6 +73,9 @@ pub fn split(bundle: &Path, options: &Options, observer: &dyn Observer) -> Resul
         Error::new(Code::Usage, format!("`{}` is not a bundle in one file", bundle.display()))
             .hint("put volumes together first: mirror-bundle join BUNDLE DIR")
     })?;
+    if let Some(folder) = options.folder.as_deref().filter(|folder| !folder.is_dir()) {
+        crate::sink::files::nearest(&folder.join("volume"))?;
+    }
     let original = Original::open(Inputs::of(&[bundle.to_owned()])?, None)?;
     original.complete()?;
     let target = options.folder.as_deref().map_or_else(|| bundle.to_owned(), |folder| folder.join(name));
@@ -99,6 +103,9 @@ pub fn split(bundle: &Path, options: &Options, observer: &dyn Observer) -> Resul
     observer.say("Dividing", &format!("into {of}: {what} to write, {size} ({free} free)"));
     if options.dry_run || unchanged {
         return Ok(summary);
+    }
+    if let Some(folder) = &options.folder {
+        crate::fs::Dir::create(folder, Code::Conflict)?;
     }
     let (force, jobs) = (options.force, options.jobs);
     summary.read_back = repack::write(&target, &plan, &original, force, jobs, options.read_back, observer)?;

@@ -1,4 +1,4 @@
-//! Makes lost slices again (MB-REC-05), column by column, and says whether they are what the table says.
+//! Reconstructs lost slices (MB-REC-05), column by column, and checks them against the table.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use super::{AHEAD, ahead, column, read_padded};
 use crate::error::{Code, Error, Result};
 use crate::oci::Hasher;
 
-/// Where a slice that is not lost can be read: the bundle itself, or another copy of it.
+/// The location of an intact slice: in the bundle itself, or in another copy of it.
 #[derive(Clone, Copy, Debug)]
 pub struct SlicePlace<'a> {
     /// The file.
@@ -22,30 +22,30 @@ pub struct SlicePlace<'a> {
     pub at: u64,
 }
 
-/// How decoding ended.
+/// The result of decoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
-    /// All lost slices were made, and are what the table says.
+    /// All lost slices were reconstructed and match the table.
     Right,
-    /// This slice, which was taken for whole, cannot be read: it is lost too.
+    /// This slice, which was assumed intact, cannot be read: it is lost too.
     Unreadable(usize),
     /// This recovery slice cannot be read.
     UnreadableRecovery(usize),
-    /// These slices came out other than the table says: something that was taken for whole is not.
+    /// These slices do not match the table: some slice that was assumed intact is not.
     Wrong(Vec<usize>),
 }
 
-/// Takes the decoded bytes of a slice: its number, the offset in it, the bytes.
+/// Receives decoded bytes of a slice: its number, the offset in it, the bytes.
 pub type Put<'a> = dyn FnMut(usize, u64, &[u8]) -> Result<()> + 'a;
 
 /// Decodes every slice that has no place in `present`, from the others and as many `sound` recovery slices.
 ///
-/// The bytes go to `put` before anything is known about them; only with [`Decoded::Right`] they are those of the
-/// table. `progress` is told how many bytes were read.
+/// The bytes are passed to `put` before they are verified; only after [`Decoded::Right`] do they match the table.
+/// `progress` receives the number of bytes read.
 ///
 /// # Errors
-/// [`Code::BlobMismatch`] when more slices are lost than recovery slices are sound: nothing was put then. What `put` and
-/// `progress` fail with.
+/// [`Code::BlobMismatch`] when more slices are lost than recovery slices are sound; nothing was passed to `put` then.
+/// Errors of `put` and `progress`.
 pub fn decode(
     sidecar: &Sidecar,
     sound: &[bool],
@@ -122,9 +122,9 @@ pub fn decode(
     Ok(if wrong.is_empty() { Decoded::Right } else { Decoded::Wrong(wrong) })
 }
 
-/// The error for more damage than recovery data can mend.
+/// The error for more damage than recovery data can repair.
 pub fn too_few(lost: usize, sound: usize) -> Error {
-    Error::new(Code::BlobMismatch, format!("{lost} slices are lost, and recovery data can make {sound} again"))
+    Error::new(Code::BlobMismatch, format!("{lost} slices are lost, and recovery data can reconstruct only {sound}"))
 }
 
 fn read(place: &SlicePlace<'_>, span: &Span, at: u64, buffer: &mut [u8]) -> io::Result<()> {

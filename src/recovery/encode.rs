@@ -1,4 +1,4 @@
-//! Writes a sidecar (MB-REC-03): the files are read in columns, once, and every slice is hashed on the way.
+//! Writes a sidecar (MB-REC-03): reads the files once, in columns, and hashes every slice.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,29 +14,29 @@ use crate::bundle::tar;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
-/// What recovery data is made of.
+/// The input of recovery data.
 #[derive(Debug)]
 pub struct Protected<'a> {
-    /// The files, and how many bytes of each are protected.
+    /// The files, and the number of protected bytes of each.
     pub files: &'a [(&'a File, u64)],
     /// The bundle's index.
     pub index: &'a [u8],
     /// The builder's signature over it.
     pub signature: Option<&'a [u8]>,
-    /// The description of each file, where they are volumes; else nothing.
+    /// The description of each file, if they are volumes; otherwise empty.
     pub volumes: &'a [Vec<u8>],
     /// Time of the tar members in seconds.
     pub mtime: u64,
-    /// The cut: of these lengths.
+    /// The division of these lengths into slices.
     pub geometry: Geometry,
 }
 
-/// Writes recovery data to `out`, from offset 0 on; returns the digest of every protected slice as it was read.
+/// Writes recovery data to `out` from offset 0; returns the digest of every protected slice as it was read.
 ///
-/// `progress` is told how many bytes were done, and may stop it.
+/// `progress` receives the number of bytes done, and may stop it.
 ///
 /// # Errors
-/// [`Code::Io`] when a file cannot be read or `out`, called `name`, not written.
+/// [`Code::Io`] when a file cannot be read or `out`, called `name`, cannot be written.
 pub fn encode(
     out: &File,
     name: &Path,
@@ -56,7 +56,7 @@ pub fn encode(
         volumes: from.volumes.iter().map(|bytes| DocumentCopy::of(bytes)).collect(),
         slice_size: slice,
         files: lengths,
-        // The final table has the same size: all digests do.
+        // The final table has the same size, since all digests do.
         slices: vec![Digest::of(b""); data],
         recovery: vec![Digest::of(b""); recovery],
     };

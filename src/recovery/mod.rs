@@ -1,13 +1,13 @@
-//! Recovery data: Reed-Solomon slices beside a bundle, from which damaged or missing parts of it are made again.
+//! Recovery data: Reed-Solomon slices beside a bundle, from which damaged or missing parts are reconstructed.
 //!
-//! [`table`] says what is protected and how it is cut, [`encode`](encode()) writes the sidecar, [`sidecar`] reads one
-//! without believing it, [`decode`](decode()) makes lost slices again. A sidecar protects a list of files (a bundle, or
-//! the volumes of one), each up to a fixed length. It is outside the trust path: it can only propose bytes, and whoever
-//! uses them compares them with the signed index. No trust, no network here, and no names given to files.
+//! [`table`] describes the protected files and their slices, [`encode`](encode()) writes the sidecar, [`sidecar`]
+//! reads one without trusting it, [`decode`](decode()) reconstructs lost slices. A sidecar protects a list of files (a
+//! bundle, or its volumes), each up to a fixed length. It is outside the trust path: it only proposes bytes, and its
+//! users compare them with the signed index. There is no trust, no network and no naming of files here.
 //!
-//! The code is that of Leopard-RS over GF(2^16) as the crate `reed-solomon-simd` has it, always in its "high rate"
-//! form. It works on each 64 bytes of all slices alone, so slices are coded in columns and memory does not grow with
-//! them. Spec: `spec/recovery.md` (MB-REC).
+//! The code is Leopard-RS over GF(2^16) as implemented by the crate `reed-solomon-simd`, always in its "high rate"
+//! form. It processes each 64 bytes of all slices independently, so slices are coded in columns and memory does not
+//! grow with their size. Spec: `spec/recovery.md` (MB-REC).
 
 pub mod decode;
 pub mod encode;
@@ -23,26 +23,26 @@ pub use encode::{Protected, encode};
 pub use sidecar::Sidecar;
 pub use table::{Geometry, Table};
 
-/// What a column of all slices may take in memory while it is coded, in bytes.
+/// Memory for one column of all slices while it is coded, in bytes.
 const WORK: u64 = if cfg!(test) { 64 << 10 } else { 16 << 20 };
-/// How far ahead the kernel is asked to read in every slice, so that a disk or stick is not asked for each small piece
-/// by itself. A multiple of every column's width or a part of it.
+/// How many bytes the kernel reads ahead in every slice, so that a disk or stick does not get a request for each small
+/// piece. A multiple of every column's width or a part of it.
 const AHEAD: u64 = 256 << 10;
 
-/// How wide a column is, in bytes: a multiple of 4096 that all slices together fit memory with.
+/// The width of a column in bytes: a multiple of 4096, such that all slices together fit in memory.
 fn column(geometry: &Geometry) -> u64 {
     let shards = (geometry.data + geometry.recovery.next_power_of_two()).next_power_of_two() as u64;
     (WORK / shards / table::GRAIN * table::GRAIN).clamp(table::GRAIN, geometry.slice)
 }
 
-/// Asks the kernel to have a part of a file ready. It may not listen.
+/// Asks the kernel to read a part of a file ahead. It may ignore this.
 fn ahead(file: &File, at: u64, length: u64) {
     if let Some(length) = std::num::NonZeroU64::new(length) {
         crate::fs::direct::announce(file, at, length);
     }
 }
 
-/// Reads `buffer` from `at`, as far as `length` bytes; the rest is zero.
+/// Reads `buffer` from `at`, up to offset `length`; the rest is zero.
 fn read_padded(file: &File, buffer: &mut [u8], at: u64, length: u64) -> io::Result<()> {
     let there = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
     buffer[there..].fill(0);

@@ -1,4 +1,5 @@
-//! Reads a sidecar without believing it (MB-REC-04): two tables, either is enough; slices where the table puts them.
+//! Reads a sidecar without trusting it (MB-REC-04): it has two tables, of which one is enough; slices are where the
+//! table puts them.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,16 +13,16 @@ use crate::oci::{Digest, Hasher};
 
 const FRONT: &str = "mirror-bundle/recovery/";
 const COPY: &str = "mirror-bundle/recovery-copy/";
-/// How far from the end the second table is looked for: it, the documents, their headers, the end.
+/// How far from the end the second table is searched: it, the documents, their headers, the end.
 const TAIL: u64 = TABLE + DOCUMENTS + (64 << 10) + 300 * 2 * BLOCK;
 
-/// How many members that begin like a second table are looked at.
+/// How many members that begin like a second table are tried.
 const TRIED: u32 = 1024;
 
-/// The offsets in a sidecar. All follow from the table and its size.
+/// The offsets in a sidecar. All of them follow from the table and its size.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
-    /// Sizes of the table and of the documents behind it, which stand at both ends.
+    /// Sizes of the table and of the documents after it, which are stored at both ends.
     documents: Vec<u64>,
     signed: bool,
     slice: u64,
@@ -57,8 +58,8 @@ impl Shape {
         2 * self.documents_size() + self.recovery * (BLOCK + self.slice)
     }
 
-    /// Offset and size of the contents of the table, index, signature and descriptions of volumes: the first or the
-    /// second time.
+    /// Offset and size of the contents of the table, index, signature and descriptions of volumes, in the first or the
+    /// second copy.
     fn contents(&self, copy: bool) -> Vec<(u64, u64)> {
         let mut at = if copy { self.end() - self.documents_size() } else { 0 };
         let place = |size: &u64| {
@@ -69,7 +70,7 @@ impl Shape {
         self.documents.iter().map(place).collect()
     }
 
-    /// Their names too; the table has this digest.
+    /// The same with their names; the table has this digest.
     pub(super) fn documents(&self, copy: bool, table: &Digest) -> Vec<(String, (u64, u64))> {
         let folder = if copy { COPY } else { "mirror-bundle/" };
         let mut names = vec![format!("{}{}.json", if copy { COPY } else { FRONT }, table.hex())];
@@ -81,7 +82,7 @@ impl Shape {
     }
 }
 
-/// Recovery data that was opened. Nothing in it is believed beyond its own digests.
+/// Opened recovery data. Nothing in it is trusted beyond its own digests.
 #[derive(Debug)]
 pub struct Sidecar {
     file: File,
@@ -96,20 +97,20 @@ impl Sidecar {
     /// Opens the recovery data at `path`.
     ///
     /// # Errors
-    /// [`Code::Io`] when it cannot be opened; [`Code::Usage`] when neither of its tables can be used.
+    /// [`Code::Io`] when it cannot be opened; [`Code::Usage`] when neither of its tables is usable.
     pub fn open(path: &Path) -> Result<Sidecar> {
         let name = path.display().to_string();
         let file = dir::regular(path)?;
         let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
         let unusable = |why: &str| {
             Error::new(Code::Usage, format!("`{name}` cannot be used as recovery data: {why}"))
-                .hint("recovery data is made with: mirror-bundle recovery BUNDLE")
+                .hint("create recovery data with: mirror-bundle recovery BUNDLE")
         };
         let (table, size) = match table_at(&file, 0, FRONT) {
             Some(found) => found.map_err(|why| unusable(&why))?,
             None => match last_table(&file, length) {
                 Some(found) => found.map_err(|why| unusable(&why))?,
-                None => return Err(unusable("it has no table that is whole")),
+                None => return Err(unusable("it has no intact table")),
             },
         };
         let shape = Shape::new(&table, size);
@@ -118,27 +119,27 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    /// What it protects.
+    /// The table of protected files.
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Copies of the bundle's index and of the builder's signature, where they are whole.
+    /// Copies of the bundle's index and of the builder's signature, if intact.
     pub fn documents(&self) -> Option<(&[u8], Option<&[u8]>)> {
         self.documents.as_ref().map(|(index, signature)| (index.as_slice(), signature.as_deref()))
     }
 
-    /// How long it is, and how long it should be, in bytes.
+    /// Its actual length and its expected length, in bytes.
     pub fn lengths(&self) -> (u64, u64) {
         (self.length, self.shape.end() + 2 * BLOCK)
     }
 
-    /// Reads every recovery slice and says which are whole. What cannot be read is not.
+    /// Reads every recovery slice and returns which are intact. Unreadable ones are not.
     pub fn sound(&self, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<Vec<bool>> {
         let mut buffer = vec![0u8; 1 << 20];
         let mut out = Vec::with_capacity(self.table.recovery.len());
@@ -164,12 +165,12 @@ impl Sidecar {
         self.file.read_exact_at(buffer, self.shape.slice(number) + at)
     }
 
-    /// Asks for a part of a recovery slice to be ready.
+    /// Asks the kernel to read a part of a recovery slice ahead.
     pub(super) fn ahead(&self, number: usize, at: u64, length: u64) {
         super::ahead(&self.file, self.shape.slice(number) + at, length);
     }
 
-    /// The description of one of the files, where they are volumes and it is whole.
+    /// The description of one of the files, if they are volumes and it is intact.
     pub fn volume(&self, file: usize) -> Option<Vec<u8>> {
         let piece = self.table.volumes.get(file)?;
         self.either(piece, 2 + usize::from(self.table.signature.is_some()) + file)
@@ -184,7 +185,7 @@ impl Sidecar {
         Some((index, signature))
     }
 
-    /// A document from whichever end has it whole.
+    /// A document from either end that has an intact copy.
     fn either(&self, piece: &DocumentCopy, number: usize) -> Option<Vec<u8>> {
         [false, true].into_iter().find_map(|copy| self.piece(piece, self.shape.contents(copy).get(number)?.0))
     }
@@ -199,7 +200,7 @@ impl Sidecar {
     }
 }
 
-/// The table whose header is at `at`: `None` when there is no such header, or its content is not what its name says.
+/// The table with its header at `at`: `None` if there is no such header, or its content does not match its name.
 fn table_at(file: &File, at: u64, folder: &str) -> Option<Result<(Table, u64), String>> {
     let mut block = [0u8; 512];
     file.read_exact_at(&mut block, at).ok()?;
@@ -214,18 +215,18 @@ fn table_at(file: &File, at: u64, folder: &str) -> Option<Result<(Table, u64), S
     (Digest::of(&bytes) == digest).then(|| Table::parse(&bytes).map(|table| (table, entry.size)))
 }
 
-/// Whether a header of a table is at `at`.
+/// Whether a table's header is at `at`.
 fn begins(file: &File, at: u64, folder: &str) -> bool {
     let mut block = [0u8; 512];
     file.read_exact_at(&mut block, at).is_ok() && tar::parse(&block).is_some_and(|e| e.name.starts_with(folder))
 }
 
-/// The second table, looked for from the end.
+/// The second table, searched from the end.
 fn last_table(file: &File, length: u64) -> Option<Result<(Table, u64), String>> {
     let first = length.saturating_sub(TAIL).next_multiple_of(BLOCK);
     let mut at = length / BLOCK * BLOCK;
     let mut tried = 0;
-    // Each that begins like one is read and hashed: of a real sidecar it is one, of a hostile one every block.
+    // Each candidate is read and hashed: a real sidecar has one, a hostile one could have one in every block.
     while at > first && tried < TRIED {
         at -= BLOCK;
         if let Some(found) = table_at(file, at, COPY) {

@@ -1,4 +1,4 @@
-//! The table of a sidecar: what is protected, how it is cut into slices, and the digest of every slice (MB-REC-02).
+//! The table of a sidecar: the protected files, their slices, and the digest of every slice (MB-REC-02).
 
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +7,9 @@ use crate::oci::{Digest, Invalid, json};
 
 /// Version of the sidecar's format.
 pub const FORMAT: u32 = 1;
-/// Slices are a multiple of this, in bytes.
+/// Slice sizes are a multiple of this, in bytes.
 pub const GRAIN: u64 = 4096;
-/// The most slices: those of the files, and those of recovery data counted up to a power of two, together.
+/// The most slices: those of the files, plus the recovery slices rounded up to a power of two.
 pub const SLICES: usize = 2048;
 /// The largest table, in bytes.
 pub const TABLE: u64 = 1 << 20;
@@ -25,7 +25,7 @@ const LENGTH: u64 = 1 << 50;
 const INDEX: u64 = 8 << 20;
 const SIGNATURE: u64 = 64 << 10;
 
-/// A document that the sidecar holds a copy of.
+/// A document of which the sidecar holds a copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentCopy {
@@ -36,37 +36,37 @@ pub struct DocumentCopy {
 }
 
 impl DocumentCopy {
-    /// Of these bytes.
+    /// The entry for these bytes.
     pub fn of(bytes: &[u8]) -> DocumentCopy {
         DocumentCopy { digest: Digest::of(bytes), size: bytes.len() as u64 }
     }
 }
 
-/// What a sidecar protects. One that was parsed keeps to every limit.
+/// The protected content of a sidecar. A parsed table is within every limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Table {
     /// Version: 1.
     pub format: u32,
-    /// The index of the bundle: its digest is the bundle's identity.
+    /// The index of the bundle: its digest identifies the bundle.
     pub index: DocumentCopy,
     /// The builder's signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<DocumentCopy>,
-    /// The description of each file, where the files are volumes; empty for a whole bundle.
+    /// The description of each file, if the files are volumes; empty for a whole bundle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<DocumentCopy>,
     /// Size of a slice in bytes.
     pub slice_size: u64,
-    /// How many bytes of each file are protected: the bundle, or volumes of it.
+    /// The number of protected bytes of each file: the bundle, or its volumes.
     pub files: Vec<u64>,
-    /// Digest of each slice of the files, the last one of each file filled up with zeros.
+    /// Digest of each slice of the files, the last one of each file padded with zeros.
     pub slices: Vec<Digest>,
     /// Digest of each recovery slice.
     pub recovery: Vec<Digest>,
 }
 
-/// How files are cut.
+/// The division of files into slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Size of a slice in bytes.
@@ -77,7 +77,7 @@ pub struct Geometry {
     pub recovery: usize,
 }
 
-/// Where a slice is.
+/// The location of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Which of the files.
@@ -89,13 +89,13 @@ pub struct Span {
 }
 
 impl Geometry {
-    /// The cut for files of these lengths, with recovery data for `percent` of them: as many slices as allowed, each as
-    /// small as that makes it.
+    /// Divides files of these lengths, with recovery data for `percent` of them, into as many slices as allowed, so
+    /// that each is as small as possible.
     ///
     /// # Errors
-    /// [`Code::Usage`] for a percentage out of 1 to 100, or files that cannot be protected.
+    /// [`Code::Usage`] for a percentage outside 1 to 100, or files that cannot be protected.
     pub fn new(lengths: &[u64], percent: u8) -> Result<Geometry> {
-        let usage = |what: &str| Error::new(Code::Usage, format!("recovery data cannot be made: {what}"));
+        let usage = |what: &str| Error::new(Code::Usage, format!("recovery data cannot be created: {what}"));
         if !(1..=100).contains(&percent) {
             return Err(usage("the share must be 1% to 100%"));
         }
@@ -141,12 +141,12 @@ impl Table {
         Ok(bytes)
     }
 
-    /// How the files are cut.
+    /// The division of the files.
     pub fn geometry(&self) -> Geometry {
         Geometry { slice: self.slice_size, data: self.slices.len(), recovery: self.recovery.len() }
     }
 
-    /// Where each slice is, in order.
+    /// The location of each slice, in order.
     pub fn spans(&self) -> Vec<Span> {
         spans(&self.files, self.slice_size)
     }

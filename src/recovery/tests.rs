@@ -131,7 +131,7 @@ fn sets(of: usize, size: usize) -> Vec<Vec<usize>> {
 }
 
 #[test]
-fn every_pattern_of_as_many_lost_slices_as_recovery_slices_is_mended_and_one_more_is_refused() {
+fn every_pattern_of_as_many_lost_slices_as_recovery_slices_is_repaired_and_one_more_is_refused() {
     // Three columns a slice, the last narrower; the last slice of each file is filled up.
     for (lengths, data, recovery) in
         [(&[20_000usize][..], 2, 1), (&[70_001], 6, 3), (&[30_000, 12_289], 5, 5), (&[12_288], 1, 1)]
@@ -147,7 +147,7 @@ fn every_pattern_of_as_many_lost_slices_as_recovery_slices_is_mended_and_one_mor
             assert_eq!(refused.code(), Code::BlobMismatch);
             assert_eq!(
                 refused.message(),
-                format!("{} slices are lost, and recovery data can make {recovery} again", recovery + 1)
+                format!("{} slices are lost, and recovery data can reconstruct only {recovery}", recovery + 1)
             );
         }
     }

@@ -4,7 +4,7 @@
 //! and scope until they expire. Which login goes to which realm: rules 4 and 5 of [`super::reach`]. The scope is made
 //! here, from the repository at hand, and never taken from a challenge.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use super::challenge::{self, Challenge};
 use super::failure::{quote, read_errors, words};
 use super::login::{Login, LoginKind, Secret};
 use super::reach;
-use super::request::{Ask, Payload, Scope, Who};
+use super::request::{Ask, Payload, Scope, Who, words_of};
 use super::retry::{Failure, asked_wait, passes};
 use super::url::{Url, percent};
 use crate::error::{Error, Result};
@@ -50,6 +50,8 @@ impl Grant {
 #[derive(Default)]
 pub(super) struct Memory {
     challenges: Mutex<HashMap<String, Challenge>>,
+    /// The registries that were asked at `/v2/` for a challenge.
+    greeted: Mutex<HashSet<String>>,
     tokens: Mutex<HashMap<String, Arc<Mutex<Slot>>>>,
     logins: Mutex<HashMap<String, Option<Arc<Login>>>>,
 }
@@ -147,6 +149,23 @@ impl Inner {
         Ok(!sent.fresh)
     }
 
+    /// Asks a registry at `/v2/` for its challenge: some give it there only, and answer everything else with "not
+    /// there" or "forbidden". Asked once for each registry; true if there is now a challenge to answer.
+    pub(super) fn greet(&self, base: &Url) -> Result<bool, Failure> {
+        // Held while the registry is asked, so that no other thread takes the first answer for the last word.
+        let mut greeted = lock(&self.auth.greeted);
+        if !greeted.insert(base.origin()) || lock(&self.auth.challenges).contains_key(&base.origin()) {
+            return Ok(false);
+        }
+        let Ok(root) = base.join("/v2/") else { return Ok(false) };
+        let response = self.once(&Method::GET, &root, &[], None, &mut Payload::None)?;
+        let challenge = if response.status() == 401 { challenge::read(response.headers()) } else { None };
+        read_errors(response);
+        let found = challenge.is_some();
+        challenge.and_then(|challenge| lock(&self.auth.challenges).insert(base.origin(), challenge));
+        Ok(found)
+    }
+
     fn slot(&self, base: &Url, scope: &Scope) -> Arc<Mutex<Slot>> {
         let key = format!("{} {}", base.origin(), words_of(scope).join(" "));
         Arc::clone(lock(&self.auth.tokens).entry(key).or_default())
@@ -216,7 +235,7 @@ impl Inner {
             let said = quote(&read_errors(answer));
             let at = realm.authority();
             if matches!(status.as_u16(), 400 | 401 | 403) {
-                return Err(self.unauthorized(scope, &at, &who, status, said).into());
+                return Err(self.unauthorized(scope, &at, &who, status, &words(status), said).into());
             }
             let mut error = self.failed(format!("`{at}` gave no token for `{}`: {}", base.authority(), words(status)));
             if let Some(said) = said {
@@ -266,16 +285,6 @@ impl Inner {
         };
         self.send(ask).map(|answer| answer.response)
     }
-}
-
-/// The scopes of the token protocol.
-fn words_of(scope: &Scope) -> Vec<String> {
-    let actions = if scope.push { "pull,push" } else { "pull" };
-    let mut out = vec![format!("repository:{}:{actions}", scope.repository.path())];
-    if let Some(from) = &scope.from {
-        out.push(format!("repository:{}:pull", from.path()));
-    }
-    out
 }
 
 fn basic(login: &Login) -> Option<HeaderValue> {

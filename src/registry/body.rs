@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{Method, header};
 
 use super::exchange::text;
-use super::request::{Answer, Ask, Scope};
+use super::request::{Answer, Ask};
 use super::retry::{Failure, Tries};
 use super::url::Url;
 use super::{Client, Inner};
@@ -93,7 +93,7 @@ impl Inner {
     fn open_blob(&self, want: &Want, offset: u64, ranges: bool) -> Result<Option<(Steady, Url)>, Failure> {
         let Want { repository, digest, size } = want;
         let url = self.endpoint(repository, &format!("blobs/{digest}"))?;
-        let scope = Scope::pull(repository);
+        let scope = self.reading(repository);
         let mut ask = Ask::read(Method::GET, &url, &scope);
         let part = ranges && offset > 0;
         if part {

@@ -43,6 +43,18 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Challenge> {
     best
 }
 
+/// The scope that a `Bearer` challenge names: for messages only.
+pub(super) fn scope(headers: &HeaderMap) -> Option<String> {
+    let texts = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let all = texts.flat_map(|text| http_auth::ChallengeParser::new(text).map_while(Result::ok));
+    let mut named = all.take(MAX_CHALLENGES).filter(|challenge| challenge.scheme.eq_ignore_ascii_case("Bearer"));
+    let found = named.find_map(|challenge| {
+        let scope = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case("scope"));
+        scope.map(|(_, value)| value.to_unescaped())
+    });
+    found.filter(|scope| !scope.is_empty() && scope.len() <= MAX_SERVICE)
+}
+
 fn bearer(realm: Option<String>, service: Option<String>) -> Option<Challenge> {
     let realm = realm.filter(|realm| realm.len() <= MAX_REALM)?;
     let realm = Url::parse(&realm).ok()?;

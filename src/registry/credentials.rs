@@ -42,7 +42,8 @@ struct AuthFile {
 #[derive(Debug, Default, serde::Deserialize)]
 struct Content {
     #[serde(default)]
-    auths: Option<BTreeMap<String, Entry>>,
+    /// An entry can be `null`, which is as good as none.
+    auths: Option<BTreeMap<String, Option<Entry>>>,
     #[serde(default, rename = "credHelpers")]
     helpers: Option<BTreeMap<String, String>>,
     #[serde(default, rename = "credsStore")]
@@ -137,7 +138,8 @@ impl AuthFile {
         }
         let mut key = if path.is_empty() { host.clone() } else { format!("{host}/{path}") };
         loop {
-            for (_, entry) in self.content.auths.iter().flatten().filter(|(name, _)| normal(name) == key) {
+            let entries = self.content.auths.iter().flatten().filter(|(name, _)| normal(name) == key);
+            for entry in entries.filter_map(|(_, entry)| entry.as_ref()) {
                 if let Some(kind) = entry.login(&self.path, &key)? {
                     return Ok(Some(Login { kind, origin: format!("`{}`, entry `{key}`", self.path.display()) }));
                 }
@@ -294,6 +296,7 @@ mod tests {
             b64("mid:3:with:colons"),
             b64("hub:4")
         );
+        let json = json.replacen("{\"auths\":{", "{\"auths\":{\"quay.io/a/b/c\":null,", 1);
         let (_dir, path) = file(&json);
         let c = Credentials::load(Some(&path), &|_| None).unwrap();
         assert_eq!(user(&c, "quay.io", "a/b/c").unwrap(), "credentials for `deep`");

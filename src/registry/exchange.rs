@@ -8,6 +8,7 @@ use ureq::{Agent, Body, SendBody};
 
 use super::auth::Grant;
 use super::failure::{read_errors, words};
+use super::forward;
 use super::proxy::{Proxies, Route};
 use super::request::{Answer, Ask, Payload};
 use super::retry::Failure;
@@ -36,8 +37,8 @@ pub(super) struct Agents {
 
 impl Agents {
     pub(super) fn new(options: &Options, proxies: Proxies, trust: &Arc<Trust>) -> Agents {
-        let agent = |proxy: Option<ureq::Proxy>| {
-            let config = Agent::config_builder()
+        let config = |proxy: Option<ureq::Proxy>| {
+            Agent::config_builder()
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .max_redirects_will_error(false)
@@ -55,15 +56,30 @@ impl Agents {
                 .max_idle_connections(64)
                 .max_idle_connections_per_host(32)
                 .max_idle_age(std::time::Duration::from_secs(30))
-                .build();
-            tls::agent(config, Arc::clone(trust))
+                .build()
+        };
+        let agent = |proxy| tls::agent(config(proxy), Arc::clone(trust));
+        // A proxy that itself is reached over TLS is given a tunnel for everything.
+        let http = |proxy: &ureq::Proxy| match proxy.protocol() {
+            ureq::ProxyProtocol::Http => forward::agent(config(None), proxy),
+            _ => agent(Some(proxy.clone())),
         };
         Agents {
             direct: agent(None),
             https: proxies.https.clone().map(|proxy| agent(Some(proxy))),
-            http: proxies.http.clone().map(|proxy| agent(Some(proxy))),
+            http: proxies.http.as_ref().map(http),
             proxies,
         }
+    }
+
+    /// The proxy that a request to this address goes through, without its login.
+    pub(super) fn proxy_of(&self, url: &Url) -> Option<String> {
+        let proxy = match self.proxies.route(url) {
+            Route::Direct => None,
+            Route::Https => self.proxies.https.as_ref(),
+            Route::Http => self.proxies.http.as_ref(),
+        };
+        proxy.map(|proxy| format!("{}:{}", proxy.host(), proxy.port()))
     }
 
     fn for_url(&self, url: &Url) -> &Agent {
@@ -77,6 +93,11 @@ impl Agents {
 }
 
 impl Answer {
+    /// "HTTP 403 Forbidden (PUT)".
+    pub(super) fn words(&self) -> String {
+        format!("{} ({})", words(self.response.status()), self.method)
+    }
+
     pub(super) fn status(&self) -> u16 {
         self.response.status().as_u16()
     }
@@ -97,7 +118,7 @@ impl Inner {
     /// Errors: no answer; a redirect that may not be followed; no token to be had. A status is not an error here.
     pub(super) fn send(&self, ask: Ask<'_>) -> Result<Answer, Failure> {
         let Ask { method, mut url, base, scope, headers, mut payload, follow } = ask;
-        let (mut hops, mut logins, mut foreign) = (0, 0, false);
+        let (mut hops, mut logins, mut foreign, mut greeted) = (0, 0, false, false);
         loop {
             self.stopped()?;
             // Who was sent elsewhere comes back without a login: the way back is a stranger's choice.
@@ -106,7 +127,7 @@ impl Inner {
                 Some(scope) if !foreign => self.grant(base, scope)?,
                 _ => Grant::none(),
             };
-            let response = self.once(&method, &url, &headers, grant.header.as_ref(), &mut payload)?;
+            let mut response = self.once(&method, &url, &headers, grant.header.as_ref(), &mut payload)?;
             let status = response.status();
             if status == 401
                 && !foreign
@@ -116,12 +137,27 @@ impl Inner {
             {
                 logins += 1;
                 if let Payload::Stream(..) = payload {
-                    let answer = Answer { response, url, who: grant.who, foreign };
+                    let answer = Answer { response, method, url, who: grant.who, foreign };
                     let failure = self.refused(answer, Some(scope), "take the upload");
                     return Err(Failure { error: failure.error.transient(), after: None, renewed: true });
                 }
                 read_errors(response);
                 continue;
+            }
+            if matches!(status.as_u16(), 401 | 403 | 404)
+                && grant.header.is_none()
+                && !foreign
+                && !greeted
+                && scope.is_some()
+            {
+                greeted = true;
+                // Read first, so that the connection can be used.
+                let (parts, body) = response.into_parts();
+                let body = read_errors(Response::from_parts(parts.clone(), body));
+                if self.greet(base)? {
+                    continue;
+                }
+                response = Response::from_parts(parts, Body::builder().data(body));
             }
             if follow && matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 let to = self.redirect(&url, &response)?;
@@ -134,7 +170,7 @@ impl Inner {
                 url = to;
                 continue;
             }
-            return Ok(Answer { response, url, who: grant.who, foreign });
+            return Ok(Answer { response, method, url, who: grant.who, foreign });
         }
     }
 
@@ -217,14 +253,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxied_request_goes_through_a_tunnel() {
+    fn a_plain_request_names_its_whole_address_to_a_proxy() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let proxy = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             let mut heads = Vec::new();
-            for answer in ["HTTP/1.1 200 Connected\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"] {
+            for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"; 2] {
                 let mut head = String::new();
                 while !head.ends_with("\r\n\r\n") {
                     reader.read_line(&mut head).unwrap();
@@ -242,14 +278,20 @@ mod tests {
             reach: Reach::new(&options.plain_http),
             credentials: Credentials::load(Some("/dev/null".as_ref()), &|_| None).unwrap(),
             auth: auth::Memory::default(),
+            pieces: std::sync::Mutex::default(),
+            unlisted: std::sync::Mutex::default(),
             waited: std::sync::Mutex::default(),
             options,
         };
         let client = Client { inner: Arc::new(inner) };
-        let body = client.fetch_url("http://store.example/x", 5).unwrap();
-        assert_eq!(body.as_deref(), Some(&b"hello"[..]));
+        for _ in 0..2 {
+            let body = client.fetch_url("http://store.example/x", 5).unwrap();
+            assert_eq!(body.as_deref(), Some(&b"hello"[..]));
+        }
         let heads = proxy.join().unwrap();
-        assert!(heads[0].starts_with("CONNECT store.example:80 ") && heads[0].contains("Proxy-Authorization: Basic"));
-        assert!(heads[1].starts_with("GET /x ") && !heads[1].contains("Proxy-Authorization"));
+        for head in heads {
+            assert!(head.starts_with("GET http://store.example/x HTTP/1.1\r\n"), "{head}");
+            assert!(head.contains("Proxy-Authorization: Basic dTpw\r\n"), "{head}");
+        }
     }
 }

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use ureq::http::StatusCode;
 
 use super::Inner;
-use super::request::{Answer, Scope, Who};
+use super::challenge;
+use super::request::{Answer, Scope, Who, words_of};
 use super::retry::{Failure, asked_wait, passes};
 use super::url::Url;
 use crate::error::{Code, Error};
+use serde_json::Value;
 
 /// The largest error document that is read, in bytes.
 const MAX_ERRORS: u64 = 64 * 1024;
@@ -29,23 +31,36 @@ impl Inner {
         let status = answer.response.status();
         let after = asked_wait(answer.response.headers());
         let host = answer.url.authority();
+        let answered = answer.words();
+        let wanted = challenge::scope(answer.response.headers());
         let said = quote(&read_errors(answer.response));
         if matches!(status.as_u16(), 401 | 403)
             && !answer.foreign
             && let Some(scope) = scope
         {
-            return self.unauthorized(scope, &host, &answer.who, status, said).into();
+            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, said);
+            let asked = words_of(scope);
+            return match wanted.filter(|wanted| wanted.split(' ').any(|one| !asked.iter().any(|own| covers(own, one)))) {
+                Some(wanted) => error
+                    .fact(format!("it wants a token for  `{wanted}`"))
+                    .fact(format!("one was asked for    `{}`", asked.join(" "))),
+                None => error,
+            }
+            .into();
         }
-        let mut error = self.failed(format!("`{host}` did not {task}: {}", words(status)));
+        let mut error = self.failed(format!("`{host}` did not {task}: {answered}"));
         if let Some(said) = said {
             error = error.fact(format!("it said: {said}"));
+        }
+        if let Some(proxy) = self.agents.proxy_of(&answer.url) {
+            error = error.fact(format!("by way of the proxy `{proxy}`"));
         }
         if answer.foreign {
             error = error.fact("the registry sent the request there; credentials were not sent along");
         }
         if status == StatusCode::TOO_MANY_REQUESTS && answer.who.is_nobody() {
             error = error.hint(
-                "a login may raise the limit: podman login --authfile auth.json HOST   then   --authfile auth.json",
+                "a login may raise the limit: podman login --authfile auth.json HOST; then give --authfile auth.json",
             );
         }
         let error = if passes(status.as_u16()) { error.transient() } else { error };
@@ -59,6 +74,7 @@ impl Inner {
         by: &str,
         who: &Who,
         status: StatusCode,
+        answered: &str,
         said: Option<String>,
     ) -> Error {
         let (action, right) = if scope.push { ("push to", "push") } else { ("pull from", "pull") };
@@ -69,8 +85,8 @@ impl Inner {
             Who::Login { who, .. } => format!("{who} were not accepted"),
         };
         let repository = &scope.repository;
-        let sentence = format!("`{by}` refused the {action} `{}`: {reason}", repository.path());
-        let mut error = Error::new(Code::Auth, sentence).fact(format!("it answered {}", words(status)));
+        let sentence = format!("`{by}` refused the {action} `{repository}`: {reason}");
+        let mut error = Error::new(Code::Auth, sentence).fact(format!("it answered {answered}"));
         match who {
             Who::Login { origin, .. } => error = error.fact(format!("the credentials are from {origin}")),
             Who::Nobody { withheld: Some(realm) } => {
@@ -87,11 +103,30 @@ impl Inner {
             error = error.fact(format!("it said: {said}"));
         }
         let host = repository.registry();
-        error.hint(format!("podman login --authfile auth.json {host}   then   --authfile auth.json"))
+        error.hint(format!("podman login --authfile auth.json {host}; then give --authfile auth.json"))
     }
 
     /// The failure behind an error of the transport.
     pub(super) fn unreachable(&self, error: ureq::Error, url: &Url) -> Failure {
+        let Some(proxy) = self.agents.proxy_of(url) else { return self.no_answer(error, url) };
+        let absent = match &error {
+            ureq::Error::HostNotFound => true,
+            ureq::Error::Io(e) => {
+                use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+                matches!(e.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+                    || e.to_string().starts_with("failed to lookup address")
+            }
+            _ => false,
+        };
+        if absent {
+            let error = self.failed(format!("cannot reach the proxy `{proxy}`")).source(error);
+            return error.fact(format!("to talk to `{}`", url.authority())).hint(PROXY).transient().into();
+        }
+        let failure = self.no_answer(error, url);
+        Failure { error: failure.error.fact(format!("by way of the proxy `{proxy}`")), ..failure }
+    }
+
+    fn no_answer(&self, error: ureq::Error, url: &Url) -> Failure {
         let at = url.authority();
         match error {
             ureq::Error::Io(error) => self.broken(error, url),
@@ -99,7 +134,8 @@ impl Inner {
             ureq::Error::Timeout(_) => self.silent(&at),
             ureq::Error::HostNotFound => self.failed(format!("the host `{at}` is not known")).into(),
             ureq::Error::ConnectProxyFailed(why) => {
-                self.failed(format!("the proxy did not connect to `{at}`")).fact(why).hint(PROXY).into()
+                let proxy = self.agents.proxy_of(url).map(|proxy| format!(" `{proxy}`")).unwrap_or_default();
+                self.failed(format!("the proxy{proxy} did not connect to `{at}`")).fact(why).hint(PROXY).into()
             }
             other => {
                 let error = self.failed(format!("`{at}` did not answer as an HTTP server does"));
@@ -171,7 +207,7 @@ impl Inner {
             }
             Tls::InvalidMessage(_) => told
                 .fact("the server does not speak TLS")
-                .hint(format!("--plain-http {at}   if it is meant to speak plain HTTP")),
+                .hint(format!("--plain-http {at}, if it is meant to speak plain HTTP")),
             other => told.fact(other.to_string()),
         }
         .into()
@@ -203,44 +239,63 @@ pub(super) fn read_errors(response: ureq::http::Response<ureq::Body>) -> Vec<u8>
     bytes
 }
 
-#[derive(serde::Deserialize)]
-struct Document {
-    #[serde(default)]
-    errors: Vec<Item>,
-    /// Token servers answer in the form of OAuth2, or with `details`.
-    #[serde(default)]
-    error_description: Option<String>,
-    #[serde(default)]
-    details: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-struct Item {
-    #[serde(default)]
-    code: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
-}
-
-/// A registry's own words, on one line and short.
+/// A registry's own words, on one line and short: from an error document of any of the forms in use, from the title
+/// of a page, or the plain text.
 pub(super) fn quote(bytes: &[u8]) -> Option<String> {
-    let document: Document = serde_json::from_slice(bytes).ok()?;
-    let mut parts: Vec<String> = document
-        .errors
-        .iter()
-        .take(3)
-        .map(|item| [&item.code, &item.message].into_iter().flatten().cloned().collect::<Vec<_>>().join(": "))
-        .collect();
-    parts.extend(document.error_description);
-    parts.extend(document.details);
-    let text = parts.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = match serde_json::from_slice::<Value>(bytes) {
+        Ok(document) => said(&document),
+        Err(_) => plain(&String::from_utf8_lossy(bytes)),
+    };
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let short: String = text.chars().take(MAX_QUOTE).collect();
     (!short.is_empty()).then_some(short)
 }
 
+/// The words of a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
+/// `details`, `message` or a single `error` of others.
+fn said(document: &Value) -> String {
+    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+    let one = |item: &Value| {
+        let parts = ["code", "message", "detail"].into_iter().filter_map(|name| text(item, name));
+        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+    };
+    let errors = document.get("errors").and_then(Value::as_array);
+    let mut parts: Vec<String> = errors.into_iter().flatten().take(3).map(one).collect();
+    for name in ["error", "error_description", "details", "message"] {
+        parts.extend(text(document, name));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("; ")
+}
+
+/// The title of a page, or text that is no markup.
+fn plain(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let titled = lower.find("<title>").zip(lower.find("</title>"));
+    match titled.and_then(|(from, to)| text.get(from + "<title>".len()..to)) {
+        Some(title) => title.to_owned(),
+        None if text.trim_start().starts_with('<') || text.contains(|c: char| c.is_control() && !c.is_whitespace()) => {
+            String::new()
+        }
+        None => text.to_owned(),
+    }
+}
+
 /// Whether a registry's error document has this code.
 pub(super) fn has_code(bytes: &[u8], code: &str) -> bool {
-    serde_json::from_slice::<Document>(bytes).is_ok_and(|d| d.errors.iter().any(|e| e.code.as_deref() == Some(code)))
+    let document = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    let errors = document.get("errors").and_then(Value::as_array);
+    errors.into_iter().flatten().any(|e| e.get("code").and_then(Value::as_str) == Some(code))
+}
+
+/// Whether a token for `own` (`repository:NAME:pull,push`) does what one for `wanted` is to do.
+fn covers(own: &str, wanted: &str) -> bool {
+    match (own.rsplit_once(':'), wanted.rsplit_once(':')) {
+        (Some((name, can)), Some((other, actions))) => {
+            name == other && actions.split(',').all(|action| can.split(',').any(|own| own == action))
+        }
+        _ => own == wanted,
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +312,17 @@ mod tests {
         );
         let long = format!(r#"{{"errors":[{{"message":"{}"}}]}}"#, "x".repeat(5000));
         assert_eq!(quote(long.as_bytes()).map(|q| q.len()), Some(MAX_QUOTE));
-        for none in [&b""[..], b"<html>", b"{}", b"[]", b"{\"errors\":[]}"] {
+        assert_eq!(quote(br#"{"message":"403 Forbidden"}"#).as_deref(), Some("403 Forbidden"));
+        assert_eq!(
+            quote(br#"{"errors":[{"code":"D","message":"no","detail":"nested paths"}]}"#).as_deref(),
+            Some("D: no: nested paths")
+        );
+        assert_eq!(
+            quote(b"<html><head><Title>413 Request Entity\nToo Large</title>").as_deref(),
+            Some("413 Request Entity Too Large")
+        );
+        assert_eq!(quote(b"quota exceeded\n").as_deref(), Some("quota exceeded"));
+        for none in [&b""[..], b"<html>", b"{}", b"[]", b"{\"errors\":[]}", b"a\x00b"] {
             assert_eq!(quote(none), None);
         }
     }

@@ -5,9 +5,10 @@
 //! [`Client::get_blob`] checks the digest, and so does the reader given to [`Client::push_blob`]. Manifests, which
 //! are small, are checked here. Synchronous: one call, one request at a time; share a `Client` between threads.
 //!
-//! Files: [`Client`] here; `pull`, `body`, `referrers`, `push` the operations; `request` a request and its answer; `exchange` makes
-//! one, with redirects and logins; `login`,  `auth` tokens; `challenge` what a registry wants; `failure` what went wrong, in words; `retry` when to try again; `reach` where
-//! credentials may go; `credentials`, `helper` auth files; `tls`, `validity` certificates; `proxy`; `url`.
+//! Files: [`Client`] here; `pull`, `body`, `referrers`, `push`, `guard` the operations; `request` a request and its
+//! answer; `exchange` makes one, with redirects and logins; `login`, `auth` tokens; `challenge` what a registry wants;
+//! `failure` what went wrong, in words; `retry` when to try again; `reach` where credentials may go; `credentials`,
+//! `helper` auth files; `tls`, `validity` certificates; `proxy`, `forward` proxies; `url`.
 
 mod auth;
 mod body;
@@ -15,6 +16,8 @@ mod challenge;
 mod credentials;
 mod exchange;
 mod failure;
+mod forward;
+mod guard;
 mod helper;
 mod login;
 mod proxy;
@@ -28,6 +31,7 @@ mod tls;
 mod url;
 mod validity;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -40,6 +44,7 @@ use crate::oci::{Digest, Reference, Repository, Tag};
 
 pub use pull::Fetched;
 pub use push::{ManifestPut, Pushed};
+pub use referrers::Referrers;
 
 /// The largest manifest or index that is fetched or sent, in bytes (distribution-spec asks for 4 MiB at least).
 pub const MAX_MANIFEST: u64 = 8 * 1024 * 1024;
@@ -80,6 +85,8 @@ pub struct Options {
     pub retries: u32,
     /// The first wait between tries; it doubles, up to 30 seconds.
     pub backoff: Duration,
+    /// Hears of every retry.
+    pub listener: Option<Listener>,
     /// The variables of the environment, by name: where credentials and certificates are, and which proxies to use.
     pub environment: fn(&str) -> Option<OsString>,
     /// Set to true by a signal handler: waits and transfers then end with [`Code::Interrupted`].
@@ -96,9 +103,20 @@ impl Default for Options {
             timeout: Duration::from_secs(60),
             retries: 5,
             backoff: Duration::from_millis(500),
+            listener: None,
             environment: |_| None,
             stop: Arc::new(AtomicBool::new(false)),
         }
+    }
+}
+
+/// Is told in a sentence what is about to be done again, and why.
+#[derive(Clone)]
+pub struct Listener(pub Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
     }
 }
 
@@ -141,6 +159,10 @@ struct Inner {
     reach: reach::Reach,
     credentials: credentials::Credentials,
     auth: auth::Memory,
+    /// How much the registries that refuse large requests are sent with one.
+    pieces: Mutex<HashMap<String, u64>>,
+    /// Repositories whose list of referrers was refused, and why.
+    unlisted: Mutex<HashMap<String, String>>,
     /// How long operations have waited because servers asked for it.
     waited: Mutex<Duration>,
 }
@@ -156,7 +178,8 @@ impl Client {
         let agents = exchange::Agents::new(&options, proxy::Proxies::from_env(&env)?, &trust);
         let reach = reach::Reach::new(&options.plain_http);
         let (auth, waited) = (auth::Memory::default(), Mutex::default());
-        Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth, waited }) })
+        let (pieces, unlisted) = (Mutex::default(), Mutex::default());
+        Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth, pieces, unlisted, waited }) })
     }
 
     /// What the user should know beside errors, one lower-case sentence each.
@@ -178,6 +201,13 @@ impl fmt::Debug for Client {
 }
 
 impl Inner {
+    /// What a request that only reads asks for. At a destination a token has to allow pushing from the first request
+    /// on: a repository that comes into being by a push does not exist for a token that may only pull.
+    pub(super) fn reading(&self, repository: &Repository) -> request::Scope {
+        let push = self.options.side == Side::Destination;
+        request::Scope { repository: repository.clone(), push, from: None }
+    }
+
     /// `scheme://host/v2/PATH/` + `rest`.
     fn endpoint(&self, repository: &Repository, rest: &str) -> Result<url::Url> {
         let registry = repository.registry();

@@ -1,7 +1,7 @@
 //! Which HTTP proxy a request goes through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper and
 //! lower case, by the rules of Go's `httpproxy` (so that `oc` and `podman` decide alike), with CIDR ranges.
 //!
-//! Every proxied connection, also one to a plain HTTP host, is a `CONNECT` tunnel.
+//! A proxied connection to a TLS host is a `CONNECT` tunnel; for plain HTTP see [`super::forward`].
 
 use std::ffi::OsString;
 use std::net::IpAddr;

@@ -6,8 +6,8 @@ use ureq::http::{Method, header};
 
 use super::body::{BlobReader, ContentRange, Want};
 use super::failure::read_errors;
-use super::request::{Ask, Payload, Scope};
-use super::retry::Failure;
+use super::request::{Answer, Ask, Payload, Scope};
+use super::retry::{Failure, passes};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
 use crate::error::{Code, Error, Result};
@@ -44,7 +44,7 @@ impl Client {
         let inner = &self.inner;
         inner.retry(|| {
             let url = inner.endpoint(repository, &format!("manifests/{digest}"))?;
-            let scope = Scope::pull(repository);
+            let scope = inner.reading(repository);
             let answer =
                 inner.send(Ask::read(Method::GET, &url, &scope).header(header::ACCEPT, media_type.to_owned()))?;
             match answer.status() {
@@ -68,13 +68,20 @@ impl Client {
         let inner = &self.inner;
         let found = inner.retry(|| {
             let url = inner.endpoint(repository, &format!("manifests/{wanted}"))?;
-            let scope = Scope::pull(repository);
+            let scope = inner.reading(repository);
             let ask = Ask::read(Method::HEAD, &url, &scope).header(header::ACCEPT, media_type::ACCEPTED.join(", "));
             let answer = inner.send(ask)?;
             match answer.status() {
                 200 => Ok(Some(answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok()))),
                 404 => Ok(None),
-                _ => Err(inner.refused(answer, Some(&scope), &format!("look up `{wanted}` of `{repository}`"))),
+                // Not everybody serves HEAD, or serves it to everybody; what GET answers counts.
+                status if passes(status) => {
+                    Err(inner.refused(answer, Some(&scope), &format!("look up `{wanted}` of `{repository}`")))
+                }
+                _ => {
+                    read_errors(answer.response);
+                    Ok(inner.fetch_manifest(repository, wanted)?.map(|fetched| Some(fetched.digest)))
+                }
             }
         })?;
         match (found, wanted) {
@@ -88,7 +95,7 @@ impl Client {
 
     /// The size of a blob, if the registry says that it has it. Proof is only in reading it.
     pub fn head_blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
-        self.inner.retry(|| self.inner.blob_size(repository, digest, &Scope::pull(repository)))
+        self.inner.retry(|| self.inner.blob_size(repository, digest, &self.inner.reading(repository)))
     }
 
     /// Whether the registry has a blob of this size and hands it out. A registry can know of a blob that it has no
@@ -99,7 +106,7 @@ impl Client {
         let inner = &self.inner;
         let said = inner.retry(|| {
             let url = inner.endpoint(repository, &format!("blobs/{digest}"))?;
-            let scope = Scope::pull(repository);
+            let scope = inner.reading(repository);
             let mut ask = Ask::read(Method::GET, &url, &scope);
             ask.follow = false;
             if size > 0 {
@@ -110,6 +117,8 @@ impl Client {
                 404 => Said::No,
                 // Not even the first byte: what it has under this name is empty.
                 416 if size > 0 => Said::No,
+                // Refused as what is not there is: the push will say whether the login is the reason.
+                401 | 403 if scope.push => Said::No,
                 206 => ContentRange::of(answer.header("content-range"))
                     .and_then(|p| p.whole)
                     .map_or(Said::Somewhere, Said::Size),
@@ -132,7 +141,10 @@ impl Client {
         match said {
             Said::No => Ok(false),
             Said::Size(said) => Ok(said == size),
-            Said::Somewhere => Ok(self.head_blob(repository, digest)? == Some(size)),
+            Said::Somewhere => {
+                let scope = inner.reading(repository);
+                Ok(inner.retry(|| inner.blob_size(repository, digest, &scope))? == Some(size))
+            }
         }
     }
 
@@ -197,7 +209,7 @@ impl Client {
 impl Inner {
     fn fetch_manifest(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Fetched>, Failure> {
         let url = self.endpoint(repository, &format!("manifests/{wanted}"))?;
-        let scope = Scope::pull(repository);
+        let scope = self.reading(repository);
         let ask = Ask::read(Method::GET, &url, &scope).header(header::ACCEPT, media_type::ACCEPTED.join(", "));
         let answer = self.send(ask)?;
         match answer.status() {
@@ -227,20 +239,47 @@ impl Inner {
         Ok(Some(Fetched { bytes, media_type, digest }))
     }
 
+    /// The size of a blob, by HEAD, and where that is refused or says nothing of use, by GET for its first byte.
     pub(super) fn blob_size(
         &self,
         repository: &Repository,
         digest: &Digest,
         scope: &Scope,
     ) -> Result<Option<u64>, Failure> {
+        // Without a size the answer is of no use, and the blob is taken as not known to be there.
+        self.blob_there(repository, digest, scope).map(Option::flatten)
+    }
+
+    /// Whether there is a blob, and its size if the registry says it.
+    pub(super) fn blob_there(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        scope: &Scope,
+    ) -> Result<Option<Option<u64>>, Failure> {
         let url = self.endpoint(repository, &format!("blobs/{digest}"))?;
+        let length = |answer: &Answer| answer.header("content-length").and_then(|length| length.trim().parse().ok());
+        let task = format!("look up blob `{digest}` of `{repository}`");
         let answer = self.send(Ask::read(Method::HEAD, &url, scope))?;
         match answer.status() {
-            // Without a size the answer is of no use, and the blob is taken as not known to be there.
-            200 => Ok(answer.header("content-length").and_then(|length| length.parse().ok())),
-            404 => Ok(None),
-            _ => Err(self.refused(answer, Some(scope), &format!("look up blob `{digest}` of `{repository}`"))),
-        }
+            200 if length(&answer).is_some_and(|length: u64| length > 0) => return Ok(Some(length(&answer))),
+            404 => return Ok(None),
+            status if passes(status) => return Err(self.refused(answer, Some(scope), &task)),
+            _ => read_errors(answer.response),
+        };
+        let answer = self.send(Ask::read(Method::GET, &url, scope).header(header::RANGE, "bytes=0-0"))?;
+        let size = match answer.status() {
+            206 => Some(ContentRange::of(answer.header("content-range")).and_then(|part| part.whole)),
+            // Not even the first byte: it is empty.
+            416 => Some(Some(0)),
+            // All of it is not read only for the sake of the connection.
+            200 => return Ok(Some(length(&answer))),
+            404 => None,
+            401 | 403 if scope.push && !answer.foreign => None,
+            _ => return Err(self.refused(answer, Some(scope), &task)),
+        };
+        read_errors(answer.response);
+        Ok(size)
     }
 }
 

@@ -1,18 +1,23 @@
 //! Writing: blobs (mounted, or uploaded in one request and resumed where that breaks) and manifests.
 
 use std::io::{self, Read};
-use std::time::Instant;
+use std::sync::PoisonError;
 
 use ureq::http::{Method, header};
 
-use super::body::Pace;
 use super::failure::{has_code, quote, read_errors};
+use super::guard::{Broken, Guard};
 use super::request::{Answer, Ask, Payload, Scope};
 use super::retry::{Failure, Tries, passes};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
+
+/// How much is sent with one request, where all at once is refused: the first that is smaller than what was refused.
+const PIECES: [u64; 5] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, SMALLEST_PIECE];
+/// Smaller pieces are not tried.
+const SMALLEST_PIECE: u64 = 256 << 10;
 
 /// How a blob came into a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,9 @@ impl Client {
             digest: *digest,
             size,
             session: None,
+            piece: None,
+            least: 0,
+            smaller: false,
             lost: false,
             content_failed: false,
         };
@@ -71,6 +79,8 @@ impl Client {
         {
             return Ok(Pushed::Mounted);
         }
+        upload.piece =
+            self.inner.pieces.lock().unwrap_or_else(PoisonError::into_inner).get(&upload.base.origin()).copied();
         let mut tries = Tries::new();
         loop {
             match upload.go(open, &mut tries) {
@@ -79,6 +89,7 @@ impl Client {
                     upload.cancel();
                     return Err(failure.error);
                 }
+                Err(_) if std::mem::take(&mut upload.smaller) => self.inner.stopped()?,
                 Err(failure) => {
                     if let Err(error) = tries.again(&self.inner, failure) {
                         upload.cancel();
@@ -131,6 +142,58 @@ impl Client {
     }
 }
 
+/// How often a blob that was taken is looked for again, before it is sent again.
+const BLOB_LOOKS: u32 = 2;
+/// How often something that a registry took is looked for before it counts as lost: some hand it out only seconds later.
+const LOOKS: u32 = 6;
+
+impl Client {
+    /// Asks for a manifest that was just put, until the registry hands it out: all of it, and no other (security H1).
+    pub fn confirm_manifest(&self, repository: &Repository, wanted: &Wanted, digest: &Digest) -> Result<()> {
+        let inner = &self.inner;
+        let mut found = "nothing".to_owned();
+        for look in 0..LOOKS {
+            if look > 0 {
+                inner.wait(look - 1)?;
+            }
+            match self.get_manifest(repository, wanted) {
+                Ok(Some(fetched)) if fetched.digest == *digest => return Ok(()),
+                Ok(Some(fetched)) => found = fetched.digest.to_string(),
+                Ok(None) => {}
+                Err(e) if matches!(e.code(), Code::Auth | Code::BlobMismatch) => found = e.message().to_owned(),
+                Err(e) => return Err(e),
+            }
+        }
+        let error = inner.failed(format!("`{repository}` took manifest `{wanted}`, and does not give it back"));
+        Err(error.fact(format!("expected {digest}")).fact(format!("found    {found}")))
+    }
+
+    /// Waits before something is looked for once more: longer each time.
+    pub fn wait(&self, times: u32) -> Result<()> {
+        self.inner.wait(times)
+    }
+
+    /// Whether this login may push here: opens an upload, and gives it up.
+    pub fn may_push(&self, repository: &Repository) -> Result<()> {
+        let inner = &self.inner;
+        let (base, scope) = (inner.endpoint(repository, "blobs/uploads/")?, Scope::push(repository));
+        let session = inner.retry(|| {
+            let answer = inner.send(Ask { follow: false, ..Ask::read(Method::POST, &base, &scope) })?;
+            if !matches!(answer.status(), 200..=202) {
+                return Err(inner.refused(answer, Some(&scope), &format!("open an upload for `{repository}`")));
+            }
+            let session = inner.location(&answer.url, answer.response.headers())?;
+            read_errors(answer.response);
+            Ok(session)
+        })?;
+        let ask = Ask { follow: false, url: session, ..Ask::read(Method::DELETE, &base, &scope) };
+        if let Ok(answer) = inner.send(ask) {
+            read_errors(answer.response);
+        }
+        Ok(())
+    }
+}
+
 impl Inner {
     /// Compares `Docker-Content-Digest`, if the registry sent one that can be compared.
     fn same_digest(&self, answer: &Answer, digest: &Digest, repository: &Repository) -> Result<()> {
@@ -154,6 +217,12 @@ struct Upload<'a> {
     size: u64,
     /// The upload session that the registry opened.
     session: Option<Url>,
+    /// How much is sent with one request; `None`: all of it.
+    piece: Option<u64>,
+    /// The smallest piece that the registry takes, but for the last (`OCI-Chunk-Min-Length`).
+    least: u64,
+    /// Whether the last try only found that the registry wants smaller pieces.
+    smaller: bool,
     /// Whether a request to the session ended without an answer, so that the registry has to be asked how far it is.
     lost: bool,
     /// Whether the content itself failed: that ends the push, also if its error calls itself transient, because the
@@ -233,14 +302,16 @@ impl Upload<'_> {
                     return Err(self.refused(answer));
                 }
                 let session = self.inner.location(&answer.url, answer.response.headers())?;
+                self.least = answer.header("oci-chunk-min-length").and_then(|n| n.trim().parse().ok()).unwrap_or(0);
+                self.piece = self.piece.map(|piece| piece.max(self.least));
                 read_errors(answer.response);
                 self.session.insert(session).clone()
             }
         };
         let resumed = offset > 0;
-        let outcome = match offset {
-            0 => self.send_all(session, open),
-            _ => self.send_rest(session, offset, open),
+        let outcome = match (offset, self.piece) {
+            (0, None) => self.send_all(session, open),
+            _ => self.send_rest(session, offset, open, tries),
         };
         outcome.map_err(|failure| {
             // A registry that lost its place cannot be resumed; from the start it may work.
@@ -276,25 +347,53 @@ impl Upload<'_> {
         Ok(there.filter(|there| *there <= self.size).map(|there| (next, there)))
     }
 
-    /// The whole blob in one request that also ends the upload.
+    /// The whole blob in one request that also ends the upload. Where that is refused for what it is (a body limit of
+    /// a proxy in front, a registry that takes pieces only), the blob is sent in pieces, and all later ones too.
     fn send_all(&mut self, session: Url, open: Open<'_, '_>) -> Result<(), Failure> {
         let url = session.with_query("digest", &self.digest.to_string());
-        let answer = self.stream(Method::PUT, &url, 0, open)?;
+        let mut guard = self.guard(0, open)?;
+        let answer = self.stream(Method::PUT, &url, None, &mut guard, self.size)?;
+        drop(guard);
+        let unwilling = match answer.status() {
+            405 | 411 | 413 | 501 => true,
+            400 | 403 | 416 => self.least > 0,
+            _ => false,
+        };
+        if unwilling && self.size > 0 {
+            return Err(self.in_pieces(answer));
+        }
         self.finished(answer)
     }
 
-    /// The rest of the blob, and then the end of the upload.
-    fn send_rest(&mut self, session: Url, offset: u64, open: Open<'_, '_>) -> Result<(), Failure> {
-        let mut session = session;
-        if offset < self.size {
-            let answer = self.stream(Method::PATCH, &session, offset, open)?;
-            if !matches!(answer.status(), 202 | 204) {
-                return Err(self.refused(answer));
+    /// The rest of the blob, at once or in pieces, and then the end of the upload.
+    fn send_rest(&mut self, session: Url, offset: u64, open: Open<'_, '_>, tries: &mut Tries) -> Result<(), Failure> {
+        let (mut session, mut offset) = (session, offset);
+        let mut guard = self.guard(offset, open)?;
+        while offset < self.size {
+            let length = self.piece.unwrap_or(u64::MAX).min(self.size - offset);
+            let range = Some((offset, offset + length - 1));
+            let answer = self.stream(Method::PATCH, &session, range, &mut guard, length)?;
+            match answer.status() {
+                200..=202 | 204 => {}
+                411 | 413 if length > self.least.max(SMALLEST_PIECE) => return Err(self.in_pieces(answer)),
+                // It is somewhere else than this side thinks: it says where.
+                416 if self.piece.is_some() => {
+                    let failure = self.refused(answer);
+                    self.lost = true;
+                    return Err(Failure { error: failure.error.transient(), ..failure });
+                }
+                _ => return Err(self.refused(answer)),
             }
-            session = self.inner.location(&answer.url, answer.response.headers())?;
+            session = match answer.header("location") {
+                Some(_) => self.inner.location(&answer.url, answer.response.headers())?,
+                None => session,
+            };
             read_errors(answer.response);
             self.session = Some(session.clone());
+            offset += length;
+            tries.at(offset);
         }
+        drop(guard);
         // All bytes but the last went only after the reader's clean end, so what is there is whole.
         let url = session.with_query("digest", &self.digest.to_string());
         self.lost = true;
@@ -303,23 +402,49 @@ impl Upload<'_> {
         self.finished(answer)
     }
 
-    fn stream(&mut self, method: Method, url: &Url, offset: u64, open: Open<'_, '_>) -> Result<Answer, Failure> {
-        let left = self.size - offset;
+    /// Notes that this registry wants smaller requests, and starts anew with them.
+    fn in_pieces(&mut self, answer: Answer) -> Failure {
+        let before = self.piece.unwrap_or(self.size);
+        let below = PIECES.into_iter().find(|piece| *piece < before).unwrap_or(SMALLEST_PIECE);
+        let piece = below.max(self.least);
+        self.piece = Some(piece);
+        self.inner.pieces.lock().unwrap_or_else(PoisonError::into_inner).insert(self.base.origin(), piece);
+        let mut failure = self.refused(answer);
+        self.cancel();
+        self.smaller = true;
+        failure.error = failure.error.fact(format!("next in pieces of {piece} bytes"));
+        failure
+    }
+
+    fn guard<'r>(&mut self, offset: u64, open: Open<'_, 'r>) -> Result<Guard<'r>, Failure> {
         let inner = open(offset).map_err(|e| self.content(e.into()))?;
-        let mut guard = Guard { inner, left, pace: Pace::new(self.inner.options.timeout), given: None, failure: None };
-        if left == 0 {
+        let mut guard = Guard::new(inner, self.size - offset, self.inner.options.timeout);
+        if guard.left == 0 {
             guard.expect_end().map_err(|e| self.content(e))?;
         }
+        Ok(guard)
+    }
+
+    /// One request with the next `length` bytes; `range` names the first and the last of them.
+    fn stream(
+        &mut self,
+        method: Method,
+        url: &Url,
+        range: Option<(u64, u64)>,
+        guard: &mut Guard<'_>,
+        length: u64,
+    ) -> Result<Answer, Failure> {
+        guard.pause();
+        let mut part = (&mut *guard).take(length);
         let mut ask = self.ask(method, url).header(header::CONTENT_TYPE, "application/octet-stream");
-        if offset > 0 {
-            ask = ask.header(header::CONTENT_RANGE, format!("{offset}-{}", self.size - 1));
+        if let Some((first, last)) = range {
+            ask = ask.header(header::CONTENT_RANGE, format!("{first}-{last}"));
         }
-        if left > 0 {
-            ask.payload = Payload::Stream(&mut guard, left);
+        if length > 0 {
+            ask.payload = Payload::Stream(&mut part, length);
         }
         let outcome = self.inner.send(ask);
         let broken = guard.failure.take();
-        drop(guard);
         self.lost = outcome.is_err();
         match broken {
             Some(Broken::Content(error)) => Err(self.content(error)),
@@ -353,7 +478,15 @@ impl Upload<'_> {
         read_errors(answer.response);
         // Should the next request fail, then the blob is looked for before it is sent again.
         self.lost = true;
-        if !self.is_there(&self.scope)? {
+        let mut there = self.is_there(&self.scope)?;
+        for look in 0..BLOB_LOOKS {
+            if there {
+                break;
+            }
+            self.inner.wait(look)?;
+            there = self.is_there(&self.scope)?;
+        }
+        if !there {
             (self.session, self.lost) = (None, false);
             let sentence = format!("`{}` took blob `{}`, and does not have it", self.base.authority(), self.digest);
             let error = self.inner.failed(sentence).fact(format!("in `{}`", self.repository));
@@ -366,16 +499,8 @@ impl Upload<'_> {
     /// Whether the repository has the blob, as far as the registry's word goes: it is asked after each upload and each
     /// mount, because a manifest is only as good as what it names (security H1, H5).
     fn is_there(&self, scope: &Scope) -> Result<bool, Failure> {
-        let url = self.inner.endpoint(self.repository, &format!("blobs/{}", self.digest))?;
-        let answer = self.inner.send(Ask::read(Method::HEAD, &url, scope))?;
-        match answer.status() {
-            200 => Ok(answer.header("content-length").is_none_or(|n| n.trim().parse() == Ok(self.size))),
-            404 => Ok(false),
-            _ => {
-                let task = format!("look up blob `{}` of `{}`", self.digest, self.repository);
-                Err(self.inner.refused(answer, Some(scope), &task))
-            }
-        }
+        let found = self.inner.blob_there(self.repository, &self.digest, scope)?;
+        Ok(found.is_some_and(|size| size.is_none_or(|size| size == self.size)))
     }
 
     fn refused(&mut self, answer: Answer) -> Failure {
@@ -408,120 +533,5 @@ impl Upload<'_> {
         {
             read_errors(answer.response);
         }
-    }
-}
-
-/// The most that is handed out at once: how slowly it goes is seen only in between.
-const PIECE: usize = 16 * 1024;
-
-/// Hands out exactly `left` bytes, the last one only after the reader has ended cleanly behind it.
-struct Guard<'r> {
-    inner: Box<dyn Read + 'r>,
-    left: u64,
-    pace: Pace,
-    /// What was handed out last, and when.
-    given: Option<(usize, Instant)>,
-    failure: Option<Broken>,
-}
-
-/// Why an upload was stopped from this side.
-enum Broken {
-    Content(io::Error),
-    Slow,
-}
-
-impl Guard<'_> {
-    fn next(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 || buf.is_empty() {
-            return Ok(0);
-        }
-        if self.left == 1 {
-            self.inner.read_exact(&mut buf[..1])?;
-            self.expect_end()?;
-            self.left = 0;
-            return Ok(1);
-        }
-        let room = usize::try_from(self.left - 1).unwrap_or(usize::MAX).min(buf.len()).min(PIECE);
-        match self.inner.read(&mut buf[..room])? {
-            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ended {} bytes early", self.left))),
-            n => {
-                self.left -= n as u64;
-                Ok(n)
-            }
-        }
-    }
-
-    fn expect_end(&mut self) -> io::Result<()> {
-        match self.inner.read(&mut [0])? {
-            0 => Ok(()),
-            _ => Err(io::Error::other("it is longer than it should be")),
-        }
-    }
-}
-
-impl Read for Guard<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let stopped = || Err(io::Error::other("the upload is given up"));
-        if self.failure.is_some() {
-            return stopped();
-        }
-        if let Some((n, since)) = self.given.take()
-            && !self.pace.keeps(n, since.elapsed())
-        {
-            self.failure = Some(Broken::Slow);
-            return stopped();
-        }
-        match self.next(buf) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
-            Err(e) => {
-                self.failure = Some(Broken::Content(e));
-                stopped()
-            }
-            Ok(n) => {
-                self.given = Some((n, Instant::now()));
-                Ok(n)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// Gives `data`, and then an end or an error.
-    struct Source(Vec<u8>, bool);
-
-    impl Read for Source {
-        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            if self.0.is_empty() && self.1 {
-                return Err(io::Error::other("digest"));
-            }
-            let n = self.0.len().min(buf.len()).min(3);
-            buf[..n].copy_from_slice(&self.0[..n]);
-            self.0.drain(..n);
-            Ok(n)
-        }
-    }
-
-    fn pass(data: &[u8], bad_end: bool, size: u64) -> (Vec<u8>, bool) {
-        let pace = Pace::new(std::time::Duration::from_secs(60));
-        let inner = Box::new(Source(data.to_vec(), bad_end));
-        let mut guard = Guard { inner, left: size, pace, given: None, failure: None };
-        let mut out = Vec::new();
-        let ok = guard.read_to_end(&mut out).is_ok();
-        assert_eq!(ok, guard.failure.is_none());
-        (out, ok)
-    }
-
-    #[test]
-    fn the_last_byte_waits_for_a_clean_end() {
-        assert_eq!(pass(b"0123456789", false, 10), (b"0123456789".to_vec(), true));
-        assert_eq!(pass(b"0123456789", true, 10), (b"012345678".to_vec(), false));
-        assert_eq!(pass(b"0123456789x", false, 10), (b"012345678".to_vec(), false));
-        assert_eq!(pass(b"01234", false, 10), (b"01234".to_vec(), false));
-        assert_eq!(pass(b"x", true, 1), (Vec::new(), false));
-        assert_eq!(pass(b"", false, 0), (Vec::new(), true));
     }
 }

@@ -2,11 +2,12 @@
 //! "Unavailable Referrers API").
 
 use std::collections::HashSet;
+use std::sync::PoisonError;
 
 use ureq::http::{Method, header};
 
 use super::failure::read_errors;
-use super::request::{Ask, Scope};
+use super::request::Ask;
 use super::retry::Failure;
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
@@ -19,54 +20,112 @@ const MAX_PAGES: usize = 100;
 /// The most referrers of one manifest.
 const MAX_REFERRERS: usize = 10_000;
 
-type Page = (Vec<Descriptor>, Option<Url>);
+/// What a registry answers to the question for a page of a list.
+enum Page {
+    List(Vec<Descriptor>, Option<Url>),
+    /// It does not know the API.
+    NoApi,
+    /// Something that is no list, and no such word either.
+    Refused(Error),
+}
+
+/// What a registry lists as referring to a manifest.
+#[derive(Debug, Default)]
+pub struct Referrers {
+    /// The entries, without duplicates, in the registry's order.
+    pub entries: Vec<Descriptor>,
+    /// Whether they are the registry's own list (the referrers API), and not the index at the fallback tag.
+    pub by_api: bool,
+    /// Why a list could not be read that may be there.
+    pub unread: Option<Error>,
+}
 
 impl Client {
-    /// Lists what says that it refers to `digest`, without duplicates, in the registry's order. From registries
-    /// without the API, the index at the fallback tag `sha256-<hex>`; anything else at that tag is not a list.
+    /// Lists what says that it refers to `digest`. From registries without the API, and from those that answer with
+    /// anything but a list, the index at the fallback tag `sha256-<hex>`; anything else at that tag is not a list.
     ///
     /// It is what the registry says: whoever uses an entry checks that its `subject` is `digest`.
-    /// Errors: a list over 100 pages or 10,000 entries, or one that is not an OCI index.
-    pub fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Descriptor>> {
+    /// Errors: a list over 100 pages or 10,000 entries; an interruption. What else goes wrong is in the answer.
+    pub fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Referrers> {
         let inner = &self.inner;
         let first = inner.endpoint(repository, &format!("referrers/{digest}"))?;
         let mut next = Some(first.clone());
         let (mut all, mut seen) = (Vec::new(), HashSet::new());
         for number in 0.. {
             let Some(url) = next.take() else { break };
-            let Some((entries, after)) = inner.retry(|| inner.page(repository, &first, &url))? else {
-                return if number == 0 { self.fallback(repository, digest) } else { Err(endless(repository, digest)) };
-            };
-            all.extend(entries.into_iter().filter(|entry| seen.insert(entry.digest)));
+            match inner.ask_page(repository, &first, &url)? {
+                Page::List(entries, after) => {
+                    all.extend(entries.into_iter().filter(|entry| seen.insert(entry.digest)));
+                    next = after;
+                }
+                Page::NoApi if number == 0 => return self.fallback(repository, digest, None),
+                Page::NoApi => return Err(endless(repository, digest)),
+                Page::Refused(why) => return self.fallback(repository, digest, Some(why)),
+            }
             if all.len() > MAX_REFERRERS || number >= MAX_PAGES {
                 return Err(endless(repository, digest));
             }
-            next = after;
         }
-        Ok(all)
+        Ok(Referrers { entries: all, by_api: true, unread: None })
     }
 
-    fn fallback(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Descriptor>> {
+    /// The index at the fallback tag alone.
+    pub fn tagged_referrers(&self, repository: &Repository, digest: &Digest) -> Result<Referrers> {
+        self.fallback(repository, digest, None)
+    }
+
+    fn fallback(&self, repository: &Repository, digest: &Digest, refused: Option<Error>) -> Result<Referrers> {
         let tag = digest.dashed().parse().map_err(|e| Error::new(Code::Internal, format!("{e}")))?;
-        let Some(fetched) = self.get_manifest(repository, &Wanted::Tag(tag))? else { return Ok(Vec::new()) };
+        let none = |unread: Option<Error>| Ok(Referrers { unread, ..Referrers::default() });
+        let fetched = match self.get_manifest(repository, &Wanted::Tag(tag)) {
+            Ok(Some(fetched)) => fetched,
+            Ok(None) => return none(refused),
+            // So is what is not there, at some.
+            Err(e) if e.code() == Code::Auth => return none(refused),
+            Err(e) if optional(&e) => return none(refused.or(Some(e))),
+            Err(e) => return Err(e),
+        };
         // `oc-mirror` tags images themselves this way.
         if fetched.media_type != OCI_INDEX || fetched.digest == *digest {
-            return Ok(Vec::new());
+            return none(refused);
         }
-        let mut entries = self.inner.entries(repository, &fetched.bytes)?;
+        let mut entries = match self.inner.entries(repository, &fetched.bytes) {
+            Ok(entries) => entries,
+            Err(e) => return none(refused.or(Some(e))),
+        };
         if entries.len() > MAX_REFERRERS {
             return Err(endless(repository, digest));
         }
         let mut seen = HashSet::new();
         entries.retain(|entry| seen.insert(entry.digest));
-        Ok(entries)
+        Ok(Referrers { entries, ..Referrers::default() })
     }
 }
 
+/// Whether this is the answer of a registry to something that it does not have to serve.
+fn optional(error: &Error) -> bool {
+    matches!(error.code(), Code::Source | Code::Destination | Code::Auth)
+}
+
 impl Inner {
-    /// One page; `None` if the registry does not know the API.
-    fn page(&self, repository: &Repository, base: &Url, url: &Url) -> Result<Option<Page>, Failure> {
-        let scope = Scope::pull(repository);
+    /// One page. A repository whose list was refused is not asked again.
+    fn ask_page(&self, repository: &Repository, base: &Url, url: &Url) -> Result<Page> {
+        let known = || self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = repository.to_string();
+        if let Some(why) = known().get(&name) {
+            return Ok(Page::Refused(self.failed(why.clone())));
+        }
+        match self.retry(|| self.page(repository, base, url)) {
+            Err(e) if optional(&e) => {
+                known().insert(name, e.message().to_owned());
+                Ok(Page::Refused(e))
+            }
+            other => other,
+        }
+    }
+
+    fn page(&self, repository: &Repository, base: &Url, url: &Url) -> Result<Page, Failure> {
+        let scope = self.reading(repository);
         let mut ask = Ask::read(Method::GET, base, &scope).header(header::ACCEPT, OCI_INDEX);
         ask.url = url.clone();
         let answer = self.send(ask)?;
@@ -74,7 +133,7 @@ impl Inner {
             200 => {}
             404 | 405 | 501 => {
                 read_errors(answer.response);
-                return Ok(None);
+                return Ok(Page::NoApi);
             }
             _ => return Err(self.refused(answer, Some(&scope), &format!("list referrers in `{repository}`"))),
         }
@@ -91,7 +150,7 @@ impl Inner {
             None => None,
         };
         let bytes = self.read_all(answer, MAX_MANIFEST, &format!("the list of referrers in `{repository}`"))?;
-        Ok(Some((self.entries(repository, &bytes)?, next)))
+        Ok(Page::List(self.entries(repository, &bytes)?, next))
     }
 
     fn entries(&self, repository: &Repository, bytes: &[u8]) -> Result<Vec<Descriptor>> {

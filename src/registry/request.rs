@@ -19,13 +19,19 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    pub(super) fn pull(repository: &Repository) -> Scope {
-        Scope { repository: repository.clone(), push: false, from: None }
-    }
-
     pub(super) fn push(repository: &Repository) -> Scope {
         Scope { repository: repository.clone(), push: true, from: None }
     }
+}
+
+/// The scopes of the token protocol.
+pub(super) fn words_of(scope: &Scope) -> Vec<String> {
+    let actions = if scope.push { "pull,push" } else { "pull" };
+    let mut out = vec![format!("repository:{}:{actions}", scope.repository.path())];
+    if let Some(from) = &scope.from {
+        out.push(format!("repository:{}:pull", from.path()));
+    }
+    out
 }
 
 /// A request's body.
@@ -66,6 +72,7 @@ impl<'a> Ask<'a> {
 /// An answer, and who gave it to whom.
 pub(super) struct Answer {
     pub(super) response: Response<Body>,
+    pub(super) method: Method,
     pub(super) url: Url,
     pub(super) who: Who,
     /// Whether it is another server's than the registry's.

@@ -94,6 +94,12 @@ impl Tries {
             }
         };
         self.failed += 1;
+        if let Some(super::Listener(hear)) = &inner.options.listener {
+            let (tries, seconds) = (inner.options.retries, wait.as_secs_f32());
+            let first = error.facts().iter().find(|fact| fact.starts_with("it said:"));
+            let said = first.map(|fact| format!("; {fact}")).unwrap_or_default();
+            hear(&format!("retry {} of {tries} in {seconds:.1} s: {}{said}", self.failed, error.message()));
+        }
         sleep(inner, wait)
     }
 }
@@ -108,6 +114,11 @@ impl Inner {
                 Err(failure) => tries.again(self, failure)?,
             }
         }
+    }
+
+    /// A wait of our own.
+    pub(super) fn wait(&self, times: u32) -> Result<(), Error> {
+        sleep(self, backoff(self.options.backoff, times))
     }
 
     /// Takes a wait that a server asks for from what this client will wait in its life; false if it is too long.

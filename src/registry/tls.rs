@@ -3,8 +3,8 @@
 //!
 //! Trusted are the system's roots (with `SSL_CERT_FILE` and `SSL_CERT_DIR`, as rustls-native-certs reads them), the
 //! certificates of `--ca-file`, and `*.crt` in `HOST[:port]` below `~/.config/containers/certs.d`,
-//! `/etc/containers/certs.d` and `/etc/docker/certs.d`. A `NAME.cert` there with its `NAME.key` is the client
-//! certificate, shown to this host only; the first of the three folders that has one gives it.
+//! `~/.config/docker/certs.d` (docker without root), `/etc/containers/certs.d` and `/etc/docker/certs.d`. A `NAME.cert`
+//! there with its `NAME.key` is the client certificate, shown to this host only; the first folder that has one gives it.
 //! A server certificate that is byte for byte one of these is accepted even where rustls refuses it as a CA used as
 //! a server certificate: many disconnected registries serve what `openssl req -x509` makes, and curl, `oc` and
 //! `podman` accept that. Name and dates are checked all the same, and the server must prove that it has the key.
@@ -69,11 +69,11 @@ impl Trust {
         })
     }
 
-    /// With the folder of this user, before those of the system.
+    /// With the folders of this user, before those of the system.
     pub(super) fn of_user(mut self, env: &dyn Fn(&str) -> Option<OsString>) -> Trust {
         let var = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(config) = var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|home| home.join(".config"))) {
-            self.folders.insert(0, config.join("containers/certs.d"));
+            self.folders.splice(0..0, ["containers/certs.d", "docker/certs.d"].map(|below| config.join(below)));
         }
         self
     }

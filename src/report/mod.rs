@@ -1,4 +1,4 @@
-//! What a verification found: checks, findings, a verdict. A verdict is not an error.
+//! The result of a verification: checks, findings, a verdict. A verdict is not an error.
 //!
 //! The JSON form is `mirror-bundle/report/v1` (`spec/verification.md`, "The report").
 
@@ -10,7 +10,8 @@ pub mod signature;
 
 pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing};
 
-/// A check: a word for JSON and the specification, and words for a person. Whoever makes checks adds their ids.
+/// A check: an id for JSON and the specification, and a title for people. Each module defines the ids of its own
+/// checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckId {
     place: u16,
@@ -19,17 +20,18 @@ pub struct CheckId {
 }
 
 impl CheckId {
-    /// A check of this id and title. A report lists checks by their place; those of this module have 10, 20, and so on.
+    /// A check with this id and title. A report sorts checks by `place`; the checks of this module have 10, 20, and so
+    /// on.
     pub const fn new(place: u16, id: &'static str, title: &'static str) -> CheckId {
         CheckId { place, id, title }
     }
 
-    /// The word used in JSON and the spec.
+    /// The id used in JSON and the spec.
     pub fn as_str(self) -> &'static str {
         self.id
     }
 
-    /// The words a person reads.
+    /// The title for people.
     pub fn title(self) -> &'static str {
         self.title
     }
@@ -41,7 +43,7 @@ impl Serialize for CheckId {
     }
 }
 
-/// The checks of `spec/verification.md`, in the order in which they are made.
+/// The checks of `spec/verification.md`, in the order in which they run.
 #[allow(non_upper_case_globals)]
 impl CheckId {
     /// MB-VER-01: magic, tar subset, member order.
@@ -72,13 +74,13 @@ impl CheckId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Worth knowing; the verdict stands.
+    /// Worth knowing; does not change the verdict.
     Notice,
     /// The bundle must not be used.
     Error,
 }
 
-/// Something found.
+/// A finding of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Stable code; [`Code::exit`] gives the exit code.
@@ -86,7 +88,7 @@ pub struct Finding {
     pub code: Code,
     /// How bad it is.
     pub severity: Severity,
-    /// The digest, path or name it is about.
+    /// The digest, path or name it concerns.
     pub subject: String,
     /// One sentence.
     pub message: String,
@@ -115,7 +117,7 @@ impl Finding {
         }
     }
 
-    /// The finding that an error amounts to.
+    /// The finding for an error.
     pub fn of(subject: impl Into<String>, err: &Error) -> Finding {
         Finding {
             facts: err.facts().to_vec(),
@@ -124,7 +126,7 @@ impl Finding {
         }
     }
 
-    /// A remark.
+    /// A finding that does not change the verdict.
     pub fn notice(code: Code, subject: impl Into<String>, message: impl Into<String>) -> Finding {
         Finding { severity: Severity::Notice, ..Finding::new(code, subject, message) }
     }
@@ -135,7 +137,7 @@ impl Finding {
         self
     }
 
-    /// Says what to do.
+    /// Sets the hint: what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Finding {
         self.hint = Some(hint.into());
         self
@@ -146,7 +148,7 @@ impl Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It ran to its end and found nothing bad.
+    /// It completed and found nothing bad.
     Pass,
     /// It found something bad.
     Fail,
@@ -155,28 +157,29 @@ pub enum Outcome {
 /// A check that ran.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
-    /// Which.
+    /// Its id.
     pub id: CheckId,
     /// How it ended.
     pub outcome: Outcome,
-    /// How many things it looked at.
+    /// How many items it examined.
     pub examined: u64,
-    /// Of how many.
+    /// How many items there are.
     pub of: u64,
     /// A few words for a person: sizes, names, fingerprints.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
-    /// What it found: the first [`FINDINGS`], and of each code and severity at least one.
+    /// What it found: the first [`FINDINGS`], and at least one of each code and severity.
     pub findings: Vec<Finding>,
-    /// How many more it found.
+    /// How many further findings were dropped.
     #[serde(skip_serializing_if = "is_zero")]
     pub more: u64,
 }
 
-/// How many findings of one check a report holds (MB-LIM-18).
+/// The most findings of one check in a report (MB-LIM-18).
 pub const FINDINGS: usize = 256;
-/// How many bytes of one text of a finding, and how many of its facts, a report holds (MB-LIM-18).
+/// The most bytes of one text of a finding (MB-LIM-18).
 pub const TEXT: usize = 2048;
+/// The most facts of a finding (MB-LIM-18).
 const FACTS: usize = 32;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -184,24 +187,24 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-/// Cuts a text to what a report holds of it.
+/// Truncates a text to [`TEXT`] bytes.
 fn cut(text: &mut String) {
     if text.len() > TEXT {
         let more = text.len() - TEXT;
         let end = (0..=TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
-        text.push_str(&format!("… ({more} bytes more)"));
+        text.push_str(&format!("… ({more} more bytes)"));
         text.shrink_to_fit();
     }
 }
 
 impl Check {
-    /// A check that has looked at nothing yet.
+    /// A check that has not examined anything yet.
     pub fn new(id: CheckId) -> Check {
         Check { id, outcome: Outcome::Pass, examined: 0, of: 0, details: vec![], findings: vec![], more: 0 }
     }
 
-    /// Records a finding, or counts it where there are too many. The exit code never depends on which were kept.
+    /// Records a finding, or counts it if there are too many. The exit code never depends on which ones were kept.
     pub fn find(&mut self, mut finding: Finding) {
         if finding.severity == Severity::Error {
             self.outcome = Outcome::Fail;
@@ -221,21 +224,21 @@ impl Check {
 /// A check that did not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotChecked {
-    /// Which.
+    /// Its id.
     pub id: CheckId,
     /// Why.
     pub reason: String,
-    /// Whether the verdict needs it.
+    /// Whether the verdict requires it.
     pub required: bool,
 }
 
-/// The verdict.
+/// The verdict of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Verdict {
     /// Every required check ran and passed.
     #[serde(rename = "verified")]
     Verified,
-    /// Nothing bad was found, but a required check did not run.
+    /// No problem found, but a required check did not run.
     #[serde(rename = "not-fully-checked")]
     NotFullyChecked,
     /// Something bad was found.
@@ -255,7 +258,7 @@ pub struct Subject {
     /// Name, once the index was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Sequence.
+    /// Its number in the series of the name, if it is in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// Creation time.
@@ -263,20 +266,20 @@ pub struct Subject {
     pub created: Option<String>,
 }
 
-/// Everything that a verification found.
+/// The complete result of a verification.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// `mirror-bundle/report/v1`.
     pub schema: &'static str,
     /// The verdict.
     pub verdict: Verdict,
-    /// The exit code that goes with it.
+    /// The exit code for the verdict.
     pub exit_code: u8,
-    /// What was looked at.
+    /// The bundle that was verified.
     pub bundle: Subject,
-    /// The time that validity was judged at.
+    /// The time at which validity was evaluated.
     pub checked_at: String,
-    /// Flags of this run, and of the bundle's creation, that made an exception from a check.
+    /// Flags of this run, and of the bundle's creation, that exempted something from a check.
     pub exceptions: Vec<String>,
     /// The signatures over the index.
     pub signatures: Vec<SignatureOutcome>,
@@ -313,12 +316,12 @@ impl Report {
         }
     }
 
-    /// Takes a check in.
+    /// Adds a check.
     pub fn add(&mut self, check: Check) {
         self.checks.push(check);
     }
 
-    /// Notes a check that did not run.
+    /// Records a check that did not run.
     pub fn skip(&mut self, id: CheckId, required: bool, reason: impl Into<String>) {
         self.not_checked.push(NotChecked { id, reason: reason.into(), required });
     }
@@ -334,7 +337,7 @@ impl Report {
         self.attestations.push(one);
     }
 
-    /// Everything found, in the order of the checks.
+    /// All findings, in the order of the checks.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.checks.iter().flat_map(|c| &c.findings)
     }
@@ -344,19 +347,19 @@ impl Report {
         self.findings().filter(|f| f.severity == Severity::Error)
     }
 
-    /// The finding that names the exit code: the lowest code of 10 to 49, else the lowest of all.
+    /// The finding that decides the exit code: the lowest code of 10 to 49, else the lowest of all.
     pub fn worst(&self) -> Option<&Finding> {
         self.errors().min_by_key(|f| (!f.code.is_verdict(), f.code.exit()))
     }
 
-    /// Draws the verdict from what was found. Call when all checks are in.
+    /// Computes the verdict from the findings. Call it after adding all checks.
     ///
-    /// What several checks found is in the first of them only, unless another would have failed without a finding.
+    /// A finding of several checks is reported once, by the first, unless another check would fail without a finding.
     pub fn conclude(&mut self) {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut reported = std::collections::BTreeSet::new();
         for check in &mut self.checks {
             let first = check.findings.iter().find(|f| f.severity == Severity::Error).cloned();
-            check.findings.retain(|f| seen.insert((f.code, f.severity, f.message.clone())));
+            check.findings.retain(|f| reported.insert((f.code, f.severity, f.message.clone())));
             if !check.findings.iter().any(|f| f.severity == Severity::Error) {
                 check.findings.extend(first);
             }

@@ -1,25 +1,25 @@
-//! What signatures over the index and over review records amount to on this host.
+//! The result of each signature over the index and over review records on this host.
 
 use serde::Serialize;
 
-/// What one signature amounts to.
+/// The result of evaluating one signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// By a trusted key, in a role that it has, now.
+    /// Good: by a trusted key, in a role that the key has, at a valid time.
     Good,
-    /// Not by a key of this policy, or by one of a kind that no policy can have.
+    /// By a key that is not in this policy, or of a kind that no policy can contain.
     UnknownKey,
-    /// Does not match what it should sign: tampering or damage.
+    /// Does not match the signed data: tampering or damage.
     Bad,
-    /// By a key of this policy whose time has not come.
+    /// By a key of this policy that is not valid yet.
     NotYetValid,
-    /// By a key of this policy whose time is over.
+    /// By a key of this policy that has expired.
     Expired,
     /// By a key that this policy revokes.
     Revoked,
-    /// By a key of this policy, but not for a role that the key has.
+    /// By a key of this policy, in a role that the key does not have.
     WrongRole,
-    /// Not a signature in the form of this format.
+    /// Not a valid SSHSIG signature as this format requires.
     Malformed,
 }
 
@@ -39,13 +39,13 @@ impl Outcome {
     }
 }
 
-/// What a signature amounts to on this host.
+/// The state of a signature on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The trust policy was asked (MB-TRU-11).
+    /// Evaluated against the trust policy (MB-TRU-11).
     Evaluated(Outcome),
-    /// This host has no trust policy.
-    NotJudged,
+    /// Not evaluated: this host has no trust policy.
+    NotEvaluated,
 }
 
 impl Standing {
@@ -53,7 +53,7 @@ impl Standing {
     pub fn as_str(self) -> &'static str {
         match self {
             Standing::Evaluated(outcome) => outcome.as_str(),
-            Standing::NotJudged => "not-judged",
+            Standing::NotEvaluated => "not-judged",
         }
     }
 }
@@ -70,10 +70,10 @@ impl Serialize for Standing {
     }
 }
 
-/// What became of one signature over the index.
+/// The result of one signature over the index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SignatureOutcome {
-    /// Where it stands: `mirror-bundle/index.json.sig`, an addendum, a file.
+    /// Where it was found: `mirror-bundle/index.json.sig`, an addendum, a file.
     pub origin: String,
     /// The signer's name in the trust policy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,16 +92,16 @@ pub struct SignatureOutcome {
 }
 
 impl SignatureOutcome {
-    /// Whether it counts: by a trusted key, in a role that it has, now.
+    /// Whether it counts: by a trusted key, in a role that the key has, at a valid time.
     pub fn is_good(&self) -> bool {
         self.outcome == Standing::Evaluated(Outcome::Good)
     }
 }
 
-/// A review record, and what became of the signature over it.
+/// A review record, and the result of the signature over it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordOutcome {
-    /// Where it stands: an addendum, or a file beside the bundle.
+    /// Where it was found: an addendum, or a file beside the bundle.
     pub origin: String,
     /// The signer's name in the trust policy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,10 +115,10 @@ pub struct RecordOutcome {
     pub created: String,
     /// Its note.
     pub note: String,
-    /// What the reviewer wrote, as it is.
+    /// The reviewer's data, unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<crate::oci::json::Object>,
-    /// As that of a signature.
+    /// As for a signature.
     pub outcome: Standing,
     /// Why it does not count.
     #[serde(skip_serializing_if = "Option::is_none")]

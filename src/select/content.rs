@@ -53,12 +53,10 @@ pub(crate) fn gather(
     )?);
     for path in &options.layouts {
         let source: Arc<dyn Source> = crate::source::open(path, &options.room)?.into();
-        content.local(source, "layout", options, &[], network, observer)?;
+        content.local(source, "layout", options, network, observer)?;
     }
     for path in &options.dirs {
-        let dir = MirrorDir::open(path)?;
-        let given = given_signatures(&dir)?;
-        content.local(Arc::new(dir), "directory", options, &given, network, observer)?;
+        content.local(Arc::new(MirrorDir::open(path)?), "directory", options, network, observer)?;
     }
     if content.roots.is_empty() && content.files.is_empty() {
         return Err(Error::new(Code::Usage, "nothing to carry")
@@ -68,14 +66,17 @@ pub(crate) fn gather(
         "Resolving",
         &format!("manifests, signatures and referrers of {}", observer::count(content.roots.len(), "image")),
     );
-    let found = walk::walk(&mut content.roots, options, true, observer)?;
+    let unserved = walk::Unserved::default();
+    let found = walk::walk(&mut content.roots, options, !options.without_referrers, &unserved, observer)?;
     for (digest, (size, of)) in &found.foreign {
         observer.warn(&format!("the foreign layer {digest} of {of} ({}) is left out", observer::size(*size)));
         let reason = crate::bundle::index::FOREIGN_LAYER.to_owned();
         content.missing.push(Missing { reference: digest.to_string(), reason });
     }
     content.classify();
-    content.image_signatures(options, observer)?;
+    let unserved = unserved.sentences();
+    content.image_signatures(options, &unserved, observer)?;
+    unserved.iter().for_each(|sentence| observer.warn(sentence));
     Ok((content, found))
 }
 
@@ -101,21 +102,47 @@ fn resolve(
     let (latest, assumed) = if untagged { (":latest", " (no tag was given)") } else { ("", "") };
     observer.say("Resolving", &format!("{reference}{latest}{assumed}"));
     let network = network.ok_or_else(|| Error::new(Code::Usage, "this build of mirror-bundle has no network code"))?;
-    let source = network.repository(&reference.repository);
-    let document = match (&reference.digest, &reference.tag) {
-        (Some(digest), _) => source.manifest(digest)?,
-        (None, Some(tag)) => source.resolve(tag)?,
-        (None, None) => {
-            let latest = "latest".parse::<Tag>().map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-            source.resolve(&latest)?
+    let mut places: Vec<Arc<dyn Source>> =
+        options.mirrors.of(&reference.repository).iter().map(|place| network.repository(place)).collect();
+    places.push(network.repository(&reference.repository));
+    let (mut found, mut tried, mut failed) = (None, Vec::new(), None);
+    for source in places {
+        let document = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => source.manifest(digest),
+            (None, Some(tag)) => source.resolve(tag),
+            (None, None) => {
+                let latest = "latest".parse::<Tag>().map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+                source.resolve(&latest)
+            }
+        };
+        match document {
+            Ok(Some(document)) => {
+                found = Some((source, document));
+                break;
+            }
+            Ok(None) => tried.push(format!("tried  {}: it is not there", source.describe())),
+            Err(e) if e.code() == Code::Interrupted => return Err(e),
+            Err(e) => {
+                tried.push(format!("tried  {}: {}", source.describe(), e.message()));
+                failed = Some(e);
+            }
         }
-    };
-    let Some(document) = document else {
+    }
+    // Of several places all are named; what the only one says is the error itself.
+    if found.is_none()
+        && let Some(e) = failed
+    {
+        return Err(if tried.len() == 1 { e } else { tried.into_iter().fold(e, Error::fact) });
+    }
+    let Some((source, document)) = found else {
         let mut err =
             Error::new(Code::Source, format!("{reference}{latest} does not exist (no such repository or tag)"))
                 .state("nothing was written");
         if untagged {
             err = err.fact("no tag was given, which means `latest`");
+        }
+        if tried.len() > 1 {
+            err = tried.into_iter().fold(err, Error::fact);
         }
         return Err(err.hint(format!("list the tags: skopeo list-tags docker://{}", reference.repository)));
     };
@@ -145,30 +172,50 @@ fn choose(root: Root, options: &Options) -> Result<Root> {
         None => Ok(root),
         Some(child) => {
             let document = root.source.manifest(&child.digest)?.ok_or_else(|| {
-                Error::new(Code::Source, format!("{} needs {}, which is not there", root.label(), child.digest))
+                Error::new(Code::Source, format!("{} needs {}, which does not exist", root.label(), child.digest))
             })?;
             Ok(Root { document, ..root })
         }
     }
 }
 
-fn given_signatures(dir: &MirrorDir) -> Result<Vec<(Digest, Vec<u8>)>> {
-    let mut out = Vec::new();
-    for path in dir.config_files()? {
-        let bytes = dir.config_file(&path)?;
-        let unreadable =
-            |why: String| Error::new(Code::Malformed, format!("`{}` is not acceptable: {why}", path.display()));
-        let manifests = match kubernetes::parse(&bytes) {
-            Ok(manifests) => manifests,
-            Err(e) if signature_map::is_mentioned(&bytes) => return Err(unreadable(e.to_string())),
-            Err(_) => continue,
-        };
-        for manifest in manifests.iter().filter(|m| signature_map::is_signature_map(&m.value)) {
-            let entries = signature_map::parse(&manifest.value).map_err(|e| unreadable(e.to_string()))?;
-            out.extend(entries.into_iter().map(|e| (e.digest, e.signature)));
+/// What lies beside the images of a local source: release signatures, and manifests. Nothing of it is trusted: each
+/// signature is verified with its release, each manifest has to be of a kind that is carried.
+struct Beside {
+    signatures: Vec<(Digest, Vec<u8>)>,
+    manifests: Vec<Carried>,
+}
+
+impl Beside {
+    fn of(source: &dyn Source, options: &Options) -> Result<Beside> {
+        let mut out = Beside { signatures: Vec::new(), manifests: Vec::new() };
+        for (name, bytes) in source.beside()? {
+            if let Some(signed) = name.strip_prefix("signatures/sha256=") {
+                let digest = signed.split('/').next().and_then(|hex| Digest::from_hex(hex).ok());
+                out.signatures.extend(digest.map(|digest| (digest, bytes)));
+                continue;
+            }
+            let unreadable = |why: String| {
+                Error::new(Code::Malformed, format!("`{name}` of {} is not acceptable: {why}", source.describe()))
+            };
+            let parsed = match kubernetes::parse(&bytes) {
+                Ok(parsed) => parsed,
+                Err(e) if name.starts_with("manifests/") || signature_map::is_mentioned(&bytes) => {
+                    return Err(unreadable(e.to_string()));
+                }
+                Err(_) => continue,
+            };
+            for manifest in parsed.iter().filter(|m| signature_map::is_signature_map(&m.value)) {
+                let entries = signature_map::parse(&manifest.value).map_err(|e| unreadable(e.to_string()))?;
+                out.signatures.extend(entries.into_iter().map(|e| (e.digest, e.signature)));
+            }
+            if name.starts_with("manifests/") {
+                let shown = format!("`{name}` of {}", source.describe());
+                out.manifests.extend(files::carried(&shown, &name, parsed, &options.allow_kinds)?);
+            }
         }
+        Ok(out)
     }
-    Ok(out)
 }
 
 impl Content {
@@ -199,11 +246,11 @@ impl Content {
         source: Arc<dyn Source>,
         word: &str,
         options: &Options,
-        given: &[(Digest, Vec<u8>)],
         network: Option<&dyn Network>,
         observer: &dyn Observer,
     ) -> Result<()> {
         let names = source.names()?;
+        let beside = Beside::of(source.as_ref(), options)?;
         source.notices().iter().for_each(|notice| observer.warn(notice));
         let names = crate::source::of_platform(names, options.platform.as_ref(), &source.describe())?;
         observer.say("Reading", &format!("{} from {}", observer::count(names.len(), "image"), source.describe()));
@@ -215,7 +262,7 @@ impl Content {
             let document: Fetched = source.manifest(&named.digest)?.ok_or_else(|| {
                 Error::new(
                     Code::BlobMissing,
-                    format!("{} names {}, which is not there", source.describe(), named.digest),
+                    format!("{} names {}, which does not exist", source.describe(), named.digest),
                 )
             })?;
             let root = Root {
@@ -231,7 +278,7 @@ impl Content {
             };
             let root = choose(root, options)?;
             if is_release(&root) {
-                self.release(root, options, given, network, observer)?;
+                self.release(root, options, &beside.signatures, network, observer)?;
             } else {
                 others.push(root);
             }
@@ -241,6 +288,20 @@ impl Content {
         components.extend(self.roots.iter().filter(|r| r.kind == Kind::Component).map(|r| r.document.digest));
         others.retain(|r| !components.contains(&r.document.digest));
         self.roots.extend(others);
+        // The ConfigMap of a release that is carried is made anew, from the signatures that are good.
+        let made: BTreeSet<&str> = self.files.iter().map(|f| f.entry.path.as_str()).collect();
+        let maps: BTreeSet<String> = beside
+            .signatures
+            .iter()
+            .map(|(digest, _)| format!("manifests/{}", signature_map::file_name(digest)))
+            .filter(|path| made.contains(path.as_str()))
+            .collect();
+        let new: Vec<Carried> = beside.manifests.into_iter().filter(|f| !maps.contains(&f.entry.path)).collect();
+        if !new.is_empty() {
+            let what = observer::count(new.len(), "manifest");
+            observer.say("Reading", &format!("{what} beside the images of {}", source.describe()));
+        }
+        self.files.extend(new);
         Ok(())
     }
 
@@ -256,12 +317,7 @@ impl Content {
             }
         }
         for root in self.roots.iter_mut().filter(|r| r.kind == Kind::Additional) {
-            let tagged = root
-                .tag
-                .as_deref()
-                .and_then(|t| t.strip_suffix(".sig"))
-                .and_then(|t| t.strip_prefix("sha256-"))
-                .and_then(|h| Digest::from_hex(h).ok());
+            let tagged = root.tag.as_deref().and_then(crate::oci::attached_to);
             let refers = walk::parse(&root.document).ok().and_then(|d| d.subject());
             let (kind, subject) = match (tagged, refers) {
                 (Some(digest), _) => (Kind::Signature, digest),
@@ -290,16 +346,24 @@ impl Content {
     }
 
     /// A release of 4.21 or later without cosign signature cannot be run by a cluster that uses a mirror.
-    fn image_signatures(&mut self, options: &Options, observer: &dyn Observer) -> Result<()> {
+    fn image_signatures(&mut self, options: &Options, unserved: &[String], observer: &dyn Observer) -> Result<()> {
         for release in self.releases.iter().filter(|r| release::needs_image_signature(&r.version)) {
-            if self.roots.iter().any(|r| r.kind == Kind::Signature && r.subject == Some(release.digest)) {
+            let tag = format!("{}.sig", release.digest.dashed());
+            let is_it = |r: &Root| r.kind == Kind::Signature && r.subject == Some(release.digest);
+            if self.roots.iter().any(|r| is_it(r) && r.tag.as_deref() == Some(&tag)) {
                 continue;
             }
-            let tag = format!("{}.sig", release.digest.dashed());
             if !options.allow_missing_image_signature {
-                return Err(Error::new(Code::ReleaseUnverified, format!("release {} has no cosign signature image", release.version))
-                    .fact(format!("expected tag {tag}"))
-                    .fact("from 4.21 on, clusters with mirrors refuse a release without it")
+                let mut error = Error::new(
+                    Code::ReleaseUnverified,
+                    format!("release {} has no cosign signature image", release.version),
+                )
+                .fact(format!("expected tag {tag}"))
+                .fact("from 4.21 on, clusters with mirrors refuse a release without it");
+                for sentence in unserved.iter().filter(|sentence| sentence.starts_with(walk::SIGNATURES)) {
+                    error = error.fact(sentence);
+                }
+                return Err(error
                     .state("no layer was fetched; nothing was written")
                     .hint("use a source that has the tag; to carry it all the same, and have that recorded: --allow-missing-image-signature"));
             }

@@ -39,30 +39,10 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
             let text = format!("`{}`{place} cannot be carried: {}", path.display(), refusal.why);
             Error::new(Code::Malformed, text).state("nothing was written")
         })?;
-        if let Some(Manifest { object, .. }) = found.iter().find(|m| !kubernetes::is_allowed(&m.object, allowed)) {
-            return Err(Error::new(
-                Code::Policy,
-                format!(
-                    "`{}` holds a {} ({}), which is not carried without being named",
-                    path.display(),
-                    object.kind,
-                    object.api_version
-                ),
-            )
-            .state("nothing was written")
-            .hint(format!("if it belongs in the bundle: --allow-kind {}", object.kind)));
-        }
         let relative = path.strip_prefix(dir).unwrap_or(&path);
         let target = format!("manifests/{}", relative.to_string_lossy().to_ascii_lowercase());
-        let count = found.len();
-        for (n, manifest) in found.into_iter().enumerate() {
-            let target = numbered(&target, n + 1, count);
-            name::check(&target).map_err(|why| {
-                Error::new(Code::Malformed, format!("`{}` cannot be carried under its name: {why}", path.display()))
-                    .state("nothing was written")
-                    .hint("rename the file; a medium may fold case, cut names or refuse characters")
-            })?;
-            let carried = Carried::new(&target, manifest.to_bytes(), vec![manifest.object]);
+        for carried in carried(&format!("`{}`", path.display()), &target, found, allowed)? {
+            let target = carried.entry.path.clone();
             if out.insert(target.clone(), carried).is_some() {
                 let text =
                     format!("two manifests would be carried as `{target}`, one of them from `{}`", path.display());
@@ -73,9 +53,36 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
         }
     }
     if out.is_empty() {
-        return Err(Error::new(Code::Source, format!("`{}` holds no .yaml, .yml or .json file", dir.display())));
+        return Err(Error::new(Code::Source, format!("`{}` contains no .yaml, .yml or .json file", dir.display())));
     }
     Ok(out.into_values().collect())
+}
+
+/// The objects of one file as files of a bundle, `target` being its path there; `shown` names the file in messages.
+pub(crate) fn carried(shown: &str, target: &str, found: Vec<Manifest>, allowed: &[String]) -> Result<Vec<Carried>> {
+    if let Some(Manifest { object, .. }) = found.iter().find(|m| !kubernetes::is_allowed(&m.object, allowed)) {
+        return Err(Error::new(
+            Code::Policy,
+            format!(
+                "{shown} holds a {} ({}), which is not carried without being named",
+                object.kind, object.api_version
+            ),
+        )
+        .state("nothing was written")
+        .hint(format!("if it belongs in the bundle: --allow-kind {}", object.kind)));
+    }
+    let count = found.len();
+    let mut out = Vec::with_capacity(count);
+    for (n, manifest) in found.into_iter().enumerate() {
+        let target = numbered(target, n + 1, count);
+        name::check(&target).map_err(|why| {
+            Error::new(Code::Malformed, format!("{shown} cannot be carried under its name: {why}"))
+                .state("nothing was written")
+                .hint("rename the file; a medium may fold case, cut names or refuse characters")
+        })?;
+        out.push(Carried::new(&target, manifest.to_bytes(), vec![manifest.object]));
+    }
+    Ok(out)
 }
 
 /// The path of the `n`th of `count` objects of a file.

@@ -12,11 +12,13 @@ use crate::openshift::openpgp::Keyring;
 
 mod content;
 mod files;
+mod mirrors;
 mod release;
 mod walk;
 
 pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
+pub use mirrors::Mirrors;
 pub use release::Store;
 pub(crate) use walk::{Reachable, Root};
 
@@ -47,6 +49,8 @@ pub struct Options {
     pub dirs: Vec<PathBuf>,
     /// Folders with Kubernetes manifests.
     pub manifests: Vec<PathBuf>,
+    /// Where copies of repositories are.
+    pub mirrors: Mirrors,
     /// What is done with foreign layers.
     pub foreign: ForeignLayers,
     /// Of multi-arch images, only this platform.
@@ -63,6 +67,8 @@ pub struct Options {
     pub allow_missing_image_signature: bool,
     /// The moment at which release signatures have to be good.
     pub now: Timestamp,
+    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers.
+    pub without_referrers: bool,
     /// Threads.
     pub jobs: usize,
 }

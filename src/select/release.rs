@@ -199,14 +199,15 @@ fn fetch(digest: &Digest, store: &Store, network: Option<&dyn Network>) -> Resul
             })?;
             let mut found = Vec::new();
             for n in 1..=release_signature::MAX_SIGNATURES {
-                match network.get(
-                    &release_signature::store_url(url, digest, n)
-                        .map_err(|e| Error::new(Code::Usage, e.to_string()))?,
-                    limits::RELEASE_SIGNATURE,
-                )? {
-                    Some(bytes) if bytes.is_empty() => {}
-                    Some(bytes) => found.push(bytes),
-                    None => break,
+                let address =
+                    release_signature::store_url(url, digest, n).map_err(|e| Error::new(Code::Usage, e.to_string()))?;
+                match network.get(&address, limits::RELEASE_SIGNATURE) {
+                    Ok(Some(bytes)) if bytes.is_empty() => {}
+                    Ok(Some(bytes)) => found.push(bytes),
+                    Ok(None) => break,
+                    // What comes after the last is "not there" in whatever form the store says it; one good is enough.
+                    Err(e) if !found.is_empty() && matches!(e.code(), Code::Source | Code::Auth) => break,
+                    Err(e) => return Err(e),
                 }
             }
             Ok(found)
@@ -325,8 +326,9 @@ impl std::io::Read for Hashed {
     }
 }
 
-/// Every component, by digest. It is looked for where the payload says it is and where the release image came
-/// from (a mirror keeps all of a release in one repository): first at the registry that was asked for.
+/// Every component, by digest: where `--mirror-config` says, in the release's repository, at the release's registry
+/// where mirrors usually keep components, and where the payload says. What the payload names at the registry that was
+/// asked for comes first.
 fn components(
     root: &Root,
     payload: &Payload,
@@ -342,13 +344,22 @@ fn components(
         || (),
         |(), component| {
             observer.check()?;
-            let mut places: Vec<Arc<dyn Source>> = vec![root.source.clone()];
+            let mut places: Vec<Arc<dyn Source>> = Vec::new();
+            if let Some(network) = network {
+                places.extend(options.mirrors.of(&component.repository).iter().map(|place| network.repository(place)));
+            }
+            places.push(root.source.clone());
             if let (Some(network), Some(home)) = (network, &home) {
                 let named = network.repository(&component.repository);
-                let same = component.repository.registry() == home.registry() && component.repository != *home;
-                places.insert(if same { 0 } else { 1 }, named);
+                if component.repository.registry() == home.registry() && component.repository != *home {
+                    places.insert(places.len() - 1, named);
+                } else {
+                    places.extend(beside(home, &component.repository).iter().map(|place| network.repository(place)));
+                    places.push(named);
+                }
             }
-            let mut failed = None;
+            let mut tried: Vec<String> = Vec::new();
+            let mut failed: Option<Error> = None;
             for source in places {
                 match source.manifest(&component.digest) {
                     Ok(Some(document)) => {
@@ -365,23 +376,46 @@ fn components(
                             requested_by: root.requested_by.clone(),
                         });
                     }
-                    Ok(None) => {}
-                    Err(e) => failed = failed.or(Some(e)),
+                    Ok(None) => tried.push(format!("tried  {}: it is not there", source.describe())),
+                    Err(e) if e.code() == Code::Interrupted => return Err(e),
+                    Err(e) => {
+                        tried.push(format!("tried  {}: {}", source.describe(), e.message()));
+                        failed = failed.or(Some(e));
+                    }
                 }
             }
             let reference =
                 Reference { repository: component.repository.clone(), tag: None, digest: Some(component.digest) };
-            Err(failed.unwrap_or_else(|| {
-                Error::new(
-                    Code::Source,
-                    format!("component `{}` of release {} is not to be found", component.name, payload.version),
-                )
-                .fact(format!("looked for {reference}"))
-                .fact(format!("and in     {}", root.source.describe()))
-                .state("nothing was written")
-            }))
+            let text = format!("component `{}` of release {} is not to be found", component.name, payload.version);
+            let code = failed.as_ref().map_or(Code::Source, Error::code);
+            let mut err = Error::new(code, text).fact(format!("image  {reference}"));
+            for place in tried {
+                err = err.fact(place);
+            }
+            let err = failed.into_iter().fold(err, |err, e| if e.is_transient() { err.transient() } else { err });
+            Err(err.state("nothing was written").hint("say where copies are: --mirror-config FILE"))
         },
     )
+}
+
+/// Where a mirror that has a release at `home` usually has its components: oc-mirror puts releases in `release-images`
+/// and components in `release` beside it; others keep the paths of the origin.
+fn beside(home: &Repository, component: &Repository) -> Vec<Repository> {
+    let mut paths = Vec::new();
+    if let Some(above) = home.path().strip_suffix("release-images") {
+        paths.push(format!("{above}release"));
+    }
+    let (parent, _) = home.path().rsplit_once('/').unwrap_or_default();
+    let (owner, name) = component.path().rsplit_once('/').unwrap_or(("", component.path()));
+    match parent.strip_suffix(owner) {
+        Some(above) if !owner.is_empty() && (above.is_empty() || above.ends_with('/')) => {
+            paths.push(format!("{above}{}", component.path()));
+        }
+        _ if parent.is_empty() => paths.push(name.to_owned()),
+        _ => paths.push(format!("{parent}/{name}")),
+    }
+    let places = paths.iter().filter_map(|path| format!("{}/{path}", home.registry()).parse().ok());
+    places.filter(|place| place != home).collect()
 }
 
 /// Whether a version is 4.21 or later: clusters then demand a cosign signature for the release image.
@@ -395,7 +429,22 @@ pub(super) fn needs_image_signature(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::needs_image_signature;
+    #![allow(clippy::unwrap_used)]
+    use super::{beside, needs_image_signature};
+
+    #[test]
+    fn components_are_looked_for_where_mirrors_keep_them() {
+        let art = "quay.io/openshift-release-dev/ocp-v4.0-art-dev".parse().unwrap();
+        for (home, places) in [
+            ("m.lab/openshift/release-images", &["m.lab/openshift/release", "m.lab/openshift/ocp-v4.0-art-dev"][..]),
+            ("m.lab/openshift-release-dev/ocp-release", &["m.lab/openshift-release-dev/ocp-v4.0-art-dev"]),
+            ("m.lab/q/openshift-release-dev/ocp-release", &["m.lab/q/openshift-release-dev/ocp-v4.0-art-dev"]),
+            ("m.lab/release", &["m.lab/ocp-v4.0-art-dev"]),
+        ] {
+            let found: Vec<String> = beside(&home.parse().unwrap(), &art).iter().map(ToString::to_string).collect();
+            assert_eq!(found, places, "{home}");
+        }
+    }
 
     #[test]
     fn releases_from_4_21_on_need_a_cosign_signature() {

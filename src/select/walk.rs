@@ -86,11 +86,13 @@ struct Walked {
 
 /// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
 ///
-/// `roots` grows by what was found. With `attachments` off only what is asked for is taken.
+/// `roots` grows by what was found. With `attachments` off only what is asked for is taken, and the signatures of
+/// releases. `unserved` grows by what could not be looked for.
 pub(crate) fn walk(
     roots: &mut Vec<Root>,
     options: &Options,
     attachments: bool,
+    unserved: &Unserved,
     observer: &dyn Observer,
 ) -> Result<Reachable> {
     let mut found = Reachable::default();
@@ -121,8 +123,12 @@ pub(crate) fn walk(
             found.take(root, walked)?;
         }
         from = roots.len();
-        if !attachments || round == ATTACHMENT_ROUNDS {
+        if round == ATTACHMENT_ROUNDS {
             break;
+        }
+        if !attachments {
+            // A cluster that uses a mirror wants the signature of a release there.
+            look.retain(|(root, digest)| root.kind == Kind::Release && root.document.digest == *digest);
         }
         let attached = parallel::map(
             jobs,
@@ -130,7 +136,7 @@ pub(crate) fn walk(
             || (),
             |(), (root, digest)| {
                 observer.check()?;
-                attachments_of(root, digest)
+                attachments_of(root, digest, attachments, unserved)
             },
         )?;
         let identity = |r: &Root| (r.document.digest, r.subject, r.repository.clone());
@@ -320,19 +326,65 @@ pub(crate) fn read_blob(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Cosign signatures (`sha256-<hex>.sig`) and OCI 1.1 referrers of one image.
-fn attachments_of(root: &Root, digest: &Digest) -> Result<Vec<Root>> {
-    let mut out = Vec::new();
-    let tag: Option<Tag> = format!("{}.sig", digest.dashed()).parse().ok();
-    if let Some(tag) = tag
-        && let Some(document) = root.source.resolve(&tag)?
-    {
-        out.push(attached(root, digest, document, Kind::Signature, Some(tag.to_string())));
+/// Look-ups that a registry did not serve: where and what, and why not.
+#[derive(Default)]
+pub(crate) struct Unserved(Mutex<BTreeMap<(String, &'static str), Reason>>);
+
+/// Why, in words, and for which images.
+type Reason = (String, BTreeSet<Digest>);
+
+impl Unserved {
+    /// Takes a failure as "none", if it is a registry's word and nothing but a look-up.
+    fn or_none<T>(&self, root: &Root, image: &Digest, what: &'static str, found: Result<T>) -> Result<Option<T>> {
+        match found {
+            Err(e) if root.source.is_remote() && matches!(e.code(), Code::Source | Code::Auth) => {
+                let facts = e.facts().first().map(|fact| format!("; {fact}")).unwrap_or_default();
+                let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let entry = all.entry((root.source.describe(), what));
+                entry.or_insert_with(|| (format!("{}{facts}", e.message()), BTreeSet::new())).1.insert(*image);
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
     }
-    for referrer in root.source.referrers(digest)? {
-        let Some(document) = root.source.manifest(&referrer.digest)? else {
-            return Err(not_there(root, &referrer.digest));
+
+    /// One sentence for each kind of look-up in each repository.
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sentences = all.iter().map(|((place, what), (why, images))| {
+            let images = crate::observer::count(images.len(), "image");
+            format!("{what} of {images} could not be looked for in {place}, and none was taken: {why}")
+        });
+        sentences.collect()
+    }
+}
+
+/// What is looked for by a tag of `cosign`.
+pub(crate) const SIGNATURES: &str = "signatures";
+
+/// What is attached to one image: by a tag of `cosign` (`sha256-<hex>.sig`), or as an OCI 1.1 referrer.
+///
+/// Without `all` only the signature is looked for.
+fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) -> Result<Vec<Root>> {
+    let mut out = Vec::new();
+    for suffix in crate::oci::ATTACHED.iter().take(if all { usize::MAX } else { 1 }) {
+        let tag: Option<Tag> = format!("{}.{suffix}", digest.dashed()).parse().ok();
+        if let Some(tag) = tag
+            && let Some(document) = unserved.or_none(root, digest, SIGNATURES, root.source.resolve(&tag))?.flatten()
+        {
+            out.push(attached(root, digest, document, Kind::Signature, Some(tag.to_string())));
+        }
+    }
+    if !all {
+        return Ok(out);
+    }
+    let listed = unserved.or_none(root, digest, "referrers", root.source.referrers(digest))?;
+    for referrer in listed.into_iter().flatten() {
+        let document = match root.source.manifest(&referrer.digest) {
+            Ok(None) => Err(not_there(root, &referrer.digest)),
+            other => other,
         };
+        let Some(document) = unserved.or_none(root, digest, "referrers", document)?.flatten() else { continue };
         // A list is only what the registry says; the document has to say it too (security B11).
         if parse(&document)?.subject() != Some(*digest) {
             return Err(Error::new(

@@ -33,7 +33,7 @@ pub(super) fn encode(label: &str, bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(out)
 }
 
-/// The bytes in `text`, or what is wrong with it. The caller has limited the length of `text`.
+/// The bytes in `text`, or the reason why it is refused. The caller has limited the length of `text`.
 pub(super) fn decode(label: &str, text: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     if text.contains(&b'\r') {
         return Err("it has CR line ends, so it was changed in transfer");
@@ -59,7 +59,7 @@ pub(super) fn decode(label: &str, text: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'s
         return Err("its lines are empty, too long or of different widths");
     }
     let joined = Zeroizing::new(lines.concat());
-    // The engine demands padding and refuses set bits after the last byte.
+    // The decoder requires padding and refuses non-zero bits after the last byte.
     STANDARD.decode(joined.as_slice()).map(Zeroizing::new).map_err(|_| "it is not canonical base64")
 }
 

@@ -1,25 +1,25 @@
-//! What an image signature says: the JSON of containers/image "simple signing", read strictly.
+//! The claim of an image signature: the JSON of containers/image "simple signing", read strictly.
 //!
-//! Signatures of releases (OpenPGP) and of images (cosign) are over such a claim; both readers ask here, on bytes
-//! whose signature was found good. Go's decoders match names in any letter case, take the last duplicate, and some
-//! ignore what follows; what is accepted here reads the same there (MB-REL-30 to MB-REL-35, MB-COS-04).
+//! Signatures of releases (OpenPGP) and of images (cosign) are over such a claim. Both readers call this module, with
+//! bytes whose signature was verified. Go's decoders match names in any letter case, take the last duplicate, and some
+//! ignore trailing data; everything accepted here reads the same there (MB-REL-30 to MB-REL-35, MB-COS-04).
 
 use serde_json::{Map, Value};
 
 use super::cosign::normal;
 use crate::oci::{Digest, Invalid, Reference, json};
 
-/// Who claims something.
+/// The kind of signer that makes a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A signer of releases, with OpenPGP.
+    /// A release signer, with OpenPGP.
     Release,
-    /// A signer of images, with cosign, which puts annotations of any name beside the members that are known.
+    /// An image signer, with cosign, which adds annotations of any name beside the known members.
     Cosign,
 }
 
 impl Form {
-    /// The only `type` that counts.
+    /// The required value of `type`.
     fn kind(self) -> &'static str {
         match self {
             Form::Release => "atomic container signature",
@@ -28,12 +28,13 @@ impl Form {
     }
 }
 
-/// The JSON that was signed (containers/image "simple signing").
+/// The signed JSON (containers/image "simple signing").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The digest of the image, or of its list.
     pub digest: Digest,
-    /// Where the signer published it: a name, perhaps with tag or digest. Nothing is fetched from there.
+    /// The name under which the signer published the image, possibly with tag or digest. Nothing is fetched from
+    /// there.
     pub docker_reference: Reference,
     /// The program that signed.
     pub creator: Option<String>,
@@ -41,10 +42,10 @@ pub struct Claim {
     pub timestamp: Option<i64>,
 }
 
-/// Why a claim does not count.
+/// Why a claim is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is for something else: this, as it is written.
+    /// It is for another digest: this one, as written.
     Digest(String),
     /// Half a sentence.
     Other(String),
@@ -69,10 +70,10 @@ const KNOWN: &[&str] = &[
     "timestamp",
 ];
 
-/// Reads the signed content as a claim for `asked`.
+/// Parses signed content as a claim for `asked`.
 ///
 /// # Errors
-/// [`Fault`] for content that is no claim of this form, or is one for something else.
+/// [`Fault`] for content that is not a claim of this form, or is for another digest.
 pub fn read(content: &[u8], form: Form, asked: &Digest) -> Result<Claim, Fault> {
     json::check(content, KNOWN)?;
     let value: Value = serde_json::from_slice(content).map_err(|e| Invalid::new(e.to_string()))?;
@@ -121,7 +122,8 @@ fn optional(value: &Value, form: Form) -> Result<(Option<String>, Option<i64>), 
 }
 
 impl Claim {
-    /// Whether it is about an image of this repository, however that is spelt; the tag does not matter, a digest does.
+    /// Whether it is about an image of this repository, in any spelling of the name; the tag does not matter, a digest
+    /// does.
     pub fn is_of(&self, repository: &str) -> bool {
         let named = &self.docker_reference;
         normal(&named.repository.to_string()) == normal(repository) && named.digest.is_none_or(|d| d == self.digest)

@@ -1,7 +1,8 @@
-//! Keys for cosign image signatures, and which of them an image needs a signature by.
+//! Keys for cosign image signatures, and which of them must have signed an image.
 //!
-//! Which keys are responsible must not depend on how the index spells a name: names are compared in one spelling, and
-//! an image counts as one of a scope by its name and by the place where it will lie. Spec: `spec/review.md`, MB-COS.
+//! The choice of keys must not depend on how the index spells a name. So names are normalised before they are
+//! compared, and an image belongs to a scope by its name or by the place where it will be written. Spec:
+//! `spec/review.md`, MB-COS.
 
 pub mod bundle;
 pub mod statement;
@@ -20,7 +21,7 @@ const ALL: &str = "*";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Require {
-    /// Every image, covered by a key or not.
+    /// Every image, whether a key covers it or not.
     All,
     /// Every release image, and every image that a key covers.
     Releases,
@@ -34,7 +35,7 @@ pub enum Require {
 pub struct ImageKey {
     /// A repository, a registry or repository that images are below, or `*`.
     pub scope: String,
-    /// The repository that signatures name, where it is not the one that the image came from.
+    /// The repository that signatures name, if it is not the one that the image came from.
     pub identity: Option<String>,
     /// SHA-256 of the key, as `openssl pkey -pubin -outform DER | sha256sum` has it.
     pub fingerprint: Digest,
@@ -51,7 +52,7 @@ enum Key {
 /// RSA moduli of image keys, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// An RSA key. The library reads keys of up to 4096 bits by itself; larger ones are taken apart here.
+/// An RSA key. The library reads keys of up to 4096 bits; larger ones are decoded here.
 fn rsa_key(pem: &str) -> Option<rsa::RsaPublicKey> {
     use rsa::pkcs8::{Document, SubjectPublicKeyInfoRef, der::Decode};
     if let Ok(key) = rsa::RsaPublicKey::from_public_key_pem(pem) {
@@ -84,7 +85,7 @@ impl ImageKey {
     pub fn new(scope: &str, identity: Option<String>, pem: &str) -> Result<ImageKey> {
         let bad = |why: String| Error::new(Code::Usage, format!("the image key for `{scope}` cannot be used: {why}"));
         let beginning = scope.trim_end_matches('/');
-        // Sources without registry names have paths alone.
+        // Sources without registry names have only paths.
         let parses = |text: String| text.parse::<Repository>().is_ok_and(|r| r.to_string() == text);
         if scope != ALL && !parses(format!("{beginning}/x")) && !parses(format!("localhost/{beginning}/x")) {
             return Err(bad("its scope must be a registry, a repository, the beginning of one, or `*`".to_owned()));
@@ -114,7 +115,7 @@ impl ImageKey {
         Ok(of(Key::Rsa(rsa::pkcs1v15::VerifyingKey::new(key))))
     }
 
-    /// Whether this is a signature by the key over this message.
+    /// Whether this key made this signature over the message.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.key {
             Key::P256(key) => p256::ecdsa::Signature::from_der(signature)
@@ -129,7 +130,7 @@ impl ImageKey {
         }
     }
 
-    /// The registry of the scope, if it has one, and the path, if it has one.
+    /// The scope's registry and path, if it has them.
     fn parts(&self) -> (Option<&str>, &str) {
         match self.scope.split_once('/') {
             Some((host, path)) if is_host(host) => (Some(host), path),
@@ -139,7 +140,8 @@ impl ImageKey {
     }
 }
 
-/// A key, and the repository that a signature by it must name. `None`: nobody can say, so none holds.
+/// A key, and the repository that its signature must name. `None`: the repository is unknown, so no signature is
+/// accepted.
 #[derive(Clone, Debug)]
 pub struct Demand<'a> {
     /// The key.
@@ -148,12 +150,12 @@ pub struct Demand<'a> {
     pub identity: Option<String>,
 }
 
-/// What an image must be signed by: of each group at least one key. Empty: no key covers it.
+/// The signatures an image needs: from each group, one by at least one of its keys. Empty: no key covers the image.
 ///
-/// A group is made by the name in the index; one by each place below a registry where `unpack` puts the image (without
-/// registry, alone and below the target); one by the full name at the target. Of each the keys of the longest scope
-/// count, as in containers-policy.json(5). The scope `*` counts where none of these does. `home`: the image lies where
-/// releases do, whatever its repository.
+/// There is one group for the name in the index; one for each place below a registry where `unpack` puts the image
+/// (without registry, alone and below the target); and one for the full name at the target. In each group the keys of
+/// the longest scope count, as in containers-policy.json(5). The scope `*` counts if no other scope does. `home`: the
+/// image is in a place of releases, whatever its repository.
 pub fn demands<'a>(
     keys: &'a [ImageKey],
     repository: Option<&str>,
@@ -169,7 +171,7 @@ pub fn demands<'a>(
     }
     let places = [path.map(str::to_owned), target.map(|t| below(t.path().to_owned()))];
     for place in places.into_iter().flatten() {
-        // A scope that is a registry alone has no place: everything could come from there.
+        // A scope that is only a registry has no place: any image could come from there.
         let named = |key: &ImageKey| match key.parts() {
             (Some(host), _) => Some(format!("{host}/{place}")),
             (None, _) => own.clone(),
@@ -189,7 +191,7 @@ pub fn demands<'a>(
     groups
 }
 
-/// The keys of the longest scope that `name` is equal to, or below at a `/`.
+/// The keys of the longest scope that equals `name`, or is a prefix of it up to a `/`.
 fn longest<'a>(
     keys: &'a [ImageKey],
     name: &str,
@@ -207,8 +209,8 @@ fn is_host(text: &str) -> bool {
     text == "localhost" || text.contains(['.', ':']) || text.starts_with('[')
 }
 
-/// One spelling of a repository: the registry in lower case, without trailing dots and the ports 443 and 80, an IPv6
-/// address in its shortest form; the names of Docker Hub are `docker.io`, and its images without a namespace are
+/// The normal spelling of a repository: the registry in lower case, without trailing dots and the ports 443 and 80, an
+/// IPv6 address in its shortest form; all names of Docker Hub are `docker.io`, and its images without a namespace are
 /// below `library`.
 pub fn normal(repository: &str) -> String {
     let path = without_registry(repository);

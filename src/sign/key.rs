@@ -1,8 +1,8 @@
-//! Public keys as OpenSSH writes them, and the check of one raw signature.
+//! Public keys in OpenSSH's format, and the check of one raw signature.
 //!
-//! The encodings of RSA and ECDSA keys come from `ssh-key`, with their mathematics; Ed25519 is checked by
-//! `ed25519-dalek`'s `verify_strict`. A key is its encoded bytes: those are what equality, fingerprints and thresholds
-//! look at. Which keys may be used: `spec/signatures.md`, "Keys". Does not decide whom to trust.
+//! `ssh-key` encodes RSA and ECDSA keys and does their mathematics; Ed25519 is checked by `ed25519-dalek`'s
+//! `verify_strict`. A key is its encoded bytes, which equality, fingerprints and thresholds compare.
+//! `spec/signatures.md`, "Keys", lists the accepted keys. This module does not decide whom to trust.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -17,10 +17,10 @@ use ssh_key::{Algorithm, EcdsaCurve, HashAlg, public::KeyData};
 use super::wire::{Reader, ed25519_blob};
 use crate::error::{Code, Error};
 
-/// The longest line with a public key, in bytes. An RSA key of 4096 bits has about 720.
+/// The longest line of a public key, in bytes. An RSA key of 4096 bits has about 720.
 const MAX_LINE: usize = 8 * 1024;
 
-/// RSA moduli, in bits: below is too weak, above is not implemented by the library.
+/// RSA moduli, in bits: smaller ones are too weak, larger ones are not supported by the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 3072..=4096;
 
 /// The FIDO flag "a person touched the token" (`PROTOCOL.u2f` of OpenSSH, WebAuthn "UP").
@@ -42,7 +42,7 @@ enum KeyKind {
     Rsa(Box<KeyData>),
 }
 
-/// Why a public key is not usable.
+/// Why a public key is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
     /// It is not one well-formed OpenSSH public key.
@@ -58,13 +58,13 @@ impl From<BadKey> for Error {
         let err = Error::new(Code::Usage, bad.to_string());
         match bad {
             BadKey::Malformed(_) => err.hint("give the one line of a .pub file: ssh-ed25519 AAAA... comment"),
-            BadKey::Unsupported(_) => err.hint("make a key with: mirror-bundle keygen FILE"),
+            BadKey::Unsupported(_) => err.hint("create a key with: mirror-bundle keygen FILE"),
         }
     }
 }
 
 impl PublicKey {
-    /// The key in one line `TYPE BASE64 [COMMENT]`, with or without a line end (the content of a `.pub` file).
+    /// Parses one line `TYPE BASE64 [COMMENT]`, with or without a line end (the content of a `.pub` file).
     pub fn parse(line: &str) -> Result<PublicKey, BadKey> {
         let line = line.trim();
         if line.len() > MAX_LINE {
@@ -86,7 +86,7 @@ impl PublicKey {
         Ok(key)
     }
 
-    /// The key in SSH wire encoding (inside a signature, or the base64 of a line).
+    /// Parses a key in SSH wire encoding (inside a signature, or the base64 of a line).
     pub fn from_blob(blob: &[u8]) -> Result<PublicKey, BadKey> {
         if blob.len() > MAX_LINE {
             return Err(malformed(format!("longer than {MAX_LINE} bytes")));
@@ -108,7 +108,7 @@ impl PublicKey {
             "ecdsa-sha2-nistp256" => {
                 let curve = reader.string();
                 let point = reader.string().ok_or_else(|| malformed("no point"))?;
-                // One form only, so that one key never has two encodings.
+                // Only one form, so that one key never has two encodings.
                 if curve != Some(b"nistp256") || point.len() != 65 || point[0] != 4 {
                     return Err(malformed("not an uncompressed point of nistp256"));
                 }
@@ -135,12 +135,12 @@ impl PublicKey {
         Ok(PublicKey { blob: blob.to_vec(), kind, comment: String::new() })
     }
 
-    /// The public half of a key that this program holds.
+    /// The public half of a private key of this program.
     pub(super) fn derived(key: VerifyingKey) -> PublicKey {
         PublicKey { blob: ed25519_blob(key.as_bytes()), kind: KeyKind::Ed25519(key), comment: String::new() }
     }
 
-    /// The type word, as at the start of a line.
+    /// The type name, as at the start of a line.
     pub fn algorithm(&self) -> &'static str {
         match self.kind {
             KeyKind::Ed25519(_) => "ssh-ed25519",
@@ -160,7 +160,7 @@ impl PublicKey {
         &self.blob
     }
 
-    /// The free text after the key. It is not part of the key and nobody vouches for it.
+    /// The free text after the key. It is not part of the key and is not authenticated.
     pub fn comment(&self) -> &str {
         &self.comment
     }
@@ -191,7 +191,7 @@ impl PublicKey {
                 let [flags, counter @ ..] = <[u8; 5]>::try_from(trailer)
                     .map_err(|_| BadRaw::Malformed("the flags and counter of the token are not 5 bytes"))?;
                 if flags & USER_PRESENT == 0 {
-                    return Err(BadRaw::Unsupported("nobody touched the token when it signed"));
+                    return Err(BadRaw::Unsupported("the token was not touched when it signed"));
                 }
                 let mut signed = Sha256::digest(application.as_bytes()).to_vec();
                 signed.push(flags);
@@ -217,7 +217,7 @@ impl PublicKey {
     }
 }
 
-/// Why a raw signature is not one over the data.
+/// Why a raw signature does not match the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadRaw {
     Malformed(&'static str),
@@ -225,7 +225,7 @@ pub(super) enum BadRaw {
     Mismatch,
 }
 
-/// The fingerprint of any encoded key, also of kinds that are not accepted.
+/// The fingerprint of any encoded key, including kinds that are not accepted.
 pub(super) fn fingerprint_of(blob: &[u8]) -> String {
     format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob)))
 }
@@ -238,7 +238,7 @@ fn end(trailer: &[u8]) -> Result<(), BadRaw> {
     if trailer.is_empty() { Ok(()) } else { Err(BadRaw::Malformed("bytes after the signature")) }
 }
 
-/// Reads an Ed25519 point that is canonical and not of small order: with a small-order key one signature fits many
+/// Reads an Ed25519 point that is canonical and not of small order: with a small-order key one signature matches many
 /// messages.
 fn ed25519(reader: &mut Reader<'_>) -> Result<VerifyingKey, BadKey> {
     let bytes = reader.string().and_then(|raw| <&[u8; 32]>::try_from(raw).ok());
@@ -248,7 +248,7 @@ fn ed25519(reader: &mut Reader<'_>) -> Result<VerifyingKey, BadKey> {
         return Err(malformed("the point is not canonical"));
     }
     if key.is_weak() {
-        return Err(BadKey::Unsupported("this Ed25519 key is of small order: anybody can sign for it".to_owned()));
+        return Err(BadKey::Unsupported("this Ed25519 key is of small order: anyone can sign for it".to_owned()));
     }
     Ok(key)
 }
@@ -271,7 +271,7 @@ fn check_rsa(exponent: &[u8], modulus: &[u8]) -> Result<(), BadKey> {
     Ok(())
 }
 
-/// The digits of a positive SSH `mpint`, which has a zero byte in front exactly when the top bit is set.
+/// The digits of a positive SSH `mpint`; it has a leading zero byte exactly when the top bit is set.
 fn positive(mpint: &[u8]) -> Option<&[u8]> {
     match mpint {
         [0, 0x80..=0xff, ..] => Some(&mpint[1..]),
@@ -282,7 +282,7 @@ fn positive(mpint: &[u8]) -> Option<&[u8]> {
 
 fn key_data(blob: &[u8]) -> Result<Box<KeyData>, BadKey> {
     let key = ssh_key::PublicKey::from_bytes(blob).map_err(|e| malformed(e.to_string()))?;
-    // The library's encoding of what it understood must be what was given: one key, one encoding.
+    // Encoding the parsed key again must give the input: one key, one encoding.
     if key.to_bytes().ok().as_deref() != Some(blob) {
         return Err(malformed("not in canonical encoding"));
     }

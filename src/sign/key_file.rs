@@ -1,4 +1,4 @@
-//! Key files on this host: reading them bounded, writing a new pair without overwriting anything.
+//! Key files on this host: reads them bounded, and writes a new pair without overwriting anything.
 //!
 //! The only code of [`crate::sign`] that touches a file system.
 
@@ -30,7 +30,7 @@ pub fn read_public_key(path: &Path) -> Result<PublicKey> {
     PublicKey::parse(text).map_err(|bad| within(&format!("`{}`", path.display()), bad.into()))
 }
 
-/// Reads a private key file. Refuses one that belongs to this user and that others can read, as `ssh` does.
+/// Reads a private key file. Like `ssh`, it refuses a file of this user that others can read.
 pub fn read_secret_key(path: &Path, passphrase: impl FnOnce() -> Result<Zeroizing<String>>) -> Result<SecretKey> {
     let file = open(path)?;
     let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
@@ -43,8 +43,8 @@ pub fn read_secret_key(path: &Path, passphrase: impl FnOnce() -> Result<Zeroizin
     SecretKey::load(&read(path, &file)?, passphrase).map_err(|err| within(&format!("`{}`", path.display()), err))
 }
 
-/// Writes the private key to `path` (mode 0600) and the public key to `path` + `.pub`, and returns the latter.
-/// Neither may exist. Both are on disk when this returns; after an error neither is left.
+/// Writes the private key to `path` (mode 0600) and the public key to `path` + `.pub`, and returns the latter. Neither
+/// may exist. Both are durable on return; after an error neither is left.
 pub fn write_key_pair(path: &Path, key: &SecretKey, passphrase: Option<&str>) -> Result<PathBuf> {
     let mut public = OsString::from(path);
     public.push(".pub");
@@ -53,7 +53,7 @@ pub fn write_key_pair(path: &Path, key: &SecretKey, passphrase: Option<&str>) ->
     let text = key.to_openssh(passphrase)?;
     create(&public, line.as_bytes(), 0o644)?;
     if let Err(err) = create(path, text.as_bytes(), 0o600) {
-        // The public file was made above by this call and is of no use alone.
+        // This call created the public file, which is useless alone.
         let _ = try_remove(&public);
         return Err(err);
     }
@@ -65,7 +65,7 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn read(path: &Path, file: &File) -> Result<Zeroizing<Vec<u8>>> {
-    // Room for all of it at once: a vector that grows leaves copies of a key behind.
+    // Reserve all the space at once: a growing vector leaves copies of a key in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE + 1));
     small::read_open(file, MAX_FILE as u64, &mut bytes).map_err(|e| match e {
         Unread::TooLong(limit) => Error::new(Code::Usage, format!("`{}` is too long for a key file", path.display()))
@@ -78,7 +78,7 @@ fn read(path: &Path, file: &File) -> Result<Zeroizing<Vec<u8>>> {
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = create_new(path, mode).map_err(|e| {
         if e.kind() == std::io::ErrorKind::AlreadyExists {
-            Error::new(Code::Conflict, format!("`{}` exists, and a key is never overwritten", path.display()))
+            Error::new(Code::Conflict, format!("`{}` already exists, and a key is never overwritten", path.display()))
                 .state("nothing was written")
                 .hint("choose another name, or move the old key away")
         } else {

@@ -1,10 +1,10 @@
-//! Keys, signatures and trust: who signed these bytes, and is that enough for this host.
+//! Keys, signatures and trust: who signed these bytes, and whether that is enough for this host.
 //!
 //! Three layers, each usable without the next: keys ([`PublicKey`], [`SecretKey`]), one signature over one message
 //! ([`Signature`], the SSHSIG format of OpenSSH), and the receiving host's [`Policy`], which turns signatures into a
-//! [`Judgement`]. Normative text: `spec/signatures.md`.
+//! [`Evaluation`]. Normative text: `spec/signatures.md`.
 //!
-//! No network, no clock (time is an argument), nothing of the bundle's own layout. Private keys are used to sign and
+//! No network, no clock (time is an argument), and no knowledge of the bundle's layout. Private keys only sign, and
 //! are never kept longer than their [`SecretKey`].
 
 mod armor;
@@ -23,7 +23,7 @@ use crate::error::Error;
 
 pub use key::{BadKey, PublicKey};
 pub use key_file::{read_public_key, read_secret_key, write_key_pair};
-pub use policy::{Judged, Judgement, Outcome, Policy};
+pub use policy::{EvaluatedSignature, Evaluation, Outcome, Policy};
 pub use secret::{SecretKey, WRONG_PASSPHRASE};
 pub use sshsig::{Bad, MAX_SIGNATURE, MessageHash, Signature, sign, verify};
 
@@ -31,11 +31,11 @@ pub use sshsig::{Bad, MAX_SIGNATURE, MessageHash, Signature, sign, verify};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Made the bundle on the connected side.
+    /// Created the bundle on the connected side.
     Builder,
-    /// Looked at it and agreed to its import.
+    /// Reviewed it and agreed to its import.
     Reviewer,
-    /// Took it in on the receiving side.
+    /// Accepted it on the receiving side.
     Receiver,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// The SSHSIG namespaces of this project. The namespace is part of what is signed, so a signature made for one
+/// The SSHSIG namespaces of this project. The namespace is part of the signed data, so a signature made for one
 /// purpose never passes for another (MB-SIG-02).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Namespace {
@@ -75,7 +75,7 @@ pub enum Namespace {
 }
 
 impl Namespace {
-    /// The text that is signed.
+    /// The namespace as text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Namespace::Index(Role::Builder) => "mirror-bundle.v1.builder",
@@ -98,7 +98,7 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// The same error, with its place in front of the sentence.
+/// The same error, with its location before the message.
 fn within(place: &str, err: Error) -> Error {
     let mut named = Error::new(err.code(), format!("{place}: {err}"));
     for fact in err.facts() {

@@ -1,8 +1,8 @@
 //! Private keys: the files of `ssh-keygen -t ed25519`, with or without a passphrase (OpenSSH `PROTOCOL.key`).
 //!
-//! Only Ed25519 signs here; other keys and tokens sign with `ssh-keygen -Y sign`. The public half is always derived
-//! from the seed and must be the one in the file: signing with a wrong public half would give the key away
-//! (RUSTSEC-2022-0093). Nothing here prints, asks or touches a file.
+//! Only Ed25519 is supported here; other keys and tokens sign with `ssh-keygen -Y sign`. The public half is always
+//! derived from the seed and must equal the one in the file: signing with a wrong public half would reveal the private
+//! key (RUSTSEC-2022-0093). Nothing here prints, prompts or touches a file.
 
 use std::fmt;
 
@@ -21,25 +21,25 @@ use crate::error::{Code, Error, Result};
 /// How the message of an error ends when the passphrase was wrong.
 pub const WRONG_PASSPHRASE: &str = "wrong passphrase for the private key";
 
-/// The longest private key file that is read, in bytes.
+/// The longest accepted private key file, in bytes.
 pub(super) const MAX_FILE: usize = 64 * 1024;
 
 /// Rounds of bcrypt-pbkdf that OpenSSH 9.4 and later use.
 const ROUNDS: u32 = 24;
 
-/// The most rounds that a file may ask for: minutes of work, not days.
+/// The most rounds that a file may require: minutes of work, not days.
 const MAX_ROUNDS: u32 = 4096;
 
 const LABEL: &str = "OPENSSH PRIVATE KEY";
 
-/// A key that signs. Its memory is cleared when it is dropped, and it never shows in a debug print.
+/// A signing key. Its memory is cleared when it is dropped, and it never appears in debug output.
 pub struct SecretKey {
     signing: SigningKey,
     public: PublicKey,
 }
 
 impl SecretKey {
-    /// Reads the content of a private key file; `passphrase` is asked only when the file is encrypted.
+    /// Parses a private key file; `passphrase` is called only when the file is encrypted.
     pub fn load(bytes: &[u8], passphrase: impl FnOnce() -> Result<Zeroizing<String>>) -> Result<SecretKey> {
         let mut key = parse(bytes)?;
         if key.is_encrypted() {
@@ -54,13 +54,13 @@ impl SecretKey {
         let secret = SecretKey::from_seed(pair.private.as_ref(), key.comment());
         let stated = PublicKey::from_blob(&ed25519_blob(&pair.public.0));
         if pair.public.0 != secret.signing.verifying_key().to_bytes() || stated.as_ref() != Ok(&secret.public) {
-            return Err(unusable("the public half in the private key file is not that of its private half")
-                .hint("do not use this file: restore it from a copy, or make a new key"));
+            return Err(unusable("the public half in the private key file does not match its private half")
+                .hint("do not use this file: restore it from a copy, or create a new key"));
         }
         Ok(secret)
     }
 
-    /// Makes a new key from the system's random source. `comment` must be one line; it is stored in clear.
+    /// Generates a key from the system's random source. `comment` must be one line; it is stored unencrypted.
     pub fn generate(comment: &str) -> Result<SecretKey> {
         if comment.len() > 256 || comment.chars().any(char::is_control) {
             return Err(unusable("the comment of a key must be one line of at most 256 bytes"));
@@ -78,7 +78,7 @@ impl SecretKey {
         SecretKey { signing, public }
     }
 
-    /// The text of the private key file, encrypted (bcrypt-pbkdf, aes256-ctr) if there is a passphrase.
+    /// The text of the private key file, encrypted (bcrypt-pbkdf, aes256-ctr) if a passphrase is given.
     pub fn to_openssh(&self, passphrase: Option<&str>) -> Result<Zeroizing<String>> {
         self.encode(passphrase, ROUNDS)
     }
@@ -128,7 +128,7 @@ fn parse(bytes: &[u8]) -> Result<PrivateKey> {
         return Err(not_private(&text));
     }
     let blob = armor::decode(LABEL, &text).map_err(damaged)?;
-    // Before the library, which does not know every kind of key.
+    // Checked before the library, which does not know every kind of key.
     let algorithm = algorithm(&blob).ok_or_else(|| damaged("it ends too early"))?;
     if algorithm != "ssh-ed25519" {
         return Err(unusable(format!("a key of type `{algorithm}` cannot sign here, only ssh-ed25519"))
@@ -137,7 +137,7 @@ fn parse(bytes: &[u8]) -> Result<PrivateKey> {
     PrivateKey::from_bytes(&blob).map_err(|e| damaged(e.to_string()).source(e))
 }
 
-/// The type of the public key that a private key file has in clear, also when it is encrypted.
+/// The type of the public key, which a private key file stores unencrypted.
 fn algorithm(blob: &[u8]) -> Option<&str> {
     let mut reader = Reader::new(blob.strip_prefix(b"openssh-key-v1\0")?);
     let (_cipher, _kdf, _options) = (reader.string()?, reader.string()?, reader.string()?);
@@ -152,7 +152,7 @@ fn not_private(text: &[u8]) -> Error {
     } else if text.starts_with(b"-----BEGIN ") {
         err.fact("it is a key in another format").hint("rewrite it with: ssh-keygen -p -f FILE")
     } else {
-        err.hint("make one with: mirror-bundle keygen FILE")
+        err.hint("create one with: mirror-bundle keygen FILE")
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
         move || Ok(text)
     }
 
-    /// The decoded file with `from` replaced by `to`, in armor again.
+    /// The decoded file with `from` replaced by `to`, armored again.
     fn edited(from: &[u8], to: &[u8], every: bool) -> Vec<u8> {
         let mut blob = armor::decode(LABEL, key().to_openssh(None).unwrap().as_bytes()).unwrap().to_vec();
         let mut at = 0;
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(back.public().comment(), "a comment");
         for wrong in ["Pass", "", "pass "] {
             let err = SecretKey::load(locked.as_bytes(), passphrase(wrong)).unwrap_err();
-            assert_eq!(err.message(), "the passphrase does not fit the private key");
+            assert_eq!(err.message(), "wrong passphrase for the private key");
         }
     }
 

@@ -1,8 +1,8 @@
-//! SSHSIG: the signature format of `ssh-keygen -Y sign` (OpenSSH, `PROTOCOL.sshsig`), one form of it.
+//! SSHSIG: the signature format of `ssh-keygen -Y sign` (OpenSSH, `PROTOCOL.sshsig`), in one form.
 //!
-//! Version 1, SHA-512, empty reserved field, armored. Tells whether a signature is by the key that it carries, over
-//! this message, for the namespace that it names. Whether that key is anybody's is for [`crate::sign::policy`].
-//! Spec: `spec/signatures.md`, MB-SIG-01 to MB-SIG-09.
+//! Version 1, SHA-512, empty reserved field, armored. It checks that a signature was made by the key inside it, over
+//! this message, for the namespace in it. [`crate::sign::policy`] decides whose key that is. Spec:
+//! `spec/signatures.md`, MB-SIG-01 to MB-SIG-09.
 
 use ed25519_dalek::Signer as _;
 use sha2::{Digest as _, Sha512};
@@ -11,7 +11,7 @@ use super::key::{BadKey, BadRaw, PublicKey, fingerprint_of};
 use super::wire::{Reader, put_string};
 use super::{Namespace, SecretKey, armor};
 
-/// The longest armored signature that is looked at, in bytes. One by RSA-4096 has about 1.6 KiB.
+/// The longest accepted armored signature, in bytes. One by RSA-4096 has about 1.6 KiB.
 pub const MAX_SIGNATURE: usize = 64 * 1024;
 
 const LABEL: &str = "SSH SIGNATURE";
@@ -21,7 +21,7 @@ const HASH: &str = "sha512";
 /// The longest namespace, in bytes.
 const MAX_NAMESPACE: usize = 128;
 
-/// What is signed of a message: its SHA-512. Made once, checked against any number of signatures.
+/// The SHA-512 of a message, which is what is signed. Computed once, checked against any number of signatures.
 #[derive(Clone)]
 pub struct MessageHash([u8; 64]);
 
@@ -31,22 +31,22 @@ impl MessageHash {
         MessageHash(Sha512::digest(message).into())
     }
 
-    /// Takes a SHA-512 that was computed while the message passed.
+    /// Wraps a SHA-512 that was computed elsewhere.
     pub fn from_sha512(hash: [u8; 64]) -> MessageHash {
         MessageHash(hash)
     }
 }
 
-/// Why a signature does not hold.
+/// Why a signature is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Bad {
     /// Not one well-formed SSHSIG signature.
     #[error("it is malformed: {0}")]
     Malformed(String),
-    /// Well-formed, with a key, hash or algorithm that is not accepted.
+    /// Well-formed, but with a key, hash or algorithm that is not accepted.
     #[error("{why}")]
     Unsupported {
-        /// What is not accepted.
+        /// The reason.
         why: String,
         /// The fingerprint of the key it carries.
         key: String,
@@ -56,7 +56,7 @@ pub enum Bad {
     Mismatch,
 }
 
-/// A parsed signature. Holds nothing true until [`Signature::check`] has said so.
+/// A parsed signature. Its fields are unverified until [`Signature::check`] succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     key: PublicKey,
@@ -65,7 +65,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Reads an armored signature, at most [`MAX_SIGNATURE`] bytes. Checks its form, not its truth.
+    /// Parses an armored signature of at most [`MAX_SIGNATURE`] bytes. Checks its form only.
     pub fn parse(armored: &[u8]) -> Result<Signature, Bad> {
         if armored.len() > MAX_SIGNATURE {
             return Err(malformed(format!("longer than {MAX_SIGNATURE} bytes")));
@@ -97,7 +97,7 @@ impl Signature {
         Ok(Signature { key, namespace: namespace.to_owned(), encoded: fields.signature.to_vec() })
     }
 
-    /// Whether this is its key's signature over the message, for its namespace.
+    /// Checks that its key signed the message, for its namespace.
     pub fn check(&self, message: &MessageHash) -> Result<(), Bad> {
         let data = signed_data(&self.namespace, message);
         self.key.check(&data, &self.encoded).map_err(|bad| match bad {
@@ -107,12 +107,12 @@ impl Signature {
         })
     }
 
-    /// The key that it carries.
+    /// The key in it.
     pub fn key(&self) -> &PublicKey {
         &self.key
     }
 
-    /// The namespace that it names, at most 128 bytes without control characters. May be one of another program.
+    /// The namespace in it, at most 128 bytes without control characters. May be one of another program.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -139,7 +139,7 @@ pub fn sign(key: &SecretKey, namespace: Namespace, message: &MessageHash) -> Str
     armor::encode(LABEL, &blob).to_string()
 }
 
-/// What the key signs (`PROTOCOL.sshsig`, section 3): nothing else that an SSH key signs starts like this.
+/// The data that the key signs (`PROTOCOL.sshsig`, section 3): no other data that an SSH key signs starts like this.
 fn signed_data(namespace: &str, message: &MessageHash) -> Vec<u8> {
     let mut data = MAGIC.to_vec();
     for field in [namespace.as_bytes(), b"", HASH.as_bytes(), &message.0] {
@@ -197,7 +197,7 @@ mod tests {
         sign(&key(), Namespace::Index(Role::Builder), &message())
     }
 
-    /// A blob with its fields replaced, signed correctly where it is signed.
+    /// A blob with its fields replaced, and correctly signed if it is signed at all.
     fn made(version: u32, namespace: &[u8], reserved: &[u8], hash: &[u8], after: &[u8]) -> Vec<u8> {
         let mut data = MAGIC.to_vec();
         [namespace, reserved, hash, &message().0].iter().for_each(|field| put_string(&mut data, field));

@@ -1,8 +1,8 @@
 //! The two SSH wire types that keys and signatures are made of: `uint32` and `string` (RFC 4251, section 5).
 //!
-//! A reader borrows from its input, so a length beyond the input costs nothing. Part of [`crate::sign`].
+//! A reader borrows from its input, so a length beyond the input costs no memory. Part of [`crate::sign`].
 
-/// Reads fields from the front; every method is `None` when the input ends too early.
+/// Reads fields from the front; every method returns `None` when the input ends too early.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -35,18 +35,18 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.string()?).ok()
     }
 
-    /// Whether nothing is left.
+    /// Whether all input was read.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What is left.
+    /// The rest of the input.
     pub(super) fn rest(self) -> &'a [u8] {
         self.0
     }
 }
 
-/// Appends a `string`. The inputs of this crate are far below the 4 GiB that its length field can say.
+/// Appends a `string`. All inputs of this crate are far below the 4 GiB limit of its length field.
 pub(super) fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());

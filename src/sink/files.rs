@@ -27,6 +27,18 @@ pub struct Written {
     pub replaced: usize,
 }
 
+/// What may be in the folder already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// Files of the names that are written, with other content: they are replaced.
+    pub overwrite: bool,
+    /// Other files for which this is true (name, content): they stay.
+    pub keep: Option<fn(&str, &[u8]) -> bool>,
+}
+
+/// The most bytes of a file that stays.
+const KEEP: u64 = 4 << 20;
+
 /// Where files are written: a folder that the user named, or one with a name of ours beneath such a one.
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -65,11 +77,11 @@ impl Folder {
 /// Writes `files` (names beneath `folder`, such as `a.yaml` or `sha256=<hex>/signature-1`, and contents).
 ///
 /// The folder must be new, or hold only files of these names. Other content under one of the names is
-/// `Code::Conflict` unless `overwrite`; anything else in the folder is `Code::Conflict` always.
-pub(crate) fn write(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<Written> {
+/// `Code::Conflict` unless the rules say `overwrite`; anything else in the folder is, unless they keep it.
+pub(crate) fn write(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) -> Result<Written> {
     let wanted = named(files)?;
     let base = folder.open()?;
-    let survey = survey(&base, &wanted, overwrite)?;
+    let survey = survey(&base, &wanted, rules)?;
     for (parent, name) in &survey.left {
         remove_leftover(&at(&base, parent)?, name)?;
     }
@@ -89,12 +101,39 @@ pub(crate) fn write(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: boo
 }
 
 /// Whether [`write`] would find a conflict, without writing anything: to be asked before long work.
-pub fn check(folder: &Folder, files: &[(String, Vec<u8>)], overwrite: bool) -> Result<()> {
+/// No files: nothing is asked.
+pub fn check(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) -> Result<()> {
     let wanted = named(files)?;
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let writable = |at: &Path| {
+        crate::fs::space::writable(at).map_err(|e| Error::io("cannot write in", at, e).state("nothing was written"))
+    };
     match std::fs::symlink_metadata(&folder.path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => writable(nearest(&folder.path)?),
         Err(e) => Err(Error::io("cannot read", &folder.path, e)),
-        Ok(_) => survey(&folder.open()?, &wanted, overwrite).map(|_| ()),
+        Ok(_) => {
+            survey(&folder.open()?, &wanted, rules)?;
+            writable(&folder.path)
+        }
+    }
+}
+
+/// The folder above `path` that is there: what is missing will be made in it.
+pub(crate) fn nearest(path: &Path) -> Result<&Path> {
+    let mut at = folder_of(path);
+    loop {
+        match std::fs::metadata(at) {
+            Ok(meta) if meta.is_dir() => return Ok(at),
+            Ok(_) => {
+                return Err(Error::new(Code::Conflict, format!("`{}` is not a folder", at.display()))
+                    .state("nothing was written")
+                    .hint(format!("`{}` cannot be made below it; choose another folder", path.display())));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && folder_of(at) != at => at = folder_of(at),
+            Err(e) => return Err(Error::io("cannot read", at, e)),
+        }
     }
 }
 
@@ -109,11 +148,11 @@ fn named(files: &[(String, Vec<u8>)]) -> Result<BTreeMap<&str, &[u8]>> {
     Ok(wanted)
 }
 
-fn survey<'a>(base: &Dir, wanted: &'a BTreeMap<&'a str, &'a [u8]>, overwrite: bool) -> Result<Survey<'a>> {
-    let mut survey = Survey { wanted, same: BTreeSet::new(), other: BTreeSet::new(), left: Vec::new() };
+fn survey<'a>(base: &Dir, wanted: &'a BTreeMap<&'a str, &'a [u8]>, rules: Rules) -> Result<Survey<'a>> {
+    let mut survey = Survey { wanted, rules, same: BTreeSet::new(), other: BTreeSet::new(), left: Vec::new() };
     survey.look(base, "", 0).map_err(|e| e.state("nothing was written"))?;
     if let Some(name) = survey.other.first()
-        && !overwrite
+        && !rules.overwrite
     {
         return Err(Error::new(Code::Conflict, format!("`{}` exists with other content", base.at(name).display()))
             .state("nothing was written")
@@ -128,6 +167,7 @@ fn at(base: &Dir, parent: &str) -> Result<Dir> {
 
 struct Survey<'a> {
     wanted: &'a BTreeMap<&'a str, &'a [u8]>,
+    rules: Rules,
     same: BTreeSet<String>,
     other: BTreeSet<String>,
     /// Temporary files of a killed run: folder and name.
@@ -151,6 +191,7 @@ impl Survey<'_> {
                         self.look(&inner, &full, depth + 1)?;
                     }
                 }
+                (EntryKind::File, None) if below.is_empty() && self.stays(dir, &name)? => {}
                 _ => {
                     return Err(Error::new(
                         Code::Conflict,
@@ -162,6 +203,14 @@ impl Survey<'_> {
             }
         }
         Ok(())
+    }
+
+    fn stays(&self, dir: &Dir, name: &str) -> Result<bool> {
+        let Some(keep) = self.rules.keep else { return Ok(false) };
+        let Some(file) = dir.file(name)? else { return Ok(false) };
+        let mut content = Vec::new();
+        file.take(KEEP).read_to_end(&mut content).map_err(|e| Error::io("cannot read", dir.at(name), e))?;
+        Ok(keep(name, &content))
     }
 
     fn leads_to(&self, folder: &str) -> bool {

@@ -49,6 +49,13 @@ impl RepositoryNeeds {
     }
 }
 
+impl RepositoryNeeds {
+    /// Whether this repository needs a blob.
+    pub(super) fn needs(&self, blob: &Digest, repository: &str) -> bool {
+        self.repositories(blob).is_some_and(|mut all| all.any(|one| one == repository))
+    }
+}
+
 fn too_many() -> Error {
     let text = format!("the images need more than {} documents and blobs in repositories together", limits::PLACES);
     Error::new(Code::Malformed, text)

@@ -15,6 +15,9 @@ use crate::error::{Code, Error};
 use crate::oci::{self, Descriptor, Document, media_type};
 use crate::source::{self, Source};
 
+const NEW: files::Rules = files::Rules { overwrite: false, keep: None };
+const OVER: files::Rules = files::Rules { overwrite: true, keep: None };
+
 /// What is planted, and how.
 type Plant = (&'static str, fn(&Path));
 
@@ -72,7 +75,7 @@ fn attempt(dir: &Path) -> Result<()> {
     layout.put(&root, size, &mut &manifest.bytes[..])?;
     layout.add(Some("quay.io/openshift/release:4.3.0-x86_64"), &entry(root, size));
     layout.finish()?;
-    files::write(&files::Folder::named(dir.join("files")), &[("a.yaml".to_owned(), b"a: 1\n".to_vec())], false)?;
+    files::write(&files::Folder::named(dir.join("files")), &[("a.yaml".to_owned(), b"a: 1\n".to_vec())], NEW)?;
     Ok(())
 }
 
@@ -362,16 +365,16 @@ fn files_are_written_only_where_nothing_foreign_is() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = tmp.path().join("manifests");
     let ours = yaml(&[("a.yaml", "1"), ("b.yaml", "2"), ("sha256=00/signature-1", "s")]);
-    let done = files::write(&files::Folder::named(&dir), &ours, false).unwrap();
+    let done = files::write(&files::Folder::named(&dir), &ours, NEW).unwrap();
     assert_eq!(done, files::Written { new: 3, same: 0, replaced: 0 });
     let before = snapshot(&dir);
-    assert_eq!(files::write(&files::Folder::named(&dir), &ours, false).unwrap().same, 3);
+    assert_eq!(files::write(&files::Folder::named(&dir), &ours, NEW).unwrap().same, 3);
     assert_eq!(snapshot(&dir), before);
 
     let changed = yaml(&[("a.yaml", "new"), ("b.yaml", "2"), ("sha256=00/signature-1", "s")]);
-    assert_eq!(code(files::write(&files::Folder::named(&dir), &changed, false)), Code::Conflict);
+    assert_eq!(code(files::write(&files::Folder::named(&dir), &changed, NEW)), Code::Conflict);
     assert_eq!(snapshot(&dir), before);
-    let done = files::write(&files::Folder::named(&dir), &changed, true).unwrap();
+    let done = files::write(&files::Folder::named(&dir), &changed, OVER).unwrap();
     assert_eq!(done, files::Written { new: 0, same: 2, replaced: 1 });
 
     let plant: [Plant; 6] = [
@@ -390,10 +393,10 @@ fn files_are_written_only_where_nothing_foreign_is() {
     ];
     for (what, plant) in plant {
         fs::remove_dir_all(&dir).unwrap();
-        files::write(&files::Folder::named(&dir), &ours, false).unwrap();
+        files::write(&files::Folder::named(&dir), &ours, NEW).unwrap();
         plant(&dir);
         let before = snapshot(&dir);
-        assert_eq!(code(files::write(&files::Folder::named(&dir), &changed, true)), Code::Conflict, "{what}");
+        assert_eq!(code(files::write(&files::Folder::named(&dir), &changed, OVER)), Code::Conflict, "{what}");
         assert_eq!(snapshot(&dir), before, "{what}");
     }
 }
@@ -406,11 +409,11 @@ fn file_names_that_lead_elsewhere_or_cannot_be_on_a_medium_are_refused() {
         "", "..", "../x", "/x", "a//b", "a/", "A.yaml", "a b", "a.", "con.yaml", "lpt1", "a/nul", "a\u{301}", "a:b",
         "a\\b", &long,
     ] {
-        let result = files::write(&files::Folder::named(tmp.path().join("x")), &yaml(&[(bad, "")]), false);
+        let result = files::write(&files::Folder::named(tmp.path().join("x")), &yaml(&[(bad, "")]), NEW);
         assert_eq!(code(result), Code::Malformed, "{bad}");
     }
     assert_eq!(
-        code(files::write(&files::Folder::named(tmp.path()), &yaml(&[("a", ""), ("a", "x")]), false)),
+        code(files::write(&files::Folder::named(tmp.path()), &yaml(&[("a", ""), ("a", "x")]), NEW)),
         Code::Malformed
     );
     assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 
 use crate::error::{Code, Error, Result};
 use crate::fs::{Dir, EntryKind, partial};
-use crate::oci::{Digest, Repository, Tag};
+use crate::oci::{Descriptor, Digest, Document, IndexOf, Repository, Tag, media_type, parse};
+use crate::source::MAX_MANIFEST;
 
 use super::BlobSink;
 use super::store::{Hashed, Store, holds, receive};
@@ -98,6 +99,39 @@ impl TreeRepository {
             return Ok(());
         }
         link(&self.blobs.dir, &self.manifests, digest, size)
+    }
+
+    /// Writes the list of what refers to `subject`, with what a list that is there names beside. Returns its digest, for
+    /// the tag; `None`: something that is no list has that tag, and keeps it.
+    pub(crate) fn list_referrers(&self, subject: &Digest, mut referrers: Vec<Descriptor>) -> Result<Option<Digest>> {
+        if let Some(there) = self.tagged(&subject.dashed())? {
+            let mut bytes = Vec::new();
+            if let Some(file) = self.manifests.file(&there.to_string())? {
+                let failed = |e| Error::io("cannot read", self.manifests.at(&there.to_string()), e);
+                file.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(failed)?;
+            }
+            match parse(&bytes, media_type::OCI_INDEX) {
+                Ok(Document::Index(list)) if Digest::of(&bytes) == there => referrers.extend(list.manifests),
+                _ if bytes.is_empty() => {}
+                _ => return Ok(None),
+            }
+        }
+        referrers.sort_by_key(|referrer| referrer.digest);
+        referrers.dedup_by_key(|referrer| referrer.digest);
+        let failed = |e| Error::new(Code::Internal, "cannot write a list of referrers").source(e);
+        let bytes = IndexOf(referrers).to_vec().map_err(failed)?;
+        let digest = Digest::of(&bytes);
+        self.put_manifest(&digest, &bytes)?;
+        Ok(Some(digest))
+    }
+
+    /// What a tag points to.
+    fn tagged(&self, tag: &str) -> Result<Option<Digest>> {
+        let target = match self.manifests.kind(tag)? {
+            Some(EntryKind::Symlink) => self.manifests.read_link(tag)?,
+            _ => None,
+        };
+        Ok(target.and_then(|target| target.rsplit('/').next().and_then(|name| name.parse().ok())))
     }
 
     /// Points a tag to a manifest that [`TreeRepository::put_manifest`] wrote. Tags go last.

@@ -91,6 +91,13 @@ impl Files for Archive {
         Ok(Some((file, at, len)))
     }
 
+    fn below(&self, folder: &str) -> Result<Vec<String>> {
+        let inside = |name: &&String| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let mut out: Vec<String> = self.members.keys().filter(inside).cloned().collect();
+        out.sort();
+        Ok(out)
+    }
+
     fn place(&self, name: &str) -> String {
         format!("{}:{name}", self.label)
     }
@@ -147,7 +154,7 @@ impl Archive {
         Ok(self)
     }
 
-    /// Without the `./` that tar puts in front, or the `/` behind a directory.
+    /// The name without tar's leading `./` and a directory's trailing `/`.
     fn name_of(&self, raw: &[u8]) -> Result<String> {
         let text = std::str::from_utf8(raw).map_err(|_| self.bad("has a member name that is not UTF-8".to_owned()))?;
         let name = text.strip_prefix("./").unwrap_or(text);

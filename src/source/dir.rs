@@ -1,8 +1,8 @@
-//! A folder that `skopeo copy … dir:FOLDER` wrote: `manifest.json`, `version`, blobs named by their hex digest,
-//! and the children of a list as `<hex>.manifest.json`.
+//! A folder written by `skopeo copy … dir:FOLDER`: `manifest.json`, `version`, blobs named by their hex digest, and
+//! the children of a list as `<hex>.manifest.json`.
 //!
-//! It holds one image and keeps no name for it. Source: containers/image directory transport, version 1.1.
-//! `signature-N` files in it are not read.
+//! It holds one image and does not record its name. Source: containers/image directory transport, version 1.1.
+//! `signature-N` files are not read.
 
 use std::io::Read;
 use std::path::Path;
@@ -27,7 +27,7 @@ impl SkopeoDir {
         if let Some(version) = dir.read("version", 4096)?
             && !version.starts_with(b"Directory Transport Version: 1.")
         {
-            let text = format!("`{}` is not a version that is known", dir.place("version"));
+            let text = format!("`{}` is not a known version", dir.place("version"));
             return Err(Error::new(Code::Source, text).fact("expected  Directory Transport Version: 1.1"));
         }
         let Some(bytes) = dir.read("manifest.json", MAX_MANIFEST)? else {

@@ -1,15 +1,25 @@
-//! Named, bounded reads from a folder or from a tar file: what the layout reader stands on.
+//! Named, bounded reads from a folder or from a tar file; the layout reader uses them.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use crate::bundle::limits;
 use crate::error::{Code, Error, Result};
-use crate::fs::Dir;
+use crate::fs::{Dir, EntryKind};
+
+/// The most files that are read beside images.
+const MAX_BESIDE: usize = 20_000;
+/// The most folders in one another.
+const MAX_DEPTH: usize = 50;
+
+fn is_manifest(name: &str) -> bool {
+    [".json", ".yaml", ".yml"].iter().any(|end| name.ends_with(end))
+}
 
 /// A set of named files. Names are relative, plain, joined by `/`.
 pub(super) trait Files: Send + Sync {
-    /// The whole of a small file; more than `limit` bytes is refused. `None`: not there.
+    /// Reads a whole small file of at most `limit` bytes. `None`: it does not exist.
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let Some((file, at, len)) = self.region(name)? else { return Ok(None) };
         if len > limit {
@@ -22,21 +32,46 @@ pub(super) trait Files: Send + Sync {
         Ok(Some(bytes))
     }
 
-    /// A file of exactly `size` bytes, from `offset` on. `None`: not there. Another size: `Code::BlobMismatch`.
+    /// Opens a file of exactly `size` bytes at `offset`. `None`: it does not exist. Another size:
+    /// `Code::BlobMismatch`.
     fn open(&self, name: &str, offset: u64, size: u64) -> Result<Option<Region>> {
         let Some((file, at, len)) = self.region(name)? else { return Ok(None) };
         if len != size {
-            return Err(Error::new(Code::BlobMismatch, format!("`{}` has {len} bytes of {size}", self.place(name)))
-                .hint("the copy is incomplete or was changed; copy it again from where it came from"));
+            return Err(Error::new(Code::BlobMismatch, format!("`{}` has {len} of {size} bytes", self.place(name)))
+                .hint("the copy is incomplete or was changed; copy it again from its source"));
         }
         let end = at.saturating_add(len);
         Ok(Some(Region { file, at: at.saturating_add(offset.min(len)), end, place: self.place(name) }))
     }
 
+    /// The names of files below a folder, sorted; none if it is not there. What is neither file nor folder is refused.
+    fn below(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// What a bundle has beside its images, and what `oc` puts into `config/`.
+    fn beside(&self, folders: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+        let (mut out, mut total) = (Vec::new(), 0u64);
+        for folder in folders {
+            let known = |name: &String| match *folder {
+                "signatures" => name.split('/').count() == 3,
+                _ => is_manifest(name) && !name.contains("/."),
+            };
+            for name in self.below(folder)?.into_iter().filter(known) {
+                let Some(bytes) = self.read(&name, limits::KUBERNETES_FILE)? else { continue };
+                total += bytes.len() as u64;
+                if total > limits::FILES || out.len() == MAX_BESIDE {
+                    let text = format!("there is more beside the images than a bundle holds: `{}`", self.place(folder));
+                    return Err(Error::new(Code::Malformed, text));
+                }
+                out.push((name, bytes));
+            }
+        }
+        Ok(out)
+    }
+
     /// The open file that holds `name`, where in it `name` begins, and how many bytes it has.
     fn region(&self, name: &str) -> Result<Option<(File, u64, u64)>>;
 
-    /// Where `name` is, for messages.
+    /// The location of `name`, for messages.
     fn place(&self, name: &str) -> String;
 }
 
@@ -45,6 +80,35 @@ impl Files for Dir {
         let Some(file) = self.file(name)? else { return Ok(None) };
         let meta = file.metadata().map_err(|e| Error::io("cannot read", self.at(name), e))?;
         Ok(Some((file, 0, meta.len())))
+    }
+
+    fn below(&self, folder: &str) -> Result<Vec<String>> {
+        fn look(dir: &Dir, at: &str, depth: usize, out: &mut Vec<String>) -> Result<()> {
+            for (name, kind) in dir.entries()? {
+                let full = format!("{at}/{name}");
+                match kind {
+                    EntryKind::File if out.len() < MAX_BESIDE => out.push(full),
+                    EntryKind::Directory if depth < MAX_DEPTH => {
+                        if let Some(inner) = dir.dir(&name)? {
+                            look(&inner, &full, depth + 1, out)?;
+                        }
+                    }
+                    _ if is_manifest(&name) || at.starts_with("signatures") => {
+                        return Err(dir.wrong(&name, "a regular file"));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+        let mut out = Vec::new();
+        if self.kind(folder)? == Some(EntryKind::Directory)
+            && let Some(dir) = self.dir(folder)?
+        {
+            look(&dir, folder, 0, &mut out)?;
+        }
+        out.sort();
+        Ok(out)
     }
 
     fn place(&self, name: &str) -> String {

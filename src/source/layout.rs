@@ -1,7 +1,7 @@
-//! An OCI image layout, as a directory here and as a tar file in [`super::archive`].
+//! An OCI image layout: a directory here, a tar file in [`super::archive`].
 //!
-//! `oci-layout` is checked, `index.json` read strictly, names taken from annotations. Blobs under
-//! `blobs/sha256/`. Source: image-spec 1.1 image-layout.md. Nothing is trusted to be what its name says.
+//! `oci-layout` is checked, `index.json` is read strictly, and names come from annotations. Blobs are under
+//! `blobs/sha256/`. Source: image-spec 1.1 image-layout.md. No file is trusted to match its name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
@@ -43,7 +43,9 @@ impl Layout {
         check_version(files.as_ref(), &label)?;
         let place = files.place("index.json");
         let Some(bytes) = files.read("index.json", MAX_MANIFEST)? else {
-            return Err(Error::new(Code::Source, format!("`{place}` is not there")).fact(format!("looked in  {label}")));
+            return Err(
+                Error::new(Code::Source, format!("`{place}` does not exist")).fact(format!("looked in  {label}"))
+            );
         };
         let index =
             root(&bytes).map_err(|e| Error::new(Code::Malformed, format!("`{place}` is not an OCI index: {e}")))?;
@@ -170,7 +172,7 @@ impl Source for Layout {
             Some(found) => Ok(Some(found)),
             None => {
                 let place = self.files.place(&blob_name(&digest));
-                Err(Error::new(Code::BlobMissing, format!("`{place}` is not there")).fact(format!("tag  {tag}")))
+                Err(Error::new(Code::BlobMissing, format!("`{place}` does not exist")).fact(format!("tag  {tag}")))
             }
         }
     }
@@ -181,9 +183,12 @@ impl Source for Layout {
         if let Some(entry) = listed
             && entry.size != bytes.len() as u64
         {
-            return Err(Error::new(Code::BlobMismatch, format!("`{place}` has another size than `index.json` says"))
-                .fact(format!("expected  {} bytes", entry.size))
-                .fact(format!("found     {} bytes", bytes.len())));
+            return Err(Error::new(
+                Code::BlobMismatch,
+                format!("`{place}` does not have the size given in `index.json`"),
+            )
+            .fact(format!("expected  {} bytes", entry.size))
+            .fact(format!("found     {} bytes", bytes.len())));
         }
         let media_type = match listed {
             Some(entry) => entry.media_type.clone(),
@@ -200,12 +205,16 @@ impl Source for Layout {
         }
     }
 
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.files.beside(&["manifests", "signatures"])
+    }
+
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
         Ok(self.subjects()?.get(digest).cloned().unwrap_or_default())
     }
 }
 
-/// The subject of these manifest bytes, and the descriptor that a referrers list has for them.
+/// The subject of these manifest bytes, and their descriptor for a list of referrers.
 pub(super) fn referrer(
     bytes: &[u8],
     media_type: &str,

@@ -1,9 +1,9 @@
 //! Where content comes from: OCI layouts (directory or tar), archives of `docker save`, skopeo `dir:` folders, `oc`
 //! mirror trees.
 //!
-//! A source hands out manifests whose bytes hash to their digest, and raw blobs, which the caller hashes while
-//! it uses them: each file is opened once and read once (security I1). A medium is hostile: no link is
-//! followed, no FIFO waited for, every size bounded. This module decides nothing about what to take.
+//! A source returns manifests whose bytes match their digest, and raw blobs, which the caller hashes while using them:
+//! each file is opened once and read once (security I1). A medium is hostile: no link is followed, no FIFO is waited
+//! for, every size is limited. This module does not decide what to take.
 
 pub mod archive;
 mod compressed;
@@ -30,12 +30,12 @@ pub use docker_archive::DockerArchive;
 pub use layout::Layout;
 pub use mirror_dir::MirrorDir;
 
-/// The most bytes of one manifest or index that are read (MB-LIM-02).
+/// The largest manifest or index that is read, in bytes (MB-LIM-02).
 pub const MAX_MANIFEST: u64 = 8 << 20;
 
 /// One repository, layout or directory that content is read from.
 pub trait Source: Send + Sync {
-    /// What this is and where, for messages.
+    /// The type and location of this source, for messages.
     fn describe(&self) -> String;
 
     /// The top-level entries this source has (a registry: none). Two entries of one name are refused, unless they are for
@@ -50,11 +50,11 @@ pub trait Source: Send + Sync {
     /// The manifest with this tag. `None`: there is none. Several images with this tag: `Code::Source`.
     fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>>;
 
-    /// The manifest with this digest. `None`: it is not there. Other bytes under its name: `Code::BlobMismatch`.
+    /// The manifest with this digest. `None`: it does not exist. Other bytes under its name: `Code::BlobMismatch`.
     fn manifest(&self, digest: &Digest) -> Result<Option<Fetched>>;
 
-    /// The bytes of a blob from `offset` on, at most `size - offset` of them; the caller hashes.
-    /// Not there: `Code::BlobMissing`; a file of another size: `Code::BlobMismatch`; both name the path.
+    /// The bytes of a blob from `offset`, at most `size - offset` of them; the caller hashes them. A missing file is
+    /// `Code::BlobMissing`; a file of another size is `Code::BlobMismatch`; both name the path.
     fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>>;
 
     /// The bytes of an entry of an index whose type is not known, where the source keeps it among manifests. They hash to
@@ -65,24 +65,35 @@ pub trait Source: Send + Sync {
 
     /// The manifests whose `subject` is this digest.
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
+
+    /// Files beside the images, as a bundle has them: below `manifests/` and `signatures/`, by name. Unverified.
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
+    /// Whether this is a registry: one that does not serve a look-up need not have anything wrong with its content.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
-/// How registries and signature stores are reached. The verifier build has none.
+/// Access to registries and signature stores. The verifier build has none.
 pub trait Network: Sync {
     /// A repository to read from.
     fn repository(&self, repository: &Repository) -> Arc<dyn Source>;
-    /// What a URL holds, at most `limit` bytes; `None` when it is not there.
+    /// The content at a URL, of at most `limit` bytes; `None` if it does not exist.
     fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>>;
-    /// Whether an address that content names, and not the user, may be asked: `https`, and not inside (security H2).
+    /// Whether an address that comes from content, not from the user, may be requested: `https`, and not internal
+    /// (security H2).
     fn is_public(&self, url: &str) -> bool;
 }
 
-/// A manifest or index as it is stored.
+/// A manifest or index as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// The exact bytes; they hash to `digest`.
     pub bytes: Arc<[u8]>,
-    /// What the source says they are.
+    /// The media type according to the source.
     pub media_type: String,
     /// Their digest.
     pub digest: Digest,
@@ -97,7 +108,7 @@ pub struct Named {
     pub tag: Option<Tag>,
     /// Its digest.
     pub digest: Digest,
-    /// What the source says it is.
+    /// The media type according to the source.
     pub media_type: String,
     /// Size in bytes, as the source says.
     pub size: u64,
@@ -142,11 +153,11 @@ pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
     if mirror_dir::is_tree(&dir)? {
         return Ok(Box::new(MirrorDir::open(path)?));
     }
-    Err(Error::new(Code::Source, format!("`{}` holds no images in a form that is known", path.display()))
+    Err(Error::new(Code::Source, format!("`{}` holds no images in a known form", path.display()))
         .fact("expected  `oci-layout` (OCI image layout), `manifest.json` (skopeo dir:) or `v2/` (oc mirror)"))
 }
 
-/// What each tag stands for in a source.
+/// The entries of each tag in a source.
 #[derive(Default)]
 struct Tags(HashMap<Tag, Vec<Named>>);
 
@@ -165,13 +176,13 @@ impl Tags {
         out
     }
 
-    /// The one digest that `tag` stands for.
+    /// The only digest of `tag`.
     fn pick(&self, tag: &Tag, whose: &str) -> Result<Option<Digest>> {
         match self.0.get(tag).map(Vec::as_slice).unwrap_or_default() {
             [] => Ok(None),
             [one] => Ok(Some(one.digest)),
             several => {
-                let mut err = Error::new(Code::Source, format!("the tag `{tag}` stands for several images in {whose}"))
+                let mut err = Error::new(Code::Source, format!("the tag `{tag}` names several images in {whose}"))
                     .hint("ask for the image by its full name or digest");
                 for named in several.iter().take(8) {
                     err = err.fact(format!("{} {}", named.label(), named.digest));
@@ -227,25 +238,25 @@ fn distinct(mut names: Vec<Named>, whose: &str) -> Result<Vec<Named>> {
     Ok(names)
 }
 
-/// The manifest bytes read from `place`, if they are what their name says.
+/// The manifest bytes read from `place`, if they match their digest.
 fn checked(bytes: Vec<u8>, digest: &Digest, place: &str) -> Result<Vec<u8>> {
     let found = Digest::of(&bytes);
     if found == *digest {
         return Ok(bytes);
     }
-    Err(Error::new(Code::BlobMismatch, format!("`{place}` is not what its digest says"))
+    Err(Error::new(Code::BlobMismatch, format!("`{place}` does not match its digest"))
         .fact(format!("expected  {digest}"))
         .fact(format!("found     {found}"))
-        .hint("the copy is damaged or was changed; copy it again from where it came from"))
+        .hint("the copy is damaged or was changed; copy it again from its source"))
 }
 
-/// The media type that the bytes at `place` give themselves.
+/// The media type found in the bytes at `place`.
 fn guessed(bytes: &[u8], place: &str) -> Result<String> {
     crate::oci::guess(bytes).map_err(|e| Error::new(Code::Malformed, format!("`{place}` is not a manifest: {e}")))
 }
 
 fn missing(what: &Descriptor, place: &str) -> Error {
-    Error::new(Code::BlobMissing, format!("`{place}` is not there"))
+    Error::new(Code::BlobMissing, format!("`{place}` does not exist"))
         .fact(format!("expected  {} ({} bytes, {})", what.digest, what.size, what.media_type))
 }
 

@@ -1,4 +1,4 @@
-//! The names that entries of an OCI layout's `index.json` carry in annotations.
+//! The names of entries in an OCI layout's `index.json`, from annotations.
 //!
 //! `org.opencontainers.image.ref.name` holds a full reference (skopeo, this program), a tag (umoci, docker) or
 //! any other name of the image-spec's grammar; `io.containerd.image.name` the full reference (docker,
@@ -12,7 +12,7 @@ use super::Named;
 
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// The entry under the name it has; a name outside the grammar is refused.
+/// The entry with its name; a name outside the grammar is refused.
 pub(super) fn of(entry: &Descriptor, place: &str) -> Result<Named> {
     let text = |key: &str| entry.annotations.get(key).map(String::as_str).filter(|t| !t.is_empty());
     let (mut repository, mut tag) = match text(REF_NAME) {

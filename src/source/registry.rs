@@ -16,7 +16,7 @@ pub struct RegistrySource {
 }
 
 impl RegistrySource {
-    /// The repository as a source. Nothing is asked for yet.
+    /// The repository as a source. Nothing is requested yet.
     pub fn new(client: Client, repository: Repository) -> RegistrySource {
         RegistrySource { client, repository }
     }
@@ -53,7 +53,12 @@ impl Source for RegistrySource {
     }
 
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        self.client.referrers(&self.repository, digest)
+        let found = self.client.referrers(&self.repository, digest)?;
+        found.unread.map_or(Ok(found.entries), Err)
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 }
 

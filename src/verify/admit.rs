@@ -1,4 +1,4 @@
-//! The door: everything that is checked before the first configuration or layer is read.
+//! Admission: everything that is checked before the first configuration or layer is read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::bundle::{Head, Index, Inputs, inputs, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
-/// Opens a bundle (one file, or volumes and copies together) and checks everything but the bytes of configurations
+/// Opens a bundle (one file, or volumes and copies together) and checks everything except the bytes of configurations
 /// and layers.
 ///
 /// # Errors
-/// Only what kept the checks from being made: an unreadable medium. Everything found is in the report.
+/// Only failures that prevent the checks, such as an unreadable medium. Findings are in the report.
 pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -> Result<Admission<'a>> {
     let settings = &Settings::new(trust, conditions);
     let subject = report::Subject { path: inputs.display(), ..Default::default() };
@@ -32,13 +32,13 @@ pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -
     if let Some(wanted) = settings.expect_index
         && wanted != head.digest()
     {
-        let err = Error::new(Code::Policy, format!("`{}` is another bundle than the one expected", report.bundle.path))
+        let err = Error::new(Code::Policy, format!("`{}` is not the expected bundle", report.bundle.path))
             .fact(format!("expected {wanted}"))
             .fact(format!("found    {}", head.digest()));
         return refused(report, CheckId::Index, err);
     }
-    // Before anything in the index is parsed: what was tampered with goes no further. Where somebody trusted vouches
-    // for these very bytes, a bad signature among the others is no tampering (E7).
+    // Before anything in the index is parsed: a tampered index goes no further. If a trusted key vouches for these
+    // very bytes, a bad signature among the others is not tampering (E7).
     let early = trust::signatures(head, &[], settings, &mut report);
     let stops = |f: &Finding| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error;
     if early.findings.iter().any(stops) && report.signatures.iter().all(|s| !s.is_good()) {
@@ -55,12 +55,12 @@ pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -
         }
     };
     report.bundle.name = Some(index.name.clone());
-    report.bundle.sequence = Some(index.sequence);
+    report.bundle.sequence = index.sequence;
     report.bundle.created = Some(index.created.clone());
     report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
     report.add(trust::index(&index, &report.bundle.index, settings));
 
-    let (mut set, odd) = match opened.together(index) {
+    let (mut set, unrelated) = match opened.together(index) {
         Ok(parts) => parts,
         Err(e) => {
             report.add(early);
@@ -68,13 +68,13 @@ pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -
             return refused(report, id, e);
         }
     };
-    // With the addenda, which are found by the index: countersignatures count towards thresholds.
+    // Evaluate again with the addenda, which the index locates: countersignatures count toward thresholds.
     let mut signature = trust::signatures(set.head(), set.addenda(), settings, &mut report);
     trust::records(set.head(), set.addenda(), settings, &mut report, &mut signature);
     report.add(signature);
     report.bundle.bytes = set.length();
     if !set.is_stream() {
-        // A stream may still bring countersignatures.
+        // A stream may still deliver countersignatures.
         set.forget_index();
     }
     let mut format = Check::new(CheckId::Format);
@@ -83,27 +83,27 @@ pub fn admit<'a>(inputs: Inputs, trust: &'a Trust, conditions: &'a Conditions) -
     report.checks.insert(0, format);
 
     let mut admitted = Admitted::new(set, report, *settings);
-    admitted.read_head(odd)?;
+    admitted.read_head(unrelated)?;
     admitted.report.conclude();
-    let useless = admitted.report.errors().any(|f| !harmless(f));
-    Ok(if useless { Admission::Refused(admitted.so_far()) } else { Admission::Admitted(Box::new(admitted)) })
+    let unusable = admitted.report.errors().any(|f| !content_still_readable(f));
+    Ok(if unusable { Admission::Refused(admitted.interim_report()) } else { Admission::Admitted(Box::new(admitted)) })
 }
 
-/// Several files as they were opened, and the one whose index counts.
+/// The opened files, and the one whose index counts.
 struct Opened {
     main: Bundle,
     /// Others with the same index.
     same: Vec<Bundle>,
-    /// What could not be opened, or has another index.
-    odd: Vec<(String, Result<Bundle>)>,
+    /// Files that could not be opened, or have a different index.
+    unrelated: Vec<(String, Result<Bundle>)>,
 }
 
-/// Which index counts: the one that is expected, else one that somebody trusted has signed, else the most frequent.
+/// Chooses the index that counts: the expected one, else one signed by a trusted key, else the most frequent.
 fn choose(mut opened: Vec<(String, Result<Bundle>)>, settings: &Settings) -> Result<Opened> {
     if opened.len() == 1
         && let Some((_, only)) = opened.pop()
     {
-        return Ok(Opened { main: only?, same: Vec::new(), odd: Vec::new() });
+        return Ok(Opened { main: only?, same: Vec::new(), unrelated: Vec::new() });
     }
     let good = |bundle: &Bundle| {
         let mut scratch = Report::new(report::Subject::default(), String::new());
@@ -116,35 +116,35 @@ fn choose(mut opened: Vec<(String, Result<Bundle>)>, settings: &Settings) -> Res
         let expected = settings.expect_index.is_some_and(|wanted| wanted == bundle.head().digest());
         (expected, good(bundle), bundles.iter().filter(|other| same(other, bundle)).count())
     };
-    // Of equals the first one.
+    // Among equals, the first one.
     let best = bundles.iter().copied().rev().max_by_key(rank).map(|b| (b.name().to_owned(), b.head().index.clone()));
     let Some((name, index)) = best else {
         let first = opened.into_iter().find_map(|(_, o)| o.err());
         return Err(first.unwrap_or_else(|| Error::new(Code::Usage, "no bundle is named")));
     };
-    let (mut main, mut same, mut odd) = (None, Vec::new(), Vec::new());
+    let (mut main, mut same, mut unrelated) = (None, Vec::new(), Vec::new());
     for (path, one) in opened {
         match one {
             Ok(bundle) if main.is_none() && path == name => main = Some(bundle),
             Ok(bundle) if Arc::ptr_eq(&bundle.head().index, &index) => same.push(bundle),
-            other => odd.push((path, other)),
+            other => unrelated.push((path, other)),
         }
     }
     let main = main.ok_or_else(|| Error::new(Code::Internal, "the chosen bundle is lost"))?;
-    Ok(Opened { main, same, odd })
+    Ok(Opened { main, same, unrelated })
 }
 
 impl Opened {
-    /// The parts that belong together, and what is to be said about the others.
+    /// The parts that belong together, and findings about the others.
     fn together(self, index: Arc<Index>) -> Result<(Set, Vec<Finding>)> {
-        if self.same.is_empty() && self.odd.is_empty() {
+        if self.same.is_empty() && self.unrelated.is_empty() {
             return Ok((Set::new(vec![self.main.contents(index)?])?, Vec::new()));
         }
         let head = self.main.head().clone();
         let main_name = self.main.name().to_owned();
         let (mut tally, mut parts) = (Tally::default(), Vec::new());
-        let mut odd: Vec<(String, Error)> = Vec::new();
-        // What says that it is of this bundle and cannot be placed in it: the others may have all of it.
+        let mut unrelated: Vec<(String, Error)> = Vec::new();
+        // Parts that claim to be of this bundle but fit nowhere in it: the others may be complete.
         let mut unplaced: BTreeSet<String> = BTreeSet::new();
         for bundle in std::iter::once(self.main).chain(self.same) {
             let name = bundle.name().to_owned();
@@ -156,24 +156,24 @@ impl Opened {
                 (Ok(part), None) => parts.push(part),
                 (Err(e), _) => {
                     unplaced.insert(name.clone());
-                    odd.push((name, e));
+                    unrelated.push((name, e));
                 }
             }
         }
         if parts.is_empty() {
-            return Err(odd.swap_remove(0).1);
+            return Err(unrelated.swap_remove(0).1);
         }
         let mut findings = Vec::new();
-        for (path, one) in self.odd {
+        for (path, one) in self.unrelated {
             let err = match one {
                 Err(e) => e,
                 Ok(bundle) => inputs::foreign(&bundle, &path, &index, &head.digest()),
             };
-            odd.push((path, err));
+            unrelated.push((path, err));
         }
         let divisions = divisions(&parts);
         let mut tries = limits::TRIES;
-        for (path, err) in odd {
+        for (path, err) in unrelated {
             let mut finding = Finding::of(path.clone(), &err);
             if unplaced.contains(&path) {
                 finding.message = format!("`{path}` cannot be used: {}", err.message());
@@ -196,18 +196,18 @@ impl Opened {
     }
 }
 
-/// How the signature in the head of a file differs from the one that counts.
+/// The difference between the signature in a file's head and the one that counts.
 fn differs(head: &Head, name: &str, main: &Head, main_name: &str) -> Option<Error> {
     let text = match (&head.signature, &main.signature) {
         (own, main) if own == main => return None,
-        (None, _) => format!("`{name}` has no signature, and `{main_name}` has one"),
-        (_, None) => format!("`{name}` has a signature, and `{main_name}` has none"),
+        (None, _) => format!("`{name}` has no signature, but `{main_name}` has one"),
+        (_, None) => format!("`{name}` has a signature, but `{main_name}` has none"),
         _ => format!("the signature in `{name}` is not the one in `{main_name}`"),
     };
     Some(Error::new(Code::BadSignature, text))
 }
 
-/// One volume of each division that is at hand.
+/// One volume of each available division.
 fn divisions(parts: &[Contents]) -> Vec<Volume> {
     let mut out: Vec<Volume> = Vec::new();
     for volume in parts.iter().filter_map(Contents::volume) {
@@ -218,12 +218,12 @@ fn divisions(parts: &[Contents]) -> Vec<Volume> {
     out
 }
 
-/// What a file with a damaged head may be: the whole bundle, or any volume of the divisions that are known.
+/// The parts that a file with a damaged head may be: the whole bundle, or any volume of the known divisions.
 fn candidates(divisions: &[Volume]) -> impl Iterator<Item = Option<Volume>> + '_ {
     let volumes = divisions.iter().flat_map(|volume| {
         (1..=volume.of).map(|n| {
             let mut other = Volume { volume: n, ..volume.clone() };
-            // Whoever has lost its head has lost the digests of its pieces: those cannot be read.
+            // A lost head includes the digests of its pieces, so those pieces cannot be read.
             other.digests = vec![Digest::of(b""); other.own_pieces()];
             Some(other)
         })
@@ -231,8 +231,8 @@ fn candidates(divisions: &[Volume]) -> impl Iterator<Item = Option<Volume>> + '_
     std::iter::once(None).chain(volumes)
 }
 
-/// A bad verdict after which the content is still worth looking at, although nothing may be unpacked.
-fn harmless(finding: &Finding) -> bool {
+/// Whether the content is still worth checking after this finding, although nothing may be unpacked.
+fn content_still_readable(finding: &Finding) -> bool {
     matches!(
         finding.code,
         Code::Unsigned
@@ -254,7 +254,7 @@ fn concluded(mut report: Report) -> Report {
     report
 }
 
-/// A bad verdict from an error that says so; other errors go on as errors.
+/// Turns an error that is a verdict into a bad report; passes other errors on.
 fn refused<'a>(mut report: Report, id: CheckId, err: Error) -> Result<Admission<'a>> {
     if !err.code().is_verdict() {
         return Err(err);

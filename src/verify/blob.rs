@@ -1,12 +1,12 @@
-//! The content of a blob, for whoever writes it somewhere.
+//! The content of a blob, for a receiver that writes it.
 
 use super::report::Finding;
 use super::{disguise, release};
 use crate::bundle::set::{BlobContent, Replica, Set};
 use crate::error::{Code, Error, Result};
 
-/// The content of a blob, hashed while it is read; nothing is read before it is asked for. The read that would
-/// end content which does not match fails instead.
+/// The content of a blob, hashed while it is read; nothing is read before the first request. The last read fails if
+/// the content does not match.
 #[derive(Debug)]
 pub struct BlobReader<'a> {
     set: &'a Set,
@@ -24,20 +24,23 @@ impl<'a> BlobReader<'a> {
         BlobReader { set, blob, replica, open: None, bad: None, tee: None, capture: None, look: None }
     }
 
-    /// Whether anything of it was read.
+    /// Whether any of it was read.
     pub(super) fn is_touched(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Begins anew and passes over the first `offset` bytes (they are hashed again). Of a stream: only the
-    /// place where it is.
+    /// Starts over and skips the first `offset` bytes, which are hashed again. A stream can only continue at its
+    /// current position.
     pub fn reopen(&mut self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         if self.open.as_ref().map_or(0, BlobContent::position) == offset {
             return Ok(());
         }
         if self.set.is_stream() {
-            return Err(Error::new(Code::Destination, "the transfer broke off, and a stream cannot be read again")
-                .hint("run the same command again with the stream from its beginning, or unpack from a file"));
+            return Err(Error::new(
+                Code::Destination,
+                "the transfer was interrupted, and a stream cannot be read again",
+            )
+            .hint("run the same command again with the stream from its beginning, or unpack from a file"));
         }
         self.open = None;
         self.look = self.look.as_ref().map(disguise::Look::like);
@@ -49,13 +52,13 @@ impl<'a> BlobReader<'a> {
         Ok(())
     }
 
-    /// Reads all that is left, for its digest only.
+    /// Reads the rest, only to check its digest.
     pub fn drain(&mut self, buffer: &mut [u8]) -> Result<()> {
         while self.next(buffer)? > 0 {}
         Ok(())
     }
 
-    /// Reads the next bytes; 0 only after everything was right.
+    /// Reads the next bytes; returns 0 only after everything was checked.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if let Some(bad) = &self.bad {
             return Err(Error::new(bad.code, bad.message.clone()));

@@ -1,4 +1,4 @@
-//! MB-VER-06: from every image down to every blob, nothing missing, nothing there without a reason.
+//! MB-VER-06: from every image down to every blob, nothing is missing and nothing is unreferenced.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use crate::error::{Code, Error};
 use crate::graph::Graph;
 use crate::oci::{Descriptor, Digest, Document, media_type, parse};
 
-/// The OCI index is the one that follows from the bundle index.
+/// Checks that the OCI index is the one derived from the bundle index.
 pub(super) fn oci_index(index: &Index, files: &BTreeMap<String, Vec<u8>>, check: &mut Check) {
     let expected = layout::oci_index(index).ok();
     if let Some(found) = files.get(layout::OCI_INDEX)
@@ -24,8 +24,8 @@ pub(super) fn oci_index(index: &Index, files: &BTreeMap<String, Vec<u8>>, check:
     }
 }
 
-/// Every image is whole, every blob belongs to an image, sizes and kinds agree. `bad` are documents whose
-/// digest was wrong: they are reported elsewhere, and what is below them cannot be said.
+/// Checks that every image is complete, every blob belongs to an image, and sizes and kinds agree. `bad` are documents
+/// whose digest was wrong: they are reported elsewhere, and their children are unknown.
 pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &BTreeSet<Digest>) -> Check {
     let mut check = Check::new(CheckId::ImageGraph);
     check.of = index.images.len() as u64;
@@ -87,7 +87,7 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
             Finding::new(Code::BlobMissing, digest.to_string(), format!("{digest} is needed and not in the bundle"))
                 .fact(format!("{size} bytes, of {}", image.display()))
                 .fact(format!("{total} blobs are listed"))
-                .hint("the bundle was made incomplete; ask the builder for another"),
+                .hint("the bundle was created incomplete; ask the builder for another"),
         );
     }
     check.more += missing.distinct().saturating_sub(missing.first.len()) as u64;
@@ -118,14 +118,14 @@ pub(super) fn graph(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>, bad: &
     check
 }
 
-/// What is needed and not listed: the first that a report names, and how many there are.
+/// Blobs that are needed and not listed: the first ones, which a report names, and their number.
 #[derive(Default)]
 struct Missing<'a> {
-    /// By digest: the size, and the first image that needs it.
+    /// The size and the first image that needs it, by digest.
     first: BTreeMap<Digest, (u64, &'a crate::bundle::index::Image)>,
-    /// The beginnings of all digests, to count them: 150,000 have to fit.
+    /// The first bytes of all their digests, for counting: 150,000 must fit.
     all: Vec<u64>,
-    /// How often one was met.
+    /// The number of occurrences.
     seen: usize,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Missing<'a> {
         if self.all.last() != Some(&start) {
             self.all.push(start);
         }
-        // One document may name one blob 38,000 times, and thousands of images one document.
+        // One document may name one blob 38,000 times, and thousands of images may share one document.
         if self.all.len() == self.all.capacity() {
             self.all.sort_unstable();
             self.all.dedup();
@@ -161,10 +161,10 @@ fn size(digest: &Digest, expected: u64, found: u64) -> Error {
         .fact(format!("found    {found}"))
 }
 
-/// What documents say that they are about, each read once; `None` for one that is not there or cannot be read.
+/// The subjects of documents, each read once; `None` for one that is missing or unreadable.
 type Subjects = BTreeMap<(Digest, String), Option<Option<Digest>>>;
 
-/// A signature or referrer speaks about an image that is there, and says so itself.
+/// Checks that the subject of a signature or referrer is in the bundle, and that the document itself names it.
 fn attachment(
     listed: &BTreeMap<Digest, &Blob>,
     image: &crate::bundle::index::Image,
@@ -181,7 +181,7 @@ fn attachment(
         ));
     }
     let agrees = match image.kind {
-        Kind::Signature => image.tag.as_deref() == Some(&format!("{}.sig", subject.dashed())),
+        Kind::Signature => image.tag.as_deref().and_then(crate::oci::attached_to) == Some(subject),
         _ => subjects
             .entry((image.digest, image.media_type.clone()))
             .or_insert_with(|| {

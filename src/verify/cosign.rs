@@ -1,10 +1,11 @@
 //! MB-VER-08: cosign image signatures, offline, with public keys from the trust policy.
 //!
-//! A signature image (`sha256-<hex>.sig`) has one layer for each signature: the layer's bytes are what is signed
-//! (simple signing, containers/image `docs/containers-signature.5.md`), the signature is an annotation. Neither
-//! certificates nor transparency logs are looked at: only keys that this host pins count. Without a key for an
-//! image its signatures are not checked, and that is what is reported. Cosign 3 attaches a Sigstore bundle as a referrer
-//! instead: one that signs the image counts like a signature image; an attestation is listed, and never counts as one.
+//! A signature image (`sha256-<hex>.sig`) has one layer for each signature: the layer's bytes are the signed payload
+//! (simple signing, containers/image `docs/containers-signature.5.md`), the signature is an annotation. Certificates
+//! and transparency logs are ignored: only keys pinned on this host count. If no key covers an image, its signatures
+//! are not checked, and the report says so. Cosign 3 attaches a
+//! Sigstore bundle as a referrer instead: one that signs the image counts like a signature image; an attestation is
+//! listed and never counts as a signature.
 
 mod attached;
 mod attestations;
@@ -24,7 +25,7 @@ pub(super) use attached::{LARGEST, payloads};
 
 pub use crate::sign::cosign::ImageKey;
 
-/// Judges every image that a key covers. `contents` are the signed payloads, whose digests were right.
+/// Checks every image that a key covers. `contents` are the signed payloads and bundles, whose digests were verified.
 pub(super) fn check(
     index: &Index,
     documents: &BTreeMap<Digest, Vec<u8>>,
@@ -45,7 +46,7 @@ pub(super) fn check(
     let mut uncovered = 0;
     for image in &index.images {
         let attached = matches!(image.kind, Kind::Signature | Kind::Referrer);
-        // What is attached to an image speaks about it; what can be run is an image, whatever it is attached to.
+        // Attachments are statements about an image; anything runnable is an image, whatever it is attached to.
         if attached && !(settings.image_require == Require::All && runs(image, documents)) {
             continue;
         }
@@ -92,7 +93,7 @@ fn runs(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> bool {
     }
 }
 
-/// At least one signature by one of the keys, over this digest, naming the repository that is demanded.
+/// Requires at least one signature by one of the keys, over this digest and naming the required repository.
 fn satisfied(
     all: &Attached<'_>,
     image: &Image,
@@ -159,7 +160,8 @@ fn bundled(bundle: &Bundle, image: &Image, document: Option<&Vec<u8>>, demands: 
     Err(why)
 }
 
-/// What was signed is a claim about exactly this digest, and about the repository (with or without tag).
+/// Checks that the signed payload is a claim about exactly this digest, and about the repository (with or without
+/// tag).
 fn claim(message: &[u8], digest: &Digest, repository: &str) -> Result<(), String> {
     match claim::read(message, claim::Form::Cosign, digest) {
         Ok(claim) if claim.is_of(repository) => Ok(()),
@@ -167,7 +169,7 @@ fn claim(message: &[u8], digest: &Digest, repository: &str) -> Result<(), String
             Err(format!("the signature is for an image of `{}`, not of `{repository}`", claim.docker_reference))
         }
         Err(Fault::Digest(other)) => Err(format!("the signature is for {other}, not for {digest}")),
-        Err(Fault::Other(why)) => Err(format!("what was signed is no claim about an image: {why}")),
+        Err(Fault::Other(why)) => Err(format!("the signed payload is not a claim about an image: {why}")),
     }
 }
 
@@ -225,8 +227,8 @@ mod tests {
 
     type Bytes = BTreeMap<Digest, Vec<u8>>;
 
-    /// An index with images of all kinds that have genuine signatures (a list and its platforms), with those; the
-    /// documents and the signed payloads.
+    /// An index with genuinely signed images of all kinds (including a list and its platforms) and their signatures,
+    /// with the documents and the signed payloads.
     fn everything() -> (Index, Bytes, Bytes) {
         let mut index = crate::bundle::index::tests::sample();
         let (mut documents, mut contents) = (BTreeMap::new(), BTreeMap::new());
@@ -281,7 +283,7 @@ mod tests {
         let (index, documents, contents) = everything();
         let good = outcome(&index, &documents, &contents);
         assert_eq!((good.examined, good.of, good.findings.len()), (5, 5, 0));
-        // Without its signature, or with that of another image, each kind is unverified.
+        // Without its signature, or with that of another image, each kind of image is unverified.
         for at in (1..index.images.len()).step_by(2) {
             let mut without = index.clone();
             without.images.remove(at);

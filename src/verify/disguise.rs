@@ -1,7 +1,9 @@
-//! MB-VER-14 and MB-VER-15: a release is a release whatever it is called, and nothing else has its names.
+//! MB-VER-14 and MB-VER-15: a release is treated as a release whatever its name, and nothing else has a release's
+//! name.
 //!
-//! What the index lists as a release is held to its signature, and what a signed payload names is vouched for by it.
-//! Every other manifest of the bundle, at any depth and of any kind, is looked at here: at the label of its
+//! A listed release must have its signature, and its signed payload vouches for its components. This module checks
+//! every other manifest of the bundle, at any depth and of any kind: the label in its configuration, and its layers
+//! for a payload. Layers are searched as they pass; nothing is read twice.
 //! configuration, and at its layers for the payload. Layers are looked at as they pass; nothing is read twice for it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +18,12 @@ use crate::error::{Code, Result};
 use crate::oci::{Digest, Document, Repository, media_type, parse, without_registry};
 use crate::openshift::marks::{self, Layer, Probe, ReleaseHome};
 
-/// How many findings name images; more are counted.
-const TOLD: usize = 100;
-/// How much all layers together may inflate to, for each byte as stored, where that is more than [`limits::INFLATED`].
+/// The most findings that name images; further ones are counted.
+const NAMED_IMAGES: usize = 100;
+/// The most bytes that all layers together may inflate to, per stored byte, if that is more than [`limits::INFLATED`].
 const RATIO: u64 = 16;
 
-/// What gave an image away.
+/// The sign by which a release was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     Label,
@@ -29,33 +31,33 @@ enum Mark {
     Opaque,
 }
 
-/// The manifests that nothing vouches for as a release, and what was seen of them.
+/// The manifests that no release signature vouches for, and what was seen of them.
 #[derive(Debug, Default)]
 pub(crate) struct Unlisted {
-    /// Configurations and layers to look at, and the manifests that they belong to.
+    /// Configurations and layers to search, and the manifests that they belong to.
     configs: BTreeMap<Digest, Vec<usize>>,
     layers: BTreeMap<Digest, Vec<usize>>,
     manifests: Vec<Manifest>,
-    /// What was looked at.
+    /// Blobs that were searched.
     seen: BTreeSet<Digest>,
-    /// What may still be inflated.
+    /// Bytes that may still be inflated.
     inflate: u64,
 }
 
 #[derive(Debug)]
 struct Manifest {
     digest: Digest,
-    /// The top-level image that it belongs to: the first, and its name.
+    /// The first top-level image that it belongs to, and its name.
     top: Digest,
     name: Arc<str>,
-    /// Whether a container runtime would take it for an image.
+    /// Whether a container runtime would accept it as an image.
     runs: bool,
     mark: Option<Mark>,
     /// Whether it was reported.
-    told: bool,
+    reported: bool,
 }
 
-/// Looks at a configuration or layer as it passes.
+/// Searches a configuration or layer as it passes.
 #[derive(Debug)]
 pub(crate) struct Look {
     config: Option<Vec<u8>>,
@@ -63,12 +65,12 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// The same before the first byte.
+    /// A fresh search with the same settings.
     pub(crate) fn like(&self) -> Look {
-        Look { config: self.config.as_ref().map(|_| Vec::new()), layer: self.layer.as_ref().map(Probe::anew) }
+        Look { config: self.config.as_ref().map(|_| Vec::new()), layer: self.layer.as_ref().map(Probe::fresh) }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         if let Some(config) = &mut self.config {
             config.extend_from_slice(bytes);
@@ -80,17 +82,17 @@ impl Look {
 }
 
 impl Unlisted {
-    /// Of an index, and its documents.
+    /// For an index and its documents.
     pub(crate) fn new<'d>(index: &Index, documents: &dyn Fn(&Digest) -> Option<&'d [u8]>) -> Unlisted {
         let mut vouched = BTreeSet::new();
         let mut all = Unlisted::default();
         let mut stored = 0;
-        // First what a release signature is over or leads to.
+        // First the content that a release signature covers, directly or indirectly.
         for image in index.images.iter().filter(|i| matches!(i.kind, Kind::Release | Kind::Component)) {
             descend(&image.digest, &image.media_type, documents, &mut vouched, &mut |_, _, _| {});
         }
         let listed: BTreeSet<Digest> = index.blobs.iter().map(|blob| blob.digest).collect();
-        // What is not listed is never seen, and a manifest may name one blob many times.
+        // Unlisted blobs are never seen, and a manifest may name one blob many times.
         let note = |all: &mut BTreeMap<Digest, Vec<usize>>, digest: Digest, at: usize| {
             if listed.contains(&digest) {
                 let of = all.entry(digest).or_default();
@@ -107,7 +109,7 @@ impl Unlisted {
                 let runs = kind == media_type::DOCKER_MANIFEST
                     || matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
                 let (top, name) = (image.digest, name.clone());
-                all.manifests.push(Manifest { digest, top, name, runs, mark: None, told: false });
+                all.manifests.push(Manifest { digest, top, name, runs, mark: None, reported: false });
                 if config.size <= marks::MAX_CONFIG {
                     note(&mut all.configs, config.digest, at);
                 }
@@ -117,12 +119,12 @@ impl Unlisted {
                 }
             });
         }
-        // Time stays in proportion to the bytes that are hashed anyway.
+        // The time stays proportional to the bytes that are hashed anyway.
         all.inflate = limits::INFLATED.max(stored.saturating_mul(RATIO));
         all
     }
 
-    /// What has to look at this blob, unless something did already.
+    /// The search to apply to this blob, unless it was searched already.
     pub(crate) fn look(&self, digest: &Digest) -> Option<Look> {
         let (config, layer) = (self.configs.contains_key(digest), self.layers.contains_key(digest));
         if self.seen.contains(digest) || !config && !layer {
@@ -132,7 +134,7 @@ impl Unlisted {
         Some(Look { config: config.then(Vec::new), layer: layer.then(|| Probe::new(inflate)) })
     }
 
-    /// Takes in what was seen of a blob whose bytes were right.
+    /// Records the result for a blob whose bytes were verified.
     pub(crate) fn seen(&mut self, digest: &Digest, look: Look) {
         if !self.seen.insert(*digest) {
             return;
@@ -155,7 +157,7 @@ impl Unlisted {
         let of = if config { self.configs.get(digest) } else { self.layers.get(digest) };
         for at in of.into_iter().flatten() {
             let manifest = &mut self.manifests[*at];
-            // An artifact that no runtime takes for an image may hold archives of any kind.
+            // An artifact that no runtime accepts as an image may hold archives of any kind.
             if mark == Mark::Opaque && (!manifest.runs || manifest.mark.is_some()) {
                 continue;
             }
@@ -165,7 +167,7 @@ impl Unlisted {
         }
     }
 
-    /// Of a file: the configurations, before anything is unpacked.
+    /// For a file: reads the configurations before anything is unpacked.
     pub(super) fn read_configs(&mut self, set: &Set) -> Result<()> {
         for (at, blob) in set.index().blobs.iter().enumerate() {
             if !self.configs.contains_key(&blob.digest) || self.layers.contains_key(&blob.digest) || !set.has(at) {
@@ -181,21 +183,21 @@ impl Unlisted {
         Ok(())
     }
 
-    /// What was found and not said before.
+    /// Findings that were not reported yet.
     pub(crate) fn findings(&mut self) -> impl Iterator<Item = Finding> {
         self.manifests.iter_mut().filter_map(|manifest| {
-            let mark = manifest.mark.filter(|_| !std::mem::replace(&mut manifest.told, true))?;
+            let mark = manifest.mark.filter(|_| !std::mem::replace(&mut manifest.reported, true))?;
             Some(manifest.finding(mark))
         })
     }
 
-    /// Reports what was found since the last time.
+    /// Reports the findings since the last call.
     pub(super) fn conclude(&mut self, settings: &Settings, check: &mut Check) {
         let accepted = settings.allow_unsigned_release;
-        tell(check, self.findings().map(|found| (accepted && found.code == Code::ReleaseUnverified, found)));
+        report_findings(check, self.findings().map(|found| (accepted && found.code == Code::ReleaseUnverified, found)));
     }
 
-    /// Adds to the report what was found in the content; of a stream the names too.
+    /// Adds the findings about content to the report; for a stream also those about names.
     pub(super) fn conclude_content(&mut self, index: Option<&Index>, settings: &Settings, report: &mut Report) {
         let mut check = Check::new(CheckId::ReleaseSignatures);
         if let Some(index) = index {
@@ -224,20 +226,21 @@ impl Manifest {
             Mark::Label => format!("its configuration has the label {}", marks::LABEL),
             Mark::Payload => "a layer holds release-manifests".to_owned(),
         };
-        let text =
-            format!("`{of}` is an OpenShift release, and the bundle does not list it as one: nobody vouches for it");
+        let text = format!(
+            "`{of}` is an OpenShift release, but the bundle does not list it as one, so no signature vouches for it"
+        );
         Finding::new(Code::ReleaseUnverified, self.digest.to_string(), text).fact(why).hint(
             "carry it with create --release; to accept it anyway, and have that recorded: --allow-unsigned-release",
         )
     }
 }
 
-/// Reports findings, those that were `accepted` as notices. Of many only some, but always an error if there is one.
-fn tell(check: &mut Check, found: impl Iterator<Item = (bool, Finding)>) {
+/// Reports findings; `accepted` ones become notices. Only some of many are named, but always an error if there is one.
+fn report_findings(check: &mut Check, found: impl Iterator<Item = (bool, Finding)>) {
     let (mut more, mut error) = (0, false);
     for (accepted, finding) in found {
         let severity = if accepted { Severity::Notice } else { Severity::Error };
-        if check.findings.len() < TOLD || !accepted && !error {
+        if check.findings.len() < NAMED_IMAGES || !accepted && !error {
             error |= !accepted;
             check.find(Finding { severity, ..finding });
         } else {
@@ -245,11 +248,11 @@ fn tell(check: &mut Check, found: impl Iterator<Item = (bool, Finding)>) {
         }
     }
     if more > 0 {
-        check.find(Finding::notice(Code::ReleaseUnverified, "images", format!("{more} further images of that kind")));
+        check.find(Finding::notice(Code::ReleaseUnverified, "images", format!("{more} more images of that kind")));
     }
 }
 
-/// Visits every manifest from here down that was not visited before.
+/// Visits every manifest below that was not visited before.
 fn descend<'d>(
     digest: &Digest,
     kind: &str,
@@ -275,7 +278,8 @@ fn descend<'d>(
     }
 }
 
-/// The images that have a name which only a release may have, and why. Both sides ask here.
+/// The images with a name that only a release may have, and the reason. Creation and verification both use this
+/// function.
 pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> Vec<(&'a Image, String)> {
     let releases: BTreeMap<Digest, _> = index.releases.iter().map(|r| (r.digest, r)).collect();
     let kept = |i: &&Image| i.kind == Kind::Release;
@@ -292,19 +296,19 @@ pub(crate) fn false_names<'a>(index: &'a Index, target: Option<&Repository>) -> 
         if place == ReleaseHome::Elsewhere && path.is_some_and(|path| homes.contains(path)) {
             place = ReleaseHome::Beside;
         }
-        // What is attached to a release is not that release.
+        // An attachment of a release is not that release.
         let of = match image.kind {
             Kind::Component => image.release,
             _ => Some(image.digest),
         };
         let of = of.and_then(|digest| releases.get(&digest));
-        // A copy of the release may have the tags of its version, and any that is no other version's; a component those
-        // that end in its name.
+        // A copy of the release may have the tags of its version, and any tag that is no other version's; a component
+        // those that end in its name.
         let named = image.component.as_ref().is_none_or(|name| tag.ends_with(&format!("-{name}")));
         let own = of.is_some_and(|r| {
             named && marks::is_tag_of(&r.version, &r.architecture, tag)
                 || image.digest == r.digest && !marks::is_release_tag(ReleaseHome::Beside, tag)
-                // As `oc` tagged components before 2020-11-20.
+                // The form that `oc` gave to tags of components before 2020-11-20.
                 || image.component.as_ref().is_some_and(|name| tag == format!("{}-{name}", r.version))
         });
         let component = image.kind == Kind::Component
@@ -323,10 +327,10 @@ pub(super) fn names(index: &Index, unlisted: &Unlisted, settings: &Settings, che
     let marked: BTreeSet<Digest> = unlisted.manifests.iter().filter(shown).map(|m| m.top).collect();
     let found = false_names(index, settings.target).into_iter().map(|(image, why)| {
         let finding = Finding::new(Code::ReleaseUnverified, image.digest.to_string(), why)
-            .fact("a cluster or a person would take it for the release of that name")
+            .fact("a cluster or a person would mistake it for the release of that name")
             .hint("carry a release with create --release; give another image another tag, or a repository of its own");
-        // One that is a release was accepted as one, whatever it is called.
+        // An image that is a release was accepted as one, whatever its name.
         (settings.allow_unsigned_release && marked.contains(&image.digest), finding)
     });
-    tell(check, found);
+    report_findings(check, found);
 }

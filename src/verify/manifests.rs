@@ -1,5 +1,5 @@
-//! MB-VER-09: carried Kubernetes manifests are what the index says, of kinds that may be applied, and signature
-//! ConfigMaps hold signatures for images of the bundle.
+//! MB-VER-09: Kubernetes manifests match the index and are of allowed kinds, and signature ConfigMaps hold signatures
+//! for images of the bundle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ pub(super) fn check(
     let mut remarks: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
     for file in index.files.iter().filter(|f| f.path.starts_with("manifests/")) {
         check.of += 1;
-        // A file whose digest was wrong is reported where it was read.
+        // A file with a wrong digest was reported when it was read.
         let Some(bytes) = files.get(&file.path) else { continue };
         check.examined += 1;
         let Manifest { object, value } = match kubernetes::read(bytes) {
@@ -61,7 +61,7 @@ pub(super) fn check(
                     Code::Policy,
                     &file.path,
                     format!(
-                        "`{}` holds a {} ({}), which is not accepted without being named",
+                        "`{}` holds a {} ({}), which must be allowed explicitly",
                         file.path, object.kind, object.api_version
                     ),
                 )
@@ -80,7 +80,7 @@ pub(super) fn check(
     check
 }
 
-/// How many objects of a kind a remark names.
+/// The most objects of a kind that a remark names.
 const NAMED: usize = 5;
 
 fn place(object: &Object) -> &str {
@@ -92,8 +92,8 @@ fn place(object: &Object) -> &str {
     }
 }
 
-/// A ConfigMap that a cluster would take signatures from: its keys must be for documents of this bundle, and every
-/// digest must have a signature that holds, and none that is for something else (security G6).
+/// Checks a ConfigMap from which a cluster would use signatures: its keys must be for documents of this bundle, every
+/// digest must have a valid signature, and no signature may be for anything else (security G6).
 fn signature_map(map: &Value, path: &str, documents: &BTreeSet<Digest>, settings: &Settings, check: &mut Check) {
     if !signature_map::is_signature_map(map) {
         return;

@@ -1,8 +1,8 @@
-//! Is this bundle what it says, and by whom? One function per requirement of `spec/verification.md`.
+//! Verifies a bundle: what it contains, and who signed it. One function per requirement of `spec/verification.md`.
 //!
-//! `Err` means "could not check"; a [`Report`] means "checked", good or bad. Time, trust and limits are
-//! arguments. Only [`admit`] makes an [`Admitted`] bundle, and only that one can be read into a sink: unpacking
-//! without verifying does not compile.
+//! `Err` means that a check could not run; a [`Report`] is the result of the checks, good or bad. Time, trust and
+//! limits are arguments. Only [`admit`] creates an [`Admitted`] bundle, and only that can be read into a sink:
+//! unpacking without verifying does not compile.
 
 mod admit;
 mod blob;
@@ -11,6 +11,7 @@ pub mod cosign;
 pub(crate) mod disguise;
 mod manifests;
 mod release;
+pub mod rollback;
 mod settings;
 mod trust;
 mod verified;
@@ -33,33 +34,33 @@ pub use admit::admit;
 pub use blob::BlobReader;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
 pub(crate) use settings::Settings;
-pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Seen, Trust};
+pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
 pub use verified::{Conclusion, Receiver, Verified, Visit};
 pub(crate) use volumes::Needs;
 
-/// What became of a bundle at the door.
+/// The result of admission.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum Admission<'a> {
-    /// Its head, documents or files are bad: nothing of it may be used.
+    /// Its head, documents or files are bad: nothing in it may be used.
     Refused(Report),
-    /// Everything in front of the content is right; blobs are checked as they are read.
+    /// Everything before the content is verified; blobs are checked as they are read.
     Admitted(Box<Admitted<'a>>),
 }
 
-/// Who stands behind an index.
+/// Whether an index is signed by a trusted key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endorsement {
-    /// Somebody trusted signed it.
+    /// A trusted key signed it.
     Signed,
     /// No signature is required (`allow_unsigned`).
     NotRequired,
-    /// Nobody trusted signed it.
+    /// No trusted key signed it.
     None,
 }
 
-/// Who vouches for the index of this head. This is less than a verdict: thresholds, times and what the index says are
-/// judged by [`admit`].
+/// The endorsement of this head's index. This is less than a verdict: [`admit`] checks thresholds, times and the
+/// content of the index.
 pub fn endorsement(head: &Head, trust: &Trust, conditions: &Conditions) -> Endorsement {
     let settings = &Settings::new(trust, conditions);
     let mut report = Report::new(report::Subject::default(), settings.now.to_string());
@@ -70,35 +71,35 @@ pub fn endorsement(head: &Head, trust: &Trust, conditions: &Conditions) -> Endor
     if report.signatures.iter().any(SignatureOutcome::is_good) {
         return Endorsement::Signed;
     }
-    let nobody = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
-    if nobody { Endorsement::NotRequired } else { Endorsement::None }
+    let not_required = settings.allow_unsigned && (settings.policy.is_none() || check.of == 0);
+    if not_required { Endorsement::NotRequired } else { Endorsement::None }
 }
 
-/// A bundle whose head, documents and files were checked.
+/// A bundle whose head, documents and files are verified.
 #[derive(Debug)]
 pub struct Admitted<'a> {
     settings: Settings<'a>,
     set: Set,
     report: Report,
-    /// Documents, whose digests are right.
+    /// Documents with verified digests.
     documents: BTreeMap<Digest, Vec<u8>>,
-    /// Files other than blobs, by path, whose digests are right.
+    /// Files other than blobs, by path, with verified digests.
     files: BTreeMap<String, Vec<u8>>,
-    /// Blobs whose bytes were seen and right.
+    /// Blobs whose bytes were read and match.
     good: Mutex<BTreeSet<Digest>>,
-    /// Blobs that were left out because the destination has them.
+    /// Blobs that were skipped because the destination has them.
     left_out: Mutex<BTreeSet<Digest>>,
     digests: Mutex<Check>,
     payloads: Mutex<release::Payloads>,
     unlisted: Mutex<disguise::Unlisted>,
-    /// What cosign signatures are over, once it was seen and right.
+    /// Signed payloads of cosign signatures, once read and verified.
     signed: Mutex<BTreeMap<Digest, Option<Vec<u8>>>>,
 }
 
-/// How much of the content is looked at.
+/// How much of the content is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Each blob until a copy of it is right; the first that has none ends it.
+    /// Each blob until one copy matches; stops at the first blob without a matching copy.
     Needed,
     /// Every copy of every blob, whatever is found.
     All,
@@ -128,17 +129,17 @@ impl<'a> Admitted<'a> {
         self.set.index()
     }
 
-    /// The volumes or copies that it is read from.
+    /// The volumes or copies of the bundle.
     pub fn set(&self) -> &Set {
         &self.set
     }
 
-    /// The report so far. Before [`Admitted::conclude`] it says nothing about configurations and layers.
+    /// The report so far. Before [`Admitted::conclude`] it does not cover configurations and layers.
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Whether the bundle can only be read in order, once.
+    /// Whether the bundle can only be read once, in order.
     pub fn is_stream(&self) -> bool {
         self.set.is_stream()
     }
@@ -156,31 +157,31 @@ impl<'a> Admitted<'a> {
             .map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
     }
 
-    /// Whether every finding so far allows to write anything.
+    /// Whether the findings so far allow writing anything.
     pub fn may_unpack(&self) -> bool {
         self.report.errors().next().is_none() && lock(&self.digests).outcome == Outcome::Pass
     }
 
-    /// Whether a blob that was read did not match.
+    /// Whether any blob that was read did not match.
     pub fn is_bad(&self) -> bool {
         lock(&self.digests).outcome == Outcome::Fail
     }
 
-    /// The configurations and layers that are on no volume at hand.
+    /// The configurations and layers that are on no available volume.
     fn absent(&self) -> Vec<&Blob> {
         let blobs = self.index().blobs.iter().enumerate();
         blobs.filter(|(at, blob)| !blob.role.is_document() && !self.set.has(*at)).map(|(_, blob)| blob).collect()
     }
 
-    /// Configurations and layers at hand, each copy counted: how many, and how many bytes.
+    /// The number and bytes of available configurations and layers, counting each copy.
     pub fn content(&self) -> (u64, u64) {
         let blobs = self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document());
         let copies = blobs.map(|(at, blob)| (self.set.replicas(at).len() as u64, blob.size));
         copies.fold((0, 0), |(items, bytes), (copies, size)| (items + copies, bytes + copies * size))
     }
 
-    /// Asks for the blobs that are on no volume at hand. Returns the sizes of those that `receiver` lacks too. What has
-    /// to be looked at is read from there.
+    /// Asks `receiver` for the blobs that are on no available volume. Returns the sizes of those that `receiver` lacks
+    /// too. Blobs that must be searched are read from it.
     pub fn still_wanted(&self, receiver: &dyn Receiver) -> Result<Vec<u64>> {
         let (mut out, mut buffer) = (Vec::new(), vec![0u8; BUFFER]);
         for blob in self.absent() {
@@ -198,7 +199,7 @@ impl<'a> Admitted<'a> {
         Ok(out)
     }
 
-    /// Looks at a blob that only `receiver` has. False when it is not what it should be, or cannot be read.
+    /// Searches a blob that only `receiver` has. False if it does not match or cannot be read.
     fn look_there(
         &self,
         blob: &Blob,
@@ -228,14 +229,14 @@ impl<'a> Admitted<'a> {
         Ok(right)
     }
 
-    /// Files and documents, then everything that can be said with them. `odd` is what was named with the bundle and
-    /// does not belong to it.
-    fn read_head(&mut self, odd: Vec<Finding>) -> Result<()> {
+    /// Reads files and documents, then runs all checks that need only them. `unrelated` are findings about named files
+    /// that do not belong to the bundle.
+    fn read_head(&mut self, unrelated: Vec<Finding>) -> Result<()> {
         let settings = &{ self.settings };
         let mut check = Check::new(CheckId::Format);
         let mut bad = BTreeSet::new();
         if !self.read_files(&mut check)? || !self.read_documents(&mut bad)? {
-            // The stream broke off or lost its way: what is behind cannot be judged, and what was found is enough.
+            // The stream ended or cannot resume: the rest is unknown, and the findings so far are enough.
             self.report.add(check);
             let digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
             self.report.add(digests);
@@ -246,10 +247,10 @@ impl<'a> Admitted<'a> {
         if !check.findings.is_empty() {
             self.report.add(check);
         }
-        volumes::check(&self.set, odd, &self.documents, settings, &mut self.report);
+        volumes::check(&self.set, unrelated, &self.documents, settings, &mut self.report);
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
-        // What can be signed or signed for; that a document is bad is said elsewhere.
+        // Everything that can be signed or referred to; bad documents are reported elsewhere.
         let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
         let mut releases = release::signatures(index, &listed, &self.files, settings);
         let mut unlisted = disguise::Unlisted::new(index, &|digest| self.documents.get(digest).map(Vec::as_slice));
@@ -276,7 +277,7 @@ impl<'a> Admitted<'a> {
         Ok(())
     }
 
-    /// Of a file: what cosign signatures are over, read now.
+    /// For a file: reads the signed payloads of cosign signatures.
     fn read_signed(&mut self) -> Result<()> {
         let mut signed = lock(&self.signed);
         for (at, blob) in self.set.index().blobs.iter().enumerate() {
@@ -291,7 +292,7 @@ impl<'a> Admitted<'a> {
         Ok(())
     }
 
-    /// Reads the files that are not part of the head, of every part. False when a stream cannot be read on.
+    /// Reads the files that are not part of the head, from every part. False when a stream cannot be read further.
     fn read_files(&mut self, check: &mut Check) -> Result<bool> {
         let mut failed = Vec::new();
         for part in self.set.parts() {
@@ -300,7 +301,7 @@ impl<'a> Admitted<'a> {
                 match part.read(member, limits::INDEX) {
                     Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
                     Err(e) => {
-                        let lost = self.loses_its_way(&e);
+                        let lost = self.cannot_resume(&e);
                         failed.push((member.path.clone(), e));
                         if lost {
                             return fail_all(check, failed, |_| false).map(|()| false);
@@ -312,8 +313,8 @@ impl<'a> Admitted<'a> {
         fail_all(check, failed, |path| self.files.contains_key(path)).map(|()| true)
     }
 
-    /// Reads the documents of every part; those that are nowhere right are `bad`. False when a stream cannot be read
-    /// on.
+    /// Reads the documents from every part; those without a matching copy are `bad`. False when a stream cannot be
+    /// read further.
     fn read_documents(&mut self, bad: &mut BTreeSet<Digest>) -> Result<bool> {
         let mut digests = lock(&self.digests);
         let mut failed: Vec<(String, Error)> = Vec::new();
@@ -334,7 +335,7 @@ impl<'a> Admitted<'a> {
                     }
                     Err(e) => {
                         wrong.insert(blob.digest);
-                        let lost = self.loses_its_way(&e);
+                        let lost = self.cannot_resume(&e);
                         failed.push((blob.digest.to_string(), e));
                         if lost {
                             bad.append(&mut wrong);
@@ -351,15 +352,15 @@ impl<'a> Admitted<'a> {
         .map(|()| true)
     }
 
-    /// Whether a stream is not where the next member begins after this error. After wrong content it is.
-    fn loses_its_way(&self, e: &Error) -> bool {
+    /// Whether a stream is not at a member boundary after this error. After wrong content it is at one.
+    fn cannot_resume(&self, e: &Error) -> bool {
         self.set.is_stream() && !matches!(e.code(), Code::BlobMismatch | Code::UnlistedContent)
     }
 
-    /// Hands every configuration and layer at hand to `receiver`, from `jobs` threads (a stream: in order, by one).
+    /// Passes every available configuration and layer to `receiver`, from `jobs` threads (a stream: in order, by one).
     ///
-    /// Content that does not match is a finding. Where another copy has it, that one is handed over next, from its
-    /// beginning; the finding then is a remark. What `receiver` itself fails with ends it and is returned.
+    /// Content that does not match is a finding. If another copy has the blob, that copy is passed next, from its
+    /// beginning, and the finding becomes a remark. An error of `receiver` itself ends this and is returned.
     pub fn blobs(&self, jobs: usize, extent: Extent, receiver: &dyn Receiver) -> Result<()> {
         let mut content: Vec<(usize, &Blob)> =
             self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
@@ -400,7 +401,8 @@ impl<'a> Admitted<'a> {
             reader.look = lock(&self.unlisted).look(&blob.digest);
             let visited = receiver.receive(blob, &mut reader, buffer);
             let ended = match &visited {
-                // That the destination has it does not say what it is: what is to be looked at is read all the same.
+                // The destination's claim to have a blob does not verify it: blobs that must be searched are read
+                // anyway.
                 Ok(Visit::LeftOut) if !self.is_stream() && !reader.is_touched() && reader.look.is_none() => {
                     lock(&self.left_out).insert(blob.digest);
                     return Ok(());
@@ -449,7 +451,7 @@ impl<'a> Admitted<'a> {
         Ok(())
     }
 
-    /// No copy of a blob is right: the verdict is bad.
+    /// No copy of a blob matches: the verdict is bad.
     fn all_bad(&self, found: Vec<Finding>, extent: Extent) -> Result<()> {
         let mut digests = lock(&self.digests);
         let go_on = |f: &Finding| matches!(f.code, Code::BlobMismatch | Code::UnlistedContent | Code::Io);
@@ -459,8 +461,8 @@ impl<'a> Admitted<'a> {
         result
     }
 
-    /// Reads what follows the blobs of a stream and draws the verdict. Only a complete and good one comes with something
-    /// to open destinations with.
+    /// Reads what follows the blobs of a stream and draws the verdict. Only a complete and good verdict yields the
+    /// [`Verified`] that opens destinations.
     pub fn conclude(mut self, quick: bool) -> Result<Conclusion<'a>> {
         let unread = self.unread();
         let settings = &{ self.settings };
@@ -469,7 +471,7 @@ impl<'a> Admitted<'a> {
         digests.details.push(report::size(total));
         let left_out = lock(&self.left_out).len() as u64;
         if left_out > 0 {
-            digests.details.push(format!("{left_out} not read: the destination has them"));
+            digests.details.push(format!("{left_out} not read, since the destination has them"));
         }
         let clean = digests.outcome == Outcome::Pass;
         if unread > 0 && (quick || clean) {
@@ -482,7 +484,7 @@ impl<'a> Admitted<'a> {
         }
         let everywhere = self.absent().iter().all(|blob| lock(&self.left_out).contains(&blob.digest));
         if everywhere {
-            // What is not here is at the destination.
+            // Volumes that are missing here are at the destination.
             self.report.not_checked.retain(|n| n.id != CheckId::Volumes);
         }
         let length = match self.set.finish() {
@@ -497,7 +499,7 @@ impl<'a> Admitted<'a> {
             fail(&mut check, &self.report.bundle.path.clone(), e)?;
             self.report.add(check);
         }
-        // Of a stream now, when its releases have been read: what is wrong with them is the better explanation.
+        // For a stream now, after its releases were read: their findings are the better explanation.
         let index = self.set.is_stream().then(|| self.set.index());
         lock(&self.unlisted).conclude_content(index, settings, &mut self.report);
         if self.set.is_stream() {
@@ -505,7 +507,7 @@ impl<'a> Admitted<'a> {
             let signed = signed_contents(&self.signed);
             cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
             if !self.set.addenda().is_empty() {
-                self.judge_again(settings);
+                self.evaluate_again(settings);
             }
         }
         self.report.checks.sort_by_key(|c| c.id);
@@ -517,15 +519,15 @@ impl<'a> Admitted<'a> {
         })
     }
 
-    /// How many blobs nobody has seen to be right, and no receiver has.
+    /// The number of blobs that were not verified and that no receiver has.
     fn unread(&self) -> usize {
         let (good, left_out) = (lock(&self.good), lock(&self.left_out));
         let blobs = self.index().blobs.iter();
         blobs.filter(|blob| !good.contains(&blob.digest) && !left_out.contains(&blob.digest)).count()
     }
 
-    /// Of a stream: signatures once more, with the addenda that came after the content.
-    fn judge_again(&mut self, settings: &Settings) {
+    /// For a stream: evaluates signatures again, with the addenda that came after the content.
+    fn evaluate_again(&mut self, settings: &Settings) {
         let (head, addenda) = (self.set.head(), self.set.addenda());
         self.report.checks.retain(|c| c.id != CheckId::BundleSignature);
         self.report.not_checked.retain(|n| n.id != CheckId::BundleSignature);
@@ -534,8 +536,8 @@ impl<'a> Admitted<'a> {
         self.report.add(signature);
     }
 
-    /// The report as it stands, for ending early: what was not read is not checked.
-    pub fn so_far(&self) -> Report {
+    /// The current report, for ending early: unread content is not checked.
+    pub fn interim_report(&self) -> Report {
         let mut report = self.report.clone();
         report.add(lock(&self.digests).clone());
         report.skip(CheckId::BlobDigests, true, "not everything was read");
@@ -545,7 +547,7 @@ impl<'a> Admitted<'a> {
     }
 }
 
-/// What failed in one part is only a remark where another has it.
+/// A failure in one part is only a remark if another part has the content.
 fn fail_all(check: &mut Check, failed: Vec<(String, Error)>, good: impl Fn(&str) -> bool) -> Result<()> {
     for (subject, err) in failed {
         if good(&subject) {

@@ -35,7 +35,7 @@ pub(super) fn signatures(
         claimed.extend(theirs.iter().map(|(path, _)| path.as_str()));
         check_release(release, &theirs, settings, &mut check);
     }
-    // Signatures of the images of a list are carried too; each must be for something that is here.
+    // Signatures for the images of a list are included too; each must be for something in the bundle.
     for path in files.keys().filter(|p| p.starts_with("signatures/") && !claimed.contains(p.as_str())) {
         let digest = path
             .strip_prefix("signatures/sha256=")
@@ -98,7 +98,7 @@ fn check_release(release: &Release, signatures: &[(&String, &Vec<u8>)], settings
     }
 }
 
-/// Judges one signature by every keyring of this host.
+/// Verifies one signature with every keyring of this host.
 pub(super) fn any_keyring(bytes: &[u8], settings: &Settings, digest: &Digest) -> Result<openpgp::Verified, Rejected> {
     let mut worst = Rejected::NotASignature("no keyring is pinned on this host".to_owned());
     for keyring in settings.keyrings {
@@ -115,15 +115,15 @@ fn drain(reader: &mut BlobContent<'_>, buffer: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// The payloads of a bundle's releases, as far as their configurations and layers were seen.
+/// The payloads of a bundle's releases, as far as their configurations and layers were read.
 #[derive(Debug)]
 pub(super) struct Payloads {
     releases: Vec<Pending>,
     configs: BTreeMap<Digest, Vec<u8>>,
     scanned: BTreeMap<Digest, Result<LayerView, Arc<Error>>>,
-    /// What may still be inflated.
+    /// Bytes that may still be inflated.
     inflate: u64,
-    /// What may still be kept.
+    /// Bytes that may still be kept.
     keep: usize,
 }
 
@@ -157,7 +157,7 @@ impl Payloads {
         Payloads { releases: releases.collect(), ..Payloads::default() }
     }
 
-    /// Of a file: reads what is needed now, layers top first, so that nothing is unpacked before.
+    /// For a file: reads now what is needed, layers top first, before anything is unpacked.
     pub(super) fn read_ahead(&mut self, set: &Set) -> Result<()> {
         let positions: BTreeMap<Digest, usize> =
             set.index().blobs.iter().enumerate().map(|(at, blob)| (blob.digest, at)).collect();
@@ -168,11 +168,11 @@ impl Payloads {
             match config.map(|at| set.read(*at, limits::CONFIG)) {
                 Some(Ok(bytes)) => _ = self.configs.insert(image.config.digest, bytes),
                 Some(Err(e)) if !e.code().is_verdict() => return Err(e),
-                // What is wrong with it is said where all blobs are read, and here below.
+                // Damage is reported when all blobs are read, and below.
                 _ => {}
             }
             match self.read_layers(&image, set, &positions) {
-                // On a volume that is not here: nobody has looked.
+                // It is on a missing volume: not checked.
                 Err(e) if e.code() == Code::IncompleteCheck => {}
                 Err(e) if !e.code().is_verdict() => return Err(e),
                 other => self.releases[at].payload = Some(other),
@@ -196,7 +196,7 @@ impl Payloads {
             for copy in set.replicas(at) {
                 let mut reader = set.open(at, &copy);
                 let view = payload::scan(&layer.media_type, &mut reader, &self.limits()?);
-                // What was scanned counts only if the digest is right; a wrong one is the better explanation.
+                // The scan counts only if the digest matches; a wrong digest is the better explanation.
                 let ended = drain(&mut reader, &mut buffer);
                 self.charge(view.as_ref().ok());
                 scanned = ended.map(|()| view);
@@ -209,7 +209,7 @@ impl Payloads {
         overlay.payload()
     }
 
-    /// Of a stream: what has to see this blob as it passes, if it is part of a release image.
+    /// For a stream: the observer of this blob, if it is part of a release image.
     pub(super) fn tee(&self, digest: &Digest) -> Option<Tee> {
         let mut images = self.releases.iter().filter_map(|p| p.image.as_ref().ok());
         if let Some(layer) = images.clone().flat_map(|i| &i.layers).find(|l| l.digest == *digest) {
@@ -221,7 +221,7 @@ impl Payloads {
         images.any(|i| i.config.digest == *digest).then(|| Tee::Config(Vec::new()))
     }
 
-    /// Takes in what was seen.
+    /// Records the result of an observer.
     pub(super) fn seen(&mut self, digest: &Digest, seen: Seen) {
         match seen {
             Seen::Nothing => {}
@@ -256,7 +256,7 @@ impl Payloads {
         self.inflate = self.inflate.saturating_sub(cost);
     }
 
-    /// Compares payloads and images: the same components with the same digests, and no others.
+    /// Compares payloads with images: the same components with the same digests, and no others.
     pub(super) fn conclude(&mut self, index: &Index, report: &mut Report) {
         let mut check = Check::new(CheckId::ReleasePayload);
         check.of = self.releases.len() as u64;
@@ -302,8 +302,8 @@ impl Payloads {
         report.add(check);
     }
 
-    /// The architecture that the index names is the one of the image, or `multi` of a list. False if the
-    /// configuration was not seen.
+    /// Checks that the index names the architecture of the image, or `multi` for a list. False if the configuration
+    /// was not read.
     fn architecture(&self, release: &Release, image: &PayloadImage, check: &mut Check) -> bool {
         let found = if image.of_a_list {
             Ok(tags::MULTI.to_owned())
@@ -360,18 +360,18 @@ fn architecture(config: &[u8]) -> Result<String, Invalid> {
     Ok(config.architecture)
 }
 
-/// The image that a release's payload is read from.
+/// The image that holds a release's payload.
 #[derive(Clone, Debug)]
 struct PayloadImage {
     /// Whether the release is a list of images.
     of_a_list: bool,
     config: Descriptor,
-    /// Top first, each once: a layer that repeats further down changes nothing.
+    /// Top first, each once: repetition further down changes nothing.
     layers: Vec<Descriptor>,
 }
 
 impl PayloadImage {
-    /// Of a list the image for linux/amd64, else the first, as at creation.
+    /// The image for linux/amd64 of a list, else the first, as at creation.
     fn find(
         digest: &Digest,
         kind: &str,
@@ -457,22 +457,22 @@ fn compare(index: &Index, release: &Release, payload: &Payload, check: &mut Chec
     }
 }
 
-/// Sees a blob of a stream as it passes.
+/// Observes a blob of a stream as it passes.
 #[derive(Debug)]
 pub(super) enum Tee {
     /// Keeps the configuration of a release image.
     Config(Vec<u8>),
     /// Sends a copy to a thread that scans it as a layer.
     Layer { to: Option<SyncSender<Vec<u8>>>, thread: JoinHandle<Result<LayerView>> },
-    /// Nothing more may be scanned.
+    /// No more may be scanned.
     Refused(Error),
 }
 
-/// What a [`Tee`] saw.
+/// The result of a [`Tee`].
 pub(super) enum Seen {
     Config(Vec<u8>),
     Layer(Result<LayerView>),
-    /// The bytes were wrong, or did not all come.
+    /// The bytes were wrong or incomplete.
     Nothing,
 }
 
@@ -482,7 +482,7 @@ impl Tee {
         let thread = std::thread::spawn(move || {
             let mut pipe = Pipe { from, chunk: Vec::new(), at: 0 };
             let view = payload::scan(&media_type, &mut pipe, &limits);
-            // Keep taking, so that the sender never waits for a scanner that has given up.
+            // Keep reading, so that the sender never waits for a scanner that has stopped.
             let _ = std::io::copy(&mut pipe, &mut std::io::sink());
             view
         });
@@ -491,7 +491,7 @@ impl Tee {
 
     pub(super) fn send(&mut self, bytes: &[u8]) {
         match self {
-            // One byte too many is kept and tells that it was too long.
+            // One extra byte is kept as a sign that it was too long.
             Tee::Config(kept) => {
                 let room = usize::try_from(limits::CONFIG + 1).unwrap_or(0).saturating_sub(kept.len());
                 kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -507,7 +507,7 @@ impl Tee {
         }
     }
 
-    /// What was seen, if the bytes were `complete` and right.
+    /// The result, if the bytes were `complete` and right.
     pub(super) fn finish(self, complete: bool) -> Seen {
         let seen = match self {
             Tee::Config(kept) if kept.len() as u64 > limits::CONFIG => Seen::Nothing,

@@ -1,12 +1,11 @@
-//! Whom this host trusts, and under which conditions it verifies: both are arguments, and neither has a value that
-//! nobody wrote.
+//! The trust of this host, and the conditions of a verification. Both are arguments, and neither has a default value.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::cosign::ImageKey;
+use super::rollback::Memory;
 use crate::bundle::reader::Addendum;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
@@ -14,26 +13,26 @@ use crate::openshift::openpgp::Keyring;
 use crate::sign::cosign::Require;
 use crate::sign::policy::{self, Policy};
 
-/// Whom this host trusts. There is no default: every caller writes one of these down.
+/// The trust of this host. There is no default: every caller must write one.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum Trust {
     /// Bundles that this policy accepts.
     Policy(Resolved),
-    /// Any bundle, whoever made it (`--allow-unsigned` without a policy). This is an exception, and every report says
-    /// so.
+    /// Any bundle, whoever created it (`--allow-unsigned` without a policy). This is an exception, and every report
+    /// records it.
     Unsigned {
-        /// OpenPGP keys that releases must be signed by: any one of them.
+        /// OpenPGP keys for releases: one of them must have signed each.
         keyrings: Vec<Keyring>,
     },
 }
 
-/// A trust policy with everything that it names.
+/// A trust policy with the key files that it names.
 #[derive(Debug)]
 pub struct Resolved {
-    /// Who must have signed, and what they may bring in.
+    /// Who must have signed, and what is allowed.
     pub policy: Policy,
-    /// OpenPGP keys that releases must be signed by: any one of them.
+    /// OpenPGP keys for releases: one of them must have signed each.
     pub keyrings: Vec<Keyring>,
     /// Keys for cosign image signatures.
     pub image_keys: Vec<ImageKey>,
@@ -42,10 +41,10 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// A policy with the keyrings and image keys that it names, which `read` hands out by path.
+    /// Loads the keyrings and image keys that a policy names; `read` returns a file by path.
     ///
     /// # Errors
-    /// What keeps one of them from being read or used.
+    /// The error of reading or using one of them.
     pub fn new(policy: Policy, read: &dyn Fn(&Path) -> Result<Vec<u8>>) -> Result<Resolved> {
         let builtin =
             |e: crate::oci::Invalid| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}"));
@@ -79,7 +78,7 @@ impl Trust {
         }
     }
 
-    /// OpenPGP keys that releases must be signed by.
+    /// OpenPGP keys for releases.
     pub fn keyrings(&self) -> &[Keyring] {
         match self {
             Trust::Policy(resolved) => &resolved.keyrings,
@@ -104,25 +103,25 @@ impl Trust {
     }
 }
 
-/// Under which conditions a bundle is verified.
+/// The conditions under which a bundle is verified.
 #[derive(Debug)]
 pub struct Conditions {
-    /// The time that validity is evaluated at.
+    /// The time at which validity is evaluated.
     pub now: Timestamp,
-    /// The repository that the images will go to, if it is known: names and image signatures are checked for it too.
+    /// The destination repository of the images, if known: names and image signatures are checked for it too.
     pub target: Option<Repository>,
-    /// Exceptions that somebody made from what is required.
+    /// Exceptions from the requirements, made by the user.
     pub exceptions: Exceptions,
-    /// What somebody said that the bundle must be.
+    /// The user's expectations of the bundle.
     pub expectations: Expectations,
-    /// Signatures and records that came beside the bundle.
+    /// Signatures and records beside the bundle.
     pub detached: Detached,
-    /// The newest bundle of each name that this host has unpacked.
-    pub seen: BTreeMap<String, Seen>,
+    /// What this host has unpacked last, of each series.
+    pub seen: Memory,
 }
 
 impl Conditions {
-    /// At this time, with no exception: the strictest there are. Nothing is expected, remembered or detached.
+    /// At this time, without exceptions: the strictest conditions. Nothing is expected, remembered or detached.
     pub fn new(now: Timestamp) -> Conditions {
         Conditions {
             now,
@@ -130,29 +129,30 @@ impl Conditions {
             exceptions: Exceptions::default(),
             expectations: Expectations::default(),
             detached: Detached::default(),
-            seen: BTreeMap::new(),
+            seen: Memory::default(),
         }
     }
 }
 
-/// Exceptions from what is required. By default there are none; every one is named in the report.
+/// Exceptions from the requirements. By default there are none; the report names each one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions {
-    /// The time was given, and is not this host's clock.
+    /// The time was given by the user instead of this host's clock.
     pub at: bool,
-    /// Accept a bundle without a signature, although there is a policy. A signature that is there is still checked.
+    /// Accept a bundle without a signature, although there is a policy. An existing signature is still checked.
     pub unsigned: bool,
     /// Accept a release without a good signature.
     pub unsigned_release: bool,
-    /// Accept a bundle older than what this host has unpacked.
+    /// Accept a bundle older than one this host has unpacked.
     pub rollback: bool,
-    /// Go on although volumes are missing: what is here is checked, and the verdict says that it is not all.
+    /// Continue although volumes are missing: the available ones are checked, and the verdict says that it is
+    /// incomplete.
     pub partial: bool,
     /// Kinds of manifests accepted beyond [`crate::kubernetes::ALLOWED_KINDS`].
     pub kinds: Vec<String>,
 }
 
-/// What the bundle has to be, beyond what the policy says.
+/// Requirements on the bundle beyond the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expectations {
     /// The release that must be in the bundle: `version` or `version-architecture`.
@@ -161,23 +161,13 @@ pub struct Expectations {
     pub index: Option<Digest>,
 }
 
-/// What came beside the bundle, over its index.
+/// Files beside the bundle about its index.
 #[derive(Clone, Debug, Default)]
 pub struct Detached {
-    /// Signatures: where from, and the armored text.
+    /// Signatures: where each was found, and its armored text.
     pub signatures: Vec<(String, Vec<u8>)>,
     /// Review records, and signatures over them.
     pub records: Vec<Addendum>,
-}
-
-/// A bundle that this host has unpacked.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Seen {
-    /// Its number.
-    pub sequence: u64,
-    /// Digest of its index.
-    pub index: String,
 }
 
 /// Trust and conditions as the checks use them.
@@ -194,7 +184,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) detached_records: &'a [Addendum],
     pub(crate) expect_release: Option<&'a str>,
     pub(crate) expect_index: Option<Digest>,
-    pub(crate) seen: &'a BTreeMap<String, Seen>,
+    pub(crate) seen: &'a Memory,
     pub(crate) allow_rollback: bool,
     pub(crate) image_keys: &'a [ImageKey],
     pub(crate) image_require: Require,
@@ -226,7 +216,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// The exceptions that were made, as the flags that make them.
+    /// The exceptions in force, as their flags.
     pub(super) fn exceptions(&self) -> Vec<String> {
         let mut out = Vec::new();
         out.extend(self.allow_unsigned.then(|| "--allow-unsigned".to_owned()));
@@ -244,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_exception_is_named_and_nothing_is_excepted_that_nobody_wrote() {
+    fn every_exception_is_named_and_there_is_none_by_default() {
         let mut conditions = Conditions::new(Timestamp::UNIX_EPOCH);
         let trust = Trust::Unsigned { keyrings: Vec::new() };
         assert_eq!(Settings::new(&trust, &conditions).exceptions(), ["--allow-unsigned"]);

@@ -1,22 +1,24 @@
-//! Signatures over the raw index, and what the index itself says: MB-VER-02 and MB-VER-03.
+//! Signatures over the raw index, and the statements of the index itself: MB-VER-02 and MB-VER-03.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, RecordOutcome, Report, SignatureOutcome, Standing};
+use super::rollback::{Leave, rollback};
 use crate::bundle::Head;
 use crate::bundle::addendum::{self, Review};
 use crate::bundle::index::Index;
 use crate::bundle::layout;
 use crate::bundle::reader::Addendum;
+use crate::bundle::series::places;
 use crate::error::Code;
 use crate::sign::policy::Outcome;
 use crate::sign::{MessageHash, Namespace};
 
-/// How far ahead of this host's clock a bundle may say it was created: clocks behind an air gap drift.
+/// How far ahead of this host's clock a bundle's creation time may be: clocks behind an air gap drift.
 const TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Everything that was signed over the index: inside the bundle, appended to it, beside it.
+/// All signatures over the index: inside the bundle, appended to it, beside it.
 pub(super) fn gather<'a>(head: &'a Head, addenda: &'a [Addendum], settings: &Settings<'a>) -> Vec<(String, &'a [u8])> {
     let mut out: Vec<(String, &[u8])> =
         head.signature.iter().map(|s| (layout::SIGNATURE.to_owned(), s.as_slice())).collect();
@@ -42,7 +44,7 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
         return check;
     }
     let Some(policy) = settings.policy else {
-        report.signatures = gathered.iter().map(|(origin, bytes)| not_judged(origin, bytes)).collect();
+        report.signatures = gathered.iter().map(|(origin, bytes)| not_evaluated(origin, bytes)).collect();
         let why = "no signer or trust policy was given (--allow-unsigned)";
         check.find(Finding::notice(
             Code::IncompleteCheck,
@@ -53,13 +55,13 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
         return check;
     };
     let signatures: Vec<(&str, &[u8])> = gathered.iter().map(|(origin, bytes)| (origin.as_str(), *bytes)).collect();
-    let judgement = policy.judge(&signatures, &head.index, settings.now);
-    check.examined = judgement.signatures.len() as u64;
-    report.signatures = judgement.signatures.iter().map(outcome).collect();
-    for need in &judgement.satisfied {
+    let evaluation = policy.evaluate(&signatures, &head.index, settings.now);
+    check.examined = evaluation.signatures.len() as u64;
+    report.signatures = evaluation.signatures.iter().map(outcome).collect();
+    for need in &evaluation.satisfied {
         check.details.push(format!("{} of {} required as {}", need.have, need.need, need.role));
     }
-    for judged in &judgement.signatures {
+    for judged in &evaluation.signatures {
         if judged.outcome == Outcome::Good {
             let role = judged.role.map_or("?", |r| r.as_str());
             check.details.push(format!(
@@ -67,12 +69,12 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
                 judged.signer.as_deref().unwrap_or("?"),
                 judged.key.as_deref().unwrap_or("?")
             ));
-        } else if judgement.verdict.is_ok() {
+        } else if evaluation.verdict.is_ok() {
             let text = format!("ignored an additional signature: {} ({})", judged.detail, judged.origin);
             check.find(Finding::notice(Code::BadSignature, &judged.origin, text));
         }
     }
-    if let Some(err) = judgement.error(&report.bundle.path) {
+    if let Some(err) = evaluation.error(&report.bundle.path) {
         let mut finding = Finding::of(layout::SIGNATURE, &err);
         if err.code() == Code::BadSignature {
             finding = finding.fact(format!("index {}", head.digest()));
@@ -88,10 +90,10 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
     check
 }
 
-/// Signed review records, inside and beside the bundle: told, and counted for nothing.
+/// Signed review records, inside and beside the bundle: reported, never counted toward a threshold.
 ///
-/// Inside, what is no acceptable record is an error: everything in a bundle is accounted for. Beside it, anybody may
-/// lay down files, and a bad one is only told.
+/// Inside, an unacceptable record is an error: everything in a bundle is accounted for. Beside it, anyone can put
+/// files, so a bad record there is only reported.
 pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, report: &mut Report, check: &mut Check) {
     report.records.clear();
     for addendum in addenda {
@@ -135,11 +137,13 @@ fn record(
     check: &mut Check,
 ) {
     let hash = MessageHash::of(&addendum.bytes);
-    let judged =
-        settings.policy.as_ref().map(|policy| policy.judge_record(&origin, armored, &hash, review.role, settings.now));
+    let judged = settings
+        .policy
+        .as_ref()
+        .map(|policy| policy.evaluate_record(&origin, armored, &hash, review.role, settings.now));
     let signature = match &judged {
         Some(judged) => outcome(judged),
-        None => not_judged(&origin, armored),
+        None => not_evaluated(&origin, armored),
     };
     match &judged {
         Some(judged) if judged.outcome == Outcome::Good => check.details.push(format!(
@@ -166,7 +170,7 @@ fn record(
     });
 }
 
-fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
+fn outcome(judged: &crate::sign::policy::EvaluatedSignature) -> SignatureOutcome {
     SignatureOutcome {
         origin: judged.origin.clone(),
         name: judged.signer.clone(),
@@ -177,8 +181,8 @@ fn outcome(judged: &crate::sign::policy::Judged) -> SignatureOutcome {
     }
 }
 
-/// A signature that nobody on this host has an opinion about: what it says about itself.
-fn not_judged(origin: &str, armored: &[u8]) -> SignatureOutcome {
+/// A signature without a policy to evaluate it: only its own claims are reported.
+fn not_evaluated(origin: &str, armored: &[u8]) -> SignatureOutcome {
     let signature = crate::sign::Signature::parse(armored).ok();
     let role = signature.as_ref().and_then(|s| match Namespace::parse(s.namespace()) {
         Some(Namespace::Index(role)) => Some(role.to_string()),
@@ -189,20 +193,20 @@ fn not_judged(origin: &str, armored: &[u8]) -> SignatureOutcome {
         name: None,
         role,
         key: signature.map(|s| s.key().fingerprint()),
-        outcome: Standing::NotJudged,
-        detail: Some("this host has no trust policy for it".to_owned()),
+        outcome: Standing::NotEvaluated,
+        detail: Some("this host has no trust policy".to_owned()),
     }
 }
 
-/// MB-VER-03: the index against the clock and the policy's expectations.
+/// MB-VER-03: checks the index against the clock and the policy's requirements.
 pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     let mut check = Check::new(CheckId::Index);
     (check.examined, check.of) = (1, 1);
     let now = settings.now;
-    // The index was checked: both times parse.
+    // The index was validated: both times parse.
     let time = |text: &str| text.parse::<Timestamp>().unwrap_or(Timestamp::MIN);
     let created = time(&index.created);
-    check.details.push(format!("{} #{} of {}", index.name, index.sequence, index.created));
+    check.details.push(format!("{} of {}", index.title(), index.created));
     if created.duration_since(now) > TOLERANCE {
         check.find(
             Finding::new(
@@ -210,7 +214,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
                 "created",
                 format!("the bundle says it was created in the future: {}", index.created),
             )
-            .fact(format!("judged at {now}"))
+            .fact(format!("evaluated at {now}"))
             .hint("wrong clock? give the time yourself with --at"),
         );
     }
@@ -219,16 +223,21 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     {
         check.find(
             Finding::new(Code::Expired, "expires", format!("the bundle expired at {expires}"))
-                .fact(format!("judged at {now}"))
+                .fact(format!("evaluated at {now}"))
                 .hint("ask for a newer bundle; wrong clock? give the time yourself with --at"),
         );
     }
     for missing in &index.missing {
-        let text = format!("{} was asked for and is not in the bundle: {}", missing.reference, missing.reason);
+        let text = format!("{} was requested and is not in the bundle: {}", missing.reference, missing.reason);
         check.find(Finding::notice(Code::BlobMissing, "missing", text));
     }
     expectations(index, settings, &mut check);
-    rollback(index, digest, settings, &mut check);
+    let rules = settings.policy.map(|policy| &policy.rollback);
+    let leave = Leave {
+        back: settings.allow_rollback || rules.is_some_and(|rules| rules.allow),
+        step: rules.and_then(|rules| rules.max_step).filter(|_| !settings.allow_rollback),
+    };
+    rollback(index, digest, settings.seen, leave, &mut check);
     let Some(policy) = settings.policy else { return check };
     if let Some(max) = policy.max_age
         && now.duration_since(created) > max
@@ -243,11 +252,12 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
         );
     }
     if let Some(name) = &policy.bundle.name
-        && *name != index.name
+        && !places(index).iter().any(|place| place.series() == name)
     {
         check.find(
             Finding::new(Code::Policy, "name", format!("the bundle is called `{}`", index.name))
-                .fact(format!("the trust policy wants `{name}`")),
+                .fact(format!("the trust policy wants one of the series `{name}`"))
+                .hint("a bundle belongs to a series by `create --name`, or by its release"),
         );
     }
     for release in &index.releases {
@@ -272,7 +282,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     check
 }
 
-/// What the user said to expect (security A10).
+/// Checks what the user expects (security A10).
 fn expectations(index: &Index, settings: &Settings, check: &mut Check) {
     if let Some(wanted) = settings.expect_release
         && !index.releases.iter().any(|r| r.version == wanted || format!("{}-{}", r.version, r.architecture) == wanted)
@@ -282,49 +292,6 @@ fn expectations(index: &Index, settings: &Settings, check: &mut Check) {
         check.find(
             Finding::new(Code::Policy, "releases", format!("the bundle does not hold release {wanted}"))
                 .fact(format!("it holds {there}")),
-        );
-    }
-}
-
-/// A7: never back behind what this host has unpacked before, never two bundles with one number.
-fn rollback(index: &Index, digest: &str, settings: &Settings, check: &mut Check) {
-    let Some(seen) = settings.seen.get(&index.name) else { return };
-    if index.sequence == seen.sequence && digest != seen.index {
-        check.find(
-            Finding::new(
-                Code::Rollback,
-                "sequence",
-                format!("this host has unpacked another bundle called {} with number {}", index.name, index.sequence),
-            )
-            .fact(format!("before  {}", seen.index))
-            .fact(format!("now     {digest}"))
-            .hint("a builder never uses a number twice: ask which of the two is right"),
-        );
-    } else if index.sequence < seen.sequence {
-        let allowed = settings.allow_rollback || settings.policy.as_ref().is_some_and(|p| p.rollback.allow);
-        let text = format!(
-            "the bundle is older than what this host has unpacked: {} number {} after {}",
-            index.name, index.sequence, seen.sequence
-        );
-        match allowed {
-            true => check.find(Finding::notice(Code::Rollback, "sequence", text)),
-            false => check.find(
-                Finding::new(Code::Rollback, "sequence", text)
-                    .hint("to go back on purpose, and have that recorded: --allow-rollback"),
-            ),
-        }
-    } else if let Some(step) = settings.policy.as_ref().and_then(|p| p.rollback.max_step)
-        && index.sequence - seen.sequence > step
-        && !settings.allow_rollback
-    {
-        check.find(
-            Finding::new(
-                Code::Rollback,
-                "sequence",
-                format!("the number of {} jumps from {} to {}", index.name, seen.sequence, index.sequence),
-            )
-            .fact(format!("the trust policy allows steps of {step}"))
-            .hint("ask the builder whether that is right; to accept it, and have that recorded: --allow-rollback"),
         );
     }
 }

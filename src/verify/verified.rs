@@ -1,4 +1,4 @@
-//! What is handed out for a good verdict: the only thing that opens a destination.
+//! The result of a good verdict: the only value that opens a destination.
 
 use std::io::Read;
 
@@ -7,10 +7,10 @@ use crate::bundle::index::{Blob, Index};
 use crate::error::Result;
 use crate::oci::Digest;
 
-/// A bundle whose verdict is complete and good: no error was found, and every byte of it was read and right, except
-/// blobs that a [`Receiver`] said it has.
+/// A bundle whose verdict is complete and good: there was no error, and every byte was read and matched, except blobs
+/// that a [`Receiver`] already has.
 ///
-/// Only [`Admitted::conclude`] makes one. Destinations write manifests, tags and files for nothing else.
+/// Only [`Admitted::conclude`] creates one. Destinations write manifests, tags and files only with it.
 #[derive(Debug)]
 pub struct Verified<'a>(Admitted<'a>);
 
@@ -25,7 +25,7 @@ impl<'a> Verified<'a> {
         self.0.index()
     }
 
-    /// The report that says so.
+    /// The report with the verdict.
     pub fn report(&self) -> &Report {
         self.0.report()
     }
@@ -41,17 +41,17 @@ impl<'a> Verified<'a> {
     }
 }
 
-/// How a verification ended.
+/// The result of a verification.
 #[derive(Debug)]
 pub enum Conclusion<'a> {
     /// Complete and good.
     Verified(Box<Verified<'a>>),
-    /// Something bad was found, or not everything was checked.
+    /// A problem was found, or not everything was checked.
     Unverified(Box<Report>),
 }
 
 impl Conclusion<'_> {
-    /// What was found.
+    /// The report.
     pub fn report(&self) -> &Report {
         match self {
             Conclusion::Verified(verified) => verified.report(),
@@ -59,7 +59,7 @@ impl Conclusion<'_> {
         }
     }
 
-    /// Only what was found.
+    /// Only the report.
     pub fn into_report(self) -> Report {
         match self {
             Conclusion::Verified(verified) => verified.0.report,
@@ -68,28 +68,29 @@ impl Conclusion<'_> {
     }
 }
 
-/// Takes configurations and layers while they are verified. Safe to use from several threads for different blobs.
+/// Receives configurations and layers while they are verified. Safe to use from several threads for different blobs.
 ///
-/// What it does with a blob must leave nothing under a final name before the last read, which fails for content that
-/// is not right.
+/// It must leave nothing under a final name before the last read, which fails for content that does not match.
 pub trait Receiver: Sync {
-    /// Whether it has a blob that is on no volume at hand, in every place that needs it. Only a destination can say so.
+    /// Whether it already has a blob that is on no available volume, in every place that needs it. Only a destination
+    /// can answer.
     fn has(&self, blob: &Blob) -> Result<bool>;
 
-    /// The content of a blob that it has, for what has to be looked at. `None`: it cannot be read, and is missing.
+    /// The content of a blob that it already has, if that must be searched. `None`: it cannot be read, and counts as
+    /// missing.
     fn content(&self, _: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
         Ok(None)
     }
 
-    /// Takes a blob in, or says that it is there already. What it leaves unread is read and checked after it.
+    /// Takes a blob, or answers that it already exists. Content that it leaves unread is read and checked afterwards.
     fn receive(&self, blob: &Blob, reader: &mut BlobReader<'_>, buffer: &mut [u8]) -> Result<Visit>;
 }
 
 /// What a receiver did with a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visit {
-    /// Read it, or some of it.
+    /// It read the blob, or part of it.
     Read,
-    /// Did not need it: a destination has it, in every place that needs it.
+    /// It did not need the blob: a destination has it, in every place that needs it.
     LeftOut,
 }

@@ -1,4 +1,4 @@
-//! MB-SET: which volumes are at hand, which are missing, and what that means for the images.
+//! MB-SET: which volumes are available, which are missing, and which images that affects.
 
 use std::collections::BTreeMap;
 
@@ -12,32 +12,33 @@ use crate::error::Code;
 use crate::graph::Closure;
 use crate::oci::Digest;
 
-/// How many images are named for a missing volume.
+/// The most images named for a missing volume.
 const NAMED: usize = 8;
-/// How many in one line.
+/// The most images named on one line.
 const NAMED_SHORT: usize = 3;
 
-/// Judges what is at hand. `odd` is what belongs to nothing. Adds nothing for a bundle in one file.
+/// Checks which volumes are available. `unrelated` are findings about files that belong to nothing. Adds nothing for a
+/// bundle in one file.
 pub(super) fn check(
     set: &Set,
-    odd: Vec<Finding>,
+    unrelated: Vec<Finding>,
     documents: &BTreeMap<Digest, Vec<u8>>,
     settings: &Settings,
     report: &mut Report,
 ) {
     let missing = set.missing();
-    if set.parts().len() == 1 && odd.is_empty() && missing.is_none() {
+    if set.parts().len() == 1 && unrelated.is_empty() && missing.is_none() {
         return;
     }
     let mut check = Check::new(CheckId::Volumes);
     let files = set.parts().len();
     check.details.push(if files == 1 { "1 file".to_owned() } else { format!("{files} files") });
-    odd.into_iter().for_each(|finding| check.find(finding));
+    unrelated.into_iter().for_each(|finding| check.find(finding));
     damage(set, &mut check);
     partly_signed(set, &mut check);
     for (first, again) in set.doubled() {
         let (first, again) = (set.parts()[first].name(), set.parts()[again].name());
-        let text = format!("`{again}` has the same as `{first}`; each stands in for the other");
+        let text = format!("`{again}` has the same content as `{first}`; either can replace the other");
         check.find(Finding::notice(Code::UnlistedContent, again, text));
     }
     match missing {
@@ -60,9 +61,9 @@ pub(super) fn check(
 /// The blobs that no part has.
 #[derive(Default)]
 struct Lacking {
-    /// The volumes that each is on.
+    /// The volumes of each blob.
     on: BTreeMap<Digest, Vec<u32>>,
-    /// How many there are on each volume.
+    /// The number of blobs on each volume.
     blobs: BTreeMap<u32, usize>,
 }
 
@@ -76,10 +77,10 @@ fn lacking(set: &Set) -> Lacking {
     out
 }
 
-/// How many files are named that lack a signature.
+/// The most files named for lacking a signature.
 const LACKING: usize = 8;
 
-/// Signatures count that are in any file (MB-SET-07); which files lack one that others have is said.
+/// Signatures in any file count (MB-SET-07); files that lack a signature of the others are reported.
 fn partly_signed(set: &Set, check: &mut Check) {
     for signature in set.addenda().iter().filter(|a| addendum::is_signature(&a.name)) {
         let without = set.parts().iter().filter(|part| part.damage().is_empty() && !part.addenda().contains(signature));
@@ -96,7 +97,7 @@ fn partly_signed(set: &Set, check: &mut Check) {
     }
 }
 
-/// What is wrong around the members of a part. That is a remark only where everything in it is elsewhere too.
+/// Reports damage around the members of a part. It is only a remark if everything in the part is available elsewhere.
 fn damage(set: &Set, check: &mut Check) {
     for (at, part) in set.parts().iter().enumerate() {
         if part.damage().is_empty() {
@@ -145,17 +146,17 @@ fn missing(
     }
     let finding = Finding::new(Code::Truncated, format!("volume {n}"), text).fact(count);
     let finding = names(NAMED).into_iter().fold(finding, |finding, name| finding.fact(name));
-    check.find(finding.hint("name all volumes, or their folders, at once; or go on with what is here: --partial"));
+    check.find(finding.hint("give all volumes, or their folders, together; or continue without them: --partial"));
 }
 
 /// A set of volumes: one bit for each (`crate::bundle::limits::VOLUMES`).
 type Bits = [u64; 16];
 
-/// Which images need something from which volumes. Each document is read once, however many images have it.
+/// Which images need which volumes. Each document is read once, however many images have it.
 pub(crate) struct Needs<'a>(Vec<(&'a Image, Bits)>);
 
 impl<'a> Needs<'a> {
-    /// `lacking`: blobs, and the volumes that each is on.
+    /// `lacking`: blobs, and the volumes of each.
     pub(crate) fn new(
         index: &'a Index,
         documents: &BTreeMap<Digest, Vec<u8>>,
@@ -181,13 +182,13 @@ impl<'a> Needs<'a> {
         Needs(index.images.iter().zip(roots.into_iter().map(of)).collect())
     }
 
-    /// The images that need something from this volume, in the order of the index.
+    /// The images that need this volume, in the order of the index.
     pub(crate) fn of(&self, volume: u32) -> Vec<&'a Image> {
         let (word, bit) = place(volume);
         self.0.iter().filter(|(_, bits)| bits[word] & bit != 0).map(|(image, _)| *image).collect()
     }
 
-    /// The images that need anything.
+    /// The images that need any of them.
     pub(crate) fn any(&self) -> Vec<&'a Image> {
         self.0.iter().filter(|(_, bits)| *bits != Bits::default()).map(|(image, _)| *image).collect()
     }

@@ -229,7 +229,7 @@ fn nothing_on_the_medium_is_run_or_taken_for_settings() {
         fs::write(lab.path(name), text).unwrap();
     }
     // Nobody is trusted, although everything here says otherwise.
-    lab.run(&["verify", "b.tar"]).ends(&[2]).says("nobody is trusted");
+    lab.run(&["verify", "b.tar"]).ends(&[2]).says("no trusted key");
     lab.run(&["unpack", "b.tar", "--to-dir", "out"]).ends(&[2]);
 
     let trace = lab.path("trace");

@@ -270,6 +270,15 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all.map(|e| (e.path().strip_prefix(dir).unwrap().to_owned(), std::fs::read(e.path()).unwrap())).collect()
 }
 
+/// The one mirror set in a folder whose name begins so and whose text has this.
+pub(crate) fn set_about(dir: &Path, begins: &str, what: &str) -> String {
+    let all = files(dir).into_iter().filter(|(path, _)| path.to_str().unwrap().starts_with(begins));
+    let texts = all.map(|(_, bytes)| String::from_utf8(bytes).unwrap());
+    let mut found: Vec<String> = texts.filter(|text| text.contains(what)).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
 }

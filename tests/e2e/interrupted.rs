@@ -99,7 +99,7 @@ fn create_killed_twice_within_one_blob_goes_on_from_the_second_place() {
         std::thread::sleep(Duration::from_millis(600));
     }
     let run = ok(&args);
-    assert!(run.stderr.contains("Continuing"), "{}", run.stderr);
+    assert!(run.stderr.contains("Resuming"), "{}", run.stderr);
     assert_eq!(ranges(&proxy), [range(8 * MIB), range(16 * MIB)]);
     ok(&verify(&bundle));
     // What was complete was not fetched again.

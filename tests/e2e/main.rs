@@ -8,11 +8,13 @@ mod support;
 
 mod answers;
 mod disguised;
+mod field;
 mod harness;
 mod interrupted;
 mod peers;
 mod refusals;
 mod release;
 mod same_bytes;
+mod several;
 mod sources;
 mod storage;

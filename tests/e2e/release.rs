@@ -98,7 +98,7 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
     assert_eq!(fs::read_dir(&manifests).unwrap().count(), 2);
 
     let sets = dir.path().join("manifests-mirror-set");
-    let set = fs::read_to_string(sets.join("idms-release-0.yaml")).unwrap();
+    let (set, generic) = (set_about(&sets, "idms-", "ocp-release"), set_about(&sets, "idms-", "tools/multi"));
     let mirrored = |source: &str| {
         let mirror = format!("    - \"{}/ocp/mirror\"\n    source: \"{source}\"\n", target.host());
         assert!(set.contains(&mirror), "{source}: {set}");
@@ -107,7 +107,6 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
     // Not where it came from: where its signature says that it is published.
     mirrored("quay.io/openshift-release-dev/ocp-release");
     mirrored(&format!("{}/{RELEASES}", source.host()));
-    let generic = fs::read_to_string(sets.join("idms-generic-0.yaml")).unwrap();
     assert!(generic.contains(&format!("\"{}/ocp/mirror/tools/multi\"", target.host())), "{generic}");
 
     let upgrade = format!(
@@ -135,7 +134,7 @@ fn what_is_left_for_oc_apply_can_be_read_by_kubectl() {
     assert_eq!(objects, expected.into_iter().collect());
     let sets = dir.path().join("manifests-mirror-set");
     let out = tool("kubectl", &args!["label", "--local", "-o", "name", "a=b", "-Rf", sets]);
-    assert_eq!(out.text().lines().count(), 2);
+    assert_eq!(out.text().lines().count(), 3);
 }
 
 #[test]
@@ -196,16 +195,14 @@ fn icsp_and_none_are_written_when_asked_for() {
     let (source, target) = (world.registry(), Registry::start());
     let bundle = dir.path().join("b.tar");
     ok(&[create_signed(&bundle), multi(&source.host())].concat());
-    for (kind, file) in [("icsp", Some("icsp-generic-0.yaml")), ("none", None)] {
+    for (kind, written) in [("icsp", true), ("none", false)] {
         let manifests = dir.path().join(kind);
         ok(&[unpack_to(&bundle, &target.host(), &manifests), args!["--mirror-set", kind]].concat());
         let sets = dir.path().join(format!("{kind}-mirror-set"));
-        match file {
-            Some(file) => {
-                let text = fs::read_to_string(sets.join(file)).unwrap();
-                assert!(text.contains("kind: ImageContentSourcePolicy"), "{text}");
-            }
-            None => assert!(!sets.exists()),
+        assert_eq!(sets.exists(), written);
+        if written {
+            let text = set_about(&sets, "icsp-", "tools/multi");
+            assert!(text.contains("kind: ImageContentSourcePolicy"), "{text}");
         }
         assert!(!manifests.exists(), "no manifests were carried");
     }
@@ -251,7 +248,7 @@ fn components_in_a_repository_of_their_own_come_to_the_release_with_their_signat
     let tags = tags(&target, "ocp/mirror");
     assert!(tags.contains("4.16.40-x86_64-etcd") && tags.contains(&etcd.sig_tag()), "{tags:?}");
     assert_eq!(tags.len(), 1 + 5 + 1);
-    let set = fs::read_to_string(dir.path().join("m-mirror-set/idms-release-0.yaml")).unwrap();
+    let set = set_about(&dir.path().join("m-mirror-set"), "idms-", "vendor/art-dev");
     assert!(set.contains("vendor/art-dev\"") && set.contains("vendor/ocp-release\""), "{set}");
 }
 
@@ -287,7 +284,7 @@ fn a_registry_and_a_directory_can_be_filled_in_one_run_with_manifests_beside_the
     assert_eq!(tags(&target, "ocp/mirror"), expected_tags(&world.release));
     assert!(tree.join("v2/openshift/release/manifests/4.16.37-x86_64").exists());
     assert!(tree.join("manifests/policy.yaml").exists());
-    assert!(tree.join("manifests-mirror-set/idms-release-0.yaml").exists());
+    set_about(&tree.join("manifests-mirror-set"), "idms-", "ocp-release");
 }
 
 #[test]
@@ -299,12 +296,14 @@ fn without_a_directory_manifests_go_where_the_program_runs_and_can_be_read_elsew
     let unpack = [args!["unpack", bundle, "--to", to, "--plain-http", "127.0.0.1"], trust()].concat();
     let run = finish(command(&unpack).current_dir(dir.path()));
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(dir.path().join("release-amd64-manifests/policy.yaml").exists());
-    assert!(dir.path().join("release-amd64-manifests-mirror-set/idms-release-0.yaml").exists());
+    let name = format!("ocp-4.16-x86_64-{}-manifests", &sha256(&member(&bundle, "mirror-bundle/index.json"))[7..15]);
+    let manifests = dir.path().join(&name);
+    assert!(manifests.join("policy.yaml").exists());
+    set_about(&dir.path().join(format!("{name}-mirror-set")), "idms-", "ocp-release");
     // Manifests alone, for a second cluster.
     let only = dir.path().join("only");
     ok(&[args!["unpack", bundle, "--manifests-to-dir", only], trust()].concat());
-    assert_eq!(files(&only), files(&dir.path().join("release-amd64-manifests")));
+    assert_eq!(files(&only), files(&manifests));
 }
 
 #[test]

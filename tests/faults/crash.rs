@@ -1,9 +1,9 @@
-//! F4: the power goes. A file system that keeps what was synced and does what it likes with the rest.
+//! F4: power loss, on a file system that keeps only what was synced and any part of the rest.
 //!
-//! A run is recorded; for a moment of it, the file system that a host may find afterwards is drawn: of what was not
-//! synced, any part is there, in sectors that are old or new, or hold anything at all where nothing was before. What
-//! is assumed of a medium is that it does not change what was synced and is not written again, and that a sector of
-//! 512 or 4096 bytes which *is* written again is old or new.
+//! A run is recorded. For one moment of it, the test draws a file system that a host may find afterwards: any part of
+//! the unsynced data is there, in old or new sectors, or with arbitrary content where nothing was before. A medium is
+//! assumed not to change synced data that is not written again, and a rewritten sector of 512 or 4096 bytes is old or
+//! new.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -20,7 +20,7 @@ use crate::sweep::over;
 use crate::trace::points;
 use crate::verbs::{Goal, Verb, chosen};
 
-/// A random number generator of one line: the draws are the same in each run.
+/// A minimal random number generator: the draws are the same in each run.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -39,7 +39,7 @@ impl Dice {
     }
 }
 
-/// What a name leads to.
+/// The target of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     File(usize),
@@ -56,12 +56,12 @@ enum Change {
 
 #[derive(Clone, Debug, Default)]
 struct Content {
-    /// As it was when it was synced last.
+    /// The content at its last sync.
     durable: Vec<u8>,
     mode: u32,
-    /// Since then.
+    /// The changes since then.
     pending: Vec<Change>,
-    /// Its length now.
+    /// Its current length.
     length: u64,
 }
 
@@ -72,16 +72,16 @@ enum Naming {
     Move(PathBuf, PathBuf, Node),
 }
 
-/// What a host finds: names, and contents with their modes.
+/// The state that a host finds: names, and contents with their modes.
 type Found = (BTreeMap<PathBuf, Node>, Vec<(Vec<u8>, u32)>);
 
-/// The file system, with what is durable of it and what is not yet.
+/// The file system, with its durable and its pending state.
 #[derive(Clone, Debug, Default)]
 struct CrashFs {
     contents: Vec<Content>,
     /// Names as a running host sees them.
     now: BTreeMap<PathBuf, Node>,
-    /// Names as they are on disk, whatever their folders are.
+    /// Names on disk, whether or not their folders are.
     durable: BTreeMap<PathBuf, Node>,
     /// Changes of names by folder, in order.
     pending: Vec<(PathBuf, Naming)>,
@@ -92,7 +92,7 @@ fn folder(path: &Path) -> PathBuf {
 }
 
 impl CrashFs {
-    /// Everything below a place, durable.
+    /// Makes everything below a place durable.
     fn of(place: &Path) -> CrashFs {
         let mut fs = CrashFs::default();
         for entry in walkdir::WalkDir::new(place).min_depth(1) {
@@ -185,7 +185,7 @@ impl CrashFs {
         }
     }
 
-    /// What a host finds after the power went: one of the many it may find.
+    /// One of the many states that a host may find after a power loss.
     fn crash(&self, seed: u64) -> Found {
         let mut dice = Dice::new(seed);
         // The extremes first: nothing, everything, and each of the two without the other.
@@ -210,7 +210,7 @@ impl CrashFs {
                 rename(&mut found, naming);
             }
         }
-        // What is in a folder that is not there is not there.
+        // A folder that does not exist has no content.
         let all = found.clone();
         found.retain(|path, _| path.ancestors().skip(1).all(|a| a.as_os_str().is_empty() || all.contains_key(a)));
         let contents = self.contents.iter().map(|content| {
@@ -252,12 +252,12 @@ fn whole(content: &mut Content, change: &Change) {
     }
 }
 
-/// Any part of what is pending, sector by sector.
+/// Any part of the pending writes, sector by sector.
 fn torn(after: &mut Content, content: &Content, dice: &mut Dice) {
     let sector = if dice.one_in(2) { 512 } else { 4096 };
     let (prefix, cut) = (dice.one_in(2), dice.next() as usize % (content.pending.len() + 1));
     let garbage = dice.one_in(4);
-    // What of it was there before is old or new; what was not is anything.
+    // Existing content is old or new; other content is arbitrary.
     let known = content.durable.len();
     for (number, change) in content.pending.iter().enumerate() {
         let kept = if prefix { number < cut } else { !dice.one_in(3) };
@@ -285,7 +285,7 @@ fn torn(after: &mut Content, content: &Content, dice: &mut Dice) {
     }
 }
 
-/// Makes a place of what was found.
+/// Creates a place from a drawn state.
 fn materialise(place: &Path, names: &BTreeMap<PathBuf, Node>, contents: &[(Vec<u8>, u32)]) {
     let mut linked: HashMap<usize, PathBuf> = HashMap::new();
     for (path, node) in names {
@@ -319,8 +319,8 @@ fn identity(names: &BTreeMap<PathBuf, Node>, contents: &[(Vec<u8>, u32)]) -> Dig
     Digest::of(&text)
 }
 
-/// Draws crashes, and looks at what the program makes of them: `seeds` of them right before each sync, when most is at
-/// stake, and a few after each other operation; of these moments, one of so many.
+/// Draws crashes and checks how the program handles them: `seeds` of them right before each sync, when most is at
+/// stake, and a few after each other operation; one of so many of these moments.
 fn crashes(lab: &Lab, verb: &Verb, goal: &Goal, seeds: u64, every: usize) -> (usize, usize) {
     let place = verb.place(lab);
     let before = CrashFs::of(&place);
@@ -335,7 +335,7 @@ fn crashes(lab: &Lab, verb: &Verb, goal: &Goal, seeds: u64, every: usize) -> (us
     let failed = over(&draws, |(at, seed)| {
         let mut disk = before.clone();
         ops[..*at].iter().for_each(|op| disk.apply(op));
-        // The moment is in the seed: else all moments of a stretch would lose the same things.
+        // The moment is part of the seed: otherwise all moments between two syncs would lose the same data.
         let drawn = if *seed < 4 { *seed } else { seed + 1000 * *at as u64 };
         let (names, contents) = disk.crash(drawn);
         if !known.lock().unwrap().insert(identity(&names, &contents)) {
@@ -361,7 +361,7 @@ fn short(op: &Op) -> String {
     text
 }
 
-/// What is there of a run that said it was done, if the power goes the moment after: everything.
+/// After a run that reported success, a power loss at the next moment must lose nothing.
 fn durable(before: CrashFs, runs: &[&[Op]]) -> Snapshot {
     let mut disk = before;
     runs.iter().flat_map(|ops| ops.iter()).for_each(|op| disk.apply(op));
@@ -371,7 +371,7 @@ fn durable(before: CrashFs, runs: &[&[Op]]) -> Snapshot {
     crate::lab::snapshot(place.path())
 }
 
-/// Of a registry, only the other host could tell.
+/// Only the other host could know about a registry.
 fn local() -> impl Iterator<Item = &'static Verb> {
     chosen().filter(|verb| !verb.pushes)
 }
@@ -396,7 +396,7 @@ fn a_power_loss_after_every_operation_leaves_nothing_wrong_and_the_next_run_comp
     sweep(200, 1);
 }
 
-/// Kills a run, completes it, and takes the power away the moment after: one point of so many.
+/// Kills a run, completes it, and cuts the power at the next moment: one point of so many.
 fn told(every: usize) {
     let lab = Lab::new();
     for verb in local() {
@@ -424,23 +424,23 @@ fn told(every: usize) {
 }
 
 #[test]
-fn what_was_told_as_done_is_there_after_a_power_loss_even_if_an_earlier_run_was_killed() {
+fn reported_success_survives_a_power_loss_even_if_an_earlier_run_was_killed() {
     told(29);
 }
 
 #[test]
 #[ignore = "a minute"]
-fn what_was_told_as_done_is_there_after_a_power_loss_wherever_an_earlier_run_was_killed() {
+fn reported_success_survives_a_power_loss_wherever_an_earlier_run_was_killed() {
     told(1);
 }
 
-/// After a failed sync a system may take for written what is not, so that the next sync succeeds. Whatever the next
-/// run then says is done has to be there all the same.
+/// After a failed sync a system may treat unwritten data as written, so that the next sync succeeds. Everything that
+/// the next run reports as done must exist all the same.
 #[test]
 fn a_sync_that_failed_is_not_tried_again_to_success() {
     let lab = Lab::new();
-    // What is mended in place is looked at again, and the system asked to forget it first: which is not seen here, where
-    // it remembers everything.
+    // An in-place repair reads its result back after asking the system to drop its cache. This model does not show
+    // that, since it remembers everything.
     for verb in local().filter(|verb| verb.mends.is_none()) {
         let goal = verb.goal(&lab);
         let syncs: Vec<_> = points(&lab, verb).into_iter().filter(|p| p.call == "fsync").collect();

@@ -1,4 +1,4 @@
-//! F1, F2, F3 for content that is written past the page cache: that needs a disk, and large blobs.
+//! F1, F2, F3 for content that bypasses the page cache: this needs a disk, and large blobs.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::verbs::{PLAIN, Verb};
 const LARGE: Verb =
     Verb { name: "create of large blobs", args: |lab, _| lab.create_of("b.tar", "large"), again: &[0, 52], ..PLAIN };
 
-/// A lab on a disk with a layout of large blobs. `None`, and a note, where nothing is written past the cache.
+/// A lab on a disk with a layout of large blobs. `None`, and a note, where the page cache cannot be bypassed.
 fn lab() -> Option<Lab> {
     let lab = Lab::within(Path::new(env!("CARGO_TARGET_TMPDIR")));
     let layers = [9, 10].map(|mib| layer(&[("data", &noise(mib << 20, mib as u64))]));
@@ -34,7 +34,7 @@ fn lab() -> Option<Lab> {
     let written: u64 =
         log.lines().filter(|l| l.contains(&call)).filter_map(|l| l.rsplit_once(" = ")?.1.parse::<u64>().ok()).sum();
     assert!(written > 19 << 20, "{written}");
-    // Nothing but the end of the file, which need not be a whole page, goes through the cache.
+    // Only the end of the file, which may be an incomplete page, goes through the cache.
     let others: Vec<&str> = log
         .lines()
         .filter(|l| l.contains("b.tar.partial>") && l.contains(" pwrite64(") && !l.contains(&call))

@@ -1,5 +1,5 @@
-//! F3: what is written is synced before it gets its name, names are synced before success is told, and what leads to
-//! other things comes last.
+//! F3: content is synced before it gets its name, names are synced before success is reported, and references are
+//! written after their targets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,10 +9,10 @@ use crate::lab::{Lab, temporary};
 use crate::record::{Op, record};
 use crate::verbs::{VERBS, chosen};
 
-/// What an operation log does against the rules.
+/// The violations of the rules in an operation log.
 fn offences(ops: &[Op]) -> Vec<String> {
     let mut out = Vec::new();
-    // Files with unsynced content, and folders with unsynced names, each with the operation that is to blame.
+    // Files with unsynced content, and folders with unsynced names, each with the responsible operation.
     let mut files: BTreeMap<PathBuf, usize> = BTreeMap::new();
     let mut folders: BTreeMap<PathBuf, usize> = BTreeMap::new();
     let mut answered = false;
@@ -29,7 +29,7 @@ fn offences(ops: &[Op]) -> Vec<String> {
                 folders.insert(folder(path), at);
             }
             Op::Link(from, to) | Op::Rename(from, to) => {
-                // By its journal a run knows whose the other temporary files are.
+                // The journal tells the next run whose the other temporary files are.
                 let counts = !temporary(to) || to.extension().is_some_and(|e| e == "journal");
                 if counts && files.contains_key(from) {
                     out.push(format!("{} gets its name before it is synced", to.display()));
@@ -63,7 +63,7 @@ fn offences(ops: &[Op]) -> Vec<String> {
 }
 
 #[test]
-fn everything_is_durable_before_it_is_named_and_before_success_is_told() {
+fn everything_is_durable_before_it_is_named_and_before_success_is_reported() {
     let lab = Lab::new();
     let mut seen = BTreeSet::new();
     for verb in chosen() {

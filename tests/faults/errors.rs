@@ -1,5 +1,5 @@
-//! F2: any system call fails. What is no failure is not noticed; all else is told, leaves nothing wrong, and is over
-//! with the next run.
+//! F2: any system call fails. A harmless failure has no effect; every other one is reported, leaves nothing wrong, and
+//! the next run completes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::sweep::{Extent, over};
 use crate::trace::{Point, inject, points};
 use crate::verbs::{Goal, Verb, chosen};
 
-/// Calls that write, or change a folder: these fail when a medium is full, or has become read-only.
+/// Calls that write or change a folder: these fail when a medium is full or read-only.
 const WRITING: [&str; 14] = [
     "write",
     "pwrite64",
@@ -29,7 +29,7 @@ const WRITING: [&str; 14] = [
 ];
 /// Calls that need a descriptor.
 const OPENING: [&str; 4] = ["openat", "openat2", "socket", "fcntl"];
-/// Calls that are given a path.
+/// Calls that take a path.
 const NAMING: [&str; 14] = [
     "openat",
     "openat2",
@@ -46,7 +46,7 @@ const NAMING: [&str; 14] = [
     "newfstatat",
     "access",
 ];
-/// Calls whose manual says that a signal may interrupt them, and that this program has to try again then.
+/// Calls that a signal may interrupt, according to their manual, and that this program must retry.
 const INTERRUPTED: [&str; 16] = [
     "openat",
     "openat2",
@@ -66,10 +66,10 @@ const INTERRUPTED: [&str; 16] = [
     "accept4",
 ];
 
-/// What is done to a call: `strace`'s words, and on which calls.
+/// A fault for a call, in `strace`'s words, and the calls it applies to.
 struct Fault {
     what: &'static str,
-    /// This call and all after it, not only this one.
+    /// This call and all later ones, not only this one.
     lasts: bool,
     calls: Option<&'static [&'static str]>,
 }
@@ -86,7 +86,7 @@ const FAULTS: [Fault; 9] = [
     Fault { what: "error=EINTR", lasts: false, calls: Some(&INTERRUPTED) },
 ];
 
-/// How often which call ended how.
+/// How often each call ended in each way.
 type Tally = Mutex<BTreeMap<(&'static str, i32), usize>>;
 
 fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally: &Tally) {
@@ -98,7 +98,7 @@ fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally
     let first = ended(&mut lab.command(&place, &wrapper.each_ref().map(String::as_str), &words));
     *tally.lock().unwrap().entry((fault.what, first.code)).or_default() += 1;
     let shown = format!("{}: {what}: {first:?}", verb.name);
-    // Before `main` it is the loader that fails.
+    // Before `main` the loader fails.
     let loader = first.code == 127 && first.err.contains("loading shared libraries");
     if fault.what == "error=EINTR" && !loader {
         assert_eq!(first.code, 0, "{shown}");
@@ -107,10 +107,10 @@ fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally
         0 => verb.check_after(lab, &place, goal, &what),
         _ if loader => {}
         code => {
-            // What cannot be read, where damage is what is looked for, is damage.
+            // Unreadable data is damage where damage is searched.
             let damage = ["recovery", "repair"].iter().any(|v| verb.name.starts_with(v)) && code == 31;
             assert!([2, 3, 10, 11, 50, 52].contains(&code) || damage, "{shown}");
-            // Nothing can be told where no write works.
+            // Nothing can be reported when no write works.
             let mute = call == "write" && (fault.lasts || !first.err.contains("error: "));
             assert!(!panicked(&first) && (mute || told(&first)), "{shown}");
             verb.check_between(lab, &place, goal, &what);
@@ -134,7 +134,7 @@ fn panicked(run: &Ended) -> bool {
     run.err.lines().any(|line| line.contains("panicked at") && !line.contains("/signal-hook-"))
 }
 
-/// An error names what it is about.
+/// An error names its subject.
 fn told(run: &Ended) -> bool {
     run.err.contains("error: ") && (run.code != 3 || run.err.contains('`'))
 }
@@ -146,7 +146,8 @@ fn sweep(extent: Extent) {
         let goal = verb.goal(&lab);
         let points = points(&lab, verb);
         let of = |fault: &'static Fault| {
-            // Memory is no file, and the first `poll` is the start of the runtime, which has nothing to tell yet.
+            // Memory is not a file, and the first `poll` is the start of the runtime, which cannot report anything
+            // yet.
             let ours = |p: &Point| p.call != "mmap" && !(p.call == "poll" && p.number == 1);
             let fits = |p: &&Point| fault.calls.map_or(ours(p), |calls| calls.contains(&p.call.as_str()));
             points.iter().filter(fits).map(move |p| (p.clone(), fault)).collect::<Vec<_>>()
@@ -161,12 +162,12 @@ fn sweep(extent: Extent) {
 }
 
 #[test]
-fn a_call_that_fails_is_told_or_made_good_and_leaves_nothing_wrong() {
+fn a_failing_call_is_reported_or_recovered_and_leaves_nothing_wrong() {
     sweep(Extent::Sample { every: 293, from: 101 });
 }
 
 #[test]
 #[ignore = "half an hour"]
-fn every_call_that_fails_is_told_or_made_good_and_leaves_nothing_wrong() {
+fn every_failing_call_is_reported_or_recovered_and_leaves_nothing_wrong() {
     sweep(Extent::All);
 }

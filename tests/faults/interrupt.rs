@@ -1,5 +1,5 @@
-//! Ctrl-C at any system call: the program says so and ends; nothing wrong is left, and the next run goes on. (SIGINT
-//! and SIGTERM while it waits for a registry: `tests/e2e/interrupted.rs`.)
+//! Ctrl-C at any system call: the program reports it and ends; nothing wrong is left, and the next run resumes.
+//! (`tests/e2e/interrupted.rs` tests SIGINT and SIGTERM while it waits for a registry.)
 
 use std::fs;
 use std::process::Stdio;
@@ -18,13 +18,13 @@ fn interrupt(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) {
     let first = ended(&mut lab.command(&place, &wrapper.each_ref().map(String::as_str), &words));
     let shown = format!("{}: {what}: {first:?}", verb.name);
     match first.code {
-        // So early that nothing answers signals yet.
+        // So early that no handler is installed yet.
         -2 => assert!(first.err.is_empty(), "{shown}"),
-        // So late that all was done.
+        // So late that everything was done.
         0 => verb.check_after(lab, &place, goal, &what),
-        // The thread that waits for signals reads, too: it was interrupted a second time, and left at once.
+        // The thread that waits for signals also reads: it was interrupted a second time, and exited at once.
         130 if point.call == "recvfrom" && !first.err.contains("interrupted") => {}
-        // What is not done is told, and how to go on.
+        // It reports what is not done, and how to resume.
         130 => assert!(first.err.contains("interrupted") && first.err.contains("\n       "), "{shown}"),
         _ => panic!("{shown}"),
     }
@@ -57,7 +57,7 @@ fn an_interrupt_at_every_call_is_answered_and_the_next_run_goes_on() {
     sweep(Extent::All);
 }
 
-/// A registry that says nothing: the first Ctrl-C is answered, and the second one does not wait for that.
+/// A registry that never answers: the first Ctrl-C is acknowledged, and the second one does not wait for it.
 #[test]
 fn a_second_interrupt_ends_it_at_once() {
     let lab = Lab::new();
@@ -71,7 +71,7 @@ fn a_second_interrupt_ends_it_at_once() {
         std::thread::yield_now();
     }
     for _ in 0..2 {
-        // The second may come when it has ended already.
+        // The second signal may arrive after the program has ended.
         let _ = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));

@@ -8,7 +8,8 @@ use crate::sweep::{Extent, over};
 use crate::trace::{Point, inject, points};
 use crate::verbs::{Goal, Verb, chosen};
 
-/// Kills a run at a point, looks at what it left, runs again, and looks at that. Whether it was killed at all.
+/// Kills a run at a point, checks what it left, runs again, and checks the result. Returns whether the run was killed
+/// at all.
 pub(crate) fn kill(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) -> bool {
     let what = format!("killed at {} {}", point.call, point.number);
     let place = verb.place(lab);

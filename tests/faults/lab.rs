@@ -1,5 +1,5 @@
-//! A small world on a memory file system: images in a layout and in a registry, manifests, keys, two bundles; places
-//! to run in, and what is in a place.
+//! A small world on a memory file system: images in a layout and in a registry, manifests, keys, two bundles; folders
+//! to run in, and listings of their content.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -18,10 +18,10 @@ use crate::support::registry::Registry;
 use crate::support::{noise, program};
 
 pub(crate) use crate::support::program::PROGRAM;
-/// When everything is made.
+/// The creation time of everything.
 pub(crate) const EPOCH: &str = "1700000000";
 
-/// Arguments of any kind of text and path.
+/// Arguments of mixed types.
 macro_rules! args {
     ($($arg:expr),* $(,)?) => { vec![$(std::ffi::OsString::from(&$arg)),*] };
 }
@@ -48,7 +48,7 @@ impl Ended {
     }
 }
 
-/// The world of one test. It goes with the test.
+/// The world of one test; dropped with the test.
 pub(crate) struct Lab {
     dir: tempfile::TempDir,
     places: AtomicUsize,
@@ -57,7 +57,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// In memory where that is possible: there, syncing costs nothing.
+    /// In memory if possible: syncing costs nothing there.
     pub(crate) fn new() -> Lab {
         let memory = Path::new("/dev/shm");
         Lab::within(if memory.is_dir() { memory } else { Path::new(env!("CARGO_TARGET_TMPDIR")) })
@@ -206,7 +206,7 @@ pub(crate) fn write_layout(path: &Path, images: &[Image]) {
     fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
-/// Something in a folder, as it has to be byte for byte.
+/// An object in a folder, which must match byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     Folder,
@@ -215,7 +215,7 @@ pub(crate) enum Entry {
     Link(PathBuf),
 }
 
-/// What is in a place, by path relative to it.
+/// The content of a place, by path relative to it.
 pub(crate) type Snapshot = BTreeMap<PathBuf, Entry>;
 
 pub(crate) fn snapshot(place: &Path) -> Snapshot {
@@ -238,7 +238,7 @@ pub(crate) fn snapshot(place: &Path) -> Snapshot {
     out
 }
 
-/// Whether this is a name that this program gives to files in the making, and to nothing else.
+/// Whether this is a name that this program gives only to unfinished files.
 pub(crate) fn temporary(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     [".partial", ".partial.journal", ".partial.journal.new", ".partial:"].iter().any(|end| name.ends_with(end))

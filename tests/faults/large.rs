@@ -1,5 +1,5 @@
 //! F1 at random times, with several workers, on a bundle of 200 MiB in 400 blobs: nothing wrong is left, the next run
-//! ends as one run would have, and no worker transfers more than one blob twice.
+//! ends like an uninterrupted one, and no worker transfers more than one blob twice.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +30,7 @@ fn large(images: usize, layers: usize, size: usize) -> Lab {
     lab
 }
 
-/// Names, lengths and times of files: to look at 200 MiB once more only where something changed.
+/// Names, lengths and times of files, so that only changed files of the 200 MiB are read again.
 fn final_names(place: &Path, known: &Snapshot) {
     for entry in walkdir::WalkDir::new(place).min_depth(1) {
         let entry = entry.unwrap();
@@ -45,7 +45,7 @@ fn final_names(place: &Path, known: &Snapshot) {
 }
 
 fn killed_after(mut child: Child, after: Duration) -> bool {
-    // A random moment, not an order of things.
+    // Only the moment is random.
     std::thread::sleep(after);
     let running = child.try_wait().unwrap().is_none();
     let _ = child.kill();
@@ -53,7 +53,7 @@ fn killed_after(mut child: Child, after: Duration) -> bool {
     running
 }
 
-/// Kills `verb` `times` times at random moments of its run. How often it was still running.
+/// Kills `verb` `times` times at random moments of its run. Returns how often it was still running.
 fn kills(lab: &Lab, verb: &Verb, times: u64, seed: u64) -> u64 {
     let start = |jobs: usize| {
         let place = verb.place(lab);
@@ -76,7 +76,7 @@ fn kills(lab: &Lab, verb: &Verb, times: u64, seed: u64) -> u64 {
         let run = lab.run(&place, &[verb.words(lab, &place, jobs), args!["-o", "json"]].concat());
         assert!(verb.again.contains(&run.code), "{}: {run:?}", verb.name);
         assert_eq!(snapshot(&place), wanted, "{}", verb.name);
-        // What had its name was not written again.
+        // Files with a final name were not written again.
         if let Ok(answer) = serde_json::from_str::<serde_json::Value>(&run.out)
             && let Some(new) = answer["unpacked"]["new_blobs"].as_u64()
         {
@@ -102,7 +102,7 @@ fn blobs(place: &Path) -> usize {
     seen.len()
 }
 
-/// Those that move blobs without a registry, whose own test is below.
+/// The verbs that move blobs without a registry, which has its own test below.
 fn movers() -> impl Iterator<Item = &'static Verb> {
     VERBS.iter().filter(|v| ["create", "unpack --to-dir", "unpack --to-layout"].contains(&v.name))
 }
@@ -134,7 +134,7 @@ fn a_thousand_kills_at_random_times_on_200_mib_leave_nothing_wrong() {
     assert!(killed * 10 > runs * 7);
 }
 
-/// How often each blob was asked for or sent, going by a request that only a transfer makes.
+/// How often each blob was transferred, counted by a request that only a transfer makes.
 fn transfers(proxy: &Proxy, method: &str) -> BTreeMap<String, usize> {
     let mut out: BTreeMap<String, usize> = BTreeMap::new();
     for seen in proxy.seen().iter().filter(|s| s.method == method) {

@@ -1,4 +1,4 @@
-//! `--read-back`: what did not arrive on the medium gets no name, and what is read does not come from memory.
+//! `--read-back`: data that did not reach the medium gets no final name, and is not read from the cache.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +11,7 @@ fn create(lab: &Lab) -> Vec<OsString> {
     [lab.create("b.tar"), args!["--read-back"]].concat()
 }
 
-/// On a disk: a file system in memory has nothing to forget.
+/// On a disk: a file system in memory cannot drop its pages.
 fn on_disk() -> Lab {
     Lab::within(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
@@ -31,7 +31,7 @@ fn a_medium_with_less_room_than_it_claims_is_found_and_gets_no_bundle() {
         assert!(failed.err.contains("does not read back") && failed.err.contains("less room"), "{failed:?}");
         assert!(failed.err.contains("no bundle was made") && !failed.err.contains("Safe"), "{failed:?}");
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "nothing is left");
-        // Without it, only `verify` tells.
+        // Without it, only `verify` finds the damage.
         run(&lab.create("b.tar")).is(0, "not read back");
         let verified = lab.run(&place, &[args!["verify", "b.tar"], lab.trust()].concat());
         assert!((10..50).contains(&verified.code), "{verified:?}");
@@ -97,7 +97,7 @@ fn it_says_when_the_medium_can_be_removed_and_a_second_run_reads_back_too() {
     let run = lab.run(&place, &create(&lab)).is(0, "create");
     let (read, safe) = (run.err.find("Read back").unwrap(), run.err.find("Safe").unwrap());
     assert!(read < safe && run.err[safe..].contains("after unmounting it: /"), "{}", run.err);
-    // Without its journal, nothing is believed: it is written again.
+    // Without its journal, nothing is trusted: it is written again.
     let before = snapshot(&place);
     fs::rename(place.join("b.tar"), place.join("b.tar.partial")).unwrap();
     let run = lab.run(&place, &create(&lab)).is(0, "create again");

@@ -1,5 +1,5 @@
-//! What a run did to the file system, taken from `strace`: the log that the durability lint and the crash file system
-//! work on.
+//! The file system operations of a run, taken from `strace`: the log for the durability lint and the crash file
+//! system.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,19 +8,19 @@ use std::path::{Component, Path, PathBuf};
 use crate::lab::{Ended, Lab, ended};
 use crate::trace::Point;
 
-/// What changes something or makes it durable.
+/// An operation that changes something or makes it durable.
 const CALLS: &str = "trace=openat,openat2,write,pwrite64,ftruncate,fallocate,fchmod,fsync,fdatasync,rename,renameat,\
                      renameat2,unlink,unlinkat,mkdir,mkdirat,linkat,symlinkat";
 
-/// One thing done. Paths are relative to the place.
+/// One operation. Paths are relative to the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
-    /// A file made, where there was none.
+    /// A file was created.
     Create(PathBuf, u32),
     /// Bytes at an offset; without one, at the end.
     Write(PathBuf, Option<u64>, Vec<u8>),
     Truncate(PathBuf, u64),
-    /// The file has at least this length now.
+    /// The file now has at least this length.
     Extend(PathBuf, u64),
     Mode(PathBuf, u32),
     Folder(PathBuf),
@@ -28,15 +28,15 @@ pub(crate) enum Op {
     Symlink(PathBuf, PathBuf),
     Rename(PathBuf, PathBuf),
     Unlink(PathBuf),
-    /// A file or folder made durable.
+    /// A file or folder became durable.
     Sync(PathBuf),
-    /// Syncing a file failed: what was written to it since the last time may be gone, and no later sync brings it back.
+    /// Syncing a file failed: data written since the last sync may be lost, and no later sync restores it.
     Lost(PathBuf),
-    /// Something was said: 1 is the answer, 2 the conversation.
+    /// Output: 1 is the result, 2 the messages.
     Say(u32, String),
 }
 
-/// Runs the program and records it; with a point, this fault comes to it there.
+/// Runs the program and records it; with a point, this fault is injected there.
 pub(crate) fn record(
     lab: &Lab,
     place: &Path,
@@ -80,13 +80,13 @@ impl Parser<'_> {
         out
     }
 
-    /// What a line stands for; nothing for calls that failed and for files outside of the place.
+    /// The meaning of a line; nothing for failed calls and for files outside the place.
     fn one(&self, line: &str) -> Option<Op> {
         let (call, rest) = line.split_once('(')?;
         let (inside, result) = rest.rsplit_once(" = ")?;
         let args = split(inside.trim_end().strip_suffix(')')?);
         if result.starts_with('-') || result.starts_with('?') {
-            // Of a call that a kill came before, nothing is known but that it was not made.
+            // If a kill came before a call, it is only known that the call was not made.
             let failed = call == "fsync" && result.starts_with('-');
             return if failed { self.inside(&path_of(&args[0])).map(Op::Lost) } else { None };
         }

@@ -1,6 +1,6 @@
-//! F2: reads and writes that transfer less than was asked for, and that a signal interrupts, go unnoticed.
+//! F2: short reads and writes, and ones that a signal interrupts, have no effect.
 //!
-//! `strace` can only lie about a length. So these are made by a small library that is loaded before libc.
+//! `strace` can only falsify a returned length. So a small library, loaded before libc, produces them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn sweep(every: usize) {
     let mut failed = 0;
     for verb in chosen() {
         let goal = verb.goal(&lab);
-        // The number of calls is not known; more than there are does no harm.
+        // The number of calls is unknown; a larger number does no harm.
         let mut modes: Vec<String> = (1..600).step_by(every).map(|n| n.to_string()).collect();
         modes.push("storm".to_owned());
         failed += over(&modes, |mode| run(&lab, verb, &goal, &library, mode));

@@ -1,5 +1,5 @@
-//! Room: it is asked for before the first byte; where it goes while the program works, what was there stays, and the
-//! next run goes on.
+//! Disk space: it is checked before the first byte. If it runs out during the work, existing files stay, and the next
+//! run resumes.
 
 use std::ffi::OsString;
 use std::fs;
@@ -76,7 +76,7 @@ fn what_is_there_already_needs_no_room_and_what_is_not_of_the_bundle_does_not_co
     let place = small.0.path();
     let filler = |len: u64| fs::write(place.join("filler"), vec![1; len as usize]).unwrap();
     let words = [args!["unpack", lab.path("b.tar"), "--to-dir", "tree"], lab.trust()].concat();
-    // Somebody else's files in the folder are no part of what was unpacked.
+    // Other files in the folder are not part of what was unpacked.
     fs::create_dir_all(place.join("tree/v2/other")).unwrap();
     fs::write(place.join("tree/v2/other/large"), vec![1; bytes as usize]).unwrap();
     filler(bytes / 2);
@@ -90,7 +90,7 @@ fn what_is_there_already_needs_no_room_and_what_is_not_of_the_bundle_does_not_co
     lab.run(place, &words).is(0, "all is there");
 }
 
-/// On a file system that cannot reserve room, another process takes it in the middle.
+/// On a file system that cannot reserve space, another process takes it during the run.
 #[test]
 fn a_disk_that_fills_up_during_create_keeps_what_was_fetched_and_the_run_is_continued() {
     let lab = Lab::new();
@@ -104,7 +104,7 @@ fn a_disk_that_fills_up_during_create_keeps_what_was_fetched_and_the_run_is_cont
         (0..3).for_each(|at| words.extend(args!["--image", format!("{host}/tools/i{at}:1")]));
         words
     };
-    // Every image is planned, some blobs are written; then nothing comes, until the time is out.
+    // Every image is planned and some blobs are written; then nothing arrives until the timeout.
     proxy.on("GET", "/blobs/", 8, Fault::Pass).on("GET", "/blobs/", 1, Fault::Stall(0));
     let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fallocate"];
     let wrapper = [&wrapper[..], &["-e", "inject=fallocate:error=EOPNOTSUPP"]].concat();
@@ -120,14 +120,14 @@ fn a_disk_that_fills_up_during_create_keeps_what_was_fetched_and_the_run_is_cont
     assert!(err.contains("no space left") && err.contains("needed") && err.contains("free"), "{err}");
     assert!(err.contains("kept in `b.tar.partial`"), "{err}");
     assert!(!place.join("b.tar").exists() && fs::read(place.join("earlier")).unwrap() == b"earlier");
-    // Nor can it begin again before there is room.
+    // It cannot start again either until there is space.
     let full = lab.run(place, &create(&proxy.host())).is(3, "still full");
     assert!(full.err.contains("not enough room"), "{full:?}");
     drop(filler);
     fs::remove_file(place.join("filler")).unwrap();
     let before = proxy.count("GET", "/blobs/");
     let run = lab.run(place, &create(&proxy.host())).is(0, "continued");
-    assert!(run.err.contains("Continuing"), "{run:?}");
+    assert!(run.err.contains("Resuming"), "{run:?}");
     assert!(proxy.count("GET", "/blobs/") - before < before, "what was fetched is not fetched again");
     let verify = args!["verify", "b.tar", "--allow-unsigned"];
     lab.run(place, &verify).is(0, "verify");

@@ -1,4 +1,4 @@
-//! Goes over points with a few threads, takes samples, and counts.
+//! Runs over points with a few threads, takes samples, and counts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

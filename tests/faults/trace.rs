@@ -1,4 +1,4 @@
-//! What `strace` saw: which system calls a verb makes, and how often.
+//! The output of `strace`: which system calls a verb makes, and how often.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::lab::{Lab, ended};
 use crate::verbs::Verb;
 
-/// The calls that a fault can come to: everything about files, descriptors and sockets.
+/// The calls that can be made to fail: all calls about files, descriptors and sockets.
 const CALLS: &str = "trace=%file,%desc,%network";
 
 /// A call to inject a fault into: its name, and which one it is, from 1, counted within a thread.

@@ -9,20 +9,20 @@ use mirror_bundle::oci::{self, Digest, Document};
 
 use crate::lab::{Entry, Lab, Snapshot, args, snapshot, temporary};
 
-/// A way to run the program, and what it starts from. To add a verb, add an entry to [`VERBS`].
+/// A way to run the program, and its initial state. To add a verb, add an entry to [`VERBS`].
 pub(crate) struct Verb {
     pub(crate) name: &'static str,
     /// Fills a place.
     pub(crate) setup: fn(&Lab, &Path),
     /// Arguments; the place is the current folder.
     pub(crate) args: fn(&Lab, &Path) -> Vec<OsString>,
-    /// A bundle in the place that is appended to: it may end in what an append left, and then says so.
+    /// A bundle in the place that is appended to: it may end in the leftover of an append, and then reports it.
     pub(crate) appends: Option<&'static str>,
-    /// A bundle in the place that has no name while it is mended: then it is beside, under a temporary one.
+    /// A bundle in the place that is renamed during repair: it is then beside its name, under a temporary one.
     pub(crate) mends: Option<&'static str>,
     /// Whether it writes to the target registry, below the name of the place.
     pub(crate) pushes: bool,
-    /// Exit codes of a second run after one that came to its end unseen.
+    /// Accepted exit codes of a second run after one whose success was not seen.
     pub(crate) again: &'static [i32],
 }
 
@@ -33,7 +33,7 @@ pub(crate) const PLAIN: Verb =
     Verb { name: "", setup: nothing, args: nowhere, appends: None, mends: None, pushes: false, again: &[0] };
 
 pub(crate) const VERBS: &[Verb] = &[
-    // A finished bundle is not replaced unasked.
+    // A finished bundle is not replaced without a request.
     Verb { name: "create", args: |lab, _| lab.create("b.tar"), again: &[0, 52], ..PLAIN },
     Verb {
         name: "create --force",
@@ -143,7 +143,7 @@ pub(crate) const VERBS: &[Verb] = &[
     },
 ];
 
-/// The verbs to go over: all, or those that the environment names.
+/// The selected verbs: all, or those named by the environment.
 pub(crate) fn chosen() -> impl Iterator<Item = &'static Verb> {
     let word = std::env::var("FAULTS_VERB").unwrap_or_default();
     VERBS.iter().filter(move |verb| verb.name.contains(&word))
@@ -183,7 +183,7 @@ fn name(place: &Path) -> String {
     place.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// What a verb starts from and ends with.
+/// The initial and the final state of a verb.
 pub(crate) struct Goal {
     before: Snapshot,
     after: Snapshot,
@@ -198,7 +198,7 @@ impl Verb {
         place
     }
 
-    /// Runs without any fault, one worker, for what is right.
+    /// Runs without any fault, with one worker, for the expected result.
     pub(crate) fn goal(&self, lab: &Lab) -> Goal {
         let place = self.place(lab);
         let before = snapshot(&place);
@@ -214,7 +214,7 @@ impl Verb {
         [(self.args)(lab, place), args![format!("-j{jobs}")]].concat()
     }
 
-    /// After a fault: under every final name is what was there before, or what is right.
+    /// After a fault: every final name holds the previous content or the expected one.
     pub(crate) fn check_between(&self, lab: &Lab, place: &Path, goal: &Goal, what: &str) {
         let now = snapshot(place);
         for (path, entry) in &now {
@@ -240,7 +240,7 @@ impl Verb {
         self.registry(lab, place);
     }
 
-    /// What was there stays; what an append left is told as such.
+    /// Existing content stays; the leftover of an append is reported as such.
     fn check_appended(&self, lab: &Lab, place: &Path, what: &str) {
         let (before, now) = (fs::read(lab.path("b.tar")).unwrap(), fs::read(place.join("b.tar")).unwrap());
         let end = before.len() - 1024;
@@ -252,7 +252,7 @@ impl Verb {
         }
     }
 
-    /// After a run that ended well: everything is as it would be without any fault, and nothing else is left.
+    /// After a successful run: everything is as after a run without faults, and nothing else is left.
     pub(crate) fn check_after(&self, lab: &Lab, place: &Path, goal: &Goal, what: &str) {
         self.same(&snapshot(place), goal, what);
         assert_eq!(self.registry(lab, place), goal.pushed, "{}: {what}", self.name);
@@ -266,7 +266,8 @@ impl Verb {
         }
     }
 
-    /// What the target registry has below the name of the place: links by path. Every tag must lead to a whole image.
+    /// The content of the target registry below the name of the place: links by path. Every tag must lead to a
+    /// complete image.
     fn registry(&self, lab: &Lab, place: &Path) -> BTreeMap<String, String> {
         if !self.pushes {
             return BTreeMap::new();
@@ -317,8 +318,8 @@ fn whole(storage: &Path, links: &BTreeMap<String, String>, repository: &str, dig
     }
 }
 
-/// Every tag of the tree and every entry of the layout in a place leads to an image of which everything is there.
-/// (That it is right was seen before.)
+/// Every tag of the tree and every entry of the layout in a place leads to a complete image. (Its content was checked
+/// before.)
 fn complete(place: &Path) {
     let walk = |dir: &str| walkdir::WalkDir::new(place.join(dir)).into_iter().flatten();
     for tag in walk("deep/tree/v2").filter(|e| e.path_is_symlink()) {

@@ -13,7 +13,7 @@ use super::sshsig;
 pub struct Entry {
     pub name: String,
     pub bytes: Vec<u8>,
-    /// What the index (and so SHA256SUMS) says about it.
+    /// Its entry in the index (and so in SHA256SUMS).
     pub listed: Digest,
     /// A header other than the canonical one.
     pub header: Option<[u8; 512]>,
@@ -36,7 +36,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// The archive of an index, whose bytes and signature are given; `content` has what is stored under a path.
+    /// The archive of an index, with its bytes and signature; `content` returns the content of a path.
     pub fn new(
         index: &Index,
         index_bytes: &[u8],
@@ -94,7 +94,7 @@ impl Archive {
         self.entries[..self.at(name)].iter().map(|e| 512 + e.bytes.len().next_multiple_of(512)).sum()
     }
 
-    /// Replaces a member of the head and lists it rightly in SHA256SUMS.
+    /// Replaces a member of the head and updates its line in SHA256SUMS.
     pub fn sums_again(&mut self) {
         let at = self.at(layout::SUMS);
         let others: Vec<Entry> = self.entries.iter().filter(|e| e.name != layout::SUMS).cloned().collect();
@@ -113,7 +113,7 @@ impl Archive {
         out
     }
 
-    /// The bytes with something put in front of the end.
+    /// The bytes with something inserted before the end.
     pub fn with_addendum(mut self, name: &str, bytes: &[u8]) -> Archive {
         self.entries.push(Entry::new(&format!("{}{name}", layout::ADDENDA), bytes));
         self

@@ -1,4 +1,4 @@
-//! Content of a bundle before it has an index, and the ways from there to an archive.
+//! Content of a bundle without an index yet, and the steps from there to an archive.
 
 use std::collections::BTreeMap;
 
@@ -217,7 +217,7 @@ impl Draft {
             format: 1,
             features: Features::default(),
             name: self.name.clone(),
-            sequence: 7,
+            sequence: Some(7),
             created: CREATED.into(),
             expires: self.expires.clone(),
             source_date_epoch: Some(EPOCH),
@@ -268,7 +268,7 @@ impl Draft {
         self.archive_of(|_| {})
     }
 
-    /// The archive of a changed index, signed by the builder: well signed, ill formed.
+    /// The archive of a changed index, signed by the builder: correctly signed, but malformed.
     pub fn archive_of(&self, change: impl FnOnce(&mut Index)) -> Archive {
         let mut index = self.index();
         let oci_index = layout::oci_index(&index).unwrap();
@@ -277,7 +277,7 @@ impl Draft {
         Archive::new(&index, &bytes, Some(&signed(&bytes)), &self.content(oci_index))
     }
 
-    /// The same for an index that is changed as text, so that it may be no index at all.
+    /// The same for an index that is changed as text, and may be invalid.
     pub fn archive_of_text(&self, change: impl FnOnce(String) -> Vec<u8>) -> Archive {
         let index = self.index();
         let oci_index = layout::oci_index(&index).unwrap();
@@ -379,7 +379,7 @@ pub fn manifest(text: &str) -> String {
     String::from_utf8(kubernetes::parse(text.as_bytes()).unwrap()[0].to_bytes()).unwrap()
 }
 
-/// Bytes that are the same every time and do not repeat.
+/// Bytes that are reproducible and do not repeat.
 pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut out = Vec::with_capacity(len + 8);

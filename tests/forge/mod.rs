@@ -1,4 +1,4 @@
-//! The forge: makes small bundles, good and with one fault each, always the same bytes.
+//! The forge: builds small bundles, good ones and ones with a single fault, always with the same bytes.
 //!
 //! [`draft`] holds content and makes the index, [`archive`] turns an index into tar members that can be broken one
 //! by one, [`sshsig`] and [`openpgp`] sign with the TEST keys of `testdata/vectors/keys`, `cases` is the list of
@@ -9,10 +9,10 @@
 pub mod archive;
 pub mod cases;
 pub mod draft;
-pub mod judge;
 pub mod openpgp;
 pub mod sshsig;
 pub mod vector;
+pub mod verifier;
 
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use sequoia_openpgp as openpgp;
 use openpgp::crypto::Signer as _;
 use openpgp::parse::Parse as _;
 
-/// When release signatures say that they were made: 2026-11-01.
+/// The creation time in release signatures: 2026-11-01.
 const MADE: u32 = 1_793_491_200;
 
 /// The claim that is signed for a release digest.

@@ -9,7 +9,7 @@ use sha2::Digest as _;
 pub const BUILDER: [u8; 32] = [0xb1; 32];
 /// A second builder.
 pub const SECOND: [u8; 32] = [0xb2; 32];
-/// Somebody whom nobody trusts.
+/// A key that the vectors do not trust.
 pub const STRANGER: [u8; 32] = [0xee; 32];
 
 pub const NAMESPACE: &str = "mirror-bundle.v1.builder";
@@ -113,7 +113,7 @@ pub fn sign(seed: &[u8; 32], message: &[u8]) -> Vec<u8> {
     Parts::new(seed, message).armored()
 }
 
-/// The same signature with the group order added to its second half: what lax verifiers take for good.
+/// The same signature with the group order added to its second half, which lax verifiers accept.
 pub fn malleable(raw: &[u8]) -> Vec<u8> {
     const ORDER: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,

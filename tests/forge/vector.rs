@@ -1,4 +1,4 @@
-//! A vector: a bundle, and what is to be found in it.
+//! A vector: a bundle, and the expected finding.
 
 use mirror_bundle::error::Code;
 
@@ -13,17 +13,17 @@ pub struct Vector {
     pub name: String,
     pub bytes: Vec<u8>,
     pub what: String,
-    /// Attacks and faults of the threat model that it stands for.
+    /// Attacks and faults of the threat model that it covers.
     pub ids: Vec<String>,
     /// The expected finding; `None` for a good bundle.
     pub code: Option<Code>,
-    /// Requirements of the specification that it is for.
+    /// Requirements of the specification that it tests.
     pub requires: Vec<String>,
     pub args: Vec<String>,
     /// The code when the bundle is read as a stream, where that sees another fault first.
     pub stream: Option<Code>,
-    /// The fault is in the content of a configuration or layer, or in what a stream meets behind it: `unpack`
-    /// finds it while it forwards, and may have stored other, whole blobs by then.
+    /// The fault is in the content of a configuration or layer, or in what a stream meets after it: `unpack` finds it
+    /// while forwarding, and may have stored other, complete blobs by then.
     pub late: bool,
     /// The arguments make it bad, and `unpack` does not have them.
     pub verify_only: bool,
@@ -57,7 +57,7 @@ pub struct Vectors {
     group: &'static str,
 }
 
-/// What a case is about: attacks, expected code, requirements; each list separated by blanks.
+/// The subject of a case: attacks, expected code, requirements; each list is separated by blanks.
 pub type Is = (&'static str, Option<Code>, &'static str);
 
 impl Vectors {

@@ -33,13 +33,13 @@ fn one_blob_damaged_in_both_copies_is_put_together_slice_by_slice() {
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
     let big = of_size(&blueprint, 4_500_000).clone();
     kit.copy("b.tar", "a.tar");
-    // More than recovery data could make again, on each.
+    // More on each than recovery data could reconstruct.
     kit.zero("b.tar", big.data() + 9_000, 1_500_000);
     kit.zero("a.tar", big.data() + 1_600_000, 1_500_000);
     kit.repair(&["--recovery", "r"]).is(31);
     kit.repair(&["--recovery", "r", "--from", "a.tar"]).is(0).says("recovery data");
     assert!(kit.read("b.tar") == whole);
-    // Some slices are damaged in both: those are made again.
+    // Some slices are damaged in both: those are reconstructed.
     kit.zero("b.tar", big.data() + 9_000, 1_600_000);
     kit.repair(&["--recovery", "r", "--from", "a.tar"]).is(0);
     assert!(kit.read("b.tar") == whole);
@@ -58,7 +58,7 @@ fn without_recovery_data_a_blob_damaged_in_both_copies_is_woven_from_them() {
     let answer = kit.repair(&["--from", "a.tar", "-o", "json"]).is(0).json()["repaired"].clone();
     assert_eq!(answer["mended"][0]["from"], "a.tar, in part");
     assert!(kit.read("b.tar") == whole);
-    // Damaged in the same place there is nothing to weave.
+    // Copies damaged in the same place cannot be combined.
     kit.write("b.tar", &b);
     kit.zero("a.tar", big.data() + 9_100, 1);
     kit.repair(&["--from", "a.tar"]).is(31);
@@ -125,7 +125,7 @@ fn a_registry_gives_what_is_damaged_and_nothing_else_is_asked_for() {
 fn a_source_that_lies_changes_nothing() {
     let kit = Kit::new();
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
-    // A layout with other bytes under the names of the blobs; a copy in which every blob is other.
+    // A layout with other bytes under the names of the blobs; a copy in which every blob differs.
     let lies = kit.path("lies/blobs/sha256");
     fs::create_dir_all(&lies).unwrap();
     fs::copy(kit.path("layout/index.json"), kit.path("lies/index.json")).unwrap();

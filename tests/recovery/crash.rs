@@ -1,5 +1,5 @@
-//! `recovery` and `repair` killed at their system calls: no final name holds what does not verify, nothing that was
-//! right is lost, and the same command ends as if it had run once.
+//! `recovery` and `repair` killed at their system calls: no final name holds anything that does not verify, no intact
+//! data is lost, and the same command ends like an uninterrupted run.
 
 use std::collections::BTreeMap;
 

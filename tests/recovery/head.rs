@@ -1,12 +1,12 @@
-//! A damaged head: index, signature, headers. It is taken from recovery data or another copy only when somebody trusted
-//! signed it and what is left of the bundle says that it is its own.
+//! A damaged head: index, signature, headers. It is restored from recovery data or another copy only if a trusted key
+//! signed it and the rest of the bundle shows that it belongs to it.
 
 use mirror_bundle::bundle::layout;
 
 use crate::kit::Kit;
 
 #[test]
-fn every_block_of_a_damaged_head_is_mended_from_recovery_data_and_from_a_copy() {
+fn every_block_of_a_damaged_head_is_repaired_from_recovery_data_and_from_a_copy() {
     let kit = Kit::new();
     kit.copy("b.tar", "copy.tar");
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
@@ -46,10 +46,10 @@ fn trust_is_asked_for_as_verify_asks_for_it() {
     let kit = Kit::new();
     kit.zero("b.tar", 40_960, 4096);
     let before = kit.files("b.tar");
-    kit.run(&["repair", "b.tar", "--recovery", "r"]).is(2).says("nobody is trusted");
+    kit.run(&["repair", "b.tar", "--recovery", "r"]).is(2).says("no trusted key");
     kit.run(&["repair", "b.tar", "--recovery", "r", "--signer", "reviewer.pub"]).is(22);
     assert_eq!(kit.files("b.tar"), before);
-    // An index that nobody trusted signed is not taken from anywhere either.
+    // An index without a trusted signature is not restored from anywhere either.
     kit.flip("b.tar", 1024 + 512 + 100);
     let before = kit.files("b.tar");
     let ran = kit.run(&["repair", "b.tar", "--recovery", "r", "--signer", "reviewer.pub"]);
@@ -68,7 +68,7 @@ fn the_head_of_another_bundle_is_not_put_in_the_place_of_a_damaged_one() {
     for from in [["--recovery", "newer.tar.recovery"], ["--from", "newer.tar"]] {
         kit.repair(&from).is(2).says("does not say that it is the bundle of");
     }
-    // Nothing is left but what could be anybody's.
+    // Nothing identifying is left.
     kit.damage("b.tar", |bytes| bytes.iter_mut().step_by(7).for_each(|b| *b ^= 1));
     kit.repair(&["--recovery", "r"]).is(2).says("--expect-index");
     kit.write("b.tar", &before["b.tar"]);

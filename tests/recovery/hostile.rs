@@ -1,4 +1,4 @@
-//! Recovery data that is of something else, or made to do harm.
+//! Recovery data for something else, or made to do harm.
 
 use std::fs::File;
 
@@ -36,7 +36,7 @@ fn recovery_data_of_another_bundle_is_refused_or_left_out() {
     kit.zero("b.tar", 40_960, 4096);
     let before = kit.files("b.tar");
     kit.repair(&["--recovery", "b.tar.recovery"]).is(2).says("recovery data of another bundle").says("sha256:");
-    // Found by its name only: without it, as if it were not there.
+    // Found by its name only: otherwise treated as missing.
     kit.repair(&[]).is(31).says("it is not used");
     assert_eq!(kit.files("b.tar"), before);
     kit.repair(&["--from", "layout"]).is(0).says("it is not used");
@@ -63,7 +63,7 @@ fn recovery_data_that_makes_other_bytes_does_not_get_them_into_the_bundle() {
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
     let big = of_size(&blueprint, 4_500_000).clone();
     let small = of_size(&blueprint, 300_000).clone();
-    // It says that the blob is other than it is.
+    // It claims that the blob is different.
     forge(&kit, "forged", |bytes| bytes[big.data() as usize + 50_000] ^= 1);
     kit.flip("b.tar", big.data() + 50_000 - 4096);
     kit.repair(&["--recovery", "forged"]).is(31);
@@ -73,7 +73,7 @@ fn recovery_data_that_makes_other_bytes_does_not_get_them_into_the_bundle() {
     // The true recovery data still serves.
     kit.repair(&["--recovery", "r"]).is(0);
     assert!(kit.read("b.tar") == whole);
-    // It says that everything else is other: what is right in the bundle counts, not that.
+    // It claims that everything else is different: intact data in the bundle counts, not the claim.
     forge(&kit, "forged", |bytes| bytes[small.data() as usize..][..200_000].fill(1));
     kit.flip("b.tar", big.data() + 50_000);
     kit.repair(&["--recovery", "forged"]).is(31).says("it belongs to other bytes");
@@ -142,13 +142,39 @@ fn repair_does_no_work_for_lengths_that_recovery_data_only_claims() {
         (1 << 40, vec![end, 1 << 50]),
         (1 << 50, vec![1 << 50, end]),
         (end.next_multiple_of(4096), vec![end]),
+        (end.next_multiple_of(4096), vec![end; 200]),
     ] {
+        let many = files.len() > 2;
         claim(&kit, slice, files);
+        if many {
+            // As long as it says, and nothing in it; and the bundle, named again and again.
+            File::options().write(true).open(kit.path("claimed")).unwrap().set_len(1 << 40).unwrap();
+            kit.repair(&["--recovery", "claimed"]).is(31).says("its slices are larger than the bundle together");
+        }
         let args = ["60", PROGRAM, "repair", "b.tar", "--signer", "builder.pub", "--recovery", "claimed"];
         kit.tool("timeout", &args).is(31);
         assert!(kit.read("b.tar") == before, "it has its name and its bytes");
         assert!(!kit.path("b.tar.partial").exists());
     }
+}
+
+#[test]
+fn a_copy_that_is_only_long_costs_no_more_than_the_bundle() {
+    let kit = Kit::new();
+    let blueprint = kit.blueprint();
+    let member = of_size(&blueprint, 4_500_000);
+    kit.flip("b.tar", member.data() + 5);
+    let mut long = kit.read("b.tar");
+    long[usize::try_from(member.header).unwrap()] ^= 1;
+    kit.write("long", &long);
+    File::options().write(true).open(kit.path("long")).unwrap().set_len(1 << 43).unwrap();
+    for (bundle, option, from, code) in
+        [("b.tar", "--from", "long", 31), ("long", "--from", "b.tar", 31), ("long", "--recovery", "r", 0)]
+    {
+        let args = ["120", PROGRAM, "repair", "--signer", "builder.pub", bundle, option, from];
+        kit.tool("timeout", &args).is(code);
+    }
+    kit.verifies("long");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What others put under the names that a verb will write (security I2): nothing is written through it, and nothing hangs.
+//! Files planted under the names that a verb will write (security I2): nothing is written through them, and nothing
+//! hangs.
 
 use std::fs;
 
@@ -6,7 +7,7 @@ use crate::kit::{Kit, PROGRAM, of_size};
 
 const VICTIM: &[u8] = b"precious";
 
-/// What may stand behind a final name while a verb works.
+/// Types of files that may be planted under a final name while a verb works.
 const SUFFIXES: [&str; 8] = [
     "",
     ".partial",

@@ -1,4 +1,4 @@
-//! Bundles in volumes: damaged volumes, lost ones, descriptions that nobody signs.
+//! Bundles in volumes: damaged volumes, lost ones, unsigned descriptions.
 
 use mirror_bundle::bundle::Bundle;
 use mirror_bundle::bundle::survey::Blueprint;
@@ -36,7 +36,7 @@ fn a_lost_volume_is_made_again_from_the_others_and_recovery_data() {
         repair(&kit, &["--recovery", "s"]).is(0).says("Lost").says("VERIFIED");
         assert!(kit.files("b.") == whole, "{lost}");
     }
-    // With damage in another one besides.
+    // With damage in another one as well.
     kit.remove(VOLUMES[1]);
     kit.zero(VOLUMES[2], 30_000, 40_000);
     kit.flip(VOLUMES[0], 20);
@@ -62,16 +62,16 @@ fn recovery_data_beside_the_volumes_is_found_and_a_volume_elsewhere_counts_as_lo
     kit.remove(VOLUMES[3]);
     kit.zero(VOLUMES[0], 50_000, 5000);
     let args = ["repair", VOLUMES[0], VOLUMES[1], VOLUMES[2], "--signer", "builder.pub"];
-    // The fourth is neither named nor made: the verdict says that it was not seen.
+    // The fourth is neither named nor created: the verdict says that it was not checked.
     kit.run(&args).is(42).says("NOT FULLY CHECKED");
     assert!(!kit.path(VOLUMES[3]).exists());
     kit.write(VOLUMES[3], &away);
     assert!(kit.files("b.") == whole);
-    repair(&kit, &[]).is(0).says("nothing is damaged");
+    repair(&kit, &[]).is(0).says("nothing was damaged");
 }
 
 #[test]
-fn damaged_volumes_are_mended_from_copies_layouts_and_each_other() {
+fn damaged_volumes_are_repaired_from_copies_layouts_and_each_other() {
     let kit = divided();
     let whole = kit.files("b.");
     let layout = blueprint(&kit, VOLUMES[0]).layout;
@@ -101,7 +101,7 @@ fn damaged_volumes_are_mended_from_copies_layouts_and_each_other() {
 }
 
 #[test]
-fn the_description_of_a_volume_that_nobody_signs_is_not_believed() {
+fn the_unsigned_description_of_a_volume_is_not_believed() {
     let kit = divided();
     let whole = kit.files("b.");
     let own = blueprint(&kit, VOLUMES[1]);
@@ -121,7 +121,7 @@ fn the_description_of_a_volume_that_nobody_signs_is_not_believed() {
     kit.zero(VOLUMES[2], 0, 20_000);
     repair(&kit, &["--recovery", "s"]).is(0);
     assert!(kit.files("b.") == whole);
-    // Nothing says what it has to be.
+    // Its expected content is unknown.
     kit.zero(VOLUMES[1], description.header, 1000);
     repair(&kit, &["--from", "layout"]).is(2).says("its description is lost");
 }

@@ -14,15 +14,19 @@ fn basic_logins_work_and_wrong_ones_are_named_without_their_secret() {
     let (_keep, bad) = auth_file(&registry.host(), USER, "hunter2-wrong");
     let (_keep2, other) = auth_file("127.0.0.1:1", USER, PASSWORD);
     for (file, says) in [(bad, "credentials for `alice` were not accepted"), (other, "no credentials were found")] {
-        let client = Client::new(Options { auth_file: Some(file), ..options() }).unwrap();
+        let client = Client::new(Options { auth_file: Some(file.clone()), ..options() }).unwrap();
         let err = client.get_manifest(&to, &tag("v1")).unwrap_err();
         assert_eq!(err.code(), Code::Auth);
         assert!(err.message().contains(says) && err.message().contains(&registry.host()), "{err:?}");
-        assert!(err.message().contains("pull from `a/b`"), "{err:?}");
+        assert!(err.message().contains(&format!("push to `{to}`")), "{err:?}");
+        assert!(err.facts()[0].ends_with("(GET)"), "{err:?}");
+        let reader = Client::new(Options { side: Side::Source, auth_file: Some(file.clone()), ..options() }).unwrap();
+        let err = reader.get_manifest(&to, &tag("v1")).unwrap_err();
+        assert!(err.message().contains(&format!("pull from `{to}`")), "{err:?}");
         assert!(err.hint_text().unwrap().contains(&format!("podman login --authfile auth.json {}", registry.host())));
         assert!(!format!("{err:?}{:?}", client).contains("hunter2"), "{err:?}");
         let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(&b"hello"[..])));
-        assert!(matches!(pushed.unwrap_err().message(), m if m.contains("push to `a/b`")));
+        assert!(matches!(pushed.unwrap_err().message(), m if m.contains(&format!("push to `{to}`"))));
     }
 }
 
@@ -34,7 +38,7 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
         ..Setup::default()
     });
     let (_keep, auth) = auth_file(&registry.host(), USER, PASSWORD);
-    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let client = Client::new(options_with(&auth)).unwrap();
     let (a, b) = (repo(&registry.host(), "a"), repo(&registry.host(), "b"));
     let digest = push(&client, &a, b"hello");
     push(&client, &a, b"world");
@@ -44,6 +48,7 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
     assert_eq!(tokens.log()[1..], ["alice repository:b:pull,push repository:a:pull"]);
 
     // An old token is refused by the registry: a new one is fetched.
+    let client = Client::new(Options { side: Side::Source, ..options_with(&auth) }).unwrap();
     let short = Policy { true_life: -57, ..Policy::default() };
     tokens.set(short);
     assert_eq!(client.head_blob(&a, &digest).unwrap(), Some(5));
@@ -58,7 +63,7 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
     );
 
     // Without a login: pull only.
-    let nobody = self::client();
+    let nobody = Client::new(Options { side: Side::Source, ..options() }).unwrap();
     assert_eq!(pull(&nobody, &a, &digest, 5).unwrap(), b"hello");
     assert_eq!(tokens.log().last().unwrap(), "- repository:a:pull");
     let err = nobody.push_blob(&a, &Digest::of(b"x"), 1, None, &mut |_| Ok(Box::new(&b"x"[..]))).unwrap_err();
@@ -135,7 +140,7 @@ fn a_realm_elsewhere_gets_the_login_of_the_registry_that_names_it() {
         assert_eq!(client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err().code(), Code::Auth);
         let seen = realm.since(before);
         assert_eq!(seen.len(), 1);
-        assert_eq!(seen[0].target, "/token?a=b&service=s&scope=repository%3Aa%3Apull");
+        assert_eq!(seen[0].target, "/token?a=b&service=s&scope=repository%3Aa%3Apull%2Cpush");
         seen[0].header("authorization").is_some()
     };
     assert!(ask(&registry.host()), "the registry's own login goes where it says");

@@ -1,4 +1,4 @@
-//! What a registry really holds, read without the program's own client.
+//! The real content of a registry, read without the program's own client.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -31,8 +31,8 @@ pub fn get(registry: &Registry, method: &str, path: &str) -> (u16, Vec<u8>) {
     (first.split(' ').nth(1).unwrap().parse().unwrap(), body)
 }
 
-/// Every tag below `prefix` with its digest. Each has to lead to an image whose every part is in its repository with
-/// the bytes that its name says.
+/// Every tag below `prefix` with its digest. Each must lead to an image whose parts are all in its repository and
+/// match their digests.
 #[track_caller]
 pub fn tags(registry: &Registry, prefix: &str) -> BTreeMap<String, Digest> {
     let mut all = BTreeMap::new();
@@ -54,7 +54,7 @@ pub fn tags(registry: &Registry, prefix: &str) -> BTreeMap<String, Digest> {
     all
 }
 
-/// Everything below a manifest is there. (That blobs have the right bytes, [`contents`] sees once for all.)
+/// Everything below a manifest exists. ([`contents`] checks once that blobs have the right bytes.)
 #[track_caller]
 fn whole(registry: &Registry, repository: &str, manifest: &[u8], seen: &mut BTreeSet<Digest>) {
     let document: Value = serde_json::from_slice(manifest).unwrap();
@@ -77,7 +77,7 @@ pub fn has_blob(registry: &Registry, repository: &str, digest: &Digest) -> bool 
     get(registry, "HEAD", &format!("/v2/{repository}/blobs/{digest}")).0 == 200
 }
 
-/// Every blob in a storage has the bytes that its name says. Returns how many there are.
+/// Every blob in a storage matches its digest. Returns their number.
 #[track_caller]
 pub fn contents(storage: &Path) -> usize {
     let files = walkdir::WalkDir::new(storage.join("docker/registry/v2/blobs")).into_iter();

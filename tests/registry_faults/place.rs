@@ -1,5 +1,5 @@
-//! One storage with two registries in front of it: one wants tokens, one is open and is what the truth is read from.
-//! Each worker has its own proxies before them; the one before the open registry wants a password.
+//! One storage with two registries: one requires tokens, the other is open and shows the real content. Each worker has
+//! its own proxies in front; the one for the open registry requires a password.
 
 use std::fs;
 use std::path::PathBuf;
@@ -102,7 +102,7 @@ fn encode((user, password): (&str, &str)) -> String {
     base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
 }
 
-/// What a registry asks for that wants tokens of this host.
+/// The challenge of a registry that requires tokens of this host.
 pub fn challenge(realm: &str) -> String {
     format!("Bearer realm=\"http://{realm}/token\",service=\"{SERVICE}\"")
 }
@@ -114,9 +114,9 @@ pub struct Worker<'p> {
     pub token: Proxy,
     /// Before the token server.
     pub realm: Proxy,
-    /// Another host, which may be spoken to.
+    /// Another host, which may be contacted.
     pub elsewhere: Proxy,
-    /// A host that may not.
+    /// A host that must not be contacted.
     pub forbidden: Proxy,
     references: [OnceLock<Vec<u8>>; 2],
     auth: PathBuf,
@@ -183,8 +183,8 @@ impl<'p> Worker<'p> {
         ran
     }
 
-    /// Logins went to whom they are for: the password to the registry that wants it, tokens to the other, nothing to
-    /// strangers but the registry's own login to the realm that it names.
+    /// Logins went only to their owners: the password to the registry that requires it, tokens to the other, and
+    /// nothing to other hosts except the registry's own login to its realm.
     #[track_caller]
     pub fn logins_are_at_home(&self) {
         let shown = |proxy: &Proxy, fits: &dyn Fn(&str) -> bool| {

@@ -1,4 +1,4 @@
-//! Faults at random requests: from one seed always the same.
+//! Faults at random requests: reproducible by seed.
 
 use crate::place::Worker;
 use crate::support::proxy::{Fault, status, status_with};

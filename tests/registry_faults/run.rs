@@ -1,4 +1,4 @@
-//! One run of the program, watched.
+//! One run of the program under observation.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ impl Run {
         self
     }
 
-    /// Where the memory of the host is: its own for each destination, as on as many hosts.
+    /// The memory of the host: separate for each destination, as on separate hosts.
     pub fn state(mut self, name: &str) -> Run {
         self.state = self.dir.join(name);
         self
@@ -73,8 +73,8 @@ impl Run {
 }
 
 impl Ran {
-    /// Of a run with `-o json` that failed: one error, which names one of these hosts, the state that things are in and
-    /// what to do.
+    /// Checks a failed run with `-o json`: one error, which names one of these hosts, the resulting state and the
+    /// remedy.
     #[track_caller]
     pub fn explains_itself(&self, hosts: &[String]) {
         let lines: Vec<Value> = self.err.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();

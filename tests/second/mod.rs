@@ -1,4 +1,4 @@
-//! Runs `spec/verify.py`, and asks this crate what that can be compared with.
+//! Runs `spec/verify.py`, and gets the comparable result of this crate.
 
 pub(crate) mod model;
 pub(crate) mod mutate;
@@ -10,10 +10,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use mirror_bundle::ops::{self, Silent};
 use mirror_bundle::verify::{CheckId, Conditions, Finding, Trust};
 
-/// The time that the mutated bundle is judged at.
+/// The time at which the mutated bundle is verified.
 pub(crate) const NOW: &str = "2026-11-23T00:00:00Z";
 
-/// What one of the two says of a bundle.
+/// The result of one of the two verifiers.
 pub(crate) struct Verdict {
     /// The exit code of verification.md; 0: accepted.
     pub(crate) code: u8,
@@ -72,7 +72,7 @@ impl Drop for SecondVerifier {
     }
 }
 
-/// What this crate says, without the checks that `verify.py` does not make.
+/// The result of this crate, without the checks that `verify.py` lacks.
 pub(crate) fn ours(bundle: &Path, (trust, conditions): &(Trust, Conditions)) -> Verdict {
     let options = ops::verify::Options { quick: false, jobs: 1 };
     let report = match ops::verify::verify(bundle.into(), trust, conditions, &options, &Silent) {
@@ -86,7 +86,7 @@ pub(crate) fn ours(bundle: &Path, (trust, conditions): &(Trust, Conditions)) -> 
     let errors: Vec<_> = errors
         .filter(|f| f.severity == mirror_bundle::verify::Severity::Error)
         .filter(|f| !f.subject.starts_with("mirror-bundle/addenda/record-"))
-        // What signature ConfigMaps hold is not compared.
+        // The content of signature ConfigMaps is not compared.
         .filter(|f| f.code != mirror_bundle::error::Code::ReleaseUnverified || name(f))
         .filter(|f| !f.message.starts_with("the signature ConfigMap") && !f.message.contains("holds a signature for"))
         .collect();

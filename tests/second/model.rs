@@ -23,8 +23,8 @@ pub(crate) fn good() -> Model {
     with_documents(&mut |_, text| text)
 }
 
-/// The same with a release, whose payload this crate finds bad and `verify.py` does not read. What is wrong with
-/// configurations and layers is not comparable then: this crate does not go that far.
+/// The same with a release, whose payload this crate finds bad and `verify.py` does not read. Errors in configurations
+/// and layers are not comparable then: this crate stops before them.
 pub(crate) fn with_release() -> Model {
     let mut model = good();
     let index = &mut model.index;
@@ -53,7 +53,7 @@ pub(crate) fn with_release() -> Model {
     model
 }
 
-/// The bundle whose documents went through `edit`, by name; whatever names them names the result.
+/// The bundle after `edit` was applied to its documents, by name; references to them are updated.
 pub(crate) fn with_documents(edit: &mut dyn FnMut(&str, String) -> String) -> Model {
     let mut parts = Parts { blobs: Vec::new(), contents: Vec::new() };
     let config = parts.add(Role::Config, br#"{"architecture":"amd64","os":"linux"}"#.to_vec());
@@ -142,7 +142,7 @@ pub(crate) fn with_documents(edit: &mut dyn FnMut(&str, String) -> String) -> Mo
         format: 1,
         features: Features::default(),
         name: "größe".into(),
-        sequence: u64::MAX,
+        sequence: Some(u64::MAX),
         created: "2026-11-22T00:00:00Z".into(),
         expires: Some("2027-11-22T00:00:00Z".into()),
         source_date_epoch: Some(1_795_305_600),
@@ -188,7 +188,7 @@ impl Parts {
 }
 
 impl Model {
-    /// The index, with what it says of `index.json` as that follows from it.
+    /// The index, with the entry of `index.json` updated.
     pub(crate) fn settle(&mut self) {
         if self.derive
             && let Ok(bytes) = layout::oci_index(&self.index)
@@ -213,7 +213,7 @@ impl Model {
         self.pack(&raw, Some(&signature))
     }
 
-    /// Packs what the text of the index says, as far as it can be read, whether or not it makes sense.
+    /// Packs the content of the index text, as far as it can be parsed, even if it makes no sense.
     pub(crate) fn pack(&self, raw: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
         let entries = entries(raw).unwrap_or_else(|| entries(&self.index.to_bytes().unwrap()).unwrap());
         let value: serde_json::Value = serde_json::from_slice(raw).unwrap_or_default();
@@ -259,7 +259,7 @@ fn entries(raw: &[u8]) -> Option<Vec<(String, String, u64)>> {
     Some(out)
 }
 
-/// A member of the size given; its content is cut or filled up to that, unless that would be much.
+/// A member of the given size; its content is truncated or padded to it, unless that would be much.
 fn member(out: &mut Vec<u8>, path: &str, size: u64, content: &[u8], time: u64) {
     out.extend_from_slice(&tar::header(path, size, time));
     let start = out.len();

@@ -1,4 +1,4 @@
-//! Mutations: of the bytes of a bundle, of the text or meaning of its index, and of its documents.
+//! Mutations of the bytes of a bundle, of the text or meaning of its index, and of its documents.
 
 use mirror_bundle::bundle::index::{Blob, Image, Index, Kind};
 use mirror_bundle::bundle::{layout, tar};
@@ -75,7 +75,7 @@ fn raw(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
     (done.join(", "), bytes)
 }
 
-/// Somewhere; more often where something depends on single bytes.
+/// A position; more often one where single bytes matter.
 fn place(random: &mut Random, bytes: &[u8]) -> usize {
     match random.below(4) {
         0 => random.below(bytes.len()),
@@ -394,7 +394,7 @@ fn replace(random: &mut Random, text: &str) -> (String, String) {
     (format!("{from:?} at {at} is {to:?}"), format!("{}{to}{}", &text[..at], &text[at + from.len()..]))
 }
 
-/// Changes what the index says, in its proper form, and signs it.
+/// Changes the content of the index, in its canonical form, and signs it.
 fn meaning(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
     let mut model = if random.below(2) == 0 { model::good() } else { model::with_release() };
     let mut done = Vec::new();
@@ -464,7 +464,7 @@ fn edit(random: &mut Random, model: &mut Model, what: usize) {
     }
 }
 
-/// Changes a document below the images; everything that names it follows.
+/// Changes a document below the images, and updates everything that names it.
 fn documents(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
     let name = *random.pick(&["amd64", "arm64", "inner", "list", "signature", "referrer"]);
     let mut what = String::new();

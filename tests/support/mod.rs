@@ -1,5 +1,5 @@
-//! Peers for integration tests: a real registry, a fault proxy in front of it, a token server.
-//! Use with `mod support;` and take what is needed.
+//! Peers for integration tests: a real registry, a fault proxy in front of it, a token server. Use with `mod
+//! support;`.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,6 +10,8 @@ pub mod registry;
 pub mod release;
 pub mod sessions;
 pub mod skip;
+#[cfg(feature = "registry")]
+pub mod stub;
 #[cfg(feature = "registry")]
 pub mod tls;
 pub mod token;

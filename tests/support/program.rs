@@ -1,4 +1,4 @@
-//! How tests run the program, and other programs, as on a host where nothing is configured.
+//! Runs the program, and other programs, as on an unconfigured host.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -23,9 +23,9 @@ pub fn tool(name: &str, dir: &Path) -> Command {
     command
 }
 
-/// Gives a command surroundings in which nothing is configured: of this host's environment it gets the search path
-/// alone, so no proxy, no login, no trust file, no time and no language. It runs in `dir`, has no home and no standard
-/// input, and keeps what the program remembers in `dir/state`. The caller adds what its test needs.
+/// Gives a command an unconfigured environment: of this host's environment it gets only the search path, so no proxy,
+/// no login, no trust file, no time and no language. It runs in `dir`, has no home and no standard input, and the
+/// program's memory is in `dir/state`. The caller adds what its test needs.
 pub fn clean(command: &mut Command, dir: &Path) {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("HOME", "/nonexistent").env("MIRROR_BUNDLE_STATE", dir.join("state"));

@@ -1,5 +1,5 @@
-//! A scripted fault proxy: an HTTP/1.1 server that passes requests on to a real registry, except those for which it
-//! has a fault. It keeps connections alive and records what it saw.
+//! A scripted fault proxy: an HTTP/1.1 server that forwards requests to a real registry, except those with a fault. It
+//! keeps connections alive and records the requests.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 mod forward;
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// Answers itself: status, headers, body.
@@ -36,9 +36,9 @@ pub enum Fault {
     LoseAnswer,
     /// One byte of the answer's body per this many milliseconds.
     Slow(u64),
-    /// Says nothing at all.
+    /// Never answers.
     Silence,
-    /// Sends these bytes as they are, then the second ones over and over, with a pause of so many milliseconds.
+    /// Sends these bytes unchanged, then the second ones repeatedly, with a pause of so many milliseconds.
     Raw(Vec<u8>, Vec<u8>, u64),
     /// Waits so many milliseconds before it takes the request's body.
     Hold(u64),
@@ -115,7 +115,7 @@ struct State {
 }
 
 impl Proxy {
-    /// In front of the registry on this loopback port; without one, whatever has no rule is answered 404.
+    /// In front of the registry on this loopback port; without one, requests without a rule are answered 404.
     pub fn start(upstream: Option<u16>) -> Proxy {
         Proxy::start_on("127.0.0.1", upstream)
     }
@@ -150,23 +150,23 @@ impl Proxy {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Adds a rule; the first that fits a request is used, and used up after `times`.
+    /// Adds a rule; the first one that matches a request is used, at most `times` times.
     pub fn on(&self, method: &'static str, path: impl Into<String>, times: usize, fault: Fault) -> &Proxy {
         self.state.rules.lock().unwrap().push(Rule { method, path: path.into(), fault, times });
         self
     }
 
-    /// What is done to requests that no rule fits.
+    /// The fault for requests that match no rule.
     pub fn otherwise(&self, fault: Fault) {
         *self.state.otherwise.lock().unwrap() = fault;
     }
 
-    /// Asks for this `Authorization` (`Basic`) in the place of the registry, which need not have a login of its own.
+    /// Requires this `Authorization` (`Basic`) in place of the registry, which need not have a login of its own.
     pub fn wants(&self, authorization: String) {
         *self.state.wanted.lock().unwrap() = Some(authorization);
     }
 
-    /// Takes all rules away.
+    /// Removes all rules.
     pub fn clear(&self) {
         self.state.rules.lock().unwrap().clear();
     }
@@ -176,7 +176,7 @@ impl Proxy {
         self.state.seen.lock().unwrap().clone()
     }
 
-    /// What was seen since there were so many.
+    /// The requests after the first so many.
     pub fn since(&self, before: usize) -> Vec<Seen> {
         self.state.seen.lock().unwrap()[before..].to_vec()
     }
@@ -256,7 +256,7 @@ fn serve(state: &State, client: TcpStream, connection: usize) -> io::Result<()> 
             length = 0;
         }
         if let Some((code, more, body)) = own {
-            // An early answer: what of the request's body was sent is not read, so the connection ends here.
+            // An early answer: the rest of the request's body is not read, so the connection ends here.
             let close = length > 0;
             let mut out = format!("HTTP/1.1 {code} Scripted\r\nContent-Length: {}\r\n", body.len());
             for (name, value) in more {

@@ -13,18 +13,18 @@ pub const PASSWORD: &str = "wonderland";
 /// bcrypt of [`PASSWORD`].
 const HTPASSWD: &str = "alice:$2y$05$abcdefghijklmnopqrstuuA0vov2GDneHB3.8.cv9UF9g.RdvScIW\n";
 
-/// What the registry shall be like.
+/// The setup of the registry.
 #[derive(Default)]
 pub struct Setup {
-    /// Wants [`USER`] and [`PASSWORD`].
+    /// Requires [`USER`] and [`PASSWORD`].
     pub basic_auth: bool,
     /// Serves TLS with this certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// Wants a client certificate that this one issued; with `tls` only.
+    /// Requires a client certificate issued by this one; only with `tls`.
     pub client_ca: Option<PathBuf>,
-    /// Wants tokens: realm, service (also the issuer), certificate of the signing key.
+    /// Requires tokens: realm, service (also the issuer), certificate of the signing key.
     pub token: Option<(String, String, PathBuf)>,
-    /// Serves what is in this folder of the storage driver, and keeps it.
+    /// Serves the content of this folder of the storage driver, and keeps it.
     pub storage: Option<PathBuf>,
 }
 
@@ -41,7 +41,7 @@ impl Registry {
     }
 
     pub fn with(setup: &Setup) -> Registry {
-        // Between finding a free port and using it another test may take it: then once more.
+        // Another test may take the free port before it is used: then retry once.
         for _ in 0..5 {
             if let Some(registry) = Registry::try_start(setup) {
                 return registry;
@@ -93,7 +93,7 @@ impl Registry {
         self.dir.path().join("data")
     }
 
-    /// What the registry wrote to its log.
+    /// The registry's log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
@@ -134,12 +134,12 @@ fn configuration(setup: &Setup, dir: &Path, port: u16) -> String {
     out
 }
 
-/// A loopback port that nobody listens on now.
+/// A loopback port without a listener.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// An auth file with one login; keep the directory.
+/// An auth file with one login; the caller keeps the directory.
 pub fn auth_file(host: &str, user: &str, password: &str) -> (tempfile::TempDir, PathBuf) {
     use base64::Engine;
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! A small world like OpenShift's, made once per test process: releases with components that share layers, cosign
+//! A small world like OpenShift's, created once per test process: releases with components that share layers, cosign
 //! signatures, a referrer, a multi-arch image and a large one, all in the storage of a registry; release signatures
-//! made by gpg, in a store on disk and on an HTTPS server; SSH keys. Tests read it and never change it.
+//! made by gpg, in a store on disk and on an HTTPS server; SSH keys. Tests only read it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,20 +18,20 @@ use super::registry::{Registry, Setup, self_signed};
 
 /// The repository of the releases and their components in the source registry, as in a mirror.
 pub const RELEASES: &str = "ocp/release";
-/// Where payloads say that their components are.
+/// The repository of components according to payloads.
 pub const COMPONENTS: &str = "quay.io/openshift-release-dev/ocp-v4.0-art-dev";
-/// What release signatures call the release.
+/// The name of the release in release signatures.
 pub const IDENTITY: &str = "quay.io/openshift-release-dev/ocp-release";
-/// The host of the signature store that payloads name.
+/// The host of the signature store in payloads.
 pub const WEB_STORE: &str = "store.example.com";
-/// An image that is not of a release: `tools/multi:1.0`, for two platforms, with a referrer.
+/// An image outside any release: `tools/multi:1.0`, for two platforms, with a referrer.
 pub const MULTI: &str = "tools/multi";
 /// An image with one large layer: `tools/big:1`.
 pub const BIG: &str = "tools/big";
 /// Size of that layer in bytes.
 pub const BIG_LAYER: usize = 18 << 20;
 
-/// What is there to be carried, and the keys. Digests differ from run to run, as the release key is in the payload.
+/// The content to carry, and the keys. Digests differ from run to run, as the release key is in the payload.
 pub struct World {
     /// Everything on disk is below.
     pub dir: PathBuf,
@@ -47,7 +47,7 @@ pub struct World {
     pub big: Image,
     /// The certificate of the HTTPS signature store that the payloads name.
     pub ca: PathBuf,
-    /// The HTTP proxy that leads there, and nowhere else: a value for `HTTPS_PROXY`.
+    /// The HTTP proxy that leads only there: a value for `HTTPS_PROXY`.
     pub web: String,
     /// The fingerprint of the release key.
     pub fingerprint: String,
@@ -61,7 +61,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// A release whose payload says that its components are in `repository`.
+    /// A release whose payload names `repository` for its components.
     pub fn make(
         version: &str,
         arch: &str,
@@ -72,7 +72,7 @@ impl Release {
         let payload = payload(version, arch, repository, components, config_map);
         let labels = json!({ "io.openshift.release": version });
         let arch = if arch == "multi" { "amd64" } else { arch };
-        // Built on the image of the operator that reads it, as oc does.
+        // Built on the image of the operator that reads it, as by oc.
         let mut layers =
             components.iter().find(|(n, _)| n.starts_with("cluster-")).unwrap().1.first().blobs[1..].to_vec();
         layers.push(payload);
@@ -121,11 +121,11 @@ impl World {
         self.dir.join("other.pub")
     }
 
-    /// A registry of the test's own that serves everything here.
+    /// A registry for one test that serves everything here.
     pub fn registry(&self) -> Registry {
         Registry::with(&Setup { storage: Some(self.storage()), ..Setup::default() })
     }
-    /// The registry's storage, to serve it in another way.
+    /// The registry's storage, for serving it with another setup.
     pub fn storage(&self) -> PathBuf {
         self.dir.join("registry")
     }
@@ -219,7 +219,7 @@ impl World {
     }
 }
 
-/// A folder of this process; those of processes that are gone are removed.
+/// A folder of this process; those of ended processes are removed.
 fn fresh() -> PathBuf {
     let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
@@ -264,7 +264,7 @@ fn payload(version: &str, arch: &str, repository: &str, components: &[(String, I
     ])
 }
 
-/// The ConfigMap in a payload that says who signs releases, and where signatures are.
+/// The ConfigMap in a payload that names release keys and signature stores.
 fn verification(key: &str, store: &str) -> String {
     let key: String = key.lines().map(|line| format!("    {line}\n")).collect();
     format!(
@@ -272,7 +272,7 @@ fn verification(key: &str, store: &str) -> String {
     )
 }
 
-/// What a release signature says.
+/// The claim of a release signature.
 pub fn claim(digest: &Digest, reference: &str) -> String {
     json!({
         "critical": {
@@ -285,7 +285,7 @@ pub fn claim(digest: &Digest, reference: &str) -> String {
     .to_string()
 }
 
-/// A gpg of its own with one RSA key. Its agent ends with it.
+/// A separate gpg with one RSA key. Its agent ends with it.
 pub struct Gpg {
     home: tempfile::TempDir,
 }
@@ -391,7 +391,7 @@ fn serve_store(store: PathBuf, certificate: &Path, key: &Path) -> String {
     proxy
 }
 
-/// Reads a request's head, and not a byte more; its first line.
+/// Reads exactly the head of a request; returns its first line.
 fn request(from: &mut impl Read) -> String {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") && head.len() < 16384 && from.read(&mut byte).is_ok_and(|n| n > 0) {

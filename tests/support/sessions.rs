@@ -1,5 +1,5 @@
-//! A registry of blobs in memory whose upload sessions can be resumed in the middle of a request, as the
-//! distribution-spec has it. (`docker-registry` 2.8 cannot: its session state goes stale when a request breaks.)
+//! An in-memory registry of blobs whose upload sessions can be resumed in the middle of a request, as the
+//! distribution-spec describes. (`docker-registry` 2.8 cannot: its session state becomes stale when a request breaks.)
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};

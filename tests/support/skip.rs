@@ -1,10 +1,10 @@
-//! Tests that cannot run everywhere: one way to say so, which tests/run.sh counts.
+//! Tests that cannot run everywhere report it in one way, which tests/run.sh counts.
 
 #![allow(dead_code, unreachable_pub)]
 
 use std::io::Write;
 
-/// Says that the test of this thread, or a part of it, cannot run here. The caller then returns.
+/// Reports that the test of this thread, or a part of it, cannot run here. The caller then returns.
 ///
 /// With `MIRROR_BUNDLE_TESTS=complete`, as in CI, that is a failure.
 #[track_caller]
@@ -18,7 +18,7 @@ pub fn skip(reason: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// Whether a program is here; a test that needs it returns where it is not.
+/// Whether a program is installed; a test that needs it returns otherwise.
 #[track_caller]
 pub fn have(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

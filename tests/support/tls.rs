@@ -1,4 +1,4 @@
-//! TLS in front of a server on this host, which can end connections as TLS must not be ended.
+//! TLS in front of a server on this host; it can end connections in ways that TLS forbids.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
 
-/// What happens to one connection.
+/// A fault of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// Nothing.
@@ -57,7 +57,7 @@ impl Front {
         Front { port, cuts }
     }
 
-    /// What happens to the next connections; then nothing more.
+    /// The faults of the next connections; later ones have none.
     pub fn next(&self, cuts: &[Cut]) {
         *self.cuts.lock().unwrap() = cuts.iter().rev().copied().collect();
     }
@@ -110,7 +110,7 @@ fn requests(tls: &Mutex<ServerConnection>, mut client: &TcpStream, mut server: &
     }
 }
 
-/// Server to client. With `close_notify` at its end, if it gets that far.
+/// Server to client, with `close_notify` at the end if it gets that far.
 fn answer(
     tls: &Mutex<ServerConnection>,
     mut client: &TcpStream,

@@ -13,21 +13,21 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::registry::{PASSWORD, USER};
 
-/// The identity token that the server takes for [`USER`].
+/// The identity token that the server accepts for [`USER`].
 pub const IDENTITY: &str = "identity+token/1";
 /// The service (and issuer) of the tokens.
 pub const SERVICE: &str = "test-service";
 
-/// What the server hands out.
+/// The tokens that the server issues.
 #[derive(Clone)]
 pub struct Policy {
-    /// Whether those without a login may pull.
+    /// Whether pulls without a login are allowed.
     pub anonymous_pull: bool,
-    /// Life of a token in seconds, as announced.
+    /// Announced lifetime of a token in seconds.
     pub expires_in: u64,
-    /// Life as written into the token.
+    /// Lifetime in the token itself.
     pub true_life: i64,
-    /// The login that is known.
+    /// The known login.
     pub login: (&'static str, &'static str),
 }
 
@@ -98,7 +98,7 @@ impl Tokens {
         format!("http://127.0.0.1:{}/token", self.port)
     }
 
-    /// Changes what is handed out from now on.
+    /// Changes the tokens issued from now on.
     pub fn set(&self, policy: Policy) {
         *self.policy.lock().unwrap() = policy;
     }
@@ -153,7 +153,7 @@ impl Tokens {
                 let allowed: Vec<String> = actions
                     .split(',')
                     .filter(|action| user.is_some() || (policy.anonymous_pull && *action == "pull"))
-                    // Nobody may read what is secret.
+                    // Others must not read secrets.
                     .filter(|_| !name.starts_with("secret/"))
                     .map(|action| format!("\"{action}\""))
                     .collect();

@@ -29,14 +29,14 @@ impl<'a> Layout<'a> {
         Layout { kit, entries: String::new() }
     }
 
-    /// Puts a blob there and gives `"digest":…,"size":…`.
+    /// Stores a blob and returns `"digest":…,"size":…`.
     pub(crate) fn blob(&self, bytes: &[u8]) -> (Digest, String) {
         let digest = Digest::of(bytes);
         self.kit.write(&format!("layout/blobs/sha256/{}", digest.hex()), bytes);
         (digest, format!("\"digest\":\"{digest}\",\"size\":{}", bytes.len()))
     }
 
-    /// Names a document.
+    /// Lists a document.
     fn name(&mut self, bytes: &[u8], media_type: &str, name: &str) -> Digest {
         let (digest, place) = self.blob(bytes);
         let comma = if self.entries.is_empty() { "" } else { "," };
@@ -120,7 +120,7 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// The bundle of all that.
+    /// The bundle with all of it.
     pub(crate) fn bundle(&self) {
         let args = ["create", "i.tar", "-q", "--force", "--from-layout", "layout", "--name", "app"];
         self.kit.run(&[&args[..], &["--sequence", "1", "--sign-key", "builder"]].concat()).is(0);
@@ -171,7 +171,8 @@ fn shipped(name: &str) -> String {
     testdata(&format!("keyrings/derived/{name}.pub")).display().to_string()
 }
 
-/// The `image-signatures` entries of the report: checked and of how many, and why others were not.
+/// The `image-signatures` entries of the report: the numbers of checked and of all images, and why others were not
+/// checked.
 pub(crate) fn told(kit: &Kit) -> (u64, u64, Vec<String>) {
     let report = kit.run(&["verify", "i.tar", "--trust", "t.yaml", "-o", "json"]).json();
     let is = |one: &&serde_json::Value| one["id"] == "image-signatures";
@@ -205,7 +206,7 @@ fn a_genuine_image_signature_is_checked_with_its_key() {
 }
 
 #[test]
-fn without_a_key_image_signatures_are_told_as_not_checked_and_never_as_passed() {
+fn without_a_key_image_signatures_are_reported_as_not_checked_and_never_as_passed() {
     let kit = host();
     let mut layout = Layout::new(&kit);
     layout.genuine();
@@ -406,7 +407,7 @@ fn a_policy_can_require_a_signature_of_every_image() {
     layout.signature(HOME, &image, signed.as_bytes(), &openssl_sign(&kit, "p256", &signed));
     layout.bundle();
     require("all", "\"*\"").is(0);
-    // A file system that is called a signature is an image all the same.
+    // A file system layer makes an image, even one called a signature.
     let mut layout = Layout::new(&kit);
     let image = layout.image(&format!("{HOME}:1"));
     let attached = format!("{HOME}:sha256-{}.sig", image.hex());

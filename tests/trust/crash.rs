@@ -1,5 +1,5 @@
-//! `sign` killed at its system calls (`strace -e inject=…:signal=KILL`): the bundle verifies as before or as after,
-//! or says that it is torn and is mended by signing again; never is anything in front of its end touched.
+//! `sign` killed at its system calls (`strace -e inject=…:signal=KILL`): the bundle verifies as before or as after, or
+//! is reported as torn and repaired by signing again; nothing before its end is ever changed.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const SIGN: [&str; 11] = [
     "2024-01-01",
     "-j1",
 ];
-/// The calls that change something, or whose result something is changed by.
+/// The calls that change something, or on whose result a change depends.
 const WRITING: [&str; 9] =
     ["pwrite64", "fsync", "ftruncate", "flock", "write", "rename", "renameat2", "linkat", "unlink"];
 
@@ -88,7 +88,7 @@ fn sweep(wanted: impl Fn(&str) -> bool, more: &[&str]) -> usize {
 }
 
 #[test]
-fn sign_killed_at_any_writing_call_leaves_the_bundle_as_before_or_after_or_mendable() {
+fn sign_killed_at_any_writing_call_leaves_the_bundle_as_before_or_after_or_repairable() {
     assert!(sweep(|call| WRITING.contains(&call), &[]) >= 4);
 }
 
@@ -100,7 +100,7 @@ fn sign_detach_killed_at_any_writing_call_leaves_whole_files_or_none() {
 /// Minutes: `cargo test --test trust -- --ignored every_system_call`.
 #[test]
 #[ignore = "minutes"]
-fn sign_killed_at_every_system_call_leaves_the_bundle_as_before_or_after_or_mendable() {
+fn sign_killed_at_every_system_call_leaves_the_bundle_as_before_or_after_or_repairable() {
     assert!(sweep(|call| call != "execve", &[]) > 100);
     assert!(sweep(|call| call != "execve", &["--detach"]) > 100);
 }

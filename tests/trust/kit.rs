@@ -6,7 +6,7 @@ use std::process::Command;
 
 pub(crate) use crate::program::PROGRAM;
 
-/// When bundles are created: 2023-11-14T22:13:20Z.
+/// The creation time of bundles: 2023-11-14T22:13:20Z.
 pub(crate) const CREATED: &str = "1700000000";
 
 /// How a program ended.
@@ -55,8 +55,8 @@ impl Kit {
         kit
     }
 
-    /// A host with the keys `builder`, `reviewer` and `second`, and the bundle `b.tar`, number 5 of `app`, by the
-    /// first.
+    /// A host with the keys `builder`, `reviewer` and `second`, and the bundle `b.tar`, number 5 of `app`, signed by
+    /// `builder`.
     pub(crate) fn with_bundle() -> Kit {
         let kit = Kit::new();
         for name in ["builder", "reviewer", "second"] {
@@ -84,7 +84,7 @@ impl Kit {
         fs::copy(self.path(from), self.path(to)).unwrap();
     }
 
-    /// Names of what is in the working folder and begins so, in order.
+    /// Names in the working folder with this prefix, in order.
     pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         let mut names: Vec<String> =
             fs::read_dir(self.dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -104,7 +104,7 @@ impl Kit {
         String::from_utf8(self.read(&format!("{name}.pub"))).unwrap().trim().to_owned()
     }
 
-    /// The fingerprint as `ssh-keygen -l` says it.
+    /// The fingerprint as printed by `ssh-keygen -l`.
     pub(crate) fn fingerprint(&self, name: &str) -> String {
         let out = self.tool("ssh-keygen", &["-l", "-f", &format!("{name}.pub")]).is(0).out;
         out.split(' ').nth(1).unwrap().to_owned()
@@ -156,7 +156,7 @@ impl Kit {
         ended(self.command(program, args).stdin(fs::File::open(self.path(input)).unwrap()))
     }
 
-    /// Verifies a file as a file and as a stream: both must end alike. Returns how the file did.
+    /// Verifies a file as a file and as a stream: both must have the same result. Returns that of the file.
     #[track_caller]
     pub(crate) fn verify_both(&self, file: &str, args: &[&str]) -> Ended {
         let as_file = self.run(&[&["verify", file], args].concat());

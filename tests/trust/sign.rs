@@ -47,10 +47,10 @@ fn signing_twice_with_one_key_and_role_adds_nothing() {
     let kit = Kit::with_bundle();
     sign(&kit, "b.tar", "reviewer", &["--note", "CHG-1", "--at", "2024-01-01"]).is(0);
     let once = kit.read("b.tar");
-    sign(&kit, "b.tar", "reviewer", &["--note", "CHG-1", "--at", "2024-01-02"]).is(0).says("signed that already");
-    sign(&kit, "b.tar", "builder", &["--role", "builder"]).is(0).says("signed that already");
+    sign(&kit, "b.tar", "reviewer", &["--note", "CHG-1", "--at", "2024-01-02"]).is(0).says("already signed it");
+    sign(&kit, "b.tar", "builder", &["--role", "builder"]).is(0).says("already signed it");
     assert_eq!(kit.read("b.tar"), once);
-    // Another role or another note is something else.
+    // Another role or another note makes a different record.
     sign(&kit, "b.tar", "reviewer", &["--role", "receiver"]).is(0).says("signature-receiver-");
     sign(&kit, "b.tar", "reviewer", &["--note", "CHG-2"]).is(0).says("record-");
     let told = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
@@ -73,7 +73,7 @@ fn a_bundle_by_a_stranger_is_not_signed() {
     let kit = Kit::with_bundle();
     let before = kit.read("b.tar");
     kit.run(&["sign", "b.tar", "--signer", "second.pub", "--sign-key", "reviewer"]).is(22).says("nothing was signed");
-    kit.run(&["sign", "b.tar", "--sign-key", "reviewer"]).is(2).says("nobody is trusted");
+    kit.run(&["sign", "b.tar", "--sign-key", "reviewer"]).is(2).says("no trusted key");
     assert_eq!(kit.read("b.tar"), before);
 }
 
@@ -97,7 +97,7 @@ fn a_damaged_bundle_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn what_an_interrupted_sign_leaves_is_said_to_be_that_and_mended_by_the_next() {
+fn the_leftover_of_an_interrupted_sign_is_recognised_and_repaired_by_the_next() {
     let kit = Kit::with_bundle();
     let before = kit.read("b.tar");
     sign(&kit, "b.tar", "reviewer", &[]).is(0);
@@ -112,7 +112,7 @@ fn what_an_interrupted_sign_leaves_is_said_to_be_that_and_mended_by_the_next() {
         sign(&kit, "b.tar", "reviewer", &[]).is(0).says("was removed");
         assert_eq!(kit.read("b.tar"), after, "length {length}");
     }
-    // Torn and damaged: refused, and nothing is mended.
+    // Torn and damaged: refused, and nothing is repaired.
     let mut bad = torn.clone();
     let at = bad.windows(9).rposition(|w| w == b"Namespace").unwrap();
     bad[at] ^= 1;
@@ -120,7 +120,7 @@ fn what_an_interrupted_sign_leaves_is_said_to_be_that_and_mended_by_the_next() {
     let told = sign(&kit, "b.tar", "reviewer", &[]);
     assert!((10..50).contains(&told.code), "{told:?}");
     assert_eq!(kit.read("b.tar"), bad);
-    // What no append leaves is not removed.
+    // Bytes that no append can leave are not removed.
     kit.write("b.tar", [&before[..], b"something else"].concat());
     sign(&kit, "b.tar", "reviewer", &[]).is(32);
     assert_eq!(kit.read("b.tar").len(), before.len() + 14);
@@ -132,7 +132,7 @@ fn a_read_only_bundle_is_signed_beside() {
     for file in ["b.tar", "builder.pub"] {
         std::fs::set_permissions(kit.path(file), std::fs::Permissions::from_mode(0o444)).unwrap();
     }
-    // As somebody whom permissions bind; the key must be theirs.
+    // As a user whom permissions restrict; the key must be that user's.
     let root = rustix::process::geteuid().is_root();
     let run = |args: &[&str]| match root {
         true => {
@@ -152,7 +152,7 @@ fn a_read_only_bundle_is_signed_beside() {
     assert_eq!(kit.path(loose).metadata().unwrap().permissions().mode() & 0o777, 0o644);
     kit.policy("t.yaml", REVIEWED);
     run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0);
-    // A folder that cannot be written: what to do instead is said.
+    // A folder that cannot be written: the error names an alternative.
     std::fs::set_permissions(kit.path(""), std::fs::Permissions::from_mode(0o555)).unwrap();
     run(&[&args[..], &["--detach", "--role", "receiver"]].concat()).is(3).says("--print-index");
     std::fs::set_permissions(kit.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -163,13 +163,13 @@ fn a_detached_signature_appears_once_and_over_nothing_else() {
     let kit = Kit::with_bundle();
     let before = kit.read("b.tar");
     sign(&kit, "b.tar", "reviewer", &["--detach"]).is(0);
-    sign(&kit, "b.tar", "reviewer", &["--detach"]).is(0).says("signed that already");
+    sign(&kit, "b.tar", "reviewer", &["--detach"]).is(0).says("already signed it");
     let name = kit.names("b.tar.").pop().unwrap();
     assert_eq!(kit.names("").iter().filter(|n| n.starts_with('.') && *n != ".").count(), 0, "no temporary files stay");
     kit.write(&name, "something else");
     sign(&kit, "b.tar", "reviewer", &["--detach"]).is(52).says("exists with other content");
     assert_eq!(kit.read(&name), b"something else");
-    // Which does not make the bundle bad.
+    // It does not make the bundle bad.
     kit.run(&["verify", "b.tar", "--signer", "builder.pub"]).is(0).says("signature malformed");
     assert_eq!(kit.read("b.tar"), before);
 }
@@ -198,8 +198,8 @@ fn a_signature_of_ssh_keygen_is_attached_when_it_is_one_over_this_index() {
     attach("index.sig").is(0);
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(0);
     let once = kit.read("b.tar");
-    attach("index.sig").is(0).says("signed that already");
-    sign(&kit, "b.tar", "reviewer", &[]).is(0).says("signed that already");
+    attach("index.sig").is(0).says("already signed it");
+    sign(&kit, "b.tar", "reviewer", &[]).is(0).says("already signed it");
     assert_eq!(kit.read("b.tar"), once);
 }
 
@@ -242,11 +242,11 @@ fn the_seventeenth_signature_is_refused_and_not_added() {
     for more in [&[][..], &["--detach"]] {
         sign(&kit, "b.tar", "reviewer", more).is(2).says("16 signatures");
     }
-    sign(&kit, "b.tar", "k0", &[]).is(0).says("signed that already");
+    sign(&kit, "b.tar", "k0", &[]).is(0).says("already signed it");
     assert_eq!(kit.read("b.tar"), before);
     let told = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
     assert_eq!(told["signatures"].as_array().unwrap().len(), 16);
-    // One more from elsewhere: none is judged.
+    // One more from elsewhere: none is evaluated.
     foreign(&kit, "second", "mirror-bundle.v1.reviewer");
     let told = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "--signature", "index.sig"]);
     told.is(12).says("more than 16 signatures");
@@ -298,13 +298,13 @@ fn a_record_that_is_no_object_or_too_long_is_refused_before_anything_is_written(
 }
 
 #[test]
-fn a_record_beside_the_bundle_is_told_like_one_inside_and_counts_for_nothing() {
+fn a_record_beside_the_bundle_is_reported_like_one_inside_and_never_counted() {
     let kit = Kit::with_bundle();
     kit.policy("t.yaml", "");
     sign(&kit, "b.tar", "reviewer", &["--detach", "--note", "CHG-7"]).is(0);
     assert_eq!(kit.names("b.tar.").len(), 3);
     kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0).says("record    good").says("CHG-7");
-    // Changed, it is told and does not count; it is not part of the bundle.
+    // When changed, it is reported and does not count; it is not part of the bundle.
     let json = kit.names("b.tar.record-").into_iter().find(|n| n.ends_with(".json")).unwrap();
     let text = String::from_utf8(kit.read(&json)).unwrap();
     kit.write(&json, text.replace("CHG-7", "CHG-8"));
@@ -319,7 +319,7 @@ fn a_record_in_a_role_that_its_key_does_not_have_does_not_count() {
     let kit = Kit::with_bundle();
     kit.policy("t.yaml", "");
     let args = ["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--role", "builder", "--note", "x"];
-    kit.run(&args).is(0).says("does not count: its key is not trusted as builder");
+    kit.run(&args).is(0).says("does not accept the signature: its key is not trusted as builder");
     kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0).says("record    wrong-role").says("signature wrong-role");
 }
 

@@ -12,14 +12,14 @@ use crate::support::program::{self, PROGRAM};
 pub(crate) use crate::support::skip::{have, skip};
 use serde_json::json;
 
-/// What a run said.
+/// The output of a run.
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// A folder for one test, in memory where that is possible: a test of many sizes is not a test of a disk.
+/// A folder for one test, in memory if possible: a test of many sizes is not a test of a disk.
 pub(crate) fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
@@ -42,7 +42,7 @@ pub(crate) fn end(command: &mut Command) -> Run {
     Run { code: out.status.code().unwrap_or(-1), stdout: text(out.stdout), stderr: text(out.stderr) }
 }
 
-/// Runs the program in `dir`, and demands this exit code.
+/// Runs the program in `dir`, and requires this exit code.
 #[track_caller]
 pub(crate) fn run(dir: &Path, code: i32, line: &str) -> Run {
     let args: Vec<&str> = line.split(' ').collect();

@@ -44,7 +44,7 @@ fn tar_sha256sum_and_cat_check_volumes_and_put_them_together() {
         assert!(fs::read(all.join("blobs/sha256").join(&name)).unwrap() == bytes, "{name}");
     }
     assert_eq!(blobs(&all), blobs(&whole));
-    // With the list of a whole bundle all of it is checked at once.
+    // The list of a whole bundle checks everything at once.
     fs::copy(whole.join("mirror-bundle/SHA256SUMS"), all.join("mirror-bundle/SHA256SUMS")).unwrap();
     tool(&all, "sha256sum", &["-c", "--quiet", "mirror-bundle/SHA256SUMS"]);
 }

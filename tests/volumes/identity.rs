@@ -123,7 +123,7 @@ fn what_was_appended_goes_with_every_volume_and_comes_back_once() {
     }
     run(0, "join j.tar volumes -qq");
     assert!(fs::read(dir.join("j.tar")).unwrap() == signed);
-    // What is added to the volumes is in the bundle once.
+    // Addenda of the volumes are in the bundle once.
     run(0, "sign volumes --signer builder.pub --sign-key receiver --role receiver -qq");
     run(0, "join k.tar volumes -qq");
     let index = Bundle::open(&dir.join("k.tar")).unwrap();

@@ -1,4 +1,4 @@
-//! split and join, stopped anywhere and run again, end as if they had run once (F1).
+//! split and join, interrupted anywhere and run again, end like an uninterrupted run (F1).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,10 @@ use std::process::Command;
 use crate::bench::*;
 use crate::support::program::PROGRAM;
 
-/// System calls that change what is on a disk.
+/// System calls that change the disk.
 const CALLS: &str = "openat,pwrite64,write,fallocate,ftruncate,fsync,rename,renameat2,unlink";
 
-/// Kills `line` when it makes the n-th of [`CALLS`]; whether it got that far.
+/// Kills `line` at its n-th of [`CALLS`]; returns whether it got that far.
 fn killed(dir: &Path, line: &str, n: usize) -> bool {
     let inject = format!("inject={CALLS}:signal=KILL:when={n}");
     let mut args = vec!["-f", "-qq", "-o", "/dev/null", "-e", &inject, PROGRAM];
@@ -20,7 +20,7 @@ fn killed(dir: &Path, line: &str, n: usize) -> bool {
     !status.success()
 }
 
-/// Kills a command at every `step`-th call, looks at what is there, runs it again, and compares with one run.
+/// Kills a command at every `step`-th call, checks the state, runs it again, and compares with one run.
 fn at_every(dir: &Path, line: &str, out: &Path, expected: &BTreeMap<String, Vec<u8>>, step: usize) {
     let mut at = 1;
     loop {
@@ -34,7 +34,7 @@ fn at_every(dir: &Path, line: &str, out: &Path, expected: &BTreeMap<String, Vec<
             assert!(expected[name] == *bytes, "{name} after a kill at call {at}");
         }
         let again = end(&mut program(dir, &line.split(' ').collect::<Vec<_>>()));
-        // Killed after the very last step there is nothing to do any more.
+        // If it was killed after the very last step, nothing is left to do.
         assert!(again.code == 0 || (again.code == 52 && files(out) == *expected), "call {at}: {}", again.stderr);
         assert!(files(out) == *expected, "call {at}: {:?}", files(out).keys());
         at += step;
@@ -76,7 +76,7 @@ fn a_disk_that_is_too_small_is_noticed_first_and_a_write_that_fails_leaves_no_vo
     let dir = dir.path();
     bundle(dir, &[&[400_000, 9000], &[900_000]]);
     let volumes = make(dir, "volumes");
-    // The signal that comes with the limit is ignored, as a program that wants to say something does.
+    // The signal of the limit is ignored, so that the program can report the error.
     let program = PROGRAM;
     let line = format!("trap '' XFSZ; ulimit -f 200; exec {program} split b.tar volumes --volume-size 500kB -qq");
     let limited = end(&mut clean(Command::new("sh"), dir, &["-c", &line]));

@@ -1,4 +1,4 @@
-//! What does not belong together, and what is not there, is named.
+//! Unrelated and missing files are named in the error.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn join_names_missing_volumes_and_the_images_that_need_them() {
     let said = run(dir, 11, "join j.tar volumes").stderr;
     assert!(said.contains("volumes 1, 2 of 3 are not here") && said.contains("quay.io/test/0:1"), "{said}");
     assert!(files(dir).keys().all(|name| !name.starts_with('j')));
-    // A volume is no bundle to split either.
+    // A volume cannot be split as a bundle either.
     run(dir, 11, "split volumes/b.3of3.tar --volume-size 60kB");
 }
 
@@ -32,14 +32,14 @@ fn join_names_foreign_stale_damaged_and_doubled_volumes() {
     let volumes = make(dir, "volumes");
     run(dir, 0, "split b.tar volumes --volume-size 60kB -qq");
     let run = |code, line: &str| run(dir, code, line).stderr;
-    run(0, "create old.tar --unsigned -qq --from-layout layout --sequence 5");
+    run(0, "create old.tar --unsigned -qq --from-layout layout --name older --sequence 5");
     make(dir, "old");
     run(0, "split old.tar old --volume-size 60kB --only 2 -qq");
     let said = run(32, "join j.tar volumes old");
-    assert!(said.contains("`old/old.2of3.tar` is of an older bundle: 0 #5, not #1700000000"), "{said}");
+    assert!(said.contains("`old/old.2of3.tar` belongs to another bundle: older #5"), "{said}");
     fs::copy(volumes.join("b.2of3.tar"), dir.join("again.tar")).unwrap();
     let said = run(0, "join j.tar volumes again.tar");
-    assert!(said.contains("`volumes/b.2of3.tar`") && said.contains("has the same as"), "{said}");
+    assert!(said.contains("`volumes/b.2of3.tar`") && said.contains("has the same content as"), "{said}");
     run(52, "join j.tar volumes");
     run(0, "join j.tar volumes --force -qq");
     // A bad byte in one of two copies does no harm; in the only one it does.
@@ -52,7 +52,7 @@ fn join_names_foreign_stale_damaged_and_doubled_volumes() {
     let said = run(31, "join l.tar volumes");
     assert!(said.contains("does not match its digest") && said.contains("b.2of3.tar"), "{said}");
     assert!(!dir.join("l.tar").exists());
-    // With a good copy it is continued.
+    // With a good copy it is resumed.
     run(0, "join l.tar volumes/b.1of3.tar volumes/b.3of3.tar again.tar -qq");
     assert!(fs::read(dir.join("l.tar")).unwrap() == fs::read(dir.join("b.tar")).unwrap());
     fs::write(dir.join("cut.tar"), &bad[..bad.len() - 1]).unwrap();

@@ -1,4 +1,4 @@
-//! What makes an index whole beyond its JSON: names, orders, sizes, and that its parts agree (MB-IDX-02 to MB-IDX-09).
+//! What makes an index whole beyond its JSON: names, orders, sizes, and that its parts agree (MB-IDX-02 to MB-IDX-07).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::bundle::{limits, name};
 use crate::oci::{Digest, Platform, Tag, media_type};
 
 impl Index {
-    /// Everything that makes an index whole beyond its JSON (MB-IDX-02 to MB-IDX-06).
+    /// Validates the whole index beyond its JSON (MB-IDX-02 to MB-IDX-06).
     pub(in crate::bundle) fn check(&self) -> Result<(), String> {
         text("name", &self.name)?;
         if self.name.is_empty() {
@@ -84,7 +84,7 @@ impl Index {
             return Err(format!("the files have {total} bytes together, over the limit of {}", limits::FILES));
         }
         sorted("files", self.files.iter().map(|f| (place(&f.path), &f.path)))?;
-        // A directory and a file of one name cannot both be unpacked.
+        // A directory and a file of the same name cannot both be unpacked.
         let mut parents = BTreeSet::new();
         for file in &self.files {
             parents.extend(file.path.match_indices('/').map(|(at, _)| &file.path[..at]));
@@ -166,7 +166,7 @@ impl Index {
                 return Err(format!("image `{}` belongs to a release that is not listed", image.display()));
             }
         }
-        // In their order, releases of one version and architecture are neighbours.
+        // Releases of one version and architecture are neighbours in the sort order.
         let twice = |two: &[Release]| two[0].version == two[1].version && two[0].architecture == two[1].architecture;
         if let Some(two) = self.releases.windows(2).find(|two| twice(two)) {
             return Err(format!("release {} for {} is two different images", two[0].version, two[0].architecture));
@@ -188,7 +188,7 @@ impl Index {
     }
 }
 
-/// Which part of the archive a file belongs to.
+/// The part of the archive that a file belongs to.
 pub(super) fn place(path: &str) -> Option<u8> {
     match path {
         "oci-layout" => Some(0),
@@ -199,7 +199,7 @@ pub(super) fn place(path: &str) -> Option<u8> {
     }
 }
 
-/// What a file below `manifests/` and `signatures/` may be called: what `oc apply -R` reads, and
+/// Checks the name of a file below `manifests/` or `signatures/`: one that `oc apply -R` reads, or
 /// `signatures/sha256=<hex>/signature-<n>` from 1 to [`limits::RELEASE_SIGNATURES`], as in a signature store.
 fn check_place(path: &str) -> Result<(), String> {
     if path.starts_with("manifests/") {
@@ -218,14 +218,14 @@ fn check_place(path: &str) -> Result<(), String> {
     if good { Ok(()) } else { Err("is not signatures/sha256=<hex>/signature-<n>".to_owned()) }
 }
 
-/// Whether an index can name an image by this: a repository, with or without its registry.
+/// Whether an index can use this as an image's repository: with or without its registry.
 pub fn is_repository(text: &str) -> bool {
     check_repository(text).is_ok()
 }
 
-/// A repository with or without its registry: what a layout or mirror directory calls it.
+/// Checks a repository with or without its registry, as a layout or mirror directory names it.
 fn check_repository(text: &str) -> Result<(), String> {
-    // Printed as it is written: a host in other letters would be another name for the scopes of image keys.
+    // It must print exactly as written: a host in another case would not match the scopes of image keys.
     let plain = |text: &str| text.parse::<crate::oci::Repository>().is_ok_and(|r| r.to_string() == text);
     if plain(text) || plain(&format!("localhost/{text}")) {
         return Ok(());
@@ -242,7 +242,7 @@ fn text(what: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// From 1970-01-01 to just before 9999-01-01, in seconds: what every calendar library can hold (MB-IDX-03).
+/// From 1970-01-01 to just before 9999-01-01, in seconds: the range of every calendar library (MB-IDX-03).
 const TIMES: std::ops::Range<i64> = 0..253_370_764_800;
 
 fn time(what: &str, value: &str) -> Result<(), String> {

@@ -1,16 +1,16 @@
-//! Exceptions from a check at creation, as the index carries them: words of the format (MB-IDX-07).
+//! Exceptions from checks at creation, as words in the index (MB-IDX-07).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An exception that was made when a bundle was created. It allows nothing to a reader.
+/// An exception made at creation. It does not exempt a reader from any check.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exception {
     /// Manifests of this kind are carried: `Kind`, `version/Kind` or `group/version/Kind`.
     Kind(String),
-    /// A release of 4.21 or later is carried without its cosign signature image.
+    /// A release of 4.21 or later is included without its cosign signature image.
     MissingImageSignature,
-    /// A release is carried without a release signature that was verified.
+    /// A release is included without a verified release signature.
     UnsignedRelease,
 }
 
@@ -18,14 +18,14 @@ const KIND: &str = "kind:";
 const MISSING_IMAGE_SIGNATURE: &str = "missing-image-signature";
 const UNSIGNED_RELEASE: &str = "unsigned-release";
 
-/// Characters of a part of a kind: what a group (a DNS name) can have.
+/// Characters of one part of a kind: the limit of a group (a DNS name).
 const PART: usize = 253;
 
 impl Exception {
     /// The exception for a kind of manifests.
     ///
     /// # Errors
-    /// When this cannot be a kind.
+    /// The reason, if this cannot be a kind.
     pub fn kind(kind: &str) -> Result<Exception, String> {
         let part = |part: &str| {
             let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');

@@ -121,3 +121,19 @@ fn addenda_that_can_be_read_are_found_around_damage() {
     padding[end + 512 + 700] = 1;
     assert_eq!(names(&padding), "abc");
 }
+
+#[test]
+fn what_has_moved_is_looked_for_as_far_as_it_could_have_and_not_to_the_end_of_any_file() {
+    let (blueprint, bytes) = bundle();
+    let first = blueprint.layout.blobs()[0].header as usize;
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&[&bytes[..first], &[7; 1024], &bytes[first..]].concat()).unwrap();
+    file.set_len(1 << 43).unwrap();
+    let mut read = 0;
+    let found = moves(&file, 1 << 43, &blueprint.layout, &mut |n| {
+        read += n;
+        Ok(())
+    });
+    assert_eq!(found.unwrap(), [1024]);
+    assert_eq!(read, 2 * blueprint.layout.total() + SLACK);
+}

@@ -1,28 +1,28 @@
-//! What fits on the usual media (MB-VOL-09).
+//! Volume sizes for common media (MB-VOL-09).
 
-/// A medium that volumes are made for.
+/// A medium for volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
     /// A FAT32 file system: a file has at most 4 GiB - 1 byte.
     Fat32,
-    /// A DVD with one layer, of the smaller kind (DVD+R: 2,295,104 sectors of 2048 bytes).
+    /// A single-layer DVD of the smaller type (DVD+R: 2,295,104 sectors of 2048 bytes).
     Dvd,
-    /// A Blu-ray disc with one layer.
+    /// A single-layer Blu-ray disc.
     Bd25,
-    /// A Blu-ray disc with two layers.
+    /// A dual-layer Blu-ray disc.
     Bd50,
-    /// A BDXL disc with three layers.
+    /// A triple-layer BDXL disc.
     Bd100,
 }
 
-/// What is left free in every volume for countersignatures and records, in bytes.
+/// Bytes left free in every volume for countersignatures and records.
 const RESERVE: u64 = 1 << 20;
 
 impl Media {
-    /// All of them.
+    /// All media.
     pub const ALL: [Media; 5] = [Media::Fat32, Media::Dvd, Media::Bd25, Media::Bd50, Media::Bd100];
 
-    /// The word for it on the command line.
+    /// The name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Media::Fat32 => "fat32",

@@ -1,4 +1,4 @@
-//! Writes one blob to its places: a member of one file, the same in several, or pieces in several.
+//! Writes one blob to its places: a member of one file, the same member in several files, or pieces in several.
 
 use super::NOTE_EVERY;
 use super::journal::Claim;
@@ -9,14 +9,14 @@ use crate::bundle::tar;
 use crate::error::{Code, Error, Result};
 use crate::oci::Hasher;
 
-/// Writes one blob, hashing it, and each piece of it, on the way.
+/// Writes one blob and hashes it and each of its pieces.
 #[derive(Debug)]
 pub struct BlobWriter<'a> {
     partial: &'a Partial<'a>,
     blob: &'a Blob,
     places: &'a [BlobPlace],
     hasher: Hasher,
-    /// One for each place that is a piece.
+    /// One hasher for each place that holds a piece.
     pieces: Vec<Hasher>,
     written: u64,
     noted: u64,
@@ -32,7 +32,7 @@ impl<'a> BlobWriter<'a> {
         let hasher = Hasher::new();
         let mut writer = BlobWriter { partial, blob, places, hasher, pieces: hashers, written: 0, noted: 0 };
         let upto = match claim {
-            // What lies on volumes that are not written now cannot be read again.
+            // Pieces on volumes that are not written now cannot be read back.
             _ if !writer.is_whole() => 0,
             Claim::Nothing => 0,
             Claim::Partial(n) => n.min(blob.size),
@@ -47,7 +47,7 @@ impl<'a> BlobWriter<'a> {
         Ok(writer)
     }
 
-    /// Bytes that are there: the offset from which content is wanted.
+    /// The number of bytes already written: the offset at which content must continue.
     pub fn offset(&self) -> u64 {
         self.written
     }
@@ -57,7 +57,7 @@ impl<'a> BlobWriter<'a> {
         self.written == self.blob.size
     }
 
-    /// The part of a buffer that the next bytes are best read into: they can be written from there as they are.
+    /// The part of a buffer that the next bytes should be read into, so that they can be written without a copy.
     pub fn window<'v>(&self, buffer: &'v mut [u8]) -> &'v mut [u8] {
         let plan = self.partial.plan();
         let extents = self.places.iter().map(|place| (place, plan.extent(place)));
@@ -103,7 +103,7 @@ impl<'a> BlobWriter<'a> {
         Ok(())
     }
 
-    /// Forgets what is there and begins anew.
+    /// Discards what was written and starts over.
     pub fn restart(&mut self) {
         self.hasher = Hasher::new();
         self.pieces = vec![Hasher::new(); self.places.len()];
@@ -111,15 +111,15 @@ impl<'a> BlobWriter<'a> {
         self.noted = 0;
     }
 
-    /// Ends the blob: the right size, the right digest, or it does not count.
+    /// Finishes the blob; it only counts if size and digest are right.
     ///
     /// # Errors
-    /// [`Code::BlobMismatch`] with both digests; the journal then says that nothing is there.
+    /// [`Code::BlobMismatch`] with both digests; the journal then records that nothing is written.
     pub fn finish(self) -> Result<()> {
         self.finish_if(|| Ok(()))
     }
 
-    /// The same, if `approve` has nothing against content that is what it should be. If it has, the blob is not done.
+    /// The same, but only if `approve` accepts the content. Otherwise the blob does not count.
     pub fn finish_if(self, approve: impl FnOnce() -> Result<()>) -> Result<()> {
         if !self.is_full() {
             return Err(Error::new(
@@ -149,7 +149,7 @@ impl<'a> BlobWriter<'a> {
         self.partial.note(&format!("done {}\n", self.blob.digest))
     }
 
-    /// Whether the places hold every byte of the blob: not so where only some volumes are written.
+    /// Whether the places hold every byte of the blob; false if only some volumes are written.
     fn is_whole(&self) -> bool {
         let mut upto = 0;
         for extent in self.places.iter().map(|place| self.partial.plan().extent(place)) {
@@ -160,7 +160,7 @@ impl<'a> BlobWriter<'a> {
         upto == self.blob.size
     }
 
-    /// Hashes what an earlier run wrote, as far as `upto`, in every place. Begins at 0 if it is not right.
+    /// Hashes what an earlier run wrote, up to `upto`, in every place. Starts at 0 if it does not match.
     fn read_again(&mut self, upto: u64, buffer: &mut [u8]) -> Result<()> {
         for (at, place) in self.places.iter().enumerate() {
             let extent = self.partial.plan().extent(place);
@@ -175,7 +175,7 @@ impl<'a> BlobWriter<'a> {
                 })?;
                 self.written += size;
             } else if !self.partial.is_complete(place) {
-                // Another copy of what was read: it has to be the same.
+                // Another copy of the same bytes: it must be identical.
                 let mut copy = Hasher::new();
                 read(self.partial, place, size, buffer, |bytes| copy.update(bytes))?;
                 if copy.finish() != self.hasher.clone().finish() {
@@ -192,7 +192,7 @@ impl<'a> BlobWriter<'a> {
     }
 }
 
-/// Reads the first `size` bytes at a place.
+/// Reads the first `size` bytes of a place.
 fn read(
     partial: &Partial<'_>,
     place: &BlobPlace,

@@ -1,4 +1,4 @@
-//! What an interrupted run says it did: a small text file beside the partial ones. Nothing in it is believed.
+//! The progress record of an interrupted run: a small text file beside the partial ones. Its claims are verified.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,10 +17,10 @@ use crate::oci::Digest;
 
 /// The first line.
 const MAGIC: &str = "mirror-bundle partial 2";
-/// The most of a journal that is read, in bytes.
+/// The largest journal that is read, in bytes.
 const MOST: u64 = 64 << 20;
 
-/// What an earlier, interrupted run left: enough to make the same plan again.
+/// The journal of an interrupted run: enough to make the same plan again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
     /// `created` of the interrupted plan.
@@ -32,19 +32,19 @@ pub struct Journal {
     at: HashMap<Digest, u64>,
 }
 
-/// What an interrupted run claims about a blob.
+/// A claim of an interrupted run about a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// Nothing.
+    /// Nothing is written.
     Nothing,
     /// This many bytes are written.
     Partial(u64),
-    /// All of it is written.
+    /// It is written completely.
     Done,
 }
 
 impl Journal {
-    /// Reads the journal beside `first` ([`Plan::first`]), if there is one. Damage ends it early and is no error.
+    /// Reads the journal beside `first` ([`Plan::first`]), if there is one. Damage ends the journal and is no error.
     pub fn read(first: &Path) -> Result<Option<Journal>> {
         let path = journal_path(first);
         let mut bytes = Vec::new();
@@ -92,7 +92,7 @@ impl Journal {
     }
 }
 
-/// The journal that a run writes.
+/// The journal of the current run.
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
@@ -100,19 +100,19 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Goes on with the journal beside `first`.
+    /// Resumes the journal beside `first`.
     pub(super) fn resume(first: &Path) -> Result<Log> {
         let path = journal_path(first);
         let err = |e| Error::io("cannot write", &path, e);
         let file = open_own(&path, Own::ExistingAppend)?;
-        // A line torn by the interruption must not run into the next one.
+        // A line torn by the interruption must not merge with the next one.
         let length = file.metadata().map_err(err)?.len();
         let mut last = [b'\n'];
         if length > 0 {
             file.read_exact_at(&mut last, length - 1).map_err(err)?;
         }
         if last != *b"\n" {
-            // Bytes: what a crash leaves need not be text.
+            // Read as bytes: a crash can leave invalid text.
             let mut there = Vec::new();
             (&file).read_to_end(&mut there).map_err(err)?;
             let whole = there.iter().rposition(|b| *b == b'\n').map_or(0, |at| at as u64 + 1);
@@ -121,7 +121,7 @@ impl Log {
         Ok(Log { path, file: Mutex::new(file) })
     }
 
-    /// Begins a journal beside `first`, in place of any other.
+    /// Creates a journal beside `first`, replacing any other.
     pub(super) fn begin(first: &Path, plan: &Plan) -> Result<Log> {
         let path = journal_path(first);
         let err = |e| Error::io("cannot write", &path, e);
@@ -135,7 +135,7 @@ impl Log {
         );
         remove_if_there(&temporary)?;
         let mut file = open_own(&temporary, Own::NewAppend)?;
-        // Durable before anything else is: by it a run after a power loss knows whose files these are.
+        // It is durable before anything else, so that after a power loss the next run knows whose files these are.
         file.write_all(head.as_bytes()).and_then(|()| file.sync_all()).map_err(err)?;
         try_rename(&temporary, &path, true).map_err(err)?;
         sync_parent(&path)?;

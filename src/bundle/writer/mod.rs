@@ -1,4 +1,4 @@
-//! Writes a bundle, whole or in volumes: every byte at its final offset in `NAME.partial`, renamed when all is right.
+//! Writes a bundle, whole or in volumes: every byte at its final offset in `NAME.partial`, renamed when complete.
 //!
 //! `plan` fixes every byte but the blobs', `partial` holds the files that are being written, `blob` writes a
 //! blob to the one or more places that it has in them. Files are opened, locked, reserved, synced and named by
@@ -17,12 +17,12 @@ pub use journal::{Claim, Journal};
 pub use partial::{Partial, Sealed, Start};
 pub use plan::{Archive, BlobPlace, Plan, addendum};
 
-/// Size of the buffers that content is copied with.
+/// Size of copy buffers in bytes.
 pub const BUFFER: usize = 1 << 20;
-/// After how many bytes of one blob its progress is noted in the journal.
+/// The journal records the progress of a blob every so many bytes.
 const NOTE_EVERY: u64 = 8 << 20;
 
-/// `NAME.partial`: what a file is called until it is finished.
+/// `NAME.partial`: the name of an unfinished file.
 pub fn partial_path(file: &Path) -> PathBuf {
     with_suffix(file, ".partial")
 }

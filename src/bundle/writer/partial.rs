@@ -1,4 +1,4 @@
-//! The files of a bundle while they are written, and how they get their names.
+//! The unfinished files of a bundle, and how they get their final names.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use crate::fs::partial::{Own, allow_open_files, discard, lock, open_own};
 use crate::fs::{dir, space};
 use crate::oci::{Digest, Hasher};
 
-/// A bundle that is being written.
+/// A bundle being written.
 #[derive(Debug)]
 pub struct Partial<'a> {
     plan: &'a Plan,
@@ -37,23 +37,23 @@ pub struct Partial<'a> {
 struct Output {
     path: PathBuf,
     file: File,
-    /// How content is written, where that is not through the cache.
+    /// The direct writer, if content bypasses the page cache.
     direct: Option<Direct>,
-    /// The digests of its pieces, if this file is finished and has its name already.
+    /// The digests of its pieces, if this file is finished and already has its final name.
     complete: Option<Vec<Digest>>,
 }
 
-/// A file of which every byte is known.
+/// A file whose bytes are all known.
 #[derive(Debug)]
 pub struct Sealed {
-    /// Where it is now.
+    /// Its current path.
     pub path: PathBuf,
     archive: usize,
     pieces: Vec<Digest>,
 }
 
 impl Sealed {
-    /// Everything in it and where, with the digests of its pieces.
+    /// Its layout, with the digests of its pieces.
     pub fn layout<'p>(&self, plan: &'p Plan) -> Result<Cow<'p, Layout>> {
         let archive = &plan.archives()[self.archive];
         let known = plan.layout_with(archive, self.pieces.clone())?;
@@ -61,22 +61,22 @@ impl Sealed {
     }
 }
 
-/// What stands where a bundle is to be written.
+/// The state found where a bundle is to be written.
 #[derive(Debug)]
 pub enum Start<'a> {
-    /// Partial files, new or continued.
+    /// Partial files, new or resumed.
     Write(Partial<'a>),
-    /// The finished files of exactly this plan, from a run that was stopped after its last rename.
+    /// The finished files of exactly this plan, left by a run that was stopped after its last rename.
     Complete(Vec<Sealed>),
 }
 
 impl<'a> Partial<'a> {
-    /// Opens the files of `plan`, for a bundle called `bundle`: continues partial files of the same plan, else starts
-    /// new ones. Files that a run of this plan finished before it was stopped stay as they are.
+    /// Opens the files of `plan` for a bundle called `bundle`: resumes partial files of the same plan, otherwise
+    /// creates new ones. Files that an earlier run of this plan finished stay unchanged.
     ///
     /// # Errors
-    /// [`Code::Conflict`] when a file exists and `force` is not given, or another process writes it;
-    /// [`Code::Io`] when a file cannot be made or the disk is too small.
+    /// [`Code::Conflict`] when a file exists and `force` is not given, or another process writes it; [`Code::Io`] when
+    /// a file cannot be created or the disk is too small.
     pub fn start(bundle: &Path, plan: &'a Plan, journal: Option<&Journal>, force: bool) -> Result<Start<'a>> {
         let same = journal.filter(|j| j.is_of(plan));
         let first = plan.first(bundle);
@@ -102,7 +102,7 @@ impl<'a> Partial<'a> {
             };
             return Ok(Start::Complete(found.into_iter().enumerate().filter_map(sealed).collect()));
         }
-        // What is written past the cache is opened twice.
+        // Files written directly are opened twice.
         let twice = allow_open_files(2 * found.len());
         let outputs = plan.archives().iter().zip(found);
         let outputs = outputs.map(|(archive, (path, complete))| Output::open(plan, archive, path, complete, twice));
@@ -126,35 +126,35 @@ impl<'a> Partial<'a> {
         self.plan
     }
 
-    /// What the interrupted run claims about the blob at this position of the index.
+    /// The claim of the interrupted run about the blob at this position of the index.
     pub fn claim(&self, blob: usize) -> Claim {
         let digest = self.plan.index.blobs.get(blob).map(|b| b.digest);
         digest.and_then(|d| self.claims.get(&d).copied()).unwrap_or(Claim::Nothing)
     }
 
-    /// Whether every place of a blob is in a file that is finished: then there is nothing to write.
+    /// Whether every place of a blob is in a finished file, so that nothing needs writing.
     pub fn is_finished(&self, blob: usize) -> bool {
         self.plan.places(blob).iter().all(|place| self.is_complete(place))
     }
 
-    /// Begins or continues the blob at this position of the index. What is claimed to be there is hashed again first;
-    /// [`BlobWriter::offset`] says from where content is wanted. A claim that is not true begins at 0.
+    /// Starts or resumes the blob at this position of the index. Bytes that are claimed to be written are hashed
+    /// first; [`BlobWriter::offset`] returns where content must continue. After a false claim it is 0.
     pub fn blob<'b>(&'b self, blob: usize, buffer: &mut [u8]) -> Result<BlobWriter<'b>> {
         BlobWriter::resume(self, blob, buffer)
     }
 
-    /// Makes everything durable and gives the files their names. Call only when every blob is finished.
+    /// Makes everything durable and renames the files to their final names. Call it only when every blob is finished.
     pub fn finish(self, force: bool) -> Result<()> {
         self.seal()?;
         self.publish(force)
     }
 
-    /// Writes what was still open and makes everything durable. Call only when every blob is finished. All the files
-    /// are returned, also those that an earlier run finished.
+    /// Writes the remaining parts and makes everything durable. Call it only when every blob is finished. Returns all
+    /// files, including those that an earlier run finished.
     ///
     /// # Errors
     /// [`Code::Io`]; when syncing failed nobody knows what is on the medium, and another try could succeed without
-    /// writing it: then everything is forgotten, and the next run begins anew.
+    /// writing it: then everything is forgotten, and the next run starts from the beginning.
     pub fn seal(&self) -> Result<Vec<Sealed>> {
         let mut sealed = Vec::with_capacity(self.outputs.len());
         for (archive, output) in self.outputs.iter().enumerate() {
@@ -179,7 +179,7 @@ impl<'a> Partial<'a> {
         Ok(sealed)
     }
 
-    /// Gives sealed files their names.
+    /// Renames sealed files to their final names.
     pub fn publish(self, force: bool) -> Result<()> {
         for output in self.unfinished() {
             rename(&partial_path(&output.path), &output.path, force)?;
@@ -189,7 +189,7 @@ impl<'a> Partial<'a> {
         sync_parent(&self.first)
     }
 
-    /// Forgets everything that was written: it did not arrive on the medium as it was written.
+    /// Discards everything that was written, because it did not reach the medium intact.
     pub fn discard(self) -> Result<()> {
         remove_if_there(&journal_path(&self.first))?;
         self.unfinished().try_for_each(|output| remove_if_there(&partial_path(&output.path)))
@@ -201,7 +201,7 @@ impl<'a> Partial<'a> {
 
     fn unsynced(&self, e: Error) -> Error {
         match remove_if_there(&journal_path(&self.first)) {
-            Ok(()) => e.state("what of it is on the medium is not known; the next run writes all of it anew"),
+            Ok(()) => e.state("how much of it is on the medium is unknown; the next run writes all of it again"),
             Err(_) => e.hint(format!("remove `{}` before the next run", journal_path(&self.first).display())),
         }
     }
@@ -210,12 +210,12 @@ impl<'a> Partial<'a> {
         self.outputs[place.archive].complete.is_some()
     }
 
-    /// Writes content at an offset of the archive that a place is in, unless that is finished.
+    /// Writes content at an offset of a place's archive, unless that file is finished.
     pub(super) fn write(&self, place: &BlobPlace, bytes: &[u8], at: u64) -> Result<()> {
         self.outputs[place.archive].write(bytes, at)
     }
 
-    /// The part of a buffer to read the bytes into that are to be written at this offset of an archive.
+    /// The part of a buffer to read bytes into that will be written at this offset of an archive.
     pub(super) fn window<'v>(&self, place: &BlobPlace, buffer: &'v mut [u8], at: u64) -> &'v mut [u8] {
         if self.outputs[place.archive].direct.is_some() { window(buffer, at) } else { buffer }
     }
@@ -233,7 +233,7 @@ impl<'a> Partial<'a> {
         self.log.note(line)
     }
 
-    /// Keeps the digest of a piece. One in a file that is finished has to be what that file says.
+    /// Stores the digest of a piece. A finished file must already have the same digest.
     pub(super) fn piece(&self, place: &BlobPlace, digest: Digest) -> Result<()> {
         if let Some(known) = &self.outputs[place.archive].complete {
             let extents = self.plan.archives()[place.archive].layout.extents();
@@ -277,7 +277,7 @@ impl Output {
         Ok(Output { path, file, direct, complete })
     }
 
-    /// The name that it has now.
+    /// Its current name.
     fn now(&self) -> PathBuf {
         if self.complete.is_some() { self.path.clone() } else { partial_path(&self.path) }
     }
@@ -286,7 +286,7 @@ impl Output {
         Ok(self.file.metadata().map_err(|e| Error::io("cannot read", self.now(), e))?.len())
     }
 
-    /// Writes parts one after the other from the beginning.
+    /// Writes parts one after another from the beginning.
     fn write_parts(&self, parts: &[Cow<[u8]>]) -> Result<()> {
         let mut at = 0;
         for part in parts {
@@ -308,15 +308,15 @@ impl Output {
     }
 }
 
-/// Reserves all the room that the partial files need, also of those that are continued, as holes have none yet. With
-/// `anew` they are emptied first.
-fn reserve(plan: &Plan, outputs: &[Output], first: &Path, anew: bool) -> Result<()> {
+/// Reserves the space for all partial files, including resumed ones, whose holes have none yet. With `empty_first`
+/// they are truncated before.
+fn reserve(plan: &Plan, outputs: &[Output], first: &Path, empty_first: bool) -> Result<()> {
     let new = || plan.archives().iter().zip(outputs).filter(|(_, output)| output.complete.is_none());
-    if anew {
+    if empty_first {
         for (_, output) in new() {
             output.file.set_len(0).map_err(|e| Error::io("cannot write", output.now(), e))?;
         }
-        // With a finished file the journal says whose that is; what it claims of the others will be found untrue.
+        // If there is a finished file, the journal identifies it; claims about the others will be found false.
         if outputs.iter().all(|output| output.complete.is_none()) {
             remove_if_there(&journal_path(first))?;
         }
@@ -324,8 +324,8 @@ fn reserve(plan: &Plan, outputs: &[Output], first: &Path, anew: bool) -> Result<
     new().try_for_each(|(archive, output)| space::reserve(&output.file, plan.bytes_of(archive), &output.now()))
 }
 
-/// Whether `path` is a finished file of this plan. If so, the digests of its pieces. All of it is read: with `--force`
-/// it can as well be an older copy, damaged, that an interrupted run was about to replace.
+/// If `path` is a finished file of this plan, returns the digests of its pieces. The whole file is read: with
+/// `--force` it can also be an older, damaged copy that an interrupted run was about to replace.
 fn finished(path: &Path, plan: &Plan, archive: &Archive) -> Result<Option<Vec<Digest>>> {
     let file = dir::regular(path)?;
     let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
@@ -357,7 +357,7 @@ fn finished(path: &Path, plan: &Plan, archive: &Archive) -> Result<Option<Vec<Di
     Ok(layout.filter(right).map(|_| digests))
 }
 
-/// Whether every blob and piece in a file is what its layout says, with its header and padding.
+/// Whether every blob and piece in a file matches its layout, including header and padding.
 fn blobs(file: &File, layout: &Layout) -> io::Result<bool> {
     let mut buffer = vec![0; BUFFER];
     for member in layout.blobs() {

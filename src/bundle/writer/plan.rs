@@ -1,4 +1,4 @@
-//! Everything about a bundle that is to be written, except the content of its blobs.
+//! Everything about a new bundle except the content of its blobs.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use crate::bundle::volume::{self, Extent, Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
-/// Content of this size is not copied. In bytes.
+/// Content of at least this size is not copied, in bytes.
 const SMALL: usize = 256 << 10;
 
-/// Every byte of a bundle but those of its blobs, and where those go: into one archive, or into several volumes.
+/// Every byte of a bundle except its blobs, and the places of the blobs: in one archive, or in several volumes.
 #[derive(Debug)]
 pub struct Plan {
     /// The index.
     pub index: Index,
-    /// Its bytes, which are what is signed.
+    /// Its bytes, which are signed.
     pub index_bytes: Vec<u8>,
     /// The builder's armored signature.
     pub signature: Option<Vec<u8>>,
-    /// Content of `index.files`, in their order.
+    /// Content of `index.files`, in order.
     pub files: Vec<Vec<u8>>,
     archives: Vec<Archive>,
     places: Vec<Vec<BlobPlace>>,
@@ -33,13 +33,13 @@ pub struct Plan {
 /// One file of a plan: the whole bundle, or a volume of it.
 #[derive(Debug)]
 pub struct Archive {
-    /// What the volume says about itself; `None` for a whole bundle. Digests of pieces are those of nothing.
+    /// The description of the volume; `None` for a whole bundle. Digests of pieces are placeholders.
     pub volume: Option<Volume>,
-    /// Where everything goes.
+    /// The place of every member.
     pub layout: Layout,
 }
 
-/// Where a blob, or a piece of it, is written.
+/// A place where a blob, or a piece of it, is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobPlace {
     /// Position of the archive in the plan.
@@ -49,28 +49,28 @@ pub struct BlobPlace {
 }
 
 impl Plan {
-    /// Fixes the layout of an index, as one archive.
+    /// Plans an index as one archive.
     pub fn new(index: Index, files: Vec<Vec<u8>>, signature: Option<Vec<u8>>) -> Result<Plan> {
         let mut index_bytes = index.to_bytes()?;
         index_bytes.shrink_to_fit();
         let layout = Layout::new(&index, &index_bytes, signature.as_deref())?;
-        index.check().map_err(|why| Error::new(Code::Malformed, format!("this bundle cannot be made: {why}")))?;
+        index.check().map_err(|why| Error::new(Code::Malformed, format!("this bundle cannot be created: {why}")))?;
         let archives = vec![Archive { volume: None, layout }];
         let places = places(&index, &archives);
         Ok(Plan { index, index_bytes, signature, files, archives, places, tail: Vec::new() })
     }
 
-    /// With addenda behind the last member of every archive: headers, contents and padding, as they stand in a bundle.
+    /// Adds addenda behind the last member of every archive: headers, contents and padding, as in a bundle.
     pub fn with_tail(mut self, tail: Vec<u8>) -> Plan {
         self.tail = tail;
         self
     }
 
-    /// The same bundle in volumes instead: all of these, or those that `chosen` says.
+    /// The same bundle in volumes: all of these, or those that `chosen` accepts.
     ///
     /// # Errors
-    /// [`Code::Malformed`] when the volumes do not fit the index, [`Code::Usage`] when all of them, chosen or not, are
-    /// more than can be read as one bundle (MB-LIM-17).
+    /// [`Code::Malformed`] when the volumes do not fit the index; [`Code::Usage`] when all of them together, chosen or
+    /// not, are too many to be read as one bundle (MB-LIM-17).
     pub fn divided(mut self, volumes: Vec<Volume>, chosen: impl Fn(u32) -> bool) -> Result<Plan> {
         volumes.iter().try_for_each(|volume| volume.check(&self.index))?;
         self.check_readable(&volumes)?;
@@ -83,8 +83,8 @@ impl Plan {
         Ok(self)
     }
 
-    /// Whether the volumes of a division, all of them and a second copy of each, can be read as one bundle: what each
-    /// repeats adds up.
+    /// Whether all volumes of a division, with a second copy of each, can be read as one bundle: the content repeated
+    /// on each volume adds up.
     fn check_readable(&self, volumes: &[Volume]) -> Result<()> {
         let (Some(first), [whole]) = (volumes.first(), self.archives.as_slice()) else { return Ok(()) };
         const MEMBERS: usize = limits::MEMBERS / 2;
@@ -92,7 +92,7 @@ impl Plan {
         let of = volumes.len();
         let everywhere = first.blobs.iter().filter(|n| **n == volume::EVERYWHERE).count();
         let own = first.blobs.len() - everywhere + first.cut.iter().map(|cut| cut.pieces.len() - 1).sum::<usize>();
-        // With the description.
+        // Includes the description.
         let repeated = whole.layout.blob_range().start + 1 + everywhere;
         let (mut heads, mut largest) = (0, 0);
         for volume in volumes {
@@ -105,19 +105,19 @@ impl Plan {
         }
         let why = match (of * repeated + own > MEMBERS, heads > HEADS) {
             (true, _) => format!("they would have more than {MEMBERS} members together"),
-            (_, true) => format!("what they say about themselves would have more than {HEADS} bytes"),
+            (_, true) => format!("their descriptions would have more than {HEADS} bytes"),
             _ => return Ok(()),
         };
         let most = (MEMBERS.saturating_sub(own) / repeated).min(HEADS / largest.max(1));
         let at = |n: &u32| *n != volume::EVERYWHERE;
         let placed = self.index.blobs.iter().zip(&first.blobs).filter(|(_, n)| at(n));
         let placed: u64 = placed.map(|(blob, _)| tar::BLOCK + tar::padded(blob.size)).sum();
-        // An eighth more, for what a volume has no use for at its end.
+        // Add an eighth, since a volume cannot be filled completely.
         let share = placed.div_ceil(most.max(1) as u64) / 8 * 9;
         let size = share + whole.layout.total().saturating_sub(placed) + largest as u64;
         let unit = if size > 8 << 30 { (1 << 30, "GiB") } else { (1 << 20, "MiB") };
         Err(Error::new(Code::Usage, format!("{of} volumes are too many for so many manifests and small blobs"))
-            .fact(format!("each has {repeated} members that all others have too"))
+            .fact(format!("each repeats {repeated} members of all the others"))
             .fact(why)
             .state("nothing was written")
             .hint(format!("choose larger volumes: --volume-size {}{}", size.div_ceil(unit.0), unit.1)))
@@ -128,12 +128,12 @@ impl Plan {
         Digest::of(&self.index_bytes)
     }
 
-    /// The files to be written.
+    /// The files to write.
     pub fn archives(&self) -> &[Archive] {
         &self.archives
     }
 
-    /// Where the blob at this position of the index goes. Nowhere: it is on volumes that were not chosen.
+    /// The places of the blob at this position of the index. Empty: it is on volumes that were not chosen.
     pub fn places(&self, blob: usize) -> &[BlobPlace] {
         self.places.get(blob).map(Vec::as_slice).unwrap_or_default()
     }
@@ -148,12 +148,12 @@ impl Plan {
         &self.archives[place.archive].layout.blobs()[place.at]
     }
 
-    /// What the member at a place holds.
+    /// The content of the member at a place.
     pub fn extent(&self, place: &BlobPlace) -> &Extent {
         &self.archives[place.archive].layout.extents()[place.at]
     }
 
-    /// The addenda, as they stand behind the last member.
+    /// The addenda, as they follow the last member.
     pub fn tail(&self) -> &[u8] {
         &self.tail
     }
@@ -168,7 +168,7 @@ impl Plan {
         self.archives.iter().map(|a| self.bytes_of(a)).sum()
     }
 
-    /// The path of one of the files, when the bundle is to be called `bundle`.
+    /// The path of one of the files, for a bundle called `bundle`.
     pub fn path(&self, bundle: &Path, archive: &Archive) -> PathBuf {
         match &archive.volume {
             None => bundle.to_owned(),
@@ -176,7 +176,7 @@ impl Plan {
         }
     }
 
-    /// The file that the journal stands beside: of a choice of volumes its first, else what the bundle is called.
+    /// The file beside which the journal lies: the first chosen volume, or the bundle's own name.
     pub fn first(&self, bundle: &Path) -> PathBuf {
         match self.archives.first() {
             Some(archive) if !self.is_all() => self.path(bundle, archive),
@@ -184,7 +184,7 @@ impl Plan {
         }
     }
 
-    /// What tells this division from another one of the same bundle.
+    /// Distinguishes this division from another one of the same bundle.
     pub(super) fn division(&self) -> Result<Digest> {
         let mut all = Vec::new();
         for volume in self.archives.iter().filter_map(|a| a.volume.as_ref()) {
@@ -193,7 +193,7 @@ impl Plan {
         Ok(Digest::of(&all))
     }
 
-    /// The bytes of an archive in front of the blobs, in parts: a large index is not copied.
+    /// The bytes of an archive before the blobs, in parts: a large index is not copied.
     pub fn head<'p>(&'p self, layout: &'p Layout) -> Vec<Cow<'p, [u8]>> {
         let mut out: Vec<Cow<[u8]>> = Vec::new();
         let mut small: Vec<u8> = Vec::new();
@@ -223,14 +223,14 @@ impl Plan {
         out
     }
 
-    /// What stands behind the last blob: addenda and the end of the archive.
+    /// The bytes after the last blob: addenda and the end of the archive.
     pub fn end(&self) -> Vec<u8> {
         let mut out = self.tail.clone();
         out.resize(out.len() + layout::END as usize, 0);
         out
     }
 
-    /// The layout of a volume once the digests of its pieces are known. It differs from the planned one by them alone.
+    /// The layout of a volume with the digests of its pieces, which are the only difference from the planned one.
     pub(super) fn layout_with(&self, archive: &Archive, digests: Vec<Digest>) -> Result<Option<Layout>> {
         let Some(volume) = archive.volume.as_ref().filter(|v| v.own_pieces() > 0) else { return Ok(None) };
         let volume = Volume { digests, ..volume.clone() };
@@ -243,7 +243,7 @@ impl Plan {
     }
 }
 
-/// The bytes of an addendum, as [`Plan::with_tail`] takes them.
+/// The bytes of an addendum, as [`Plan::with_tail`] expects them.
 pub fn addendum(name: &str, bytes: &[u8], mtime: u64) -> Vec<u8> {
     let mut out = tar::header(&format!("{}{name}", layout::ADDENDA), bytes.len() as u64, mtime).to_vec();
     out.extend_from_slice(bytes);

@@ -311,7 +311,7 @@ fn a_damaged_copy_that_is_replaced_is_not_taken_for_the_finished_bundle() {
 /// The index is in every volume, and so are small blobs and documents: more volumes than can be read together.
 #[test]
 fn a_division_that_could_not_be_read_as_one_bundle_is_refused_with_a_size_that_would_do() {
-    // Many small blobs on every volume, and many large ones whose places each volume tells.
+    // Many small blobs on every volume, and many large ones whose places are in each description.
     for (sizes, beside, fact) in [
         ([vec![1; 900], vec![120_000_000]].concat(), 1_400_000, "more than 100000 members"),
         (vec![4097; 14_000], 400_000, "more than 4194304 bytes"),

@@ -112,6 +112,21 @@ fn what_is_compressed_otherwise_or_inflates_without_end_is_opaque() {
 }
 
 #[test]
+fn what_this_decoder_refuses_and_another_one_reads_is_opaque() {
+    let layer = tar(&[("release-manifests/image-references", b'0')]);
+    // Go's gzip ignores the reserved flags.
+    let mut reserved = gzip(&layer);
+    reserved[3] |= 0x20;
+    assert_eq!(found(&reserved, 100), Layer::Opaque);
+    // A frame with a window of 256 MiB and one raw block, alone and behind a good frame.
+    let size = u32::try_from((layer.len() << 3) | 1).unwrap().to_le_bytes();
+    let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0, 18 << 3][..], &size[..3], &layer].concat();
+    assert_eq!(found(&frame, 100), Layer::Opaque);
+    let good = zstd::encode_all(&b"x"[..], 1).unwrap();
+    assert_eq!(found(&[good, frame].concat(), 100), Layer::Opaque);
+}
+
+#[test]
 fn the_label_is_found_however_json_writes_it() {
     for config in [
         r#"{"config":{"Labels":{"io.openshift.release":"4.16.37"}}}"#,

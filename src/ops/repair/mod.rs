@@ -52,7 +52,7 @@ pub fn repair(
 ) -> Result<Outcome> {
     if options.to.is_some() && paths.len() != 1 {
         return Err(
-            Error::new(Code::Usage, "--to takes one file at a time").hint("copy the volumes, and mend the copies")
+            Error::new(Code::Usage, "--to takes one file at a time").hint("copy the volumes, and repair the copies")
         );
     }
     let mut named = Vec::new();
@@ -60,7 +60,7 @@ pub fn repair(
         named.push(Named::open(path)?);
     }
     for one in named.iter().filter(|one| one.left.is_some()) {
-        observer.say("Continuing", &format!("{}, where a repair was interrupted", one.path.display()));
+        observer.say("Resuming", &format!("{}, where a repair was interrupted", one.path.display()));
     }
     let names: Vec<PathBuf> = named.iter().map(|one| one.path.clone()).collect();
     let done = Job { options, trust, conditions, network, observer }.run(named);
@@ -69,7 +69,7 @@ pub fn repair(
         // What an earlier repair had taken a name from, and this one could not mend, gets it back.
         for name in names {
             if !crate::fs::dir::exists(&name) && repair::left(&name)? == Some(RepairMode::InPlace) {
-                RepairFile::resume(&name, RepairMode::InPlace)?.give_back()?;
+                RepairFile::resume(&name, RepairMode::InPlace)?.restore_name()?;
             }
         }
     }
@@ -225,7 +225,7 @@ impl Job<'_> {
             match taken {
                 Ok(taken) => targets.push(taken),
                 Err(e) => {
-                    give_back(targets.into_iter().flatten())?;
+                    restore_name(targets.into_iter().flatten())?;
                     return Err(e);
                 }
             }
@@ -234,8 +234,8 @@ impl Job<'_> {
         match done {
             Ok(outcome) => targets.into_iter().flatten().try_for_each(RepairFile::finish).map(|()| outcome),
             Err(e) => {
-                give_back(targets.into_iter().flatten())?;
-                let state = "every file has its name back; what was mended stays mended";
+                restore_name(targets.into_iter().flatten())?;
+                let state = "every file has its name back; what was repaired stays repaired";
                 Err(if e.state_text().is_some() { e } else { e.state(state) })
             }
         }
@@ -298,7 +298,7 @@ impl Job<'_> {
 
     fn copy_target(&self, to: &Path, blueprint: &Blueprint) -> Result<RepairFile> {
         if repair::left(to)? == Some(RepairMode::Copy) && !crate::fs::dir::exists(to) {
-            self.observer.say("Continuing", &format!("{}, where a repair was interrupted", to.display()));
+            self.observer.say("Resuming", &format!("{}, where a repair was interrupted", to.display()));
             return RepairFile::resume(to, RepairMode::Copy);
         }
         let need = blueprint.layout.total();
@@ -352,7 +352,7 @@ impl Job<'_> {
             target.sync(total)?;
             places.push(target.path());
         }
-        self.observer.say("Mended", &observer::count(mended.len(), "member"));
+        self.observer.say("Repaired", &observer::count(mended.len(), "member"));
         self.concluded(places, known, parts, Effect::Repaired, mended)
     }
 
@@ -381,7 +381,7 @@ impl Job<'_> {
             return Err(Error::new(bad.code, text).hint(hint));
         }
         if report.bundle.index != known.head.digest().to_string() {
-            return Err(Error::new(Code::Conflict, format!("`{}` changed while it was mended", report.bundle.path)));
+            return Err(Error::new(Code::Conflict, format!("`{}` changed while it was repaired", report.bundle.path)));
         }
         let summary = Summary {
             bundle,
@@ -397,7 +397,7 @@ impl Job<'_> {
 }
 
 /// Gives all of them their names back.
-fn give_back(taken: impl Iterator<Item = RepairFile>) -> Result<()> {
-    let all: Vec<Result<()>> = taken.map(RepairFile::give_back).collect();
+fn restore_name(taken: impl Iterator<Item = RepairFile>) -> Result<()> {
+    let all: Vec<Result<()>> = taken.map(RepairFile::restore_name).collect();
     all.into_iter().collect()
 }

@@ -69,7 +69,7 @@ impl Named {
         if Some(meta(mending.file(), &self.path)?) == self.before {
             return Ok(mending);
         }
-        mending.give_back()?;
+        mending.restore_name()?;
         Err(Error::new(Code::Conflict, format!("`{}` changed while it was read", self.path.display())))
     }
 }

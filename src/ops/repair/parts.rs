@@ -90,7 +90,7 @@ pub(super) fn arrange(
         return match (named.pop(), named.is_empty()) {
             (Some(only), true) => Ok(vec![Part::new(1, Some(only), known.blueprint(None)?)]),
             _ => Err(usage("several files are named, and the bundle is in one".to_owned())
-                .hint("name the one to be mended, and others with --from")),
+                .hint("name the one to repair, and others with --from")),
         };
     };
     let (mut parts, mut tally) = (Vec::new(), Tally::default());

@@ -26,7 +26,12 @@ impl Work<'_> {
             let index = self.index();
             let sizes = index.blobs.iter().map(|b| b.size).chain(index.files.iter().map(|f| f.size));
             let most = sizes.chain(self.sides.iter().map(|s| s.blueprint.layout.end())).sum::<u64>();
+            // And together they are no more than it: a table can name one file, or the bundle, many times.
+            let table = sidecar.table();
+            let cut = slice.saturating_mul(table.slices.len() as u64);
+            let room = recovery::table::GRAIN * table.files.len() as u64;
             let larger = match slice {
+                _ if cut > most.saturating_mul(2).saturating_add(room) => Some("the bundle together"),
                 _ if slice > most.next_multiple_of(recovery::table::GRAIN) => Some("the bundle"),
                 _ if slice > sidecar.lengths().0 => Some("all of it"),
                 _ => None,
@@ -40,7 +45,7 @@ impl Work<'_> {
             if needed.is_empty() || !needed.iter().any(|(part, _)| files.contains(&Some(*part))) {
                 continue;
             }
-            self.observer.begin(Task::Mend, needed.len() as u64, sidecar.table().files.iter().sum());
+            self.observer.begin(Task::Repair, needed.len() as u64, sidecar.table().files.iter().sum());
             let note = self.repair_with(sidecar, &files, copies);
             self.observer.end();
             if let Some(note) = note? {

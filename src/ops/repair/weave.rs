@@ -17,8 +17,25 @@ use crate::oci::{Digest, Hasher};
 const PIECE: usize = 4096;
 /// The most places in which two copies may differ.
 const PLACES: usize = 10;
-/// The most bytes that are hashed for one blob.
+/// The most bytes that are hashed for all blobs, and how often each byte of them is on top of that.
 const WORK: u64 = 64 << 30;
+const TIMES: u64 = 4;
+
+/// The bytes that may still be hashed in one run: damage that costs as much as it can in every blob costs it once.
+pub(super) struct Budget(u64);
+
+impl Budget {
+    /// For blobs of so many bytes together.
+    pub(super) fn new(bytes: u64) -> Budget {
+        Budget(bytes.saturating_mul(TIMES).saturating_add(WORK))
+    }
+
+    fn spend(&mut self, work: u64) -> bool {
+        let left = self.0.checked_sub(work);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
 
 /// A stretch of a blob, and which copy has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +62,7 @@ pub(super) fn weave(
     second: &File,
     member: &Member,
     digest: &Digest,
+    budget: &mut Budget,
     check: &dyn Fn() -> Result<()>,
 ) -> Result<Option<Vec<(u64, u64)>>> {
     let Some(stretches) = compare(first, second, member, check)? else { return Ok(None) };
@@ -55,7 +73,7 @@ pub(super) fn weave(
         }
         work = work.saturating_add(states * (stretch.to - stretch.from));
     }
-    if states > 1 << PLACES || work > WORK {
+    if states > 1 << PLACES || work > WORK || !budget.spend(work) {
         return Ok(None);
     }
     let mut states = vec![(0u32, Hasher::new())];
@@ -152,7 +170,7 @@ mod tests {
 
     fn woven(whole: &[u8], a: &[u8], b: &[u8]) -> Option<Vec<(u64, u64)>> {
         let member = Member { path: "x".into(), size: whole.len() as u64, header: 0, digest: None };
-        let found = weave(&file(a), &file(b), &member, &Digest::of(whole), &|| Ok(())).unwrap()?;
+        let found = weave(&file(a), &file(b), &member, &Digest::of(whole), &mut Budget::new(0), &|| Ok(())).unwrap()?;
         let mut out = a.to_vec();
         for (from, to) in &found {
             out[*from as usize..*to as usize].copy_from_slice(&b[*from as usize..*to as usize]);
@@ -181,7 +199,13 @@ mod tests {
         assert_eq!(woven(&whole, &damaged(&[3 * BUFFER]), &whole[..2 * BUFFER]), None);
         // Cut off elsewhere: what is left of it serves.
         let member = Member { path: "x".into(), size: whole.len() as u64, header: 0, digest: None };
-        let found = weave(&file(&damaged(&[5])), &file(&whole[..2 * BUFFER]), &member, &Digest::of(&whole), &|| Ok(()));
-        assert_eq!(found.unwrap().unwrap(), [(0, 4096)]);
+        let again = |budget: &mut Budget| {
+            let (first, second) = (file(&damaged(&[5])), file(&whole[..2 * BUFFER]));
+            weave(&first, &second, &member, &Digest::of(&whole), budget, &|| Ok(())).unwrap()
+        };
+        let mut budget = Budget(3 * whole.len() as u64);
+        assert_eq!(again(&mut budget).unwrap(), [(0, 4096)]);
+        // What one blob costs is no longer there for the next.
+        assert_eq!(again(&mut budget), None);
     }
 }

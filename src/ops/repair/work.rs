@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::identity::Known;
 use super::origin::{Origin, Uses};
 use super::parts::{Part, PartCopy};
-use super::weave::weave;
+use super::weave::{Budget, weave};
 use crate::bundle::Member;
 use crate::bundle::repair::RepairFile;
 use crate::bundle::survey::{Blueprint, Damage, is_right, moves};
@@ -138,7 +138,7 @@ impl<'a> Work<'a> {
 
     pub(super) fn begin(&self, needed: &[MemberPlace], times: u64) {
         let bytes: u64 = needed.iter().map(|place| self.member(*place).size).sum();
-        self.observer.begin(Task::Mend, needed.len() as u64, bytes * times);
+        self.observer.begin(Task::Repair, needed.len() as u64, bytes * times);
     }
 
     /// Offset after the last member that is right, for each part.
@@ -263,11 +263,13 @@ impl<'a> Work<'a> {
     fn repair_from_parts(&mut self, copies: &[PartCopy]) -> Result<()> {
         let observer = self.observer;
         let mut buffer = vec![0u8; BUFFER];
-        for place in self.needed() {
+        let needed = self.needed();
+        let mut budget = Budget::new(needed.iter().map(|place| self.member(*place).size).sum());
+        for place in needed {
             let (member, digest) = (self.member(place), self.digest(place));
             let Some(own) = self.sides[place.0].file else { continue };
             for copy in copies.iter().filter(|c| c.part == place.0) {
-                let parts = weave(own, &copy.file, member, &digest, &|| observer.check())?;
+                let parts = weave(own, &copy.file, member, &digest, &mut budget, &|| observer.check())?;
                 for (from, to) in parts.iter().flatten() {
                     let mut at = *from;
                     while at < *to {

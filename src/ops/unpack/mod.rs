@@ -4,20 +4,24 @@
 //! blob, hashed while it is sent; then manifests, children first; then tags. So an interrupted or failed run
 //! leaves no tag that points at something incomplete, and running again does only what is left.
 
+mod places;
+
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::bundle::Inputs;
-use crate::bundle::index::{Index, Kind};
+use crate::bundle::index::Index;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
-use crate::openshift::{mirror_set, openpgp};
+use crate::openshift::openpgp;
 use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
-use crate::sink::destination::{self, Destination};
-use crate::sink::files::{Folder, Written};
-use crate::sink::placement::{Placement, Placing, below, placements};
+use crate::sink::destination::{self, Destination, Placed, Refused};
+use crate::sink::files::{Folder, Rules, Written};
+use crate::sink::placement::{Placing, below};
 use crate::sink::{Delivery, FileFolder, Watch, Way};
 use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
+pub use places::{Entry, MirrorSets};
 
 /// Where to.
 #[derive(Debug, Default)]
@@ -34,11 +38,16 @@ pub struct Options {
     /// How images other than releases are placed in the registry or the directory.
     pub placing: Placing,
     /// Mirror configuration for the registry.
-    pub mirror_set: Option<mirror_set::MirrorSetKind>,
+    pub mirror_sets: MirrorSets,
+    /// A file for `SRC=DST` lines, as `oc image mirror -f` takes them.
+    pub mapping: Option<PathBuf>,
     /// Replace manifests that exist with other content.
     pub overwrite: bool,
     /// Verify, and write nothing.
     pub dry_run: bool,
+    /// How images are pushed.
+    #[cfg(feature = "registry")]
+    pub ways: destination::Ways,
     /// Threads.
     pub jobs: usize,
 }
@@ -67,7 +76,9 @@ pub struct Summary {
     pub images: usize,
     /// Blobs in the bundle.
     pub blobs: usize,
-    /// Blobs that were sent or written.
+    /// Where each image is.
+    pub placements: Vec<Entry>,
+    /// Blobs that were sent or written, or would be.
     pub new_blobs: u64,
     /// Their size in bytes.
     pub new_bytes: u64,
@@ -75,12 +86,27 @@ pub struct Summary {
     pub new_documents: u64,
     /// Tags that were not there before, or pointed elsewhere.
     pub new_tags: u64,
+    /// What is attached to images and was refused by the registry.
+    pub refused: Vec<Refused>,
     /// Where the manifests are.
     pub manifests: Option<PathBuf>,
     /// How many there are.
     pub manifest_files: usize,
     /// Where the mirror sets are.
     pub mirror_sets: Option<PathBuf>,
+    /// For a dry run: what every destination has already. Layers and configurations only.
+    pub there: There,
+    /// The mirror directory, if one was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<PathBuf>,
+    /// The repositories in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tree_repositories: Vec<String>,
+    /// The mirror sets themselves, as they are applied.
+    pub mirror_set_files: Vec<PathBuf>,
+    /// The mapping that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<PathBuf>,
     /// For each release, what to give to `oc adm upgrade --to-image`.
     pub upgrades: Vec<String>,
     /// What is still to come, when volumes are missing: no manifest and no tag was written.
@@ -88,6 +114,15 @@ pub struct Summary {
     pub incomplete: Option<Incomplete>,
     /// Whether nothing was written because that was asked for.
     pub dry_run: bool,
+}
+
+/// What is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct There {
+    /// Blobs.
+    pub blobs: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
 }
 
 /// What the destination still lacks, because it is on a volume that was not at hand.
@@ -112,7 +147,7 @@ pub fn unpack<'a>(
         Admission::Admitted(admitted) => admitted,
     };
     if !admitted.may_unpack() {
-        return Ok(refused(admitted.so_far(), NOTHING));
+        return Ok(refused(admitted.interim_report(), NOTHING));
     }
     announce(&admitted, observer);
     let index = admitted.index().clone();
@@ -121,13 +156,33 @@ pub fn unpack<'a>(
         return Err(Error::new(Code::Usage, "a stream can be unpacked to one destination only")
             .hint("unpack from a file, or name one destination"));
     }
-    let (manifests_to, sets_to) = folders(&index, options);
-    let files = FileFolder::new(manifests_to, manifests(&admitted), options.overwrite);
-    let sets =
-        FileFolder::new(sets_to, mirror_sets(&index, &signed_names(&admitted, trust, conditions), options)?, true);
+    let (manifests_to, sets_to) = folders(&index, &admitted.report().bundle.index, options);
+    let rules = Rules { overwrite: options.overwrite, keep: None };
+    let files = FileFolder::new(manifests_to, manifests(&admitted), rules);
+    let sets = match target(options) {
+        Some(target) => {
+            let signed = signed_names(&admitted, trust, conditions);
+            places::mirror_sets(
+                &options.mirror_sets,
+                target,
+                &home(target, "", options)?,
+                &signed,
+                &destinations,
+                &index,
+            )?
+        }
+        None => Vec::new(),
+    };
+    let set_files: Vec<PathBuf> = sets.iter().map(|(name, _)| sets_to.path().join(name)).collect();
+    let sets = FileFolder::new(sets_to, sets, places::beside_others());
+    let placed: Vec<Placed> = destinations.iter().flat_map(|d| d.placed(&index)).collect();
+    let mapping = options.mapping.as_ref().map(|to| (to, places::mapping(&placed)));
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
     files.check(&index).map_err(nothing)?;
     sets.check(&index).map_err(nothing)?;
+    if let Some((to, text)) = &mapping {
+        places::check_mapping(to, text, options.overwrite).map_err(nothing)?;
+    }
     for destination in &destinations {
         destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
@@ -136,6 +191,7 @@ pub fn unpack<'a>(
         index: admitted.report().bundle.index.clone(),
         destinations: destinations.iter().map(|d| d.describe()).collect(),
         images: index.images.len(),
+        placements: placed.iter().map(Entry::from).collect(),
         blobs: index.blobs.len(),
         manifest_files: files.len(),
         dry_run: options.dry_run,
@@ -143,6 +199,10 @@ pub fn unpack<'a>(
     };
     if options.dry_run {
         let report = crate::ops::verify::rest(*admitted, options.jobs, observer)?.into_report();
+        if report.exit_code == 0 {
+            let (left, there) = left(&destinations, &index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
+            (summary.new_blobs, summary.new_bytes, summary.there) = (left.blobs, left.bytes, there);
+        }
         return Ok(match report.exit_code {
             0 => Outcome::Tried(Box::new(report), summary),
             _ => refused(report, NOTHING),
@@ -169,7 +229,7 @@ pub fn unpack<'a>(
         Ok(()) => admitted.still_wanted(&delivery)?,
         Err(e) => {
             return match admitted.is_bad() {
-                true => Ok(refused(admitted.so_far(), &state)),
+                true => Ok(refused(admitted.interim_report(), &state)),
                 false => Err(during_transfer(e, &state)),
             };
         }
@@ -190,13 +250,38 @@ pub fn unpack<'a>(
             .map_err(|e| during_transfer(e, "all blobs are there, but not all manifests and tags"))?;
         summary.new_documents += new.documents;
         summary.new_tags += new.tags;
+        summary.refused.extend(new.refused);
     }
     write_files(&files, &verified, observer)?;
     write_files(&sets, &verified, observer)?;
+    if let Some((to, text)) = &mapping {
+        places::write_mapping(to, text).map_err(|e| during_transfer(e, "the images are complete"))?;
+        summary.mapping = Some((*to).clone());
+    }
+    summary.mirror_set_files = set_files;
+    summary.tree.clone_from(&options.dir);
+    let repositories = placed.iter().filter_map(|p| p.repository.strip_prefix("file://"));
+    summary.tree_repositories = repositories.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
     let place = |files: &FileFolder| (!files.is_empty()).then(|| files.folder().path().to_owned());
     (summary.manifests, summary.mirror_sets) = (place(&files), place(&sets));
     summary.upgrades = upgrades(&index, options);
     Ok(Outcome::Unpacked(verified, summary))
+}
+
+/// What is not at every destination yet, and what is.
+fn left(destinations: &[Box<dyn Destination + '_>], index: &Index) -> Result<(There, There)> {
+    let content = || index.blobs.iter().filter(|blob| !blob.role.is_document());
+    let mut missing: BTreeSet<Digest> = BTreeSet::new();
+    for destination in destinations {
+        let there = destination.there(index)?;
+        missing.extend(content().map(|blob| blob.digest).filter(|digest| !there.contains(digest)));
+    }
+    let (mut left, mut there) = (There::default(), There::default());
+    for blob in content() {
+        let side = if missing.contains(&blob.digest) { &mut left } else { &mut there };
+        (side.blobs, side.bytes) = (side.blobs + 1, side.bytes + blob.size);
+    }
+    Ok((left, there))
 }
 
 /// An observer as destinations know it.
@@ -279,14 +364,8 @@ fn destinations<'a>(
     let mut out: Vec<Box<dyn Destination>> = Vec::new();
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
-        out.push(Box::new(destination::Registry::new(
-            target,
-            client,
-            index,
-            &document,
-            options.jobs,
-            &options.placing,
-        )?));
+        let (ways, placing) = (options.ways, &options.placing);
+        out.push(Box::new(destination::Registry::new(target, client, index, &document, ways, placing)?));
     }
     if let Some(dir) = &options.dir {
         out.push(Box::new(destination::Tree::new(dir, index, &document, &options.placing)?));
@@ -301,12 +380,16 @@ fn destinations<'a>(
     Ok(out)
 }
 
-/// The folders for manifests and for mirror sets.
-fn folders(index: &Index, options: &Options) -> (Folder, Folder) {
+/// The folders for manifests and for mirror sets. A name of ours has the digest in it, so that bundles do not meet.
+fn folders(index: &Index, digest: &str, options: &Options) -> (Folder, Folder) {
     let manifests = match (&options.manifests, options.dir.as_ref().or(options.layout.as_ref())) {
         (Some(dir), _) => Folder::named(dir),
         (None, Some(dir)) => Folder::ours(dir.join("manifests")),
-        (None, None) => Folder::ours(format!("{}-manifests", file_name(&index.name))),
+        (None, None) => Folder::ours(format!(
+            "{}-{}-manifests",
+            file_name(&index.name),
+            digest.chars().skip("sha256:".len()).take(8).collect::<String>()
+        )),
     };
     let mut beside = manifests.path().as_os_str().to_owned();
     beside.push("-mirror-set");
@@ -358,39 +441,17 @@ fn signed_names(admitted: &Admitted<'_>, trust: &Trust, conditions: &Conditions)
     out
 }
 
-/// The mirror sets for the target registry: by digest, releases and everything else apart.
-fn mirror_sets(index: &Index, signed: &[Repository], options: &Options) -> Result<Vec<(String, Vec<u8>)>> {
-    let (Some(kind), Some(target)) = (options.mirror_set, target(options)) else { return Ok(Vec::new()) };
-    let mut out = Vec::new();
-    for (group, wanted) in [(mirror_set::Group::Release, true), (mirror_set::Group::Generic, false)] {
-        let mut pairs: Vec<(Repository, Repository)> = Vec::new();
-        for Placement { image, repository, .. } in placements(index, "", &options.placing)? {
-            let is_release = matches!(image.kind, Kind::Release | Kind::Component);
-            let attached = matches!(image.kind, Kind::Signature | Kind::Referrer);
-            let Some(source) = image.repository.as_deref().and_then(|r| r.parse::<Repository>().ok()) else { continue };
-            if attached || is_release != wanted {
-                continue;
-            }
-            let mirror = below(target, &repository)?;
-            if !pairs.contains(&(source.clone(), mirror.clone())) {
-                pairs.push((source, mirror));
-            }
-        }
-        if wanted {
-            pairs.extend(signed.iter().map(|source| (source.clone(), target.clone())));
-        }
-        if !pairs.is_empty() {
-            let text = mirror_set::yaml(kind, group, &pairs).map_err(|e| {
-                Error::new(Code::Usage, format!("no mirror set can be written for {target}: {e}"))
-                    .hint("--mirror-set none leaves it out")
-            })?;
-            out.push((format!("{}.yaml", mirror_set::name(kind, group)), text.into_bytes()));
-        }
-    }
-    Ok(out)
+fn upgrades(index: &Index, options: &Options) -> Vec<String> {
+    let Some(Ok(target)) = target(options).map(|target| home(target, "", options)) else { return Vec::new() };
+    index.releases.iter().map(|r| format!("{target}@{}", r.digest)).collect()
 }
 
-fn upgrades(index: &Index, options: &Options) -> Vec<String> {
-    let Some(target) = target(options) else { return Vec::new() };
-    index.releases.iter().map(|r| format!("{target}@{}", r.digest)).collect()
+/// Where a repository goes.
+#[cfg(feature = "registry")]
+fn home(target: &Repository, path: &str, options: &Options) -> Result<Repository> {
+    Ok(below(target, path)?.nested(options.ways.max_nested_paths))
+}
+#[cfg(not(feature = "registry"))]
+fn home(target: &Repository, path: &str, _: &Options) -> Result<Repository> {
+    below(target, path)
 }

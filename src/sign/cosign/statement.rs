@@ -12,7 +12,7 @@ use crate::sign::cosign::normal;
 const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The versions of a statement. Images are signed with the second; attestations are made with either.
 const VERSIONS: [&str; 2] = ["https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1"];
-/// The most subjects that one statement may have (MB-LIM-22).
+/// The most subjects that one statement may have (MB-LIM-23).
 const SUBJECTS: usize = 256;
 
 /// A statement that was read.

@@ -131,7 +131,7 @@ fn ed25519_keys_of_small_order_are_refused_when_loaded() {
 /// Cases of ed25519-speccheck (Chalkias, Garillot, Nikolaenko, "Taming the many EdDSAs"): message, key, signature.
 /// Only the one with mixed-order points, all canonical, may pass (security E1).
 #[test]
-fn ed25519_edge_cases_are_judged_strictly() {
+fn ed25519_edge_cases_are_checked_strictly() {
     const MIXED: &str = "cdb267ce40c5cd45306fa5d2f29731459387dbf9eb933b7bd5aed9a765b88d4d";
     const LARGE: &str = "442aad9f089ad9e14647b1ef9099a1ff4798d78589e66f28eca69c11f582a623";
     for (name, message, key, signature, good) in [

@@ -1,16 +1,16 @@
 //! OpenSSH `allowed_signers` files (`ssh-keygen(1)`, "ALLOWED SIGNERS").
 //!
 //! `PRINCIPALS [OPTIONS] TYPE KEY [COMMENT]`. The principals are the signer's name; the namespaces decide the roles. A
-//! line whose namespaces leave no role is for other programs and is passed over. What would widen trust in a way that
-//! this project has no notion of (certificate authorities), or mean another thing on another host (local times), is
-//! refused.
+//! line whose namespaces leave no role is for other programs and is skipped. Lines are refused if they would widen
+//! trust in ways unknown to this project (certificate authorities), or mean different things on different hosts (local
+//! times).
 
 use super::pattern::list_matches;
 use super::{Signer, Validity, bad, check_name, time};
 use crate::error::Result;
 use crate::sign::{Namespace, PublicKey, Role, within};
 
-/// Whether the first line with content is one of this format.
+/// Whether the first line with content is in this format.
 pub(super) fn looks_like(bytes: &[u8]) -> bool {
     let content = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     let first = content.map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
@@ -96,7 +96,7 @@ impl Options {
     }
 
     fn set(&mut self, name: &str, value: Option<String>) -> Result<()> {
-        let twice = || bad(format!("the option `{name}` is there twice"));
+        let twice = || bad(format!("the option `{name}` appears twice"));
         match (name.to_ascii_lowercase().as_str(), value) {
             ("cert-authority", None) => self.authority = true,
             ("namespaces", Some(list)) => {
@@ -130,8 +130,8 @@ fn instant(name: &str, text: &str) -> Result<jiff::Timestamp> {
     })
 }
 
-/// The principals and what follows them. Quotes begin with the word and end with it, as for OpenSSH, to which any other
-/// quote ends the word earlier than a person sees: refused.
+/// The principals and the rest of the line. Quotes must begin and end the word: OpenSSH ends the word at any other
+/// quote, earlier than a person would, so those are refused.
 fn principals(line: &str) -> Result<(&str, &str)> {
     let unreadable = || bad("a quote in the principals must begin or end them");
     let (name, rest) = match line.strip_prefix('"') {
@@ -144,7 +144,7 @@ fn principals(line: &str) -> Result<(&str, &str)> {
     Ok((name, rest.trim_start_matches([' ', '\t'])))
 }
 
-/// The word of options, where quotes hold spaces together, and what follows it.
+/// The options word, in which quoted spaces do not end it, and the rest of the line.
 fn word(text: &str) -> Result<(&str, &str)> {
     let mut quoted = false;
     let mut escaped = false;
@@ -160,7 +160,7 @@ fn word(text: &str) -> Result<(&str, &str)> {
     if quoted || text.is_empty() { Err(bad("it ends too early")) } else { Ok((text, "")) }
 }
 
-/// A value in quotes (`\"` is a quote), and what follows it.
+/// A quoted value (`\"` is a quote), and the rest.
 fn quoted_value(text: &str) -> Result<(String, &str)> {
     let unreadable = || bad("the value of an option must be in quotes");
     let body = text.strip_prefix('"').ok_or_else(unreadable)?;

@@ -1,13 +1,13 @@
 //! The trust policy of the receiving host: whose signatures count, in which role, how many, and when.
 //!
-//! It comes from a file or a flag on this host and never from a bundle (rule 3 of the command line). Three sources, one
-//! [`Policy`]: `trust.yaml` (`yaml`), OpenSSH `allowed_signers`, and the keys of `--signer`. Parsing
-//! fails closed: an unknown field, a threshold that nobody can reach or an unusable key is an error, not a gap.
-//! Judging signatures is in `judge`; rules about releases, images, ages and rollback are only carried here for
-//! the checks that use them. Spec: `spec/signatures.md`, "Trust".
+//! The policy comes from a file or a flag on this host and never from a bundle (rule 3 of the command line). Three
+//! sources give one [`Policy`]: `trust.yaml` (`yaml`), OpenSSH `allowed_signers`, and the keys of
+//! `--signer`. Parsing fails closed: an unknown field, an unreachable threshold or an unusable key is an error, not a
+//! gap. `evaluate` evaluates signatures; rules about releases, images, ages and rollback are only stored here for the
+//! checks that use them. Spec: `spec/signatures.md`, "Trust".
 
 mod allowed_signers;
-mod judge;
+mod evaluate;
 mod pattern;
 mod time;
 mod yaml;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 pub use crate::report::signature::Outcome;
-pub use judge::{Judged, Judgement, MAX_SIGNATURES, Need};
+pub use evaluate::{EvaluatedSignature, Evaluation, MAX_SIGNATURES, Need};
 pub use yaml::{BundleRules, ImageKey, Keyring, ReleaseRules, RollbackRules};
 
 use super::Role;
@@ -36,71 +36,71 @@ pub struct Policy {
     signers: Vec<Signer>,
     revoked: BTreeSet<String>,
     require: BTreeMap<Role, usize>,
-    /// The oldest that a bundle may be, by its `created` time.
+    /// The maximum age of a bundle, by its `created` time.
     pub max_age: Option<SignedDuration>,
-    /// What the bundle itself must say.
+    /// Requirements on the bundle itself.
     pub bundle: BundleRules,
-    /// Whose release signatures count, and which releases may come in.
+    /// Whose release signatures count, and which releases are allowed.
     pub release: ReleaseRules,
     /// Keys for image signatures.
     pub image_keys: Vec<ImageKey>,
     /// Which images must have a good signature.
     pub image_require: crate::sign::cosign::Require,
-    /// Further kinds of manifests that may be applied, as `apiVersion/Kind`.
+    /// Additional kinds of manifests that may be applied, as `apiVersion/Kind`.
     pub allow_kinds: Vec<String>,
     /// What to do about older or much newer sequence numbers.
     pub rollback: RollbackRules,
 }
 
-/// One key with the name, roles and time that the policy gives it.
+/// One key with its name, roles and validity in the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
-    /// What this host calls the holder of the key. One line.
+    /// This host's name for the holder of the key. One line.
     pub name: String,
     /// The key.
     pub key: PublicKey,
-    /// What the key may sign as; never empty.
+    /// The roles in which the key may sign; never empty.
     pub roles: Vec<Role>,
     /// When the key may be used.
     pub valid: Validity,
 }
 
-/// From when, and until just before when, a key may be used.
+/// The period in which a key may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Validity {
     /// The first instant.
     pub from: Option<Timestamp>,
-    /// The first instant that is too late.
+    /// The first instant after the end.
     pub until: Option<Timestamp>,
 }
 
 impl Policy {
-    /// Reads a policy file, whichever of the two formats it has.
+    /// Parses a policy file in either format.
     ///
-    /// It is `allowed_signers` when its first line that is not blank or a comment has a key type and a key in it as
-    /// words of their own, and `trust.yaml` otherwise.
+    /// It is `allowed_signers` if the first line that is not blank or a comment contains a key type and a key as
+    /// separate words, and `trust.yaml` otherwise.
     pub fn parse(bytes: &[u8]) -> Result<Policy> {
         if allowed_signers::looks_like(bytes) { Policy::from_allowed_signers(bytes) } else { Policy::from_yaml(bytes) }
     }
 
-    /// Reads a `trust.yaml`, at most [`MAX_POLICY`] bytes.
+    /// Parses a `trust.yaml` of at most [`MAX_POLICY`] bytes.
     pub fn from_yaml(bytes: &[u8]) -> Result<Policy> {
         yaml::parse(text(bytes)?)?.checked()
     }
 
-    /// Reads an OpenSSH `allowed_signers` file (`ssh-keygen(1)`, "ALLOWED SIGNERS"). One signature as builder by any
-    /// of its keys is required, and nothing else.
+    /// Parses an OpenSSH `allowed_signers` file (`ssh-keygen(1)`, "ALLOWED SIGNERS"). It requires one signature as
+    /// builder by any of its keys, and nothing else.
     pub fn from_allowed_signers(bytes: &[u8]) -> Result<Policy> {
         let signers = allowed_signers::parse(text(bytes)?)?;
         if signers.is_empty() {
-            return Err(bad("nobody in the allowed signers file may sign in a namespace of mirror-bundle")
+            return Err(bad("no key in the allowed signers file may sign in a namespace of mirror-bundle")
                 .fact("expected namespaces=\"mirror-bundle.v1.builder\", or no namespaces option"));
         }
         Policy::requiring_a_builder(signers).checked()
     }
 
-    /// The policy of `--signer KEY.pub`: each key may sign as builder and as nothing else, and one signature by any
-    /// one of them is required. Who needs more says so in a policy file.
+    /// The policy of `--signer KEY.pub`: each key may sign as builder only, and one signature by any of them is
+    /// required. Stronger requirements need a policy file.
     pub fn from_signer_keys(keys: &[PublicKey]) -> Result<Policy> {
         if keys.is_empty() {
             return Err(bad("no signer key was given"));
@@ -114,12 +114,12 @@ impl Policy {
         Policy::requiring_a_builder(signers.collect()).checked()
     }
 
-    /// Everybody with a key.
+    /// All signers.
     pub fn signers(&self) -> &[Signer] {
         &self.signers
     }
 
-    /// How many distinct keys each role needs; never empty, never zero.
+    /// The number of distinct keys that each role requires; never empty, never zero.
     pub fn required(&self) -> impl Iterator<Item = (Role, usize)> {
         self.require.iter().map(|(role, threshold)| (*role, *threshold))
     }
@@ -139,7 +139,7 @@ impl Policy {
         }
     }
 
-    /// Refuses a policy that trusts nobody or that no set of signatures can satisfy.
+    /// Refuses a policy without signers, or one that no set of signatures can satisfy.
     fn checked(self) -> Result<Policy> {
         if self.signers.is_empty() {
             return Err(bad("the trust policy has no signers"));
@@ -179,7 +179,7 @@ fn text(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|_| bad("the trust policy is not UTF-8 text"))
 }
 
-/// A name as this host gives it to a signer: one line that can be shown.
+/// A signer's name on this host: one printable line.
 fn check_name(name: &str) -> Result<()> {
     if name.trim().is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
         return Err(bad(format!("`{name}` is not a signer's name: it must be one line of 1 to 256 bytes")));

@@ -13,11 +13,11 @@ pub(super) fn list_matches(list: &str, text: &str) -> bool {
     found
 }
 
-/// Whether all of `text` matches one pattern. Takes at most the product of the two lengths in steps.
+/// Whether all of `text` matches one pattern. The number of steps is at most the product of the lengths.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
-    // The last star, and the place in the text where what follows it is tried.
+    // The last star, and the position in the text where the rest of the pattern is tried next.
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         match pattern.get(p) {

@@ -1,12 +1,12 @@
-//! Times as policies write them: dates and RFC 3339 in `trust.yaml`, digits with `Z` in `allowed_signers`, ages.
+//! Times in policies: dates and RFC 3339 in `trust.yaml`, digits with `Z` in `allowed_signers`, and ages.
 //!
-//! Everything is UTC. A time of this host's time zone would mean different things on different hosts, so it is refused.
+//! Everything is UTC. A time in the host's time zone would mean different things on different hosts, so it is refused.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
-/// Ages above this are mistakes: a hundred years.
+/// Larger ages are mistakes: a hundred years, in days.
 const MAX_DAYS: u32 = 36_500;
 
 /// `2027-06-30` (the start of that day) or `2027-06-30T12:00:00Z`: the first instant.
@@ -17,7 +17,7 @@ pub(super) fn start(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// `2027-06-30` (all of that day) or an instant: the first instant that is too late.
+/// `2027-06-30` (all of that day) or an instant: the first instant after the end.
 pub(super) fn end(text: &str) -> Option<Timestamp> {
     match date(text) {
         Some(date) => midnight(date.tomorrow().ok()?),
@@ -47,7 +47,7 @@ pub(super) fn ssh(text: &str) -> Option<Timestamp> {
     time.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
-/// The second after, for an end that OpenSSH counts as still valid.
+/// The next second, for an end that OpenSSH still counts as valid.
 pub(super) fn second_after(time: Timestamp) -> Option<Timestamp> {
     time.checked_add(1.second()).ok()
 }
@@ -76,7 +76,7 @@ pub(super) fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// The last day in UTC before `end`, and how long ago that is at `now`, for people.
+/// The last day in UTC before `end`, and its distance from `now`, for people.
 pub(super) fn last_day(end: Timestamp, now: Timestamp) -> (String, String) {
     let date = |time: Timestamp| time.to_zoned(TimeZone::UTC).date();
     let last = date(end.checked_sub(1.nanosecond()).unwrap_or(end));
@@ -102,7 +102,7 @@ fn midnight(date: Date) -> Option<Timestamp> {
 }
 
 fn instant(text: &str) -> Option<Timestamp> {
-    // RFC 3339 only; the library reads more forms.
+    // RFC 3339 only; the library accepts more forms.
     let bytes = text.as_bytes();
     let shape = bytes.len() >= 20 && bytes[4] == b'-' && bytes[10] == b'T' && !text.contains('[');
     if shape { text.parse().ok() } else { None }

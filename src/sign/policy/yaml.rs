@@ -1,4 +1,4 @@
-//! `trust.yaml` as text: strict, bounded, and turned into a [`Policy`].
+//! Parses `trust.yaml` strictly and with limits into a [`Policy`].
 //!
 //! Unknown and duplicate keys, anchors, aliases, merge keys and tags are refused, so that a policy never means
 //! less than its reader thinks.
@@ -15,57 +15,58 @@ use crate::sign::cosign::Require;
 use crate::sign::key::fingerprint_of;
 use crate::sign::{PublicKey, Role, within};
 
-/// What the bundle itself must say.
+/// Requirements on the bundle itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BundleRules {
-    /// The name (lineage) that a bundle must have.
+    /// The series that a bundle must belong to.
     pub name: Option<String>,
 }
 
-/// Whose release signatures count, and which releases may come in.
+/// Whose release signatures count, and which releases are allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReleaseRules {
-    /// OpenPGP keyrings for release signatures. None at all means that no release signature is trusted.
+    /// OpenPGP keyrings for release signatures. If empty, no release signature is trusted.
     #[serde(default = "vendor_keyring")]
     pub keyrings: Vec<Keyring>,
-    /// Architectures that may come in; absent means any.
+    /// Allowed architectures; absent means any.
     pub architectures: Option<Vec<String>>,
-    /// Versions that may come in, with `*` and `?` as wildcards; absent means any.
+    /// Allowed versions, with `*` and `?` as wildcards; absent means any.
     pub versions: Option<Vec<String>>,
 }
 
-/// Where OpenPGP keys for release signatures come from.
+/// The source of OpenPGP keys for release signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum Keyring {
-    /// The vendor's release keys that are built in, written `redhat`.
+    /// The vendor's built-in release keys, written `redhat`.
     Redhat,
     /// A file on this host.
     File(PathBuf),
 }
 
-/// A key for the signatures of images in a scope. Carried for the check of image signatures.
+/// A key for the signatures of images in a scope, for the check of image signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImageKey {
-    /// The registry, or registry and repository prefix, that the key is for; `*` for all that no other scope covers.
+    /// The registry, or registry and repository prefix, that the key covers; `*` for everything that no other scope
+    /// covers.
     pub scope: String,
     /// The file with the PEM public key on this host.
     pub key_file: PathBuf,
-    /// The repository that signatures name, where it is not the one that the image came from (a mirror).
+    /// The repository that signatures name, if it is not the one that the image came from (a mirror).
     pub signed_identity: Option<String>,
 }
 
-/// What to do about sequence numbers other than the next.
+/// Rules for sequence numbers other than the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollbackRules {
     /// Accept a lower sequence than the highest seen.
     #[serde(default)]
     pub allow: bool,
-    /// The most by which the sequence may rise at once; absent means any.
+    /// The largest allowed step of the sequence; absent means any.
     pub max_step: Option<u64>,
 }
 
@@ -76,12 +77,12 @@ impl Default for ReleaseRules {
 }
 
 impl ReleaseRules {
-    /// Whether a release of this version may come in.
+    /// Whether a release of this version is allowed.
     pub fn allows_version(&self, version: &str) -> bool {
         self.versions.as_ref().is_none_or(|list| list.iter().any(|pattern| matches(pattern, version)))
     }
 
-    /// Whether a release for this architecture may come in.
+    /// Whether a release for this architecture is allowed.
     pub fn allows_architecture(&self, architecture: &str) -> bool {
         self.architectures.as_ref().is_none_or(|list| list.iter().any(|one| one == architecture))
     }
@@ -143,7 +144,7 @@ struct Images {
     require: Require,
 }
 
-/// The policy in this text, not yet checked as a whole.
+/// Parses the text; the policy is not yet checked as a whole.
 pub(super) fn parse(text: &str) -> Result<Policy> {
     let file: File = serde_saphyr::from_str_with_options(text, options()).map_err(|e| {
         let cause = e.without_snippet().to_string();
@@ -166,7 +167,7 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
     policy.bundle = file.bundle;
     policy.release = file.release;
     if file.images.require != Require::Scoped && file.images.keys.is_empty() {
-        return Err(bad("`images.require` demands image signatures, and `images.keys` names no key for them"));
+        return Err(bad("`images.require` requires image signatures, and `images.keys` names no key for them"));
     }
     policy.image_keys = file.images.keys;
     policy.image_require = file.images.require;
@@ -217,7 +218,7 @@ fn requirements(list: Vec<Requirement>) -> Result<BTreeMap<Role, usize>> {
     Ok(require)
 }
 
-/// The fingerprint that a `revoked` entry means: one as `ssh-keygen -l` prints it, or of a whole key line. Keys of
+/// The fingerprint in a `revoked` entry: as printed by `ssh-keygen -l`, or computed from a whole key line. Keys of
 /// kinds that are not accepted may be revoked too.
 fn revocation(text: &str) -> Result<String> {
     use base64::Engine as _;

@@ -5,18 +5,20 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{Content, Counts, Destination, Watch, Way};
-use crate::bundle::index::{Blob, Index};
+use super::{Content, Counts, Destination, Placed, Watch, Way};
+use crate::bundle::index::{Blob, Image, Index};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir};
-use crate::oci::Digest;
+use crate::graph::Closure;
+use crate::oci::{Descriptor, Digest, Invalid, Tag, parse};
+use crate::sink::files;
 use crate::sink::placement::{self, Documents, Placement, Placing};
 use crate::sink::repository_needs::RepositoryNeeds;
 use crate::sink::{BlobSink, LayoutSink, TreeRepository, TreeSink, room, tree};
 use crate::verify::{Verified, Visit};
 
 /// The repository that `oc adm release mirror --to-dir` writes releases to.
-const RELEASE: &str = "openshift/release";
+pub const RELEASE: &str = "openshift/release";
 
 /// `DIR/v2/<repository>/{blobs,manifests}`.
 pub struct Tree<'a> {
@@ -38,6 +40,36 @@ impl<'a> Tree<'a> {
         Ok(Tree { dir, placements, needs, open: OnceLock::new(), sink: OnceLock::new() })
     }
 
+    /// What refers to what in each repository. `oc image mirror` carries tags, and registries without the referrers API
+    /// look under a tag (distribution-spec 1.1, "Referrers Tag Schema"): so each list gets its tag here too.
+    fn referrers(
+        &self,
+        verified: &Verified<'_>,
+        closure: &Closure,
+        roots: &[usize],
+    ) -> BTreeMap<(&str, Digest), Vec<Descriptor>> {
+        let mut out: BTreeMap<(&str, Digest), Vec<Descriptor>> = BTreeMap::new();
+        let mut images: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (placement, root) in self.placements.iter().zip(roots) {
+            images.entry(&placement.repository).or_default().push(*root);
+        }
+        for (path, roots) in images {
+            for node in closure.below(roots) {
+                let Some(media_type) = &node.document else { continue };
+                let bytes = verified.document(&node.digest).unwrap_or_default();
+                let Ok(document) = parse(bytes, media_type) else { continue };
+                let Some(subject) = document.subject() else { continue };
+                let entry = Descriptor::of_referrer(media_type, node.digest, bytes.len() as u64, &document);
+                out.entry((path, subject)).or_default().push(entry);
+            }
+        }
+        // An image that has the tag of a list keeps it.
+        let tags = self.placements.iter().filter_map(|p| Some((p.repository.as_str(), p.tag.as_ref()?.as_str())));
+        let taken: BTreeSet<(&str, &str)> = tags.collect();
+        out.retain(|(path, subject), _| !taken.contains(&(*path, subject.dashed().as_str())));
+        out
+    }
+
     fn repository(&self, path: &str) -> Result<&TreeRepository> {
         self.open
             .get()
@@ -46,7 +78,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-impl Destination for Tree<'_> {
+impl<'a> Destination for Tree<'a> {
     fn describe(&self) -> String {
         self.dir.display().to_string()
     }
@@ -56,7 +88,21 @@ impl Destination for Tree<'_> {
     }
 
     fn check(&self, index: &Index) -> Result<()> {
+        makeable(self.dir)?;
         enough(self.dir, index)
+    }
+
+    fn placed<'i>(&'i self, _: &'i Index) -> Vec<Placed<'i>> {
+        let place = |placement: &'i Placement<'a>| Placed {
+            image: placement.image,
+            repository: format!("file://{}", placement.repository),
+            tag: placement.tag.as_ref().map(ToString::to_string),
+        };
+        self.placements.iter().map(place).collect()
+    }
+
+    fn there(&self, index: &Index) -> Result<BTreeSet<Digest>> {
+        Ok(already(self.dir, index))
     }
 
     fn prepare(&self) -> Result<()> {
@@ -113,7 +159,7 @@ impl Destination for Tree<'_> {
         let mut written: BTreeMap<Digest, &TreeRepository> = BTreeMap::new();
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
         let mut images: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (placement, root) in self.placements.iter().zip(roots) {
+        for (placement, root) in self.placements.iter().zip(roots.iter().copied()) {
             images.entry(&placement.repository).or_default().push(root);
         }
         for (path, roots) in images {
@@ -129,9 +175,20 @@ impl Destination for Tree<'_> {
                 written.entry(digest).or_insert(repository);
             }
         }
+        let mut lists = Vec::new();
+        for ((path, subject), referrers) in self.referrers(verified, &closure, &roots) {
+            let repository = self.repository(path)?;
+            if let Some(list) = repository.list_referrers(&subject, referrers)? {
+                lists.push((repository, subject.dashed(), list));
+            }
+        }
         // A tag must not outlive what it points to: all of that is durable first.
         let repositories = || self.open.get().into_iter().flat_map(BTreeMap::values);
         repositories().try_for_each(BlobSink::finish)?;
+        for (repository, tag, list) in lists {
+            let tag: Tag = tag.parse().map_err(|e: Invalid| Error::new(Code::Internal, e.to_string()))?;
+            tags += u64::from(repository.tag(&tag, &list)? != tree::Tagged::Same);
+        }
         for placement in &self.placements {
             watch.check()?;
             let Some(tag) = &placement.tag else { continue };
@@ -145,7 +202,7 @@ impl Destination for Tree<'_> {
             }
         }
         repositories().try_for_each(BlobSink::finish)?;
-        Ok(Counts { documents, tags })
+        Ok(Counts { documents, tags, ..Counts::default() })
     }
 }
 
@@ -176,7 +233,18 @@ impl Destination for Layout {
     }
 
     fn check(&self, index: &Index) -> Result<()> {
+        makeable(&self.dir)?;
         enough(&self.dir, index)
+    }
+
+    fn placed<'i>(&'i self, index: &'i Index) -> Vec<Placed<'i>> {
+        let repository = format!("oci:{}", self.dir.display());
+        let place = |image: &'i Image| Placed { image, repository: repository.clone(), tag: image.reference() };
+        index.images.iter().map(place).collect()
+    }
+
+    fn there(&self, index: &Index) -> Result<BTreeSet<Digest>> {
+        Ok(already(&self.dir, index))
     }
 
     fn prepare(&self) -> Result<()> {
@@ -215,8 +283,14 @@ impl Destination for Layout {
             sink.add(image.reference().as_deref(), &image.descriptor());
         }
         sink.finish()?;
-        Ok(Counts { documents, tags: verified.index().images.len() as u64 })
+        Ok(Counts { documents, tags: verified.index().images.len() as u64, ..Counts::default() })
     }
+}
+
+/// Whether the folder is there and takes files, or can be made where it is missing.
+fn makeable(dir: &Path) -> Result<()> {
+    let at = if dir.is_dir() { dir } else { files::nearest(dir)? };
+    crate::fs::space::writable(at).map_err(|e| Error::io("cannot write in", at, e).state("nothing was written"))
 }
 
 /// Room for everything that may have to be written, and no blob that is too long for the file system.

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::{Content, Counts, Destination, Watch, Way};
 use crate::bundle::index::{Blob, Index};
 use crate::error::Result;
-use crate::sink::files::{self, Folder, Written};
+use crate::sink::files::{self, Folder, Rules, Written};
 use crate::verify::{Verified, Visit};
 
 /// A folder that takes files and no blob: it never says that it has one, so what is verified for it is read to its end.
@@ -13,14 +13,14 @@ use crate::verify::{Verified, Visit};
 pub struct FileFolder {
     folder: Folder,
     files: Vec<(String, Vec<u8>)>,
-    overwrite: bool,
+    rules: Rules,
     written: Mutex<Written>,
 }
 
 impl FileFolder {
-    /// These files (names and contents) for this folder; with `overwrite` also over others of the names.
-    pub fn new(folder: Folder, files: Vec<(String, Vec<u8>)>, overwrite: bool) -> FileFolder {
-        FileFolder { folder, files, overwrite, written: Mutex::default() }
+    /// These files (names and contents) for this folder, beside what the rules let stay there.
+    pub fn new(folder: Folder, files: Vec<(String, Vec<u8>)>, rules: Rules) -> FileFolder {
+        FileFolder { folder, files, rules, written: Mutex::default() }
     }
 
     /// Where it is.
@@ -54,7 +54,7 @@ impl Destination for FileFolder {
     }
 
     fn check(&self, _: &Index) -> Result<()> {
-        files::check(&self.folder, &self.files, self.overwrite)
+        files::check(&self.folder, &self.files, self.rules)
     }
 
     fn has(&self, _: &Blob) -> Result<bool> {
@@ -70,8 +70,8 @@ impl Destination for FileFolder {
             return Ok(Counts::default());
         }
         watch.check()?;
-        let written = files::write(&self.folder, &self.files, self.overwrite)?;
+        let written = files::write(&self.folder, &self.files, self.rules)?;
         *self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = written;
-        Ok(Counts { documents: (written.new + written.replaced) as u64, tags: 0 })
+        Ok(Counts { documents: (written.new + written.replaced) as u64, ..Counts::default() })
     }
 }

@@ -5,22 +5,26 @@
 //! for a [`Verified`] bundle only.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::bundle::index::{Blob, Index};
+use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::Result;
+use crate::oci::Digest;
 use crate::verify::{BlobReader, Receiver, Verified, Visit};
 
 mod directory;
 mod folder;
 #[cfg(feature = "registry")]
+mod lists;
+#[cfg(feature = "registry")]
 mod registry;
 
-pub use directory::{Layout, Tree};
+pub use directory::{Layout, RELEASE, Tree};
 pub use folder::FileFolder;
 #[cfg(feature = "registry")]
-pub use registry::Registry;
+pub use registry::{Registry, Ways};
 
 /// A place for images.
 pub trait Destination: Sync {
@@ -30,6 +34,15 @@ pub trait Destination: Sync {
     fn task(&self) -> Way;
     /// Whether all is well for writing: reachable, room enough, nothing in the way. Writes nothing.
     fn check(&self, index: &Index) -> Result<()>;
+    /// Where it has, or will have, each image.
+    fn placed<'i>(&'i self, _: &'i Index) -> Vec<Placed<'i>> {
+        Vec::new()
+    }
+    /// The blobs (not the documents) that it has already wherever they are needed, as far as can be told without reading
+    /// them. Writes nothing.
+    fn there(&self, _: &Index) -> Result<BTreeSet<Digest>> {
+        Ok(BTreeSet::new())
+    }
     /// Makes what the content will be written into.
     fn prepare(&self) -> Result<()> {
         Ok(())
@@ -46,6 +59,37 @@ pub trait Destination: Sync {
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts>;
 }
 
+/// An image at a destination.
+#[derive(Clone, Debug)]
+pub struct Placed<'a> {
+    /// The image.
+    pub image: &'a Image,
+    /// The repository: at a registry its name, in a mirror directory `file://PATH`, of a layout `oci:DIR`.
+    pub repository: String,
+    /// Its tag; in a layout its name.
+    pub tag: Option<String>,
+}
+
+impl Placed<'_> {
+    /// The whole reference.
+    pub fn target(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("{}:{tag}", self.repository),
+            None => format!("{}@{}", self.repository, self.image.digest),
+        }
+    }
+
+    /// Whether that is at a registry.
+    pub fn at_registry(&self) -> bool {
+        !self.repository.starts_with("file://") && !self.is_layout()
+    }
+
+    /// Whether that is in an OCI layout.
+    pub fn is_layout(&self) -> bool {
+        self.repository.starts_with("oci:")
+    }
+}
+
 /// How content gets to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -56,12 +100,29 @@ pub enum Way {
 }
 
 /// What was new at a destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Manifests, indexes and files.
     pub documents: u64,
     /// Tags and entries.
     pub tags: u64,
+    /// What is attached to images and was refused. The images themselves are there.
+    pub refused: Vec<Refused>,
+}
+
+/// Something attached to an image that a registry refused.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Refused {
+    /// Which.
+    pub digest: Digest,
+    /// What it is.
+    pub kind: Kind,
+    /// The image that it is attached to.
+    pub subject: Option<Digest>,
+    /// Where it was to go.
+    pub repository: String,
+    /// The registry's answer.
+    pub why: String,
 }
 
 /// The content of a blob: opened as often as a destination needs, from the offset that it asks for. The read that would

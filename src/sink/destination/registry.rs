@@ -2,16 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::{Mutex, PoisonError};
 
-use super::{Content, Counts, Destination, Watch, Way};
-use crate::bundle::index::{Blob, Index};
+use super::lists::List;
+use super::{Content, Counts, Destination, Placed, Refused, Watch, Way};
+use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::{Code, Error, Result};
-use crate::oci::{Descriptor, Digest, IndexOf, Repository, Tag, media_type, parse};
+use crate::oci::{Descriptor, Digest, Repository, Tag, parse};
 use crate::parallel;
 use crate::registry::{Client, Pushed, Wanted};
 use crate::sink::placement::{self, Documents, Placement, Placing, below};
 use crate::sink::repository_needs::RepositoryNeeds;
 use crate::verify::{Verified, Visit};
+
+/// How images are pushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ways {
+    /// The most components of a repository's path; what lies deeper is joined with `-`.
+    pub max_nested_paths: Option<usize>,
+    /// Leave out what is attached to images, but for the signatures of releases.
+    pub without_referrers: bool,
+    /// Threads.
+    pub jobs: usize,
+}
 
 /// `REGISTRY/REPO`: releases go to the repository itself, everything else below it.
 pub struct Registry<'a> {
@@ -22,6 +35,10 @@ pub struct Registry<'a> {
     /// Which repositories need a blob.
     needs: RepositoryNeeds,
     repositories: BTreeMap<String, Repository>,
+    /// Which repositories need a blob for an image itself, and not only for something attached to one.
+    needed: RepositoryNeeds,
+    /// Blobs that were refused by a repository that needs them for an extra only, and why.
+    without: Mutex<BTreeMap<(String, Digest), String>>,
 }
 
 impl<'a> Registry<'a> {
@@ -31,19 +48,34 @@ impl<'a> Registry<'a> {
         client: &'a Client,
         index: &'a Index,
         document: &Documents<'_, '_>,
-        jobs: usize,
+        ways: Ways,
         placing: &Placing,
     ) -> Result<Registry<'a>> {
-        let placements = placement::placements(index, "", placing)?;
+        let mut placements = placement::placements(index, "", placing)?;
+        placements.retain(|placement| !ways.without_referrers || !is_extra(placement.image, true));
         placement::no_release_names(&placements, target.path())?;
         let needs = RepositoryNeeds::of(&placements, document)?;
+        let images: Vec<Placement> = placements.iter().filter(|p| !is_extra(p.image, false)).cloned().collect();
+        let needed = RepositoryNeeds::of(&images, document)?;
         let mut repositories = BTreeMap::new();
+        let mut taken = BTreeMap::new();
         for placement in &placements {
-            if !repositories.contains_key(&placement.repository) {
-                repositories.insert(placement.repository.clone(), below(target, &placement.repository)?);
+            let repository = below(target, &placement.repository)?.nested(ways.max_nested_paths);
+            let place = placement.tag.as_ref().map(|tag| (repository.to_string(), tag));
+            if let Some((repository, tag)) = &place
+                && let Some(other) = taken.insert((repository.clone(), *tag), placement.image)
+                && other.digest != placement.image.digest
+            {
+                let text = format!("two images would both be `{repository}:{tag}`");
+                return Err(Error::new(Code::Conflict, text)
+                    .fact(format!("{} {}", other.digest, other.display()))
+                    .fact(format!("{} {}", placement.image.digest, placement.image.display()))
+                    .state("nothing was written"));
             }
+            repositories.insert(placement.repository.clone(), repository);
         }
-        Ok(Registry { target, client, jobs, placements, needs, repositories })
+        let without = Mutex::default();
+        Ok(Registry { target, client, jobs: ways.jobs, placements, needs, repositories, needed, without })
     }
 
     fn repository(&self, path: &str) -> Result<&Repository> {
@@ -56,43 +88,26 @@ impl<'a> Registry<'a> {
     fn holds(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Digest>> {
         match self.client.get_manifest(repository, wanted) {
             Ok(found) => Ok(found.map(|f| f.digest)),
-            // Something else, or damage: as good as nothing.
-            Err(e) if e.code() == Code::BlobMismatch => Ok(None),
+            // Something else, or damage: as good as nothing. Refused: so is what is not there, at some registries, and
+            // if it is the login, the push will say so.
+            Err(e) if matches!(e.code(), Code::BlobMismatch | Code::Auth) => Ok(None),
             Err(e) => Err(e),
         }
     }
+}
 
-    /// What was pushed has to come back, before anything is built on it (security H1).
-    fn given_back(&self, repository: &Repository, wanted: &Wanted, digest: Digest) -> Result<()> {
-        let found = self.holds(repository, wanted)?;
-        if found == Some(digest) {
-            return Ok(());
-        }
-        let text = format!("`{repository}` took manifest `{wanted}`, and does not give it back");
-        let found = found.map_or_else(|| "nothing that is right".to_owned(), |found| found.to_string());
-        Err(Error::new(Code::Destination, text).fact(format!("expected {digest}")).fact(format!("found    {found}")))
-    }
-
-    /// Keeps the list of referrers of an image where the registry keeps none itself (distribution-spec 1.1,
-    /// "Referrers Tag Schema"): an index under the tag `sha256-<hex>` that names each.
-    fn fallback(&self, repository: &Repository, subject: &Digest, referrer: &Descriptor) -> Result<bool> {
-        let tag: Tag =
-            subject.dashed().parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Internal, e.to_string()))?;
-        let mut known = self.client.referrers(repository, subject)?;
-        if known.iter().any(|d| d.digest == referrer.digest) {
-            return Ok(false);
-        }
-        known.push(referrer.clone());
-        known.sort_by_key(|d| d.digest);
-        let failed = |e| Error::new(Code::Internal, "cannot write a list of referrers").source(e);
-        let bytes = IndexOf(known).to_vec().map_err(failed)?;
-        self.client.put_manifest(repository, &Wanted::Digest(Digest::of(&bytes)), media_type::OCI_INDEX, &bytes)?;
-        self.client.put_manifest(repository, &Wanted::Tag(tag), media_type::OCI_INDEX, &bytes)?;
-        Ok(true)
+/// Whether an image is an extra: something attached to another, which that does not need. With `but_releases` the
+/// signatures of releases are none: a cluster may want them.
+fn is_extra(image: &Image, but_releases: bool) -> bool {
+    let signature = || image.tag.as_deref().is_some_and(|tag| tag.ends_with(".sig"));
+    match image.kind {
+        Kind::Referrer => true,
+        Kind::Signature => !(but_releases && image.release.is_some() && signature()),
+        _ => false,
     }
 }
 
-impl Destination for Registry<'_> {
+impl<'a> Destination for Registry<'a> {
     fn describe(&self) -> String {
         self.target.to_string()
     }
@@ -101,10 +116,30 @@ impl Destination for Registry<'_> {
         Way::Push
     }
 
-    /// Asks for something, so that a wrong name, certificate or login is found before anything is sent.
-    fn check(&self, index: &Index) -> Result<()> {
-        let Some(image) = index.images.first() else { return Ok(()) };
-        self.client.head_manifest(self.target, &Wanted::Digest(image.digest)).map(|_| ())
+    /// Asks for something, so that a wrong name, certificate or login is found before anything is sent. What is not
+    /// there is refused by some registries as if it were the login's fault: then an upload is begun, and given up.
+    fn check(&self, _: &Index) -> Result<()> {
+        let Some(first) = self.placements.first() else { return Ok(()) };
+        let repository = self.repository(&first.repository)?;
+        match self.client.head_manifest(repository, &Wanted::Digest(first.image.digest)) {
+            Err(e) if e.code() == Code::Auth => self.client.may_push(repository),
+            other => other.map(|_| ()),
+        }
+    }
+
+    fn placed<'i>(&'i self, _: &'i Index) -> Vec<Placed<'i>> {
+        let place = |placement: &'i Placement<'a>| {
+            let repository = self.repositories.get(&placement.repository)?.to_string();
+            Some(Placed { image: placement.image, repository, tag: placement.tag.as_ref().map(ToString::to_string) })
+        };
+        self.placements.iter().filter_map(place).collect()
+    }
+
+    fn there(&self, index: &Index) -> Result<BTreeSet<Digest>> {
+        let content: Vec<&Blob> =
+            index.blobs.iter().filter(|blob| self.needs.repositories(&blob.digest).is_some()).collect();
+        let there = parallel::map(self.jobs, &content, || (), |(), blob| Ok(self.has(blob)?.then_some(blob.digest)))?;
+        Ok(there.into_iter().flatten().collect())
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
@@ -133,9 +168,22 @@ impl Destination for Registry<'_> {
             let repository = self.repository(path)?;
             if !self.client.has_blob(repository, &blob.digest, blob.size)? {
                 let mut open = |offset| content.open(offset);
-                let pushed = self.client.push_blob(repository, &blob.digest, blob.size, from, &mut open)?;
-                if pushed == Pushed::Uploaded {
-                    visit = Visit::Read;
+                match self.client.push_blob(repository, &blob.digest, blob.size, from, &mut open) {
+                    Ok(Pushed::Mounted) => {}
+                    Ok(Pushed::Uploaded) => visit = Visit::Read,
+                    Err(e) if !e.is_transient() && !self.needed.needs(&blob.digest, path) => {
+                        self.without
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .insert((path.to_owned(), blob.digest), reason(e)?);
+                        // What is verified is read, wherever it goes.
+                        let mut content = content.open(0)?;
+                        std::io::copy(&mut content, &mut std::io::sink())
+                            .map_err(|e| Error::io("cannot read", blob.digest.to_string(), e))?;
+                        visit = Visit::Read;
+                        continue;
+                    }
+                    Err(e) => return Err(e),
                 }
             }
             from = from.or(Some(repository));
@@ -144,39 +192,40 @@ impl Destination for Registry<'_> {
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
-        let mut documents = 0;
+        let mut counts = Counts::default();
+        let mut refused = BTreeMap::new();
+        let mut lists: BTreeMap<(&Repository, Digest), List> = BTreeMap::new();
         for level in self.levels(verified)? {
-            let put = parallel::map(
-                self.jobs,
-                &level,
-                || (),
-                |(), it| {
-                    watch.check()?;
-                    self.document(it, verified.document(&it.digest).unwrap_or_default())
-                },
-            )?;
-            for (new, listed) in put {
-                documents += u64::from(new);
-                // One after the other: two may add to the same list.
-                if let Some((repository, subject, referrer)) = listed {
-                    documents += u64::from(self.fallback(repository, &subject, &referrer)?);
+            // Alone, or one after the other what has a `subject`: some registries lose what two put on their lists.
+            let mut turns: BTreeMap<Turn, Vec<RepositoryDocument>> = BTreeMap::new();
+            for it in level {
+                let turn = if it.subject.is_some() { Turn::After(it.repository) } else { Turn::Own(turns.len()) };
+                turns.entry(turn).or_default().push(it);
+            }
+            let turns: Vec<Vec<RepositoryDocument>> = turns.into_values().collect();
+            let put = parallel::map(self.jobs, &turns, || (), |(), turn| self.turn(turn, watch))?;
+            for (it, put) in turns.iter().flatten().zip(put.into_iter().flatten()) {
+                match put {
+                    Put::New => counts.documents += 1,
+                    Put::There => {}
+                    Put::Refused(why) => {
+                        refused.insert((it.repository, it.digest), why);
+                        continue;
+                    }
+                }
+                if let Some(subject) = it.subject
+                    && let Ok(document) = parse(it.bytes, &it.media_type)
+                {
+                    let entry = Descriptor::of_referrer(&it.media_type, it.digest, it.bytes.len() as u64, &document);
+                    let list = || List { repository: it.repository, subject, entries: Vec::new() };
+                    lists.entry((it.repository, subject)).or_insert_with(list).entries.push((entry, it.bytes));
                 }
             }
         }
-        // Images of several registries can have the same place here: no two set the same tag at once.
-        let mut set = BTreeSet::new();
-        let tagged = self.placements.iter().filter(|p| p.tag.as_ref().is_some_and(|t| set.insert((&p.repository, t))));
-        let tagged: Vec<&Placement> = tagged.collect();
-        let tags = parallel::map(
-            self.jobs,
-            &tagged,
-            || (),
-            |(), placement| {
-                watch.check()?;
-                self.tag(placement, verified.document(&placement.image.digest).unwrap_or_default(), watch)
-            },
-        )?;
-        Ok(Counts { documents, tags: tags.into_iter().map(u64::from).sum() })
+        self.lists(lists.into_values().collect(), watch, &mut counts, &mut refused)?;
+        self.tags(verified, watch, &mut counts, &mut refused)?;
+        counts.refused = self.refused(&refused);
+        Ok(counts)
     }
 }
 
@@ -185,66 +234,216 @@ struct RepositoryDocument<'a> {
     repository: &'a Repository,
     digest: Digest,
     media_type: String,
+    bytes: &'a [u8],
+    /// What it refers to.
+    subject: Option<Digest>,
+    /// Whether no image needs it, and only something attached to one does.
+    extra: bool,
 }
 
-/// What an entry of a list of referrers is for: the repository, what it refers to, and the entry.
-type Listed<'a> = (&'a Repository, Digest, Descriptor);
+/// What became of a document.
+enum Put {
+    New,
+    There,
+    /// An extra that the registry refused, and why.
+    Refused(String),
+}
+
+/// What is pushed by itself, and what waits for its turn in a repository.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Turn<'a> {
+    Own(usize),
+    After(&'a Repository),
+}
+
+/// Extras that were refused, where, and why.
+type Reasons<'a> = BTreeMap<(&'a Repository, Digest), String>;
 
 impl Registry<'_> {
     /// All documents, each once for each repository, in groups: what a document names is in an earlier one than it.
-    fn levels(&self, verified: &Verified<'_>) -> Result<Vec<Vec<RepositoryDocument<'_>>>> {
+    fn levels<'v>(&'v self, verified: &'v Verified<'_>) -> Result<Vec<Vec<RepositoryDocument<'v>>>> {
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
-        let mut repositories: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut repositories: BTreeMap<&Repository, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
         for (placement, root) in self.placements.iter().zip(roots) {
-            repositories.entry(&placement.repository).or_default().push(root);
+            let (all, needed) = repositories.entry(self.repository(&placement.repository)?).or_default();
+            all.push(root);
+            if !is_extra(placement.image, false) {
+                needed.push(root);
+            }
         }
         let mut levels: Vec<Vec<RepositoryDocument>> = Vec::new();
-        for (path, roots) in repositories {
-            let repository = self.repository(path)?;
-            for node in closure.below(roots) {
+        for (repository, (all, needed)) in repositories {
+            let needed: BTreeSet<Digest> = closure.below(needed).map(|node| node.digest).collect();
+            for node in closure.below(all) {
                 let Some(media_type) = &node.document else { continue };
+                let bytes = verified.document(&node.digest).unwrap_or_default();
+                let subject = parse(bytes, media_type).ok().and_then(|document| document.subject());
                 levels.resize_with(levels.len().max(node.height + 1), Vec::new);
+                let (media_type, extra) = (media_type.clone(), !needed.contains(&node.digest));
                 levels[node.height].push(RepositoryDocument {
                     repository,
                     digest: node.digest,
-                    media_type: media_type.clone(),
+                    media_type,
+                    bytes,
+                    subject,
+                    extra,
                 });
             }
         }
         Ok(levels)
     }
 
-    /// Pushes a document that is not there. Says whether it was, and what has to be put on a list of referrers.
-    fn document<'a>(&self, it: &RepositoryDocument<'a>, bytes: &[u8]) -> Result<(bool, Option<Listed<'a>>)> {
-        let wanted = Wanted::Digest(it.digest);
-        let there = self.holds(it.repository, &wanted)? == Some(it.digest);
-        let mut handled = false;
-        if !there {
-            handled = self.client.put_manifest(it.repository, &wanted, &it.media_type, bytes)?.subject_handled;
-            self.given_back(it.repository, &wanted, it.digest)?;
-        }
-        let parsed = parse(bytes, &it.media_type).ok().filter(|_| !handled);
-        let listed = parsed.and_then(|document| {
-            let entry = Descriptor::of_referrer(&it.media_type, it.digest, bytes.len() as u64, &document);
-            Some((it.repository, document.subject()?, entry))
-        });
-        Ok((!there, listed))
+    fn turn(&self, turn: &[RepositoryDocument<'_>], watch: &dyn Watch) -> Result<Vec<Put>> {
+        let one = |it: &RepositoryDocument<'_>| {
+            watch.check()?;
+            match self.document(it) {
+                Ok(true) => Ok(Put::New),
+                Ok(false) => Ok(Put::There),
+                Err(e) if it.extra => reason(e).map(Put::Refused),
+                Err(e) => Err(e),
+            }
+        };
+        turn.iter().map(one).collect()
     }
 
-    /// Sets the tag of an image, if it has one and that is not set already.
-    fn tag(&self, placement: &Placement<'_>, bytes: &[u8], watch: &dyn Watch) -> Result<bool> {
-        let Some(tag) = &placement.tag else { return Ok(false) };
-        let repository = self.repository(&placement.repository)?;
+    /// Pushes a document that is not there. Says whether it was new. It has to come back before anything is built on it.
+    fn document(&self, it: &RepositoryDocument<'_>) -> Result<bool> {
+        let without = self.without.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !without.is_empty()
+            && it.extra
+            && let Ok(document) = parse(it.bytes, &it.media_type)
+        {
+            let here = |path: &str| self.repositories.get(path) == Some(it.repository);
+            let lacks = |digest: &Digest| without.iter().find(|((path, d), _)| d == digest && here(path));
+            if let Some((_, why)) = document.children().find_map(|blob| lacks(&blob.digest)) {
+                return Err(Error::new(Code::Destination, why.clone()));
+            }
+        }
+        let wanted = Wanted::Digest(it.digest);
+        if self.holds(it.repository, &wanted)? == Some(it.digest) {
+            return Ok(false);
+        }
+        self.client.put_manifest(it.repository, &wanted, &it.media_type, it.bytes)?;
+        self.client.confirm_manifest(it.repository, &wanted, &it.digest)?;
+        Ok(true)
+    }
+
+    /// Completes the lists of referrers, one after the other in each repository.
+    fn lists<'v>(
+        &self,
+        lists: Vec<List<'v>>,
+        watch: &dyn Watch,
+        counts: &mut Counts,
+        refused: &mut Reasons<'v>,
+    ) -> Result<()> {
+        let mut turns: BTreeMap<&Repository, Vec<List>> = BTreeMap::new();
+        for list in lists {
+            turns.entry(list.repository).or_default().push(list);
+        }
+        let turns: Vec<Vec<List>> = turns.into_values().collect();
+        let complete = |list: &List<'_>| {
+            watch.check()?;
+            match list.complete(self.client) {
+                Ok(pushed) => Ok(Ok(pushed)),
+                Err(e) => reason(e).map(Err),
+            }
+        };
+        let done = parallel::map(
+            self.jobs,
+            &turns,
+            || (),
+            |(), turn| turn.iter().map(complete).collect::<Result<Vec<Result<u64, String>>>>(),
+        )?;
+        for (list, done) in turns.iter().flatten().zip(done.into_iter().flatten()) {
+            match done {
+                Ok(pushed) => counts.documents += pushed,
+                Err(why) => {
+                    refused
+                        .extend(list.entries.iter().map(|(entry, _)| ((list.repository, entry.digest), why.clone())));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tags<'v>(
+        &'v self,
+        verified: &Verified<'_>,
+        watch: &dyn Watch,
+        counts: &mut Counts,
+        refused: &mut Reasons<'v>,
+    ) -> Result<()> {
+        // Images of several registries can have the same place here: no two set the same tag at once.
+        let mut set = BTreeSet::new();
+        let mut tagged = Vec::new();
+        for placement in &self.placements {
+            let repository = self.repository(&placement.repository)?;
+            if let Some(tag) = &placement.tag
+                && !refused.contains_key(&(repository, placement.image.digest))
+                && set.insert((repository, tag))
+            {
+                tagged.push((placement, repository, tag));
+            }
+        }
+        let done = parallel::map(
+            self.jobs,
+            &tagged,
+            || (),
+            |(), (placement, repository, tag)| {
+                watch.check()?;
+                let bytes = verified.document(&placement.image.digest).unwrap_or_default();
+                match self.tag(placement.image, repository, tag, bytes, watch) {
+                    Ok(new) => Ok(Ok(new)),
+                    Err(e) if is_extra(placement.image, false) => reason(e).map(Err),
+                    Err(e) => Err(e),
+                }
+            },
+        )?;
+        for ((placement, repository, _), done) in tagged.iter().zip(done) {
+            match done {
+                Ok(new) => counts.tags += u64::from(new),
+                Err(why) => _ = refused.insert((repository, placement.image.digest), why),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the tag of an image, if that is not set already.
+    fn tag(&self, image: &Image, repository: &Repository, tag: &Tag, bytes: &[u8], watch: &dyn Watch) -> Result<bool> {
         let wanted = Wanted::Tag(tag.clone());
         let before = self.holds(repository, &wanted)?;
-        if before == Some(placement.image.digest) {
+        if before == Some(image.digest) {
             return Ok(false);
         }
         if let Some(old) = before {
             watch.warn(&format!("tag {repository}:{tag} pointed to {old} before"));
         }
-        self.client.put_manifest(repository, &wanted, &placement.image.media_type, bytes)?;
-        self.given_back(repository, &wanted, placement.image.digest)?;
+        self.client.put_manifest(repository, &wanted, &image.media_type, bytes)?;
+        self.client.confirm_manifest(repository, &wanted, &image.digest)?;
         Ok(true)
     }
+
+    /// The extras that were refused, one for each image.
+    fn refused(&self, reasons: &Reasons<'_>) -> Vec<Refused> {
+        let all = self.placements.iter().filter(|placement| is_extra(placement.image, false));
+        let found = all.filter_map(|placement| {
+            let repository = self.repositories.get(&placement.repository)?;
+            let why = reasons.get(&(repository, placement.image.digest))?.clone();
+            let (image, subject) = (placement.image, placement.image.subject);
+            let (digest, kind) = (image.digest, image.kind);
+            Some(Refused { digest, kind, subject, repository: repository.to_string(), why })
+        });
+        let mut out: Vec<Refused> = found.collect();
+        out.dedup();
+        out
+    }
+}
+
+/// Why an extra was refused; what is no registry's word is an error all the same.
+fn reason(e: Error) -> Result<String> {
+    if !matches!(e.code(), Code::Destination | Code::Auth) {
+        return Err(e);
+    }
+    let said = e.facts().iter().find(|fact| fact.starts_with("it said:"));
+    Ok(said.map_or_else(|| e.message().to_owned(), |said| format!("{}; {said}", e.message())))
 }

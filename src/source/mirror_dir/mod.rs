@@ -1,4 +1,4 @@
-//! The `v2/` tree that `oc adm release mirror --to-dir` and `oc image mirror --dir` write.
+//! The `v2/` tree written by `oc adm release mirror --to-dir` and `oc image mirror --dir`.
 //!
 //! `v2/<repository>/blobs/<digest>`, `…/manifests/<digest>`, and tags `…/manifests/<tag>`. Digests are written
 //! `sha256:<hex>` or `sha256-<hex>`; hard links and plain copies are equal. A tag is a link whose target's last
@@ -10,7 +10,7 @@ mod catalogue;
 mod scan;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::error::{Code, Error, Result};
@@ -22,9 +22,6 @@ use super::{Fetched, MAX_MANIFEST, Named, Source, Tags, checked, distinct, guess
 use catalogue::Catalogue;
 use scan::Tree;
 
-/// The most bytes of one file in `config/` or `manifests/` that are read.
-pub const MAX_CONFIG_FILE: u64 = 1 << 20;
-
 /// A mirror directory of `oc`.
 pub struct MirrorDir {
     /// The folder that holds `v2/`; `None` if `v2/` itself was given.
@@ -35,13 +32,13 @@ pub struct MirrorDir {
     catalogue: OnceLock<Catalogue>,
 }
 
-/// Whether a mirror tree begins here: a `v2` folder, or folders of which one holds `blobs` and `manifests`.
+/// Whether a mirror tree begins here: a `v2` folder, or folders of which one contains `blobs` and `manifests`.
 pub(super) fn is_tree(dir: &Dir) -> Result<bool> {
     Ok(dir.kind("v2")? == Some(EntryKind::Directory) || dir.path().file_name().is_some_and(|n| n == "v2"))
 }
 
 impl MirrorDir {
-    /// Opens the folder that holds `v2/`, or `v2/` itself, and lists what is in it.
+    /// Opens the folder with `v2/`, or `v2/` itself, and lists its content.
     pub fn open(path: &Path) -> Result<MirrorDir> {
         let given = Dir::open(path, Code::Malformed)?;
         let (base, v2) = match given.dir("v2")? {
@@ -56,36 +53,6 @@ impl MirrorDir {
         Ok(MirrorDir { base, v2, tree, tags: OnceLock::new(), catalogue: OnceLock::new() })
     }
 
-    /// The signature ConfigMaps and other objects beside `v2/`: `config/*.json` (and `.yaml`), as oc writes them,
-    /// and `manifests/*.yaml` (and `.json`). Sorted; regular files only. None if `v2/` itself was given.
-    pub fn config_files(&self) -> Result<Vec<PathBuf>> {
-        let Some(base) = &self.base else { return Ok(Vec::new()) };
-        let mut out = Vec::new();
-        for folder in ["config", "manifests"] {
-            let Some(dir) = base.dir(folder)? else { continue };
-            for (name, kind) in dir.entries()? {
-                if name.starts_with('.') || ![".json", ".yaml", ".yml"].iter().any(|s| name.ends_with(s)) {
-                    continue;
-                }
-                if kind != EntryKind::File {
-                    return Err(dir.wrong(&name, "a regular file"));
-                }
-                out.push(dir.at(&name));
-            }
-        }
-        Ok(out)
-    }
-
-    /// The bytes of one of [`MirrorDir::config_files`], at most [`MAX_CONFIG_FILE`], through no link.
-    pub fn config_file(&self, path: &Path) -> Result<Vec<u8>> {
-        let rel = self.base.as_ref().and_then(|b| Some((b, path.strip_prefix(b.path()).ok()?.to_str()?)));
-        let found = match rel {
-            Some((base, rel)) => base.read(rel, MAX_CONFIG_FILE)?,
-            None => None,
-        };
-        found.ok_or_else(|| Error::new(Code::Source, format!("`{}` is not there", path.display())))
-    }
-
     fn catalogue(&self) -> Result<&Catalogue> {
         if let Some(known) = self.catalogue.get() {
             return Ok(known);
@@ -94,7 +61,7 @@ impl MirrorDir {
         Ok(self.catalogue.get_or_init(|| read))
     }
 
-    /// The manifest's bytes and where they are, from the first place that holds the right ones.
+    /// The manifest's bytes and their location, from the first place that has the right ones.
     fn read_manifest(&self, digest: &Digest) -> Result<Option<(Vec<u8>, String)>> {
         let mut failed = None;
         for name in self.tree.manifest_places(digest) {
@@ -125,7 +92,7 @@ impl Source for MirrorDir {
         match self.manifest(&digest)? {
             Some(found) => Ok(Some(found)),
             None => {
-                Err(Error::new(Code::BlobMissing, format!("the tag `{tag}` points to a manifest that is not there"))
+                Err(Error::new(Code::BlobMissing, format!("the tag `{tag}` points to a manifest that does not exist"))
                     .fact(format!("expected  {digest}"))
                     .fact(format!("looked in {whose}")))
             }
@@ -149,6 +116,11 @@ impl Source for MirrorDir {
         }
         let place = || self.v2.place(&format!("{}/blobs/{}", self.tree.repositories[0].path, what.digest));
         Err(failed.unwrap_or_else(|| missing(what, &place())))
+    }
+
+    /// Below `config/` too, where oc writes signatures. Nothing if `v2/` itself was given.
+    fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.base.as_ref().map_or(Ok(Vec::new()), |base| base.beside(&["config", "manifests", "signatures"]))
     }
 
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {

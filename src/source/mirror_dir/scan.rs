@@ -1,4 +1,4 @@
-//! What is in a `v2/` tree, by name only: repositories, tags, and where each digest lies.
+//! The names in a `v2/` tree: repositories, tags, and the location of each digest.
 
 use std::collections::HashMap;
 
@@ -15,9 +15,9 @@ const MAX_FILES: usize = 1_000_000;
 pub(super) struct Repo {
     /// Its path below `v2/`.
     pub(super) path: String,
-    /// Tags and what they point to, sorted.
+    /// Tags and their targets, sorted.
     pub(super) tags: Vec<(Tag, Digest)>,
-    /// Manifests under their digest, sorted.
+    /// Manifests named by digest, sorted.
     pub(super) manifests: Vec<Digest>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Tree {
     pub(super) repositories: Vec<Repo>,
     blobs: HashMap<Digest, Vec<u32>>,
     manifests: HashMap<Digest, Vec<u32>>,
-    /// Manifests that are only there as a plain copy under a tag.
+    /// Manifests that exist only as a plain copy under a tag.
     copies: HashMap<Digest, Vec<String>>,
     files: usize,
 }
@@ -81,7 +81,7 @@ impl Tree {
         self.repositories.iter().flat_map(|r| r.tags.iter().map(move |(t, d)| named(&r.path, t, d))).collect()
     }
 
-    /// Where the manifest may lie, likeliest first.
+    /// Possible locations of the manifest, likeliest first.
     pub(super) fn manifest_places(&self, digest: &Digest) -> Vec<String> {
         let mut out = self.places(&self.manifests, "manifests", digest);
         out.extend(self.blob_places(digest));
@@ -89,7 +89,7 @@ impl Tree {
         out
     }
 
-    /// Where the blob may lie.
+    /// Possible locations of the blob.
     pub(super) fn blob_places(&self, digest: &Digest) -> Vec<String> {
         self.places(&self.blobs, "blobs", digest)
     }
@@ -124,7 +124,7 @@ impl Tree {
                 (EntryKind::Symlink, digest, Some(tag)) => {
                     let target = self.target(dir, &name)?;
                     match digest {
-                        // A link that stands for a hard link, not the tag of referrers.
+                        // A link in place of a hard link, not the tag of referrers.
                         Some(digest) if digest == target => note(&mut self.manifests, digest, at),
                         _ => repo.tags.push((tag, target)),
                     }
@@ -148,7 +148,7 @@ impl Tree {
         Ok(())
     }
 
-    /// The digest that a tag's link names in its last component.
+    /// The digest in the last component of a tag's link target.
     fn target(&self, dir: &Dir, name: &str) -> Result<Digest> {
         let target = dir.read_link(name)?.unwrap_or_default();
         let base = target.rsplit('/').next().unwrap_or_default();
@@ -181,7 +181,7 @@ fn digest_name(name: &str) -> Option<Digest> {
     Digest::from_hex(hex).ok()
 }
 
-/// What an interrupted oc (`*.download`, `.tmp-*`) or this program (`.mirror-bundle-*`) leaves, and dot files.
+/// Leftovers of an interrupted oc (`*.download`, `.tmp-*`) or this program (`.mirror-bundle-*`), and dot files.
 fn unfinished(name: &str) -> bool {
     name.starts_with('.') || name.ends_with(".download")
 }

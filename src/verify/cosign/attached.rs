@@ -15,11 +15,11 @@ const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The largest signed payload of a signature image that is read, in bytes.
 const PAYLOAD: u64 = 64 << 10;
-/// The largest Sigstore bundle that is read, in bytes (MB-LIM-23).
+/// The largest Sigstore bundle that is read, in bytes (MB-LIM-24).
 const BUNDLE: u64 = 1 << 20;
 /// The largest of both.
 pub(in crate::verify) const LARGEST: u64 = BUNDLE;
-/// The most bytes of all of them together (MB-LIM-23).
+/// The most bytes of all of them together (MB-LIM-24).
 const ROOM: u64 = 12 << 20;
 /// Layers of one signature image that are looked at.
 const LAYERS: usize = 16;

@@ -1,4 +1,4 @@
-//! Content: damaged, exchanged, too much, too little.
+//! Content: damaged, swapped, incomplete, excessive.
 
 use mirror_bundle::bundle::index::{Blob, Index, Kind};
 use mirror_bundle::bundle::layout;
@@ -87,7 +87,7 @@ pub fn list(out: &mut Vectors) {
     )
     .late();
 
-    // Closure: well signed, ill formed.
+    // Closure: correctly signed, but malformed.
     let closure = |ids, code| (ids, Some(code), "MB-VER-06");
     let gone = |role: Role, nth: usize| {
         let mut draft = full.clone();

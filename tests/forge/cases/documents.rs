@@ -1,4 +1,4 @@
-//! OCI documents, rightly digested and signed: confusion of types, duplicates, sizes, depth, subjects.
+//! OCI documents with correct digests and signatures: confused types, duplicates, sizes, depth, subjects.
 
 use mirror_bundle::bundle::index::Kind;
 use mirror_bundle::error::Code;

@@ -1,4 +1,4 @@
-//! Carried Kubernetes files: kinds, hidden objects, parsers that differ.
+//! Kubernetes files: kinds, hidden objects, parser differences.
 
 use mirror_bundle::bundle::index::{File, Index};
 use mirror_bundle::bundle::layout;

@@ -31,7 +31,7 @@ pub fn all() -> Vec<Vector> {
 }
 
 mod good {
-    //! Bundles without a fault, so that the others prove something.
+    //! Bundles without a fault: they show that the others fail because of theirs.
     use super::super::draft::Draft;
     use super::Vectors;
     use crate::forge::sshsig;
@@ -59,6 +59,8 @@ mod good {
             i.exceptions = words.map(str::to_owned).to_vec();
         };
         out.add("exceptions", "every exception that can be made at creation", ok, Draft::tiny().archive_of(excepted));
+        let unnamed = |i: &mut mirror_bundle::bundle::Index| i.sequence = None;
+        out.add("no-series", "a bundle that is in no series", ok, Draft::tiny().archive_of(unnamed));
         let soon = |i: &mut mirror_bundle::bundle::Index| i.created = "2026-11-23T20:00:00Z".into();
         out.add(
             "created-soon",

@@ -1,4 +1,4 @@
-//! Releases: payloads that are others, signatures that are for others.
+//! Releases: wrong payloads, and signatures for other content.
 
 use mirror_bundle::bundle::index::{Image, Index, Kind};
 use mirror_bundle::error::Code;
@@ -37,7 +37,7 @@ pub fn list(out: &mut Vectors) {
     disguises(out);
 }
 
-/// Releases that are listed as something else, and other images with the names of releases.
+/// Releases listed as something else, and other images with names of releases.
 fn disguises(out: &mut Vectors) {
     let payload = || {
         let (mut draft, cli) = base();

@@ -1,4 +1,4 @@
-//! The builder's signature: none, of others, for other things, in other forms.
+//! The builder's signature: missing, by other keys, over other bytes, in other forms.
 
 use mirror_bundle::error::Code;
 

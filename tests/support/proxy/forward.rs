@@ -1,4 +1,4 @@
-//! What a fault does to a request that is passed on, and to its answer.
+//! Applies a fault to a forwarded request and its answer.
 
 use super::*;
 
@@ -16,7 +16,7 @@ pub(super) fn reset(client: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// True if the connection can go on.
+/// Returns true if the connection can continue.
 pub(super) fn forward(
     fault: &Fault,
     (method, first, headers, length): Request<'_>,

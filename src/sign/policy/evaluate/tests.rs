@@ -38,43 +38,43 @@ fn over(seed: u8, message: &[u8]) -> String {
     sign(&secret(seed), Namespace::Index(Role::Builder), &MessageHash::of(message))
 }
 
-fn judge(policy: &Policy, signatures: &[String]) -> Judgement {
-    judge_at(policy, signatures, NOW)
+fn evaluate(policy: &Policy, signatures: &[String]) -> Evaluation {
+    evaluate_at(policy, signatures, NOW)
 }
 
-fn judge_at(policy: &Policy, signatures: &[String], now: &str) -> Judgement {
+fn evaluate_at(policy: &Policy, signatures: &[String], now: &str) -> Evaluation {
     let list: Vec<(&str, &[u8])> = signatures.iter().map(|text| ("here", text.as_bytes())).collect();
-    policy.judge(&list, INDEX, now.parse().unwrap())
+    policy.evaluate(&list, INDEX, now.parse().unwrap())
 }
 
-fn outcomes(judgement: &Judgement) -> Vec<Outcome> {
-    judgement.signatures.iter().map(|one| one.outcome).collect()
+fn outcomes(evaluation: &Evaluation) -> Vec<Outcome> {
+    evaluation.signatures.iter().map(|one| one.outcome).collect()
 }
 
 #[test]
 fn enough_distinct_keys_in_each_role_are_accepted() {
     let all = [by(1, Role::Builder), by(2, Role::Builder), by(3, Role::Reviewer)];
-    let judgement = judge(&strict(), &all);
-    assert_eq!(judgement.verdict, Ok(()));
-    assert_eq!(outcomes(&judgement), [Outcome::Good; 3]);
+    let evaluation = evaluate(&strict(), &all);
+    assert_eq!(evaluation.verdict, Ok(()));
+    assert_eq!(outcomes(&evaluation), [Outcome::Good; 3]);
     let need = |role, have, need| Need { role, have, need };
-    assert_eq!(judgement.satisfied, [need(Role::Builder, 2, 2), need(Role::Reviewer, 1, 1)]);
-    assert_eq!(judgement.signatures[0].signer.as_deref(), Some("b1"));
-    assert!(judgement.error("x").is_none());
+    assert_eq!(evaluation.satisfied, [need(Role::Builder, 2, 2), need(Role::Reviewer, 1, 1)]);
+    assert_eq!(evaluation.signatures[0].signer.as_deref(), Some("b1"));
+    assert!(evaluation.error("x").is_none());
     for missing in 0..3 {
         let mut some = all.to_vec();
         some.remove(missing);
-        let judgement = judge(&strict(), &some);
-        assert_eq!(judgement.verdict, Err(Code::Untrusted));
-        assert!(judgement.error("x").unwrap().message().contains("required signatures as"));
+        let evaluation = evaluate(&strict(), &some);
+        assert_eq!(evaluation.verdict, Err(Code::Untrusted));
+        assert!(evaluation.error("x").unwrap().message().contains("required signatures as"));
     }
 }
 
 #[test]
 fn no_signature_is_unsigned() {
-    let judgement = judge(&simple(), &[]);
-    assert_eq!(judgement.verdict, Err(Code::Unsigned));
-    assert_eq!(judgement.error("b.tar").unwrap().message(), "`b.tar` has no signature");
+    let evaluation = evaluate(&simple(), &[]);
+    assert_eq!(evaluation.verdict, Err(Code::Unsigned));
+    assert_eq!(evaluation.error("b.tar").unwrap().message(), "`b.tar` has no signature");
 }
 
 #[test]
@@ -83,18 +83,18 @@ fn one_key_counts_once_however_often_it_signs_or_is_named() {
         &[entry("one", 1, "builder", ""), entry("two", 1, "builder", ""), entry("b2", 2, "builder", "")],
         "require: [{role: builder, threshold: 2}]\n",
     );
-    let judgement = judge(&twice, &[by(1, Role::Builder), by(1, Role::Builder)]);
-    assert_eq!(judgement.verdict, Err(Code::Untrusted));
-    assert_eq!(judgement.satisfied[0].have, 1);
-    assert_eq!(judge(&twice, &[by(1, Role::Builder), by(2, Role::Builder)]).verdict, Ok(()));
+    let evaluation = evaluate(&twice, &[by(1, Role::Builder), by(1, Role::Builder)]);
+    assert_eq!(evaluation.verdict, Err(Code::Untrusted));
+    assert_eq!(evaluation.satisfied[0].have, 1);
+    assert_eq!(evaluate(&twice, &[by(1, Role::Builder), by(2, Role::Builder)]).verdict, Ok(()));
 }
 
 #[test]
 fn a_strangers_signature_is_untrusted_and_named() {
-    let judgement = judge(&simple(), &[by(9, Role::Builder)]);
-    assert_eq!(judgement.verdict, Err(Code::Untrusted));
-    assert_eq!(outcomes(&judgement), [Outcome::UnknownKey]);
-    let err = judgement.error("b.tar").unwrap();
+    let evaluation = evaluate(&simple(), &[by(9, Role::Builder)]);
+    assert_eq!(evaluation.verdict, Err(Code::Untrusted));
+    assert_eq!(outcomes(&evaluation), [Outcome::UnknownKey]);
+    let err = evaluation.error("b.tar").unwrap();
     assert_eq!(err.message(), "`b.tar` is signed, but not by a key you trust");
     assert!(err.facts()[0].contains(&secret(9).public().fingerprint()), "{err:?}");
     assert!(err.facts()[1].contains(&secret(1).public().fingerprint()), "{err:?}");
@@ -102,52 +102,52 @@ fn a_strangers_signature_is_untrusted_and_named() {
 
 #[test]
 fn a_known_keys_signature_over_other_bytes_is_a_bad_signature() {
-    let judgement = judge(&simple(), &[over(1, b"{\"index\":2}\n")]);
-    assert_eq!(judgement.verdict, Err(Code::BadSignature));
-    assert_eq!(outcomes(&judgement), [Outcome::Bad]);
-    let err = judgement.error("b.tar").unwrap();
+    let evaluation = evaluate(&simple(), &[over(1, b"{\"index\":2}\n")]);
+    assert_eq!(evaluation.verdict, Err(Code::BadSignature));
+    assert_eq!(outcomes(&evaluation), [Outcome::Bad]);
+    let err = evaluation.error("b.tar").unwrap();
     assert_eq!(err.message(), "the index of `b.tar` does not match its signature by b1");
     // Together with a stranger's valid signature it is still the most basic problem.
-    assert_eq!(judge(&simple(), &[by(9, Role::Builder), over(1, b"x")]).verdict, Err(Code::BadSignature));
+    assert_eq!(evaluate(&simple(), &[by(9, Role::Builder), over(1, b"x")]).verdict, Err(Code::BadSignature));
 }
 
 #[test]
 fn a_bad_signature_is_reported_and_does_not_undo_a_threshold_that_others_meet() {
-    let judgement = judge(&simple(), &[over(1, b"x"), by(1, Role::Builder), over(9, b"x"), "junk".to_owned()]);
-    assert_eq!(judgement.verdict, Ok(()));
-    assert_eq!(outcomes(&judgement), [Outcome::Bad, Outcome::Good, Outcome::Bad, Outcome::Malformed]);
+    let evaluation = evaluate(&simple(), &[over(1, b"x"), by(1, Role::Builder), over(9, b"x"), "junk".to_owned()]);
+    assert_eq!(evaluation.verdict, Ok(()));
+    assert_eq!(outcomes(&evaluation), [Outcome::Bad, Outcome::Good, Outcome::Bad, Outcome::Malformed]);
 }
 
 #[test]
 fn only_damaged_signatures_are_a_bad_signature() {
     for list in [vec!["junk".to_owned()], vec![over(9, b"x")], vec![String::new(), over(9, b"x")]] {
-        let judgement = judge(&simple(), &list);
-        assert_eq!(judgement.verdict, Err(Code::BadSignature));
-        assert_eq!(judgement.error("b.tar").unwrap().message(), "no signature of `b.tar` is intact");
+        let evaluation = evaluate(&simple(), &list);
+        assert_eq!(evaluation.verdict, Err(Code::BadSignature));
+        assert_eq!(evaluation.error("b.tar").unwrap().message(), "no signature of `b.tar` is intact");
     }
-    assert_eq!(judge(&simple(), &["junk".to_owned(), by(9, Role::Builder)]).verdict, Err(Code::Untrusted));
+    assert_eq!(evaluate(&simple(), &["junk".to_owned(), by(9, Role::Builder)]).verdict, Err(Code::Untrusted));
 }
 
 #[test]
 fn a_signature_in_a_role_that_its_key_does_not_have_does_not_count() {
     for role in [Role::Reviewer, Role::Receiver] {
-        let judgement = judge(&simple(), &[by(1, role)]);
-        assert_eq!(outcomes(&judgement), [Outcome::WrongRole]);
-        assert_eq!(judgement.verdict, Err(Code::Untrusted));
+        let evaluation = evaluate(&simple(), &[by(1, role)]);
+        assert_eq!(outcomes(&evaluation), [Outcome::WrongRole]);
+        assert_eq!(evaluation.verdict, Err(Code::Untrusted));
     }
-    assert_eq!(outcomes(&judge(&simple(), &[by(3, Role::Builder)])), [Outcome::WrongRole]);
+    assert_eq!(outcomes(&evaluate(&simple(), &[by(3, Role::Builder)])), [Outcome::WrongRole]);
 }
 
 #[test]
 fn a_signature_for_a_review_record_is_none_over_the_index_and_the_other_way_round() {
     let hash = MessageHash::of(INDEX);
     let record = sign(&secret(1), Namespace::Record, &hash);
-    let judgement = judge(&simple(), std::slice::from_ref(&record));
-    assert_eq!(outcomes(&judgement), [Outcome::WrongRole]);
-    assert_eq!(judgement.verdict, Err(Code::Untrusted));
+    let evaluation = evaluate(&simple(), std::slice::from_ref(&record));
+    assert_eq!(outcomes(&evaluation), [Outcome::WrongRole]);
+    assert_eq!(evaluation.verdict, Err(Code::Untrusted));
     let now = NOW.parse().unwrap();
     let policy = simple();
-    let as_record = |text: &str, role| policy.judge_record("r", text.as_bytes(), &hash, role, now).outcome;
+    let as_record = |text: &str, role| policy.evaluate_record("r", text.as_bytes(), &hash, role, now).outcome;
     assert_eq!(as_record(&record, Role::Builder), Outcome::Good);
     assert_eq!(as_record(&record, Role::Reviewer), Outcome::WrongRole);
     assert_eq!(as_record(&by(1, Role::Builder), Role::Builder), Outcome::WrongRole);
@@ -158,10 +158,10 @@ fn a_revoked_key_does_not_count_by_fingerprint_or_by_line() {
     let keys = [entry("b1", 1, "builder", ""), entry("b2", 2, "builder", "")];
     for revoked in [secret(1).public().fingerprint(), secret(1).public().to_line()] {
         let policy = policy(&keys, &format!("revoked: [\"{revoked}\"]\n"));
-        let judgement = judge(&policy, &[by(1, Role::Builder)]);
-        assert_eq!(outcomes(&judgement), [Outcome::Revoked]);
-        assert_eq!(judgement.verdict, Err(Code::Untrusted));
-        assert_eq!(judge(&policy, &[by(1, Role::Builder), by(2, Role::Builder)]).verdict, Ok(()));
+        let evaluation = evaluate(&policy, &[by(1, Role::Builder)]);
+        assert_eq!(outcomes(&evaluation), [Outcome::Revoked]);
+        assert_eq!(evaluation.verdict, Err(Code::Untrusted));
+        assert_eq!(evaluate(&policy, &[by(1, Role::Builder), by(2, Role::Builder)]).verdict, Ok(()));
     }
 }
 
@@ -176,10 +176,10 @@ fn a_key_counts_from_its_first_to_just_before_its_last_instant() {
         ("2026-11-01T00:00:00Z", Outcome::Expired, Err(Code::Expired)),
         ("1970-01-01T00:00:00Z", Outcome::NotYetValid, Err(Code::Expired)),
     ] {
-        let judgement = judge_at(&policy, &[by(1, Role::Builder)], now);
-        assert_eq!((outcomes(&judgement).as_slice(), judgement.verdict), (&[outcome][..], verdict), "{now}");
+        let evaluation = evaluate_at(&policy, &[by(1, Role::Builder)], now);
+        assert_eq!((outcomes(&evaluation).as_slice(), evaluation.verdict), (&[outcome][..], verdict), "{now}");
     }
-    let err = judge(&policy, &[by(1, Role::Builder)]).error("x").unwrap();
+    let err = evaluate(&policy, &[by(1, Role::Builder)]).error("x").unwrap();
     assert_eq!(err.message(), "the key of b1 expired on 2026-10-31 (22 days ago)");
 }
 
@@ -190,13 +190,13 @@ fn expired_is_the_reason_only_when_time_alone_prevents_it() {
         "require: [{role: builder, threshold: 1}, {role: reviewer, threshold: 1}]\n",
     );
     let late = by(1, Role::Builder);
-    assert_eq!(judge(&policy, &[late.clone(), by(3, Role::Reviewer)]).verdict, Err(Code::Expired));
-    assert_eq!(judge(&policy, std::slice::from_ref(&late)).verdict, Err(Code::Untrusted), "the reviewer is missing");
-    assert_eq!(judge(&policy, &[late, over(1, b"x"), by(3, Role::Reviewer)]).verdict, Err(Code::BadSignature));
+    assert_eq!(evaluate(&policy, &[late.clone(), by(3, Role::Reviewer)]).verdict, Err(Code::Expired));
+    assert_eq!(evaluate(&policy, std::slice::from_ref(&late)).verdict, Err(Code::Untrusted), "the reviewer is missing");
+    assert_eq!(evaluate(&policy, &[late, over(1, b"x"), by(3, Role::Reviewer)]).verdict, Err(Code::BadSignature));
 }
 
 #[test]
-fn a_key_with_two_periods_is_judged_by_both() {
+fn a_key_with_two_periods_is_evaluated_by_both() {
     let policy = policy(
         &[
             entry("old", 1, "builder", ", validUntil: 2026-01-31"),
@@ -204,34 +204,37 @@ fn a_key_with_two_periods_is_judged_by_both() {
         ],
         "",
     );
-    let judgement = judge(&policy, &[by(1, Role::Builder)]);
-    assert_eq!(judgement.signatures[0].signer.as_deref(), Some("new"));
-    assert_eq!(judgement.verdict, Ok(()));
-    assert_eq!(outcomes(&judge_at(&policy, &[by(1, Role::Builder)], "2026-06-01T00:00:00Z")), [Outcome::NotYetValid]);
-    assert_eq!(outcomes(&judge_at(&policy, &[by(1, Role::Builder)], "2027-06-01T00:00:00Z")), [Outcome::Expired]);
+    let evaluation = evaluate(&policy, &[by(1, Role::Builder)]);
+    assert_eq!(evaluation.signatures[0].signer.as_deref(), Some("new"));
+    assert_eq!(evaluation.verdict, Ok(()));
+    assert_eq!(
+        outcomes(&evaluate_at(&policy, &[by(1, Role::Builder)], "2026-06-01T00:00:00Z")),
+        [Outcome::NotYetValid]
+    );
+    assert_eq!(outcomes(&evaluate_at(&policy, &[by(1, Role::Builder)], "2027-06-01T00:00:00Z")), [Outcome::Expired]);
 }
 
 #[test]
-fn more_than_sixteen_signatures_are_malformed_and_not_judged() {
+fn more_than_sixteen_signatures_are_malformed_and_not_evaluated() {
     let good = by(1, Role::Builder);
-    assert_eq!(judge(&simple(), &vec![good.clone(); MAX_SIGNATURES]).verdict, Ok(()));
-    let judgement = judge(&simple(), &vec![good; MAX_SIGNATURES + 1]);
-    assert_eq!(judgement.verdict, Err(Code::Malformed));
-    assert!(judgement.signatures.is_empty());
-    assert_eq!(judgement.error("x").unwrap().code(), Code::Malformed);
+    assert_eq!(evaluate(&simple(), &vec![good.clone(); MAX_SIGNATURES]).verdict, Ok(()));
+    let evaluation = evaluate(&simple(), &vec![good; MAX_SIGNATURES + 1]);
+    assert_eq!(evaluation.verdict, Err(Code::Malformed));
+    assert!(evaluation.signatures.is_empty());
+    assert_eq!(evaluation.error("x").unwrap().code(), Code::Malformed);
 }
 
 #[test]
-fn keys_of_signer_flags_and_allowed_signers_are_judged_the_same_way() {
+fn keys_of_signer_flags_and_allowed_signers_are_evaluated_the_same_way() {
     let keys = [secret(1).public().clone(), secret(2).public().clone()];
     let flags = Policy::from_signer_keys(&keys).unwrap();
-    assert_eq!(judge(&flags, &[by(2, Role::Builder)]).verdict, Ok(()), "any one of them is enough");
-    assert_eq!(judge(&flags, &[by(2, Role::Reviewer)]).verdict, Err(Code::Untrusted));
-    assert_eq!(judge(&flags, &[by(3, Role::Builder)]).verdict, Err(Code::Untrusted));
+    assert_eq!(evaluate(&flags, &[by(2, Role::Builder)]).verdict, Ok(()), "any one of them is enough");
+    assert_eq!(evaluate(&flags, &[by(2, Role::Reviewer)]).verdict, Err(Code::Untrusted));
+    assert_eq!(evaluate(&flags, &[by(3, Role::Builder)]).verdict, Err(Code::Untrusted));
     let file = format!("alice valid-before=\"20261031Z\" {}\n", secret(1).public().to_line());
     let file = Policy::parse(file.as_bytes()).unwrap();
-    assert_eq!(judge(&file, &[by(1, Role::Builder)]).verdict, Err(Code::Expired));
-    assert_eq!(judge_at(&file, &[by(1, Role::Builder)], "2026-10-01T00:00:00Z").verdict, Ok(()));
+    assert_eq!(evaluate(&file, &[by(1, Role::Builder)]).verdict, Err(Code::Expired));
+    assert_eq!(evaluate_at(&file, &[by(1, Role::Builder)], "2026-10-01T00:00:00Z").verdict, Ok(()));
 }
 
 #[test]
@@ -245,9 +248,9 @@ fn a_revoked_key_is_named_as_such_even_when_its_signature_is_of_a_kind_that_is_n
     let keys = [entry("b1", 1, "builder", ""), entry("b2", 2, "builder", "")];
     let revoked = format!("revoked: [\"{}\"]\n", secret(1).public().fingerprint());
     for (rest, outcome) in [("", Outcome::UnknownKey), (revoked.as_str(), Outcome::Revoked)] {
-        let judgement = judge(&policy(&keys, rest), std::slice::from_ref(&weak));
-        assert_eq!(outcomes(&judgement), [outcome]);
-        assert_eq!(judgement.signatures[0].signer.as_deref(), Some("b1"));
-        assert_eq!(judgement.verdict, Err(Code::Untrusted));
+        let evaluation = evaluate(&policy(&keys, rest), std::slice::from_ref(&weak));
+        assert_eq!(outcomes(&evaluation), [outcome]);
+        assert_eq!(evaluation.signatures[0].signer.as_deref(), Some("b1"));
+        assert_eq!(evaluation.verdict, Err(Code::Untrusted));
     }
 }

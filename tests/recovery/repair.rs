@@ -1,4 +1,4 @@
-//! Damage that recovery data mends, damage that is too much, and what stays as it is.
+//! Damage that recovery data repairs, damage that is too much, and data that stays unchanged.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -15,7 +15,7 @@ fn recovery_data_is_the_same_each_time_and_a_whole_bundle_is_not_touched() {
     assert_eq!(made["recovery_slices"].as_u64().unwrap(), made["slices"].as_u64().unwrap().div_ceil(10));
     assert_eq!(kit.read("b.tar.recovery"), kit.read("r"));
     kit.run(&["recovery", "b.tar"]).is(52);
-    kit.run(&["recovery", "b.tar", "--force"]).is(0).says("mends up to 60 slices");
+    kit.run(&["recovery", "b.tar", "--force"]).is(0).says("repairs up to 60 slices");
     for from in [&[][..], &["--recovery", "r"], &["--from", "layout"], &["--to", "new.tar"]] {
         let answer = kit.repair(&[from, &["-o", "json"]].concat()).is(0).json()["repaired"].clone();
         assert_eq!((&answer["result"], &answer["verdict"]), (&"intact".into(), &"verified".into()));
@@ -26,11 +26,11 @@ fn recovery_data_is_the_same_each_time_and_a_whole_bundle_is_not_touched() {
         (after.ino(), after.mtime_nsec(), after.ctime_nsec())
     );
     assert!(!kit.path("new.tar").exists());
-    kit.repair(&[]).is(0).says("nothing is damaged");
+    kit.repair(&[]).is(0).says("nothing was damaged");
 }
 
 #[test]
-fn a_flipped_bit_in_any_member_is_mended_to_the_byte() {
+fn a_flipped_bit_in_any_member_is_repaired_to_the_byte() {
     let kit = Kit::new();
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
     for member in blueprint.layout.members() {
@@ -52,7 +52,7 @@ fn a_flipped_bit_in_any_member_is_mended_to_the_byte() {
 }
 
 #[test]
-fn zeroed_blocks_and_a_cut_off_end_are_mended_as_far_as_recovery_data_goes() {
+fn zeroed_blocks_and_a_cut_off_end_are_repaired_as_far_as_recovery_data_goes() {
     let kit = Kit::new();
     let whole = kit.read("b.tar");
     let slices = kit.blueprint().layout.end().div_ceil(4096);
@@ -93,7 +93,7 @@ fn too_much_damage_is_named_with_its_images_and_the_bundle_keeps_its_name() {
     ran.says("name back").says("--from");
     assert!(kit.read("b.tar") == before);
     assert_eq!(kit.files("b.tar").len(), 1);
-    // Without anything to mend it from it is not even renamed.
+    // Without any source for a repair it is not even renamed.
     let ino = std::fs::metadata(kit.path("b.tar")).unwrap().ctime_nsec();
     kit.repair(&[]).is(31).says("nothing was changed").says("4.2 MiB, of quay.example/src/app:v1");
     assert_eq!(std::fs::metadata(kit.path("b.tar")).unwrap().ctime_nsec(), ino);
@@ -121,7 +121,7 @@ fn recovery_data_is_not_made_of_a_damaged_bundle() {
 }
 
 #[test]
-fn damaged_recovery_data_mends_as_far_as_it_is_whole() {
+fn damaged_recovery_data_repairs_as_far_as_it_is_whole() {
     let kit = Kit::new();
     let (whole, side) = (kit.read("b.tar"), kit.read("r"));
     let most = kit.blueprint().layout.end().div_ceil(4096).div_ceil(10) as usize;
@@ -185,11 +185,11 @@ fn a_repaired_copy_goes_elsewhere_and_the_damaged_one_stays_as_it_is() {
     assert!(kit.read("new.tar") == whole && kit.read("b.tar") == before);
     assert_eq!(kit.files("new.tar").len(), 1);
     kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(52);
-    // What cannot be completed is kept, to be continued.
+    // An incomplete repair is kept, to be resumed.
     kit.remove("new.tar");
     kit.repair(&["--to", "new.tar"]).is(31).says("new.tar.partial");
     assert!(!kit.path("new.tar").exists());
-    kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(0).says("Continuing");
+    kit.repair(&["--recovery", "r", "--to", "new.tar"]).is(0).says("Resuming");
     assert!(kit.read("new.tar") == whole);
     assert_eq!(kit.files("new.tar").len(), 1);
 }
@@ -216,7 +216,7 @@ fn sectors_that_cannot_be_read_are_damage() {
     let strace = ["-f", "-o", "trace", "-P", "b.tar"];
     kit.tool("strace", &[&strace[..], &["-e", "trace=pread64", program], &args].concat())
         .is(0)
-        .says("nothing is damaged");
+        .says("nothing was damaged");
     let trace = String::from_utf8(kit.read("trace")).unwrap();
     let first = trace.lines().position(|line| line.contains(" 1048576, 1048576)")).unwrap() + 1;
     // The second large read fails, and so do those of the first pieces of it.
@@ -251,7 +251,7 @@ fn a_bundle_that_lost_blocks_in_the_middle_is_put_together_elsewhere() {
     let kit = Kit::new();
     let (whole, blueprint) = (kit.read("b.tar"), kit.blueprint());
     let big = of_size(&blueprint, 4_500_000).clone();
-    // A cluster of the medium is gone, and everything behind it has moved; it would be overwritten in place.
+    // A cluster of the medium is gone, and everything after it has moved; an in-place repair would overwrite it.
     for at in [blueprint.layout.blobs()[1].header as usize, big.data() as usize + 8192] {
         kit.write("b.tar", &whole);
         kit.damage("b.tar", |bytes| {

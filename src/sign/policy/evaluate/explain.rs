@@ -1,12 +1,12 @@
-//! A judgement that is not `Ok` in words: the sentence, the facts and the remedy of its code.
+//! Explains an evaluation that is not `Ok`: the message, the facts and the remedy for its code.
 
-use super::{Judged, Judgement, Outcome};
+use super::{EvaluatedSignature, Evaluation, Outcome};
 use crate::error::{Code, Error};
 use crate::sign::policy::time;
 
-impl Judgement {
-    /// The error to show for this judgement of `subject` (a bundle's file name), or `None` when it is `Ok`. The caller
-    /// adds the state that things are in.
+impl Evaluation {
+    /// The error for the evaluation of `subject` (a bundle's file name), or `None` when it is `Ok`. The caller adds
+    /// the resulting state.
     pub fn error(&self, subject: &str) -> Option<Error> {
         let code = self.verdict.err()?;
         Some(match code {
@@ -58,12 +58,12 @@ impl Judgement {
     fn expired(&self, subject: &str) -> Error {
         let late = self.signatures.iter().find(|one| matches!(one.outcome, Outcome::Expired | Outcome::NotYetValid));
         let sentence = match late.map(|one| (one, one.signer.as_deref().unwrap_or("?"), one.limit)) {
-            Some((Judged { outcome: Outcome::Expired, .. }, name, Some(limit))) => {
+            Some((EvaluatedSignature { outcome: Outcome::Expired, .. }, name, Some(limit))) => {
                 let (day, ago) = time::last_day(limit, self.now);
                 format!("the key of {name} expired on {day} ({ago})")
             }
             Some((_, name, Some(limit))) => format!("the key of {name} is not valid before {}", time::day(limit)),
-            _ => format!("a signature of `{subject}` is outside its time"),
+            _ => format!("a signature of `{subject}` is outside its period of validity"),
         };
         self.with_signatures(Error::new(Code::Expired, sentence)).fact(format!("checked at {}", self.now)).hint(
             "wrong clock? give the time yourself with --at; \

@@ -11,13 +11,13 @@ use mirror_bundle::ops::{self, Silent};
 use mirror_bundle::sign::{Policy, read_public_key};
 use mirror_bundle::verify::{Conditions, Report, Resolved, Trust};
 
-/// A host that verifies: whom it trusts, and under which conditions.
+/// A verifying host: its trust and conditions.
 pub struct Host {
     pub trust: Trust,
     pub conditions: Conditions,
 }
 
-/// The host that these arguments of `verify` mean, and whether they say `--quick`.
+/// The host that these arguments of `verify` describe, and whether they include `--quick`.
 pub fn settings(args: &[String], folder: &Path) -> (Host, bool) {
     let mut conditions = Conditions::new(jiff::Timestamp::UNIX_EPOCH);
     let (mut policy, mut keyrings, mut keys, mut quick) = (None, vec![], vec![], false);
@@ -63,12 +63,12 @@ pub fn usual() -> Host {
     settings(&args, &super::folder()).0
 }
 
-/// What `verify` says of a file.
+/// The report of `verify` about a file.
 pub fn file(path: &Path, host: &Host, quick: bool, jobs: usize) -> Result<Report, Error> {
     ops::verify::verify(path.into(), &host.trust, &host.conditions, &ops::verify::Options { quick, jobs }, &Silent)
 }
 
-/// What `verify` says of a stream.
+/// The report of `verify` about a stream.
 pub fn stream(from: impl Read + Send + 'static, host: &Host) -> Result<Report, Error> {
     ops::verify::verify(
         Inputs::stream(Box::new(from)),

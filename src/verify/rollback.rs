@@ -1,0 +1,183 @@
+//! MB-ROL: never back behind what this host has unpacked, and never two bundles with one number.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{Check, Finding};
+use crate::bundle::Index;
+use crate::bundle::series::{Place, Version, places};
+use crate::error::Code;
+
+/// What this host has unpacked last, of each series.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Of series that a person named, by name.
+    pub series: BTreeMap<String, Numbered>,
+    /// Of release streams.
+    pub releases: BTreeMap<String, Released>,
+}
+
+/// The bundle with the highest number of a series.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Numbered {
+    /// Its number.
+    pub sequence: u64,
+    /// Digest of its index.
+    pub index: String,
+    /// Whether this is from a time when every bundle had a name and a number, by the clock: nobody may have given them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub converted: bool,
+}
+
+/// The bundle with the highest release of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Released {
+    /// The version of the release.
+    pub version: String,
+    /// Digest of its index.
+    pub index: String,
+}
+
+/// How a bundle stands to what is remembered of one series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// There is nothing to compare it with, or both are the same.
+    Fine,
+    /// It has the number of another bundle.
+    Twin,
+    /// It is older.
+    Older,
+    /// It is newer, by so many numbers.
+    Newer(u64),
+}
+
+impl Memory {
+    fn standing(&self, place: &Place, digest: &str) -> Standing {
+        match place {
+            Place::Numbered { name, number, by_clock } => match self.series.get(name) {
+                None => Standing::Fine,
+                Some(seen) if seen.converted && !by_clock => Standing::Fine,
+                Some(seen) => match number.cmp(&seen.sequence) {
+                    Ordering::Less => Standing::Older,
+                    // Two within one second, where nobody gave a number: neither is the older one.
+                    Ordering::Equal if digest == seen.index || *by_clock => Standing::Fine,
+                    Ordering::Equal => Standing::Twin,
+                    Ordering::Greater => Standing::Newer(number - seen.sequence),
+                },
+            },
+            Place::Release { stream, version } => {
+                let seen = self.releases.get(stream).and_then(|seen| Version::parse(&seen.version));
+                match seen.map(|seen| version.order(&seen)) {
+                    Some(Ordering::Less) => Standing::Older,
+                    _ => Standing::Fine,
+                }
+            }
+        }
+    }
+
+    /// What is remembered of the series of this place, for a person.
+    fn last(&self, place: &Place) -> String {
+        match place {
+            Place::Numbered { name, .. } => self.series.get(name).map(|seen| format!("number {}", seen.sequence)),
+            Place::Release { stream, .. } => self.releases.get(stream).map(|seen| format!("release {}", seen.version)),
+        }
+        .unwrap_or_default()
+    }
+
+    /// Takes in a bundle that was unpacked; with `back` also an older one. Says whether anything changed.
+    pub fn note(&mut self, index: &Index, digest: &str, back: bool) -> bool {
+        let mut changed = false;
+        for place in places(index) {
+            let standing = self.standing(&place, digest);
+            let digest = digest.to_owned();
+            match place {
+                Place::Numbered { name, number, .. } => {
+                    let known = self.series.get(&name);
+                    let same = known.is_some_and(|seen| seen.sequence == number && !seen.converted);
+                    if !same && (standing != Standing::Older || back) {
+                        self.series.insert(name, Numbered { sequence: number, index: digest, converted: false });
+                        changed = true;
+                    }
+                }
+                Place::Release { stream, version } => {
+                    let known = self.releases.get(&stream);
+                    let same = known.is_some_and(|seen| seen.version == version.as_str());
+                    if !same && (standing != Standing::Older || back) {
+                        self.releases.insert(stream, Released { version: version.as_str().to_owned(), index: digest });
+                        changed = true;
+                    }
+                }
+            }
+        }
+        changed
+    }
+}
+
+/// What may be, beside going forward.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leave {
+    /// Going back.
+    pub(super) back: bool,
+    /// The most by which a number may grow at once.
+    pub(super) step: Option<u64>,
+}
+
+/// The places of a bundle against what this host remembers.
+pub(super) fn rollback(index: &Index, digest: &str, memory: &Memory, leave: Leave, check: &mut Check) {
+    for place in places(index) {
+        let this = match &place {
+            Place::Numbered { number, .. } => format!("number {number}"),
+            Place::Release { version, .. } => format!("release {}", version.as_str()),
+        };
+        let (series, last) = (place.series(), memory.last(&place));
+        let subject = match &place {
+            Place::Numbered { .. } => "sequence",
+            Place::Release { .. } => "releases",
+        };
+        match memory.standing(&place, digest) {
+            Standing::Fine => {}
+            Standing::Twin => {
+                let before = memory.series.get(series).map(|seen| seen.index.as_str()).unwrap_or_default();
+                check.find(
+                    Finding::new(
+                        Code::Rollback,
+                        subject,
+                        format!("this host has unpacked another bundle of series {series} with {this}"),
+                    )
+                    .fact(format!("before  {before}"))
+                    .fact(format!("now     {digest}"))
+                    .hint("a builder never uses a number twice: ask which of the two is right"),
+                );
+            }
+            Standing::Older => {
+                let text =
+                    format!("the bundle is older than what this host has unpacked: {series} {this} after {last}");
+                match leave.back {
+                    true => check.find(Finding::notice(Code::Rollback, subject, text)),
+                    false => check.find(
+                        Finding::new(Code::Rollback, subject, text)
+                            .hint("to go back on purpose, and have that recorded: --allow-rollback"),
+                    ),
+                }
+            }
+            Standing::Newer(step) => {
+                if let Some(most) = leave.step.filter(|most| step > *most) {
+                    check.find(
+                        Finding::new(
+                            Code::Rollback,
+                            subject,
+                            format!("the number of {series} jumps: {this} after {last}"),
+                        )
+                        .fact(format!("the trust policy allows steps of {most}"))
+                        .hint("ask the builder whether that is right; to accept it, and have that recorded: --allow-rollback"),
+                    );
+                }
+            }
+        }
+    }
+}
