@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::answer::{self, Table};
 use super::args::{Global, Join, Output, Split};
-use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::bundle::index::title;
