@@ -71,7 +71,7 @@ pub(super) fn check(
             Err(why) => check.find(
                 Finding::new(Code::ImageUnverified, image.digest.to_string(), format!("`{}` has no good image signature", image.display()))
                     .fact(why)
-                    .hint("a mirror may lack the sha256-<hex>.sig tag; carry it, or narrow the scope of the key in the trust policy"),
+                    .hint("a mirror may lack the sha256-<hex>.sig tag or the referrers with the signature; carry them, or narrow the scope of the key in the trust policy"),
             ),
         }
     }

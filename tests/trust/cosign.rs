@@ -268,7 +268,11 @@ fn a_signature_for_something_else_does_not_count() {
         (payload(HOME, &other), 40, "the signature is for sha256:"),
         (payload("registry.example.com/team/other", &image), 40, "is for an image of"),
         (good.replace(HOME, &format!("{HOME}@{other}")), 40, "is for an image of"),
-        (good.replace("cosign container image signature", "atomic container signature"), 40, "not a claim about an image: its type is"),
+        (
+            good.replace("cosign container image signature", "atomic container signature"),
+            40,
+            "not a claim about an image: its type is",
+        ),
         (good.replace("\"optional\":null", "\"Critical\":{}"), 40, "not a claim about an image"),
         ("{}".to_owned(), 40, "not a claim about an image"),
     ];
