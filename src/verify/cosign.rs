@@ -3,9 +3,8 @@
 //! A signature image (`sha256-<hex>.sig`) has one layer for each signature: the layer's bytes are the signed payload
 //! (simple signing, containers/image `docs/containers-signature.5.md`), the signature is an annotation. Certificates
 //! and transparency logs are ignored: only keys pinned on this host count. If no key covers an image, its signatures
-//! are not checked, and the report says so. Cosign 3 attaches a
-//! Sigstore bundle as a referrer instead: one that signs the image counts like a signature image; an attestation is
-//! listed and never counts as a signature.
+//! are not checked, and the report says so. Cosign 3 attaches a Sigstore bundle as a referrer instead: one that signs
+//! the image counts like a signature image; an attestation is listed and never counts as a signature.
 
 mod attached;
 mod attestations;

@@ -279,3 +279,26 @@ fn attestations_are_listed_with_the_key_that_signed_them_or_as_claims() {
     kit.tool("openssl", &["pkey", "-pubin", "-in", "p256.pub.pem", "-outform", "DER", "-out", "p256.der"]).is(0);
     assert_eq!(signed["key"], Digest::of(&kit.read("p256.der")).to_string());
 }
+
+#[test]
+fn bundles_beyond_the_limits_are_not_read_and_the_smallest_come_first() {
+    let kit = host();
+    let (digest, _) = image(&kit);
+    let good = dsse(&kit, "p256", &statement(SIGN, &digest));
+    let padded = |size: usize| format!("{good}{}", " ".repeat(size - good.len()));
+    let mib = 1 << 20;
+    for (size, code) in [(mib, 0), (mib + 1, 40)] {
+        carry(&kit, &[(BUNDLE, BUNDLE, &padded(size))]);
+        let ended = verify(&kit, &key(HOME, "p256.pub.pem")).is(code);
+        ended.says(if code == 0 { "" } else { "it was not read" });
+    }
+    // Thirteen more, of which eleven have room beside the small one.
+    let large: Vec<String> = (0..13).map(|n| format!("{}{}", " ".repeat(mib - 2 - n), "[]")).collect();
+    let mut all: Vec<(&str, &str, &str)> = large.iter().map(|text| (BUNDLE, BUNDLE, text.as_str())).collect();
+    all.push((BUNDLE, BUNDLE, &good));
+    carry(&kit, &all);
+    verify(&kit, &key(HOME, "p256.pub.pem")).is(0);
+    let listed = attestations(&kit);
+    let unread = listed.iter().filter(|one| one["detail"].as_str().unwrap().starts_with("it was not read")).count();
+    assert_eq!((listed.len(), unread), (13, 2));
+}
