@@ -55,7 +55,7 @@ fn signer(entries: &[&Image], bundle: &Bundle, document: Option<&Vec<u8>>, setti
     let document = document.map_or(&[][..], Vec::as_slice);
     entries.iter().take(REPOSITORIES).find_map(|entry| {
         let home = entry.release.is_some() || entry.repository.is_none();
-        let groups = demands(&settings.image_keys, entry.repository.as_deref(), home, settings.target);
+        let groups = demands(settings.image_keys, entry.repository.as_deref(), home, settings.target);
         let signed = groups.iter().flatten().find(|demand| bundle.is_by(demand.key, document));
         signed.map(|demand| demand.key.fingerprint.to_string())
     })
