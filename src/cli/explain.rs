@@ -159,7 +159,7 @@ fn text(code: Code) -> &'static str {
             "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
         }
         Code::PartlyUnpacked => {
-            "Images and tags are complete; the registry refused something attached to them.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. Where they are not needed, --without-referrers leaves them out, and the exit code is 0."
+            "Images and tags are complete; the registry refused an attachment.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. Where they are not needed, --without-referrers leaves them out, and the exit code is 0."
         }
         Code::ApplyFailed => {
             "One or more manifests were not applied to the cluster.\nReserved: this version applies nothing."
