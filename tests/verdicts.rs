@@ -375,3 +375,102 @@ fn a_relative_destination_is_like_an_absolute_one() {
         fs::remove_dir_all(&absolute).unwrap();
     }
 }
+
+/// Says that everything is there already.
+struct Liar;
+
+impl mirror_bundle::verify::Receiver for Liar {
+    fn has(&self, _: &mirror_bundle::bundle::index::Blob) -> mirror_bundle::Result<bool> {
+        Ok(true)
+    }
+
+    fn receive(
+        &self,
+        _: &mirror_bundle::bundle::index::Blob,
+        _: &mut mirror_bundle::verify::BlobReader<'_>,
+        _: &mut [u8],
+    ) -> mirror_bundle::Result<mirror_bundle::verify::Visit> {
+        Ok(mirror_bundle::verify::Visit::LeftOut)
+    }
+}
+
+struct Quiet;
+
+impl mirror_bundle::sink::Watch for Quiet {
+    fn check(&self) -> mirror_bundle::Result<()> {
+        Ok(())
+    }
+    fn warn(&self, _: &str) {}
+    fn advance(&self, _: u64) {}
+    fn item(&self) {}
+}
+
+/// A program of somebody else can say of a destination what it likes: the destination goes by what it has seen itself.
+#[test]
+fn no_destination_writes_an_image_whose_content_it_was_not_handed() {
+    use mirror_bundle::bundle::Inputs;
+    use mirror_bundle::oci::Repository;
+    use mirror_bundle::sink::Destination;
+    use mirror_bundle::sink::destination::{Layout, Tree};
+    use mirror_bundle::verify::{Admission, Conclusion, Conditions, Extent, Trust, admit};
+
+    let kit = Kit::new();
+    let conditions = Conditions::new(jiff::Timestamp::now());
+    let trust = Trust::Unsigned { keyrings: vec![] };
+    let conclude = |receiver: &dyn mirror_bundle::verify::Receiver| {
+        let admitted = match admit(Inputs::from(kit.path("b.tar").as_path()), &trust, &conditions).unwrap() {
+            Admission::Admitted(admitted) => admitted,
+            Admission::Refused(report) => panic!("{report:?}"),
+        };
+        admitted.blobs(1, Extent::Needed, receiver).unwrap();
+        admitted.conclude(false).unwrap()
+    };
+    let Conclusion::Verified(verified) = conclude(&Liar) else { panic!("nobody was lied to") };
+    let (tree, layout) = (kit.path("tree"), kit.path("layout-of-liar"));
+    let index = verified.index().clone();
+    let destinations: [Box<dyn Destination>; 2] = [
+        Box::new(Tree::new(&tree, &index, &|digest| verified.document(digest), &Default::default()).unwrap()),
+        Box::new(Layout::new(&layout)),
+    ];
+    for destination in &destinations {
+        destination.prepare().unwrap();
+        let error = destination.images(&verified, &Quiet).unwrap_err();
+        assert!(error.to_string().contains("was not handed to"), "{error}");
+    }
+    assert!(!layout.join("index.json").exists() && names(&tree).iter().all(|name| !name.contains("manifests/")));
+    let registry = Registry::start();
+    let target: Repository = format!("{}/liar", registry.host()).parse().unwrap();
+    let options = mirror_bundle::registry::Options {
+        auth_file: Some("/dev/null".into()),
+        plain_http: vec![registry.host()],
+        ..Default::default()
+    };
+    let client = mirror_bundle::registry::Client::new(options).unwrap();
+    let ways = mirror_bundle::sink::destination::Ways { jobs: 1, ..Default::default() };
+    let placing = Default::default();
+    let to = mirror_bundle::sink::destination::Registry::new(
+        &target,
+        &client,
+        &index,
+        &|d| verified.document(d),
+        ways,
+        &placing,
+    );
+    assert!(to.unwrap().images(&verified, &Quiet).unwrap_err().to_string().contains("was not handed to"));
+    // Manifests that the verified bundle does not carry are not written in its name.
+    let folder = mirror_bundle::sink::files::Folder::named(kit.path("other-manifests"));
+    let other: [(&str, &[u8]); 1] = [("manifests/role.yaml", b"{}")];
+    let to = mirror_bundle::sink::FileFolder::manifests(folder, other.into_iter(), Default::default());
+    assert!(to.images(&verified, &Quiet).unwrap_err().to_string().contains("not those of the verified bundle"));
+    assert!(!kit.path("other-manifests").exists());
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries
+        .flat_map(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() { names(&path) } else { vec![path.display().to_string()] }
+        })
+        .collect()
+}

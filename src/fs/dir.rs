@@ -303,11 +303,23 @@ impl Drop for LockedDir {
     }
 }
 
-/// The entries of the folder at `path`, which the user named: at most `limit` names with their types, sorted.
+/// The contents of the folder at `path`, which a user named: names with their kinds, sorted.
 ///
-/// Replaces [`std::fs::read_dir`], which panics when closing a folder of a bad medium fails, and stops when a signal
-/// interrupts it.
+/// Instead of [`std::fs::read_dir`], which panics when a folder of a bad medium cannot be closed, and gives up when a
+/// signal interrupts it.
+///
+/// # Errors
+/// Also for more than `limit` entries: what is left out would not be missed.
 pub fn list(path: &Path, limit: usize) -> io::Result<Vec<(OsString, EntryKind)>> {
+    let out = list_start(path, limit.saturating_add(1))?;
+    match out.len() > limit {
+        true => Err(io::Error::other(format!("it has more than {limit} entries"))),
+        false => Ok(out),
+    }
+}
+
+/// As [`list`], but at most the first `limit` entries of a longer folder: for what may be incomplete.
+pub fn list_start(path: &Path, limit: usize) -> io::Result<Vec<(OsString, EntryKind)>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
     let mut out = Vec::new();
@@ -420,6 +432,15 @@ mod tests {
         symlink("/etc", tmp.path().join("d/abs")).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, tmp.path().join("d/fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         tmp
+    }
+
+    #[test]
+    fn a_folder_with_more_entries_than_the_limit_is_an_error_and_not_cut_off() {
+        let tmp = tempfile::tempdir().unwrap();
+        (0..3).for_each(|n| std::fs::write(tmp.path().join(n.to_string()), "").unwrap());
+        assert_eq!(list(tmp.path(), 3).unwrap().len(), 3);
+        assert!(list(tmp.path(), 2).unwrap_err().to_string().contains("more than 2 entries"));
+        assert_eq!(list_start(tmp.path(), 2).unwrap().len(), 2);
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Listing {
         }
         let mut out = Listing::default();
         for (folder, names) in folders {
-            let there = dir::list(&folder, ENTRIES).unwrap_or_default();
+            let there = dir::list_start(&folder, ENTRIES).unwrap_or_default();
             for (file, kind) in &there {
                 let Some((bundle, record)) = file.to_str().and_then(parse) else { continue };
                 let is_there = || {

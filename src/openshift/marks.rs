@@ -236,12 +236,11 @@ impl Write for Headers {
 
 impl Headers {
     fn take(&mut self, block: &[u8]) {
-        if self.to_come > 0 {
+        let inside = self.to_come > 0;
+        if inside {
             let part = usize::try_from(self.to_come).unwrap_or(BLOCK).min(BLOCK);
             self.to_come -= part as u64;
-            if self.extension.len() < EXTENSION {
-                self.extension.extend_from_slice(&block[..part]);
-            }
+            self.extension.extend_from_slice(&block[..part]);
             if self.to_come == 0 {
                 let extension = std::mem::take(&mut self.extension);
                 // A long name ends at a zero byte; a PAX record is a line `path=...`.
@@ -251,12 +250,19 @@ impl Headers {
                 }
             }
         }
-        if !is_header(block) {
+        if self.found != Layer::Other || !is_header(block) {
             return;
+        }
+        if inside {
+            // One of the two headers is content that looks like one; readers that skip it read on elsewhere.
+            self.found = Layer::Opaque;
         }
         let kind = block[156];
         if matches!(kind, b'x' | b'L' | b'K' | b'g' | b'X') {
             (self.to_come, self.extension) = (size(&block[124..136]), Vec::new());
+            if self.to_come > EXTENSION as u64 {
+                self.found = Layer::Opaque;
+            }
             return;
         }
         let until_zero = |field: &'static [usize; 2]| {
@@ -276,10 +282,10 @@ impl Headers {
 /// Whether a block has the checksum of a tar header (either way of summing that readers accept).
 fn is_header(block: &[u8]) -> bool {
     let field = &block[148..156];
-    if block[0] == 0 && block[345] == 0 || !field.iter().any(u8::is_ascii_digit) {
+    if !field.iter().any(u8::is_ascii_digit) {
         return false;
     }
-    let digits = field.iter().copied().skip_while(|b| *b == b' ').take_while(|b| (b'0'..=b'7').contains(b));
+    let digits = field.iter().copied().skip_while(|b| matches!(b, b' ' | 0)).take_while(|b| (b'0'..=b'7').contains(b));
     let stored = digits.fold(0i64, |sum, digit| sum * 8 + i64::from(digit - b'0'));
     let outside = || block[..148].iter().chain(&block[156..BLOCK]);
     let unsigned: i64 = 256 + outside().map(|b| i64::from(*b)).sum::<i64>();

@@ -137,8 +137,11 @@ fn write_blob(
     let what = wanted(&partial.plan().index.blobs[at]);
     let mut blob = partial.blob(at, buffer)?;
     let mut look = supply.look(&what.digest);
-    if look.is_some() {
-        // What an earlier run left was not looked at in this one.
+    if partial.claim(at) == Claim::Done && blob.is_full() {
+        // Only a blob that was looked at is finished.
+        look = None;
+    } else if look.is_some() {
+        // What an earlier run left of it was not looked at in this one.
         blob.restart();
     }
     if let Some(bytes) = supply.here(&what.digest) {

@@ -22,7 +22,7 @@ pub const DOCUMENTS: u64 = 16 << 20;
 /// The longest file, in bytes (1 PiB).
 const LENGTH: u64 = 1 << 50;
 /// The longest index and signature, in bytes.
-const INDEX: u64 = 8 << 20;
+const INDEX: u64 = crate::bundle::limits::INDEX;
 const SIGNATURE: u64 = 64 << 10;
 
 /// A document of which the sidecar holds a copy.

@@ -143,7 +143,7 @@ fn pem(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>, Unread> {
 
 /// `*.crt` in a certs.d folder. What cannot be read adds no trust, and the connection then says what is missing.
 fn certificates_below(folder: &Path) -> Vec<CertificateDer<'static>> {
-    let entries = dir::list(folder, dir::MAX_ENTRIES).unwrap_or_default();
+    let entries = dir::list_start(folder, dir::MAX_ENTRIES).unwrap_or_default();
     let paths = entries.into_iter().map(|(name, _)| folder.join(name));
     let crt = paths.filter(|path| path.extension().is_some_and(|e| e == "crt"));
     crt.filter_map(|path| pem(&path).ok().flatten()).flatten().collect()
@@ -155,7 +155,7 @@ type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 /// The first `NAME.cert` of a certs.d folder with its `NAME.key`. One that is there and cannot be used is an error:
 /// without it the host would only refuse in its own words.
 fn identity_below(folder: &Path) -> Option<Result<Identity, rustls::Error>> {
-    let entries = dir::list(folder, dir::MAX_ENTRIES).unwrap_or_default();
+    let entries = dir::list_start(folder, dir::MAX_ENTRIES).unwrap_or_default();
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|(name, _)| folder.join(name)).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "cert"));
     let path = paths.into_iter().min()?;

@@ -50,7 +50,7 @@ fn an_interrupted_push_goes_on_where_the_registry_is() {
 }
 
 #[test]
-fn an_interrupted_push_starts_anew_where_the_registry_cannot_go_on() {
+fn an_interrupted_push_starts_over_where_the_registry_cannot_resume() {
     let registry = Registry::start();
     let proxy = Proxy::start(Some(registry.port));
     let (client, to) = (client(), repo(&proxy.host(), "a/b"));

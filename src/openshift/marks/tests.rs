@@ -126,6 +126,43 @@ fn what_this_decoder_refuses_and_another_one_reads_is_opaque() {
     assert_eq!(found(&[good, frame].concat(), 100), Layer::Opaque);
 }
 
+/// A header of this name, kind and size, whatever it is for.
+fn header(name: &[u8], kind: u8, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+    header.set_size(size);
+    header.set_entry_type(tar::EntryType::new(kind));
+    header.set_cksum();
+    header
+}
+
+#[test]
+fn headers_that_are_written_oddly_or_stand_behind_false_ones_are_noticed() {
+    let payload = header(b"release-manifests/image-references", b'0', 0);
+    // Go trims zero bytes in front of the sum, too.
+    let mut odd = payload.as_bytes().to_vec();
+    odd.copy_within(148..155, 149);
+    odd[148] = 0;
+    assert_eq!(found(&odd, 512), Layer::Payload);
+    // An extension header needs no name.
+    let record = b"41 path=release-manifests/image-references\n";
+    let mut bytes = [&header(b"", b'x', record.len() as u64).as_bytes()[..], record].concat();
+    bytes.resize(1024, 0);
+    assert_eq!(found(&bytes, 512), Layer::Payload);
+    // The content of a file that claims what follows for itself.
+    for (size, seen) in [(1 << 10, Layer::Payload), (1 << 20, Layer::Payload), ((1 << 20) + 1, Layer::Opaque)] {
+        let file = header(b"a", b'0', 512);
+        let claim = header(b"b", b'x', size);
+        let bytes = [&file.as_bytes()[..], claim.as_bytes(), payload.as_bytes()].concat();
+        assert_eq!(found(&bytes, 512), seen, "{size}");
+    }
+    // The content of an extension header that claims the rest of it for itself.
+    let claim = header(b"b", b'x', 1 << 20);
+    let outer = header(b"c", b'x', 512 + record.len() as u64);
+    let bytes = [&outer.as_bytes()[..], claim.as_bytes(), record].concat();
+    assert_eq!(found(&bytes, 512), Layer::Opaque);
+}
+
 #[test]
 fn the_label_is_found_however_json_writes_it() {
     for config in [

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{Content, Counts, Destination, Placed, Watch, Way};
+use super::{Content, Counts, Destination, Placed, Present, Watch, Way};
 use crate::bundle::index::{Blob, Image, Index};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir};
@@ -26,6 +26,7 @@ pub struct Tree<'a> {
     placements: Vec<Placement<'a>>,
     /// Which repositories need a blob.
     needs: RepositoryNeeds,
+    present: Present,
     open: OnceLock<BTreeMap<String, TreeRepository>>,
     /// Keeps the lock.
     sink: OnceLock<TreeSink>,
@@ -37,7 +38,7 @@ impl<'a> Tree<'a> {
         let placements = placement::placements(index, RELEASE, placing)?;
         placement::no_release_names(&placements, "")?;
         let needs = RepositoryNeeds::of(&placements, document)?;
-        Ok(Tree { dir, placements, needs, open: OnceLock::new(), sink: OnceLock::new() })
+        Ok(Tree { dir, placements, needs, present: Present::default(), open: OnceLock::new(), sink: OnceLock::new() })
     }
 
     /// What refers to what in each repository. `oc image mirror` carries tags, and registries without the referrers API
@@ -124,6 +125,7 @@ impl<'a> Destination for Tree<'a> {
                 return Ok(false);
             }
         }
+        self.present.note(blob);
         Ok(true)
     }
 
@@ -151,10 +153,13 @@ impl<'a> Destination for Tree<'a> {
             }
             first = first.or(Some(repository));
         }
+        self.present.note(blob);
         Ok(visit)
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
+        let needs = |digest: &Digest| self.needs.repositories(digest).is_some();
+        self.present.complete(verified, needs, self.placements.iter().map(|p| &p.image.digest), self)?;
         let (mut documents, mut tags) = (0, 0);
         let mut written: BTreeMap<Digest, &TreeRepository> = BTreeMap::new();
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
@@ -209,13 +214,14 @@ impl<'a> Destination for Tree<'a> {
 /// A plain OCI layout: no links, no colons.
 pub struct Layout {
     dir: PathBuf,
+    present: Present,
     open: OnceLock<LayoutSink>,
 }
 
 impl Layout {
     /// An OCI layout in this folder.
     pub fn new(dir: &Path) -> Layout {
-        Layout { dir: dir.to_owned(), open: OnceLock::new() }
+        Layout { dir: dir.to_owned(), present: Present::default(), open: OnceLock::new() }
     }
 
     fn sink(&self) -> Result<&LayoutSink> {
@@ -253,7 +259,11 @@ impl Destination for Layout {
     }
 
     fn has(&self, blob: &Blob) -> Result<bool> {
-        self.sink()?.has(&blob.digest, blob.size)
+        let there = self.sink()?.has(&blob.digest, blob.size)?;
+        if there {
+            self.present.note(blob);
+        }
+        Ok(there)
     }
 
     fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
@@ -262,15 +272,17 @@ impl Destination for Layout {
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
         let sink = self.sink()?;
-        if sink.has(&blob.digest, blob.size)? {
+        if self.has(blob)? {
             return Ok(Visit::LeftOut);
         }
         sink.put(&blob.digest, blob.size, &mut content.open(0)?)?;
+        self.present.note(blob);
         Ok(Visit::Read)
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
         let sink = self.sink()?;
+        self.present.complete(verified, |_| true, std::iter::empty(), self)?;
         let mut documents = 0;
         for blob in verified.index().blobs.iter().filter(|b| b.role.is_document()) {
             watch.check()?;
@@ -304,7 +316,7 @@ fn enough(dir: &Path, index: &Index) -> Result<()> {
 /// The blobs that an earlier run has left somewhere below, going by name and size: a forecast only.
 fn already(dir: &Path, index: &Index) -> BTreeSet<Digest> {
     fn look(dir: &Path, depth: usize, wanted: &BTreeMap<Digest, u64>, found: &mut BTreeSet<Digest>) {
-        for (name, kind) in dir::list(dir, dir::MAX_ENTRIES).unwrap_or_default() {
+        for (name, kind) in dir::list_start(dir, dir::MAX_ENTRIES).unwrap_or_default() {
             let path = dir.join(&name);
             // `sha256:<hex>` in a tree, `<hex>` in a layout.
             let name = name.to_str().unwrap_or_default();

@@ -8,9 +8,10 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::bundle::index::{Blob, Image, Index, Kind};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::verify::{BlobReader, Receiver, Verified, Visit};
 
@@ -55,7 +56,8 @@ pub trait Destination: Sync {
     }
     /// Takes a blob in, if it lacks it.
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit>;
-    /// Writes manifests, children first, then tags; of a folder of files, these.
+    /// Writes manifests, children first, then tags; of a folder of files, these. Not before each blob that is needed was
+    /// asked for with [`Destination::has`] or handed over with [`Destination::blob`]: no other's word counts for that.
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts>;
 }
 
@@ -87,6 +89,38 @@ impl Placed<'_> {
     /// Whether that is in an OCI layout.
     pub fn is_layout(&self) -> bool {
         self.repository.starts_with("oci:")
+    }
+}
+
+/// The configurations and layers that a destination has itself seen to be there, wherever they are needed. A verdict can
+/// rest on the word of another [`Receiver`]: no image is written on that (MB-VER-16).
+#[derive(Debug, Default)]
+struct Present(Mutex<BTreeSet<Digest>>);
+
+impl Present {
+    fn note(&self, blob: &Blob) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
+    }
+
+    /// An error when a blob that is needed was not seen here, or an image is none of the bundle.
+    fn complete<'i>(
+        &self,
+        verified: &Verified<'_>,
+        needs: impl Fn(&Digest) -> bool,
+        mut images: impl Iterator<Item = &'i Digest>,
+        at: &dyn Destination,
+    ) -> Result<()> {
+        let present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blobs = verified.index().blobs.iter().filter(|b| !b.role.is_document() && needs(&b.digest));
+        let missing = blobs.find(|blob| !present.contains(&blob.digest)).map(|blob| blob.digest);
+        let foreign = || images.find(|digest| verified.document(digest).is_none()).copied();
+        match missing.or_else(foreign) {
+            None => Ok(()),
+            Some(digest) => {
+                let text = format!("blob `{digest}` was not handed to `{}`; no image was written there", at.describe());
+                Err(Error::new(Code::Internal, text))
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
 use super::lists::List;
-use super::{Content, Counts, Destination, Placed, Refused, Watch, Way};
+use super::{Content, Counts, Destination, Placed, Present, Refused, Watch, Way};
 use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Repository, Tag, parse};
@@ -39,6 +39,7 @@ pub struct Registry<'a> {
     needed: RepositoryNeeds,
     /// Blobs that were refused by a repository that needs them for an extra only, and why.
     without: Mutex<BTreeMap<(String, Digest), String>>,
+    present: Present,
 }
 
 impl<'a> Registry<'a> {
@@ -74,8 +75,8 @@ impl<'a> Registry<'a> {
             }
             repositories.insert(placement.repository.clone(), repository);
         }
-        let without = Mutex::default();
-        Ok(Registry { target, client, jobs: ways.jobs, placements, needs, repositories, needed, without })
+        let (without, present) = (Mutex::default(), Present::default());
+        Ok(Registry { target, client, jobs: ways.jobs, placements, needs, repositories, needed, without, present })
     }
 
     fn repository(&self, path: &str) -> Result<&Repository> {
@@ -149,6 +150,7 @@ impl<'a> Destination for Registry<'a> {
                 return Ok(false);
             }
         }
+        self.present.note(blob);
         Ok(true)
     }
 
@@ -188,10 +190,14 @@ impl<'a> Destination for Registry<'a> {
             }
             from = from.or(Some(repository));
         }
+        self.present.note(blob);
         Ok(visit)
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
+        // What only something attached to an image needs may have been refused.
+        let needs = |digest: &Digest| self.needed.repositories(digest).is_some();
+        self.present.complete(verified, needs, self.placements.iter().map(|p| &p.image.digest), self)?;
         let mut counts = Counts::default();
         let mut refused = BTreeMap::new();
         let mut lists: BTreeMap<(&Repository, Digest), List> = BTreeMap::new();
