@@ -332,7 +332,8 @@ fn deep_paths_are_joined_where_a_registry_has_none() {
     let (code, _, err) = unpack(dir.path(), &stub, &["--max-nested-paths", "2"]);
     assert_eq!(code, 0, "{err}");
     assert_eq!(stub.tags("org/mir-p-app"), ["v1"]);
-    let sets = dir.path().join("app-manifests-mirror-set");
+    let entries = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let sets = entries.into_iter().find(|path| path.to_string_lossy().ends_with("-manifests-mirror-set")).unwrap();
     let text: String =
         std::fs::read_dir(sets).unwrap().map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap()).collect();
     assert!(text.contains("/org/mir-p-app\"") && !text.contains("org/mir/"), "{text}");

@@ -182,7 +182,7 @@ fn volumes_unpacked_one_after_another_end_as_the_whole_bundle() {
                 let ran = world.unpack(&["--partial", to, &out, &volumes[at]]);
                 match n {
                     3 => _ = ran.is(0).says("unpacked"),
-                    _ => _ = ran.is(42).says("no manifest and no tag was written"),
+                    _ => _ = ran.is(42).says("no manifests and no tags were written"),
                 }
             }
             let whole = format!("{out}-whole");
@@ -210,7 +210,7 @@ fn volumes_pushed_one_after_another_to_a_registry_end_as_the_whole_bundle() {
         for (nth, at) in order.into_iter().enumerate() {
             match nth {
                 3 => _ = push(&volumes[at]).is(0).says("6 tags"),
-                _ => _ = push(&volumes[at]).is(42).says("no manifest and no tag was written"),
+                _ => _ = push(&volumes[at]).is(42).says("no manifests and no tags were written"),
             }
         }
         push("volumes").is(0).says("0 blobs");
@@ -291,7 +291,7 @@ fn foreign_and_stale_volumes_are_named() {
     make("other", "9", "foreign.tar");
     make("n", "4", "stale.tar");
     world.verify(&["volumes", "foreign.tar"]).is(32).says("`foreign.tar` belongs to another bundle: other #9");
-    world.verify(&["volumes", "stale.tar"]).is(32).says("`stale.tar` is of an older bundle: n #4, not #5");
+    world.verify(&["volumes", "stale.tar"]).is(32).says("`stale.tar` is of an older bundle: n #4, not n #5");
     // Not what was asked for, however much of it there is.
     let ran = world.verify(&["stale.tar", &volumes[0]]);
     assert!([11, 32].contains(&ran.code), "{}{}", ran.out, ran.err);

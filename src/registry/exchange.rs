@@ -58,10 +58,10 @@ impl Agents {
                 .max_idle_age(std::time::Duration::from_secs(30))
                 .build()
         };
-        let agent = |proxy| tls::agent(config(proxy), Arc::clone(trust));
+        let agent = |proxy| tls::agent(config(proxy), Arc::clone(trust), Arc::clone(&options.stop));
         // A proxy that itself is reached over TLS is given a tunnel for everything.
         let http = |proxy: &ureq::Proxy| match proxy.protocol() {
-            ureq::ProxyProtocol::Http => forward::agent(config(None), proxy),
+            ureq::ProxyProtocol::Http => forward::agent(config(None), proxy, Arc::clone(&options.stop)),
             _ => agent(Some(proxy.clone())),
         };
         Agents {

@@ -5,6 +5,7 @@
 //! its way out.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use base64::Engine;
 use ureq::config::Config;
@@ -13,17 +14,20 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
 use zeroize::Zeroizing;
 
+use super::interrupt::Interruptible;
+
 /// How every request of this client names itself: part of the head of each.
 const OURS: &[u8] = concat!("\r\nuser-agent: mirror-bundle/", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes();
 
 /// An agent that sends requests for `http` addresses to an `http` proxy.
-pub(super) fn agent(config: Config, proxy: &ureq::Proxy) -> ureq::Agent {
+pub(super) fn agent(config: Config, proxy: &ureq::Proxy, stop: Arc<AtomicBool>) -> ureq::Agent {
     let login = proxy.username().map(|user| {
         let plain = Zeroizing::new(format!("{user}:{}", proxy.password().unwrap_or_default()));
         let encoded = base64::engine::general_purpose::STANDARD.encode(plain.as_bytes());
         format!("Proxy-Authorization: Basic {encoded}\r\n")
     });
-    let connector = Connector::<()>::chain(TcpConnector::default(), Forward(login.map(Arc::from)));
+    let connector =
+        Connector::<()>::chain(TcpConnector::default(), Interruptible(stop)).chain(Forward(login.map(Arc::from)));
     let toward = Toward { proxy: proxy.uri().clone(), system: DefaultResolver::default() };
     ureq::Agent::with_parts(config, connector, toward)
 }

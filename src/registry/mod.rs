@@ -19,6 +19,7 @@ mod failure;
 mod forward;
 mod guard;
 mod helper;
+mod interrupt;
 mod login;
 mod proxy;
 mod pull;

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ use ureq::unversioned::transport::{
 
 use zeroize::Zeroizing;
 
+use super::interrupt::Interruptible;
 use super::validity;
 use crate::error::{Code, Error, Result};
 use crate::fs::dir;
@@ -227,9 +229,10 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// An agent that connects (through the configured `CONNECT` proxy, if any) and speaks TLS with this trust.
-pub(super) fn agent(config: ureq::config::Config, trust: Arc<Trust>) -> ureq::Agent {
-    let connector =
-        Connector::<()>::chain(ConnectProxyConnector::default(), TcpConnector::default()).chain(TlsConnector(trust));
+pub(super) fn agent(config: ureq::config::Config, trust: Arc<Trust>, stop: Arc<AtomicBool>) -> ureq::Agent {
+    let connector = Connector::<()>::chain(ConnectProxyConnector::default(), TcpConnector::default())
+        .chain(Interruptible(stop))
+        .chain(TlsConnector(trust));
     ureq::Agent::with_parts(config, connector, Resolved::default())
 }
 

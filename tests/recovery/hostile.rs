@@ -103,7 +103,7 @@ fn fifos_and_links_in_the_place_of_files_are_neither_waited_for_nor_followed() {
     }
     kit.write("victim", b"precious");
     std::os::unix::fs::symlink("victim", kit.path("b.tar.partial")).unwrap();
-    kit.repair(&["--recovery", "r"]).is(52).says("in the way");
+    kit.repair(&["--recovery", "r"]).is(52).says("already exists");
     assert_eq!(kit.read("victim"), b"precious");
     kit.remove("b.tar.partial");
     std::os::unix::fs::symlink("b.tar", kit.path("link")).unwrap();
@@ -113,7 +113,7 @@ fn fifos_and_links_in_the_place_of_files_are_neither_waited_for_nor_followed() {
     // Another name of the same file would be changed with it.
     std::fs::hard_link(kit.path("b.tar"), kit.path("other")).unwrap();
     kit.zero("b.tar", 40_960, 4096);
-    kit.repair(&["--recovery", "r"]).is(52).says("another name").says("--to NEW");
+    kit.repair(&["--recovery", "r"]).is(52).says("second hard link").says("--to NEW");
 }
 
 /// Recovery data of the bundle whose table says that its slices are this large.

@@ -235,9 +235,9 @@ fn a_disk_without_room_leaves_what_was_there() {
     let program = crate::kit::PROGRAM;
     let strace = ["-f", "-o", "trace", "-e", "inject=fallocate:error=ENOSPC", program];
     let args = ["repair", "b.tar", "--signer", "builder.pub", "--recovery", "r"];
-    kit.tool("strace", &[&strace[..], &args].concat()).is(3).says("make room").says("name back");
+    kit.tool("strace", &[&strace[..], &args].concat()).is(3).says("free some space").says("name back");
     assert_eq!(kit.files("b.tar"), before);
-    kit.tool("strace", &[&strace[..], &args, &["--to", "n.tar"]].concat()).is(3).says("make room");
+    kit.tool("strace", &[&strace[..], &args, &["--to", "n.tar"]].concat()).is(3).says("free some space");
     assert_eq!(kit.files("n.tar").len(), 0);
     let writes = ["-f", "-o", "trace", "-e", "inject=pwrite64:error=ENOSPC:when=3", program];
     kit.repair(&["--recovery", "r"]).is(0);

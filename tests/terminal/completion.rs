@@ -63,7 +63,7 @@ fn bash_completes_commands_options_and_values_after_the_command() {
     let split =
         ask.replace(r#"read -ra COMP_WORDS <<< "$COMP_LINE""#, "COMP_WORDS=(mirror-bundle unpack --mirror-set = i)");
     let offered = output(dir.path(), "bash", &["--norc", "-c", &split, "bash", "unpack --mirror-set=i"]);
-    assert_eq!(offered.split_whitespace().collect::<Vec<_>>(), ["idms", "icsp"]);
+    assert_eq!(offered.split_whitespace().collect::<Vec<_>>(), ["idms", "itms", "icsp"]);
 }
 
 #[test]

@@ -284,7 +284,7 @@ fn a_record_carries_note_role_and_details_signed_and_ssh_keygen_accepts_it() {
 fn a_record_that_is_no_object_or_too_long_is_refused_before_anything_is_written() {
     let kit = Kit::with_bundle();
     let before = kit.read("b.tar");
-    let lines: Vec<&str> = vec!["1"; 200_000];
+    let lines: Vec<&str> = vec!["1"; 600_000];
     let long = format!("{{\"a\": [{}]}}", lines.join(","));
     for bad in ["", "[]", "{", "{\"a\": 1, \"a\": 2}", "{} {}", &long] {
         kit.write("r.json", bad);

@@ -398,8 +398,8 @@ fn attachments(out: &mut Vectors) {
     draft.images[2].tag = Some(format!("{}.sig", Digest::of(b"x").dashed()));
     out.add("signature-tag", "a signature image with the tag of another image", malformed, draft.archive());
     let mut draft = base();
-    draft.images[2].tag = Some(format!("{}.att", subject.dashed()));
-    out.add("signature-att", "a signature image with the tag of an attestation", malformed, draft.archive());
+    draft.images[2].tag = Some(format!("{}.sigs", subject.dashed()));
+    out.add("signature-ending", "a signature image with another ending of its tag", malformed, draft.archive());
     let mut draft = base();
     let tiny = draft.images[0].digest;
     draft.images[3].subject = Some(tiny);
