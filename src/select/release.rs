@@ -216,8 +216,8 @@ fn fetch(digest: &Digest, store: &Store, network: Option<&dyn Network>) -> Resul
     }
 }
 
-/// The stores that the payload names. They say where to look, never whom to trust. The payload is not verified
-/// yet: local files of this host and addresses inside its network are not its to name (security H2).
+/// The stores that the payload names. They say where to look, never whom to trust. The payload is not verified yet, so
+/// it must not name local files of this host or addresses inside its network (security H2).
 fn payload_stores(payload: &Payload, network: Option<&dyn Network>, observer: &dyn Observer) -> Vec<Store> {
     let Some(Ok(config)) = &payload.verification else { return Vec::new() };
     let mut stores = Vec::new();
