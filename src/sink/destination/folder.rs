@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::sink::files::{self, Folder, Rules, Written};
 use crate::verify::{Verified, Visit};
 
-/// A folder that takes files and no blob: it never says that it has one, so what is verified for it is read to its end.
+/// A folder for files only: it never reports having a blob, so everything verified for it is read to its end.
 #[derive(Debug)]
 pub struct FileFolder {
     folder: Folder,
@@ -18,27 +18,28 @@ pub struct FileFolder {
 }
 
 impl FileFolder {
-    /// These files (names and contents) for this folder, beside what the rules let stay there.
+    /// A destination that writes these files (names and contents) to a folder; `rules` say which other files may stay
+    /// there.
     pub fn new(folder: Folder, files: Vec<(String, Vec<u8>)>, rules: Rules) -> FileFolder {
         FileFolder { folder, files, rules, written: Mutex::default() }
     }
 
-    /// Where it is.
+    /// The folder.
     pub fn folder(&self) -> &Folder {
         &self.folder
     }
 
-    /// How many files there are.
+    /// Number of files.
     pub fn len(&self) -> usize {
         self.files.len()
     }
 
-    /// Whether there is no file.
+    /// Whether there are no files.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// What was done.
+    /// What was written.
     pub fn written(&self) -> Written {
         *self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
