@@ -1,4 +1,4 @@
-//! What went wrong, in words: from HTTP statuses, from the transport, from a registry's own error document.
+//! Describes failures: HTTP statuses, transport errors, a registry's own error document.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -13,20 +13,20 @@ use super::url::Url;
 use crate::error::{Code, Error};
 use serde_json::Value;
 
-/// The largest error document that is read, in bytes.
+/// The largest accepted error document, in bytes.
 const MAX_ERRORS: u64 = 64 * 1024;
-/// How long an error document is read at most, beside the wait for one read.
+/// The longest time spent on reading an error document, besides the timeout of one read.
 const ERRORS_PATIENCE: Duration = Duration::from_secs(2);
-/// How much of a registry's own words is quoted, in characters.
+/// The longest quotation from a registry, in characters.
 const MAX_QUOTE: usize = 300;
 
 impl Inner {
-    /// A failure of this side, with this sentence.
+    /// A failure of this client, with this sentence.
     pub(super) fn failed(&self, sentence: impl Into<String>) -> Error {
         Error::new(self.options.side.code(), sentence)
     }
 
-    /// The failure that an unexpected status means. `task` completes "the registry did not …".
+    /// The failure for an unexpected status. `task` completes "the registry did not …".
     pub(super) fn refused(&self, answer: Answer, scope: Option<&Scope>, task: &str) -> Failure {
         let status = answer.response.status();
         let after = asked_wait(answer.response.headers());
@@ -67,7 +67,7 @@ impl Inner {
         Failure { error, after, renewed: false }
     }
 
-    /// A refusal for want of (other) credentials.
+    /// A refusal that other credentials may solve.
     pub(super) fn unauthorized(
         &self,
         scope: &Scope,
@@ -106,7 +106,7 @@ impl Inner {
         error.hint(format!("podman login --authfile auth.json {host}; then give --authfile auth.json"))
     }
 
-    /// The failure behind an error of the transport.
+    /// The failure for a transport error.
     pub(super) fn unreachable(&self, error: ureq::Error, url: &Url) -> Failure {
         let Some(proxy) = self.agents.proxy_of(url) else { return self.no_answer(error, url) };
         let absent = match &error {
@@ -149,7 +149,7 @@ impl Inner {
         self.failed(format!("`{at}` was silent for {seconds} seconds")).transient().into()
     }
 
-    /// The failure behind an `io::Error` of a connection.
+    /// The failure for an `io::Error` of a connection.
     pub(super) fn broken(&self, error: std::io::Error, url: &Url) -> Failure {
         let at = url.authority();
         let error = match Error::try_from(error) {
@@ -171,7 +171,7 @@ impl Inner {
             }
             _ if text.starts_with("failed to lookup address") => {
                 let unknown = self.failed(format!("the host `{at}` is not known")).source(error);
-                // EAI_AGAIN: the resolver had no answer, as opposed to "no such name".
+                // EAI_AGAIN: the resolver did not answer, which is not "no such name".
                 return if text.contains("emporary") { unknown.transient() } else { unknown }.into();
             }
             _ => {
@@ -194,7 +194,7 @@ impl Inner {
             Tls::InvalidCertificate(Bad::UnknownIssuer) => {
                 told.fact("its issuer is not trusted").hint("--ca-file FILE with the issuer's certificate")
             }
-            // A self-signed certificate as `openssl req -x509` makes it is one of an authority.
+            // A self-signed certificate from `openssl req -x509` is a CA certificate.
             Tls::InvalidCertificate(Bad::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => told
                 .fact("its issuer is not trusted: it is signed by itself")
                 .hint("--ca-file FILE with the certificate"),
@@ -224,8 +224,8 @@ pub(super) fn words(status: StatusCode) -> String {
     }
 }
 
-/// The start of an error document; reading it to its end lets the connection be used again. One that trickles is
-/// left where it is.
+/// The start of an error document. Reading it to the end allows the connection to be reused; a document that trickles
+/// is abandoned.
 pub(super) fn read_errors(response: ureq::http::Response<ureq::Body>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut body = response.into_body().into_reader().take(MAX_ERRORS);
@@ -239,8 +239,8 @@ pub(super) fn read_errors(response: ureq::http::Response<ureq::Body>) -> Vec<u8>
     bytes
 }
 
-/// A registry's own words, on one line and short: from an error document of any of the forms in use, from the title
-/// of a page, or the plain text.
+/// A registry's own message, short and on one line: from an error document in any common form, from the title of an
+/// HTML page, or the plain text.
 pub(super) fn quote(bytes: &[u8]) -> Option<String> {
     let text = match serde_json::from_slice::<Value>(bytes) {
         Ok(document) => said(&document),
@@ -251,7 +251,7 @@ pub(super) fn quote(bytes: &[u8]) -> Option<String> {
     (!short.is_empty()).then_some(short)
 }
 
-/// The words of a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
+/// The messages in a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
 /// `details`, `message` or a single `error` of others.
 fn said(document: &Value) -> String {
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -268,7 +268,7 @@ fn said(document: &Value) -> String {
     parts.join("; ")
 }
 
-/// The title of a page, or text that is no markup.
+/// The title of an HTML page, or text without markup.
 fn plain(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let titled = lower.find("<title>").zip(lower.find("</title>"));
@@ -288,7 +288,7 @@ pub(super) fn has_code(bytes: &[u8], code: &str) -> bool {
     errors.into_iter().flatten().any(|e| e.get("code").and_then(Value::as_str) == Some(code))
 }
 
-/// Whether a token for `own` (`repository:NAME:pull,push`) does what one for `wanted` is to do.
+/// Whether a token for `own` (`repository:NAME:pull,push`) covers `wanted`.
 fn covers(own: &str, wanted: &str) -> bool {
     match (own.rsplit_once(':'), wanted.rsplit_once(':')) {
         (Some((name, can)), Some((other, actions))) => {

@@ -1,4 +1,4 @@
-//! Trying again: which failures, how long to wait, how often (security H4).
+//! Retries: which failures, how long to wait, how many times (security H4).
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::PoisonError;
@@ -10,23 +10,23 @@ use ureq::http::HeaderMap;
 use super::Inner;
 use crate::error::{Code, Error};
 
-/// How long one operation waits because servers ask for it, in all its tries together.
+/// How long one operation waits at the request of servers, over all its tries.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
-/// The same for all operations of one client together.
+/// The same for all operations of one client.
 const LONGEST_IN_ALL: Duration = Duration::from_secs(3600);
-/// How often a login may be renewed within one operation: such a try is no failure, and not counted as one.
+/// How many times a login may be renewed within one operation: such a try does not count as a failure.
 const MAX_RENEWALS: u32 = 3;
-/// The longest wait of our own.
+/// The longest pause of our own.
 const LONGEST_OWN: Duration = Duration::from_secs(30);
-/// Progress that earns a transfer a fresh set of tries, in bytes.
+/// After this much progress, the count of failures restarts, in bytes.
 pub(super) const PROGRESS: u64 = 1024 * 1024;
 
-/// A failure, with the wait that the server asked for.
+/// A failure, with the pause that the server requested.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
     pub(super) after: Option<Duration>,
-    /// Whether only the login was too old, and a new one is at hand.
+    /// Whether only the login had expired, and a new one is available.
     pub(super) renewed: bool,
 }
 
@@ -36,18 +36,18 @@ impl From<Error> for Failure {
     }
 }
 
-/// Whether an answer with this status may be another one later.
+/// Whether an answer with this status may change later.
 pub(super) fn passes(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// Counts failures of one operation, and sleeps between tries.
+/// Counts the failures of one operation, and sleeps between tries.
 #[derive(Default)]
 pub(super) struct Tries {
     failed: u32,
     mark: u64,
     renewals: u32,
-    /// How long was waited because it was asked for.
+    /// The total pause requested by servers so far.
     asked: Duration,
 }
 
@@ -56,7 +56,7 @@ impl Tries {
         Tries::default()
     }
 
-    /// Notes how far a transfer has come; enough progress since the last failure starts the count anew.
+    /// Records the position of a transfer; enough progress since the last failure restarts the count.
     pub(super) fn at(&mut self, position: u64) {
         if position >= self.mark.saturating_add(PROGRESS) {
             self.failed = 0;
@@ -64,7 +64,7 @@ impl Tries {
         }
     }
 
-    /// Waits if another try is due, else hands the error back.
+    /// Waits if another try is due, otherwise returns the error.
     pub(super) fn again(&mut self, inner: &Inner, failure: Failure) -> Result<(), Error> {
         let Failure { error, after, renewed } = failure;
         if !error.is_transient() {
@@ -105,7 +105,7 @@ impl Tries {
 }
 
 impl Inner {
-    /// Runs an operation that may safely be run twice until it succeeds, fails for good, or has used up its tries.
+    /// Runs a repeatable operation until it succeeds, fails for good, or has used up its tries.
     pub(super) fn retry<T>(&self, mut run: impl FnMut() -> Result<T, Failure>) -> Result<T, Error> {
         let mut tries = Tries::new();
         loop {
@@ -116,12 +116,12 @@ impl Inner {
         }
     }
 
-    /// A wait of our own.
+    /// A pause of our own.
     pub(super) fn wait(&self, times: u32) -> Result<(), Error> {
         sleep(self, backoff(self.options.backoff, times))
     }
 
-    /// Takes a wait that a server asks for from what this client will wait in its life; false if it is too long.
+    /// Deducts a requested pause from this client's total; returns false if it is too long.
     fn may_wait(&self, asked: Duration) -> bool {
         let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = waited.saturating_add(asked);
@@ -132,7 +132,7 @@ impl Inner {
         fits
     }
 
-    /// An error if the program was told to stop.
+    /// Returns an error if an interruption was requested.
     pub(super) fn stopped(&self) -> Result<(), Error> {
         if self.options.stop.load(Ordering::Relaxed) {
             return Err(Error::new(Code::Interrupted, "interrupted while talking to a registry"));
@@ -141,7 +141,7 @@ impl Inner {
     }
 }
 
-/// How long a response asks to wait: `Retry-After` in seconds or as a date.
+/// The pause that a response requests: `Retry-After` in seconds or as a date.
 pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -152,7 +152,7 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.max(0).unsigned_abs()))
 }
 
-/// `base` doubled for each failure, with half of it left to chance so that clients do not return together.
+/// `base` doubled for each failure, half of it random, so that clients do not return together.
 fn backoff(base: Duration, failed: u32) -> Duration {
     let full = base.saturating_mul(1 << failed.min(16)).min(LONGEST_OWN);
     full / 2 + full.mul_f64(chance() / 2.0)
@@ -212,13 +212,13 @@ mod tests {
     fn waits_are_bounded_whatever_the_server_asks() {
         let client = client();
         let inner = &client.inner;
-        // One that is too long is not begun, and what was waited before counts.
+        // A pause that is too long is not started, and earlier pauses count.
         let error = Tries::new().again(inner, busy(301)).unwrap_err();
         assert!(error.facts().iter().any(|f| f.contains("for 301 seconds")), "{error:?}");
         assert!(error.hint_text().is_some_and(|h| h.contains("after that time")));
         assert!(Tries::new().again(inner, busy(u64::MAX)).is_err());
         assert!(Tries { asked: Duration::from_secs(299), ..Tries::new() }.again(inner, busy(2)).is_err());
-        // All operations together.
+        // Across all operations.
         assert!((0..12).all(|_| inner.may_wait(LONGEST_ASKED)));
         assert!(!inner.may_wait(Duration::from_secs(1)));
         assert!(Tries::new().again(inner, busy(1)).is_err());
