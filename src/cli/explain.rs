@@ -1,4 +1,4 @@
-//! `mirror-bundle explain`: what a code means and what to do, without looking anything up online.
+//! `mirror-bundle explain`: describes a code and the remedy, without looking anything up online.
 
 use super::answer;
 use crate::error::{Code, Error, Result};
@@ -73,7 +73,7 @@ allowKinds: []                  # kinds of manifests beyond the usual, such as a
 # Instead, an OpenSSH allowed_signers file is accepted too.
 ";
 
-/// A line for each of these exit codes.
+/// One line for each of these exit codes.
 pub(super) fn exit_status(which: impl Fn(Code) -> bool) -> String {
     let mut out = "0    ok                  done, and everything required was checked and passed\n".to_owned();
     for code in Code::ALL.iter().filter(|code| which(**code)) {
