@@ -126,7 +126,7 @@ fn what_this_decoder_refuses_and_another_one_reads_is_opaque() {
     assert_eq!(found(&[good, frame].concat(), 100), Layer::Opaque);
 }
 
-/// A header of this name, kind and size, whatever it is for.
+/// A header of this name, kind and size.
 fn header(name: &[u8], kind: u8, size: u64) -> tar::Header {
     let mut header = tar::Header::new_ustar();
     header.as_mut_bytes()[..name.len()].copy_from_slice(name);
