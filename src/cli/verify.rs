@@ -102,7 +102,7 @@ fn some_problems(report: &Report, term: &Terminal, state: Option<&str>, listed: 
 
 /// What is missing, and how to continue.
 pub(super) fn still_missing(report: &Report, term: &Terminal) {
-    let mut lines = vec!["run the same command again with what is missing:".to_owned()];
+    let mut lines = vec!["run the same command again with the missing volumes:".to_owned()];
     lines.extend(report.not_checked.iter().filter(|n| n.required).map(|n| format!("  {}", n.reason)));
     term.next(&lines);
 }

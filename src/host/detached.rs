@@ -120,7 +120,7 @@ impl Signatures {
 fn too_many(text: String, path: &str) -> Error {
     Error::new(Code::Malformed, text)
         .fact(format!("one of them is `{path}`"))
-        .hint("move away what is not about this bundle")
+        .hint("move the files of other bundles away")
 }
 
 /// Reads the signatures and records beside these bundles; for a folder of volumes, beside each file in it.

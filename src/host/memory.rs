@@ -114,7 +114,7 @@ fn note(folder: &Path, index: &Index, digest: &str, back: bool) -> Result<()> {
 /// Returns an error if this host could not record what it is about to unpack. Creates the folder and nothing else.
 pub fn ready(folder: &Path) -> Result<()> {
     let failed = |e: Error| {
-        e.fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")
+        e.fact("this file records what this host has unpacked, to detect the replay of an old bundle")
             .state("nothing was written")
             .hint("name a folder that can be written in MIRROR_BUNDLE_STATE")
     };

@@ -75,7 +75,7 @@ fn policy(named: &Named<'_>) -> Result<Option<(Policy, PathBuf)>> {
     if named.allow_unsigned {
         return Ok(None);
     }
-    let mut err = Error::new(Code::Usage, "nobody is trusted: a bundle can only be verified against a key or a policy");
+    let mut err = Error::new(Code::Usage, "no trusted key: a bundle can only be verified against a key or a policy");
     for path in default_policies() {
         err = err.fact(format!("looked for {}", path.display()));
     }

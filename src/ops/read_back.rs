@@ -124,7 +124,7 @@ pub fn read_back<'a>(
 }
 
 fn differs(path: &Path, at: u64, length: u64) -> Error {
-    Error::new(Code::Io, format!("what was written to `{}` does not read back as it was written", path.display()))
+    Error::new(Code::Io, format!("`{}` does not read back as it was written", path.display()))
         .fact(format!("the first difference is at or after offset {at} of {length}"))
         .hint("the medium is faulty or has less room than it claims: use another one")
 }

@@ -166,7 +166,7 @@ impl Original {
                     Some(other) if other == addendum.bytes => {}
                     Some(_) => {
                         let text =
-                            format!("addendum `{}` of `{}` is not what it is elsewhere", addendum.name, part.name());
+                            format!("addendum `{}` of `{}` differs between the volumes", addendum.name, part.name());
                         return Err(Error::new(Code::Conflict, text).state("nothing was written"));
                     }
                 }

@@ -113,7 +113,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         let e = room::with_space(e, bundle, plan);
         let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
         let more = if plan.archives().len() > 1 { " and the other .partial files" } else { "" };
-        let state = format!("what was fetched is kept in `{}`{more}", kept.display());
+        let state = format!("the fetched data is kept in `{}`{more}", kept.display());
         return Err(during_transfer(e, &state));
     }
     let sealed = partial.seal()?;
@@ -121,7 +121,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         Ok(done) => partial.publish(job.force).map(|()| done),
         Err(e) if e.code() == Code::Io => {
             partial.discard()?;
-            Err(e.state("what was written was removed; no bundle was made"))
+            Err(e.state("the written data was removed; no bundle was made"))
         }
         Err(e) => Err(e.state("everything is written, but it was not read back").hint("run the same command again")),
     }
@@ -287,7 +287,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     for (at, member) in members.iter().enumerate() {
         to.write_all(&archive.layout.header_of(member)).map_err(out)?;
         stream_blob(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
-            .map_err(|e| e.state("the stream was cut off; what was written does not verify"))?;
+            .map_err(|e| e.state("the stream was cut off; the written data does not verify"))?;
         let padding = [0u8; tar::BLOCK as usize];
         to.write_all(&padding[..(tar::padded(member.size) - member.size) as usize]).map_err(out)?;
         observer.item();

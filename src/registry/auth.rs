@@ -192,7 +192,7 @@ impl Inner {
 
     fn fetch_token(&self, base: &Url, scope: &Scope, realm: &Url, service: Option<&str>) -> Result<Token, Failure> {
         self.reach.check(base, realm).map_err(|why| {
-            self.failed(format!("`{}` wants a login at a place that is not allowed", base.authority())).fact(why)
+            self.failed(format!("`{}` requires a login at an address that is not allowed", base.authority())).fact(why)
         })?;
         let own = self.login(scope.repository.registry(), scope.repository.path())?;
         let (login, who) = match own {
@@ -225,7 +225,7 @@ impl Inner {
             None => self.ask_realm(realm, service, &scopes, login.as_deref()),
         }
         .map_err(|failure| Failure {
-            error: failure.error.fact(format!("a token for `{}` was asked for there", base.authority())),
+            error: failure.error.fact(format!("a token for `{}` was requested there", base.authority())),
             ..failure
         })?;
         let status = answer.status();

@@ -42,8 +42,8 @@ impl Inner {
             let asked = words_of(scope);
             return match wanted.filter(|wanted| wanted.split(' ').any(|one| !asked.iter().any(|own| covers(own, one)))) {
                 Some(wanted) => error
-                    .fact(format!("it wants a token for  `{wanted}`"))
-                    .fact(format!("one was asked for    `{}`", asked.join(" "))),
+                    .fact(format!("it requires a token for  `{wanted}`"))
+                    .fact(format!("one was requested for    `{}`", asked.join(" "))),
                 None => error,
             }
             .into();
@@ -80,7 +80,7 @@ impl Inner {
         let (action, right) = if scope.push { ("push to", "push") } else { ("pull from", "pull") };
         let reason = match who {
             Who::Nobody { .. } => "no credentials were found for it".to_owned(),
-            Who::Unasked => "it wants a login, and does not say how".to_owned(),
+            Who::Unasked => "it requires a login, and does not say how".to_owned(),
             Who::Login { who, .. } if status == StatusCode::FORBIDDEN => format!("{who} lack {right} rights"),
             Who::Login { who, .. } => format!("{who} were not accepted"),
         };

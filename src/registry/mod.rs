@@ -217,6 +217,6 @@ impl Inner {
         };
         let path = format!("/v2/{}/{rest}", repository.path());
         url::Url::new(!self.reach.is_plain(registry), host, &path)
-            .map_err(|why| crate::Error::new(Code::Usage, format!("`{repository}` cannot be asked for: {why}")))
+            .map_err(|why| crate::Error::new(Code::Usage, format!("`{repository}` cannot be requested: {why}")))
     }
 }

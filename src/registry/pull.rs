@@ -291,7 +291,7 @@ enum Said {
 }
 
 fn mismatch(repository: &Repository, expected: &Digest, found: &Digest) -> Error {
-    Error::new(Code::BlobMismatch, format!("`{repository}` gave another manifest than asked for"))
+    Error::new(Code::BlobMismatch, format!("`{repository}` returned a different manifest than requested"))
         .fact(format!("expected {expected}"))
         .fact(format!("found    {found}"))
 }

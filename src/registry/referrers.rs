@@ -166,7 +166,7 @@ impl Inner {
 
 fn endless(repository: &Repository, digest: &Digest) -> Error {
     Error::new(Code::Malformed, format!("the list of referrers of `{digest}` in `{repository}` has no end"))
-        .fact(format!("more than {MAX_PAGES} pages or {MAX_REFERRERS} entries, or a page that is not there"))
+        .fact(format!("more than {MAX_PAGES} pages or {MAX_REFERRERS} entries, or a missing page"))
 }
 
 /// The target of `Link: <target>; rel="next"`.

@@ -121,7 +121,7 @@ fn resolve(
                 found = Some((source, document));
                 break;
             }
-            Ok(None) => tried.push(format!("tried  {}: it is not there", source.describe())),
+            Ok(None) => tried.push(format!("tried  {}: not found", source.describe())),
             Err(e) if e.code() == Code::Interrupted => return Err(e),
             Err(e) => {
                 tried.push(format!("tried  {}: {}", source.describe(), e.message()));

@@ -377,7 +377,7 @@ fn components(
                             requested_by: root.requested_by.clone(),
                         });
                     }
-                    Ok(None) => tried.push(format!("tried  {}: it is not there", source.describe())),
+                    Ok(None) => tried.push(format!("tried  {}: not found", source.describe())),
                     Err(e) if e.code() == Code::Interrupted => return Err(e),
                     Err(e) => {
                         tried.push(format!("tried  {}: {}", source.describe(), e.message()));

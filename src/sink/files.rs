@@ -195,7 +195,7 @@ impl Survey<'_> {
                 _ => {
                     return Err(Error::new(
                         Code::Conflict,
-                        format!("`{}` does not belong to what is written there", dir.at(&name).display()),
+                        format!("the folder holds another file: `{}`", dir.at(&name).display()),
                     )
                     .fact("everything in this folder would be taken for reviewed content")
                     .hint("choose a new or empty folder"));

@@ -134,7 +134,7 @@ pub(super) fn receive(dir: &Dir, name: &str, digest: &Digest, size: u64, from: &
 fn mismatch(dir: &Dir, name: &str) -> Error {
     Error::new(
         Code::BlobMismatch,
-        format!("what was read for `{}` is not what its digest says", dir.at(name).display()),
+        format!("the content read for `{}` does not match its digest", dir.at(name).display()),
     )
     .state("nothing was written under that name")
 }

@@ -64,7 +64,7 @@ impl TreeSink {
             .parse::<Repository>()
             .map_err(|e| Error::new(Code::Malformed, format!("`{path}` is not a repository: {e}")))?;
         if path.split('/').any(|c| matches!(c, "blobs" | "manifests")) {
-            let text = format!("the repository `{path}` cannot be told from the tree's own folders");
+            let text = format!("the repository `{path}` collides with the tree's own folders");
             return Err(Error::new(Code::Malformed, text).hint("write an OCI layout instead: --to-layout DIR"));
         }
         Ok(TreeRepository {
@@ -191,7 +191,7 @@ fn link(from: &Dir, to: &Dir, digest: &Digest, size: u64) -> Result<()> {
     if from.hard_link(&name, to, &temporary).is_ok() {
         return to.rename(&temporary, &name);
     }
-    let gone = || Error::new(Code::BlobMissing, format!("`{}` is not there any more", from.at(&name).display()));
+    let gone = || Error::new(Code::BlobMissing, format!("`{}` no longer exists", from.at(&name).display()));
     let mut file = from.file(&name)?.ok_or_else(gone)?;
     receive(to, &name, digest, size, &mut file)
 }

@@ -188,7 +188,7 @@ impl DockerArchive {
     }
 
     fn gone(&self, name: &str) -> Error {
-        Error::new(Code::BlobMissing, format!("`{}` is not there", self.files.place(name)))
+        Error::new(Code::BlobMissing, format!("`{}` does not exist", self.files.place(name)))
             .fact(format!("`{LIST}` names it"))
             .hint("the archive is not complete; save the image again")
     }

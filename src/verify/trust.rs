@@ -256,7 +256,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     {
         check.find(
             Finding::new(Code::Policy, "name", format!("the bundle is called `{}`", index.name))
-                .fact(format!("the trust policy wants one of the series `{name}`"))
+                .fact(format!("the trust policy requires the series `{name}`"))
                 .hint("a bundle belongs to a series by `create --name`, or by its release"),
         );
     }

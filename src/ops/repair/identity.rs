@@ -114,7 +114,7 @@ pub(super) fn find(
     }
     let path = named.first().map(|one| one.path.display().to_string()).unwrap_or_default();
     if let Some((name, digest)) = another {
-        let text = format!("what is left of `{path}` does not say that it is the bundle of `{name}`");
+        let text = format!("the remains of `{path}` do not show that it is the bundle of `{name}`");
         return Err(Error::new(Code::Usage, text)
             .fact(format!("the index there is {digest}"))
             .state("nothing was changed")

@@ -210,7 +210,7 @@ impl Job<'_> {
             let work = Work::new(known, parts, vec![None; parts.len()], self.observer);
             work.possible().map_err(|e| {
                 e.state("nothing was changed")
-                    .hint("name what is whole: --from COPY, --from REGISTRY/REPO, or --recovery FILE")
+                    .hint("name an intact source: --from COPY, --from REGISTRY/REPO, or --recovery FILE")
             })?;
         }
         if copies.is_empty() && sources.is_empty() && self.options.origins.is_empty() {
@@ -286,7 +286,7 @@ impl Job<'_> {
         let targets = [Some(target)];
         let done = self.write(known, parts, &targets, sidecars, &mut copies, sources, &[0]);
         let [Some(target)] = targets else { return done };
-        let kept = format!("what was written is kept in `{}`", target.path().display());
+        let kept = format!("the written data is kept in `{}`", target.path().display());
         let mut outcome = done.map_err(|e| if e.state_text().is_some() { e } else { e.state(kept) })?;
         target.finish()?;
         if let Outcome::Whole(summary, report) = &mut outcome {

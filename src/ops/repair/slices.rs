@@ -202,7 +202,9 @@ impl Work<'_> {
                 Decoded::Unreadable(number) => present[number] = None,
                 Decoded::UnreadableRecovery(number) => sound[number] = false,
                 Decoded::Wrong(_) => {
-                    return Ok(Some("what it makes is not what it says; it belongs to other bytes".to_owned()));
+                    return Ok(Some(
+                        "the data it restores has a wrong digest; it belongs to another bundle".to_owned(),
+                    ));
                 }
             }
         }

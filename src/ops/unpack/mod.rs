@@ -247,7 +247,7 @@ pub fn unpack<'a>(
     for destination in &destinations {
         let new = destination
             .images(&verified, &watch)
-            .map_err(|e| during_transfer(e, "all blobs are there, but not all manifests and tags"))?;
+            .map_err(|e| during_transfer(e, "all blobs were written, but not all manifests and tags"))?;
         summary.new_documents += new.documents;
         summary.new_tags += new.tags;
         summary.refused.extend(new.refused);
