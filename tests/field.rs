@@ -365,7 +365,7 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
     assert!(code == 54 && err.contains("BLOB_TYPE"), "{code} {out}{err}");
     let tags = stub.tags("org/mir/p/app");
     assert!(tags.len() == 3 && !tags.iter().any(|tag| tag.ends_with(".att")), "{tags:?}");
-    for (api, rules, said, how_many) in
+    for (api, rules, message, how_many) in
         [(true, rule(artifact), "MANIFEST_INVALID", 1), (false, rule(fallback), "DIGEST_INVALID", 8)]
     {
         let stub = Stub::start(api, rules);
@@ -374,10 +374,13 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
         let answer: Value = serde_json::from_str(&out).unwrap();
         let refused = answer["unpacked"]["refused"].as_array().unwrap();
         assert_eq!(refused.len(), how_many, "{refused:#?}");
-        assert!(refused[0]["why"].as_str().unwrap().contains(said) && refused[0]["kind"] == "referrer", "{refused:#?}");
+        assert!(
+            refused[0]["why"].as_str().unwrap().contains(message) && refused[0]["kind"] == "referrer",
+            "{refused:#?}"
+        );
         assert_eq!(stub.tags("org/mir/p/app").len(), 4);
         let (code, out, err) = unpack(dir.path(), &stub, &[]);
-        assert!(code == 54 && out.contains("refused") && err.contains(said), "{out}{err}");
+        assert!(code == 54 && out.contains("refused") && err.contains(message), "{out}{err}");
         assert_eq!(unpack(dir.path(), &stub, &["--without-referrers"]).0, 0);
     }
 }

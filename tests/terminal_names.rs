@@ -61,8 +61,8 @@ fn no_name_begins_a_line_of_a_terminal_with_a_verdict() {
             &["repair", "b.tar"],
             &["join", "b.tar", "j.tar"],
         ] {
-            let judged = matches!(verb[0], "verify" | "unpack" | "repair");
-            let words = if judged { [verb, &at[..]].concat() } else { verb.to_vec() };
+            let takes_trust = matches!(verb[0], "verify" | "unpack" | "repair");
+            let words = if takes_trust { [verb, &at[..]].concat() } else { verb.to_vec() };
             let lines = screen(dir.path(), &words);
             // The only verdict may be the program's own.
             let own = lines.iter().filter(|line| line.trim_start().starts_with("verdict   VERIFIED  b.tar")).count();

@@ -344,9 +344,9 @@ fn an_interruption_is_reported_as_json_where_json_is_wanted() {
         let out = child.wait_with_output().unwrap();
         drop(keep);
         assert_eq!(out.status.code(), Some(code));
-        let told = String::from_utf8(out.stderr).unwrap();
-        let line: serde_json::Value = serde_json::from_str(told.trim()).unwrap_or_else(|e| panic!("{e}: {told}"));
-        assert_eq!((line["type"].as_str(), line["code"].as_str()), (Some("error"), Some(word)), "{told}");
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        let line: serde_json::Value = serde_json::from_str(stderr.trim()).unwrap_or_else(|e| panic!("{e}: {stderr}"));
+        assert_eq!((line["type"].as_str(), line["code"].as_str()), (Some("error"), Some(word)), "{stderr}");
     }
 }
 

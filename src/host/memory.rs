@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_of_before_is_converted_and_only_numbers_that_somebody_gave_count_as_such() {
+    fn an_old_memory_is_converted_and_only_explicit_numbers_count() {
         let dir = tempfile::tempdir().unwrap();
         let before = r#"{ "bundles": { "app": { "sequence": 1795305600, "index": "x" }, "ocp": { "sequence": 7, "index": "y" } } }"#;
         fs::write(file(dir.path()), before).unwrap();

@@ -45,8 +45,8 @@ mod tests {
     #[test]
     fn what_an_error_says_itself_is_kept() {
         let own = || Error::new(Code::Source, "x").state("half").hint("wait");
-        for told in [before_transfer(own(), "nothing", true), during_transfer(own(), "nothing")] {
-            assert_eq!((told.state_text(), told.hint_text()), (Some("half"), Some("wait")));
+        for advised in [before_transfer(own(), "nothing", true), during_transfer(own(), "nothing")] {
+            assert_eq!((advised.state_text(), advised.hint_text()), (Some("half"), Some("wait")));
         }
     }
 
@@ -54,8 +54,8 @@ mod tests {
     fn trouble_with_a_registry_always_comes_with_a_state_and_a_way_on() {
         for code in [Code::Source, Code::Destination, Code::BlobMismatch, Code::BlobMissing, Code::Malformed] {
             for e in [Error::new(code, "x"), Error::new(code, "x").transient()] {
-                let told = before_transfer(e, "nothing was written", true);
-                assert!(told.state_text() == Some("nothing was written") && told.hint_text().is_some(), "{code}");
+                let advised = before_transfer(e, "nothing was written", true);
+                assert!(advised.state_text() == Some("nothing was written") && advised.hint_text().is_some(), "{code}");
             }
         }
     }

@@ -90,9 +90,9 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     let (finished, mut blobs): (Vec<usize>, Vec<usize>) =
         plan.blobs().into_iter().partition(|blob| partial.is_finished(*blob));
     let all = finished.len() + blobs.len();
-    let begun = finished.len() + blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
-    if begun > 0 {
-        observer.say("Resuming", &format!("{} ({begun} of {all} blobs already started)", bundle.display()));
+    let started = finished.len() + blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
+    if started > 0 {
+        observer.say("Resuming", &format!("{} ({started} of {all} blobs already started)", bundle.display()));
     }
     // Largest first, so that no thread is left alone with a large blob at the end.
     blobs.sort_by_key(|blob| std::cmp::Reverse(size(blob)));
@@ -157,7 +157,7 @@ fn write_blob(
         // The bytes from an earlier run, or from the first location, did not match the digest: fetch the blob once
         // more.
         Err(e) if e.code() == Code::BlobMismatch && (resumed || origins.len() > 1) => {
-            anew(partial, at, &what, &origins, (again, &approve), buffer, observer)
+            fetch_from_start(partial, at, &what, &origins, (again, &approve), buffer, observer)
         }
         other => other,
     }
@@ -189,7 +189,7 @@ fn fetch(
 }
 
 /// Fetches all of a blob from the first location that succeeds.
-fn anew(
+fn fetch_from_start(
     partial: &Partial<'_>,
     at: usize,
     what: &Descriptor,

@@ -42,7 +42,7 @@ pub(super) struct Grant {
 
 impl Grant {
     pub(super) fn none() -> Grant {
-        Grant { header: None, who: Who::Nobody { withheld: None }, fresh: false }
+        Grant { header: None, who: Who::Anonymous { withheld: None }, fresh: false }
     }
 }
 
@@ -126,7 +126,7 @@ impl Inner {
     ) -> Result<bool, Failure> {
         let Some(challenge) = challenge::read(headers) else {
             if sent.header.is_none() {
-                sent.who = Who::Unasked;
+                sent.who = Who::UnknownScheme;
             }
             return Ok(false);
         };
@@ -196,7 +196,7 @@ impl Inner {
         })?;
         let own = self.login(scope.repository.registry(), scope.repository.path())?;
         let (login, who) = match own {
-            Some(_) if !reach::may_log_in(base, realm) => (None, Who::Nobody { withheld: Some(realm.authority()) }),
+            Some(_) if !reach::may_log_in(base, realm) => (None, Who::Anonymous { withheld: Some(realm.authority()) }),
             own => {
                 let who = Who::of(own.as_deref());
                 (own, who)
@@ -231,14 +231,14 @@ impl Inner {
         let status = answer.status();
         if status != 200 {
             let after = asked_wait(answer.headers());
-            let said = quote(&read_errors(answer));
+            let quoted = quote(&read_errors(answer));
             let at = realm.authority();
             if matches!(status.as_u16(), 400 | 401 | 403) {
-                return Err(self.unauthorized(scope, &at, &who, status, &words(status), said).into());
+                return Err(self.unauthorized(scope, &at, &who, status, &words(status), quoted).into());
             }
             let mut error = self.failed(format!("`{at}` gave no token for `{}`: {}", base.authority(), words(status)));
-            if let Some(said) = said {
-                error = error.fact(format!("it said: {said}"));
+            if let Some(quoted) = quoted {
+                error = error.fact(format!("it said: {quoted}"));
             }
             if status.is_redirection() {
                 error = error.fact("a login is only for the place that the registry names: it follows no redirect");
@@ -332,19 +332,19 @@ mod tests {
 
     #[test]
     fn token_answers_are_bounded_in_life_and_shape() {
-        let nobody = || Who::Nobody { withheld: None };
-        let long = token(br#"{"access_token":"t","expires_in":999999999}"#, nobody()).unwrap();
+        let anonymous = || Who::Anonymous { withheld: None };
+        let long = token(br#"{"access_token":"t","expires_in":999999999}"#, anonymous()).unwrap();
         assert!(long.until <= Instant::now() + Duration::from_secs(LONGEST_LIFE));
         assert_eq!(long.header.to_str().unwrap(), "Bearer t");
         assert_eq!(format!("{:?}", long.header), "Sensitive");
         for bad in [&b"{}"[..], br#"{"token":""}"#, b"", br#"{"token":"a\nb"}"#, b"[]"] {
-            assert!(token(bad, nobody()).is_none());
+            assert!(token(bad, anonymous()).is_none());
         }
     }
 
     #[test]
     fn all_forms_of_a_token_answer_are_read() {
-        let nobody = || Who::Nobody { withheld: None };
+        let anonymous = || Who::Anonymous { withheld: None };
         for (answer, value) in [
             (r#"{"token":"a"}"#, "a"),
             (r#"{"access_token":"b"}"#, "b"),
@@ -356,7 +356,7 @@ mod tests {
             (r#"{"token":"a","expires_in":299.9,"scope":["x"]}"#, "a"),
             (r#"{"token":"a","expires_in":-5}"#, "a"),
         ] {
-            let token = token(answer.as_bytes(), nobody()).unwrap();
+            let token = token(answer.as_bytes(), anonymous()).unwrap();
             assert_eq!(token.header.to_str().unwrap(), format!("Bearer {value}"), "{answer}");
             assert!(token.until > Instant::now() + Duration::from_secs(50), "{answer}");
         }

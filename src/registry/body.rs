@@ -100,12 +100,12 @@ impl Inner {
             ask = ask.header(header::RANGE, format!("bytes={offset}-{}", size - 1));
         }
         let answer = self.send(ask)?;
-        let said = length(answer.header("content-length"));
+        let declared = length(answer.header("content-length"));
         let mut skip = 0;
         match answer.status() {
             200 => {
-                if let Some(said) = said.filter(|said| said != size) {
-                    return Err(want.differs(format!("the registry has {said} bytes")).into());
+                if let Some(declared) = declared.filter(|declared| declared != size) {
+                    return Err(want.differs(format!("the registry has {declared} bytes")).into());
                 }
                 skip = offset;
             }

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn identity_tokens_are_told_from_passwords() {
+    fn identity_tokens_are_distinguished_from_passwords() {
         let json = format!(
             r#"{{"auths":{{"a.example":{{"auth":"{}","identitytoken":"refresh"}},"b.example":{{"auth":"{}"}},"c.example":{{}}}}}}"#,
             b64("u:p"),

@@ -33,24 +33,26 @@ impl Inner {
         let host = answer.url.authority();
         let answered = answer.words();
         let wanted = challenge::scope(answer.response.headers());
-        let said = quote(&read_errors(answer.response));
+        let quoted = quote(&read_errors(answer.response));
         if matches!(status.as_u16(), 401 | 403)
             && !answer.foreign
             && let Some(scope) = scope
         {
-            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, said);
-            let asked = words_of(scope);
-            return match wanted.filter(|wanted| wanted.split(' ').any(|one| !asked.iter().any(|own| covers(own, one)))) {
+            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted);
+            let requested = words_of(scope);
+            return match wanted
+                .filter(|wanted| wanted.split(' ').any(|one| !requested.iter().any(|own| covers(own, one))))
+            {
                 Some(wanted) => error
                     .fact(format!("it requires a token for  `{wanted}`"))
-                    .fact(format!("one was requested for    `{}`", asked.join(" "))),
+                    .fact(format!("one was requested for    `{}`", requested.join(" "))),
                 None => error,
             }
             .into();
         }
         let mut error = self.failed(format!("`{host}` did not {task}: {answered}"));
-        if let Some(said) = said {
-            error = error.fact(format!("it said: {said}"));
+        if let Some(quoted) = quoted {
+            error = error.fact(format!("it said: {quoted}"));
         }
         if let Some(proxy) = self.agents.proxy_of(&answer.url) {
             error = error.fact(format!("by way of the proxy `{proxy}`"));
@@ -58,7 +60,7 @@ impl Inner {
         if answer.foreign {
             error = error.fact("the registry sent the request there; credentials were not sent along");
         }
-        if status == StatusCode::TOO_MANY_REQUESTS && answer.who.is_nobody() {
+        if status == StatusCode::TOO_MANY_REQUESTS && answer.who.is_anonymous() {
             error = error.hint(
                 "a login may raise the limit: podman login --authfile auth.json HOST; then give --authfile auth.json",
             );
@@ -75,12 +77,12 @@ impl Inner {
         who: &Who,
         status: StatusCode,
         answered: &str,
-        said: Option<String>,
+        quoted: Option<String>,
     ) -> Error {
         let (action, right) = if scope.push { ("push to", "push") } else { ("pull from", "pull") };
         let reason = match who {
-            Who::Nobody { .. } => "no credentials were found for it".to_owned(),
-            Who::Unasked => "it requires a login, and does not say how".to_owned(),
+            Who::Anonymous { .. } => "no credentials were found for it".to_owned(),
+            Who::UnknownScheme => "it requires a login, and does not say how".to_owned(),
             Who::Login { who, .. } if status == StatusCode::FORBIDDEN => format!("{who} lack {right} rights"),
             Who::Login { who, .. } => format!("{who} were not accepted"),
         };
@@ -89,18 +91,18 @@ impl Inner {
         let mut error = Error::new(Code::Auth, sentence).fact(format!("it answered {answered}"));
         match who {
             Who::Login { origin, .. } => error = error.fact(format!("the credentials are from {origin}")),
-            Who::Nobody { withheld: Some(realm) } => {
+            Who::Anonymous { withheld: Some(realm) } => {
                 error = error.fact(format!(
                     "the registry names `{realm}` as the place to log in, over plain HTTP: the login was not sent there"
                 ));
             }
-            Who::Unasked => error = error.fact("it asks for neither `Basic` nor `Bearer` with a usable realm"),
-            Who::Nobody { withheld: None } => {
+            Who::UnknownScheme => error = error.fact("it asks for neither `Basic` nor `Bearer` with a usable realm"),
+            Who::Anonymous { withheld: None } => {
                 error = self.credentials.failures().into_iter().fold(error, |error, why| error.fact(why));
             }
         }
-        if let Some(said) = said {
-            error = error.fact(format!("it said: {said}"));
+        if let Some(quoted) = quoted {
+            error = error.fact(format!("it said: {quoted}"));
         }
         let host = repository.registry();
         error.hint(format!("podman login --authfile auth.json {host}; then give --authfile auth.json"))
@@ -185,30 +187,30 @@ impl Inner {
     fn tls(&self, error: &rustls::Error, url: &Url) -> Failure {
         use rustls::{CertificateError as Bad, Error as Tls};
         let at = url.authority();
-        let told = self.failed(match error {
+        let failure = self.failed(match error {
             Tls::InvalidCertificate(_) => format!("the certificate of `{at}` is not accepted"),
             _ => format!("no secure connection to `{at}`"),
         });
-        let told = told.source(error.clone());
+        let failure = failure.source(error.clone());
         match error {
             Tls::InvalidCertificate(Bad::UnknownIssuer) => {
-                told.fact("its issuer is not trusted").hint("--ca-file FILE with the issuer's certificate")
+                failure.fact("its issuer is not trusted").hint("--ca-file FILE with the issuer's certificate")
             }
             // A self-signed certificate from `openssl req -x509` is a CA certificate.
-            Tls::InvalidCertificate(Bad::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => told
+            Tls::InvalidCertificate(Bad::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => failure
                 .fact("its issuer is not trusted: it is signed by itself")
                 .hint("--ca-file FILE with the certificate"),
-            Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => told.fact("it has expired"),
+            Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => failure.fact("it has expired"),
             Tls::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
-                told.fact("it is not valid yet").hint("check this machine's clock")
+                failure.fact("it is not valid yet").hint("check this machine's clock")
             }
             Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-                told.fact(format!("it is not for `{}`", url.host()))
+                failure.fact(format!("it is not for `{}`", url.host()))
             }
-            Tls::InvalidMessage(_) => told
+            Tls::InvalidMessage(_) => failure
                 .fact("the server does not speak TLS")
                 .hint(format!("--plain-http {at}, if it is meant to speak plain HTTP")),
-            other => told.fact(other.to_string()),
+            other => failure.fact(other.to_string()),
         }
         .into()
     }
@@ -243,7 +245,7 @@ pub(super) fn read_errors(response: ureq::http::Response<ureq::Body>) -> Vec<u8>
 /// HTML page, or the plain text.
 pub(super) fn quote(bytes: &[u8]) -> Option<String> {
     let text = match serde_json::from_slice::<Value>(bytes) {
-        Ok(document) => said(&document),
+        Ok(document) => messages_in(&document),
         Err(_) => plain(&String::from_utf8_lossy(bytes)),
     };
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -253,7 +255,7 @@ pub(super) fn quote(bytes: &[u8]) -> Option<String> {
 
 /// The messages in a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
 /// `details`, `message` or a single `error` of others.
-fn said(document: &Value) -> String {
+fn messages_in(document: &Value) -> String {
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
     let one = |item: &Value| {
         let parts = ["code", "message", "detail"].into_iter().filter_map(|name| text(item, name));

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_heads_of_this_client_are_written_anew() {
+    fn only_heads_of_this_client_are_rewritten() {
         let head = |line: &str| [line.as_bytes(), OURS, b"\r\n"].concat();
         let origin = "http://r.example:5000";
         let out = named(&head("GET /v2/?a=b HTTP/1.1"), origin, Some("X: y\r\n"));

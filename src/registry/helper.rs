@@ -69,13 +69,13 @@ fn talk(child: &mut Child, server: &str, patience: Duration) -> Result<(Zeroizin
         let _ = input.write_all(server.as_bytes());
     }
     let output = child.stdout.take().ok_or("it has no output")?;
-    let (tell, told) = mpsc::sync_channel(1);
+    let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut bytes = Zeroizing::new(Vec::new());
         let read = output.take(MAX_ANSWER + 1).read_to_end(&mut bytes);
-        let _ = tell.send(read.map(|_| bytes));
+        let _ = sender.send(read.map(|_| bytes));
     });
-    let answer = match told.recv_timeout(patience) {
+    let answer = match receiver.recv_timeout(patience) {
         Ok(Ok(bytes)) if bytes.len() as u64 <= MAX_ANSWER => bytes,
         Ok(Ok(_)) => return Err("its answer is too long"),
         Ok(Err(_)) => return Err("its answer could not be read"),

@@ -86,8 +86,10 @@ impl Client {
         })?;
         match (found, wanted) {
             (None, _) => Ok(None),
-            (Some(Some(said)), Wanted::Digest(wanted)) if said != *wanted => Err(mismatch(repository, wanted, &said)),
-            (Some(Some(said)), _) => Ok(Some(said)),
+            (Some(Some(reported)), Wanted::Digest(wanted)) if reported != *wanted => {
+                Err(mismatch(repository, wanted, &reported))
+            }
+            (Some(Some(reported)), _) => Ok(Some(reported)),
             (Some(None), Wanted::Digest(wanted)) => Ok(Some(*wanted)),
             (Some(None), Wanted::Tag(_)) => Ok(self.get_manifest(repository, wanted)?.map(|fetched| fetched.digest)),
         }
@@ -103,7 +105,7 @@ impl Client {
     /// the storage counts as a yes and is not followed; then the size is requested separately.
     pub fn has_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<bool> {
         let inner = &self.inner;
-        let said = inner.retry(|| {
+        let reported = inner.retry(|| {
             let url = inner.endpoint(repository, &format!("blobs/{digest}"))?;
             let scope = inner.reading(repository);
             let mut ask = Ask::read(Method::GET, &url, &scope);
@@ -112,17 +114,20 @@ impl Client {
                 ask = ask.header(header::RANGE, "bytes=0-0");
             }
             let answer = inner.send(ask)?;
-            let said = match answer.status() {
-                404 => Said::No,
+            let reported = match answer.status() {
+                404 => BlobAnswer::No,
                 // Not even the first byte: the stored blob is empty.
-                416 if size > 0 => Said::No,
+                416 if size > 0 => BlobAnswer::No,
                 // Missing content can be refused like this too; the push will show whether the login is the reason.
-                401 | 403 if scope.push => Said::No,
+                401 | 403 if scope.push => BlobAnswer::No,
                 206 => ContentRange::of(answer.header("content-range"))
                     .and_then(|p| p.whole)
-                    .map_or(Said::Somewhere, Said::Size),
-                200 => answer.header("content-length").and_then(|n| n.parse().ok()).map_or(Said::Somewhere, Said::Size),
-                201..=399 => Said::Somewhere,
+                    .map_or(BlobAnswer::Somewhere, BlobAnswer::Size),
+                200 => answer
+                    .header("content-length")
+                    .and_then(|n| n.parse().ok())
+                    .map_or(BlobAnswer::Somewhere, BlobAnswer::Size),
+                201..=399 => BlobAnswer::Somewhere,
                 _ => {
                     return Err(inner.refused(
                         answer,
@@ -135,12 +140,12 @@ impl Client {
             if answer.status() != 200 || size == 0 {
                 read_errors(answer.response);
             }
-            Ok(said)
+            Ok(reported)
         })?;
-        match said {
-            Said::No => Ok(false),
-            Said::Size(said) => Ok(said == size),
-            Said::Somewhere => {
+        match reported {
+            BlobAnswer::No => Ok(false),
+            BlobAnswer::Size(reported) => Ok(reported == size),
+            BlobAnswer::Somewhere => {
                 let scope = inner.reading(repository);
                 Ok(inner.retry(|| inner.blob_size(repository, digest, &scope))? == Some(size))
             }
@@ -220,12 +225,12 @@ impl Inner {
             _ => return Err(self.refused(answer, Some(&scope), &format!("serve `{wanted}` of `{repository}`"))),
         }
         let kind = answer.header("content-type").map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
-        let said = answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
+        let reported = answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
         let bytes = self.read_all(answer, MAX_MANIFEST, &format!("manifest `{wanted}` of `{repository}`"))?;
         let digest = Digest::of(&bytes);
         let expected = match wanted {
             Wanted::Digest(wanted) => Some(*wanted),
-            Wanted::Tag(_) => said,
+            Wanted::Tag(_) => reported,
         };
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(mismatch(repository, &expected, &digest).into());
@@ -283,7 +288,7 @@ impl Inner {
 }
 
 /// A registry's answer about a blob.
-enum Said {
+enum BlobAnswer {
     No,
     Size(u64),
     /// It exists; the size was not reported.

@@ -197,10 +197,10 @@ impl Client {
 impl Inner {
     /// Compares `Docker-Content-Digest`, if the registry sent a comparable one.
     fn same_digest(&self, answer: &Answer, digest: &Digest, repository: &Repository) -> Result<()> {
-        match answer.header("docker-content-digest").and_then(|said| said.parse::<Digest>().ok()) {
-            Some(said) if said != *digest => {
+        match answer.header("docker-content-digest").and_then(|reported| reported.parse::<Digest>().ok()) {
+            Some(reported) if reported != *digest => {
                 let error = self.failed(format!("the registry stored something else in `{repository}`"));
-                Err(error.fact(format!("expected {digest}")).fact(format!("found    {said}")))
+                Err(error.fact(format!("expected {digest}")).fact(format!("found    {reported}")))
             }
             _ => Ok(()),
         }
@@ -511,7 +511,7 @@ impl Upload<'_> {
                 let body = read_errors(answer.response);
                 let error = self.inner.failed(format!("`{}` lost an upload", answer.url.authority()));
                 let error = match quote(&body) {
-                    Some(said) => error.fact(format!("it said: {said}")),
+                    Some(reported) => error.fact(format!("it said: {reported}")),
                     None => error,
                 };
                 self.session = None;

@@ -83,22 +83,22 @@ pub(super) struct Answer {
 #[derive(Clone, Debug)]
 pub(super) enum Who {
     /// No login; `withheld` names a realm that did not get the available login.
-    Nobody { withheld: Option<String> },
+    Anonymous { withheld: Option<String> },
     /// No login, because the registry requires one but does not say how.
-    Unasked,
+    UnknownScheme,
     /// With this login (a phrase without the secret), from this origin.
     Login { who: String, origin: String },
 }
 
 impl Who {
-    pub(super) fn is_nobody(&self) -> bool {
-        matches!(self, Who::Nobody { .. } | Who::Unasked)
+    pub(super) fn is_anonymous(&self) -> bool {
+        matches!(self, Who::Anonymous { .. } | Who::UnknownScheme)
     }
 
     pub(super) fn of(login: Option<&Login>) -> Who {
         match login {
             Some(login) => Who::Login { who: login.who(), origin: login.origin.clone() },
-            None => Who::Nobody { withheld: None },
+            None => Who::Anonymous { withheld: None },
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Tries {
     mark: u64,
     renewals: u32,
     /// The total pause requested by servers so far.
-    asked: Duration,
+    requested: Duration,
 }
 
 impl Tries {
@@ -83,22 +83,24 @@ impl Tries {
         }
         let wait = match after {
             None => backoff(inner.options.backoff, self.failed),
-            Some(asked) if self.asked.saturating_add(asked) > LONGEST_ASKED || !inner.may_wait(asked) => {
+            Some(requested)
+                if self.requested.saturating_add(requested) > LONGEST_ASKED || !inner.may_wait(requested) =>
+            {
                 return Err(error
-                    .fact(format!("it asks to be left alone for {} seconds", asked.as_secs()))
+                    .fact(format!("it asked for a pause of {} seconds (Retry-After)", requested.as_secs()))
                     .hint("run the same command again after that time"));
             }
-            Some(asked) => {
-                self.asked += asked;
-                asked + asked.mul_f64(chance() / 10.0)
+            Some(requested) => {
+                self.requested += requested;
+                requested + requested.mul_f64(chance() / 10.0)
             }
         };
         self.failed += 1;
         if let Some(super::Listener(hear)) = &inner.options.listener {
             let (tries, seconds) = (inner.options.retries, wait.as_secs_f32());
             let first = error.facts().iter().find(|fact| fact.starts_with("it said:"));
-            let said = first.map(|fact| format!("; {fact}")).unwrap_or_default();
-            hear(&format!("retry {} of {tries} in {seconds:.1} s: {}{said}", self.failed, error.message()));
+            let detail = first.map(|fact| format!("; {fact}")).unwrap_or_default();
+            hear(&format!("retry {} of {tries} in {seconds:.1} s: {}{detail}", self.failed, error.message()));
         }
         sleep(inner, wait)
     }
@@ -122,9 +124,9 @@ impl Inner {
     }
 
     /// Deducts a requested pause from this client's total; returns false if it is too long.
-    fn may_wait(&self, asked: Duration) -> bool {
+    fn may_wait(&self, requested: Duration) -> bool {
         let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum = waited.saturating_add(asked);
+        let sum = waited.saturating_add(requested);
         let fits = sum <= LONGEST_IN_ALL;
         if fits {
             *waited = sum;
@@ -180,7 +182,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn asked(value: &str) -> Option<Duration> {
+    fn requested(value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", value.parse().unwrap());
         asked_wait(&headers)
@@ -188,13 +190,13 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_in_seconds_or_as_a_date() {
-        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
-        assert_eq!(asked("86400"), Some(Duration::from_secs(86400)));
-        assert_eq!(asked("99999999999999999999"), Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(asked("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert!(asked("Tue, 31 Dec 2199 23:59:59 GMT") > Some(LONGEST_IN_ALL));
+        assert_eq!(requested("7"), Some(Duration::from_secs(7)));
+        assert_eq!(requested("86400"), Some(Duration::from_secs(86400)));
+        assert_eq!(requested("99999999999999999999"), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(requested("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert!(requested("Tue, 31 Dec 2199 23:59:59 GMT") > Some(LONGEST_IN_ALL));
         for none in ["soon", "-1", "0.5", ""] {
-            assert_eq!(asked(none), None, "{none}");
+            assert_eq!(requested(none), None, "{none}");
         }
     }
 
@@ -217,7 +219,7 @@ mod tests {
         assert!(error.facts().iter().any(|f| f.contains("for 301 seconds")), "{error:?}");
         assert!(error.hint_text().is_some_and(|h| h.contains("after that time")));
         assert!(Tries::new().again(inner, busy(u64::MAX)).is_err());
-        assert!(Tries { asked: Duration::from_secs(299), ..Tries::new() }.again(inner, busy(2)).is_err());
+        assert!(Tries { requested: Duration::from_secs(299), ..Tries::new() }.again(inner, busy(2)).is_err());
         // Across all operations.
         assert!((0..12).all(|_| inner.may_wait(LONGEST_ASKED)));
         assert!(!inner.may_wait(Duration::from_secs(1)));

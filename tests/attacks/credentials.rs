@@ -25,10 +25,10 @@ fn guarded() -> (Registry, Proxy, tempfile::TempDir, String) {
 fn nothing_leaks(lab: &Lab, ran: &Ran, secrets: &[&str]) {
     let mut needles: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
     needles.push(base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}")));
-    let told = format!("{}{}", ran.out, ran.err);
+    let output = format!("{}{}", ran.out, ran.err);
     let holds = |bytes: &[u8], needle: &str| bytes.windows(needle.len()).any(|w| w == needle.as_bytes());
     for needle in &needles {
-        assert!(!told.contains(needle.as_str()), "{needle} in {told}");
+        assert!(!output.contains(needle.as_str()), "{needle} in {output}");
         for path in files(&lab.path("")) {
             assert!(!holds(&fs::read(&path).unwrap_or_default(), needle), "{needle} in {}", path.display());
         }

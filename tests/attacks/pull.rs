@@ -27,8 +27,8 @@ impl Source {
     /// Each of these alone: path, fault, exit codes, and messages.
     #[track_caller]
     fn all_fail(&self, cases: &[(&str, Fault, &[i32], &str)]) {
-        each(cases, |(path, fault, codes, said)| {
-            self.fails(path, fault, codes).says(said);
+        each(cases, |(path, fault, codes, message)| {
+            self.fails(path, fault, codes).says(message);
         });
     }
 

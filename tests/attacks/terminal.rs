@@ -22,14 +22,14 @@ fn no_verdict(ran: &crate::lab::Ran) {
 #[test]
 fn what_a_registry_says_is_shown_as_text() {
     let lab = Lab::new();
-    let said = serde_json::json!({ "errors": [{ "code": EVIL, "message": EVIL }], "details": EVIL }).to_string();
+    let document = serde_json::json!({ "errors": [{ "code": EVIL, "message": EVIL }], "details": EVIL }).to_string();
     for code in [400, 401, 403, 429, 500] {
         for more in [&[][..], &["-v"]] {
             let registry = Registry::start();
             let proxy = Proxy::start(Some(registry.port));
             let headers = vec![("Retry-After".to_owned(), "0".to_owned())];
-            proxy.on("PUT", "manifests/", 99, Fault::Answer(code, headers.clone(), said.clone().into_bytes()));
-            proxy.on("GET", "manifests/v1", 99, Fault::Answer(code, headers, said.clone().into_bytes()));
+            proxy.on("PUT", "manifests/", 99, Fault::Answer(code, headers.clone(), document.clone().into_bytes()));
+            proxy.on("GET", "manifests/v1", 99, Fault::Answer(code, headers, document.clone().into_bytes()));
             no_verdict(lab.unpack(&proxy.host(), more).ends(&[50, 51]).says("it said"));
             no_verdict(lab.create(&proxy.host(), more).ends(&[50, 51]).says("it said"));
         }

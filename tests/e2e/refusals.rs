@@ -234,8 +234,8 @@ fn a_registry_that_sends_other_bytes_than_it_should_makes_no_bundle() {
         let mut stream = command(&[create_release(Path::new("-"), &proxy.host()), args!["--retries", "0"]].concat());
         let streamed = finish(&mut stream);
         assert!([30, 31, 50].contains(&streamed.code), "{fault:?}: {} {}", streamed.code, streamed.stderr);
-        let judged = fed(&mut command(&verify(Path::new("-"))), &streamed.stdout);
-        assert_ne!(judged.code, 0, "{fault:?}");
+        let verified = fed(&mut command(&verify(Path::new("-"))), &streamed.stdout);
+        assert_ne!(verified.code, 0, "{fault:?}");
         // The same command succeeds once the registry works.
         let honest = Proxy::start(Some(source.port));
         if matches!(fault, Fault::FlipByte(_)) {
@@ -404,8 +404,8 @@ fn a_missing_image_and_a_missing_registry_are_distinguished() {
     let absent = format!("{}/{BIG}:nope", source.host());
     let run = ends(50, &[create_signed(&bundle), args!["--image", absent]].concat());
     assert!(run.stderr.contains("does not exist"), "{}", run.stderr);
-    let nobody = format!("127.0.0.1:{}/x/y:1", crate::support::registry::free_port());
-    let run = ends(50, &[create_signed(&bundle), args!["--image", nobody, "--retries", "0"]].concat());
+    let unreachable = format!("127.0.0.1:{}/x/y:1", crate::support::registry::free_port());
+    let run = ends(50, &[create_signed(&bundle), args!["--image", unreachable, "--retries", "0"]].concat());
     assert!(run.stderr.contains("127.0.0.1"), "{}", run.stderr);
     let image = Image::oci("amd64", &world.big.blobs[1..]);
     let by_digest = format!("{}/{BIG}@{}", source.host(), image.digest());

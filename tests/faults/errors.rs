@@ -112,7 +112,7 @@ fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally
             assert!([2, 3, 10, 11, 50, 52].contains(&code) || damage, "{shown}");
             // Nothing can be reported when no write works.
             let mute = call == "write" && (fault.lasts || !first.err.contains("error: "));
-            assert!(!panicked(&first) && (mute || told(&first)), "{shown}");
+            assert!(!panicked(&first) && (mute || explains_itself(&first)), "{shown}");
             verb.check_between(lab, &place, goal, &what);
         }
     }
@@ -135,7 +135,7 @@ fn panicked(run: &Ended) -> bool {
 }
 
 /// An error names its subject.
-fn told(run: &Ended) -> bool {
+fn explains_itself(run: &Ended) -> bool {
     run.err.contains("error: ") && (run.code != 3 || run.err.contains('`'))
 }
 

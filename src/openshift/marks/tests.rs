@@ -137,7 +137,7 @@ fn header(name: &[u8], kind: u8, size: u64) -> tar::Header {
 }
 
 #[test]
-fn headers_that_are_written_oddly_or_stand_behind_false_ones_are_noticed() {
+fn odd_headers_and_headers_after_false_ones_are_noticed() {
     let payload = header(b"release-manifests/image-references", b'0', 0);
     // Go trims zero bytes in front of the sum, too.
     let mut odd = payload.as_bytes().to_vec();

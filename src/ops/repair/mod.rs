@@ -113,7 +113,7 @@ impl Job<'_> {
         let mut parts = parts::arrange(named, &known, &sidecars, &locals)?;
         parts.iter_mut().try_for_each(|part| self.survey(part))?;
         let (copies, sources) = origin::classify(locals, &parts, &known)?;
-        self.mend(&known, &mut parts, &sidecars, copies, &sources)
+        self.repair_parts(&known, &mut parts, &sidecars, copies, &sources)
     }
 
     /// The named recovery data, or else the files beside the bundle.
@@ -187,7 +187,7 @@ impl Job<'_> {
         found
     }
 
-    fn mend(
+    fn repair_parts(
         &self,
         known: &Known,
         parts: &mut [Part],

@@ -452,6 +452,6 @@ fn reason(e: Error) -> Result<String> {
     if !matches!(e.code(), Code::Destination | Code::Auth) {
         return Err(e);
     }
-    let said = e.facts().iter().find(|fact| fact.starts_with("it said:"));
-    Ok(said.map_or_else(|| e.message().to_owned(), |said| format!("{}; {said}", e.message())))
+    let quoted = e.facts().iter().find(|fact| fact.starts_with("it said:"));
+    Ok(quoted.map_or_else(|| e.message().to_owned(), |quoted| format!("{}; {quoted}", e.message())))
 }
