@@ -157,7 +157,7 @@ fn text(code: Code) -> &'static str {
             "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
         }
         Code::PartlyUnpacked => {
-            "All images and tags were written, but the registry refused some of their attachments.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. If they are not needed, --without-referrers leaves them out, and the exit code is 0."
+            "All images and tags were written, but the registry refused some attachments.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. If they are not needed, --without-referrers leaves them out, and the exit code is 0."
         }
         Code::ApplyFailed => {
             "One or more manifests were not applied to the cluster.\nReserved: this version applies nothing."

@@ -216,7 +216,7 @@ mod tests {
         let inner = &client.inner;
         // A pause that is too long is not started, and earlier pauses count.
         let error = Tries::new().again(inner, busy(301)).unwrap_err();
-        assert!(error.facts().iter().any(|f| f.contains("for 301 seconds")), "{error:?}");
+        assert!(error.facts().iter().any(|f| f.contains("a pause of 301 seconds")), "{error:?}");
         assert!(error.hint_text().is_some_and(|h| h.contains("after that time")));
         assert!(Tries::new().again(inner, busy(u64::MAX)).is_err());
         assert!(Tries { requested: Duration::from_secs(299), ..Tries::new() }.again(inner, busy(2)).is_err());

@@ -122,7 +122,6 @@ fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally
     fs::remove_dir_all(place).unwrap();
 }
 
-/// The thread that waits for signals gives up when its own pipe breaks; that is all that a panic may be about.
 /// Every fault that can come to the call of a point.
 pub(crate) fn fails(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) {
     for fault in FAULTS.iter().filter(|fault| fault.calls.is_none_or(|calls| calls.contains(&point.call.as_str()))) {
@@ -130,6 +129,7 @@ pub(crate) fn fails(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) {
     }
 }
 
+/// A panic is only acceptable in the thread that waits for signals, which gives up when its own pipe breaks.
 fn panicked(run: &Ended) -> bool {
     run.err.lines().any(|line| line.contains("panicked at") && !line.contains("/signal-hook-"))
 }
