@@ -3,9 +3,7 @@
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[allow(dead_code)]
 mod forge;
-#[allow(dead_code)]
 mod support;
 
 use std::fs;

@@ -489,7 +489,6 @@ fn of_generated_allowed_signers_we_accept_only_what_ssh_keygen_accepts() {
             }
         }
     }
-    println!("refused, accepted: {seen:?}; stricter: {stricter:?}");
     assert!(undocumented.is_empty(), "we alone refuse these:\n{}", undocumented.join("\n"));
     assert!(seen[0] > 200 && seen[1] > 200, "{seen:?}");
 }

@@ -20,3 +20,5 @@ mod registry;
 mod rollback;
 #[path = "trust/sign.rs"]
 mod sign;
+#[path = "trust/sigstore.rs"]
+mod sigstore;

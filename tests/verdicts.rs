@@ -457,6 +457,12 @@ fn no_destination_writes_an_image_whose_content_it_was_not_handed() {
         &placing,
     );
     assert!(to.unwrap().images(&verified, &Quiet).unwrap_err().to_string().contains("was not handed to"));
+    // Manifests that the verified bundle does not carry are not written in its name.
+    let folder = mirror_bundle::sink::files::Folder::named(kit.path("other-manifests"));
+    let other: [(&str, &[u8]); 1] = [("manifests/role.yaml", b"{}")];
+    let to = mirror_bundle::sink::FileFolder::manifests(folder, other.into_iter(), Default::default());
+    assert!(to.images(&verified, &Quiet).unwrap_err().to_string().contains("not those of the verified bundle"));
+    assert!(!kit.path("other-manifests").exists());
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -62,10 +62,12 @@ release:
   keyrings: [redhat]            # redhat is built in; others are files beside this one
   architectures: [amd64]
   versions: [4.16.*]
-images:                         # cosign keys: images in a scope (* is all others) need a good signature
+images:                         # cosign keys: images in a scope (* is all others) need a good signature,
+                                # a .sig image or a Sigstore bundle (cosign 3)
   require: scoped               # or releases, or all: whether a key covers them or not
   keys:
     - {scope: registry.example.com/team, keyFile: team.pub}
+    # signedIdentity: REPOSITORY  the name that signatures must have; cosign 3 signs none
 rollback:
   maxStep: 2000000              # the maximum step of the sequence number
 allowKinds: []                  # kinds of manifests beyond the default ones, such as apps/v1/Deployment
@@ -136,7 +138,7 @@ fn text(code: Code) -> &'static str {
             "A release has no good signature by a key that this host accepts.\nOr, at create, it lacks the cosign signature image that clusters require from 4.21 on.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, at create, --allow-missing-image-signature."
         }
         Code::ImageUnverified => {
-            "An image has no good signature by its key in the trust policy.\nCarry the image's sha256-<hex>.sig tag, or correct the key or its scope in the policy."
+            "An image has no good signature by its key in the trust policy.\nCarry the image's signature (its sha256-<hex>.sig tag; with cosign 3, its referrers), or correct the key or its scope in the policy."
         }
         Code::Policy => {
             "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."
@@ -157,7 +159,7 @@ fn text(code: Code) -> &'static str {
             "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
         }
         Code::PartlyUnpacked => {
-            "All images and tags were written, but the registry refused some attachments.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. If they are not needed, --without-referrers leaves them out, and the exit code is 0."
+            "Images and tags are complete; the registry refused an attachment.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. If they are not needed, --without-referrers leaves them out, and the exit code is 0."
         }
         Code::ApplyFailed => {
             "One or more manifests were not applied to the cluster.\nReserved: this version applies nothing."

@@ -176,4 +176,17 @@ fn signers(report: &Report, out: &mut String) {
             one.details.as_ref().map(|d| format!(" (and {} details, see -o json)", d.members())).unwrap_or_default();
         out.push_str(&format!("{:9} {} {}{more}\n", "", named(&one.created), named(&one.note)));
     }
+    for one in &report.attestations {
+        let kind = one.predicate_type.as_deref().map_or_else(unknown, named);
+        let by = match (&one.key, &one.detail) {
+            (Some(key), _) => format!("signed by the key {key} of the policy"),
+            (None, Some(why)) => format!("not usable: {}", named(why)),
+            (None, None) => "a claim: no key of the policy signed it".to_owned(),
+        };
+        out.push_str(&format!("{:9} {}\n", "attested", escape(&format!("{kind} {}", one.image))));
+        out.push_str(&format!("{:9} {}\n", "", escape(&by)));
+    }
+    if report.more_attestations > 0 {
+        out.push_str(&format!("{:9} and {} more\n", "attested", report.more_attestations));
+    }
 }

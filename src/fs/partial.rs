@@ -238,7 +238,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("victim"), "precious").unwrap();
-        let plants: [(&str, fn(&Path, &Path)); 5] = [
+        type Plant = fn(&Path, &Path);
+        let plants: [(&str, Plant); 5] = [
             ("nothing", |_, _| {}),
             ("a file", |_, new| fs::write(new, "left").unwrap()),
             ("a hard link", |victim, new| fs::hard_link(victim, new).unwrap()),

@@ -204,6 +204,7 @@ fn folds_to(name: &str, known: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

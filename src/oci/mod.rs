@@ -16,6 +16,7 @@ mod write;
 pub use descriptor::{Descriptor, Platform, Role};
 pub use digest::{ATTACHED, Digest, Hasher, attached_to};
 pub use manifest::{Document, Index, Manifest, guess, parse};
+pub(crate) use raw::Object as AsObject;
 pub use reference::{Reference, Repository, Tag, without_registry};
 pub use write::{IndexOf, ManifestOf};
 

@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Descriptor {
 }
 
 /// A value that must be a JSON object. Derived deserializers also accept an array of the members in order.
-pub(super) struct Object<T>(pub(super) T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object<T>, D::Error> {

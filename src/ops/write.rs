@@ -137,7 +137,10 @@ fn write_blob(
     let what = wanted(&partial.plan().index.blobs[at]);
     let mut blob = partial.blob(at, buffer)?;
     let mut look = supply.look(&what.digest);
-    if look.is_some() {
+    if partial.claim(at) == Claim::Done && blob.is_full() {
+        // Only a blob that was observed completely is marked as finished.
+        look = None;
+    } else if look.is_some() {
         // This run did not observe the bytes that an earlier run left.
         blob.restart();
     }

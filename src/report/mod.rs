@@ -8,7 +8,7 @@ use crate::error::{Code, Error};
 
 pub mod signature;
 
-pub use signature::{RecordOutcome, SignatureOutcome, Standing};
+pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing};
 
 /// A check: an id for JSON and the specification, and a title for people. Each module defines the ids of its own
 /// checks.
@@ -285,6 +285,12 @@ pub struct Report {
     pub signatures: Vec<SignatureOutcome>,
     /// Review records: reported, never counted toward a threshold.
     pub records: Vec<RecordOutcome>,
+    /// Attestations about images: the first [`FINDINGS`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attestations: Vec<Attestation>,
+    /// How many more attestations there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_attestations: u64,
     /// The checks that ran.
     pub checks: Vec<Check>,
     /// The checks that did not.
@@ -303,6 +309,8 @@ impl Report {
             exceptions: Vec::new(),
             signatures: Vec::new(),
             records: Vec::new(),
+            attestations: Vec::new(),
+            more_attestations: 0,
             checks: Vec::new(),
             not_checked: Vec::new(),
         }
@@ -316,6 +324,17 @@ impl Report {
     /// Records a check that did not run.
     pub fn skip(&mut self, id: CheckId, required: bool, reason: impl Into<String>) {
         self.not_checked.push(NotChecked { id, reason: reason.into(), required });
+    }
+
+    /// Lists an attestation, or counts it where there are too many.
+    pub fn attest(&mut self, one: impl FnOnce() -> Attestation) {
+        if self.attestations.len() >= FINDINGS {
+            self.more_attestations += 1;
+            return;
+        }
+        let mut one = one();
+        one.predicate_type.iter_mut().chain(&mut one.detail).for_each(cut);
+        self.attestations.push(one);
     }
 
     /// All findings, in the order of the checks.

@@ -124,3 +124,21 @@ pub struct RecordOutcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
+
+/// An attestation that is attached to an image: listed, and no part of the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attestation {
+    /// The digest of the image.
+    pub image: String,
+    /// The digest of the manifest that attaches it.
+    pub manifest: String,
+    /// What kind of statement it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicate_type: Option<String>,
+    /// Fingerprint of the key of the policy that signed it. Without one, everything in it is a claim of the sender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Why it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}

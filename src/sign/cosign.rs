@@ -4,12 +4,15 @@
 //! compared, and an image belongs to a scope by its name or by the place where it will be written. Spec:
 //! `spec/review.md`, MB-COS.
 
+pub mod bundle;
+pub mod statement;
+
 use p256::pkcs8::DecodePublicKey;
 use rsa::signature::Verifier;
 use rsa::traits::PublicKeyParts;
 
 use crate::error::{Code, Error, Result};
-use crate::oci::{Repository, without_registry};
+use crate::oci::{Digest, Repository, without_registry};
 
 /// The scope of all images that no other scope covers.
 const ALL: &str = "*";
@@ -34,11 +37,14 @@ pub struct ImageKey {
     pub scope: String,
     /// The repository that signatures name, if it is not the one that the image came from.
     pub identity: Option<String>,
+    /// SHA-256 of the key, as `openssl pkey -pubin -outform DER | sha256sum` has it.
+    pub fingerprint: Digest,
     key: Key,
 }
 
 #[derive(Clone, Debug)]
 enum Key {
+    Ed25519(ed25519_dalek::VerifyingKey),
     P256(p256::ecdsa::VerifyingKey),
     Rsa(rsa::pkcs1v15::VerifyingKey<rsa::sha2::Sha256>),
 }
@@ -61,8 +67,18 @@ fn rsa_key(pem: &str) -> Option<rsa::RsaPublicKey> {
     rsa::RsaPublicKey::new_with_max_size(n, e, *RSA_BITS.end()).ok()
 }
 
+/// An Ed25519 key (RFC 8410).
+fn ed25519_key(der: &[u8]) -> Option<ed25519_dalek::VerifyingKey> {
+    use rsa::pkcs8::{ObjectIdentifier, SubjectPublicKeyInfoRef, der::Decode};
+    const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+    let info = SubjectPublicKeyInfoRef::from_der(der).ok()?;
+    info.algorithm.assert_algorithm_oid(ED25519).ok()?;
+    let bytes = info.algorithm.parameters.is_none().then(|| info.subject_public_key.as_bytes()).flatten()?;
+    ed25519_dalek::VerifyingKey::from_bytes(bytes.try_into().ok()?).ok().filter(|key| !key.is_weak())
+}
+
 impl ImageKey {
-    /// Reads a PEM public key (`BEGIN PUBLIC KEY`): ECDSA P-256, or RSA of 2048 to 8192 bits.
+    /// Reads a PEM public key (`BEGIN PUBLIC KEY`): ECDSA P-256, Ed25519, or RSA of 2048 to 8192 bits.
     ///
     /// # Errors
     /// [`Code::Usage`] for another key, or none.
@@ -80,15 +96,23 @@ impl ImageKey {
             return Err(bad(format!("its signedIdentity `{identity}` is not a full repository name without tag")));
         }
         let scope = if scope == ALL { scope.to_owned() } else { normal_scope(beginning) };
+        let neither = "it is no P-256, Ed25519 or RSA public key in PEM";
+        let document = rsa::pkcs8::Document::from_pem(pem).ok().filter(|(label, _)| *label == "PUBLIC KEY");
+        let (_, der) = document.ok_or_else(|| bad(neither.to_owned()))?;
+        let fingerprint = Digest::of(der.as_bytes());
+        let of = |key| ImageKey { scope, identity, fingerprint, key };
         if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
-            return Ok(ImageKey { scope, identity, key: Key::P256(key) });
+            return Ok(of(Key::P256(key)));
         }
-        let key = rsa_key(pem).ok_or_else(|| bad("it is neither a P-256 nor an RSA public key in PEM".to_owned()))?;
+        if let Some(key) = ed25519_key(der.as_bytes()) {
+            return Ok(of(Key::Ed25519(key)));
+        }
+        let key = rsa_key(pem).ok_or_else(|| bad(neither.to_owned()))?;
         let bits = key.n().bits();
         if !RSA_BITS.contains(&bits) {
             return Err(bad(format!("an RSA key of {bits} bits; 2048 to 8192 are accepted")));
         }
-        Ok(ImageKey { scope, identity, key: Key::Rsa(rsa::pkcs1v15::VerifyingKey::new(key)) })
+        Ok(of(Key::Rsa(rsa::pkcs1v15::VerifyingKey::new(key))))
     }
 
     /// Whether this key made this signature over the message.
@@ -96,6 +120,11 @@ impl ImageKey {
         match &self.key {
             Key::P256(key) => p256::ecdsa::Signature::from_der(signature)
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+            // Cosign signs with Ed25519ph (RFC 8032, 5.1): over the SHA-512 of the message.
+            Key::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature).is_ok_and(|signature| {
+                let hashed = sha2::Digest::chain_update(ed25519_dalek::Sha512::default(), message);
+                key.verify_prehashed_strict(hashed, None, &signature).is_ok()
+            }),
             Key::Rsa(key) => rsa::pkcs1v15::Signature::try_from(signature)
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
         }

@@ -3,77 +3,28 @@
 //! A signature image (`sha256-<hex>.sig`) has one layer for each signature: the layer's bytes are the signed payload
 //! (simple signing, containers/image `docs/containers-signature.5.md`), the signature is an annotation. Certificates
 //! and transparency logs are ignored: only keys pinned on this host count. If no key covers an image, its signatures
-//! are not checked, and the report says so.
+//! are not checked, and the report says so. Cosign 3 attaches a Sigstore bundle as a referrer instead: one that signs
+//! the image counts like a signature image; an attestation is listed and never counts as a signature.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod attached;
+mod attestations;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
 
 use super::report::{Check, CheckId, Finding, Report};
 use crate::bundle::index::{Image, Index, Kind};
 use crate::error::Code;
-use crate::oci::{Descriptor, Digest, Document, parse};
-use crate::sign::claim::{self, Fault, Form};
+use crate::oci::{Digest, Document, parse};
+use crate::sign::claim::{self, Fault};
+use crate::sign::cosign::bundle::Bundle;
 use crate::sign::cosign::{Demand, Require, demands};
+use attached::{Attached, Form};
+
+pub(super) use attached::{LARGEST, payloads};
 
 pub use crate::sign::cosign::ImageKey;
 
-/// Media type of a layer that holds a signed payload.
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// Annotation with the signature, base64.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// The largest signed payload that is read, in bytes.
-pub(super) const PAYLOAD: u64 = 64 << 10;
-/// The most layers of one signature image that are read.
-const LAYERS: usize = 16;
-
-/// The layers with signed payloads, with their sizes.
-pub(super) fn payloads(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> BTreeMap<Digest, u64> {
-    let signatures = Signatures::new(index, documents);
-    signatures.layers.values().flatten().map(|layer| (layer.digest, layer.size)).collect()
-}
-
-/// The signature images of an index, each read once, even if several entries name it.
-struct Signatures<'a> {
-    layers: BTreeMap<(Digest, &'a str), Vec<Descriptor>>,
-    subjects: BTreeMap<Digest, BTreeSet<(Digest, &'a str)>>,
-}
-
-impl<'a> Signatures<'a> {
-    fn new(index: &'a Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Signatures<'a> {
-        let mut all = Signatures { layers: BTreeMap::new(), subjects: BTreeMap::new() };
-        for image in index.images.iter().filter(|i| i.kind == Kind::Signature) {
-            let name = (image.digest, image.media_type.as_str());
-            all.layers.entry(name).or_insert_with(|| layers(image, documents));
-            if let Some(subject) = image.subject {
-                all.subjects.entry(subject).or_default().insert(name);
-            }
-        }
-        all
-    }
-
-    /// The layers that may hold a signature of this image.
-    fn of(&self, subject: &Digest) -> impl Iterator<Item = &Descriptor> {
-        let names = self.subjects.get(subject).into_iter().flatten();
-        names.filter_map(|name| self.layers.get(name)).flatten()
-    }
-}
-
-fn layers(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> Vec<Descriptor> {
-    let document = documents.get(&image.digest).and_then(|bytes| parse(bytes, &image.media_type).ok());
-    match document {
-        Some(Document::Manifest(manifest)) => {
-            let simple = manifest.layers.into_iter().filter(|l| l.media_type == SIMPLE_SIGNING && l.size <= PAYLOAD);
-            let mut layers: Vec<Descriptor> = simple.take(LAYERS).collect();
-            layers.iter_mut().for_each(|layer| layer.annotations.retain(|name, _| name == SIGNATURE));
-            layers
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Checks every image that a key covers. `contents` are the signed payloads, whose digests were verified.
+/// Checks every image that a key covers. `contents` are the signed payloads and bundles, whose digests were verified.
 pub(super) fn check(
     index: &Index,
     documents: &BTreeMap<Digest, Vec<u8>>,
@@ -82,14 +33,15 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     let keys = &settings.image_keys;
-    let signatures = index.images.iter().filter(|i| i.kind == Kind::Signature).count();
+    let all = Attached::new(index, documents, contents);
+    attestations::list(index, &all, documents, settings, report);
     if keys.is_empty() && settings.image_require == Require::Scoped {
+        let signatures = index.images.iter().filter(|i| i.kind == Kind::Signature).count() + all.signing();
         let there = if signatures == 0 { "none is carried" } else { "no image key is in the trust policy" };
         report.skip(CheckId::ImageSignatures, false, format!("{there} ({signatures} signature images)"));
         return;
     }
     let mut check = Check::new(CheckId::ImageSignatures);
-    let all = Signatures::new(index, documents);
     let mut uncovered = 0;
     for image in &index.images {
         let attached = matches!(image.kind, Kind::Signature | Kind::Referrer);
@@ -111,14 +63,14 @@ pub(super) fn check(
         check.of += 1;
         let outcome = match demands.is_empty() {
             true => Err("no key of the trust policy covers it, and the policy requires a signature".to_owned()),
-            false => demands.iter().try_for_each(|group| satisfied(&all, image, contents, group)),
+            false => demands.iter().try_for_each(|group| satisfied(&all, image, documents, contents, group)),
         };
         match outcome {
             Ok(()) => check.examined += 1,
             Err(why) => check.find(
                 Finding::new(Code::ImageUnverified, image.digest.to_string(), format!("`{}` has no good image signature", image.display()))
                     .fact(why)
-                    .hint("a mirror may lack the sha256-<hex>.sig tag; carry it, or narrow the scope of the key in the trust policy"),
+                    .hint("a mirror may lack the sha256-<hex>.sig tag or the referrers with the signature; carry them, or narrow the scope of the key in the trust policy"),
             ),
         }
     }
@@ -142,31 +94,66 @@ fn runs(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> bool {
 
 /// Requires at least one signature by one of the keys, over this digest and naming the required repository.
 fn satisfied(
-    signatures: &Signatures<'_>,
+    all: &Attached<'_>,
     image: &Image,
+    documents: &BTreeMap<Digest, Vec<u8>>,
     contents: &BTreeMap<Digest, Vec<u8>>,
     demands: &[Demand<'_>],
 ) -> Result<(), String> {
     let mut why = "there is no signature image for it in the bundle".to_owned();
-    for layer in signatures.of(&image.digest) {
-        let Some(message) = contents.get(&layer.digest) else {
-            why = "its signature could not be read".to_owned();
+    for layer in all.of(&image.digest) {
+        let outcome = match &layer.form {
+            Form::Simple(signature) => simple(contents.get(&layer.digest), signature.as_deref(), image, demands),
+            Form::Bundle(_) => match all.bundle(layer) {
+                Ok(bundle) if !bundle.signs_images() => continue,
+                Ok(bundle) => bundled(bundle, image, documents.get(&image.digest), demands),
+                Err(reason) => Err(format!("its Sigstore bundle does not count: {reason}")),
+            },
+        };
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(reason) => why = reason,
+        }
+    }
+    Err(why)
+}
+
+const NOT_BY_A_KEY: &str = "it is not signed by a key of the trust policy";
+
+/// A payload of a signature image, and its signature.
+fn simple(
+    message: Option<&Vec<u8>>,
+    signature: Option<&[u8]>,
+    image: &Image,
+    demands: &[Demand<'_>],
+) -> Result<(), String> {
+    let message = message.ok_or("its signature could not be read")?;
+    let signature = signature.ok_or("its signature image holds no signature")?;
+    let mut why = NOT_BY_A_KEY.to_owned();
+    for demand in demands.iter().filter(|demand| demand.key.verify(message, signature)) {
+        let Some(identity) = &demand.identity else {
+            why = "it has no repository that its signature could name; give the key a signedIdentity".to_owned();
             continue;
         };
-        let Some(raw) = layer.annotations.get(SIGNATURE).and_then(|text| STANDARD.decode(text).ok()) else {
-            why = "its signature image holds no signature".to_owned();
-            continue;
-        };
-        why = "it is not signed by a key of the trust policy".to_owned();
-        for demand in demands.iter().filter(|demand| demand.key.verify(message, &raw)) {
-            let Some(identity) = &demand.identity else {
-                why = "it has no repository that its signature could name; give the key a signedIdentity".to_owned();
-                continue;
-            };
-            match claim(message, &image.digest, identity) {
-                Ok(()) => return Ok(()),
-                Err(e) => why = e,
-            }
+        match claim(message, &image.digest, identity) {
+            Ok(()) => return Ok(()),
+            Err(e) => why = e,
+        }
+    }
+    Err(why)
+}
+
+/// A Sigstore bundle that signs an image. Which repository is meant, it need not say (MB-COS-09).
+fn bundled(bundle: &Bundle, image: &Image, document: Option<&Vec<u8>>, demands: &[Demand<'_>]) -> Result<(), String> {
+    if !bundle.is_about(&image.digest) {
+        return Err(format!("the signature is not for {}", image.digest));
+    }
+    let document = document.ok_or("its manifest could not be read")?;
+    let mut why = NOT_BY_A_KEY.to_owned();
+    for demand in demands.iter().filter(|demand| bundle.is_by(demand.key, document)) {
+        match bundle.is_of(&image.digest, demand.identity.as_deref(), demand.key.identity.is_some()) {
+            Ok(()) => return Ok(()),
+            Err(e) => why = e,
         }
     }
     Err(why)
@@ -175,7 +162,7 @@ fn satisfied(
 /// Checks that the signed payload is a claim about exactly this digest, and about the repository (with or without
 /// tag).
 fn claim(message: &[u8], digest: &Digest, repository: &str) -> Result<(), String> {
-    match claim::read(message, Form::Cosign, digest) {
+    match claim::read(message, claim::Form::Cosign, digest) {
         Ok(claim) if claim.is_of(repository) => Ok(()),
         Ok(claim) => {
             Err(format!("the signature is for an image of `{}`, not of `{repository}`", claim.docker_reference))
@@ -188,6 +175,10 @@ fn claim(message: &[u8], digest: &Digest, repository: &str) -> Result<(), String
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::attached::SIGNATURE;
     use super::*;
 
     fn data(path: &str) -> Vec<u8> {
@@ -266,7 +257,10 @@ mod tests {
             documents.insert(digest, data(&format!("{folder}/blobs/sha256/{}", digest.hex())));
             index.images.push(image(subject, kind, None, None));
             index.images.push(image(digest, Kind::Signature, Some(format!("sha256-{hex}.sig")), Some(subject)));
-            for layer in layers(index.images.last().unwrap(), &documents) {
+            let Document::Manifest(manifest) = parse(&documents[&digest], &index.images[0].media_type).unwrap() else {
+                panic!()
+            };
+            for layer in &manifest.layers {
                 contents.insert(layer.digest, data(&format!("{folder}/blobs/sha256/{}", layer.digest.hex())));
             }
         }

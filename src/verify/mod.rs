@@ -267,7 +267,7 @@ impl<'a> Admitted<'a> {
             payloads.read_ahead(&self.set)?;
             payloads.conclude(self.set.index(), &mut self.report);
         }
-        self.signed = Mutex::new(cosign::payloads(index, &self.documents).into_keys().map(|d| (d, None)).collect());
+        self.signed = Mutex::new(cosign::payloads(index, &self.documents).into_iter().map(|d| (d, None)).collect());
         if !self.set.is_stream() {
             self.read_signed()?;
             let signed = signed_contents(&self.signed);
@@ -282,7 +282,7 @@ impl<'a> Admitted<'a> {
         let mut signed = lock(&self.signed);
         for (at, blob) in self.set.index().blobs.iter().enumerate() {
             let Some(slot) = signed.get_mut(&blob.digest) else { continue };
-            match self.set.read(at, cosign::PAYLOAD) {
+            match self.set.read(at, cosign::LARGEST) {
                 Ok(bytes) => *slot = Some(bytes),
                 // Reported with all other digests.
                 Err(e) if e.code().is_verdict() => {}
@@ -395,7 +395,7 @@ impl<'a> Admitted<'a> {
             let mut reader = BlobReader::new(&self.set, at, replica);
             if self.is_stream() {
                 reader.tee = lock(&self.payloads).tee(&blob.digest);
-                let wanted = blob.size <= cosign::PAYLOAD && lock(&self.signed).contains_key(&blob.digest);
+                let wanted = blob.size <= cosign::LARGEST && lock(&self.signed).contains_key(&blob.digest);
                 reader.capture = wanted.then(Vec::new);
             }
             reader.look = lock(&self.unlisted).look(&blob.digest);
@@ -569,7 +569,8 @@ fn fail(check: &mut Check, subject: &str, err: Error) -> Result<()> {
 }
 
 fn signed_contents(signed: &Mutex<BTreeMap<Digest, Option<Vec<u8>>>>) -> BTreeMap<Digest, Vec<u8>> {
-    lock(signed).iter().filter_map(|(digest, bytes)| bytes.clone().map(|bytes| (*digest, bytes))).collect()
+    let signed = std::mem::take(&mut *lock(signed));
+    signed.into_iter().filter_map(|(digest, bytes)| Some((digest, bytes?))).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

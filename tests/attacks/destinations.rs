@@ -105,7 +105,9 @@ fn links_planted_in_a_destination_lead_nowhere() {
 #[test]
 fn the_folder_for_manifests_is_not_taken_from_a_link() {
     let lab = lab();
-    plant(&lab, ".", "m-manifests", "outside");
+    let inspected = lab.run(&["inspect", "m.tar"]);
+    let (_, digest) = inspected.out.split_once("sha256:").unwrap();
+    plant(&lab, ".", &format!("m-{}-manifests", &digest[..8]), "outside");
     let registry = crate::support::registry::Registry::start();
     let (host, to) = (registry.host(), format!("{}/in", registry.host()));
     let args = ["unpack", "m.tar", "--signer", "key.pub", "--to", &to, "--plain-http", &host, "--mirror-set", "none"];

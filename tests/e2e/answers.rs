@@ -137,6 +137,6 @@ fn there_is_no_push_and_the_answer_says_what_to_use() {
         assert!(ok(&args!["completions", shell]).text().contains("mirror-bundle"));
     }
     let dir = folder();
-    ok(&args!["man", dir.path()]);
+    ok(&args!["man", "--dir", dir.path()]);
     assert!(files(dir.path()).keys().any(|p| p.to_string_lossy() == "mirror-bundle-create.1"));
 }

@@ -32,7 +32,7 @@ fn a_release_that_is_asked_for_as_another_image_never_becomes_a_bundle() {
     let (source, dir) = (Registry::start(), folder());
     let pusher = Pusher::new(&source.host());
     let plain = layer(&[("etc/x", &noise(3000, 1))]);
-    let label = Image::docker("amd64", json!({ "io.openshift.release": "" }), &[plain.clone()]);
+    let label = Image::docker("amd64", json!({ "io.openshift.release": "" }), std::slice::from_ref(&plain));
     let hidden = Image::docker("amd64", json!({}), &[payload(), plain.clone()]);
     let bzip2 = Blob { bytes: b"BZh91AY&SY no tar".to_vec(), ..plain.clone() };
     let opaque = Image::docker("amd64", json!({}), &[bzip2]);

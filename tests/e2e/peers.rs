@@ -160,28 +160,32 @@ fn a_bundle_signed_with_ssh_keygen_s_own_key_and_passphrase_asks_for_it_on_a_ter
         own.display(),
         world.other_key().display()
     );
-    // `script` gives the program a terminal and types its input.
-    let typed = |passphrase: &str| {
+    // `script` gives the program a terminal and types what it reads.
+    let typed = |passphrase: &str, times: usize| {
         let mut command = clean(Command::new("script"), &args!["-qefc", line, "/dev/null"]);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut text = Vec::new();
-        while !text.ends_with(b": ") {
-            let mut byte = [0];
-            assert_eq!(screen.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
-            text.extend(byte);
+        for _ in 0..times {
+            text.push(b'\n');
+            while !text.ends_with(b": ") {
+                let mut byte = [0];
+                assert_eq!(screen.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
+                text.extend(byte);
+            }
+            // The prompt comes a moment before the terminal stops to show what is typed.
+            std::thread::sleep(Duration::from_millis(300));
+            writeln!(keys, "{passphrase}").unwrap();
         }
-        // The prompt appears a moment before the terminal turns echo off.
-        std::thread::sleep(Duration::from_millis(300));
-        writeln!(keys, "{passphrase}").unwrap();
         screen.read_to_end(&mut text).unwrap();
         let code = child.wait().unwrap().code().unwrap();
         Run { code, stdout: text, stderr: String::new() }
     };
-    let wrong = typed("wrong");
+    // A passphrase may be tried three times.
+    let wrong = typed("wrong", 3);
     assert_ne!(wrong.code, 0, "{}", wrong.text());
     assert!(!bundle.exists());
-    let right = typed("open sesame");
+    let right = typed("open sesame", 1);
     assert_eq!(right.code, 0, "{}", right.text());
     assert!(!right.text().contains("open sesame"), "it must not be shown: {}", right.text());
     ok(&args!["verify", bundle, "--signer", world.other_public_key()]);

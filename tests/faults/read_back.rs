@@ -59,7 +59,7 @@ fn volumes_are_read_back_too() {
         assert!(failed.err.contains("does not read back"), "{failed:?}");
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "nothing is left");
         let done = run("10000000").is(0, "enough");
-        assert!(done.err.contains("Read back") && done.err.contains("after unmounting it"), "{done:?}");
+        assert!(done.err.contains("Read back") && done.err.contains("after you unmount it"), "{done:?}");
     }
 }
 
@@ -96,7 +96,7 @@ fn it_says_when_the_medium_can_be_removed_and_a_second_run_reads_back_too() {
     let place = lab.place();
     let run = lab.run(&place, &create(&lab)).is(0, "create");
     let (read, safe) = (run.err.find("Read back").unwrap(), run.err.find("Safe").unwrap());
-    assert!(read < safe && run.err[safe..].contains("after unmounting it: /"), "{}", run.err);
+    assert!(read < safe && run.err[safe..].contains("after you unmount it: /"), "{}", run.err);
     // Without its journal, nothing is trusted: it is written again.
     let before = snapshot(&place);
     fs::rename(place.join("b.tar"), place.join("b.tar.partial")).unwrap();

@@ -11,25 +11,26 @@ use crate::kit::{Ended, Kit, testdata};
 use crate::registry::Registry;
 
 const EMPTY: &str = "quay.io/rh_ee_aguidi/empty-image";
-const HOME: &str = "registry.example.com/team/app";
-const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const HOME: &str = "registry.example.com/team/app";
+pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
 /// An OCI layout `layout` that grows.
-struct Layout<'a> {
+pub(crate) struct Layout<'a> {
     kit: &'a Kit,
     entries: String,
 }
 
 impl<'a> Layout<'a> {
-    fn new(kit: &'a Kit) -> Layout<'a> {
+    /// An empty one in this kit.
+    pub(crate) fn new(kit: &'a Kit) -> Layout<'a> {
         let _ = fs::remove_dir_all(kit.path("layout"));
         kit.write("layout/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
         Layout { kit, entries: String::new() }
     }
 
     /// Stores a blob and returns `"digest":…,"size":…`.
-    fn blob(&self, bytes: &[u8]) -> (Digest, String) {
+    pub(crate) fn blob(&self, bytes: &[u8]) -> (Digest, String) {
         let digest = Digest::of(bytes);
         self.kit.write(&format!("layout/blobs/sha256/{}", digest.hex()), bytes);
         (digest, format!("\"digest\":\"{digest}\",\"size\":{}", bytes.len()))
@@ -41,6 +42,14 @@ impl<'a> Layout<'a> {
         let comma = if self.entries.is_empty() { "" } else { "," };
         let name = format!("\"annotations\":{{\"org.opencontainers.image.ref.name\":\"{name}\"}}");
         write!(self.entries, "{comma}{{\"mediaType\":\"{media_type}\",{place},{name}}}").unwrap();
+        self.kit.write("layout/index.json", format!("{{\"schemaVersion\":2,\"manifests\":[{}]}}", self.entries));
+        digest
+    }
+
+    /// Attaches a manifest to a document that is there.
+    pub(crate) fn referrer(&mut self, manifest: &[u8]) -> Digest {
+        let (digest, place) = self.blob(manifest);
+        write!(self.entries, ",{{\"mediaType\":\"{IMAGE}\",{place}}}").unwrap();
         self.kit.write("layout/index.json", format!("{{\"schemaVersion\":2,\"manifests\":[{}]}}", self.entries));
         digest
     }
@@ -57,13 +66,13 @@ impl<'a> Layout<'a> {
         .into_bytes()
     }
 
-    fn image(&mut self, name: &str) -> Digest {
+    pub(crate) fn image(&mut self, name: &str) -> Digest {
         let manifest = self.manifest(name);
         self.name(&manifest, IMAGE, name)
     }
 
     /// A list of two images.
-    fn list(&mut self, name: &str) -> Digest {
+    pub(crate) fn list(&mut self, name: &str) -> Digest {
         let entry = |arch: &str| {
             let (_, place) = self.blob(&self.manifest(arch));
             format!(
@@ -80,7 +89,7 @@ impl<'a> Layout<'a> {
     }
 
     /// A signature image over `payload` for the image with this digest.
-    fn signature(&mut self, repository: &str, digest: &Digest, payload: &[u8], signature: &[u8]) {
+    pub(crate) fn signature(&mut self, repository: &str, digest: &Digest, payload: &[u8], signature: &[u8]) {
         let (layer, layer_at) = self.blob(payload);
         let config = format!(
             "{{\"architecture\":\"\",\"os\":\"\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{layer}\"]}}}}"
@@ -112,7 +121,7 @@ impl<'a> Layout<'a> {
     }
 
     /// The bundle with all of it.
-    fn bundle(&self) {
+    pub(crate) fn bundle(&self) {
         let args = ["create", "i.tar", "-q", "--force", "--from-layout", "layout", "--name", "app"];
         self.kit.run(&[&args[..], &["--sequence", "1", "--sign-key", "builder"]].concat()).is(0);
     }
@@ -127,20 +136,20 @@ fn payload(repository: &str, digest: &Digest) -> String {
 }
 
 /// A host with the key pairs `builder` (OpenSSH) and `p256.pem` (openssl).
-fn host() -> Kit {
+pub(crate) fn host() -> Kit {
     let kit = Kit::new();
     ["builder", "reviewer", "second"].iter().for_each(|name| kit.key(name));
     openssl_key(&kit, "p256", &["ecparam", "-name", "prime256v1", "-genkey", "-noout"]);
     kit
 }
 
-fn openssl_key(kit: &Kit, name: &str, make: &[&str]) {
+pub(crate) fn openssl_key(kit: &Kit, name: &str, make: &[&str]) {
     let file = format!("{name}.pem");
     kit.tool("openssl", &[make, &["-out", &file]].concat()).is(0);
     kit.tool("openssl", &["pkey", "-in", &file, "-pubout", "-out", &format!("{name}.pub.pem")]).is(0);
 }
 
-fn openssl_sign(kit: &Kit, name: &str, payload: &str) -> Vec<u8> {
+pub(crate) fn openssl_sign(kit: &Kit, name: &str, payload: &str) -> Vec<u8> {
     kit.write("payload", payload);
     let file = format!("{name}.pem");
     kit.tool("openssl", &["dgst", "-sha256", "-sign", &file, "-out", "payload.sig", "payload"]).is(0);
@@ -149,12 +158,12 @@ fn openssl_sign(kit: &Kit, name: &str, payload: &str) -> Vec<u8> {
 
 /// Verifies `i.tar`, as a file and as a stream, with this list of image keys.
 #[track_caller]
-fn verify(kit: &Kit, keys: &str) -> Ended {
+pub(crate) fn verify(kit: &Kit, keys: &str) -> Ended {
     kit.policy("t.yaml", &format!("images:\n  keys:\n{keys}"));
     kit.verify_both("i.tar", &["--trust", "t.yaml"])
 }
 
-fn key(scope: &str, file: &str) -> String {
+pub(crate) fn key(scope: &str, file: &str) -> String {
     format!("    - {{scope: {scope}, keyFile: \"{file}\"}}\n")
 }
 
@@ -164,7 +173,7 @@ fn shipped(name: &str) -> String {
 
 /// The `image-signatures` entries of the report: the numbers of checked and of all images, and why others were not
 /// checked.
-fn cosign_check(kit: &Kit) -> (u64, u64, Vec<String>) {
+pub(crate) fn cosign_check(kit: &Kit) -> (u64, u64, Vec<String>) {
     let report = kit.run(&["verify", "i.tar", "--trust", "t.yaml", "-o", "json"]).json();
     let is = |one: &&serde_json::Value| one["id"] == "image-signatures";
     let check = report["checks"].as_array().unwrap().iter().find(is);
@@ -259,8 +268,12 @@ fn a_signature_for_something_else_does_not_count() {
         (payload(HOME, &other), 40, "the signature is for sha256:"),
         (payload("registry.example.com/team/other", &image), 40, "is for an image of"),
         (good.replace(HOME, &format!("{HOME}@{other}")), 40, "is for an image of"),
-        (good.replace("cosign container image signature", "atomic container signature"), 40, "what was signed is a"),
-        (good.replace("\"optional\":null", "\"Critical\":{}"), 40, "what was signed is"),
+        (
+            good.replace("cosign container image signature", "atomic container signature"),
+            40,
+            "not a claim about an image: its type is",
+        ),
+        (good.replace("\"optional\":null", "\"Critical\":{}"), 40, "not a claim about an image"),
         ("{}".to_owned(), 40, "not a claim about an image"),
     ];
     for (payload, code, why) in cases {

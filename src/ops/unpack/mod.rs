@@ -158,7 +158,7 @@ pub fn unpack<'a>(
     }
     let (manifests_to, sets_to) = folders(&index, &admitted.report().bundle.index, options);
     let rules = Rules { overwrite: options.overwrite, keep: None };
-    let files = FileFolder::new(manifests_to, manifests(&admitted), rules);
+    let files = FileFolder::manifests(manifests_to, admitted.files("manifests/"), rules);
     let sets = match target(options) {
         Some(target) => {
             let signed = signed_names(&admitted, trust, conditions);
@@ -174,7 +174,7 @@ pub fn unpack<'a>(
         None => Vec::new(),
     };
     let set_files: Vec<PathBuf> = sets.iter().map(|(name, _)| sets_to.path().join(name)).collect();
-    let sets = FileFolder::new(sets_to, sets, places::beside_others());
+    let sets = FileFolder::derived(sets_to, sets, places::beside_others());
     let placed: Vec<Placed> = destinations.iter().flat_map(|d| d.placed(&index)).collect();
     let mapping = options.mapping.as_ref().map(|to| (to, places::mapping(&placed)));
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
@@ -401,11 +401,6 @@ fn file_name(name: &str) -> String {
     let safe: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' }).collect();
     safe.trim_start_matches('.').to_owned()
-}
-
-fn manifests(admitted: &Admitted<'_>) -> Vec<(String, Vec<u8>)> {
-    let strip = |path: &str| path.strip_prefix("manifests/").unwrap_or(path).to_owned();
-    admitted.files("manifests/").map(|(path, bytes)| (strip(path), bytes.to_vec())).collect()
 }
 
 fn write_files(files: &FileFolder, verified: &Verified<'_>, observer: &dyn Observer) -> Result<()> {
