@@ -122,7 +122,7 @@ fn a_planted_manifest_stops_the_unpacking() {
     let lab = lab();
     fs::create_dir_all(lab.path("out/manifests")).unwrap();
     fs::write(lab.path("out/manifests/evil.yaml"), "kind: ClusterRoleBinding\n").unwrap();
-    unpack(&lab, "--to-dir", "out").ends(&[52]).says("does not belong");
+    unpack(&lab, "--to-dir", "out").ends(&[52]).says("the folder holds another file");
     assert!(!lab.path("out/v2").exists(), "nothing was written");
 }
 
