@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use mirror_bundle::cli::{self, Args, Terminal};
+use mirror_bundle::cli::{self, Terminal};
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match cli::arguments() {
         Ok(args) => args,
         Err(err) => return cli::wrong_arguments(&err).into(),
     };

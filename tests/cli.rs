@@ -42,6 +42,28 @@ fn answers_go_to_standard_output_and_nothing_else_does() {
 }
 
 #[test]
+fn as_a_plugin_it_calls_itself_what_the_user_typed() {
+    let dir = tempfile::tempdir().unwrap();
+    for host in ["kubectl", "oc"] {
+        let plugin = dir.path().join(format!("{host}-mirror_bundle"));
+        std::os::unix::fs::symlink(program::PROGRAM, &plugin).unwrap();
+        let run = |args: &[&str]| {
+            let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+            // The real kubectl, if it is here; there is no package of oc.
+            let real = host == "kubectl" && Command::new("kubectl").args(["version", "--client"]).output().is_ok();
+            let mut command = if real { program::tool("kubectl", dir.path()) } else { Command::new(&plugin) };
+            command.args(real.then_some("mirror-bundle")).args(args).env("PATH", path).output().unwrap()
+        };
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert_eq!(text(run(&["--version"]).stdout), format!("mirror-bundle {}\n", env!("CARGO_PKG_VERSION")));
+        let usage = format!("Usage: {host} mirror-bundle verify");
+        assert!(text(run(&["verify", "-h"]).stdout).contains(&usage));
+        let wrong = run(&["verify"]);
+        assert_eq!((code(&wrong), text(wrong.stderr).contains(&usage)), (2, true));
+    }
+}
+
+#[test]
 fn errors_go_to_standard_error_and_leave_standard_output_empty() {
     let cases: &[(&[&str], i32)] = &[
         (&[], 2),

@@ -33,6 +33,22 @@ use crate::error::{Code, Error, Result};
 use crate::ops::Observer;
 use args::Command;
 
+/// The arguments of this process.
+///
+/// As a plugin (`kubectl-mirror_bundle`, `oc-mirror_bundle`) the program calls itself what the user typed:
+/// `kubectl mirror-bundle`.
+pub fn arguments() -> std::result::Result<Args, clap::Error> {
+    use clap::{CommandFactory, FromArgMatches};
+    let mut command = Args::command();
+    let called = std::env::args_os().next().unwrap_or_default();
+    let called = std::path::Path::new(&called).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if let Some(host) = ["kubectl", "oc"].into_iter().find(|host| called == format!("{host}-mirror_bundle")) {
+        command = command.bin_name(format!("{host} mirror-bundle"));
+    }
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Args::from_arg_matches(&matches).map_err(|err| err.format(&mut command))
+}
+
 /// Runs a command. Returns the exit code of a verdict; an error has its own.
 pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
     let global = &args.global;
