@@ -1,8 +1,8 @@
-//! Attacks on the program as it is used: the real binary against a real `docker-registry` behind a fault proxy,
-//! against hosts and media that change under it, and against names made to fool a terminal.
+//! Attacks on the program in use: the real binary against a real `docker-registry` behind a fault proxy, against hosts
+//! and media that change during a run, and against names that try to fool a terminal.
 //!
-//! Every test names in its comment the rows of `spec/security.md` that it stands for. Bundles with a fault inside are
-//! `testdata/vectors`; whom to trust is `tests/trust.rs`; the registry client alone is `tests/registry.rs`.
+//! The comment of every test names the rows of `spec/security.md` that it covers. Bundles with a fault inside are in
+//! `testdata/vectors`; trust is tested in `tests/trust.rs`, the registry client alone in `tests/registry.rs`.
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 

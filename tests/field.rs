@@ -1,5 +1,5 @@
-//! Registries of the field, each with one quirk that the common clients live with: from public reports by people who
-//! mirror images for a living. The real program creates from them and unpacks to them.
+//! Registries of the field, each with one quirk that common clients tolerate: from public reports by people who mirror
+//! images professionally. The real program creates from them and unpacks to them.
 #![cfg(all(feature = "registry", feature = "cli"))]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -41,7 +41,7 @@ fn app() -> Image {
     Image::oci("amd64", &[layer(&[("f", b"content")])])
 }
 
-/// Eight different things that refer to an image.
+/// Eight different referrers of an image.
 fn referrers(subject: &Image) -> Vec<Image> {
     let numbered = |n: usize| {
         let mut referrer = Image::referrer(subject);
@@ -53,7 +53,7 @@ fn referrers(subject: &Image) -> Vec<Image> {
     (0..8).map(numbered).collect()
 }
 
-/// `p/app:v1`, with what `with` says attached to it.
+/// `p/app:v1`, with the attachments in `with`.
 fn filled(api: bool, rules: Vec<Rule>, attached: bool) -> Stub {
     let stub = Stub::start(api, rules);
     let (pusher, app) = (Pusher::new(&stub.host()), app());
@@ -123,7 +123,7 @@ fn a_tag_that_is_refused_while_others_are_readable_is_not_there() {
         assert_eq!(code, 0, "{status}: {err}");
         assert_eq!(stub.tags("org/mir/p/app"), ["v1"]);
     }
-    // A login that may not push is still found before anything is sent.
+    // A login without push rights is still found before anything is sent.
     let stub = Stub::start(false, rule(|r, _| (r.path != "/v2/").then(|| Answer::error(403, "DENIED"))));
     let (code, _, err) = unpack(dir.path(), &stub, &[]);
     assert!(code == 51 && err.contains("refused the push to") && err.contains("nothing was written"), "{err}");
@@ -284,7 +284,7 @@ fn large_uploads_that_are_refused_go_in_pieces_and_are_resumed() {
             move |r: &Request, _: &mut State| (sends(r) && r.method == "PUT").then(|| Answer::error(status, "NO"));
         check(&Stub::start(false, rule(whole)), "no PUT with a body");
     }
-    // A registry that takes pieces only, and none that is smaller than it says, but the last.
+    // A registry that accepts only chunks, none smaller than its minimum except for the last.
     let least = move |r: &Request, state: &mut State| {
         let small = r.method == "PATCH" && r.body.len() < 2 << 20 && !r.header("content-range")?.ends_with("-3145727");
         match r.method.as_str() {
@@ -299,7 +299,7 @@ fn large_uploads_that_are_refused_go_in_pieces_and_are_resumed() {
         }
     };
     check(&Stub::start(false, rule(least)), "OCI-Chunk-Min-Length");
-    // A piece is cut: the registry is asked how far it is, and the rest follows.
+    // A chunk is cut off: the registry is asked for its offset, and the rest follows.
     let cut = Mutex::new(0);
     let one = move |r: &Request, _: &mut State| {
         if sends(r) && r.body.len() > 1 << 20 {
@@ -356,7 +356,7 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
         (what.starts_with("sha256-") && what.len() == 71 && r.method == "PUT")
             .then(|| Answer::error(400, "DIGEST_INVALID"))
     };
-    // An attestation whose layer is a kind of content that the registry does not take.
+    // An attestation whose layer has a media type that the registry refuses.
     let layer = Image::cosign(&app(), "att").blobs[1].digest().to_string().replace(':', "%3A");
     let blob = move |r: &Request, _: &mut State| {
         (r.method == "PUT" && r.query.contains(&layer)).then(|| Answer::error(400, "BLOB_TYPE"))
@@ -366,7 +366,7 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
     assert!(code == 54 && err.contains("BLOB_TYPE"), "{code} {out}{err}");
     let tags = stub.tags("org/mir/p/app");
     assert!(tags.len() == 3 && !tags.iter().any(|tag| tag.ends_with(".att")), "{tags:?}");
-    for (api, rules, said, how_many) in
+    for (api, rules, message, how_many) in
         [(true, rule(artifact), "MANIFEST_INVALID", 1), (false, rule(fallback), "DIGEST_INVALID", 8)]
     {
         let stub = Stub::start(api, rules);
@@ -375,10 +375,13 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
         let answer: Value = serde_json::from_str(&out).unwrap();
         let refused = answer["unpacked"]["refused"].as_array().unwrap();
         assert_eq!(refused.len(), how_many, "{refused:#?}");
-        assert!(refused[0]["why"].as_str().unwrap().contains(said) && refused[0]["kind"] == "referrer", "{refused:#?}");
+        assert!(
+            refused[0]["why"].as_str().unwrap().contains(message) && refused[0]["kind"] == "referrer",
+            "{refused:#?}"
+        );
         assert_eq!(stub.tags("org/mir/p/app").len(), 4);
         let (code, out, err) = unpack(dir.path(), &stub, &[]);
-        assert!(code == 54 && out.contains("refused") && err.contains(said), "{out}{err}");
+        assert!(code == 54 && out.contains("refused") && err.contains(message), "{out}{err}");
         assert_eq!(unpack(dir.path(), &stub, &["--without-referrers"]).0, 0);
     }
 }
@@ -388,7 +391,7 @@ fn referrers_that_a_registry_loses_are_pushed_again_also_by_a_later_run() {
     let dir = tempfile::tempdir().unwrap();
     bundle(dir.path(), true);
     let subject = app().digest().to_string();
-    // It keeps the last writer's list where two overlap, and drops every first entry: as some do under load.
+    // It keeps the last writer's list where two overlap, and drops every first entry, like some registries under load.
     let seen: Mutex<HashMap<String, usize>> = Mutex::default();
     let forgets = move |r: &Request, state: &mut State| {
         let (name, what) = r.below("manifests").filter(|_| r.method == "PUT")?;
@@ -410,13 +413,13 @@ fn referrers_that_a_registry_loses_are_pushed_again_also_by_a_later_run() {
     let stub = Stub::start(true, rule(forgets));
     let (code, _, err) = unpack(dir.path(), &stub, &[]);
     assert!(code == 0 && count(&stub) == 8, "{err}");
-    // What an earlier run lost.
+    // The entries that an earlier run lost.
     stub.with(|state| {
         state.repositories.get_mut("org/mir/p/app").unwrap().lists.get_mut(&subject).unwrap().truncate(2)
     });
     let (code, _, err) = unpack(dir.path(), &stub, &[]);
     assert!(code == 0 && count(&stub) == 8, "{err}");
-    // One that never lists one of them says so, and everything else is there.
+    // A registry that never lists one entry: the program reports it, and everything else exists.
     let lost = referrers(&app())[3].digest().to_string();
     let never = move |r: &Request, state: &mut State| {
         let answer = answer(r, state);
@@ -442,7 +445,7 @@ fn what_has_a_subject_is_pushed_one_after_the_other() {
             let asked = r.below("manifests").unwrap().1;
             referrers(&app()).iter().any(|referrer| referrer.digest().to_string() == asked)
         };
-        // Looked for, put and read back, before the next is begun.
+        // Checked, pushed and read back, before the next one starts.
         let names: Vec<&str> = puts.filter(about).map(|r| r.below("manifests").unwrap().1).collect();
         assert_eq!(names.len(), 24);
         assert!(names.chunks(3).all(|turn| turn[0] == turn[1] && turn[1] == turn[2]), "{names:?}");
@@ -506,7 +509,7 @@ fn plain_http_goes_through_a_proxy_without_a_tunnel_and_a_proxy_that_fails_is_na
         let out = command.output().unwrap();
         (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap())
     };
-    // As a proxy that allows tunnels to port 443 only: what is asked for by its whole address, it fetches.
+    // Like a proxy that allows tunnels to port 443 only: it fetches absolute addresses.
     let source = filled(false, Vec::new(), false);
     let squid = Stub::start(
         false,

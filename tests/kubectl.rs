@@ -14,7 +14,7 @@ use std::process::Command;
 use mirror_bundle::kubernetes;
 use serde_json::Value;
 
-/// What kubectl reads from all files of a folder, in the order of their names, and its complaints.
+/// The objects that kubectl reads from all files of a folder, sorted by name, and its complaints.
 fn kubectl(folder: &Path) -> (Vec<Value>, String) {
     let out = Command::new("kubectl")
         .args(["label", "--local", "-o", "json", "zz=zz", "-Rf"])
@@ -54,7 +54,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Passes both forms of these documents to kubectl, and returns where it reads them differently.
+/// Passes both forms of these documents to kubectl, and returns the differences.
 fn differences(documents: &[Vec<u8>]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let (given, carried) = (dir.path().join("given"), dir.path().join("carried"));

@@ -40,14 +40,14 @@ impl World {
     /// Runs the program; returns its exit code and all output.
     fn program(&self, args: &[&str]) -> (i32, String) {
         let out = program::program(self.dir.path()).args(args).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap();
-        let said = [out.stdout, out.stderr].concat();
-        (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+        let output = [out.stdout, out.stderr].concat();
+        (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&output).into_owned())
     }
 
     #[track_caller]
     fn ok(&self, args: &[&str]) {
-        let (code, said) = self.program(args);
-        assert_eq!(code, 0, "{args:?}\n{said}");
+        let (code, output) = self.program(args);
+        assert_eq!(code, 0, "{args:?}\n{output}");
     }
 
     #[track_caller]
@@ -113,8 +113,8 @@ impl World {
         match command.stdout(Stdio::null()).stderr(Stdio::piped()).stdin(Stdio::null()).output() {
             Ok(out) if out.status.success() => Some(()),
             Ok(out) => {
-                let said = String::from_utf8_lossy(&out.stderr).into_owned();
-                skip(&format!("{name} does not work, so {kind} is not tested: {said}"));
+                let output = String::from_utf8_lossy(&out.stderr).into_owned();
+                skip(&format!("{name} does not work, so {kind} is not tested: {output}"));
                 None
             }
             Err(e) => {

@@ -198,8 +198,8 @@ fn a_missing_blob_and_an_unreachable_host_have_the_code_of_their_side() {
         let client = Client::new(Options { side, ..options() }).unwrap();
         let from = repo(&registry.host(), "a/b");
         assert_eq!(client.get_blob(&from, &digest, 0, 9).err().unwrap().code(), expected);
-        let nobody = repo(&format!("127.0.0.1:{}", free_port()), "a/b");
-        let err = client.get_manifest(&nobody, &tag("v1")).unwrap_err();
+        let unreachable_repo = repo(&format!("127.0.0.1:{}", free_port()), "a/b");
+        let err = client.get_manifest(&unreachable_repo, &tag("v1")).unwrap_err();
         assert_eq!(err.code(), expected);
         assert!(err.is_transient() && err.facts().iter().any(|f| f == "tried 4 times"), "{err:?}");
     }
@@ -330,7 +330,7 @@ fn busy_registries_are_waited_for() {
     let before = proxy.count("GET", "/blobs/");
     proxy.on("GET", "/blobs/", 1, status_with(429, "Retry-After", "301"));
     let err = pull(&client, &to, &digest, 100).unwrap_err();
-    assert!(err.facts().iter().any(|f| f.contains("left alone for 301 seconds")), "{err:?}");
+    assert!(err.facts().iter().any(|f| f.contains("a pause of 301 seconds")), "{err:?}");
     assert_eq!(proxy.count("GET", "/blobs/") - before, 1);
 
     let before = proxy.count("HEAD", "/blobs/");
@@ -343,8 +343,8 @@ fn busy_registries_are_waited_for() {
 #[test]
 fn permanent_errors_are_reported_in_the_registrys_words_and_not_retried() {
     let proxy = Proxy::start(None);
-    let said = br#"{"errors":[{"code":"TOOMANY","message":"gone for good"}]}"#.to_vec();
-    proxy.on("GET", "/manifests/", 1, Fault::Answer(418, Vec::new(), said));
+    let body = br#"{"errors":[{"code":"TOOMANY","message":"gone for good"}]}"#.to_vec();
+    proxy.on("GET", "/manifests/", 1, Fault::Answer(418, Vec::new(), body));
     let err = client().get_manifest(&repo(&proxy.host(), "a"), &tag("v1")).unwrap_err();
     assert!(err.facts().contains(&"it said: TOOMANY: gone for good".to_owned()), "{err:?}");
     assert_eq!(proxy.seen().len(), 1);

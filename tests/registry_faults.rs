@@ -149,7 +149,7 @@ fn set(worker: &Worker<'_>, case: &Case, side: &Script) {
 
 /// What holds after every run.
 #[track_caller]
-fn judge(worker: &Worker<'_>, case: &Case, side: &Script, ran: &Ran, requests: usize) {
+fn check_outcome(worker: &Worker<'_>, case: &Case, side: &Script, ran: &Ran, requests: usize) {
     if std::env::var_os("FAULT_SHOW").is_some() {
         eprintln!("== {} {} requests, {}\n{}\n{:?}", case.name, requests, ran.code, ran.err, side.rules);
     }
@@ -183,7 +183,7 @@ fn pull(worker: &Worker<'_>, case: &Case, side: &Script) {
     set(worker, case, side);
     let before = proxy.total();
     let ran = worker.finish(again().args(&args(side)));
-    judge(worker, case, side, &ran, proxy.total() - before);
+    check_outcome(worker, case, side, &ran, proxy.total() - before);
     let path = place.path(&bundle);
     assert_eq!(path.exists(), ran.code == 0, "{}", case.name);
     reset(worker);
@@ -226,7 +226,7 @@ fn push(worker: &Worker<'_>, case: &Case, side: &Script, tags: &BTreeMap<String,
     set(worker, case, side);
     let before = proxy.total();
     let ran = worker.finish(run().args(&args(side)));
-    judge(worker, case, side, &ran, proxy.total() - before);
+    check_outcome(worker, case, side, &ran, proxy.total() - before);
     let there = audit::tags(&place.open, &case.name);
     assert!(there.iter().all(|(tag, digest)| tags.get(tag) == Some(digest)), "{}: {there:?}", case.name);
     assert!(ran.code != 0 || there == *tags, "{}: {there:?}", case.name);

@@ -89,8 +89,8 @@ fn both_say_the_same_of_every_vector() {
                 let (arguments, settings, folder) = (&arguments, &settings, &folder);
                 scope.spawn(move || {
                     let mut second = SecondVerifier::start(arguments, folder);
-                    let told = half.iter().map(|bundle| (bundle, second.ask(bundle), ours(bundle, settings)));
-                    told.filter(|(_, theirs, ours)| theirs.code != ours.code).map(difference).collect::<Vec<_>>()
+                    let answers = half.iter().map(|bundle| (bundle, second.ask(bundle), ours(bundle, settings)));
+                    answers.filter(|(_, theirs, ours)| theirs.code != ours.code).map(difference).collect::<Vec<_>>()
                 })
             });
             let halves: Vec<_> = halves.collect();
@@ -131,7 +131,7 @@ fn compare_mutations(seed: u64, count: usize) {
     for number in 0..count {
         let (what, bytes) = mutate::one(&mut random, &key);
         std::fs::write(&bundle, bytes).unwrap();
-        second.tell(&bundle);
+        second.send(&bundle);
         let ours = ours(&bundle, &settings);
         let theirs = second.hear();
         *codes.entry(ours.code).or_default() += 1;
@@ -251,7 +251,7 @@ fn both_say_the_same_of_null_and_empty_members_everywhere() {
     let (mut differences, mut compared) = (Vec::new(), 0);
     let mut compare = |what: String, bytes: &[u8]| {
         std::fs::write(&bundle, bytes).unwrap();
-        second.tell(&bundle);
+        second.send(&bundle);
         let ours = ours(&bundle, &settings);
         let theirs = second.hear();
         compared += 1;

@@ -179,8 +179,8 @@ fn signatures_of_ssh_keygen_are_accepted_for_every_accepted_kind_of_key() {
         assert_eq!(evaluation.verdict, Err(Code::Untrusted));
         let weak = signed_by_keygen(dir.path(), BUILDER, &["-O", "hashalg=sha256"]);
         assert!(matches!(verify(&message, &weak), Err(Bad::Unsupported { .. })), "{kind:?}");
-        let judged = policy.evaluate(&[("s", &weak)], INDEX, now).signatures.remove(0);
-        assert_eq!((judged.outcome, judged.signer.as_deref()), (Outcome::UnknownKey, Some("alice@host")));
+        let evaluated = policy.evaluate(&[("s", &weak)], INDEX, now).signatures.remove(0);
+        assert_eq!((evaluated.outcome, evaluated.signer.as_deref()), (Outcome::UnknownKey, Some("alice@host")));
     }
 }
 
@@ -314,9 +314,9 @@ fn allowed_signers_mean_the_same_to_us_and_to_ssh_keygen() {
                 let time = format!("-Overify-time={theirs}");
                 let namespace = Namespace::Index(role).as_str();
                 let accepted = keygen_accepts(dir.path(), &file, sig.as_bytes(), namespace, &[&time]);
-                let judged = policy.evaluate(&[("s", sig.as_bytes())], INDEX, ours.parse().unwrap());
-                let good = judged.signatures[0].outcome == Outcome::Good;
-                assert_eq!(good, accepted, "{options} {role} {ours}: {judged:?}");
+                let evaluated = policy.evaluate(&[("s", sig.as_bytes())], INDEX, ours.parse().unwrap());
+                let good = evaluated.signatures[0].outcome == Outcome::Good;
+                assert_eq!(good, accepted, "{options} {role} {ours}: {evaluated:?}");
                 agreed[usize::from(good)] += 1;
             }
         }
@@ -453,19 +453,19 @@ fn of_generated_allowed_signers_we_accept_only_what_ssh_keygen_accepts() {
                 let time = "-Overify-time=20261122120000Z";
                 let theirs = keygen_accepts(dir.path(), &file, sig.as_bytes(), BUILDER, &[time]);
                 let policy = Policy::from_allowed_signers(file.as_bytes());
-                let judged = policy.as_ref().map(|p| {
+                let evaluated = policy.as_ref().map(|p| {
                     p.evaluate(&[("s", sig.as_bytes())], INDEX, "2026-11-22T12:00:00Z".parse().unwrap())
                         .signatures
                         .remove(0)
                 });
-                let good = judged.as_ref().is_ok_and(|one| one.outcome == Outcome::Good);
+                let good = evaluated.as_ref().is_ok_and(|one| one.outcome == Outcome::Good);
                 // For whom it counts is the name here, and is asked for there.
                 let of_alice = !["bob", "@alice", "\\alice"].contains(name);
                 if good && of_alice {
                     assert!(theirs, "ssh-keygen refuses this and we do not:\n{file}");
                 }
                 if theirs && !good {
-                    let why = judged.map_or_else(|e| e.message().to_owned(), |one| one.detail);
+                    let why = evaluated.map_or_else(|e| e.message().to_owned(), |one| one.detail);
                     let reason = [
                         "negated principals",
                         "a quote in the principals",
@@ -504,8 +504,8 @@ fn the_documented_check_with_stock_openssh_works_on_a_signed_index() {
     std::fs::write(dir.path().join("index.json"), INDEX).unwrap();
     std::fs::write(dir.path().join("index.json.sig"), our_signature(&secret, Role::Builder)).unwrap();
     let out = Command::new("sh").args(["-c", shell]).current_dir(&dir).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert!(out.status.success() && said.contains(&secret.public().fingerprint()), "{said}");
+    let stdout = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && stdout.contains(&secret.public().fingerprint()), "{stdout}");
 }
 
 proptest::proptest! {

@@ -1,4 +1,5 @@
-//! The program before a person: completion in real shells, a real terminal, and documents against their schemas.
+//! The program as people use it: completion in real shells, a real terminal, and documents checked against their
+//! schemas.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/program.rs"]
@@ -17,7 +18,7 @@ mod screen;
 
 use std::path::{Path, PathBuf};
 
-/// What is needed to make a small bundle.
+/// The input for a small bundle.
 fn flow() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/flow.in")
 }
@@ -29,7 +30,7 @@ fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
     (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
 }
 
-/// A folder with a small bundle that nobody signed, `b.tar`.
+/// A folder with a small unsigned bundle, `b.tar`.
 fn bundle() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (layout, manifests) = (flow().join("layout"), flow().join("manifests"));
@@ -39,7 +40,7 @@ fn bundle() -> tempfile::TempDir {
     dir
 }
 
-/// A layout `large` in `dir`, of one image with layers of so many bytes.
+/// A layout `large` in `dir`, of one image with layers of these sizes in bytes.
 fn large(dir: &Path, bytes: &[usize]) {
     let layout = dir.join("large");
     std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();

@@ -1,5 +1,5 @@
-//! What a person sees at a real terminal of 80 columns: no name from a bundle becomes a line of ours (security E11),
-//! and a verdict for a time that was given says so (I7).
+//! What a person sees at a real terminal of 80 columns: no name from a bundle becomes a line of this program (security
+//! E11), and a verdict for a given time says so (I7).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod forge;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use forge::draft::Draft;
 
-/// What a screen of 80 columns shows, line by line: long lines go on in the next, as a terminal does it.
+/// The lines of a screen with 80 columns: long lines wrap, as on a terminal.
 fn screen(dir: &Path, words: &[&str]) -> Vec<String> {
     let words = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
     let run = format!("stty cols 80 rows 50; exec {} {words}", program::PROGRAM);
@@ -40,7 +40,7 @@ fn screen(dir: &Path, words: &[&str]) -> Vec<String> {
 fn no_name_begins_a_line_of_a_terminal_with_a_verdict() {
     let forged = ["verdict   VERIFIED  b.tar", "index     sha256:3f", "checked   format and limits"];
     for before in 1..=80 {
-        // One padding in each run: every verb sees each fourth of them.
+        // One padding in each run: every verb gets each fourth of them.
         if before % 4 != 2 {
             continue;
         }
@@ -61,10 +61,10 @@ fn no_name_begins_a_line_of_a_terminal_with_a_verdict() {
             &["repair", "b.tar"],
             &["join", "b.tar", "j.tar"],
         ] {
-            let judged = matches!(verb[0], "verify" | "unpack" | "repair");
-            let words = if judged { [verb, &at[..]].concat() } else { verb.to_vec() };
+            let takes_trust = matches!(verb[0], "verify" | "unpack" | "repair");
+            let words = if takes_trust { [verb, &at[..]].concat() } else { verb.to_vec() };
             let lines = screen(dir.path(), &words);
-            // The one verdict there may be is the program's own.
+            // The only verdict may be the program's own.
             let own = lines.iter().filter(|line| line.trim_start().starts_with("verdict   VERIFIED  b.tar")).count();
             assert!(own <= usize::from(matches!(verb[0], "verify" | "repair")), "{verb:?}:\n{}", lines.join("\n"));
             let fake = lines.iter().any(|line| line.starts_with("index     sha256:3f "));

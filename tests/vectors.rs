@@ -118,8 +118,8 @@ fn every_code_that_speaks_of_a_bundle_has_a_vector() {
     // Rollback is decided by the memory of a host, and image signatures by the keys of a policy, which no bundle
     // holds: tests/trust/rollback.rs and tests/trust/cosign.rs.
     let host = [Code::Rollback, Code::ImageUnverified];
-    let judged = |c: &&Code| (10..50).contains(&c.exit()) && !host.contains(c);
-    for code in Code::ALL.iter().filter(judged) {
+    let is_verdict = |c: &&Code| (10..50).contains(&c.exit()) && !host.contains(c);
+    for code in Code::ALL.iter().filter(is_verdict) {
         assert!(found.contains(code.as_str()), "{code} has no vector");
     }
 }
@@ -167,8 +167,8 @@ fn the_program_exits_as_every_vector_says_and_prints_nothing_harmful() {
         let mut check = |way: &str, output: Output, exit: u8| {
             let found = output.status.code();
             if found != Some(i32::from(exit)) || !is_plain(&output) {
-                let said = String::from_utf8_lossy(&output.stderr).escape_debug().to_string();
-                differences.push(format!("{} {way}: want {exit}, got {found:?}: {said}", vector.name));
+                let stderr = String::from_utf8_lossy(&output.stderr).escape_debug().to_string();
+                differences.push(format!("{} {way}: want {exit}, got {found:?}: {stderr}", vector.name));
             }
             let verified = String::from_utf8_lossy(&output.stdout).lines().any(|l| l.starts_with("verdict   VERIFIED"));
             if way == "verify" && verified != (exit == 0) {
@@ -210,8 +210,12 @@ fn a_bad_vector_is_never_unpacked() {
             let output = run("unpack", &vector, &[flag, target.to_str().unwrap()], input);
             let exit = if way == "stream" { vector.stream_exit } else { vector.exit };
             if output.status.code() != Some(i32::from(exit)) || !is_plain(&output) {
-                let said = String::from_utf8_lossy(&output.stderr).escape_debug().to_string();
-                differences.push(format!("{} {way}: want {exit}, got {:?}: {said}", vector.name, output.status.code()));
+                let stderr = String::from_utf8_lossy(&output.stderr).escape_debug().to_string();
+                differences.push(format!(
+                    "{} {way}: want {exit}, got {:?}: {stderr}",
+                    vector.name,
+                    output.status.code()
+                ));
             }
             let written = files(&target);
             let blobs_only = |path: &PathBuf| {

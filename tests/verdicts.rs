@@ -324,7 +324,7 @@ fn another_program_verifies_and_unpacks_with_a_policy_file() {
     assert!(!kit.path("out/index.json").exists() && !kit.path("state/unpacked.json").exists());
 }
 
-/// `-o json`: one line of JSON on standard error, also when the work does not react to the signal itself.
+/// `-o json`: one line of JSON on standard error, even if the work does not react to the signal itself.
 #[test]
 fn an_interruption_is_reported_as_json_where_json_is_wanted() {
     let kit = Kit::new();
@@ -344,9 +344,9 @@ fn an_interruption_is_reported_as_json_where_json_is_wanted() {
         let out = child.wait_with_output().unwrap();
         drop(keep);
         assert_eq!(out.status.code(), Some(code));
-        let told = String::from_utf8(out.stderr).unwrap();
-        let line: serde_json::Value = serde_json::from_str(told.trim()).unwrap_or_else(|e| panic!("{e}: {told}"));
-        assert_eq!((line["type"].as_str(), line["code"].as_str()), (Some("error"), Some(word)), "{told}");
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        let line: serde_json::Value = serde_json::from_str(stderr.trim()).unwrap_or_else(|e| panic!("{e}: {stderr}"));
+        assert_eq!((line["type"].as_str(), line["code"].as_str()), (Some("error"), Some(word)), "{stderr}");
     }
 }
 
@@ -376,7 +376,7 @@ fn a_relative_destination_is_like_an_absolute_one() {
     }
 }
 
-/// Says that everything is there already.
+/// A receiver that claims to have everything.
 struct Liar;
 
 impl mirror_bundle::verify::Receiver for Liar {
@@ -405,7 +405,7 @@ impl mirror_bundle::sink::Watch for Quiet {
     fn item(&self) {}
 }
 
-/// A program of somebody else can say of a destination what it likes: the destination goes by what it has seen itself.
+/// A third-party program can claim anything about a destination: the destination relies on what it has seen itself.
 #[test]
 fn no_destination_writes_an_image_whose_content_it_was_not_handed() {
     use mirror_bundle::bundle::Inputs;

@@ -11,7 +11,7 @@ use super::escape::{escape, escape_json, fold, width};
 use crate::error::Code;
 use crate::verify::Report;
 
-/// Writes text; every line was escaped by who made it.
+/// Writes text; the caller has escaped every line.
 pub(super) fn text(text: &str) {
     match width(&std::io::stdout()) {
         Some(width) => put(&fold(text, width)),
@@ -35,7 +35,7 @@ pub(super) fn json<T: Serialize>(global: &Global, value: &T) {
     put(&escape_json(&out));
 }
 
-/// The document of a command that verifies first: what it `did`, or null, and the report, if there is one.
+/// The document of a command that verifies first: its result `did`, or null, and the report, if there is one.
 pub(super) fn verified<T: Serialize>(
     global: &Global,
     verb: &str,
@@ -62,7 +62,7 @@ pub(super) fn verified<T: Serialize>(
     );
 }
 
-/// A JSON object whose members keep their order.
+/// A JSON object that keeps the order of its members.
 #[derive(Clone, Debug)]
 pub(super) struct Object<const N: usize>(pub [(&'static str, Value); N]);
 
@@ -73,13 +73,13 @@ impl<const N: usize> Serialize for Object<N> {
 }
 
 impl<const N: usize> Object<N> {
-    /// In one line, harmless on a terminal.
+    /// As one line, safe for a terminal.
     pub(super) fn line(&self) -> String {
         escape_json(&serde_json::to_string(self).unwrap_or_default())
     }
 }
 
-/// The line for what could not be done (`spec/schema/error.json`).
+/// The document for an error (`spec/schema/error.json`).
 pub(super) fn failure(code: Code, message: &str, facts: &[String], state: Option<&str>, hint: Option<&str>) -> String {
     Object([
         ("type", "error".into()),
@@ -93,7 +93,7 @@ pub(super) fn failure(code: Code, message: &str, facts: &[String], state: Option
     .line()
 }
 
-/// A document or an event with its type in front.
+/// A document or an event, starting with its type.
 #[derive(Serialize)]
 pub(super) struct Line<'a, T> {
     #[serde(rename = "type")]
@@ -102,7 +102,7 @@ pub(super) struct Line<'a, T> {
     pub(super) value: &'a T,
 }
 
-/// A word as a shell takes it: quoted where it must be.
+/// A word for a shell: quoted if necessary.
 pub(super) fn quoted(word: &str) -> String {
     let safe = |c: char| c.is_alphanumeric() || "/._-:@%+=,".contains(c);
     if !word.is_empty() && word.chars().all(safe) {
@@ -112,7 +112,7 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-/// Lines of a name and a value, names in one column.
+/// Lines of names and values, with the names in one column.
 #[derive(Debug, Default)]
 pub(super) struct Table(Vec<(String, String)>);
 

@@ -20,8 +20,8 @@ pub(super) fn run(args: &CheckSignature, global: &Global, term: &Terminal) -> Re
         }
         other => other?,
     };
-    let judged = keyrings.iter().map(|keyring| openpgp::verify(&bytes, keyring, &digest, now)).reduce(Result::or);
-    match judged {
+    let result = keyrings.iter().map(|keyring| openpgp::verify(&bytes, keyring, &digest, now)).reduce(Result::or);
+    match result {
         Some(Ok(verified)) => {
             verified.notices.iter().for_each(|notice| term.warn(notice));
             show(args, global, &verified);

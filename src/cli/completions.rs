@@ -1,7 +1,7 @@
 //! `mirror-bundle completions`: what a shell offers after the program's name and after each command.
 //!
-//! bash has a script of its own: the one of `clap_complete` does not find the commands of a program with a hyphen in
-//! its name, and offers placeholders such as `<BUNDLE>` as words.
+//! bash has its own script: the one from `clap_complete` does not find the commands of a program with a hyphen in its
+//! name, and offers placeholders such as `<BUNDLE>` as words.
 
 use std::fmt::Write;
 
@@ -23,7 +23,7 @@ pub(super) fn run(shell: Shell) -> u8 {
         let text = String::from_utf8_lossy(&out).into_owned();
         match shell {
             Shell::Fish => text + &fish(&command),
-            // With two colons, zsh takes what follows the first file for files only, and offers no more options.
+            // With two colons, zsh offers only files after the first file, and no more options.
             Shell::Zsh => text.replace("'*::", "'*:"),
             _ => text,
         }
@@ -46,7 +46,7 @@ fn shown() -> Command {
         .subcommand(help)
 }
 
-/// The values of arguments that are no options, which the script of `clap_complete` leaves out.
+/// The values of positional arguments, which the script of `clap_complete` leaves out.
 fn fish(command: &Command) -> String {
     let line = |sub: &Command| {
         let values = sub.get_positionals().flat_map(values).collect::<Vec<_>>().join(" ");
@@ -81,7 +81,7 @@ fn bash(command: &Command) -> String {
     let mut out = HEAD.to_owned();
     let valued = flags(command.get_arguments().filter(|arg| takes_value(arg))).join("|");
     let verbs: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
-    // Writing to a string does not fail.
+    // Writing to a string never fails.
     let _ = write!(
         out,
         "            {valued}) ((i++)) ;;\n            {}) verb=\"${{COMP_WORDS[i]}}\"; break ;;\n",
@@ -125,7 +125,7 @@ fn values(arg: &Arg) -> Vec<String> {
     arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()
 }
 
-/// How each of these is written: `--output`, `-o`.
+/// The ways to write each of these options: `--output`, `-o`.
 fn flags<'a>(args: impl Iterator<Item = &'a Arg>) -> Vec<String> {
     let shown = args.filter(|arg| !arg.is_hide_set());
     shown

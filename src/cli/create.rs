@@ -75,7 +75,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     term.say("Finished", &format!("in {}", elapsed(started)));
     volumes::read_back(summary.read_back.as_ref(), &args.bundle, term)?;
     match global.output {
-        // The stream is the answer.
+        // The stream is the result.
         _ if to_stdout && !args.dry_run => {}
         Output::Json | Output::Jsonl => answer::json(global, &Made { made: &summary, recovery: recovery.as_ref() }),
         Output::Text if global.quiet < 2 => answer::text(&render(args, &summary, recovery.as_ref())),
@@ -96,7 +96,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     Ok(0)
 }
 
-/// What was made, with its recovery data.
+/// The result, with its recovery data.
 #[derive(serde::Serialize)]
 struct Made<'a> {
     #[serde(flatten)]
@@ -105,7 +105,7 @@ struct Made<'a> {
     recovery: Option<&'a ops::recovery::Summary>,
 }
 
-/// Asked before anything is fetched.
+/// Prompts for the passphrase before anything is fetched.
 fn protectable(args: &Create, percent: u8) -> Result<()> {
     if args.bundle == Path::new("-") {
         return Err(Error::new(Code::Usage, "--recovery needs a file: there is no recovery data for a stream"));
@@ -117,7 +117,7 @@ fn protectable(args: &Create, percent: u8) -> Result<()> {
     crate::recovery::Geometry::new(&[1], percent).map(|_| ())
 }
 
-/// The bundle is finished: what fails now leaves it.
+/// The bundle is finished: a later failure leaves it in place.
 fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Result<ops::recovery::Summary> {
     let mut paths: Vec<PathBuf> = made.volumes.iter().map(|v| v.path.clone().into()).collect();
     if paths.is_empty() {
@@ -132,7 +132,7 @@ fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Resul
     })
 }
 
-/// What is to be carried.
+/// The selection of content.
 fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Options> {
     let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
     #[cfg(feature = "registry")]

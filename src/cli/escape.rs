@@ -1,34 +1,35 @@
-//! Text from outside, made harmless for a terminal (security E10): control characters, bidirectional
-//! controls and zero-width characters are written as escapes.
+//! Makes text from outside safe for a terminal (security E10): control characters, bidirectional controls and
+//! zero-width characters are written as escapes.
 
 /// The longest text that is shown, in characters.
 const LONGEST: usize = 4096;
 /// The longest name from outside that is shown, in characters.
 const NAME: usize = 256;
-/// More blanks than this in a row are in no text of ours.
+/// No text of this program has more consecutive blanks than this.
 const BLANKS: usize = 16;
-/// At most so many characters that may show as a blank or as nothing follow each other, and one blank behind them.
+/// The most consecutive characters that may look blank or be invisible, followed by at most one blank.
 const FAINT: usize = 3;
 
-/// Escapes what could move a cursor, colour, hide or reorder text. Line breaks are escaped too, more blanks than any
-/// text of ours has are counted, and what is too long is cut.
+/// Escapes characters that could move a cursor, set colours, hide or reorder text. Also escapes line breaks, replaces
+/// long runs of blanks by their number, and truncates text that is too long.
 pub(super) fn escape(text: &str) -> String {
     shown(text, LONGEST, BLANKS)
 }
 
-/// A sentence that may hold a name from outside: as [`escape`], and no two blanks follow each other.
+/// A sentence that may contain a name from outside: like [`escape`], and never two blanks in a row.
 pub(super) fn sentence(text: &str) -> String {
     shown(text, LONGEST, 1)
 }
 
-/// A name or another text from outside: as [`escape`], and quoted where it was cut or has blanks at an end or together.
+/// A name or other text from outside: like [`escape`], and quoted if it was truncated or has leading, trailing or
+/// repeated blanks.
 pub(super) fn name(text: &str) -> String {
     let shown = shown(text, NAME, 1);
     let bare = !text.contains("  ") && text.trim() == text && text.chars().count() <= NAME;
     if bare { shown } else { quoted(&shown) }
 }
 
-/// The name of a bundle, as [`name`]; quoted too where it has what stands behind it in a line of ours.
+/// The name of a bundle, like [`name`]; also quoted if it contains what follows the name in a line of this program.
 pub(super) fn title(text: &str) -> String {
     let shown = name(text);
     if shown.contains(['"', '#', ',']) && !shown.starts_with('"') || text.starts_with('"') {
@@ -70,7 +71,7 @@ fn plain(chars: impl Iterator<Item = char>, blanks: usize, out: &mut String) {
             continue;
         }
         close(&mut run, out);
-        // What is no letter or digit can be blank, or take no room, in a font that nobody here knows.
+        // Characters other than letters and digits can be blank, or have no width, in an unknown font.
         faint = if c.is_ascii() || c.is_alphanumeric() { 0 } else { faint + 1 };
         if is_dangerous(c) || c.is_whitespace() || c == '\u{2800}' || faint > FAINT {
             out.extend(c.escape_unicode());
@@ -82,7 +83,7 @@ fn plain(chars: impl Iterator<Item = char>, blanks: usize, out: &mut String) {
     close(&mut run, out);
 }
 
-/// What lines of a report and of the conversation begin with.
+/// The beginnings of lines in reports and on standard error.
 const HEADS: [&str; 16] = [
     "verdict",
     "verified",
@@ -102,9 +103,9 @@ const HEADS: [&str; 16] = [
     "next:",
 ];
 
-/// Lines that a terminal of this width would wrap into what reads as another line of ours, wrapped here instead and
-/// indented (security E11). Colours take no room; what is not ASCII may take two columns or none, and can look like any
-/// word: a line with such characters is always wrapped here.
+/// Wraps lines that a terminal of this width would break so that the rest reads as a separate line of this program, and
+/// indents the rest (security E11). Colours have no width. A non-ASCII character may take two columns or none, and can
+/// look like any word: lines with such characters are always wrapped here.
 pub(super) fn fold(text: &str, width: usize) -> String {
     const INDENT: usize = 11;
     if width < 2 * INDENT {
@@ -133,7 +134,7 @@ pub(super) fn fold(text: &str, width: usize) -> String {
             out.push(c);
             colour &= c != 'm';
         }
-        // Where a terminal wraps by itself, in either way of counting.
+        // Where a terminal may wrap by itself, in both ways of counting.
         let mut plain = line.chars().filter(|c| !c.is_control()).collect::<Vec<_>>();
         while plain.len() > width {
             plain.drain(..width);
@@ -146,14 +147,14 @@ pub(super) fn fold(text: &str, width: usize) -> String {
     text.lines().map(one).collect::<Vec<_>>().join("\n") + end
 }
 
-/// How wide the terminal behind a stream is, if there is one.
+/// The width of the terminal behind a stream, if there is one.
 pub(super) fn width(of: &(impl std::os::fd::AsFd + std::io::IsTerminal)) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(of).ok().filter(|_| of.is_terminal());
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// Writes what [`escape`] would escape as JSON escapes: the same text for a parser, harmless on a terminal. In JSON
-/// such characters stand in strings only.
+/// Replaces the characters that [`escape`] escapes by JSON escapes: the same text for a parser, safe on a terminal. In
+/// JSON such characters occur in strings only.
 pub(super) fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {

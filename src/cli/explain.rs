@@ -1,4 +1,4 @@
-//! `mirror-bundle explain`: what a code means and what to do, without looking anything up online.
+//! `mirror-bundle explain`: describes a code and the remedy, without looking anything up online.
 
 use super::answer;
 use crate::error::{Code, Error, Result};
@@ -57,7 +57,7 @@ require:                        # number of different keys, for each role
   - {role: builder, threshold: 1}
 maxAge: 90d                     # since the bundle was created
 bundle:
-  name: ocp-4.16-x86_64         # the series of bundles that is accepted here
+  name: ocp-4.16-x86_64         # the series that this host accepts
 release:
   keyrings: [redhat]            # redhat is built in; others are files beside this one
   architectures: [amd64]
@@ -69,13 +69,13 @@ images:                         # cosign keys: images in a scope (* is all other
     - {scope: registry.example.com/team, keyFile: team.pub}
     # signedIdentity: REPOSITORY  the name that signatures must have; cosign 3 signs none
 rollback:
-  maxStep: 2000000              # the most that the sequence number may grow at once
-allowKinds: []                  # kinds of manifests beyond the usual, such as apps/v1/Deployment
+  maxStep: 2000000              # the maximum step of the sequence number
+allowKinds: []                  # kinds of manifests beyond the default ones, such as apps/v1/Deployment
 
 # Instead, an OpenSSH allowed_signers file is accepted too.
 ";
 
-/// A line for each of these exit codes.
+/// One line for each of these exit codes.
 pub(super) fn exit_status(which: impl Fn(Code) -> bool) -> String {
     let mut out = "0    ok                  done, and everything required was checked and passed\n".to_owned();
     for code in Code::ALL.iter().filter(|code| which(**code)) {
@@ -87,7 +87,7 @@ pub(super) fn exit_status(which: impl Fn(Code) -> bool) -> String {
 
 fn exit_codes() -> String {
     let mut out = exit_status(|_| true);
-    out.push_str("\nA script needs three cases: 0, go on; 10 to 49, do not use this bundle; anything else: the\ncheck could not be completed; fix the cause and try again. ");
+    out.push_str("\nA script needs three cases: 0, continue; 10 to 49, do not use this bundle; anything else: the\ncheck could not be completed; fix the cause and try again. ");
     out.push_str("When several of 10 to 49\napply, the exit code is the lowest: it is the most basic problem.\n");
     out
 }
@@ -111,7 +111,7 @@ fn text(code: Code) -> &'static str {
             "Something in the bundle violates its format.\nAn unsafe path, a name twice, a size over a limit, a document that contradicts another.\nThis program never makes such a bundle: it was damaged, or made by something else. Do not use it."
         }
         Code::Unsigned => {
-            "The bundle carries no signature, so anyone could have made it.\nAsk the builder for a signed one (create --sign-key), or accept it with --allow-unsigned, which the report records."
+            "The bundle has no signature, so anyone could have made it.\nAsk the builder for a signed one (create --sign-key), or accept it with --allow-unsigned, which the report records."
         }
         Code::BadSignature => {
             "The index was changed after it was signed, or damaged.\nDo not use this copy. Compare the digest of the index with the builder over another channel before you ask for another copy."
@@ -123,7 +123,7 @@ fn text(code: Code) -> &'static str {
             "A key, a signature or the bundle has expired, or is dated in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
         Code::Rollback => {
-            "This host unpacked a newer bundle of this series, or one with its number.\nSomebody may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
+            "This host unpacked a newer bundle of this series, or one with its number.\nSomeone may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
         }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nGet it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."
@@ -132,7 +132,7 @@ fn text(code: Code) -> &'static str {
             "Content does not match the digest that names it.\nOne damaged blob is usually the medium: copy the bundle again, or repair it: mirror-bundle repair BUNDLE. Many, or a bad signature as well, are usually not."
         }
         Code::UnlistedContent => {
-            "The file contains something that its index does not list.\nSomebody added it after the bundle was made. Do not use this copy."
+            "The file contains something that its index does not list.\nSomeone added it after the bundle was made. Do not use this copy."
         }
         Code::ReleaseUnverified => {
             "A release has no good signature by a key that this host accepts.\nOr, at create, it lacks the cosign signature image that clusters require from 4.21 on.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, at create, --allow-missing-image-signature."
@@ -147,7 +147,7 @@ fn text(code: Code) -> &'static str {
             "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
         }
         Code::Destination => {
-            "The destination registry is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is gone, run the same command again to resume."
+            "The destination registry is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is fixed, run the same command again to resume."
         }
         Code::Source => {
             "The source is unreachable, or lacks what was requested.\nWhat was fetched stays in NAME.partial; run the same command again to resume."
@@ -159,7 +159,7 @@ fn text(code: Code) -> &'static str {
             "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
         }
         Code::PartlyUnpacked => {
-            "Images and tags are complete; the registry refused an attachment.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. Where they are not needed, --without-referrers leaves them out, and the exit code is 0."
+            "Images and tags are complete; the registry refused an attachment.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. If they are not needed, --without-referrers leaves them out, and the exit code is 0."
         }
         Code::ApplyFailed => {
             "One or more manifests were not applied to the cluster.\nReserved: this version applies nothing."

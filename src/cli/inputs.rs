@@ -1,4 +1,4 @@
-//! From arguments, files and environment to the settings of a verb.
+//! Converts arguments, files and environment into the settings of a verb.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::host::memory;
 use crate::host::trust::{self, Named};
 use crate::verify::{Conditions, Detached, Exceptions, Expectations, Trust};
 
-/// Whom `verify`, `unpack`, `sign` and `repair` trust.
+/// The trust for `verify`, `unpack`, `sign` and `repair`.
 pub(super) fn trust(args: &args::Trust) -> Result<Trust> {
     trust::read(&Named {
         signers: &args.signer,
@@ -21,7 +21,7 @@ pub(super) fn trust(args: &args::Trust) -> Result<Trust> {
     })
 }
 
-/// Under which conditions they verify what is named as the bundle.
+/// The conditions under which they verify the bundle.
 pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) -> Result<Conditions> {
     let beside = beside(args, bundle)?;
     Ok(Conditions {
@@ -48,7 +48,7 @@ fn digest(text: &str) -> Result<crate::oci::Digest> {
     text.parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Usage, e.to_string()))
 }
 
-/// Signatures and records beside each file that is named, and signatures named on the command line.
+/// Signatures and records beside each named file, and signatures named on the command line.
 fn beside(trust: &args::Trust, bundle: &[PathBuf]) -> Result<Signatures> {
     let files: Vec<PathBuf> = bundle.iter().filter(|p| *p != Path::new("-")).cloned().collect();
     let mut out = detached::find(&files)?;
@@ -91,12 +91,12 @@ pub(super) fn source_date_epoch() -> Result<Option<u64>> {
     }
 }
 
-/// Threads that mostly wait.
+/// Number of threads that mostly wait.
 pub(super) fn transfers(jobs: Option<u16>) -> usize {
     jobs.map_or(8, usize::from)
 }
 
-/// Threads that compute.
+/// Number of threads that compute.
 pub(super) fn processors(jobs: Option<u16>) -> usize {
     jobs.map_or_else(|| std::thread::available_parallelism().map_or(2, usize::from), usize::from)
 }
@@ -124,14 +124,14 @@ pub(super) fn client(
     Ok(client)
 }
 
-/// Says what went wrong without being an error, when the work is done.
+/// Reports failures that were not errors, at the end of the work.
 #[cfg(feature = "registry")]
 pub(super) fn late_notices(client: &crate::registry::Client, term: &super::term::Terminal) {
     use crate::ops::Observer;
     client.late_notices().iter().for_each(|notice| term.warn(notice));
 }
 
-/// A reference as people bring it from other tools. What is changed or assumed is said.
+/// Parses a reference as copied from other tools. Reports what was changed or assumed.
 #[cfg(feature = "registry")]
 pub(super) fn reference(text: &str, term: &super::term::Terminal) -> Result<crate::oci::Reference> {
     use crate::observer::Observer;
@@ -145,7 +145,7 @@ pub(super) fn reference(text: &str, term: &super::term::Terminal) -> Result<crat
     Ok(reference)
 }
 
-/// A reference without the name of a transport: `docker://` is left out, and that is said.
+/// Removes the transport prefix `docker://` from a reference, and reports that.
 #[cfg(feature = "registry")]
 pub(super) fn bare<'a>(text: &'a str, term: &super::term::Terminal) -> Result<&'a str> {
     use crate::observer::Observer;

@@ -1,4 +1,4 @@
-//! `mirror-bundle inspect` and `ls`: what the index says. Nothing is verified, and that is said.
+//! `mirror-bundle inspect` and `ls`: show what the index says, and that it was not verified.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -104,7 +104,7 @@ pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> 
     Ok(0)
 }
 
-/// One thing in a line; on a terminal in columns with a heading, on a pipe with single blanks.
+/// One item per line; on a terminal in columns with a heading, on a pipe with single blanks.
 fn lines(index: &Index, images: bool, blobs: bool, manifests: bool, columns: bool) -> String {
     let dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), name);
     let mut out = String::new();

@@ -1,4 +1,4 @@
-//! `mirror-bundle man`: a manual page for the program and for each command, from the definitions that parse arguments.
+//! `mirror-bundle man`: a manual page for the program and for each command, generated from the argument definitions.
 
 use std::io::{IsTerminal, Write};
 use std::process::{Command as Process, Stdio};
@@ -36,17 +36,17 @@ pub(super) fn run(args: &args::Man) -> Result<u8> {
     Ok(0)
 }
 
-/// Lets `man` show a page. False when there is no `man` here.
+/// Shows a page with `man`. Returns false if `man` is not installed.
 fn formatted(text: &str) -> bool {
     let Ok(mut man) = Process::new("man").args(["-l", "-"]).stdin(Stdio::piped()).spawn() else { return false };
     if let Some(mut input) = man.stdin.take() {
-        // A reader who leaves early closes the pipe.
+        // A reader that exits early closes the pipe.
         let _ = input.write_all(text.as_bytes());
     }
     man.wait().is_ok_and(|status| status.success())
 }
 
-/// The program and every command that the help shows.
+/// The program and every command in the help.
 fn pages(whole: &Command) -> Vec<(String, &Command)> {
     let shown = whole.get_subcommands().filter(|sub| !sub.is_hide_set());
     let mut out = vec![("mirror-bundle".to_owned(), whole)];
@@ -57,7 +57,7 @@ fn pages(whole: &Command) -> Vec<(String, &Command)> {
 fn page(name: &str, command: &Command, whole: &Command) -> Result<String> {
     let verb = name.strip_prefix("mirror-bundle-").unwrap_or("");
     let usage = if verb.is_empty() { "mirror-bundle".to_owned() } else { format!("mirror-bundle {verb}") };
-    // Other than the help, a manual page is made of sections.
+    // Unlike the help, a manual page has sections.
     let plain = command.clone().bin_name(usage).display_name(name).help_template("");
     let man = Man::new(plain).title(name.to_uppercase()).section("1").manual("mirror-bundle");
     let mut out = Vec::new();
@@ -91,7 +91,7 @@ fn page(name: &str, command: &Command, whole: &Command) -> Result<String> {
     Ok(out)
 }
 
-/// Lines as they are.
+/// Preformatted lines.
 fn section(out: &mut String, title: &str, text: &str) {
     out.push_str(&format!(".SH \"{title}\"\n.nf\n{}\n.fi\n", roff(text.trim_end())));
 }
@@ -124,7 +124,7 @@ fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
     }
 }
 
-/// One for each command at least; `every_example_is_a_command_line_that_parses` tries them.
+/// At least one for each command; `every_example_is_a_command_line_that_parses` checks them.
 const EXAMPLES: &[(&str, &str)] = &[
     ("keygen", "mirror-bundle keygen builder.key"),
     (

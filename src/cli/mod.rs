@@ -1,4 +1,4 @@
-//! Arguments in, answers out. The only module that prints.
+//! The command line: arguments in, results out. The only module that prints.
 
 mod answer;
 #[allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, reason = "help is plain text")]
@@ -49,7 +49,7 @@ pub fn arguments() -> std::result::Result<Args, clap::Error> {
     Args::from_arg_matches(&matches).map_err(|err| err.format(&mut command))
 }
 
-/// Runs a command. The value is the exit code of a verdict; an error has its own.
+/// Runs a command. Returns the exit code of a verdict; an error has its own.
 pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
     let global = &args.global;
     term.ready()?;
@@ -76,10 +76,10 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
     }
 }
 
-/// Shows what clap says: help and version on standard output, else what is wrong with the arguments.
+/// Shows clap's messages: help and version on standard output, errors in the arguments on standard error.
 ///
-/// An argument can be the name of a file on a hostile medium (`verify *`): with one that could rule a terminal, the
-/// message is shown without colours, and escaped (security E10).
+/// An argument can be a file name from a hostile medium (`verify *`): if it could control a terminal, the message is
+/// shown without colours, and escaped (security E10).
 pub fn wrong_arguments(err: &clap::Error) -> u8 {
     if err.use_stderr() && wants_json() {
         let _ = writeln!(std::io::stderr(), "{}", usage_error(err));
@@ -90,7 +90,7 @@ pub fn wrong_arguments(err: &clap::Error) -> u8 {
         let _ = err.print();
     } else {
         let mut text = err.render().to_string();
-        // First whole arguments and values, in which a line break is none.
+        // First replace whole arguments and values, in which a line break is not a separator.
         for part in args.iter().flat_map(|arg| [Some(arg.as_str()), arg.split_once('=').map(|(_, value)| value)]) {
             let part = part.unwrap_or_default();
             if !part.is_empty() {
@@ -103,7 +103,7 @@ pub fn wrong_arguments(err: &clap::Error) -> u8 {
     u8::try_from(err.exit_code()).unwrap_or(2)
 }
 
-/// Whether JSON was asked for, in arguments that cannot be parsed.
+/// Whether JSON was requested, in arguments that cannot be parsed.
 fn wants_json() -> bool {
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let json = |value: &str| matches!(value, "json" | "jsonl");
@@ -111,7 +111,7 @@ fn wants_json() -> bool {
         || args.iter().filter_map(|arg| arg.strip_prefix("--output=").or(arg.strip_prefix("-o"))).any(json)
 }
 
-/// What clap says as the line that every other error is.
+/// Converts clap's message into the one-line form of other errors.
 fn usage_error(err: &clap::Error) -> String {
     let text = err.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -121,13 +121,13 @@ fn usage_error(err: &clap::Error) -> String {
     answer::failure(Code::Usage, &message, &facts, None, help.first().copied())
 }
 
-/// The exit code of an error: of an interruption, that of the signal, whoever noticed it.
+/// The exit code of an error; for an interruption, that of the signal, wherever it was noticed.
 pub fn exit_code(err: &Error, term: &Terminal) -> u8 {
     let signal = term.stopped().filter(|_| err.code() == Code::Interrupted);
     signal.unwrap_or(err.code()).exit()
 }
 
-/// Says that this program has a bug; the panic itself was printed before.
+/// Reports a bug in this program; the panic itself was printed before.
 pub fn bug(term: &Terminal) -> u8 {
     term.report(
         &Error::new(Code::Internal, "mirror-bundle has a bug and stopped")

@@ -1,4 +1,4 @@
-//! Asking for a passphrase on the terminal: never echoed, three tries, and Ctrl-C answers at once.
+//! Asks for a passphrase on the terminal: never echoed, three tries, and Ctrl-C works at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -13,12 +13,12 @@ use crate::error::{Code, Error, Result};
 use crate::ops::Observer;
 use crate::sign::SecretKey;
 
-/// As ssh does.
+/// The same as ssh.
 const TRIES: usize = 3;
 /// The longest passphrase, in bytes.
 const LONGEST: usize = 1024;
 
-/// Reads a private key, and asks for its passphrase when it has one.
+/// Reads a private key, and asks for its passphrase if it has one.
 pub(super) fn key(path: &Path, term: &Terminal) -> Result<SecretKey> {
     if path.extension().is_some_and(|extension| extension == "pub") && crate::sign::read_public_key(path).is_ok() {
         let private = path.with_extension("");
@@ -40,7 +40,7 @@ pub(super) fn key(path: &Path, term: &Terminal) -> Result<SecretKey> {
     Err(Error::new(Code::Internal, "no try was made"))
 }
 
-/// Asks once. Without a terminal there is nobody to ask.
+/// Asks once. Without a terminal this is an error.
 pub(super) fn ask(prompt: &str, term: &Terminal) -> Result<Zeroizing<String>> {
     let mut tty = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|e| {
         Error::new(Code::Usage, "a passphrase is needed, and there is no terminal to ask on")
@@ -58,9 +58,9 @@ pub(super) fn ask(prompt: &str, term: &Terminal) -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// One line, without its end.
+/// Reads one line, without its end.
 fn line(tty: &mut File, term: &Terminal) -> Result<Zeroizing<Vec<u8>>> {
-    // Room for all of it at once: a vector that grows leaves copies behind.
+    // Allocate everything at once: a growing vector leaves copies behind.
     let mut out = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
     let mut byte = Zeroizing::new([0u8; 1]);
     loop {
@@ -87,7 +87,7 @@ fn line(tty: &mut File, term: &Terminal) -> Result<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// A terminal that does not echo, until this is dropped.
+/// A terminal with echo off, until this is dropped.
 struct Quiet {
     tty: File,
     before: Termios,

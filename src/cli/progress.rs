@@ -1,4 +1,4 @@
-//! How far the work is: one line on a terminal, some lines in a log, JSON lines for a program.
+//! Progress: one line on a terminal, some lines in a log, JSON lines for a program.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,17 +8,17 @@ use crate::ops::{Task, observer};
 
 /// Verbs are right-aligned in a column of this width.
 pub(super) const COLUMN: usize = 12;
-/// The rate is that of the last while.
+/// The rate is the average of this recent period.
 const WINDOW: Duration = Duration::from_secs(15);
 const SAMPLE: Duration = Duration::from_millis(500);
 
-/// A task under way. Time is an argument.
+/// A running task. Time is an argument.
 #[derive(Debug)]
 pub(super) struct Work {
     task: Task,
     items: (u64, u64),
     bytes: (u64, u64),
-    /// Bytes of this run: without those of an earlier one.
+    /// Bytes of this run, without those of earlier runs.
     moved: u64,
     since: Instant,
     samples: VecDeque<(Instant, u64)>,
@@ -55,7 +55,7 @@ impl Work {
         }
     }
 
-    /// What an earlier run did counts as done, but not for the rate.
+    /// Work of an earlier run counts as done, but not for the rate.
     pub(super) fn resumed(&mut self, items: u64, bytes: u64) {
         self.items.0 = self.items.0.saturating_add(items).min(self.items.1);
         self.bytes.0 = self.bytes.0.saturating_add(bytes).min(self.bytes.1);
@@ -65,17 +65,17 @@ impl Work {
         self.items.0 = (self.items.0 + 1).min(self.items.1);
     }
 
-    /// Whether the line on the terminal is to be drawn again: at most ten times a second.
+    /// Whether to redraw the line on the terminal: at most ten times a second.
     pub(super) fn draw_due(&mut self, now: Instant) -> bool {
         due(&mut self.drawn, Duration::from_millis(100), now)
     }
 
-    /// Whether a program is to be told: at most twice a second.
+    /// Whether to write an event: at most twice a second.
     pub(super) fn event_due(&mut self, now: Instant) -> bool {
         due(&mut self.told, Duration::from_millis(500), now)
     }
 
-    /// Bytes a second, once there is something to measure.
+    /// Bytes per second, once there is something to measure.
     fn rate(&self, now: Instant) -> Option<u64> {
         let (first, moved) = self.samples.front()?;
         let seconds = now.duration_since(*first).as_secs_f64();
@@ -106,11 +106,11 @@ impl Work {
         }
     }
 
-    /// The line for a terminal of this many columns, its verb in the first [`COLUMN`]. It never fills the last one.
+    /// The line for a terminal of this width, with its verb in the first [`COLUMN`]. It never fills the last column.
     pub(super) fn line(&self, columns: usize, now: Instant) -> String {
         let room = columns.saturating_sub(1);
         let head = format!("{:>COLUMN$}", verb(self.task));
-        // In order of importance; shown in another.
+        // In order of importance; displayed in another order.
         let percent = Some(format!("{:>3} %", self.share()));
         let (amount, left) = (Some(self.amount()), self.left(now));
         let (things, rate) = (self.things(), self.rate(now).map(|rate| format!("{}/s", observer::size(rate))));
@@ -152,7 +152,7 @@ impl Work {
         Some((verb(self.task), parts.into_iter().flatten().collect::<Vec<_>>().join("  ")))
     }
 
-    /// What a program is told (`spec/schema/event.json`).
+    /// The event for a program (`spec/schema/event.json`).
     pub(super) fn event(&self) -> Object<6> {
         Object([
             ("type", "progress".into()),
@@ -208,7 +208,7 @@ fn word(task: Task) -> &'static str {
     }
 }
 
-/// What is counted; nothing where only bytes are.
+/// The counted items; `None` if only bytes are counted.
 fn noun(task: Task) -> Option<&'static str> {
     match task {
         Task::Resolve => Some("images"),

@@ -25,7 +25,7 @@ fn render(summary: &Summary) -> String {
     table.render()
 }
 
-/// The line about recovery data, also for `create`.
+/// The line about recovery data, also used by `create`.
 pub(super) fn line(table: &mut Table, summary: &Summary) {
     let (slices, slice) = (observer::count(summary.recovery_slices, "slice"), observer::size(summary.slice_size));
     let text = format!("{}, {}: repairs up to {slices} of {slice}", summary.recovery, observer::size(summary.bytes));

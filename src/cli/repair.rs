@@ -21,7 +21,7 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     if args.bundle.iter().chain(&args.to).any(|path| path.as_os_str() == "-") {
         return Err(Error::new(Code::Usage, "a stream cannot be repaired").hint("name a file"));
     }
-    // Volumes on other media are not damage.
+    // Volumes on other media are not damaged.
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, true)?;
     let mut options = Options {
@@ -75,7 +75,7 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     }
 }
 
-/// `REGISTRY/REPO`, with a tag or digest that is not looked at, or `REGISTRY`.
+/// Parses `REGISTRY/REPO`, ignoring a tag or digest, or `REGISTRY`.
 fn origin(text: &str) -> Result<Origin> {
     if let Ok(repository) = text.parse::<Repository>() {
         return Ok(Origin::Repository(repository));

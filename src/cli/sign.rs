@@ -20,7 +20,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
         let bytes = index_bytes(&args.bundle)?;
         let text = String::from_utf8(bytes)
             .map_err(|e| Error::new(Code::Malformed, "the bundle index is not UTF-8 text").source(e))?;
-        // A person sees it escaped; ssh-keygen gets the very bytes.
+        // A terminal gets it escaped; ssh-keygen gets the exact bytes.
         match std::io::stdout().is_terminal() {
             true => text.lines().for_each(|line| answer::text(&format!("{}\n", escape(line)))),
             false => answer::text(&text),

@@ -1,6 +1,6 @@
 //! Sizes as people write them: `700MB`, `4GiB`, `4.7GB`, `4700372992`.
 
-/// Decimal units have a `B`, binary ones `iB` or, as in GNU `split`, nothing.
+/// Decimal units end in `B`; binary units end in `iB` or, as in GNU `split`, have no suffix.
 const UNITS: [(&str, u64); 17] = [
     ("", 1),
     ("b", 1),
@@ -21,7 +21,7 @@ const UNITS: [(&str, u64); 17] = [
     ("pb", 1_000_000_000_000_000),
 ];
 
-/// The size in bytes, exactly; of a fraction of a byte the whole bytes.
+/// The exact size in bytes, rounded down to whole bytes.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
     let not = || format!("`{text}` is not a size; write 4GiB, 4.7GB or a number of bytes");
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -10,7 +10,7 @@ use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, join, observer, split};
 
-/// What both verbs prove, and what not.
+/// What both verbs prove, and what they do not.
 fn checked(blobs: usize) -> String {
     format!("{}; signatures were not evaluated", observer::count(blobs, "blob digest"))
 }

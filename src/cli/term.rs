@@ -1,4 +1,4 @@
-//! The conversation on standard error: what is being done, progress, warnings, errors. Nothing else prints there.
+//! Messages on standard error: steps, progress, warnings, errors. No other module prints there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
@@ -17,7 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task};
 use crate::verify::{Finding, Severity};
 
-/// The terminal, or the pipe that stands in for it.
+/// The terminal, or a pipe in its place.
 #[derive(Debug)]
 pub struct Terminal {
     quiet: bool,
@@ -30,7 +30,7 @@ pub struct Terminal {
     work: Mutex<Option<Work>>,
     signal: Arc<AtomicU8>,
     stop: Arc<AtomicBool>,
-    /// Whether a line of progress is on the screen.
+    /// Whether a progress line is on the screen.
     drawn: Arc<AtomicBool>,
     log: Option<Mutex<File>>,
     progress: Option<Mutex<File>>,
@@ -38,7 +38,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A terminal with these options. Signals are answered from now on.
+    /// A terminal with these options. Handles signals from now on.
     pub fn new(global: &Global) -> Terminal {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         let color = match global.color {
@@ -85,12 +85,12 @@ impl Terminal {
         self.unusable.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
-    /// The last line of the log.
+    /// Writes the last line of the log.
     pub fn ended(&self, code: u8) {
         self.log(&format!("ended with exit code {code}"));
     }
 
-    /// Writes to the log file what is said, also what -q and -o json keep from the screen.
+    /// Writes a message to the log file, including those that -q and -o json keep off the screen.
     fn log(&self, text: &str) {
         let Some(log) = &self.log else { return };
         let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,24 +103,24 @@ impl Terminal {
         let _ = file.write_all(lines.as_bytes());
     }
 
-    /// A JSON line for a program that follows the work.
+    /// Writes a JSON line for a program that follows the progress.
     fn event(&self, line: &str) {
         if self.events {
             answer::text(&format!("{line}\n"));
         }
         if let Some(file) = &self.progress {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whoever listened has left.
+            // The reader has exited.
             let _ = writeln!(file, "{line}");
         }
     }
 
-    /// Set once somebody asks to stop: for the registry client, which waits on its own.
+    /// Set when an interruption is requested: for the registry client, which waits on its own.
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
         self.stop.clone()
     }
 
-    /// With `-v`: a way to say a line at any time.
+    /// With `-v`: a function that prints a line at any time.
     #[cfg(feature = "registry")]
     pub fn chatty(&self) -> Option<impl Fn(&str) + Send + Sync + use<>> {
         let json = self.json;
@@ -129,7 +129,7 @@ impl Terminal {
                 true => escape_json(&serde_json::json!({ "type": "note", "message": text }).to_string()),
                 false => format!("       {}", escape(text)),
             };
-            // No bar is drawn with -v. A terminal that is gone is no reason to stop.
+            // No bar is drawn with -v. A lost terminal is no reason to stop.
             _ = writeln!(std::io::stderr().lock(), "{line}");
         })
     }
@@ -150,7 +150,7 @@ impl Terminal {
         }
     }
 
-    /// Reports a finding of a verification, and the state that things are in.
+    /// Reports a finding of a verification, and the current state.
     pub fn finding(&self, finding: &Finding, state: Option<&str>) {
         let (color, word) = match finding.severity {
             Severity::Error => (AnsiColor::Red, "error:"),
@@ -166,14 +166,14 @@ impl Terminal {
         }
     }
 
-    /// A line that belongs to what was said last.
+    /// A line that belongs to the previous message.
     pub fn note(&self, text: &str) {
         if !self.json {
             self.line(&format!("       {}", escape(text)));
         }
     }
 
-    /// What to do next; plain lines.
+    /// What to do next, as plain lines.
     pub fn next(&self, lines: &[String]) {
         lines.iter().for_each(|line| self.log(&format!("next: {line}")));
         if self.json || self.quiet {
@@ -197,14 +197,14 @@ impl Terminal {
         let _ = writeln!(stream, "{text}");
     }
 
-    /// Takes the line of progress off the screen.
+    /// Clears the progress line.
     fn clear(&self) {
         if self.drawn.swap(false, Ordering::SeqCst) {
             let _ = write!(std::io::stderr(), "{CLEAR}");
         }
     }
 
-    /// What is seen of the work, when it is due.
+    /// Updates the progress display when it is due.
     fn show(&self, work: &mut Work, last: bool) {
         let now = Instant::now();
         if (self.events || self.progress.is_some()) && (work.event_due(now) || last) {
@@ -235,14 +235,14 @@ impl Terminal {
         !self.quiet && !self.json
     }
 
-    /// The first signal asks to stop; the work answers within a second, or the process ends without it.
+    /// The first signal requests a stop; the work reacts within a second, or the process exits without it.
     fn answer_signals(&self) {
         use signal_hook::consts::{SIGINT, SIGTERM};
-        // A limit on the size of files (`ulimit -f`) is an error like a full disk, and not the end without a word.
+        // A file size limit (`ulimit -f`) becomes an error like a full disk, instead of killing the process silently.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
         let (flag, stop, json, drawn) = (self.signal.clone(), self.stop.clone(), self.json, self.drawn.clone());
-        // Whoever asked for JSON gets it however the run ends.
+        // If JSON was requested, it is written however the run ends.
         let last_words = move |code: Code| {
             let hint = "run the same command again to resume";
             let clear = if drawn.swap(false, Ordering::SeqCst) { CLEAR } else { "" };
@@ -349,14 +349,14 @@ impl Observer for Terminal {
     }
 }
 
-/// To the start of the line, and nothing after it.
+/// Returns to the start of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
 fn append(path: &Path) -> Result<File> {
     OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io("cannot write", path, e))
 }
 
-/// An error, a notice: the sentence, the facts, the state that things are in, and what to do.
+/// An error or a notice: the sentence, the facts, the current state, and what to do.
 fn problem(
     color: AnsiColor,
     word: &str,

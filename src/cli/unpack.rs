@@ -77,7 +77,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     }
 }
 
-/// Whether what is attached to images is not wanted, so that it is no matter if the registry refuses some of it.
+/// Whether attachments of images are unwanted, so that a registry may refuse some of them.
 #[cfg(feature = "registry")]
 fn without(args: &Unpack) -> bool {
     args.without_referrers
@@ -98,7 +98,7 @@ fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal
     }
 }
 
-/// Said before the bundle is opened.
+/// Printed before the bundle is opened.
 fn nowhere() -> Error {
     Error::new(Code::Usage, "nowhere to unpack to").hint("name a destination with --to, --to-dir or --to-layout")
 }
@@ -150,7 +150,7 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
     Ok(options)
 }
 
-/// What `--mirror-set` asks for.
+/// The value of `--mirror-set`.
 fn mirror_sets(given: &[MirrorSet]) -> Result<MirrorSets> {
     let usage = |text: &str, hint: &str| Err(Error::new(Code::Usage, text).hint(hint));
     if given.len() > 1 && given.contains(&MirrorSet::None) {
@@ -242,7 +242,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
     table.render()
 }
 
-/// The folder of mirror sets; the files, where the folder may hold those of other bundles.
+/// The folder of mirror sets; or the files, if the folder may hold those of other bundles.
 fn set_list(folder: &std::path::Path, files: &[std::path::PathBuf]) -> String {
     let names: Vec<_> = files.iter().filter_map(|f| f.file_name()).map(|n| n.to_string_lossy()).collect();
     format!("{}: {}", folder.display(), names.join(", "))

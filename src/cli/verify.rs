@@ -45,7 +45,7 @@ pub(super) fn refused(
     }
 }
 
-/// Shows a report: the answer on standard output, problems on standard error.
+/// Shows a report: the result on standard output, problems on standard error.
 pub(super) fn show(report: &Report, global: &Global, term: &Terminal, state: Option<&str>) {
     match global.output {
         Output::Json | Output::Jsonl => {
@@ -67,17 +67,17 @@ pub(super) fn problems(report: &Report, term: &Terminal, state: Option<&str>) {
     some_problems(report, term, state, false);
 }
 
-/// As [`problems`]; where the `listed` lines of signatures and records say why one is ignored, no notice repeats it.
+/// Like [`problems`]; if the `listed` lines of signatures and records say why one is ignored, no notice repeats it.
 fn some_problems(report: &Report, term: &Terminal, state: Option<&str>, listed: bool) {
     let mut seen = BTreeSet::new();
-    // What two checks found is shown once.
+    // A problem that two checks found is shown once.
     let mut errors: Vec<_> = report.errors().filter(|f| seen.insert((f.code, f.message.as_str()))).collect();
     errors.sort_by_key(|f| (f.code.exit() < 10, f.code.exit()));
     let shown = errors.len().min(SHOWN);
     for (at, finding) in errors.iter().take(shown).enumerate() {
         term.finding(finding, state.filter(|_| at + 1 == shown));
     }
-    // What was only counted is of checks that found errors, but for notices of those that did not.
+    // Counted but unnamed findings belong to checks that found errors, except for notices of the others.
     let counted: u64 = report.checks.iter().map(|check| check.more).sum();
     let more = (errors.len() - shown) as u64 + if errors.is_empty() { 0 } else { counted };
     if more > 0 {
@@ -100,14 +100,14 @@ fn some_problems(report: &Report, term: &Terminal, state: Option<&str>, listed: 
     }
 }
 
-/// What is not here yet, and how to go on.
+/// What is missing, and how to continue.
 pub(super) fn still_missing(report: &Report, term: &Terminal) {
-    let mut lines = vec!["run the same command again with what is missing:".to_owned()];
+    let mut lines = vec!["run the same command again with the missing volumes:".to_owned()];
     lines.extend(report.not_checked.iter().filter(|n| n.required).map(|n| format!("  {}", n.reason)));
     term.next(&lines);
 }
 
-/// The verdict; on request with the code of the worst finding.
+/// The verdict; if requested, with the code of the worst finding.
 fn verdict_line(report: &Report, with_code: bool) -> String {
     let word = match report.verdict {
         Verdict::Verified => "VERIFIED",
@@ -157,7 +157,7 @@ fn render(report: &Report) -> String {
     out
 }
 
-/// Every signature and every record: outcome, role, name, full fingerprint, where it is, and why it is ignored.
+/// Every signature and every record: outcome, role, name, full fingerprint, location, and why it is ignored.
 fn signers(report: &Report, out: &mut String) {
     let unknown = || "?".to_owned();
     for one in &report.signatures {

@@ -1,4 +1,4 @@
-//! How volumes are shown: one line each, and all of them as one word for a shell.
+//! Shows volumes: one line each, and all of them as one word for a shell.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(super) fn rows(table: &mut Table, volumes: &[Written]) {
     }
 }
 
-/// Says what was read back, and that the medium can be removed now. `bundle` need not exist under that name.
+/// Reports what was read back, and that the medium can be removed now. `bundle` need not exist under that name.
 pub(super) fn read_back(done: Option<&ReadBack>, bundle: &Path, term: &Terminal) -> Result<()> {
     let Some(done) = done else { return Ok(()) };
     let how = if done.direct { "" } else { " (on this file system it may have come from the page cache)" };
@@ -30,18 +30,18 @@ pub(super) fn read_back(done: Option<&ReadBack>, bundle: &Path, term: &Terminal)
     Ok(())
 }
 
-/// The paths as a shell can be given them: one as it is, several as the pattern that fits their names.
+/// The paths as a shell word: a single path as it is, several as the pattern that matches their names.
 pub(super) fn pattern(paths: &[String]) -> String {
     let [first, .., last] = paths else { return quoted(&paths.concat()) };
     let same = |a: char, b: char| a == b;
     let front: String = first.chars().zip(last.chars()).take_while(|(a, b)| same(*a, *b)).map(|(a, _)| a).collect();
     let back: Vec<char> =
         first.chars().rev().zip(last.chars().rev()).take_while(|(a, b)| same(*a, *b)).map(|(a, _)| a).collect();
-    // The digits of the number belong to what differs.
+    // The digits of the number belong to the differing part.
     let front = front.trim_end_matches(|c: char| c.is_ascii_digit());
     let back: String = back.into_iter().rev().collect();
     let back = back.trim_start_matches(|c: char| c.is_ascii_digit());
-    // The star stays outside of quotes.
+    // The star stays outside the quotes.
     let quoted = |part: &str| if part.is_empty() { String::new() } else { quoted(part) };
     format!("{}*{}", quoted(front), quoted(back))
 }

@@ -10,27 +10,27 @@ use crate::bundle::{addendum, limits};
 use crate::error::{Code, Error, Result};
 use crate::fs::{AtomicFile, dir, durable, small};
 
-/// The most entries of the folder of a bundle that are looked at: a medium can list names without end.
+/// How many entries of the bundle's folder are examined at most: a medium can list names without end.
 const ENTRIES: usize = 100_000;
-/// The most bytes that are read beside all files of a bundle. Volumes have the same signatures each.
+/// The limit for all files read beside bundles, in bytes. Every volume has the same signatures.
 const READ: u64 = 256 << 20;
 
-/// `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each appears complete or not at all, and
-/// never over another file.
+/// Writes `BUNDLE.<role>-<key>.sig`, and records as `BUNDLE.record-….json[.sig]`. Each file appears complete or not at
+/// all, and never overwrites another.
 pub(crate) fn write(path: &Path, pieces: &[(String, Vec<u8>)]) -> Result<Vec<String>> {
-    // One name for all: so nothing is left of a run that was killed and would write something else now.
+    // One temporary name for all files: so a killed run leaves nothing behind, even if the next run writes other files.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".sig.partial");
     let mut written = Vec::new();
     if pieces.is_empty() {
-        // All is there; the run that wrote it may have been killed before that was durable.
+        // All files exist; the run that wrote them may have been killed before they were durable.
         durable::sync_parent(path)?;
     }
     for (name, bytes) in pieces {
         let target = detached_path(path, name);
         match AtomicFile::begin(Path::new(&temporary)).and_then(|new| new.commit(bytes, &target, false)) {
             Ok(()) => {}
-            // A run that was interrupted came as far as this one.
+            // An interrupted run already wrote this file.
             Err(e) if e.kind() == ErrorKind::AlreadyExists && is(&target, bytes) => {}
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::new(Code::Conflict, format!("`{}` exists with other content", target.display()))
@@ -59,7 +59,7 @@ fn is(path: &Path, bytes: &[u8]) -> bool {
     old.is_ok_and(|old| old == bytes)
 }
 
-/// The file beside the bundle that an addendum of this name is written to.
+/// The path beside the bundle for an addendum of this name.
 fn detached_path(path: &Path, name: &str) -> PathBuf {
     let name = match name.strip_prefix("signature-") {
         Some(rest) => format!("{rest}.sig"),
@@ -70,21 +70,21 @@ fn detached_path(path: &Path, name: &str) -> PathBuf {
     full.into()
 }
 
-/// What was written beside a bundle with `--detach`. Never more than is judged ([`limits::SIGNATURES`]) or than a
-/// bundle may have appended ([`limits::ADDENDA`], [`limits::ADDENDA_BYTES`]), from however many files it comes.
+/// The files beside a bundle, as written with `--detach`. Never more than is evaluated ([`limits::SIGNATURES`]) or than
+/// a bundle may have appended ([`limits::ADDENDA`], [`limits::ADDENDA_BYTES`]), however many files there are.
 #[derive(Debug, Default)]
 pub struct Signatures {
     /// `BUNDLE.<role>-<16 hex>.sig`: path and content.
     pub signatures: Vec<(String, Vec<u8>)>,
-    /// `BUNDLE.record-<16 hex>.json` and `….json.sig`, under the names that they would have in the bundle.
+    /// `BUNDLE.record-<16 hex>.json` and `….json.sig`, under the names they would have in the bundle.
     pub records: Vec<Addendum>,
 }
 
 impl Signatures {
-    /// Takes in a signature; the same content again counts once.
+    /// Adds a signature; identical content counts once.
     ///
     /// # Errors
-    /// [`Code::Malformed`] for more than are judged.
+    /// [`Code::Malformed`] when there are more than are evaluated.
     pub fn add_signature(&mut self, path: String, bytes: Vec<u8>) -> Result<()> {
         if self.signatures.iter().any(|(_, known)| *known == bytes) {
             return Ok(());
@@ -97,7 +97,7 @@ impl Signatures {
         Ok(())
     }
 
-    /// Takes in a record or the signature of one, found at `path`; the same thing again counts once.
+    /// Adds a record or its signature, found at `path`; identical content counts once.
     fn add_record(&mut self, path: &Path, record: Addendum) -> Result<()> {
         if self.records.contains(&record) {
             return Ok(());
@@ -120,18 +120,18 @@ impl Signatures {
 fn too_many(text: String, path: &str) -> Error {
     Error::new(Code::Malformed, text)
         .fact(format!("one of them is `{path}`"))
-        .hint("move away what is not about this bundle")
+        .hint("move the files of other bundles away")
 }
 
-/// The signatures and records beside these bundles; for a folder of volumes, beside each file in it.
+/// Reads the signatures and records beside these bundles; for a folder of volumes, beside each file in it.
 ///
 /// # Errors
-/// What cannot be read, and what is over a limit of [`Signatures`].
+/// Read errors, and [`Code::Malformed`] when a limit of [`Signatures`] is exceeded.
 pub fn find(paths: &[PathBuf]) -> Result<Signatures> {
     Listing::list(paths).of_all()
 }
 
-/// What lies beside some bundles, by name: each folder was listed once, and nothing was read.
+/// The files beside some bundles, by name: each folder has been listed once, no file has been read.
 #[derive(Debug, Default)]
 pub(crate) struct Listing(BTreeMap<PathBuf, Vec<ListedFile>>);
 
@@ -139,15 +139,15 @@ pub(crate) struct Listing(BTreeMap<PathBuf, Vec<ListedFile>>);
 #[derive(Debug)]
 struct ListedFile {
     path: PathBuf,
-    /// The name that a record would have in the bundle; `None` for a signature over the index.
+    /// The name the record would have in the bundle; `None` for a signature over the index.
     record: Option<String>,
 }
 
 impl Listing {
-    /// Regular files only; what has another name is not looked at. A folder that cannot be listed has nothing: fewer
-    /// signatures never make a verdict better.
+    /// Considers regular files only, and ignores other names. A folder that cannot be listed counts as empty: fewer
+    /// signatures never improve a verdict.
     pub(crate) fn list(paths: &[PathBuf]) -> Listing {
-        // Of each folder the bundles that were named, or `None` for all that is in it.
+        // For each folder the bundles that were named, or `None` for every bundle in it.
         let mut folders: BTreeMap<PathBuf, Option<BTreeSet<String>>> = BTreeMap::new();
         for path in paths {
             if path.is_dir() {
@@ -178,19 +178,19 @@ impl Listing {
         out
     }
 
-    /// What lies beside one of them.
+    /// The files beside one of the bundles.
     pub(crate) fn of(&self, path: &Path) -> Result<Signatures> {
         let name = path.file_name().map(|name| dir::folder_of(path).join(name));
         read_all(name.and_then(|name| self.0.get(&name)).into_iter().flatten())
     }
 
-    /// What lies beside any of them.
+    /// The files beside any of the bundles.
     pub(crate) fn of_all(&self) -> Result<Signatures> {
         read_all(self.0.values().flatten())
     }
 }
 
-/// The bundle that a file is beside, by its name; and for a record its name as an addendum.
+/// The bundle that a file belongs to, by its name; and for a record its name as an addendum.
 fn parse(file: &str) -> Option<(&str, Option<&str>)> {
     let stem = file.strip_suffix(".sig").unwrap_or(file);
     let (bundle, _) = stem.strip_suffix(".json").unwrap_or(stem).rsplit_once('.').filter(|(b, _)| !b.is_empty())?;
@@ -223,8 +223,8 @@ fn read_all<'a>(files: impl Iterator<Item = &'a ListedFile>) -> Result<Signature
     Ok(out)
 }
 
-/// Reads a signature file that a user named: at most one byte more than a signature may have, so that a longer one is
-/// noticed.
+/// Reads a signature file that a user named, at most one byte more than a signature may have, so that the caller
+/// notices a longer one.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     read_limited(path, limits::SIGNATURE)
 }
@@ -330,7 +330,7 @@ mod tests {
         assert!(find(&volumes).unwrap_err().to_string().contains("more than 4194304 bytes"));
     }
 
-    /// A hard link costs an attacker nothing: neither does it cost the reader.
+    /// A hard link costs an attacker nothing; it must not cost the reader anything either.
     #[test]
     fn very_many_files_of_one_content_are_read_to_a_bound() {
         let dir = tempfile::tempdir().unwrap();

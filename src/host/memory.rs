@@ -1,7 +1,7 @@
-//! What this host remembers: the newest bundle of each series that it has unpacked (security A7).
+//! The memory of this host: the newest bundle of each series that it has unpacked (security A7).
 //!
-//! One small JSON file, replaced as a whole after complete success. A file that cannot be understood is an
-//! error, never an empty memory.
+//! One small JSON file, replaced as a whole after complete success. A file that cannot be parsed is an error, never an
+//! empty memory.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -18,17 +18,17 @@ use crate::fs::{AtomicFile, Dir, small};
 use crate::verify::rollback::{Memory, Numbered};
 use crate::verify::{SignatureOutcome, Verified};
 
-/// The most bytes of the file.
+/// The largest accepted file, in bytes.
 const LIMIT: u64 = 4 << 20;
 
-/// What the file held when every bundle had a name and a number.
+/// The format of the file when every bundle had a name and a number.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Before {
     bundles: BTreeMap<String, Numbered>,
 }
 
-/// Numbers from here on are times in seconds, as `create` made them where nobody gave one.
+/// Numbers from here on are times in seconds, which `create` once used when no number was given.
 const A_TIME: u64 = 1_000_000_000;
 
 impl From<Before> for Memory {
@@ -41,8 +41,8 @@ impl From<Before> for Memory {
     }
 }
 
-/// `MIRROR_BUNDLE_STATE`, `$XDG_STATE_HOME/mirror-bundle`, `~/.local/state/mirror-bundle`, or
-/// `/var/lib/mirror-bundle` without a home.
+/// `MIRROR_BUNDLE_STATE`, `$XDG_STATE_HOME/mirror-bundle`, `~/.local/state/mirror-bundle`, or `/var/lib/mirror-bundle`
+/// if there is no home directory.
 pub fn folder() -> PathBuf {
     let named = environment("MIRROR_BUNDLE_STATE").filter(|v| !v.is_empty()).map(PathBuf::from);
     named
@@ -59,7 +59,7 @@ fn temporary(folder: &Path) -> PathBuf {
     folder.join("unpacked.json.partial")
 }
 
-/// Reads the memory of this host. No file: nothing was unpacked yet.
+/// Reads the memory of this host. If the file does not exist, nothing has been unpacked yet.
 pub fn load(folder: &Path) -> Result<Memory> {
     let path = file(folder);
     let bytes = match small::read(&path, LIMIT) {
@@ -80,9 +80,9 @@ pub fn load(folder: &Path) -> Result<Memory> {
     })
 }
 
-/// Remembers a bundle that was verified in its series, unless a newer one is remembered there already. With `back`
-/// (`--allow-rollback`) it is remembered all the same: so a number that a stolen key had driven up is taken back.
-/// A bundle without a good signature is not remembered: anyone could have made it.
+/// Records a verified bundle as the newest of its series, unless a newer one is already recorded. `back`
+/// (`--allow-rollback`) records it in any case: this resets a number that a stolen key had driven up. A bundle without
+/// a good signature is not recorded: anyone could have made it.
 pub fn remember(folder: &Path, verified: &Verified<'_>, back: bool) -> Result<()> {
     if !verified.report().signatures.iter().any(SignatureOutcome::is_good) {
         return Ok(());
@@ -98,7 +98,7 @@ fn note(folder: &Path, index: &Index, digest: &str, back: bool) -> Result<()> {
     let lock = turn(folder);
     let mut memory = load(folder)?;
     if !memory.note(index, digest, back) {
-        // Who wrote that may have been killed before it was durable.
+        // The process that wrote the file may have been killed before it was durable.
         return dir.sync();
     }
     let path = file(folder);
@@ -111,24 +111,24 @@ fn note(folder: &Path, index: &Index, digest: &str, back: bool) -> Result<()> {
     Ok(())
 }
 
-/// An error when this host could not remember what it is about to unpack. Makes the folder, and nothing else.
+/// Returns an error if this host could not record what it is about to unpack. Creates the folder and nothing else.
 pub fn ready(folder: &Path) -> Result<()> {
     let failed = |e: Error| {
-        e.fact("this host remembers there what it has unpacked, to notice when an old bundle is replayed")
+        e.fact("this file records what this host has unpacked, to detect the replay of an old bundle")
             .state("nothing was written")
             .hint("name a folder that can be written in MIRROR_BUNDLE_STATE")
     };
     Dir::create(folder, Code::Io).map_err(failed)?;
     let _lock = turn(folder);
     match AtomicFile::begin(&temporary(folder)) {
-        // Somebody else can, right now.
+        // Another process holds the lock right now.
         Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
         tried => tried.map(drop).map_err(|e| failed(Error::io("cannot write in", folder, e))),
     }
 }
 
-/// Waits for the turn of this process: two that finish at once must not forget what the other has learned, nor
-/// stumble over its temporary file. Best effort: not every file system locks.
+/// Takes the lock of this process: two runs that finish at once must neither lose each other's entries nor share a
+/// temporary file. Best effort: not every file system supports locks.
 fn turn(folder: &Path) -> Option<LockedDir> {
     Dir::open(folder, Code::Io).ok()?.wait_lock().ok()
 }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_of_before_is_converted_and_only_numbers_that_somebody_gave_count_as_such() {
+    fn an_old_memory_is_converted_and_only_explicit_numbers_count() {
         let dir = tempfile::tempdir().unwrap();
         let before = r#"{ "bundles": { "app": { "sequence": 1795305600, "index": "x" }, "ocp": { "sequence": 7, "index": "y" } } }"#;
         fs::write(file(dir.path()), before).unwrap();

@@ -1,6 +1,6 @@
-//! Whom this host trusts: from its files, and from where its environment says that they are, to a [`Trust`].
+//! Builds the [`Trust`] of this host from its files and from the locations that its environment names.
 //!
-//! Trust comes from this host, never from a bundle or from the folder that a bundle is in.
+//! Trust comes from this host, never from a bundle or a bundle's folder.
 
 use std::path::{Path, PathBuf};
 
@@ -14,24 +14,24 @@ use crate::verify::{Resolved, Trust};
 /// What the user named.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named<'a> {
-    /// OpenSSH public keys: a bundle has to be signed by one of them, and no policy is read.
+    /// OpenSSH public keys: one of them must have signed the bundle, and no policy is read.
     pub signers: &'a [PathBuf],
-    /// The trust policy; none: the one of the environment, of the user or of the host.
+    /// The trust policy; if none, the one from the environment, the user or the host.
     pub policy: Option<&'a Path>,
-    /// OpenPGP keys that releases must be signed by; empty: those of the policy, else the built-in ones.
+    /// OpenPGP keys for releases: one of them must have signed; if empty, those of the policy, else the built-in ones.
     pub keyrings: &'a [PathBuf],
-    /// Without a signer or a policy, accept a bundle whoever made it.
+    /// Without a signer or a policy, accept a bundle from anyone.
     pub allow_unsigned: bool,
 }
 
-/// Whom to trust, with everything that the policy names.
+/// Loads the trust configuration, with everything that the policy names.
 ///
 /// # Errors
-/// [`Code::Usage`] when nobody is trusted, unless [`Named::allow_unsigned`] says that this is meant; and what keeps a file
-/// from being read or used.
+/// [`Code::Usage`] when no trusted key is configured and [`Named::allow_unsigned`] is off; errors of reading or parsing
+/// a file.
 pub fn read(named: &Named<'_>) -> Result<Trust> {
     let Some((policy, folder)) = policy(named)? else {
-        // Nobody is trusted, which `policy` accepts only with `allow_unsigned`.
+        // No trusted key: `policy` accepts that only with `allow_unsigned`.
         return Ok(Trust::Unsigned { keyrings: keyrings(named.keyrings)? });
     };
     let mut resolved = Resolved::new(policy, &|path| small_file(&folder.join(path), MAX_KEYRING_BYTES as u64))?;
@@ -41,10 +41,10 @@ pub fn read(named: &Named<'_>) -> Result<Trust> {
     Ok(Trust::Policy(resolved))
 }
 
-/// The OpenPGP keys in these files; the built-in vendor key when there are none.
+/// The OpenPGP keys in these files; the built-in vendor key if there are none.
 ///
 /// # Errors
-/// What keeps a file from being read or used.
+/// Errors of reading or parsing a file.
 pub fn keyrings(paths: &[PathBuf]) -> Result<Vec<Keyring>> {
     if paths.is_empty() {
         let builtin = |e| Error::new(Code::Internal, format!("the built-in keyring cannot be read: {e}"));
@@ -53,7 +53,7 @@ pub fn keyrings(paths: &[PathBuf]) -> Result<Vec<Keyring>> {
     paths.iter().map(|path| keyring(path)).collect()
 }
 
-/// The trust policy, and the folder that its relative paths start from.
+/// The trust policy, and the base folder of its relative paths.
 fn policy(named: &Named<'_>) -> Result<Option<(Policy, PathBuf)>> {
     if !named.signers.is_empty() {
         let keys = named.signers.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
@@ -62,7 +62,7 @@ fn policy(named: &Named<'_>) -> Result<Option<(Policy, PathBuf)>> {
     let variable = environment("MIRROR_BUNDLE_TRUST").filter(|v| !v.is_empty()).map(PathBuf::from);
     let mut path = named.policy.map(Path::to_owned).or(variable);
     for default in default_policies() {
-        // One that is there and cannot be looked at is an error, not a reason to use the next one.
+        // A policy that exists but cannot be read is an error, not a reason to use the next one.
         if path.is_none() && default.try_exists().map_err(|e| Error::io("cannot read", &default, e))? {
             path = Some(default);
         }

@@ -44,17 +44,17 @@ impl MirrorSetKind {
 /// A mirror set: an object of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Its name, from the target and the content: two that differ never replace each other, and the same one is the
-    /// same object whichever bundle it came from.
+    /// Its name, derived from the target and the content: different sets never replace each other, and the same set is
+    /// the same object whichever bundle it came from.
     pub name: String,
-    /// It as YAML, one document without `---`.
+    /// The object as YAML, one document without `---`.
     pub text: String,
 }
 
-/// The mirror set of these pairs of source and mirror, for the repository `target`. Mirrors of one source keep their
-/// order (the cluster tries them in it), repeats are dropped.
+/// Creates the mirror set of these pairs of source and mirror, for the repository `target`. Mirrors of one source keep
+/// their order (the cluster tries them in that order); duplicates are dropped.
 ///
-/// Refused: no pairs, and names that the object's schema does not take (IPv6 registries).
+/// Refused: no pairs, and names that the object's schema does not allow (IPv6 registries).
 pub fn object(
     kind: MirrorSetKind,
     target: &Repository,
@@ -106,7 +106,7 @@ fn word(path: &str) -> String {
     word.trim_end_matches('-').to_owned()
 }
 
-/// Whether a file is a mirror set as [`object`] writes it, under the name that follows from what it holds.
+/// Whether a file is a mirror set exactly as [`object`] writes it, with the name that follows from its content.
 pub fn is_own(file: &str, text: &[u8]) -> bool {
     let (Some(name), Ok(text)) = (file.strip_suffix(".yaml"), std::str::from_utf8(text)) else { return false };
     let kinds = [MirrorSetKind::Digest, MirrorSetKind::Tag, MirrorSetKind::ContentSourcePolicy];

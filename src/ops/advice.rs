@@ -1,9 +1,9 @@
-//! What an error says beside what went wrong: the state that things are in, and what to do. Where the place that failed
-//! knows it better, its word stays.
+//! Adds to an error the state of the work and what to do next. What the failing code has already set is kept, because
+//! it knows better.
 
 use crate::error::{Code, Error};
 
-/// For trouble with a source or a destination before the first byte was moved; whether a `registry` takes part.
+/// For failures of a source or destination before the first byte was transferred; `registry`: whether one takes part.
 pub(crate) fn before_transfer(e: Error, state: &str, registry: bool) -> Error {
     use Code::{Auth, BlobMismatch, BlobMissing, Destination, Malformed, Source};
     if !matches!(e.code(), Auth | BlobMismatch | BlobMissing | Destination | Malformed | Source) {
@@ -23,14 +23,14 @@ pub(crate) fn before_transfer(e: Error, state: &str, registry: bool) -> Error {
     }
 }
 
-/// For what failed while something was moved, and goes on from there.
+/// For failures during a transfer that can be resumed.
 pub(crate) fn during_transfer(e: Error, state: &str) -> Error {
     let e = if e.state_text().is_none() { e.state(state) } else { e };
     if e.hint_text().is_some() {
         return e;
     }
     match e.code() {
-        // What was refused for good is refused again.
+        // A permanent refusal will be repeated.
         Code::Source | Code::Destination if !e.is_transient() => {
             e.hint("have the registry accept this, and run the same command then: it resumes")
         }
@@ -45,8 +45,8 @@ mod tests {
     #[test]
     fn what_an_error_says_itself_is_kept() {
         let own = || Error::new(Code::Source, "x").state("half").hint("wait");
-        for told in [before_transfer(own(), "nothing", true), during_transfer(own(), "nothing")] {
-            assert_eq!((told.state_text(), told.hint_text()), (Some("half"), Some("wait")));
+        for advised in [before_transfer(own(), "nothing", true), during_transfer(own(), "nothing")] {
+            assert_eq!((advised.state_text(), advised.hint_text()), (Some("half"), Some("wait")));
         }
     }
 
@@ -54,8 +54,8 @@ mod tests {
     fn trouble_with_a_registry_always_comes_with_a_state_and_a_way_on() {
         for code in [Code::Source, Code::Destination, Code::BlobMismatch, Code::BlobMissing, Code::Malformed] {
             for e in [Error::new(code, "x"), Error::new(code, "x").transient()] {
-                let told = before_transfer(e, "nothing was written", true);
-                assert!(told.state_text() == Some("nothing was written") && told.hint_text().is_some(), "{code}");
+                let advised = before_transfer(e, "nothing was written", true);
+                assert!(advised.state_text() == Some("nothing was written") && advised.hint_text().is_some(), "{code}");
             }
         }
     }

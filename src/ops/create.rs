@@ -23,7 +23,7 @@ use crate::select::{self, Carried, Content, Reachable, Root};
 use crate::sign::SecretKey;
 use crate::source::Network;
 
-/// How many images that would meet at a registry are named.
+/// How many images that would collide at a registry an error names.
 const MEETINGS: usize = 8;
 
 /// How to write a bundle.
@@ -31,9 +31,9 @@ const MEETINGS: usize = 8;
 pub struct Options {
     /// Name of the bundle's series.
     pub name: Option<String>,
-    /// Its number in it; nothing without a name.
+    /// Position in the series; `None` without a name.
     pub sequence: Option<u64>,
-    /// From when on it is not to be used.
+    /// Expiry time.
     pub expires: Option<Timestamp>,
     /// The builder's key.
     pub key: Option<SecretKey>,
@@ -41,32 +41,32 @@ pub struct Options {
     pub source_date_epoch: Option<u64>,
     /// Replace an existing bundle.
     pub force: bool,
-    /// Read everything back from the medium before the bundle gets its name.
+    /// Re-read everything from the medium before the bundle gets its final name.
     pub read_back: bool,
-    /// Write volumes of at most so many bytes, unless the bundle fits one.
+    /// Write volumes of at most this many bytes, unless the whole bundle fits in one.
     pub volume: Option<u64>,
 }
 
-/// Where the bundle goes.
+/// The output of a bundle.
 pub enum Target<'a> {
     /// A file, resumable.
     File(&'a Path),
-    /// A stream, in order.
+    /// A stream, written in order.
     Stream(&'a mut dyn Write),
-    /// Nowhere: only the plan is wanted.
+    /// Nothing: only the plan is requested.
     DryRun(&'a Path),
 }
 
-/// What was made, or would be.
+/// The result: what was made, or would be.
 #[derive(Debug, serde::Serialize)]
 pub struct Summary {
     /// `mirror-bundle/create/v1`.
     pub schema: &'static str,
     /// Digest of the index.
     pub index: Digest,
-    /// What the bundle is called.
+    /// The bundle's name.
     pub name: String,
-    /// Its number in the series of that name, if it is in one.
+    /// Its position in the series, if it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// Releases.
@@ -77,28 +77,28 @@ pub struct Summary {
     pub blobs: usize,
     /// Files under `manifests/`.
     pub manifests: usize,
-    /// Size of the bundle in bytes, of all volumes together.
+    /// Size of the bundle in bytes, all volumes together.
     pub bytes: u64,
     /// The volumes; empty for a bundle in one file.
     pub volumes: Vec<Written>,
-    /// Room on the file system it goes to, in bytes, where that is known.
+    /// Free space on the destination file system in bytes, if known.
     pub free: Option<u64>,
     /// Fingerprint of the signing key.
     pub signed_by: Option<String>,
     /// Exceptions from checks, as the index lists them.
     pub exceptions: Vec<String>,
-    /// What was read back from the medium, if that was wanted.
+    /// What was re-read from the medium, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_back: Option<ReadBack>,
-    /// Whether nothing was written because only the plan was wanted.
+    /// Whether nothing was written because only the plan was requested.
     pub dry_run: bool,
 }
 
-/// Makes a bundle.
+/// Creates a bundle.
 ///
 /// # Errors
-/// Everything that fails before the first blob leaves nothing behind; later failures keep what was fetched, and
-/// the same call continues.
+/// A failure before the first blob leaves nothing behind; later failures keep what was fetched, and the same call
+/// resumes.
 pub fn create(
     what: &select::Options,
     target: Target<'_>,
@@ -110,7 +110,7 @@ pub fn create(
         Target::File(path) | Target::DryRun(path) => Some(*path),
         Target::Stream(_) => None,
     };
-    // A plan for standard output asks about the folder that it is run in.
+    // When planning for standard output, use the current folder.
     let named = path.filter(|path| matches!(target, Target::File(_)) || *path != Path::new("."));
     if let Some(folder) = named.filter(|path| path.is_dir()) {
         return Err(Error::new(Code::Usage, format!("`{}` is a folder, not a file to write", folder.display()))
@@ -123,7 +123,7 @@ pub fn create(
     }
     let journal = match &target {
         Target::File(path) => {
-            // Of volumes the names are not known yet; the writer looks.
+            // The names of volumes are not known yet; the writer checks them.
             let plain = options.volume.is_none();
             if plain && !options.force && crate::fs::dir::exists(path) && Journal::read(path)?.is_none() {
                 return Err(crate::fs::durable::already_exists(path));
@@ -150,7 +150,7 @@ pub fn create(
         journal = None;
         plan = self::plan(what.now, options, &content, &found, None)?;
     }
-    // The plan has all of it.
+    // The plan holds everything.
     drop(content);
     found.graph = Graph::default();
     let watched = Watched::new(&plan.index, &found)?;
@@ -286,7 +286,7 @@ fn image(root: &Root, found: &Reachable) -> Image {
     }
 }
 
-/// A name that follows from the content alone, so that the same content has the same bytes wherever it is made.
+/// A name derived from the content alone, so that the same content gives the same bytes wherever it is made.
 fn default_name(content: &Content) -> String {
     let last =
         |repository: &Option<String>| repository.as_deref().and_then(|r| r.rsplit('/').next()).map(str::to_owned);

@@ -1,11 +1,11 @@
-//! `inspect` and `ls`: reads the index of a bundle and believes nothing of it.
+//! `inspect` and `ls`: read the index of a bundle without trusting it.
 
 use crate::bundle::index::Index;
 use crate::bundle::{Inputs, Layout, volume::Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
-/// What the head of a bundle says.
+/// The contents of a bundle's head.
 #[derive(Debug)]
 pub struct Inspected {
     /// The index, well-formed but not verified.
@@ -14,14 +14,14 @@ pub struct Inspected {
     pub digest: Digest,
     /// Whether there is a signature, good or bad.
     pub signed: bool,
-    /// Size that the whole bundle should have without addenda, in bytes.
+    /// Expected size of the whole bundle without addenda, in bytes.
     pub bytes: u64,
-    /// Of a bundle in volumes: those at hand (sorted), and how many there are.
+    /// For a bundle in volumes: the volumes at hand (sorted), and their total number.
     pub volumes: Option<(Vec<u32>, u32)>,
 }
 
-/// Reads the head of a bundle. Of several files the first one that is a bundle counts; the others have to have the
-/// same index.
+/// Reads the head of a bundle. With several files, the first that is a bundle counts, and the others must have the same
+/// index.
 pub fn inspect(inputs: Inputs) -> Result<Inspected> {
     let mut opened = inputs.open()?.into_iter();
     let (first, bundle) = opened.next().ok_or_else(|| Error::new(Code::Usage, "no bundle is named"))?;

@@ -1,4 +1,4 @@
-//! `join`: the volumes of a bundle become one file again.
+//! `join`: puts the volumes of a bundle back together into one file.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,16 @@ use crate::ops::read_back::ReadBack;
 use crate::ops::repack::{self, Original};
 use crate::ops::{Observer, observer};
 
-/// Where to join volumes to, and how.
+/// The output of a join, and its options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The bundle to write.
     pub bundle: PathBuf,
-    /// Replace what is there.
+    /// Replace an existing file.
     pub force: bool,
     /// Threads.
     pub jobs: usize,
-    /// Read everything back from the medium before it gets its name.
+    /// Re-read everything from the medium before the bundle gets its final name.
     pub read_back: bool,
 }
 
@@ -33,26 +33,26 @@ pub struct Summary {
     pub bundle: String,
     /// Digest of the index.
     pub index: Digest,
-    /// What the bundle is called.
+    /// The bundle's name.
     pub name: String,
-    /// Its number in the series of that name, if it is in one.
+    /// Its position in the series, if it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// Blobs, whose digests were right.
+    /// Number of blobs; all digests matched.
     pub blobs: usize,
     /// Its size in bytes.
     pub bytes: u64,
-    /// What was read back from the medium, if that was wanted.
+    /// What was re-read from the medium, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_back: Option<ReadBack>,
 }
 
-/// Writes a bundle from its volumes, or from folders of them, in any order: the bytes that it had before it was split, and what was appended to the volumes
-/// since. Every blob's digest is checked on the way; no signature is judged.
+/// Writes a bundle from its volumes, or from folders of them, in any order: the bytes from before the split, and
+/// everything appended to the volumes since. Checks every blob's digest on the way, but evaluates no signature.
 ///
 /// # Errors
-/// [`Code::Truncated`] naming the volumes that are missing and the images that need them, before the first byte;
-/// later failures keep what was written, and the same call continues.
+/// [`Code::Truncated`] before the first byte, naming the missing volumes and the images that need them; later failures
+/// keep what was written, and the same call resumes.
 pub fn join(volumes: &[PathBuf], options: &Options, observer: &dyn Observer) -> Result<Summary> {
     let bundle = &options.bundle;
     if Bundle::open(bundle).is_ok_and(|there| there.head().volume.is_some()) {

@@ -1,4 +1,5 @@
-//! The public verbs. They decide what is done in which order; they print nothing, and are told the time.
+//! The public verbs. They decide what is done and in which order; they print nothing, and receive the time as an
+//! argument.
 
 mod advice;
 pub mod create;

@@ -1,7 +1,7 @@
-//! Reads what was written once more, from the medium and not from memory, and compares it with what was meant.
+//! Re-reads what was written, from the medium and not from memory, and compares it with what was intended.
 //!
-//! For media that say that they have written what they have not: sticks with less room than they claim, worn cells. It
-//! is done after the last sync and before a file gets its name, so that no final name holds what does not verify.
+//! Some media report writes that never happened: sticks with less space than they claim, worn cells. Reading back comes
+//! after the last sync and before a file gets its final name, so that no final name holds what does not verify.
 
 use std::borrow::Cow;
 use std::io;
@@ -15,15 +15,15 @@ use crate::fs::direct::DirectReader;
 use crate::oci::{Digest, Hasher};
 use crate::ops::{Observer, Task};
 
-/// What is read at once.
+/// Buffer size.
 const CHUNK: usize = 1 << 20;
 
-/// A stretch of a file as it was meant to be.
+/// The intended content of a stretch of a file.
 #[derive(Clone, Debug)]
 pub enum WrittenPiece<'a> {
     /// These bytes.
     Bytes(Cow<'a, [u8]>),
-    /// So many bytes with this digest.
+    /// This many bytes with this digest.
     Content(u64, Digest),
 }
 
@@ -36,17 +36,17 @@ impl WrittenPiece<'_> {
     }
 }
 
-/// What was read back.
+/// The result of reading back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ReadBack {
     /// Bytes that were read and compared.
     pub bytes: u64,
-    /// Whether they came from the device for certain (`O_DIRECT`), not only after the system was asked to forget what
-    /// it had in memory.
+    /// Whether the bytes certainly came from the device (`O_DIRECT`), not only after asking the system to drop its
+    /// cache.
     pub direct: bool,
 }
 
-/// The pieces of a file of a plan, from its first byte to its last.
+/// The pieces of a planned file, from its first byte to its last.
 fn pieces<'a>(plan: &'a Plan, layout: &'a Layout) -> impl Iterator<Item = WrittenPiece<'a>> {
     let head = plan.head(layout).into_iter().map(WrittenPiece::Bytes);
     let blobs = layout.blobs().iter().flat_map(|member| {
@@ -61,7 +61,7 @@ fn pieces<'a>(plan: &'a Plan, layout: &'a Layout) -> impl Iterator<Item = Writte
     head.chain(blobs).chain(std::iter::once(WrittenPiece::Bytes(plan.end().into())))
 }
 
-/// Reads the files of a plan from their medium, see [`read_back`].
+/// Reads back the files of a plan, see [`read_back`].
 pub(super) fn files(plan: &Plan, files: &[Sealed], observer: &dyn Observer) -> Result<ReadBack> {
     let mut all = ReadBack { bytes: 0, direct: true };
     for file in files {
@@ -72,10 +72,10 @@ pub(super) fn files(plan: &Plan, files: &[Sealed], observer: &dyn Observer) -> R
     Ok(all)
 }
 
-/// Reads the file at `path` from its medium and compares all of it with `pieces`. It has to be synced already.
+/// Reads the file at `path` back from its medium and compares all of it with `pieces`. The file must already be synced.
 ///
 /// # Errors
-/// [`Code::Io`] when it cannot be read, or is not what was written.
+/// [`Code::Io`] when the file cannot be read or differs from what was written.
 pub fn read_back<'a>(
     path: &Path,
     pieces: impl Iterator<Item = WrittenPiece<'a>>,
@@ -124,7 +124,7 @@ pub fn read_back<'a>(
 }
 
 fn differs(path: &Path, at: u64, length: u64) -> Error {
-    Error::new(Code::Io, format!("what was written to `{}` does not read back as it was written", path.display()))
+    Error::new(Code::Io, format!("`{}` does not read back as it was written", path.display()))
         .fact(format!("the first difference is at or after offset {at} of {length}"))
         .hint("the medium is faulty or has less room than it claims: use another one")
 }

@@ -1,4 +1,4 @@
-//! `recovery`: makes recovery data for a bundle that is whole, in one file or in volumes.
+//! `recovery`: creates recovery data for an undamaged bundle, in one file or in volumes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,18 +16,18 @@ use crate::oci::Digest;
 use crate::ops::{Observer, Task, observer, room};
 use crate::recovery::{self, Geometry, Protected};
 
-/// What recovery data is to be made.
+/// Options for recovery data.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How much, in percent of the bundle.
+    /// The amount, in percent of the bundle.
     pub percent: u8,
-    /// Where it goes; else beside the bundle, [`beside`].
+    /// The output; if `None`, [`beside`] the bundle.
     pub to: Option<PathBuf>,
-    /// Replace what is there.
+    /// Replace an existing file.
     pub force: bool,
 }
 
-/// What was made.
+/// The result.
 #[derive(Debug, serde::Serialize)]
 pub struct Summary {
     /// `mirror-bundle/recovery/v1`.
@@ -50,15 +50,15 @@ pub struct Summary {
     pub recovery_slices: usize,
 }
 
-/// The file in which recovery data of a bundle is looked for: `BUNDLE.recovery`; of volumes, as if they were joined.
+/// The default location of a bundle's recovery data: `BUNDLE.recovery`; for volumes, as if they were joined.
 pub fn beside(bundle: &Path) -> PathBuf {
     let mut name = bundle.as_os_str().to_owned();
     name.push(".recovery");
     name.into()
 }
 
-/// The name of the bundle that a volume is called after, and the volume's number; as [`crate::bundle::volume::path`]
-/// made it.
+/// The bundle name that a volume's file name contains, and the volume's number; the inverse of
+/// [`crate::bundle::volume::path`].
 pub fn called(volume: &Path) -> Option<(PathBuf, u32)> {
     let name = volume.file_name()?.to_str()?;
     let (stem, end) =
@@ -72,7 +72,7 @@ pub fn called(volume: &Path) -> Option<(PathBuf, u32)> {
     (number >= 1 && number <= of).then(|| (volume.with_file_name(format!("{base}{end}")), number))
 }
 
-/// One file that is to be protected.
+/// One file to protect.
 struct ProtectedFile {
     path: PathBuf,
     file: File,
@@ -80,13 +80,13 @@ struct ProtectedFile {
     blueprint: Blueprint,
 }
 
-/// Makes recovery data for the bundle at a path, or for volumes of one: any of them, in any order.
+/// Creates recovery data for the bundle at a path, or for its volumes: any of them, in any order.
 ///
-/// Every byte is compared with the index first: recovery data of a damaged bundle would keep the damage. Nobody's
-/// signature is judged: recovery data says that bytes belong together, not who made them (MB-REC-01).
+/// Every byte is compared with the index first: recovery data of a damaged bundle would preserve the damage. No
+/// signature is evaluated: recovery data says which bytes belong together, not who made them (MB-REC-01).
 ///
 /// # Errors
-/// The codes of `verify` for a bundle that is not whole; [`Code::Conflict`] when the file exists; [`Code::Io`].
+/// The codes of `verify` for a damaged bundle; [`Code::Conflict`] when the file exists; [`Code::Io`].
 pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -> Result<Summary> {
     if paths.iter().chain(&options.to).any(|p| p == Path::new("-")) {
         let text = "recovery data cannot be made of a stream, or written to one";
@@ -152,7 +152,7 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
     })
 }
 
-/// Opens what is named: one bundle, or different volumes of one, which come back in their order.
+/// Opens the named files: one bundle, or different volumes of one, returned in order.
 fn parts(paths: &[PathBuf]) -> Result<Vec<ProtectedFile>> {
     let (mut parts, mut tally): (Vec<ProtectedFile>, _) = (Vec::new(), Tally::default());
     partial::allow_open_files(paths.len());
@@ -160,7 +160,7 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<ProtectedFile>> {
         let head = Bundle::open(path)?.head().clone();
         let blueprint = match parts.first() {
             Some(first) if first.blueprint.head.digest() == head.digest() => {
-                // One index in memory for all.
+                // Share one index in memory.
                 let head = Head::of(first.blueprint.head.index.clone(), head.signature, head.volume);
                 Blueprint::with(first.blueprint.index.clone(), head)?
             }
@@ -192,7 +192,7 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<ProtectedFile>> {
     Ok(parts)
 }
 
-/// Compares every byte with the index; gives the digests of the slices.
+/// Compares every byte with the index; returns the digests of the slices.
 fn examine(parts: &[ProtectedFile], geometry: &Geometry, observer: &dyn Observer) -> Result<Vec<Digest>> {
     let members = parts.iter().map(|p| p.blueprint.layout.members().len() as u64).sum();
     observer.begin(Task::Verify, members, parts.iter().map(|p| p.blueprint.layout.end()).sum());

@@ -1,7 +1,7 @@
-//! A bundle that is there, in one file or in volumes, as what another form of it is written from (`split`, `join`).
+//! An existing bundle, in one file or in volumes, as the source for writing it in another form (`split`, `join`).
 //!
-//! Nothing is trusted and nobody is asked whom to trust: what comes out has the same index and signature as what went
-//! in, and no byte in it that they do not prove. Whether to trust them is for `verify` to say.
+//! Nothing is trusted and no trust is configured: the output has the same index and signature as the input, and no byte
+//! that they do not prove. Whether to trust them is for `verify` to decide.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -19,17 +19,17 @@ use crate::ops::write::{self, Job, Origin, Supply};
 use crate::ops::{Observer, observer, room};
 use crate::verify::Needs;
 
-/// How many images are named for missing volumes.
+/// How many images an error names for missing volumes.
 const NAMED: usize = 8;
 
-/// The bundle as it is.
+/// The original bundle.
 pub(crate) struct Original(Set);
 
 impl Original {
-    /// Opens what is named, except what is at `target`. All of it has to belong to one bundle.
+    /// Opens the named files, except the one at `target`. All of them must belong to one bundle.
     ///
     /// # Errors
-    /// [`Code::UnlistedContent`] naming what belongs to another bundle; the errors of every file that is not right.
+    /// [`Code::UnlistedContent`] naming what belongs to another bundle; the errors of every invalid file.
     pub(crate) fn open(inputs: Inputs, target: Option<&Path>) -> Result<Original> {
         if inputs.is_stream() {
             return Err(Error::new(Code::Usage, "a stream cannot be taken apart or put together")
@@ -44,7 +44,7 @@ impl Original {
         }
         let same = |a: &Bundle, b: &Bundle| a.head().index == b.head().index;
         let count = |bundle: &Bundle| bundles.iter().filter(|(_, other)| same(bundle, other)).count();
-        // The most frequent index counts; of equals the first.
+        // The most frequent index counts; in a tie, the first.
         let Some((_, main)) = bundles.iter().rev().max_by_key(|(_, bundle)| count(bundle)) else {
             return Err(Error::new(Code::Usage, "no volume is named"));
         };
@@ -72,7 +72,7 @@ impl Original {
         self.0.index()
     }
 
-    /// Tells of volumes that were named twice.
+    /// Warns about volumes that were named twice.
     pub(crate) fn mention_doubled(&self, observer: &dyn Observer) {
         for (first, again) in self.0.doubled() {
             let (first, again) = (self.0.parts()[first].name(), self.0.parts()[again].name());
@@ -80,10 +80,10 @@ impl Original {
         }
     }
 
-    /// Whether every blob is at hand.
+    /// Checks that every blob is at hand.
     ///
     /// # Errors
-    /// [`Code::Truncated`] naming the volumes that are missing and the images that need them.
+    /// [`Code::Truncated`] naming the missing volumes and the images that need them.
     pub(crate) fn complete(&self) -> Result<()> {
         let blobs = &self.index().blobs;
         let absent: BTreeMap<Digest, Vec<u32>> = (0..blobs.len())
@@ -111,7 +111,7 @@ impl Original {
         Err(err.state("nothing was written").hint("name all volumes, or their folders, at once"))
     }
 
-    /// Everything but the blobs, for a bundle in one file; with all addenda, each once.
+    /// Everything but the blobs, for a bundle in one file; with every addendum once.
     pub(crate) fn plan(&self) -> Result<Plan> {
         let index = self.index();
         let mut files = Vec::with_capacity(index.files.len());
@@ -141,7 +141,7 @@ impl Original {
         blobs.map(|(at, blob)| Ok((blob.digest, self.0.read(at, limits::DOCUMENT)?))).collect()
     }
 
-    /// A file other than a blob, from the first part in which it is right.
+    /// A file other than a blob, from the first part that has it intact.
     fn file(&self, path: &str) -> Result<Vec<u8>> {
         let mut failed = Error::new(Code::Internal, format!("`{path}` is nowhere"));
         for part in self.0.parts() {
@@ -155,7 +155,7 @@ impl Original {
         Err(failed)
     }
 
-    /// The addenda of all parts, in the order of the volumes, each once.
+    /// The addenda of all parts, in the order of the volumes, without duplicates.
     fn tail(&self) -> Result<Vec<u8>> {
         let mut seen: BTreeMap<&str, &[u8]> = BTreeMap::new();
         let mut tail = Vec::new();
@@ -166,7 +166,7 @@ impl Original {
                     Some(other) if other == addendum.bytes => {}
                     Some(_) => {
                         let text =
-                            format!("addendum `{}` of `{}` is not what it is elsewhere", addendum.name, part.name());
+                            format!("addendum `{}` of `{}` differs between the volumes", addendum.name, part.name());
                         return Err(Error::new(Code::Conflict, text).state("nothing was written"));
                     }
                 }
@@ -188,7 +188,7 @@ impl Supply for Original {
     }
 }
 
-/// One way to read one blob.
+/// One location to read one blob from.
 struct ReplicaOrigin<'a> {
     set: &'a Set,
     at: usize,
@@ -201,7 +201,7 @@ impl Origin for ReplicaOrigin<'_> {
         names.join(" and ")
     }
 
-    /// What is in front of `offset` is read too: the digest of the whole is checked.
+    /// Also reads what precedes `offset`, because the digest covers the whole.
     fn read<'a>(&'a self, _: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>> {
         let mut content: BlobContent<'a> = self.set.open(self.at, &self.replica);
         let mut buffer = vec![0; 256 << 10];
@@ -215,7 +215,7 @@ impl Origin for ReplicaOrigin<'_> {
     }
 }
 
-/// Writes what a plan says from an original, for a bundle that is to be called `target`.
+/// Writes a plan from an original; `target` is the path of the new bundle.
 pub(crate) fn write(
     target: &Path,
     plan: &Plan,

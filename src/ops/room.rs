@@ -1,4 +1,4 @@
-//! Whether what is to be written fits where it goes. Asked before the first byte (MB-WRI-01, MB-VOL-10).
+//! Checks that the output fits the file system, before the first byte is written (MB-WRI-01, MB-VOL-10).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,21 +11,21 @@ use crate::ops::observer::size;
 pub(crate) use crate::sink::room::enough;
 use crate::sink::room::{large_enough, long_enough};
 
-/// Free bytes on the file system that `bundle` goes to.
+/// Free bytes on the file system of `bundle`.
 pub(crate) fn free(bundle: &Path) -> Result<u64> {
     space::of(bundle).map(|space| space.free)
 }
 
-/// Whether a file can be made beside `path`: asked before anything is fetched, as that may take long.
+/// Checks that a file can be created beside `path`, before fetching, which may take long.
 pub(crate) fn writable(path: &Path) -> Result<()> {
     let folder = folder_of(path);
     space::writable(folder).map_err(|e| Error::io("cannot write to", folder, e).state("nothing was written"))
 }
 
-/// Whether the files of a plan fit the file system that they go to: all of them together, and each by itself.
+/// Checks that the planned files fit their file system: all together, and each by itself.
 ///
 /// # Errors
-/// [`Code::Io`] with what is needed and what is there.
+/// [`Code::Io`] with the required and the available space.
 pub(crate) fn check(bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> Result<()> {
     check_in(&space::of(bundle)?, bundle, plan, journal)
 }
@@ -36,7 +36,7 @@ fn check_in(space: &Space, bundle: &Path, plan: &Plan, journal: Option<&Journal>
     large_enough(space, bundle, need(bundle, plan, journal), "make room, or carry less")
 }
 
-/// Adds to the error of a disk that is full how much is needed and how much there is.
+/// Adds the required and the available space to the error of a full disk.
 pub(crate) fn with_space(e: Error, bundle: &Path, plan: &Plan) -> Error {
     match free(bundle) {
         Ok(free) if space::is_full(&e) => {
@@ -47,7 +47,7 @@ pub(crate) fn with_space(e: Error, bundle: &Path, plan: &Plan) -> Error {
     }
 }
 
-/// What the files of a plan still need: less what is finished, and what partial files hold already.
+/// What the planned files still need: excludes finished files and the content of partial files.
 fn need(bundle: &Path, plan: &Plan, journal: Option<&Journal>) -> u64 {
     let same = journal.is_some_and(|journal| journal.is_of(plan));
     let left = |archive| {
@@ -74,7 +74,7 @@ mod tests {
     use crate::oci::{Digest, Role};
     use crate::ops::volumes::divided;
 
-    /// A bundle with one blob of this size, of which no byte is needed here.
+    /// A bundle with one blob of this size; none of its bytes are needed here.
     fn plan(size: u64) -> Plan {
         let mut index = sample();
         index.blobs = vec![Blob { digest: Digest::of(b"large"), size, role: Role::Layer }];

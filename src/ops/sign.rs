@@ -23,7 +23,7 @@ use crate::verify::{Conditions, Report, SignatureOutcome, Trust};
 /// The namespace of records.
 const RECORD: &str = Namespace::Record.as_str();
 
-/// What to add.
+/// What to add to a bundle.
 #[derive(Debug)]
 pub enum What {
     /// A signature by this key in this role.
@@ -32,7 +32,7 @@ pub enum What {
     Attach(Vec<u8>),
 }
 
-/// How.
+/// Options of `sign`.
 #[derive(Debug)]
 pub struct Options {
     /// What to add.
@@ -43,13 +43,13 @@ pub struct Options {
     pub details: Option<crate::oci::json::Object>,
     /// Write beside the bundle instead of into it.
     pub detach: bool,
-    /// This moment, for the record.
+    /// The current time, for the record.
     pub now: Timestamp,
     /// Threads.
     pub jobs: usize,
 }
 
-/// How it ended.
+/// The outcome.
 #[derive(Debug)]
 pub enum Outcome {
     /// The bundle is bad; nothing was signed.
@@ -58,7 +58,7 @@ pub enum Outcome {
     Signed(Summary),
 }
 
-/// What was added.
+/// The result: what was added.
 #[derive(Debug, serde::Serialize)]
 pub struct Summary {
     /// Digest of the index that was signed.
@@ -71,7 +71,7 @@ pub struct Summary {
     pub written: Vec<String>,
 }
 
-/// The index of a bundle, exactly as it is signed: text in the one form of format 1, not verified.
+/// Reads the index of a bundle, exactly as it is signed: text in the canonical form of format 1, not verified.
 pub fn index_bytes(paths: &[PathBuf]) -> Result<Vec<u8>> {
     let files = files(paths)?;
     let bytes = Bundle::open(&files[0])?.head().index.clone();
@@ -79,7 +79,7 @@ pub fn index_bytes(paths: &[PathBuf]) -> Result<Vec<u8>> {
     Ok(bytes.to_vec())
 }
 
-/// The files that are meant: of a folder, every bundle and volume in it.
+/// The files to sign: for a folder, every bundle and volume in it.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let inputs = Inputs::of(paths)?;
     if inputs.is_stream() {
@@ -88,15 +88,15 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     inputs.open()?.into_iter().map(|(path, bundle)| bundle.map(|_| path.into())).collect()
 }
 
-/// Verifies a bundle and adds what the options say: to each of its files, so that every volume can be judged alone.
+/// Verifies a bundle and adds what the options say to each of its files, so that every volume can be verified alone.
 ///
-/// The thresholds of the policy are not asked for yet: who signs second cannot wait for the third. Everything
-/// else has to be right.
+/// The thresholds of the policy need not be met yet: the second signer cannot wait for the third. Everything else must
+/// be right.
 ///
 /// # Errors
-/// What keeps the bundle from being checked or written; [`Code::BadSignature`] for a signature to attach that is
-/// none over this index; [`Code::Conflict`] when something else has the place of the signature. A bundle that is
-/// bad is no error but [`Outcome::Refused`].
+/// Errors of checking or writing the bundle; [`Code::BadSignature`] when the signature to attach is not over this
+/// index; [`Code::Conflict`] when the name of the signature is taken. A bad bundle is not an error but
+/// [`Outcome::Refused`].
 pub fn sign(
     paths: &[PathBuf],
     trust: &Trust,
@@ -109,9 +109,9 @@ pub fn sign(
         return Err(Error::new(Code::Usage, "a record is signed with --sign-key").state("nothing was added"));
     }
     let files = files(paths)?;
-    // Each is open twice: to be verified, and to be added to.
+    // Each file is opened twice: to verify it, and to append to it.
     allow_open_files(2 * files.len());
-    // Held to the end: nobody else appends between what is looked at here and what is written.
+    // Held to the end: no other process can append between the check and the write.
     let appenders: Vec<Appender> = match options.detach {
         true => Vec::new(),
         false => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
@@ -180,7 +180,7 @@ pub fn sign(
     Ok(Outcome::Signed(Summary { index: head.digest().to_string(), role: role.to_string(), key, written }))
 }
 
-/// The files behind which an interrupted append left something, and where they end.
+/// The files at whose end an interrupted append left a remainder, and where their members end.
 fn torn(files: &[PathBuf], appenders: &[Appender], report: &Report) -> Result<Vec<(usize, u64)>> {
     let mut out = Vec::new();
     if !only_unlisted(report) {
@@ -195,7 +195,7 @@ fn torn(files: &[PathBuf], appenders: &[Appender], report: &Report) -> Result<Ve
     Ok(out)
 }
 
-/// What is to be added to each file.
+/// What to add to each file.
 struct Addition<'a> {
     options: &'a Options,
     index: &'a Arc<Index>,
@@ -204,14 +204,14 @@ struct Addition<'a> {
     signature: Signature,
     role: Role,
     review: Option<Review>,
-    /// Whether there is one file only: then all signatures that were named are about it.
+    /// Whether there is only one file: then all named signatures are about it.
     alone: bool,
-    /// What lies beside the files.
+    /// The files beside the bundle.
     beside: Listing,
 }
 
 impl Addition<'_> {
-    /// Adds to one file, or beside it, what it lacks. Returns the names of what was written.
+    /// Adds whatever one file lacks, to it or beside it. Returns the names of what was written.
     fn add_to(&self, path: &Path, appender: Option<&Appender>, conditions: &Conditions) -> Result<Vec<String>> {
         let bundle = Bundle::open(path)?;
         let head = bundle.head().clone();
@@ -239,8 +239,8 @@ impl Addition<'_> {
     }
 }
 
-/// Whether this verdict keeps from signing: anything bad but a threshold that is not met yet, a check that did not
-/// run, or nobody known who vouches for the bundle.
+/// Whether this verdict prevents signing: anything bad except a threshold that is not met yet, a check that did not
+/// run, or no known key vouching for the bundle.
 fn refuses(report: &Report, trust: &Trust, conditions: &Conditions) -> bool {
     let unsigned = conditions.exceptions.unsigned || matches!(trust, Trust::Unsigned { .. });
     report.errors().any(|f| f.code != Code::Untrusted)
@@ -248,7 +248,7 @@ fn refuses(report: &Report, trust: &Trust, conditions: &Conditions) -> bool {
         || !report.signatures.iter().any(SignatureOutcome::is_good) && !unsigned
 }
 
-/// Nothing is bad but that something follows the archive: perhaps what an interrupted append left.
+/// The only fault is data after the archive, perhaps left by an interrupted append.
 fn only_unlisted(report: &Report) -> bool {
     report.errors().next().is_some()
         && report.errors().all(|f| matches!(f.code, Code::UnlistedContent | Code::Untrusted | Code::Unsigned))
@@ -289,7 +289,7 @@ fn verify_front(
     )
 }
 
-/// The signature to add, checked.
+/// Returns the signature to add, checked.
 fn signature(path: &Path, what: &What, hash: &MessageHash) -> Result<(Vec<u8>, Signature)> {
     match what {
         What::Sign(key, role) => {
@@ -312,7 +312,7 @@ fn signature(path: &Path, what: &What, hash: &MessageHash) -> Result<(Vec<u8>, S
     }
 }
 
-/// Says so when the policy of this host knows the key and would not count its signature.
+/// Warns if the policy of this host knows the key but would not count its signature.
 fn advise(trust: &Trust, conditions: &Conditions, armored: &[u8], index: &[u8], observer: &dyn Observer) {
     let Some(policy) = trust.policy() else { return };
     for judged in policy.evaluate(&[("", armored)], index, conditions.now).signatures {
@@ -324,7 +324,7 @@ fn advise(trust: &Trust, conditions: &Conditions, armored: &[u8], index: &[u8], 
     }
 }
 
-/// What is in a bundle, and beside it, already.
+/// What a bundle already has, inside and beside it.
 struct Existing<'a> {
     head: &'a Head,
     addenda: &'a [Addendum],
@@ -338,7 +338,7 @@ impl Existing<'_> {
         self.head.signature.as_deref().into_iter().chain(appended)
     }
 
-    /// A good signature by the same key for the same purpose: inside, or, when that is wanted, beside.
+    /// A good signature by the same key for the same purpose: inside the bundle or, with `--detach`, beside it.
     fn has_signature(&self, new: &Signature, hash: &MessageHash) -> bool {
         let beside = self.detached.signatures.iter().map(|(_, bytes)| bytes.as_slice()).filter(|_| self.detach);
         self.inside().chain(beside).any(|armored| {
@@ -347,7 +347,7 @@ impl Existing<'_> {
         })
     }
 
-    /// One more than can be judged would make the bundle unacceptable to everybody.
+    /// One signature above the limit would make the bundle unacceptable to every receiver.
     fn room_for_signature(&self, path: &Path) -> Result<()> {
         let count = self.inside().count() + self.detached.signatures.len();
         if count < limits::SIGNATURES {
@@ -411,7 +411,7 @@ fn record(key: &SecretKey, review: Review, index: &Index, digest: &Digest) -> Re
     }
     let signature = crate::sign::sign(key, Namespace::Record, &MessageHash::of(&bytes)).into_bytes();
     let name = addendum::record_name(&bytes);
-    // The signature first: a record is never there without it.
+    // The signature first: a record never exists without it.
     Ok(vec![(format!("{name}.sig"), signature), (name, bytes)])
 }
 
@@ -434,7 +434,7 @@ fn inside(
         return Err(Error::new(Code::Usage, text).state("nothing was added").hint("write beside the bundle: --detach"));
     }
     if pieces.is_empty() {
-        // All is there; the run that wrote it may have been killed before that was durable.
+        // All files exist; the run that wrote them may have been killed before they were durable.
         appender.sync()?;
     } else {
         appender.append(appender.end(members_end)?, index.mtime(), &pieces)?;

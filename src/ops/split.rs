@@ -1,4 +1,4 @@
-//! `split`: a bundle in one file becomes volumes.
+//! `split`: turns a bundle in one file into volumes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,61 +13,61 @@ use crate::ops::repack::{self, Original};
 use crate::ops::volumes::{self, Written};
 use crate::ops::{Observer, observer, room};
 
-/// How to split.
+/// Options of `split`.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where its volumes go; `None`: beside it.
+    /// The output folder; `None`: beside the bundle.
     pub folder: Option<PathBuf>,
-    /// The most bytes of a volume.
+    /// The maximum size of a volume in bytes.
     pub size: u64,
     /// The volumes to write; empty: all.
     pub only: BTreeSet<u32>,
-    /// Replace what is there.
+    /// Replace existing files.
     pub force: bool,
-    /// Only say what would be written.
+    /// Only report what would be written.
     pub dry_run: bool,
     /// Threads.
     pub jobs: usize,
-    /// Read everything back from the medium before it gets its name.
+    /// Re-read everything from the medium before a file gets its final name.
     pub read_back: bool,
 }
 
-/// What was written, or would be.
+/// The result: what was written, or would be.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     /// `mirror-bundle/split/v1`.
     pub schema: &'static str,
-    /// What the bundle is called at its new place; its volumes have their numbers in their names.
+    /// Path of the bundle at its destination; its volumes have their numbers in their names.
     pub bundle: String,
     /// Digest of the index.
     pub index: Digest,
-    /// What the bundle is called.
+    /// The bundle's name.
     pub name: String,
-    /// Its number in the series of that name, if it is in one.
+    /// Its position in the series, if it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// Blobs whose digests were right, or would be checked.
+    /// Number of blobs whose digests matched, or would be checked.
     pub blobs: usize,
-    /// Size of all that was written, in bytes.
+    /// Size of everything written, in bytes.
     pub bytes: u64,
-    /// The volumes that were written; none when the bundle fits one.
+    /// The written volumes; empty if the bundle fits in one.
     pub volumes: Vec<Written>,
-    /// What was read back from the medium, if that was wanted.
+    /// What was re-read from the medium, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_back: Option<ReadBack>,
-    /// Room where they go, in bytes.
+    /// Free space at the destination, in bytes.
     pub free: u64,
-    /// Whether nothing was written because only the plan was wanted.
+    /// Whether nothing was written because only the plan was requested.
     pub dry_run: bool,
-    /// Whether nothing was written because the bundle, where it is, fits one volume.
+    /// Whether nothing was written because the bundle already fits in one volume.
     pub unchanged: bool,
 }
 
-/// Writes volumes of a bundle. Every blob's digest is checked on the way; no signature is judged.
+/// Writes the volumes of a bundle. Checks every blob's digest on the way, but evaluates no signature.
 ///
 /// # Errors
-/// What fails before the first byte leaves nothing behind; later failures keep what was written, and the same call
-/// continues.
+/// A failure before the first byte leaves nothing behind; later failures keep what was written, and the same call
+/// resumes.
 pub fn split(bundle: &Path, options: &Options, observer: &dyn Observer) -> Result<Summary> {
     let name = bundle.file_name().filter(|_| !bundle.is_dir()).ok_or_else(|| {
         Error::new(Code::Usage, format!("`{}` is not a bundle in one file", bundle.display()))

@@ -1,4 +1,4 @@
-//! `verify`: checks everything, writes nothing, opens no socket.
+//! `verify`: checks everything, writes nothing, opens no connection.
 
 use crate::bundle::Inputs;
 use crate::bundle::index::Blob;
@@ -8,10 +8,10 @@ use crate::verify::{
     Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Visit, admit,
 };
 
-/// How to verify.
+/// Options of `verify`.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Leave out the bytes of configurations and layers: the verdict is never good then.
+    /// Skip the bytes of configurations and layers: the verdict is then never good.
     pub quick: bool,
     /// Threads.
     pub jobs: usize,
@@ -38,7 +38,7 @@ pub fn verify(
     rest(*admitted, options.jobs, observer).map(Conclusion::into_report)
 }
 
-/// Reads every configuration and layer for its digest, and draws the verdict.
+/// Hashes every configuration and layer, and draws the verdict.
 pub(super) fn rest<'a>(admitted: Admitted<'a>, jobs: usize, observer: &dyn Observer) -> Result<Conclusion<'a>> {
     let (items, bytes) = admitted.content();
     observer.begin(Task::Verify, items, bytes);
@@ -51,7 +51,7 @@ pub(super) fn rest<'a>(admitted: Admitted<'a>, jobs: usize, observer: &dyn Obser
     admitted.conclude(false)
 }
 
-/// Reads everything, keeps nothing.
+/// A receiver that keeps nothing, so that everything is read.
 struct Reading<'a>(&'a dyn Observer);
 
 impl Receiver for Reading<'_> {

@@ -1,6 +1,6 @@
-//! How a bundle is divided: what lies together, what is on every volume, and what that comes to.
+//! How a bundle is divided: what stays together, what is on every volume, and the resulting sizes.
 //!
-//! `create` and `split` both ask here, so that they divide one bundle in one way.
+//! `create` and `split` both use this module, so that they divide a bundle in the same way.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -15,32 +15,32 @@ use crate::graph::Closure;
 use crate::oci::{self, Descriptor, Digest, Document};
 use crate::openshift::payload;
 
-/// Of the layers of a release image, from the top, so many bytes are on every volume: its payload is in them.
+/// This many bytes of a release image's layers, from the top, are on every volume: they contain its payload.
 const PAYLOAD: u64 = 8 << 20;
-/// All such layers together take at most this part of a volume.
+/// All such layers together take at most this fraction of a volume.
 const SHARE: u64 = 8;
 
-/// A file that was written, or would be.
+/// A volume that was written, or would be.
 #[derive(Clone, Debug, Serialize)]
 pub struct Written {
     /// Number of the volume, from 1.
     pub volume: u32,
-    /// How many there are.
+    /// The total number of volumes.
     pub of: u32,
-    /// Where it is.
+    /// Its path.
     pub path: String,
     /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// Reads a document of the bundle; `None` when it cannot be had.
+/// Reads a document of the bundle; `None` when it is not available.
 pub(crate) type Documents<'a> = &'a dyn Fn(&Digest) -> Result<Option<Vec<u8>>>;
 
-/// Divides a plan of a whole bundle into volumes of at most `size` bytes, unless it fits one. `chosen`: the volumes
-/// to write; empty: all.
+/// Divides the plan of a whole bundle into volumes of at most `size` bytes, unless it fits in one. `chosen`: the
+/// volumes to write; empty: all.
 ///
 /// # Errors
-/// [`Code::Usage`] when the size is too small, or when a volume that was chosen does not exist.
+/// [`Code::Usage`] when the size is too small, or a chosen volume does not exist.
 pub(crate) fn divided(plan: Plan, size: u64, chosen: &BTreeSet<u32>, documents: Documents<'_>) -> Result<Plan> {
     let there = |count: usize| match chosen.iter().find(|n| **n == 0 || **n as usize > count) {
         Some(n) => Err(Error::new(Code::Usage, format!("there is no volume {n} of {count}"))
@@ -64,7 +64,7 @@ pub(crate) fn divided(plan: Plan, size: u64, chosen: &BTreeSet<u32>, documents: 
     plan.divided(volumes, |n| chosen.is_empty() || chosen.contains(&n))
 }
 
-/// The volumes of a plan, for a bundle that is to be called `bundle`; none for a whole bundle.
+/// The volumes of a plan, for a bundle with the path `bundle`; empty for a whole bundle.
 pub(crate) fn list(plan: &Plan, bundle: &Path) -> Vec<Written> {
     let volume = |a: &crate::bundle::writer::Archive| {
         let v = a.volume.as_ref()?;
@@ -74,7 +74,7 @@ pub(crate) fn list(plan: &Plan, bundle: &Path) -> Vec<Written> {
     plan.archives().iter().filter_map(volume).collect()
 }
 
-/// What lies together, and what is on every volume.
+/// What stays together, and what is on every volume.
 #[derive(Default)]
 struct Arrangement {
     order: Vec<usize>,
@@ -83,7 +83,7 @@ struct Arrangement {
 
 impl Arrangement {
     /// Images in the order of the index: releases first, then their components, then the others. The payload of a
-    /// release can be read on every volume.
+    /// release is readable on every volume.
     fn of(index: &Index, size: u64, documents: Documents<'_>) -> Result<Arrangement> {
         let positions = index.blobs.iter().enumerate().map(|(at, b)| (b.digest, at)).collect();
         let seen = vec![false; index.blobs.len()];
@@ -113,7 +113,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Puts an image and what is below it in the order of the documents, after what is there already.
+    /// Appends an image and everything below it to the order of the documents.
     fn image(&mut self, root: &Descriptor) -> Result<()> {
         let (positions, documents) = (&self.positions, self.documents);
         let mut read = |digest: &Digest| if positions.contains_key(digest) { documents(digest) } else { Ok(None) };
@@ -129,7 +129,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What is read of a release image to know its payload: the configuration, and layers from the top.
+    /// The blobs needed to read a release's payload: the configuration, and layers from the top.
     fn payload(&self, digest: &Digest, media_type: &str, index: &Index) -> Result<Vec<usize>> {
         let manifest = match self.document(digest, media_type)? {
             Some(Document::Index(list)) => match payload::of_list(&list) {
@@ -152,8 +152,7 @@ impl Walk<'_> {
         Ok(out)
     }
 
-    /// A document that can be read as what it is called. Of others nothing is known here; to refuse them is not the
-    /// business of a division.
+    /// The document, if it parses as its declared media type. Dividing a bundle does not require valid documents.
     fn document(&self, digest: &Digest, media_type: &str) -> Result<Option<Document>> {
         let is_document = oci::media_type::is_index(media_type) || oci::media_type::is_manifest(media_type);
         if !is_document || !self.positions.contains_key(digest) {

@@ -1,4 +1,5 @@
-//! The blobs of `create` as they pass: a release that was asked for as something else is not carried (MB-CRE-08).
+//! Watches the blobs of `create` as they pass: a release that was requested as an ordinary image is refused
+//! (MB-CRE-08).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,14 +10,14 @@ use crate::ops::write::{Origin, Supply};
 use crate::select::Reachable;
 use crate::verify::disguise::{Look, Unlisted};
 
-/// What was found, and what was seen of images that are not to be releases.
+/// What was found, and what was seen of images that must not be releases.
 pub(super) struct Watched<'a> {
     found: &'a Reachable,
     unlisted: Mutex<Unlisted>,
 }
 
 impl<'a> Watched<'a> {
-    /// Looks at the configurations that are here already.
+    /// Checks the configurations that are already in memory.
     pub(super) fn new(index: &Index, found: &'a Reachable) -> Result<Watched<'a>> {
         let mut unlisted = Unlisted::new(index, &|digest| found.bytes.get(digest).map(AsRef::as_ref));
         for (digest, bytes) in &found.bytes {

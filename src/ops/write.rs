@@ -1,4 +1,4 @@
-//! Plan to bytes: every blob fetched once and written where it belongs, or streamed in order.
+//! From a plan to bytes: every blob is fetched once and written where it belongs, or streamed in order.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -15,17 +15,17 @@ use crate::ops::{Observer, Task, parallel, room};
 use crate::source::Source;
 use crate::verify::disguise::Look;
 
-/// Where the content of blobs comes from.
+/// Supplies the content of blobs.
 pub(crate) trait Supply: Sync {
-    /// The content of a small blob that is here already.
+    /// The content of a small blob that is already in memory.
     fn here(&self, _: &Digest) -> Option<&[u8]> {
         None
     }
 
-    /// Where the blob at this position of the index can be read: the first that gives it is taken.
+    /// The locations of the blob at this position of the index; the first that succeeds is used.
     fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>>;
 
-    /// What has to look at all of this blob as it passes.
+    /// An observer that must see all of this blob as it passes.
     fn look(&self, _: &Digest) -> Option<Look> {
         None
     }
@@ -36,9 +36,9 @@ pub(crate) trait Supply: Sync {
     }
 }
 
-/// A place that a blob can be read from.
+/// A location of a blob.
 pub(crate) trait Origin {
-    /// What this is and where, for messages.
+    /// A description for messages.
     fn describe(&self) -> String;
 
     /// The bytes of the blob from `offset` on.
@@ -55,24 +55,24 @@ impl Origin for Arc<dyn Source> {
     }
 }
 
-/// How a bundle is written.
+/// Options for writing a bundle.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     /// Everything but blobs.
     pub(crate) plan: &'a Plan,
     /// The blobs.
     pub(crate) supply: &'a dyn Supply,
-    /// What an interrupted run left.
+    /// What an interrupted run left behind.
     pub(crate) journal: Option<&'a Journal>,
-    /// Replace what is there.
+    /// Replace existing files.
     pub(crate) force: bool,
     /// Threads.
     pub(crate) jobs: usize,
-    /// Read everything back from the medium before it gets its name.
+    /// Re-read everything from the medium before a file gets its final name.
     pub(crate) read_back: bool,
 }
 
-/// Writes the files of a plan for the bundle that is to be called `bundle`.
+/// Writes the files of a plan; `bundle` is the final path.
 pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Result<Option<ReadBack>> {
     let plan = job.plan;
     let read_back = |files: &[Sealed]| match job.read_back {
@@ -90,11 +90,11 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     let (finished, mut blobs): (Vec<usize>, Vec<usize>) =
         plan.blobs().into_iter().partition(|blob| partial.is_finished(*blob));
     let all = finished.len() + blobs.len();
-    let begun = finished.len() + blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
-    if begun > 0 {
-        observer.say("Resuming", &format!("{} ({begun} of {all} blobs already started)", bundle.display()));
+    let started = finished.len() + blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
+    if started > 0 {
+        observer.say("Resuming", &format!("{} ({started} of {all} blobs already started)", bundle.display()));
     }
-    // The largest first, so that no thread is left alone with a large one at the end.
+    // Largest first, so that no thread is left alone with a large blob at the end.
     blobs.sort_by_key(|blob| std::cmp::Reverse(size(blob)));
     observer.begin(Task::Write, all as u64, blobs.iter().chain(&finished).map(size).sum());
     observer.resumed(finished.len() as u64, finished.iter().map(size).sum());
@@ -113,7 +113,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         let e = room::with_space(e, bundle, plan);
         let kept = plan.archives().first().map(|archive| partial_path(&plan.path(bundle, archive))).unwrap_or_default();
         let more = if plan.archives().len() > 1 { " and the other .partial files" } else { "" };
-        let state = format!("what was fetched is kept in `{}`{more}", kept.display());
+        let state = format!("the fetched data is kept in `{}`{more}", kept.display());
         return Err(during_transfer(e, &state));
     }
     let sealed = partial.seal()?;
@@ -121,7 +121,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         Ok(done) => partial.publish(job.force).map(|()| done),
         Err(e) if e.code() == Code::Io => {
             partial.discard()?;
-            Err(e.state("what was written was removed; no bundle was made"))
+            Err(e.state("the written data was removed; no bundle was made"))
         }
         Err(e) => Err(e.state("everything is written, but it was not read back").hint("run the same command again")),
     }
@@ -138,10 +138,10 @@ fn write_blob(
     let mut blob = partial.blob(at, buffer)?;
     let mut look = supply.look(&what.digest);
     if partial.claim(at) == Claim::Done && blob.is_full() {
-        // Only a blob that was looked at is finished.
+        // Only a blob that was observed completely is marked as finished.
         look = None;
     } else if look.is_some() {
-        // What an earlier run left of it was not looked at in this one.
+        // This run did not observe the bytes that an earlier run left.
         blob.restart();
     }
     if let Some(bytes) = supply.here(&what.digest) {
@@ -157,17 +157,18 @@ fn write_blob(
     let again = look.as_ref().map(Look::like);
     let approve = |look: Option<Look>| look.map_or(Ok(()), |look| supply.seen(&what.digest, look));
     match blob.finish_if(|| approve(look)) {
-        // What an earlier run left, or the first place gave, was not what it said: once more, all of it.
+        // The bytes from an earlier run, or from the first location, did not match the digest: fetch the blob once
+        // more.
         Err(e) if e.code() == Code::BlobMismatch && (resumed || origins.len() > 1) => {
-            anew(partial, at, &what, &origins, (again, &approve), buffer, observer)
+            fetch_from_start(partial, at, &what, &origins, (again, &approve), buffer, observer)
         }
         other => other,
     }
     .map_err(|e| e.fact(format!("from {}", places(&origins))))
 }
 
-/// Fetches what a blob still lacks, from the first place that gives it. A source tries again by itself what may
-/// succeed then; its error is final.
+/// Fetches the missing rest of a blob from the first location that succeeds. A location retries temporary failures
+/// itself; its error is final.
 fn fetch(
     blob: &mut BlobWriter<'_>,
     what: &Descriptor,
@@ -190,8 +191,8 @@ fn fetch(
     if blob.is_full() { Ok(()) } else { Err(failed) }
 }
 
-/// Fetches all of a blob from one place, and if that does not give it, from the next.
-fn anew(
+/// Fetches all of a blob from the first location that succeeds.
+fn fetch_from_start(
     partial: &Partial<'_>,
     at: usize,
     what: &Descriptor,
@@ -215,7 +216,7 @@ fn anew(
     Err(failed)
 }
 
-/// Whether another source may do better.
+/// Whether another location may succeed.
 fn elsewhere(e: &Error) -> bool {
     matches!(e.code(), Code::Source | Code::BlobMissing | Code::BlobMismatch | Code::Auth)
 }
@@ -249,8 +250,8 @@ fn copy(
     }
 }
 
-/// Fills the buffer as far as it goes, hands it on, and says how much that was. What was read before an error
-/// is handed on too: it need not be fetched again.
+/// Fills the buffer as far as possible, passes it on, and returns the number of bytes. Bytes read before an error are
+/// passed on too, so that they need not be fetched again.
 fn fill(
     from: &mut dyn Read,
     buffer: &mut [u8],
@@ -276,7 +277,7 @@ fn fill(
     failed.map_or(Ok(n), Err)
 }
 
-/// Writes a whole bundle in order to a stream. Nothing can be taken back there, so the first failure ends it.
+/// Writes a whole bundle in order to a stream, where nothing can be undone: the first failure ends it.
 pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, observer: &dyn Observer) -> Result<()> {
     let out = |e| Error::io("cannot write", "standard output", e);
     let [archive] = plan.archives() else {
@@ -289,7 +290,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     for (at, member) in members.iter().enumerate() {
         to.write_all(&archive.layout.header_of(member)).map_err(out)?;
         stream_blob(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
-            .map_err(|e| e.state("the stream was cut off; what was written does not verify"))?;
+            .map_err(|e| e.state("the stream was cut off; the written data does not verify"))?;
         let padding = [0u8; tar::BLOCK as usize];
         to.write_all(&padding[..(tar::padded(member.size) - member.size) as usize]).map_err(out)?;
         observer.item();

@@ -1,8 +1,8 @@
 //! Logging in: `Basic`, and `Bearer` tokens by the Docker token protocol (distribution "auth/token", "auth/oauth").
 //!
-//! A registry's first `401` says which of the two it wants; that is remembered per registry, and tokens per registry
-//! and scope until they expire. Which login goes to which realm: rules 4 and 5 of [`super::reach`]. The scope is made
-//! here, from the repository at hand, and never taken from a challenge.
+//! The first `401` of a registry says which of the two it requires; this is remembered per registry, and tokens per
+//! registry and scope until they expire. Rules 4 and 5 of [`super::reach`] say which login goes to which realm. The
+//! scope is built here, from the repository of the request, and never taken from a challenge.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -27,36 +27,36 @@ use crate::oci::Repository;
 
 /// The largest token answer, in bytes.
 const MAX_ANSWER: u64 = 256 * 1024;
-/// How long a token is used if the server does not say (the protocol's default).
+/// How long a token is used if the server does not say (the default in the protocol).
 const DEFAULT_LIFE: u64 = 60;
-/// The longest that a token is used, whatever the server says, in seconds.
+/// The longest time a token is used, whatever the server says, in seconds.
 const LONGEST_LIFE: u64 = 3600;
 
-/// What a request may show, and whose it is.
+/// The authorization for a request, and whose it is.
 pub(super) struct Grant {
     pub(super) header: Option<HeaderValue>,
     pub(super) who: Who,
-    /// Whether the token was made for this very request.
+    /// Whether the token was fetched for this very request.
     fresh: bool,
 }
 
 impl Grant {
     pub(super) fn none() -> Grant {
-        Grant { header: None, who: Who::Nobody { withheld: None }, fresh: false }
+        Grant { header: None, who: Who::Anonymous { withheld: None }, fresh: false }
     }
 }
 
-/// What registries asked for, and the tokens at hand.
+/// The challenges of registries, and the available tokens.
 #[derive(Default)]
 pub(super) struct Memory {
     challenges: Mutex<HashMap<String, Challenge>>,
-    /// The registries that were asked at `/v2/` for a challenge.
+    /// The registries that were asked for a challenge at `/v2/`.
     greeted: Mutex<HashSet<String>>,
     tokens: Mutex<HashMap<String, Arc<Mutex<Slot>>>>,
     logins: Mutex<HashMap<String, Option<Arc<Login>>>>,
 }
 
-/// The place of one token: locked while it is fetched, so that threads do not all fetch it.
+/// The slot of one token: locked while it is fetched, so that only one thread fetches it.
 #[derive(Default)]
 struct Slot {
     token: Option<Token>,
@@ -69,18 +69,18 @@ struct Token {
     who: Who,
 }
 
-/// What a token server answers. `issued_at` and the rest are not used: the clock that counts is this host's.
+/// The answer of a token server. `issued_at` and other members are ignored: this host's clock counts.
 #[derive(serde::Deserialize)]
 struct TokenAnswer {
     token: Option<Secret>,
     access_token: Option<Secret>,
-    /// A number, by the protocol; some servers write it as text, or as a fraction.
+    /// A number in the protocol; some servers send text, or a fraction.
     #[serde(default)]
     expires_in: serde_json::Value,
 }
 
 impl TokenAnswer {
-    /// How long the token is used, in seconds.
+    /// How long the token may be used, in seconds.
     fn life(&self) -> u64 {
         let text = match &self.expires_in {
             serde_json::Value::Number(number) => number.to_string(),
@@ -93,7 +93,7 @@ impl TokenAnswer {
 }
 
 impl Inner {
-    /// What to show the registry at `base` for this scope, as far as it is known what it wants.
+    /// The authorization for the registry at `base` and this scope, as far as its requirements are known.
     pub(super) fn grant(&self, base: &Url, scope: &Scope) -> Result<Grant, Failure> {
         let challenge = lock(&self.auth.challenges).get(&base.origin()).cloned();
         match challenge {
@@ -116,7 +116,7 @@ impl Inner {
         }
     }
 
-    /// Takes note of a `401`; true if the request should be made again.
+    /// Records a `401`; returns true if the request should be repeated.
     pub(super) fn challenged(
         &self,
         base: &Url,
@@ -126,7 +126,7 @@ impl Inner {
     ) -> Result<bool, Failure> {
         let Some(challenge) = challenge::read(headers) else {
             if sent.header.is_none() {
-                sent.who = Who::Unasked;
+                sent.who = Who::UnknownScheme;
             }
             return Ok(false);
         };
@@ -141,18 +141,18 @@ impl Inner {
         }
         let slot = self.slot(base, scope);
         let mut slot = lock(&slot);
-        // Another thread may have put a newer token there already.
+        // Another thread may have stored a newer token.
         if slot.token.as_ref().is_some_and(|token| sent.header.as_ref() == Some(&token.header)) {
             slot.token = None;
         }
-        // A new token that does not do is the last: it was for what this request needs, and no other is asked for.
+        // If a new token is refused, give up: it was issued for exactly this request.
         Ok(!sent.fresh)
     }
 
-    /// Asks a registry at `/v2/` for its challenge: some give it there only, and answer everything else with "not
-    /// there" or "forbidden". Asked once for each registry; true if there is now a challenge to answer.
+    /// Asks a registry for its challenge at `/v2/`: some send it only there, and answer everything else with 404 or
+    /// 403. Asks each registry once; returns true if there is now a challenge to answer.
     pub(super) fn greet(&self, base: &Url) -> Result<bool, Failure> {
-        // Held while the registry is asked, so that no other thread takes the first answer for the last word.
+        // Held during the request, so that no other thread takes the first answer as final.
         let mut greeted = lock(&self.auth.greeted);
         if !greeted.insert(base.origin()) || lock(&self.auth.challenges).contains_key(&base.origin()) {
             return Ok(false);
@@ -171,7 +171,7 @@ impl Inner {
         Arc::clone(lock(&self.auth.tokens).entry(key).or_default())
     }
 
-    /// The login for a repository, looked up once (a helper may ask its user).
+    /// The login for a repository, looked up once (a helper may prompt the user).
     fn login(&self, registry: &str, path: &str) -> Result<Option<Arc<Login>>> {
         let mut logins = lock(&self.auth.logins);
         let key = format!("{registry}/{path}");
@@ -183,8 +183,7 @@ impl Inner {
         Ok(found)
     }
 
-    /// Whether both repositories are reached with one login, or both with none: only then may a request in one name
-    /// the other.
+    /// Whether both repositories use the same login, or both none: only then may a request for one name the other.
     pub(super) fn same_login(&self, one: &Repository, other: &Repository) -> Result<bool> {
         let login = |repository: &Repository| self.login(repository.registry(), repository.path());
         let (one, other) = (login(one)?, login(other)?);
@@ -193,11 +192,11 @@ impl Inner {
 
     fn fetch_token(&self, base: &Url, scope: &Scope, realm: &Url, service: Option<&str>) -> Result<Token, Failure> {
         self.reach.check(base, realm).map_err(|why| {
-            self.failed(format!("`{}` wants a login at a place that is not allowed", base.authority())).fact(why)
+            self.failed(format!("`{}` requires a login at an address that is not allowed", base.authority())).fact(why)
         })?;
         let own = self.login(scope.repository.registry(), scope.repository.path())?;
         let (login, who) = match own {
-            Some(_) if !reach::may_log_in(base, realm) => (None, Who::Nobody { withheld: Some(realm.authority()) }),
+            Some(_) if !reach::may_log_in(base, realm) => (None, Who::Anonymous { withheld: Some(realm.authority()) }),
             own => {
                 let who = Who::of(own.as_deref());
                 (own, who)
@@ -226,20 +225,20 @@ impl Inner {
             None => self.ask_realm(realm, service, &scopes, login.as_deref()),
         }
         .map_err(|failure| Failure {
-            error: failure.error.fact(format!("a token for `{}` was asked for there", base.authority())),
+            error: failure.error.fact(format!("a token for `{}` was requested there", base.authority())),
             ..failure
         })?;
         let status = answer.status();
         if status != 200 {
             let after = asked_wait(answer.headers());
-            let said = quote(&read_errors(answer));
+            let quoted = quote(&read_errors(answer));
             let at = realm.authority();
             if matches!(status.as_u16(), 400 | 401 | 403) {
-                return Err(self.unauthorized(scope, &at, &who, status, &words(status), said).into());
+                return Err(self.unauthorized(scope, &at, &who, status, &words(status), quoted).into());
             }
             let mut error = self.failed(format!("`{at}` gave no token for `{}`: {}", base.authority(), words(status)));
-            if let Some(said) = said {
-                error = error.fact(format!("it said: {said}"));
+            if let Some(quoted) = quoted {
+                error = error.fact(format!("it said: {quoted}"));
             }
             if status.is_redirection() {
                 error = error.fact("a login is only for the place that the registry names: it follows no redirect");
@@ -271,7 +270,7 @@ impl Inner {
         let authorization = login.and_then(basic);
         let headers: &[(HeaderName, String)] = &[];
         if authorization.is_some() {
-            // With a login, a redirect is not followed: it is for this realm.
+            // No redirect is followed with a login: it is meant for this realm.
             return self.once(&Method::GET, &url, headers, authorization.as_ref(), &mut Payload::None);
         }
         let ask = Ask {
@@ -305,7 +304,7 @@ fn token(bytes: &[u8], who: Who) -> Option<Token> {
     let life = answer.life();
     let secret = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.reveal().is_empty())?;
     let header = sensitive(&Zeroizing::new(format!("Bearer {}", secret.reveal())))?;
-    // A token is renewed a little early, so that it does not die on the way.
+    // Renew a token a little early, so that it does not expire in transit.
     let until = Instant::now() + Duration::from_secs(life - (life / 10).min(30));
     Some(Token { header, until, who })
 }
@@ -333,19 +332,19 @@ mod tests {
 
     #[test]
     fn token_answers_are_bounded_in_life_and_shape() {
-        let nobody = || Who::Nobody { withheld: None };
-        let long = token(br#"{"access_token":"t","expires_in":999999999}"#, nobody()).unwrap();
+        let anonymous = || Who::Anonymous { withheld: None };
+        let long = token(br#"{"access_token":"t","expires_in":999999999}"#, anonymous()).unwrap();
         assert!(long.until <= Instant::now() + Duration::from_secs(LONGEST_LIFE));
         assert_eq!(long.header.to_str().unwrap(), "Bearer t");
         assert_eq!(format!("{:?}", long.header), "Sensitive");
         for bad in [&b"{}"[..], br#"{"token":""}"#, b"", br#"{"token":"a\nb"}"#, b"[]"] {
-            assert!(token(bad, nobody()).is_none());
+            assert!(token(bad, anonymous()).is_none());
         }
     }
 
     #[test]
     fn all_forms_of_a_token_answer_are_read() {
-        let nobody = || Who::Nobody { withheld: None };
+        let anonymous = || Who::Anonymous { withheld: None };
         for (answer, value) in [
             (r#"{"token":"a"}"#, "a"),
             (r#"{"access_token":"b"}"#, "b"),
@@ -357,7 +356,7 @@ mod tests {
             (r#"{"token":"a","expires_in":299.9,"scope":["x"]}"#, "a"),
             (r#"{"token":"a","expires_in":-5}"#, "a"),
         ] {
-            let token = token(answer.as_bytes(), nobody()).unwrap();
+            let token = token(answer.as_bytes(), anonymous()).unwrap();
             assert_eq!(token.header.to_str().unwrap(), format!("Bearer {value}"), "{answer}");
             assert!(token.until > Instant::now() + Duration::from_secs(50), "{answer}");
         }

@@ -1,4 +1,4 @@
-//! Bodies as they arrive: bounded, never too slow, and blobs that resume by themselves.
+//! Response bodies: bounded, with a minimum speed, and blobs that resume by themselves.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use super::{Client, Inner};
 use crate::error::{Code, Error};
 use crate::oci::{Digest, Repository};
 
-/// What a body must bring per second of waiting, in bytes.
+/// The minimum speed of a body, in bytes per second of waiting.
 const SLOWEST: u64 = 1024;
 
-/// Whether a transfer keeps going: over each stretch of `patience` spent waiting it must move [`SLOWEST`] per second.
+/// Whether a transfer keeps going: in each `patience` of waiting it must average [`SLOWEST`] bytes per second.
 pub(super) struct Pace {
     patience: Duration,
     waited: Duration,
@@ -28,7 +28,7 @@ impl Pace {
         Pace { patience, waited: Duration::ZERO, moved: 0 }
     }
 
-    /// Notes what was moved and how long that took; false if it is too slow.
+    /// Records a read of this size and duration; returns false if the transfer is too slow.
     pub(super) fn keeps(&mut self, moved: usize, took: Duration) -> bool {
         self.waited += took;
         self.moved += moved as u64;
@@ -41,7 +41,7 @@ impl Pace {
     }
 }
 
-/// A body that may not trickle.
+/// A body with a minimum speed.
 pub(super) struct Steady {
     body: Box<dyn Read + Send>,
     pace: Pace,
@@ -59,7 +59,7 @@ impl Read for Steady {
 }
 
 impl Inner {
-    /// The whole body, if it is not longer than `limit`.
+    /// The whole body, if it is no longer than `limit`.
     pub(super) fn read_all(&self, answer: Answer, limit: u64, what: &str) -> Result<Vec<u8>, Failure> {
         let url = answer.url;
         let too_long = || -> Failure {
@@ -87,9 +87,9 @@ impl Inner {
         Steady { body, pace: Pace::new(self.options.timeout) }
     }
 
-    /// A blob's bytes from `offset` on, with what the headers say checked against `size`. Without `ranges` it is
-    /// asked for from its start, and what comes before `offset` is dropped. `None`: this server answers a request
-    /// for a part with something else.
+    /// The bytes of a blob from `offset` on; the headers are checked against `size`. Without `ranges` the blob is
+    /// requested from its start, and everything before `offset` is dropped. `None`: this server does not answer a range
+    /// request correctly.
     fn open_blob(&self, want: &Want, offset: u64, ranges: bool) -> Result<Option<(Steady, Url)>, Failure> {
         let Want { repository, digest, size } = want;
         let url = self.endpoint(repository, &format!("blobs/{digest}"))?;
@@ -100,12 +100,12 @@ impl Inner {
             ask = ask.header(header::RANGE, format!("bytes={offset}-{}", size - 1));
         }
         let answer = self.send(ask)?;
-        let said = length(answer.header("content-length"));
+        let declared = length(answer.header("content-length"));
         let mut skip = 0;
         match answer.status() {
             200 => {
-                if let Some(said) = said.filter(|said| said != size) {
-                    return Err(want.differs(format!("the registry has {said} bytes")).into());
+                if let Some(declared) = declared.filter(|declared| declared != size) {
+                    return Err(want.differs(format!("the registry has {declared} bytes")).into());
                 }
                 skip = offset;
             }
@@ -119,7 +119,7 @@ impl Inner {
         }
         let url = answer.url;
         let mut body = self.steady(answer.response);
-        // The server does not know ranges: what is there already is read again, and dropped.
+        // The server does not support ranges: read the first part again, and drop it.
         let dropped = io::copy(&mut (&mut body).take(skip), &mut io::sink()).map_err(|e| self.broken(e, &url))?;
         if dropped < skip {
             return Err(self.cut(&url, dropped, *size).into());
@@ -133,7 +133,7 @@ impl Inner {
     }
 }
 
-/// Which blob.
+/// Identifies a blob.
 pub(super) struct Want {
     pub(super) repository: Repository,
     pub(super) digest: Digest,
@@ -149,20 +149,20 @@ impl Want {
     }
 }
 
-/// A blob's bytes from an offset to its end. On a transient failure it opens the blob again where it stopped.
+/// The bytes of a blob from an offset to its end. After a transient failure, reopens the blob at the current position.
 pub(super) struct BlobReader {
     client: Client,
     want: Want,
     at: u64,
     current: Option<(Steady, Url)>,
-    /// Whether parts are asked for: until the server answers one wrongly.
+    /// Whether to use range requests: until the server answers one wrongly.
     ranges: bool,
     tries: Tries,
     failed: bool,
 }
 
 impl BlobReader {
-    /// Opens the blob, so that what the registry refuses is told now.
+    /// Opens the blob, so that a refusal is reported now.
     pub(super) fn open(client: &Client, want: Want, offset: u64) -> Result<BlobReader, Error> {
         let (client, tries) = (client.clone(), Tries::new());
         let mut reader = BlobReader { client, want, at: offset, current: None, ranges: true, tries, failed: false };
@@ -174,7 +174,7 @@ impl BlobReader {
         Ok(reader)
     }
 
-    /// Asks for what is left; where a part cannot be had, for all of it.
+    /// Requests the rest; or, if ranges do not work, everything.
     fn connect(&mut self) -> Result<(), Failure> {
         let inner = &self.client.inner;
         while self.current.is_none() {
@@ -197,7 +197,7 @@ impl BlobReader {
         }
         self.at += n as u64;
         if self.at == self.want.size {
-            // The end of the body, seen, also gives the connection back to the pool.
+            // Reading to the end also returns the connection to the pool.
             if matches!(body.read(&mut [0]), Ok(1..)) {
                 return Err(self.want.differs("the registry sends more".to_owned()).into());
             }
@@ -249,7 +249,7 @@ impl ContentRange {
     }
 }
 
-/// Whether this is the part that was asked for (a shorter `last` is a shorter answer).
+/// Whether this is the requested range (a smaller `last` is a shorter answer).
 fn is_rest(want: &Want, offset: u64, range: Option<&str>) -> bool {
     ContentRange::of(range).is_some_and(|part| {
         let whole = part.whole.is_none_or(|whole| whole == want.size);
@@ -269,12 +269,12 @@ mod tests {
     fn what_trickles_is_too_slow_and_what_pauses_is_not() {
         let second = Duration::from_secs(1);
         let mut pace = Pace::new(10 * second);
-        // A pause that is made good within the stretch.
+        // A pause that is made up for within the window.
         assert!(pace.keeps(0, 9 * second) && pace.keeps(10 * 1024, second));
         // A byte each second: never silent.
         assert!((0..9).all(|_| pace.keeps(1, second)));
         assert!(!pace.keeps(1, second));
-        // What came before does not count any more.
+        // Earlier progress no longer counts.
         assert!(pace.keeps(1 << 20, 10 * second));
         assert!((0..9).all(|_| pace.keeps(1, second)) && !pace.keeps(1, second));
     }

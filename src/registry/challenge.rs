@@ -1,18 +1,18 @@
-//! What a registry wants: the `WWW-Authenticate` headers of a `401`, read narrowly.
+//! Parses the `WWW-Authenticate` headers of a `401`, strictly.
 //!
-//! Of a challenge only the scheme, the realm and the service are used. The scope is not: it is made by
-//! [`super::auth`] for the repository at hand. `Bearer` is preferred to `Basic`, whatever their order, because it
-//! keeps the password away from every request but one.
+//! Only the scheme, the realm and the service of a challenge are used. The scope is not: [`super::auth`] builds it for
+//! the repository of the request. `Bearer` is preferred to `Basic`, whatever their order, because it keeps the password
+//! out of every request but one.
 
 use ureq::http::{HeaderMap, header};
 
 use super::url::{Url, decoded};
 
-/// The longest realm that is used, in bytes.
+/// The longest accepted realm, in bytes.
 const MAX_REALM: usize = 4096;
 /// The longest service that is passed on, in bytes.
 const MAX_SERVICE: usize = 512;
-/// The most challenges of one answer that are looked at.
+/// The most challenges examined in one answer.
 const MAX_CHALLENGES: usize = 32;
 
 /// A challenge that can be answered.
@@ -22,7 +22,7 @@ pub(super) enum Challenge {
     Bearer { realm: Url, service: Option<String> },
 }
 
-/// The challenge that this client answers; `None` if there is none that it can.
+/// The challenge that this client will answer; `None` if it can answer none.
 pub(super) fn read(headers: &HeaderMap) -> Option<Challenge> {
     let texts = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     let all = texts.flat_map(|text| http_auth::ChallengeParser::new(text).map_while(Result::ok));
@@ -43,7 +43,7 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Challenge> {
     best
 }
 
-/// The scope that a `Bearer` challenge names: for messages only.
+/// The scope in a `Bearer` challenge: for messages only.
 pub(super) fn scope(headers: &HeaderMap) -> Option<String> {
     let texts = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     let all = texts.flat_map(|text| http_auth::ChallengeParser::new(text).map_while(Result::ok));
@@ -63,7 +63,7 @@ fn bearer(realm: Option<String>, service: Option<String>) -> Option<Challenge> {
     fits.then_some(Challenge::Bearer { realm, service })
 }
 
-/// Whether a realm's query holds what this client says itself: a scope beside ours, another service, a grant.
+/// Whether a realm's query has parameters that this client sets itself: another scope, another service, a grant.
 fn asks(query: &str) -> bool {
     query.split(['&', ';']).any(|pair| {
         let key = decoded(pair.split('=').next().unwrap_or(pair)).to_ascii_lowercase();
@@ -137,7 +137,7 @@ mod tests {
         ] {
             assert_eq!(of(&[none]), None, "{none}");
         }
-        // What follows `#` is no part of the address, and never a host.
+        // The part after `#` does not belong to the address, and is never a host.
         let Some(Challenge::Bearer { realm, .. }) = of(&["Bearer realm=\"https://a.example/t#@b.example/\""]) else {
             panic!("it is not read")
         };

@@ -1,11 +1,12 @@
-//! Logins for registries: where they are looked up, and how the entry for a repository is chosen.
+//! Logins for registries: where they are looked up, and which entry applies to a repository.
 //!
-//! Places, as `podman` and `oc` search them (containers-auth.json(5), docker `config.json`): the file named with
-//! `--authfile`, else the one in `REGISTRY_AUTH_FILE`, else `$XDG_RUNTIME_DIR/containers/auth.json`,
-//! `/run/containers/UID/auth.json`, `$XDG_CONFIG_HOME/containers/auth.json` (default `~/.config`), `$DOCKER_CONFIG/config.json` (default `~/.docker`)
-//! and `~/.dockercfg`. A named file must be there; of the others the first that has a fitting entry wins.
-//! Inside a file the longest `host/namespace` key wins. A credential helper that is missing or fails is
-//! noted, and what comes after it is used: a public image needs no login. Secrets are wiped after use and never displayed.
+//! Locations, in the search order of `podman` and `oc` (containers-auth.json(5), docker `config.json`): the file named
+//! with `--authfile`, else the one in `REGISTRY_AUTH_FILE`, else `$XDG_RUNTIME_DIR/containers/auth.json`,
+//! `/run/containers/UID/auth.json`, `$XDG_CONFIG_HOME/containers/auth.json` (default `~/.config`),
+//! `$DOCKER_CONFIG/config.json` (default `~/.docker`) and `~/.dockercfg`. A named file must exist; among the others,
+//! the first with a matching entry wins. Inside a file the longest `host/namespace` key wins. If a credential helper is
+//! missing or fails, this is recorded and the search continues: a public image needs no login. Secrets are wiped after
+//! use and never displayed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -21,14 +22,14 @@ use super::login::{Login, LoginKind, Secret, password};
 use crate::error::{Code, Error, Result};
 use crate::fs::small::{self, Unread};
 
-/// The largest auth file that is read, in bytes.
+/// The largest accepted auth file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// The auth files, read once.
 #[derive(Debug)]
 pub(super) struct Credentials {
     files: Vec<AuthFile>,
-    /// Helpers that gave no answer, in words for the user.
+    /// Helpers that failed, as text for the user.
     failed: Mutex<BTreeSet<String>>,
 }
 
@@ -42,7 +43,7 @@ struct AuthFile {
 #[derive(Debug, Default, serde::Deserialize)]
 struct Content {
     #[serde(default)]
-    /// An entry can be `null`, which is as good as none.
+    /// A `null` entry counts as none.
     auths: Option<BTreeMap<String, Option<Entry>>>,
     #[serde(default, rename = "credHelpers")]
     helpers: Option<BTreeMap<String, String>>,
@@ -63,9 +64,9 @@ struct Entry {
 }
 
 impl Credentials {
-    /// Reads the auth files. `explicit` is what `--authfile` says.
+    /// Reads the auth files. `explicit` is the value of `--authfile`.
     ///
-    /// Errors: a named file that cannot be read, or any file found that is not what it should be.
+    /// Errors: a named file that cannot be read, or any invalid file.
     pub(super) fn load(explicit: Option<&Path>, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Credentials> {
         if let Some(path) = explicit {
             return Ok(Credentials { files: vec![named(path, "--authfile")?], failed: Mutex::default() });
@@ -78,7 +79,7 @@ impl Credentials {
         let below = |base: Option<PathBuf>, rest: &str| base.map(|base| base.join(rest));
         let config = var("XDG_CONFIG_HOME").or_else(|| below(home.clone(), ".config"));
         let docker = var("DOCKER_CONFIG").or_else(|| below(home.clone(), ".docker"));
-        // Where `podman login` writes without `XDG_RUNTIME_DIR` (a root shell by sudo).
+        // The location `podman login` uses without `XDG_RUNTIME_DIR` (a root shell from sudo).
         let uid = rustix::process::getuid().as_raw();
         let places = [
             below(var("XDG_RUNTIME_DIR"), "containers/auth.json"),
@@ -110,12 +111,12 @@ impl Credentials {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
     }
 
-    /// What went wrong with helpers so far.
+    /// The failures of helpers so far.
     pub(super) fn failures(&self) -> Vec<String> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Files that others than their owner can read.
+    /// Files that users other than their owner can read.
     pub(super) fn exposed(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().filter(|file| file.exposed).map(|file| file.path.as_path())
     }
@@ -164,7 +165,7 @@ impl AuthFile {
 }
 
 impl Entry {
-    /// What this entry says; `docker` leaves an empty one beside its `credsStore`.
+    /// The login in this entry; `docker` writes an empty one next to its `credsStore`.
     fn login(&self, path: &Path, key: &str) -> Result<Option<LoginKind>> {
         if let Some(token) = self.identitytoken.as_ref().filter(|t| !t.reveal().is_empty()) {
             return Ok(Some(LoginKind::IdentityToken(token.clone())));
@@ -176,7 +177,7 @@ impl Entry {
                     .hint(format!("podman login --authfile {} {key}", path.display()))
             };
             let engine = &base64::engine::general_purpose::STANDARD;
-            // `base64` without `-w0` breaks its lines; docker and podman pass over that.
+            // `base64` without `-w0` inserts line breaks; docker and podman ignore them.
             let unbroken: Zeroizing<String> =
                 Zeroizing::new(auth.reveal().chars().filter(|c| !c.is_ascii_whitespace()).collect());
             let plain = Zeroizing::new(engine.decode(unbroken.as_bytes()).map_err(|_| bad())?);
@@ -205,14 +206,14 @@ fn read(path: &Path) -> Result<Option<AuthFile>> {
         Err(Unread::System(e)) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
-        // `/dev/null`, also behind a link, is how a user says that there are no logins.
+        // Users name `/dev/null`, or a link to it, to use no logins.
         Err(Unread::NotRegular) if path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null")) => {
             return Ok(Some(AuthFile { path: path.to_owned(), exposed: false, content: Content::default() }));
         }
         Err(e) => return Err(e.error("cannot read the auth file", path, Code::Io)),
     };
     let meta = file.metadata().map_err(|e| Error::io("cannot read the auth file", path, e))?;
-    // Of a pipe nobody knows the length.
+    // The length of a pipe is unknown.
     let room = if meta.is_file() { meta.len().min(MAX_FILE) } else { MAX_FILE };
     let room = usize::try_from(room + 1).unwrap_or(0);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
@@ -229,7 +230,7 @@ fn read(path: &Path) -> Result<Option<AuthFile>> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Some(AuthFile { path: path.to_owned(), exposed: false, content: Content::default() }));
     }
-    // serde's own words could quote the file: only the place is told.
+    // serde's message could quote the file: report only the position.
     let place = |e: serde_json::Error| wrong(format!("bad JSON at line {}, column {}", e.line(), e.column()));
     let content = if path.file_name().is_some_and(|name| name == ".dockercfg") {
         Content { auths: Some(serde_json::from_slice(&bytes).map_err(place)?), ..Content::default() }
@@ -243,7 +244,8 @@ fn read(path: &Path) -> Result<Option<AuthFile>> {
     Ok(Some(AuthFile { path: path.to_owned(), exposed, content }))
 }
 
-/// A key of an auth file in one form: `host[:port][/namespace]`. A key with a scheme is docker's and means the host.
+/// The canonical form of a key in an auth file: `host[:port][/namespace]`. A key with a scheme is docker's and means
+/// the host.
 fn normal(key: &str) -> String {
     let key = key.trim().trim_end_matches('/');
     let lower = key.to_ascii_lowercase();
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn identity_tokens_are_told_from_passwords() {
+    fn identity_tokens_are_distinguished_from_passwords() {
         let json = format!(
             r#"{{"auths":{{"a.example":{{"auth":"{}","identitytoken":"refresh"}},"b.example":{{"auth":"{}"}},"c.example":{{}}}}}}"#,
             b64("u:p"),

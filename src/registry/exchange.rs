@@ -1,5 +1,5 @@
-//! One request and its answer: the right proxy, the login if the host may have it, redirects by the rules of
-//! [`super::reach`]. No retries: see [`super::retry`].
+//! One request and its answer: chooses the proxy, sends the login if the host may have it, follows redirects by the
+//! rules of [`super::reach`]. Does not retry: see [`super::retry`].
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use super::url::Url;
 use super::{Inner, Options};
 use crate::error::Error;
 
-/// The most redirects that are followed.
+/// The most redirects followed.
 const MAX_REDIRECTS: u32 = 5;
-/// The most answers `401` to one request before it is given up: no token, an old token, a token with too little.
+/// The most `401` answers to one request before giving up: no token, an expired token, a token with too few rights.
 const MAX_LOGINS: u32 = 3;
-/// From this size on, a body waits for the server's `100 Continue`, so that a refusal comes before the bytes.
+/// Larger bodies wait for the server's `100 Continue`, so that a refusal arrives before the bytes are sent.
 const EXPECT_FROM: u64 = 1024 * 1024;
 
 /// The largest head of an answer, in bytes.
@@ -48,9 +48,9 @@ impl Agents {
                 .timeout_connect(Some(options.timeout))
                 .timeout_per_read(Some(options.timeout))
                 .timeout_per_write(Some(options.timeout))
-                // A head that comes a byte now and then is never silent, and never ends.
+                // A head that trickles byte by byte is never silent, and never ends.
                 .timeout_recv_response(Some(options.timeout.saturating_mul(2)))
-                // As much as the connection buffers: ureq counts what follows a 1xx answer as a part of the head.
+                // Same as the connection's buffer: ureq counts everything after a 1xx answer as part of the head.
                 .max_response_header_size(HEAD)
                 .input_buffer_size(HEAD)
                 .max_idle_connections(64)
@@ -59,7 +59,7 @@ impl Agents {
                 .build()
         };
         let agent = |proxy| tls::agent(config(proxy), Arc::clone(trust), Arc::clone(&options.stop));
-        // A proxy that itself is reached over TLS is given a tunnel for everything.
+        // A proxy that is reached over TLS itself gets a tunnel for everything.
         let http = |proxy: &ureq::Proxy| match proxy.protocol() {
             ureq::ProxyProtocol::Http => forward::agent(config(None), proxy, Arc::clone(&options.stop)),
             _ => agent(Some(proxy.clone())),
@@ -72,7 +72,7 @@ impl Agents {
         }
     }
 
-    /// The proxy that a request to this address goes through, without its login.
+    /// The proxy for this address, without its login.
     pub(super) fn proxy_of(&self, url: &Url) -> Option<String> {
         let proxy = match self.proxies.route(url) {
             Route::Direct => None,
@@ -113,15 +113,15 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Inner {
-    /// Sends a request, with the login if there is one for it, and follows redirects if it may.
+    /// Sends a request, with the login if there is one, and follows redirects if allowed.
     ///
-    /// Errors: no answer; a redirect that may not be followed; no token to be had. A status is not an error here.
+    /// Errors: no answer; a redirect that must not be followed; no token available. A status is not an error here.
     pub(super) fn send(&self, ask: Ask<'_>) -> Result<Answer, Failure> {
         let Ask { method, mut url, base, scope, headers, mut payload, follow } = ask;
         let (mut hops, mut logins, mut foreign, mut greeted) = (0, 0, false, false);
         loop {
             self.stopped()?;
-            // Who was sent elsewhere comes back without a login: the way back is a stranger's choice.
+            // After a redirect elsewhere, send no login even on the way back: another server chose that address.
             foreign |= !url.same_origin(base);
             let mut grant = match scope {
                 Some(scope) if !foreign => self.grant(base, scope)?,
@@ -151,7 +151,7 @@ impl Inner {
                 && scope.is_some()
             {
                 greeted = true;
-                // Read first, so that the connection can be used.
+                // Read the body first, so that the connection can be reused.
                 let (parts, body) = response.into_parts();
                 let body = read_errors(Response::from_parts(parts.clone(), body));
                 if self.greet(base)? {
@@ -174,7 +174,7 @@ impl Inner {
         }
     }
 
-    /// One request on the wire, and no more: no login of its own, no redirects.
+    /// Exactly one request on the wire: no login, no redirects.
     pub(super) fn once(
         &self,
         method: &Method,
@@ -199,7 +199,7 @@ impl Inner {
         let agent = self.agents.for_url(url);
         let bad = |e: ureq::http::Error| -> Error { self.failed(format!("cannot ask for `{url}`")).source(e) };
         let outcome = match payload {
-            // Some servers want `Content-Length: 0`, which a POST, PUT or PATCH without a body would not have.
+            // Some servers require `Content-Length: 0`, which ureq omits for a POST, PUT or PATCH without a body.
             Payload::None if [Method::POST, Method::PUT, Method::PATCH].contains(method) => {
                 agent.run(request.body(&[][..]).map_err(bad)?)
             }
@@ -224,8 +224,8 @@ impl Inner {
         Ok(to)
     }
 
-    /// The address in an upload's `Location`, by the rules for redirects. A registry behind a TLS proxy often names
-    /// itself with `http`: that is corrected, not obeyed.
+    /// The address in the `Location` of an upload, by the rules for redirects. A registry behind a TLS proxy often
+    /// calls itself `http`: the scheme is corrected to `https`.
     pub(super) fn location(&self, at: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
         let refused = |why: String| -> Failure {
             self.failed(format!("`{}` gave no usable address for the upload", at.authority())).fact(why).into()

@@ -1,4 +1,4 @@
-//! What went wrong, in words: from HTTP statuses, from the transport, from a registry's own error document.
+//! Describes failures: HTTP statuses, transport errors, a registry's own error document.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -13,44 +13,46 @@ use super::url::Url;
 use crate::error::{Code, Error};
 use serde_json::Value;
 
-/// The largest error document that is read, in bytes.
+/// The largest accepted error document, in bytes.
 const MAX_ERRORS: u64 = 64 * 1024;
-/// How long an error document is read at most, beside the wait for one read.
+/// The longest time spent on reading an error document, besides the timeout of one read.
 const ERRORS_PATIENCE: Duration = Duration::from_secs(2);
-/// How much of a registry's own words is quoted, in characters.
+/// The longest quotation from a registry, in characters.
 const MAX_QUOTE: usize = 300;
 
 impl Inner {
-    /// A failure of this side, with this sentence.
+    /// A failure of this client, with this sentence.
     pub(super) fn failed(&self, sentence: impl Into<String>) -> Error {
         Error::new(self.options.side.code(), sentence)
     }
 
-    /// The failure that an unexpected status means. `task` completes "the registry did not …".
+    /// The failure for an unexpected status. `task` completes "the registry did not …".
     pub(super) fn refused(&self, answer: Answer, scope: Option<&Scope>, task: &str) -> Failure {
         let status = answer.response.status();
         let after = asked_wait(answer.response.headers());
         let host = answer.url.authority();
         let answered = answer.words();
         let wanted = challenge::scope(answer.response.headers());
-        let said = quote(&read_errors(answer.response));
+        let quoted = quote(&read_errors(answer.response));
         if matches!(status.as_u16(), 401 | 403)
             && !answer.foreign
             && let Some(scope) = scope
         {
-            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, said);
-            let asked = words_of(scope);
-            return match wanted.filter(|wanted| wanted.split(' ').any(|one| !asked.iter().any(|own| covers(own, one)))) {
+            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted);
+            let requested = words_of(scope);
+            return match wanted
+                .filter(|wanted| wanted.split(' ').any(|one| !requested.iter().any(|own| covers(own, one))))
+            {
                 Some(wanted) => error
-                    .fact(format!("it wants a token for  `{wanted}`"))
-                    .fact(format!("one was asked for    `{}`", asked.join(" "))),
+                    .fact(format!("it requires a token for  `{wanted}`"))
+                    .fact(format!("one was requested for    `{}`", requested.join(" "))),
                 None => error,
             }
             .into();
         }
         let mut error = self.failed(format!("`{host}` did not {task}: {answered}"));
-        if let Some(said) = said {
-            error = error.fact(format!("it said: {said}"));
+        if let Some(quoted) = quoted {
+            error = error.fact(format!("it said: {quoted}"));
         }
         if let Some(proxy) = self.agents.proxy_of(&answer.url) {
             error = error.fact(format!("by way of the proxy `{proxy}`"));
@@ -58,7 +60,7 @@ impl Inner {
         if answer.foreign {
             error = error.fact("the registry sent the request there; credentials were not sent along");
         }
-        if status == StatusCode::TOO_MANY_REQUESTS && answer.who.is_nobody() {
+        if status == StatusCode::TOO_MANY_REQUESTS && answer.who.is_anonymous() {
             error = error.hint(
                 "a login may raise the limit: podman login --authfile auth.json HOST; then give --authfile auth.json",
             );
@@ -67,7 +69,7 @@ impl Inner {
         Failure { error, after, renewed: false }
     }
 
-    /// A refusal for want of (other) credentials.
+    /// A refusal that other credentials may solve.
     pub(super) fn unauthorized(
         &self,
         scope: &Scope,
@@ -75,12 +77,12 @@ impl Inner {
         who: &Who,
         status: StatusCode,
         answered: &str,
-        said: Option<String>,
+        quoted: Option<String>,
     ) -> Error {
         let (action, right) = if scope.push { ("push to", "push") } else { ("pull from", "pull") };
         let reason = match who {
-            Who::Nobody { .. } => "no credentials were found for it".to_owned(),
-            Who::Unasked => "it wants a login, and does not say how".to_owned(),
+            Who::Anonymous { .. } => "no credentials were found for it".to_owned(),
+            Who::UnknownScheme => "it requires a login, and does not say how".to_owned(),
             Who::Login { who, .. } if status == StatusCode::FORBIDDEN => format!("{who} lack {right} rights"),
             Who::Login { who, .. } => format!("{who} were not accepted"),
         };
@@ -89,24 +91,24 @@ impl Inner {
         let mut error = Error::new(Code::Auth, sentence).fact(format!("it answered {answered}"));
         match who {
             Who::Login { origin, .. } => error = error.fact(format!("the credentials are from {origin}")),
-            Who::Nobody { withheld: Some(realm) } => {
+            Who::Anonymous { withheld: Some(realm) } => {
                 error = error.fact(format!(
                     "the registry names `{realm}` as the place to log in, over plain HTTP: the login was not sent there"
                 ));
             }
-            Who::Unasked => error = error.fact("it asks for neither `Basic` nor `Bearer` with a usable realm"),
-            Who::Nobody { withheld: None } => {
+            Who::UnknownScheme => error = error.fact("it asks for neither `Basic` nor `Bearer` with a usable realm"),
+            Who::Anonymous { withheld: None } => {
                 error = self.credentials.failures().into_iter().fold(error, |error, why| error.fact(why));
             }
         }
-        if let Some(said) = said {
-            error = error.fact(format!("it said: {said}"));
+        if let Some(quoted) = quoted {
+            error = error.fact(format!("it said: {quoted}"));
         }
         let host = repository.registry();
         error.hint(format!("podman login --authfile auth.json {host}; then give --authfile auth.json"))
     }
 
-    /// The failure behind an error of the transport.
+    /// The failure for a transport error.
     pub(super) fn unreachable(&self, error: ureq::Error, url: &Url) -> Failure {
         let Some(proxy) = self.agents.proxy_of(url) else { return self.no_answer(error, url) };
         let absent = match &error {
@@ -149,7 +151,7 @@ impl Inner {
         self.failed(format!("`{at}` was silent for {seconds} seconds")).transient().into()
     }
 
-    /// The failure behind an `io::Error` of a connection.
+    /// The failure for an `io::Error` of a connection.
     pub(super) fn broken(&self, error: std::io::Error, url: &Url) -> Failure {
         let at = url.authority();
         let error = match Error::try_from(error) {
@@ -171,7 +173,7 @@ impl Inner {
             }
             _ if text.starts_with("failed to lookup address") => {
                 let unknown = self.failed(format!("the host `{at}` is not known")).source(error);
-                // EAI_AGAIN: the resolver had no answer, as opposed to "no such name".
+                // EAI_AGAIN: the resolver did not answer, which is not "no such name".
                 return if text.contains("emporary") { unknown.transient() } else { unknown }.into();
             }
             _ => {
@@ -185,30 +187,30 @@ impl Inner {
     fn tls(&self, error: &rustls::Error, url: &Url) -> Failure {
         use rustls::{CertificateError as Bad, Error as Tls};
         let at = url.authority();
-        let told = self.failed(match error {
+        let failure = self.failed(match error {
             Tls::InvalidCertificate(_) => format!("the certificate of `{at}` is not accepted"),
             _ => format!("no secure connection to `{at}`"),
         });
-        let told = told.source(error.clone());
+        let failure = failure.source(error.clone());
         match error {
             Tls::InvalidCertificate(Bad::UnknownIssuer) => {
-                told.fact("its issuer is not trusted").hint("--ca-file FILE with the issuer's certificate")
+                failure.fact("its issuer is not trusted").hint("--ca-file FILE with the issuer's certificate")
             }
-            // A self-signed certificate as `openssl req -x509` makes it is one of an authority.
-            Tls::InvalidCertificate(Bad::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => told
+            // A self-signed certificate from `openssl req -x509` is a CA certificate.
+            Tls::InvalidCertificate(Bad::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => failure
                 .fact("its issuer is not trusted: it is signed by itself")
                 .hint("--ca-file FILE with the certificate"),
-            Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => told.fact("it has expired"),
+            Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => failure.fact("it has expired"),
             Tls::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
-                told.fact("it is not valid yet").hint("check this machine's clock")
+                failure.fact("it is not valid yet").hint("check this machine's clock")
             }
             Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-                told.fact(format!("it is not for `{}`", url.host()))
+                failure.fact(format!("it is not for `{}`", url.host()))
             }
-            Tls::InvalidMessage(_) => told
+            Tls::InvalidMessage(_) => failure
                 .fact("the server does not speak TLS")
                 .hint(format!("--plain-http {at}, if it is meant to speak plain HTTP")),
-            other => told.fact(other.to_string()),
+            other => failure.fact(other.to_string()),
         }
         .into()
     }
@@ -224,8 +226,8 @@ pub(super) fn words(status: StatusCode) -> String {
     }
 }
 
-/// The start of an error document; reading it to its end lets the connection be used again. One that trickles is
-/// left where it is.
+/// The start of an error document. Reading it to the end allows the connection to be reused; a document that trickles
+/// is abandoned.
 pub(super) fn read_errors(response: ureq::http::Response<ureq::Body>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut body = response.into_body().into_reader().take(MAX_ERRORS);
@@ -239,11 +241,11 @@ pub(super) fn read_errors(response: ureq::http::Response<ureq::Body>) -> Vec<u8>
     bytes
 }
 
-/// A registry's own words, on one line and short: from an error document of any of the forms in use, from the title
-/// of a page, or the plain text.
+/// A registry's own message, short and on one line: from an error document in any common form, from the title of an
+/// HTML page, or the plain text.
 pub(super) fn quote(bytes: &[u8]) -> Option<String> {
     let text = match serde_json::from_slice::<Value>(bytes) {
-        Ok(document) => said(&document),
+        Ok(document) => messages_in(&document),
         Err(_) => plain(&String::from_utf8_lossy(bytes)),
     };
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -251,9 +253,9 @@ pub(super) fn quote(bytes: &[u8]) -> Option<String> {
     (!short.is_empty()).then_some(short)
 }
 
-/// The words of a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
+/// The messages in a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
 /// `details`, `message` or a single `error` of others.
-fn said(document: &Value) -> String {
+fn messages_in(document: &Value) -> String {
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
     let one = |item: &Value| {
         let parts = ["code", "message", "detail"].into_iter().filter_map(|name| text(item, name));
@@ -268,7 +270,7 @@ fn said(document: &Value) -> String {
     parts.join("; ")
 }
 
-/// The title of a page, or text that is no markup.
+/// The title of an HTML page, or text without markup.
 fn plain(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let titled = lower.find("<title>").zip(lower.find("</title>"));
@@ -288,7 +290,7 @@ pub(super) fn has_code(bytes: &[u8], code: &str) -> bool {
     errors.into_iter().flatten().any(|e| e.get("code").and_then(Value::as_str) == Some(code))
 }
 
-/// Whether a token for `own` (`repository:NAME:pull,push`) does what one for `wanted` is to do.
+/// Whether a token for `own` (`repository:NAME:pull,push`) covers `wanted`.
 fn covers(own: &str, wanted: &str) -> bool {
     match (own.rsplit_once(':'), wanted.rsplit_once(':')) {
         (Some((name, can)), Some((other, actions))) => {

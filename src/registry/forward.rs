@@ -1,8 +1,8 @@
-//! Plain HTTP by way of a proxy: the request line names the whole address (RFC 9112, 3.2.2), as `curl` and Go's clients
-//! do it. A `CONNECT` tunnel is for TLS: many proxies allow it to port 443 only.
+//! Plain HTTP through a proxy: the request line has the absolute address (RFC 9112, 3.2.2), as `curl` and Go's clients
+//! send it. A `CONNECT` tunnel is for TLS: many proxies allow it to port 443 only.
 //!
-//! ureq knows tunnels only. So the connection is made to the proxy in place of the host, and the line is written anew on
-//! its way out.
+//! ureq supports tunnels only. So the connection goes to the proxy instead of the host, and the request line is
+//! rewritten on its way out.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::interrupt::Interruptible;
 
-/// How every request of this client names itself: part of the head of each.
+/// The user agent of this client: part of the head of each request.
 const OURS: &[u8] = concat!("\r\nuser-agent: mirror-bundle/", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes();
 
 /// An agent that sends requests for `http` addresses to an `http` proxy.
@@ -45,7 +45,7 @@ impl Resolver for Toward {
     }
 }
 
-/// Wraps connections; with the line for the proxy's login.
+/// Wraps connections; holds the header line with the proxy's login.
 struct Forward(Option<Arc<str>>);
 
 impl std::fmt::Debug for Forward {
@@ -69,7 +69,7 @@ struct Lines {
     inner: Box<dyn Transport>,
     origin: String,
     login: Option<Arc<str>>,
-    /// Whether what comes next may be the head of a request.
+    /// Whether the next bytes may be the head of a request.
     between: bool,
 }
 
@@ -112,8 +112,8 @@ impl Transport for Lines {
     }
 }
 
-/// The head of a request with the whole address in its first line, and what follows the head; `None` if this is not one
-/// of this client's.
+/// Rewrites the head of a request to have the absolute address in its first line; also returns the bytes after the
+/// head. `None` if the head is not from this client.
 fn named(out: &[u8], origin: &str, login: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
     let end = out.windows(2).position(|two| two == b"\r\n")?;
     let line = std::str::from_utf8(&out[..end]).ok()?;
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_heads_of_this_client_are_written_anew() {
+    fn only_heads_of_this_client_are_rewritten() {
         let head = |line: &str| [line.as_bytes(), OURS, b"\r\n"].concat();
         let origin = "http://r.example:5000";
         let out = named(&head("GET /v2/?a=b HTTP/1.1"), origin, Some("X: y\r\n"));

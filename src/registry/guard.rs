@@ -1,24 +1,24 @@
-//! What an upload reads from: no more than it should be, not too slowly, and the last byte only after a clean end.
+//! The reader for an upload: limits its size, enforces a minimum speed, and gives the last byte only after a clean end.
 
 use std::io::{self, Read};
 use std::time::Instant;
 
 use super::body::Pace;
 
-/// The most that is handed out at once: how slowly it goes is seen only in between.
+/// The most bytes returned at once: speed is checked in between.
 const PIECE: usize = 16 * 1024;
 
-/// Hands out exactly `left` bytes, the last one only after the reader has ended cleanly behind it.
+/// Returns exactly `left` bytes, and the last one only after the inner reader has ended cleanly.
 pub(super) struct Guard<'r> {
     inner: Box<dyn Read + 'r>,
     pub(super) left: u64,
     pace: Pace,
-    /// What was handed out last, and when.
+    /// The size and time of the last read.
     given: Option<(usize, Instant)>,
     pub(super) failure: Option<Broken>,
 }
 
-/// Why an upload was stopped from this side.
+/// Why this client stopped an upload.
 pub(super) enum Broken {
     Content(io::Error),
     Slow,
@@ -29,7 +29,7 @@ impl<'r> Guard<'r> {
         Guard { inner, left, pace: Pace::new(patience), given: None, failure: None }
     }
 
-    /// Before a request of its own: the time since the last is not that of a transfer.
+    /// Call before each request: the time since the last read is not transfer time.
     pub(super) fn pause(&mut self) {
         self.given = None;
     }
@@ -93,7 +93,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Gives `data`, and then an end or an error.
+    /// Returns `data`, and then an end or an error.
     struct Source(Vec<u8>, bool);
 
     impl Read for Source {

@@ -1,5 +1,5 @@
-//! Credential helpers: `docker-credential-NAME get`, with the server on standard input
-//! (protocol: docker/docker-credential-helpers). Output and time are bounded.
+//! Credential helpers: `docker-credential-NAME get`, with the server on standard input (protocol:
+//! docker/docker-credential-helpers). Output and time are limited.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 use super::login::{LoginKind, Secret, password};
 use crate::error::{Code, Error, Result};
 
-/// How long a helper may take; it may have to ask its user.
+/// How long a helper may take; it may have to prompt the user.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest answer, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// What the helper's answer holds.
+/// The answer of a helper.
 #[derive(serde::Deserialize)]
 struct Answer {
     #[serde(rename = "Username")]
@@ -25,7 +25,7 @@ struct Answer {
     secret: Secret,
 }
 
-/// Asks a helper for the login to `server`; `None` if it has none.
+/// Gets the login for `server` from a helper; `None` if it has none.
 pub(super) fn get(name: &str, server: &str, patience: Duration) -> Result<Option<LoginKind>> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
@@ -69,13 +69,13 @@ fn talk(child: &mut Child, server: &str, patience: Duration) -> Result<(Zeroizin
         let _ = input.write_all(server.as_bytes());
     }
     let output = child.stdout.take().ok_or("it has no output")?;
-    let (tell, told) = mpsc::sync_channel(1);
+    let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut bytes = Zeroizing::new(Vec::new());
         let read = output.take(MAX_ANSWER + 1).read_to_end(&mut bytes);
-        let _ = tell.send(read.map(|_| bytes));
+        let _ = sender.send(read.map(|_| bytes));
     });
-    let answer = match told.recv_timeout(patience) {
+    let answer = match receiver.recv_timeout(patience) {
         Ok(Ok(bytes)) if bytes.len() as u64 <= MAX_ANSWER => bytes,
         Ok(Ok(_)) => return Err("its answer is too long"),
         Ok(Err(_)) => return Err("its answer could not be read"),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    /// The name of a helper script, as a path trick: names with slashes are refused, so the script is spoken to directly.
+    /// The path of a helper script. Helper names with slashes are refused, so the test runs the script directly.
     fn script(body: &str) -> (tempfile::TempDir, Child) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("helper");

@@ -1,4 +1,4 @@
-//! A login: a password or a token, and where it was found.
+//! A login: a password or a token, and its origin.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl<'de> serde::Deserialize<'de> for Secret {
     }
 }
 
-/// A login, and where it was found.
+/// A login, and its origin.
 #[derive(Clone, Debug)]
 pub(super) struct Login {
     pub(super) kind: LoginKind,
@@ -49,7 +49,7 @@ pub(super) enum LoginKind {
 }
 
 impl Login {
-    /// Who this is, without the secret: for messages.
+    /// The account, without the secret: for messages.
     pub(super) fn who(&self) -> String {
         match &self.kind {
             LoginKind::Password { user, .. } => format!("credentials for `{user}`"),

@@ -1,14 +1,14 @@
 //! A client for registries: OCI distribution-spec 1.1 over HTTP, with logins, retries, resumed transfers.
 //!
-//! Place in the flow: [`Client`] is what sources pull with and sinks push with. It moves bytes and says what a
-//! registry answered. It does not decide what to copy, and it does not hash blobs: whoever reads
-//! [`Client::get_blob`] checks the digest, and so does the reader given to [`Client::push_blob`]. Manifests, which
-//! are small, are checked here. Synchronous: one call, one request at a time; share a `Client` between threads.
+//! Sources pull with a [`Client`], and sinks push with one. It moves bytes and reports what a registry answered. It
+//! does not decide what to copy, and it does not hash blobs: whoever reads [`Client::get_blob`] checks the digest, and
+//! so does the reader passed to [`Client::push_blob`]. Manifests, which are small, are checked here. Synchronous: one
+//! call, one request at a time; a `Client` can be shared between threads.
 //!
 //! Files: [`Client`] here; `pull`, `body`, `referrers`, `push`, `guard` the operations; `request` a request and its
-//! answer; `exchange` makes one, with redirects and logins; `login`, `auth` tokens; `challenge` what a registry wants;
-//! `failure` what went wrong, in words; `retry` when to try again; `reach` where credentials may go; `credentials`,
-//! `helper` auth files; `tls`, `validity` certificates; `proxy`, `forward` proxies; `url`.
+//! answer; `exchange` performs one, with redirects and logins; `login`, `auth` tokens; `challenge` the authentication
+//! that a registry requires; `failure` error messages; `retry` when to try again; `reach` where credentials may go;
+//! `credentials`, `helper` auth files; `tls`, `validity` certificates; `proxy`, `forward` proxies; `url`.
 
 mod auth;
 mod body;
@@ -47,10 +47,10 @@ pub use pull::Fetched;
 pub use push::{ManifestPut, Pushed};
 pub use referrers::Referrers;
 
-/// The largest manifest or index that is fetched or sent, in bytes (distribution-spec asks for 4 MiB at least).
+/// The largest manifest or index that is fetched or sent, in bytes (the distribution-spec requires at least 4 MiB).
 pub const MAX_MANIFEST: u64 = 8 * 1024 * 1024;
 
-/// Which end of a transfer a registry is: it decides the code of a failure.
+/// Which end of a transfer a registry is; this determines the error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Failures are [`Code::Source`].
@@ -73,24 +73,24 @@ impl Side {
 pub struct Options {
     /// Which end of the transfer this client talks to.
     pub side: Side,
-    /// `--authfile`: the only auth file used, if given.
+    /// `--authfile`: the only auth file to use, if given.
     pub auth_file: Option<PathBuf>,
-    /// `--ca-file`: PEM certificates trusted beside the system's.
+    /// `--ca-file`: PEM certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// `--plain-http`: the hosts, `host` (any port) or `host:port`, that are spoken to without TLS.
+    /// `--plain-http`: the hosts to reach without TLS, as `host` (any port) or `host:port`.
     pub plain_http: Vec<String>,
-    /// How long a connection may stay silent. A body must also bring 1 KiB per second of it on average.
+    /// How long a connection may be silent. A body must also average 1 KiB per second of it.
     pub timeout: Duration,
-    /// How often a transient failure is tried again, counted anew after each MiB of progress. A wait that the server
-    /// asks for is waited, up to 5 minutes for one operation and an hour for all of a client.
+    /// How many times to retry a transient failure; the count restarts after each MiB of progress. Pauses that the
+    /// server requests are observed, up to 5 minutes for one operation and an hour for the life of a client.
     pub retries: u32,
-    /// The first wait between tries; it doubles, up to 30 seconds.
+    /// The first pause between tries; it doubles, up to 30 seconds.
     pub backoff: Duration,
-    /// Hears of every retry.
+    /// Receives every retry.
     pub listener: Option<Listener>,
-    /// The variables of the environment, by name: where credentials and certificates are, and which proxies to use.
+    /// The environment variables, by name: locations of credentials and certificates, and proxies.
     pub environment: fn(&str) -> Option<OsString>,
-    /// Set to true by a signal handler: waits and transfers then end with [`Code::Interrupted`].
+    /// Set to true by a signal handler: waits and transfers then fail with [`Code::Interrupted`].
     pub stop: Arc<AtomicBool>,
 }
 
@@ -111,7 +111,7 @@ impl Default for Options {
     }
 }
 
-/// Is told in a sentence what is about to be done again, and why.
+/// Receives a sentence about what will be retried, and why.
 #[derive(Clone)]
 pub struct Listener(pub Arc<dyn Fn(&str) + Send + Sync>);
 
@@ -121,17 +121,17 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// A manifest asked for by tag or by digest.
+/// The manifest to request, by tag or by digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Wanted {
-    /// Whatever the tag names now.
+    /// The current target of the tag.
     Tag(Tag),
-    /// This and no other.
+    /// Exactly this manifest.
     Digest(Digest),
 }
 
 impl Wanted {
-    /// What a reference asks for: its digest, else its tag; `None` if it has neither.
+    /// The manifest that a reference names: its digest, else its tag; `None` if it has neither.
     pub fn of(reference: &Reference) -> Option<Wanted> {
         let tag = || reference.tag.clone().map(Wanted::Tag);
         reference.digest.map(Wanted::Digest).or_else(tag)
@@ -147,31 +147,31 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// Talks to registries. A clone shares connections, tokens and everything else.
+/// A client for registries. Clones share connections, tokens and everything else.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
 }
 
-/// What all clones share.
+/// The shared state of all clones.
 struct Inner {
     options: Options,
     agents: exchange::Agents,
     reach: reach::Reach,
     credentials: credentials::Credentials,
     auth: auth::Memory,
-    /// How much the registries that refuse large requests are sent with one.
+    /// The request size for registries that refuse larger requests.
     pieces: Mutex<HashMap<String, u64>>,
-    /// Repositories whose list of referrers was refused, and why.
+    /// Repositories that refused to list referrers, with the reason.
     unlisted: Mutex<HashMap<String, String>>,
-    /// How long operations have waited because servers asked for it.
+    /// How long operations have waited because servers requested a pause.
     waited: Mutex<Duration>,
 }
 
 impl Client {
-    /// A client with these options, and the proxies and auth files of their environment.
+    /// Creates a client with these options, and the proxies and auth files of their environment.
     ///
-    /// Errors: an auth file, CA file or proxy setting that cannot be used. Nothing is sent yet.
+    /// Errors: an auth file, CA file or proxy setting that cannot be used. No request is sent yet.
     pub fn new(options: Options) -> Result<Client> {
         let env = options.environment;
         let credentials = credentials::Credentials::load(options.auth_file.as_deref(), &env)?;
@@ -183,13 +183,13 @@ impl Client {
         Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth, pieces, unlisted, waited }) })
     }
 
-    /// What the user should know beside errors, one lower-case sentence each.
+    /// Warnings for the user, one lower-case sentence each.
     pub fn notices(&self) -> Vec<String> {
         let exposed = self.inner.credentials.exposed();
         exposed.map(|path| format!("the auth file `{}` can be read by other users", path.display())).collect()
     }
 
-    /// What went wrong without being an error so far: credential helpers that gave no answer.
+    /// Failures so far that were not errors: credential helpers that did not answer.
     pub fn late_notices(&self) -> Vec<String> {
         self.inner.credentials.failures()
     }
@@ -202,8 +202,8 @@ impl fmt::Debug for Client {
 }
 
 impl Inner {
-    /// What a request that only reads asks for. At a destination a token has to allow pushing from the first request
-    /// on: a repository that comes into being by a push does not exist for a token that may only pull.
+    /// The token action for a request that only reads. At a destination, a token must allow pushing from the first
+    /// request on: a repository that the first push creates does not exist for a pull-only token.
     pub(super) fn reading(&self, repository: &Repository) -> request::Scope {
         let push = self.options.side == Side::Destination;
         request::Scope { repository: repository.clone(), push, from: None }
@@ -218,6 +218,6 @@ impl Inner {
         };
         let path = format!("/v2/{}/{rest}", repository.path());
         url::Url::new(!self.reach.is_plain(registry), host, &path)
-            .map_err(|why| crate::Error::new(Code::Usage, format!("`{repository}` cannot be asked for: {why}")))
+            .map_err(|why| crate::Error::new(Code::Usage, format!("`{repository}` cannot be requested: {why}")))
     }
 }

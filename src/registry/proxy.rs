@@ -1,5 +1,5 @@
-//! Which HTTP proxy a request goes through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper and
-//! lower case, by the rules of Go's `httpproxy` (so that `oc` and `podman` decide alike), with CIDR ranges.
+//! Chooses the HTTP proxy of a request: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper and lower case,
+//! by the rules of Go's `httpproxy` (so that the result equals that of `oc` and `podman`), with CIDR ranges.
 //!
 //! A proxied connection to a TLS host is a `CONNECT` tunnel; for plain HTTP see [`super::forward`].
 
@@ -11,17 +11,17 @@ use ipnet::IpNet;
 use super::url::{Url, literal};
 use crate::error::{Code, Error, Result};
 
-/// Which of the agents of [`super::exchange`] carries a request.
+/// Which agent of [`super::exchange`] carries a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Direct,
-    /// By the proxy for `https` addresses.
+    /// Through the proxy for `https` addresses.
     Https,
-    /// By the proxy for `http` addresses.
+    /// Through the proxy for `http` addresses.
     Http,
 }
 
-/// The proxies of the environment, and the hosts that are reached without.
+/// The proxies in the environment, and the hosts that are reached directly.
 pub(super) struct Proxies {
     pub(super) https: Option<ureq::Proxy>,
     pub(super) http: Option<ureq::Proxy>,
@@ -40,7 +40,7 @@ enum Rule {
 }
 
 impl Proxies {
-    /// Reads the environment. A proxy that this program cannot use is an error, never a direct connection.
+    /// Reads the environment. An unsupported proxy is an error, never a direct connection.
     pub(super) fn from_env(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Proxies> {
         let read = |upper: &str| -> Option<(String, String)> {
             [upper.to_owned(), upper.to_ascii_lowercase()].into_iter().find_map(|name| {
@@ -49,7 +49,7 @@ impl Proxies {
             })
         };
         let all = read("ALL_PROXY");
-        // A CGI program gets a request's `Proxy:` header as HTTP_PROXY.
+        // A CGI program receives the `Proxy:` header of a request as HTTP_PROXY.
         let http = if env("REQUEST_METHOD").is_some() { None } else { read("HTTP_PROXY") };
         let https = read("HTTPS_PROXY").or_else(|| all.clone()).map(proxy).transpose()?;
         let http = http.or(all).map(proxy).transpose()?;
@@ -71,7 +71,7 @@ fn proxy((name, value): (String, String)) -> Result<ureq::Proxy> {
     let with_scheme = if value.contains("://") { value } else { format!("http://{value}") };
     let http = ["http://", "https://"].iter().any(|s| with_scheme.to_ascii_lowercase().starts_with(s));
     let proxy = if http { ureq::Proxy::new(&with_scheme).ok() } else { None };
-    // The value may hold a password: it is not quoted.
+    // The value may contain a password: do not quote it.
     proxy.ok_or_else(|| {
         Error::new(Code::Usage, format!("the proxy in `{name}` cannot be used"))
             .fact("expected http://HOST:PORT or https://HOST:PORT")

@@ -1,4 +1,4 @@
-//! Reading: manifests, blobs, and plain files for signature stores.
+//! Reading: manifests, blobs, and plain files from signature stores.
 
 use std::io::Read;
 
@@ -13,28 +13,28 @@ use super::{Client, Inner, MAX_MANIFEST, Wanted};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository, guess, media_type};
 
-/// A manifest or index as the registry sent it.
+/// A manifest or index as received from the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// The bytes, whose digest is `digest`.
     pub bytes: Vec<u8>,
-    /// What the registry says it is; what the document says, if the registry says nothing of use. Give it to
-    /// [`crate::oci::parse`], which compares the two.
+    /// The media type according to the registry; according to the document, if the registry's header is useless. Pass
+    /// it to [`crate::oci::parse`], which compares the two.
     pub media_type: String,
-    /// Computed from the bytes.
+    /// The digest of the bytes.
     pub digest: Digest,
 }
 
 impl Client {
-    /// Fetches a manifest or index; `None` if there is none (HTTP 404). At most [`MAX_MANIFEST`] bytes.
+    /// Fetches a manifest or index; `None` if it does not exist (HTTP 404). At most [`MAX_MANIFEST`] bytes.
     ///
-    /// Errors: [`Code::BlobMismatch`] if the bytes have another digest than the one wanted, or than the one that
-    /// the registry names for a tag.
+    /// Errors: [`Code::BlobMismatch`] if the bytes do not match the requested digest, or the digest that the registry
+    /// reports for a tag.
     pub fn get_manifest(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Fetched>> {
         self.inner.retry(|| self.inner.fetch_manifest(repository, wanted))
     }
 
-    /// The bytes of a manifest of a type that this program does not know, if there is one.
+    /// The bytes of a manifest of an unknown type, if it exists.
     pub fn get_unknown_manifest(
         &self,
         repository: &Repository,
@@ -63,7 +63,7 @@ impl Client {
         })
     }
 
-    /// The digest of a manifest, if there is one. It is what the registry says, not proof that it has the content.
+    /// The digest of a manifest, if it exists, as the registry reports it. This does not prove that it has the content.
     pub fn head_manifest(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Digest>> {
         let inner = &self.inner;
         let found = inner.retry(|| {
@@ -74,7 +74,7 @@ impl Client {
             match answer.status() {
                 200 => Ok(Some(answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok()))),
                 404 => Ok(None),
-                // Not everybody serves HEAD, or serves it to everybody; what GET answers counts.
+                // Some servers do not support HEAD, or not for everyone; GET decides.
                 status if passes(status) => {
                     Err(inner.refused(answer, Some(&scope), &format!("look up `{wanted}` of `{repository}`")))
                 }
@@ -86,25 +86,26 @@ impl Client {
         })?;
         match (found, wanted) {
             (None, _) => Ok(None),
-            (Some(Some(said)), Wanted::Digest(wanted)) if said != *wanted => Err(mismatch(repository, wanted, &said)),
-            (Some(Some(said)), _) => Ok(Some(said)),
+            (Some(Some(reported)), Wanted::Digest(wanted)) if reported != *wanted => {
+                Err(mismatch(repository, wanted, &reported))
+            }
+            (Some(Some(reported)), _) => Ok(Some(reported)),
             (Some(None), Wanted::Digest(wanted)) => Ok(Some(*wanted)),
             (Some(None), Wanted::Tag(_)) => Ok(self.get_manifest(repository, wanted)?.map(|fetched| fetched.digest)),
         }
     }
 
-    /// The size of a blob, if the registry says that it has it. Proof is only in reading it.
+    /// The size of a blob, if the registry reports that it exists. Only reading it is proof.
     pub fn head_blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
         self.inner.retry(|| self.inner.blob_size(repository, digest, &self.inner.reading(repository)))
     }
 
-    /// Whether the registry has a blob of this size and hands it out. A registry can know of a blob that it has no
-    /// more (its cache outlives its storage), so it is not asked what it knows, but for the first byte, which says
-    /// the size too. A redirect to where the bytes are is taken as a yes, and not followed; then the size is asked
-    /// for.
+    /// Whether the registry has a blob of this size and serves it. A registry may report a blob that it no longer has
+    /// (its cache outlives its storage), so this requests the first byte, whose answer also has the size. A redirect to
+    /// the storage counts as a yes and is not followed; then the size is requested separately.
     pub fn has_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<bool> {
         let inner = &self.inner;
-        let said = inner.retry(|| {
+        let reported = inner.retry(|| {
             let url = inner.endpoint(repository, &format!("blobs/{digest}"))?;
             let scope = inner.reading(repository);
             let mut ask = Ask::read(Method::GET, &url, &scope);
@@ -113,17 +114,20 @@ impl Client {
                 ask = ask.header(header::RANGE, "bytes=0-0");
             }
             let answer = inner.send(ask)?;
-            let said = match answer.status() {
-                404 => Said::No,
-                // Not even the first byte: what it has under this name is empty.
-                416 if size > 0 => Said::No,
-                // Refused as what is not there is: the push will say whether the login is the reason.
-                401 | 403 if scope.push => Said::No,
+            let reported = match answer.status() {
+                404 => BlobAnswer::No,
+                // Not even the first byte: the stored blob is empty.
+                416 if size > 0 => BlobAnswer::No,
+                // Missing content can be refused like this too; the push will show whether the login is the reason.
+                401 | 403 if scope.push => BlobAnswer::No,
                 206 => ContentRange::of(answer.header("content-range"))
                     .and_then(|p| p.whole)
-                    .map_or(Said::Somewhere, Said::Size),
-                200 => answer.header("content-length").and_then(|n| n.parse().ok()).map_or(Said::Somewhere, Said::Size),
-                201..=399 => Said::Somewhere,
+                    .map_or(BlobAnswer::Somewhere, BlobAnswer::Size),
+                200 => answer
+                    .header("content-length")
+                    .and_then(|n| n.parse().ok())
+                    .map_or(BlobAnswer::Somewhere, BlobAnswer::Size),
+                201..=399 => BlobAnswer::Somewhere,
                 _ => {
                     return Err(inner.refused(
                         answer,
@@ -132,25 +136,25 @@ impl Client {
                     ));
                 }
             };
-            // All of it is not read only for the sake of the connection.
+            // Do not read the rest just to reuse the connection.
             if answer.status() != 200 || size == 0 {
                 read_errors(answer.response);
             }
-            Ok(said)
+            Ok(reported)
         })?;
-        match said {
-            Said::No => Ok(false),
-            Said::Size(said) => Ok(said == size),
-            Said::Somewhere => {
+        match reported {
+            BlobAnswer::No => Ok(false),
+            BlobAnswer::Size(reported) => Ok(reported == size),
+            BlobAnswer::Somewhere => {
                 let scope = inner.reading(repository);
                 Ok(inner.retry(|| inner.blob_size(repository, digest, &scope))? == Some(size))
             }
         }
     }
 
-    /// Reads a blob of `size` bytes from `offset` on.
+    /// Reads a blob of `size` bytes, from `offset` on.
     ///
-    /// The reader gives `size - offset` bytes or fails; a longer or shorter body is an error. It resumes by itself
+    /// The reader returns `size - offset` bytes or fails; a longer or shorter body is an error. It resumes by itself
     /// after transient failures, [`super::Options::retries`] times without progress; its `io::Error` carries an
     /// [`Error`], and is final. The bytes are **not** hashed here.
     pub fn get_blob(
@@ -167,15 +171,15 @@ impl Client {
         Ok(Box::new(BlobReader::open(self, want, offset)?))
     }
 
-    /// Whether this is an `https` address of a host that is not internal (a private, loopback or link-local IP
-    /// address, or `localhost`) or that is named with `--plain-http`: one that content may name.
+    /// Whether content may name this address: an `https` address of a host that is not internal (a private, loopback or
+    /// link-local IP address, or `localhost`), or of any host named with `--plain-http`.
     pub fn is_public_url(&self, address: &str) -> bool {
         let reach = &self.inner.reach;
         Url::parse(address).is_ok_and(|url| url.is_https() && (!url.is_internal() || reach.is_plain(&url.authority())))
     }
 
-    /// Fetches a file of at most `limit` bytes over `https` (or `http` from a `--plain-http` host), without any
-    /// login; `None` if there is none (HTTP 404). For stores of release signatures.
+    /// Fetches a file of at most `limit` bytes over `https` (or `http` from a `--plain-http` host), without a login;
+    /// `None` if it does not exist (HTTP 404). For stores of release signatures.
     pub fn fetch_url(&self, address: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let inner = &self.inner;
         let url = Url::parse(address).map_err(|why| Error::new(Code::Usage, why))?;
@@ -221,12 +225,12 @@ impl Inner {
             _ => return Err(self.refused(answer, Some(&scope), &format!("serve `{wanted}` of `{repository}`"))),
         }
         let kind = answer.header("content-type").map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
-        let said = answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
+        let reported = answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
         let bytes = self.read_all(answer, MAX_MANIFEST, &format!("manifest `{wanted}` of `{repository}`"))?;
         let digest = Digest::of(&bytes);
         let expected = match wanted {
             Wanted::Digest(wanted) => Some(*wanted),
-            Wanted::Tag(_) => said,
+            Wanted::Tag(_) => reported,
         };
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(mismatch(repository, &expected, &digest).into());
@@ -239,18 +243,18 @@ impl Inner {
         Ok(Some(Fetched { bytes, media_type, digest }))
     }
 
-    /// The size of a blob, by HEAD, and where that is refused or says nothing of use, by GET for its first byte.
+    /// The size of a blob, by HEAD; if HEAD is refused or useless, by GET for the first byte.
     pub(super) fn blob_size(
         &self,
         repository: &Repository,
         digest: &Digest,
         scope: &Scope,
     ) -> Result<Option<u64>, Failure> {
-        // Without a size the answer is of no use, and the blob is taken as not known to be there.
+        // Without a size the answer is useless, and the blob counts as missing.
         self.blob_there(repository, digest, scope).map(Option::flatten)
     }
 
-    /// Whether there is a blob, and its size if the registry says it.
+    /// Whether a blob exists, and its size if the registry reports it.
     pub(super) fn blob_there(
         &self,
         repository: &Repository,
@@ -272,7 +276,7 @@ impl Inner {
             206 => Some(ContentRange::of(answer.header("content-range")).and_then(|part| part.whole)),
             // Not even the first byte: it is empty.
             416 => Some(Some(0)),
-            // All of it is not read only for the sake of the connection.
+            // Do not read the rest just to reuse the connection.
             200 => return Ok(Some(length(&answer))),
             404 => None,
             401 | 403 if scope.push && !answer.foreign => None,
@@ -283,16 +287,16 @@ impl Inner {
     }
 }
 
-/// What a registry says of a blob.
-enum Said {
+/// A registry's answer about a blob.
+enum BlobAnswer {
     No,
     Size(u64),
-    /// It has it, and does not say how large it is.
+    /// It exists; the size was not reported.
     Somewhere,
 }
 
 fn mismatch(repository: &Repository, expected: &Digest, found: &Digest) -> Error {
-    Error::new(Code::BlobMismatch, format!("`{repository}` gave another manifest than asked for"))
+    Error::new(Code::BlobMismatch, format!("`{repository}` returned a different manifest than requested"))
         .fact(format!("expected {expected}"))
         .fact(format!("found    {found}"))
 }

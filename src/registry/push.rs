@@ -1,4 +1,4 @@
-//! Writing: blobs (mounted, or uploaded in one request and resumed where that breaks) and manifests.
+//! Writing: blobs (mounted, or uploaded in one request that can be resumed) and manifests.
 
 use std::io::{self, Read};
 use std::sync::PoisonError;
@@ -14,25 +14,25 @@ use super::{Client, Inner, MAX_MANIFEST, Wanted};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
 
-/// How much is sent with one request, where all at once is refused: the first that is smaller than what was refused.
+/// Request sizes to try when larger requests are refused: the next smaller one is used.
 const PIECES: [u64; 5] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, SMALLEST_PIECE];
-/// Smaller pieces are not tried.
+/// The smallest request size that is tried.
 const SMALLEST_PIECE: u64 = 256 << 10;
 
-/// How a blob came into a repository.
+/// How a blob got into a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// From another repository of the same registry, without sending it.
+    /// Mounted from another repository of the same registry, without sending it.
     Mounted,
-    /// By sending it.
+    /// Sent.
     Uploaded,
 }
 
-/// What a registry said to a manifest.
+/// The registry's answer to a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ManifestPut {
-    /// Whether it has put the manifest on its list of referrers (`OCI-Subject`). If not, and the manifest has a
-    /// `subject`, the pusher has to keep the fallback tag.
+    /// Whether it added the manifest to its list of referrers (`OCI-Subject`). If not, and the manifest has a
+    /// `subject`, the pusher must maintain the fallback tag.
     pub subject_handled: bool,
 }
 
@@ -40,16 +40,16 @@ pub struct ManifestPut {
 type Open<'a, 'r> = &'a mut dyn FnMut(u64) -> Result<Box<dyn Read + 'r>>;
 
 impl Client {
-    /// Brings a blob into a repository: mounted from `mount_from` if that is given, on the same registry, and the
-    /// registry agrees; else sent.
+    /// Puts a blob into a repository: mounts it from `mount_from` if that is given and the registry agrees; otherwise
+    /// sends it.
     ///
-    /// `open` opens the content at an offset: at 0 first, again wherever a broken upload goes on. The last byte is
-    /// not sent before the reader has reported its clean end after exactly `size` bytes, so a reader that fails at
-    /// its end (a digest that does not match) leaves nothing behind: the upload is cancelled and the reader's own
-    /// error returned.
+    /// `open` opens the content at an offset: first at 0, and again wherever a broken upload resumes. The last byte is
+    /// not sent before the reader has reported its clean end after exactly `size` bytes. So a reader that fails at its
+    /// end (the digest does not match) leaves nothing behind: the upload is cancelled, and the reader's own error is
+    /// returned.
     ///
-    /// Where a broken upload goes on is the registry's to say. `docker-registry` 2.8 cannot go on inside a request
-    /// and is sent the blob again from its start; it also keeps a cancelled upload's bytes until its own purge.
+    /// The registry decides where a broken upload resumes. `docker-registry` 2.8 cannot resume inside a request and
+    /// gets the blob again from its start; it also keeps the bytes of a cancelled upload until its own purge.
     pub fn push_blob<'r>(
         &self,
         repository: &Repository,
@@ -100,7 +100,7 @@ impl Client {
         }
     }
 
-    /// Stores a manifest or index under a tag or its digest, and compares the digest that the registry names.
+    /// Stores a manifest or index under a tag or its digest, and checks the digest that the registry reports.
     pub fn put_manifest(
         &self,
         repository: &Repository,
@@ -142,13 +142,13 @@ impl Client {
     }
 }
 
-/// How often a blob that was taken is looked for again, before it is sent again.
+/// How many times an accepted blob is looked up again before it is sent again.
 const BLOB_LOOKS: u32 = 2;
-/// How often something that a registry took is looked for before it counts as lost: some hand it out only seconds later.
+/// How many times accepted content is looked up before it counts as lost: some registries serve it only seconds later.
 const LOOKS: u32 = 6;
 
 impl Client {
-    /// Asks for a manifest that was just put, until the registry hands it out: all of it, and no other (security H1).
+    /// Requests a manifest that was just stored until the registry serves it completely and unchanged (security H1).
     pub fn confirm_manifest(&self, repository: &Repository, wanted: &Wanted, digest: &Digest) -> Result<()> {
         let inner = &self.inner;
         let mut found = "nothing".to_owned();
@@ -168,12 +168,12 @@ impl Client {
         Err(error.fact(format!("expected {digest}")).fact(format!("found    {found}")))
     }
 
-    /// Waits before something is looked for once more: longer each time.
+    /// Waits before the next look-up: longer each time.
     pub fn wait(&self, times: u32) -> Result<()> {
         self.inner.wait(times)
     }
 
-    /// Whether this login may push here: opens an upload, and gives it up.
+    /// Checks whether this login may push here: opens an upload, and cancels it.
     pub fn may_push(&self, repository: &Repository) -> Result<()> {
         let inner = &self.inner;
         let (base, scope) = (inner.endpoint(repository, "blobs/uploads/")?, Scope::push(repository));
@@ -195,19 +195,19 @@ impl Client {
 }
 
 impl Inner {
-    /// Compares `Docker-Content-Digest`, if the registry sent one that can be compared.
+    /// Compares `Docker-Content-Digest`, if the registry sent a comparable one.
     fn same_digest(&self, answer: &Answer, digest: &Digest, repository: &Repository) -> Result<()> {
-        match answer.header("docker-content-digest").and_then(|said| said.parse::<Digest>().ok()) {
-            Some(said) if said != *digest => {
+        match answer.header("docker-content-digest").and_then(|reported| reported.parse::<Digest>().ok()) {
+            Some(reported) if reported != *digest => {
                 let error = self.failed(format!("the registry stored something else in `{repository}`"));
-                Err(error.fact(format!("expected {digest}")).fact(format!("found    {said}")))
+                Err(error.fact(format!("expected {digest}")).fact(format!("found    {reported}")))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// One blob on its way.
+/// A blob being uploaded.
 struct Upload<'a> {
     inner: &'a Inner,
     base: Url,
@@ -217,16 +217,16 @@ struct Upload<'a> {
     size: u64,
     /// The upload session that the registry opened.
     session: Option<Url>,
-    /// How much is sent with one request; `None`: all of it.
+    /// The request size; `None`: everything in one request.
     piece: Option<u64>,
-    /// The smallest piece that the registry takes, but for the last (`OCI-Chunk-Min-Length`).
+    /// The smallest chunk that the registry accepts, except for the last (`OCI-Chunk-Min-Length`).
     least: u64,
-    /// Whether the last try only found that the registry wants smaller pieces.
+    /// Whether the last try only found that the registry requires smaller requests.
     smaller: bool,
-    /// Whether a request to the session ended without an answer, so that the registry has to be asked how far it is.
+    /// Whether a request to the session ended without an answer, so that the registry must be asked for its progress.
     lost: bool,
-    /// Whether the content itself failed: that ends the push, also if its error calls itself transient, because the
-    /// reader has done its own retries.
+    /// Whether the content itself failed: this ends the push, even if the error is marked transient, because the reader
+    /// has already retried.
     content_failed: bool,
 }
 
@@ -235,8 +235,8 @@ impl Upload<'_> {
         Ask { follow: false, url: url.clone(), ..Ask::read(method, &self.base, &self.scope) }
     }
 
-    /// Tries to mount. A registry that does not want to may open a session instead, which is then used; one that
-    /// refuses (it may not let this login read `from`) is given the bytes.
+    /// Tries to mount. A registry that cannot mount may open a session instead, which is then used; if it refuses (this
+    /// login may not read `from`), the bytes are sent.
     fn mount(&mut self, from: &Repository) -> Result<bool> {
         let scope = Scope { from: Some(from.clone()), ..self.scope.clone() };
         let url = self.base.clone().with_query("mount", &self.digest.to_string()).with_query("from", from.path());
@@ -251,7 +251,7 @@ impl Upload<'_> {
         });
         let answer = match answer {
             Ok(answer) => answer,
-            // The token server may refuse a scope on `from`.
+            // The token server may refuse the scope for `from`.
             Err(error) if error.code() == Code::Auth => return Ok(false),
             Err(error) => return Err(error),
         };
@@ -259,7 +259,7 @@ impl Upload<'_> {
             201 => {
                 self.inner.same_digest(&answer, &self.digest, self.repository)?;
                 read_errors(answer.response);
-                // One that was only said to be mounted is sent.
+                // The registry reported a mount, but does not have the blob: send it.
                 self.inner.retry(|| self.is_there(&scope))
             }
             202 => {
@@ -274,7 +274,7 @@ impl Upload<'_> {
         }
     }
 
-    /// One try: asks how far a broken upload came, or opens a session, and sends the rest.
+    /// One try: asks for the progress of a broken upload, or opens a session, and sends the rest.
     fn go(&mut self, open: Open<'_, '_>, tries: &mut Tries) -> Result<(), Failure> {
         let mut offset = 0;
         if self.lost
@@ -284,7 +284,7 @@ impl Upload<'_> {
                 Some((url, there)) => (self.session, offset) = (Some(url), there),
                 None => {
                     self.session = None;
-                    // The session is gone: perhaps because the blob was finished and only the answer got lost.
+                    // The session is gone: perhaps the blob was completed and only the answer got lost.
                     if self.is_there(&self.scope)? {
                         self.lost = false;
                         return Ok(());
@@ -314,7 +314,7 @@ impl Upload<'_> {
             _ => self.send_rest(session, offset, open, tries),
         };
         outcome.map_err(|failure| {
-            // A registry that lost its place cannot be resumed; from the start it may work.
+            // This session cannot be resumed; starting over may work.
             if resumed && !failure.error.is_transient() && failure.error.code() == self.inner.options.side.code() {
                 self.cancel();
                 return Failure { error: failure.error.transient(), ..failure };
@@ -323,7 +323,7 @@ impl Upload<'_> {
         })
     }
 
-    /// How many bytes the registry has, and where to go on; `None`: start anew.
+    /// How many bytes the registry has, and the address to resume at; `None`: start over.
     fn progress(&mut self, session: &Url) -> Result<Option<(Url, u64)>, Failure> {
         let answer = self.inner.send(self.ask(Method::GET, session))?;
         match answer.status() {
@@ -334,7 +334,7 @@ impl Upload<'_> {
             }
             _ => return Err(self.refused(answer)),
         }
-        // `0-0` means one byte, or none: not worth to tell apart.
+        // `0-0` means one byte, or none: treat both as none.
         let last = answer
             .header("range")
             .and_then(|range| range.trim().trim_start_matches("bytes=").strip_prefix("0-")?.parse::<u64>().ok());
@@ -347,8 +347,8 @@ impl Upload<'_> {
         Ok(there.filter(|there| *there <= self.size).map(|there| (next, there)))
     }
 
-    /// The whole blob in one request that also ends the upload. Where that is refused for what it is (a body limit of
-    /// a proxy in front, a registry that takes pieces only), the blob is sent in pieces, and all later ones too.
+    /// Sends the whole blob in one request that also ends the upload. If the size or form of the request is refused (a
+    /// body limit of a proxy, a registry that requires chunks), sends this blob and all later ones in chunks.
     fn send_all(&mut self, session: Url, open: Open<'_, '_>) -> Result<(), Failure> {
         let url = session.with_query("digest", &self.digest.to_string());
         let mut guard = self.guard(0, open)?;
@@ -365,7 +365,7 @@ impl Upload<'_> {
         self.finished(answer)
     }
 
-    /// The rest of the blob, at once or in pieces, and then the end of the upload.
+    /// Sends the rest of the blob, at once or in chunks, and then ends the upload.
     fn send_rest(&mut self, session: Url, offset: u64, open: Open<'_, '_>, tries: &mut Tries) -> Result<(), Failure> {
         let (mut session, mut offset) = (session, offset);
         let mut guard = self.guard(offset, open)?;
@@ -376,7 +376,7 @@ impl Upload<'_> {
             match answer.status() {
                 200..=202 | 204 => {}
                 411 | 413 if length > self.least.max(SMALLEST_PIECE) => return Err(self.in_pieces(answer)),
-                // It is somewhere else than this side thinks: it says where.
+                // The registry is at another offset than expected: it reports which.
                 416 if self.piece.is_some() => {
                     let failure = self.refused(answer);
                     self.lost = true;
@@ -394,7 +394,7 @@ impl Upload<'_> {
             tries.at(offset);
         }
         drop(guard);
-        // All bytes but the last went only after the reader's clean end, so what is there is whole.
+        // All bytes but the last were sent before the reader's clean end, so the stored blob is complete.
         let url = session.with_query("digest", &self.digest.to_string());
         self.lost = true;
         let answer = self.inner.send(self.ask(Method::PUT, &url))?;
@@ -402,7 +402,7 @@ impl Upload<'_> {
         self.finished(answer)
     }
 
-    /// Notes that this registry wants smaller requests, and starts anew with them.
+    /// Records that this registry requires smaller requests, and starts over with them.
     fn in_pieces(&mut self, answer: Answer) -> Failure {
         let before = self.piece.unwrap_or(self.size);
         let below = PIECES.into_iter().find(|piece| *piece < before).unwrap_or(SMALLEST_PIECE);
@@ -425,7 +425,7 @@ impl Upload<'_> {
         Ok(guard)
     }
 
-    /// One request with the next `length` bytes; `range` names the first and the last of them.
+    /// One request with the next `length` bytes; `range` has the first and last offset.
     fn stream(
         &mut self,
         method: Method,
@@ -476,7 +476,7 @@ impl Upload<'_> {
         }
         self.inner.same_digest(&answer, &self.digest, self.repository)?;
         read_errors(answer.response);
-        // Should the next request fail, then the blob is looked for before it is sent again.
+        // If the next request fails, look the blob up before sending it again.
         self.lost = true;
         let mut there = self.is_there(&self.scope)?;
         for look in 0..BLOB_LOOKS {
@@ -496,8 +496,8 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// Whether the repository has the blob, as far as the registry's word goes: it is asked after each upload and each
-    /// mount, because a manifest is only as good as what it names (security H1, H5).
+    /// Whether the repository has the blob, according to the registry: checked after each upload and each mount,
+    /// because a manifest is only as good as the blobs it names (security H1, H5).
     fn is_there(&self, scope: &Scope) -> Result<bool, Failure> {
         let found = self.inner.blob_there(self.repository, &self.digest, scope)?;
         Ok(found.is_some_and(|size| size.is_none_or(|size| size == self.size)))
@@ -506,12 +506,12 @@ impl Upload<'_> {
     fn refused(&mut self, answer: Answer) -> Failure {
         let task = format!("take blob `{}` for `{}`", self.digest, self.repository);
         match answer.status() {
-            // The session died of old age, or the registry was restarted.
+            // The session expired, or the registry was restarted.
             404 if self.session.is_some() => {
                 let body = read_errors(answer.response);
                 let error = self.inner.failed(format!("`{}` lost an upload", answer.url.authority()));
                 let error = match quote(&body) {
-                    Some(said) => error.fact(format!("it said: {said}")),
+                    Some(reported) => error.fact(format!("it said: {reported}")),
                     None => error,
                 };
                 self.session = None;
@@ -525,7 +525,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Gives an open session up, if the registry listens.
+    /// Cancels an open session, if the registry supports it.
     fn cancel(&mut self) {
         self.lost = false;
         if let Some(session) = self.session.take()

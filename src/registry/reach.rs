@@ -1,22 +1,22 @@
 //! Where a server may send this client, and where credentials may go (security H2, H3, H6).
 //!
 //! The rules, in full:
-//! 1. `http` is spoken only to hosts named with `--plain-http`; a redirect, realm or `Location` never changes that.
+//! 1. `http` is used only for hosts named with `--plain-http`; a redirect, realm or `Location` never changes that.
 //! 2. A redirect, realm or upload `Location` that names an internal address (a private, loopback or link-local
 //!    IP address, or `localhost`) is refused, unless it is the host that sent it or is named with `--plain-http`.
 //! 3. The `Authorization` header goes only to the origin (scheme, host, port) of the registry itself, and a
-//!    challenge by any other origin is not answered.
-//!    A request that was once redirected to another origin carries none any more, also not back at the registry.
-//! 4. At a token realm only the login of the registry that named it is used, as `docker` and `podman` do, wherever
-//!    the realm is. A login that the user has for the realm's host is not: a registry cannot have tokens made in
-//!    the user's name elsewhere. The login of a registry that is reached over TLS is not sent to a realm over `http`:
-//!    that is asked for an anonymous token. No redirect by a realm is followed with a login.
-//! 5. A login that is listed for `host/namespace` is used for repositories below it only: what is in another
-//!    namespace, with another login, is not named in its requests (a blob is then sent, not mounted).
+//!    challenge by any other origin is not answered. After a redirect to another origin, a request carries no
+//!    login any more, not even back at the registry.
+//! 4. A token realm gets only the login of the registry that named it, as with `docker` and `podman`, wherever the
+//!    realm is. It never gets the user's login for the realm's own host: a registry must not obtain tokens elsewhere
+//!    in the user's name. If the registry is reached over TLS, its login is not sent to a realm over `http`: that
+//!    realm is asked for an anonymous token. A redirect by a realm is not followed with a login.
+//! 5. A login that is listed for `host/namespace` is used only for repositories below it. Requests with it name no
+//!    repository that has another login (a blob from there is sent, not mounted).
 
 use super::url::Url;
 
-/// The hosts that speak plain HTTP, by the user's word.
+/// The hosts that the user named for plain HTTP.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reach {
     plain: Vec<String>,
@@ -28,7 +28,7 @@ impl Reach {
         Reach { plain: plain.iter().map(|host| host.trim().to_ascii_lowercase()).collect() }
     }
 
-    /// Whether plain HTTP is spoken to this `host[:port]`.
+    /// Whether to use plain HTTP for this `host[:port]`.
     pub(super) fn is_plain(&self, authority: &str) -> bool {
         let authority = authority.to_ascii_lowercase();
         let host = match authority.rsplit_once(':') {
@@ -38,7 +38,7 @@ impl Reach {
         self.plain.iter().any(|plain| *plain == authority || plain == host)
     }
 
-    /// Whether `from` may send this client to `to`; the error is a phrase for a sentence.
+    /// Whether a redirect from `from` to `to` is allowed; the error is a phrase for a sentence.
     pub(super) fn check(&self, from: &Url, to: &Url) -> Result<(), String> {
         let named = self.is_plain(&to.authority());
         if !to.is_https() && !named {
@@ -51,7 +51,7 @@ impl Reach {
     }
 }
 
-/// Whether a login for `registry` may be sent to a realm that it names (rule 4), after [`Reach::check`].
+/// Whether a login for `registry` may be sent to a realm that the registry names (rule 4), after [`Reach::check`].
 pub(super) fn may_log_in(registry: &Url, realm: &Url) -> bool {
     realm.is_https() || !registry.is_https()
 }

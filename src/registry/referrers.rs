@@ -1,4 +1,4 @@
-//! What refers to a manifest: the referrers API, or the fallback tag (distribution-spec 1.1, "Listing Referrers" and
+//! The referrers of a manifest: the referrers API, or the fallback tag (distribution-spec 1.1, "Listing Referrers" and
 //! "Unavailable Referrers API").
 
 use std::collections::HashSet;
@@ -20,32 +20,32 @@ const MAX_PAGES: usize = 100;
 /// The most referrers of one manifest.
 const MAX_REFERRERS: usize = 10_000;
 
-/// What a registry answers to the question for a page of a list.
+/// A registry's answer to a request for a page of a list.
 enum Page {
     List(Vec<Descriptor>, Option<Url>),
-    /// It does not know the API.
+    /// It does not support the API.
     NoApi,
-    /// Something that is no list, and no such word either.
+    /// The answer is neither a list nor "not supported".
     Refused(Error),
 }
 
-/// What a registry lists as referring to a manifest.
+/// The list of a manifest's referrers, as a registry reports it.
 #[derive(Debug, Default)]
 pub struct Referrers {
     /// The entries, without duplicates, in the registry's order.
     pub entries: Vec<Descriptor>,
-    /// Whether they are the registry's own list (the referrers API), and not the index at the fallback tag.
+    /// Whether this is the registry's own list (the referrers API), not the index at the fallback tag.
     pub by_api: bool,
-    /// Why a list could not be read that may be there.
+    /// Why a list that may exist could not be read.
     pub unread: Option<Error>,
 }
 
 impl Client {
-    /// Lists what says that it refers to `digest`. From registries without the API, and from those that answer with
-    /// anything but a list, the index at the fallback tag `sha256-<hex>`; anything else at that tag is not a list.
+    /// Lists the manifests that claim to refer to `digest`. For registries without the API, or with an invalid answer,
+    /// uses the index at the fallback tag `sha256-<hex>`; anything else at that tag is not a list.
     ///
-    /// It is what the registry says: whoever uses an entry checks that its `subject` is `digest`.
-    /// Errors: a list over 100 pages or 10,000 entries; an interruption. What else goes wrong is in the answer.
+    /// This is only the registry's claim: whoever uses an entry must check that its `subject` is `digest`. Errors: a
+    /// list over 100 pages or 10,000 entries; an interruption. Other failures are part of the result.
     pub fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Referrers> {
         let inner = &self.inner;
         let first = inner.endpoint(repository, &format!("referrers/{digest}"))?;
@@ -69,7 +69,7 @@ impl Client {
         Ok(Referrers { entries: all, by_api: true, unread: None })
     }
 
-    /// The index at the fallback tag alone.
+    /// Reads only the index at the fallback tag.
     pub fn tagged_referrers(&self, repository: &Repository, digest: &Digest) -> Result<Referrers> {
         self.fallback(repository, digest, None)
     }
@@ -80,12 +80,12 @@ impl Client {
         let fetched = match self.get_manifest(repository, &Wanted::Tag(tag)) {
             Ok(Some(fetched)) => fetched,
             Ok(None) => return none(refused),
-            // So is what is not there, at some.
+            // Some registries refuse what does not exist.
             Err(e) if e.code() == Code::Auth => return none(refused),
             Err(e) if optional(&e) => return none(refused.or(Some(e))),
             Err(e) => return Err(e),
         };
-        // `oc-mirror` tags images themselves this way.
+        // `oc-mirror` uses tags of this form for images themselves.
         if fetched.media_type != OCI_INDEX || fetched.digest == *digest {
             return none(refused);
         }
@@ -102,13 +102,13 @@ impl Client {
     }
 }
 
-/// Whether this is the answer of a registry to something that it does not have to serve.
+/// Whether this is how a registry answers an optional request that it does not support.
 fn optional(error: &Error) -> bool {
     matches!(error.code(), Code::Source | Code::Destination | Code::Auth)
 }
 
 impl Inner {
-    /// One page. A repository whose list was refused is not asked again.
+    /// One page. A repository that refused to list is not asked again.
     fn ask_page(&self, repository: &Repository, base: &Url, url: &Url) -> Result<Page> {
         let known = || self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
         let name = repository.to_string();
@@ -166,7 +166,7 @@ impl Inner {
 
 fn endless(repository: &Repository, digest: &Digest) -> Error {
     Error::new(Code::Malformed, format!("the list of referrers of `{digest}` in `{repository}` has no end"))
-        .fact(format!("more than {MAX_PAGES} pages or {MAX_REFERRERS} entries, or a page that is not there"))
+        .fact(format!("more than {MAX_PAGES} pages or {MAX_REFERRERS} entries, or a missing page"))
 }
 
 /// The target of `Link: <target>; rel="next"`.

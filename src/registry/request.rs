@@ -1,4 +1,4 @@
-//! A request to a registry, its answer, and whom it was made as and for.
+//! A request to a registry, its answer, and the login and registry it was made for.
 
 use std::io::Read;
 
@@ -9,12 +9,12 @@ use super::login::Login;
 use super::url::Url;
 use crate::oci::Repository;
 
-/// What a request is for: decides the token's scope and the login.
+/// The purpose of a request: determines the token's scope and the login.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) repository: Repository,
     pub(super) push: bool,
-    /// The repository, on the same registry, that a mount reads from.
+    /// The repository on the same registry that a mount reads from.
     pub(super) from: Option<Repository>,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn words_of(scope: &Scope) -> Vec<String> {
 pub(super) enum Payload<'a> {
     None,
     Bytes(&'a [u8]),
-    /// A reader and the exact length of what it gives.
+    /// A reader and its exact length.
     Stream(&'a mut dyn Read, u64),
 }
 
@@ -46,18 +46,18 @@ pub(super) enum Payload<'a> {
 pub(super) struct Ask<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
-    /// The registry that logins belong to.
+    /// The registry whose login may be used.
     pub(super) base: &'a Url,
-    /// `None`: no login, ever.
+    /// `None`: never send a login.
     pub(super) scope: Option<&'a Scope>,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) payload: Payload<'a>,
-    /// Whether redirects are followed.
+    /// Whether to follow redirects.
     pub(super) follow: bool,
 }
 
 impl<'a> Ask<'a> {
-    /// A request without a body that follows redirects, to the registry itself.
+    /// A request to the registry itself, without a body, that follows redirects.
     pub(super) fn read(method: Method, url: &'a Url, scope: &'a Scope) -> Ask<'a> {
         let payload = Payload::None;
         Ask { method, url: url.clone(), base: url, scope: Some(scope), headers: Vec::new(), payload, follow: true }
@@ -69,36 +69,36 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// An answer, and who gave it to whom.
+/// An answer, with its server and the login that was used.
 pub(super) struct Answer {
     pub(super) response: Response<Body>,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) who: Who,
-    /// Whether it is another server's than the registry's.
+    /// Whether another server than the registry answered.
     pub(super) foreign: bool,
 }
 
-/// Who a request was made as: for messages.
+/// The identity behind a request: for messages.
 #[derive(Clone, Debug)]
 pub(super) enum Who {
-    /// Without a login; `withheld` names a realm that was not given the login there is.
-    Nobody { withheld: Option<String> },
-    /// Without a login, because the registry wants one and does not say how.
-    Unasked,
-    /// With this login (a phrase without the secret), found there.
+    /// No login; `withheld` names a realm that did not get the available login.
+    Anonymous { withheld: Option<String> },
+    /// No login, because the registry requires one but does not say how.
+    UnknownScheme,
+    /// With this login (a phrase without the secret), from this origin.
     Login { who: String, origin: String },
 }
 
 impl Who {
-    pub(super) fn is_nobody(&self) -> bool {
-        matches!(self, Who::Nobody { .. } | Who::Unasked)
+    pub(super) fn is_anonymous(&self) -> bool {
+        matches!(self, Who::Anonymous { .. } | Who::UnknownScheme)
     }
 
     pub(super) fn of(login: Option<&Login>) -> Who {
         match login {
             Some(login) => Who::Login { who: login.who(), origin: login.origin.clone() },
-            None => Who::Nobody { withheld: None },
+            None => Who::Anonymous { withheld: None },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Trying again: which failures, how long to wait, how often (security H4).
+//! Retries: which failures, how long to wait, how many times (security H4).
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::PoisonError;
@@ -10,23 +10,23 @@ use ureq::http::HeaderMap;
 use super::Inner;
 use crate::error::{Code, Error};
 
-/// How long one operation waits because servers ask for it, in all its tries together.
+/// How long one operation waits at the request of servers, over all its tries.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
-/// The same for all operations of one client together.
+/// The same for all operations of one client.
 const LONGEST_IN_ALL: Duration = Duration::from_secs(3600);
-/// How often a login may be renewed within one operation: such a try is no failure, and not counted as one.
+/// How many times a login may be renewed within one operation: such a try does not count as a failure.
 const MAX_RENEWALS: u32 = 3;
-/// The longest wait of our own.
+/// The longest pause of our own.
 const LONGEST_OWN: Duration = Duration::from_secs(30);
-/// Progress that earns a transfer a fresh set of tries, in bytes.
+/// After this much progress, the count of failures restarts, in bytes.
 pub(super) const PROGRESS: u64 = 1024 * 1024;
 
-/// A failure, with the wait that the server asked for.
+/// A failure, with the pause that the server requested.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
     pub(super) after: Option<Duration>,
-    /// Whether only the login was too old, and a new one is at hand.
+    /// Whether only the login had expired, and a new one is available.
     pub(super) renewed: bool,
 }
 
@@ -36,19 +36,19 @@ impl From<Error> for Failure {
     }
 }
 
-/// Whether an answer with this status may be another one later.
+/// Whether an answer with this status may change later.
 pub(super) fn passes(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// Counts failures of one operation, and sleeps between tries.
+/// Counts the failures of one operation, and sleeps between tries.
 #[derive(Default)]
 pub(super) struct Tries {
     failed: u32,
     mark: u64,
     renewals: u32,
-    /// How long was waited because it was asked for.
-    asked: Duration,
+    /// The total pause requested by servers so far.
+    requested: Duration,
 }
 
 impl Tries {
@@ -56,7 +56,7 @@ impl Tries {
         Tries::default()
     }
 
-    /// Notes how far a transfer has come; enough progress since the last failure starts the count anew.
+    /// Records the position of a transfer; enough progress since the last failure restarts the count.
     pub(super) fn at(&mut self, position: u64) {
         if position >= self.mark.saturating_add(PROGRESS) {
             self.failed = 0;
@@ -64,7 +64,7 @@ impl Tries {
         }
     }
 
-    /// Waits if another try is due, else hands the error back.
+    /// Waits if another try is due, otherwise returns the error.
     pub(super) fn again(&mut self, inner: &Inner, failure: Failure) -> Result<(), Error> {
         let Failure { error, after, renewed } = failure;
         if !error.is_transient() {
@@ -83,29 +83,31 @@ impl Tries {
         }
         let wait = match after {
             None => backoff(inner.options.backoff, self.failed),
-            Some(asked) if self.asked.saturating_add(asked) > LONGEST_ASKED || !inner.may_wait(asked) => {
+            Some(requested)
+                if self.requested.saturating_add(requested) > LONGEST_ASKED || !inner.may_wait(requested) =>
+            {
                 return Err(error
-                    .fact(format!("it asks to be left alone for {} seconds", asked.as_secs()))
+                    .fact(format!("it asked for a pause of {} seconds (Retry-After)", requested.as_secs()))
                     .hint("run the same command again after that time"));
             }
-            Some(asked) => {
-                self.asked += asked;
-                asked + asked.mul_f64(chance() / 10.0)
+            Some(requested) => {
+                self.requested += requested;
+                requested + requested.mul_f64(chance() / 10.0)
             }
         };
         self.failed += 1;
         if let Some(super::Listener(hear)) = &inner.options.listener {
             let (tries, seconds) = (inner.options.retries, wait.as_secs_f32());
             let first = error.facts().iter().find(|fact| fact.starts_with("it said:"));
-            let said = first.map(|fact| format!("; {fact}")).unwrap_or_default();
-            hear(&format!("retry {} of {tries} in {seconds:.1} s: {}{said}", self.failed, error.message()));
+            let detail = first.map(|fact| format!("; {fact}")).unwrap_or_default();
+            hear(&format!("retry {} of {tries} in {seconds:.1} s: {}{detail}", self.failed, error.message()));
         }
         sleep(inner, wait)
     }
 }
 
 impl Inner {
-    /// Runs an operation that may safely be run twice until it succeeds, fails for good, or has used up its tries.
+    /// Runs a repeatable operation until it succeeds, fails for good, or has used up its tries.
     pub(super) fn retry<T>(&self, mut run: impl FnMut() -> Result<T, Failure>) -> Result<T, Error> {
         let mut tries = Tries::new();
         loop {
@@ -116,15 +118,15 @@ impl Inner {
         }
     }
 
-    /// A wait of our own.
+    /// A pause of our own.
     pub(super) fn wait(&self, times: u32) -> Result<(), Error> {
         sleep(self, backoff(self.options.backoff, times))
     }
 
-    /// Takes a wait that a server asks for from what this client will wait in its life; false if it is too long.
-    fn may_wait(&self, asked: Duration) -> bool {
+    /// Deducts a requested pause from this client's total; returns false if it is too long.
+    fn may_wait(&self, requested: Duration) -> bool {
         let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum = waited.saturating_add(asked);
+        let sum = waited.saturating_add(requested);
         let fits = sum <= LONGEST_IN_ALL;
         if fits {
             *waited = sum;
@@ -132,7 +134,7 @@ impl Inner {
         fits
     }
 
-    /// An error if the program was told to stop.
+    /// Returns an error if an interruption was requested.
     pub(super) fn stopped(&self) -> Result<(), Error> {
         if self.options.stop.load(Ordering::Relaxed) {
             return Err(Error::new(Code::Interrupted, "interrupted while talking to a registry"));
@@ -141,7 +143,7 @@ impl Inner {
     }
 }
 
-/// How long a response asks to wait: `Retry-After` in seconds or as a date.
+/// The pause that a response requests: `Retry-After` in seconds or as a date.
 pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -152,7 +154,7 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.max(0).unsigned_abs()))
 }
 
-/// `base` doubled for each failure, with half of it left to chance so that clients do not return together.
+/// `base` doubled for each failure, half of it random, so that clients do not return together.
 fn backoff(base: Duration, failed: u32) -> Duration {
     let full = base.saturating_mul(1 << failed.min(16)).min(LONGEST_OWN);
     full / 2 + full.mul_f64(chance() / 2.0)
@@ -180,7 +182,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn asked(value: &str) -> Option<Duration> {
+    fn requested(value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", value.parse().unwrap());
         asked_wait(&headers)
@@ -188,13 +190,13 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_in_seconds_or_as_a_date() {
-        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
-        assert_eq!(asked("86400"), Some(Duration::from_secs(86400)));
-        assert_eq!(asked("99999999999999999999"), Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(asked("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert!(asked("Tue, 31 Dec 2199 23:59:59 GMT") > Some(LONGEST_IN_ALL));
+        assert_eq!(requested("7"), Some(Duration::from_secs(7)));
+        assert_eq!(requested("86400"), Some(Duration::from_secs(86400)));
+        assert_eq!(requested("99999999999999999999"), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(requested("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert!(requested("Tue, 31 Dec 2199 23:59:59 GMT") > Some(LONGEST_IN_ALL));
         for none in ["soon", "-1", "0.5", ""] {
-            assert_eq!(asked(none), None, "{none}");
+            assert_eq!(requested(none), None, "{none}");
         }
     }
 
@@ -212,13 +214,13 @@ mod tests {
     fn waits_are_bounded_whatever_the_server_asks() {
         let client = client();
         let inner = &client.inner;
-        // One that is too long is not begun, and what was waited before counts.
+        // A pause that is too long is not started, and earlier pauses count.
         let error = Tries::new().again(inner, busy(301)).unwrap_err();
-        assert!(error.facts().iter().any(|f| f.contains("for 301 seconds")), "{error:?}");
+        assert!(error.facts().iter().any(|f| f.contains("a pause of 301 seconds")), "{error:?}");
         assert!(error.hint_text().is_some_and(|h| h.contains("after that time")));
         assert!(Tries::new().again(inner, busy(u64::MAX)).is_err());
-        assert!(Tries { asked: Duration::from_secs(299), ..Tries::new() }.again(inner, busy(2)).is_err());
-        // All operations together.
+        assert!(Tries { requested: Duration::from_secs(299), ..Tries::new() }.again(inner, busy(2)).is_err());
+        // Across all operations.
         assert!((0..12).all(|_| inner.may_wait(LONGEST_ASKED)));
         assert!(!inner.may_wait(Duration::from_secs(1)));
         assert!(Tries::new().again(inner, busy(1)).is_err());

@@ -1,5 +1,5 @@
-//! TLS: which roots are trusted, the one certificate rule that differs from rustls, and the connector that gives
-//! both to ureq. Everything that uses `ureq::unversioned`, which is outside semantic versioning, is in this file.
+//! TLS: the trusted roots, the one certificate rule that differs from rustls, and the connector that gives both to
+//! ureq. Only this file uses `ureq::unversioned`, which is outside semantic versioning.
 //!
 //! Trusted are the system's roots (with `SSL_CERT_FILE` and `SSL_CERT_DIR`, as rustls-native-certs reads them), the
 //! certificates of `--ca-file`, and `*.crt` in `HOST[:port]` below `~/.config/containers/certs.d`,
@@ -44,9 +44,9 @@ use crate::error::{Code, Error, Result};
 use crate::fs::dir;
 use crate::fs::small::{self, Unread};
 
-/// Where `podman` and `docker` keep certificates per registry.
+/// Where `podman` and `docker` store certificates per registry.
 const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
-/// The largest certificate file that is read, in bytes.
+/// The largest accepted certificate file, in bytes.
 const MAX_PEM: u64 = 16 * 1024 * 1024;
 
 /// The trusted certificates; the system's are read when the first TLS connection is made.
@@ -59,7 +59,7 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// Reads `--ca-file` now, so that a wrong one is told at once.
+    /// Reads `--ca-file` now, so that an invalid one is reported at once.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Trust> {
         let extra = ca_file.map(read_ca_file).transpose()?.unwrap_or_default();
         Ok(Trust {
@@ -71,7 +71,7 @@ impl Trust {
         })
     }
 
-    /// With the folders of this user, before those of the system.
+    /// Adds the folders of this user, before those of the system.
     pub(super) fn of_user(mut self, env: &dyn Fn(&str) -> Option<OsString>) -> Trust {
         let var = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(config) = var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|home| home.join(".config"))) {
@@ -80,7 +80,7 @@ impl Trust {
         self
     }
 
-    /// The configuration for a host; made once per `host[:port]`.
+    /// The configuration for a host, created once per `host[:port]`.
     fn config(&self, authority: &str) -> Result<Arc<ClientConfig>, rustls::Error> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = hosts.get(authority) {
@@ -143,7 +143,7 @@ fn pem(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>, Unread> {
     Ok(CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().ok())
 }
 
-/// `*.crt` in a certs.d folder. What cannot be read adds no trust, and the connection then says what is missing.
+/// `*.crt` in a certs.d folder. An unreadable file adds no trust, and the failing connection reports what is missing.
 fn certificates_below(folder: &Path) -> Vec<CertificateDer<'static>> {
     let entries = dir::list_start(folder, dir::MAX_ENTRIES).unwrap_or_default();
     let paths = entries.into_iter().map(|(name, _)| folder.join(name));
@@ -154,8 +154,8 @@ fn certificates_below(folder: &Path) -> Vec<CertificateDer<'static>> {
 /// A client certificate with its chain, and its key.
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// The first `NAME.cert` of a certs.d folder with its `NAME.key`. One that is there and cannot be used is an error:
-/// without it the host would only refuse in its own words.
+/// The first `NAME.cert` of a certs.d folder with its `NAME.key`. An existing but unusable pair is an error: otherwise
+/// the host would refuse the connection without naming the cause.
 fn identity_below(folder: &Path) -> Option<Result<Identity, rustls::Error>> {
     let entries = dir::list_start(folder, dir::MAX_ENTRIES).unwrap_or_default();
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|(name, _)| folder.join(name)).collect();
@@ -236,10 +236,10 @@ pub(super) fn agent(config: ureq::config::Config, trust: Arc<Trust>, stop: Arc<A
     ureq::Agent::with_parts(config, connector, Resolved::default())
 }
 
-/// How long a resolved name is used again. ureq resolves for every request, also when it then reuses a connection.
+/// How long a resolved name is cached. ureq resolves for every request, even when it then reuses a connection.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// The system's resolver with a short memory.
+/// The system's resolver with a short cache.
 #[derive(Debug, Default)]
 struct Resolved {
     system: DefaultResolver,
@@ -322,7 +322,7 @@ impl Transport for TlsTransport {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.stream.get_mut().set_timeout(timeout);
         // A connection that ends without `close_notify` was cut. ureq would take that, and a reset, for the end of a
-        // body that has no length.
+        // body without a length.
         let amount = self.stream.read(self.buffers.input_append_buf()).map_err(|e| match e.kind() {
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => {
                 std::io::Error::other("the connection was cut off")

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ureq::http::Uri;
 
-/// The longest address that is taken from a server.
+/// The longest address accepted from a server.
 const MAX_LENGTH: usize = 16 * 1024;
 
-/// An absolute `http` or `https` address. Its `Display` leaves the query out: signed addresses carry secrets there.
+/// An absolute `http` or `https` address. Its `Display` omits the query: signed addresses carry secrets there.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Url {
     https: bool,
@@ -25,7 +25,7 @@ impl Url {
         Url::parse(&format!("{scheme}://{authority}{path}"))
     }
 
-    /// Reads an absolute address; the error is a phrase for a sentence.
+    /// Parses an absolute address; the error is a phrase for a sentence.
     pub(super) fn parse(text: &str) -> Result<Url, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("an address of {} bytes is too long", text.len()));
@@ -58,7 +58,7 @@ impl Url {
         Ok(Url { https, host, port, path })
     }
 
-    /// What a `Location` or `Link` means when it is read at this address.
+    /// Resolves a `Location` or `Link` relative to this address.
     pub(super) fn join(&self, location: &str) -> Result<Url, String> {
         let location = location.trim();
         if location.is_empty() {
@@ -135,13 +135,13 @@ impl Url {
         format!("{}://{}:{}", if self.https { "https" } else { "http" }, self.host, self.port())
     }
 
-    /// Whether both have one scheme, host and port.
+    /// Whether both have the same scheme, host and port.
     pub(super) fn same_origin(&self, other: &Url) -> bool {
         self.https == other.https && self.host == other.host && self.port() == other.port()
     }
 
-    /// Whether the host is an IP address of a private, loopback or link-local network, `localhost`, or a number
-    /// that some resolvers take for such an address.
+    /// Whether the host is an IP address of a private, loopback or link-local network, `localhost`, or a number that
+    /// some resolvers accept as such an address.
     pub(super) fn is_internal(&self) -> bool {
         let host = self.host.trim_end_matches('.');
         if host == "localhost" || host.ends_with(".localhost") {
@@ -157,7 +157,7 @@ impl Url {
         }
     }
 
-    /// The whole address, with its query, for the request line only.
+    /// The full address with its query, for the request line only.
     pub(super) fn full(&self) -> String {
         format!("{}://{}{}", if self.https { "https" } else { "http" }, self.authority(), self.path)
     }
@@ -198,7 +198,7 @@ pub(super) fn percent(text: &str) -> String {
     out
 }
 
-/// Undoes percent-encoding once, and `+`, as the reader of a query does; what is not UTF-8 is replaced.
+/// Decodes percent-encoding once, and `+`, as in a query; invalid UTF-8 is replaced.
 pub(super) fn decoded(text: &str) -> String {
     let (mut out, mut bytes) = (Vec::with_capacity(text.len()), text.bytes());
     while let Some(byte) = bytes.next() {

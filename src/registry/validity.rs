@@ -1,7 +1,7 @@
-//! The validity dates of an X.509 certificate (RFC 5280, 4.1.2.5), read just as deep as needed. Only for
-//! certificates that the user trusts by name: see [`super::tls`].
+//! The validity dates of an X.509 certificate (RFC 5280, 4.1.2.5), parsed only as deep as needed. Only for certificates
+//! that the user trusts explicitly: see [`super::tls`].
 
-/// The first and last second (Unix time) at which the certificate is valid; `None` if it is not read with certainty.
+/// The first and last second (Unix time) at which the certificate is valid; `None` if the dates cannot be parsed.
 pub(super) fn of(certificate: &[u8]) -> Option<(u64, u64)> {
     let (0x30, whole, _) = element(certificate)? else { return None };
     let (0x30, mut inside, _) = element(whole)? else { return None };

@@ -1,6 +1,7 @@
-//! What is to be carried: images found in registries and local sources, releases with all that belongs to them, files.
+//! Resolves what to carry: images from registries and local sources, releases with everything that belongs to them,
+//! files.
 //!
-//! Everything is resolved here and no layer is fetched: `ops::create` makes an index of it.
+//! Everything is resolved here, and no layer is fetched: `ops::create` builds the index from the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::openshift::signature_map;
 use crate::parallel;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 
-/// What is carried beside blobs.
+/// The files of the bundle other than blobs.
 #[derive(Default)]
 pub(crate) struct Content {
     pub(crate) roots: Vec<Root>,
@@ -28,7 +29,7 @@ pub(crate) struct Content {
     pub(crate) exceptions: BTreeSet<Exception>,
 }
 
-/// Everything that the options name, resolved: no layer is fetched.
+/// Everything that the options name, resolved. No layer has been fetched.
 pub(crate) fn gather(
     options: &Options,
     network: Option<&dyn Network>,
@@ -80,7 +81,7 @@ pub(crate) fn gather(
     Ok((content, found))
 }
 
-/// The repository of an image of a local source. A name that is legal there and no repository cannot be kept.
+/// The repository of an image from a local source. A name that is legal in the source but not a repository is refused.
 fn nameable(named: &Named, observer: &dyn Observer) -> Option<String> {
     let repository = named.repository.clone()?;
     if crate::bundle::index::is_repository(&repository) {
@@ -120,7 +121,7 @@ fn resolve(
                 found = Some((source, document));
                 break;
             }
-            Ok(None) => tried.push(format!("tried  {}: it is not there", source.describe())),
+            Ok(None) => tried.push(format!("tried  {}: not found", source.describe())),
             Err(e) if e.code() == Code::Interrupted => return Err(e),
             Err(e) => {
                 tried.push(format!("tried  {}: {}", source.describe(), e.message()));
@@ -128,7 +129,7 @@ fn resolve(
             }
         }
     }
-    // Of several places all are named; what the only one says is the error itself.
+    // With several candidates the error names all of them; with only one, its own error is returned.
     if found.is_none()
         && let Some(e) = failed
     {
@@ -165,7 +166,7 @@ fn resolve(
     choose(root, options)
 }
 
-/// Takes the image for the platform that was asked for out of a list.
+/// Selects the image for the requested platform from an index.
 fn choose(root: Root, options: &Options) -> Result<Root> {
     let Some(platform) = &options.platform else { return Ok(root) };
     match walk::choose(&root, platform)? {
@@ -179,8 +180,8 @@ fn choose(root: Root, options: &Options) -> Result<Root> {
     }
 }
 
-/// What lies beside the images of a local source: release signatures, and manifests. Nothing of it is trusted: each
-/// signature is verified with its release, each manifest has to be of a kind that is carried.
+/// Files beside the images of a local source: release signatures and manifests. None of them is trusted: each signature
+/// is verified with its release, and each manifest must be of a kind that may be carried.
 struct Beside {
     signatures: Vec<(Digest, Vec<u8>)>,
     manifests: Vec<Carried>,
@@ -283,12 +284,12 @@ impl Content {
                 others.push(root);
             }
         }
-        // What a release names is there as its component already.
+        // Already included as a component of a release.
         let mut components: BTreeSet<Digest> = BTreeSet::new();
         components.extend(self.roots.iter().filter(|r| r.kind == Kind::Component).map(|r| r.document.digest));
         others.retain(|r| !components.contains(&r.document.digest));
         self.roots.extend(others);
-        // The ConfigMap of a release that is carried is made anew, from the signatures that are good.
+        // The ConfigMap of a carried release is generated again from its good signatures.
         let made: BTreeSet<&str> = self.files.iter().map(|f| f.entry.path.as_str()).collect();
         let maps: BTreeSet<String> = beside
             .signatures
@@ -305,7 +306,7 @@ impl Content {
         Ok(())
     }
 
-    /// Images that are really signatures or referrers of others (a local source names them like any image).
+    /// Images that are really signatures or referrers of other images (a local source lists them like any image).
     fn classify(&mut self) {
         let mut homes: BTreeMap<Digest, Option<Digest>> = BTreeMap::new();
         for root in &self.roots {
@@ -330,8 +331,8 @@ impl Content {
         }
         let mut seen = BTreeSet::new();
         self.roots.retain(|r| {
-            // What is attached to images of a release is in one place with them; a local source that names it
-            // under its own path and the image it is about under another would bring it twice.
+            // Attachments of release images are placed with those images. A local source that lists an attachment under
+            // its own path, and its subject under another, would add it twice.
             let attached = matches!(r.kind, Kind::Signature | Kind::Referrer) && r.release.is_some();
             seen.insert((
                 r.kind,
@@ -345,7 +346,7 @@ impl Content {
         });
     }
 
-    /// A release of 4.21 or later without cosign signature cannot be run by a cluster that uses a mirror.
+    /// Without a cosign signature, a cluster that uses a mirror cannot run a release of 4.21 or later.
     fn image_signatures(&mut self, options: &Options, unserved: &[String], observer: &dyn Observer) -> Result<()> {
         for release in self.releases.iter().filter(|r| release::needs_image_signature(&r.version)) {
             let tag = format!("{}.sig", release.digest.dashed());

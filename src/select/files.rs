@@ -24,8 +24,8 @@ impl Carried {
 
 /// Reads a YAML or JSON file, or every one below a folder, and writes each object in it as a file in canonical form.
 ///
-/// Names are lower-cased (media fold case); anything else that a medium could change is refused. The objects of a file
-/// with several get numbers, of equal width so that they keep their order: `a-1.yaml`, `a-2.yaml`.
+/// Names are lower-cased (media fold case); any other name that a medium could change is refused. If a file holds
+/// several objects, they are numbered with equal width, so that they keep their order: `a-1.yaml`, `a-2.yaml`.
 pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> {
     let mut out: BTreeMap<String, Carried> = BTreeMap::new();
     let (dir, paths) = match std::fs::metadata(dir) {
@@ -58,7 +58,8 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
     Ok(out.into_values().collect())
 }
 
-/// The objects of one file as files of a bundle, `target` being its path there; `shown` names the file in messages.
+/// The objects of one file as files of a bundle. `target` is the path in the bundle; `shown` names the file in
+/// messages.
 pub(crate) fn carried(shown: &str, target: &str, found: Vec<Manifest>, allowed: &[String]) -> Result<Vec<Carried>> {
     if let Some(Manifest { object, .. }) = found.iter().find(|m| !kubernetes::is_allowed(&m.object, allowed)) {
         return Err(Error::new(
@@ -96,7 +97,7 @@ fn numbered(path: &str, n: usize, count: usize) -> String {
     }
 }
 
-/// The files below `dir`, in the order of their names, folder by folder. Links are not followed.
+/// Lists the files below `dir`, sorted by name, folder by folder. Does not follow links.
 fn walk(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
     for (name, kind) in dir::list(dir, dir::MAX_ENTRIES).map_err(|e| Error::io("cannot read", dir, e))? {

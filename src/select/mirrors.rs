@@ -1,7 +1,7 @@
 //! Where copies of repositories are (`--mirror-config`): `ImageDigestMirrorSet`, `ImageTagMirrorSet` and
 //! `ImageContentSourcePolicy` as YAML or JSON, and `registries.conf` of containers/image.
 //!
-//! A mirror says where to look, never what is right: content counts by its digest. Sources: openshift/api `config/v1`,
+//! A mirror only says where to look; content is checked by its digest. Sources: openshift/api `config/v1`,
 //! containers-registries.conf(5), version 2.
 
 use std::path::Path;
@@ -11,26 +11,26 @@ use crate::fs::small;
 use crate::kubernetes::{self, Value};
 use crate::oci::Repository;
 
-/// The most bytes of one file.
+/// The largest accepted file, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// Repositories, and where copies of them are.
+/// Repositories and the locations of their copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirrors(Vec<Rule>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rule {
-    /// A registry, a repository, or the first components of some; `*.example.com` is all hosts below one.
+    /// A registry, a repository, or a path prefix of repositories; `*.example.com` matches all hosts below that domain.
     source: String,
-    /// What stands in place of `source`, first choice first.
+    /// The replacements for `source`, in order of preference.
     mirrors: Vec<String>,
 }
 
 impl Mirrors {
-    /// Adds what a file says.
+    /// Adds the rules of a file.
     ///
     /// # Errors
-    /// [`Code::Usage`] for a file that is none of the forms; those of reading it.
+    /// [`Code::Usage`] for a file in none of the supported formats; read errors.
     pub fn add(&mut self, path: &Path) -> Result<()> {
         let bytes = small::read_start(path, LIMIT).map_err(|e| e.error("cannot read", path, Code::Usage))?;
         let bad = |why: String| {
@@ -46,7 +46,7 @@ impl Mirrors {
         Ok(())
     }
 
-    /// The places of a repository that are looked at before itself.
+    /// The mirrors of a repository, which are tried before the repository itself.
     pub(super) fn of(&self, repository: &Repository) -> Vec<Repository> {
         let name = repository.to_string();
         let rest = |rule: &Rule| match rule.source.strip_prefix("*.") {
@@ -106,8 +106,8 @@ struct Registry {
     mirrors: Vec<String>,
 }
 
-/// The tables `registry` and `registry.mirror` of a `registries.conf`, version 2. Everything else in it is about other
-/// things than where copies are.
+/// The tables `registry` and `registry.mirror` of a `registries.conf`, version 2. Everything else in the file is
+/// unrelated to mirrors.
 fn registries_conf(text: &str) -> std::result::Result<Vec<Rule>, String> {
     let mut registries: Vec<Registry> = Vec::new();
     let mut table = String::new();
@@ -147,7 +147,7 @@ fn registries_conf(text: &str) -> std::result::Result<Vec<Rule>, String> {
     }
     let rules = registries.into_iter().filter_map(|registry| {
         let source = registry.prefix.clone().or_else(|| registry.location.clone()).filter(|s| !s.is_empty())?;
-        // A location other than the prefix is where the repository itself is.
+        // If the location differs from the prefix, the repository itself is at the location.
         let mirrors = registry.mirrors.into_iter().chain(registry.location.filter(|l| *l != source)).collect();
         Some(Rule { source, mirrors })
     });
@@ -158,7 +158,7 @@ fn without_comment(line: &str) -> &str {
     line.split('#').next().unwrap_or_default().trim()
 }
 
-/// The text of a TOML string on one line that has no escapes, which names of registries never need.
+/// The text of a single-line TOML string without escapes; names of registries never need escapes.
 fn quoted(value: &str) -> Option<String> {
     let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let (text, rest) = value.get(1..)?.split_once(quote)?;

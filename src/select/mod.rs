@@ -1,5 +1,5 @@
-//! What was asked for, as roots: images in registries and local sources, releases with all that belongs to them,
-//! Kubernetes manifests, and what is attached to any of them.
+//! Resolves a request into roots: images in registries and local sources, releases with everything that belongs to
+//! them, Kubernetes manifests, and the attachments of any of them.
 //!
 //! Everything is resolved here, and no layer is fetched.
 
@@ -22,53 +22,53 @@ pub use mirrors::Mirrors;
 pub use release::Store;
 pub(crate) use walk::{Reachable, Root};
 
-/// What is done with foreign (non-distributable) layers, which registries need not have.
+/// How to treat foreign (non-distributable) layers, which registries are not required to have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForeignLayers {
-    /// They are taken from where the image is, as other layers are.
+    /// Fetch them from the image's own repository, like other layers.
     Fetch,
-    /// They are left out, with a warning, and the bundle says so.
+    /// Leave them out with a warning, and record this in the bundle.
     #[default]
     Skip,
-    /// An image that has one is refused.
+    /// Refuse an image that has one.
     Refuse,
 }
 
-/// What to carry, and how its releases have to be signed.
+/// What to carry, and how its releases must be signed.
 #[derive(Debug)]
 pub struct Options {
     /// Release images.
     pub releases: Vec<Reference>,
     /// Other images.
     pub images: Vec<Reference>,
-    /// OCI layouts, archives of them and of `docker save`, skopeo `dir:` folders.
+    /// OCI layouts, archives of layouts or of `docker save`, skopeo `dir:` folders.
     pub layouts: Vec<PathBuf>,
-    /// The folder that compressed archives are decompressed in, into files without a name.
+    /// The folder for decompressing archives, into unnamed files.
     pub room: PathBuf,
     /// Folders that `oc` wrote.
     pub dirs: Vec<PathBuf>,
     /// Folders with Kubernetes manifests.
     pub manifests: Vec<PathBuf>,
-    /// Where copies of repositories are.
+    /// Locations of copies of repositories.
     pub mirrors: Mirrors,
-    /// What is done with foreign layers.
+    /// How to treat foreign layers.
     pub foreign: ForeignLayers,
-    /// Of multi-arch images, only this platform.
+    /// Carry only this platform of multi-arch images.
     pub platform: Option<Platform>,
-    /// Kinds of manifests carried beyond the usual ones.
+    /// Kinds of manifests to carry beyond the default ones.
     pub allow_kinds: Vec<String>,
-    /// Signature stores; empty: those that the payload names.
+    /// Signature stores; if empty, the stores that the payload names.
     pub stores: Vec<Store>,
-    /// OpenPGP keys that releases must be signed by: any one of them.
+    /// OpenPGP keys for releases: one of them must have signed.
     pub keyrings: Vec<Keyring>,
-    /// Carry a release that is not verified.
+    /// Carry a release even if it cannot be verified.
     pub allow_unsigned_release: bool,
-    /// Carry a release of 4.21 or later without cosign signature.
+    /// Carry a release of 4.21 or later even without a cosign signature.
     pub allow_missing_image_signature: bool,
-    /// The moment at which release signatures have to be good.
+    /// The time at which release signatures must be valid.
     pub now: Timestamp,
-    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers.
+    /// Do not look for attachments of images: signatures (except those of releases), attestations, referrers.
     pub without_referrers: bool,
-    /// Threads.
+    /// Number of threads.
     pub jobs: usize,
 }

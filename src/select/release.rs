@@ -1,4 +1,4 @@
-//! An OpenShift release: its authenticity first, then every image that its payload names.
+//! An OpenShift release: checks its authenticity first, then collects every image that its payload names.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,8 +52,8 @@ pub(super) struct Gathered {
 
 /// Verifies the release image `root` and collects what belongs to it.
 ///
-/// With signature stores named by the user the signature is verified before anything but the manifest is read;
-/// else the payload is streamed first, to learn its stores. No layer is kept before the signature is good.
+/// If the user named signature stores, the signature is verified before anything but the manifest is read; otherwise
+/// the payload is streamed first, to learn its stores. No layer is kept before a good signature is found.
 pub(super) fn gather(
     root: Root,
     options: &Options,
@@ -119,7 +119,8 @@ pub(super) fn gather(
     };
     let unsigned = trust == Trust::None;
     if !unsigned && let Document::Index(index) = walk::parse(&root.document)? {
-        // A cluster may be told the image of its own architecture; carry its signature too where there is one.
+        // A cluster may use the digest of the image for its own architecture; carry the signature of that image too, if
+        // any.
         for child in &index.manifests {
             if let Ok(good) = signatures(&child.digest, &stores, options, network)? {
                 files.extend(carried(&child.digest, &good)?);
@@ -134,13 +135,13 @@ pub(super) fn gather(
     Ok(Gathered { release, roots, files, unsigned })
 }
 
-/// A signature that holds.
+/// A good signature.
 struct Good {
     bytes: Vec<u8>,
     verified: openpgp::Verified,
 }
 
-/// Every good signature for `digest`, or why there is none.
+/// Returns every good signature for `digest`, or the reason why there is none.
 fn signatures(
     digest: &Digest,
     stores: &[Store],
@@ -153,7 +154,7 @@ fn signatures(
     for store in stores {
         let found = match fetch(digest, store, network) {
             Ok(found) => found,
-            // Another store may do; a store that the user named must at least be there.
+            // Another store may have the signature; but a store that the user named must at least exist.
             Err(e) if matches!(store, Store::Url(_)) && e.code() != Code::Usage => {
                 unreachable = Some(e);
                 continue;
@@ -205,7 +206,7 @@ fn fetch(digest: &Digest, store: &Store, network: Option<&dyn Network>) -> Resul
                     Ok(Some(bytes)) if bytes.is_empty() => {}
                     Ok(Some(bytes)) => found.push(bytes),
                     Ok(None) => break,
-                    // What comes after the last is "not there" in whatever form the store says it; one good is enough.
+                    // Stores report the end of the list in different ways; one good signature is enough.
                     Err(e) if !found.is_empty() && matches!(e.code(), Code::Source | Code::Auth) => break,
                     Err(e) => return Err(e),
                 }
@@ -215,8 +216,8 @@ fn fetch(digest: &Digest, store: &Store, network: Option<&dyn Network>) -> Resul
     }
 }
 
-/// The stores that the payload names. They say where to look, never whom to trust. The payload is not verified
-/// yet: local files of this host and addresses inside its network are not its to name (security H2).
+/// The stores that the payload names. They say where to look, never whom to trust. The payload is not verified yet, so
+/// it must not name local files of this host or addresses inside its network (security H2).
 fn payload_stores(payload: &Payload, network: Option<&dyn Network>, observer: &dyn Observer) -> Vec<Store> {
     let Some(Ok(config)) = &payload.verification else { return Vec::new() };
     let mut stores = Vec::new();
@@ -249,7 +250,7 @@ fn grouped(fingerprint: &str) -> String {
     groups.join(" ")
 }
 
-/// The raw signatures as a store holds them, and the ConfigMap for the cluster.
+/// The raw signatures in the layout of a store, and the ConfigMap for the cluster.
 fn carried(digest: &Digest, good: &[Good]) -> Result<Vec<Carried>> {
     let raw: Vec<Vec<u8>> = good.iter().map(|g| g.bytes.clone()).collect();
     let map = signature_map::config_map(digest, &raw)
@@ -318,7 +319,7 @@ impl std::io::Read for Hashed {
             }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Err(e),
             Err(e) => {
-                // The scanner would call it a broken layer; keep what really happened.
+                // The scanner would report a broken layer; keep the real cause.
                 self.failed = Some(Error::io("cannot read", "the release image", e));
                 Err(std::io::Error::other("the transfer failed"))
             }
@@ -326,9 +327,9 @@ impl std::io::Read for Hashed {
     }
 }
 
-/// Every component, by digest: where `--mirror-config` says, in the release's repository, at the release's registry
-/// where mirrors usually keep components, and where the payload says. What the payload names at the registry that was
-/// asked for comes first.
+/// Finds every component by digest: at the locations in `--mirror-config`, in the release's repository, at the
+/// release's registry where mirrors usually keep components, and at the location in the payload. Payload locations at
+/// the requested registry come first.
 fn components(
     root: &Root,
     payload: &Payload,
@@ -376,7 +377,7 @@ fn components(
                             requested_by: root.requested_by.clone(),
                         });
                     }
-                    Ok(None) => tried.push(format!("tried  {}: it is not there", source.describe())),
+                    Ok(None) => tried.push(format!("tried  {}: not found", source.describe())),
                     Err(e) if e.code() == Code::Interrupted => return Err(e),
                     Err(e) => {
                         tried.push(format!("tried  {}: {}", source.describe(), e.message()));
@@ -398,8 +399,8 @@ fn components(
     )
 }
 
-/// Where a mirror that has a release at `home` usually has its components: oc-mirror puts releases in `release-images`
-/// and components in `release` beside it; others keep the paths of the origin.
+/// Where a mirror with a release at `home` usually has its components: oc-mirror puts releases in `release-images` and
+/// components in `release` beside it; other tools keep the original paths.
 fn beside(home: &Repository, component: &Repository) -> Vec<Repository> {
     let mut paths = Vec::new();
     if let Some(above) = home.path().strip_suffix("release-images") {
@@ -418,7 +419,7 @@ fn beside(home: &Repository, component: &Repository) -> Vec<Repository> {
     places.filter(|place| place != home).collect()
 }
 
-/// Whether a version is 4.21 or later: clusters then demand a cosign signature for the release image.
+/// Whether a version is 4.21 or later: clusters then require a cosign signature for the release image.
 pub(super) fn needs_image_signature(version: &str) -> bool {
     let mut parts = version.split(['.', '-', '+']).map(|p| p.parse::<u64>());
     match (parts.next(), parts.next()) {

@@ -1,4 +1,4 @@
-//! Roots to graph: reads every manifest and configuration of the images that were asked for.
+//! From roots to graph: reads every manifest and configuration of the requested images.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
@@ -18,12 +18,12 @@ use super::{ForeignLayers, Options};
 
 /// The largest configuration that is read for its platform and labels, and kept in memory until it is written.
 const CONFIG: u64 = 256 << 10;
-/// The most bytes of configurations that are kept in memory until they are written.
+/// The limit for all configurations kept in memory until they are written, in bytes.
 const CONFIGS: u64 = 4 << 20;
-/// How many rounds of signatures of signatures are followed.
+/// How many rounds of signatures of signatures to follow.
 const ATTACHMENT_ROUNDS: usize = 3;
 
-/// A top-level image and where it comes from.
+/// A top-level image and its origin.
 #[derive(Clone)]
 pub(crate) struct Root {
     pub(crate) source: Arc<dyn Source>,
@@ -53,7 +53,7 @@ impl Root {
     }
 }
 
-/// The descriptor of a document that was read.
+/// The descriptor of a document that has been read.
 pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
     Descriptor::new(document.media_type.clone(), document.digest, document.bytes.len() as u64)
 }
@@ -63,9 +63,9 @@ pub(crate) fn descriptor(document: &Fetched) -> Descriptor {
 pub(crate) struct Reachable {
     /// All blobs.
     pub(crate) graph: Graph,
-    /// Documents and some configurations, whose bytes are already here.
+    /// Documents and some configurations whose bytes are already in memory.
     pub(crate) bytes: HashMap<Digest, Arc<[u8]>>,
-    /// Where a blob can be read: up to a few places each.
+    /// Locations of each blob: a few at most.
     pub(crate) origins: HashMap<Digest, Vec<Arc<dyn Source>>>,
     /// Platforms of each document.
     pub(crate) platforms: HashMap<Digest, Vec<String>>,
@@ -75,7 +75,7 @@ pub(crate) struct Reachable {
     held: u64,
 }
 
-/// What one root turned out to be.
+/// What one root resolved to.
 struct Walked {
     graph: Graph,
     bytes: HashMap<Digest, Arc<[u8]>>,
@@ -84,10 +84,10 @@ struct Walked {
     foreign: BTreeMap<Digest, u64>,
 }
 
-/// Walks all roots, looks for signatures and referrers of every image found, and walks those too.
+/// Walks all roots, looks for signatures and referrers of every image, and walks those too.
 ///
-/// `roots` grows by what was found. With `attachments` off only what is asked for is taken, and the signatures of
-/// releases. `unserved` grows by what could not be looked for.
+/// Adds what it finds to `roots`. With `attachments` off it takes only what was requested and the signatures of
+/// releases. `unserved` collects the look-ups that a registry did not serve.
 pub(crate) fn walk(
     roots: &mut Vec<Root>,
     options: &Options,
@@ -127,7 +127,7 @@ pub(crate) fn walk(
             break;
         }
         if !attachments {
-            // A cluster that uses a mirror wants the signature of a release there.
+            // A cluster that uses a mirror requires the signature of a release there.
             look.retain(|(root, digest)| root.kind == Kind::Release && root.document.digest == *digest);
         }
         let attached = parallel::map(
@@ -146,7 +146,7 @@ pub(crate) fn walk(
             break;
         }
     }
-    // What another image has as a layer of its own is carried.
+    // A foreign layer that another image has as a regular layer is carried.
     let Reachable { foreign, graph, .. } = &mut found;
     foreign.retain(|digest, _| !graph.nodes().contains_key(digest));
     Ok(found)
@@ -176,7 +176,7 @@ impl Reachable {
     }
 }
 
-/// `room`: how many bytes of configurations may still be kept.
+/// `room`: how many more bytes of configurations may be kept.
 fn walk_one(root: &Root, foreign_layers: ForeignLayers, room: &Mutex<u64>) -> Result<Walked> {
     let mut graph = Graph::default();
     let mut bytes = HashMap::new();
@@ -192,8 +192,8 @@ fn walk_one(root: &Root, foreign_layers: ForeignLayers, room: &Mutex<u64>) -> Re
             return Ok(Some(root.document.bytes.clone()));
         }
         match root.source.manifest(&what.digest)? {
-            // By digest the bytes are beyond doubt, but a source that calls them something else is not to be trusted
-            // with what a cluster would do of them (security B4).
+            // The digest proves the bytes, but a source that declares another media type could mislead a cluster about
+            // their meaning (security B4).
             Some(fetched) if fetched.media_type != what.media_type => {
                 Err(Error::new(Code::Malformed, format!("{} is announced as two things", what.digest))
                     .fact(format!("{} calls it {}", root.label(), what.media_type))
@@ -261,14 +261,14 @@ fn walk_one(root: &Root, foreign_layers: ForeignLayers, room: &Mutex<u64>) -> Re
                 listed.extend(Config::parse(&raw).and_then(|c| c.platform()).map(|p| p.to_string()));
             }
             let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those without room are fetched with the layers.
+            // Configurations over the limit are fetched with the layers.
             if let Some(rest) = room.checked_sub(config.size) {
                 *room = rest;
                 bytes.insert(config.digest, raw.into());
             }
         }
     }
-    // A configuration that is also a layer of a manifest is still one blob.
+    // A configuration that is also a layer of a manifest is one blob.
     bytes.retain(|digest, _| graph.nodes().get(digest).is_some_and(|n| n.role < Role::Layer));
     embedded.retain(|digest, _| graph.nodes().contains_key(digest));
     for (digest, content) in embedded {
@@ -283,8 +283,8 @@ fn walk_one(root: &Root, foreign_layers: ForeignLayers, room: &Mutex<u64>) -> Re
     Ok(Walked { graph, bytes, platforms, documents, foreign })
 }
 
-/// The bytes of an entry of an index that is no manifest which this program knows, where the source has it as a manifest
-/// all the same (an artifact manifest of OCI, schema 1). `None`: it is there as a blob, and is fetched later.
+/// The bytes of an index entry that is no supported manifest but that the source serves as a manifest (an OCI artifact
+/// manifest, schema 1). `None`: the source has it as a blob, which is fetched later.
 fn kept_as_manifest(root: &Root, what: &Descriptor, room: &Mutex<u64>) -> Result<Option<Vec<u8>>> {
     let missing = match root.source.blob(what, 0) {
         Ok(_) => return Ok(None),
@@ -305,7 +305,7 @@ fn not_there(root: &Root, digest: &Digest) -> Error {
         .hint("a source that holds only some platforms of an image: choose one with --platform")
 }
 
-/// Reads a configuration, if it is small enough to be one of an image.
+/// Reads a configuration, if it is small enough for an image configuration.
 fn read_config(root: &Root, config: &Descriptor) -> Result<Option<Vec<u8>>> {
     if config.size > CONFIG {
         return Ok(None);
@@ -313,7 +313,7 @@ fn read_config(root: &Root, config: &Descriptor) -> Result<Option<Vec<u8>>> {
     read_blob(root.source.as_ref(), config).map(Some)
 }
 
-/// Reads a small blob into memory, checked. What may succeed at another try, the source has tried again.
+/// Reads a small blob into memory and checks it. The source has already retried temporary failures.
 pub(crate) fn read_blob(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(what.size).unwrap_or(0));
     let read = source.blob(what, 0)?.take(what.size).read_to_end(&mut bytes);
@@ -326,15 +326,15 @@ pub(crate) fn read_blob(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Look-ups that a registry did not serve: where and what, and why not.
+/// Look-ups that a registry did not serve: which, where, and why.
 #[derive(Default)]
 pub(crate) struct Unserved(Mutex<BTreeMap<(String, &'static str), Reason>>);
 
-/// Why, in words, and for which images.
+/// The reason as text, and the images affected.
 type Reason = (String, BTreeSet<Digest>);
 
 impl Unserved {
-    /// Takes a failure as "none", if it is a registry's word and nothing but a look-up.
+    /// Treats a failure as "none", if it is an answer of a registry to a mere look-up.
     fn or_none<T>(&self, root: &Root, image: &Digest, what: &'static str, found: Result<T>) -> Result<Option<T>> {
         match found {
             Err(e) if root.source.is_remote() && matches!(e.code(), Code::Source | Code::Auth) => {
@@ -359,12 +359,11 @@ impl Unserved {
     }
 }
 
-/// What is looked for by a tag of `cosign`.
+/// A kind of attachment that `cosign` stores under a tag.
 pub(crate) const SIGNATURES: &str = "signatures";
 
-/// What is attached to one image: by a tag of `cosign` (`sha256-<hex>.sig`), or as an OCI 1.1 referrer.
-///
-/// Without `all` only the signature is looked for.
+/// The attachments of one image: under a tag of `cosign` (`sha256-<hex>.sig`), or as OCI 1.1 referrers. Without `all`,
+/// only the signature.
 fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) -> Result<Vec<Root>> {
     let mut out = Vec::new();
     for suffix in crate::oci::ATTACHED.iter().take(if all { usize::MAX } else { 1 }) {
@@ -385,7 +384,7 @@ fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) 
             other => other,
         };
         let Some(document) = unserved.or_none(root, digest, "referrers", document)?.flatten() else { continue };
-        // A list is only what the registry says; the document has to say it too (security B11).
+        // The list is only the registry's claim; the document itself must name its subject too (security B11).
         if parse(&document)?.subject() != Some(*digest) {
             return Err(Error::new(
                 Code::Malformed,
@@ -414,12 +413,12 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
     }
 }
 
-/// The manifest to read of an image: itself, or the entry of an index for this platform.
+/// The manifest to read for an image: the image itself, or the entry of an index for this platform.
 pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descriptor>> {
     let index = match parse(&root.document)? {
         Document::Index(index) => index,
         Document::Manifest(manifest) => {
-            // An artifact has no platform, and is of every one.
+            // An artifact has no platform and fits every one.
             let config = read_config(root, &manifest.config)?;
             return match config.and_then(|raw| Config::parse(&raw)).and_then(|config| config.platform()) {
                 Some(one) if !platform.accepts(&one) => {
@@ -443,14 +442,15 @@ pub(crate) fn choose(root: &Root, platform: &Platform) -> Result<Option<Descript
     }
 }
 
-/// The typed view of a document that was read.
+/// The typed view of a document that has been read.
 pub(crate) fn parse(document: &Fetched) -> Result<Document> {
     crate::oci::parse(&document.bytes, &document.media_type).map_err(|e| {
         Error::new(Code::Malformed, format!("{} is not an image that can be carried: {e}", document.digest))
     })
 }
 
-/// The image manifest to read a release payload from: itself, or of a list the one for linux/amd64, else the first.
+/// The image manifest that holds a release payload: the image itself, or in an index the entry for linux/amd64, else
+/// the first.
 pub(crate) fn payload_manifest(root: &Root) -> Result<Manifest> {
     match parse(&root.document)? {
         Document::Manifest(manifest) => Ok(manifest),

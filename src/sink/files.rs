@@ -1,7 +1,7 @@
 //! Small named files, such as `manifests/<name>.yaml`, into a folder that holds nothing else.
 //!
-//! `oc apply -Rf FOLDER` applies whatever lies there, so a foreign file, link or folder in it stops the work
-//! before anything is written (security G5). Files that are already right are left alone.
+//! `oc apply -Rf FOLDER` applies every file in the folder, so an unknown file, link or folder in it is an error before
+//! anything is written (security G5). Files that are already right are left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -13,33 +13,33 @@ use crate::fs::partial::{is_temp_name, remove_leftover};
 use crate::fs::{Dir, EntryKind, TempFile};
 use crate::oci::Digest;
 
-/// The most components of a name: what fits into the path of a bundle's file.
+/// The maximum depth of a name, which must fit into a path in a bundle.
 const MAX_DEPTH: usize = crate::bundle::limits::PATH / 2;
 
-/// What was done.
+/// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Files that were not there.
+    /// Files that did not exist.
     pub new: usize,
-    /// Files that were there with the same content, and were left alone.
+    /// Files that existed with the same content, and were left alone.
     pub same: usize,
-    /// Files that had other content and were replaced.
+    /// Files that existed with other content, and were replaced.
     pub replaced: usize,
 }
 
-/// What may be in the folder already.
+/// What the folder may already hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rules {
-    /// Files of the names that are written, with other content: they are replaced.
+    /// Files with a name that is written and other content: they are replaced.
     pub overwrite: bool,
-    /// Other files for which this is true (name, content): they stay.
+    /// Other files for which this function (name, content) is true: they stay.
     pub keep: Option<fn(&str, &[u8]) -> bool>,
 }
 
-/// The most bytes of a file that stays.
+/// The largest file that may stay, in bytes.
 const KEEP: u64 = 4 << 20;
 
-/// Where files are written: a folder that the user named, or one with a name of ours beneath such a one.
+/// The output folder: one that the user named, or one with a default name inside such a folder.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -47,18 +47,18 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder that the user named. A link is the user's own choice, and followed.
+    /// A folder that the user named. A link is the user's own choice, and is followed.
     pub fn named(path: impl Into<PathBuf>) -> Folder {
         Folder { path: path.into(), ours: false }
     }
 
-    /// A folder whose last component is not the user's word (`DIR/manifests`). Somebody may have put a link there
-    /// that leads elsewhere, so that one is refused (security C3, I2).
+    /// A folder whose last component the user did not name (`DIR/manifests`). Someone else may have put a link there,
+    /// so a link is refused (security C3, I2).
     pub fn ours(path: impl Into<PathBuf>) -> Folder {
         Folder { path: path.into(), ours: true }
     }
 
-    /// Where it is.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -74,10 +74,10 @@ impl Folder {
     }
 }
 
-/// Writes `files` (names beneath `folder`, such as `a.yaml` or `sha256=<hex>/signature-1`, and contents).
+/// Writes `files` (contents, and names relative to `folder`, such as `a.yaml` or `sha256=<hex>/signature-1`).
 ///
-/// The folder must be new, or hold only files of these names. Other content under one of the names is
-/// `Code::Conflict` unless the rules say `overwrite`; anything else in the folder is, unless they keep it.
+/// The folder must be new, or hold only files of these names. A file with other content is `Code::Conflict` unless the
+/// rules say `overwrite`; so is anything else in the folder, unless the rules keep it.
 pub(crate) fn write(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) -> Result<Written> {
     let wanted = named(files)?;
     let base = folder.open()?;
@@ -92,7 +92,7 @@ pub(crate) fn write(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) 
         file.write(content)?;
         file.commit(last)?;
     }
-    // Also of files that were there: the run that wrote them may have been killed before this.
+    // Includes files that existed: the run that wrote them may have been killed before this.
     let parents: BTreeSet<&str> =
         wanted.keys().map(|name| name.rsplit_once('/').map_or("", |(parent, _)| parent)).collect();
     parents.iter().try_for_each(|parent| at(&base, parent)?.sync())?;
@@ -100,8 +100,8 @@ pub(crate) fn write(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) 
     Ok(Written { new: wanted.len() - same - replaced, same, replaced })
 }
 
-/// Whether [`write`] would find a conflict, without writing anything: to be asked before long work.
-/// No files: nothing is asked.
+/// Checks whether [`write`] would find a conflict, without writing: call it before long work. Without files there is no
+/// check.
 pub fn check(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) -> Result<()> {
     let wanted = named(files)?;
     if wanted.is_empty() {
@@ -120,7 +120,7 @@ pub fn check(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) -> Resu
     }
 }
 
-/// The folder above `path` that is there: what is missing will be made in it.
+/// The nearest existing folder above `path`: missing folders will be created in it.
 pub(crate) fn nearest(path: &Path) -> Result<&Path> {
     let mut at = folder_of(path);
     loop {
@@ -195,7 +195,7 @@ impl Survey<'_> {
                 _ => {
                     return Err(Error::new(
                         Code::Conflict,
-                        format!("`{}` does not belong to what is written there", dir.at(&name).display()),
+                        format!("the folder holds another file: `{}`", dir.at(&name).display()),
                     )
                     .fact("everything in this folder would be taken for reviewed content")
                     .hint("choose a new or empty folder"));
@@ -226,8 +226,8 @@ fn holds(dir: &Dir, name: &str, content: &[u8]) -> Result<bool> {
     Ok(found == content)
 }
 
-/// The grammar of names in a bundle, without what Windows cannot hold.
-/// The names that a bundle may have for its files, except those of our own temporary files.
+/// The names that a bundle may use for its files, except those that Windows does not support and those of our own
+/// temporary files.
 fn check_name(name: &str) -> Result<()> {
     let why = match crate::bundle::name::check(name) {
         Ok(()) if name.split('/').any(is_temp_name) => "it is the name of a temporary file of this program",

@@ -1,7 +1,7 @@
 //! A plain OCI image layout: `oci-layout`, `blobs/sha256/<hex>`, and `index.json` written last.
 //!
-//! No links and no `:` in names: it can be on FAT. An existing layout is added to; its other entries stay as
-//! they are. Source: image-spec 1.1 image-layout.md.
+//! No links and no `:` in names, so it fits on FAT. An existing layout is extended; its other entries stay as they are.
+//! Source: image-spec 1.1 image-layout.md.
 
 use std::io::Read;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::oci::{self, Descriptor, Digest, IndexOf, media_type};
 use super::BlobSink;
 use super::store::{Hashed, Store, holds, receive};
 
-/// The most bytes of `index.json`: what readers of this program accept.
+/// The largest `index.json`, in bytes: the limit of this program's readers.
 const MAX_INDEX: u64 = 8 << 20;
 
 /// An OCI image layout being written or added to.
@@ -28,7 +28,8 @@ pub(crate) struct LayoutSink {
 }
 
 impl LayoutSink {
-    /// Opens or makes the layout, and locks it while this value lives (security I3). A folder that holds something and is no OCI layout is `Code::Conflict`.
+    /// Opens or creates the layout, and locks it while this value lives (security I3). A non-empty folder that is not
+    /// an OCI layout is `Code::Conflict`.
     pub(crate) fn open(path: &Path) -> Result<LayoutSink> {
         let base = Dir::create(path, Code::Conflict)?;
         base.lock()?;
@@ -42,7 +43,7 @@ impl LayoutSink {
                         .hint("choose a new or empty folder"));
                 }
                 replace(&base, MARKER, MARKER_JSON)?;
-                // By it the next run knows the folder: durable before anything else is in it.
+                // This file identifies the folder to the next run: make it durable before anything else.
                 base.sync()?;
             }
         }
@@ -51,7 +52,7 @@ impl LayoutSink {
         Ok(LayoutSink { base, blobs, added: Mutex::default() })
     }
 
-    /// Notes a top-level entry; [`BlobSink::finish`] writes it. An entry of the same name is replaced; one
+    /// Records a top-level entry; [`BlobSink::finish`] writes it. An entry of the same name is replaced; an entry
     /// without a name is kept once per digest.
     pub(crate) fn add(&self, name: Option<&str>, entry: &Descriptor) {
         if let Ok(mut added) = self.added.lock() {
@@ -65,7 +66,7 @@ impl LayoutSink {
     fn index(&self) -> Result<()> {
         let failed = |e| Error::new(Code::Internal, "cannot write `index.json`").source(e);
         let added = self.added.lock().map(|added| added.clone()).unwrap_or_default();
-        // What others wrote stays, members that this program does not know included.
+        // Entries of other tools stay, including members that this program does not know.
         let mut index = match existing(&self.base)? {
             Some(index) => index,
             None => serde_json::to_value(IndexOf::default()).map_err(failed)?,
@@ -101,7 +102,7 @@ impl BlobSink for LayoutSink {
         self.blobs.put(digest, size, from)
     }
 
-    /// Syncs the blobs, and only then writes `index.json` with the entries added.
+    /// Syncs the blobs, and only then writes `index.json` with the added entries.
     fn finish(&self) -> Result<()> {
         partial::remove_leftovers(&self.blobs.dir)?;
         self.blobs.dir.sync()?;
@@ -111,7 +112,7 @@ impl BlobSink for LayoutSink {
     }
 }
 
-/// The `index.json` that is there, if it is one.
+/// The existing `index.json`, if it is valid.
 fn existing(base: &Dir) -> Result<Option<Value>> {
     let Some(bytes) = read(base, "index.json", MAX_INDEX)? else { return Ok(None) };
     let bad = |e: String| {
@@ -156,7 +157,7 @@ fn read(base: &Dir, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Gives `name` this content in one step, or leaves it alone if it has it.
+/// Replaces the content of `name` in one step, unless it is already right.
 fn replace(base: &Dir, name: &str, content: &[u8]) -> Result<()> {
     let (digest, size) = (Digest::of(content), content.len() as u64);
     if holds(base, name, &digest, size, &Hashed::default())? {

@@ -1,9 +1,9 @@
-//! Where verified content goes on the receiving host: directories of content-addressed files.
+//! Destinations for verified content on the receiving host: directories of content-addressed files.
 //!
-//! Everything is hashed again while it is copied. A file appears under its final name only whole, correct and
-//! synced: it is written as `.mirror-bundle-<32 hex>.partial` beside it (`O_EXCL`, 0600, locked), then renamed.
-//! Running again writes nothing that is already right; an interrupted run continues at the blob.
-//! Nothing is written through a symbolic link, and only files of these temporary names are ever removed.
+//! Everything is hashed again while it is copied. A file gets its final name only when it is complete, correct and
+//! synced: it is written as `.mirror-bundle-<32 hex>.partial` in the same folder (`O_EXCL`, 0600, locked), then
+//! renamed. Another run rewrites nothing that is already right; after an interruption it resumes at the next blob.
+//! Nothing is written through a symbolic link, and only files with these temporary names are ever removed.
 
 pub mod destination;
 pub mod files;
@@ -23,25 +23,25 @@ pub use destination::{Content, Counts, Delivery, Destination, FileFolder, Watch,
 pub(crate) use layout::LayoutSink;
 pub(crate) use tree::{TreeRepository, TreeSink};
 
-/// A place for blobs, each named by its digest. Safe to use from several threads for different blobs.
+/// A store for blobs, each named by its digest. Different blobs may be written from several threads.
 pub trait BlobSink: Send + Sync {
-    /// Whether the blob is here: a file of its name and size **whose content was hashed now** and is right.
-    /// A file of another size or content counts as not here, and [`BlobSink::put`] replaces it.
-    /// A link, directory or device under the name is `Code::Conflict`.
+    /// Whether the blob exists: a file of its name and size **whose content was hashed now** and is right. A file of
+    /// another size or content counts as missing, and [`BlobSink::put`] replaces it. A link, directory or device under
+    /// the name is `Code::Conflict`.
     fn has(&self, digest: &Digest, size: u64) -> Result<bool>;
 
-    /// Whether a file of this name and size is here. Cheap, and never a proof: for forecasts and progress only.
+    /// Whether a file of this name and size exists. Cheap, and never a proof: for estimates and progress only.
     fn has_size(&self, digest: &Digest, size: u64) -> Result<bool>;
 
-    /// The content of a blob that is here, not checked.
+    /// The content of an existing blob, unchecked.
     fn read(&self, digest: &Digest) -> Result<Option<Box<dyn Read + '_>>>;
 
-    /// Writes the blob from a reader, unless [`BlobSink::has`] it (then nothing is read). Other bytes than the
-    /// digest says, too few or too many: `Code::BlobMismatch`, and nothing appears under its name.
+    /// Writes the blob from a reader, unless [`BlobSink::has`] it (then nothing is read). Content that does not match
+    /// the digest, or is too short or too long, is `Code::BlobMismatch`, and nothing appears under its name.
     fn put(&self, digest: &Digest, size: u64, from: &mut dyn Read) -> Result<()>;
 
-    /// Removes left-overs of killed runs and makes the names of everything written durable. Only after it may
-    /// success be reported.
+    /// Removes files left by killed runs and makes the names of everything written durable. Success may only be
+    /// reported after this call.
     fn finish(&self) -> Result<()>;
 }
 

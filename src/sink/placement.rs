@@ -1,4 +1,4 @@
-//! Where each image goes: `oc`'s names for releases, the source's path and tag for everything else.
+//! The location of each image: `oc`'s names for releases, the source's path and tag for everything else.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -9,33 +9,32 @@ use crate::graph::Closure;
 use crate::oci::{Digest, Invalid, Repository, Tag, without_registry};
 use crate::openshift::{marks, tags};
 
-/// An image at its place.
+/// An image and its location.
 #[derive(Clone, Debug)]
 pub struct Placement<'a> {
     /// The image.
     pub image: &'a Image,
-    /// Repository below the target; empty: the target itself.
+    /// Repository below the target; empty for the target itself.
     pub repository: String,
-    /// The tag it gets there. Referrers have none.
+    /// Its tag at the target. Referrers have none.
     pub tag: Option<Tag>,
 }
 
 /// How images other than releases and their components are placed below the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placing {
-    /// The registry that an image is from stays in its path: `quay.io/a/b` goes to `quay.io/a/b` below the target, not
-    /// to `a/b`.
+    /// Keep the source registry in the path: `quay.io/a/b` goes to `quay.io/a/b` below the target, not to `a/b`.
     pub by_host: bool,
-    /// Places given by name. Of those that match, the one with the longest `from` counts.
+    /// Explicit locations. If several match, the one with the longest `from` counts.
     pub maps: Vec<Map>,
 }
 
-/// A place given by name: `FROM=TO`.
+/// An explicit location: `FROM=TO`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
-    /// A repository as the bundle names it, or the first components of some: `quay.io/a`.
+    /// A repository as the bundle names it, or a path prefix of repositories: `quay.io/a`.
     pub from: String,
-    /// Where it goes below the target.
+    /// Its location below the target.
     pub to: String,
 }
 
@@ -48,7 +47,7 @@ impl FromStr for Map {
         if from.is_empty() || from.starts_with('/') || from.ends_with('/') {
             return Err(bad("FROM is a repository, or the first components of some, such as quay.io/a"));
         }
-        // Only the form of the path counts here: the target's registry comes with the target.
+        // Only the form of the path matters here: the target supplies the registry.
         format!("localhost/{to}").parse::<Repository>().map_err(|_| bad("TO is a repository below the target"))?;
         Ok(Map { from: from.to_owned(), to: to.to_owned() })
     }
@@ -73,7 +72,7 @@ impl Placing {
     }
 }
 
-/// A registry as a component of a path, which has no `:` and no brackets: `localhost:5000` is `localhost-5000`.
+/// A registry as a path component, without `:` and brackets: `localhost:5000` becomes `localhost-5000`.
 fn as_component(host: &str) -> String {
     let plain: String = host
         .to_ascii_lowercase()
@@ -83,14 +82,14 @@ fn as_component(host: &str) -> String {
     plain.trim_matches('-').to_owned()
 }
 
-/// Places every image. `release` is the repository of releases and their components below the target.
+/// Places every image. `release` is the repository below the target for releases and their components.
 ///
 /// Tags (spec, MB-UNP-02): a release `<version>-<arch>`, a component `<version>-<arch>-<component>`, a cosign
 /// signature `sha256-<hex>.sig`; others keep theirs, and an image known by digest only gets `sha256-<hex>.image`,
 /// so that registries which sweep untagged manifests keep it.
 ///
 /// # Errors
-/// [`Code::Conflict`] where two images would have one name.
+/// [`Code::Conflict`] where two images would get the same name.
 pub fn placements<'a>(index: &'a Index, release: &str, placing: &Placing) -> Result<Vec<Placement<'a>>> {
     let out = every(index, release, placing)?;
     match meetings(&out).first() {
@@ -106,7 +105,7 @@ pub fn placements<'a>(index: &'a Index, release: &str, placing: &Placing) -> Res
     }
 }
 
-/// Every image at its place, also where two have one name.
+/// Places every image, even if two get the same name.
 fn every<'a>(index: &'a Index, release: &str, placing: &Placing) -> Result<Vec<Placement<'a>>> {
     let mut out = Vec::new();
     for image in &index.images {
@@ -119,7 +118,7 @@ fn every<'a>(index: &'a Index, release: &str, placing: &Placing) -> Result<Vec<P
     Ok(out)
 }
 
-/// The pairs of different images that have one name.
+/// The pairs of different images with the same name.
 fn meetings<'p, 'a>(placements: &'p [Placement<'a>]) -> Vec<(&'p Placement<'a>, &'p Placement<'a>)> {
     let mut taken: BTreeMap<(&str, &str), &Placement<'a>> = BTreeMap::new();
     let mut out = Vec::new();
@@ -138,8 +137,8 @@ fn named(placement: &Placement<'_>) -> String {
     format!("{}{tag}", placement.repository)
 }
 
-/// Refuses a map that gives an image a name which only a release may have, in the repositories below `target`: the names
-/// that images have of themselves were looked at when the bundle was verified (MB-VER-15).
+/// Refuses a map that gives an image a name reserved for releases, in the repositories below `target`. The default
+/// names of images were already checked when the bundle was verified (MB-VER-15).
 pub(super) fn no_release_names(placements: &[Placement<'_>], target: &str) -> Result<()> {
     for placement in placements.iter().filter(|p| p.image.release.is_none()) {
         let own = placement.image.repository.as_deref().map(without_registry);
@@ -158,7 +157,7 @@ pub(super) fn no_release_names(placements: &[Placement<'_>], target: &str) -> Re
     Ok(())
 }
 
-/// What whoever makes a bundle should know: images of it that a registry can only take when their places are given.
+/// Warnings for whoever creates a bundle: images that a registry can only accept with an explicit location.
 ///
 /// # Errors
 /// [`Code::Malformed`] for an image that no registry can tag.
@@ -198,10 +197,10 @@ pub fn below(target: &Repository, path: &str) -> Result<Repository> {
     target.join(path).map_err(|e| Error::new(Code::Malformed, format!("`{path}` cannot be pushed below {target}: {e}")))
 }
 
-/// Hands out the manifests and indexes of a bundle.
+/// Supplies the manifests and indexes of a bundle.
 pub type Documents<'a, 'b> = dyn Fn(&Digest) -> Option<&'a [u8]> + 'b;
 
-/// What the images need that were placed, and where each of them stands in it.
+/// The closure of the placed images, and the position of each in it.
 pub fn closure(placements: &[Placement<'_>], document: &Documents<'_, '_>) -> Result<(Closure, Vec<usize>)> {
     let mut closure = Closure::default();
     let mut read = |digest: &Digest| Ok(document(digest));

@@ -7,7 +7,7 @@ use crate::bundle::limits;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 
-/// The blobs (not the documents) of every repository. A repository is named once, however many blobs it needs.
+/// The blobs (not the documents) of every repository. Each repository is stored once, however many blobs it needs.
 #[derive(Debug, Default)]
 pub(super) struct RepositoryNeeds {
     repositories: Vec<String>,
@@ -16,10 +16,10 @@ pub(super) struct RepositoryNeeds {
 }
 
 impl RepositoryNeeds {
-    /// What the placed images need.
+    /// Collects what the placed images need.
     ///
     /// # Errors
-    /// [`Code::Malformed`] for more than [`limits::PLACES`]: a list that a few small documents make is bounded.
+    /// [`Code::Malformed`] for more than [`limits::PLACES`]: a few small documents must not create an unbounded list.
     pub(super) fn of(placements: &[Placement<'_>], document: &Documents<'_, '_>) -> Result<RepositoryNeeds> {
         let (closure, roots) = placement::closure(placements, document)?;
         let mut images: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -42,7 +42,7 @@ impl RepositoryNeeds {
         Ok(needs)
     }
 
-    /// The repositories that need a blob; `None` when none does.
+    /// The repositories that need a blob; `None` if none does.
     pub(super) fn repositories(&self, blob: &Digest) -> Option<impl Iterator<Item = &str>> {
         let at = self.blobs.get(blob)?;
         Some(at.iter().filter_map(|at| self.repositories.get(*at as usize)).map(String::as_str))
@@ -70,7 +70,7 @@ mod tests {
     use crate::bundle::index::{Image, Kind};
     use crate::oci::media_type;
 
-    /// An image manifest with so many layers.
+    /// An image manifest with this many layers.
     fn manifest(layers: usize) -> Vec<u8> {
         let one = |n: usize| {
             let digest = Digest::of(&n.to_be_bytes());
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn one_manifest_in_very_many_repositories_is_refused_at_a_bound() {
-        // As many as fit an index and a document: 10,000 x 10,000.
+        // As many as an index and a document can hold: 10,000 x 10,000.
         let err = needs(10_000, 10_000).unwrap_err();
         assert_eq!(err.code(), Code::Malformed);
         assert!(err.to_string().contains("2000000"), "{err}");

@@ -1,4 +1,4 @@
-//! Whether what comes fits where it goes. Asked before anything is written.
+//! Checks that the output fits the file system, before anything is written.
 
 use std::path::Path;
 
@@ -6,17 +6,17 @@ use crate::error::{Code, Error, Result};
 use crate::fs::space::{self, Space};
 use crate::report::size;
 
-/// Whether `need` bytes fit the file system that `path` is on or will be, and the longest file of them too.
+/// Checks that `need` bytes fit the (future) file system of `path`, and that it can hold the largest file.
 ///
 /// # Errors
-/// [`Code::Io`] with what is needed and what is there; what to do when there is not enough is said by `hint`.
+/// [`Code::Io`] with the required and the available space; `hint` says what to do about it.
 pub(crate) fn enough(path: &Path, need: u64, longest: u64, hint: &str) -> Result<()> {
     let space = space::of(path)?;
     long_enough(&space, path, longest)?;
     large_enough(&space, path, need, hint)
 }
 
-/// Whether a file of `longest` bytes can be made there.
+/// Checks that a file of `longest` bytes can be created there.
 pub(crate) fn long_enough(space: &Space, path: &Path, longest: u64) -> Result<()> {
     let Some(most) = space.max_file.filter(|most| longest > *most) else { return Ok(()) };
     let text =
@@ -27,7 +27,7 @@ pub(crate) fn long_enough(space: &Space, path: &Path, longest: u64) -> Result<()
         .hint("choose a place with another file system"))
 }
 
-/// Whether `need` bytes are free there.
+/// Checks that `need` bytes are free there.
 pub(crate) fn large_enough(space: &Space, path: &Path, need: u64, hint: &str) -> Result<()> {
     if space.free >= need {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Content-addressed files in one directory: compare, copy, and remember what was right.
+//! Content-addressed files in one directory: compare, copy, and remember which are right.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
@@ -9,13 +9,13 @@ use crate::error::{Code, Error, Result};
 use crate::fs::{Dir, TempFile};
 use crate::oci::{Digest, Hasher};
 
-/// How much is read at once.
+/// Buffer size.
 const CHUNK: usize = 256 << 10;
 
-/// Files (device and inode) that were hashed, and what they hold: hard links to one are one.
+/// Files (device and inode) that were hashed, with their digests: hard links share an entry.
 pub(super) type Hashed = Arc<Mutex<HashMap<(u64, u64), Digest>>>;
 
-/// A directory of blobs. A digest that this process wrote or hashed here is not hashed again.
+/// A directory of blobs. A digest that this process has written or hashed here is not hashed again.
 pub(super) struct Store {
     pub(super) dir: Dir,
     naming: fn(&Digest) -> String,
@@ -24,7 +24,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// `hashed` is shared with other directories that may have the same files.
+    /// `hashed` is shared with other directories that may hold the same files.
     pub(super) fn new(dir: Dir, naming: fn(&Digest) -> String, hashed: &Hashed) -> Store {
         Store { dir, naming, right: Mutex::default(), hashed: Arc::clone(hashed) }
     }
@@ -64,7 +64,7 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers that the file of this digest is right.
+    /// Records that the file of this digest is right.
     pub(super) fn note(&self, digest: &Digest) {
         if let Ok(mut right) = self.right.lock() {
             right.insert(*digest);
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-/// Whether `dir/name` holds exactly this content; hashed, unless the size already says no, or the same file was.
+/// Whether `dir/name` holds exactly this content. Hashes the file, unless the size differs or the same file was hashed.
 pub(super) fn holds(dir: &Dir, name: &str, digest: &Digest, size: u64, hashed: &Hashed) -> Result<bool> {
     let Some(mut file) = dir.file(name)? else { return Ok(false) };
     let failed = |e| Error::io("cannot read", dir.at(name), e);
@@ -81,8 +81,8 @@ pub(super) fn holds(dir: &Dir, name: &str, digest: &Digest, size: u64, hashed: &
         return Ok(false);
     }
     let this = (meta.dev(), meta.ino());
-    // The number of a file with one name says nothing: it can be of a file that is gone, or of none at all where a
-    // file system makes them up.
+    // The inode of a file with a single name proves nothing: it may be reused, and some file systems invent inode
+    // numbers.
     let linked = meta.nlink() > 1;
     if linked && hashed.lock().is_ok_and(|hashed| hashed.get(&this) == Some(digest)) {
         return Ok(true);
@@ -134,7 +134,7 @@ pub(super) fn receive(dir: &Dir, name: &str, digest: &Digest, size: u64, from: &
 fn mismatch(dir: &Dir, name: &str) -> Error {
     Error::new(
         Code::BlobMismatch,
-        format!("what was read for `{}` is not what its digest says", dir.at(name).display()),
+        format!("the content read for `{}` does not match its digest", dir.at(name).display()),
     )
     .state("nothing was written under that name")
 }

@@ -1,5 +1,5 @@
-//! Tests of the directory sinks: planted links, wrong content, kill and resume under strace, skopeo and umoci
-//! as readers.
+//! Tests of the directory sinks: planted links, wrong content, kill and resume under strace, skopeo and umoci as
+//! readers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::source::{self, Source};
 const NEW: files::Rules = files::Rules { overwrite: false, keep: None };
 const OVER: files::Rules = files::Rules { overwrite: true, keep: None };
 
-/// What is planted, and how.
+/// What to plant, and how.
 type Plant = (&'static str, fn(&Path));
 
 fn image() -> source::Layout {
@@ -38,7 +38,7 @@ fn blobs_of(source: &dyn Source, manifest: &source::Fetched) -> Vec<(Descriptor,
 
 /// Writes the test image into a tree (two repositories) and a layout, as `unpack` would.
 fn job(dir: &Path) -> Result<()> {
-    // A child that another test is starting has every lock of this process until it has become another program.
+    // A child process that another test is starting holds every lock of this process until it executes another program.
     for _ in 0..1000 {
         match attempt(dir) {
             Err(e) if e.message().contains("written by another process") => {
@@ -84,7 +84,7 @@ fn entry(digest: Digest, size: u64) -> Descriptor {
     Descriptor::new(media_type, digest, size)
 }
 
-/// Path to inode, time of change and digest of the content (or link target) of everything beneath.
+/// Maps each path below to inode, time of change and digest of the content (or link target).
 fn snapshot(dir: &Path) -> BTreeMap<String, (u64, i64, i64, String)> {
     let mut out = BTreeMap::new();
     for entry in walkdir::WalkDir::new(dir).min_depth(1) {
@@ -430,7 +430,7 @@ fn job_of_a_child_process() {
     }
 }
 
-/// Runs [`job`] on `dir` in a process of its own, behind `wrapper`.
+/// Runs [`job`] on `dir` in a separate process, behind `wrapper`.
 fn child(dir: &Path, wrapper: &[&str]) -> Output {
     let exe = std::env::current_exe().unwrap();
     let test = ["--exact", "sink::tests::job_of_a_child_process", "--include-ignored", "--test-threads=1"];
@@ -518,7 +518,7 @@ fn modes_are_what_the_umask_leaves_of_0644_and_0755() {
     }
 }
 
-/// Security F3: content synced before it gets its name, names synced before success.
+/// Security F3: content is synced before it gets its name, names are synced before success.
 #[test]
 fn every_file_is_synced_before_it_is_named_and_every_folder_after() {
     let tmp = tempfile::tempdir().unwrap();
@@ -562,7 +562,7 @@ fn the_number_of_a_file_with_one_name_is_no_proof_of_what_it_holds() -> Result<(
     let tree = TreeSink::open(dir.path())?;
     let two = tree.repository("two")?;
     assert!(tree.repository("one")?.has(&digest, size)?);
-    // Somebody removes it, and the next file gets its number.
+    // The file is removed, and the next file gets its inode number.
     fs::rename(at("one"), at("two")).expect("rename");
     fs::write(at("two"), "c0ntent").expect("write");
     assert!(!two.has(&digest, size)?);

@@ -1,8 +1,8 @@
-//! The `v2/` tree of `oc image mirror --dir`: what `oc image mirror --from-dir` pushes from.
+//! The `v2/` tree of `oc image mirror --dir`, from which `oc image mirror --from-dir` pushes.
 //!
-//! `v2/<repository>/blobs/sha256:<hex>`; `manifests/sha256:<hex>` as a hard link (else a copy) of that;
-//! tags as links `manifests/<tag> -> sha256:<hex>`. A blob of a second repository is a hard link. Needs a file
-//! system with links and `:` in names, which is tried before anything is written. The reader that matches is
+//! `v2/<repository>/blobs/sha256:<hex>`; `manifests/sha256:<hex>` as a hard link to it (or a copy); tags as links
+//! `manifests/<tag> -> sha256:<hex>`. A blob that a second repository needs is a hard link. The tree needs a file
+//! system with links and `:` in names, which is tested before anything is written. The matching reader is
 //! [`crate::source::MirrorDir`]; the format is openshift/oc's (pkg/cli/image/imagesource/file.go).
 
 use std::io::Read;
@@ -31,21 +31,20 @@ pub(crate) struct TreeRepository {
     hashed: Hashed,
 }
 
-/// What became of a tag.
+/// The result of setting a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tagged {
     /// It is new.
     New,
-    /// It was there and pointed to the same manifest.
+    /// It existed and pointed to the same manifest.
     Same,
-    /// It pointed to this manifest before.
+    /// It pointed to this other manifest before.
     Moved(Digest),
 }
 
 impl TreeSink {
-    /// Opens or makes the folder that holds `v2/`, after trying what its file system can do. It is locked while
-    /// this value lives (security I3).
-    /// Unable: `Code::Io`, and nothing is left behind.
+    /// Opens or creates the folder that holds `v2/`, after testing what its file system supports. Locks it while this
+    /// value lives (security I3). If the file system lacks something: `Code::Io`, and nothing is left behind.
     pub(crate) fn open(path: &Path) -> Result<TreeSink> {
         let made = !path.exists();
         let base = Dir::create(path, Code::Conflict)?;
@@ -59,13 +58,13 @@ impl TreeSink {
         Ok(TreeSink { base, hashed: Hashed::default() })
     }
 
-    /// The repository `path` (without a registry), made if it is missing.
+    /// The repository `path` (without a registry); creates it if it does not exist.
     pub(crate) fn repository(&self, path: &str) -> Result<TreeRepository> {
         format!("localhost/{path}")
             .parse::<Repository>()
             .map_err(|e| Error::new(Code::Malformed, format!("`{path}` is not a repository: {e}")))?;
         if path.split('/').any(|c| matches!(c, "blobs" | "manifests")) {
-            let text = format!("the repository `{path}` cannot be told from the tree's own folders");
+            let text = format!("the repository `{path}` collides with the tree's own folders");
             return Err(Error::new(Code::Malformed, text).hint("write an OCI layout instead: --to-layout DIR"));
         }
         Ok(TreeRepository {
@@ -77,8 +76,8 @@ impl TreeSink {
 }
 
 impl TreeRepository {
-    /// Takes a blob over from another repository of the tree, by hard link or else by copy.
-    /// `false`: that one does not have it either.
+    /// Copies a blob from another repository of the tree, by hard link if possible. `false`: the other repository does
+    /// not have it.
     pub(crate) fn take(&self, from: &TreeRepository, digest: &Digest, size: u64) -> Result<bool> {
         if self.has(digest, size)? {
             return Ok(true);
@@ -91,7 +90,7 @@ impl TreeRepository {
         Ok(true)
     }
 
-    /// Writes a manifest: as a blob, and linked under `manifests/`. Children go before their list.
+    /// Writes a manifest: as a blob, and linked under `manifests/`. Children are written before their index.
     pub(crate) fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let size = bytes.len() as u64;
         self.put(digest, size, &mut &*bytes)?;
@@ -101,8 +100,8 @@ impl TreeRepository {
         link(&self.blobs.dir, &self.manifests, digest, size)
     }
 
-    /// Writes the list of what refers to `subject`, with what a list that is there names beside. Returns its digest, for
-    /// the tag; `None`: something that is no list has that tag, and keeps it.
+    /// Writes the list of referrers of `subject`, keeping the other entries of an existing list. Returns its digest,
+    /// for the tag; `None`: something else has that tag, and keeps it.
     pub(crate) fn list_referrers(&self, subject: &Digest, mut referrers: Vec<Descriptor>) -> Result<Option<Digest>> {
         if let Some(there) = self.tagged(&subject.dashed())? {
             let mut bytes = Vec::new();
@@ -125,7 +124,7 @@ impl TreeRepository {
         Ok(Some(digest))
     }
 
-    /// What a tag points to.
+    /// The target of a tag.
     fn tagged(&self, tag: &str) -> Result<Option<Digest>> {
         let target = match self.manifests.kind(tag)? {
             Some(EntryKind::Symlink) => self.manifests.read_link(tag)?,
@@ -134,7 +133,7 @@ impl TreeRepository {
         Ok(target.and_then(|target| target.rsplit('/').next().and_then(|name| name.parse().ok())))
     }
 
-    /// Points a tag to a manifest that [`TreeRepository::put_manifest`] wrote. Tags go last.
+    /// Points a tag to a manifest that [`TreeRepository::put_manifest`] wrote. Tags are written last.
     pub(crate) fn tag(&self, tag: &Tag, digest: &Digest) -> Result<Tagged> {
         let (name, target) = (tag.as_str(), digest.to_string());
         let before = match self.manifests.kind(name)? {
@@ -185,19 +184,19 @@ impl BlobSink for TreeRepository {
     }
 }
 
-/// Makes `to/<digest>` the same file as `from/<digest>`, replacing a wrong one; a copy if it cannot be linked.
+/// Makes `to/<digest>` the same file as `from/<digest>`, replacing a wrong one; copies it if it cannot be linked.
 fn link(from: &Dir, to: &Dir, digest: &Digest, size: u64) -> Result<()> {
     let (name, temporary) = (digest.to_string(), partial::temp_name(digest));
     partial::remove_leftover(to, &temporary)?;
     if from.hard_link(&name, to, &temporary).is_ok() {
         return to.rename(&temporary, &name);
     }
-    let gone = || Error::new(Code::BlobMissing, format!("`{}` is not there any more", from.at(&name).display()));
+    let gone = || Error::new(Code::BlobMissing, format!("`{}` no longer exists", from.at(&name).display()));
     let mut file = from.file(&name)?.ok_or_else(gone)?;
     receive(to, &name, digest, size, &mut file)
 }
 
-/// Tries `:` in a name, a hard link and a symbolic link, and removes them again.
+/// Tests `:` in a name, a hard link and a symbolic link, and removes the test files.
 fn able(base: &Dir) -> Result<()> {
     let id = |what: &str| partial::temp_name(&Digest::of(format!("probe: {what}").as_bytes()));
     let (file, hard, soft) = (format!("{}:", id("file")), id("hard"), id("soft"));

@@ -1,10 +1,10 @@
-//! Images in one tar file: an OCI image layout (`oci-archive` of skopeo, podman and buildx; our own bundles too), what
-//! `docker save` writes, and both in one. The file may be compressed.
+//! Images in one tar file: an OCI image layout (`oci-archive` of skopeo, podman and buildx; also our own bundles), an
+//! archive of `docker save`, or both in one. The file may be compressed.
 //!
-//! The members' headers are read once for offsets; content is then read in place, never extracted. Regular
-//! files and directories only: a link, device or second member of one name makes the whole file unusable
-//! (security C1, C4). Only an archive of `docker save` may have symbolic links, which name another member: a layer that
-//! several images have is in it once. Trailing data is ignored: a bundle's own strict reader is elsewhere.
+//! The headers of the members are read once for offsets; content is then read in place, never extracted. Only regular
+//! files and directories are allowed: a link, a device or a second member of the same name makes the whole file
+//! unusable (security C1, C4). The exception is an archive of `docker save`, which stores a layer of several images
+//! once and may have symbolic links to other members. Trailing data is ignored: bundles have their own strict reader.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,7 +26,7 @@ const MAX_MEMBERS: usize = 200_000;
 /// The most bytes of a PAX extended header that are read.
 const MAX_PAX: u64 = 64 << 10;
 
-/// Opens the archive at `path`. A compressed one is decompressed into a file without a name in the folder `room`.
+/// Opens the archive at `path`. A compressed one is first decompressed into an unnamed file in the folder `room`.
 pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
     let file = small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Source))?;
     let file = compressed::inflated(file, path, room)?;
@@ -43,8 +43,8 @@ pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
     images(Arc::new(archive), &label, "archive")
 }
 
-/// The images of an OCI layout, or those that a `manifest.json` of docker lists, or of both in one: then the layout is
-/// read, unless it lacks what the list names.
+/// The images of an OCI layout, or those that docker's `manifest.json` lists. If the archive has both, the layout is
+/// used, unless it lacks an image in the list.
 pub(super) fn images(files: Arc<dyn Files>, path: &str, form: &str) -> Result<Box<dyn Source>> {
     let label = format!("the {form} `{path}`");
     let docker = docker_archive::list(files.as_ref());
@@ -66,7 +66,7 @@ pub(super) fn images(files: Arc<dyn Files>, path: &str, form: &str) -> Result<Bo
     Ok(Box::new(Layout::over(files, label)?))
 }
 
-/// How many links are followed from one name.
+/// How many links are followed for one name.
 const MAX_LINKS: usize = 8;
 
 struct Archive {
@@ -166,7 +166,7 @@ impl Archive {
         Err(self.bad(format!("has a member with the unsafe name `{text}`")))
     }
 
-    /// The member that the link `name` names: `../layer.tar`, from the folder of the link.
+    /// The member that the link `name` points to: `../layer.tar`, relative to the folder of the link.
     fn target_of(&self, name: &str, target: &[u8]) -> Result<String> {
         let bad = || self.bad(format!("has a link `{name}` that leads out of it"));
         let target = std::str::from_utf8(target).map_err(|_| bad())?;
@@ -186,7 +186,7 @@ impl Archive {
         }
     }
 
-    /// PAX records may carry times and attributes, but not change what a member is called or how long it is.
+    /// PAX records may hold times and attributes, but must not change the name or the length of a member.
     fn check_pax(&self, pax: &[u8]) -> Result<()> {
         for record in tar::PaxExtensions::new(pax) {
             let record = record.map_err(|e| self.unreadable(&e))?;

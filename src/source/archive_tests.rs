@@ -16,7 +16,7 @@ fn run(program: &str, args: &[&str]) {
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// A tar file with these members; the content of a link (type `2`) is where it leads.
+/// A tar file with these members; the content of a link (type `2`) is its target.
 fn tar_of(file: &Path, members: &[Member<'_>]) {
     let mut builder = tar::Builder::new(fs::File::create(file).unwrap());
     for (name, kind, content) in members {
@@ -55,7 +55,7 @@ fn read(source: &dyn Source, what: &Descriptor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The manifest of the only image, whose content is all there.
+/// The manifest of the only image, after checking that all its content exists.
 fn whole(source: &dyn Source) -> oci::Manifest {
     let names = source.names().unwrap();
     let found = source.manifest(&names[0].digest).unwrap().expect("a manifest");
@@ -112,7 +112,7 @@ fn what_skopeo_writes_for_docker_is_read_with_its_names_and_layers() {
     let manifest = whole(source.as_ref());
     assert_eq!(manifest.layers.len(), 2);
     assert!(manifest.layers.iter().all(|l| l.media_type == "application/vnd.oci.image.layer.v1.tar"));
-    // The same image comes back from what is read.
+    // Reading it back gives the same image.
     let back = tmp.path().join("back");
     run("skopeo", &["--insecure-policy", "copy", "-q", &to, &format!("dir:{}", back.display())]);
     let back = SkopeoDir::open(&back).unwrap();
@@ -198,7 +198,7 @@ fn a_docker_archive_that_contradicts_itself_is_refused() {
         assert_eq!(code(found), expected, "{layers} {kind}");
     }
     assert_eq!(code(with("l", b'0', &layer, r#"[{"Config":"c","config":"d","Layers":["l"]}]"#)), Code::Malformed);
-    // What is not compressed is seen to be wrong when it is read.
+    // A layer that is not compressed turns out to be wrong when it is read.
     let source = with("l", b'0', &b"LAYER".repeat(100), &list(r#"["l"]"#)).unwrap();
     let found = source.manifest(&source.names().unwrap()[0].digest).unwrap().unwrap();
     let Document::Manifest(manifest) = oci::parse(&found.bytes, &found.media_type).unwrap() else { panic!("an index") };
@@ -241,7 +241,7 @@ fn a_layout_that_docker_wrote_without_its_layers_gives_way_to_manifest_json() {
     }
 }
 
-/// A layout of two images under one name, whose platforms stand in the entries, or else in the configurations.
+/// A layout of two images under one name, with the platforms in the entries, or else in the configurations.
 fn two_platforms(folder: &Path, in_entries: bool, archs: [&str; 2]) -> Layout {
     let put = |media_type: &str, bytes: &[u8]| {
         fs::write(folder.join("blobs/sha256").join(Digest::of(bytes).hex()), bytes).unwrap();

@@ -1,4 +1,4 @@
-//! Compressed files among sources: an archive as a whole (`.tar.gz`), and layers in a docker archive.
+//! Compressed sources: a whole archive (`.tar.gz`), and layers in a docker archive.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -8,10 +8,10 @@ use std::path::Path;
 use crate::error::{Code, Error, Result};
 use crate::fs::{space, unnamed};
 
-/// The largest window that a zstd stream may ask for: 128 MiB, as the `zstd` program allows.
+/// The largest window of a zstd stream: 128 MiB, the limit of the `zstd` program.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
-/// What the first bytes of a file say about how it is compressed.
+/// The compression of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Plain,
@@ -22,7 +22,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The form of what stands at `at` of a file.
+    /// The format of the content at `at` of a file.
     pub(super) fn at(file: &File, at: u64) -> io::Result<Form> {
         let mut start = [0u8; 6];
         let mut have = 0;
@@ -43,7 +43,7 @@ impl Form {
         })
     }
 
-    /// What the content inflates to. `None`: this program has no decoder for it.
+    /// The decompressed content. `None`: this program has no decoder for the format.
     pub(super) fn inflate<'a>(self, from: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
         Ok(Some(match self {
             Form::Plain => Box::new(from),
@@ -59,8 +59,8 @@ impl Form {
     }
 }
 
-/// The archive as it is, or what it inflates to: a tar file is read in many places at once, which a compressed one does
-/// not allow. Its content goes to a file without a name in `room`, which may take up what is free there.
+/// The archive as it is, or decompressed: a tar file is read in many places at once, which is impossible in a
+/// compressed one. The content goes to an unnamed file in `room`, up to the free space there.
 pub(super) fn inflated(file: File, path: &Path, room: &Path) -> Result<File> {
     let unreadable = |e| Error::io("cannot read", path, e);
     let form = Form::at(&file, 0).map_err(unreadable)?;

@@ -1,9 +1,9 @@
-//! What `docker save`, `podman save`, `skopeo copy … docker-archive:` and build tools write: `manifest.json`, which
-//! lists configurations and layers by their names in the archive, and no manifest of OCI.
+//! The archives of `docker save`, `podman save`, `skopeo copy … docker-archive:` and build tools: their `manifest.json`
+//! lists configurations and layers by their names in the archive, and they have no OCI manifest.
 //!
-//! The manifest is made here, always the same one for the same archive: the configuration and the layers are carried
-//! byte for byte as they lie in the archive. A layer is its own `diff_id` where it is not compressed; a compressed one is
-//! inflated once to see that it is what the configuration says. Source: moby `image/tarexport`, docker-image-spec 1.3.
+//! This module generates the manifest, always the same for the same archive: the configuration and the layers are
+//! carried byte for byte. The digest of an uncompressed layer is its `diff_id`; a compressed layer is decompressed once
+//! to check it against the configuration. Source: moby `image/tarexport`, docker-image-spec 1.3.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use super::{Fetched, MAX_MANIFEST, Named, Source, Tags, distinct, missing};
 pub(super) const LIST: &str = "manifest.json";
 /// The most images of one archive.
 const MAX_IMAGES: usize = 10_000;
-/// The most layers of one image, and bytes of one configuration.
+/// The most layers of one image, and the largest configuration in bytes.
 const MAX_LAYERS: usize = 10_000;
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -41,8 +41,8 @@ impl Item {
     }
 }
 
-/// The images that `manifest.json` lists. `None`: there is no such file, or it is no list (skopeo's `dir:` has one that
-/// is a manifest).
+/// The images that `manifest.json` lists. `None`: the file does not exist, or is not a list (in skopeo's `dir:` format
+/// it is a manifest).
 pub(super) fn list(files: &dyn Files) -> Result<Option<Vec<Item>>> {
     let Some(bytes) = files.read(LIST, MAX_MANIFEST)? else { return Ok(None) };
     if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'[') {
@@ -67,7 +67,7 @@ pub struct DockerArchive {
     notices: Vec<String>,
     names: Vec<Named>,
     manifests: HashMap<Digest, Arc<[u8]>>,
-    /// Which file a blob is.
+    /// The file of each blob.
     blobs: HashMap<Digest, String>,
 }
 
@@ -82,7 +82,7 @@ struct RootFs {
 }
 
 impl DockerArchive {
-    /// Over these files, with the images that their `manifest.json` lists.
+    /// Reads these files; `images` are those listed in their `manifest.json`.
     pub(super) fn over(
         files: Arc<dyn Files>,
         label: String,
@@ -141,14 +141,14 @@ impl DockerArchive {
         Ok(())
     }
 
-    /// The layer in the file `path`, which inflates to what has the digest `id`.
+    /// The layer in the file `path`, whose decompressed content must have the digest `id`.
     fn layer(&mut self, path: &str, id: Digest) -> Result<Descriptor> {
         let Some((file, at, len)) = self.files.region(path)? else { return Err(self.gone(path)) };
         let place = self.files.place(path);
         let unreadable = |e| Error::io("cannot read", &place, e);
         let form = Form::at(&file, at).map_err(unreadable)?;
         let ending = match form {
-            // It is hashed when it is taken.
+            // It is hashed when it is read.
             Form::Plain => {
                 self.blobs.insert(id, path.to_owned());
                 return Ok(Descriptor::new(LAYER, id, len));
@@ -188,7 +188,7 @@ impl DockerArchive {
     }
 
     fn gone(&self, name: &str) -> Error {
-        Error::new(Code::BlobMissing, format!("`{}` is not there", self.files.place(name)))
+        Error::new(Code::BlobMissing, format!("`{}` does not exist", self.files.place(name)))
             .fact(format!("`{LIST}` names it"))
             .hint("the archive is not complete; save the image again")
     }
@@ -235,7 +235,7 @@ impl Source for DockerArchive {
     }
 }
 
-/// The full name of an image that docker names in short: `hello:1` is `docker.io/library/hello:1`.
+/// The full name of an image with a short docker name: `hello:1` is `docker.io/library/hello:1`.
 fn full(name: &str) -> Result<Reference, oci::Invalid> {
     match name.parse() {
         Ok(full) => Ok(full),

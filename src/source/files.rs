@@ -8,9 +8,9 @@ use crate::bundle::limits;
 use crate::error::{Code, Error, Result};
 use crate::fs::{Dir, EntryKind};
 
-/// The most files that are read beside images.
+/// The most files beside the images that are read.
 const MAX_BESIDE: usize = 20_000;
-/// The most folders in one another.
+/// The maximum depth of folders.
 const MAX_DEPTH: usize = 50;
 
 fn is_manifest(name: &str) -> bool {
@@ -44,10 +44,11 @@ pub(super) trait Files: Send + Sync {
         Ok(Some(Region { file, at: at.saturating_add(offset.min(len)), end, place: self.place(name) }))
     }
 
-    /// The names of files below a folder, sorted; none if it is not there. What is neither file nor folder is refused.
+    /// The names of files below a folder, sorted; empty if the folder does not exist. Anything but a file or folder is
+    /// refused.
     fn below(&self, folder: &str) -> Result<Vec<String>>;
 
-    /// What a bundle has beside its images, and what `oc` puts into `config/`.
+    /// The folders that a bundle has beside its images, and those that `oc` puts into `config/`.
     fn beside(&self, folders: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
         let (mut out, mut total) = (Vec::new(), 0u64);
         for folder in folders {
@@ -68,7 +69,7 @@ pub(super) trait Files: Send + Sync {
         Ok(out)
     }
 
-    /// The open file that holds `name`, where in it `name` begins, and how many bytes it has.
+    /// The open file that holds `name`, the offset of `name` in it, and its length.
     fn region(&self, name: &str) -> Result<Option<(File, u64, u64)>>;
 
     /// The location of `name`, for messages.

@@ -17,7 +17,7 @@ use super::docker_archive::Item;
 use super::files::Files;
 use super::{Fetched, MAX_MANIFEST, Named, Source, Tags, checked, distinct, guessed, missing, name};
 
-/// How deep indexes are followed to compare them with a `manifest.json`.
+/// The maximum depth of indexes when comparing them with a `manifest.json`.
 const MAX_DEPTH: usize = 4;
 
 /// An OCI image layout.
@@ -77,13 +77,13 @@ impl Layout {
         Ok(self.tags.get_or_init(|| tags))
     }
 
-    /// Every entry under the name that it has.
+    /// Every entry, under its name.
     fn all_names(&self) -> Result<Vec<Named>> {
         let place = self.files.place("index.json");
         self.entries.iter().map(|e| name::of(e, &place)).collect()
     }
 
-    /// The platform that the configuration of an image names.
+    /// The platform in an image's configuration.
     fn platform_of(&self, named: &Named) -> Result<Option<Platform>> {
         let Some((bytes, _)) = self.read_manifest(&named.digest)? else { return Ok(None) };
         let Ok(Document::Manifest(manifest)) = oci::parse(&bytes, &named.media_type) else { return Ok(None) };
@@ -91,8 +91,8 @@ impl Layout {
         Ok(config.filter(|c| Digest::of(c) == manifest.config.digest).and_then(|c| Config::parse(&c)?.platform()))
     }
 
-    /// Whether the images here are those that `manifest.json` beside them lists. Docker 25.0 wrote manifests without
-    /// layers, and images that no entry of `index.json` leads to (moby/moby#47065, #47210).
+    /// Whether the images here are those in the list of `manifest.json`. Docker 25.0 wrote manifests without layers,
+    /// and images that no entry of `index.json` leads to (moby/moby#47065, #47210).
     pub(super) fn is_whole(&self, items: &[Item]) -> Result<bool> {
         if self.entries.is_empty() {
             return Ok(items.is_empty());
@@ -149,7 +149,7 @@ impl Source for Layout {
 
     fn names(&self) -> Result<Vec<Named>> {
         let mut names = self.all_names()?;
-        // Only those of one name have to be told apart.
+        // Only entries with the same name need a platform to distinguish them.
         let mut count: HashMap<(Option<String>, Option<Tag>), usize> = HashMap::new();
         for named in &names {
             *count.entry((named.repository.clone(), named.tag.clone())).or_default() += 1;

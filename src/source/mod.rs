@@ -42,12 +42,12 @@ pub trait Source: Send + Sync {
     /// different platforms; [`of_platform`] decides then.
     fn names(&self) -> Result<Vec<Named>>;
 
-    /// What a user should know of how it is read.
+    /// Notices for the user about how this source is read.
     fn notices(&self) -> &[String] {
         &[]
     }
 
-    /// The manifest with this tag. `None`: there is none. Several images with this tag: `Code::Source`.
+    /// The manifest with this tag. `None`: it does not exist. Several images with this tag: `Code::Source`.
     fn resolve(&self, tag: &Tag) -> Result<Option<Fetched>>;
 
     /// The manifest with this digest. `None`: it does not exist. Other bytes under its name: `Code::BlobMismatch`.
@@ -57,8 +57,7 @@ pub trait Source: Send + Sync {
     /// `Code::BlobMissing`; a file of another size is `Code::BlobMismatch`; both name the path.
     fn blob(&self, what: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>>;
 
-    /// The bytes of an entry of an index whose type is not known, where the source keeps it among manifests. They hash to
-    /// the digest.
+    /// The bytes of an index entry of unknown type, if the source has it as a manifest. They match the digest.
     fn unknown(&self, _: &Descriptor) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
@@ -71,7 +70,7 @@ pub trait Source: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Whether this is a registry: one that does not serve a look-up need not have anything wrong with its content.
+    /// Whether this is a registry: a registry that does not support a look-up may still have intact content.
     fn is_remote(&self) -> bool {
         false
     }

@@ -2,9 +2,8 @@
 //! name.
 //!
 //! A listed release must have its signature, and its signed payload vouches for its components. This module checks
-//! every other manifest of the bundle, at any depth and of any kind: the label in its configuration, and its layers
-//! for a payload. Layers are searched as they pass; nothing is read twice.
-//! configuration, and at its layers for the payload. Layers are looked at as they pass; nothing is read twice for it.
+//! every other manifest of the bundle, at any depth and of any kind: the label in its configuration, and its layers for
+//! a payload. Layers are searched as they pass; nothing is read twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

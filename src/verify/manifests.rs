@@ -105,7 +105,7 @@ fn signature_map(map: &Value, path: &str, documents: &BTreeSet<Digest>, settings
             return check.find(Finding::new(Code::Malformed, path, message));
         }
     };
-    let mut judged: BTreeMap<Digest, Result<(), Rejected>> = BTreeMap::new();
+    let mut results: BTreeMap<Digest, Result<(), Rejected>> = BTreeMap::new();
     for entry in &entries {
         if !documents.contains(&entry.digest) {
             let message = format!("`{path}` holds a signature for {}, which is not in the bundle", entry.digest);
@@ -113,13 +113,13 @@ fn signature_map(map: &Value, path: &str, documents: &BTreeSet<Digest>, settings
             continue;
         }
         let one = release::any_keyring(&entry.signature, settings, &entry.digest).map(|_| ());
-        let so_far = judged.entry(entry.digest).or_insert_with(|| one.clone());
+        let so_far = results.entry(entry.digest).or_insert_with(|| one.clone());
         let elsewhere = |r: &Result<(), Rejected>| matches!(r, Err(Rejected::OtherDigest { .. }));
         if elsewhere(&one) || (so_far.is_err() && !elsewhere(so_far)) {
             *so_far = one;
         }
     }
-    for (digest, rejected) in judged.into_iter().filter_map(|(digest, one)| Some((digest, one.err()?))) {
+    for (digest, rejected) in results.into_iter().filter_map(|(digest, one)| Some((digest, one.err()?))) {
         let severity = if settings.allow_unsigned_release { Severity::Notice } else { Severity::Error };
         let finding = Finding::of(path, &Error::from(rejected));
         let finding = finding.fact(format!("in `{path}`, which says that it is for {digest}"));

@@ -1,4 +1,4 @@
-//! MB-ROL: never back behind what this host has unpacked, and never two bundles with one number.
+//! MB-ROL: never go back behind what this host has unpacked, and never accept two bundles with the same number.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,13 +10,13 @@ use crate::bundle::Index;
 use crate::bundle::series::{Place, Version, places};
 use crate::error::Code;
 
-/// What this host has unpacked last, of each series.
+/// The newest bundle that this host has unpacked, of each series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
-    /// Of series that a person named, by name.
+    /// Series that a user named, by name.
     pub series: BTreeMap<String, Numbered>,
-    /// Of release streams.
+    /// Release streams.
     pub releases: BTreeMap<String, Released>,
 }
 
@@ -24,11 +24,11 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Numbered {
-    /// Its number.
+    /// Its number in the series.
     pub sequence: u64,
     /// Digest of its index.
     pub index: String,
-    /// Whether this is from a time when every bundle had a name and a number, by the clock: nobody may have given them.
+    /// Whether this dates from a version in which every bundle had a name and a number, possibly taken from the clock.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub converted: bool,
 }
@@ -43,16 +43,16 @@ pub struct Released {
     pub index: String,
 }
 
-/// How a bundle stands to what is remembered of one series.
+/// How a bundle compares with what is remembered of one series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     /// There is nothing to compare it with, or both are the same.
     Fine,
-    /// It has the number of another bundle.
+    /// Another bundle has its number.
     Twin,
     /// It is older.
     Older,
-    /// It is newer, by so many numbers.
+    /// It is newer, by this many numbers.
     Newer(u64),
 }
 
@@ -64,7 +64,7 @@ impl Memory {
                 Some(seen) if seen.converted && !by_clock => Standing::Fine,
                 Some(seen) => match number.cmp(&seen.sequence) {
                     Ordering::Less => Standing::Older,
-                    // Two within one second, where nobody gave a number: neither is the older one.
+                    // Two bundles within one second, with numbers taken from the clock: neither is the older one.
                     Ordering::Equal if digest == seen.index || *by_clock => Standing::Fine,
                     Ordering::Equal => Standing::Twin,
                     Ordering::Greater => Standing::Newer(number - seen.sequence),
@@ -80,7 +80,7 @@ impl Memory {
         }
     }
 
-    /// What is remembered of the series of this place, for a person.
+    /// What is remembered of the series of this place, as text.
     fn last(&self, place: &Place) -> String {
         match place {
             Place::Numbered { name, .. } => self.series.get(name).map(|seen| format!("number {}", seen.sequence)),
@@ -89,7 +89,7 @@ impl Memory {
         .unwrap_or_default()
     }
 
-    /// Takes in a bundle that was unpacked; with `back` also an older one. Says whether anything changed.
+    /// Records a bundle that was unpacked; with `back` also an older one. Returns whether anything changed.
     pub fn note(&mut self, index: &Index, digest: &str, back: bool) -> bool {
         let mut changed = false;
         for place in places(index) {
@@ -118,16 +118,16 @@ impl Memory {
     }
 }
 
-/// What may be, beside going forward.
+/// What is allowed besides going forward.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leave {
     /// Going back.
     pub(super) back: bool,
-    /// The most by which a number may grow at once.
+    /// The maximum step between two numbers.
     pub(super) step: Option<u64>,
 }
 
-/// The places of a bundle against what this host remembers.
+/// Compares the places of a bundle with the memory of this host.
 pub(super) fn rollback(index: &Index, digest: &str, memory: &Memory, leave: Leave, check: &mut Check) {
     for place in places(index) {
         let this = match &place {

@@ -61,17 +61,17 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
     for need in &evaluation.satisfied {
         check.details.push(format!("{} of {} required as {}", need.have, need.need, need.role));
     }
-    for judged in &evaluation.signatures {
-        if judged.outcome == Outcome::Good {
-            let role = judged.role.map_or("?", |r| r.as_str());
+    for evaluated in &evaluation.signatures {
+        if evaluated.outcome == Outcome::Good {
+            let role = evaluated.role.map_or("?", |r| r.as_str());
             check.details.push(format!(
                 "{} as {role} {}",
-                judged.signer.as_deref().unwrap_or("?"),
-                judged.key.as_deref().unwrap_or("?")
+                evaluated.signer.as_deref().unwrap_or("?"),
+                evaluated.key.as_deref().unwrap_or("?")
             ));
         } else if evaluation.verdict.is_ok() {
-            let text = format!("ignored an additional signature: {} ({})", judged.detail, judged.origin);
-            check.find(Finding::notice(Code::BadSignature, &judged.origin, text));
+            let text = format!("ignored an additional signature: {} ({})", evaluated.detail, evaluated.origin);
+            check.find(Finding::notice(Code::BadSignature, &evaluated.origin, text));
         }
     }
     if let Some(err) = evaluation.error(&report.bundle.path) {
@@ -137,24 +137,26 @@ fn record(
     check: &mut Check,
 ) {
     let hash = MessageHash::of(&addendum.bytes);
-    let judged = settings
+    let evaluated = settings
         .policy
         .as_ref()
         .map(|policy| policy.evaluate_record(&origin, armored, &hash, review.role, settings.now));
-    let signature = match &judged {
-        Some(judged) => outcome(judged),
+    let signature = match &evaluated {
+        Some(evaluated) => outcome(evaluated),
         None => not_evaluated(&origin, armored),
     };
-    match &judged {
-        Some(judged) if judged.outcome == Outcome::Good => check.details.push(format!(
+    match &evaluated {
+        Some(evaluated) if evaluated.outcome == Outcome::Good => check.details.push(format!(
             "record by {} as {}: {}",
-            judged.signer.as_deref().unwrap_or("?"),
+            evaluated.signer.as_deref().unwrap_or("?"),
             review.role,
             review.note
         )),
-        Some(judged) => {
-            check.find(Finding::notice(Code::Untrusted, &origin, format!("ignored a review record: {}", judged.detail)))
-        }
+        Some(evaluated) => check.find(Finding::notice(
+            Code::Untrusted,
+            &origin,
+            format!("ignored a review record: {}", evaluated.detail),
+        )),
         None => {}
     }
     report.records.push(RecordOutcome {
@@ -170,14 +172,14 @@ fn record(
     });
 }
 
-fn outcome(judged: &crate::sign::policy::EvaluatedSignature) -> SignatureOutcome {
+fn outcome(evaluated: &crate::sign::policy::EvaluatedSignature) -> SignatureOutcome {
     SignatureOutcome {
-        origin: judged.origin.clone(),
-        name: judged.signer.clone(),
-        role: judged.role.map(|r| r.as_str().to_owned()),
-        key: judged.key.clone(),
-        outcome: Standing::Evaluated(judged.outcome),
-        detail: (judged.outcome != Outcome::Good).then(|| judged.detail.clone()),
+        origin: evaluated.origin.clone(),
+        name: evaluated.signer.clone(),
+        role: evaluated.role.map(|r| r.as_str().to_owned()),
+        key: evaluated.key.clone(),
+        outcome: Standing::Evaluated(evaluated.outcome),
+        detail: (evaluated.outcome != Outcome::Good).then(|| evaluated.detail.clone()),
     }
 }
 
@@ -256,7 +258,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
     {
         check.find(
             Finding::new(Code::Policy, "name", format!("the bundle is called `{}`", index.name))
-                .fact(format!("the trust policy wants one of the series `{name}`"))
+                .fact(format!("the trust policy requires the series `{name}`"))
                 .hint("a bundle belongs to a series by `create --name`, or by its release"),
         );
     }

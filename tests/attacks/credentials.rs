@@ -9,10 +9,10 @@ use crate::support::proxy::{Fault, Proxy, status_with};
 use crate::support::registry::{PASSWORD, Registry, Setup, USER, auth_file, free_port, self_signed};
 use crate::support::token::{IDENTITY, Policy, SERVICE, Tokens};
 
-/// Always, as far as a test goes.
+/// More times than any test makes requests: the fault is permanent.
 const EVER: usize = 1_000;
 
-/// A registry that wants a login, a proxy before it, an auth file for the proxy's host.
+/// A registry that requires a login, behind a proxy, and an auth file for the proxy's host.
 fn guarded() -> (Registry, Proxy, tempfile::TempDir, String) {
     let registry = Registry::with(&Setup { basic_auth: true, ..Setup::default() });
     let proxy = Proxy::start(Some(registry.port));
@@ -20,22 +20,23 @@ fn guarded() -> (Registry, Proxy, tempfile::TempDir, String) {
     (registry, proxy, dir, path.display().to_string())
 }
 
-/// No output and no file of the lab but these holds a secret, in clear or in base64.
+/// No output and no other file of the lab contains a secret, in clear or in base64.
 #[track_caller]
 fn nothing_leaks(lab: &Lab, ran: &Ran, secrets: &[&str]) {
     let mut needles: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
     needles.push(base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}")));
-    let told = format!("{}{}", ran.out, ran.err);
+    let output = format!("{}{}", ran.out, ran.err);
     let holds = |bytes: &[u8], needle: &str| bytes.windows(needle.len()).any(|w| w == needle.as_bytes());
     for needle in &needles {
-        assert!(!told.contains(needle.as_str()), "{needle} in {told}");
+        assert!(!output.contains(needle.as_str()), "{needle} in {output}");
         for path in files(&lab.path("")) {
             assert!(!holds(&fs::read(&path).unwrap_or_default(), needle), "{needle} in {}", path.display());
         }
     }
 }
 
-/// H2: token realms inside, over http, or no address at all get nothing; one elsewhere gets the registry's own login.
+/// H2: token realms inside the network, over http, or at invalid addresses get nothing; a realm elsewhere gets the
+/// registry's own login.
 #[test]
 fn a_realm_that_is_not_allowed_gets_nothing() {
     let lab = Lab::new();
@@ -92,7 +93,7 @@ fn a_login_never_follows_to_another_host() {
     assert!(!other.saw_authorization());
 }
 
-/// H4, I4: a 401 in the middle of a transfer: with a login the run goes on, without one it ends, and no tag is there.
+/// H4, I4: a 401 in the middle of a transfer: with a login the run continues, without one it ends, and sets no tag.
 #[test]
 fn a_login_lost_in_mid_transfer_leaves_no_tag() {
     let lab = Lab::new();
@@ -149,7 +150,7 @@ fn secrets_are_in_no_output_and_no_file() {
     }
 }
 
-/// I4: an interrupted transfer leaves no secret in the journal, and an auth file that all can read is remarked.
+/// I4: an interrupted transfer leaves no secret in the journal, and a world-readable auth file causes a warning.
 #[test]
 fn a_journal_holds_no_secret() {
     use std::os::unix::fs::PermissionsExt;
@@ -164,7 +165,7 @@ fn a_journal_holds_no_secret() {
     nothing_leaks(&lab, &ran, &[PASSWORD]);
 }
 
-/// I4: command lines of helpers and of this program carry no secret: there is no option for one.
+/// I4: command lines of helpers and of this program contain no secret: there is no option for one.
 #[test]
 fn no_option_takes_a_secret() {
     let lab = Lab::new();
@@ -189,7 +190,7 @@ fn tls_is_never_given_up_for_plain_http() {
     assert!(!lab.path("c.tar").exists());
 }
 
-/// H6: self-signed, for another name, expired: refused; the issuer's certificate is the only way in.
+/// H6: a certificate that is self-signed, for another name, or expired is refused unless its issuer is trusted.
 #[test]
 fn certificates_that_do_not_hold_are_refused() {
     let lab = Lab::new();
@@ -202,7 +203,7 @@ fn certificates_that_do_not_hold_are_refused() {
         lab.run(&[&base, more].concat())
     };
     unpack(&[]).ends(&[50]).says("its issuer is not trusted");
-    // An exception for another host is none for this one.
+    // An exception for another host does not apply here.
     unpack(&["--plain-http", &format!("127.0.0.1:{}", free_port())]).ends(&[50]);
     let other = tempfile::tempdir().unwrap();
     let (stranger, _) = self_signed(other.path(), "IP:127.0.0.1");
@@ -218,7 +219,7 @@ fn certificates_that_do_not_hold_are_refused() {
     lab.run(&[&base[..], &more].concat()).ends(&[50]).says("it is not for `127.0.0.1`");
 }
 
-/// H6: certificates of this user's `certs.d` are for their host and port only, the client certificate as well.
+/// H6: certificates in this user's `certs.d` apply to their host and port only, and so does the client certificate.
 #[test]
 fn certificates_of_the_users_folder_are_used_for_their_host_only() {
     let lab = Lab::new();
@@ -247,7 +248,8 @@ fn certificates_of_the_users_folder_are_used_for_their_host_only() {
     unpack().ends(&[0]);
 }
 
-/// I4: a credential helper that is not installed does not stop what needs no login, and is named where one is needed.
+/// I4: a credential helper that is not installed does not stop a run that needs no login; if one is needed, the error
+/// names it.
 #[test]
 fn a_missing_helper_stops_only_what_needs_a_login() {
     let lab = Lab::new();

@@ -1,4 +1,4 @@
-//! Hosts where somebody else was first: C3, C4, C11, C12, G5, I2, I3.
+//! Hosts that an attacker prepared in advance: C3, C4, C11, C12, G5, I2, I3.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use mirror_bundle::oci::Digest;
 
 use crate::lab::{Lab, files};
 
-/// The text of a file that nobody may write to.
+/// The text of a file that must not be overwritten.
 const VICTIM: &str = "mine";
 
 /// A lab whose bundle `m.tar` also carries manifests, and a victim outside.
@@ -56,12 +56,12 @@ fn unpack(lab: &Lab, kind: &str, out: &str) -> crate::lab::Ran {
     lab.run(&["unpack", "m.tar", "--signer", "key.pub", kind, out])
 }
 
-/// The temporary name for content, as `src/fs/partial.rs` documents it.
+/// The temporary name of a blob, as documented in `src/fs/partial.rs`.
 fn temporary(digest: &Digest) -> String {
     format!(".mirror-bundle-{}.partial", &digest.hex()[..32])
 }
 
-/// C3, C4: a link planted at each level of each destination leads nowhere.
+/// C3, C4: a link planted at any level of any destination is not followed.
 #[test]
 fn links_planted_in_a_destination_lead_nowhere() {
     let lab = lab();
@@ -94,14 +94,14 @@ fn links_planted_in_a_destination_lead_nowhere() {
         ran.ends(&[52]);
         untouched(&lab);
     }
-    // A tag that leads elsewhere is replaced, and what it led to stays.
+    // A tag that points elsewhere is replaced, and its old target stays.
     plant(&lab, "tag", "v2/src/app/manifests/v1", "victim");
     unpack(&lab, "--to-dir", "tag").ends(&[0]);
     assert_eq!(fs::read_link(lab.path("tag/v2/src/app/manifests/v1")).unwrap(), Path::new(&lab.index.to_string()));
     untouched(&lab);
 }
 
-/// C3, I2: the default folder for manifests has a name from the bundle: a link in its place is not followed.
+/// C3, I2: the default folder for manifests is named after the bundle: a link in its place is not followed.
 #[test]
 fn the_folder_for_manifests_is_not_taken_from_a_link() {
     let lab = lab();
@@ -116,18 +116,18 @@ fn the_folder_for_manifests_is_not_taken_from_a_link() {
     assert_eq!(lab.tag(&host), None);
 }
 
-/// G5: a folder that holds more than what is written there is not added to.
+/// G5: a folder with other content is refused.
 #[test]
 fn a_planted_manifest_stops_the_unpacking() {
     let lab = lab();
     fs::create_dir_all(lab.path("out/manifests")).unwrap();
     fs::write(lab.path("out/manifests/evil.yaml"), "kind: ClusterRoleBinding\n").unwrap();
-    unpack(&lab, "--to-dir", "out").ends(&[52]).says("does not belong");
+    unpack(&lab, "--to-dir", "out").ends(&[52]).says("the folder holds another file");
     assert!(!lab.path("out/v2").exists(), "nothing was written");
 }
 
-/// I2, C12: temporary names that are there already, as links, are removed and not written through; as folders they
-/// stop the work. Nothing is removed that this program did not make.
+/// I2, C12: planted links with temporary names are removed and not written through; folders with such names are an
+/// error. Nothing is removed that this program did not create.
 #[test]
 fn temporary_names_that_are_there_are_not_written_through() {
     let lab = lab();
@@ -158,7 +158,7 @@ fn temporary_names_that_are_there_are_not_written_through() {
     }
 }
 
-/// I2: `create` writes through no link, hard or symbolic, and into no FIFO that has its names.
+/// I2: `create` writes through no hard or symbolic link, and into no FIFO with its names.
 #[test]
 fn a_bundle_is_not_written_through_a_planted_name() {
     let lab = lab();
@@ -177,7 +177,7 @@ fn a_bundle_is_not_written_through_a_planted_name() {
             }
             let ran = create(&[]);
             eprintln!("{name} {kind}: {} {}", ran.code, ran.err);
-            // What is replaced by a rename, or removed, is not written through.
+            // A file that is renamed over or removed is not written through.
             ran.ends(&[0, 3, 52]);
             untouched(&lab);
             for left in ["c.tar.partial", "c.tar.partial.journal", "c.tar.partial.journal.new", "c.tar"] {
@@ -192,7 +192,7 @@ fn a_bundle_is_not_written_through_a_planted_name() {
     assert!(fs::symlink_metadata(lab.path("c.tar")).unwrap().is_file());
 }
 
-/// I3: two at once on one folder: each is done or says that another is at work, and the result is whole.
+/// I3: two runs on one folder: each succeeds or reports that another is running, and the result is complete.
 #[test]
 fn two_unpackers_at_once_do_no_harm() {
     let lab = lab();
@@ -205,7 +205,7 @@ fn two_unpackers_at_once_do_no_harm() {
         unpack(&lab, kind, &out).ends(&[0]);
         whole(&lab, &out);
     }
-    // Two that write one bundle.
+    // Two runs that write the same bundle.
     let args = ["create", "c.tar", "--from-layout", "layout", "--sign-key", "key", "--name", "c", "--sequence", "1"];
     let running: Vec<_> = (0..4).map(|_| lab.spawn(&args)).collect();
     let codes: Vec<_> = running.into_iter().map(|r| r.wait().ends(&[0, 52]).code).collect();
@@ -213,7 +213,7 @@ fn two_unpackers_at_once_do_no_harm() {
     lab.run(&["verify", "c.tar", "--signer", "key.pub"]).ends(&[0]);
 }
 
-/// I3: a holder that was killed is in nobody's way.
+/// I3: a killed lock holder blocks no other run.
 #[test]
 fn a_killed_run_leaves_no_lock() {
     let lab = lab();
@@ -232,7 +232,7 @@ fn a_killed_run_leaves_no_lock() {
     }
 }
 
-/// Every blob in the folder hashes to its name, and nothing temporary is left.
+/// Every blob in the folder matches its name, and no temporary file is left.
 fn whole(lab: &Lab, out: &str) {
     let mut blobs = 0;
     for path in files(&lab.path(out)) {
@@ -247,7 +247,7 @@ fn whole(lab: &Lab, out: &str) {
     assert!(blobs >= 10, "{blobs}");
 }
 
-/// C11: nothing is written that everybody may change, whatever the umask and whatever a bundle says.
+/// C11: no created file is world-writable, whatever the umask and the bundle.
 #[test]
 fn modes_come_from_the_umask_alone() {
     let lab = lab();

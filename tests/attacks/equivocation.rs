@@ -1,6 +1,6 @@
-//! A medium that shows one thing at the first reading and another from the second on (F11, I1): a library that is loaded
-//! into the program changes one byte of the bundle then. Whatever byte it is, what is pushed is what was judged, or
-//! the run ends as a mismatch, and no tag is wrong.
+//! A medium that returns different bytes from the second read on (F11, I1): a preloaded library then changes one byte
+//! of the bundle. Whichever byte it is, either the pushed content is the verified content, or the run ends with a
+//! mismatch; no tag is ever wrong.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,8 +9,8 @@ use crate::lab::{Lab, each};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::registry::Registry;
 
-/// Counts how often byte `EQUIVOCATE_AT` of the file `b.tar` is read, and flips it from the second time on. Says so
-/// in the file `EQUIVOCATE_LOG`.
+/// Counts how many times byte `EQUIVOCATE_AT` of the file `b.tar` is read, and flips it from the second time on.
+/// Records that in the file `EQUIVOCATE_LOG`.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -65,8 +65,8 @@ fn shim(lab: &Lab) -> PathBuf {
     library
 }
 
-/// Each member of the bundle by name, with bytes of it: in its header, and the first, a middle and the last of its
-/// content.
+/// Each member of the bundle by name, with positions: one in its header, and the first, a middle and the last byte of
+/// its content.
 fn places(lab: &Lab) -> Vec<(String, u64)> {
     let bytes = std::fs::read(lab.path("b.tar")).unwrap();
     let (mut at, mut out) = (0usize, Vec::new());
@@ -83,8 +83,8 @@ fn places(lab: &Lab) -> Vec<(String, u64)> {
     out
 }
 
-/// F11, I1: for every member of the bundle, the index and its signature among them, and with uploads that break, so
-/// that each blob has to be read again.
+/// F11, I1: for every member of the bundle, including the index and its signature, and with broken uploads, so that
+/// each blob must be read again.
 #[test]
 fn a_medium_that_equivocates_is_caught_or_not_believed() {
     let lab = Lab::new();

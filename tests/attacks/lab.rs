@@ -1,5 +1,5 @@
-//! A place to attack from: images in an OCI layout, a key, a signed bundle, and the binary with nothing of this
-//! host's settings.
+//! A lab for attacks: images in an OCI layout, a key, a signed bundle, and the binary with none of this host's
+//! settings.
 #![allow(dead_code, unreachable_pub)]
 
 use std::fs;
@@ -14,23 +14,24 @@ use mirror_bundle::registry::{Client, Options, Wanted};
 use crate::support::noise;
 use crate::support::program::{self, PROGRAM, program};
 
-/// What no run may need, in KiB, in a debug build: 64 MiB, 1 MiB for each of 8 workers, and room for the build.
+/// The memory limit of every run in KiB, in a debug build: 64 MiB, 1 MiB for each of 8 workers, and an allowance for
+/// the build.
 const PEAK: u64 = 110 * 1024;
-/// After this a run counts as hung.
+/// After this time a run counts as hung.
 const HUNG: Duration = Duration::from_secs(120);
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
     pub out: String,
     pub err: String,
-    /// The most resident memory it had, in KiB.
+    /// Its peak resident memory in KiB.
     pub peak: u64,
 }
 
 impl Ran {
-    /// It ended with one of these codes, in bounds, and said so in printable text.
+    /// It ended with one of these codes, within the limits, and its messages are printable.
     #[track_caller]
     pub fn ends(&self, codes: &[i32]) -> &Ran {
         let Ran { code, out, err, .. } = self;
@@ -41,7 +42,7 @@ impl Ran {
         self.printable()
     }
 
-    /// Nothing but printable text and line breaks (E10).
+    /// Its output has only printable text and line breaks (E10).
     #[track_caller]
     pub fn printable(&self) -> &Ran {
         for text in [&self.out, &self.err] {
@@ -61,7 +62,7 @@ impl Ran {
     }
 }
 
-/// The images of a lab: `v1`, an index of two platforms; `v1`'s cosign signature image; the bundle has both.
+/// The images of a lab: `v1`, an index of two platforms, and its cosign signature image; the bundle has both.
 pub struct Lab {
     dir: tempfile::TempDir,
     /// Digest of the index.
@@ -76,11 +77,11 @@ pub struct Lab {
     pub payload: Digest,
 }
 
-/// Size of the first layer.
+/// Size of the first layer in bytes.
 pub const LAYER: usize = 300_000;
 
 impl Lab {
-    /// With the bundle `b.tar` and the layout `layout`.
+    /// A lab with the bundle `b.tar` and the layout `layout`.
     pub fn new() -> Lab {
         let dir = tempfile::tempdir().unwrap();
         let made = Command::new("ssh-keygen")
@@ -138,14 +139,14 @@ impl Lab {
         self.dir.path().join(name)
     }
 
-    /// The binary in the lab's folder, with a home and a state of its own, and nothing else from outside.
+    /// The binary in the lab's folder, with its own home and state, and nothing else from the host.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = program(self.dir.path());
         command.args(args);
         command
     }
 
-    /// Gives a command the lab's surroundings.
+    /// Gives a command the environment of the lab.
     pub fn clean(&self, command: &mut Command) {
         program::clean(command, self.dir.path());
         command.env("HOME", self.path("home"));
@@ -155,12 +156,12 @@ impl Lab {
         self.spawn(args).wait()
     }
 
-    /// Starts the binary under `time`, which knows its peak.
+    /// Starts the binary under `time`, which measures its peak memory.
     pub fn spawn(&self, args: &[&str]) -> Running {
         self.wrapped(&["/usr/bin/time"], args)
     }
 
-    /// The same, behind other programs; the first must be `time`.
+    /// The same, started by other programs; the first must be `time`.
     pub fn wrapped(&self, wrap: &[&str], args: &[&str]) -> Running {
         let peak = tempfile::NamedTempFile::new().unwrap();
         let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
@@ -187,12 +188,12 @@ impl Lab {
         self.spawn(&args)
     }
 
-    /// `create c.tar` from what [`Lab::fill`] put into this registry.
+    /// `create c.tar` from the content that [`Lab::fill`] pushed to this registry.
     pub fn create(&self, host: &str, more: &[&str]) -> Ran {
         self.create_as("c.tar", host, more)
     }
 
-    /// The same, under this name.
+    /// The same, with this name.
     pub fn create_as(&self, bundle: &str, host: &str, more: &[&str]) -> Ran {
         let image = format!("{host}/in/src/app:v1");
         let mut args = vec!["create", bundle, "--image", &image, "--sign-key", "key", "--plain-http", host];
@@ -202,13 +203,13 @@ impl Lab {
         self.run(&args)
     }
 
-    /// Puts the images into a registry.
+    /// Pushes the images to a registry.
     pub fn fill(&self, host: &str) {
         self.unpack(host, &[]).ends(&[0]);
         let _ = fs::remove_dir_all(self.path("state"));
     }
 
-    /// What the tag `v1` is in a registry.
+    /// The digest of the tag `v1` in a registry.
     pub fn tag(&self, host: &str) -> Option<Digest> {
         self.tag_below(host, "in")
     }
@@ -219,13 +220,13 @@ impl Lab {
         fetched.map(|f| f.digest)
     }
 
-    /// The tag is there, and everything below it has the bytes that its name says.
+    /// The tag exists, and all content below it matches its digests.
     #[track_caller]
     pub fn is_whole(&self, host: &str) {
         self.is_whole_or_absent(host, "in", true);
     }
 
-    /// The same below another prefix; if it need not be there, then there is no tag or the right one.
+    /// The same below another prefix; unless `there`, the tag may also be missing.
     #[track_caller]
     pub fn is_whole_or_absent(&self, host: &str, prefix: &str, there: bool) {
         use std::io::Read;
@@ -247,7 +248,7 @@ impl Lab {
     }
 }
 
-/// Runs the cases, four at a time: they mostly wait.
+/// Runs the cases, four at a time: they spend most of their time waiting.
 pub fn each<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {
@@ -258,7 +259,7 @@ pub fn each<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
     std::thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(work)));
 }
 
-/// No second tries and short waits, unless the test says otherwise.
+/// No retries and short timeouts, unless the test overrides them.
 fn patience(args: &mut Vec<&str>) {
     for (name, value) in [("--retries", "0"), ("--timeout", "8")] {
         if !args.contains(&name) {
@@ -277,7 +278,7 @@ fn client(host: &str) -> Client {
     .unwrap()
 }
 
-/// A run that is not over yet.
+/// A run in progress.
 pub struct Running {
     pub child: Child,
     peak: tempfile::NamedTempFile,
@@ -287,7 +288,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits; one that hangs is killed, and fails the test.
+    /// Waits for the end; a hung run is killed, and fails the test.
     pub fn wait(mut self) -> Ran {
         let status = loop {
             match self.child.try_wait().unwrap() {
@@ -310,7 +311,7 @@ impl Running {
     }
 }
 
-/// An OCI layout in the making.
+/// An OCI layout under construction.
 pub struct Layout {
     dir: PathBuf,
     entries: Vec<String>,
@@ -331,7 +332,7 @@ impl Layout {
         (digest, bytes.len())
     }
 
-    /// A blob whose file is made by somebody else.
+    /// A blob whose file the caller creates.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.dir.join("blobs/sha256").join(digest.hex())
     }
@@ -370,7 +371,7 @@ impl Layout {
     }
 }
 
-/// Every file below a folder, links not followed.
+/// Every file below a folder; links are not followed.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     walkdir::WalkDir::new(dir)
         .into_iter()

@@ -1,4 +1,4 @@
-//! Media that change under the reader, and media that hold things that are no files: I1, I5, C2, C10.
+//! Media that change during a read, and media with special files: I1, I5, C2, C10.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -27,7 +27,7 @@ fn until(proxy: &Proxy, method: &str, path: &str) {
     }
 }
 
-/// Where a blob's content begins in the bundle.
+/// The offset of a blob's content in the bundle.
 fn offset(lab: &Lab, digest: &Digest) -> u64 {
     let (bytes, path) = (fs::read(lab.path("b.tar")).unwrap(), format!("blobs/sha256/{}", digest.hex()));
     let blocks = bytes.chunks(512).position(|block| block.starts_with(path.as_bytes()));
@@ -41,7 +41,8 @@ fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
-/// I1: content that changes after the head was verified and before it is sent: caught while it is sent, no tag.
+/// I1: content that changes after the head was verified and before it is sent is detected while it is sent; no tag is
+/// set.
 #[test]
 fn a_blob_changed_while_another_is_sent_is_caught() {
     let lab = Lab::new();
@@ -59,7 +60,7 @@ fn a_blob_changed_while_another_is_sent_is_caught() {
     lab.is_whole(&registry.host());
 }
 
-/// I1: a medium that gives other bytes at the second reading, after the transfer broke off.
+/// I1: a medium returns other bytes at the second read, after the transfer broke off.
 #[test]
 fn a_blob_that_reads_differently_the_second_time_is_caught() {
     let lab = Lab::new();
@@ -77,8 +78,8 @@ fn a_blob_that_reads_differently_the_second_time_is_caught() {
     assert_eq!(lab.tag(&registry.host()), None);
 }
 
-/// I1: documents are read once. What is pushed is what was judged, whatever the medium says later; and a file
-/// that is put in the place of the bundle is not looked at.
+/// I1: documents are read once. The pushed content is the verified content, whatever the medium returns later; a file
+/// that replaces the bundle is ignored.
 #[test]
 fn documents_and_names_that_change_later_change_nothing() {
     let lab = Lab::new();
@@ -95,7 +96,7 @@ fn documents_and_names_that_change_later_change_nothing() {
     lab.is_whole(&registry.host());
 }
 
-/// I1, C2: a bundle that is cut off while it is read.
+/// I1, C2: a bundle is truncated while it is read.
 #[test]
 fn a_bundle_cut_off_while_it_is_read_leaves_no_tag() {
     let lab = Lab::new();
@@ -110,7 +111,7 @@ fn a_bundle_cut_off_while_it_is_read_leaves_no_tag() {
     assert_eq!(lab.tag(&registry.host()), None);
 }
 
-/// I1: a stream that stops, or changes, in the middle: the same, although nothing of it can be read again.
+/// I1: a stream that stops or changes in the middle: the same, although it cannot be read again.
 #[test]
 fn a_stream_that_is_cut_or_changed_leaves_no_tag() {
     let lab = Lab::new();
@@ -131,7 +132,7 @@ fn a_stream_that_is_cut_or_changed_leaves_no_tag() {
     }
 }
 
-/// C10: what is no regular file is neither read nor waited for.
+/// C10: special files are neither read nor waited for.
 #[test]
 fn fifos_devices_and_folders_in_place_of_a_bundle_are_refused() {
     let lab = Lab::new();
@@ -156,7 +157,7 @@ fn fifos_devices_and_folders_in_place_of_a_bundle_are_refused() {
     }
 }
 
-/// C10: the same beside the bundle (loose signatures), and in the sources of `create`.
+/// C10: the same beside the bundle (detached signatures), and in the sources of `create`.
 #[test]
 fn fifos_and_links_among_the_content_are_refused_or_passed_over() {
     let lab = Lab::new();
@@ -200,7 +201,7 @@ fn fifos_and_links_among_the_content_are_refused_or_passed_over() {
     }
 }
 
-/// I5: what lies beside the bundle, or in the folder where one works, decides nothing: it is not even opened.
+/// I5: files beside the bundle or in the current folder have no influence: they are not even opened.
 #[test]
 fn nothing_on_the_medium_is_run_or_taken_for_settings() {
     let lab = Lab::new();
@@ -228,7 +229,7 @@ fn nothing_on_the_medium_is_run_or_taken_for_settings() {
         };
         fs::write(lab.path(name), text).unwrap();
     }
-    // Nobody is trusted, although everything here says otherwise.
+    // No key is trusted, although every planted file says otherwise.
     lab.run(&["verify", "b.tar"]).ends(&[2]).says("no trusted key");
     lab.run(&["unpack", "b.tar", "--to-dir", "out"]).ends(&[2]);
 

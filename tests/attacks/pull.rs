@@ -1,4 +1,4 @@
-//! A source registry that lies: H1, H4, H7, B4.
+//! A dishonest source registry: H1, H4, H7, B4.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::lab::{LAYER, Lab, Ran, each};
 use crate::support::proxy::{Fault, Proxy, status, status_with};
 use crate::support::registry::Registry;
 
-/// Always, as far as a test goes.
+/// More times than any test makes requests: the fault is permanent.
 const EVER: usize = 1_000;
 const EMPTY: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
@@ -24,11 +24,11 @@ impl Source {
         Source { lab, registry }
     }
 
-    /// Each of these alone: path, fault, exit codes, and what is said.
+    /// Each of these alone: path, fault, exit codes, and messages.
     #[track_caller]
     fn all_fail(&self, cases: &[(&str, Fault, &[i32], &str)]) {
-        each(cases, |(path, fault, codes, said)| {
-            self.fails(path, fault, codes).says(said);
+        each(cases, |(path, fault, codes, message)| {
+            self.fails(path, fault, codes).says(message);
         });
     }
 
@@ -44,13 +44,13 @@ impl Source {
         });
     }
 
-    /// `create` through a proxy with this fault: it ends so, and there is no bundle.
+    /// Runs `create` through a proxy with this fault: it must end like this, without a bundle.
     #[track_caller]
     fn fails(&self, path: &str, fault: &Fault, codes: &[i32]) -> Ran {
         let proxy = Proxy::start(Some(self.registry.port));
         proxy.on("GET", path, EVER, fault.clone());
         let name = format!("{}.tar", proxy.port);
-        // Only silence needs to be waited for.
+        // Only the silent cases need to wait.
         let silent = matches!(fault, Fault::Silence | Fault::Slow(_) | Fault::Raw(..));
         let ran = self.lab.create_as(&name, &proxy.host(), if silent { &["--timeout", "1"] } else { &[] });
         eprintln!("{path} {fault:?}: {} {} KiB\n{}", ran.code, ran.peak, ran.err);
@@ -70,7 +70,7 @@ fn wrong_manifests_make_no_bundle() {
     let mut cases: Vec<(&str, Fault, &[i32], &str)> = Vec::new();
     for path in ["manifests/v1", &child, &signature] {
         cases.extend([
-            (path, Fault::FlipByte(40), &[31][..], "another manifest than asked for"),
+            (path, Fault::FlipByte(40), &[31][..], "a different manifest than requested"),
             (path, Fault::Longer(1), &[31], ""),
         ]);
     }
@@ -79,7 +79,7 @@ fn wrong_manifests_make_no_bundle() {
         cases.extend(broken.iter().map(|fault| (path, fault.clone(), &[50][..], "")));
     }
     source.all_warn(&broken.map(|fault| (signature.as_str(), fault)));
-    // What the headers say is right, only the body is not; and the other way round.
+    // The headers are right and only the body is wrong; and the reverse.
     let named = |digest: &str| ("Docker-Content-Digest".to_owned(), digest.to_owned());
     let headers = vec![("Content-Type".to_owned(), OCI_INDEX.to_owned()), named(&lab.index.to_string())];
     cases.push(("manifests/v1", Fault::Answer(200, headers, EMPTY.into()), &[31], ""));
@@ -108,7 +108,7 @@ fn wrong_blobs_make_no_bundle() {
     source.all_fail(&cases);
 }
 
-/// B4: an index that is called a manifest, a manifest that is called an index, and types that are neither.
+/// B4: an index declared as a manifest, a manifest declared as an index, and types that are neither.
 #[test]
 fn a_document_is_never_what_only_its_header_says() {
     let source = Source::new();
@@ -129,7 +129,7 @@ fn a_document_is_never_what_only_its_header_says() {
     source.all_fail(&cases);
 }
 
-/// B4, I1: a tag is asked for once in a run. If it moved since an interrupted run, that run's work is not mixed in.
+/// B4, I1: a tag is resolved once in a run. If it moved since an interrupted run, content of the two is not mixed.
 #[test]
 fn a_tag_that_moves_between_two_pulls_is_never_mixed() {
     let source = Source::new();
@@ -148,7 +148,7 @@ fn a_tag_that_moves_between_two_pulls_is_never_mixed() {
     assert!(!listed.out.contains(&lab.index.to_string()));
 }
 
-/// H4: resets in the middle of a layer at many places, and busy answers, cost tries and nothing else.
+/// H4: resets in the middle of a layer at many offsets, and busy answers, only cause retries.
 #[test]
 fn resets_and_busy_registries_are_survived() {
     let source = Source::new();
@@ -168,14 +168,14 @@ fn resets_and_busy_registries_are_survived() {
     });
 }
 
-/// H4: an answer for another part of a blob than the one asked for is never glued on.
+/// H4: an answer with another range of a blob than requested is never used.
 #[test]
 fn a_wrong_range_is_refused() {
     let source = Source::new();
     let lab = &source.lab;
     let path = format!("blobs/{}", lab.layers[0]);
     let more = ["--retries", "1"];
-    // Neither is it asked for again: the layer is fetched from its start, and what was there is dropped.
+    // The request is not repeated: the layer is fetched from its start, and the bytes already present are dropped.
     each(&["bytes 0-299999/300000", "bytes 1000-299998/299999", "bytes 999-299999/300000", "nonsense"], |range| {
         let proxy = Proxy::start(Some(source.registry.port));
         proxy.on("GET", path.clone(), 1, Fault::CutBody(1000));
@@ -187,7 +187,7 @@ fn a_wrong_range_is_refused() {
         let ranges: Vec<_> = asked.map(|s| s.header("range").is_some()).collect();
         assert_eq!(ranges, [false, true, false], "{range}");
     });
-    // The right range over wrong bytes, and a server that has no such part and nothing else either.
+    // The right range with wrong bytes, and a server that supports neither ranges nor the whole blob.
     let (whole, wrong) = ("bytes 1000-299999/300000".to_owned(), LAYER - 1000);
     for fault in [Fault::Part(0..wrong, whole), status(416)] {
         let proxy = Proxy::start(Some(source.registry.port));
@@ -196,13 +196,13 @@ fn a_wrong_range_is_refused() {
         assert!(!lab.path("d.tar").exists());
         let _ = fs::remove_file(lab.path("d.tar.partial"));
     }
-    // A registry without ranges sends all of it again, which is right.
+    // A registry without ranges sends everything again, which is correct.
     let proxy = Proxy::start(Some(source.registry.port));
     proxy.on("GET", path.clone(), 1, Fault::CutBody(1000)).on("GET", path, 1, Fault::IgnoreRange);
     lab.create(&proxy.host(), &more).ends(&[0]);
 }
 
-/// A9, D4: silence, a byte now and then, heads without end, and interim answers without end: given up in time.
+/// A9, D4: silence, trickling bytes, endless heads, and endless interim answers: abandoned in time.
 #[test]
 fn slow_and_endless_answers_are_given_up() {
     let source = Source::new();
@@ -222,7 +222,7 @@ fn slow_and_endless_answers_are_given_up() {
     ]);
 }
 
-/// H7, B11: lists of referrers that do not end, lead elsewhere, are no lists, or name what is about something else.
+/// H7, B11: lists of referrers that are endless, lead elsewhere, are invalid, or name referrers of something else.
 #[test]
 fn endless_and_false_lists_are_given_up() {
     let source = Source::new();
@@ -256,7 +256,7 @@ fn endless_and_false_lists_are_given_up() {
     assert!(elsewhere.seen().is_empty());
 }
 
-/// H2: redirects of content to places that are forbidden.
+/// H2: redirects of content to forbidden addresses.
 #[test]
 fn redirects_to_forbidden_places_make_no_bundle() {
     let source = Source::new();

@@ -1,18 +1,18 @@
-//! A target registry that lies: H1, H3, H4, H5. Never a tag over something incomplete.
+//! A dishonest target registry: H1, H3, H4, H5. No tag ever points at incomplete content.
 
 use crate::lab::{Lab, each};
 use crate::support::proxy::{Fault, Proxy, status, status_with};
 use crate::support::registry::Registry;
 use crate::support::sessions::Sessions;
 
-/// Always, as far as a test goes.
+/// More times than any test makes requests: the fault is permanent.
 const EVER: usize = 1_000;
 
 fn header(name: &str, value: &str) -> Vec<(String, String)> {
     vec![(name.to_owned(), value.to_owned())]
 }
 
-/// H5: the registry says that it has blobs which it has not. They are asked for before they are believed.
+/// H5: the registry claims to have blobs that it lacks. The program reads them before it believes that.
 #[test]
 fn blobs_that_are_only_said_to_exist_are_sent() {
     let lab = Lab::new();
@@ -29,7 +29,7 @@ fn blobs_that_are_only_said_to_exist_are_sent() {
     lab.is_whole(&registry.host());
 }
 
-/// H5: the registry says that it has manifests which it has not.
+/// H5: the registry claims to have manifests that it lacks.
 #[test]
 fn manifests_that_are_only_said_to_exist_are_sent() {
     let lab = Lab::new();
@@ -44,7 +44,7 @@ fn manifests_that_are_only_said_to_exist_are_sent() {
     lab.is_whole(&registry.host());
 }
 
-/// H1, H5: the registry takes a manifest, and gives something else back, or nothing. There is no tag.
+/// H1, H5: the registry accepts a manifest, and returns something else, or nothing. No tag is set.
 #[test]
 fn what_is_not_given_back_is_not_tagged() {
     let lab = Lab::new();
@@ -60,7 +60,7 @@ fn what_is_not_given_back_is_not_tagged() {
     });
 }
 
-/// H1: the registry names another digest for what it stored.
+/// H1: the registry reports another digest for the stored content.
 #[test]
 fn another_digest_than_the_one_pushed_is_an_error() {
     let lab = Lab::new();
@@ -76,7 +76,7 @@ fn another_digest_than_the_one_pushed_is_an_error() {
     }
 }
 
-/// H4: every request of a push fails for good in turn: an error, and no tag before all is there.
+/// H4: each request of a push fails permanently in turn: an error, and no tag before everything is stored.
 #[test]
 fn a_push_that_fails_anywhere_leaves_no_tag() {
     let lab = Lab::new();
@@ -97,13 +97,13 @@ fn a_push_that_fails_anywhere_leaves_no_tag() {
         let proxy = Proxy::start(Some(registry.port));
         proxy.on(method, path.clone(), EVER, fault.clone());
         let ran = lab.unpack(&proxy.host(), &[]);
-        // A look-up that is refused says nothing about what may be pushed.
+        // A refused look-up does not decide what may be pushed.
         let looks = *method == "GET" && *code == 51;
         ran.ends(&[if looks { 0 } else { *code }]);
         if looks {
             return lab.is_whole(&registry.host());
         }
-        // A tag whose answer was lost may be there, and is then right.
+        // A tag whose answer was lost may exist, and is then right.
         if matches!(fault, Fault::LoseAnswer) && path == "manifests/v1" {
             lab.is_whole(&registry.host());
         } else {
@@ -112,7 +112,7 @@ fn a_push_that_fails_anywhere_leaves_no_tag() {
     });
 }
 
-/// H4: uploads broken at many offsets, busy answers in between: everything arrives, and the tag is right.
+/// H4: uploads broken at many offsets, with busy answers in between: everything arrives, and the tag is right.
 #[test]
 fn broken_uploads_at_many_offsets_arrive_whole() {
     let lab = Lab::new();
@@ -127,7 +127,7 @@ fn broken_uploads_at_many_offsets_arrive_whole() {
     });
 }
 
-/// H4: after a broken upload the registry lies about how far it is.
+/// H4: after a broken upload the registry reports a wrong offset.
 #[test]
 fn a_lie_about_how_far_an_upload_came_stores_nothing_wrong() {
     let lab = Lab::new();
@@ -145,7 +145,7 @@ fn a_lie_about_how_far_an_upload_came_stores_nothing_wrong() {
     });
 }
 
-/// H3: the address of an upload leads to a forbidden place.
+/// H3: the address of an upload leads to a forbidden host.
 #[test]
 fn upload_addresses_at_forbidden_places_get_no_bytes() {
     let lab = Lab::new();
@@ -169,14 +169,14 @@ fn upload_addresses_at_forbidden_places_get_no_bytes() {
     assert!(inside.seen().is_empty());
 }
 
-/// H4: sessions that can be resumed are, and the whole is right.
+/// H4: a session that can be resumed is resumed, and the result is right.
 #[test]
 fn a_resumed_upload_is_whole() {
     let lab = Lab::new();
     let sessions = Sessions::start();
     let proxy = Proxy::start(Some(sessions.port));
     proxy.on("PUT", format!("digest=sha256%3A{}", lab.layers[0].hex()), 1, Fault::CutRequest(100_000));
-    // This server knows blobs only, so the run ends at the first manifest.
+    // This server supports blobs only, so the run ends at the first manifest.
     lab.unpack(&proxy.host(), &["-j", "1", "--retries", "1"]).ends(&[50]);
     assert_eq!(sessions.blob(&lab.layers[0]).map(|b| mirror_bundle::oci::Digest::of(&b)), Some(lab.layers[0]));
     assert!(proxy.count("PATCH", "uploads") > 0, "it went on in the middle");

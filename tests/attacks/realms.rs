@@ -1,4 +1,4 @@
-//! Challenges that want more than is theirs: H2, H3, H6. Each test looks at what each server saw.
+//! Challenges that demand more than they may: H2, H3, H6. Each test checks what each server received.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::proxy::{Fault, Proxy, Seen, status, status_with};
 use crate::support::registry::{PASSWORD, Registry, Setup, USER, auth_file, self_signed};
 use crate::support::token::{IDENTITY, Policy, SERVICE, Tokens};
 
-/// Always, as far as a test goes.
+/// More times than any test makes requests: the fault is permanent.
 const EVER: usize = 1_000;
 /// The repository that the lab reads and writes.
 const OWN: &str = "in/src/app";
@@ -37,7 +37,7 @@ fn login(user: &str, password: &str) -> String {
     format!(r#"{{"auth":"{}"}}"#, basic(user, password).trim_start_matches("Basic "))
 }
 
-/// The scopes that a request to a token server asks for.
+/// The scopes in a request to a token server.
 fn scopes(seen: &Seen) -> Vec<String> {
     let query = seen.target.split_once('?').map_or("", |(_, query)| query);
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -45,8 +45,8 @@ fn scopes(seen: &Seen) -> Vec<String> {
     pairs.filter(|(key, _)| *key == "scope").map(|(_, value)| decode(value)).collect()
 }
 
-/// H2: a registry names the token server of another host, where the user has a login, with any scope. That login is
-/// not used, whether or not there is one for the registry itself, and tokens are for our repository only.
+/// H2: a registry names the token server of another host, where the user has a login, with any scope. That login is not
+/// used, whether or not there is one for the registry itself, and tokens are only requested for our repository.
 #[test]
 fn a_challenge_never_uses_a_login_for_another_host() {
     let lab = Lab::new();
@@ -88,7 +88,7 @@ fn a_challenge_never_uses_a_login_for_another_host() {
     }
 }
 
-/// H2: an identity token is the registry's own as well; a realm whose address holds a scope or a user is not asked.
+/// H2: an identity token is also the registry's own; a realm whose address has a scope or a user gets no request.
 #[test]
 fn identity_tokens_and_realms_with_a_scope_are_no_way_around() {
     let lab = Lab::new();
@@ -149,7 +149,7 @@ fn a_token_is_shown_to_its_registry_only() {
     let challenge = format!("Bearer realm=\"{}\",service=\"{SERVICE}\"", g.tokens.realm());
     for name in ["127.0.0.1", "localhost"] {
         let at = format!("http://{name}:{}", other.port);
-        // Another port or name: asked without the token, its challenge is not answered.
+        // Another port or name: the request has no token, and its challenge is not answered.
         g.proxy.on("GET", "blobs/sha256", EVER, status_with(307, "Location", format!("{at}/blob")));
         other.on("GET", "/blob", EVER, status_with(401, "WWW-Authenticate", challenge.clone()));
         let asked = g.tokens.log().len();
@@ -178,7 +178,7 @@ fn a_token_is_shown_to_its_registry_only() {
     assert!(g.proxy.seen().iter().all(|s| s.header("cookie").is_none()));
 }
 
-/// H2: a token server that redirects gives no login away, neither a password nor an identity token in a body.
+/// H2: a redirecting token server gets no login, neither a password nor an identity token in a body.
 #[test]
 fn a_realm_that_redirects_gives_no_login_away() {
     let lab = Lab::new();
@@ -201,8 +201,8 @@ fn a_realm_that_redirects_gives_no_login_away() {
     assert!(evil.seen().is_empty(), "{:?}", evil.seen());
 }
 
-/// H6: a registry over TLS names a token server over plain HTTP: no login is sent there, also where the host may be
-/// spoken to in the clear.
+/// H6: a registry over TLS names a token server over plain HTTP: it gets no login, even if plain HTTP is allowed for
+/// that host.
 #[test]
 fn a_login_is_not_sent_in_the_clear_by_a_tls_registry() {
     let lab = Lab::new();

@@ -7,7 +7,7 @@ use mirror_bundle::oci::Hasher;
 use crate::lab::{Lab, Layout};
 use crate::support::registry::Registry;
 
-/// D6: with 64 handles, a blob of 300 MiB costs no more memory than a small one, on every way.
+/// D6: with 64 handles, a blob of 300 MiB needs no more memory than a small one, with every source and destination.
 #[test]
 fn memory_and_handles_do_not_grow_with_the_content() {
     const SIZE: usize = 300 << 20;
@@ -54,7 +54,7 @@ fn memory_and_handles_do_not_grow_with_the_content() {
     }
 }
 
-/// D7: sizes at the borders of integers are refused, not wrapped.
+/// D7: sizes at the limits of integers are refused and do not overflow.
 #[test]
 fn sizes_at_the_borders_of_integers_are_refused() {
     let lab = Lab::new();

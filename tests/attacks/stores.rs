@@ -1,10 +1,10 @@
-//! Signature stores that lie or never end: H1, H2, H4, D5. A release that is not proved is not carried.
+//! Signature stores that are dishonest or endless: H1, H2, H4, D5. A release that is not proved is not carried.
 
 use crate::lab::{Lab, each};
 use crate::support::proxy::{Fault, Proxy, status, status_with};
 use crate::support::registry::Registry;
 
-/// Always, as far as a test goes.
+/// More times than any test makes requests: the fault is permanent.
 const EVER: usize = 1_000;
 
 #[test]
@@ -19,7 +19,7 @@ fn stores_that_lie_hang_or_never_end_prove_nothing() {
     let long = format!("{head}Content-Length: {}\r\n\r\n", 10u64 << 30);
     let cases = [
         (status(404), &[40][..], 1),
-        // As many signatures as one likes to ask for: 9 are asked for, as a cluster does.
+        // The store has as many signatures as requested: 9 are requested, as a cluster does.
         (Fault::Answer(200, Vec::new(), b"no signature".to_vec()), &[40], 9),
         (Fault::Answer(200, Vec::new(), Vec::new()), &[40], 9),
         (Fault::Answer(200, Vec::new(), vec![0x90; 65_537]), &[50], 1),
@@ -52,7 +52,7 @@ fn stores_that_lie_hang_or_never_end_prove_nothing() {
     assert!(inside.seen().is_empty());
 }
 
-/// H6: a store is not asked in the clear unless its host was named.
+/// H6: a store is not contacted over plain HTTP unless its host was named.
 #[test]
 fn a_store_is_not_asked_over_plain_http_unasked() {
     let (lab, registry, store) = (Lab::new(), Registry::start(), Proxy::start(None));

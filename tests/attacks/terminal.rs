@@ -1,5 +1,5 @@
-//! E10: text from outside that would rule the terminal. `Lab::run` checks every output of every attack; here the
-//! text is made for it.
+//! E10: text from outside that tries to control the terminal. `Lab::run` checks every output of every attack; the tests
+//! here use text made for this purpose.
 
 use std::fs;
 use std::process::Stdio;
@@ -8,10 +8,10 @@ use crate::lab::{Lab, Layout};
 use crate::support::proxy::{Fault, Proxy, status_with};
 use crate::support::registry::Registry;
 
-/// Clears the screen, sets the title, reorders, hides, and begins a line of its own.
+/// Clears the screen, sets the title, reorders, hides, and starts a new line.
 const EVIL: &str = "\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{202e}\u{200b}\u{2066}\r\nverdict   VERIFIED  evil.tar\n";
 
-/// No line of the output is the one that [`EVIL`] asks for.
+/// No line of the output is the one that [`EVIL`] tries to print.
 fn no_verdict(ran: &crate::lab::Ran) {
     ran.printable();
     for line in ran.out.lines().chain(ran.err.lines()) {
@@ -22,14 +22,14 @@ fn no_verdict(ran: &crate::lab::Ran) {
 #[test]
 fn what_a_registry_says_is_shown_as_text() {
     let lab = Lab::new();
-    let said = serde_json::json!({ "errors": [{ "code": EVIL, "message": EVIL }], "details": EVIL }).to_string();
+    let document = serde_json::json!({ "errors": [{ "code": EVIL, "message": EVIL }], "details": EVIL }).to_string();
     for code in [400, 401, 403, 429, 500] {
         for more in [&[][..], &["-v"]] {
             let registry = Registry::start();
             let proxy = Proxy::start(Some(registry.port));
             let headers = vec![("Retry-After".to_owned(), "0".to_owned())];
-            proxy.on("PUT", "manifests/", 99, Fault::Answer(code, headers.clone(), said.clone().into_bytes()));
-            proxy.on("GET", "manifests/v1", 99, Fault::Answer(code, headers, said.clone().into_bytes()));
+            proxy.on("PUT", "manifests/", 99, Fault::Answer(code, headers.clone(), document.clone().into_bytes()));
+            proxy.on("GET", "manifests/v1", 99, Fault::Answer(code, headers, document.clone().into_bytes()));
             no_verdict(lab.unpack(&proxy.host(), more).ends(&[50, 51]).says("it said"));
             no_verdict(lab.create(&proxy.host(), more).ends(&[50, 51]).says("it said"));
         }
@@ -75,7 +75,7 @@ fn names_of_files_are_shown_as_text() {
         assert_ne!(ran.code, 0, "{args:?}");
         no_verdict(&ran);
     }
-    // There, and whole: in progress, tables, hints.
+    // Present and complete: in progress, tables, hints.
     fs::copy(lab.path("b.tar"), lab.path(&name)).unwrap();
     let copied =
         std::process::Command::new("cp").arg("-r").arg(lab.path("layout")).arg(lab.path(&format!("d{name}"))).status();
@@ -91,7 +91,7 @@ fn names_of_files_are_shown_as_text() {
         ran.ends(&[0]);
         assert_eq!(ran.out.lines().filter(|l| l.starts_with("verdict")).count(), usize::from(args[0] == "verify"));
     }
-    // A medium full of files that look like options, and a shell that writes `*`.
+    // A medium full of files that look like options, and a shell that expands `*`.
     for option in [
         "--\u{1b}[2J\u{202e}",
         "-\u{1b}]0;x\u{7}",
@@ -167,12 +167,12 @@ fn comments_and_notes_of_signatures_are_shown_as_text() {
         lab.run(&["sign", "b.tar", "--signer", "key.pub", "--sign-key", "key", "--role", "reviewer", "--note", EVIL]);
     no_verdict(&ran);
     no_verdict(lab.run(&["verify", "b.tar", "--signer", "key.pub"]).ends(&[0]));
-    // Loose signatures by name, and armor that is none.
+    // Detached signatures by name, and broken armor.
     fs::write(lab.path("b.tar.reviewer-0123456789abcdef.sig"), EVIL).unwrap();
     no_verdict(&lab.run(&["verify", "b.tar", "--signer", "key.pub", "-v"]));
 }
 
-/// Colour that was asked for is the only escape there is.
+/// Requested colour is the only escape sequence.
 #[test]
 fn colours_are_this_programs_own() {
     let lab = Lab::new();

@@ -1,4 +1,4 @@
-//! What a script or a person gets: exit codes, JSON, plain text.
+//! The interface for scripts and people: exit codes, JSON, plain text.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A release is a release whatever it is asked for as: nothing of it is carried as another image (MB-CRE-08).
+//! A release is a release however it is requested: none of it is carried as an ordinary image (MB-CRE-08).
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,7 +17,7 @@ fn create(bundle: &Path, reference: &str) -> Vec<OsString> {
     args!["create", bundle, "--sign-key", world().key(), "--plain-http", "127.0.0.1", "--image", reference]
 }
 
-/// Whatever lies in the folder but what an interrupted run keeps.
+/// Everything in the folder except what an interrupted run keeps.
 fn bundles(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     names.filter(|name| !name.contains(".partial")).collect()
@@ -51,7 +51,7 @@ fn a_release_that_is_asked_for_as_another_image_never_becomes_a_bundle() {
     ] {
         let proxy = Proxy::start(Some(source.port));
         let (bundle, reference) = (dir.path().join(format!("{tag}.tar")), format!("{}/team/app:{tag}", proxy.host()));
-        // What the first run leaves makes no difference to the second.
+        // Files left by the first run make no difference to the second.
         for _ in 0..2 {
             let run = ends(code, &create(&bundle, &reference));
             assert!(run.stderr.contains(says), "{tag}: {}", run.stderr);

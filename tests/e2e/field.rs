@@ -1,5 +1,5 @@
-//! What mirrors and registries of the field look like: releases in several layouts, images that meet, foreign layers,
-//! archives of docker.
+//! Mirrors and registries as found in the field: releases in several layouts, colliding images, foreign layers, docker
+//! archives.
 
 use std::fs;
 use std::path::Path;
@@ -69,7 +69,7 @@ fn a_release_is_bundled_from_where_a_mirror_configuration_says() {
         let config = dir.path().join(name);
         fs::write(&config, text).unwrap();
         ok(&with(from_mirror(&bundle, &host, "some/releases"), args!["--force", "--mirror-config", config]));
-        // And by the name of the origin, which is not asked.
+        // And by the original name, whose registry is not contacted.
         ok(&with(
             from_mirror(&bundle, "quay.io", "openshift-release-dev/ocp-release"),
             args!["--force", "--mirror-config", config],
@@ -128,7 +128,7 @@ fn a_map_gives_no_image_the_name_of_a_release() {
     assert!(run.stderr.contains("only a release may have"), "{}", run.stderr);
 }
 
-/// A layout with one image whose lower layer is a foreign one that is nowhere.
+/// A layout with one image whose lower layer is a foreign layer that no source has.
 fn windows(dir: &Path) -> std::path::PathBuf {
     let image = Image::oci("amd64", &[layer(&[("a", b"a")])]);
     let mut manifest: Value = serde_json::from_slice(&image.bytes).unwrap();

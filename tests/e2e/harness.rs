@@ -1,4 +1,4 @@
-//! Runs the program, and asks registries what they hold.
+//! Runs the program, and queries the content of registries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -19,13 +19,13 @@ use crate::support::registry::Registry;
 use crate::support::release::{MULTI, RELEASES, world};
 pub(crate) use crate::support::skip::{have, skip};
 
-/// Arguments of any kind of text and path.
+/// Arguments of any text or path type.
 macro_rules! args {
     ($($arg:expr),* $(,)?) => { vec![$(std::ffi::OsString::from(&$arg)),*] };
 }
 pub(crate) use args;
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: i32,
@@ -50,7 +50,7 @@ pub(crate) fn command(args: &[OsString]) -> Command {
 /// Another program, in the same environment.
 pub(crate) fn clean(mut command: Command, args: &[OsString]) -> Command {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
-    // What a host remembers of one bundle must not meet another test's.
+    // The memory of a host must not be shared between tests.
     let state = world().dir.join(format!("state-{}", RUNS.fetch_add(1, Ordering::Relaxed)));
     surround(&mut command, &world().dir);
     command.args(args).env("MIRROR_BUNDLE_STATE", state);
@@ -64,7 +64,7 @@ pub(crate) fn finish(command: &mut Command) -> Run {
     Run { code, stdout: out.stdout, stderr: String::from_utf8(out.stderr).unwrap() }
 }
 
-/// A run that ends well.
+/// A run that succeeds.
 #[track_caller]
 pub(crate) fn ok(args: &[OsString]) -> Run {
     ends(0, args)
@@ -86,7 +86,7 @@ pub(crate) fn on_the_web(code: i32, args: &[OsString]) -> Run {
     run
 }
 
-/// Another program that ends well.
+/// Another program that succeeds.
 #[track_caller]
 pub(crate) fn tool(name: &str, args: &[OsString]) -> Run {
     let run = finish(&mut clean(Command::new(name), args));
@@ -99,14 +99,14 @@ pub(crate) fn fed(command: &mut Command, input: &[u8]) -> Run {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let out = std::thread::scope(|scope| {
-        // A program that has seen enough closes its end.
+        // A program that has read enough closes its end.
         scope.spawn(move || _ = stdin.write_all(input));
         child.wait_with_output().unwrap()
     });
     Run { code: out.status.code().unwrap_or(-1), stdout: out.stdout, stderr: String::from_utf8(out.stderr).unwrap() }
 }
 
-/// A folder that goes with its test.
+/// A folder that is removed with its test.
 pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(&world().dir).unwrap()
 }
@@ -143,7 +143,7 @@ pub(crate) fn multi(host: &str) -> Vec<OsString> {
     args!["--image", format!("{host}/{MULTI}:1.0")]
 }
 
-/// What `verify` and `unpack` need to trust what the functions above make.
+/// The arguments with which `verify` and `unpack` trust the bundles made by the functions above.
 pub(crate) fn trust() -> Vec<OsString> {
     args!["--signer", world().public_key(), "--release-keyring", world().keyring()]
 }
@@ -171,7 +171,7 @@ pub(crate) fn get(port: u16, path: &str) -> (u16, Vec<u8>) {
     (status, all.split_off(end))
 }
 
-/// The manifest at a registry, by tag or digest; `None` when it is not there.
+/// The manifest at a registry, by tag or digest; `None` when it does not exist.
 pub(crate) fn manifest(registry: &Registry, repository: &str, reference: &str) -> Option<Vec<u8>> {
     match get(registry.port, &format!("/v2/{repository}/manifests/{reference}")) {
         (200, body) => Some(body),
@@ -210,7 +210,7 @@ pub(crate) fn member(bundle: &Path, name: &str) -> Vec<u8> {
     tool("tar", &args!["xOf", bundle, name]).stdout
 }
 
-/// Digests of images with their kind and component: what must survive every way.
+/// Digests of images with their kind and component: these must survive every way of transport.
 pub(crate) fn images_of(bundle: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for image in index_of(bundle)["images"].as_array().unwrap() {
@@ -220,7 +220,7 @@ pub(crate) fn images_of(bundle: &Path) -> BTreeMap<String, BTreeSet<String>> {
     out
 }
 
-/// A program that runs on the side; killed and reaped at the end.
+/// A background program; killed and reaped at the end.
 pub(crate) struct Side(pub(crate) Child);
 
 impl Side {
@@ -231,7 +231,7 @@ impl Side {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
-    /// Its exit code; `None` if a signal ended it. Panics when that takes too long.
+    /// Its exit code; `None` if a signal ended it. Panics on timeout.
     pub(crate) fn end(mut self, within: Duration) -> (Option<i32>, String) {
         let end = Instant::now() + within;
         let status = loop {
@@ -254,7 +254,7 @@ impl Drop for Side {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(120);
@@ -270,7 +270,7 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all.map(|e| (e.path().strip_prefix(dir).unwrap().to_owned(), std::fs::read(e.path()).unwrap())).collect()
 }
 
-/// The one mirror set in a folder whose name begins so and whose text has this.
+/// The one mirror set in a folder with this name prefix and this text.
 pub(crate) fn set_about(dir: &Path, begins: &str, what: &str) -> String {
     let all = files(dir).into_iter().filter(|(path, _)| path.to_str().unwrap().starts_with(begins));
     let texts = all.map(|(_, bytes)| String::from_utf8(bytes).unwrap());

@@ -1,4 +1,4 @@
-//! Stopped at any point and run again, a verb ends as if it had run once; in between nothing looks finished.
+//! A verb that was stopped at any point and run again ends as if it had run once; in between nothing looks finished.
 
 use std::ffi::OsString;
 use std::fs;
@@ -29,7 +29,7 @@ fn names(dir: &Path) -> Vec<String> {
     fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Starts `create` at a time that all runs share, and waits until `point`.
+/// Starts `create` with a creation time that all runs share, and waits until `point`.
 fn started(args: &[OsString], point: impl FnMut() -> bool) -> Side {
     let side = Side::start(command(args).env("SOURCE_DATE_EPOCH", "1700000000"));
     until("the point to stop at", point);
@@ -41,7 +41,7 @@ fn finished(args: &[OsString]) {
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
-/// The offsets that blobs were asked for from.
+/// The offsets in the requests for blobs.
 fn ranges(proxy: &Proxy) -> Vec<String> {
     proxy.seen().iter().filter_map(|s| s.header("range").map(str::to_owned)).collect()
 }
@@ -88,7 +88,7 @@ fn create_killed_twice_within_one_blob_goes_on_from_the_second_place() {
     let (source, dir) = (world().registry(), folder());
     let proxy = Proxy::start(Some(source.port));
     let bundle = dir.path().join("b.tar");
-    // Without SOURCE_DATE_EPOCH: the time of the first run is kept.
+    // Without SOURCE_DATE_EPOCH, the creation time of the first run is kept.
     let args = create(&bundle, &proxy.host());
     for (stall, noted) in [(9 * MIB, 8 * MIB), (9 * MIB, 16 * MIB)] {
         proxy.on("GET", big_layer(), 1, Fault::Stall(stall));
@@ -102,7 +102,7 @@ fn create_killed_twice_within_one_blob_goes_on_from_the_second_place() {
     assert!(run.stderr.contains("Resuming"), "{}", run.stderr);
     assert_eq!(ranges(&proxy), [range(8 * MIB), range(16 * MIB)]);
     ok(&verify(&bundle));
-    // What was complete was not fetched again.
+    // Complete blobs were not fetched again.
     let etcd = world().release.component("etcd").blobs.last().unwrap().digest().to_string();
     assert_eq!(proxy.count("GET", &etcd), 1);
 }
@@ -132,7 +132,7 @@ fn what_a_killed_run_left_is_not_believed() {
     let side = started(&args, || journal(&bundle).contains(&noted) && journal(&bundle).matches("done").count() > 5);
     side.signal("-KILL");
     drop(side);
-    // A bad sector: a byte in every 64 KiB of what is there changes.
+    // A bad sector: one byte in every 64 KiB of the existing data changes.
     let partial = PathBuf::from(format!("{}.partial", bundle.display()));
     let mut bytes = fs::read(&partial).unwrap();
     bytes.iter_mut().step_by(65536).for_each(|b| *b ^= 1);
@@ -185,7 +185,7 @@ fn unpack_killed_before_everything_is_there_leaves_no_tag_and_is_continued() {
     let (bundle, target, proxy) = to_unpack(dir.path());
     let args = unpack_to(&bundle, &proxy.host(), &dir.path().join("m"));
     let etcd = world().release.component("etcd").digest();
-    // While the last blobs go over, and while manifests do.
+    // While the last blobs are transferred, and while manifests are.
     for (method, path, pass) in [("PUT", "/blobs/uploads/".to_owned(), 6), ("PUT", format!("manifests/{etcd}"), 0)] {
         if pass > 0 {
             proxy.on(method, path.clone(), pass, Fault::Pass);
@@ -200,7 +200,7 @@ fn unpack_killed_before_everything_is_there_leaves_no_tag_and_is_continued() {
         assert!(!dir.path().join("m").exists());
     }
     let run = ok(&[args.clone(), args!["-o", "json"]].concat());
-    // Every blob was there already, as the second run sent all of them.
+    // Every blob existed, because the second run sent all of them.
     assert_eq!(run.json()["unpacked"]["new_blobs"], 0, "{}", run.text());
     assert!(all_tags(&target).contains(&"ocp/mirror:4.16.37-x86_64".to_owned()));
     assert_eq!(

@@ -1,5 +1,5 @@
 //! The whole way, with the real program and real peers: registries, skopeo, umoci, ssh-keygen, gpg, kubectl, strace.
-//! The world that the tests read is made once: see `support/release.rs`.
+//! The content for the tests is generated once: see `support/release.rs`.
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::useless_vec)]
 

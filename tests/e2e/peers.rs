@@ -1,4 +1,4 @@
-//! Programs that others wrote read a bundle and come to the same conclusions.
+//! Independent programs read a bundle and come to the same conclusions.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -39,8 +39,8 @@ fn skopeo_reads_the_bundle_as_an_oci_archive() {
     assert_eq!(raw, world().multi.bytes);
     let inspected: Value = serde_json::from_slice(&tool("skopeo", &args!["inspect", archive(&list)]).stdout).unwrap();
     assert_eq!(inspected["Architecture"], "amd64");
-    // skopeo finds images of Docker's media types in no OCI layout ("no descriptor found", "unsupported manifest
-    // MIME types"); of a release it can have what is OCI's own.
+    // skopeo finds no images with Docker's media types in an OCI layout ("no descriptor found", "unsupported manifest
+    // MIME types"); from a release it can read only OCI images.
     let cosign = Image::cosign(&world().release.image, &format!("{IDENTITY}:4.16.37-x86_64"));
     let signature = format!("{}/{RELEASES}:{}", source.host(), world().release.image.sig_tag());
     for (name, to, image) in [(signature, "s", &cosign), (list, "m", &world().multi)] {
@@ -101,7 +101,7 @@ fn sha256sum_checks_the_untarred_bundle_and_finds_a_changed_byte() {
     };
     let good = check();
     assert_eq!(good.code, 0, "{}", good.stderr);
-    // Everything is listed but the list itself.
+    // Everything is listed except the list itself.
     assert_eq!(good.text().lines().count(), files(&tree).len() - 1);
     let blob = tree.join("blobs/sha256").join(world().release.digest().hex());
     let mut bytes = fs::read(&blob).unwrap();
@@ -137,7 +137,7 @@ fn gpg_agrees_on_the_release_signature_that_is_carried() {
     let claim: Value = serde_json::from_slice(&gpg.run(&["--decrypt"], &fs::read(&signature).unwrap())).unwrap();
     assert_eq!(claim["critical"]["image"]["docker-manifest-digest"], digest.to_string());
     assert_eq!(claim["critical"]["identity"]["docker-reference"], format!("{IDENTITY}:4.16.37-x86_64"));
-    // And so does the verb for it, with the folder as a signature store.
+    // So does the dedicated verb, with the folder as a signature store.
     let check =
         args!["check-signature", signature, "--digest", digest.to_string(), "--release-keyring", world().keyring()];
     ok(&check);
@@ -190,7 +190,7 @@ fn a_bundle_signed_with_ssh_keygen_s_own_key_and_passphrase_asks_for_it_on_a_ter
     assert!(!right.text().contains("open sesame"), "it must not be shown: {}", right.text());
     ok(&args!["verify", bundle, "--signer", world.other_public_key()]);
     ends(22, &args!["verify", bundle, "--signer", world.public_key()]);
-    // Without a terminal there is nobody to ask.
+    // Without a terminal it cannot ask.
     let again = dir.path().join("again.tar");
     ends(2, &args!["create", again, "--manifests", own, "--sign-key", world.other_key()]);
 }

@@ -1,4 +1,4 @@
-//! What is wrong is refused: with its exit code, before it costs anything, and with nothing left behind.
+//! Invalid input is refused: with its exit code, before any expensive work, and without leaving files behind.
 
 use std::ffi::OsString;
 use std::fs;
@@ -107,7 +107,7 @@ fn a_store_that_cannot_be_reached_is_no_pass_and_no_obstacle_to_who_wants_no_sig
     let (world, dir) = (world(), folder());
     let source = world.registry();
     let bundle = dir.path().join("b.tar");
-    // The payload names a store whose certificate nobody here knows.
+    // The payload names a store whose certificate this host does not trust.
     let image = format!("{}/{RELEASES}:4.16.37-x86_64", source.host());
     let create = [create_signed(&bundle), args!["--release", image, "--retries", "0"]].concat();
     on_the_web(50, &create);
@@ -176,7 +176,7 @@ fn a_signer_that_is_not_trusted_and_an_unsigned_bundle_are_refused() {
     assert!(repositories(&target).is_empty());
     let accepted = ok(&[args!["verify", unsigned, "--allow-unsigned"], keyring.clone()].concat());
     assert!(accepted.text().contains("exception --allow-unsigned"), "{}", accepted.text());
-    // Without anybody to trust nothing can be said at all.
+    // Without a trusted key there is no verdict at all.
     ends(2, &[args!["verify", bundle], keyring].concat());
 }
 
@@ -234,9 +234,9 @@ fn a_registry_that_sends_other_bytes_than_it_should_makes_no_bundle() {
         let mut stream = command(&[create_release(Path::new("-"), &proxy.host()), args!["--retries", "0"]].concat());
         let streamed = finish(&mut stream);
         assert!([30, 31, 50].contains(&streamed.code), "{fault:?}: {} {}", streamed.code, streamed.stderr);
-        let judged = fed(&mut command(&verify(Path::new("-"))), &streamed.stdout);
-        assert_ne!(judged.code, 0, "{fault:?}");
-        // The same command ends well once the registry does.
+        let verified = fed(&mut command(&verify(Path::new("-"))), &streamed.stdout);
+        assert_ne!(verified.code, 0, "{fault:?}");
+        // The same command succeeds once the registry works.
         let honest = Proxy::start(Some(source.port));
         if matches!(fault, Fault::FlipByte(_)) {
             ok(&create_release(&bundle, &honest.host()));
@@ -307,7 +307,7 @@ fn a_tag_that_points_elsewhere_is_moved_with_a_warning() {
     assert_eq!(manifest(&target, "ocp/mirror", "4.16.37-x86_64").unwrap(), world.release.image.bytes);
 }
 
-/// A bundle and copies of it with one thing wrong each, and the exit code that this has.
+/// A bundle and copies of it with one fault each, and the exit code of each fault.
 fn damaged(dir: &Path) -> Vec<(&'static str, PathBuf, i32)> {
     let source = world().registry();
     let bundle = dir.join("good.tar");
@@ -404,8 +404,8 @@ fn a_missing_image_and_a_missing_registry_are_distinguished() {
     let absent = format!("{}/{BIG}:nope", source.host());
     let run = ends(50, &[create_signed(&bundle), args!["--image", absent]].concat());
     assert!(run.stderr.contains("does not exist"), "{}", run.stderr);
-    let nobody = format!("127.0.0.1:{}/x/y:1", crate::support::registry::free_port());
-    let run = ends(50, &[create_signed(&bundle), args!["--image", nobody, "--retries", "0"]].concat());
+    let unreachable = format!("127.0.0.1:{}/x/y:1", crate::support::registry::free_port());
+    let run = ends(50, &[create_signed(&bundle), args!["--image", unreachable, "--retries", "0"]].concat());
     assert!(run.stderr.contains("127.0.0.1"), "{}", run.stderr);
     let image = Image::oci("amd64", &world.big.blobs[1..]);
     let by_digest = format!("{}/{BIG}@{}", source.host(), image.digest());

@@ -32,7 +32,7 @@ fn expected_tags(release: &Release) -> BTreeSet<String> {
     tags.insert(release.image.sig_tag());
     let etcd = release.component("etcd");
     tags.insert(etcd.sig_tag());
-    // The list of what refers to etcd, where the registry keeps none itself.
+    // The list of referrers of etcd, if the registry does not maintain it itself.
     tags.insert(etcd.digest().dashed());
     tags
 }
@@ -49,7 +49,7 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
     let manifests = dir.path().join("manifests");
     let run = ok(&unpack_to(&bundle, &target.host(), &manifests));
 
-    // Tags as oc gives them, and each is the very manifest of the source.
+    // Tags are those of oc, and each is exactly the manifest of the source.
     assert_eq!(tags(&target, "ocp/mirror"), expected_tags(&world.release));
     let at = |tag: &str| manifest(&target, "ocp/mirror", tag).unwrap();
     assert_eq!(at("4.16.37-x86_64"), world.release.image.bytes);
@@ -64,7 +64,7 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
     let referrer = referrers["manifests"][0]["digest"].as_str().unwrap();
     assert_eq!(at(referrer), manifest(&source, RELEASES, referrer).unwrap());
 
-    // The list is kept whole, under its own path.
+    // The list is kept complete, under its own path.
     let list = |reference: &str| manifest(&target, "ocp/mirror/tools/multi", reference);
     assert_eq!(list("1.0").unwrap(), world.multi.bytes);
     for child in &world.multi.children {
@@ -72,12 +72,12 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
     }
     assert!(list(&world.multi.digest().dashed()).is_some(), "its referrer");
 
-    // Every blob can be pulled by a stranger.
+    // Every blob can be pulled anonymously.
     let cli = format!("docker://{}/ocp/mirror@{}", target.host(), world.release.component("cli").digest());
     let copy = format!("dir:{}", dir.path().join("cli").display());
     tool("skopeo", &args!["--insecure-policy", "copy", "--src-tls-verify=false", "-q", cli, copy]);
 
-    // What a cluster needs.
+    // The files for a cluster.
     let name = world.release.digest().dashed();
     let map = fs::read_to_string(manifests.join(format!("signature-{}.yaml", &name[..7 + 16]))).unwrap();
     let signature = fs::read(world.store().join(format!("sha256={}/signature-1", world.release.digest().hex())));
@@ -89,7 +89,7 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
             "{{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"openshift-config-managed\",\"labels\":{{\"release.openshift.io/verification-signatures\":\"\"}}}},\"binaryData\":{{\"{name}-1\":\"{signature}\"}}}}\n"
         )
     );
-    // What a person wrote in YAML is carried in its one form.
+    // The user's YAML is carried in canonical form.
     let policy: serde_json::Value = serde_json::from_slice(&fs::read(manifests.join("policy.yaml")).unwrap()).unwrap();
     assert_eq!(
         (policy["kind"].as_str(), policy["metadata"]["name"].as_str()),
@@ -104,7 +104,7 @@ fn a_release_goes_from_one_registry_to_another_with_everything_it_needs() {
         assert!(set.contains(&mirror), "{source}: {set}");
     };
     mirrored("quay.io/openshift-release-dev/ocp-v4.0-art-dev");
-    // Not where it came from: where its signature says that it is published.
+    // Not where it came from, but where its signature says that it is published.
     mirrored("quay.io/openshift-release-dev/ocp-release");
     mirrored(&format!("{}/{RELEASES}", source.host()));
     assert!(generic.contains(&format!("\"{}/ocp/mirror/tools/multi\"", target.host())), "{generic}");
@@ -181,7 +181,7 @@ fn the_stores_that_the_payload_names_are_asked_over_https_and_through_a_proxy() 
     let bundle = dir.path().join("b.tar");
     let release = format!("{}/{RELEASES}@{}", source.host(), world.release.digest());
     let create = [create_signed(&bundle), args!["--release", release]].concat();
-    // Nobody here knows the server's certificate yet.
+    // This host does not trust the server's certificate yet.
     let run = on_the_web(50, &[create.clone(), args!["--retries", "0"]].concat());
     assert!(!bundle.exists(), "{}", run.stderr);
     on_the_web(0, &[create, args!["--ca-file", world.ca]].concat());

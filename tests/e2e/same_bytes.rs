@@ -1,4 +1,4 @@
-//! The same content has the same bytes, whoever makes the bundle and however it travels.
+//! The same content gives the same bytes, whoever creates the bundle and however it travels.
 
 use std::fs;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn a_bundle_can_be_unpacked_from_a_pipe() {
     piped([args!["unpack", "-", "--to-layout", layout], trust()].concat());
     ok(&[args!["unpack", bundle, "--to-layout", same], trust()].concat());
     assert_eq!(files(&layout), files(&same));
-    // Onto what is there already: nothing is lacking, all of the stream is checked all the same.
+    // Onto a complete destination: nothing is missing, and all of the stream is still checked.
     piped(unpack_to(Path::new("-"), &target.host(), &dir.path().join("m")));
     piped([args!["unpack", "-", "--to-dir", tree], trust()].concat());
 }
@@ -85,7 +85,7 @@ fn a_stream_that_is_cut_or_changed_leaves_no_tag() {
     ok(&create_release(&bundle, &source.host()));
     let bytes = fs::read(&bundle).unwrap();
     let mut changed = bytes.clone();
-    // In the last blob: its content ends before padding and the two blocks at the end.
+    // In the last blob, whose content ends before the padding and the two blocks at the end.
     let at = changed.iter().rposition(|b| *b != 0).unwrap();
     changed[at] ^= 1;
     for (what, code) in [(&bytes[..bytes.len() - 3000], 11), (&changed[..], 31), (&[&bytes[..], b"x"].concat()[..], 32)]

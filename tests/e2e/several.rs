@@ -1,4 +1,4 @@
-//! Several bundles on one host and one cluster: series, mirror sets, where everything went, bundles as sources.
+//! Several bundles on one host and one cluster: series, mirror sets, locations of images, bundles as sources.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,7 +79,7 @@ fn mirror_sets_of_a_second_bundle_stay_beside_those_of_the_first() {
     let second = Registry::start();
     ok(&unpack_to(&images, &second.host(), &manifests));
     assert_eq!(sets(&folder).len(), 5);
-    // What is no mirror set of ours is still refused, before anything is sent.
+    // Files other than our mirror sets are still refused, before anything is sent.
     fs::write(folder.join("idms-x-01234567.yaml"), "kind: Pod\n").unwrap();
     ends(52, &unpack_to(&images, &second.host(), &manifests));
     // Kinds that exclude each other.
@@ -105,7 +105,7 @@ fn unpacking_says_where_every_image_went_and_a_dry_run_what_would_move() {
     assert_eq!(before["unpacked"]["new_blobs"], count);
     assert_eq!(before["unpacked"]["new_bytes"], size);
     assert!(repositories(&target).is_empty(), "nothing is written");
-    // A mapping that cannot be written is noticed first.
+    // An unwritable mapping is detected first.
     ends(2, &unpack(args!["--mapping", dir.path().join("nowhere/mapping")]));
     assert!(repositories(&target).is_empty());
     let after = ok(&unpack(args!["--mapping", mapping, "-o", "json"])).json();
@@ -131,7 +131,7 @@ fn unpacking_says_where_every_image_went_and_a_dry_run_what_would_move() {
     );
     assert!(text.contains(&release), "{text}");
     assert!(text.lines().all(|line| line.matches('=').count() == 1 && line.contains("@sha256:")), "{text}");
-    // Now all is there.
+    // Now everything exists.
     let again = ok(&unpack(args!["--dry-run", "-o", "json"])).json();
     assert_eq!(again["unpacked"]["new_blobs"], 0);
     assert_eq!(again["unpacked"]["there"]["bytes"], size);
@@ -169,7 +169,7 @@ fn a_mirror_directory_carries_signatures_and_referrers_by_tag_and_says_how_to_pu
     let before = files(&tree);
     ok(&unpack);
     assert_eq!(files(&tree), before, "again is the same");
-    // What others listed there stays.
+    // Entries of other tools in that list stay.
     assert_eq!(list()["manifests"].as_array().unwrap(), &entries);
     let again = dir.path().join("again.tar");
     ok(&[create_signed(&again), args!["--from-dir", tree]].concat());
@@ -199,13 +199,13 @@ fn a_bundle_and_a_layout_bring_release_signatures_and_manifests_with_them() {
         [("1.tar", "--from-layout", &bundle), ("2.tar", "--from-layout", &layout), ("3.tar", "--from-dir", &tree)]
     {
         let again = dir.path().join(name);
-        // No signature store, and none that the payload names can be reached.
+        // No signature store, and none of those in the payload is reachable.
         ok(&[create_signed(&again), args![flag, from]].concat());
         assert_eq!(files_of(&again), files_of(&bundle), "{name}");
         assert_eq!(index_of(&again)["releases"], index_of(&bundle)["releases"], "{name}");
         ok(&verify(&again));
     }
-    // A manifest of another kind has to be named here too.
+    // A manifest of another kind must be allowed here too.
     let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  namespace: d\nspec: {}\n";
     fs::write(layout.join("manifests/pod.yaml"), pod).unwrap();
     let run = ends(41, &[create_signed(&dir.path().join("4.tar")), args!["--from-layout", layout]].concat());

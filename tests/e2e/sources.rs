@@ -1,4 +1,4 @@
-//! The other places that content comes from: OCI layouts and archives, skopeo's folders, the trees of `oc`.
+//! The other sources of content: OCI layouts and archives, skopeo's folders, the trees of `oc`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ fn original(dir: &Path) -> PathBuf {
     bundle
 }
 
-/// Makes a bundle of `more`, verifies it, and returns where it is.
+/// Creates a bundle with `more`, verifies it, and returns its path.
 fn rebuilt(dir: &Path, name: &str, more: Vec<std::ffi::OsString>) -> PathBuf {
     let bundle = dir.join(name);
     ok(&[create_signed(&bundle), more].concat());
@@ -37,7 +37,7 @@ fn a_release_survives_an_oci_layout() {
     let layout = dir.path().join("layout");
     unpacked(&original, "--to-layout", &layout);
     assert_eq!(fs::read_to_string(layout.join("oci-layout")).unwrap(), "{\"imageLayoutVersion\":\"1.0.0\"}");
-    // It must fit on FAT: no links, no colons, nothing that differs by case only.
+    // It must fit on FAT: no links, no colons, no names that differ only by case.
     for entry in walkdir::WalkDir::new(&layout).into_iter().map(Result::unwrap) {
         use std::os::unix::fs::MetadataExt;
         let name = entry.file_name().to_str().unwrap();
@@ -89,7 +89,7 @@ fn a_release_survives_the_tree_of_oc_with_its_signature_beside_it() {
     let again = rebuilt(dir.path(), "config.tar", args!["--from-dir", tree]);
     assert_eq!(images_of(&again), images_of(&original));
 
-    // Without it the release is not carried.
+    // Without the signature, the release is not carried.
     fs::remove_dir_all(tree.join("config")).unwrap();
     let unsigned = dir.path().join("unsigned.tar");
     let run =
@@ -138,7 +138,7 @@ fn what_a_tree_brings_goes_to_a_registry_under_the_same_tags() {
     assert_eq!(tags(&one, "ocp/mirror"), tags(&two, "ocp/mirror"));
     assert_eq!(tags(&one, "ocp/mirror/tools/multi"), tags(&two, "ocp/mirror/tools/multi"));
     assert_eq!(files(&dir.path().join("m1")), files(&dir.path().join("m2")));
-    // The tree does not tell where the release is published; its signature does.
+    // The tree does not record where the release is published; its signature does.
     let set = set_about(&dir.path().join("m2-mirror-set"), "idms-", "ocp-release");
     for source in ["ocp-release", "ocp-v4.0-art-dev"] {
         assert!(set.contains(&format!("source: \"quay.io/openshift-release-dev/{source}\"")), "{set}");
@@ -202,7 +202,7 @@ fn a_changed_blob_or_manifest_in_a_tree_is_refused() {
         let tree = dir.path().join(kind);
         unpacked(&original, "--to-dir", &tree);
         let repo = tree.join("v2/openshift/release");
-        // Every name of it: they may be hard links, or copies.
+        // All its names: they may be hard links or copies.
         for path in ["blobs", "manifests"].map(|k| repo.join(format!("{k}/{digest}"))) {
             if let Ok(mut bytes) = fs::read(&path) {
                 bytes[0] ^= 1;

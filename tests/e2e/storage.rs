@@ -1,4 +1,4 @@
-//! Full disks, read-only media, and what `verify` does to the machine that it runs on.
+//! Full disks, read-only media, and the effects of `verify` on its host.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::harness::*;
 use crate::support::release::{BIG, world};
 
-/// A small file system of its own; `None`, with the reason printed, where this machine does not let us make one.
+/// A small file system for the test; `None`, with the reason printed, if this machine does not allow one.
 struct Small(tempfile::TempDir);
 
 impl Small {
@@ -58,7 +58,7 @@ fn create_on_a_disk_that_is_too_small_says_so_first_and_keeps_the_bundle_that_is
     assert!(run.stderr.contains("needed") && run.stderr.contains("free"), "{}", run.stderr);
     assert!(fs::read(&there).unwrap() == before);
     assert_eq!(fs::read_dir(small.path()).unwrap().count(), 1);
-    // A dry run only tells.
+    // A dry run only reports.
     ok(&[create_release(&small.path().join("c.tar"), &source.host()), big, args!["--dry-run"]].concat());
 }
 
@@ -85,7 +85,7 @@ fn a_disk_that_fills_up_during_unpack_leaves_no_tag_and_the_run_can_be_continued
     let mut unpack = command(&[args!["unpack", "-", "--to-dir", to], trust()].concat());
     let mut side = Side::start(unpack.stdin(Stdio::piped()));
     let mut pipe = side.0.stdin.take().unwrap();
-    // The first half, then somebody else takes the rest of the disk.
+    // The first half is written, then another process takes the rest of the disk.
     pipe.write_all(&bytes[..bytes.len() / 2]).unwrap();
     until("the first blobs", || files(small.path()).len() > 4);
     let filler = small.path().join("filler");
@@ -112,7 +112,7 @@ fn a_bundle_on_a_read_only_medium_is_verified_and_unpacked() {
     ok(&verify(&bundle));
     let dir = folder();
     ok(&[args!["unpack", bundle, "--to-dir", dir.path().join("out")], trust()].concat());
-    // And nothing can be made there, or in a folder that is not there; found before any registry is asked.
+    // Neither can anything be created there, or in a missing folder; this is detected before any registry is contacted.
     ends(3, &create_release(&medium.path().join("c.tar"), "127.0.0.1:1"));
     ends(3, &create_release(&dir.path().join("none/c.tar"), "127.0.0.1:1"));
 }

@@ -397,7 +397,7 @@ fn a_power_loss_after_every_operation_leaves_nothing_wrong_and_the_next_run_comp
 }
 
 /// Kills a run, completes it, and cuts the power at the next moment: one point of so many.
-fn told(every: usize) {
+fn killed_and_resumed(every: usize) {
     let lab = Lab::new();
     for verb in local() {
         let goal = verb.goal(&lab);
@@ -425,13 +425,13 @@ fn told(every: usize) {
 
 #[test]
 fn reported_success_survives_a_power_loss_even_if_an_earlier_run_was_killed() {
-    told(29);
+    killed_and_resumed(29);
 }
 
 #[test]
 #[ignore = "a minute"]
 fn reported_success_survives_a_power_loss_wherever_an_earlier_run_was_killed() {
-    told(1);
+    killed_and_resumed(1);
 }
 
 /// After a failed sync a system may treat unwritten data as written, so that the next sync succeeds. Everything that

@@ -112,7 +112,7 @@ fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally
             assert!([2, 3, 10, 11, 50, 52].contains(&code) || damage, "{shown}");
             // Nothing can be reported when no write works.
             let mute = call == "write" && (fault.lasts || !first.err.contains("error: "));
-            assert!(!panicked(&first) && (mute || told(&first)), "{shown}");
+            assert!(!panicked(&first) && (mute || explains_itself(&first)), "{shown}");
             verb.check_between(lab, &place, goal, &what);
         }
     }
@@ -122,7 +122,6 @@ fn fail(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point, fault: &Fault, tally
     fs::remove_dir_all(place).unwrap();
 }
 
-/// The thread that waits for signals gives up when its own pipe breaks; that is all that a panic may be about.
 /// Every fault that can come to the call of a point.
 pub(crate) fn fails(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) {
     for fault in FAULTS.iter().filter(|fault| fault.calls.is_none_or(|calls| calls.contains(&point.call.as_str()))) {
@@ -130,12 +129,13 @@ pub(crate) fn fails(lab: &Lab, verb: &Verb, goal: &Goal, point: &Point) {
     }
 }
 
+/// A panic is only acceptable in the thread that waits for signals, which gives up when its own pipe breaks.
 fn panicked(run: &Ended) -> bool {
     run.err.lines().any(|line| line.contains("panicked at") && !line.contains("/signal-hook-"))
 }
 
 /// An error names its subject.
-fn told(run: &Ended) -> bool {
+fn explains_itself(run: &Ended) -> bool {
     run.err.contains("error: ") && (run.code != 3 || run.err.contains('`'))
 }
 

@@ -1,6 +1,6 @@
-//! Documents that parsers are known to read differently, mixed and broken at random; always the same from one seed.
+//! Documents that parsers are known to read differently, mixed and broken at random; always the same for the same seed.
 
-/// Manifests as people and programs write them. All of them have to be accepted.
+/// Manifests as people and programs write them. All of them must be accepted.
 pub(crate) const REAL: &[&str] = &[
     "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: b\ndata:\n  k: \"1\"\n",
     "# a comment\n---\n# another\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: x\n---\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: yy, namespace: x, labels: {a: b, \"c/d\": 'e'}}\ndata: {}\n",

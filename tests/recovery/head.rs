@@ -66,7 +66,7 @@ fn the_head_of_another_bundle_is_not_put_in_the_place_of_a_damaged_one() {
     kit.zero("b.tar", 0, 2000);
     let before = kit.files("b.tar");
     for from in [["--recovery", "newer.tar.recovery"], ["--from", "newer.tar"]] {
-        kit.repair(&from).is(2).says("does not say that it is the bundle of");
+        kit.repair(&from).is(2).says("do not show that it is the bundle of");
     }
     // Nothing identifying is left.
     kit.damage("b.tar", |bytes| bytes.iter_mut().step_by(7).for_each(|b| *b ^= 1));

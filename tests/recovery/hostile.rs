@@ -76,7 +76,7 @@ fn recovery_data_that_makes_other_bytes_does_not_get_them_into_the_bundle() {
     // It claims that everything else is different: intact data in the bundle counts, not the claim.
     forge(&kit, "forged", |bytes| bytes[small.data() as usize..][..200_000].fill(1));
     kit.flip("b.tar", big.data() + 50_000);
-    kit.repair(&["--recovery", "forged"]).is(31).says("it belongs to other bytes");
+    kit.repair(&["--recovery", "forged"]).is(31).says("it belongs to another bundle");
     assert!(outside(&kit.read("b.tar")) == outside(&whole));
     kit.repair(&["--recovery", "r"]).is(0);
     assert!(kit.read("b.tar") == whole);

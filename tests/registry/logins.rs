@@ -63,10 +63,10 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
     );
 
     // Without a login: pull only.
-    let nobody = Client::new(Options { side: Side::Source, ..options() }).unwrap();
-    assert_eq!(pull(&nobody, &a, &digest, 5).unwrap(), b"hello");
+    let anonymous = Client::new(Options { side: Side::Source, ..options() }).unwrap();
+    assert_eq!(pull(&anonymous, &a, &digest, 5).unwrap(), b"hello");
     assert_eq!(tokens.log().last().unwrap(), "- repository:a:pull");
-    let err = nobody.push_blob(&a, &Digest::of(b"x"), 1, None, &mut |_| Ok(Box::new(&b"x"[..]))).unwrap_err();
+    let err = anonymous.push_blob(&a, &Digest::of(b"x"), 1, None, &mut |_| Ok(Box::new(&b"x"[..]))).unwrap_err();
     assert_eq!(err.code(), Code::Auth);
     assert!(err.message().contains("no credentials were found"), "{err:?}");
 

@@ -125,7 +125,7 @@ pub struct Worker<'p> {
 impl<'p> Worker<'p> {
     pub fn new(place: &'p Place) -> Worker<'p> {
         let password = Proxy::start(Some(place.open.port));
-        password.wants(format!("Basic {}", encode((USER, PASSWORD))));
+        password.require_authorization(format!("Basic {}", encode((USER, PASSWORD))));
         let token = Proxy::start(Some(place.token.port));
         let realm = Proxy::start(Some(place.tokens.port));
         token.otherwise(Fault::Header("WWW-Authenticate".to_owned(), challenge(&realm.host())));

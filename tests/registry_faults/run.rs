@@ -81,8 +81,8 @@ impl Ran {
         let errors: Vec<&Value> = lines.iter().filter(|l| l["type"] == "error").collect();
         assert_eq!(errors.len(), 1, "{self:?}");
         let error = errors[0];
-        let told = format!("{} {}", error["message"], error["facts"]);
-        assert!(hosts.iter().any(|host| told.contains(host)), "no host: {error}");
+        let message = format!("{} {}", error["message"], error["facts"]);
+        assert!(hosts.iter().any(|host| message.contains(host)), "no host: {error}");
         assert!(error["state"].is_string(), "no state: {error}");
         assert!(error["hint"].is_string(), "no hint: {error}");
         assert_eq!(error["exit_code"], self.code, "{error}");

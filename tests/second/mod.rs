@@ -43,7 +43,7 @@ impl SecondVerifier {
         SecondVerifier { child, input, output }
     }
 
-    pub(crate) fn tell(&mut self, bundle: &Path) {
+    pub(crate) fn send(&mut self, bundle: &Path) {
         writeln!(self.input, "{}", bundle.display()).unwrap();
         self.input.flush().unwrap();
     }
@@ -60,7 +60,7 @@ impl SecondVerifier {
     }
 
     pub(crate) fn ask(&mut self, bundle: &Path) -> Verdict {
-        self.tell(bundle);
+        self.send(bundle);
         self.hear()
     }
 }

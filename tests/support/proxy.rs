@@ -162,7 +162,7 @@ impl Proxy {
     }
 
     /// Requires this `Authorization` (`Basic`) in place of the registry, which need not have a login of its own.
-    pub fn wants(&self, authorization: String) {
+    pub fn require_authorization(&self, authorization: String) {
         *self.state.wanted.lock().unwrap() = Some(authorization);
     }
 

@@ -1,4 +1,4 @@
-//! Completing as the shell does: the script is loaded, and the shell is asked.
+//! Completion as in the shell: the script is loaded, and the shell is queried.
 
 use std::path::Path;
 
@@ -46,7 +46,7 @@ fn bash_completes_commands_options_and_values_after_the_command() {
     }
     let dir = tempfile::tempdir().unwrap();
     script(dir.path(), "bash");
-    // What readline does: it splits the words, and calls the function that `complete` named.
+    // Like readline: splits the words, and calls the function that `complete` registered.
     let ask = r#"source ./script
         words="$1"; COMP_LINE="mirror-bundle $words"; COMP_POINT=${#COMP_LINE}
         read -ra COMP_WORDS <<< "$COMP_LINE"; [[ $COMP_LINE == *" " ]] && COMP_WORDS+=("")
@@ -57,7 +57,7 @@ fn bash_completes_commands_options_and_values_after_the_command() {
     for (line, ..) in CASES {
         check("bash", line, &output(dir.path(), "bash", &["--norc", "-c", ask, "bash", line]));
     }
-    // Where a bundle is meant, readline completes file names: nothing else is offered.
+    // For a bundle, readline completes file names: no words are offered.
     assert_eq!(output(dir.path(), "bash", &["--norc", "-c", ask, "bash", "verify "]).trim(), "");
     // `--option=value` is three words to readline.
     let split =
@@ -87,9 +87,9 @@ fn zsh_completes_commands_options_and_values_after_the_command() {
     }
     let dir = tempfile::tempdir().unwrap();
     script(dir.path(), "zsh");
-    // zsh completes only on a terminal: this types a line and Tab, and prints what is listed.
+    // zsh completes only on a terminal: this types a line and Tab, and prints the listed words.
     let typist = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terminal/zsh.py");
-    // A line that completes to one word is no list.
+    // A line that completes to one word shows no list.
     for (line, ..) in CASES.iter().filter(|(line, ..)| !line.ends_with("ver")) {
         check("zsh", line, &output(dir.path(), "python3", &[typist.to_str().unwrap(), line]));
     }

@@ -1,4 +1,4 @@
-//! What people get wrong the first time, and the answer.
+//! Common first mistakes, and the program's responses.
 
 use std::process::Command;
 
@@ -92,7 +92,7 @@ fn a_platform_that_an_image_is_not_for_is_an_error_and_arm64_is_v8() {
 fn references_of_other_tools_are_accepted_and_what_is_assumed_is_said() {
     let dir = bundle();
     let create = |image: &str| {
-        // Nobody listens on port 9.
+        // No server listens on port 9.
         let args = ["create", "r.tar", "--unsigned", "--retries", "0", "--plain-http", "127.0.0.1:9", "--image"];
         run(dir.path(), &[&args[..], &[image]].concat()).2
     };

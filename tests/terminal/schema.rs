@@ -1,4 +1,4 @@
-//! Every document that the program writes is as `spec/schema/` says, and has no member that it does not name.
+//! Every document that the program writes matches `spec/schema/`, and has no member beyond it.
 
 use std::path::Path;
 

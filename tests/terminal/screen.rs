@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::{bundle, large, program, run, skip};
 
-/// Runs the program on a terminal of so many columns; when `wait` (a regular expression) is seen, `keys` are typed, one
-/// after the other. The exit code, and all that the terminal got.
+/// Runs the program on a terminal with this many columns; when `wait` (a regular expression) appears, types `keys`, one
+/// after the other. Returns the exit code, and everything the terminal received.
 fn on_terminal(dir: &Path, columns: u16, steps: &[(&str, &str)], args: &[&str]) -> (i32, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terminal/on_terminal.py");
     let mut command = program::tool("python3", dir);
@@ -26,14 +26,14 @@ fn progress_is_one_line_that_fits_the_terminal_and_is_cleared_at_the_end() {
         let create = ["create", "b.tar", "--force", "--unsigned", "--from-layout", "large", "--color", "never"];
         let (code, screen) = on_terminal(dir.path(), columns, &[], &create);
         assert_eq!(code, 0, "{screen}");
-        // A line of progress starts at the first column, or clears the one before.
+        // A progress line starts at the first column, or clears the line before.
         let drawn: Vec<&str> = screen.split("\r\u{1b}[K").collect();
         assert!(drawn.len() > 1, "no progress at {columns}: {screen:?}");
         let lines = drawn.iter().flat_map(|d| d.lines()).filter(|l| l.contains(" %  "));
         let lines: Vec<&str> = lines.collect();
         assert!(!lines.is_empty() && lines.iter().all(|l| l.chars().count() < usize::from(columns)), "{lines:?}");
         assert!(columns < 80 || lines.iter().any(|l| l.contains("of 3 blobs")), "{lines:?}");
-        // The last thing done to the line is to clear it.
+        // The last operation on the line clears it.
         assert!(!drawn.last().unwrap().contains(" %  "), "{screen:?}");
     }
 }

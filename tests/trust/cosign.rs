@@ -173,7 +173,7 @@ fn shipped(name: &str) -> String {
 
 /// The `image-signatures` entries of the report: the numbers of checked and of all images, and why others were not
 /// checked.
-pub(crate) fn told(kit: &Kit) -> (u64, u64, Vec<String>) {
+pub(crate) fn cosign_check(kit: &Kit) -> (u64, u64, Vec<String>) {
     let report = kit.run(&["verify", "i.tar", "--trust", "t.yaml", "-o", "json"]).json();
     let is = |one: &&serde_json::Value| one["id"] == "image-signatures";
     let check = report["checks"].as_array().unwrap().iter().find(is);
@@ -189,7 +189,7 @@ fn a_genuine_image_signature_is_checked_with_its_key() {
     layout.genuine();
     layout.bundle();
     verify(&kit, &key("quay.io/rh_ee_aguidi", &shipped("cosign-single-arch-empty-image"))).is(0);
-    assert_eq!(told(&kit), (1, 1, vec![]));
+    assert_eq!(cosign_check(&kit), (1, 1, vec![]));
     // By another key, and under the identity of another repository.
     let wrong = verify(&kit, &key("quay.io/rh_ee_aguidi", &shipped("cosign-multi-platform-container"))).is(40);
     wrong.says("has no good image signature").says("not signed by a key of the trust policy");
@@ -213,10 +213,10 @@ fn without_a_key_image_signatures_are_reported_as_not_checked_and_never_as_passe
     layout.bundle();
     kit.policy("t.yaml", "");
     kit.verify_both("i.tar", &["--trust", "t.yaml"]).is(0).says("unchecked image signatures");
-    let (examined, of, why) = told(&kit);
+    let (examined, of, why) = cosign_check(&kit);
     assert_eq!((examined, of, why.len()), (0, 0, 1));
     verify(&kit, &key("quay.io/rh_ee_aguidi2", &shipped("cosign-single-arch-empty-image"))).is(0);
-    assert_eq!(told(&kit), (0, 0, vec!["no key covers 1 of the images".to_owned()]));
+    assert_eq!(cosign_check(&kit), (0, 0, vec!["no key covers 1 of the images".to_owned()]));
 }
 
 #[test]
@@ -225,8 +225,8 @@ fn a_covered_image_without_signature_is_unverified() {
     let mut layout = Layout::new(&kit);
     let image = layout.image(&format!("{HOME}:1"));
     layout.bundle();
-    let told = verify(&kit, &key("registry.example.com", "p256.pub.pem")).is(40);
-    told.says("there is no signature image for it").says(&format!("{HOME}:1"));
+    let cosign_check = verify(&kit, &key("registry.example.com", "p256.pub.pem")).is(40);
+    cosign_check.says("there is no signature image for it").says(&format!("{HOME}:1"));
     assert!(kit.run(&["verify", "i.tar", "--trust", "t.yaml"]).out.contains("FAILED"));
     let _ = image;
     // Nothing of it is unpacked.
@@ -247,10 +247,10 @@ fn signatures_of_p256_and_rsa_keys_are_checked_for_images_and_lists() {
     layout.bundle();
     let right = key("registry.example.com/team", "p256.pub.pem") + &key(rsa_home, "rsa.pub.pem");
     verify(&kit, &right).is(0);
-    assert_eq!(told(&kit), (2, 2, vec![]));
+    assert_eq!(cosign_check(&kit), (2, 2, vec![]));
     let swapped = key("registry.example.com/team", "rsa.pub.pem") + &key(rsa_home, "p256.pub.pem");
     verify(&kit, &swapped).is(40);
-    assert_eq!((told(&kit).0, told(&kit).1), (0, 2));
+    assert_eq!((cosign_check(&kit).0, cosign_check(&kit).1), (0, 2));
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn an_image_from_a_mirror_is_checked_under_the_name_that_was_signed() {
     let quoted = right.replace(&scope, &format!("scope: \"{}\"", registry.host()));
     verify(&kit, &quoted).is(40).says("is for an image of `quay.io/rh_ee_aguidi/empty-image`");
     verify(&kit, &quoted.replace("}", &format!(", signedIdentity: {EMPTY}}}"))).is(0);
-    assert_eq!(told(&kit), (1, 1, vec![]));
+    assert_eq!(cosign_check(&kit), (1, 1, vec![]));
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn no_spelling_of_its_name_takes_an_image_out_of_the_scope_of_a_key() {
     layout.signature("mirror.example/team/app", &image, signed.as_bytes(), &openssl_sign(&kit, "p256", &signed));
     layout.bundle();
     verify(&kit, &key("registry.example.com/team", "p256.pub.pem")).is(0);
-    assert_eq!(told(&kit), (1, 1, vec![]));
+    assert_eq!(cosign_check(&kit), (1, 1, vec![]));
 }
 
 #[test]

@@ -48,8 +48,8 @@ fn a_default_policy_that_cannot_be_looked_at_is_an_error_and_not_passed_over() {
 fn an_allowed_signers_file_is_a_policy() {
     let kit = Kit::with_bundle();
     kit.write("allowed", format!("who@example.com {}\n", kit.public("builder")));
-    let told = kit.run(&["verify", "b.tar", "--trust", "allowed", "-o", "json"]).is(0).json();
-    assert_eq!(told["signatures"][0]["name"], "who@example.com");
+    let answer = kit.run(&["verify", "b.tar", "--trust", "allowed", "-o", "json"]).is(0).json();
+    assert_eq!(answer["signatures"][0]["name"], "who@example.com");
     kit.write("allowed", format!("x namespaces=\"mirror-bundle.v1.reviewer\" {}\n", kit.public("builder")));
     kit.run(&["verify", "b.tar", "--trust", "allowed"]).is(2);
     kit.write(
@@ -101,8 +101,8 @@ fn a_revoked_key_counts_for_nothing_at_once_in_old_bundles_too() {
     }
     // The holder of the other key vouches for it: good again, and the revoked signature is still reported.
     kit.run(&["sign", "b.tar", "--sign-key", "builder2", "--role", "builder", "--signer", "builder.pub"]).is(0);
-    let told = kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0);
-    told.says("signature revoked").says("its key is revoked").says("signature good");
+    let answer = kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0);
+    answer.says("signature revoked").says("its key is revoked").says("signature good");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn every_signature_is_reported_with_name_role_fingerprint_and_verdict() {
     }
     assert!(text.contains("CHG-1"));
     let json = kit.run(&["verify", "b.tar", "--trust", "t.yaml", "-o", "json"]).is(0).json();
-    let told: Vec<(&str, &str, &str)> = json["signatures"]
+    let answer: Vec<(&str, &str, &str)> = json["signatures"]
         .as_array()
         .unwrap()
         .iter()
@@ -195,7 +195,7 @@ fn every_signature_is_reported_with_name_role_fingerprint_and_verdict() {
     let (builder, reviewer, stranger) =
         (kit.fingerprint("builder"), kit.fingerprint("reviewer"), kit.fingerprint("stranger"));
     assert_eq!(
-        told,
+        answer,
         [
             ("good", "builder", builder.as_str()),
             ("good", "reviewer", reviewer.as_str()),
@@ -219,10 +219,10 @@ fn a_bad_signature_by_a_known_key_among_good_ones_is_reported_and_does_not_undo_
     // A true signature by a reviewer over something else.
     kit.write("other", "other bytes");
     kit.tool("ssh-keygen", &["-Y", "sign", "-f", "second", "-n", "mirror-bundle.v1.reviewer", "other"]).is(0);
-    let told = kit.verify_both("b.tar", &["--trust", "t.yaml", "--signature", "other.sig"]).is(0);
-    let told = told.says("signature bad").says(&kit.fingerprint("second"));
+    let answer = kit.verify_both("b.tar", &["--trust", "t.yaml", "--signature", "other.sig"]).is(0);
+    let answer = answer.says("signature bad").says(&kit.fingerprint("second"));
     // Once, in the line of the signature.
-    assert_eq!(told.err, "", "{}", told.out);
+    assert_eq!(answer.err, "", "{}", answer.out);
     // With the threshold not met, it is the reason.
     kit.bundle("c.tar", 6);
     kit.verify_both("c.tar", &["--trust", "t.yaml", "--signature", "other.sig"]).is(21);

@@ -25,8 +25,8 @@ fn an_older_bundle_is_refused_after_a_newer_one_and_goes_back_only_on_purpose() 
     kit.verify_both("old.tar", &["--signer", "builder.pub"]).is(23).says("app number 4 after number 5");
     unpack(&kit, "old.tar", &[]).is(23).says("nothing was written");
     assert_eq!(remembered(&kit), Some(5));
-    let told = unpack(&kit, "old.tar", &["--allow-rollback", "-o", "json"]).is(0).json();
-    assert_eq!(told["report"]["exceptions"][0], "--allow-rollback");
+    let answer = unpack(&kit, "old.tar", &["--allow-rollback", "-o", "json"]).is(0).json();
+    assert_eq!(answer["report"]["exceptions"][0], "--allow-rollback");
     assert_eq!(remembered(&kit), Some(4));
     unpack(&kit, "b.tar", &[]).is(0);
     assert_eq!(remembered(&kit), Some(5));
@@ -181,7 +181,7 @@ fn no_sequence_of_work_with_default_options_is_taken_for_going_back() {
 }
 
 #[test]
-fn a_memory_of_before_never_stands_in_the_way_of_a_new_bundle() {
+fn an_old_memory_never_blocks_a_new_bundle() {
     let kit = Kit::with_bundle();
     let before =
         r#"{"bundles": {"app": {"sequence": 1795305600, "index": "sha256:x"}, "m": {"sequence": 9, "index": "y"}}}"#;
@@ -222,8 +222,8 @@ fn a_memory_that_cannot_be_written_is_noticed_before_anything_is_unpacked() {
     kit.write("file", "");
     for folder in ["/proc/nowhere/x", "/sys/x"] {
         let args = ["unpack", "b.tar", "--to-dir", "out", "--signer", "builder.pub"];
-        let told = ended(kit.command(PROGRAM, &args).env("MIRROR_BUNDLE_STATE", folder));
-        told.is(3).says("MIRROR_BUNDLE_STATE");
+        let answer = ended(kit.command(PROGRAM, &args).env("MIRROR_BUNDLE_STATE", folder));
+        answer.is(3).says("MIRROR_BUNDLE_STATE");
         assert!(!kit.path("out").exists());
     }
     let args = ["verify", "b.tar", "--signer", "builder.pub"];
@@ -237,8 +237,8 @@ fn a_bad_or_unsigned_bundle_is_not_remembered() {
     let at = bytes.windows(9).rposition(|w| w == b"Namespace").unwrap();
     bytes[at] ^= 1;
     kit.write("bad.tar", bytes);
-    let told = unpack(&kit, "bad.tar", &[]);
-    assert!((10..50).contains(&told.code), "{told:?}");
+    let answer = unpack(&kit, "bad.tar", &[]);
+    assert!((10..50).contains(&answer.code), "{answer:?}");
     assert_eq!(remembered(&kit), None);
     kit.run(&["create", "u.tar", "-q", "--manifests", "m", "--name", "app", "--sequence", "9", "--unsigned"]).is(0);
     kit.run(&["unpack", "u.tar", "-q", "--to-dir", "out", "--allow-unsigned"]).is(0);

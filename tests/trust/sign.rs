@@ -24,15 +24,15 @@ fn a_countersignature_is_appended_behind_what_was_there_and_ssh_keygen_accepts_i
     let before = kit.read("b.tar");
     kit.policy("t.yaml", REVIEWED);
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(22);
-    let told =
-        kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "-o", "json"]).is(0).json()["signed"]
-            .clone();
-    assert_eq!((&told["role"], &told["key"]), (&"reviewer".into(), &kit.fingerprint("reviewer").into()));
+    let answer = kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "-o", "json"]).is(0).json()
+        ["signed"]
+        .clone();
+    assert_eq!((&answer["role"], &answer["key"]), (&"reviewer".into(), &kit.fingerprint("reviewer").into()));
     let after = kit.read("b.tar");
     assert_eq!(after[..before.len() - 1024], before[..before.len() - 1024], "nothing that was there has changed");
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(0);
     // With stock tools.
-    let name = format!("mirror-bundle/addenda/{}", told["written"][0].as_str().unwrap());
+    let name = format!("mirror-bundle/addenda/{}", answer["written"][0].as_str().unwrap());
     for (member, file) in [("mirror-bundle/index.json", "index"), (name.as_str(), "sig")] {
         kit.write(file, kit.tool("tar", &["xOf", "b.tar", member]).is(0).out);
     }
@@ -53,8 +53,8 @@ fn signing_twice_with_one_key_and_role_adds_nothing() {
     // Another role or another note makes a different record.
     sign(&kit, "b.tar", "reviewer", &["--role", "receiver"]).is(0).says("signature-receiver-");
     sign(&kit, "b.tar", "reviewer", &["--note", "CHG-2"]).is(0).says("record-");
-    let told = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
-    assert_eq!((told["signatures"].as_array().unwrap().len(), told["records"].as_array().unwrap().len()), (3, 2));
+    let answer = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
+    assert_eq!((answer["signatures"].as_array().unwrap().len(), answer["records"].as_array().unwrap().len()), (3, 2));
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn a_damaged_bundle_is_refused_and_left_as_it_is() {
         bad[at] ^= 4;
         kit.write("bad.tar", &bad);
         for more in [&[][..], &["--detach"]] {
-            let told = sign(&kit, "bad.tar", "reviewer", more);
-            assert!((10..50).contains(&told.code), "byte {at}: {told:?}");
+            let answer = sign(&kit, "bad.tar", "reviewer", more);
+            assert!((10..50).contains(&answer.code), "byte {at}: {answer:?}");
         }
         assert_eq!(kit.read("bad.tar"), bad);
     }
@@ -117,8 +117,8 @@ fn the_leftover_of_an_interrupted_sign_is_recognised_and_repaired_by_the_next() 
     let at = bad.windows(9).rposition(|w| w == b"Namespace").unwrap();
     bad[at] ^= 1;
     kit.write("b.tar", &bad);
-    let told = sign(&kit, "b.tar", "reviewer", &[]);
-    assert!((10..50).contains(&told.code), "{told:?}");
+    let answer = sign(&kit, "b.tar", "reviewer", &[]);
+    assert!((10..50).contains(&answer.code), "{answer:?}");
     assert_eq!(kit.read("b.tar"), bad);
     // Bytes that no append can leave are not removed.
     kit.write("b.tar", [&before[..], b"something else"].concat());
@@ -209,8 +209,8 @@ fn a_signature_of_an_ecdsa_key_differs_each_time_and_is_attached_once() {
     kit.tool("ssh-keygen", &["-q", "-t", "ecdsa", "-b", "256", "-N", "", "-f", "ec"]).is(0);
     for n in 0..2 {
         foreign(&kit, "ec", "mirror-bundle.v1.reviewer");
-        let told = kit.run(&["sign", "b.tar", "--signer", "builder.pub", "--attach", "index.sig"]).is(0);
-        assert_eq!(told.out.contains("already"), n == 1);
+        let answer = kit.run(&["sign", "b.tar", "--signer", "builder.pub", "--attach", "index.sig"]).is(0);
+        assert_eq!(answer.out.contains("already"), n == 1);
     }
 }
 
@@ -223,8 +223,8 @@ fn the_printed_index_is_the_signed_bytes_and_nothing_is_printed_of_what_is_no_in
     let at = bad.windows(8).position(|w| w == b"\"format\"").unwrap();
     bad[at + 1] = 0x1b;
     kit.write("bad.tar", bad);
-    let told = kit.run(&["sign", "bad.tar", "--print-index", "--sign-key", "x"]).is(12);
-    assert!(told.out.is_empty());
+    let answer = kit.run(&["sign", "bad.tar", "--print-index", "--sign-key", "x"]).is(12);
+    assert!(answer.out.is_empty());
     kit.run(&["sign", "-", "--signer", "builder.pub", "--sign-key", "reviewer"])
         .is(2)
         .says("a stream cannot be signed");
@@ -244,12 +244,12 @@ fn the_seventeenth_signature_is_refused_and_not_added() {
     }
     sign(&kit, "b.tar", "k0", &[]).is(0).says("already signed it");
     assert_eq!(kit.read("b.tar"), before);
-    let told = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
-    assert_eq!(told["signatures"].as_array().unwrap().len(), 16);
+    let answer = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
+    assert_eq!(answer["signatures"].as_array().unwrap().len(), 16);
     // One more from elsewhere: none is evaluated.
     foreign(&kit, "second", "mirror-bundle.v1.reviewer");
-    let told = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "--signature", "index.sig"]);
-    told.is(12).says("more than 16 signatures");
+    let answer = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "--signature", "index.sig"]);
+    answer.is(12).says("more than 16 signatures");
 }
 
 #[test]
@@ -258,11 +258,12 @@ fn a_record_carries_note_role_and_details_signed_and_ssh_keygen_accepts_it() {
     kit.policy("t.yaml", "");
     kit.write("scan.json", r#"{"scanner": "grype 0.74", "findings": [], "verdict": "pass"}"#);
     let args = ["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--note", "CHG-20417"];
-    let told = kit.run(&[&args[..], &["--record", "scan.json", "-o", "json"]].concat()).is(0).json()["signed"].clone();
-    let names: Vec<&str> = told["written"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+    let answer =
+        kit.run(&[&args[..], &["--record", "scan.json", "-o", "json"]].concat()).is(0).json()["signed"].clone();
+    let names: Vec<&str> = answer["written"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
     assert_eq!(names.len(), 3);
-    let told = kit.run(&["verify", "b.tar", "--trust", "t.yaml", "-o", "json"]).is(0).json();
-    let record = &told["records"][0];
+    let answer = kit.run(&["verify", "b.tar", "--trust", "t.yaml", "-o", "json"]).is(0).json();
+    let record = &answer["records"][0];
     assert_eq!((&record["note"], &record["role"]), (&"CHG-20417".into(), &"reviewer".into()));
     assert_eq!(record["details"]["scanner"], "grype 0.74");
     assert_eq!((&record["name"], &record["outcome"]), (&"reviewer".into(), &"good".into()));
@@ -276,7 +277,7 @@ fn a_record_carries_note_role_and_details_signed_and_ssh_keygen_accepts_it() {
     let statement: serde_json::Value = serde_json::from_slice(&kit.read("record")).unwrap();
     assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
     assert_eq!(statement["predicateType"], "urn:mirror-bundle:review:v1");
-    let digest = told["bundle"]["index"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+    let digest = answer["bundle"]["index"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     assert_eq!(statement["subject"][0]["digest"]["sha256"], digest);
 }
 
@@ -378,8 +379,8 @@ fn two_that_sign_at_once_do_not_overwrite_each_other() {
             other => assert_eq!(other, Some(52), "the lock is held"),
         }
     }
-    let told = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
-    let there = told["signatures"].as_array().unwrap();
+    let answer = kit.run(&["verify", "b.tar", "--signer", "builder.pub", "-o", "json"]).is(0).json();
+    let there = answer["signatures"].as_array().unwrap();
     assert_eq!(there.len(), signed + 1, "every one that said so has signed");
     assert!(there.iter().all(|s| s["outcome"] != "bad" && s["outcome"] != "malformed"));
 }
@@ -390,6 +391,6 @@ fn notes_and_details_cannot_speak_for_the_program() {
     kit.policy("t.yaml", "");
     let note = "x\u{202e}y";
     kit.run(&["sign", "b.tar", "--trust", "t.yaml", "--sign-key", "reviewer", "--note", note]).is(0);
-    let told = kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0);
-    assert!(!told.out.contains('\u{202e}') && told.out.contains("\\u{202e}"), "{}", told.out);
+    let answer = kit.run(&["verify", "b.tar", "--trust", "t.yaml"]).is(0);
+    assert!(!answer.out.contains('\u{202e}') && answer.out.contains("\\u{202e}"), "{}", answer.out);
 }

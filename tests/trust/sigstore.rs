@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mirror_bundle::oci::Digest;
 
-use crate::cosign::{HOME, IMAGE, Layout, host, key, openssl_key, openssl_sign, told, verify};
+use crate::cosign::{HOME, IMAGE, Layout, cosign_check, host, key, openssl_key, openssl_sign, verify};
 use crate::kit::{Kit, testdata};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -88,7 +88,7 @@ fn genuine_bundles_of_cosign_3_are_checked_and_its_attestations_are_listed() {
     for kind in ["p256", "rsa", "ed25519"] {
         let file = testdata(&format!("sigstore/{kind}.pub")).display().to_string();
         verify(&kit, &key(HOME, &file)).is(0);
-        assert_eq!(told(&kit), (1, 1, vec![]));
+        assert_eq!(cosign_check(&kit), (1, 1, vec![]));
         let listed = attestations(&kit);
         let mut kinds: Vec<&str> = listed.iter().map(|one| one["predicate_type"].as_str().unwrap()).collect();
         kinds.sort_unstable();
@@ -108,7 +108,7 @@ fn a_bundle_signs_an_image_with_keys_of_each_kind() {
         let text = dsse(&kit, signer, &statement(SIGN, &digest));
         carry(&kit, &[(BUNDLE, BUNDLE, &text)]);
         verify(&kit, &key(HOME, &format!("{signer}.pub.pem"))).is(0);
-        assert_eq!(told(&kit), (1, 1, vec![]));
+        assert_eq!(cosign_check(&kit), (1, 1, vec![]));
         assert_eq!(attestations(&kit).len(), 0, "a signature of the image is no attestation");
     }
     // By another key: no.
@@ -116,7 +116,7 @@ fn a_bundle_signs_an_image_with_keys_of_each_kind() {
     // Without a key it is not checked, and that is said.
     kit.policy("t.yaml", "");
     kit.verify_both("i.tar", &["--trust", "t.yaml"]).is(0);
-    assert_eq!(told(&kit).2, ["no image key is in the trust policy (1 signature images)"]);
+    assert_eq!(cosign_check(&kit).2, ["no image key is in the trust policy (1 signature images)"]);
 }
 
 #[test]
@@ -229,8 +229,8 @@ fn a_bundle_counts_only_as_the_one_layer_of_a_referrer_of_its_type() {
     let elsewhere = manifest(&layout, BUNDLE, &[(BUNDLE, &good)], &place(&kit, &other));
     layout.referrer(elsewhere.as_bytes());
     layout.bundle();
-    let told = verify(&kit, &key(HOME, "p256.pub.pem")).is(40);
-    told.says("there is no signature image for it").says("the signature is not for sha256:");
+    let cosign_check = verify(&kit, &key(HOME, "p256.pub.pem")).is(40);
+    cosign_check.says("there is no signature image for it").says("the signature is not for sha256:");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Arguments that several commands have: output, registries, volumes and trust.
+//! Arguments shared by several commands: output, registries, volumes and trust.
 
 use std::path::PathBuf;
 
@@ -109,7 +109,7 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// The most bytes of a volume, if there are to be volumes.
+    /// The maximum size of a volume, if volumes are requested.
     pub fn size(&self) -> Option<u64> {
         self.volume_size.or(self.media.map(Media::volume))
     }

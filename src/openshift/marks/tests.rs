@@ -126,7 +126,7 @@ fn what_this_decoder_refuses_and_another_one_reads_is_opaque() {
     assert_eq!(found(&[good, frame].concat(), 100), Layer::Opaque);
 }
 
-/// A header of this name, kind and size, whatever it is for.
+/// A header of this name, kind and size.
 fn header(name: &[u8], kind: u8, size: u64) -> tar::Header {
     let mut header = tar::Header::new_ustar();
     header.as_mut_bytes()[..name.len()].copy_from_slice(name);
@@ -137,7 +137,7 @@ fn header(name: &[u8], kind: u8, size: u64) -> tar::Header {
 }
 
 #[test]
-fn headers_that_are_written_oddly_or_stand_behind_false_ones_are_noticed() {
+fn odd_headers_and_headers_after_false_ones_are_noticed() {
     let payload = header(b"release-manifests/image-references", b'0', 0);
     // Go trims zero bytes in front of the sum, too.
     let mut odd = payload.as_bytes().to_vec();

@@ -29,7 +29,7 @@ fn header(kind: EntryType, size: usize) -> tar::Header {
     header
 }
 
-/// A layer under construction. Names go in as they are, for the hostile ones.
+/// A layer under construction. Names are written unchanged, including hostile ones.
 struct Tar(tar::Builder<Vec<u8>>);
 
 impl Tar {
@@ -66,7 +66,7 @@ impl Tar {
     }
 }
 
-/// Reads layers, given top first; also how many were asked for.
+/// Reads layers, given top first; also returns how many were requested.
 fn read_layers(layers: &[(&str, Vec<u8>)]) -> (Result<Payload>, usize) {
     let mut asked = 0;
     let mut rest = layers.iter();
@@ -249,7 +249,7 @@ fn data_after_the_end_of_an_archive_is_refused() {
     assert!(read_layers(&[(TAR, bytes)]).0.is_err());
 }
 
-/// Endless zeros behind a beginning; counts what is taken.
+/// A beginning followed by endless zeros; counts the bytes that are read.
 struct Endless<'c>(io::Cursor<Vec<u8>>, &'c std::cell::Cell<u64>);
 
 impl Read for Endless<'_> {
@@ -276,7 +276,7 @@ fn ten_gibibytes_of_zeros_stop_at_the_limit() {
         let taken = std::cell::Cell::new(0);
         let mut once = Some(Endless(io::Cursor::new(big.as_bytes().to_vec()), &taken));
         let next = || {
-            // Compressed as it is read: a small gzip stream that inflates to 10 GiB.
+            // Compressed while it is read: a small gzip stream that inflates to 10 GiB.
             let gzip = once
                 .take()
                 .map(|zeros| flate2::read::GzEncoder::new(zeros.take(10 << 30), flate2::Compression::fast()));

@@ -1,4 +1,4 @@
-//! What `repair` is asked for, and what it answers.
+//! The options of `repair`, and its result.
 
 use std::path::PathBuf;
 
@@ -6,26 +6,26 @@ use super::origin::Origin;
 use super::work::Repaired;
 use crate::verify::Report;
 
-/// What may be used, and where the result goes.
+/// Where to take content from, and where to write the result.
 pub struct Options {
     /// Files and directories to take content from.
     pub local: Vec<PathBuf>,
     /// Registries to take content from.
     pub origins: Vec<Origin>,
-    /// Recovery data; none: what is beside the bundle.
+    /// Recovery data; if `None`, the file beside the bundle.
     pub recovery: Vec<PathBuf>,
-    /// Write a repaired copy here; else the bundle is mended in place.
+    /// Write a repaired copy here; if `None`, repair the bundle in place.
     pub to: Option<PathBuf>,
     /// Threads.
     pub jobs: usize,
 }
 
-/// What became of it.
+/// The outcome.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Nobody who is trusted vouches for this bundle: nothing was touched.
+    /// No trusted key vouches for this bundle: nothing was changed.
     Refused(Box<Report>),
-    /// It is whole now.
+    /// The bundle is intact now.
     Whole(Box<Summary>, Box<Report>),
 }
 
@@ -35,26 +35,26 @@ pub enum Outcome {
 pub enum Effect {
     /// Nothing was damaged.
     Intact,
-    /// What was damaged is right now.
+    /// Damage was found and repaired.
     Repaired,
 }
 
-/// What was done.
+/// A report of the repair.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Summary {
-    /// The files, repaired or whole before.
+    /// The files, whether repaired or undamaged.
     pub bundle: Vec<String>,
     /// Digest of the index.
     pub index: String,
     /// Whether anything had to be repaired.
     pub result: Effect,
-    /// Where the index and its signature came from, when they were damaged.
+    /// Where the index and its signature came from, if they were damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_from: Option<String>,
     /// Every member that was damaged.
     pub mended: Vec<Repaired>,
     /// Addenda (countersignatures, review records) that the files have now.
     pub addenda: usize,
-    /// The verdict of the verification of all of it.
+    /// The verdict on the repaired bundle.
     pub verdict: crate::verify::Verdict,
 }

@@ -1,5 +1,5 @@
-//! What local sources and registries have. A blob is complete and right before its first byte is written; until then
-//! it is in memory, or in a file beside the bundle: one blob at a time (MB-REC-10).
+//! Fetches blobs from local sources and registries. A blob is complete and correct before its first byte is written;
+//! until then it is in memory, or in a file beside the bundle: one blob at a time (MB-REC-10).
 
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +17,7 @@ use crate::fs::{durable, space};
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::source::{Network, Source};
 
-/// A blob up to this size is held in memory until it is known to be right; a larger one in a file. Bytes.
+/// The largest blob, in bytes, that is held in memory until its digest is checked; a larger one is held in a file.
 const IN_MEMORY: u64 = 4 << 20;
 
 /// A blob that was fetched.
@@ -52,7 +52,7 @@ impl Work<'_> {
             return Ok(());
         }
         let index = self.index();
-        // Documents first: they tell where the rest belongs.
+        // Documents first: they show where the other blobs belong.
         for documents in [true, false] {
             let mut needed = self.needed();
             needed.retain(|p| self.blob(*p).is_some_and(|(blob, _)| index.blobs[blob].role.is_document() == documents));
@@ -93,13 +93,13 @@ impl Work<'_> {
     }
 
     fn note(&mut self, source: &str, e: &Error) {
-        // What a source does not have is no news when another one has it; how it failed is.
+        // Ignore "not found" if another source has the blob; keep real failures.
         if e.code() != Code::BlobMissing && self.notes.len() < NAMED {
             self.notes.push(format!("{source}: {}", e.message()));
         }
     }
 
-    /// Where a large blob is kept meanwhile.
+    /// The temporary file of a large blob.
     fn path(&self) -> Option<PathBuf> {
         let mut name = self.sides.iter().find_map(|s| s.target)?.path().into_os_string();
         name.push(".blob");
@@ -137,7 +137,7 @@ impl Work<'_> {
         Ok(Fetched::File(file))
     }
 
-    /// Reads a blob to its end, hashing it: an error unless it is right.
+    /// Reads a blob to its end and checks its digest.
     fn receive(
         &self,
         from: &mut dyn Read,
@@ -159,7 +159,7 @@ impl Work<'_> {
                 Ok(n) => n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(e) => {
-                    // A local source that cannot be read is one that does not have it.
+                    // A local source that cannot be read counts as one without the blob.
                     let e = Error::io("cannot read", source.describe(), e);
                     return Err(if e.code() == Code::Io { Error::new(Code::Source, e.message()) } else { e });
                 }
@@ -197,7 +197,7 @@ impl Work<'_> {
     }
 }
 
-/// Whether another source may do better.
+/// Whether another source may succeed.
 fn may_be_elsewhere(e: &Error) -> bool {
     matches!(e.code(), Code::Source | Code::BlobMissing | Code::BlobMismatch | Code::Auth)
 }

@@ -1,6 +1,6 @@
-//! What a damaged bundle has to be. Its own index decides when somebody trusted signed it; else a copy of the index
-//! does, from recovery data or another copy, when somebody trusted signed that one, and what is left of the bundle
-//! speaks for it (MB-REC-07).
+//! Determines what a damaged bundle must be. Its own index decides if a trusted key signed it; otherwise a copy of the
+//! index does, from recovery data or another copy, if a trusted key signed that one and the remains of the bundle agree
+//! with it (MB-REC-07).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,15 +16,15 @@ use crate::oci::Digest;
 use crate::recovery::Sidecar;
 use crate::verify::{Conditions, Endorsement, Trust, endorsement};
 
-/// What it has to be.
+/// What the bundle must be.
 pub(super) struct Known {
     /// The index.
     pub(super) index: Arc<Index>,
     /// Its bytes and the signature.
     pub(super) head: Head,
-    /// Any volume, of a bundle in volumes.
+    /// Any volume's description, for a bundle in volumes.
     pub(super) volume: Option<Volume>,
-    /// Where the head came from, when it was not the bundle itself.
+    /// Where the head came from, if not from the bundle itself.
     pub(super) from: Option<String>,
 }
 
@@ -34,7 +34,7 @@ impl Known {
         Ok(Known { index, head, volume, from })
     }
 
-    /// Of the whole bundle, or of a volume.
+    /// The expected layout of the whole bundle, or of a volume.
     pub(super) fn blueprint(&self, volume: Option<Volume>) -> Result<Blueprint> {
         let volume = volume.map(|v| v.to_bytes()).transpose()?;
         let head = Head::of(self.head.index.clone(), self.head.signature.clone(), volume);
@@ -45,7 +45,7 @@ impl Known {
 #[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub(super) enum Identity {
     Known(Known),
-    /// Its index can be read and nobody who is trusted vouches for it, or for another one.
+    /// An index is readable, but no trusted key vouches for it or for another one.
     Refused,
 }
 
@@ -61,11 +61,11 @@ pub(super) fn find(
         match endorsement(head, trust, conditions) {
             Endorsement::Signed => match Known::new(head.clone(), None) {
                 Ok(known) => return Ok(Identity::Known(known)),
-                // The description of a volume, which nobody signs, may be what is damaged.
+                // The description of a volume, which is not signed, may be the damaged part.
                 Err(e) if head.volume.is_none() => return Err(e),
                 Err(_) => {}
             },
-            // Unsigned, a damaged index still reads like one: its other witness is asked.
+            // Without its signature, a damaged index may still parse: check it against `SHA256SUMS`.
             Endorsement::NotRequired => {
                 if let Ok(known) = Known::new(head.clone(), None)
                     && index_in_sums(one, &known.blueprint(known.volume.clone())?)
@@ -114,7 +114,7 @@ pub(super) fn find(
     }
     let path = named.first().map(|one| one.path.display().to_string()).unwrap_or_default();
     if let Some((name, digest)) = another {
-        let text = format!("what is left of `{path}` does not say that it is the bundle of `{name}`");
+        let text = format!("the remains of `{path}` do not show that it is the bundle of `{name}`");
         return Err(Error::new(Code::Usage, text)
             .fact(format!("the index there is {digest}"))
             .state("nothing was changed")
@@ -129,8 +129,8 @@ pub(super) fn find(
     Err(Error::new(code, text).state("nothing was changed").hint(hint))
 }
 
-/// Whether what is left of a damaged file says that it is this one: any of index, signature and `SHA256SUMS` does;
-/// where none of them can tell, the headers of blobs.
+/// Whether the remains of a damaged file say that it is this one: index, signature or `SHA256SUMS`; if none of them is
+/// conclusive, the headers of blobs.
 fn speaks_for(own: &Named, blueprint: &Blueprint) -> bool {
     let is = |path: &str, bytes: Option<&[u8]>| bytes.is_some() && content(own, blueprint, path).as_deref() == bytes;
     if own.head.as_ref().is_ok_and(|head| head.digest() == blueprint.head.digest())
@@ -145,7 +145,7 @@ fn speaks_for(own: &Named, blueprint: &Blueprint) -> bool {
     }
 }
 
-/// The digest of the index that `SHA256SUMS` of the damaged file names, where this blueprint has it.
+/// The digest of the index according to the damaged file's `SHA256SUMS`, at its position in this blueprint.
 fn index_in_sums(own: &Named, blueprint: &Blueprint) -> Option<String> {
     let bytes = content(own, blueprint, layout::SUMS)?;
     let text = String::from_utf8_lossy(&bytes);
@@ -153,7 +153,7 @@ fn index_in_sums(own: &Named, blueprint: &Blueprint) -> Option<String> {
     Some(hex.to_owned()).filter(|hex| Digest::from_hex(hex).is_ok())
 }
 
-/// What stands where a member's content belongs.
+/// The bytes at the position of a member's content.
 fn content(own: &Named, blueprint: &Blueprint, path: &str) -> Option<Vec<u8>> {
     let member = blueprint.layout.members().iter().find(|m| m.path == path)?;
     let size = member.size.min(limits::INDEX).min(own.length.checked_sub(member.data())?);
@@ -162,8 +162,8 @@ fn content(own: &Named, blueprint: &Blueprint, path: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Whether the headers of blobs say that a file is this bundle: one is where it belongs, and where others belong there
-/// is no header of anything else. Damaged ones say nothing.
+/// Whether the headers of blobs say that a file is this bundle: at least one is where it belongs, and no expected
+/// position holds another header. Damaged headers do not count.
 pub(super) fn headers_agree(file: &File, length: u64, blueprint: &Blueprint) -> bool {
     let layout = &blueprint.layout;
     let mut right = false;

@@ -1,9 +1,9 @@
-//! `repair`: makes a damaged bundle again what its signed index says, from recovery data, other copies and registries.
+//! `repair`: restores a damaged bundle to what its signed index says, from recovery data, other copies and registries.
 //!
-//! `identity` finds out what the bundle has to be, from an index that somebody trusted signed; `named` what was named; `parts` which file
-//! has to be what; `work` writes what is damaged, and only that. Nothing that a source or recovery data proposes
-//! counts before it has the digest that the index gives it, and a bundle gets its name back only after all of it was
-//! verified (MB-REC-07, MB-REC-08).
+//! `identity` determines what the bundle must be, from an index that a trusted key signed; `named` holds the named
+//! files; `parts` maps files to parts; `work` writes what is damaged, and only that. Nothing from a source or recovery
+//! data counts before it has the digest in the index, and a bundle gets its name back only after it was verified
+//! completely (MB-REC-07, MB-REC-08).
 
 mod answer;
 mod fetch;
@@ -36,12 +36,12 @@ use parts::{Part, PartCopy};
 pub use work::Repaired;
 use work::Work;
 
-/// Mends a bundle, or volumes of one. A path at which there is nothing stands for a lost volume, to be made again.
+/// Repairs a bundle, or volumes of one. A path without a file denotes a lost volume to restore.
 ///
 /// # Errors
-/// Of [`Code::Truncated`], [`Code::BlobMismatch`] and the codes of a head that cannot be read: what is damaged cannot be
-/// made again from what was given, and every file has its name back. [`Code::Usage`] for sources and recovery data that
-/// do not belong to it. Of [`Code::Io`] and others: as they say.
+/// [`Code::Truncated`], [`Code::BlobMismatch`] and the codes of an unreadable head: the damage cannot be restored from
+/// the given sources, and every file has its name back. [`Code::Usage`]: sources or recovery data do not belong to the
+/// bundle. [`Code::Io`] and others as usual.
 pub fn repair(
     paths: &[PathBuf],
     trust: &Trust,
@@ -66,7 +66,7 @@ pub fn repair(
     let done = Job { options, trust, conditions, network, observer }.run(named);
     let done = done.map_err(|e| e.interrupted("nothing was changed"));
     if options.to.is_some() || !matches!(done, Ok(Outcome::Whole(..))) {
-        // What an earlier repair had taken a name from, and this one could not mend, gets it back.
+        // If an earlier repair renamed a file, and this one could not repair it, restore its name.
         for name in names {
             if !crate::fs::dir::exists(&name) && repair::left(&name)? == Some(RepairMode::InPlace) {
                 RepairFile::resume(&name, RepairMode::InPlace)?.restore_name()?;
@@ -113,10 +113,10 @@ impl Job<'_> {
         let mut parts = parts::arrange(named, &known, &sidecars, &locals)?;
         parts.iter_mut().try_for_each(|part| self.survey(part))?;
         let (copies, sources) = origin::classify(locals, &parts, &known)?;
-        self.mend(&known, &mut parts, &sidecars, copies, &sources)
+        self.repair_parts(&known, &mut parts, &sidecars, copies, &sources)
     }
 
-    /// What was named, else what lies beside the files.
+    /// The named recovery data, or else the files beside the bundle.
     fn sidecars(&self, named: &[Named]) -> Result<Vec<Sidecar>> {
         if !self.options.recovery.is_empty() {
             return self.options.recovery.iter().map(|path| Sidecar::open(path)).collect();
@@ -140,7 +140,7 @@ impl Job<'_> {
         Ok(out)
     }
 
-    /// Reads a part and says what is damaged.
+    /// Reads a part and lists its damage.
     fn survey(&self, part: &mut Part) -> Result<()> {
         let Some(named) = &part.named else { return Ok(()) };
         let blueprint = &part.blueprint;
@@ -187,7 +187,7 @@ impl Job<'_> {
         found
     }
 
-    fn mend(
+    fn repair_parts(
         &self,
         known: &Known,
         parts: &mut [Part],
@@ -210,7 +210,7 @@ impl Job<'_> {
             let work = Work::new(known, parts, vec![None; parts.len()], self.observer);
             work.possible().map_err(|e| {
                 e.state("nothing was changed")
-                    .hint("name what is whole: --from COPY, --from REGISTRY/REPO, or --recovery FILE")
+                    .hint("name an intact source: --from COPY, --from REGISTRY/REPO, or --recovery FILE")
             })?;
         }
         if copies.is_empty() && sources.is_empty() && self.options.origins.is_empty() {
@@ -241,7 +241,7 @@ impl Job<'_> {
         }
     }
 
-    /// What has moved would be overwritten when it is mended in place from recovery data alone.
+    /// In-place repair from recovery data alone would overwrite content that has moved.
     fn in_its_place(&self, part: &Part) -> Result<()> {
         let Some(Named { file: Some(file), length, left: None, .. }) = &part.named else { return Ok(()) };
         let layout = &part.blueprint.layout;
@@ -258,7 +258,7 @@ impl Job<'_> {
             .hint("put together a repaired copy, which can use what has moved: --to NEW"))
     }
 
-    /// Writes a mended copy, and leaves what is damaged as it is: that is one more copy to read from.
+    /// Writes a repaired copy and leaves the damaged file alone: it is one more copy to read from.
     fn elsewhere(
         &self,
         to: &Path,
@@ -280,13 +280,13 @@ impl Job<'_> {
             let file = file.try_clone().map_err(|e| Error::io("cannot read", &name, e))?;
             copies.insert(0, PartCopy { part: 0, name, file, length: *length, damage: Some(damage), moves: None });
         }
-        // Written anew in any case.
+        // Always rewritten.
         part.tail.whole = false;
         let parts = std::slice::from_mut(part);
         let targets = [Some(target)];
         let done = self.write(known, parts, &targets, sidecars, &mut copies, sources, &[0]);
         let [Some(target)] = targets else { return done };
-        let kept = format!("what was written is kept in `{}`", target.path().display());
+        let kept = format!("the written data is kept in `{}`", target.path().display());
         let mut outcome = done.map_err(|e| if e.state_text().is_some() { e } else { e.state(kept) })?;
         target.finish()?;
         if let Outcome::Whole(summary, report) = &mut outcome {
@@ -306,7 +306,7 @@ impl Job<'_> {
         RepairFile::create(to, need, &blueprint.head.digest())
     }
 
-    /// Writes what is damaged to the targets, and verifies all of it.
+    /// Writes the damaged parts to the targets, and verifies everything.
     #[expect(clippy::too_many_arguments, reason = "all that was found out before something is touched")]
     fn write(
         &self,
@@ -326,7 +326,7 @@ impl Job<'_> {
         let files = targets.iter().map(Option::as_ref).collect();
         let mut work = Work::new(known, parts, files, self.observer);
         if let Err(e) = work.repair_from_all(sidecars, copies, sources, &self.options.origins, self.network) {
-            // What was cut off stays cut off, as far as nothing could be put there.
+            // Keep the file cut off if nothing could be written there.
             for ((until, length), target) in work.right_until().into_iter().zip(lengths).zip(targets) {
                 if let (Some(target), true) = (target, *length > 0) {
                     target.cut(until.max(*length))?;
@@ -356,7 +356,7 @@ impl Job<'_> {
         self.concluded(places, known, parts, Effect::Repaired, mended)
     }
 
-    /// Verifies all of it: what is not whole now is an error, whatever else the verdict says.
+    /// Verifies everything: remaining damage is an error, whatever else the verdict says.
     fn concluded(
         &self,
         places: Vec<PathBuf>,
@@ -396,7 +396,7 @@ impl Job<'_> {
     }
 }
 
-/// Gives all of them their names back.
+/// Restores the names of all files.
 fn restore_name(taken: impl Iterator<Item = RepairFile>) -> Result<()> {
     let all: Vec<Result<()>> = taken.map(RepairFile::restore_name).collect();
     all.into_iter().collect()

@@ -1,4 +1,4 @@
-//! What was named: the files to be repaired, and the files and directories that may help.
+//! The named files: those to repair, and the files and directories to repair from.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::bundle::writer::partial_path;
 use crate::error::{Code, Error, Result};
 use crate::fs::dir;
 
-/// A file that was named.
+/// A file to repair.
 pub(super) struct Named {
     /// Its name.
     pub(super) path: PathBuf,
     /// Where its bytes are now.
     pub(super) place: PathBuf,
-    /// `None`: there is nothing.
+    /// `None`: the file does not exist.
     pub(super) file: Option<File>,
     pub(super) length: u64,
     before: Option<Meta>,
@@ -26,7 +26,7 @@ pub(super) struct Named {
     pub(super) head: Result<Head>,
 }
 
-/// What tells that a file is still the one that was looked at.
+/// Identifies a file, to detect that it was replaced or changed.
 #[derive(PartialEq, Eq)]
 struct Meta {
     length: u64,
@@ -35,7 +35,7 @@ struct Meta {
 }
 
 impl Named {
-    /// Opens what stands under this name, or what an earlier repair has taken it away from.
+    /// Opens the file at this name, or at the name that an earlier repair gave it.
     pub(super) fn open(path: &Path) -> Result<Named> {
         let path = real(path)?;
         let mut left = None;
@@ -56,7 +56,7 @@ impl Named {
         Ok(Named { path, place, file: Some(file), length: before.length, before: Some(before), left, head })
     }
 
-    /// Takes its name away until it is mended; of what is lost, begins it anew.
+    /// Renames the file until it is repaired; creates it if it is lost.
     pub(super) fn take(&self, blueprint: &Blueprint) -> Result<RepairFile> {
         if let Some(kind) = self.left {
             return RepairFile::resume(&self.path, kind);
@@ -74,7 +74,7 @@ impl Named {
     }
 }
 
-/// A file or directory that was named.
+/// A file or directory to repair from.
 pub(super) struct Local {
     pub(super) path: PathBuf,
     /// `None`: a directory.
@@ -96,13 +96,13 @@ impl Local {
         self.path.display().to_string()
     }
 
-    /// The head, if it is a bundle whose head can be read.
+    /// The head, if the file is a bundle with a readable head.
     pub(super) fn head(&self) -> Option<Head> {
         self.head.clone()
     }
 }
 
-/// What a path that is a link leads to: a link is not renamed.
+/// The target of a link: links are not renamed.
 fn real(path: &Path) -> Result<PathBuf> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_symlink() => fs::canonicalize(path).map_err(|e| Error::io("cannot open", path, e)),

@@ -1,5 +1,5 @@
-//! Where whole content may be: copies of the bundle, other local sources, repositories of registries; and which images
-//! need what.
+//! Possible origins of intact content: copies of the bundle, other local sources, repositories of registries; and which
+//! images need which blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -17,10 +17,10 @@ use crate::graph::Closure;
 use crate::oci::{Digest, Repository, without_registry};
 use crate::source::{Network, Source};
 
-/// A place in a registry.
+/// A location in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// This repository, and what `unpack --to` puts below it.
+    /// This repository, and the repositories that `unpack --to` puts below it.
     Repository(Repository),
     /// The repositories of this registry that images came from.
     Registry(String),
@@ -28,7 +28,7 @@ pub enum Origin {
 
 type Classified = (Vec<PartCopy>, Vec<Arc<dyn Source>>);
 
-/// Tells copies of the parts from everything else that may hold some blobs (an older bundle too).
+/// Separates copies of the parts from everything else that may hold some blobs (including an older bundle).
 pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Result<Classified> {
     let (mut copies, mut sources) = (Vec::new(), Vec::new());
     for local in locals {
@@ -66,12 +66,12 @@ pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Res
     Ok((copies, sources))
 }
 
-/// Which images need a blob, as far as documents that are right tell.
+/// Which images need a blob, as far as intact documents show.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Uses(BTreeMap<Digest, BTreeSet<usize>>);
 
 impl Uses {
-    /// Reads the documents that are right: in any of these files, with what is damaged in them.
+    /// Reads the intact documents in these files; the damage of each file is given.
     pub(super) fn read<'a>(
         index: &Index,
         files: impl Iterator<Item = (&'a File, &'a Blueprint, &'a [Damage])>,
@@ -91,20 +91,20 @@ impl Uses {
         let mut uses = Uses::default();
         let mut closure = Closure::default();
         for (number, image) in index.images.iter().enumerate() {
-            // Reading from a file that fails is a gap here, not an error.
+            // A read error here is a gap, not a failure.
             let Ok(root) = closure.add(&image.descriptor(), &mut |digest| Ok(document(digest))) else { continue };
             closure.visit(root, &mut |_, node| uses.0.entry(node.digest).or_default().insert(number));
         }
         uses
     }
 
-    /// The images that need this blob, in words.
+    /// The images that need this blob, as text.
     pub(super) fn images(&self, digest: &Digest, index: &Index) -> Vec<String> {
         let numbers = self.0.get(digest).into_iter().flatten();
         numbers.filter_map(|n| index.images.get(*n)).map(|image| image.display().to_string()).collect()
     }
 
-    /// Every repository that an image which needs this blob came from; of a blob that nobody is known to need, all.
+    /// The repositories of the images that need this blob; all repositories if no image is known to need it.
     fn repositories(&self, digest: &Digest, index: &Index) -> BTreeSet<String> {
         let known = self.0.get(digest);
         let images = index.images.iter().enumerate().filter(|(n, _)| known.is_none_or(|k| k.contains(n)));
@@ -112,10 +112,10 @@ impl Uses {
     }
 }
 
-/// The most repositories that one blob is asked for in.
+/// The most repositories to try for one blob.
 const ASKED: usize = 64;
 
-/// The repositories in which a blob may be, the likeliest first.
+/// The repositories that may have a blob, the likeliest first.
 pub(super) fn places(
     origin: &Origin,
     digest: &Digest,

@@ -1,4 +1,4 @@
-//! The files that are to be mended: a bundle, or volumes of one, each with what it has to be and what it is.
+//! The files to repair: a bundle, or its volumes, each with its expected and its actual content.
 
 use std::fs::File;
 
@@ -12,16 +12,16 @@ use crate::error::{Code, Error, Result};
 use crate::ops::recovery::called;
 use crate::recovery::Sidecar;
 
-/// A file that has to be there, whether it was named or not.
+/// A file of the bundle, whether it was named or not.
 pub(super) struct Part {
-    /// Its volume; 1 for a bundle in one file.
+    /// Its volume number; 1 for a bundle in one file.
     pub(super) number: u32,
-    /// `None`: a volume that was not named and is not to be made.
+    /// `None`: a volume that was not named and will not be created.
     pub(super) named: Option<Named>,
     pub(super) blueprint: Blueprint,
-    /// What is damaged, by member.
+    /// The damaged members.
     pub(super) damage: Vec<Damage>,
-    /// What stands behind the members.
+    /// What follows the members.
     pub(super) tail: Tail,
 }
 
@@ -35,13 +35,13 @@ impl Part {
         Part { number, named, blueprint, damage, tail }
     }
 
-    /// Whether there is anything to mend in it, and it is to be mended.
+    /// Whether the part is damaged and is to be repaired.
     pub(super) fn is_damaged(&self) -> bool {
         let bad = self.damage.iter().any(|d| d.any()) || !self.tail.whole;
         self.named.as_ref().is_some_and(|named| bad || named.left.is_some())
     }
 
-    /// Adds what copies have behind the members and this one has lost.
+    /// Adds what copies have after the members and this part has lost.
     pub(super) fn complete_tail(&mut self, at: usize, copies: &[PartCopy]) {
         for copy in copies.iter().filter(|c| c.part == at) {
             let other = Tail::read(&copy.file, copy.length, &self.blueprint.layout);
@@ -53,7 +53,7 @@ impl Part {
         }
     }
 
-    /// The name, or what stands for it.
+    /// The file name, or a description of the missing volume.
     pub(super) fn name(&self) -> String {
         match &self.named {
             Some(named) => named.path.display().to_string(),
@@ -64,21 +64,21 @@ impl Part {
 
 /// Another copy of a part.
 pub(super) struct PartCopy {
-    /// Of which.
+    /// The volume it is a copy of.
     pub(super) part: usize,
     pub(super) name: String,
     pub(super) file: File,
     pub(super) length: u64,
-    /// What is damaged in it, where all of it was read already.
+    /// Its damage, if all of it has already been read.
     pub(super) damage: Option<Vec<Damage>>,
-    /// By how many bytes content in it has moved, once that was looked for.
+    /// By how many bytes its content has moved, once that was determined.
     pub(super) moves: Option<Vec<i64>>,
 }
 
-/// Finds out which file has to be what.
+/// Determines which file is which part.
 ///
 /// # Errors
-/// [`Code::Usage`] for files that do not fit together.
+/// [`Code::Usage`] for files that do not belong together.
 pub(super) fn arrange(
     mut named: Vec<Named>,
     known: &Known,
@@ -136,13 +136,13 @@ pub(super) fn arrange(
     }
 }
 
-/// The description in a head, if it is of this division.
+/// The description in a head, if it is one of this division.
 fn described(head: &Head, known: &Known, main: &Volume) -> Option<Volume> {
     let volume = Volume::parse(head.volume.as_deref()?).ok()?;
     (head.digest() == known.head.digest() && volume.is_with(main)).then_some(volume)
 }
 
-/// What volume `n` has to be. Its own word counts where its `SHA256SUMS` bears it out.
+/// The expected layout of volume `n`. Its own description counts if its `SHA256SUMS` confirms it.
 fn description(
     n: u32,
     own: Option<&Named>,
@@ -168,7 +168,7 @@ fn description(
     if let Some(volume) = copies.find(is_it) {
         return Ok(Some(volume));
     }
-    // Of a volume without pieces everything follows from the others.
+    // For a volume without pieces everything follows from the others.
     let follows = Volume { volume: n, digests: Vec::new(), ..main.clone() };
     let follows = Some(follows).filter(|v| v.own_pieces() == 0);
     Ok(own.map(|(_, volume)| volume).or(follows))

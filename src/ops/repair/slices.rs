@@ -1,5 +1,5 @@
-//! What recovery data makes again. Slices that are damaged here and whole in a copy are taken from there, so two copies
-//! that are damaged in different places make up for each other even within one blob.
+//! Restores slices from recovery data. A slice that is damaged here and intact in a copy is taken from the copy, so two
+//! copies damaged in different places complement each other even within one blob.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,17 +16,17 @@ use crate::recovery::table::Span;
 use crate::recovery::{self, Decoded, Sidecar, SlicePlace};
 
 impl Work<'_> {
-    /// Everything that is still damaged, as far as these reach.
+    /// Restores whatever is still damaged, as far as the sidecars reach.
     pub(super) fn repair_from_recovery(&mut self, sidecars: &[Sidecar], copies: &[PartCopy]) -> Result<()> {
         for sidecar in sidecars {
             let needed = self.needed();
             let files = self.files(sidecar);
             let slice = sidecar.table().slice_size;
-            // Slices are cut from the whole, as the signed index has it: not one is larger (MB-REC-04).
+            // Slices are cut from the whole bundle, as in the signed index; no slice can be larger than it (MB-REC-04).
             let index = self.index();
             let sizes = index.blobs.iter().map(|b| b.size).chain(index.files.iter().map(|f| f.size));
             let most = sizes.chain(self.sides.iter().map(|s| s.blueprint.layout.end())).sum::<u64>();
-            // And together they are no more than it: a table can name one file, or the bundle, many times.
+            // Nor can their sum: a table can name one file, or the bundle, many times.
             let table = sidecar.table();
             let cut = slice.saturating_mul(table.slices.len() as u64);
             let room = recovery::table::GRAIN * table.files.len() as u64;
@@ -64,7 +64,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Which part each of the protected files is. One of another length is none.
+    /// The part that corresponds to each protected file. A file of another length corresponds to none.
     fn files(&self, sidecar: &Sidecar) -> Vec<Option<usize>> {
         let table = sidecar.table();
         let part = |(file, length): (usize, &u64)| {
@@ -80,12 +80,12 @@ impl Work<'_> {
         table.files.iter().enumerate().map(part).collect()
     }
 
-    /// Writes what one sidecar can make; the value says why it did not help.
+    /// Writes what one sidecar can restore; returns the reason if it did not help.
     fn repair_with(&self, sidecar: &Sidecar, files: &[Option<usize>], copies: &[PartCopy]) -> Result<Option<String>> {
         let table = sidecar.table();
         let spans = table.spans();
         let extents = self.extents();
-        // Where no damaged content is, the slice is whole: all of it was compared with the index.
+        // A slice without damaged content is intact: everything was compared with the index.
         let mut present: Vec<Option<SlicePlace<'_>>> = Vec::with_capacity(spans.len());
         let mut elsewhere = Vec::new();
         for (number, (span, digest)) in spans.iter().zip(&table.slices).enumerate() {
@@ -129,13 +129,13 @@ impl Work<'_> {
         self.decode(sidecar, files, &mut present, &extents)
     }
 
-    /// The damaged content of each part, from offset to offset. Of a part that is not written and not there: all of it.
+    /// The damaged ranges of each part. For a part that does not exist and is not written: all of it.
     fn extents(&self) -> Vec<Vec<(u64, u64)>> {
         let of = |side: &super::work::Side<'_>| {
             let members = side.blueprint.layout.members();
             match (side.file, side.target) {
                 (None, _) => vec![(0, side.blueprint.layout.end())],
-                // Not mended, but damaged: what is around content counts too.
+                // Damaged, but not being repaired: headers and padding count too.
                 (_, None) => {
                     let bad = members.iter().zip(&side.damage).filter(|(_, d)| d.any());
                     bad.map(|(m, _)| (m.header, m.end())).collect()
@@ -166,7 +166,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Writes lost slices; the value says why it did not help.
+    /// Writes lost slices; returns the reason if it did not help.
     fn decode(
         &self,
         sidecar: &Sidecar,
@@ -202,21 +202,23 @@ impl Work<'_> {
                 Decoded::Unreadable(number) => present[number] = None,
                 Decoded::UnreadableRecovery(number) => sound[number] = false,
                 Decoded::Wrong(_) => {
-                    return Ok(Some("what it makes is not what it says; it belongs to other bytes".to_owned()));
+                    return Ok(Some(
+                        "the data it restores has a wrong digest; it belongs to another bundle".to_owned(),
+                    ));
                 }
             }
         }
     }
 }
 
-/// The parts of sorted `extents` within `from..to`.
+/// The parts of the sorted `extents` within `from..to`.
 fn overlaps(extents: &[(u64, u64)], from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
     let first = extents.partition_point(|(_, end)| *end <= from);
     let within = extents[first..].iter().take_while(move |(start, _)| *start < to);
     within.map(move |(start, end)| ((*start).max(from), (*end).min(to))).filter(|(from, to)| from < to)
 }
 
-/// Whether a slice of a file, filled up with zeros, has this digest. One that cannot be read has not.
+/// Whether a slice of a file, padded with zeros, has this digest. An unreadable slice does not.
 fn slice_is(file: &File, span: &Span, digest: &Digest, size: u64, observer: &dyn Observer) -> Result<bool> {
     let mut buffer = vec![0u8; BUFFER];
     let mut hasher = Hasher::new();

@@ -1,5 +1,5 @@
-//! One blob, damaged in two copies at different places, and no recovery data: where the copies differ, one of them is
-//! right, and the digest says when the right pieces are together (MB-REC-09).
+//! Restores a blob that is damaged in two copies at different places, without recovery data: where the copies differ,
+//! one of them is right, and the digest confirms the right combination (MB-REC-09).
 //!
 //! The copies are read twice: to find where they differ, and to hash all combinations at once, side by side.
 
@@ -13,19 +13,19 @@ use crate::bundle::writer::BUFFER;
 use crate::error::Result;
 use crate::oci::{Digest, Hasher};
 
-/// What is compared as one, in bytes.
+/// The unit of comparison, in bytes.
 const PIECE: usize = 4096;
 /// The most places in which two copies may differ.
 const PLACES: usize = 10;
-/// The most bytes that are hashed for all blobs, and how often each byte of them is on top of that.
+/// The budget for hashing: a base for all blobs, plus this many times their size, in bytes.
 const WORK: u64 = 64 << 30;
 const TIMES: u64 = 4;
 
-/// The bytes that may still be hashed in one run: damage that costs as much as it can in every blob costs it once.
+/// The bytes that may still be hashed in one run. This bounds the cost of damage crafted to be expensive in every blob.
 pub(super) struct Budget(u64);
 
 impl Budget {
-    /// For blobs of so many bytes together.
+    /// The budget for blobs of this total size.
     pub(super) fn new(bytes: u64) -> Budget {
         Budget(bytes.saturating_mul(TIMES).saturating_add(WORK))
     }
@@ -37,7 +37,7 @@ impl Budget {
     }
 }
 
-/// A stretch of a blob, and which copy has it.
+/// A stretch of a blob, and which copy is readable there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stretch {
     from: u64,
@@ -49,14 +49,14 @@ struct Stretch {
 enum Likeness {
     Same,
     Differs,
-    /// Only the first can be read.
+    /// Only the first copy is readable.
     First,
-    /// Only the second can be read.
+    /// Only the second copy is readable.
     Second,
 }
 
-/// The stretches of a blob that have to be taken from the second copy to make the first one right: offsets in the blob.
-/// `None` when no combination is right, or there would be too many.
+/// The stretches of a blob to take from the second copy to correct the first one: offsets in the blob. `None` when no
+/// combination is right, or there would be too many.
 pub(super) fn weave(
     first: &File,
     second: &File,
@@ -116,7 +116,7 @@ pub(super) fn weave(
     }))
 }
 
-/// Cuts a blob where two copies begin or cease to differ; `None` where neither can be read.
+/// Cuts a blob where two copies begin or cease to differ; `None` where neither is readable.
 fn compare(
     first: &File,
     second: &File,
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(woven(&whole, &damaged(&many), &whole), None);
         assert!(woven(&whole, &damaged(&many[..6]), &whole).is_some());
         assert_eq!(woven(&whole, &damaged(&[3 * BUFFER]), &whole[..2 * BUFFER]), None);
-        // Cut off elsewhere: what is left of it serves.
+        // Cut off elsewhere: the rest is usable.
         let member = Member { path: "x".into(), size: whole.len() as u64, header: 0, digest: None };
         let again = |budget: &mut Budget| {
             let (first, second) = (file(&damaged(&[5])), file(&whole[..2 * BUFFER]));
@@ -205,7 +205,7 @@ mod tests {
         };
         let mut budget = Budget(3 * whole.len() as u64);
         assert_eq!(again(&mut budget).unwrap(), [(0, 4096)]);
-        // What one blob costs is no longer there for the next.
+        // What one blob uses up is gone for the next.
         assert_eq!(again(&mut budget), None);
     }
 }

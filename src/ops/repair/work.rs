@@ -1,5 +1,5 @@
-//! Writes what is damaged, and nothing else: a member that is right is never written to, so no source and no recovery
-//! data can make a bundle worse than it is (MB-REC-07).
+//! Writes damaged members and nothing else: a member that is right is never written, so no source and no recovery data
+//! can make a bundle worse (MB-REC-07).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -25,40 +25,41 @@ pub(super) const NAMED: usize = 8;
 /// A member that was damaged.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Repaired {
-    /// Its volume, of a bundle in volumes.
+    /// Its volume, if the bundle is in volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<u32>,
     /// Its path.
     pub member: String,
     /// Its size in bytes.
     pub size: u64,
-    /// What made it right: `index` (it follows from that), `recovery data`, or the name of a copy or source.
+    /// What it was restored from: `index` (it follows from the index), `recovery data`, or the name of a copy or
+    /// source.
     pub from: String,
 }
 
-/// A part in mending, or beside one.
+/// A part being repaired, or a copy of one.
 pub(super) struct Side<'a> {
     pub(super) blueprint: &'a Blueprint,
-    /// Where it is written; `None`: it is not.
+    /// The file to write; `None`: it is not written.
     pub(super) target: Option<&'a RepairFile>,
-    /// Where it can be read; `None`: nowhere.
+    /// The file to read; `None`: it is not readable.
     pub(super) file: Option<&'a File>,
     pub(super) damage: Vec<Damage>,
     length: u64,
     name: String,
 }
 
-/// A member of a part, both by position.
+/// A member of a part; both are positions.
 pub(super) type MemberPlace = (usize, usize);
 
-/// Parts in mending.
+/// The parts being repaired.
 pub(super) struct Work<'a> {
     known: &'a Known,
     pub(super) sides: Vec<Side<'a>>,
     pub(super) observer: &'a dyn Observer,
     /// What was done.
     pub(super) mended: Vec<Repaired>,
-    /// Why something did not help.
+    /// Why some sources did not help.
     pub(super) notes: Vec<String>,
 }
 
@@ -81,7 +82,7 @@ impl<'a> Work<'a> {
         Work { known, sides, observer, mended: Vec::new(), notes: Vec::new() }
     }
 
-    /// Everything that may help, what is near first.
+    /// Tries everything that may help, the nearest first.
     pub(super) fn repair_from_all(
         &mut self,
         sidecars: &[Sidecar],
@@ -118,7 +119,7 @@ impl<'a> Work<'a> {
         self.sides[part].target.map_or(Ok(()), |target| target.write(bytes, at))
     }
 
-    /// Members whose content is damaged still, of parts that are written.
+    /// Members whose content is still damaged, in parts that are written.
     pub(super) fn needed(&self) -> Vec<MemberPlace> {
         let of = |(part, side): (usize, &Side<'_>)| {
             let damage = if side.target.is_some() { side.damage.as_slice() } else { &[] };
@@ -141,7 +142,7 @@ impl<'a> Work<'a> {
         self.observer.begin(Task::Repair, needed.len() as u64, bytes * times);
     }
 
-    /// Offset after the last member that is right, for each part.
+    /// Offset after the last intact member of each part.
     pub(super) fn right_until(&self) -> Vec<u64> {
         let until = |side: &Side<'_>| {
             let right = side.blueprint.layout.members().iter().zip(&side.damage).filter(|(_, d)| !d.any());
@@ -150,13 +151,13 @@ impl<'a> Work<'a> {
         self.sides.iter().map(until).collect()
     }
 
-    /// Which images need what.
+    /// Which images need which blobs.
     pub(super) fn uses(&self) -> Uses {
         let files = self.sides.iter().filter_map(|s| Some((s.file?, s.blueprint, s.damage.as_slice())));
         Uses::read(self.index(), files)
     }
 
-    /// Everything that follows from the index: headers, paddings, and the content of some members.
+    /// Restores everything that follows from the index: headers, padding, and the content of some members.
     fn derive(&mut self) -> Result<()> {
         for part in 0..self.sides.len() {
             let side = &self.sides[part];
@@ -185,7 +186,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// What is on several volumes.
+    /// Restores members that are on several volumes.
     fn repair_from_each_other(&mut self) -> Result<()> {
         if self.sides.len() < 2 {
             return Ok(());
@@ -207,7 +208,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// What other copies have, member by member.
+    /// Takes from other copies, member by member.
     fn repair_from_copies(&mut self, copies: &mut [PartCopy]) -> Result<()> {
         let needed = self.needed();
         if needed.is_empty() || copies.is_empty() {
@@ -259,7 +260,7 @@ impl<'a> Work<'a> {
         done
     }
 
-    /// Blobs that are damaged in every copy, put together from this one and another.
+    /// Combines blobs that are damaged in every copy from this copy and another.
     fn repair_from_parts(&mut self, copies: &[PartCopy]) -> Result<()> {
         let observer = self.observer;
         let mut buffer = vec![0u8; BUFFER];
@@ -290,7 +291,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Copies a member's content from a file that has it at `data`; false when what was read this time is not right.
+    /// Copies a member's content from a file that has it at `data`; returns false if the bytes read now are not right.
     pub(super) fn copy(
         &self,
         from: &File,
@@ -316,7 +317,7 @@ impl<'a> Work<'a> {
         Ok(hasher.finish() == *digest)
     }
 
-    /// An error when something is damaged that does not follow from the index.
+    /// Returns an error if something is damaged that does not follow from the index.
     pub(super) fn possible(&self) -> Result<()> {
         let mut bad = Vec::new();
         for (part, side) in self.sides.iter().enumerate() {
@@ -327,7 +328,7 @@ impl<'a> Work<'a> {
         self.incomplete(&bad)
     }
 
-    /// The error for what could not be made right, if anything is left.
+    /// The error for what could not be restored, if anything is left.
     fn complete(&self) -> Result<()> {
         self.incomplete(&self.needed())
     }
@@ -360,7 +361,7 @@ impl<'a> Work<'a> {
         Err(self.notes.iter().fold(err, |err, note| err.fact(note)))
     }
 
-    /// Which blob a member holds, by position in the index, and from which offset on.
+    /// The blob that a member holds, by position in the index, and the offset of the member's content in it.
     pub(super) fn blob(&self, (part, number): MemberPlace) -> Option<(usize, u64)> {
         let layout = &self.sides[part].blueprint.layout;
         let extent = layout.extents().get(number.checked_sub(layout.blob_range().start)?)?;

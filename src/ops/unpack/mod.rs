@@ -1,8 +1,8 @@
-//! `unpack`: verify, and forward the very bytes that were verified.
+//! `unpack`: verifies a bundle, and forwards exactly the bytes that were verified.
 //!
-//! Order: everything that can be checked without content; conflicts and room at the destination; then each
-//! blob, hashed while it is sent; then manifests, children first; then tags. So an interrupted or failed run
-//! leaves no tag that points at something incomplete, and running again does only what is left.
+//! Order: all checks that need no content; conflicts and free space at the destination; every blob, hashed while it is
+//! sent; manifests, children first; tags. So an interrupted or failed run leaves no tag that points at something
+//! incomplete, and another run does only what is left.
 
 mod places;
 
@@ -23,7 +23,7 @@ use crate::sink::{Delivery, FileFolder, Watch, Way};
 use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
 pub use places::{Entry, MirrorSets};
 
-/// Where to.
+/// Options of `unpack`.
 #[derive(Debug, Default)]
 pub struct Options {
     /// A registry and repository, with a client for it.
@@ -33,17 +33,17 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// A directory for an OCI layout.
     pub layout: Option<PathBuf>,
-    /// A directory for the manifests, instead of the default.
+    /// A directory for the manifests, in place of the default.
     pub manifests: Option<PathBuf>,
-    /// How images other than releases are placed in the registry or the directory.
+    /// Where images other than releases go in the registry or the directory.
     pub placing: Placing,
     /// Mirror configuration for the registry.
     pub mirror_sets: MirrorSets,
     /// A file for `SRC=DST` lines, as `oc image mirror -f` takes them.
     pub mapping: Option<PathBuf>,
-    /// Replace manifests that exist with other content.
+    /// Replace existing manifests that have other content.
     pub overwrite: bool,
-    /// Verify, and write nothing.
+    /// Verify only, and write nothing.
     pub dry_run: bool,
     /// How images are pushed.
     #[cfg(feature = "registry")]
@@ -52,20 +52,20 @@ pub struct Options {
     pub jobs: usize,
 }
 
-/// How it ended.
+/// The outcome.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    /// The bundle is bad: nothing of it is under a name or tag. The text says what state things are in.
+    /// The bundle is bad: none of its content has a name or tag. The text describes the current state.
     Refused(Box<Report>, String),
-    /// Volumes are missing: the blobs at hand are there, and nothing is under a name or tag.
+    /// Volumes are missing: the blobs at hand were written, and nothing has a name or tag yet.
     Begun(Box<Report>, Summary),
     /// Nothing is wrong, and nothing was to be written.
     Tried(Box<Report>, Summary),
-    /// Everything is written.
+    /// Everything was written.
     Unpacked(Box<Verified<'a>>, Summary),
 }
 
-/// What was written.
+/// The result: what was written.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Summary {
     /// Digest of the bundle's index.
@@ -76,25 +76,25 @@ pub struct Summary {
     pub images: usize,
     /// Blobs in the bundle.
     pub blobs: usize,
-    /// Where each image is.
+    /// The location of each image.
     pub placements: Vec<Entry>,
     /// Blobs that were sent or written, or would be.
     pub new_blobs: u64,
     /// Their size in bytes.
     pub new_bytes: u64,
-    /// Manifests and indexes that were not there before.
+    /// Manifests and indexes that did not exist before.
     pub new_documents: u64,
-    /// Tags that were not there before, or pointed elsewhere.
+    /// Tags that did not exist before, or pointed elsewhere.
     pub new_tags: u64,
-    /// What is attached to images and was refused by the registry.
+    /// Attachments of images that the registry refused.
     pub refused: Vec<Refused>,
-    /// Where the manifests are.
+    /// The folder of the manifests.
     pub manifests: Option<PathBuf>,
-    /// How many there are.
+    /// The number of manifests.
     pub manifest_files: usize,
-    /// Where the mirror sets are.
+    /// The folder of the mirror sets.
     pub mirror_sets: Option<PathBuf>,
-    /// For a dry run: what every destination has already. Layers and configurations only.
+    /// For a dry run: what every destination already has. Layers and configurations only.
     pub there: There,
     /// The mirror directory, if one was written.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,21 +102,21 @@ pub struct Summary {
     /// The repositories in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tree_repositories: Vec<String>,
-    /// The mirror sets themselves, as they are applied.
+    /// The mirror sets themselves, as they will be applied.
     pub mirror_set_files: Vec<PathBuf>,
     /// The mapping that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mapping: Option<PathBuf>,
-    /// For each release, what to give to `oc adm upgrade --to-image`.
+    /// For each release, the argument of `oc adm upgrade --to-image`.
     pub upgrades: Vec<String>,
-    /// What is still to come, when volumes are missing: no manifest and no tag was written.
+    /// What is missing because volumes are missing: no manifest and no tag was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<Incomplete>,
-    /// Whether nothing was written because that was asked for.
+    /// Whether this was a dry run.
     pub dry_run: bool,
 }
 
-/// What is there already.
+/// What already exists at a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct There {
     /// Blobs.
@@ -125,7 +125,7 @@ pub struct There {
     pub bytes: u64,
 }
 
-/// What the destination still lacks, because it is on a volume that was not at hand.
+/// What the destination still lacks, because it is on a missing volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Incomplete {
     /// Blobs.
@@ -134,7 +134,7 @@ pub struct Incomplete {
     pub bytes: u64,
 }
 
-/// Verifies a bundle and writes it where the options say.
+/// Verifies a bundle and writes it to the destinations in the options.
 pub fn unpack<'a>(
     inputs: Inputs,
     trust: &'a Trust,
@@ -247,7 +247,7 @@ pub fn unpack<'a>(
     for destination in &destinations {
         let new = destination
             .images(&verified, &watch)
-            .map_err(|e| during_transfer(e, "all blobs are there, but not all manifests and tags"))?;
+            .map_err(|e| during_transfer(e, "all blobs were written, but not all manifests and tags"))?;
         summary.new_documents += new.documents;
         summary.new_tags += new.tags;
         summary.refused.extend(new.refused);
@@ -268,7 +268,7 @@ pub fn unpack<'a>(
     Ok(Outcome::Unpacked(verified, summary))
 }
 
-/// What is not at every destination yet, and what is.
+/// What is missing at some destination, and what every destination has.
 fn left(destinations: &[Box<dyn Destination + '_>], index: &Index) -> Result<(There, There)> {
     let content = || index.blobs.iter().filter(|blob| !blob.role.is_document());
     let mut missing: BTreeSet<Digest> = BTreeSet::new();
@@ -284,7 +284,7 @@ fn left(destinations: &[Box<dyn Destination + '_>], index: &Index) -> Result<(Th
     Ok((left, there))
 }
 
-/// An observer as destinations know it.
+/// Adapts an observer to the interface of destinations.
 struct Watching<'a>(&'a dyn Observer);
 
 impl Watch for Watching<'_> {
@@ -380,7 +380,7 @@ fn destinations<'a>(
     Ok(out)
 }
 
-/// The folders for manifests and for mirror sets. A name of ours has the digest in it, so that bundles do not meet.
+/// The folders for manifests and for mirror sets. A default name contains the digest, so that bundles do not collide.
 fn folders(index: &Index, digest: &str, options: &Options) -> (Folder, Folder) {
     let manifests = match (&options.manifests, options.dir.as_ref().or(options.layout.as_ref())) {
         (Some(dir), _) => Folder::named(dir),
@@ -422,8 +422,8 @@ fn target(_: &Options) -> Option<&Repository> {
     None
 }
 
-/// The repositories that good release signatures name. Content that came from a mirror or a directory does not
-/// tell where the vendor publishes it; the vendor's signature does.
+/// The repositories named by good release signatures. Content from a mirror or a directory does not show where the
+/// vendor publishes it; the vendor's signature does.
 fn signed_names(admitted: &Admitted<'_>, trust: &Trust, conditions: &Conditions) -> Vec<Repository> {
     let mut out = Vec::new();
     for release in &admitted.index().releases {
@@ -441,7 +441,7 @@ fn upgrades(index: &Index, options: &Options) -> Vec<String> {
     index.releases.iter().map(|r| format!("{target}@{}", r.digest)).collect()
 }
 
-/// Where a repository goes.
+/// The destination of a repository.
 #[cfg(feature = "registry")]
 fn home(target: &Repository, path: &str, options: &Options) -> Result<Repository> {
     Ok(below(target, path)?.nested(options.ways.max_nested_paths))

@@ -1,4 +1,4 @@
-//! Where everything went: for a program, as a mapping for `oc image mirror`, and as mirror sets for a cluster.
+//! Records where everything went: as JSON, as a mapping for `oc image mirror`, and as mirror sets for a cluster.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,23 +11,24 @@ use crate::openshift::mirror_set::{self, MirrorSetKind};
 use crate::sink::destination::{Destination, Placed};
 use crate::sink::files;
 
-/// The most bytes of a mapping that is there already.
+/// The largest existing mapping that is read, in bytes.
 const MAPPING: u64 = 16 << 20;
 
-/// An image, where it came from and where it is now.
+/// An image, its origin and its location.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Entry {
     /// The reference that it has in the bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Where it is: `REGISTRY/REPOSITORY:TAG`, `file://REPOSITORY:TAG` in a mirror directory, `oci:DIR:NAME` in a layout.
+    /// Its location: `REGISTRY/REPOSITORY:TAG`, `file://REPOSITORY:TAG` in a mirror directory, `oci:DIR:NAME` in a
+    /// layout.
     pub target: String,
     /// Digest of its manifest or index, the same there as here.
     pub digest: String,
-    /// Its tag there.
+    /// Its tag at the destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Why it is in the bundle.
+    /// Why the bundle contains it.
     pub kind: Kind,
 }
 
@@ -43,13 +44,13 @@ impl From<&Placed<'_>> for Entry {
     }
 }
 
-/// The repository that an image was taken from, if it was at a registry.
+/// The repository that an image was taken from, if it came from a registry.
 fn origin(placed: &Placed<'_>) -> Option<Repository> {
     placed.image.repository.as_deref().and_then(|r| r.parse().ok())
 }
 
-/// `SRC=DST` lines as `oc image mirror -f` takes them, sorted: a source by digest, a destination by tag. What came from
-/// no registry is a comment; what has no tag is carried by what it refers to.
+/// `SRC=DST` lines as `oc image mirror -f` reads them, sorted: a source by digest, a destination by tag. An image that
+/// did not come from a registry becomes a comment; an image without a tag is carried by the image that refers to it.
 pub(super) fn mapping(placed: &[Placed<'_>]) -> Vec<u8> {
     let lines: BTreeSet<String> = placed
         .iter()
@@ -62,7 +63,7 @@ pub(super) fn mapping(placed: &[Placed<'_>]) -> Vec<u8> {
     lines.into_iter().collect::<String>().into_bytes()
 }
 
-/// Whether [`write_mapping`] would fail, as far as that can be seen before.
+/// Checks whether [`write_mapping`] would fail, as far as possible in advance.
 pub(super) fn check_mapping(to: &Path, text: &[u8], overwrite: bool) -> Result<()> {
     let folder = dir::folder_of(to);
     if to.is_dir() || !folder.is_dir() {
@@ -77,7 +78,7 @@ pub(super) fn check_mapping(to: &Path, text: &[u8], overwrite: bool) -> Result<(
     Ok(())
 }
 
-/// Writes a mapping, over one that is there.
+/// Writes a mapping, overwriting an existing one.
 pub(super) fn write_mapping(to: &Path, text: &[u8]) -> Result<()> {
     let mut temporary = to.as_os_str().to_owned();
     temporary.push(".partial");
@@ -85,17 +86,17 @@ pub(super) fn write_mapping(to: &Path, text: &[u8]) -> Result<()> {
     done.map_err(|e| Error::io("cannot write", to, e))
 }
 
-/// Which mirror sets are written.
+/// Which mirror sets to write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum MirrorSets {
-    /// By digest; by tag too, where a bundle has images that were asked for by tag.
+    /// By digest; also by tag, if the bundle has images that were requested by tag.
     #[default]
     AsNeeded,
-    /// These.
+    /// Only these kinds.
     Kinds(Vec<MirrorSetKind>),
 }
 
-/// The mirror sets of a registry, releases and everything else apart: file names and contents.
+/// The mirror sets of a registry, separate for releases and everything else: file names and contents.
 pub(super) fn mirror_sets(
     wanted: &MirrorSets,
     target: &Repository,
@@ -142,7 +143,7 @@ pub(super) fn mirror_sets(
     Ok(out)
 }
 
-/// Mirror sets of other bundles stay where these are written.
+/// Mirror sets of other bundles in the same folder are kept.
 pub(super) fn beside_others() -> files::Rules {
     files::Rules { overwrite: true, keep: Some(mirror_set::is_own) }
 }

@@ -24,16 +24,16 @@ pub const RELEASE: &str = "openshift/release";
 pub struct Tree<'a> {
     dir: &'a Path,
     placements: Vec<Placement<'a>>,
-    /// Which repositories need a blob.
+    /// Which repositories need which blobs.
     needs: RepositoryNeeds,
     present: Present,
     open: OnceLock<BTreeMap<String, TreeRepository>>,
-    /// Keeps the lock.
+    /// Holds the lock.
     sink: OnceLock<TreeSink>,
 }
 
 impl<'a> Tree<'a> {
-    /// Places the images of an index, whose documents are given.
+    /// Places the images of an index; `documents` are its manifests.
     pub fn new(dir: &'a Path, index: &'a Index, document: &Documents<'_, '_>, placing: &Placing) -> Result<Tree<'a>> {
         let placements = placement::placements(index, RELEASE, placing)?;
         placement::no_release_names(&placements, "")?;
@@ -41,8 +41,8 @@ impl<'a> Tree<'a> {
         Ok(Tree { dir, placements, needs, present: Present::default(), open: OnceLock::new(), sink: OnceLock::new() })
     }
 
-    /// What refers to what in each repository. `oc image mirror` carries tags, and registries without the referrers API
-    /// look under a tag (distribution-spec 1.1, "Referrers Tag Schema"): so each list gets its tag here too.
+    /// The referrers in each repository. `oc image mirror` copies tags, and registries without the referrers API look
+    /// under a tag (distribution-spec 1.1, "Referrers Tag Schema"): so each list gets its tag here too.
     fn referrers(
         &self,
         verified: &Verified<'_>,
@@ -64,7 +64,7 @@ impl<'a> Tree<'a> {
                 out.entry((path, subject)).or_default().push(entry);
             }
         }
-        // An image that has the tag of a list keeps it.
+        // An image that already uses the tag of a list keeps it.
         let tags = self.placements.iter().filter_map(|p| Some((p.repository.as_str(), p.tag.as_ref()?.as_str())));
         let taken: BTreeSet<(&str, &str)> = tags.collect();
         out.retain(|(path, subject), _| !taken.contains(&(*path, subject.dashed().as_str())));
@@ -137,7 +137,7 @@ impl<'a> Destination for Tree<'a> {
     }
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
-        // What nothing here needs, this place does not have: it is read.
+        // Not needed here, so not available here: the blob is read.
         let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(Visit::Read) };
         let mut first: Option<&TreeRepository> = None;
         let mut visit = Visit::LeftOut;
@@ -187,7 +187,7 @@ impl<'a> Destination for Tree<'a> {
                 lists.push((repository, subject.dashed(), list));
             }
         }
-        // A tag must not outlive what it points to: all of that is durable first.
+        // A tag must not outlive its target: make all of that durable first.
         let repositories = || self.open.get().into_iter().flat_map(BTreeMap::values);
         repositories().try_for_each(BlobSink::finish)?;
         for (repository, tag, list) in lists {
@@ -219,7 +219,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// An OCI layout in this folder.
+    /// Opens or creates an OCI layout in this folder.
     pub fn new(dir: &Path) -> Layout {
         Layout { dir: dir.to_owned(), present: Present::default(), open: OnceLock::new() }
     }
@@ -299,13 +299,13 @@ impl Destination for Layout {
     }
 }
 
-/// Whether the folder is there and takes files, or can be made where it is missing.
+/// Checks that the folder is writable, or can be created if it does not exist.
 fn makeable(dir: &Path) -> Result<()> {
     let at = if dir.is_dir() { dir } else { files::nearest(dir)? };
     crate::fs::space::writable(at).map_err(|e| Error::io("cannot write in", at, e).state("nothing was written"))
 }
 
-/// Room for everything that may have to be written, and no blob that is too long for the file system.
+/// Checks the space for everything that may be written, and that no blob is too large for the file system.
 fn enough(dir: &Path, index: &Index) -> Result<()> {
     let there = already(dir, index);
     let need = index.blobs.iter().filter(|blob| !there.contains(&blob.digest)).map(|blob| blob.size).sum();
@@ -313,7 +313,7 @@ fn enough(dir: &Path, index: &Index) -> Result<()> {
     room::enough(dir, need, longest, "make room there, or choose another place")
 }
 
-/// The blobs that an earlier run has left somewhere below, going by name and size: a forecast only.
+/// The blobs that an earlier run left somewhere below, by name and size: an estimate only.
 fn already(dir: &Path, index: &Index) -> BTreeSet<Digest> {
     fn look(dir: &Path, depth: usize, wanted: &BTreeMap<Digest, u64>, found: &mut BTreeSet<Digest>) {
         for (name, kind) in dir::list_start(dir, dir::MAX_ENTRIES).unwrap_or_default() {

@@ -8,14 +8,14 @@ use crate::error::{Code, Error, Result};
 use crate::sink::files::{self, Folder, Rules, Written};
 use crate::verify::{Verified, Visit};
 
-/// Where manifests are in a bundle.
+/// The folder of the manifests in a bundle.
 const MANIFESTS: &str = "manifests/";
 
 fn below(path: &str) -> &str {
     path.strip_prefix(MANIFESTS).unwrap_or(path)
 }
 
-/// A folder that takes files and no blob: it never says that it has one, so what is verified for it is read to its end.
+/// A folder for files only: it never reports having a blob, so everything verified for it is read to its end.
 #[derive(Debug)]
 pub struct FileFolder {
     folder: Folder,
@@ -27,8 +27,8 @@ pub struct FileFolder {
 }
 
 impl FileFolder {
-    /// The manifests that a bundle carries, below `manifests/` there, for this folder. They are given beforehand so that
-    /// conflicts are found early; only those of the verified bundle are written.
+    /// A destination for the manifests of a bundle, which are below `manifests/` there. They are given in advance to find
+    /// conflicts early; only those of the verified bundle are written.
     pub fn manifests<'f>(folder: Folder, files: impl Iterator<Item = (&'f str, &'f [u8])>, rules: Rules) -> FileFolder {
         let files = files.map(|(path, bytes)| (below(path).to_owned(), bytes.to_vec())).collect();
         FileFolder { folder, files, rules, carried: true, written: Mutex::default() }
@@ -39,22 +39,22 @@ impl FileFolder {
         FileFolder { folder, files, rules, carried: false, written: Mutex::default() }
     }
 
-    /// Where it is.
+    /// The folder.
     pub fn folder(&self) -> &Folder {
         &self.folder
     }
 
-    /// How many files there are.
+    /// Number of files.
     pub fn len(&self) -> usize {
         self.files.len()
     }
 
-    /// Whether there is no file.
+    /// Whether there are no files.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// What was done.
+    /// What was written.
     pub fn written(&self) -> Written {
         *self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

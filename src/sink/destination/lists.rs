@@ -1,18 +1,18 @@
-//! Lists of referrers at a registry: what has a `subject` is found only by way of the list of that image.
+//! Lists of referrers at a registry: a manifest with a `subject` is found only through the list of that subject.
 //!
-//! A registry with the referrers API keeps the list itself, and some lose an entry when two are pushed at once. So what
-//! has a `subject` is pushed one after the other in each repository, the list is asked for at the end, and what is not on
-//! it is pushed once more. At a registry without the API the list is an index at the tag `sha256-<hex>`
+//! A registry with the referrers API maintains the list itself, and some lose an entry when two are pushed at once. So
+//! manifests with a `subject` are pushed one after the other in each repository, the list is requested at the end, and
+//! missing entries are pushed again. At a registry without the API the list is an index at the tag `sha256-<hex>`
 //! (distribution-spec 1.1, "Referrers Tag Schema").
 
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, IndexOf, Invalid, Repository, Tag, media_type};
 use crate::registry::{Client, Wanted};
 
-/// How often what is not on a list is pushed again.
+/// How many times missing entries are pushed again.
 const ROUNDS: u32 = 4;
 
-/// A list that is to have these entries.
+/// A list that must contain these entries.
 pub(super) struct List<'a> {
     pub(super) repository: &'a Repository,
     pub(super) subject: Digest,
@@ -21,7 +21,7 @@ pub(super) struct List<'a> {
 }
 
 impl List<'_> {
-    /// Brings all entries onto the list. Returns how many manifests were pushed for it.
+    /// Puts all entries on the list. Returns the number of manifests pushed for it.
     pub(super) fn complete(&self, client: &Client) -> Result<u64> {
         let mut pushed = 0;
         for round in 0..ROUNDS {
@@ -46,7 +46,7 @@ impl List<'_> {
                 handled &= client.put_manifest(self.repository, &wanted, &entry.media_type, bytes)?.subject_handled;
                 pushed += 1;
             }
-            // It answers as a registry with the API does, and puts nothing on its lists.
+            // The registry claims to have the API, but does not add to its lists.
             if !handled && round > 0 {
                 return Ok(pushed + self.tagged(client)?);
             }
@@ -62,11 +62,11 @@ impl List<'_> {
         }
     }
 
-    /// Keeps the list under the fallback tag.
+    /// Updates the list at the fallback tag.
     fn tagged(&self, client: &Client) -> Result<u64> {
         let tag: Tag = self.subject.dashed().parse().map_err(|e: Invalid| Error::new(Code::Internal, e.to_string()))?;
         let found = client.tagged_referrers(self.repository, &self.subject)?;
-        // One that cannot be read is not written anew: what is on it would be lost.
+        // Never replace an unreadable list: its entries would be lost.
         if let Some(unread) = found.unread {
             return Err(unread);
         }

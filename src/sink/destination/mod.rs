@@ -1,8 +1,8 @@
-//! Places for the images of a bundle, the counterpart of [`crate::source::Source`]: a registry, the `v2/` tree of
+//! Destinations for the images of a bundle, the counterpart of [`crate::source::Source`]: a registry, the `v2/` tree of
 //! `oc`, an OCI layout; and folders of files.
 //!
-//! Blobs are taken in while they are verified. Everything by which content is found (manifests, tags, files) is written
-//! for a [`Verified`] bundle only.
+//! Blobs are accepted while they are verified. Everything that makes content reachable (manifests, tags, files) is
+//! written for a [`Verified`] bundle only.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -27,37 +27,38 @@ pub use folder::FileFolder;
 #[cfg(feature = "registry")]
 pub use registry::{Registry, Ways};
 
-/// A place for images.
+/// A destination for images.
 pub trait Destination: Sync {
-    /// What this is and where, for messages.
+    /// A description with the location, for messages.
     fn describe(&self) -> String;
-    /// How content gets there.
+    /// How content is transferred there.
     fn task(&self) -> Way;
-    /// Whether all is well for writing: reachable, room enough, nothing in the way. Writes nothing.
+    /// Checks that the destination is ready: reachable, enough space, no conflicts. Writes nothing.
     fn check(&self, index: &Index) -> Result<()>;
-    /// Where it has, or will have, each image.
+    /// The current or future location of each image.
     fn placed<'i>(&'i self, _: &'i Index) -> Vec<Placed<'i>> {
         Vec::new()
     }
-    /// The blobs (not the documents) that it has already wherever they are needed, as far as can be told without reading
-    /// them. Writes nothing.
+    /// The blobs (not the documents) that exist wherever they are needed, as far as can be found without reading them.
+    /// Writes nothing.
     fn there(&self, _: &Index) -> Result<BTreeSet<Digest>> {
         Ok(BTreeSet::new())
     }
-    /// Makes what the content will be written into.
+    /// Creates the containers of the content, such as folders.
     fn prepare(&self) -> Result<()> {
         Ok(())
     }
-    /// Whether it has a blob wherever that is needed. A blob that it needs nowhere it does not have.
+    /// Whether a blob exists wherever it is needed. Returns false for a blob that is needed nowhere.
     fn has(&self, blob: &Blob) -> Result<bool>;
-    /// The content of a blob that it has, not checked. `None`: it cannot be read back.
+    /// The content of an existing blob, unchecked. `None`: it cannot be read back.
     fn content(&self, _: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
         Ok(None)
     }
-    /// Takes a blob in, if it lacks it.
+    /// Writes a blob, unless it exists.
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit>;
-    /// Writes manifests, children first, then tags; of a folder of files, these. Not before each blob that is needed was
-    /// asked for with [`Destination::has`] or handed over with [`Destination::blob`]: no other's word counts for that.
+    /// Writes manifests, children first, then tags; a folder of files writes its files. Each needed blob must first
+    /// have been looked up with [`Destination::has`] or written with [`Destination::blob`] on this destination: what
+    /// another destination reports does not count.
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts>;
 }
 
@@ -66,14 +67,14 @@ pub trait Destination: Sync {
 pub struct Placed<'a> {
     /// The image.
     pub image: &'a Image,
-    /// The repository: at a registry its name, in a mirror directory `file://PATH`, of a layout `oci:DIR`.
+    /// The repository: its name at a registry, `file://PATH` in a mirror directory, `oci:DIR` for a layout.
     pub repository: String,
-    /// Its tag; in a layout its name.
+    /// Its tag; in a layout, its name.
     pub tag: Option<String>,
 }
 
 impl Placed<'_> {
-    /// The whole reference.
+    /// The full reference.
     pub fn target(&self) -> String {
         match &self.tag {
             Some(tag) => format!("{}:{tag}", self.repository),
@@ -81,19 +82,19 @@ impl Placed<'_> {
         }
     }
 
-    /// Whether that is at a registry.
+    /// Whether the location is at a registry.
     pub fn at_registry(&self) -> bool {
         !self.repository.starts_with("file://") && !self.is_layout()
     }
 
-    /// Whether that is in an OCI layout.
+    /// Whether the location is in an OCI layout.
     pub fn is_layout(&self) -> bool {
         self.repository.starts_with("oci:")
     }
 }
 
-/// The configurations and layers that a destination has itself seen to be there, wherever they are needed. A verdict can
-/// rest on the word of another [`Receiver`]: no image is written on that (MB-VER-16).
+/// The configurations and layers that a destination has itself found, wherever they are needed. A verdict can rely on
+/// another [`Receiver`]; writing an image must not (MB-VER-16).
 #[derive(Debug, Default)]
 struct Present(Mutex<BTreeSet<Digest>>);
 
@@ -102,7 +103,7 @@ impl Present {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
     }
 
-    /// An error when a blob that is needed was not seen here, or an image is none of the bundle.
+    /// Returns an error if a needed blob was not found here, or an image is not in the bundle.
     fn complete<'i>(
         &self,
         verified: &Verified<'_>,
@@ -124,7 +125,7 @@ impl Present {
     }
 }
 
-/// How content gets to a destination.
+/// How content is transferred to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Over a network.
@@ -133,52 +134,52 @@ pub enum Way {
     Write,
 }
 
-/// What was new at a destination.
+/// What a destination did not have before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Manifests, indexes and files.
     pub documents: u64,
     /// Tags and entries.
     pub tags: u64,
-    /// What is attached to images and was refused. The images themselves are there.
+    /// Attachments of images that were refused. The images themselves were written.
     pub refused: Vec<Refused>,
 }
 
-/// Something attached to an image that a registry refused.
+/// An attachment of an image that a registry refused.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Refused {
-    /// Which.
+    /// Its digest.
     pub digest: Digest,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// The image that it is attached to.
+    /// The image it is attached to.
     pub subject: Option<Digest>,
-    /// Where it was to go.
+    /// The intended location.
     pub repository: String,
     /// The registry's answer.
     pub why: String,
 }
 
-/// The content of a blob: opened as often as a destination needs, from the offset that it asks for. The read that would
-/// end content that is not right fails.
+/// The content of a blob: a destination may open it several times, at any offset. For wrong content, the read that
+/// would reach the end fails.
 pub trait Content {
     /// Reads from `offset` on.
     fn open<'c>(&'c self, offset: u64) -> Result<Box<dyn Read + 'c>>;
 }
 
-/// Sees what a destination does. Called from several threads.
+/// Observes a destination. Called from several threads.
 pub trait Watch: Sync {
-    /// An error when somebody asked to stop.
+    /// Returns an error if an interruption was requested.
     fn check(&self) -> Result<()>;
-    /// A warning.
+    /// Reports a warning.
     fn warn(&self, text: &str);
-    /// Bytes done.
+    /// Reports transferred bytes.
     fn advance(&self, bytes: u64);
-    /// An item done.
+    /// Reports a finished item.
     fn item(&self);
 }
 
-/// Hands what is verified to several destinations at once.
+/// Passes verified content to several destinations at once.
 pub struct Delivery<'a> {
     destinations: &'a [Box<dyn Destination + 'a>],
     watch: &'a dyn Watch,
@@ -187,12 +188,12 @@ pub struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    /// To these. Without any, everything is read all the same: there is nobody who could say that it is there already.
+    /// The destinations. If there are none, everything is read: no destination can report that it has the content.
     pub fn new(destinations: &'a [Box<dyn Destination + 'a>], watch: &'a dyn Watch) -> Delivery<'a> {
         Delivery { destinations, watch, sent: AtomicU64::new(0), new: AtomicU64::new(0) }
     }
 
-    /// Blobs that were sent or written so far, and their bytes.
+    /// Number of blobs sent or written so far, and their bytes.
     pub fn sent(&self) -> (u64, u64) {
         (self.new.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
     }
@@ -245,7 +246,7 @@ impl Receiver for Delivery<'_> {
     }
 }
 
-/// The content of a blob while it is verified.
+/// The content of a blob that is being verified.
 struct Verifying<'a, 'b> {
     reader: RefCell<&'a mut BlobReader<'b>>,
     buffer: RefCell<&'a mut [u8]>,

@@ -1,4 +1,4 @@
-//! A registry as destination.
+//! A registry as a destination.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -18,32 +18,32 @@ use crate::verify::{Verified, Visit};
 /// How images are pushed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ways {
-    /// The most components of a repository's path; what lies deeper is joined with `-`.
+    /// The maximum depth of a repository's path; deeper components are joined with `-`.
     pub max_nested_paths: Option<usize>,
-    /// Leave out what is attached to images, but for the signatures of releases.
+    /// Leave out attachments of images, except the signatures of releases.
     pub without_referrers: bool,
     /// Threads.
     pub jobs: usize,
 }
 
-/// `REGISTRY/REPO`: releases go to the repository itself, everything else below it.
+/// `REGISTRY/REPO`: releases go to the repository itself, everything else to repositories below it.
 pub struct Registry<'a> {
     target: &'a Repository,
     client: &'a Client,
     jobs: usize,
     placements: Vec<Placement<'a>>,
-    /// Which repositories need a blob.
+    /// Which repositories need which blobs.
     needs: RepositoryNeeds,
     repositories: BTreeMap<String, Repository>,
-    /// Which repositories need a blob for an image itself, and not only for something attached to one.
+    /// Which repositories need a blob for an image itself, and not only for an attachment.
     needed: RepositoryNeeds,
-    /// Blobs that were refused by a repository that needs them for an extra only, and why.
+    /// Blobs refused by a repository that needs them for an extra only, with the reason.
     without: Mutex<BTreeMap<(String, Digest), String>>,
     present: Present,
 }
 
 impl<'a> Registry<'a> {
-    /// Places the images of an index, whose documents are given.
+    /// Places the images of an index; `documents` are its manifests.
     pub fn new(
         target: &'a Repository,
         client: &'a Client,
@@ -85,20 +85,20 @@ impl<'a> Registry<'a> {
             .ok_or_else(|| Error::new(Code::Internal, format!("repository `{path}` was not prepared")))
     }
 
-    /// The digest of the bytes that the registry hands out: what it says of them is not asked for (security H5).
+    /// The digest of the bytes that the registry serves; its own claim is not used (security H5).
     fn holds(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Digest>> {
         match self.client.get_manifest(repository, wanted) {
             Ok(found) => Ok(found.map(|f| f.digest)),
-            // Something else, or damage: as good as nothing. Refused: so is what is not there, at some registries, and
-            // if it is the login, the push will say so.
+            // Wrong or damaged content counts as none. So does a refusal: some registries refuse what does not exist;
+            // if the cause is the login, the push will fail.
             Err(e) if matches!(e.code(), Code::BlobMismatch | Code::Auth) => Ok(None),
             Err(e) => Err(e),
         }
     }
 }
 
-/// Whether an image is an extra: something attached to another, which that does not need. With `but_releases` the
-/// signatures of releases are none: a cluster may want them.
+/// Whether an image is an extra: an attachment that its image does not need. With `but_releases`, the signatures of
+/// releases are not extras: a cluster may require them.
 fn is_extra(image: &Image, but_releases: bool) -> bool {
     let signature = || image.tag.as_deref().is_some_and(|tag| tag.ends_with(".sig"));
     match image.kind {
@@ -117,8 +117,8 @@ impl<'a> Destination for Registry<'a> {
         Way::Push
     }
 
-    /// Asks for something, so that a wrong name, certificate or login is found before anything is sent. What is not
-    /// there is refused by some registries as if it were the login's fault: then an upload is begun, and given up.
+    /// Makes a first request, so that a wrong name, certificate or login is found before anything is sent. Some
+    /// registries answer a request for missing content like a failed login: then an upload is started and cancelled.
     fn check(&self, _: &Index) -> Result<()> {
         let Some(first) = self.placements.first() else { return Ok(()) };
         let repository = self.repository(&first.repository)?;
@@ -162,7 +162,7 @@ impl<'a> Destination for Registry<'a> {
     }
 
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit> {
-        // What nothing here needs, this place does not have: it is read.
+        // Not needed here, so not available here: the blob is read.
         let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(Visit::Read) };
         let mut visit = Visit::LeftOut;
         let mut from: Option<&Repository> = None;
@@ -178,7 +178,7 @@ impl<'a> Destination for Registry<'a> {
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
                             .insert((path.to_owned(), blob.digest), reason(e)?);
-                        // What is verified is read, wherever it goes.
+                        // Everything verified is read, wherever it goes.
                         let mut content = content.open(0)?;
                         std::io::copy(&mut content, &mut std::io::sink())
                             .map_err(|e| Error::io("cannot read", blob.digest.to_string(), e))?;
@@ -195,14 +195,15 @@ impl<'a> Destination for Registry<'a> {
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
-        // What only something attached to an image needs may have been refused.
+        // A refusal is acceptable if only an attachment needs the blob.
         let needs = |digest: &Digest| self.needed.repositories(digest).is_some();
         self.present.complete(verified, needs, self.placements.iter().map(|p| &p.image.digest), self)?;
         let mut counts = Counts::default();
         let mut refused = BTreeMap::new();
         let mut lists: BTreeMap<(&Repository, Digest), List> = BTreeMap::new();
         for level in self.levels(verified)? {
-            // Alone, or one after the other what has a `subject`: some registries lose what two put on their lists.
+            // Manifests with a `subject` go one after the other: some registries lose an entry when two are pushed at
+            // once.
             let mut turns: BTreeMap<Turn, Vec<RepositoryDocument>> = BTreeMap::new();
             for it in level {
                 let turn = if it.subject.is_some() { Turn::After(it.repository) } else { Turn::Own(turns.len()) };
@@ -241,32 +242,32 @@ struct RepositoryDocument<'a> {
     digest: Digest,
     media_type: String,
     bytes: &'a [u8],
-    /// What it refers to.
+    /// The documents and blobs it refers to.
     subject: Option<Digest>,
-    /// Whether no image needs it, and only something attached to one does.
+    /// Whether only attachments need it, and no image does.
     extra: bool,
 }
 
-/// What became of a document.
+/// The result for one document.
 enum Put {
     New,
     There,
-    /// An extra that the registry refused, and why.
+    /// An extra that the registry refused, with the reason.
     Refused(String),
 }
 
-/// What is pushed by itself, and what waits for its turn in a repository.
+/// Documents pushed independently, and documents that wait for their turn in a repository.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Turn<'a> {
     Own(usize),
     After(&'a Repository),
 }
 
-/// Extras that were refused, where, and why.
+/// Refused extras: which, where, and why.
 type Reasons<'a> = BTreeMap<(&'a Repository, Digest), String>;
 
 impl Registry<'_> {
-    /// All documents, each once for each repository, in groups: what a document names is in an earlier one than it.
+    /// All documents, once for each repository, in groups: a document comes in a later group than those it names.
     fn levels<'v>(&'v self, verified: &'v Verified<'_>) -> Result<Vec<Vec<RepositoryDocument<'v>>>> {
         let (closure, roots) = placement::closure(&self.placements, &|digest| verified.document(digest))?;
         let mut repositories: BTreeMap<&Repository, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
@@ -312,7 +313,8 @@ impl Registry<'_> {
         turn.iter().map(one).collect()
     }
 
-    /// Pushes a document that is not there. Says whether it was new. It has to come back before anything is built on it.
+    /// Pushes a missing document. Returns whether it was new. The registry must serve it back before anything refers to
+    /// it.
     fn document(&self, it: &RepositoryDocument<'_>) -> Result<bool> {
         let without = self.without.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !without.is_empty()
@@ -379,7 +381,7 @@ impl Registry<'_> {
         counts: &mut Counts,
         refused: &mut Reasons<'v>,
     ) -> Result<()> {
-        // Images of several registries can have the same place here: no two set the same tag at once.
+        // Images of different registries can share a location here: never set the same tag twice at once.
         let mut set = BTreeSet::new();
         let mut tagged = Vec::new();
         for placement in &self.placements {
@@ -414,7 +416,7 @@ impl Registry<'_> {
         Ok(())
     }
 
-    /// Sets the tag of an image, if that is not set already.
+    /// Sets the tag of an image, unless it is already right.
     fn tag(&self, image: &Image, repository: &Repository, tag: &Tag, bytes: &[u8], watch: &dyn Watch) -> Result<bool> {
         let wanted = Wanted::Tag(tag.clone());
         let before = self.holds(repository, &wanted)?;
@@ -429,7 +431,7 @@ impl Registry<'_> {
         Ok(true)
     }
 
-    /// The extras that were refused, one for each image.
+    /// The refused extras, one for each image.
     fn refused(&self, reasons: &Reasons<'_>) -> Vec<Refused> {
         let all = self.placements.iter().filter(|placement| is_extra(placement.image, false));
         let found = all.filter_map(|placement| {
@@ -445,11 +447,11 @@ impl Registry<'_> {
     }
 }
 
-/// Why an extra was refused; what is no registry's word is an error all the same.
+/// Why an extra was refused; a failure that is not the registry's answer remains an error.
 fn reason(e: Error) -> Result<String> {
     if !matches!(e.code(), Code::Destination | Code::Auth) {
         return Err(e);
     }
-    let said = e.facts().iter().find(|fact| fact.starts_with("it said:"));
-    Ok(said.map_or_else(|| e.message().to_owned(), |said| format!("{}; {said}", e.message())))
+    let quoted = e.facts().iter().find(|fact| fact.starts_with("it said:"));
+    Ok(quoted.map_or_else(|| e.message().to_owned(), |quoted| format!("{}; {quoted}", e.message())))
 }

@@ -64,7 +64,7 @@ impl Catalogue {
     /// All tags, and the untagged manifests that no list contains and that refer to nothing.
     pub(super) fn names(&self, tree: &Tree, v2: &Dir) -> Result<Vec<Named>> {
         let referring: HashSet<Digest> = self.subjects.values().flatten().map(|d| d.digest).collect();
-        // A list of referrers, the one with the tag or one that it has replaced.
+        // A list of referrers, either the tagged one or one it has replaced.
         let is_list = |digest: &Digest| {
             self.indexes.get(digest).is_some_and(|all| !all.is_empty() && all.iter().all(|d| referring.contains(d)))
         };
@@ -78,7 +78,7 @@ impl Catalogue {
                 })
             };
             for (tag, digest) in &repo.tags {
-                // A list of referrers is no image: it is made again where they go.
+                // A list of referrers is not an image: it is generated again at the destination.
                 if is_of_list(tag) && is_list(digest) {
                     continue;
                 }

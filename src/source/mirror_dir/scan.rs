@@ -124,7 +124,7 @@ impl Tree {
                 (EntryKind::Symlink, digest, Some(tag)) => {
                     let target = self.target(dir, &name)?;
                     match digest {
-                        // A link in place of a hard link, not the tag of referrers.
+                        // A symbolic link in place of a hard link, not the tag of a referrers list.
                         Some(digest) if digest == target => note(&mut self.manifests, digest, at),
                         _ => repo.tags.push((tag, target)),
                     }
