@@ -563,7 +563,7 @@ fn an_answer_that_is_no_list_means_the_fallback_tag_else_none() {
     own.put_manifest(&to, &tag(&digest.dashed()), OCI_INDEX, index.as_bytes()).unwrap();
     let no_api = [404, 405, 501];
     let refused = [400, 401, 403, 406, 410, 429, 500, 502, 503].map(status).into_iter();
-    let other_things = [&b"<html>"[..], b"{}", b"null", b"[]", b"", index[..40].as_bytes()];
+    let other_things = [&b"<html>"[..], b"{}", b"null", b"[]", b"", &index.as_bytes()[..40]];
     let other_things = other_things.into_iter().map(|body| Fault::Answer(200, Vec::new(), body.to_vec()));
     let redirects = ["/v2/", "http://169.254.169.254/", ":"].map(|to| status_with(303, "Location", to));
     for answer in no_api.map(status) {

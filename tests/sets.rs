@@ -1,6 +1,8 @@
 //! Volumes and copies read as one bundle (MB-SET): with the program, on real files.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::duplicate_mod)]
 
+#[path = "support/program.rs"]
+mod program;
 #[cfg(feature = "registry")]
 mod support;
 
@@ -82,7 +84,7 @@ impl World {
     }
 
     fn run(&self, args: &[&str]) -> Ran {
-        let out = support::program::program(self.dir.path()).args(args).output().unwrap();
+        let out = program::program(self.dir.path()).args(args).output().unwrap();
         Ran {
             code: out.status.code().unwrap_or(-1),
             out: String::from_utf8(out.stdout).unwrap(),

@@ -134,6 +134,8 @@ fn protect(args: &Create, percent: u8, made: &Summary, term: &Terminal) -> Resul
 
 /// The selection of content.
 fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Options> {
+    #[cfg(not(feature = "registry"))]
+    let _ = term;
     let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
     #[cfg(feature = "registry")]
     let parse = |list: &[String]| list.iter().map(|text| inputs::reference(text, term)).collect::<Result<Vec<_>>>();

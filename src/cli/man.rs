@@ -176,6 +176,7 @@ $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, ~/.docker
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    #[cfg(feature = "registry")]
     use clap::Parser;
 
     use super::super::args::COMMANDS;

@@ -26,12 +26,11 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
         return Err(nowhere());
     }
     let trust = inputs::trust(&args.trust)?;
-    let mut conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
+    let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let options = options(args, global, term)?;
     #[cfg(feature = "registry")]
-    {
-        conditions.target = options.registry.as_ref().map(|(target, _)| target.clone());
-    }
+    let conditions =
+        crate::verify::Conditions { target: options.registry.as_ref().map(|(target, _)| target.clone()), ..conditions };
     let memory = crate::host::memory::folder();
     if !options.dry_run {
         crate::host::memory::ready(&memory)?;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(any(feature = "cli", test))]
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 

@@ -49,6 +49,7 @@ impl RepositoryNeeds {
     }
 }
 
+#[cfg(feature = "registry")]
 impl RepositoryNeeds {
     /// Whether this repository needs a blob.
     pub(super) fn needs(&self, blob: &Digest, repository: &str) -> bool {
