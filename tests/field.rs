@@ -373,6 +373,7 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
         let (code, out, err) = unpack(dir.path(), &stub, &["-o", "json"]);
         assert_eq!(code, 54, "{err}");
         let answer: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(answer["exit_code"], 54, "the document says what the process says");
         let refused = answer["unpacked"]["refused"].as_array().unwrap();
         assert_eq!(refused.len(), how_many, "{refused:#?}");
         assert!(

@@ -35,13 +35,15 @@ pub(super) fn json<T: Serialize>(global: &Global, value: &T) {
     put(&escape_json(&out));
 }
 
-/// The document of a command that verifies first: its result `did`, or null, and the report, if there is one.
+/// The document of a command that verifies first: its result `did`, or null, the report, if there is one, and the exit
+/// code of the process.
 pub(super) fn verified<T: Serialize>(
     global: &Global,
     verb: &str,
     did: &'static str,
     what: Option<&T>,
     report: Option<&Report>,
+    exit_code: u8,
 ) {
     #[derive(Serialize)]
     struct Document<'a, T> {
@@ -53,12 +55,7 @@ pub(super) fn verified<T: Serialize>(
     }
     json(
         global,
-        &Document {
-            schema: format!("mirror-bundle/{verb}/v1"),
-            exit_code: report.map_or(0, |report| report.exit_code),
-            did: BTreeMap::from([(did, what)]),
-            report,
-        },
+        &Document { schema: format!("mirror-bundle/{verb}/v1"), exit_code, did: BTreeMap::from([(did, what)]), report },
     );
 }
 

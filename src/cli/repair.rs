@@ -61,9 +61,14 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
         }
         Outcome::Whole(summary, report) => {
             match global.output {
-                Output::Json | Output::Jsonl => {
-                    answer::verified(global, "repair", "repaired", Some(summary.as_ref()), Some(&report))
-                }
+                Output::Json | Output::Jsonl => answer::verified(
+                    global,
+                    "repair",
+                    "repaired",
+                    Some(summary.as_ref()),
+                    Some(&report),
+                    report.exit_code,
+                ),
                 Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
                 Output::Text => {}
             }

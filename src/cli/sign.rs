@@ -59,7 +59,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
         }
         Outcome::Signed(summary) => {
             match global.output {
-                Output::Json | Output::Jsonl => answer::verified(global, "sign", "signed", Some(&summary), None),
+                Output::Json | Output::Jsonl => answer::verified(global, "sign", "signed", Some(&summary), None, 0),
                 Output::Text if global.quiet < 2 => {
                     let mut table = Table::default();
                     table.row("index", &summary.index);

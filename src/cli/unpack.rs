@@ -42,23 +42,27 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
         Outcome::Refused(report, state) => {
             verify::problems(&report, term, Some(&state));
             if global.output != Output::Text {
-                answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report));
+                answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report), report.exit_code);
             }
             Ok(report.exit_code)
         }
         Outcome::Begun(report, summary) => {
-            finished(&report, &summary, global, term, started);
+            finished(&report, &summary, report.exit_code, global, term, started);
             verify::still_missing(&report, term);
             Ok(report.exit_code)
         }
         Outcome::Tried(report, summary) => {
-            finished(&report, &summary, global, term, started);
+            finished(&report, &summary, report.exit_code, global, term, started);
             Ok(report.exit_code)
         }
         Outcome::Unpacked(verified, summary) => {
             crate::host::memory::remember(&memory, &verified, args.trust.allow_rollback)
                 .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
-            finished(verified.report(), &summary, global, term, started);
+            let code = match verified.report().exit_code {
+                0 if !summary.refused.is_empty() && !without(args) => Code::PartlyUnpacked.exit(),
+                code => code,
+            };
+            finished(verified.report(), &summary, code, global, term, started);
             for refused in &summary.refused {
                 let kind = refused.kind.as_str();
                 let of = refused.subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
@@ -68,10 +72,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                 ));
             }
             next(&summary, term);
-            Ok(match verified.report().exit_code {
-                0 if !summary.refused.is_empty() && !without(args) => Code::PartlyUnpacked.exit(),
-                code => code,
-            })
+            Ok(code)
         }
     }
 }
@@ -86,11 +87,11 @@ fn without(_: &Unpack) -> bool {
     false
 }
 
-fn finished(report: &Report, summary: &Summary, global: &Global, term: &Terminal, started: Instant) {
+fn finished(report: &Report, summary: &Summary, code: u8, global: &Global, term: &Terminal, started: Instant) {
     term.say("Finished", &format!("in {}", create::elapsed(started)));
     match global.output {
         Output::Json | Output::Jsonl => {
-            answer::verified(global, "unpack", "unpacked", Some(summary), Some(report));
+            answer::verified(global, "unpack", "unpacked", Some(summary), Some(report), code);
         }
         Output::Text if global.quiet < 2 => answer::text(&render(summary, &report.exceptions)),
         Output::Text => {}

@@ -40,7 +40,7 @@ pub(super) fn refused(
         Output::Text => show(report, global, term, Some(state)),
         Output::Json | Output::Jsonl => {
             problems(report, term, Some(state));
-            answer::verified::<()>(global, verb, did, None, Some(report));
+            answer::verified::<()>(global, verb, did, None, Some(report), report.exit_code);
         }
     }
 }

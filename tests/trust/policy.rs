@@ -163,7 +163,7 @@ fn what_was_expected_must_be_there() {
     kit.policy("t.yaml", "bundle: {name: app}");
     kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(0);
     kit.policy("t.yaml", "bundle: {name: other}");
-    kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(41).says("wants one of the series `other`");
+    kit.verify_both("b.tar", &["--trust", "t.yaml"]).is(41).says("requires the series `other`");
 }
 
 #[test]
