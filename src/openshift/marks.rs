@@ -280,13 +280,18 @@ impl Headers {
 }
 
 /// Whether a block has the checksum of a tar header (either way of summing that readers accept).
+///
+/// The field is octal between blanks and zero bytes, as Go reads it, or at least begins with three octal digits, as
+/// readers accept it that ignore what follows. Anything more lenient finds headers in compressed content by chance.
 fn is_header(block: &[u8]) -> bool {
-    let field = &block[148..156];
-    if !field.iter().any(u8::is_ascii_digit) {
+    let blank = |b: &u8| matches!(b, b' ' | 0);
+    let octal = |b: &u8| (b'0'..=b'7').contains(b);
+    let field: Vec<u8> = block[148..156].iter().copied().skip_while(|b| blank(b)).collect();
+    let digits = field.iter().take_while(|b| octal(b)).count();
+    if digits < 3 && !field[digits..].iter().all(|b| blank(b)) {
         return false;
     }
-    let digits = field.iter().copied().skip_while(|b| matches!(b, b' ' | 0)).take_while(|b| (b'0'..=b'7').contains(b));
-    let stored = digits.fold(0i64, |sum, digit| sum * 8 + i64::from(digit - b'0'));
+    let stored = field[..digits].iter().fold(0i64, |sum, digit| sum * 8 + i64::from(digit - b'0'));
     let outside = || block[..148].iter().chain(&block[156..BLOCK]);
     let unsigned: i64 = 256 + outside().map(|b| i64::from(*b)).sum::<i64>();
     let signed: i64 = 256 + outside().map(|b| i64::from(b.cast_signed())).sum::<i64>();

@@ -228,3 +228,15 @@ fn a_release_may_have_the_tags_of_its_own_version_only() {
         assert!(!is_tag_of("4.16.37", "amd64", tag), "{tag}");
     }
 }
+
+/// Layers are full of compressed files. A block of one had the sum that a checksum field without digits was read as, and
+/// the kind and size of an enormous extension: the image was refused.
+#[test]
+fn a_block_of_compressed_content_is_not_taken_for_a_header() {
+    let mut block = [0u8; 512];
+    block[148..156].copy_from_slice(b"\xc5\x98\x9e\xc3g6\xa1\xaf");
+    block[156] = b'x';
+    (block[124], block[130]) = (0x80, 0x7f);
+    (block[200], block[201], block[202]) = (0x80, 0x88, 0x81);
+    assert_eq!(found(&block.repeat(3), 512), Layer::Other);
+}
