@@ -14,7 +14,7 @@ pub const LABEL: &str = "io.openshift.release";
 /// The largest configuration that a container runtime reads (containers/image `iolimits.MaxConfigBodySize`).
 pub const MAX_CONFIG: u64 = 4 << 20;
 /// The largest layer that is searched, in stored bytes. The payload layer of a real release has a few hundred KiB.
-pub const MAX_LAYER: u64 = 16 << 20;
+pub const MAX_LAYER: u64 = 2 << 20;
 
 const FOLDER: &[u8] = b"release-manifests";
 const FILES: [&[u8]; 2] = [b"image-references", b"release-metadata"];
