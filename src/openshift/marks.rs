@@ -288,7 +288,7 @@ fn is_header(block: &[u8]) -> bool {
     let octal = |b: &u8| (b'0'..=b'7').contains(b);
     let field: Vec<u8> = block[148..156].iter().copied().skip_while(|b| blank(b)).collect();
     let digits = field.iter().take_while(|b| octal(b)).count();
-    if digits < 3 && !field[digits..].iter().all(|b| blank(b)) {
+    if digits < 3 && !field[digits..].iter().all(blank) {
         return false;
     }
     let stored = field[..digits].iter().fold(0i64, |sum, digit| sum * 8 + i64::from(digit - b'0'));

@@ -68,12 +68,12 @@ fn a_release_that_is_asked_for_as_another_image_never_becomes_a_bundle() {
 #[test]
 fn a_layer_of_which_an_earlier_run_has_left_a_part_is_looked_at_from_its_beginning() {
     let (source, dir) = (Registry::start(), folder());
-    let hidden = layer(&[("release-manifests/image-references", b"{}"), ("etc/x", &noise(9 << 20, 2))]);
+    let hidden = layer(&[("release-manifests/image-references", b"{}"), ("etc/x", &noise(3 << 19, 2))]);
     let digest = hidden.digest().to_string();
     Pusher::new(&source.host()).push("team/app", &Image::oci("amd64", &[hidden]), Some("1"));
     let proxy = Proxy::start(Some(source.port));
     let run = create(&dir.path().join("b.tar"), &format!("{}/team/app:1", proxy.host()));
-    proxy.on("GET", format!("/blobs/{digest}"), 1, Fault::CutBody(8 << 20));
+    proxy.on("GET", format!("/blobs/{digest}"), 1, Fault::CutBody(1 << 20));
     proxy.on("GET", format!("/blobs/{digest}"), 100, status(404));
     let broken = finish(&mut command(&run));
     assert!(![0, 40].contains(&broken.code), "{}", broken.stderr);
