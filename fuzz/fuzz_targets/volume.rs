@@ -45,7 +45,7 @@ fn index(volume: &Volume) -> Index {
         format: FORMAT,
         features: Features::default(),
         name: "fuzz".into(),
-        sequence: 1,
+        sequence: Some(1),
         created: "2026-11-22T00:00:00Z".into(),
         expires: None,
         source_date_epoch: None,

@@ -6,7 +6,7 @@ pub mod parts;
 use std::fs::File;
 use std::io::{Cursor, Write};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use mirror_bundle::bundle::{Bundle, Index, layout, limits, reader::Contents, tar, writer::Plan};
@@ -59,10 +59,14 @@ pub fn settings(mode: u8) -> &'static Host {
         let policy = Policy::from_signer_keys(&[public()]).unwrap();
         let trust = match (lax, keys) {
             (true, false) => Trust::Unsigned { keyrings: vec![] },
-            (false, false) => Trust::Policy(Resolved { policy, keyrings: vec![], image_keys: vec![] }),
+            (false, false) => {
+                let image_require = Default::default();
+                Trust::Policy(Resolved { policy, keyrings: vec![], image_keys: vec![], image_require })
+            }
             (_, true) => Trust::Policy(Resolved {
                 policy,
                 keyrings: vec![keyring("vectors-generated/keyrings/A.asc"), Keyring::redhat().unwrap()],
+                image_require: Default::default(),
                 image_keys: vec![
                     pem("quay.io/rh_ee_aguidi", "keyrings/derived/cosign-single-arch-empty-image.pub"),
                     pem("quay.io/o", "keyrings/derived/redhat-sigstore-release-key.pem"),
