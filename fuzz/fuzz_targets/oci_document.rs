@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
     }
     for media in media_type::ACCEPTED {
         let root = Descriptor {
+            data: None,
             media_type: media.to_owned(),
             digest: Digest::of(documents[0]),
             size: documents[0].len() as u64,

@@ -104,9 +104,16 @@ impl Memory {
 /// exactly what its index demands, byte for byte.
 pub fn verify_both_ways(bundle: &[u8], (trust, conditions): &Host) {
     let memory = Memory::new(bundle);
-    let of_file = verify(memory.path().as_path().into(), trust, conditions, &Options { quick: false, jobs: 1 }, &Silent);
+    let of_file =
+        verify(memory.path().as_path().into(), trust, conditions, &Options { quick: false, jobs: 1 }, &Silent);
     let stream = Box::new(Cursor::new(bundle.to_vec()));
-    let of_stream = verify(mirror_bundle::bundle::Inputs::stream(stream), trust, conditions, &Options { quick: false, jobs: 1 }, &Silent);
+    let of_stream = verify(
+        mirror_bundle::bundle::Inputs::stream(stream),
+        trust,
+        conditions,
+        &Options { quick: false, jobs: 1 },
+        &Silent,
+    );
     if std::env::var_os("FUZZ_SHOW").is_some() {
         eprintln!("file:   {}\nstream: {}", show(&of_file), show(&of_stream));
     }
