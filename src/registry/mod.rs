@@ -44,7 +44,7 @@ use crate::error::{Code, Result};
 use crate::oci::{Digest, Reference, Repository, Tag};
 
 pub use pull::Fetched;
-pub use push::{ManifestPut, Pushed};
+pub use push::ManifestPut;
 pub use referrers::Referrers;
 
 /// The largest manifest or index that is fetched or sent, in bytes (the distribution-spec requires at least 4 MiB).
@@ -122,7 +122,7 @@ impl fmt::Debug for Listener {
 }
 
 /// The manifest to request, by tag or by digest.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Wanted {
     /// The current target of the tag.
     Tag(Tag),

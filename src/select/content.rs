@@ -16,7 +16,6 @@ use crate::kubernetes;
 use crate::observer::{self, Observer};
 use crate::oci::{Digest, Reference, Tag};
 use crate::openshift::signature_map;
-use crate::parallel;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
 
 /// The files of the bundle other than blobs.
@@ -46,8 +45,7 @@ pub(crate) fn gather(
         let root = resolve(reference, "release", options, network, observer)?;
         content.release(root, options, &[], network, observer)?;
     }
-    content.roots.extend(parallel::map(
-        options.jobs,
+    content.roots.extend(options.pace.map(
         &options.images,
         || (),
         |(), reference| resolve(reference, "image", options, network, observer),

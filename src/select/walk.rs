@@ -11,7 +11,6 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::observer::Observer;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag, media_type};
-use crate::parallel;
 use crate::source::{Fetched, Source};
 
 use super::{ForeignLayers, Options};
@@ -98,12 +97,11 @@ pub(crate) fn walk(
     let mut found = Reachable::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
     let room = Mutex::new(CONFIGS);
-    let jobs = options.jobs;
+    let pace = &options.pace;
     let mut from = 0;
     for round in 0..=ATTACHMENT_ROUNDS {
         let new = &roots[from..];
-        let walked = parallel::map(
-            jobs,
+        let walked = pace.map(
             new,
             || (),
             |(), root| {
@@ -130,8 +128,7 @@ pub(crate) fn walk(
             // A cluster that uses a mirror requires the signature of a release there.
             look.retain(|(root, digest)| root.kind == Kind::Release && root.document.digest == *digest);
         }
-        let attached = parallel::map(
-            jobs,
+        let attached = pace.map(
             &look,
             || (),
             |(), (root, digest)| {

@@ -217,7 +217,7 @@ impl Pusher {
                 let (digest, size) = (blob.digest(), blob.bytes.len() as u64);
                 if self.client.head_blob(&to, &digest).unwrap().is_none() {
                     let mut open = |offset: u64| Ok(Box::new(&blob.bytes[offset as usize..]) as Box<dyn std::io::Read>);
-                    self.client.push_blob(&to, &digest, size, None, &mut open).unwrap();
+                    self.client.push_blob(&to, &digest, size, &mut open).unwrap();
                 }
             }
             let wanted = Wanted::Digest(document.digest());
