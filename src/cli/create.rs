@@ -141,7 +141,7 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
     let parse = |list: &[String]| list.iter().map(|text| inputs::reference(text, term)).collect::<Result<Vec<_>>>();
     Ok(select::Options {
         #[cfg(feature = "registry")]
-        releases: parse(&args.release)?,
+        releases: parse(&args.release).map_err(release_version)?,
         #[cfg(feature = "registry")]
         images: parse(&args.image)?,
         #[cfg(not(feature = "registry"))]
@@ -236,4 +236,13 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
 pub(super) fn elapsed(since: Instant) -> String {
     let seconds = since.elapsed().as_secs_f64();
     if seconds < 60.0 { format!("{seconds:.1} s") } else { super::progress::span(since.elapsed().as_secs()) }
+}
+
+/// A version alone is what people give for a release that they know from `oc adm upgrade`.
+#[cfg(feature = "registry")]
+fn release_version(err: Error) -> Error {
+    match err.message().contains("looks like a version") {
+        true => err.hint("for example quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64"),
+        false => err,
+    }
 }

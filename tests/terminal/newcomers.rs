@@ -101,7 +101,7 @@ fn references_of_other_tools_are_accepted_and_what_is_assumed_is_said() {
     assert!(err.contains("127.0.0.1:9/a/b names no tag; taking 127.0.0.1:9/a/b:latest"), "{err}");
     assert!(!create("127.0.0.1:9/a/b:1").contains("Note"));
     assert!(create("https://quay.io/a/b").contains("is a web address"));
-    assert!(create("oci-archive:x.tar").contains("--from-layout PATH"));
+    assert!(create("oci-archive:x.tar").contains("--from-layout x.tar"));
 }
 
 #[test]
@@ -126,5 +126,61 @@ fn a_manual_page_is_shown_and_all_are_written() {
         for title in ["NAME", "SYNOPSIS", "OPTIONS", "EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "FILES"] {
             assert!(text.lines().any(|line| line == title), "{page} {title}: {text}");
         }
+    }
+}
+
+#[test]
+fn a_file_of_another_kind_is_named_for_what_it_is() {
+    let dir = bundle();
+    let dir = dir.path();
+    let put = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    assert_eq!(run(dir, &["keygen", "k", "--no-passphrase"]).0, 0);
+    put("empty", "");
+    put("page.tar", "<!DOCTYPE html><title>404</title>");
+    put("trust.yaml", "signers: []\n");
+    put("b2.tar.partial", "x");
+    let layout = flow().join("layout").display().to_string();
+    let transport = format!("oci:{layout}");
+    let create = ["create", "n.tar", "--sign-key", "k"];
+    let cases: &[(i32, &[&str], &str)] = &[
+        (10, &["verify", "empty", "--signer", "k.pub"], "it is empty"),
+        (10, &["verify", "page.tar", "--signer", "k.pub"], "it is a web page"),
+        (10, &["verify", "k", "--signer", "k.pub"], "it is a key or a signature"),
+        (3, &["verify", "b2.tar", "--signer", "k.pub"], "`b2.tar.partial` exists"),
+        (3, &["verify", "~/b.tar", "--signer", "k.pub"], "did not replace `~`"),
+        (2, &["verify", "b.tar", "--signer", "k"], "is a private key"),
+        (2, &["verify", "b.tar", "--signer", "trust.yaml"], "--trust trust.yaml"),
+        (2, &["verify", "b.tar", "--trust", "k"], "is a private key, not a trust policy"),
+        (2, &["verify", "b.tar", "--trust", "k.pub"], "--signer k.pub"),
+        (2, &["verify", "b.tar", "--trust", "empty"], "is empty, not a trust policy"),
+        (2, &["create", "n.tar", "--sign-key", "b.tar", "--from-layout", &layout], "is not an OpenSSH private key"),
+        (2, &["create", "n.tar", "--sign-key", "k.pub", "--from-layout", &layout], "--sign-key k"),
+        (3, &[&create[..], &["--from-layout", &transport]].concat(), "write the path alone: /"),
+        (50, &[&create[..], &["--from-layout", "empty"]].concat(), "`empty` is empty"),
+        (41, &[&create[..], &["--manifests", "b.tar"]].concat(), "images come with --image"),
+    ];
+    for (code, args, says) in cases {
+        let (ended, out, err) = run(dir, args);
+        assert!(ended == *code && (out + &err).contains(says), "{args:?}: {ended}, no {says:?} in {err}");
+        assert!(!dir.join("n.tar").exists(), "{args:?}");
+    }
+}
+
+#[cfg(feature = "registry")]
+#[test]
+fn an_image_that_is_no_reference_is_answered_with_what_to_write() {
+    let dir = bundle();
+    let dir = dir.path();
+    for (option, image, says) in [
+        ("--image", "b.tar", "--from-layout b.tar"),
+        ("--image", "./some where", "--from-layout './some where'"),
+        ("--image", "oci:/srv/layout", "--from-layout /srv/layout"),
+        ("--image", "dir:/srv/layout", "--from-layout /srv/layout"),
+        ("--image", "team/app:1", "docker.io/team/app:1"),
+        ("--image", "localhost:5000", "localhost:5000/REPOSITORY:TAG"),
+        ("--release", "4.16.37", "quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64"),
+    ] {
+        let (code, _, err) = run(dir, &["create", "n.tar", "--unsigned", option, image]);
+        assert!(code == 2 && err.contains(says), "{image}: {code}, no {says:?} in {err}");
     }
 }

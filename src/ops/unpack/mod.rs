@@ -219,7 +219,7 @@ pub fn unpack<'a>(
     let state = match destinations.is_empty() {
         true => NOTHING.to_owned(),
         false => format!(
-            "{} of {} blobs were sent to {}; no manifest and no tag was",
+            "{} of {} blobs sent to {}; no manifest and no tag was written",
             summary.new_blobs,
             summary.blobs,
             summary.destinations.join(" and ")
