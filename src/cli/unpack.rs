@@ -62,7 +62,6 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                 0 if !summary.refused.is_empty() && !without(args) => Code::PartlyUnpacked.exit(),
                 code => code,
             };
-            finished(verified.report(), &summary, code, global, term, started);
             for refused in &summary.refused {
                 let kind = refused.kind.as_str();
                 let of = refused.subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
@@ -71,6 +70,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                     refused.digest, refused.repository, refused.why
                 ));
             }
+            finished(verified.report(), &summary, code, global, term, started);
             next(&summary, term);
             Ok(code)
         }
@@ -103,15 +103,32 @@ fn nowhere() -> Error {
     Error::new(Code::Usage, "nowhere to unpack to").hint("name a destination with --to, --to-dir or --to-layout")
 }
 
+#[cfg(feature = "registry")]
+const REPOSITORY: &str = "write --to REGISTRY/REPOSITORY, without a tag";
+
+/// Warns about a new folder that is named like a repository.
+fn like_a_repository(dir: &std::path::Path, term: &Terminal) {
+    let first = dir.to_str().and_then(|text| text.split_once('/')).map_or("", |(first, _)| first);
+    let port = first.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if port && !crate::fs::dir::exists(dir) {
+        term.warn(&format!("`{}` is a folder on this host; to push to a registry: --to", dir.display()));
+    }
+}
+
 fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
-    let _ = term;
+    args.to_dir.iter().chain(&args.to_layout).for_each(|dir| like_a_repository(dir, term));
     #[cfg(feature = "registry")]
     let registry = match &args.to {
         Some(to) => {
-            let to = inputs::bare(to, term)?.trim_end_matches('/');
+            let bare = inputs::bare(to, term).map_err(|err| {
+                let local = err.hint_text().is_some_and(|hint| hint.contains("--from-layout"));
+                let hint = if local { "for a local folder: --to-dir DIR, or --to-layout DIR" } else { REPOSITORY };
+                err.hint(hint)
+            });
+            let to = bare?.trim_end_matches('/');
             let target = to.parse().map_err(|e: crate::oci::Invalid| {
                 let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
-                Error::new(Code::Usage, why).hint("write --to REGISTRY/REPOSITORY, without a tag")
+                Error::new(Code::Usage, why).hint(REPOSITORY)
             })?;
             Some((target, inputs::client(&args.registry, crate::registry::Side::Destination, term)?))
         }

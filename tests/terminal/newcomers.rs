@@ -184,3 +184,25 @@ fn an_image_that_is_no_reference_is_answered_with_what_to_write() {
         assert!(code == 2 && err.contains(says), "{image}: {code}, no {says:?} in {err}");
     }
 }
+
+#[cfg(feature = "registry")]
+#[test]
+fn a_destination_of_the_wrong_kind_and_a_map_without_images_are_said() {
+    let dir = bundle();
+    let dir = dir.path();
+    let unpack = |args: &[&str]| run(dir, &[&["unpack", "b.tar", "--allow-unsigned"], args].concat());
+    for (to, says) in [
+        ("./mirror", "--to-dir DIR"),
+        ("dir:/srv/x", "--to-dir DIR"),
+        ("https://r.example.com/x", "REGISTRY/REPOSITORY, without a tag"),
+        ("r.example.com/x:1", "REGISTRY/REPOSITORY, without a tag"),
+    ] {
+        let (code, _, err) = unpack(&["--to", to]);
+        assert!(code == 2 && err.contains(says) && !err.contains("--from-layout"), "{to}: {code} {err}");
+    }
+    let (code, _, err) = unpack(&["--to-dir", "localhost:5000/x"]);
+    assert!(code == 0 && err.contains("is a folder on this host"), "{err}");
+    let (code, _, err) = unpack(&["--to-dir", "out", "--map", "team/ap=x", "--map", "team/app=y"]);
+    assert!(code == 0 && err.contains("from `team/ap`: --map team/ap=x has no effect"), "{err}");
+    assert!(!err.contains("team/app=y") && dir.join("out/v2/y").is_dir(), "{err}");
+}

@@ -151,6 +151,9 @@ pub fn unpack<'a>(
     }
     announce(&admitted, observer);
     let index = admitted.index().clone();
+    for map in options.placing.unused(&index) {
+        observer.warn(&format!("no image of this bundle is from `{0}`: --map {0}={1} has no effect", map.from, map.to));
+    }
     let destinations = destinations(&index, &admitted, options)?;
     if destinations.len() > 1 && admitted.is_stream() {
         return Err(Error::new(Code::Usage, "a stream can be unpacked to one destination only")
