@@ -64,6 +64,12 @@ fn archive(input: &Input) -> Option<(&'static str, &'static str)> {
                 "unpack it with oc mirror, then take the images from the registry: mirror-bundle create BUNDLE --image REF",
             ));
         }
+        if under("mirror-bundle/recovery/") {
+            return Some((
+                "it is recovery data",
+                "name the bundle; repair uses BUNDLE.recovery beside it, or --recovery FILE",
+            ));
+        }
         oci |= name == b"oci-layout" || under("blobs/sha256");
         let stem = name.split(|b| matches!(b, b'/' | b'.')).next().unwrap_or_default();
         docker |= name == b"manifest.json" || (stem.len() == 64 && stem.iter().all(u8::is_ascii_hexdigit));

@@ -108,6 +108,10 @@ pub(super) fn client(
     term: &super::term::Terminal,
 ) -> Result<crate::registry::Client> {
     use crate::ops::Observer;
+    if let Some(text) = args.plain_http.iter().find(|text| text.contains('/')) {
+        let host = text.split("://").last().and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        return Err(Error::new(Code::Usage, format!("`{text}` is not a host")).hint(format!("--plain-http {host}")));
+    }
     let client = crate::registry::Client::new(crate::registry::Options {
         side,
         auth_file: args.authfile.clone(),

@@ -52,7 +52,8 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     table.row("bundle", format!("{} (contents not verified)", named(paths)));
     if let Some((here, of)) = &seen.volumes {
         let here: Vec<String> = here.iter().map(u32::to_string).collect();
-        table.row("volumes", format!("{} of {of}", here.join(", ")));
+        let word = if here.len() == 1 { "volume" } else { "volumes" };
+        table.row(word, format!("{} of {of}", here.join(", ")));
     }
     table.row("index", seen.digest.to_string());
     table.row("name", index::title(&title(&index.name), index.sequence));

@@ -277,7 +277,7 @@ fn next(summary: &Summary, term: &Terminal) {
             let below = if repository == RELEASE { String::new() } else { format!("/{repository}") };
             format!(
                 "  oc image mirror --keep-manifest-list --from-dir {} 'file://{repository}:*' REGISTRY/REPOSITORY{below}",
-                dir.display()
+                answer::quoted(&dir.display().to_string())
             )
         }));
     }

@@ -216,7 +216,7 @@ impl Inner {
     }
 }
 
-const PROXY: &str = "check HTTPS_PROXY, or list the host in NO_PROXY";
+const PROXY: &str = "check HTTPS_PROXY or HTTP_PROXY, or list the host in NO_PROXY";
 
 /// "HTTP 503 Service Unavailable".
 pub(super) fn words(status: StatusCode) -> String {

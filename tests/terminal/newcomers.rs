@@ -135,6 +135,7 @@ fn a_file_of_another_kind_is_named_for_what_it_is() {
     let dir = dir.path();
     let put = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
     assert_eq!(run(dir, &["keygen", "k", "--no-passphrase"]).0, 0);
+    assert_eq!(run(dir, &["recovery", "b.tar"]).0, 0);
     put("empty", "");
     put("page.tar", "<!DOCTYPE html><title>404</title>");
     put("trust.yaml", "signers: []\n");
@@ -146,6 +147,9 @@ fn a_file_of_another_kind_is_named_for_what_it_is() {
         (10, &["verify", "empty", "--signer", "k.pub"], "it is empty"),
         (10, &["verify", "page.tar", "--signer", "k.pub"], "it is a web page"),
         (10, &["verify", "k", "--signer", "k.pub"], "it is a key or a signature"),
+        (10, &["verify", "b.tar.recovery", "--signer", "k.pub"], "it is recovery data"),
+        (2, &["join", ".", "b.tar"], "the bundle to write comes first"),
+        (2, &["keygen", "new.pub", "--no-passphrase"], "mirror-bundle keygen new"),
         (3, &["verify", "b2.tar", "--signer", "k.pub"], "`b2.tar.partial` exists"),
         (3, &["verify", "~/b.tar", "--signer", "k.pub"], "did not replace `~`"),
         (2, &["verify", "b.tar", "--signer", "k"], "is a private key"),
@@ -200,6 +204,10 @@ fn a_destination_of_the_wrong_kind_and_a_map_without_images_are_said() {
         let (code, _, err) = unpack(&["--to", to]);
         assert!(code == 2 && err.contains(says) && !err.contains("--from-layout"), "{to}: {code} {err}");
     }
+    let (code, _, err) = unpack(&["--to", "localhost:1/x", "--plain-http", "http://localhost:1"]);
+    assert!(code == 2 && err.contains("hint:  --plain-http localhost:1\n"), "{err}");
+    let (code, _, err) = unpack(&["--to-dir", "some where"]);
+    assert!(code == 0 && err.contains("--from-dir 'some where' "), "{err}");
     let (code, _, err) = unpack(&["--to-dir", "localhost:5000/x"]);
     assert!(code == 0 && err.contains("is a folder on this host"), "{err}");
     let (code, _, err) = unpack(&["--to-dir", "out", "--map", "team/ap=x", "--map", "team/app=y"]);
