@@ -23,9 +23,14 @@ pub(super) fn run(what: &str, global: &Global) -> Result<u8> {
         }
         return Ok(0);
     }
+    let name = what.to_ascii_lowercase().replace('_', "-");
+    if matches!(name.as_str(), "0" | "ok") && global.output == Output::Text {
+        answer::text("ok (exit code 0)\n\nDone, and everything required was checked and passed.\n");
+        return Ok(0);
+    }
     let codes: Vec<Code> = match what.parse::<u8>() {
         Ok(exit) => Code::ALL.iter().copied().filter(|c| c.exit() == exit).collect(),
-        Err(_) => Code::parse(what).into_iter().collect(),
+        Err(_) => Code::parse(&name).into_iter().collect(),
     };
     if codes.is_empty() {
         return Err(Error::new(Code::Usage, format!("there is no code `{what}`"))

@@ -33,6 +33,7 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ),
             ]),
         ),
+        Output::Text if global.quiet > 1 => {}
         Output::Text => answer::text(&render(&args.bundle, &seen)),
     }
     Ok(0)
@@ -97,6 +98,9 @@ pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> 
             ("files", of(serde_json::json!(index.files), args.manifests)),
         ]);
         answer::json(global, &out);
+        return Ok(0);
+    }
+    if global.quiet > 1 {
         return Ok(0);
     }
     warn("this is what the index says; the contents are not verified");

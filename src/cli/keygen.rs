@@ -34,6 +34,7 @@ pub(super) fn run(args: &Keygen, global: &Global, term: &Terminal) -> Result<u8>
                 ("fingerprint", serde_json::json!(fingerprint)),
             ]),
         ),
+        Output::Text if global.quiet > 1 => {}
         Output::Text => {
             let mut table = Table::default();
             table.row("private", format!("{} (keep it on this host)", args.file.display()));

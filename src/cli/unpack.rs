@@ -40,7 +40,12 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
     match outcome {
         Outcome::Refused(report, state) => {
-            verify::problems(&report, term, Some(&state));
+            if global.quiet < 2 || global.output != Output::Text {
+                verify::problems(&report, term, Some(&state));
+            }
+            if global.output == Output::Text && global.quiet == 1 {
+                answer::text(&verify::verdict_line(&report, true));
+            }
             if global.output != Output::Text {
                 answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report), report.exit_code);
             }

@@ -52,6 +52,33 @@ fn a_quiet_verdict_names_the_code_of_the_worst_finding() {
     run(dir.path(), &["keygen", "k", "--no-passphrase"]);
     let (_, out, _) = run(dir.path(), &["verify", "b.tar", "--signer", "k.pub", "-q"]);
     assert_eq!(out, "verdict   FAILED  b.tar  unsigned\n");
+    let unpack = ["unpack", "b.tar", "--signer", "k.pub", "--to-dir", "out"];
+    let (code, out, err) = run(dir.path(), &[&unpack[..], &["-q"]].concat());
+    assert!(code == 20 && out == "verdict   FAILED  b.tar  unsigned\n" && err.contains("nothing was written"), "{err}");
+    for args in [&unpack[..], &["ls", "b.tar"], &["inspect", "b.tar"], &["keygen", "q", "--no-passphrase"]] {
+        let (_, out, err) = run(dir.path(), &[args, &["-qq"]].concat());
+        assert!(out.is_empty() && err.is_empty(), "{args:?}: {out}{err}");
+    }
+}
+
+#[test]
+fn a_bundle_that_is_expired_when_it_is_made_is_a_wrong_argument() {
+    let dir = bundle();
+    let layout = flow().join("layout").display().to_string();
+    let args = ["create", "n.tar", "--unsigned", "--from-layout", &layout, "--expires", "2020-01-01"];
+    let (code, _, err) = run(dir.path(), &args);
+    assert!(code == 2 && err.contains("is not after the creation"), "{code} {err}");
+}
+
+#[test]
+fn codes_are_explained_in_any_spelling_and_success_too() {
+    let dir = bundle();
+    for (what, says) in
+        [("Blob_Missing", "blob-missing (exit code 30)"), ("0", "ok (exit code 0)"), ("OK", "ok (exit code 0)")]
+    {
+        let (code, out, _) = run(dir.path(), &["explain", what]);
+        assert!(code == 0 && out.starts_with(says), "{what}: {out}");
+    }
 }
 
 #[test]

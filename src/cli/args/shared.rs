@@ -16,7 +16,7 @@ pub struct Global {
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json|jsonl",
           hide_possible_values = true)]
     pub output: Output,
-    /// Print only the result (verify: only the verdict); -qq: print nothing, use the exit code
+    /// Print only the result (verify: only the verdict); -qq: print nothing but errors, use the exit code
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub quiet: u8,
     /// Verbose: also show the causes of errors; progress as lines
