@@ -119,6 +119,7 @@ fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
         41 => verifies || verb == "create",
         50 | 51 => network,
         52 => writes,
+        54 => matches!(verb, "" | "unpack"),
         _ => false,
     }
 }

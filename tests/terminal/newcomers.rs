@@ -141,6 +141,11 @@ fn a_manual_page_is_shown_and_all_are_written() {
     );
     assert_eq!(run(dir.path(), &["man", "--dir", "pages"]).0, 0);
     let pages = std::fs::read_dir(dir.path().join("pages")).unwrap().count();
+    let (_, page, _) = run(dir.path(), &["man", "unpack"]);
+    assert!(
+        page.contains("partly") && page.contains(".SH SYNOPSIS\nmirror\\-bundle unpack [OPTIONS] <BUNDLE>..."),
+        "{page}"
+    );
     assert_eq!(pages, 16, "one for each command and one for the program; none for hidden ones");
     if !skip::have("man") {
         return;
