@@ -10,6 +10,7 @@ use super::files::{self, Carried};
 use super::walk::{self, Reachable, Root};
 use super::{Options, release};
 use crate::bundle::index::{Exception, Kind, Missing, Release};
+use crate::bundle::name;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes;
@@ -219,6 +220,38 @@ impl Beside {
     }
 }
 
+/// The path of a manifest without the folder that `unpack` makes for each bundle.
+fn of_all_bundles(path: &str) -> String {
+    let inner = path.strip_prefix("manifests/").and_then(|rest| rest.split_once('/'));
+    match inner {
+        Some((folder, rest)) if name::is_unpacked(folder) => format!("manifests/{rest}"),
+        _ => path.to_owned(),
+    }
+}
+
+/// The manifests of several bundles as those of one. What they share is carried once; what differs is an error, because
+/// only a person knows which is wanted.
+fn gathered(found: impl Iterator<Item = Carried>, place: &str) -> Result<Vec<Carried>> {
+    let mut out: BTreeMap<String, Carried> = BTreeMap::new();
+    for mut file in found {
+        let path = of_all_bundles(&file.entry.path);
+        let from = std::mem::replace(&mut file.entry.path, path);
+        match out.get(&file.entry.path) {
+            Some(other) if other.bytes != file.bytes => {
+                let text = format!("`{from}` of {place} differs from that of another bundle there");
+                return Err(Error::new(Code::Conflict, text)
+                    .state("nothing was written")
+                    .hint("move away the folder of the bundle whose manifests are not wanted"));
+            }
+            Some(_) => {}
+            None => {
+                out.insert(file.entry.path.clone(), file);
+            }
+        }
+    }
+    Ok(out.into_values().collect())
+}
+
 impl Content {
     fn release(
         &mut self,
@@ -297,7 +330,8 @@ impl Content {
             .map(|(digest, _)| format!("manifests/{}", signature_map::file_name(digest)))
             .filter(|path| made.contains(path.as_str()))
             .collect();
-        let new: Vec<Carried> = beside.manifests.into_iter().filter(|f| !maps.contains(&f.entry.path)).collect();
+        let new = beside.manifests.into_iter().filter(|f| !maps.contains(&of_all_bundles(&f.entry.path)));
+        let new = gathered(new, &source.describe())?;
         if !new.is_empty() {
             let what = observer::count(new.len(), "manifest");
             observer.say("Reading", &format!("{what} beside the images of {}", source.describe()));

@@ -73,7 +73,8 @@ fn a_release_survives_the_tree_of_oc_with_its_signature_beside_it() {
     assert_eq!(fs::read(repo.join(format!("blobs/{hex}"))).unwrap(), world.release.image.bytes);
     assert!(repo.join("manifests/4.16.37-x86_64-etcd").exists());
     assert!(tree.join("v2/tools/multi/manifests/1.0").exists());
-    assert!(tree.join(format!("manifests/signature-{}.yaml", &hex.dashed()[..23])).exists());
+    let manifests = manifests_in(&tree, &original);
+    assert!(manifests.join(format!("signature-{}.yaml", &hex.dashed()[..23])).exists());
 
     // No store is named: the signature is in DIR/manifests.
     let again = rebuilt(dir.path(), "again.tar", args!["--from-dir", tree]);
@@ -85,7 +86,7 @@ fn a_release_survives_the_tree_of_oc_with_its_signature_beside_it() {
     // As oc writes it: the signature in config/, as JSON.
     fs::create_dir(tree.join("config")).unwrap();
     let name = format!("signature-{}", &hex.dashed()[..23]);
-    fs::rename(tree.join(format!("manifests/{name}.yaml")), tree.join(format!("config/{name}.json"))).unwrap();
+    fs::rename(manifests.join(format!("{name}.yaml")), tree.join(format!("config/{name}.json"))).unwrap();
     let again = rebuilt(dir.path(), "config.tar", args!["--from-dir", tree]);
     assert_eq!(images_of(&again), images_of(&original));
 
