@@ -15,7 +15,7 @@ use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes;
 use crate::observer::{self, Observer};
-use crate::oci::{Digest, Reference, Tag};
+use crate::oci::{Digest, Document, Reference, Tag};
 use crate::openshift::signature_map;
 use crate::parallel;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
@@ -181,6 +181,24 @@ fn choose(root: Root, options: &Options) -> Result<Root> {
     }
 }
 
+/// The entries without those that have no name and belong to the index of another entry. Some writers of layouts (oras)
+/// list every manifest; such an entry is no image of its own.
+fn without_parts(source: &dyn Source, mut names: Vec<Named>) -> Result<Vec<Named>> {
+    let nameless = |named: &Named| named.repository.is_none() && named.tag.is_none();
+    if names.len() < 2 || !names.iter().any(nameless) {
+        return Ok(names);
+    }
+    let mut parts: BTreeSet<Digest> = BTreeSet::new();
+    for named in &names {
+        if let Some(Ok(Document::Index(index))) = source.manifest(&named.digest)?.map(|document| walk::parse(&document))
+        {
+            parts.extend(index.manifests.iter().map(|child| child.digest));
+        }
+    }
+    names.retain(|named| !(nameless(named) && parts.contains(&named.digest)));
+    Ok(names)
+}
+
 /// Files beside the images of a local source: release signatures and manifests. None of them is trusted: each signature
 /// is verified with its release, and each manifest must be of a kind that may be carried.
 struct Beside {
@@ -286,6 +304,7 @@ impl Content {
         let names = source.names()?;
         let beside = Beside::of(source.as_ref(), options)?;
         source.notices().iter().for_each(|notice| observer.warn(notice));
+        let names = without_parts(source.as_ref(), names)?;
         let names = crate::source::of_platform(names, options.platform.as_ref(), &source.describe())?;
         observer.say("Reading", &format!("{} from {}", observer::count(names.len(), "image"), source.describe()));
         if names.is_empty() {

@@ -52,6 +52,31 @@ fn a_release_survives_an_oci_layout() {
     assert_eq!(index_of(&again)["releases"], index_of(&original)["releases"]);
 }
 
+/// As oras writes a layout: `index.json` lists the manifests of a list after the list.
+#[test]
+fn an_image_of_a_list_that_a_layout_lists_too_is_no_image_of_its_own() {
+    let (world, dir) = (world(), folder());
+    let (one, layout) = (dir.path().join("one.tar"), dir.path().join("layout"));
+    ok(&[create_signed(&one), multi(&world.registry().host())].concat());
+    unpacked(&one, "--to-layout", &layout);
+    let read = |path: PathBuf| -> serde_json::Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let mut index = read(layout.join("index.json"));
+    let hex = |digest: &str| digest.strip_prefix("sha256:").unwrap().to_owned();
+    let list = images_of(&one)["additional"].first().unwrap().clone();
+    let parts = read(layout.join("blobs/sha256").join(hex(&list)))["manifests"].as_array().unwrap().clone();
+    assert!(parts.len() > 1 && parts.iter().all(|part| part["platform"].is_object()));
+    index["manifests"].as_array_mut().unwrap().extend(parts.clone());
+    fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    let again = rebuilt(dir.path(), "again.tar", args!["--from-layout", layout]);
+    assert_eq!(images_of(&again)["additional"], [list].into());
+    let amd = rebuilt(dir.path(), "amd.tar", args!["--from-layout", layout, "--platform", "linux/amd64"]);
+    let carried = &images_of(&amd)["additional"];
+    for part in &parts {
+        let wanted = part["platform"]["architecture"] == "amd64";
+        assert_eq!(carried.contains(part["digest"].as_str().unwrap()), wanted, "{part}");
+    }
+}
+
 #[test]
 fn a_release_survives_being_read_from_a_bundle_as_an_archive() {
     let (world, dir) = (world(), folder());
