@@ -52,6 +52,31 @@ fn a_release_survives_an_oci_layout() {
     assert_eq!(index_of(&again)["releases"], index_of(&original)["releases"]);
 }
 
+/// What real programs saved. The identifiers are those that the programs gave to the images: digests of configurations.
+#[test]
+fn what_docker_and_podman_saved_is_read_with_the_identity_of_each_image() {
+    let dir = folder();
+    let (one, two, latest) =
+        ("docker.io/example/one:1", "registry.example.com/team/two:2", "registry.example.com/team/two:latest");
+    let saved: [(&str, &[&str], [&str; 2]); 3] = [
+        ("docker-20.10", &[one, two, latest], ["372ffa1ba1e3", "ef01d6bc0022"]),
+        ("docker-26.1", &[one, two, latest], ["968b98e59483", "3e14e81bb830"]),
+        ("podman-4.3", &[one, latest], ["bd7e3dcc0856", "e33b1453202c"]),
+    ];
+    for (name, references, ids) in saved {
+        let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/docker-archives/{name}.tar.gz"));
+        let bundle = rebuilt(dir.path(), &format!("{name}.tar"), args!["--from-layout", archive]);
+        let index = index_of(&bundle);
+        let images = index["images"].as_array().unwrap().iter();
+        let text = |image: &serde_json::Value, of: &str| image[of].as_str().unwrap().to_owned();
+        let named: Vec<String> = images.map(|i| format!("{}:{}", text(i, "repository"), text(i, "tag"))).collect();
+        assert_eq!(named, references, "{name}");
+        let blobs = index["blobs"].as_array().unwrap().iter().filter(|blob| blob["role"] == "config");
+        let configs: BTreeSet<String> = blobs.map(|blob| text(blob, "digest")[7..19].to_owned()).collect();
+        assert_eq!(configs, ids.map(str::to_owned).into(), "{name}");
+    }
+}
+
 /// As oras writes a layout: `index.json` lists the manifests of a list after the list.
 #[test]
 fn an_image_of_a_list_that_a_layout_lists_too_is_no_image_of_its_own() {
