@@ -214,9 +214,14 @@ impl Error {
             Ok(inner) => inner,
             Err(source) => {
                 let full = source.raw_os_error() == Some(28);
+                let missing = source.kind() == io::ErrorKind::NotFound;
                 let err = Error::new(Code::Io, format!("{what} `{}`: {}", path.as_ref().display(), plain(&source)))
                     .source(source);
-                if full { err.hint("free some space there and run the same command again") } else { err }
+                match missing.then(|| mistaken(path.as_ref())).flatten() {
+                    Some(hint) => err.hint(hint),
+                    None if full => err.hint("free some space there and run the same command again"),
+                    None => err,
+                }
             }
         }
     }
@@ -288,6 +293,40 @@ impl Error {
     }
 }
 
+/// What a name that does not exist most likely is. Only for messages.
+fn mistaken(path: &Path) -> Option<String> {
+    const TRANSPORTS: [&str; 4] = ["oci:", "oci-archive:", "docker-archive:", "dir:"];
+    let text = path.to_str()?;
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let drive = |bytes: &[u8]| bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1..].starts_with(b":\\");
+    let local = TRANSPORTS.iter().find_map(|transport| text.strip_prefix(transport));
+    let host = || text.split_once('/').is_some_and(|(host, rest)| host.contains(':') && !rest.is_empty());
+    Some(match text {
+        _ if Path::new(&partial).is_file() => {
+            format!("`{text}.partial` exists: it is not finished; run the command that writes it again")
+        }
+        _ if text.starts_with('~') => "the shell did not replace `~`: leave out the quotes, or write $HOME".to_owned(),
+        _ if drive(text.as_bytes()) || text.starts_with("\\\\") => {
+            "this is a path of Windows; name the file by its path on this host".to_owned()
+        }
+        _ if text.starts_with("http://") || text.starts_with("https://") => {
+            "this is a web address: download the file first, and name the file".to_owned()
+        }
+        _ if text.starts_with("ssh-") => {
+            "this is the text of a key: write it to a file, and name the file".to_owned()
+        }
+        _ if text.starts_with("SHA256:") => {
+            "this is the fingerprint of a key: name the .pub file instead, and compare its fingerprint with ssh-keygen -lf".to_owned()
+        }
+        _ if local.is_some() => format!("write the path alone: {}", local.unwrap_or_default()),
+        _ if text.starts_with("docker://") || host() => {
+            "this looks like an image in a registry; mirror-bundle create BUNDLE --image REF takes it".to_owned()
+        }
+        _ => return None,
+    })
+}
+
 /// The text of an `io::Error` without "(os error 2)".
 fn plain(err: &io::Error) -> String {
     let text = err.to_string();
@@ -341,6 +380,7 @@ impl TryFrom<io::Error> for Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -348,6 +388,31 @@ mod tests {
         for code in Code::ALL {
             assert_eq!(Code::parse(code.as_str()), Some(*code));
         }
+    }
+
+    #[test]
+    fn a_name_that_is_no_path_gets_a_hint_that_says_what_it_is() {
+        let missing = |path: &str| Error::io("cannot open", path, io::ErrorKind::NotFound.into());
+        for (path, hint) in [
+            ("~/b.tar", "did not replace `~`"),
+            ("C:\\Users\\me\\b.tar", "a path of Windows"),
+            ("\\\\server\\share\\b.tar", "a path of Windows"),
+            ("https://example.com/b.tar", "download the file first"),
+            ("ssh-ed25519 AAAA me", "write it to a file"),
+            ("SHA256:abc", "fingerprint"),
+            ("oci:/x/layout", "write the path alone: /x/layout"),
+            ("docker://quay.io/a/b:1", "--image"),
+            ("localhost:5000/a/b:1", "--image"),
+        ] {
+            assert!(missing(path).hint_text().unwrap_or_default().contains(hint), "{path}: {:?}", missing(path));
+        }
+        assert_eq!(missing("missing/b.tar").hint_text(), None);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("b.tar.partial"), "").unwrap();
+        let of = dir.path().join("b.tar").display().to_string();
+        assert!(missing(&of).hint_text().unwrap_or_default().contains("b.tar.partial` exists"));
+        let other = Error::io("cannot open", "~/b.tar", io::ErrorKind::PermissionDenied.into());
+        assert_eq!(other.hint_text(), None);
     }
 
     #[test]

@@ -339,6 +339,7 @@ fn deep_paths_are_joined_where_a_registry_has_none() {
     assert!(text.contains("/org/mir-p-app\"") && !text.contains("org/mir/"), "{text}");
     let (code, _, err) = unpack(dir.path(), &stub, &[]);
     assert!(code == 51 && err.contains("nested repositories are not supported"), "{err}");
+    assert!(err.contains("--max-nested-paths 2"), "{err}");
 }
 
 // ---- extras

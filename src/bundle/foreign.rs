@@ -8,16 +8,21 @@ use crate::error::{Code, Error};
 const MEMBERS: usize = 4096;
 
 /// Beginnings of files that people take for bundles: bytes, what it is, and what to do.
-const MAGIC: [(&[u8], &str, &str); 7] = [
+const MAGIC: [(&[u8], &str, &str); 11] = [
     (b"\x1f\x8b", "it is compressed with gzip", "decompress it first: gunzip FILE, or gunzip -c FILE > BUNDLE"),
     (b"\x28\xb5\x2f\xfd", "it is compressed with zstd", "decompress it first: zstd -d FILE -o BUNDLE"),
     (b"\xfd7zXZ\0", "it is compressed with xz", "decompress it first: xz -dk FILE"),
     (b"BZh", "it is compressed with bzip2", "decompress it first: bzip2 -dk FILE"),
     (b"PK\x03\x04", "it is a zip archive", "unzip it first"),
     (b"ssh-", "it is a public key", "name the bundle first, and keys with --signer"),
+    (b"<!DOCTYPE", "it is a web page", PAGE),
+    (b"<!doctype", "it is a web page", PAGE),
+    (b"<html", "it is a web page", PAGE),
+    (b"<?xml", "it is an XML document", PAGE),
     (b"-----BEGIN ", "it is a key or a signature", "name the bundle first, and keys with --signer"),
 ];
 
+const PAGE: &str = "the server sent this instead of the file: look into it, and download the bundle again";
 const IMAGES: &str = "to make a bundle of its images: mirror-bundle create BUNDLE --from-layout FILE";
 
 /// The error for a file that does not begin as a bundle does; `why` says what is missing, when nothing better is known.
@@ -57,6 +62,12 @@ fn archive(input: &Input) -> Option<(&'static str, &'static str)> {
             return Some((
                 "it is an archive of oc-mirror",
                 "unpack it with oc mirror, then take the images from the registry: mirror-bundle create BUNDLE --image REF",
+            ));
+        }
+        if under("mirror-bundle/recovery/") {
+            return Some((
+                "it is recovery data",
+                "name the bundle; repair uses BUNDLE.recovery beside it, or --recovery FILE",
             ));
         }
         oci |= name == b"oci-layout" || under("blobs/sha256");

@@ -86,7 +86,11 @@ impl HeadReader<'_> {
         let first = self.at == 0;
         match self.input.read_exact_at(&mut block, self.at) {
             Err(e) if first && e.code() == Code::Truncated => {
-                return Err(foreign::error(self.input, None, "it is shorter than a tar header"));
+                let why = match self.input.length() {
+                    Some(0) => "it is empty",
+                    _ => "it is shorter than a tar header",
+                };
+                return Err(foreign::error(self.input, None, why));
             }
             other => other?,
         }

@@ -110,7 +110,7 @@ pub enum Command {
     Recovery(Recovery),
     /// Repair a damaged bundle from recovery data, another copy, or a registry
     Repair(Repair),
-    /// Divide a bundle into volumes, for media that it does not fit on
+    /// Divide a bundle into volumes, for media that are too small for it
     Split(Split),
     /// Put the volumes of a bundle back together
     Join(Join),
@@ -153,19 +153,19 @@ pub struct Create {
     /// Kubernetes manifests: a YAML or JSON file, or a folder of them (repeatable)
     #[arg(long, value_name = "FILE|DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
-    /// Do not look for what is attached to images: signatures (but of releases), attestations, referrers
+    /// Do not look for attachments of images: signatures (except those of releases), attestations, referrers
     #[arg(long, help_heading = "Content")]
     pub without_referrers: bool,
     /// Carry only the images for this platform, for example linux/amd64 or linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Content")]
     pub platform: Option<String>,
-    /// Look first where this file says that copies are: an ImageDigestMirrorSet, ImageTagMirrorSet or
+    /// Look first at the mirrors that this file names: an ImageDigestMirrorSet, ImageTagMirrorSet or
     /// ImageContentSourcePolicy, or a registries.conf (repeatable)
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "FILE", help_heading = "Content")]
     pub mirror_config: Vec<PathBuf>,
-    /// What to do with foreign layers (base layers of Windows), which registries need not have: leave them out with a
-    /// warning, take them from the registry of the image, or refuse images that have them
+    /// What to do with foreign layers (Windows base layers), which a registry may lack: leave them out with a warning,
+    /// fetch them from the registry of the image, or refuse images that have them
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",
           hide_possible_values = true, help_heading = "Content")]
     pub foreign_layers: ForeignLayers,
@@ -193,7 +193,8 @@ pub struct Create {
     #[arg(long, help_heading = "Signing")]
     pub unsigned: bool,
 
-    /// Series this bundle belongs to; receivers refuse an older one of the same series [default: a release is in the series
+    /// Series this bundle belongs to; receivers refuse an older one of the same series [default: a release is in the
+    /// series
     /// of its stream, such as ocp-4.16-x86_64; other content is in none]
     #[arg(long, value_name = "NAME", help_heading = "Bundle")]
     pub name: Option<String>,
@@ -234,7 +235,7 @@ pub struct Verify {
     /// Do not read configurations and layers; the verdict is then NOT FULLY CHECKED
     #[arg(long)]
     pub quick: bool,
-    /// Check the volumes that are here although others are missing; the verdict is then NOT FULLY CHECKED
+    /// Check the volumes at hand although others are missing; the verdict is then NOT FULLY CHECKED
     #[arg(long)]
     pub partial: bool,
     /// Trust.
@@ -252,30 +253,32 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REGISTRY/REPO", help_heading = "Destination")]
     pub to: Option<String>,
-    /// With --to: use at most N components of a path, and join what lies deeper with `-`
+    /// With --to: use paths of at most N components, and join the rest with `-`
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "N", requires = "to", help_heading = "Destination",
           value_parser = clap::value_parser!(u8).range(1..))]
     pub max_nested_paths: Option<u8>,
-    /// With --to: leave out what is attached to images: signatures (but of releases), attestations, referrers
+    /// With --to: leave out attachments of images: signatures (except those of releases), attestations, referrers
     #[cfg(feature = "registry")]
     #[arg(long, requires = "to", help_heading = "Destination")]
     pub without_referrers: bool,
-    /// Write every image to DIR/v2, the form that `oc image mirror --from-dir` reads, and manifests to DIR/manifests
+    /// Write every image to DIR/v2, the form that `oc image mirror --from-dir` reads, and manifests to
+    /// DIR/manifests/NAME-DIGEST
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub to_dir: Option<PathBuf>,
     /// Write every image to an OCI layout (without links, so it works on FAT)
     #[arg(long, value_name = "DIR", help_heading = "Destination", conflicts_with = "to_dir")]
     pub to_layout: Option<PathBuf>,
-    /// Write the manifests here [default: DIR/manifests, or ./NAME-DIGEST-manifests with --to alone]
+    /// Write the manifests here [default: DIR/manifests/NAME-DIGEST, or ./NAME-DIGEST-manifests with --to alone]
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub manifests_to_dir: Option<PathBuf>,
-    /// Where images other than releases go below the target: to their path, or to their path below the registry that
-    /// they are from
+    /// Where images other than releases go below the target: to their path, or to their path below the name of their
+    /// registry
     #[arg(long, value_enum, default_value_t = Placement::Path, value_name = "path|host",
           hide_possible_values = true, help_heading = "Destination")]
     pub placement: Placement,
-    /// Put images of the repository FROM, or of those below it, into the repository TO below the target (repeatable)
+    /// Put images of the repository FROM, or of those below it, into the repository TO below the target; FROM may leave
+    /// out the registry (repeatable)
     #[arg(long, value_name = "FROM=TO", help_heading = "Destination")]
     pub map: Vec<String>,
     /// Kinds of mirror configuration for the target registry, written beside the manifests, never applied: idms, itms,
@@ -298,7 +301,7 @@ pub struct Unpack {
     /// Verify, ask the destination what it has, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
-    /// Write the blobs of the volumes that are here although others are missing; manifests and tags follow with the
+    /// Write the blobs of the volumes at hand although others are missing; manifests and tags follow with the
     /// last volume
     #[arg(long, help_heading = "Destination")]
     pub partial: bool,

@@ -16,20 +16,53 @@ pub(super) fn run(args: &CheckSignature, global: &Global, term: &Terminal) -> Re
     let now = inputs::moment(args.at.as_deref())?.as_second();
     let bytes = match inputs::read(&args.file, openpgp::MAX_SIGNATURE_BYTES as u64) {
         Err(e) if e.code() == Code::Usage => {
-            return Err(Rejected::NotASignature("the file is larger than a release signature may be".to_owned()).into());
+            Err(Rejected::NotASignature("the file is larger than a release signature may be".to_owned()))
         }
-        other => other?,
+        other => Ok(other?),
     };
-    let result = keyrings.iter().map(|keyring| openpgp::verify(&bytes, keyring, &digest, now)).reduce(Result::or);
+    let check = |bytes: Vec<u8>| {
+        let each = keyrings.iter().map(|keyring| openpgp::verify(&bytes, keyring, &digest, now));
+        each.reduce(Result::or)
+    };
+    let result = match bytes {
+        Ok(bytes) => check(bytes),
+        Err(rejected) => Some(Err(rejected)),
+    };
     match result {
         Some(Ok(verified)) => {
             verified.notices.iter().for_each(|notice| term.warn(notice));
             show(args, global, &verified);
             Ok(0)
         }
-        Some(Err(rejected)) => Err(rejected.into()),
+        Some(Err(rejected)) => {
+            let err = Error::from(rejected);
+            if global.output != Output::Text {
+                refused(global, &digest, &err);
+            }
+            Err(err)
+        }
         None => Err(Error::new(Code::Internal, "no keyring")),
     }
+}
+
+/// The document of a signature that is not good; the same members as for a good one.
+fn refused(global: &Global, digest: &Digest, err: &Error) {
+    let none = serde_json::Value::Null;
+    answer::json(
+        global,
+        &answer::Object([
+            ("schema", serde_json::json!("mirror-bundle/check-signature/v1")),
+            ("exit_code", serde_json::json!(err.code().exit())),
+            ("outcome", serde_json::json!("bad")),
+            ("reason", serde_json::json!(err.message())),
+            ("digest", serde_json::json!(digest)),
+            ("docker_reference", none.clone()),
+            ("key", none.clone()),
+            ("user_id", none.clone()),
+            ("signed_at", none),
+            ("notices", serde_json::json!([])),
+        ]),
+    );
 }
 
 fn show(args: &CheckSignature, global: &Global, verified: &Verified) {
@@ -40,7 +73,9 @@ fn show(args: &CheckSignature, global: &Global, verified: &Verified) {
             global,
             &answer::Object([
                 ("schema", serde_json::json!("mirror-bundle/check-signature/v1")),
+                ("exit_code", serde_json::json!(0)),
                 ("outcome", serde_json::json!("good")),
+                ("reason", serde_json::Value::Null),
                 ("digest", serde_json::json!(verified.claim.digest)),
                 ("docker_reference", serde_json::json!(reference)),
                 ("key", serde_json::json!(verified.fingerprint)),

@@ -141,7 +141,7 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
     let parse = |list: &[String]| list.iter().map(|text| inputs::reference(text, term)).collect::<Result<Vec<_>>>();
     Ok(select::Options {
         #[cfg(feature = "registry")]
-        releases: parse(&args.release)?,
+        releases: parse(&args.release).map_err(release_version)?,
         #[cfg(feature = "registry")]
         images: parse(&args.image)?,
         #[cfg(not(feature = "registry"))]
@@ -177,7 +177,7 @@ fn options(args: &Create, term: &Terminal) -> Result<Options> {
     Ok(Options {
         name: args.name.clone(),
         sequence: args.sequence,
-        expires: args.expires.as_deref().map(inputs::time).transpose()?,
+        expires: args.expires.as_deref().map(|text| expires(text, inputs::source_date_epoch()?)).transpose()?,
         key: args.sign_key.as_deref().map(|path| super::passphrase::key(path, term)).transpose()?,
         source_date_epoch: inputs::source_date_epoch()?,
         force: args.force,
@@ -236,4 +236,26 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
 pub(super) fn elapsed(since: Instant) -> String {
     let seconds = since.elapsed().as_secs_f64();
     if seconds < 60.0 { format!("{seconds:.1} s") } else { super::progress::span(since.elapsed().as_secs()) }
+}
+
+/// A version alone is what people give for a release that they know from `oc adm upgrade`.
+#[cfg(feature = "registry")]
+fn release_version(err: Error) -> Error {
+    match err.message().contains("looks like a version") {
+        true => err.hint("for example quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64"),
+        false => err,
+    }
+}
+
+/// The time of `--expires`. A bundle that has expired when it is made is of no use; the creation time may be chosen.
+fn expires(text: &str, created: Option<u64>) -> Result<jiff::Timestamp> {
+    let time = inputs::time(text)?;
+    let now = jiff::Timestamp::now().as_second();
+    let created = created.map_or(now, |seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+    if time.as_second() <= created {
+        return Err(Error::new(Code::Usage, format!("--expires {text} is not after the creation of the bundle"))
+            .state("nothing was written")
+            .hint("give a time in the future"));
+    }
+    Ok(time)
 }

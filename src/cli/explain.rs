@@ -1,29 +1,63 @@
 //! `mirror-bundle explain`: describes a code and the remedy, without looking anything up online.
 
+use serde_json::json;
+
 use super::answer;
+use super::args::{Global, Output};
 use crate::error::{Code, Error, Result};
 
-pub(super) fn run(what: &str) -> Result<u8> {
-    if what == "exit-codes" {
-        answer::text(&exit_codes());
+pub(super) fn run(what: &str, global: &Global) -> Result<u8> {
+    let topic = match what {
+        "exit-codes" => Some(exit_codes()),
+        "environment" => Some(ENVIRONMENT.to_owned()),
+        "trust" => Some(TRUST.to_owned()),
+        _ => None,
+    };
+    if let Some(topic) = topic {
+        match global.output {
+            Output::Text => answer::text(&topic),
+            Output::Json | Output::Jsonl => {
+                let codes: &[Code] = if what == "exit-codes" { Code::ALL } else { &[] };
+                document(global, Some((what, &topic)), codes);
+            }
+        }
         return Ok(0);
     }
-    if let Some((_, text)) = [("environment", ENVIRONMENT), ("trust", TRUST)].iter().find(|(name, _)| *name == what) {
-        answer::text(text);
+    let name = what.to_ascii_lowercase().replace('_', "-");
+    if matches!(name.as_str(), "0" | "ok") && global.output == Output::Text {
+        answer::text("ok (exit code 0)\n\nDone, and everything required was checked and passed.\n");
         return Ok(0);
     }
     let codes: Vec<Code> = match what.parse::<u8>() {
         Ok(exit) => Code::ALL.iter().copied().filter(|c| c.exit() == exit).collect(),
-        Err(_) => Code::parse(what).into_iter().collect(),
+        Err(_) => Code::parse(&name).into_iter().collect(),
     };
     if codes.is_empty() {
         return Err(Error::new(Code::Usage, format!("there is no code `{what}`"))
             .hint("mirror-bundle explain exit-codes lists them all"));
     }
+    if global.output != Output::Text {
+        document(global, None, &codes);
+        return Ok(0);
+    }
     for code in codes {
         answer::text(&format!("{code} (exit code {})\n\n{}\n", code.exit(), text(code)));
     }
     Ok(0)
+}
+
+/// The JSON document: a topic with its text, or codes.
+fn document(global: &Global, topic: Option<(&str, &str)>, codes: &[Code]) {
+    let one = |code: &Code| json!({ "code": code.as_str(), "exit_code": code.exit(), "text": text(*code) });
+    answer::json(
+        global,
+        &answer::Object([
+            ("schema", json!("mirror-bundle/explain/v1")),
+            ("topic", json!(topic.map(|(name, _)| name))),
+            ("text", json!(topic.map(|(_, text)| text))),
+            ("codes", json!(codes.iter().map(one).collect::<Vec<_>>())),
+        ]),
+    );
 }
 
 pub(super) const ENVIRONMENT: &str = "\
@@ -123,7 +157,7 @@ fn text(code: Code) -> &'static str {
             "A key, a signature or the bundle has expired, or is dated in the future.\nCheck this host's clock, or give the time with --at. Otherwise ask the builder for a newer bundle."
         }
         Code::Rollback => {
-            "This host unpacked a newer bundle of this series, or one with its number.\nSomeone may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted."
+            "This host unpacked a newer bundle of this series, or one with its number.\nSomeone may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted.\nWhen a host serves several clusters that are upgraded at different times, give each a memory of its own: MIRROR_BUNDLE_STATE=DIR."
         }
         Code::BlobMissing => {
             "Something that an image needs is not in the bundle.\nGet it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."

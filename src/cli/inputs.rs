@@ -110,6 +110,10 @@ pub(super) fn client(
     term: &super::term::Terminal,
 ) -> Result<crate::registry::Client> {
     use crate::ops::Observer;
+    if let Some(text) = args.plain_http.iter().find(|text| text.contains('/')) {
+        let host = text.split("://").last().and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        return Err(Error::new(Code::Usage, format!("`{text}` is not a host")).hint(format!("--plain-http {host}")));
+    }
     let client = crate::registry::Client::new(crate::registry::Options {
         side,
         auth_file: args.authfile.clone(),
@@ -147,6 +151,11 @@ pub(super) fn reference(text: &str, term: &super::term::Terminal) -> Result<crat
     Ok(reference)
 }
 
+#[cfg(feature = "registry")]
+fn not_remote(text: &str) -> Error {
+    Error::new(Code::Usage, format!("`{text}` is not in a registry"))
+}
+
 /// Removes the transport prefix `docker://` from a reference, and reports that.
 #[cfg(feature = "registry")]
 pub(super) fn bare<'a>(text: &'a str, term: &super::term::Terminal) -> Result<&'a str> {
@@ -166,9 +175,20 @@ pub(super) fn bare<'a>(text: &'a str, term: &super::term::Terminal) -> Result<&'
             "docker-daemon:" | "containers-storage:" => {
                 "write it to a file first (podman save --format oci-archive), and take that with --from-layout"
             }
-            _ => "for a local file or folder: --from-layout PATH",
+            local => {
+                let path = text.strip_prefix(local).unwrap_or(text);
+                let path = path.strip_prefix("//").unwrap_or(path);
+                return Err(not_remote(text)
+                    .hint(format!("for a local file or folder: --from-layout {}", super::answer::quoted(path))));
+            }
         };
-        return Err(Error::new(Code::Usage, format!("`{text}` is not in a registry")).hint(hint));
+        return Err(not_remote(text).hint(hint));
+    }
+    let pathlike = ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start));
+    if pathlike || (Path::new(text).exists() && text.parse::<crate::oci::Reference>().is_err()) {
+        return Err(
+            not_remote(text).hint(format!("for a local file or folder: --from-layout {}", super::answer::quoted(text)))
+        );
     }
     Ok(text)
 }

@@ -33,6 +33,7 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ),
             ]),
         ),
+        Output::Text if global.quiet > 1 => {}
         Output::Text => answer::text(&render(&args.bundle, &seen)),
     }
     Ok(0)
@@ -52,7 +53,8 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     table.row("bundle", format!("{} (contents not verified)", named(paths)));
     if let Some((here, of)) = &seen.volumes {
         let here: Vec<String> = here.iter().map(u32::to_string).collect();
-        table.row("volumes", format!("{} of {of}", here.join(", ")));
+        let word = if here.len() == 1 { "volume" } else { "volumes" };
+        table.row(word, format!("{} of {of}", here.join(", ")));
     }
     table.row("index", seen.digest.to_string());
     table.row("name", index::title(&title(&index.name), index.sequence));
@@ -96,6 +98,9 @@ pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> 
             ("files", of(serde_json::json!(index.files), args.manifests)),
         ]);
         answer::json(global, &out);
+        return Ok(0);
+    }
+    if global.quiet > 1 {
         return Ok(0);
     }
     warn("this is what the index says; the contents are not verified");

@@ -10,6 +10,15 @@ use crate::error::{Code, Error, Result};
 use crate::sign::{SecretKey, write_key_pair};
 
 pub(super) fn run(args: &Keygen, global: &Global, term: &Terminal) -> Result<u8> {
+    if args.file.extension().is_some_and(|e| e == "pub") {
+        let private = super::answer::quoted(&args.file.with_extension("").display().to_string());
+        return Err(Error::new(
+            Code::Usage,
+            format!("`{}` is the name of a public key; FILE is the private key", args.file.display()),
+        )
+        .state("no key was made")
+        .hint(format!("mirror-bundle keygen {private}")));
+    }
     let passphrase = if args.no_passphrase { None } else { Some(new_passphrase(term)?) };
     let key = SecretKey::generate(&args.comment)?;
     let public = write_key_pair(&args.file, &key, passphrase.as_ref().map(|p| p.as_str()))?;
@@ -25,6 +34,7 @@ pub(super) fn run(args: &Keygen, global: &Global, term: &Terminal) -> Result<u8>
                 ("fingerprint", serde_json::json!(fingerprint)),
             ]),
         ),
+        Output::Text if global.quiet > 1 => {}
         Output::Text => {
             let mut table = Table::default();
             table.row("private", format!("{} (keep it on this host)", args.file.display()));

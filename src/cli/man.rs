@@ -58,19 +58,18 @@ fn page(name: &str, command: &Command, whole: &Command) -> Result<String> {
     let verb = name.strip_prefix("mirror-bundle-").unwrap_or("");
     let usage = if verb.is_empty() { "mirror-bundle".to_owned() } else { format!("mirror-bundle {verb}") };
     // Unlike the help, a manual page has sections.
-    let plain = command.clone().bin_name(usage).display_name(name).help_template("");
-    let man = Man::new(plain).title(name.to_uppercase()).section("1").manual("mirror-bundle");
+    let mut plain = command.clone().bin_name(usage).display_name(name).help_template("");
+    let usage = plain.render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage);
+    let source = concat!("mirror-bundle ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(plain).title(name.to_uppercase()).section("1").source(source).manual("mirror-bundle");
     let mut out = Vec::new();
-    let sections = [
-        Man::render_title,
-        Man::render_name_section,
-        Man::render_synopsis_section,
-        Man::render_description_section,
-        Man::render_options_section,
-    ];
-    for render in sections {
-        render(&man, &mut out).map_err(|e| Error::new(Code::Internal, format!("cannot make a manual page: {e}")))?;
-    }
+    let failed = |e| Error::new(Code::Internal, format!("cannot make a manual page: {e}"));
+    man.render_title(&mut out).map_err(failed)?;
+    man.render_name_section(&mut out).map_err(failed)?;
+    out.extend_from_slice(format!(".SH SYNOPSIS\n{}\n", roff(usage)).as_bytes());
+    man.render_description_section(&mut out).map_err(failed)?;
+    man.render_options_section(&mut out).map_err(failed)?;
     let mut out = String::from_utf8_lossy(&out).into_owned();
     if verb.is_empty() {
         out.push_str(".SH COMMANDS\n");
@@ -120,6 +119,7 @@ fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
         41 => verifies || verb == "create",
         50 | 51 => network,
         52 => writes,
+        54 => matches!(verb, "" | "unpack"),
         _ => false,
     }
 }

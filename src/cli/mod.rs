@@ -66,7 +66,10 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Join(args) => split::join(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
-        Command::Explain(explain) => explain::run(&explain.code),
+        Command::Explain(explain) => explain::run(&explain.code, global),
+        Command::Completions(_) | Command::Man(_) if global.output != args::Output::Text => {
+            Err(Error::new(Code::Usage, "completions and manual pages have no JSON form").hint("leave out -o"))
+        }
         Command::Completions(completions) => Ok(completions::run(completions.shell)),
         Command::Man(man) => man::run(man),
         Command::Push(_) => {

@@ -51,7 +51,14 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
     if network.is_none() && !options.origins.is_empty() {
         return Err(Error::new(Code::Usage, "this build of mirror-bundle has no network code"));
     }
-    let outcome = repair(&args.bundle, &trust, &conditions, &options, network, term)?;
+    let outcome = match repair(&args.bundle, &trust, &conditions, &options, network, term) {
+        Err(err) if (10..50).contains(&err.code().exit()) && global.output != Output::Text => {
+            // It is known to be bad: the document is the same one, and the reason follows as the error.
+            answer::verified(global, "repair", "repaired", None::<&Summary>, None, err.code().exit());
+            return Err(err);
+        }
+        other => other?,
+    };
     #[cfg(feature = "registry")]
     client.iter().for_each(|client| inputs::late_notices(client, term));
     match outcome {
@@ -60,6 +67,10 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
             Ok(report.exit_code)
         }
         Outcome::Whole(summary, report) => {
+            // Of JSON lines the document is the last.
+            if global.quiet == 0 && global.output != Output::Text {
+                verify::problems(&report, term, None);
+            }
             match global.output {
                 Output::Json | Output::Jsonl => answer::verified(
                     global,
@@ -72,7 +83,7 @@ pub(super) fn run(args: &Repair, global: &Global, term: &Terminal) -> Result<u8>
                 Output::Text if global.quiet < 2 => answer::text(&render(&summary)),
                 Output::Text => {}
             }
-            if global.quiet == 0 {
+            if global.quiet == 0 && global.output == Output::Text {
                 verify::problems(&report, term, None);
             }
             Ok(report.exit_code)

@@ -74,6 +74,12 @@ fn render(summary: &split::Summary) -> String {
 }
 
 pub(super) fn join(args: &Join, global: &Global, term: &Terminal) -> Result<u8> {
+    if args.bundle.is_dir() {
+        let name = args.bundle.display();
+        return Err(Error::new(Code::Usage, format!("`{name}` is a folder, not a file to write"))
+            .state("nothing was written")
+            .hint("the bundle to write comes first: mirror-bundle join BUNDLE DIR"));
+    }
     let options = join::Options {
         bundle: args.bundle.clone(),
         force: args.force,

@@ -40,7 +40,12 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
     match outcome {
         Outcome::Refused(report, state) => {
-            verify::problems(&report, term, Some(&state));
+            if global.quiet < 2 || global.output != Output::Text {
+                verify::problems(&report, term, Some(&state));
+            }
+            if global.output == Output::Text && global.quiet == 1 {
+                answer::text(&verify::verdict_line(&report, true));
+            }
             if global.output != Output::Text {
                 answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report), report.exit_code);
             }
@@ -62,7 +67,6 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                 0 if !summary.refused.is_empty() && !without(args) => Code::PartlyUnpacked.exit(),
                 code => code,
             };
-            finished(verified.report(), &summary, code, global, term, started);
             for refused in &summary.refused {
                 let kind = refused.kind.as_str();
                 let of = refused.subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
@@ -71,6 +75,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                     refused.digest, refused.repository, refused.why
                 ));
             }
+            finished(verified.report(), &summary, code, global, term, started);
             next(&summary, term);
             Ok(code)
         }
@@ -103,15 +108,32 @@ fn nowhere() -> Error {
     Error::new(Code::Usage, "nowhere to unpack to").hint("name a destination with --to, --to-dir or --to-layout")
 }
 
+#[cfg(feature = "registry")]
+const REPOSITORY: &str = "write --to REGISTRY/REPOSITORY, without a tag";
+
+/// Warns about a new folder that is named like a repository.
+fn like_a_repository(dir: &std::path::Path, term: &Terminal) {
+    let first = dir.to_str().and_then(|text| text.split_once('/')).map_or("", |(first, _)| first);
+    let port = first.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if port && !crate::fs::dir::exists(dir) {
+        term.warn(&format!("`{}` is a folder on this host; to push to a registry: --to", dir.display()));
+    }
+}
+
 fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
-    let _ = term;
+    args.to_dir.iter().chain(&args.to_layout).for_each(|dir| like_a_repository(dir, term));
     #[cfg(feature = "registry")]
     let registry = match &args.to {
         Some(to) => {
-            let to = inputs::bare(to, term)?.trim_end_matches('/');
+            let bare = inputs::bare(to, term).map_err(|err| {
+                let local = err.hint_text().is_some_and(|hint| hint.contains("--from-layout"));
+                let hint = if local { "for a local folder: --to-dir DIR, or --to-layout DIR" } else { REPOSITORY };
+                err.hint(hint)
+            });
+            let to = bare?.trim_end_matches('/');
             let target = to.parse().map_err(|e: crate::oci::Invalid| {
                 let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
-                Error::new(Code::Usage, why).hint("write --to REGISTRY/REPOSITORY, without a tag")
+                Error::new(Code::Usage, why).hint(REPOSITORY)
             })?;
             Some((target, inputs::client(&args.registry, crate::registry::Side::Destination, term)?))
         }
@@ -223,7 +245,15 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
     if let Some(manifests) = &summary.manifests {
         table.row(
             "manifests",
-            format!("{} ({} to apply)", manifests.display(), observer::count(summary.manifest_files, "file")),
+            format!(
+                "{} ({} to apply{})",
+                manifests.display(),
+                observer::count(summary.manifest_files, "file"),
+                match summary.manifests_beside.len() {
+                    0 => String::new(),
+                    n => format!("; beside {} of other bundles", observer::count(n, "folder")),
+                }
+            ),
         );
     }
     if let Some(sets) = &summary.mirror_sets {
@@ -259,7 +289,7 @@ fn next(summary: &Summary, term: &Terminal) {
             let below = if repository == RELEASE { String::new() } else { format!("/{repository}") };
             format!(
                 "  oc image mirror --keep-manifest-list --from-dir {} 'file://{repository}:*' REGISTRY/REPOSITORY{below}",
-                dir.display()
+                answer::quoted(&dir.display().to_string())
             )
         }));
     }

@@ -108,7 +108,7 @@ pub(super) fn still_missing(report: &Report, term: &Terminal) {
 }
 
 /// The verdict; if requested, with the code of the worst finding.
-fn verdict_line(report: &Report, with_code: bool) -> String {
+pub(super) fn verdict_line(report: &Report, with_code: bool) -> String {
     let word = match report.verdict {
         Verdict::Verified => "VERIFIED",
         Verdict::NotFullyChecked => "NOT FULLY CHECKED",

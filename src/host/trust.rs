@@ -69,6 +69,7 @@ fn policy(named: &Named<'_>) -> Result<Option<(Policy, PathBuf)>> {
     }
     if let Some(path) = path {
         let bytes = small_file(&path, MAX_POLICY as u64)?;
+        not_a_policy(&path, &bytes)?;
         let policy = Policy::parse(&bytes).map_err(|e| e.fact(format!("in {}", path.display())))?;
         return Ok(Some((policy, path.parent().unwrap_or(Path::new("")).to_owned())));
     }
@@ -80,6 +81,27 @@ fn policy(named: &Named<'_>) -> Result<Option<(Policy, PathBuf)>> {
         err = err.fact(format!("looked for {}", path.display()));
     }
     Err(err.hint("name the builder's public key: --signer KEY.pub, or a policy: --trust trust.yaml"))
+}
+
+/// Refuses files that people give for a policy, and says what they are.
+fn not_a_policy(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.display();
+    let usage = |what: &str| Error::new(Code::Usage, format!("`{name}` {what}, not a trust policy"));
+    if bytes.starts_with(b"-----BEGIN ") {
+        let private = bytes.windows(11).take(64).any(|w| w == b"PRIVATE KEY");
+        return Err(match private {
+            true => usage("is a private key")
+                .hint("give the public key: --signer FILE.pub; keep the private key where it is"),
+            false => usage("is a key or a signature").hint("mirror-bundle explain trust prints an example of a policy"),
+        });
+    }
+    if bytes.starts_with(b"ssh-") && bytes.iter().filter(|b| **b == b'\n').count() <= 1 {
+        return Err(usage("is a public key").hint(format!("--signer {name}")));
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(usage("is empty").hint("mirror-bundle explain trust prints an example of a policy"));
+    }
+    Ok(())
 }
 
 fn default_policies() -> Vec<PathBuf> {

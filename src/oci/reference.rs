@@ -54,10 +54,10 @@ impl FromStr for Repository {
 
     fn from_str(text: &str) -> Result<Repository, Invalid> {
         let Some((registry, path)) = text.split_once('/') else {
-            return Err(no_registry(text));
+            return Err(no_registry(text, text));
         };
         if !looks_like_host(registry) {
-            return Err(no_registry(text));
+            return Err(no_registry(text, text));
         }
         check_host(registry)?;
         check_path(path)?;
@@ -73,8 +73,32 @@ pub fn without_registry(repository: &str) -> &str {
     }
 }
 
-fn no_registry(text: &str) -> Invalid {
-    Invalid::new(format!("`{text}` does not name its registry; write for example docker.io/library/{text}"))
+/// `repository` is without the tag and digest that `text` has.
+fn no_registry(text: &str, repository: &str) -> Invalid {
+    let host = repository.split('/').next().unwrap_or_default();
+    Invalid::new(match text {
+        _ if text.trim().is_empty() => "the reference is empty; write REGISTRY/REPOSITORY:TAG".to_owned(),
+        _ if text.starts_with("sha256:") => {
+            format!("`{text}` is only a digest; write REGISTRY/REPOSITORY@{text}")
+        }
+        _ if host == repository && (host == "localhost" || has_port(text)) => {
+            format!("`{text}` names a registry, but no repository in it; write {text}/REPOSITORY:TAG")
+        }
+        _ if text.starts_with(|c: char| c.is_ascii_digit()) && host == repository && text.contains('.') => {
+            format!("`{text}` looks like a version; write REGISTRY/REPOSITORY:TAG")
+        }
+        _ if host == repository => {
+            format!("`{text}` does not name its registry; write for example docker.io/library/{text}")
+        }
+        _ => format!("`{text}` does not name its registry; write for example docker.io/{text}"),
+    })
+}
+
+/// Whether it ends as `host:port` does where the host is one: `localhost:5000`, `10.0.0.1:5000`, `a.example.com:443`.
+fn has_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        looks_like_host(host) && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 /// Distinguishes a host from a path component as the Docker reference grammar does.
@@ -125,8 +149,15 @@ fn check_path(path: &str) -> Result<(), Invalid> {
         ends && separators
     };
     if path.is_empty() || path.len() > 255 || !path.split('/').all(component) {
+        let lower = path.to_ascii_lowercase();
+        let remedy = match path {
+            _ if path.ends_with('/') => "; leave out the `/` at its end".to_owned(),
+            _ if lower != path && check_path(&lower).is_ok() => format!("; write {lower}"),
+            _ if path.ends_with(":sha256") => "; a digest follows `@`, not `:`".to_owned(),
+            _ => String::new(),
+        };
         return Err(Invalid::new(format!(
-            "`{path}` is not a repository path (lower-case letters, digits, and . _ - / between them)"
+            "`{path}` is not a repository path (lower-case letters, digits, and . _ - / between them){remedy}"
         )));
     }
     Ok(())
@@ -190,6 +221,11 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Reference, Invalid> {
         let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) if !digest.contains(':') => {
+                return Err(Invalid::new(format!(
+                    "`{digest}` is not a digest (sha256:<hex>); a tag follows `:`: {name}:{digest}"
+                )));
+            }
             Some((name, digest)) => (name, Some(digest.parse()?)),
             None => (text, None),
         };
@@ -198,6 +234,10 @@ impl FromStr for Reference {
             Some(colon) if name.contains('/') => (&name[..slash + colon], Some(name[slash + colon + 1..].parse()?)),
             _ => (name, None),
         };
+        match repository.split_once('/') {
+            Some((host, _)) if looks_like_host(host) => {}
+            _ => return Err(no_registry(text, repository)),
+        }
         Ok(Reference { repository: repository.parse()?, tag, digest })
     }
 }
@@ -217,6 +257,27 @@ mod tests {
             format!("localhost/a@{digest}"),
         ] {
             assert_eq!(text.parse::<Reference>().map(|r| r.to_string()), Ok(text.clone()));
+        }
+    }
+
+    #[test]
+    fn a_reference_that_is_nearly_right_is_answered_with_the_right_one() {
+        let hex = "ab".repeat(32);
+        for (text, says) in [
+            ("", "REGISTRY/REPOSITORY:TAG"),
+            ("nginx:1.25", "docker.io/library/nginx:1.25"),
+            ("team/app:1.0", "docker.io/team/app:1.0"),
+            ("localhost:5000", "write localhost:5000/REPOSITORY:TAG"),
+            ("10.0.0.1:5000", "write 10.0.0.1:5000/REPOSITORY:TAG"),
+            ("4.16.37", "looks like a version"),
+            ("quay.io/a/b/", "leave out the `/` at its end"),
+            ("quay.io/Team/App:1", "write team/app"),
+            ("quay.io/a/b@1.0", "quay.io/a/b:1.0"),
+            (&format!("sha256:{hex}"), "only a digest"),
+            (&format!("quay.io/a/b:sha256:{hex}"), "a digest follows `@`"),
+        ] {
+            let found = text.parse::<Reference>().map(|r| r.to_string()).map_err(|e| e.to_string());
+            assert!(found.as_ref().is_err_and(|e| e.contains(says)), "{text}: {found:?}");
         }
     }
 

@@ -102,7 +102,7 @@ impl Original {
         };
         let needing = Needs::new(self.index(), &self.all_documents()?, &absent).any();
         let (lacking, images) = (observer::count(absent.len(), "blob"), observer::count(needing.len(), "image"));
-        let mut err = Error::new(Code::Truncated, text).fact(format!("{lacking} there, needed by {images}"));
+        let mut err = Error::new(Code::Truncated, text).fact(format!("{lacking} in them, needed by {images}"));
         for image in needing.iter().take(NAMED) {
             err = err.fact(image.display());
         }

@@ -38,7 +38,14 @@ impl Inner {
             && !answer.foreign
             && let Some(scope) = scope
         {
-            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted);
+            let deep = too_deep(scope, quoted.as_deref());
+            let mut error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted);
+            if let Some(proxy) = self.agents.proxy_of(&answer.url) {
+                error = error.fact(format!("by way of the proxy `{proxy}`"));
+            }
+            if let Some(hint) = deep {
+                error = error.hint(hint);
+            }
             let requested = words_of(scope);
             return match wanted
                 .filter(|wanted| wanted.split(' ').any(|one| !requested.iter().any(|own| covers(own, one))))
@@ -51,6 +58,9 @@ impl Inner {
             .into();
         }
         let mut error = self.failed(format!("`{host}` did not {task}: {answered}"));
+        if let Some(hint) = scope.and_then(|scope| too_deep(scope, quoted.as_deref())) {
+            error = error.hint(hint);
+        }
         if let Some(quoted) = quoted {
             error = error.fact(format!("it said: {quoted}"));
         }
@@ -216,7 +226,7 @@ impl Inner {
     }
 }
 
-const PROXY: &str = "check HTTPS_PROXY, or list the host in NO_PROXY";
+const PROXY: &str = "check HTTPS_PROXY or HTTP_PROXY, or list the host in NO_PROXY";
 
 /// "HTTP 503 Service Unavailable".
 pub(super) fn words(status: StatusCode) -> String {
@@ -281,6 +291,15 @@ fn plain(text: &str) -> String {
         }
         None => text.to_owned(),
     }
+}
+
+/// The hint for a registry that takes repositories of fewer path components only, by its own words.
+fn too_deep(scope: &Scope, quoted: Option<&str>) -> Option<&'static str> {
+    let words = quoted?.to_ascii_lowercase();
+    let deep = scope.repository.path().split('/').count() > 2;
+    let said = ["nested", "path component", "depth", "too many", "levels", "name_invalid", "invalid repository name"];
+    (scope.push && deep && said.iter().any(|word| words.contains(word)))
+        .then_some("if the registry allows fewer components in a path: --max-nested-paths 2")
 }
 
 /// Whether a registry's error document has this code.

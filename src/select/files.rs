@@ -29,7 +29,12 @@ impl Carried {
 pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> {
     let mut out: BTreeMap<String, Carried> = BTreeMap::new();
     let (dir, paths) = match std::fs::metadata(dir) {
-        Ok(meta) if meta.is_file() => (dir.parent().unwrap_or(Path::new("")), vec![known(dir)?]),
+        Ok(meta) if meta.is_file() => match known(dir) {
+            Ok(path) => (dir.parent().unwrap_or(Path::new("")), vec![path]),
+            Err(err) => {
+                return Err(err.hint("name a manifest, or a folder of them; images come with --image or --from-layout"));
+            }
+        },
         _ => (dir, walk(dir)?),
     };
     for path in paths {

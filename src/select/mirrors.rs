@@ -34,7 +34,7 @@ impl Mirrors {
     pub fn add(&mut self, path: &Path) -> Result<()> {
         let bytes = small::read_start(path, LIMIT).map_err(|e| e.error("cannot read", path, Code::Usage))?;
         let bad = |why: String| {
-            Error::new(Code::Usage, format!("`{}` is no configuration of mirrors: {why}", path.display())).hint(
+            Error::new(Code::Usage, format!("`{}` is not a mirror configuration: {why}", path.display())).hint(
                 "give an ImageDigestMirrorSet, ImageTagMirrorSet or ImageContentSourcePolicy, or a registries.conf",
             )
         };

@@ -27,6 +27,10 @@ pub fn read_public_key(path: &Path) -> Result<PublicKey> {
     }
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| Error::new(Code::Usage, format!("`{}` is not an OpenSSH public key", path.display())))?;
+    if text.lines().any(|line| line.trim_end() == "signers:" || line.starts_with("signers: ")) {
+        return Err(Error::new(Code::Usage, format!("`{}` is a trust policy, not a public key", path.display()))
+            .hint(format!("--trust {}", path.display())));
+    }
     PublicKey::parse(text).map_err(|bad| within(&format!("`{}`", path.display()), bad.into()))
 }
 
@@ -34,13 +38,16 @@ pub fn read_public_key(path: &Path) -> Result<PublicKey> {
 pub fn read_secret_key(path: &Path, passphrase: impl FnOnce() -> Result<Zeroizing<String>>) -> Result<SecretKey> {
     let file = open(path)?;
     let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
+    let bytes = read(path, &file)?;
     let mode = meta.mode() & 0o777;
-    if meta.uid() == rustix::process::getuid().as_raw() && mode & 0o077 != 0 {
+    // What is no private key at all is reported as that.
+    let pem = bytes.starts_with(b"-----BEGIN ");
+    if pem && meta.uid() == rustix::process::getuid().as_raw() && mode & 0o077 != 0 {
         return Err(Error::new(Code::Usage, format!("permissions {mode:04o} for `{}` are too open", path.display()))
             .fact("a private key must not be accessible by others")
             .hint(format!("chmod 600 {}", path.display())));
     }
-    SecretKey::load(&read(path, &file)?, passphrase).map_err(|err| within(&format!("`{}`", path.display()), err))
+    SecretKey::load(&bytes, passphrase).map_err(|err| within(&format!("`{}`", path.display()), err))
 }
 
 /// Writes the private key to `path` (mode 0600) and the public key to `path` + `.pub`, and returns the latter. Neither

@@ -32,7 +32,7 @@ pub struct Placing {
 /// An explicit location: `FROM=TO`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
-    /// A repository as the bundle names it, or a path prefix of repositories: `quay.io/a`.
+    /// A repository as the bundle names it, or a path prefix of repositories: `quay.io/a`, or `a` at any registry.
     pub from: String,
     /// Its location below the target.
     pub to: String,
@@ -42,7 +42,7 @@ impl FromStr for Map {
     type Err = Invalid;
 
     fn from_str(text: &str) -> std::result::Result<Map, Invalid> {
-        let bad = |why: &str| Invalid(format!("`{text}` is no FROM=TO: {why}"));
+        let bad = |why: &str| Invalid(format!("`{text}` is not FROM=TO: {why}"));
         let (from, to) = text.split_once('=').ok_or_else(|| bad("write, for example, quay.io/a=mirror/a"))?;
         if from.is_empty() || from.starts_with('/') || from.ends_with('/') {
             return Err(bad("FROM is a repository, or the first components of some, such as quay.io/a"));
@@ -53,14 +53,28 @@ impl FromStr for Map {
     }
 }
 
-impl Placing {
-    /// The repository below the target for images of `repository`.
-    fn of(&self, repository: &str) -> String {
-        let rest = |map: &Map| match repository.strip_prefix(&map.from) {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => Some(format!("{}{rest}", map.to)),
+impl Map {
+    /// The location of images of `repository`, if it is `from` or below it. `from` may leave out the registry.
+    fn place(&self, repository: &str) -> Option<String> {
+        let below = |name: &str| match name.strip_prefix(&self.from) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Some(format!("{}{rest}", self.to)),
             _ => None,
         };
-        let fitting = self.maps.iter().filter_map(|map| Some((map.from.len(), rest(map)?)));
+        below(repository).or_else(|| below(without_registry(repository)))
+    }
+}
+
+impl Placing {
+    /// The maps that place no image of this bundle.
+    pub fn unused(&self, index: &Index) -> Vec<&Map> {
+        let placed = index.images.iter().filter(|image| image.release.is_none());
+        let of = |map: &Map| placed.clone().any(|i| i.repository.as_deref().is_some_and(|r| map.place(r).is_some()));
+        self.maps.iter().filter(|map| !of(map)).collect()
+    }
+
+    /// The repository below the target for images of `repository`.
+    fn of(&self, repository: &str) -> String {
+        let fitting = self.maps.iter().filter_map(|map| Some((map.from.len(), map.place(repository)?)));
         if let Some((_, place)) = fitting.max_by_key(|(length, _)| *length) {
             return place;
         }
@@ -236,6 +250,8 @@ mod tests {
             assert_eq!([plain.of(repository), host.of(repository), mapped.of(repository)], [one, two, three]);
             assert!(format!("r.io/{}", host.of(repository)).parse::<Repository>().is_ok());
         }
+        let bare = Placing { by_host: false, maps: vec!["a/b=x".parse().unwrap()] };
+        assert_eq!([bare.of("quay.io/a/b"), bare.of("quay.io/a/b/c"), bare.of("quay.io/a/bc")], ["x", "x/c", "a/bc"]);
         for bad in ["a", "=b", "a=", "a=B", "a=../b", "a/=b", "/a=b", "a=b:c", "a=b/"] {
             assert!(bad.parse::<Map>().is_err(), "{bad}");
         }

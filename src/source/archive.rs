@@ -32,6 +32,9 @@ pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
     let file = compressed::inflated(file, path, room)?;
     let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
     let label = path.display().to_string();
+    if meta.len() == 0 {
+        return Err(Error::new(Code::Source, format!("`{label}` is empty")));
+    }
     let archive = Archive { label: label.clone(), members: HashMap::new(), links: HashMap::new(), file };
     let archive = archive.indexed(meta.len())?;
     if let Some(link) = archive.links.keys().min()

@@ -161,7 +161,7 @@ pub(super) fn rollback(index: &Index, digest: &str, memory: &Memory, leave: Leav
                     true => check.find(Finding::notice(Code::Rollback, subject, text)),
                     false => check.find(
                         Finding::new(Code::Rollback, subject, text)
-                            .hint("to go back on purpose, and have that recorded: --allow-rollback"),
+                            .hint("to go back on purpose, and have that recorded: --allow-rollback; for another cluster: a memory of its own, MIRROR_BUNDLE_STATE=DIR"),
                     ),
                 }
             }

@@ -52,6 +52,33 @@ fn a_quiet_verdict_names_the_code_of_the_worst_finding() {
     run(dir.path(), &["keygen", "k", "--no-passphrase"]);
     let (_, out, _) = run(dir.path(), &["verify", "b.tar", "--signer", "k.pub", "-q"]);
     assert_eq!(out, "verdict   FAILED  b.tar  unsigned\n");
+    let unpack = ["unpack", "b.tar", "--signer", "k.pub", "--to-dir", "out"];
+    let (code, out, err) = run(dir.path(), &[&unpack[..], &["-q"]].concat());
+    assert!(code == 20 && out == "verdict   FAILED  b.tar  unsigned\n" && err.contains("nothing was written"), "{err}");
+    for args in [&unpack[..], &["ls", "b.tar"], &["inspect", "b.tar"], &["keygen", "q", "--no-passphrase"]] {
+        let (_, out, err) = run(dir.path(), &[args, &["-qq"]].concat());
+        assert!(out.is_empty() && err.is_empty(), "{args:?}: {out}{err}");
+    }
+}
+
+#[test]
+fn a_bundle_that_is_expired_when_it_is_made_is_a_wrong_argument() {
+    let dir = bundle();
+    let layout = flow().join("layout").display().to_string();
+    let args = ["create", "n.tar", "--unsigned", "--from-layout", &layout, "--expires", "2020-01-01"];
+    let (code, _, err) = run(dir.path(), &args);
+    assert!(code == 2 && err.contains("is not after the creation"), "{code} {err}");
+}
+
+#[test]
+fn codes_are_explained_in_any_spelling_and_success_too() {
+    let dir = bundle();
+    for (what, says) in
+        [("Blob_Missing", "blob-missing (exit code 30)"), ("0", "ok (exit code 0)"), ("OK", "ok (exit code 0)")]
+    {
+        let (code, out, _) = run(dir.path(), &["explain", what]);
+        assert!(code == 0 && out.starts_with(says), "{what}: {out}");
+    }
 }
 
 #[test]
@@ -101,7 +128,7 @@ fn references_of_other_tools_are_accepted_and_what_is_assumed_is_said() {
     assert!(err.contains("127.0.0.1:9/a/b names no tag; taking 127.0.0.1:9/a/b:latest"), "{err}");
     assert!(!create("127.0.0.1:9/a/b:1").contains("Note"));
     assert!(create("https://quay.io/a/b").contains("is a web address"));
-    assert!(create("oci-archive:x.tar").contains("--from-layout PATH"));
+    assert!(create("oci-archive:x.tar").contains("--from-layout x.tar"));
 }
 
 #[test]
@@ -114,6 +141,11 @@ fn a_manual_page_is_shown_and_all_are_written() {
     );
     assert_eq!(run(dir.path(), &["man", "--dir", "pages"]).0, 0);
     let pages = std::fs::read_dir(dir.path().join("pages")).unwrap().count();
+    let (_, page, _) = run(dir.path(), &["man", "unpack"]);
+    assert!(
+        page.contains("partly") && page.contains(".SH SYNOPSIS\nmirror\\-bundle unpack [OPTIONS] <BUNDLE>..."),
+        "{page}"
+    );
     assert_eq!(pages, 16, "one for each command and one for the program; none for hidden ones");
     if !skip::have("man") {
         return;
@@ -127,4 +159,90 @@ fn a_manual_page_is_shown_and_all_are_written() {
             assert!(text.lines().any(|line| line == title), "{page} {title}: {text}");
         }
     }
+}
+
+#[test]
+fn a_file_of_another_kind_is_named_for_what_it_is() {
+    let dir = bundle();
+    let dir = dir.path();
+    let put = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    assert_eq!(run(dir, &["keygen", "k", "--no-passphrase"]).0, 0);
+    assert_eq!(run(dir, &["recovery", "b.tar"]).0, 0);
+    put("empty", "");
+    put("page.tar", "<!DOCTYPE html><title>404</title>");
+    put("trust.yaml", "signers: []\n");
+    put("b2.tar.partial", "x");
+    let layout = flow().join("layout").display().to_string();
+    let transport = format!("oci:{layout}");
+    let create = ["create", "n.tar", "--sign-key", "k"];
+    let cases: &[(i32, &[&str], &str)] = &[
+        (10, &["verify", "empty", "--signer", "k.pub"], "it is empty"),
+        (10, &["verify", "page.tar", "--signer", "k.pub"], "it is a web page"),
+        (10, &["verify", "k", "--signer", "k.pub"], "it is a key or a signature"),
+        (10, &["verify", "b.tar.recovery", "--signer", "k.pub"], "it is recovery data"),
+        (2, &["join", ".", "b.tar"], "the bundle to write comes first"),
+        (2, &["keygen", "new.pub", "--no-passphrase"], "mirror-bundle keygen new"),
+        (3, &["verify", "b2.tar", "--signer", "k.pub"], "`b2.tar.partial` exists"),
+        (3, &["verify", "~/b.tar", "--signer", "k.pub"], "did not replace `~`"),
+        (2, &["verify", "b.tar", "--signer", "k"], "is a private key"),
+        (2, &["verify", "b.tar", "--signer", "trust.yaml"], "--trust trust.yaml"),
+        (2, &["verify", "b.tar", "--trust", "k"], "is a private key, not a trust policy"),
+        (2, &["verify", "b.tar", "--trust", "k.pub"], "--signer k.pub"),
+        (2, &["verify", "b.tar", "--trust", "empty"], "is empty, not a trust policy"),
+        (2, &["create", "n.tar", "--sign-key", "b.tar", "--from-layout", &layout], "is not an OpenSSH private key"),
+        (2, &["create", "n.tar", "--sign-key", "k.pub", "--from-layout", &layout], "--sign-key k"),
+        (3, &[&create[..], &["--from-layout", &transport]].concat(), "write the path alone: /"),
+        (50, &[&create[..], &["--from-layout", "empty"]].concat(), "`empty` is empty"),
+        (41, &[&create[..], &["--manifests", "b.tar"]].concat(), "images come with --image"),
+    ];
+    for (code, args, says) in cases {
+        let (ended, out, err) = run(dir, args);
+        assert!(ended == *code && (out + &err).contains(says), "{args:?}: {ended}, no {says:?} in {err}");
+        assert!(!dir.join("n.tar").exists(), "{args:?}");
+    }
+}
+
+#[cfg(feature = "registry")]
+#[test]
+fn an_image_that_is_no_reference_is_answered_with_what_to_write() {
+    let dir = bundle();
+    let dir = dir.path();
+    for (option, image, says) in [
+        ("--image", "b.tar", "--from-layout b.tar"),
+        ("--image", "./some where", "--from-layout './some where'"),
+        ("--image", "oci:/srv/layout", "--from-layout /srv/layout"),
+        ("--image", "dir:/srv/layout", "--from-layout /srv/layout"),
+        ("--image", "team/app:1", "docker.io/team/app:1"),
+        ("--image", "localhost:5000", "localhost:5000/REPOSITORY:TAG"),
+        ("--release", "4.16.37", "quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64"),
+    ] {
+        let (code, _, err) = run(dir, &["create", "n.tar", "--unsigned", option, image]);
+        assert!(code == 2 && err.contains(says), "{image}: {code}, no {says:?} in {err}");
+    }
+}
+
+#[cfg(feature = "registry")]
+#[test]
+fn a_destination_of_the_wrong_kind_and_a_map_without_images_are_said() {
+    let dir = bundle();
+    let dir = dir.path();
+    let unpack = |args: &[&str]| run(dir, &[&["unpack", "b.tar", "--allow-unsigned"], args].concat());
+    for (to, says) in [
+        ("./mirror", "--to-dir DIR"),
+        ("dir:/srv/x", "--to-dir DIR"),
+        ("https://r.example.com/x", "REGISTRY/REPOSITORY, without a tag"),
+        ("r.example.com/x:1", "REGISTRY/REPOSITORY, without a tag"),
+    ] {
+        let (code, _, err) = unpack(&["--to", to]);
+        assert!(code == 2 && err.contains(says) && !err.contains("--from-layout"), "{to}: {code} {err}");
+    }
+    let (code, _, err) = unpack(&["--to", "localhost:1/x", "--plain-http", "http://localhost:1"]);
+    assert!(code == 2 && err.contains("hint:  --plain-http localhost:1\n"), "{err}");
+    let (code, _, err) = unpack(&["--to-dir", "some where"]);
+    assert!(code == 0 && err.contains("--from-dir 'some where' "), "{err}");
+    let (code, _, err) = unpack(&["--to-dir", "localhost:5000/x"]);
+    assert!(code == 0 && err.contains("is a folder on this host"), "{err}");
+    let (code, _, err) = unpack(&["--to-dir", "out", "--map", "team/ap=x", "--map", "team/app=y"]);
+    assert!(code == 0 && err.contains("from `team/ap`: --map team/ap=x has no effect"), "{err}");
+    assert!(!err.contains("team/app=y") && dir.join("out/v2/y").is_dir(), "{err}");
 }

@@ -85,6 +85,8 @@ fn valid(name: &str, text: &str) -> Value {
     value
 }
 
+const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
 #[test]
 fn every_document_is_as_its_schema_says() {
     let dir = bundle();
@@ -110,7 +112,14 @@ fn every_document_is_as_its_schema_says() {
         ("sign", 0, &["sign", "s.tar", "--sign-key", "k", "--signer", "k.pub", "--note", "x"]),
         ("sign", 20, &["sign", "b.tar", "--sign-key", "k", "--signer", "k.pub"]),
         ("repair", 0, &["repair", "s.tar", "--signer", "k.pub"]),
+        ("repair", 0, &["repair", "b.tar", anyone]),
+        ("repair", 10, &["repair", "k", "--signer", "k.pub"]),
         ("recovery", 0, &["recovery", "b.tar"]),
+        ("check-signature", 40, &["check-signature", "k", "--digest", DIGEST]),
+        ("explain", 0, &["explain", "blob-missing"]),
+        ("explain", 0, &["explain", "50"]),
+        ("explain", 0, &["explain", "exit-codes"]),
+        ("explain", 0, &["explain", "trust"]),
         ("create", 0, &["create", "l.tar", "--unsigned", "--from-layout", "large", "--name", "l"]),
         ("split", 0, &["split", "l.tar", "v", "--volume-size", "100kB"]),
         ("join", 0, &["join", "j.tar", "v"]),
@@ -146,6 +155,8 @@ fn what_could_not_be_done_is_one_error_line_also_for_wrong_arguments() {
         (2, &["verify", "b.tar", "--bogus", "-ojson"]),
         (2, &["frobnicate", "--output=jsonl"]),
         (2, &["verify", "b.tar", "--jobs", "0", "--output", "json"]),
+        (2, &["man", "verify", "-o", "json"]),
+        (2, &["completions", "bash", "-o", "json"]),
     ] {
         let (ended, out, err) = run(dir.path(), args);
         assert!(ended == code && out.is_empty() && err.lines().count() == 1, "{args:?}: {out} {err}");
@@ -165,4 +176,20 @@ fn json_lines_are_events_and_the_document_last() {
     let mut result: Value = serde_json::from_str(last).unwrap();
     assert_eq!(result.as_object_mut().unwrap().remove("type"), Some("result".into()));
     valid("report", &result.to_string());
+}
+
+#[test]
+fn of_json_lines_the_document_is_the_last_also_when_there_are_findings() {
+    let dir = bundle();
+    let dir = dir.path();
+    let quiet = |args: &[&str]| assert_eq!(run(dir, args).0, 0, "{args:?}");
+    quiet(&["keygen", "k", "--no-passphrase"]);
+    quiet(&["sign", "b.tar", "--allow-unsigned", "--sign-key", "k", "--role", "reviewer"]);
+    for args in [&["verify", "b.tar"][..], &["repair", "b.tar"], &["unpack", "b.tar", "--to-dir", "out"]] {
+        let (code, out, err) = run(dir, &[args, &["--allow-unsigned", "-o", "jsonl"]].concat());
+        let told = ["\"type\":\"finding\"", "\"type\":\"warning\""].iter().any(|kind| out.contains(kind));
+        assert!(code == 0 && told, "{args:?}: {out} {err}");
+        let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+        assert_eq!(last["type"], "result", "{args:?}: {out}");
+    }
 }

@@ -16,7 +16,7 @@ pub struct Global {
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json|jsonl",
           hide_possible_values = true)]
     pub output: Output,
-    /// Print only the result (verify: only the verdict); -qq: print nothing, use the exit code
+    /// Print only the result (verify: only the verdict); -qq: print nothing but errors, use the exit code
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub quiet: u8,
     /// Verbose: also show the causes of errors; progress as lines
@@ -29,7 +29,7 @@ pub struct Global {
     /// Write progress as JSON lines to this file descriptor
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1023))]
     pub progress_fd: Option<u16>,
-    /// Append everything that is said, with times, to this file [default: MIRROR_BUNDLE_LOG]
+    /// Append every message, with the time, to this file [default: MIRROR_BUNDLE_LOG]
     #[arg(long, global = true, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// Use colour; auto also obeys NO_COLOR and TERM=dumb
@@ -131,13 +131,13 @@ pub struct Trust {
     /// ~/.config/mirror-bundle/trust.yaml, then /etc/mirror-bundle/trust.yaml]
     #[arg(long, value_name = "POLICY")]
     pub trust: Option<PathBuf>,
-    /// Accept an unsigned bundle; the report says so
+    /// Accept an unsigned bundle; recorded in the report
     #[arg(long)]
     pub allow_unsigned: bool,
     /// OpenPGP keys that releases must be signed by [default: the policy's, else redhat, built in]
     #[arg(long, value_name = "FILE")]
     pub release_keyring: Vec<PathBuf>,
-    /// Accept a release whose signature is missing or bad; the report says so
+    /// Accept a release whose signature is missing or bad; recorded in the report
     #[arg(long)]
     pub allow_unsigned_release: bool,
     /// Accept manifests of this kind (Kind or group/version/Kind; repeatable)
@@ -155,7 +155,7 @@ pub struct Trust {
     /// Accept only the bundle with this index digest
     #[arg(long, value_name = "DIGEST")]
     pub expect_index: Option<String>,
-    /// Accept a bundle that is older than one already unpacked on this host; the report says so
+    /// Accept a bundle that is older than one already unpacked on this host; recorded in the report
     #[arg(long)]
     pub allow_rollback: bool,
 }
