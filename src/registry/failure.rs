@@ -51,6 +51,9 @@ impl Inner {
             .into();
         }
         let mut error = self.failed(format!("`{host}` did not {task}: {answered}"));
+        if !answer.url.is_https() && quoted.as_deref().is_some_and(wants_tls) {
+            error = error.hint(format!("{}: the server speaks TLS", self.leave_out(&host)));
+        }
         if let Some(quoted) = quoted {
             error = error.fact(format!("it said: {quoted}"));
         }
@@ -128,7 +131,23 @@ impl Inner {
         Failure { error: failure.error.fact(format!("by way of the proxy `{proxy}`")), ..failure }
     }
 
+    /// What to do about a TLS server that was sent plain HTTP.
+    fn leave_out(&self, at: &str) -> String {
+        format!("leave out `--plain-http {}`", self.reach.plain_name(at).unwrap_or(at))
+    }
+
     fn no_answer(&self, error: ureq::Error, url: &Url) -> Failure {
+        let mut failure = self.no_head(error, url);
+        // A TLS server that was sent plain HTTP answers with an alert, or closes the connection.
+        let ended = failure.error.message().ends_with(NOT_HTTP) || failure.error.message().ends_with(CLOSED);
+        if ended && !url.is_https() && !self.has_answered(url) {
+            failure.error =
+                failure.error.hint(format!("if the server speaks TLS, {}", self.leave_out(&url.authority())));
+        }
+        failure
+    }
+
+    fn no_head(&self, error: ureq::Error, url: &Url) -> Failure {
         let at = url.authority();
         match error {
             ureq::Error::Io(error) => self.broken(error, url),
@@ -140,7 +159,7 @@ impl Inner {
                 self.failed(format!("the proxy{proxy} did not connect to `{at}`")).fact(why).hint(PROXY).into()
             }
             other => {
-                let error = self.failed(format!("`{at}` did not answer as an HTTP server does"));
+                let error = self.failed(format!("`{at}` {NOT_HTTP}"));
                 error.fact(other.to_string()).source(other).into()
             }
         }
@@ -169,7 +188,7 @@ impl Inner {
         let error = match error.kind() {
             TimedOut | WouldBlock => return self.silent(&at),
             UnexpectedEof | BrokenPipe | ConnectionReset | ConnectionAborted => {
-                self.failed(format!("`{at}` closed the connection")).source(error)
+                self.failed(format!("`{at}` {CLOSED}")).source(error)
             }
             _ if text.starts_with("failed to lookup address") => {
                 let unknown = self.failed(format!("the host `{at}` is not known")).source(error);
@@ -216,6 +235,8 @@ impl Inner {
     }
 }
 
+const NOT_HTTP: &str = "did not answer as an HTTP server does";
+const CLOSED: &str = "closed the connection";
 const PROXY: &str = "check HTTPS_PROXY, or list the host in NO_PROXY";
 
 /// "HTTP 503 Service Unavailable".
@@ -251,6 +272,14 @@ pub(super) fn quote(bytes: &[u8]) -> Option<String> {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let short: String = text.chars().take(MAX_QUOTE).collect();
     (!short.is_empty()).then_some(short)
+}
+
+/// Whether a server says that it expected TLS: Go, nginx, Apache, Tomcat, HAProxy and others, each in its own words.
+fn wants_tls(quoted: &str) -> bool {
+    let text = quoted.to_ascii_lowercase();
+    ["to an https server", "sent to https port", "ssl-enabled server", "requires tls", "https required", "tls required"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// The messages in a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
@@ -324,6 +353,14 @@ mod tests {
             Some("413 Request Entity Too Large")
         );
         assert_eq!(quote(b"quota exceeded\n").as_deref(), Some("quota exceeded"));
+        for tls in [
+            &b"Client sent an HTTP request to an HTTPS server.\n"[..],
+            b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>",
+            b"Bad Request\nThis combination of host and port requires TLS.\n",
+        ] {
+            assert!(quote(tls).is_some_and(|quoted| wants_tls(&quoted)));
+        }
+        assert!(!wants_tls("tag invalid"));
         for none in [&b""[..], b"<html>", b"{}", b"[]", b"{\"errors\":[]}", b"a\x00b"] {
             assert_eq!(quote(none), None);
         }
