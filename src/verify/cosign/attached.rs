@@ -7,10 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::bundle::index::{Image, Index, Kind};
 use crate::oci::{Digest, Document, parse};
+use crate::sign::cosign::SIMPLE_SIGNING;
 use crate::sign::cosign::bundle::{Bundle, MEDIA_TYPE, is_bundle};
 
-/// Media type of a layer that holds what was signed.
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// Annotation with the signature, base64.
 pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The largest signed payload of a signature image that is read, in bytes.
