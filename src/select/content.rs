@@ -362,7 +362,8 @@ impl Content {
                 )
                 .fact(format!("expected tag {tag}"))
                 .fact("from 4.21 on, clusters with mirrors refuse a release without it");
-                for root in self.roots.iter().filter(|r| r.kind == Kind::Referrer && r.subject == Some(release.digest)) {
+                for root in self.roots.iter().filter(|r| r.kind == Kind::Referrer && r.subject == Some(release.digest))
+                {
                     if let Some(what) = signature_referrer(root) {
                         error = error
                             .fact(format!("{what} is attached as a referrer, {}", root.document.digest))

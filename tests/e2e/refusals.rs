@@ -163,7 +163,11 @@ fn a_release_of_4_21_with_a_signature_that_nodes_do_not_read_is_refused_with_its
     let world = world();
     for (kind, layer, found) in [
         (BUNDLE, BUNDLE, Some("a Sigstore bundle is attached as a referrer")),
-        ("application/vnd.dev.cosign.artifact.sig.v1+json", SIMPLE, Some("a cosign signature is attached as a referrer")),
+        (
+            "application/vnd.dev.cosign.artifact.sig.v1+json",
+            SIMPLE,
+            Some("a cosign signature is attached as a referrer"),
+        ),
         ("application/spdx+json", "application/spdx+json", None),
     ] {
         let dir = folder();
