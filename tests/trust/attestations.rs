@@ -129,6 +129,24 @@ fn inspect_lists_no_attestation_that_it_cannot_read() {
 }
 
 #[test]
+fn genuine_attestations_of_cosign_2_are_listed_beside_its_signature() {
+    let kit = host();
+    let layout = testdata("sigstore/cosign2/layout").display().to_string();
+    let args = ["create", "i.tar", "-q", "--from-layout", &layout, "--name", "app", "--sequence", "1"];
+    kit.run(&[&args[..], &["--sign-key", "builder"]].concat()).is(0);
+    let file = testdata("sigstore/cosign2/p256.pub").display().to_string();
+    let custom = "https://cosign.sigstore.dev/attestation/v1";
+    // The signature names the registry on which it was made.
+    let keys = key(HOME, &file).replace('}', ", signedIdentity: localhost:5066/team/app}");
+    for (keys, code, state) in [(keys, 0, "verified"), (key(HOME, "p256.pub.pem"), 40, "unknown-key")] {
+        verify(&kit, &keys).is(code);
+        let seen = listed(&kit, &["inspect", "i.tar", "--trust", "t.yaml"]);
+        assert_eq!(states(&seen), [custom, SPDX].map(|kind| (kind.to_owned(), state.to_owned())));
+        assert_eq!(seen, listed(&kit, &["verify", "i.tar", "--trust", "t.yaml"]));
+    }
+}
+
+#[test]
 fn genuine_bundles_of_cosign_3_are_listed_by_inspect() {
     let kit = host();
     let layout = testdata("sigstore/layout").display().to_string();
