@@ -307,9 +307,11 @@ fn large_uploads_that_are_refused_go_in_pieces_and_are_resumed() {
         if sends(r) && r.body.len() > 1 << 20 {
             return Some(Answer::error(413, "SIZE"));
         }
+        // The small blobs go in pieces too, whenever their turn is.
         let mut cut = cut.lock().unwrap();
-        *cut += usize::from(r.method == "PATCH");
-        (r.method == "PATCH" && *cut == 3).then(|| Answer(0, Vec::new(), Vec::new()))
+        let large = r.method == "PATCH" && r.body.len() == 1 << 20;
+        *cut += usize::from(large);
+        (large && *cut == 3).then(|| Answer(0, Vec::new(), Vec::new()))
     };
     let stub = Stub::start(false, rule(one));
     check(&stub, "cut");
@@ -321,6 +323,7 @@ fn large_uploads_that_are_refused_go_in_pieces_and_are_resumed() {
     });
 }
 
+/// MB-UNP-15.
 #[test]
 fn deep_paths_are_joined_where_a_registry_has_none() {
     let dir = tempfile::tempdir().unwrap();
@@ -341,10 +344,59 @@ fn deep_paths_are_joined_where_a_registry_has_none() {
     assert!(text.contains("/org/mir-p-app\"") && !text.contains("org/mir/"), "{text}");
     let (code, _, err) = unpack(dir.path(), &stub, &[]);
     assert!(code == 51 && err.contains("nested repositories are not supported"), "{err}");
+    assert!(err.contains("--max-nested-paths 2"), "{err}");
+}
+
+/// MB-UNP-15.
+#[test]
+fn a_deep_path_that_a_registry_refuses_is_answered_with_how_to_shorten_it() {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), false);
+    let page = || Answer(404, vec![("Content-Type", "text/html".into())], b"<title>Page not found</title>".to_vec());
+    for (method, kind, status, word) in [
+        ("POST", "blobs/uploads", 400, "NAME_INVALID"),
+        ("POST", "blobs/uploads", 404, "NAME_UNKNOWN"),
+        ("POST", "blobs/uploads", 403, "NAME_INVALID"),
+        ("POST", "blobs/uploads", 404, ""),
+        ("PUT", "manifests", 404, "NAME_UNKNOWN"),
+        ("PUT", "manifests", 400, "NAME_INVALID"),
+        ("PUT", "manifests", 400, "MANIFEST_INVALID"),
+        ("POST", "blobs/uploads", 403, "DENIED"),
+    ] {
+        let deep = move |r: &Request, _: &mut State| {
+            let deep = r.method == method && r.path.starts_with("/v2/org/mir/p/app/") && r.path.contains(kind);
+            deep.then(|| if word.is_empty() { page() } else { Answer::error(status, word) })
+        };
+        let stub = Stub::start(false, rule(deep));
+        let (code, _, err) = unpack(dir.path(), &stub, &[]);
+        assert!(code == 50 || code == 51, "{code} {err}");
+        let about_depth = !matches!(word, "MANIFEST_INVALID" | "DENIED");
+        assert_eq!(err.contains("--max-nested-paths 2"), about_depth, "{method} {status} {word}: {err}");
+        // And that is the solution.
+        let (code, _, err) = unpack(dir.path(), &stub, &["--max-nested-paths", "2"]);
+        assert_eq!(code, 0, "{err}");
+    }
+}
+
+/// MB-UNP-14.
+#[test]
+fn what_is_left_out_is_not_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), true);
+    for (more, images) in [(&[][..], 12), (&["--without-referrers"][..], 1)] {
+        let stub = Stub::start(true, Vec::new());
+        let (code, out, err) = unpack(dir.path(), &stub, &[more, &["-o", "json"]].concat());
+        assert_eq!(code, 0, "{err}");
+        let answer: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(answer["unpacked"]["images"], images, "{answer:#}");
+        let (_, out, _) = unpack(dir.path(), &Stub::start(true, Vec::new()), more);
+        assert!(out.contains(&format!(" {images} image")), "{out}");
+    }
 }
 
 // ---- extras
 
+/// MB-UNP-14.
 #[test]
 fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
     let dir = tempfile::tempdir().unwrap();
@@ -389,6 +441,7 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
     }
 }
 
+/// MB-UNP-13.
 #[test]
 fn referrers_that_a_registry_loses_are_pushed_again_also_by_a_later_run() {
     let dir = tempfile::tempdir().unwrap();
@@ -435,6 +488,7 @@ fn referrers_that_a_registry_loses_are_pushed_again_also_by_a_later_run() {
     assert!(code == 54 && err.contains("does not list it"), "{code} {err}");
 }
 
+/// MB-UNP-13.
 #[test]
 fn what_has_a_subject_is_pushed_one_after_the_other() {
     let dir = tempfile::tempdir().unwrap();
@@ -453,6 +507,69 @@ fn what_has_a_subject_is_pushed_one_after_the_other() {
         assert_eq!(names.len(), 24);
         assert!(names.chunks(3).all(|turn| turn[0] == turn[1] && turn[1] == turn[2]), "{names:?}");
         assert_eq!(state.repositories["org/mir/p/app"].lists[&subject.to_string()].len(), 8);
+    });
+}
+
+// ---- the order of writes (MB-UNP-12, MB-UNP-13)
+
+/// What a request writes, in the order of the specification; `None`: it only asks.
+fn rank(request: &Request) -> Option<usize> {
+    let about_blobs = request.path.contains("/blobs/uploads/");
+    match (request.method.as_str(), request.below("manifests")) {
+        ("POST" | "PUT" | "PATCH", _) if about_blobs => Some(0),
+        ("PUT", Some((_, what))) if what.starts_with("sha256:") => Some(1),
+        ("PUT", Some((_, what))) if what.starts_with("sha256-") && what.len() == 71 => Some(2),
+        ("PUT", Some(_)) => Some(3),
+        _ => None,
+    }
+}
+
+/// MB-UNP-13.
+#[test]
+fn writes_at_a_registry_are_blobs_then_manifests_then_lists_then_tags() {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), true);
+    let stub = Stub::start(false, Vec::new());
+    assert_eq!(unpack(dir.path(), &stub, &["-j", "8"]).0, 0);
+    stub.with(|state| {
+        let ranks: Vec<usize> = state.seen.iter().filter_map(rank).collect();
+        assert!(ranks.is_sorted(), "{ranks:?}");
+        assert!((0..4).all(|rank| ranks.contains(&rank)), "{ranks:?}");
+    });
+}
+
+/// MB-UNP-12.
+#[test]
+fn nothing_is_asked_of_a_registry_before_the_head_is_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), true);
+    let stub = Stub::start(false, Vec::new());
+    let to = format!("{}/org/mir", stub.host());
+    let made = program(dir.path()).args(["keygen", "key", "--no-passphrase", "-q"]).output().unwrap();
+    assert!(made.status.success());
+    let (code, _, err) = run(dir.path(), &stub, &["unpack", "b.tar", "--signer", "key.pub", "--to", &to]);
+    assert_eq!(code, 20, "{err}");
+    stub.with(|state| assert!(state.seen.is_empty(), "{:?}", state.seen));
+}
+
+/// MB-UNP-12.
+#[test]
+fn a_blob_that_does_not_match_is_never_complete_at_a_registry_and_nothing_follows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), true);
+    let mut bytes = std::fs::read(dir.path().join("b.tar")).unwrap();
+    let layer = &app().blobs[1];
+    let at = bytes.windows(layer.bytes.len()).position(|window| window == layer.bytes).unwrap();
+    bytes[at + 20] ^= 1;
+    std::fs::write(dir.path().join("b.tar"), bytes).unwrap();
+    let stub = Stub::start(false, Vec::new());
+    let (code, _, err) = unpack(dir.path(), &stub, &[]);
+    assert_eq!(code, 31, "{err}");
+    stub.with(|state| {
+        assert!(state.seen.iter().any(|request| rank(request) == Some(0)), "blobs were being sent");
+        assert!(!state.seen.iter().any(|request| rank(request) > Some(0)), "{:?}", state.seen);
+        let stored = |r: &support::stub::Repository| r.blobs.contains_key(&layer.digest().to_string());
+        assert!(!state.repositories.values().any(stored));
     });
 }
 

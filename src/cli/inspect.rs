@@ -42,7 +42,8 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ),
             ]),
         ),
-        Output::Text => answer::text(&render(&args.bundle, &seen)),
+        Output::Text if global.quiet < 2 => answer::text(&render(&args.bundle, &seen)),
+        Output::Text => {}
     }
     Ok(0)
 }
@@ -117,6 +118,9 @@ pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> 
     }
     warn("this is what the index says; the contents are not verified");
     let columns = std::io::stdout().is_terminal();
+    if global.quiet > 1 {
+        return Ok(0);
+    }
     answer::text(&lines(&seen.index, args.images || all, args.blobs, args.manifests, columns));
     Ok(0)
 }

@@ -38,8 +38,12 @@ impl Inner {
             && !answer.foreign
             && let Some(scope) = scope
         {
-            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted);
+            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted.clone());
             let requested = words_of(scope);
+            let error = match nested(scope, status, quoted.as_deref()) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            };
             return match wanted
                 .filter(|wanted| wanted.split(' ').any(|one| !requested.iter().any(|own| covers(own, one))))
             {
@@ -53,6 +57,9 @@ impl Inner {
         let mut error = self.failed(format!("`{host}` did not {task}: {answered}"));
         if !answer.url.is_https() && quoted.as_deref().is_some_and(wants_tls) {
             error = error.hint(format!("{}: the server speaks TLS", self.leave_out(&host)));
+        }
+        if let Some(hint) = scope.and_then(|scope| nested(scope, status, quoted.as_deref())) {
+            error = error.hint(hint);
         }
         if let Some(quoted) = quoted {
             error = error.fact(format!("it said: {quoted}"));
@@ -281,6 +288,23 @@ fn wants_tls(quoted: &str) -> bool {
         .iter()
         .any(|words| text.contains(words))
 }
+
+/// What to try where a registry refuses a push because of the name: some have only two components in a path.
+fn nested(scope: &Scope, status: StatusCode, quoted: Option<&str>) -> Option<String> {
+    let depth = scope.repository.path().split('/').count();
+    let text = quoted.unwrap_or_default().to_ascii_lowercase();
+    let named = ["name_invalid", "name_unknown", "nested", "invalid repository name", "path component"];
+    let by_name = named.iter().any(|words| text.contains(words)) && matches!(status.as_u16(), 400..=405 | 422);
+    (scope.push && depth > SHALLOW && (by_name || status == 404)).then(|| {
+        format!(
+            "`{}` has {depth} components; if the registry allows fewer: --max-nested-paths {SHALLOW}; if it wants a project first, create it",
+            scope.repository.path()
+        )
+    })
+}
+
+/// As many components of a path every registry has.
+const SHALLOW: usize = 2;
 
 /// The messages in a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
 /// `details`, `message` or a single `error` of others.

@@ -188,8 +188,10 @@ impl Client {
 
     /// Warnings for the user, one lower-case sentence each.
     pub fn notices(&self) -> Vec<String> {
-        let exposed = self.inner.credentials.exposed();
-        exposed.map(|path| format!("the auth file `{}` can be read by other users", path.display())).collect()
+        let credentials = &self.inner.credentials;
+        let exposed = credentials.exposed();
+        let exposed = exposed.map(|path| format!("the auth file `{}` can be read by other users", path.display()));
+        exposed.chain(credentials.damage()).collect()
     }
 
     /// Failures so far that were not errors: credential helpers that did not answer.

@@ -74,7 +74,7 @@ impl Client {
         };
         let other = |from: &&Repository| from.registry() == repository.registry() && from.path() != repository.path();
         if let Some(from) = mount_from.filter(other)
-            && self.inner.same_login(repository, from)?
+            && self.inner.same_login(repository, from)
             && upload.mount(from)?
         {
             return Ok(Pushed::Mounted);
