@@ -18,7 +18,7 @@ use crate::oci::{Digest, Document, Reference, Tag};
 use crate::openshift::signature_map;
 use crate::parallel;
 use crate::sign::cosign;
-use crate::source::{Fetched, MirrorDir, Named, Network, Source};
+use crate::source::{Bench, Fetched, MirrorDir, Named, Network, Source};
 
 /// The files of the bundle other than blobs.
 #[derive(Default)]
@@ -54,7 +54,8 @@ pub(crate) fn gather(
         |(), reference| resolve(reference, "image", options, network, observer),
     )?);
     for path in &options.layouts {
-        let source: Arc<dyn Source> = crate::source::open(path, &options.room)?.into();
+        let source: Arc<dyn Source> =
+            crate::source::open(path, Bench { room: &options.room, check: &|| observer.check() })?.into();
         content.local(source, "layout", options, network, observer)?;
     }
     for path in &options.dirs {
