@@ -3,6 +3,8 @@
 #![cfg(all(feature = "registry", feature = "cli"))]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "field/quirks.rs"]
+mod quirks;
 #[path = "field/referrers_api.rs"]
 mod referrers_api;
 mod support;

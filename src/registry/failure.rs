@@ -40,6 +40,11 @@ impl Inner {
         {
             let error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted.clone());
             let requested = words_of(scope);
+            // A proxy may be the one that refused.
+            let error = match self.agents.proxy_of(&answer.url) {
+                Some(proxy) => error.fact(format!("by way of the proxy `{proxy}`")),
+                None => error,
+            };
             let error = match nested(scope, status, quoted.as_deref()) {
                 Some(hint) => error.hint(hint),
                 None => error,
@@ -289,17 +294,22 @@ fn wants_tls(quoted: &str) -> bool {
         .any(|words| text.contains(words))
 }
 
-/// What to try where a registry refuses a push because of the name: some have only two components in a path.
+/// What to try where a registry refuses a push because of the name: some have only two components in a path, some want
+/// the repository to exist.
 fn nested(scope: &Scope, status: StatusCode, quoted: Option<&str>) -> Option<String> {
     let depth = scope.repository.path().split('/').count();
     let text = quoted.unwrap_or_default().to_ascii_lowercase();
     let named = ["name_invalid", "name_unknown", "nested", "invalid repository name", "path component"];
     let by_name = named.iter().any(|words| text.contains(words)) && matches!(status.as_u16(), 400..=405 | 422);
-    (scope.push && depth > SHALLOW && (by_name || status == 404)).then(|| {
-        format!(
-            "`{}` has {depth} components; if the registry allows fewer: --max-nested-paths {SHALLOW}; if it wants a project first, create it",
-            scope.repository.path()
-        )
+    if !scope.push || !(by_name || status == 404) {
+        return None;
+    }
+    let path = scope.repository.path();
+    Some(match depth > SHALLOW {
+        true => format!(
+            "`{path}` has {depth} components; if the registry allows fewer: --max-nested-paths {SHALLOW}; if it wants the repository or its project to exist first, create it"
+        ),
+        false => format!("if the registry wants the repository `{path}` or its project to exist first, create it"),
     })
 }
 

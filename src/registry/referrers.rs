@@ -145,7 +145,8 @@ impl Inner {
                 if !next.same_origin(base) {
                     return Err(refused(format!("at `{next}`")).into());
                 }
-                Some(next)
+                // A page that continues with itself is the last one.
+                Some(next).filter(|next| next.full() != url.full())
             }
             None => None,
         };
