@@ -145,8 +145,7 @@ impl Inner {
                 if !next.same_origin(base) {
                     return Err(refused(format!("at `{next}`")).into());
                 }
-                // A page that continues with itself is the last one.
-                Some(next).filter(|next| next.full() != url.full())
+                Some(next)
             }
             None => None,
         };
