@@ -70,6 +70,9 @@ pub(super) enum Form {
     Envelope(Result<(), String>),
 }
 
+/// How the bytes of a layer are read.
+type ReadStatement = fn(&[u8]) -> Result<Bundle, Invalid>;
+
 /// Names a manifest: a digest is read as what its media type says.
 type Named<'a> = (Digest, &'a str);
 
@@ -94,7 +97,7 @@ impl<'a> Attached<'a> {
             let name = (image.digest, image.media_type.as_str());
             let layers = all.layers.entry(name).or_insert_with(|| layers(image, documents));
             for layer in layers.iter() {
-                let (bare, read): (bool, fn(&[u8]) -> Result<Bundle, Invalid>) = match &layer.form {
+                let (bare, read): (bool, ReadStatement) = match &layer.form {
                     Form::Bundle(Ok(())) => (false, Bundle::read),
                     Form::Envelope(Ok(())) => (true, Bundle::envelope),
                     _ => continue,
