@@ -4,6 +4,8 @@
 
 #[path = "registry/logins.rs"]
 mod logins;
+#[path = "registry/plain_http.rs"]
+mod plain_http;
 #[path = "registry/pushes.rs"]
 mod pushes;
 #[path = "registry/redirects.rs"]
@@ -24,7 +26,6 @@ use support::noise;
 use support::proxy::{Fault, Proxy, status, status_with};
 use support::registry::{PASSWORD, Registry, Setup, USER, auth_file, free_port, self_signed};
 use support::sessions::Sessions;
-use support::tls::{Cut, Front};
 use support::token::{IDENTITY, Policy, SERVICE, Tokens};
 
 /// Options for tests: plain HTTP on loopback, an empty auth file, short waits.
@@ -261,52 +262,6 @@ fn a_self_signed_registry_needs_its_certificate_as_ca_file() {
     let other = tempfile::tempdir().unwrap();
     let (stranger, _) = self_signed(other.path(), "DNS:localhost");
     assert!(tls(Some(&stranger)).head_blob(&to, &digest).is_err());
-}
-
-#[test]
-fn tls_is_never_given_up_for_plain_http() {
-    let registry = Registry::start();
-    let client = Client::new(Options { plain_http: Vec::new(), ..options() }).unwrap();
-    let err = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
-    assert_eq!(
-        err.hint_text(),
-        Some(format!("--plain-http {}, if it is meant to speak plain HTTP", registry.host()).as_str()),
-        "{err:?}"
-    );
-    let err = client.fetch_url(&format!("http://{}/x", registry.host()), 10).unwrap_err();
-    assert_eq!(err.code(), Code::Usage);
-}
-
-#[test]
-fn plain_http_to_a_tls_port_is_told_what_to_leave_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let (certificate, key) = self_signed(dir.path(), "DNS:localhost");
-    let registry = Registry::with(&Setup { tls: Some((certificate.clone(), key.clone())), ..Setup::default() });
-    let ask = |host: &str, plain: &str| {
-        let options = Options { plain_http: vec![plain.to_owned()], retries: 0, ..options() };
-        Client::new(options).unwrap().get_manifest(&repo(host, "a"), &tag("v1")).unwrap_err()
-    };
-    // Go's server answers in plain HTTP.
-    let err = ask(&registry.host(), "127.0.0.1");
-    assert_eq!(err.hint_text(), Some("leave out `--plain-http 127.0.0.1`: the server speaks TLS"), "{err:?}");
-    assert!(!err.is_transient(), "{err:?}");
-    // Others answer with a TLS alert, or not at all.
-    let alert = Front::start(registry.port, &certificate, &key);
-    for (front, cut) in [(&alert, Cut::Never), (&alert, Cut::AtOnce)] {
-        front.next(&[cut, cut]);
-        let err = ask(&front.host(), &front.host());
-        let hint = format!("if the server speaks TLS, leave out `--plain-http {}`", front.host());
-        assert_eq!(err.hint_text(), Some(hint.as_str()), "{cut:?} {err:?}");
-    }
-    // A plain registry that goes away is no TLS server.
-    let plain = Registry::start();
-    let proxy = Proxy::start(Some(plain.port));
-    proxy.on("GET", "manifests/", 1, Fault::Pass).on("GET", "manifests/", 1, Fault::CutHead(0));
-    let client = Client::new(Options { retries: 0, ..options() }).unwrap();
-    let wanted = tag("v1");
-    assert!(client.get_manifest(&repo(&proxy.host(), "a"), &wanted).unwrap().is_none());
-    let err = client.get_manifest(&repo(&proxy.host(), "a"), &wanted).unwrap_err();
-    assert_eq!(err.hint_text(), None, "{err:?}");
 }
 
 // ---- failing pulls
