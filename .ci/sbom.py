@@ -7,6 +7,7 @@
 import json
 import sys
 import tomllib
+from urllib.parse import quote
 
 metadata = json.load(sys.stdin)
 with open(sys.argv[1], "rb") as file:
@@ -30,7 +31,8 @@ while todo:
 
 
 def purl(node):
-    return f"pkg:cargo/{packages[node]['name']}@{packages[node]['version']}"
+    # A `+` in a version is data, which the rules for purl want escaped.
+    return f"pkg:cargo/{packages[node]['name']}@{quote(packages[node]['version'], safe='')}"
 
 
 def component(node):

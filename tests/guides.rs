@@ -165,6 +165,45 @@ fn importing_works_as_written() {
     assert!(desk.path("mirror").is_dir() && desk.path("layout/index.json").is_file());
 }
 
+/// All but the builds, which `.ci/run` does.
+#[test]
+fn installing_works_as_written() {
+    let desk = Desk::with_a_bundle();
+    desk.run(
+        "cp usb/ocp.tar . && cp bin/mirror-bundle . && echo '{}' > mirror-bundle.cdx.json\n\
+         mirror-bundle keygen release.key --no-passphrase\n\
+         sha256sum mirror-bundle mirror-bundle.cdx.json > SHA256SUMS\n",
+    );
+    let release = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/release")).unwrap();
+    let sign = release.lines().find(|line| line.contains("ssh-keygen -q -Y sign")).unwrap();
+    desk.run(&sign.replace("$key", "release.key"));
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/install.md")).unwrap();
+    let here = |line: &&str| !line.starts_with("kubectl ") || have("kubectl");
+    let blocks = blocks(&text).into_iter().map(|block| {
+        let lines: Vec<&str> = block.lines().filter(here).collect();
+        lines.join("\n").replace("/usr/local/bin/", "bin/").replace("~/", "home/")
+    });
+    let (builds, blocks): (Vec<_>, Vec<_>) =
+        blocks.partition(|b| b.contains("cargo install") || b.contains(".ci/release"));
+    assert_eq!((builds.len(), blocks.len()), (2, 3));
+    let out: String = blocks.iter().map(|block| desk.run(block)).collect();
+    assert!(
+        out.contains("Good \"mirror-bundle-release\" signature for release") && out.contains("mirror-bundle: OK"),
+        "{out}"
+    );
+    assert!(!have("kubectl") || out.contains("VERIFIED"), "{out}");
+    for name in ["bash-completion/completions/mirror-bundle", "man/man1/mirror-bundle-verify.1"] {
+        assert!(fs::metadata(desk.path("home/.local/share").join(name)).unwrap().len() > 0, "{name}");
+    }
+    // What was changed on the way is noticed.
+    let verify = blocks.iter().find(|block| block.contains("sha256sum -c")).unwrap();
+    let verify = verify.trim_end();
+    for change in ["echo >> SHA256SUMS", "echo >> mirror-bundle"] {
+        let run = format!("cp SHA256SUMS kept; {change}; if {verify}; then exit 1; fi; cp kept SHA256SUMS");
+        desk.run(&run);
+    }
+}
+
 #[test]
 fn the_commands_of_the_readme_work_as_written() {
     let desk = Desk::new();
@@ -238,8 +277,9 @@ fn the_screens_of_the_readme_are_those_of_the_demo() {
     let screen = text.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
     let mut lines = demo.lines();
     for line in screen.lines().filter(|line| !line.is_empty() && *line != "..." && !line.contains("demo.sh")) {
-        // A comment, and a key of another day.
-        let line = line.split("  #").next().unwrap().split("SHA256:").next().unwrap().trim_end();
+        // A comment, and a key and an index of another day.
+        let line = ["  #", "SHA256:", "-1f2e3d4c"].iter().fold(line, |line, end| line.split(end).next().unwrap());
+        let line = line.trim_end();
         assert!(lines.any(|shown| shown.starts_with(line)), "not in the demo, or not in this order: {line}\n{demo}");
     }
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests. Installs with apt or dnf what they need and this machine lacks; asks before it calls sudo.
+# Runs all tests. Installs with apt or dnf what they need and this machine lacks; asks before it calls sudo. Where
+# nobody can be asked, it calls sudo only if CI is set.
 # Further arguments go to `cargo test`.
 # With MIRROR_BUNDLE_TESTS=complete a test that cannot run here fails.
 set -euo pipefail
@@ -31,10 +32,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   sudo=() install=yes
   if [ "$(id -u)" -ne 0 ]; then
     sudo=(sudo)
-    # Whoever sits at a terminal is asked first; CI is not.
-    if [ -t 0 ]; then
-      read -rp "tests/run.sh: install with sudo $manager: ${missing[*]}? [y/N] " answer
+    if ! command -v sudo >/dev/null; then
+      install=no
+    elif [ -t 0 ]; then
+      read -rp "tests/run.sh: install with sudo $manager: ${missing[*]}? [y/N] " answer || answer=n
       case "$answer" in [yY]*) ;; *) install=no ;; esac
+    elif [ -z "${CI:-}" ]; then
+      install=no
     fi
   fi
   if [ $install = no ]; then

@@ -37,9 +37,35 @@ fn check_component(component: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// The name of a bundle in the names of what `unpack` writes: `NAME-<8 hex>`, from its name and the digest of its index.
+pub fn unpacked(name: &str, digest: &str) -> String {
+    let safe: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' }).collect();
+    let hex: String = digest.chars().skip("sha256:".len()).take(8).collect();
+    format!("{}-{hex}", safe.trim_start_matches('.'))
+}
+
+/// Whether a name has the form of [`unpacked`].
+pub fn is_unpacked(name: &str) -> bool {
+    let hex = |hex: &str| hex.len() == 8 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    !name.starts_with('.') && name.rsplit_once('-').is_some_and(|(_, end)| hex(end))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{check, is_unpacked, unpacked};
+
+    #[test]
+    fn what_is_unpacked_has_the_name_of_its_bundle() {
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        for (name, expected) in [("ocp-4.16-x86_64", "ocp-4.16-x86_64-01234567"), ("../a b", "-a-b-01234567")] {
+            assert_eq!(unpacked(name, &digest), expected);
+            assert!(is_unpacked(expected));
+        }
+        for other in ["a", "a-0123456", "a-0123456A", ".a-01234567", "01234567", "a-01234567.yaml", "a-0123456/"] {
+            assert!(!is_unpacked(other), "{other}");
+        }
+    }
 
     #[test]
     fn only_names_that_survive_every_medium_are_allowed() {

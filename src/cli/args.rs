@@ -261,13 +261,14 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[arg(long, requires = "to", help_heading = "Destination")]
     pub without_referrers: bool,
-    /// Write every image to DIR/v2, the form that `oc image mirror --from-dir` reads, and manifests to DIR/manifests
+    /// Write every image to DIR/v2, the form that `oc image mirror --from-dir` reads, and manifests to
+    /// DIR/manifests/NAME-DIGEST
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub to_dir: Option<PathBuf>,
     /// Write every image to an OCI layout (without links, so it works on FAT)
     #[arg(long, value_name = "DIR", help_heading = "Destination", conflicts_with = "to_dir")]
     pub to_layout: Option<PathBuf>,
-    /// Write the manifests here [default: DIR/manifests, or ./NAME-DIGEST-manifests with --to alone]
+    /// Write the manifests here [default: DIR/manifests/NAME-DIGEST, or ./NAME-DIGEST-manifests with --to alone]
     #[arg(long, value_name = "DIR", help_heading = "Destination")]
     pub manifests_to_dir: Option<PathBuf>,
     /// Where images other than releases go below the target: to their path, or to their path below the registry that

@@ -224,7 +224,15 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
     if let Some(manifests) = &summary.manifests {
         table.row(
             "manifests",
-            format!("{} ({} to apply)", manifests.display(), observer::count(summary.manifest_files, "file")),
+            format!(
+                "{} ({} to apply{})",
+                manifests.display(),
+                observer::count(summary.manifest_files, "file"),
+                match summary.manifests_beside.len() {
+                    0 => String::new(),
+                    n => format!("; beside {} of other bundles", observer::count(n, "folder")),
+                }
+            ),
         );
     }
     if let Some(sets) = &summary.mirror_sets {
@@ -260,7 +268,7 @@ fn next(summary: &Summary, term: &Terminal) {
             let below = if repository == RELEASE { String::new() } else { format!("/{repository}") };
             format!(
                 "  oc image mirror --keep-manifest-list --from-dir {} 'file://{repository}:*' REGISTRY/REPOSITORY{below}",
-                dir.display()
+                answer::quoted(&dir.display().to_string())
             )
         }));
     }

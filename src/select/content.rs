@@ -10,6 +10,7 @@ use super::files::{self, Carried};
 use super::walk::{self, Reachable, Root};
 use super::{Options, release};
 use crate::bundle::index::{Exception, Kind, Missing, Release};
+use crate::bundle::name;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes;
@@ -182,6 +183,24 @@ fn choose(root: Root, options: &Options) -> Result<Root> {
     }
 }
 
+/// The entries without those that have no name and belong to the index of another entry. Some writers of layouts (oras)
+/// list every manifest; such an entry is no image of its own.
+fn without_parts(source: &dyn Source, mut names: Vec<Named>) -> Result<Vec<Named>> {
+    let nameless = |named: &Named| named.repository.is_none() && named.tag.is_none();
+    if names.len() < 2 || !names.iter().any(nameless) {
+        return Ok(names);
+    }
+    let mut parts: BTreeSet<Digest> = BTreeSet::new();
+    for named in &names {
+        if let Some(Ok(Document::Index(index))) = source.manifest(&named.digest)?.map(|document| walk::parse(&document))
+        {
+            parts.extend(index.manifests.iter().map(|child| child.digest));
+        }
+    }
+    names.retain(|named| !(nameless(named) && parts.contains(&named.digest)));
+    Ok(names)
+}
+
 /// Files beside the images of a local source: release signatures and manifests. None of them is trusted: each signature
 /// is verified with its release, and each manifest must be of a kind that may be carried.
 struct Beside {
@@ -221,6 +240,38 @@ impl Beside {
     }
 }
 
+/// The path of a manifest without the folder that `unpack` makes for each bundle.
+fn of_all_bundles(path: &str) -> String {
+    let inner = path.strip_prefix("manifests/").and_then(|rest| rest.split_once('/'));
+    match inner {
+        Some((folder, rest)) if name::is_unpacked(folder) => format!("manifests/{rest}"),
+        _ => path.to_owned(),
+    }
+}
+
+/// The manifests of several bundles as those of one. What they share is carried once; what differs is an error, because
+/// only a person knows which is wanted.
+fn gathered(found: impl Iterator<Item = Carried>, place: &str) -> Result<Vec<Carried>> {
+    let mut out: BTreeMap<String, Carried> = BTreeMap::new();
+    for mut file in found {
+        let path = of_all_bundles(&file.entry.path);
+        let from = std::mem::replace(&mut file.entry.path, path);
+        match out.get(&file.entry.path) {
+            Some(other) if other.bytes != file.bytes => {
+                let text = format!("`{from}` of {place} differs from that of another bundle there");
+                return Err(Error::new(Code::Conflict, text)
+                    .state("nothing was written")
+                    .hint("move away the folder of the bundle whose manifests are not wanted"));
+            }
+            Some(_) => {}
+            None => {
+                out.insert(file.entry.path.clone(), file);
+            }
+        }
+    }
+    Ok(out.into_values().collect())
+}
+
 impl Content {
     fn release(
         &mut self,
@@ -255,6 +306,7 @@ impl Content {
         let names = source.names()?;
         let beside = Beside::of(source.as_ref(), options)?;
         source.notices().iter().for_each(|notice| observer.warn(notice));
+        let names = without_parts(source.as_ref(), names)?;
         let names = crate::source::of_platform(names, options.platform.as_ref(), &source.describe())?;
         observer.say("Reading", &format!("{} from {}", observer::count(names.len(), "image"), source.describe()));
         if names.is_empty() {
@@ -299,7 +351,8 @@ impl Content {
             .map(|(digest, _)| format!("manifests/{}", signature_map::file_name(digest)))
             .filter(|path| made.contains(path.as_str()))
             .collect();
-        let new: Vec<Carried> = beside.manifests.into_iter().filter(|f| !maps.contains(&f.entry.path)).collect();
+        let new = beside.manifests.into_iter().filter(|f| !maps.contains(&of_all_bundles(&f.entry.path)));
+        let new = gathered(new, &source.describe())?;
         if !new.is_empty() {
             let what = observer::count(new.len(), "manifest");
             observer.say("Reading", &format!("{what} beside the images of {}", source.describe()));

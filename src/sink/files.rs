@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::bundle::name;
 use crate::error::{Code, Error, Result};
-use crate::fs::dir::folder_of;
+use crate::fs::dir::{exists, folder_of};
 use crate::fs::partial::{is_temp_name, remove_leftover};
 use crate::fs::{Dir, EntryKind, TempFile};
 use crate::oci::Digest;
@@ -43,19 +44,26 @@ const KEEP: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
-    ours: bool,
+    /// How many of the last components this program chose.
+    ours: usize,
 }
 
 impl Folder {
     /// A folder that the user named. A link is the user's own choice, and is followed.
     pub fn named(path: impl Into<PathBuf>) -> Folder {
-        Folder { path: path.into(), ours: false }
+        Folder { path: path.into(), ours: 0 }
     }
 
-    /// A folder whose last component the user did not name (`DIR/manifests`). Someone else may have put a link there,
-    /// so a link is refused (security C3, I2).
+    /// A folder whose last component the user did not name (`DIR/manifests-mirror-set`). Someone else may have put a
+    /// link there, so a link is refused (security C3, I2).
     pub fn ours(path: impl Into<PathBuf>) -> Folder {
-        Folder { path: path.into(), ours: true }
+        Folder { path: path.into(), ours: 1 }
+    }
+
+    /// The folder of one bundle ([`name::unpacked`]) in a folder that other bundles share (`DIR/manifests`). The user named
+    /// neither of them. The shared one may hold nothing but such folders: `oc apply -Rf` may be given that one, too.
+    pub fn of_bundle(shared: &Path, name: &str) -> Folder {
+        Folder { path: shared.join(name), ours: 2 }
     }
 
     /// The path.
@@ -64,14 +72,45 @@ impl Folder {
     }
 
     fn open(&self) -> Result<Dir> {
-        match self.path.file_name().and_then(|name| name.to_str()) {
-            Some(name) if self.ours => {
-                let parent = folder_of(&self.path);
-                Dir::create(parent, Code::Conflict)?.make_dir(name)
+        let base = self.path.ancestors().nth(self.ours).unwrap_or(&self.path);
+        match self.path.strip_prefix(base).ok().and_then(|rest| rest.to_str()) {
+            Some(rest) if !rest.is_empty() => {
+                let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+                Dir::create(base, Code::Conflict)?.make_dir(rest)
             }
             _ => Dir::create(&self.path, Code::Conflict),
         }
     }
+
+    /// The folders of other bundles beside this one. Anything else beside it is a conflict.
+    pub fn beside(&self) -> Result<Vec<String>> {
+        let shared = folder_of(&self.path);
+        if self.ours < 2 || !exists(shared) {
+            return Ok(Vec::new());
+        }
+        let found = match shared.file_name().and_then(|name| name.to_str()) {
+            Some(name) => Dir::open(folder_of(shared), Code::Conflict)?.dir(name)?,
+            None => Some(Dir::open(shared, Code::Conflict)?),
+        };
+        let Some(shared) = found else { return Ok(Vec::new()) };
+        let mut others = Vec::new();
+        for (name, kind) in shared.entries()? {
+            if kind != EntryKind::Directory || !name::is_unpacked(&name) {
+                return Err(foreign(&shared, &name).state("nothing was written"));
+            }
+            if self.path.file_name() != Some(name.as_ref()) {
+                others.push(name);
+            }
+        }
+        Ok(others)
+    }
+}
+
+/// Something in a folder that this program did not put there.
+fn foreign(dir: &Dir, name: &str) -> Error {
+    Error::new(Code::Conflict, format!("the folder holds another file: `{}`", dir.at(name).display()))
+        .fact("everything in this folder would be taken for reviewed content")
+        .hint("choose a new or empty folder")
 }
 
 /// Writes `files` (contents, and names relative to `folder`, such as `a.yaml` or `sha256=<hex>/signature-1`).
@@ -80,6 +119,7 @@ impl Folder {
 /// rules say `overwrite`; so is anything else in the folder, unless the rules keep it.
 pub(crate) fn write(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) -> Result<Written> {
     let wanted = named(files)?;
+    folder.beside()?;
     let base = folder.open()?;
     let survey = survey(&base, &wanted, rules)?;
     for (parent, name) in &survey.left {
@@ -107,6 +147,7 @@ pub fn check(folder: &Folder, files: &[(String, Vec<u8>)], rules: Rules) -> Resu
     if wanted.is_empty() {
         return Ok(());
     }
+    folder.beside()?;
     let writable = |at: &Path| {
         crate::fs::space::writable(at).map_err(|e| Error::io("cannot write in", at, e).state("nothing was written"))
     };
@@ -192,14 +233,7 @@ impl Survey<'_> {
                     }
                 }
                 (EntryKind::File, None) if below.is_empty() && self.stays(dir, &name)? => {}
-                _ => {
-                    return Err(Error::new(
-                        Code::Conflict,
-                        format!("the folder holds another file: `{}`", dir.at(&name).display()),
-                    )
-                    .fact("everything in this folder would be taken for reviewed content")
-                    .hint("choose a new or empty folder"));
-                }
+                _ => return Err(foreign(dir, &name)),
             }
         }
         Ok(())
@@ -229,7 +263,7 @@ fn holds(dir: &Dir, name: &str, content: &[u8]) -> Result<bool> {
 /// The names that a bundle may use for its files, except those that Windows does not support and those of our own
 /// temporary files.
 fn check_name(name: &str) -> Result<()> {
-    let why = match crate::bundle::name::check(name) {
+    let why = match name::check(name) {
         Ok(()) if name.split('/').any(is_temp_name) => "it is the name of a temporary file of this program",
         Ok(()) => return Ok(()),
         Err(why) => why,

@@ -66,6 +66,9 @@ fn temporary(digest: &Digest) -> String {
 fn links_planted_in_a_destination_lead_nowhere() {
     let lab = lab();
     let layer = lab.layers[0];
+    let inspected = lab.run(&["inspect", "m.tar"]);
+    let own = format!("manifests/m-{}", &inspected.out.split_once("sha256:").unwrap().1[..8]);
+    let own_file = format!("{own}/a.yaml");
     let tree = [
         ("v2", "outside"),
         ("v2/src", "outside"),
@@ -75,6 +78,9 @@ fn links_planted_in_a_destination_lead_nowhere() {
         ("manifests", "outside"),
         ("manifests/a.yaml", "victim"),
         ("manifests/evil.yaml", "victim"),
+        ("manifests/other-01234567", "outside"),
+        (&own, "outside"),
+        (&own_file, "victim"),
     ];
     let blob = format!("v2/src/app/blobs/{layer}");
     let manifest = format!("v2/src/app/manifests/{}", lab.index);
@@ -124,6 +130,15 @@ fn a_planted_manifest_stops_the_unpacking() {
     fs::write(lab.path("out/manifests/evil.yaml"), "kind: ClusterRoleBinding\n").unwrap();
     unpack(&lab, "--to-dir", "out").ends(&[52]).says("the folder holds another file");
     assert!(!lab.path("out/v2").exists(), "nothing was written");
+    // Nor is a folder that no bundle has.
+    fs::remove_file(lab.path("out/manifests/evil.yaml")).unwrap();
+    fs::create_dir(lab.path("out/manifests/app")).unwrap();
+    unpack(&lab, "--to-dir", "out").ends(&[52]).says("the folder holds another file");
+    assert!(!lab.path("out/v2").exists(), "nothing was written");
+    // One that looks like that of another bundle is counted, and not in what is to be applied.
+    fs::rename(lab.path("out/manifests/app"), lab.path("out/manifests/app-01234567")).unwrap();
+    let ran = unpack(&lab, "--to-dir", "out");
+    ran.ends(&[0]).says("beside 1 folder of other bundles").says("oc apply -Rf out/manifests/m-");
 }
 
 /// I2, C12: planted links with temporary names are removed and not written through; folders with such names are an

@@ -159,6 +159,17 @@ pub(crate) fn unpack_to(bundle: &Path, host: &str, manifests: &Path) -> Vec<OsSt
     with(more, trust())
 }
 
+/// What `unpack` calls a bundle: its name and the first 8 hex characters of its index.
+pub(crate) fn unpacked_name(bundle: &Path) -> String {
+    let hex = &sha256(&member(bundle, "mirror-bundle/index.json"))[7..15];
+    format!("{}-{hex}", index_of(bundle)["name"].as_str().unwrap())
+}
+
+/// The folder of a bundle's manifests below a destination.
+pub(crate) fn manifests_in(dir: &Path, bundle: &Path) -> std::path::PathBuf {
+    dir.join("manifests").join(unpacked_name(bundle))
+}
+
 /// Status and body of a GET; HTTP/1.0, so nothing is chunked.
 pub(crate) fn get(port: u16, path: &str) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

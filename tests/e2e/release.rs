@@ -283,7 +283,7 @@ fn a_registry_and_a_directory_can_be_filled_in_one_run_with_manifests_beside_the
     ok(&[args!["unpack", bundle, "--to", to, "--to-dir", tree, "--plain-http", "127.0.0.1"], trust()].concat());
     assert_eq!(tags(&target, "ocp/mirror"), expected_tags(&world.release));
     assert!(tree.join("v2/openshift/release/manifests/4.16.37-x86_64").exists());
-    assert!(tree.join("manifests/policy.yaml").exists());
+    assert!(manifests_in(&tree, &bundle).join("policy.yaml").exists());
     set_about(&tree.join("manifests-mirror-set"), "idms-", "ocp-release");
 }
 
@@ -296,7 +296,7 @@ fn without_a_directory_manifests_go_where_the_program_runs_and_can_be_read_elsew
     let unpack = [args!["unpack", bundle, "--to", to, "--plain-http", "127.0.0.1"], trust()].concat();
     let run = finish(command(&unpack).current_dir(dir.path()));
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let name = format!("ocp-4.16-x86_64-{}-manifests", &sha256(&member(&bundle, "mirror-bundle/index.json"))[7..15]);
+    let name = format!("{}-manifests", unpacked_name(&bundle));
     let manifests = dir.path().join(&name);
     assert!(manifests.join("policy.yaml").exists());
     set_about(&dir.path().join(format!("{name}-mirror-set")), "idms-", "ocp-release");

@@ -237,3 +237,60 @@ fn what_can_only_fail_late_is_noticed_before_anything_is_written() {
     ok(&args!["split", bundle, volumes, "--volume-size", "1MiB"]);
     ok(&with(args!["verify", volumes], trust()));
 }
+
+/// A namespace of this name, in a folder of its own.
+fn namespace(dir: &Path, file: &str, name: &str, label: &str) -> std::path::PathBuf {
+    fs::create_dir_all(dir).unwrap();
+    let text = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  labels:\n    is: {label}\n  name: {name}\n");
+    fs::write(dir.join(file), text).unwrap();
+    dir.to_owned()
+}
+
+#[test]
+fn bundles_unpacked_in_one_place_have_a_folder_of_manifests_each() {
+    let (world, dir) = (world(), folder());
+    let source = world.registry();
+    let bundle = |name: &str| dir.path().join(name);
+    let create = |name: &str, folder: &str, label: &str| {
+        let manifests = namespace(&dir.path().join(folder), "ns.yaml", "demo", label);
+        ok(&[create_signed(&bundle(name)), multi(&source.host()), args!["--manifests", manifests]].concat());
+    };
+    create("1.tar", "m1", "one");
+    create("2.tar", "m2", "two");
+    ok(&[create_release(&bundle("r.tar"), &source.host())].concat());
+    for flag in ["--to-dir", "--to-layout"] {
+        let out = dir.path().join(format!("out {flag}"));
+        let unpack = |name: &str| ok(&[args!["unpack", bundle(name), flag, out], trust()].concat());
+        let names = ["1.tar", "2.tar", "r.tar"];
+        for (n, name) in names.into_iter().enumerate() {
+            let run = unpack(name);
+            let answer = format!("{}{}", run.text(), run.stderr);
+            let manifests = manifests_in(&out, &bundle(name));
+            assert!(answer.contains(&format!("oc apply -Rf '{}'\n", manifests.display())), "{answer}");
+            assert_eq!(answer.contains(&format!("beside {n} folder")), n > 0, "{answer}");
+            let from = format!("--from-dir '{}' 'file://", out.display());
+            assert_eq!(answer.contains(&from), flag == "--to-dir", "{answer}");
+            assert_eq!(files(&manifests).len(), 1);
+        }
+        let before = files(&out);
+        for name in names {
+            let run = unpack(name);
+            assert!(run.stderr.contains("(0 new, 1 unchanged, 0 replaced)"), "{}", run.stderr);
+        }
+        assert_eq!(files(&out), before);
+        // All of them are below the one folder that `oc apply -Rf` is given.
+        let applied = fs::read_dir(out.join("manifests")).unwrap().count();
+        assert_eq!(applied, 3);
+    }
+    // As a source, what they share is carried once, and what differs is an error.
+    let (tree, again) = (dir.path().join("out --to-dir"), bundle("again.tar"));
+    let run = ends(52, &[create_signed(&again), args!["--from-dir", tree]].concat());
+    assert!(run.stderr.contains("differs from that of another bundle"), "{}", run.stderr);
+    fs::remove_dir_all(manifests_in(&tree, &bundle("2.tar"))).unwrap();
+    ok(&[create_signed(&again), args!["--from-dir", tree]].concat());
+    let index = index_of(&again);
+    let paths = index["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap());
+    let manifests: Vec<&str> = paths.filter(|path| path.starts_with("manifests/")).collect();
+    let signature = format!("manifests/signature-{}.yaml", &world.release.digest().dashed()[..23]);
+    assert_eq!(manifests, ["manifests/ns.yaml", &signature]);
+}

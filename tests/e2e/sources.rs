@@ -52,6 +52,56 @@ fn a_release_survives_an_oci_layout() {
     assert_eq!(index_of(&again)["releases"], index_of(&original)["releases"]);
 }
 
+/// What real programs saved. The identifiers are those that the programs gave to the images: digests of configurations.
+#[test]
+fn what_docker_and_podman_saved_is_read_with_the_identity_of_each_image() {
+    let dir = folder();
+    let (one, two, latest) =
+        ("docker.io/example/one:1", "registry.example.com/team/two:2", "registry.example.com/team/two:latest");
+    let saved: [(&str, &[&str], [&str; 2]); 3] = [
+        ("docker-20.10", &[one, two, latest], ["372ffa1ba1e3", "ef01d6bc0022"]),
+        ("docker-26.1", &[one, two, latest], ["968b98e59483", "3e14e81bb830"]),
+        ("podman-4.3", &[one, latest], ["bd7e3dcc0856", "e33b1453202c"]),
+    ];
+    for (name, references, ids) in saved {
+        let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/docker-archives/{name}.tar.gz"));
+        let bundle = rebuilt(dir.path(), &format!("{name}.tar"), args!["--from-layout", archive]);
+        let index = index_of(&bundle);
+        let images = index["images"].as_array().unwrap().iter();
+        let text = |image: &serde_json::Value, of: &str| image[of].as_str().unwrap().to_owned();
+        let named: Vec<String> = images.map(|i| format!("{}:{}", text(i, "repository"), text(i, "tag"))).collect();
+        assert_eq!(named, references, "{name}");
+        let blobs = index["blobs"].as_array().unwrap().iter().filter(|blob| blob["role"] == "config");
+        let configs: BTreeSet<String> = blobs.map(|blob| text(blob, "digest")[7..19].to_owned()).collect();
+        assert_eq!(configs, ids.map(str::to_owned).into(), "{name}");
+    }
+}
+
+/// As oras writes a layout: `index.json` lists the manifests of a list after the list.
+#[test]
+fn an_image_of_a_list_that_a_layout_lists_too_is_no_image_of_its_own() {
+    let (world, dir) = (world(), folder());
+    let (one, layout) = (dir.path().join("one.tar"), dir.path().join("layout"));
+    ok(&[create_signed(&one), multi(&world.registry().host())].concat());
+    unpacked(&one, "--to-layout", &layout);
+    let read = |path: PathBuf| -> serde_json::Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let mut index = read(layout.join("index.json"));
+    let hex = |digest: &str| digest.strip_prefix("sha256:").unwrap().to_owned();
+    let list = images_of(&one)["additional"].first().unwrap().clone();
+    let parts = read(layout.join("blobs/sha256").join(hex(&list)))["manifests"].as_array().unwrap().clone();
+    assert!(parts.len() > 1 && parts.iter().all(|part| part["platform"].is_object()));
+    index["manifests"].as_array_mut().unwrap().extend(parts.clone());
+    fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    let again = rebuilt(dir.path(), "again.tar", args!["--from-layout", layout]);
+    assert_eq!(images_of(&again)["additional"], [list].into());
+    let amd = rebuilt(dir.path(), "amd.tar", args!["--from-layout", layout, "--platform", "linux/amd64"]);
+    let carried = &images_of(&amd)["additional"];
+    for part in &parts {
+        let wanted = part["platform"]["architecture"] == "amd64";
+        assert_eq!(carried.contains(part["digest"].as_str().unwrap()), wanted, "{part}");
+    }
+}
+
 #[test]
 fn a_release_survives_being_read_from_a_bundle_as_an_archive() {
     let (world, dir) = (world(), folder());
@@ -73,7 +123,8 @@ fn a_release_survives_the_tree_of_oc_with_its_signature_beside_it() {
     assert_eq!(fs::read(repo.join(format!("blobs/{hex}"))).unwrap(), world.release.image.bytes);
     assert!(repo.join("manifests/4.16.37-x86_64-etcd").exists());
     assert!(tree.join("v2/tools/multi/manifests/1.0").exists());
-    assert!(tree.join(format!("manifests/signature-{}.yaml", &hex.dashed()[..23])).exists());
+    let manifests = manifests_in(&tree, &original);
+    assert!(manifests.join(format!("signature-{}.yaml", &hex.dashed()[..23])).exists());
 
     // No store is named: the signature is in DIR/manifests.
     let again = rebuilt(dir.path(), "again.tar", args!["--from-dir", tree]);
@@ -85,7 +136,7 @@ fn a_release_survives_the_tree_of_oc_with_its_signature_beside_it() {
     // As oc writes it: the signature in config/, as JSON.
     fs::create_dir(tree.join("config")).unwrap();
     let name = format!("signature-{}", &hex.dashed()[..23]);
-    fs::rename(tree.join(format!("manifests/{name}.yaml")), tree.join(format!("config/{name}.json"))).unwrap();
+    fs::rename(manifests.join(format!("{name}.yaml")), tree.join(format!("config/{name}.json"))).unwrap();
     let again = rebuilt(dir.path(), "config.tar", args!["--from-dir", tree]);
     assert_eq!(images_of(&again), images_of(&original));
 

@@ -9,8 +9,8 @@ mod places;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::bundle::Inputs;
 use crate::bundle::index::Index;
+use crate::bundle::{Inputs, name};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
 use crate::openshift::openpgp;
@@ -29,7 +29,7 @@ pub struct Options {
     /// A registry and repository, with a client for it.
     #[cfg(feature = "registry")]
     pub registry: Option<(Repository, crate::registry::Client)>,
-    /// A directory for `v2/` and `manifests/`.
+    /// A directory for `v2/`, and for `manifests/` with a folder for each bundle.
     pub dir: Option<PathBuf>,
     /// A directory for an OCI layout.
     pub layout: Option<PathBuf>,
@@ -90,6 +90,9 @@ pub struct Summary {
     pub refused: Vec<Refused>,
     /// The folder of the manifests.
     pub manifests: Option<PathBuf>,
+    /// The folders of other bundles' manifests beside it.
+    #[serde(skip)]
+    pub manifests_beside: Vec<String>,
     /// The number of manifests.
     pub manifest_files: usize,
     /// The folder of the mirror sets.
@@ -268,6 +271,9 @@ pub fn unpack<'a>(
     summary.tree_repositories = repositories.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
     let place = |files: &FileFolder| (!files.is_empty()).then(|| files.folder().path().to_owned());
     (summary.manifests, summary.mirror_sets) = (place(&files), place(&sets));
+    if !files.is_empty() {
+        summary.manifests_beside = files.folder().beside().unwrap_or_default();
+    }
     summary.upgrades = upgrades(&index, options);
     Ok(Outcome::Unpacked(verified, summary))
 }
@@ -385,26 +391,21 @@ fn destinations<'a>(
 }
 
 /// The folders for manifests and for mirror sets. A default name contains the digest, so that bundles do not collide.
+/// Mirror sets are never among the manifests: `oc apply -Rf DIR/manifests` does not apply them.
 fn folders(index: &Index, digest: &str, options: &Options) -> (Folder, Folder) {
-    let manifests = match (&options.manifests, options.dir.as_ref().or(options.layout.as_ref())) {
-        (Some(dir), _) => Folder::named(dir),
-        (None, Some(dir)) => Folder::ours(dir.join("manifests")),
-        (None, None) => Folder::ours(format!(
-            "{}-{}-manifests",
-            file_name(&index.name),
-            digest.chars().skip("sha256:".len()).take(8).collect::<String>()
-        )),
+    let bundle = name::unpacked(&index.name, digest);
+    let below = options.dir.as_ref().or(options.layout.as_ref()).map(|dir| dir.join("manifests"));
+    let (manifests, sets) = match (&options.manifests, below) {
+        (Some(dir), _) => (Folder::named(dir), dir.clone()),
+        (None, Some(shared)) => (Folder::of_bundle(&shared, &bundle), shared),
+        (None, None) => {
+            let dir = PathBuf::from(format!("{bundle}-manifests"));
+            (Folder::ours(&dir), dir)
+        }
     };
-    let mut beside = manifests.path().as_os_str().to_owned();
+    let mut beside = sets.into_os_string();
     beside.push("-mirror-set");
     (manifests, Folder::ours(beside))
-}
-
-/// A bundle's name as part of a file name.
-fn file_name(name: &str) -> String {
-    let safe: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' }).collect();
-    safe.trim_start_matches('.').to_owned()
 }
 
 fn write_files(files: &FileFolder, verified: &Verified<'_>, observer: &dyn Observer) -> Result<()> {
