@@ -8,7 +8,7 @@ use ureq::http::{Method, header};
 use super::failure::{has_code, quote, read_errors};
 use super::guard::{Broken, Guard};
 use super::request::{Answer, Ask, Payload, Scope};
-use super::retry::{Failure, Tries, passes};
+use super::retry::{Failure, Tries};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
 use crate::error::{Code, Error, Result};
@@ -74,7 +74,7 @@ impl Client {
         };
         let other = |from: &&Repository| from.registry() == repository.registry() && from.path() != repository.path();
         if let Some(from) = mount_from.filter(other)
-            && self.inner.same_login(repository, from)?
+            && self.inner.same_login(repository, from)
             && upload.mount(from)?
         {
             return Ok(Pushed::Mounted);
@@ -127,7 +127,8 @@ impl Client {
             let mut ask = Ask::read(Method::PUT, &url, &scope).header(header::CONTENT_TYPE, media_type);
             (ask.payload, ask.follow) = (Payload::Bytes(bytes), false);
             let answer = inner.send(ask)?;
-            if !matches!(answer.status(), 200 | 201) {
+            // Quay answers 202. What was stored is read back before anything refers to it.
+            if !matches!(answer.status(), 200..=204) {
                 return Err(inner.refused(
                     answer,
                     Some(&scope),
@@ -236,14 +237,14 @@ impl Upload<'_> {
     }
 
     /// Tries to mount. A registry that cannot mount may open a session instead, which is then used; if it refuses (this
-    /// login may not read `from`), the bytes are sent.
+    /// login may not read `from`) or fails, the bytes are sent.
     fn mount(&mut self, from: &Repository) -> Result<bool> {
         let scope = Scope { from: Some(from.clone()), ..self.scope.clone() };
         let url = self.base.clone().with_query("mount", &self.digest.to_string()).with_query("from", from.path());
         let answer = self.inner.retry(|| {
             let ask = Ask { follow: false, url: url.clone(), ..Ask::read(Method::POST, &self.base, &scope) };
             let answer = self.inner.send(ask)?;
-            if passes(answer.status()) {
+            if answer.status() == 429 {
                 Err(self.inner.refused(answer, Some(&scope), "mount a blob"))
             } else {
                 Ok(answer)
@@ -471,7 +472,7 @@ impl Upload<'_> {
     }
 
     fn finished(&mut self, answer: Answer) -> Result<(), Failure> {
-        if !matches!(answer.status(), 200 | 201 | 204) {
+        if !matches!(answer.status(), 200..=204) {
             return Err(self.refused(answer));
         }
         self.inner.same_digest(&answer, &self.digest, self.repository)?;
