@@ -4,6 +4,8 @@
 
 #[path = "registry/logins.rs"]
 mod logins;
+#[path = "registry/plain_http.rs"]
+mod plain_http;
 #[path = "registry/pushes.rs"]
 mod pushes;
 #[path = "registry/redirects.rs"]
@@ -257,20 +259,6 @@ fn a_self_signed_registry_needs_its_certificate_as_ca_file() {
     let other = tempfile::tempdir().unwrap();
     let (stranger, _) = self_signed(other.path(), "DNS:localhost");
     assert!(tls(Some(&stranger)).head_blob(&to, &digest).is_err());
-}
-
-#[test]
-fn tls_is_never_given_up_for_plain_http() {
-    let registry = Registry::start();
-    let client = Client::new(Options { plain_http: Vec::new(), ..options() }).unwrap();
-    let err = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
-    assert_eq!(
-        err.hint_text(),
-        Some(format!("--plain-http {}, if it is meant to speak plain HTTP", registry.host()).as_str()),
-        "{err:?}"
-    );
-    let err = client.fetch_url(&format!("http://{}/x", registry.host()), 10).unwrap_err();
-    assert_eq!(err.code(), Code::Usage);
 }
 
 // ---- failing pulls

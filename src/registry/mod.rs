@@ -32,7 +32,7 @@ mod tls;
 mod url;
 mod validity;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -166,6 +166,8 @@ struct Inner {
     unlisted: Mutex<HashMap<String, String>>,
     /// How long operations have waited because servers requested a pause.
     waited: Mutex<Duration>,
+    /// The servers that have answered plain HTTP.
+    answered: Mutex<HashSet<String>>,
 }
 
 impl Client {
@@ -179,14 +181,17 @@ impl Client {
         let agents = exchange::Agents::new(&options, proxy::Proxies::from_env(&env)?, &trust);
         let reach = reach::Reach::new(&options.plain_http);
         let (auth, waited) = (auth::Memory::default(), Mutex::default());
-        let (pieces, unlisted) = (Mutex::default(), Mutex::default());
-        Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth, pieces, unlisted, waited }) })
+        let (pieces, unlisted, answered) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let inner = Inner { options, agents, reach, credentials, auth, pieces, unlisted, waited, answered };
+        Ok(Client { inner: Arc::new(inner) })
     }
 
     /// Warnings for the user, one lower-case sentence each.
     pub fn notices(&self) -> Vec<String> {
-        let exposed = self.inner.credentials.exposed();
-        exposed.map(|path| format!("the auth file `{}` can be read by other users", path.display())).collect()
+        let credentials = &self.inner.credentials;
+        let exposed = credentials.exposed();
+        let exposed = exposed.map(|path| format!("the auth file `{}` can be read by other users", path.display()));
+        exposed.chain(credentials.damage()).collect()
     }
 
     /// Failures so far that were not errors: credential helpers that did not answer.

@@ -8,7 +8,7 @@ use ureq::http::{Method, header};
 use super::failure::{has_code, quote, read_errors};
 use super::guard::{Broken, Guard};
 use super::request::{Answer, Ask, Payload, Scope};
-use super::retry::{Failure, Tries, passes};
+use super::retry::{Failure, Tries};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
 use crate::error::{Code, Error, Result};
@@ -72,7 +72,7 @@ impl Client {
     /// Mounts a blob that another repository of the same registry has, and looks whether it is there. Returns false if
     /// the registry does not do that: then the blob has to be sent.
     pub fn mount_blob(&self, to: &Repository, digest: &Digest, size: u64, from: &Repository) -> Result<bool> {
-        if from.registry() != to.registry() || from.path() == to.path() || !self.inner.same_login(to, from)? {
+        if from.registry() != to.registry() || from.path() == to.path() || !self.inner.same_login(to, from) {
             return Ok(false);
         }
         let mut upload = self.upload(to, digest, size)?;
@@ -125,7 +125,8 @@ impl Client {
             let mut ask = Ask::read(Method::PUT, &url, &scope).header(header::CONTENT_TYPE, media_type);
             (ask.payload, ask.follow) = (Payload::Bytes(bytes), false);
             let answer = inner.send(ask)?;
-            if !matches!(answer.status(), 200 | 201) {
+            // Quay answers 202. What was stored is read back before anything refers to it.
+            if !matches!(answer.status(), 200..=204) {
                 return Err(inner.refused(
                     answer,
                     Some(&scope),
@@ -240,7 +241,7 @@ impl Upload<'_> {
         let answer = self.inner.retry(|| {
             let ask = Ask { follow: false, url: url.clone(), ..Ask::read(Method::POST, &self.base, &scope) };
             let answer = self.inner.send(ask)?;
-            if passes(answer.status()) {
+            if answer.status() == 429 {
                 Err(self.inner.refused(answer, Some(&scope), "mount a blob"))
             } else {
                 Ok(answer)
@@ -468,7 +469,7 @@ impl Upload<'_> {
     }
 
     fn finished(&mut self, answer: Answer) -> Result<(), Failure> {
-        if !matches!(answer.status(), 200 | 201 | 204) {
+        if !matches!(answer.status(), 200..=204) {
             return Err(self.refused(answer));
         }
         self.inner.same_digest(&answer, &self.digest, self.repository)?;

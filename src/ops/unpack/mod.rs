@@ -199,7 +199,11 @@ pub fn unpack<'a>(
     let mut summary = Summary {
         index: admitted.report().bundle.index.clone(),
         destinations: destinations.iter().map(|d| d.describe()).collect(),
-        images: index.images.len(),
+        images: match destinations.is_empty() {
+            true => index.images.len(),
+            // An image that is left out everywhere (`--without-referrers`) does not count.
+            false => index.images.iter().filter(|image| placed.iter().any(|p| std::ptr::eq(p.image, *image))).count(),
+        },
         placements: placed.iter().map(Entry::from).collect(),
         blobs: index.blobs.len(),
         manifest_files: files.len(),

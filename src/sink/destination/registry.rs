@@ -204,7 +204,7 @@ impl<'a> Destination for Registry<'a> {
             if std::mem::take(&mut first) {
                 let sent = visit == Visit::Read;
                 let rest = paths.make_contiguous();
-                let there = self.pace.share(rest, |path| self.mount(blob, repository, self.repository(path)?, sent))?;
+                let there = self.pace.share(rest, |path| self.mount(blob, repository, path, sent))?;
                 paths = paths.into_iter().zip(there).filter(|(_, there)| !there).map(|(path, _)| path).collect();
             }
         }
@@ -338,13 +338,14 @@ impl Registry<'_> {
     }
 
     /// Gets a blob from one repository into another. `sent`: it was new in the first, so the second is not asked.
-    fn mount(&self, blob: &Blob, from: &Repository, to: &Repository, sent: bool) -> Result<bool> {
+    fn mount(&self, blob: &Blob, from: &Repository, path: &str, sent: bool) -> Result<bool> {
+        let to = self.repository(path)?;
         if !sent && self.client.has_blob(to, &blob.digest, blob.size)? {
             return Ok(true);
         }
         match self.client.mount_blob(to, &blob.digest, blob.size, from) {
-            // It will be sent, and that error will say more.
-            Err(e) if !e.is_transient() && matches!(e.code(), Code::Destination | Code::Auth) => Ok(false),
+            // Sending it will show whether an extra is refused.
+            Err(e) if !e.is_transient() && !self.needed.needs(&blob.digest, path) => Ok(false),
             other => other,
         }
     }
