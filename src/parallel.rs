@@ -46,7 +46,7 @@ impl Pace {
         Pace {
             most,
             busy: AtomicUsize::new(0),
-            climbers: [Climber::new(LARGE, 2, most), Climber::new(LITTLE, 4, most)],
+            climbers: [Climber::new(LARGE, 2, most), Climber::new(LITTLE, 8, most)],
         }
     }
 
@@ -91,6 +91,7 @@ impl Pace {
         let lane = |items: &[usize]| Lane { waiting: items.to_vec().into_iter(), asking: 0, moving: 0, ending: 0 };
         let lanes = Mutex::new([lane(&order[..small]), lane(&order[small..])]);
         let queue = Queue { pace: self, lanes, changed: Condvar::new(), stop: AtomicBool::new(false) };
+        self.climbers.iter().for_each(|climber| lock(climber).begin());
         let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::with_capacity(items.len()));
         let one = |own: &mut L, lane, at: usize| {
             let turn = Turn { queue: &queue, lane, left: AtomicU64::new(sizes[at]), stage: Mutex::new(Stage::Asking) };
@@ -189,7 +190,7 @@ enum Stage {
 }
 
 impl Turn<'_> {
-    /// Waits until the bytes of this item may be moved. To be called before a request that moves them is opened.
+    /// Waits until the bytes of this item may be moved.
     pub fn start(&self) {
         if self.lane != LARGE {
             return;
@@ -325,6 +326,7 @@ const REST: u32 = 6;
 #[derive(Debug)]
 struct Climber {
     limit: usize,
+    least: usize,
     most: usize,
     lane: usize,
     /// Since when `done` and `notes` count.
@@ -338,24 +340,49 @@ struct Climber {
     before: Option<(usize, f64)>,
     /// Whether the next trial is of a smaller limit.
     less: bool,
+    fixed: bool,
 }
 
 impl Climber {
     fn new(lane: usize, limit: usize, most: usize) -> Mutex<Climber> {
         let (since, before) = (Instant::now(), None);
         let limit = limit.min(most);
-        Mutex::new(Climber { limit, most, lane, since, done: 0, notes: 0, skip: 0, before, less: false })
+        // A few small requests at once are in nobody's way.
+        let least = if lane == LITTLE { limit.min(4) } else { 1 };
+        Mutex::new(Climber {
+            limit,
+            least,
+            most,
+            lane,
+            since,
+            done: 0,
+            notes: 0,
+            skip: 0,
+            before,
+            less: false,
+            fixed: false,
+        })
     }
 
     /// One that never moves.
     fn fixed(lane: usize, limit: usize) -> Mutex<Climber> {
         let climber = Climber::new(lane, limit, limit);
-        lock(&climber).skip = u32::MAX;
+        lock(&climber).fixed = true;
         climber
+    }
+
+    /// Other work begins: what got done before does not compare with it, and more at once may pay.
+    fn begin(&mut self) {
+        if !self.fixed {
+            (self.notes, self.skip, self.before, self.less) = (0, 0, None, false);
+        }
     }
 
     /// Notes what got done. Returns whether more may be started than before.
     fn note(&mut self, done: u64, now: Instant) -> bool {
+        if self.fixed {
+            return false;
+        }
         // A window begins with something that was finished, not with a pause.
         if self.notes == 0 {
             (self.since, self.done, self.notes) = (now, 0, 1);
@@ -397,7 +424,7 @@ impl Climber {
     /// Tries another limit.
     fn attempt(&mut self, rate: f64) {
         let next = match self.less {
-            true => (self.limit - 1).max(1),
+            true => (self.limit - 1).max(self.least),
             false => (self.limit * 2).min(self.most),
         };
         if next == self.limit {

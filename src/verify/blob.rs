@@ -31,7 +31,7 @@ impl<'a> BlobReader<'a> {
         self.open.is_some()
     }
 
-    /// Waits until the content may be moved. To be called before a request that moves it is opened.
+    /// Waits until the content may be moved: not more at once than gets more done.
     pub fn ready(&self) {
         self.turn.iter().for_each(|turn| turn.start());
     }

@@ -167,10 +167,7 @@ pub struct Refused {
 /// The content of a blob: a destination may open it several times, at any offset. For wrong content, the read that
 /// would reach the end fails.
 pub trait Content {
-    /// Waits until this content may be moved: not more at once than gets more done. A destination calls it before it
-    /// opens a request or a file for it.
-    fn ready(&self) {}
-    /// Reads from `offset` on.
+    /// Reads from `offset` on. Waits until the content may be moved: not more at once than gets more done.
     fn open<'c>(&'c self, offset: u64) -> Result<Box<dyn Read + 'c>>;
 }
 
@@ -261,11 +258,8 @@ struct Verifying<'a, 'b> {
 }
 
 impl Content for Verifying<'_, '_> {
-    fn ready(&self) {
-        self.reader.borrow().ready();
-    }
-
     fn open<'c>(&'c self, offset: u64) -> Result<Box<dyn Read + 'c>> {
+        self.reader.borrow().ready();
         self.reader.borrow_mut().reopen(offset, &mut self.buffer.borrow_mut())?;
         Ok(Box::new(Counted(self)))
     }

@@ -182,7 +182,6 @@ impl<'a> Destination for Registry<'a> {
         while let Some(path) = paths.pop_front() {
             let repository = self.repository(path)?;
             if !self.client.has_blob(repository, &blob.digest, blob.size)? {
-                content.ready();
                 match self.client.push_blob(repository, &blob.digest, blob.size, &mut |offset| content.open(offset)) {
                     Ok(()) => visit = Visit::Read,
                     Err(e) if !e.is_transient() && !self.needed.needs(&blob.digest, path) => {
