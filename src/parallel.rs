@@ -15,7 +15,7 @@ const SMALL: u64 = 1 << 20;
 /// With so many bytes left, an item makes room for the next, whose first request takes a moment.
 const NEARLY: u64 = 4 << 20;
 /// The default for the most items at once.
-const MOST: usize = 16;
+const MOST: usize = 32;
 
 /// How many items are worked on at once. One pace can serve several maps, one after the other or at the same time: the
 /// next starts with what an earlier one has learnt.
@@ -35,7 +35,7 @@ const LITTLE: usize = 1;
 const ALONE: usize = 2;
 
 impl Default for Pace {
-    /// A pace that finds itself, with at most 16 items at once.
+    /// A pace that finds itself, with at most 32 items at once.
     fn default() -> Pace {
         Pace::up_to(MOST)
     }
