@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::kubernetes::Rule;
+
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -169,9 +171,10 @@ pub struct Create {
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",
           hide_possible_values = true, help_heading = "Content")]
     pub foreign_layers: ForeignLayers,
-    /// Also carry manifests of this kind (Kind or group/version/Kind; repeatable)
+    /// Also carry manifests of this kind: KIND, KIND:NAMESPACE/NAME, or KIND:NAME if it is cluster-wide; `*` and `?`
+    /// are patterns (repeatable)
     #[arg(long, value_name = "KIND", help_heading = "Content")]
-    pub allow_kind: Vec<String>,
+    pub allow_kind: Vec<Rule>,
 
     /// Look for release signatures here: a URL or a directory [default: the stores that the payload names]
     #[arg(long, value_name = "URL|DIR", help_heading = "Release authenticity")]

@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::bundle::volume::Media;
 use crate::cli::size;
+use crate::kubernetes::Rule;
 
 /// Options of every command.
 #[derive(Clone, Debug, ClapArgs)]
@@ -140,9 +141,10 @@ pub struct Trust {
     /// Accept a release whose signature is missing or bad; recorded in the report
     #[arg(long)]
     pub allow_unsigned_release: bool,
-    /// Accept manifests of this kind (Kind or group/version/Kind; repeatable)
+    /// Accept manifests of this kind: KIND, KIND:NAMESPACE/NAME, or KIND:NAME if it is cluster-wide; `*` and `?` are
+    /// patterns (repeatable)
     #[arg(long, value_name = "KIND")]
-    pub allow_kind: Vec<String>,
+    pub allow_kind: Vec<Rule>,
     /// Evaluate validity at this time instead of now, for example 2027-06-30 or 2027-06-30T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
