@@ -44,7 +44,9 @@ pub(crate) fn manifests(dir: &Path, allowed: &[Rule], observer: &dyn Observer) -
         let found = kubernetes::parse(&bytes).map_err(|refusal| {
             let place = refusal.line.map(|line| format!(", line {line}")).unwrap_or_default();
             let text = format!("`{}`{place} cannot be carried: {}", path.display(), refusal.why);
-            Error::new(Code::Malformed, text).state("nothing was written")
+            Error::new(Code::Malformed, text)
+                .state("nothing was written")
+                .hint("correct the file, or keep it out of the folder")
         })?;
         let relative = path.strip_prefix(dir).unwrap_or(&path);
         let target = format!("manifests/{}", relative.to_string_lossy().to_ascii_lowercase());
