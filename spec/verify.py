@@ -189,6 +189,7 @@ def stored(x, api, kind):  # bytes of the values in a cluster: MB-MAN-10
         for v in (x[member].values() if type(x.get(member)) is dict else ()) if string(v))
     return {"v1/ConfigMap": lambda: size("data", False) + size("binaryData", True), "v1/Secret": lambda: size("data", True) + size("stringData", False)
         }.get(api + "/" + kind, lambda: 0)()
+def nothing(v): return v is None or v == "" or type(v) in (dict, list) and all(map(nothing, v.values() if type(v) is dict else v))
 def admitted(x, meta, api, kind, name, rules):  # the code of MB-MAN-04, -08 and -10, or None
     group, namespace, labels = api.rpartition("/")[0], meta.get("namespace"), [meta.get(n) or {} for n in ("labels", "annotations")]
     cluster, spaced = [(group, kind) in known for known in (CLUSTER, NAMESPACED)]
@@ -197,7 +198,7 @@ def admitted(x, meta, api, kind, name, rules):  # the code of MB-MAN-04, -08 and
     if fits := [wide for fit, wide in (named(r, api, kind, namespace, name) for r in rules) if fit]:
         return None if cluster or spaced or namespace is not None or True in fits else "policy"
     good = api + "/" + kind in PLACES and PLACES[api + "/" + kind] in (None, namespace)
-    if kind == "Namespace": good = good and not any(match(RIGHTS, n) for l in labels for n in l)
+    if kind == "Namespace": good = good and not any(match(RIGHTS, n) for l in labels for n in l) and nothing(x.get("spec"))
     return None if good and (kind != "ConfigMap" or SIGNATURES in labels[0]) else "policy"
 class Number(float):  # keeps its text
     def __new__(cls, v):

@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::kubernetes::Rule;
-
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -174,7 +172,7 @@ pub struct Create {
     /// Also carry manifests of this kind: KIND, KIND:NAMESPACE/NAME, or KIND:NAME if it is cluster-wide; `*` and `?`
     /// are patterns (repeatable)
     #[arg(long, value_name = "KIND", help_heading = "Content")]
-    pub allow_kind: Vec<Rule>,
+    pub allow_kind: Vec<String>,
 
     /// Look for release signatures here: a URL or a directory [default: the stores that the payload names]
     #[arg(long, value_name = "URL|DIR", help_heading = "Release authenticity")]

@@ -44,9 +44,12 @@ fn by_default(manifest: &Manifest) -> Result<(), Option<&'static str>> {
         }
         ("v1", "Namespace") => {
             let rights = |key: &str| RIGHTS.iter().any(|prefix| key.starts_with(prefix));
-            match has("labels", &rights) || has("annotations", &rights) {
-                true => Err(Some("sets what pods may do in it")),
-                false => Ok(()),
+            if has("labels", &rights) || has("annotations", &rights) {
+                return Err(Some("sets what pods may do in it"));
+            }
+            match value.get("spec").is_none_or(Value::is_empty) {
+                true => Ok(()),
+                false => Err(Some("has a spec, so that it may never go away")),
             }
         }
         ("operators.coreos.com/v1alpha1", "CatalogSource") if !within("openshift-marketplace") => {

@@ -77,7 +77,7 @@ impl fmt::Display for Refusal {
 /// Why the file is not acceptable.
 pub fn read(bytes: &[u8]) -> Result<Manifest, Refusal> {
     let manifest = Manifest::new(json::parse(text(bytes)?)?).map_err(|why| Refusal { line: None, why })?;
-    if [true, false].iter().any(|pretty| manifest.value.to_text(*pretty).as_bytes() == bytes) {
+    if [true, false].iter().any(|pretty| manifest.value.is_text(*pretty, bytes)) {
         return Ok(manifest);
     }
     Err(Refusal { line: None, why: "it is not in the canonical form of manifests".to_owned() })

@@ -72,25 +72,14 @@ const SERVER: &[&str] = &[
 /// Removes `status` and members of [`SERVER`] that hold nothing, and the creation time, which nobody can set.
 pub(super) fn without_empty(value: &mut Value) {
     let Value::Map(top) = value else { return };
-    top.retain(|(key, value)| !(key == "status" && is_empty(value)));
+    top.retain(|(key, value)| !(key == "status" && value.is_empty()));
     for (key, metadata) in top {
         if let ("metadata", Value::Map(members)) = (key.as_str(), metadata) {
             members.retain(|(key, value)| {
                 let time = key == "creationTimestamp" && value.as_str().is_some_and(is_time);
-                !(time || SERVER.contains(&key.as_str()) && is_empty(value))
+                !(time || SERVER.contains(&key.as_str()) && value.is_empty())
             });
         }
-    }
-}
-
-/// Whether a value holds nothing: `null`, empty text, or only such values.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::List(items) => items.iter().all(is_empty),
-        Value::Map(members) => members.iter().all(|(_, value)| is_empty(value)),
-        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

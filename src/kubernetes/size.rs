@@ -38,10 +38,7 @@ pub fn needs_server_side(manifest: &Manifest) -> bool {
     let annotations = manifest.value.get("metadata").and_then(|m| m.get("annotations")).and_then(Value::members);
     let others = annotations.unwrap_or_default().iter().filter(|(key, _)| key != COPY);
     let others: usize = others.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
-    // The copy is one line of JSON, with an empty object of annotations where there is none, and with `<`, `>` and `&`
-    // as escapes.
-    let text = manifest.value.to_text(false);
-    let escapes = text.bytes().filter(|b| matches!(b, b'<' | b'>' | b'&')).count() * 5;
+    // The copy is one line of JSON, with an empty object of annotations where there is none.
     let empty = if annotations.is_none() { "\"annotations\":{},".len() } else { 0 };
-    others + COPY.len() + text.len() + escapes + empty > MAX_ANNOTATIONS
+    others + COPY.len() + manifest.value.go_length() + empty > MAX_ANNOTATIONS
 }

@@ -240,6 +240,8 @@ fn kinds_are_accepted_only_where_a_cluster_looks_for_them() {
         ("v1", "Namespace", "name: x", true),
         ("v1", "Namespace", "name: x, labels: {pod-security.kubernetes.io/enforce: privileged}", false),
         ("v1", "Namespace", "name: x, annotations: {openshift.io/sa.scc.uid-range: \"0/1\"}", false),
+        ("v1", "Namespace", "name: x}\nspec: {finalizers: [x]", false),
+        ("v1", "Namespace", "name: x}\nspec: {finalizers: []", true),
         ("config.openshift.io/v1", "ImageDigestMirrorSet", "name: x", true),
         ("config.openshift.io/v1", "ImageTagMirrorSet", "name: x", true),
         ("operator.openshift.io/v1alpha1", "ImageContentSourcePolicy", "name: x", true),

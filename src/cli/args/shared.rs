@@ -7,7 +7,6 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::bundle::volume::Media;
 use crate::cli::size;
-use crate::kubernetes::Rule;
 
 /// Options of every command.
 #[derive(Clone, Debug, ClapArgs)]
@@ -144,7 +143,7 @@ pub struct Trust {
     /// Accept manifests of this kind: KIND, KIND:NAMESPACE/NAME, or KIND:NAME if it is cluster-wide; `*` and `?` are
     /// patterns (repeatable)
     #[arg(long, value_name = "KIND")]
-    pub allow_kind: Vec<Rule>,
+    pub allow_kind: Vec<String>,
     /// Evaluate validity at this time instead of now, for example 2027-06-30 or 2027-06-30T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,

@@ -334,6 +334,14 @@ fn places(out: &mut Vectors) {
             policy,
             &[],
         ),
+        (
+            "place-spec",
+            "a Namespace with finalizers",
+            object("v1", "Namespace", "\"name\":\"x\"")
+                .replace("}}\n", "},\"spec\":{\"finalizers\":[\"example.com/x\"]}}\n"),
+            policy,
+            &[],
+        ),
         ("mirror-sets", "good: a mirror set", object(CONFIG, "ImageDigestMirrorSet", "\"name\":\"x\""), None, &[]),
         (
             "scope-unknown",
