@@ -19,4 +19,3 @@ mod watched;
 mod write;
 
 pub use crate::observer::{self, Observer, Silent, Task};
-pub use crate::parallel;
