@@ -217,7 +217,8 @@ fn walk(value: &Value, depth: usize, seen: &mut usize) -> Result<(), String> {
             members.iter().try_for_each(|(key, _)| check_key(key))?;
             let mut names: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
             names.sort_unstable_by(|a, b| folded(a).cmp(folded(b)));
-            if let Some([_, key]) = names.array_windows().find(|[a, b]| a.eq_ignore_ascii_case(b)) {
+            let same = |pair: &&[&str]| matches!(pair, [a, b] if a.eq_ignore_ascii_case(b));
+            if let Some([_, key]) = names.windows(2).find(same) {
                 return Err(format!("key `{key}` appears twice, or differs from another one only by case"));
             }
             members.iter().try_for_each(|(_, value)| walk(value, depth + 1, seen))

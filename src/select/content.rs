@@ -13,7 +13,7 @@ use crate::bundle::index::{Exception, Kind, Missing, Release};
 use crate::bundle::name;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
-use crate::kubernetes;
+use crate::kubernetes::{self, Admission};
 use crate::observer::{self, Observer};
 use crate::oci::{Digest, Document, Reference, Tag};
 use crate::openshift::signature_map;
@@ -41,7 +41,7 @@ pub(crate) fn gather(
         content.exceptions.insert(Exception::kind(&kind.to_string()).map_err(|why| Error::new(Code::Usage, why))?);
     }
     for dir in &options.manifests {
-        content.files.extend(files::manifests(dir, &options.allow_kinds, observer)?);
+        content.files.extend(files::manifests(dir, &Admission::naming(&options.allow_kinds), observer)?);
     }
     for reference in &options.releases {
         let root = resolve(reference, "release", options, network, observer)?;
@@ -209,6 +209,7 @@ struct Beside {
 impl Beside {
     fn of(source: &dyn Source, options: &Options, observer: &dyn Observer) -> Result<Beside> {
         let mut out = Beside { signatures: Vec::new(), manifests: Vec::new() };
+        let admission = Admission::naming(&options.allow_kinds);
         for (name, bytes) in source.beside()? {
             if let Some(signed) = name.strip_prefix("signatures/sha256=") {
                 let digest = signed.split('/').next().and_then(|hex| Digest::from_hex(hex).ok());
@@ -231,7 +232,7 @@ impl Beside {
             }
             if name.starts_with("manifests/") {
                 let shown = format!("`{name}` of {}", source.describe());
-                out.manifests.extend(files::carried(&shown, &name, parsed, &options.allow_kinds, observer)?);
+                out.manifests.extend(files::carried(&shown, &name, parsed, &admission, observer)?);
             }
         }
         Ok(out)

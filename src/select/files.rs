@@ -7,7 +7,7 @@ use crate::bundle::index::{self, Object};
 use crate::bundle::{layout, limits, name};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir, small};
-use crate::kubernetes::{self, Admission, Denied, Manifest, Rule};
+use crate::kubernetes::{self, Admission, Denied, Manifest};
 use crate::observer::Observer;
 use crate::openshift::signature_map;
 
@@ -28,7 +28,7 @@ impl Carried {
 ///
 /// Names are lower-cased (media fold case); any other name that a medium could change is refused. If a file holds
 /// several objects, they are numbered with equal width, so that they keep their order: `a-1.yaml`, `a-2.yaml`.
-pub(crate) fn manifests(dir: &Path, allowed: &[Rule], observer: &dyn Observer) -> Result<Vec<Carried>> {
+pub(crate) fn manifests(dir: &Path, admission: &Admission, observer: &dyn Observer) -> Result<Vec<Carried>> {
     let mut out: BTreeMap<String, Carried> = BTreeMap::new();
     let (dir, paths) = match std::fs::metadata(dir) {
         Ok(meta) if meta.is_file() => match known(dir) {
@@ -50,7 +50,7 @@ pub(crate) fn manifests(dir: &Path, allowed: &[Rule], observer: &dyn Observer) -
         })?;
         let relative = path.strip_prefix(dir).unwrap_or(&path);
         let target = format!("manifests/{}", relative.to_string_lossy().to_ascii_lowercase());
-        for carried in carried(&format!("`{}`", path.display()), &target, found, allowed, observer)? {
+        for carried in carried(&format!("`{}`", path.display()), &target, found, admission, observer)? {
             let target = carried.entry.path.clone();
             if out.insert(target.clone(), carried).is_some() {
                 let text =
@@ -73,10 +73,9 @@ pub(crate) fn carried(
     shown: &str,
     target: &str,
     found: Vec<Manifest>,
-    allowed: &[Rule],
+    admission: &Admission,
     observer: &dyn Observer,
 ) -> Result<Vec<Carried>> {
-    let admission = Admission::naming(allowed);
     for manifest in &found {
         let Manifest { object, value } = manifest;
         admission.check(manifest).map_err(|denied| {

@@ -135,6 +135,13 @@ impl Conditions {
     }
 }
 
+impl Conditions {
+    /// What may be carried and applied on this host: by its policy, and by the exceptions of this run.
+    pub fn admission(&self, trust: &Trust) -> Admission {
+        Settings::new(trust, self).admission()
+    }
+}
+
 /// Exceptions from the requirements. By default there are none; the report names each one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions {
@@ -248,7 +255,7 @@ mod tests {
         let mut conditions = Conditions::new(Timestamp::UNIX_EPOCH);
         let trust = Trust::Unsigned { keyrings: Vec::new() };
         assert_eq!(Settings::new(&trust, &conditions).exceptions(), ["--allow-unsigned"]);
-        let kinds = vec!["apps/v1/Deployment".parse().expect("a rule")];
+        let kinds: Vec<Rule> = "apps/v1/Deployment".parse().into_iter().collect();
         conditions.exceptions =
             Exceptions { at: true, unsigned: true, unsigned_release: true, rollback: true, partial: true, kinds };
         let all = [
