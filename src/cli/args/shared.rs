@@ -141,7 +141,8 @@ pub struct Trust {
     /// Accept a release whose signature is missing or bad; recorded in the report
     #[arg(long)]
     pub allow_unsigned_release: bool,
-    /// Accept manifests of this kind (Kind or group/version/Kind; repeatable)
+    /// Accept manifests of this kind: KIND, KIND:NAMESPACE/NAME, or KIND:NAME if it is cluster-wide; `*` and `?` are
+    /// patterns (repeatable)
     #[arg(long, value_name = "KIND")]
     pub allow_kind: Vec<String>,
     /// Evaluate validity at this time instead of now, for example 2027-06-30 or 2027-06-30T12:00:00Z
