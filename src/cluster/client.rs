@@ -31,6 +31,8 @@ pub struct Cluster {
     runtime: tokio::runtime::Runtime,
     client: kube::Client,
     about: About,
+    /// The program that gives the credentials, if there is one.
+    plugin: Option<String>,
     stop: Arc<AtomicBool>,
     pub(super) kinds: RefCell<BTreeMap<String, Vec<Kind>>>,
 }
@@ -64,16 +66,17 @@ impl Cluster {
         config.read_timeout = Some(options.timeout);
         config.write_timeout = Some(options.timeout);
         config.reset_reader_on_write = true;
+        let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         // Another part of the program may have chosen it already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = {
             let _context = runtime.enter();
-            kube::Client::try_from(config).map_err(|e| unreachable(&server, &e))?
+            kube::Client::try_from(config).map_err(|e| unreachable(&server, plugin.as_deref(), &e))?
         };
         let about = About { server, context, version: String::new(), user: None };
         let stop = Arc::clone(&options.stop);
-        let mut cluster = Cluster { runtime, client, about, stop, kinds: RefCell::default() };
+        let mut cluster = Cluster { runtime, client, about, plugin, stop, kinds: RefCell::default() };
         let version = cluster.get("/version").map_err(|e| cluster.fatal(e))?;
         let version = version.get("gitVersion").and_then(Value::as_str).unwrap_or("of unknown version");
         cluster.about.version = version.chars().take(60).collect();
@@ -142,7 +145,7 @@ impl Cluster {
             .header(header::CONTENT_TYPE, form)
             .body(Body::from(body))
             .map_err(|e| Failure::Lost(Error::new(Code::Internal, format!("no request for `{path}`: {e}"))))?;
-        let lost = |e: &(dyn StdError + 'static)| Failure::Lost(unreachable(&self.about.server, e));
+        let lost = |e: &(dyn StdError + 'static)| Failure::Lost(unreachable(&self.about.server, self.plugin.as_deref(), e));
         let answer = async {
             let response = self.client.send(request).await.map_err(|e| lost(&e))?;
             let status = response.status();
@@ -190,11 +193,11 @@ impl Cluster {
 }
 
 /// The error of a request without an answer.
-fn unreachable(server: &str, err: &(dyn StdError + 'static)) -> Error {
+fn unreachable(server: &str, plugin: Option<&str>, err: &(dyn StdError + 'static)) -> Error {
     let mut cause = Some(err);
     while let Some(one) = cause {
         if let Some(auth) = one.downcast_ref::<kube::client::AuthError>() {
-            return no_credentials(server, auth);
+            return no_credentials(server, plugin.unwrap_or_default(), auth);
         }
         cause = inner(one);
     }
@@ -205,14 +208,14 @@ fn unreachable(server: &str, err: &(dyn StdError + 'static)) -> Error {
     ))
 }
 
-fn no_credentials(server: &str, err: &kube::client::AuthError) -> Error {
+fn no_credentials(server: &str, plugin: &str, err: &kube::client::AuthError) -> Error {
     use kube::client::AuthError;
     let error = |why: String| Error::new(Code::Auth, format!("no credentials for the cluster `{server}`: {why}"));
     let error = match err {
-        AuthError::AuthExecRun { cmd, out } => {
-            let program = cmd.split_whitespace().next().unwrap_or_default().trim_matches('"');
+        AuthError::AuthExecStart(io) => error(format!("the credential plugin `{plugin}` cannot be run: {}", words(io))),
+        AuthError::AuthExecRun { out, .. } => {
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
-            let error = error(format!("the credential plugin `{program}` failed ({})", out.status));
+            let error = error(format!("the credential plugin `{plugin}` failed ({})", out.status));
             said.lines().take(5).fold(error, |error, line| error.fact(line.chars().take(300).collect::<String>()))
         }
         other => error(words(other)),
@@ -249,6 +252,8 @@ pub(super) fn words(err: &(dyn StdError + 'static)) -> String {
         Some(io::ErrorKind::NotFound) => "no such file".to_owned(),
         _ => innermost.to_string(),
     };
+    // A parser goes on with an extract of the file, in which a token may stand.
+    let text = text.lines().next().unwrap_or_default().split(" --> ").next().unwrap_or_default();
     let text = text.split(" (os error").next().unwrap_or_default();
     text.chars().take(400).collect()
 }
