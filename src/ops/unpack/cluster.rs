@@ -35,10 +35,13 @@ pub(super) fn plan<'o>(
     }
     let comparing = Applying::connect(&Options { dry_run: true, ..options.clone() }, all.clone(), observer)?;
     let plan = comparing.plan()?;
-    if !options.dry_run {
-        acceptable(&plan)?;
-    }
-    let compared = comparing.planned(plan, observer);
+    let compared = match options.dry_run {
+        true => comparing.planned(plan, observer),
+        false => {
+            acceptable(&plan)?;
+            comparing.planned(plan, &crate::ops::Silent)
+        }
+    };
     Ok(Some(Planned { options, items: all, compared }))
 }
 
@@ -81,7 +84,8 @@ impl Planned<'_> {
                 for entry in lost.objects.iter_mut().filter(|entry| entry.outcome != Did::LeftOut) {
                     entry.outcome = Did::NotApplied;
                 }
-                lost.state = "the images are complete, and no manifest was applied; mirror-bundle apply BUNDLE does that".into();
+                lost.state =
+                    "the images are complete, and no manifest was applied; mirror-bundle apply BUNDLE does that".into();
                 lost.error = Some(error.state(lost.state.clone()));
                 lost
             }
