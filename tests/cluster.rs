@@ -3,7 +3,7 @@
 //! `support/apiserver.rs` starts the server; without it these tests are skipped.
 
 #![cfg(feature = "registry")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::useless_vec)]
 
 #[path = "cluster/emitted.rs"]
 mod emitted;
