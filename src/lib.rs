@@ -91,6 +91,8 @@
 pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod codec;
 pub mod content;
 pub mod error;

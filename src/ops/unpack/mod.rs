@@ -320,7 +320,7 @@ fn refused<'a>(report: Report, state: &str) -> Outcome<'a> {
     Outcome::Refused(Box::new(report), state.to_owned())
 }
 
-fn announce(admitted: &Admitted<'_>, observer: &dyn Observer) {
+pub(super) fn announce(admitted: &Admitted<'_>, observer: &dyn Observer) {
     let report = admitted.report();
     let signers: Vec<&str> = report
         .signatures

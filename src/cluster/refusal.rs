@@ -1,0 +1,122 @@
+//! What an API server says when it refuses a request, and what that means to whoever reads it.
+
+use serde_json::Value;
+
+use super::Conflict;
+use crate::error::{Code, Error};
+
+/// The longest quotation from a server, in characters.
+const QUOTE: usize = 1000;
+/// The most causes that are kept.
+const CAUSES: usize = 50;
+
+/// A refused request: the server's `Status`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refusal {
+    /// The HTTP status.
+    pub(super) code: u16,
+    pub(super) reason: String,
+    pub(super) message: String,
+    causes: Vec<Cause>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Cause {
+    reason: String,
+    field: String,
+    message: String,
+}
+
+impl Refusal {
+    /// Reads the body of a refusal. A proxy, and a server that lacks a path, send plain text.
+    pub(super) fn read(code: u16, body: &[u8]) -> Refusal {
+        let status = serde_json::from_slice::<Value>(body).ok().filter(|v| v.get("kind").is_some_and(|k| k == "Status"));
+        let Some(status) = status else {
+            return Refusal { code, message: cut(&String::from_utf8_lossy(body)), ..Refusal::default() };
+        };
+        let text = |value: &Value, key: &str| cut(value.get(key).and_then(Value::as_str).unwrap_or_default());
+        let causes = status.pointer("/details/causes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let cause =
+            |c: &Value| Cause { reason: text(c, "reason"), field: text(c, "field"), message: text(c, "message") };
+        Refusal {
+            code,
+            reason: text(&status, "reason"),
+            message: text(&status, "message"),
+            causes: causes.iter().take(CAUSES).map(cause).collect(),
+        }
+    }
+
+    /// Code, reason and message in one clause.
+    pub(super) fn words(&self) -> String {
+        let reason = if self.reason.is_empty() { String::new() } else { format!(" {}", self.reason) };
+        match self.message.is_empty() {
+            true => format!("{}{reason}", self.code),
+            false => format!("{}{reason}: {}", self.code, self.message),
+        }
+    }
+
+    /// The server has no such object.
+    pub(super) fn is_absent(&self) -> bool {
+        self.code == 404 && self.reason == "NotFound"
+    }
+
+    /// The fields that somebody else owns, if that is why.
+    pub(super) fn conflicts(&self) -> Vec<Conflict> {
+        let owned = self.causes.iter().filter(|cause| cause.reason == "FieldManagerConflict");
+        owned.map(|cause| Conflict { field: cause.field.clone(), owner: cause.message.clone() }).collect()
+    }
+
+    /// Whether fields of somebody else, and nothing else, stand in the way.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.code == 409 && !self.conflicts().is_empty()
+    }
+
+    /// The error of applying `what`, which is in `namespace`.
+    pub(super) fn error(&self, what: &str, namespace: Option<&str>) -> Error {
+        let namespace = namespace.unwrap_or_default();
+        let ending = self.causes.iter().any(|cause| cause.reason == "NamespaceTerminating");
+        let missing = format!("namespaces \"{namespace}\" not found");
+        let error = match self.code {
+            403 if ending || self.message.contains("because it is being terminated") => {
+                Error::new(Code::ApplyFailed, format!("{what} cannot be created: namespace `{namespace}` is being deleted"))
+                    .hint("wait until the namespace is gone, create it again, and run the same command again")
+            }
+            403 if self.message.contains(" cannot ") => {
+                Error::new(Code::Auth, format!("no right to apply {what}"))
+                    .hint("have the rights granted that docs/apply.md lists, or log in as another user")
+            }
+            403 => Error::new(Code::ApplyFailed, format!("a rule of the cluster refused {what}")),
+            404 if self.message == missing => {
+                Error::new(Code::ApplyFailed, format!("{what} cannot be created: namespace `{namespace}` does not exist"))
+                    .hint(format!("create it (oc create namespace {namespace}), and run the same command again"))
+            }
+            409 => Error::new(Code::ApplyFailed, format!("{what} changed on the cluster after it was compared"))
+                .hint("run the same command again: it compares again"),
+            413 => Error::new(Code::ApplyFailed, format!("{what} is larger than the cluster accepts")),
+            500 if self.message.starts_with("failed to create typed patch object") => {
+                Error::new(Code::ApplyFailed, format!("{what} is not valid: the cluster's schema does not have what it says"))
+                    .hint("correct the manifest where it is written; a retry does not help")
+            }
+            400 | 422 => Error::new(Code::ApplyFailed, format!("the cluster does not accept the content of {what}"))
+                .hint("correct the manifest where it is written, or ask who made the rule; a retry does not help"),
+            429 | 502..=504 => {
+                Error::new(Code::Destination, format!("the cluster could not apply {what} now")).transient()
+            }
+            _ => Error::new(Code::ApplyFailed, format!("the cluster did not apply {what}")),
+        };
+        let error = error.fact(format!("it answered {}", self.words()));
+        // The message repeats the causes unless there are several, and it is cut then.
+        let several = if self.causes.len() > 1 { self.causes.as_slice() } else { &[] };
+        several.iter().filter(|cause| !cause.field.is_empty()).take(10).fold(error, |error, cause| {
+            error.fact(format!("{}: {}", cause.field, cause.message))
+        })
+    }
+}
+
+fn cut(text: &str) -> String {
+    let text = text.trim();
+    match text.char_indices().nth(QUOTE) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
