@@ -10,6 +10,18 @@ mod emitted;
 #[path = "e2e/harness.rs"]
 #[allow(dead_code)]
 mod harness;
+#[cfg(feature = "cluster")]
+#[path = "cluster/interrupted.rs"]
+mod interrupted;
+#[cfg(feature = "cluster")]
+#[path = "cluster/kit.rs"]
+mod kit;
+#[cfg(feature = "cluster")]
+#[path = "cluster/outcomes.rs"]
+mod outcomes;
+#[cfg(feature = "cluster")]
+#[path = "cluster/refusals.rs"]
+mod refusals;
 #[path = "cluster/server.rs"]
 mod server;
 #[path = "support/mod.rs"]

@@ -120,7 +120,9 @@ impl Cluster {
                 Err(failure) => return self.object_failure(entry, failure),
             };
             let conditions = there.pointer("/status/conditions").and_then(Value::as_array);
-            let is = |one: &Value| one.get("type").is_some_and(|t| t == "Established") && one.get("status").is_some_and(|s| s == "True");
+            let is = |one: &Value| {
+                one.get("type").is_some_and(|t| t == "Established") && one.get("status").is_some_and(|s| s == "True")
+            };
             if conditions.is_some_and(|all| all.iter().any(is)) {
                 self.forget_kinds();
                 if self.serves(&there)? {

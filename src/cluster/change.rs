@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn each_field_that_differs_is_named() {
-        let there = json!({"data": {"a": "1", "b": "2"}, "spec": {"l": [1, 2]}, "metadata": {"labels": {"x.io/y": "1"}}});
+        let there =
+            json!({"data": {"a": "1", "b": "2"}, "spec": {"l": [1, 2]}, "metadata": {"labels": {"x.io/y": "1"}}});
         let planned = json!({"data": {"a": "1", "b": "3", "c": "4"}, "spec": {"l": [1]}, "metadata": {}});
         assert_eq!(fields(there, planned), [".data.b", ".data.c", ".metadata.labels[\"x.io/y\"]", ".spec.l[1]"]);
     }
@@ -114,7 +115,11 @@ mod tests {
     fn a_long_value_is_shortened_and_one_of_a_secret_is_hidden() {
         let long = changes(&json!({"data": {}}), &json!({"data": {"a": "x".repeat(5000)}}));
         assert!(long[0].to.as_deref().is_some_and(|to| to.len() < 200 && to.ends_with("(5002 bytes)")), "{long:?}");
-        let secret = changes(&json!({"kind": "Secret", "data": {"a": "old"}}), &json!({"kind": "Secret", "data": {"a": "new"}}));
-        assert!(secret[0].from.as_deref() == Some("(hidden)") && secret[0].to.as_deref() == Some("(hidden)"), "{secret:?}");
+        let secret =
+            changes(&json!({"kind": "Secret", "data": {"a": "old"}}), &json!({"kind": "Secret", "data": {"a": "new"}}));
+        assert!(
+            secret[0].from.as_deref() == Some("(hidden)") && secret[0].to.as_deref() == Some("(hidden)"),
+            "{secret:?}"
+        );
     }
 }

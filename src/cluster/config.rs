@@ -34,9 +34,7 @@ pub(super) async fn load(options: &Options) -> Result<(Config, Option<String>)> 
         return Err(Error::new(Code::Usage, "the kubeconfig has no current context").hint(choose(&names)));
     };
     if !names.contains(&context) {
-        return Err(
-            Error::new(Code::Usage, format!("the kubeconfig has no context `{context}`")).hint(choose(&names))
-        );
+        return Err(Error::new(Code::Usage, format!("the kubeconfig has no context `{context}`")).hint(choose(&names)));
     }
     let own = found.contexts.iter().find(|one| one.name == context).and_then(|one| one.context.as_ref());
     let cluster = own.map(|own| own.cluster.clone()).unwrap_or_default();
@@ -94,7 +92,9 @@ fn no_proxy() -> Error {
 fn choose(names: &[String]) -> String {
     match names {
         [] => "oc login https://API-SERVER:6443 writes one".to_owned(),
-        names => format!("choose one with --context: {}", names.iter().take(20).cloned().collect::<Vec<_>>().join(", ")),
+        names => {
+            format!("choose one with --context: {}", names.iter().take(20).cloned().collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

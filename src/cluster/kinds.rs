@@ -29,7 +29,8 @@ impl Cluster {
         let version = &object.api_version;
         let find = |kinds: &Vec<Kind>| kinds.iter().find(|kind| kind.kind == object.kind).cloned();
         let unknown = || {
-            let text = format!("the cluster has no kind {} of {version}, so {} cannot be applied", object.kind, name(object));
+            let text =
+                format!("the cluster has no kind {} of {version}, so {} cannot be applied", object.kind, name(object));
             Missing::Unknown(
                 Error::new(Code::ApplyFailed, text)
                     .hint("install what defines the kind first (its operator, or its CustomResourceDefinition)"),

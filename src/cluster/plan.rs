@@ -167,4 +167,3 @@ impl Coming {
         self.kinds.iter().find(|(g, kind, _)| g == group && *kind == object.kind).map(|(_, _, name)| name.as_str())
     }
 }
-

@@ -30,7 +30,8 @@ struct Cause {
 impl Refusal {
     /// Reads the body of a refusal. A proxy, and a server that lacks a path, send plain text.
     pub(super) fn read(code: u16, body: &[u8]) -> Refusal {
-        let status = serde_json::from_slice::<Value>(body).ok().filter(|v| v.get("kind").is_some_and(|k| k == "Status"));
+        let status =
+            serde_json::from_slice::<Value>(body).ok().filter(|v| v.get("kind").is_some_and(|k| k == "Status"));
         let Some(status) = status else {
             return Refusal { code, message: cut(&String::from_utf8_lossy(body)), ..Refusal::default() };
         };
@@ -77,24 +78,24 @@ impl Refusal {
         let ending = self.causes.iter().any(|cause| cause.reason == "NamespaceTerminating");
         let missing = format!("namespaces \"{namespace}\" not found");
         let error = match self.code {
-            403 if ending || self.message.contains("because it is being terminated") => {
-                Error::new(Code::ApplyFailed, format!("{what} cannot be created: namespace `{namespace}` is being deleted"))
-                    .hint("wait until the namespace is gone, create it again, and run the same command again")
-            }
-            403 if self.message.contains(" cannot ") => {
-                Error::new(Code::Auth, format!("no right to apply {what}"))
-                    .hint("have the rights granted that docs/apply.md lists, or log in as another user")
-            }
+            403 if ending || self.message.contains("because it is being terminated") => Error::new(
+                Code::ApplyFailed,
+                format!("{what} cannot be created: namespace `{namespace}` is being deleted"),
+            )
+            .hint("wait until the namespace is gone, create it again, and run the same command again"),
+            403 if self.message.contains(" cannot ") => Error::new(Code::Auth, format!("no right to apply {what}"))
+                .hint("have the rights granted that docs/apply.md lists, or log in as another user"),
             403 => Error::new(Code::ApplyFailed, format!("a rule of the cluster refused {what}")),
-            404 if self.message == missing => {
-                Error::new(Code::ApplyFailed, format!("{what} cannot be created: namespace `{namespace}` does not exist"))
-                    .hint(format!("create it (oc create namespace {namespace}), and run the same command again"))
-            }
+            404 if self.message == missing => Error::new(
+                Code::ApplyFailed,
+                format!("{what} cannot be created: namespace `{namespace}` does not exist"),
+            )
+            .hint(format!("create it (oc create namespace {namespace}), and run the same command again")),
             409 => Error::new(Code::ApplyFailed, format!("{what} changed on the cluster after it was compared"))
                 .hint("run the same command again: it compares again"),
             413 => Error::new(Code::ApplyFailed, format!("{what} is larger than the cluster accepts")),
             500 if self.message.starts_with("failed to create typed patch object") => {
-                Error::new(Code::ApplyFailed, format!("{what} is not valid: the cluster's schema does not have what it says"))
+                Error::new(Code::ApplyFailed, format!("{what} does not fit the cluster's schema"))
                     .hint("correct the manifest where it is written; a retry does not help")
             }
             400 | 422 => Error::new(Code::ApplyFailed, format!("the cluster does not accept the content of {what}"))
@@ -107,9 +108,11 @@ impl Refusal {
         let error = error.fact(format!("it answered {}", self.words()));
         // The message repeats the causes unless there are several, and it is cut then.
         let several = if self.causes.len() > 1 { self.causes.as_slice() } else { &[] };
-        several.iter().filter(|cause| !cause.field.is_empty()).take(10).fold(error, |error, cause| {
-            error.fact(format!("{}: {}", cause.field, cause.message))
-        })
+        several
+            .iter()
+            .filter(|cause| !cause.field.is_empty())
+            .take(10)
+            .fold(error, |error, cause| error.fact(format!("{}: {}", cause.field, cause.message)))
     }
 }
 

@@ -146,7 +146,8 @@ const NOTHING: &str = "nothing was changed on the cluster";
 pub(super) fn items<'f>(files: impl Iterator<Item = (&'f str, &'f [u8])>) -> Result<Vec<Item>> {
     let item = |(path, bytes): (&str, &[u8])| {
         let manifest = kubernetes::read(bytes).or_else(|_| one(bytes));
-        let manifest = manifest.map_err(|why| Error::new(Code::Malformed, format!("`{path}` is not acceptable: {why}")))?;
+        let manifest =
+            manifest.map_err(|why| Error::new(Code::Malformed, format!("`{path}` is not acceptable: {why}")))?;
         Ok(Item { file: path.to_owned(), bytes: manifest.to_bytes(), object: manifest.object })
     };
     files.map(item).collect()
