@@ -114,15 +114,7 @@ pub(super) fn rows(applied: &Applied, table: &mut Table) {
     let about = &applied.cluster;
     let context = about.context.as_ref().map(|context| format!(" (context {context})")).unwrap_or_default();
     let user = about.user.as_deref().unwrap_or("an unknown user");
-    let all = [
-        Did::Created,
-        Did::Unchanged,
-        Did::Changed,
-        Did::Differs,
-        Did::Failed,
-        Did::NotApplied,
-        Did::LeftOut,
-    ];
+    let all = [Did::Created, Did::Unchanged, Did::Changed, Did::Differs, Did::Failed, Did::NotApplied, Did::LeftOut];
     let counts = all.iter().map(|did| (applied.count(*did), did.as_str())).filter(|(n, _)| *n > 0);
     let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
     table.row(if applied.dry_run { "would be" } else { "applied" }, counts.join(", "));

@@ -303,7 +303,8 @@ pub struct Unpack {
     /// Write where each image went to this file: SRC=DST lines, as `oc image mirror -f` takes them
     #[arg(long, value_name = "FILE", help_heading = "Destination", conflicts_with = "to_layout")]
     pub mapping: Option<PathBuf>,
-    /// Replace manifests, and a mapping, that exist with other content
+    /// Replace manifests, and a mapping, that exist with other content; with --apply-manifests also change objects on
+    /// the cluster
     #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
     /// Verify, ask the destination what it has, and show what would be written; write nothing

@@ -31,6 +31,7 @@ pub struct Cluster {
     runtime: tokio::runtime::Runtime,
     client: kube::Client,
     about: About,
+    route: Route,
     stop: Arc<AtomicBool>,
     pub(super) kinds: RefCell<BTreeMap<String, Vec<Kind>>>,
 }
@@ -39,6 +40,15 @@ impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("about", &self.about).finish_non_exhaustive()
     }
+}
+
+/// What takes part in reaching the server, for messages.
+#[derive(Clone, Debug, Default)]
+struct Route {
+    /// The program that gives the credentials.
+    plugin: Option<String>,
+    /// Host and port of the proxy.
+    proxy: Option<String>,
 }
 
 /// Why there is no good answer to a request.
@@ -64,16 +74,22 @@ impl Cluster {
         config.read_timeout = Some(options.timeout);
         config.write_timeout = Some(options.timeout);
         config.reset_reader_on_write = true;
+        let proxy = config.proxy_url.as_ref().and_then(http::Uri::authority);
+        let route = Route {
+            plugin: config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone()),
+            // Without the login before the `@`.
+            proxy: proxy.map(|at| at.as_str().rsplit('@').next().unwrap_or_default().to_owned()),
+        };
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         // Another part of the program may have chosen it already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = {
             let _context = runtime.enter();
-            kube::Client::try_from(config).map_err(|e| unreachable(&server, &e))?
+            kube::Client::try_from(config).map_err(|e| unreachable(&server, &route, &e))?
         };
         let about = About { server, context, version: String::new(), user: None };
         let stop = Arc::clone(&options.stop);
-        let mut cluster = Cluster { runtime, client, about, stop, kinds: RefCell::default() };
+        let mut cluster = Cluster { runtime, client, about, route, stop, kinds: RefCell::default() };
         let version = cluster.get("/version").map_err(|e| cluster.fatal(e))?;
         let version = version.get("gitVersion").and_then(Value::as_str).unwrap_or("of unknown version");
         cluster.about.version = version.chars().take(60).collect();
@@ -142,7 +158,7 @@ impl Cluster {
             .header(header::CONTENT_TYPE, form)
             .body(Body::from(body))
             .map_err(|e| Failure::Lost(Error::new(Code::Internal, format!("no request for `{path}`: {e}"))))?;
-        let lost = |e: &(dyn StdError + 'static)| Failure::Lost(unreachable(&self.about.server, e));
+        let lost = |e: &(dyn StdError + 'static)| Failure::Lost(unreachable(&self.about.server, &self.route, e));
         let answer = async {
             let response = self.client.send(request).await.map_err(|e| lost(&e))?;
             let status = response.status();
@@ -190,29 +206,34 @@ impl Cluster {
 }
 
 /// The error of a request without an answer.
-fn unreachable(server: &str, err: &(dyn StdError + 'static)) -> Error {
+fn unreachable(server: &str, route: &Route, err: &(dyn StdError + 'static)) -> Error {
     let mut cause = Some(err);
     while let Some(one) = cause {
         if let Some(auth) = one.downcast_ref::<kube::client::AuthError>() {
-            return no_credentials(server, auth);
+            return no_credentials(server, route.plugin.as_deref().unwrap_or_default(), auth);
         }
         cause = inner(one);
     }
     let text = format!("the cluster `{server}` cannot be reached: {}", words(err));
-    Error::new(Code::Destination, text).transient().hint(format!(
+    let error = Error::new(Code::Destination, text).transient();
+    let error = match &route.proxy {
+        Some(proxy) => error.fact(format!("by way of the proxy `{proxy}`")),
+        None => error,
+    };
+    error.hint(format!(
         "see whether it answers: oc --server {server} version; \
          --kubeconfig and --context choose another cluster"
     ))
 }
 
-fn no_credentials(server: &str, err: &kube::client::AuthError) -> Error {
+fn no_credentials(server: &str, plugin: &str, err: &kube::client::AuthError) -> Error {
     use kube::client::AuthError;
     let error = |why: String| Error::new(Code::Auth, format!("no credentials for the cluster `{server}`: {why}"));
     let error = match err {
-        AuthError::AuthExecRun { cmd, out } => {
-            let program = cmd.split_whitespace().next().unwrap_or_default().trim_matches('"');
+        AuthError::AuthExecStart(io) => error(format!("the credential plugin `{plugin}` cannot be run: {}", words(io))),
+        AuthError::AuthExecRun { out, .. } => {
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
-            let error = error(format!("the credential plugin `{program}` failed ({})", out.status));
+            let error = error(format!("the credential plugin `{plugin}` failed ({})", out.status));
             said.lines().take(5).fold(error, |error, line| error.fact(line.chars().take(300).collect::<String>()))
         }
         other => error(words(other)),
@@ -231,17 +252,19 @@ fn inner<'e>(err: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 's
 /// What went wrong, in one clause: the innermost cause, which the outer ones only repeat.
 pub(super) fn words(err: &(dyn StdError + 'static)) -> String {
     let mut innermost = err;
+    let mut kind = None;
     // A cause that has itself as its cause must not hold the program.
     for _ in 0..16 {
         if let Some(tls) = innermost.downcast_ref::<rustls::Error>() {
             return certificate(tls);
         }
+        kind = innermost.downcast_ref::<io::Error>().map(io::Error::kind).or(kind);
         match inner(innermost) {
             Some(next) => innermost = next,
             None => break,
         }
     }
-    let text = match innermost.downcast_ref::<io::Error>().map(io::Error::kind) {
+    let text = match kind {
         Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted) => "the connection was cut".to_owned(),
         Some(io::ErrorKind::UnexpectedEof) => "the connection was cut".to_owned(),
@@ -249,6 +272,8 @@ pub(super) fn words(err: &(dyn StdError + 'static)) -> String {
         Some(io::ErrorKind::NotFound) => "no such file".to_owned(),
         _ => innermost.to_string(),
     };
+    // A parser goes on with an extract of the file, in which a token may stand.
+    let text = text.lines().next().unwrap_or_default().split(" --> ").next().unwrap_or_default();
     let text = text.split(" (os error").next().unwrap_or_default();
     text.chars().take(400).collect()
 }

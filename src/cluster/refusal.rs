@@ -94,10 +94,11 @@ impl Refusal {
             409 => Error::new(Code::ApplyFailed, format!("{what} changed on the cluster after it was compared"))
                 .hint("run the same command again: it compares again"),
             413 => Error::new(Code::ApplyFailed, format!("{what} is larger than the cluster accepts")),
-            500 if self.message.starts_with("failed to create typed patch object") => {
-                Error::new(Code::ApplyFailed, format!("{what} does not fit the cluster's schema"))
-                    .hint("correct the manifest where it is written; a retry does not help")
-            }
+            500 if self.message.starts_with("failed to create typed patch object") => Error::new(
+                Code::ApplyFailed,
+                format!("{what} does not fit the cluster's schema"),
+            )
+            .hint("correct the manifest where it is written; a retry does not help"),
             400 | 422 => Error::new(Code::ApplyFailed, format!("the cluster does not accept the content of {what}"))
                 .hint("correct the manifest where it is written, or ask who made the rule; a retry does not help"),
             429 | 502..=504 => {
@@ -105,14 +106,13 @@ impl Refusal {
             }
             _ => Error::new(Code::ApplyFailed, format!("the cluster did not apply {what}")),
         };
-        let error = error.fact(format!("it answered {}", self.words()));
-        // The message repeats the causes unless there are several, and it is cut then.
-        let several = if self.causes.len() > 1 { self.causes.as_slice() } else { &[] };
-        several
-            .iter()
-            .filter(|cause| !cause.field.is_empty())
-            .take(10)
-            .fold(error, |error, cause| error.fact(format!("{}: {}", cause.field, cause.message)))
+        let fields: Vec<&Cause> = self.causes.iter().filter(|cause| !cause.field.is_empty()).collect();
+        if fields.len() < 2 {
+            return error.fact(format!("it answered {}", self.words()));
+        }
+        // The message is all of them in a row.
+        let error = error.fact(format!("it answered {} {}", self.code, self.reason));
+        fields.iter().take(20).fold(error, |error, cause| error.fact(format!("{}: {}", cause.field, cause.message)))
     }
 }
 

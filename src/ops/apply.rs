@@ -268,23 +268,19 @@ fn state(applied: &Applied) -> String {
     let wrote = applied.count(Did::Created) + applied.count(Did::Changed);
     let there = wrote + applied.count(Did::Unchanged);
     let of = applied.objects.len() - applied.count(Did::LeftOut);
+    if of == 0 {
+        return format!("{NOTHING}: every manifest was left out");
+    }
     let left = of - there;
     let first = match (wrote, left) {
-        (_, 0) => return format!("{} as the manifests have it", objects_are(of)),
+        (_, 0) if of == 1 => return "the object is as the manifest has it".to_owned(),
+        (_, 0) => return format!("all {of} objects are as the manifests have them"),
         (0, _) => NOTHING.to_owned(),
-        _ => format!("{there} of {of} objects are as the manifests have it, and {left} not"),
+        _ => format!("{there} of {of} objects are as the manifests have them, and {left} not"),
     };
     let then = match applied.count(Did::Differs) == left {
         true => "compare them with --dry-run; --overwrite changes them",
         false => "run the same command again after the cause is gone: it does the rest",
     };
     format!("{first}; {then}")
-}
-
-fn objects_are(n: usize) -> String {
-    match n {
-        0 => "no object was to be applied: the cluster is".to_owned(),
-        1 => "1 object is".to_owned(),
-        n => format!("all {n} objects are"),
-    }
 }

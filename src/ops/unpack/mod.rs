@@ -4,6 +4,8 @@
 //! sent; manifests, children first; tags. So an interrupted or failed run leaves no tag that points at something
 //! incomplete, and another run does only what is left.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod places;
 
 use std::collections::BTreeSet;
@@ -45,6 +47,9 @@ pub struct Options {
     pub overwrite: bool,
     /// Verify only, and write nothing.
     pub dry_run: bool,
+    /// Apply the manifests to a cluster. Its `dry_run` and `overwrite` are to be those of the whole.
+    #[cfg(feature = "cluster")]
+    pub apply: Option<crate::ops::apply::Options>,
     /// How images are pushed.
     #[cfg(feature = "registry")]
     pub ways: destination::Ways,
@@ -66,7 +71,7 @@ pub enum Outcome<'a> {
 }
 
 /// The result: what was written.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Debug, Default, serde::Serialize)]
 pub struct Summary {
     /// Digest of the bundle's index.
     pub index: String,
@@ -115,6 +120,10 @@ pub struct Summary {
     /// What is missing because volumes are missing: no manifest and no tag was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<Incomplete>,
+    /// What happened at the cluster.
+    #[cfg(feature = "cluster")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<crate::ops::apply::Applied>,
     /// Whether this was a dry run.
     pub dry_run: bool,
 }
@@ -180,6 +189,8 @@ pub fn unpack<'a>(
         None => Vec::new(),
     };
     let set_files: Vec<PathBuf> = sets.iter().map(|(name, _)| sets_to.path().join(name)).collect();
+    #[cfg(feature = "cluster")]
+    let set_items = sets.clone();
     let sets = FileFolder::derived(sets_to, sets, places::beside_others());
     let placed: Vec<Placed> = destinations.iter().flat_map(|d| d.placed(&index)).collect();
     let mapping = options.mapping.as_ref().map(|to| (to, places::mapping(&placed)));
@@ -192,6 +203,11 @@ pub fn unpack<'a>(
     for destination in &destinations {
         destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
+    #[cfg(feature = "cluster")]
+    let planned = match &options.apply {
+        Some(apply) => cluster::plan(apply, &admitted, &set_items, observer).map_err(|e| e.state(NOTHING))?,
+        None => None,
+    };
 
     let mut summary = Summary {
         index: admitted.report().bundle.index.clone(),
@@ -208,6 +224,10 @@ pub fn unpack<'a>(
         if report.exit_code == 0 {
             let (left, there) = left(&destinations, &index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
             (summary.new_blobs, summary.new_bytes, summary.there) = (left.blobs, left.bytes, there);
+            #[cfg(feature = "cluster")]
+            {
+                summary.applied = planned.map(cluster::Planned::tried);
+            }
         }
         return Ok(match report.exit_code {
             0 => Outcome::Tried(Box::new(report), summary),
@@ -263,6 +283,10 @@ pub fn unpack<'a>(
     if let Some((to, text)) = &mapping {
         places::write_mapping(to, text).map_err(|e| during_transfer(e, "the images are complete"))?;
         summary.mapping = Some((*to).clone());
+    }
+    #[cfg(feature = "cluster")]
+    {
+        summary.applied = planned.map(|planned| planned.run(observer));
     }
     summary.mirror_set_files = set_files;
     summary.tree.clone_from(&options.dir);
