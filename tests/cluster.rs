@@ -5,6 +5,9 @@
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::useless_vec)]
 
+#[cfg(feature = "cluster")]
+#[path = "cluster/bundles.rs"]
+mod bundles;
 #[path = "cluster/emitted.rs"]
 mod emitted;
 #[path = "e2e/harness.rs"]
@@ -19,6 +22,9 @@ mod kit;
 #[cfg(feature = "cluster")]
 #[path = "cluster/outcomes.rs"]
 mod outcomes;
+#[cfg(feature = "cluster")]
+#[path = "cluster/reach.rs"]
+mod reach;
 #[cfg(feature = "cluster")]
 #[path = "cluster/refusals.rs"]
 mod refusals;
