@@ -1,5 +1,7 @@
 //! Arguments. Help texts are part of the product; they name defaults and units.
 
+#[cfg(feature = "cluster")]
+mod apply;
 mod shared;
 
 use std::path::PathBuf;
@@ -8,7 +10,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "cluster")]
-pub use shared::Cluster;
+pub use apply::{Apply, ApplyToo, Cluster};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -310,20 +312,10 @@ pub struct Unpack {
     /// Verify, ask the destination what it has, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
-    /// Apply the manifests to the cluster of the kubeconfig: compared before the first blob is sent, applied when all
-    /// images are complete
-    #[cfg(feature = "cluster")]
-    #[arg(long, help_heading = "Cluster")]
-    pub apply_manifests: bool,
-    /// With --apply-manifests: also apply the mirror sets, carried ones and those written for the target (nodes get a
-    /// new configuration)
-    #[cfg(feature = "cluster")]
-    #[arg(long, requires = "apply_manifests", help_heading = "Cluster")]
-    pub apply_mirror_sets: bool,
-    /// How the cluster is reached.
+    /// The cluster.
     #[cfg(feature = "cluster")]
     #[command(flatten)]
-    pub cluster: Cluster,
+    pub cluster: ApplyToo,
     /// Write the blobs of the volumes at hand although others are missing; manifests and tags follow with the
     /// last volume
     #[arg(long, help_heading = "Destination")]
@@ -335,34 +327,6 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
-}
-
-/// `apply`
-#[cfg(feature = "cluster")]
-#[derive(Debug, ClapArgs)]
-pub struct Apply {
-    /// The bundle, or its volumes or copies; or a folder of manifests, or one manifest (with --allow-unsigned); - reads
-    /// a bundle from standard input
-    #[arg(value_name = "BUNDLE|DIR", required = true)]
-    pub bundle: Vec<PathBuf>,
-    /// Compare only: show what would be created and changed, as the server answers a dry run; change nothing
-    #[arg(long, help_heading = "Cluster")]
-    pub dry_run: bool,
-    /// Change objects that exist with other content; what others have added to them stays
-    #[arg(long, help_heading = "Cluster")]
-    pub overwrite: bool,
-    /// After a failure apply the rest
-    #[arg(long, help_heading = "Cluster")]
-    pub continue_on_error: bool,
-    /// Also apply mirror sets (nodes get a new configuration)
-    #[arg(long, help_heading = "Cluster")]
-    pub apply_mirror_sets: bool,
-    /// How the cluster is reached.
-    #[command(flatten)]
-    pub cluster: Cluster,
-    /// Trust.
-    #[command(flatten)]
-    pub trust: Trust,
 }
 
 /// What is done with foreign layers.

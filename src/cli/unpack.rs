@@ -182,10 +182,10 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         overwrite: args.overwrite,
         dry_run: args.dry_run,
         #[cfg(feature = "cluster")]
-        apply: args.apply_manifests.then(|| crate::ops::apply::Options {
-            cluster: super::apply::options(&args.cluster, term),
+        apply: args.cluster.apply_manifests.then(|| crate::ops::apply::Options {
+            cluster: super::apply::options(&args.cluster.cluster, term),
             overwrite: args.overwrite,
-            mirror_sets: args.apply_mirror_sets,
+            mirror_sets: args.cluster.apply_mirror_sets,
             go_on: false,
             dry_run: args.dry_run,
             jobs: inputs::transfers(global.jobs),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{Cluster, Failure};
-use super::kinds::Missing;
+use super::discover::Missing;
 use super::{Entry, Item, Outcome, Rules};
 use crate::error::{Code, Error, Result};
 use crate::kubernetes::Object;

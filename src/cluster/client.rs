@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::kinds::Kind;
 use super::refusal::Refusal;
-use super::{About, Options, config};
+use super::{About, Options, config, words};
 use crate::error::{Code, Error, Result};
 
 /// The largest answer, in bytes. An object has at most 3 MiB; the list of a group's kinds has far less.
@@ -200,7 +200,7 @@ impl Cluster {
 
     /// Waits a little, until a stop is requested.
     pub(super) fn pause(&self) -> Result<()> {
-        self.runtime.block_on(tokio::time::sleep(SLICE));
+        self.runtime.block_on(async { tokio::time::sleep(SLICE).await });
         self.check()
     }
 }
@@ -212,9 +212,9 @@ fn unreachable(server: &str, route: &Route, err: &(dyn StdError + 'static)) -> E
         if let Some(auth) = one.downcast_ref::<kube::client::AuthError>() {
             return no_credentials(server, route.plugin.as_deref().unwrap_or_default(), auth);
         }
-        cause = inner(one);
+        cause = words::inner(one);
     }
-    let text = format!("the cluster `{server}` cannot be reached: {}", words(err));
+    let text = format!("the cluster `{server}` cannot be reached: {}", words::of(err));
     let error = Error::new(Code::Destination, text).transient();
     let error = match &route.proxy {
         Some(proxy) => error.fact(format!("by way of the proxy `{proxy}`")),
@@ -230,64 +230,15 @@ fn no_credentials(server: &str, plugin: &str, err: &kube::client::AuthError) -> 
     use kube::client::AuthError;
     let error = |why: String| Error::new(Code::Auth, format!("no credentials for the cluster `{server}`: {why}"));
     let error = match err {
-        AuthError::AuthExecStart(io) => error(format!("the credential plugin `{plugin}` cannot be run: {}", words(io))),
+        AuthError::AuthExecStart(io) => {
+            error(format!("the credential plugin `{plugin}` cannot be run: {}", words::of(io)))
+        }
         AuthError::AuthExecRun { out, .. } => {
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
             let error = error(format!("the credential plugin `{plugin}` failed ({})", out.status));
             said.lines().take(5).fold(error, |error, line| error.fact(line.chars().take(300).collect::<String>()))
         }
-        other => error(words(other)),
+        other => error(words::of(other)),
     };
     error.hint(format!("log in again: oc login {server}"))
-}
-
-/// The cause of an error. An `io::Error` hides the error that it carries.
-fn inner<'e>(err: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 'static)> {
-    match err.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(carried) => Some(carried),
-        None => err.source(),
-    }
-}
-
-/// What went wrong, in one clause: the innermost cause, which the outer ones only repeat.
-pub(super) fn words(err: &(dyn StdError + 'static)) -> String {
-    let mut innermost = err;
-    let mut kind = None;
-    // A cause that has itself as its cause must not hold the program.
-    for _ in 0..16 {
-        if let Some(tls) = innermost.downcast_ref::<rustls::Error>() {
-            return certificate(tls);
-        }
-        kind = innermost.downcast_ref::<io::Error>().map(io::Error::kind).or(kind);
-        match inner(innermost) {
-            Some(next) => innermost = next,
-            None => break,
-        }
-    }
-    let text = match kind {
-        Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
-        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted) => "the connection was cut".to_owned(),
-        Some(io::ErrorKind::UnexpectedEof) => "the connection was cut".to_owned(),
-        Some(io::ErrorKind::TimedOut) => "no answer in time".to_owned(),
-        Some(io::ErrorKind::NotFound) => "no such file".to_owned(),
-        _ => innermost.to_string(),
-    };
-    // A parser goes on with an extract of the file, in which a token may stand.
-    let text = text.lines().next().unwrap_or_default().split(" --> ").next().unwrap_or_default();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.chars().take(400).collect()
-}
-
-fn certificate(err: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
-    let rustls::Error::InvalidCertificate(bad) = err else { return format!("TLS: {err}") };
-    match bad {
-        Bad::UnknownIssuer => {
-            "its certificate is by a CA that neither the kubeconfig names nor this system trusts (UnknownIssuer)".into()
-        }
-        Bad::Expired | Bad::ExpiredContext { .. } => "its certificate has expired".into(),
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => "its certificate is not valid yet; check the clock".into(),
-        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "its certificate is for another name".into(),
-        other => format!("its certificate is not acceptable: {other}"),
-    }
 }

@@ -1,5 +1,7 @@
 //! Which cluster, and how it is reached: kubeconfig files, the configuration of a pod, proxies.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -57,7 +59,10 @@ fn paths(options: &Options) -> Vec<PathBuf> {
         return vec![path.clone()];
     }
     let listed: Vec<PathBuf> = (options.environment)("KUBECONFIG")
-        .map(|value| std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect())
+        .map(|value| {
+            let parts = value.as_bytes().split(|b| *b == b':').filter(|part| !part.is_empty());
+            parts.map(|part| PathBuf::from(OsStr::from_bytes(part))).collect()
+        })
         .unwrap_or_default();
     if !listed.is_empty() {
         return listed;
@@ -100,8 +105,8 @@ fn choose(names: &[String]) -> String {
 
 fn unusable(err: &KubeconfigError) -> Error {
     let why = match err {
-        KubeconfigError::ReadConfig(io, _) => super::client::words(io),
-        other => super::client::words(other),
+        KubeconfigError::ReadConfig(io, _) => super::words::of(io),
+        other => super::words::of(other),
     };
     Error::new(Code::Usage, format!("the kubeconfig cannot be used: {why}"))
 }

@@ -11,9 +11,11 @@ mod apply;
 mod change;
 mod client;
 mod config;
+mod discover;
 mod kinds;
 mod plan;
 mod refusal;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

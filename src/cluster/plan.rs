@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::client::{Cluster, Failure};
-use super::kinds::Missing;
+use super::discover::Missing;
 use super::{Conflict, Entry, Item, Outcome, Rules, change, is_mirror_set};
 use crate::error::{Code, Error, Result};
 use crate::kubernetes::Object;

@@ -105,7 +105,7 @@ pub fn apply<'a>(
             if !admitted.may_unpack() {
                 return Ok(Outcome::Refused(Box::new(admitted.interim_report())));
             }
-            super::unpack::announce(&admitted, observer);
+            super::verify::announce(&admitted, observer);
             let verified = match super::verify::rest(*admitted, options.jobs, observer)? {
                 Conclusion::Verified(verified) => verified,
                 Conclusion::Unverified(report) => return Ok(Outcome::Refused(report)),

@@ -96,19 +96,6 @@ pub struct Registry {
     pub retries: u32,
 }
 
-/// How a cluster is reached.
-#[cfg(feature = "cluster")]
-#[derive(Clone, Debug, ClapArgs)]
-#[command(next_help_heading = "Cluster")]
-pub struct Cluster {
-    /// The kubeconfig [default: KUBECONFIG, then ~/.kube/config, then the service account of the pod]
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
-}
-
 /// The size of volumes: shared by `create` and `split`.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Volumes")]

@@ -161,7 +161,7 @@ pub fn unpack<'a>(
     if !admitted.may_unpack() {
         return Ok(refused(admitted.interim_report(), NOTHING));
     }
-    announce(&admitted, observer);
+    crate::ops::verify::announce(&admitted, observer);
     let index = admitted.index().clone();
     for map in options.placing.unused(&index) {
         observer.warn(&format!("no image of this bundle is from `{0}`: --map {0}={1} has no effect", map.from, map.to));
@@ -342,30 +342,6 @@ const NOTHING: &str = "nothing was written";
 
 fn refused<'a>(report: Report, state: &str) -> Outcome<'a> {
     Outcome::Refused(Box::new(report), state.to_owned())
-}
-
-pub(super) fn announce(admitted: &Admitted<'_>, observer: &dyn Observer) {
-    let report = admitted.report();
-    let signers: Vec<&str> = report
-        .signatures
-        .iter()
-        .filter(|s| s.is_good())
-        .filter_map(|s| s.name.as_deref().or(s.key.as_deref()))
-        .collect();
-    match signers.is_empty() {
-        true => observer.warn("the bundle's signature was not checked; it is taken because of --allow-unsigned"),
-        false => {
-            observer.say("Verified", &format!("index {}, signed by {}", report.bundle.index, signers.join(" and ")))
-        }
-    }
-    for check in report.checks.iter().filter(|c| c.id == crate::verify::CheckId::ReleaseSignatures) {
-        for detail in &check.details {
-            observer.say("Verified", &format!("release {detail}"));
-        }
-    }
-    for finding in report.findings() {
-        observer.warn(&finding.message);
-    }
 }
 
 fn transfer(
