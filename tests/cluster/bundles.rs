@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::*;
 use crate::kit::{Applied, checked};
@@ -10,6 +10,7 @@ use crate::support::apiserver::{How, Server, Who};
 use crate::support::proxy::Proxy;
 use crate::support::registry::Registry;
 use crate::support::release::world;
+use crate::support::schemas::valid;
 
 /// A bundle with the signed release and a mirror set of the user's own.
 fn bundle(dir: &Path) -> PathBuf {
@@ -153,7 +154,7 @@ fn unpacking_asks_the_cluster_before_the_first_blob() {
     ok(&unpack(&admin, &["--overwrite", "--dry-run"]));
     assert_eq!(server.get(&signature())["binaryData"], other["binaryData"]);
     let run = ok(&[unpack(&admin, &["--overwrite"]), args!["-o", "json"]].concat());
-    let applied: &Value = &run.json()["unpacked"]["applied"];
+    let applied = &valid("unpack", &run.text())["unpacked"]["applied"];
     assert_eq!(applied["objects"].as_array().unwrap().len(), 2, "{applied}");
     assert!(!repositories(&target).is_empty());
     let map = server.get(&signature());

@@ -59,6 +59,7 @@ fn an_answer_that_is_cut_ends_it_and_the_same_command_does_the_rest() {
         let run = apply(50, &config, &dir, &[]);
         assert_eq!(run.outcomes(), format!("{} created, {} not-applied, {} not-applied", names[0], names[1], names[2]));
         run.says(&["run the same command again"]);
+        assert_eq!(run.document["applied"]["error"]["code"], "destination");
         assert!(ground.is_there(&names[0]) && !ground.is_there(&names[2]), "{fault:?}");
         proxy.clear();
         let run = apply(0, &config, &dir, &[]);
