@@ -43,6 +43,11 @@ pub const COMMANDS: &[&str] = &[
 ];
 
 /// What `mirror-bundle` alone, `-h` and `--help` print. `every_command_is_in_the_help` keeps it complete.
+fn help() -> String {
+    const APPLY: &str = "  apply            Verify, then apply the manifests to a cluster\n";
+    if cfg!(feature = "cluster") { HELP.to_owned() } else { HELP.replace(APPLY, "") }
+}
+
 const HELP: &str = "\
 {about}.
 
@@ -87,7 +92,7 @@ Examples:
 
 /// Carry OpenShift releases and Kubernetes manifests across an air gap, and prove nothing changed
 #[derive(Debug, Parser)]
-#[command(name = "mirror-bundle", version, styles = STYLES, help_template = HELP, max_term_width = 100,
+#[command(name = "mirror-bundle", version, styles = STYLES, help_template = help(), max_term_width = 100,
           arg_required_else_help = true, infer_long_args = false)]
 pub struct Args {
     /// Options of every command.

@@ -25,6 +25,12 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !(to || args.to_dir.is_some() || args.to_layout.is_some() || args.manifests_to_dir.is_some() || args.dry_run) {
         return Err(nowhere());
     }
+    #[cfg(feature = "cluster")]
+    if !args.cluster.apply_manifests
+        && (args.cluster.cluster.kubeconfig.is_some() || args.cluster.cluster.context.is_some())
+    {
+        return Err(Error::new(Code::Usage, "--kubeconfig and --context have no effect without --apply-manifests"));
+    }
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let options = options(args, global, term)?;

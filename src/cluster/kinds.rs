@@ -46,3 +46,36 @@ pub(super) fn read(answer: &Value) -> Vec<Kind> {
     };
     listed.iter().filter_map(kind).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(api_version: &str, namespace: Option<&str>, name: &str) -> Object {
+        Object {
+            api_version: api_version.into(),
+            kind: "X".into(),
+            namespace: namespace.map(str::to_owned),
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn the_path_of_an_object_follows_its_kind_and_leads_nowhere_else() {
+        let listed = serde_json::json!({"resources": [
+            {"name": "xs/status", "kind": "X", "namespaced": true},
+            {"name": "../xs", "kind": "X", "namespaced": true},
+            {"name": "xs", "kind": "X", "namespaced": true},
+        ]});
+        let kinds = read(&listed);
+        assert_eq!(kinds.len(), 1);
+        let inside = &kinds[0];
+        let outside = Kind { namespaced: false, ..inside.clone() };
+        let path = |kind: &Kind, api, space, name| kind.path(&object(api, space, name));
+        assert_eq!(path(inside, "v1", Some("n"), "a").as_deref(), Some("/api/v1/namespaces/n/xs/a"));
+        assert_eq!(path(inside, "g.io/v1", Some("n"), "a").as_deref(), Some("/apis/g.io/v1/namespaces/n/xs/a"));
+        assert_eq!(path(&outside, "v1", Some("n"), "a").as_deref(), Some("/api/v1/xs/a"));
+        assert_eq!(path(inside, "v1", None, "a"), None);
+        assert_eq!(path(inside, "v1", Some("n"), ".."), None);
+    }
+}

@@ -226,3 +226,18 @@ pub(crate) fn problem<S: serde::Serializer>(error: &Option<Error>, out: S) -> Re
     });
     serde::Serialize::serialize(&shown, out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_code_is_what_has_to_be_seen_to_first() {
+        let order = [Code::Conflict, Code::ApplyFailed, Code::Auth, Code::Destination, Code::Interrupted];
+        for pair in order.windows(2) {
+            assert_eq!(worst(pair.iter().copied()), Some(pair[1]));
+            assert_eq!(worst(pair.iter().rev().copied()), Some(pair[1]));
+        }
+        assert_eq!(worst(std::iter::empty()), None);
+    }
+}

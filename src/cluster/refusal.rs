@@ -123,3 +123,79 @@ fn cut(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: u16, reason: &str, message: &str, causes: serde_json::Value) -> Error {
+        let status = serde_json::json!({
+            "kind": "Status", "reason": reason, "message": message, "details": { "causes": causes }, "code": code,
+        });
+        Refusal::read(code, status.to_string().as_bytes()).error("ConfigMap n/a", Some("n"))
+    }
+
+    #[test]
+    fn each_answer_of_a_server_has_the_code_for_what_to_do() {
+        let none = || serde_json::json!([]);
+        let right = "configmaps \"a\" is forbidden: User \"u\" cannot patch resource \"configmaps\"";
+        let ending =
+            "configmaps \"a\" is forbidden: unable to create new content in namespace n because it is being terminated";
+        let typed =
+            "failed to create typed patch object (n/a; /v1, Kind=ConfigMap): .datta: field not declared in schema";
+        for (code, reason, message, causes, wanted, says) in [
+            (403, "Forbidden", right, none(), Code::Auth, "no right"),
+            (403, "Forbidden", ending, none(), Code::ApplyFailed, "namespace `n` is being deleted"),
+            (
+                403,
+                "Forbidden",
+                "x",
+                serde_json::json!([{"reason": "NamespaceTerminating"}]),
+                Code::ApplyFailed,
+                "being deleted",
+            ),
+            (403, "Forbidden", "exceeded quota: q", none(), Code::ApplyFailed, "a rule of the cluster"),
+            (404, "NotFound", "namespaces \"n\" not found", none(), Code::ApplyFailed, "namespace `n` does not exist"),
+            (500, "", typed, none(), Code::ApplyFailed, "is not valid"),
+            (422, "Invalid", "x", none(), Code::ApplyFailed, "does not accept the content"),
+            (413, "RequestEntityTooLarge", "x", none(), Code::ApplyFailed, "larger"),
+            (503, "ServiceUnavailable", "x", none(), Code::Destination, "now"),
+        ] {
+            let error = error(code, reason, message, causes);
+            assert!(error.code() == wanted && error.message().contains(says), "{code} {message}: {error:?}");
+            assert!(
+                error.facts().iter().any(|fact| fact.contains(message) && fact.contains(&code.to_string())),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_field_of_a_refusal_is_named_once() {
+        let causes =
+            serde_json::json!([{"field": "spec.a", "message": "bad"}, {"field": "spec.b", "message": "worse"}]);
+        let error = error(422, "Invalid", "spec.a: bad, spec.b: worse", causes);
+        assert_eq!(error.facts(), ["it answered 422 Invalid", "spec.a: bad", "spec.b: worse"]);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_status_is_quoted_and_cut() {
+        let page = format!("<html>{}", "x".repeat(100_000));
+        let error = Refusal::read(502, page.as_bytes()).error("ConfigMap n/a", None);
+        assert!(error.facts()[0].starts_with("it answered 502: <html>x") && error.facts()[0].len() < 1100, "{error:?}");
+        assert!(error.is_transient());
+    }
+
+    #[test]
+    fn owners_are_those_that_the_server_names() {
+        let causes = serde_json::json!([{"reason": "FieldManagerConflict", "field": ".data.a", "message": "conflict with \"oc\""}]);
+        let status =
+            serde_json::json!({"kind": "Status", "reason": "Conflict", "message": "x", "details": {"causes": causes}});
+        let refusal = Refusal::read(409, status.to_string().as_bytes());
+        assert!(refusal.is_conflict());
+        assert_eq!(refusal.conflicts(), [Conflict { field: ".data.a".into(), owner: "conflict with \"oc\"".into() }]);
+        assert!(
+            !Refusal::read(409, b"{\"kind\": \"Status\", \"message\": \"the object has been modified\"}").is_conflict()
+        );
+    }
+}

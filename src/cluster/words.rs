@@ -53,3 +53,24 @@ fn certificate(err: &rustls::Error) -> String {
         other => format!("its certificate is not acceptable: {other}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_cause_is_told_in_plain_words() {
+        let wrapped = io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(of(&wrapped), "connection refused");
+        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed: https://docs.rs/");
+        assert_eq!(of(&cut), "the connection was cut");
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(of(&io::Error::other(unknown)).contains("neither the kubeconfig names"));
+    }
+
+    #[test]
+    fn an_extract_of_a_file_with_a_token_is_not_shown() {
+        let parser = io::Error::other("expected a scalar --> <input>:1:13\n1 | token: secret");
+        assert_eq!(of(&parser), "expected a scalar");
+    }
+}

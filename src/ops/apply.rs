@@ -216,26 +216,29 @@ impl Applying {
     }
 }
 
-/// What applying mirror sets does to nodes, before it is done.
+/// Warns of what applying mirror sets does to nodes, before it is done.
 fn nodes(plan: &[Entry], observer: &dyn Observer) {
-    let sets: Vec<&Object> = plan
-        .iter()
-        .filter(|entry| matches!(entry.outcome, Did::Created | Did::Changed) && cluster::is_mirror_set(&entry.object))
-        .map(|entry| &entry.object)
-        .collect();
-    if sets.is_empty() {
-        return;
+    let written = plan.iter().filter(|entry| matches!(entry.outcome, Did::Created | Did::Changed));
+    let sets: Vec<&Object> =
+        written.map(|entry| &entry.object).filter(|object| cluster::is_mirror_set(object)).collect();
+    if let Some(effect) = effect(&sets) {
+        observer.warn(&effect);
     }
+}
+
+/// What applying these mirror sets does to nodes, and which of them drain.
+fn effect(sets: &[&Object]) -> Option<String> {
     let named = |drains: bool| {
         let some = sets.iter().filter(|object| cluster::drains(object) == drains);
         some.map(|object| format!("{} {}", object.kind, object.name)).collect::<Vec<_>>().join(", ")
     };
     let effect = match (named(true), named(false)) {
+        (drain, calm) if drain.is_empty() && calm.is_empty() => return None,
         (drain, calm) if drain.is_empty() => format!("no node is drained for {calm}"),
         (drain, calm) if calm.is_empty() => format!("each node is drained for {drain}"),
         (drain, calm) => format!("each node is drained for {drain}, and none for {calm}"),
     };
-    observer.warn(&format!("mirror sets roll a new configuration over all nodes, and restart CRI-O there: {effect}"));
+    Some(format!("mirror sets roll a new configuration over all nodes, and restart CRI-O there: {effect}"))
 }
 
 /// Says what happened to an object.
@@ -283,4 +286,27 @@ fn state(applied: &Applied) -> String {
         false => "run the same command again after the cause is gone: it does the rest",
     };
     format!("{first}; {then}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_sets_drain_nodes_is_said_before_they_are_applied() {
+        let set = |kind: &str, name: &str| Object {
+            api_version: "config.openshift.io/v1".into(),
+            kind: kind.into(),
+            namespace: None,
+            name: name.into(),
+        };
+        let (digests, tags) = (set("ImageDigestMirrorSet", "d"), set("ImageTagMirrorSet", "t"));
+        let says = |sets: &[&Object]| effect(sets).unwrap_or_default();
+        assert!(says(&[&digests]).ends_with("no node is drained for ImageDigestMirrorSet d"));
+        assert!(says(&[&tags]).ends_with("each node is drained for ImageTagMirrorSet t"));
+        assert!(
+            says(&[&digests, &tags]).ends_with("drained for ImageTagMirrorSet t, and none for ImageDigestMirrorSet d")
+        );
+        assert_eq!(effect(&[]), None);
+    }
 }
