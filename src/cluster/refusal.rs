@@ -96,7 +96,7 @@ impl Refusal {
             413 => Error::new(Code::ApplyFailed, format!("{what} is larger than the cluster accepts")),
             500 if self.message.starts_with("failed to create typed patch object") => Error::new(
                 Code::ApplyFailed,
-                format!("{what} is not valid: the cluster's schema does not have what it says"),
+                format!("{what} does not fit the cluster's schema"),
             )
             .hint("correct the manifest where it is written; a retry does not help"),
             400 | 422 => Error::new(Code::ApplyFailed, format!("the cluster does not accept the content of {what}"))
