@@ -3,11 +3,13 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod apiserver;
 pub mod image;
 pub mod program;
 pub mod proxy;
 pub mod registry;
 pub mod release;
+pub mod schemas;
 pub mod sessions;
 pub mod skip;
 #[cfg(feature = "registry")]
