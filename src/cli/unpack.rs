@@ -3,17 +3,27 @@
 use std::time::Instant;
 
 use super::answer::{self, Table};
+#[cfg(feature = "registry")]
+use super::args::SourcePolicy;
 use super::args::{Global, MirrorSet, Output, Placement, Unpack};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
+#[cfg(feature = "registry")]
+use crate::oci::Repository;
+#[cfg(feature = "registry")]
+use crate::openshift::mirror_set;
 use crate::openshift::mirror_set::MirrorSetKind;
+#[cfg(feature = "registry")]
+use crate::openshift::tags::Pattern;
 use crate::ops::unpack::{MirrorSets, Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
 use crate::sink::destination::RELEASE;
 use crate::sink::placement::Placing;
+#[cfg(feature = "registry")]
+use crate::sink::placement::ReleaseImage;
 use crate::verify::Report;
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
@@ -123,22 +133,24 @@ fn like_a_repository(dir: &std::path::Path, term: &Terminal) {
 fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
     args.to_dir.iter().chain(&args.to_layout).for_each(|dir| like_a_repository(dir, term));
     #[cfg(feature = "registry")]
-    let registry = match &args.to {
+    let (registry, tags) = match &args.to {
         Some(to) => {
-            let bare = inputs::bare(to, term).map_err(|err| {
-                let local = err.hint_text().is_some_and(|hint| hint.contains("--from-layout"));
-                let hint = if local { "for a local folder: --to-dir DIR, or --to-layout DIR" } else { REPOSITORY };
-                err.hint(hint)
-            });
-            let to = bare?.trim_end_matches('/');
-            let target = to.parse().map_err(|e: crate::oci::Invalid| {
-                let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
-                Error::new(Code::Usage, why).hint(REPOSITORY)
-            })?;
-            Some((target, inputs::client(&args.registry, crate::registry::Side::Destination, term)?))
+            let (target, tags) = target(to, term)?;
+            (Some((target, inputs::client(&args.registry, crate::registry::Side::Destination, term)?)), tags)
         }
-        None => None,
+        None => (None, None),
     };
+    #[cfg(feature = "registry")]
+    let release_image = args.to_release_image.as_deref().map(release_image).transpose()?;
+    #[cfg(feature = "registry")]
+    let (install_config, registries_d) = (args.install_config.clone(), args.registries_d.clone());
+    #[cfg(feature = "registry")]
+    let source_policy = args.mirror_source_policy.map(|policy| match policy {
+        SourcePolicy::AllowContactingSource => mirror_set::SourcePolicy::Allow,
+        SourcePolicy::NeverContactSource => mirror_set::SourcePolicy::Never,
+    });
+    #[cfg(not(feature = "registry"))]
+    let (tags, release_image, install_config, registries_d, source_policy) = (None, None, None, None, None);
     let options = Options {
         #[cfg(feature = "registry")]
         registry,
@@ -147,7 +159,12 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         manifests: args.manifests_to_dir.clone(),
         mirror_sets: mirror_sets(&args.mirror_set)?,
         mapping: args.mapping.clone(),
+        source_policy,
+        install_config,
+        registries_d,
         placing: Placing {
+            release_image,
+            tags,
             by_host: args.placement == Placement::Host,
             maps: args
                 .map
@@ -170,6 +187,49 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         return Err(Error::new(Code::Usage, "--to-dir and --to-layout cannot be given together"));
     }
     Ok(options)
+}
+
+/// The value of `--to`: a repository, and after it the pattern of tags that `oc` takes there.
+#[cfg(feature = "registry")]
+fn target(to: &str, term: &Terminal) -> Result<(Repository, Option<Pattern>)> {
+    let bare = inputs::bare(to, term).map_err(|err| {
+        let local = err.hint_text().is_some_and(|hint| hint.contains("--from-layout"));
+        let hint = if local { "for a local folder: --to-dir DIR, or --to-layout DIR" } else { REPOSITORY };
+        err.hint(hint)
+    });
+    let to = bare?.trim_end_matches('/');
+    let (to, pattern) = match to.split_once("${") {
+        None => (to, None),
+        Some((before, _)) => {
+            let colon = before.rfind(':').filter(|colon| !before[*colon..].contains('/'));
+            let Some(at) = colon else {
+                return Err(Error::new(Code::Usage, format!("`{to}` has a variable in the name of the repository"))
+                    .fact("as with oc, ${component} and ${version} may be in the tag only: a release has one repository")
+                    .hint("--to 'REGISTRY/REPOSITORY:${version}-${component}'"));
+            };
+            let pattern = to[at + 1..].parse().map_err(|e: crate::oci::Invalid| {
+                Error::new(Code::Usage, e.to_string()).hint("--to 'REGISTRY/REPOSITORY:${version}-${component}'")
+            })?;
+            (&to[..at], Some(pattern))
+        }
+    };
+    let target = to.parse().map_err(|e: crate::oci::Invalid| {
+        let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
+        Error::new(Code::Usage, why).hint(REPOSITORY)
+    })?;
+    Ok((target, pattern))
+}
+
+/// The value of `--to-release-image`.
+#[cfg(feature = "registry")]
+fn release_image(text: &str) -> Result<ReleaseImage> {
+    let usage = |why: String| Error::new(Code::Usage, why).hint("--to-release-image REGISTRY/REPOSITORY:TAG");
+    let tagged = text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    let (repository, tag) = tagged.map_or((text, None), |(repository, tag)| (repository, Some(tag)));
+    Ok(ReleaseImage {
+        repository: repository.parse().map_err(|e: crate::oci::Invalid| usage(e.to_string()))?,
+        tag: tag.map(str::parse).transpose().map_err(|e: crate::oci::Invalid| usage(e.to_string()))?,
+    })
 }
 
 /// The value of `--mirror-set`.
@@ -260,11 +320,25 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
     if let Some(sets) = &summary.mirror_sets {
         table.row(
             "mirrors",
-            format!("{} (applying these can restart nodes)", set_list(sets, &summary.mirror_set_files)),
+            format!(
+                "{} (applying these can restart nodes{})",
+                set_list(sets, &summary.mirror_set_files),
+                match summary.mirror_sets_beside {
+                    0 => String::new(),
+                    n => format!("; beside {} of other bundles or targets", observer::count(n, "set")),
+                }
+            ),
         );
     }
-    if let Some(mapping) = &summary.mapping {
-        table.row("mapping", mapping.display().to_string());
+    let files = [
+        ("mapping", &summary.mapping),
+        ("install", &summary.install_config),
+        ("hosts", &summary.registries_d),
+    ];
+    for (name, file) in files {
+        if let Some(file) = file {
+            table.row(name, file.display().to_string());
+        }
     }
     for exception in exceptions {
         table.row("exception", named(exception));
