@@ -297,8 +297,15 @@ pub struct Unpack {
     /// What nodes do when the mirror lacks an image: NeverContactSource or AllowContactingSource, written into the
     /// mirror configuration [default: not written; nodes then ask the source]
     #[cfg(feature = "registry")]
-    #[arg(long, value_enum, value_name = "POLICY", requires = "to", hide_possible_values = true, ignore_case = true,
-          help_heading = "Destination")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "POLICY",
+        requires = "to",
+        hide_possible_values = true,
+        ignore_case = true,
+        help_heading = "Destination"
+    )]
     pub mirror_source_policy: Option<SourcePolicy>,
     /// Write what install-config.yaml needs to install from this mirror to this file: the list imageDigestSources
     #[cfg(feature = "registry")]

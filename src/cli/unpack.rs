@@ -204,7 +204,9 @@ fn target(to: &str, term: &Terminal) -> Result<(Repository, Option<Pattern>)> {
             let colon = before.rfind(':').filter(|colon| !before[*colon..].contains('/'));
             let Some(at) = colon else {
                 return Err(Error::new(Code::Usage, format!("`{to}` has a variable in the name of the repository"))
-                    .fact("as with oc, ${component} and ${version} may be in the tag only: a release has one repository")
+                    .fact(
+                        "as with oc, ${component} and ${version} may be in the tag only: a release has one repository",
+                    )
                     .hint("--to 'REGISTRY/REPOSITORY:${version}-${component}'"));
             };
             let pattern = to[at + 1..].parse().map_err(|e: crate::oci::Invalid| {
@@ -330,11 +332,7 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
             ),
         );
     }
-    let files = [
-        ("mapping", &summary.mapping),
-        ("install", &summary.install_config),
-        ("hosts", &summary.registries_d),
-    ];
+    let files = [("mapping", &summary.mapping), ("install", &summary.install_config), ("hosts", &summary.registries_d)];
     for (name, file) in files {
         if let Some(file) = file {
             table.row(name, file.display().to_string());
@@ -357,6 +355,16 @@ fn next(summary: &Summary, term: &Terminal) {
     if let Some(manifests) = &summary.manifests {
         lines.push("apply the manifests with".to_owned());
         lines.push(format!("  oc apply -Rf {}", answer::quoted(&manifests.display().to_string())));
+    }
+    if !summary.mirror_set_files.is_empty() {
+        lines.push("redirect the cluster to the mirror with".to_owned());
+        for file in &summary.mirror_set_files {
+            lines.push(format!("  oc apply -f {}", answer::quoted(&file.display().to_string())));
+        }
+        lines.push(
+            "  (every node gets a new configuration, one after the other; an ImageTagMirrorSet also drains it)"
+                .to_owned(),
+        );
     }
     if let Some(dir) = &summary.tree {
         lines.push("push the images with oc".to_owned());

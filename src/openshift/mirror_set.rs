@@ -119,12 +119,7 @@ fn entries(mirrors: &[(Repository, Repository)]) -> Result<BTreeMap<String, Vec<
 }
 
 /// The entries as a YAML list.
-fn written(
-    entries: &BTreeMap<String, Vec<String>>,
-    indent: &str,
-    field: &str,
-    policy: Option<SourcePolicy>,
-) -> String {
+fn written(entries: &BTreeMap<String, Vec<String>>, indent: &str, field: &str, policy: Option<SourcePolicy>) -> String {
     let mut out = String::new();
     for (source, mirrors) in entries {
         let _ = writeln!(out, "{indent}- mirrors:");

@@ -49,7 +49,9 @@ impl std::str::FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Pattern, Invalid> {
         if text.matches(COMPONENT).count() != 1 {
-            return Err(Invalid::new(format!("the tag `{text}` must have {COMPONENT} once, or every image has one tag")));
+            return Err(Invalid::new(format!(
+                "the tag `{text}` must have {COMPONENT} once, or every image has one tag"
+            )));
         }
         let pattern = Pattern(text.to_owned());
         let unknown = || Invalid::new(format!("`{text}` is no pattern of tags; it may have {COMPONENT} and {VERSION}"));
@@ -109,7 +111,15 @@ mod tests {
             assert_eq!(pattern.tag("4.16.9", "amd64", None).unwrap().as_str(), release);
             assert_eq!(pattern.tag("4.16.9", "amd64", Some("cli")).unwrap().as_str(), cli);
         }
-        for bad in ["", "v", "${version}", "${component}.${component}", "${component}-${arch}", "-${component}", "a/${component}"] {
+        for bad in [
+            "",
+            "v",
+            "${version}",
+            "${component}.${component}",
+            "${component}-${arch}",
+            "-${component}",
+            "a/${component}",
+        ] {
             assert!(bad.parse::<Pattern>().is_err(), "{bad}");
         }
     }

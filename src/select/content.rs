@@ -15,7 +15,8 @@ use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes;
 use crate::observer::{self, Observer};
-use crate::oci::{Digest, Document, Reference, Tag};
+use crate::oci::{Digest, Document, Invalid, Reference, Tag};
+use crate::openshift::image_policy::ImagePolicy;
 use crate::openshift::signature_map;
 use crate::parallel;
 use crate::source::{Fetched, MirrorDir, Named, Network, Source};
@@ -28,6 +29,8 @@ pub(crate) struct Content {
     pub(crate) files: Vec<Carried>,
     pub(crate) missing: Vec<Missing>,
     pub(crate) exceptions: BTreeSet<Exception>,
+    /// The image policies in the payloads of the releases.
+    pub(super) policies: BTreeMap<Digest, Option<std::result::Result<ImagePolicy, Invalid>>>,
 }
 
 /// Everything that the options name, resolved. No layer has been fetched.
@@ -286,6 +289,7 @@ impl Content {
         if gathered.unsigned {
             self.exceptions.insert(Exception::UnsignedRelease);
         }
+        self.policies.insert(gathered.release.digest, gathered.policy);
         self.releases.push(gathered.release);
         self.roots.extend(gathered.roots);
         self.files.extend(gathered.files);
@@ -397,37 +401,6 @@ impl Content {
                 r.subject,
             ))
         });
-    }
-
-    /// Without a cosign signature, a cluster that uses a mirror cannot run a release of 4.21 or later.
-    fn image_signatures(&mut self, options: &Options, unserved: &[String], observer: &dyn Observer) -> Result<()> {
-        for release in self.releases.iter().filter(|r| release::needs_image_signature(&r.version)) {
-            let tag = format!("{}.sig", release.digest.dashed());
-            let is_it = |r: &Root| r.kind == Kind::Signature && r.subject == Some(release.digest);
-            if self.roots.iter().any(|r| is_it(r) && r.tag.as_deref() == Some(&tag)) {
-                continue;
-            }
-            if !options.allow_missing_image_signature {
-                let mut error = Error::new(
-                    Code::ReleaseUnverified,
-                    format!("release {} has no cosign signature image", release.version),
-                )
-                .fact(format!("expected tag {tag}"))
-                .fact("from 4.21 on, clusters with mirrors refuse a release without it");
-                for sentence in unserved.iter().filter(|sentence| sentence.starts_with(walk::SIGNATURES)) {
-                    error = error.fact(sentence);
-                }
-                return Err(error
-                    .state("no layer was fetched; nothing was written")
-                    .hint("use a source that has the tag; to carry it all the same, and have that recorded: --allow-missing-image-signature"));
-            }
-            observer.warn(&format!(
-                "release {} has no cosign signature image; clusters with mirrors will refuse it",
-                release.version
-            ));
-            self.exceptions.insert(Exception::MissingImageSignature);
-        }
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::openshift::openpgp::Keyring;
 
 mod content;
 mod files;
+mod image_signatures;
 mod mirrors;
 mod release;
 mod walk;

@@ -106,11 +106,7 @@ impl Mirrors<'_> {
     }
 
     /// The mirror sets, separate for releases and everything else: file names and contents.
-    pub(super) fn sets(
-        &self,
-        wanted: &MirrorSets,
-        policy: Option<SourcePolicy>,
-    ) -> Result<Vec<(String, Vec<u8>)>> {
+    pub(super) fn sets(&self, wanted: &MirrorSets, policy: Option<SourcePolicy>) -> Result<Vec<(String, Vec<u8>)>> {
         let kinds = match wanted {
             MirrorSets::AsNeeded => &[MirrorSetKind::Digest, MirrorSetKind::Tag][..],
             MirrorSets::Kinds(kinds) => kinds,

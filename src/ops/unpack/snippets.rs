@@ -53,14 +53,16 @@ pub(super) fn snippets(
     if let (Some(to), Some(mirrors)) = (&options.install_config, mirrors) {
         let pairs: Vec<_> = [true, false].iter().flat_map(|r| mirrors.pairs(MirrorSetKind::Digest, *r)).collect();
         let text = mirror_set::install_config(&pairs, options.source_policy).map_err(|e| {
-            Error::new(Code::Usage, format!("no imageDigestSources can be written: {e}")).hint("leave out --install-config")
+            Error::new(Code::Usage, format!("no imageDigestSources can be written: {e}"))
+                .hint("leave out --install-config")
         })?;
         add(Purpose::InstallConfig, to, text.into_bytes());
     }
     if let (Some(to), Some(mirrors)) = (&options.registries_d, mirrors) {
         let to = if to.is_dir() { to.join(file_name(mirrors.target)) } else { to.clone() };
         if to.extension().is_none_or(|end| end != "yaml") {
-            let text = format!("hosts do not read `{}`: in registries.d they read files that end in .yaml", to.display());
+            let text =
+                format!("hosts do not read `{}`: in registries.d they read files that end in .yaml", to.display());
             return Err(Error::new(Code::Usage, text).hint("for example --registries-d mirror.yaml"));
         }
         add(Purpose::RegistriesD, &to, attachments(mirrors.target, placed).into_bytes());
@@ -111,8 +113,7 @@ impl Snippet {
     pub(super) fn write(self, summary: &mut Summary) -> Result<()> {
         let mut temporary = self.to.as_os_str().to_owned();
         temporary.push(".partial");
-        let done =
-            AtomicFile::begin(Path::new(&temporary)).and_then(|file| file.commit(&self.text, &self.to, true));
+        let done = AtomicFile::begin(Path::new(&temporary)).and_then(|file| file.commit(&self.text, &self.to, true));
         done.map_err(|e| Error::io("cannot write", &self.to, e))?;
         let place = match self.purpose {
             Purpose::Mapping => &mut summary.mapping,

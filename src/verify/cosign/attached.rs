@@ -2,27 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::bundle::index::{Image, Index, Kind};
 use crate::oci::{Digest, Document, parse};
 use crate::sign::cosign::bundle::{Bundle, MEDIA_TYPE, is_bundle};
+use crate::sign::cosign::simple::{self, PAYLOAD};
 
-/// Media type of a layer that holds what was signed.
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// Annotation with the signature, base64.
-pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// The largest signed payload of a signature image that is read, in bytes.
-const PAYLOAD: u64 = 64 << 10;
 /// The largest Sigstore bundle that is read, in bytes (MB-LIM-24).
 const BUNDLE: u64 = 1 << 20;
 /// The largest of both.
 pub(in crate::verify) const LARGEST: u64 = BUNDLE;
 /// The most bytes of all of them together (MB-LIM-24).
 const ROOM: u64 = 12 << 20;
-/// Layers of one signature image that are looked at.
-const LAYERS: usize = 16;
 
 /// The blobs whose bytes are needed. The smallest come first, where there is no room for all.
 pub(in crate::verify) fn payloads(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> BTreeSet<Digest> {
@@ -132,12 +122,8 @@ fn layers(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> Vec<Layer> {
     let document = documents.get(&image.digest).and_then(|bytes| parse(bytes, &image.media_type).ok());
     let Some(Document::Manifest(manifest)) = document else { return Vec::new() };
     if image.kind == Kind::Signature {
-        let simple = manifest.layers.iter().filter(|l| l.media_type == SIMPLE_SIGNING && l.size <= PAYLOAD);
-        let signature = |text: &String| STANDARD.decode(text).ok();
-        return simple
-            .take(LAYERS)
-            .map(|l| Layer { digest: l.digest, form: Form::Simple(l.annotations.get(SIGNATURE).and_then(signature)) })
-            .collect();
+        let layers = simple::layers(&manifest).into_iter();
+        return layers.map(|(digest, _, signature)| Layer { digest, form: Form::Simple(signature) }).collect();
     }
     let kind = manifest.artifact_type.as_deref().unwrap_or_default();
     let Some(first) = manifest.layers.first().filter(|first| is_bundle(kind) || is_bundle(&first.media_type)) else {
