@@ -3,6 +3,7 @@
 # nobody can be asked, it calls sudo only if CI is set.
 # Further arguments go to `cargo test`.
 # With MIRROR_BUNDLE_TESTS=complete a test that cannot run here fails.
+# The first run builds a real kube-apiserver outside the clone (tests/kube-apiserver/README.md), where Go 1.26 is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -56,12 +57,37 @@ fi
 command -v kubectl >/dev/null || echo "note: no kubectl here; tests that need it are skipped"
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+work=$(mktemp -d)
 # The memory of this host (what was unpacked) is not for tests to change.
-XDG_STATE_HOME=$(mktemp -d)
-export XDG_STATE_HOME
-log=$(mktemp)
-trap 'rm -rf "$log" "$XDG_STATE_HOME"' EXIT
+export XDG_STATE_HOME="$work/state"
+mkdir "$XDG_STATE_HOME"
+log=$work/log
+# The first run makes a real API server, while cargo downloads and builds. A run of other tests does not need it.
+making=
+case " $* " in
+  *" cluster "*) making=yes ;;
+  *" --test "* | *" --lib "* | *" --doc "* | *" --bench "*) ;;
+  *) making=yes ;;
+esac
+if [ -n "$making" ]; then
+  setsid nice tests/kube-apiserver/programs >"$work/assets" 2>"$work/why" &
+  making=$!
+fi
+trap '[ -z "$making" ] || kill -- "-$making" 2>/dev/null || true; rm -rf "$work"' EXIT
 status=0
+cargo test --locked --no-run "$@" || exit
+if [ -n "$making" ]; then
+  [ -s "$work/assets" ] || echo "waiting for kube-apiserver and etcd, which the first run makes"
+  if wait "$making"; then
+    KUBEBUILDER_ASSETS=$(cat "$work/assets")
+    export KUBEBUILDER_ASSETS
+  else
+    # tests/support/apiserver.rs repeats it where it skips.
+    MIRROR_BUNDLE_NO_APISERVER=$(grep . "$work/why" | tail -n 1)
+    export MIRROR_BUNDLE_NO_APISERVER
+  fi
+  making=
+fi
 cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
 echo
 echo "tests: the closing line of each binary"

@@ -17,6 +17,7 @@ pub(crate) use crate::support::program::PROGRAM;
 use crate::support::program::clean as surround;
 use crate::support::registry::Registry;
 use crate::support::release::{MULTI, RELEASES, world};
+#[allow(unused_imports)]
 pub(crate) use crate::support::skip::{have, skip};
 
 /// Arguments of any text or path type.

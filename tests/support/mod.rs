@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod apiserver;
 pub mod image;
 pub mod program;
 pub mod proxy;
