@@ -10,6 +10,8 @@ mod emitted;
 #[path = "e2e/harness.rs"]
 #[allow(dead_code)]
 mod harness;
+#[path = "cluster/mirror_sets.rs"]
+mod mirror_sets;
 #[path = "cluster/server.rs"]
 mod server;
 #[path = "support/mod.rs"]
