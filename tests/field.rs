@@ -557,7 +557,8 @@ fn a_signature_that_is_gone_after_the_push_is_an_error() {
     };
     let stub = Stub::start(true, rule(lost));
     let (code, _, err) = unpack(dir.path(), &stub, &[]);
-    assert_eq!(code, 51, "{err}");
+    assert_eq!(code, 50, "{err}");
     assert!(err.contains(&sig) && err.contains("does not give it back"), "{err}");
+    assert!(err.contains("everything was pushed"), "{err}");
     assert_eq!(unpack(dir.path(), &Stub::start(true, Vec::new()), &[]).0, 0, "the test itself can pass");
 }

@@ -1,14 +1,16 @@
 //! Arguments. Help texts are part of the product; they name defaults and units.
 
+mod kinds;
 mod shared;
 
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 
 #[cfg(feature = "registry")]
 pub use shared::Registry;
+pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
 
 const STYLES: Styles = Styles::styled()
@@ -340,50 +342,6 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
-}
-
-/// What is done with foreign layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ForeignLayers {
-    /// Left out
-    Skip,
-    /// Taken from the registry of the image
-    Fetch,
-    /// Refused
-    Refuse,
-}
-
-/// Where images other than releases go below the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Placement {
-    /// To their path
-    Path,
-    /// To their path below their registry
-    Host,
-}
-
-/// What nodes do when a mirror lacks an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SourcePolicy {
-    /// They ask the source
-    #[value(name = "AllowContactingSource")]
-    AllowContactingSource,
-    /// They never ask the source
-    #[value(name = "NeverContactSource")]
-    NeverContactSource,
-}
-
-/// Kind of mirror configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MirrorSet {
-    /// ImageDigestMirrorSet
-    Idms,
-    /// ImageTagMirrorSet
-    Itms,
-    /// ImageContentSourcePolicy (clusters before 4.13)
-    Icsp,
-    /// None
-    None,
 }
 
 /// `inspect`

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::*;
 use crate::support::image::{Image, Pusher, layer};
 use crate::support::registry::Registry;
-use crate::support::release::{COMPONENTS, IDENTITY, RELEASES, Release};
+use crate::support::release::{COMPONENTS, Gpg, IDENTITY, RELEASES, Release, claim};
 
 /// A P-256 key of openssl.
 struct Key<'a> {
@@ -161,4 +161,37 @@ fn a_release_before_4_21_and_components_that_are_not_covered_need_nothing() {
             assert_eq!(details(&said)[2], "4.21.0 components: the policy does not cover them");
         }
     }
+}
+
+#[test]
+fn the_list_and_each_of_its_images_that_is_signed_get_a_config_map() {
+    let (dir, source, target) = (folder(), Registry::start(), Registry::start());
+    let gpg = Gpg::new(dir.path(), "own");
+    let (store, keyring) = (dir.path().join("store"), dir.path().join("own.asc"));
+    fs::write(&keyring, gpg.public()).unwrap();
+    let release = several("4.18.0", "# nothing\n");
+    let to = Pusher::new(&source.host());
+    release.components.iter().for_each(|(_, image)| to.push(RELEASES, image, None));
+    to.push(RELEASES, &release.image, Some("4.18.0"));
+    let signed = [&release.image, &release.image.children[1]];
+    for image in signed {
+        gpg.sign_into(&store, &image.digest(), &claim(&image.digest(), &format!("{IDENTITY}:4.18.0-multi")));
+    }
+    let bundle = dir.path().join("b.tar");
+    let more = args!["--release", format!("{}/{RELEASES}:4.18.0", source.host()), "--signature-store", store];
+    let keyring = args!["--release-keyring", keyring];
+    ok(&[create_signed(&bundle), keyring.clone(), more].concat());
+    let manifests = dir.path().join("m");
+    ok(&[unpack_to(&bundle, &target.host(), &manifests), keyring].concat());
+    let mut found: Vec<(String, String)> = Vec::new();
+    for bytes in files(&manifests).into_values() {
+        let map: Value = serde_json::from_slice(&bytes).unwrap();
+        let keys: Vec<&String> = map["binaryData"].as_object().unwrap().keys().collect();
+        assert_eq!(map["metadata"]["namespace"], "openshift-config-managed");
+        found.push((map["metadata"]["name"].as_str().unwrap().to_owned(), keys[0].clone()));
+    }
+    found.sort();
+    let mut expected = signed.map(|image| image.digest().dashed()).map(|name| (name.clone(), format!("{name}-1")));
+    expected.sort();
+    assert_eq!(found, expected);
 }

@@ -43,7 +43,8 @@ impl Registry<'_> {
             || (),
             |(), ((repository, tag), digest)| {
                 watch.check()?;
-                self.client.confirm_manifest(repository, &Wanted::Tag((*tag).clone()), digest)
+                let confirmed = self.client.confirm_manifest(repository, &Wanted::Tag((*tag).clone()), digest);
+                confirmed.map_err(|e| e.state("everything was pushed, and a signature is gone"))
             },
         )?;
         Ok(())
