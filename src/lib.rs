@@ -57,14 +57,15 @@
 //! | `openshift` | payloads, release signatures, mirror sets | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
+//! | `cluster` | a Kubernetes API server: what would change there, and applying it | `registry`, `kubernetes`, `error` |
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
-//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
+//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
 //!
 //! # Features
 //!
@@ -72,6 +73,7 @@
 //! |---|---|---|
 //! | `cli` (default) | the program: arguments, terminal, progress, signals | a library with no terminal in its tree |
 //! | `registry` (default) | the registry client, proxies, TLS | no network code |
+//! | `cluster` (default) | the client of a Kubernetes API server; brings `registry` | nothing is applied to a cluster |
 //!
 //! The verifier is `--no-default-features --features cli`: the program without network code. A reviewer who audits the
 //! library builds it with `--no-default-features`. Both compile for musl and for macOS.
@@ -80,7 +82,9 @@
 //!
 //! Read: files named by the arguments; the trust policy (`--trust`, `MIRROR_BUNDLE_TRUST`, `mirror-bundle/trust.yaml`
 //! in `$XDG_CONFIG_HOME`, `~/.config` or `/etc`) and the keys it names; the memory of the host; with `registry` the
-//! auth files of podman and Docker, and the system's certificates.
+//! auth files of podman and Docker, and the system's certificates; with `cluster`, for `apply` and `unpack
+//! --apply-manifests` only, the kubeconfig (`KUBECONFIG`, `~/.kube/config`) and what it names, or the service account
+//! of a pod.
 //!
 //! Written: files named by the arguments, with `NAME.partial` and its journal beside them until they get their final
 //! name; recovery data and detached signatures beside a bundle; `unpacked.json` and its lock in `MIRROR_BUNDLE_STATE`,
@@ -91,6 +95,8 @@
 pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod codec;
 pub mod content;
 pub mod error;

@@ -1,5 +1,7 @@
 //! Arguments. Help texts are part of the product; they name defaults and units.
 
+#[cfg(feature = "cluster")]
+mod apply;
 mod kinds;
 mod shared;
 
@@ -8,6 +10,8 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+#[cfg(feature = "cluster")]
+pub use apply::{Apply, ApplyToo, Cluster};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
@@ -20,10 +24,12 @@ const STYLES: Styles = Styles::styled()
     .placeholder(AnsiColor::Cyan.on_default());
 
 /// The commands that are shown.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: &[&str] = &[
     "create",
     "verify",
     "unpack",
+    #[cfg(feature = "cluster")]
+    "apply",
     "inspect",
     "ls",
     "sign",
@@ -39,6 +45,11 @@ pub const COMMANDS: [&str; 15] = [
 ];
 
 /// What `mirror-bundle` alone, `-h` and `--help` print. `every_command_is_in_the_help` keeps it complete.
+fn help() -> String {
+    const APPLY: &str = "  apply            Verify, then apply the manifests to a cluster\n";
+    if cfg!(feature = "cluster") { HELP.to_owned() } else { HELP.replace(APPLY, "") }
+}
+
 const HELP: &str = "\
 {about}.
 
@@ -47,6 +58,7 @@ Usage: mirror-bundle COMMAND [BUNDLE] [OPTIONS]
   create           Build a bundle from a release, images or manifests
   verify           Check a bundle: every byte, every signature
   unpack           Verify, then write to a registry or a directory
+  apply            Verify, then apply the manifests to a cluster
 
 Look inside:
   inspect          Show what a bundle says it contains
@@ -82,7 +94,7 @@ Examples:
 
 /// Carry OpenShift releases and Kubernetes manifests across an air gap, and prove nothing changed
 #[derive(Debug, Parser)]
-#[command(name = "mirror-bundle", version, styles = STYLES, help_template = HELP, max_term_width = 100,
+#[command(name = "mirror-bundle", version, styles = STYLES, help_template = help(), max_term_width = 100,
           arg_required_else_help = true, infer_long_args = false)]
 pub struct Args {
     /// Options of every command.
@@ -102,6 +114,9 @@ pub enum Command {
     Verify(Verify),
     /// Verify, then write to a registry or a directory
     Unpack(Unpack),
+    /// Verify, then apply the manifests to the cluster of the kubeconfig
+    #[cfg(feature = "cluster")]
+    Apply(Box<Apply>),
     /// Show what a bundle says it contains (contents are not verified)
     Inspect(Inspect),
     /// List images, blobs or manifests, one per line (contents are not verified)
@@ -325,12 +340,17 @@ pub struct Unpack {
     /// Write where each image went to this file: SRC=DST lines, as `oc image mirror -f` takes them
     #[arg(long, value_name = "FILE", help_heading = "Destination", conflicts_with = "to_layout")]
     pub mapping: Option<PathBuf>,
-    /// Replace manifests, a mapping and snippets that exist with other content
+    /// Replace manifests, a mapping and snippets that exist with other content; with --apply-manifests also change
+    /// objects on the cluster
     #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
     /// Verify, ask the destination what it has, and show what would be written; write nothing
     #[arg(long, help_heading = "Destination")]
     pub dry_run: bool,
+    /// The cluster.
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    pub cluster: ApplyToo,
     /// Write the blobs of the volumes at hand although others are missing; manifests and tags follow with the
     /// last volume
     #[arg(long, help_heading = "Destination")]

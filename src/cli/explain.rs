@@ -69,8 +69,10 @@ XDG_CONFIG_HOME       where mirror-bundle/trust.yaml is looked for next [~/.conf
 SOURCE_DATE_EPOCH     seconds: the creation time of a bundle and of every member in it
 REGISTRY_AUTH_FILE    credentials, when --authfile is not given; then XDG_RUNTIME_DIR, XDG_CONFIG_HOME,
                       HOME and DOCKER_CONFIG as podman and docker use them
+KUBECONFIG HOME       kubeconfig files, when --kubeconfig is not given: for apply, and unpack --apply-manifests
 HTTPS_PROXY HTTP_PROXY ALL_PROXY NO_PROXY
-                      proxies for registries and signature stores, in either case; NO_PROXY knows CIDR
+                      proxies for registries, signature stores and clusters, in either case; NO_PROXY
+                      knows CIDR
 SSL_CERT_FILE SSL_CERT_DIR
                       certificates trusted instead of the system's
 NO_COLOR TERM=dumb    no colour, no bar
@@ -181,22 +183,22 @@ fn text(code: Code) -> &'static str {
             "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
         }
         Code::Destination => {
-            "The destination registry is unreachable or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is fixed, run the same command again to resume."
+            "The destination registry or cluster is unreachable, or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is fixed, run the same command again to resume."
         }
         Code::Source => {
             "The source is unreachable, or lacks what was requested.\nWhat was fetched stays in NAME.partial; run the same command again to resume."
         }
         Code::Auth => {
-            "A registry needs credentials, or rejected those it got.\nLog in with podman login --authfile FILE REGISTRY and pass --authfile FILE."
+            "A registry or a cluster needs credentials, or rejected those it got.\nRegistry: log in with podman login --authfile FILE REGISTRY and pass --authfile FILE. Cluster: log in with oc login, or have the rights granted that the message names (docs/apply.md lists all)."
         }
         Code::Conflict => {
-            "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it."
+            "Something already exists with other content, and was left as it is.\n--force (create) or --overwrite (unpack) replaces it. On a cluster: apply --dry-run shows what differs and who owns it, --overwrite changes it, and what others have added stays."
         }
         Code::PartlyUnpacked => {
             "Images and tags are complete; the registry refused an attachment.\nA signature, an attestation or another referrer; the warnings name each with the registry's answer. If they are not needed, --without-referrers leaves them out, and the exit code is 0."
         }
         Code::ApplyFailed => {
-            "One or more manifests were not applied to the cluster.\nReserved: this version applies nothing."
+            "One or more manifests were not applied to the cluster.\nThe messages name each with the answer of the cluster, and the last line says what state the cluster is in. If the content is refused, correct the manifest where it is written, and make the bundle again. In all other cases remove the cause and run the same command again: what is there already is left alone, and the rest is done. --continue-on-error applies the rest now."
         }
         Code::Interrupted => "Stopped by Ctrl-C.\nRun the same command again to resume.",
         Code::Terminated => "Stopped by a signal.\nRun the same command again to resume.",

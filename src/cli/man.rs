@@ -105,12 +105,16 @@ fn roff(text: &str) -> String {
 
 /// Whether a command can end with this code.
 fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
-    let reads =
-        matches!(verb, "" | "verify" | "unpack" | "inspect" | "ls" | "sign" | "recovery" | "repair" | "split" | "join");
-    let verifies = matches!(verb, "" | "verify" | "unpack" | "sign" | "repair");
-    let network = matches!(verb, "" | "create" | "unpack" | "repair");
-    let writes =
-        matches!(verb, "" | "create" | "unpack" | "sign" | "recovery" | "repair" | "split" | "join" | "keygen");
+    let reads = matches!(
+        verb,
+        "" | "verify" | "unpack" | "apply" | "inspect" | "ls" | "sign" | "recovery" | "repair" | "split" | "join"
+    );
+    let verifies = matches!(verb, "" | "verify" | "unpack" | "apply" | "sign" | "repair");
+    let network = matches!(verb, "" | "create" | "unpack" | "apply" | "repair");
+    let writes = matches!(
+        verb,
+        "" | "create" | "unpack" | "apply" | "sign" | "recovery" | "repair" | "split" | "join" | "keygen"
+    );
     move |code| match code.exit() {
         2..=4 | 130 | 143 => true,
         10..=12 | 30..=32 => reads || verb == "create",
@@ -119,6 +123,7 @@ fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
         41 => verifies || verb == "create",
         50 | 51 => network,
         52 => writes,
+        53 => matches!(verb, "" | "unpack" | "apply"),
         54 => matches!(verb, "" | "unpack"),
         _ => false,
     }
@@ -140,6 +145,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("verify", "mirror-bundle verify /media/usb1 /media/usb2 --trust trust.yaml -o json"),
     ("unpack", "mirror-bundle unpack ocp.tar --signer builder.key.pub --to registry.example.com/ocp/release"),
     ("unpack", "mirror-bundle unpack ocp.tar --signer builder.key.pub --to-dir /srv/mirror"),
+    (
+        "unpack",
+        "mirror-bundle unpack ocp.tar --signer builder.key.pub --to registry.example.com/ocp/release --apply-manifests",
+    ),
+    ("apply", "mirror-bundle apply ocp.tar --signer builder.key.pub --dry-run"),
+    ("apply", "mirror-bundle apply ocp.tar --signer builder.key.pub --context cluster-b"),
     ("inspect", "mirror-bundle inspect ocp.tar"),
     ("ls", "mirror-bundle ls ocp.tar --images"),
     (
@@ -169,6 +180,8 @@ BUNDLE.partial
       an unfinished bundle; the same command resumes it
 BUNDLE.ROLE-KEY.sig, BUNDLE.recovery
       detached signatures, and recovery data, beside a bundle
+~/.kube/config
+      the clusters for apply, and for unpack --apply-manifests, when no flag and no variable names others
 $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, ~/.docker/config.json
       credentials of registries, as podman, oc and docker keep them
 ";
@@ -176,13 +189,13 @@ $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, ~/.docker
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    #[cfg(feature = "registry")]
+    #[cfg(feature = "cluster")]
     use clap::Parser;
 
     use super::super::args::COMMANDS;
     use super::*;
 
-    #[cfg(feature = "registry")]
+    #[cfg(feature = "cluster")]
     #[test]
     fn every_example_is_a_command_line_that_parses() {
         for (verb, line) in EXAMPLES {

@@ -1,6 +1,8 @@
 //! The command line: arguments in, results out. The only module that prints.
 
 mod answer;
+#[cfg(feature = "cluster")]
+mod apply;
 #[allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, reason = "help is plain text")]
 pub mod args;
 mod check_signature;
@@ -57,6 +59,8 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Create(create) => create::run(create, global, term),
         Command::Verify(verify) => verify::run(verify, global, term),
         Command::Unpack(unpack) => unpack::run(unpack, global, term),
+        #[cfg(feature = "cluster")]
+        Command::Apply(apply) => apply::run(apply, global, term),
         Command::Inspect(inspect) => inspect::run(inspect, global),
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
         Command::Sign(args) => sign::run(args, global, term),

@@ -35,6 +35,12 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !(to || args.to_dir.is_some() || args.to_layout.is_some() || args.manifests_to_dir.is_some() || args.dry_run) {
         return Err(nowhere());
     }
+    #[cfg(feature = "cluster")]
+    if !args.cluster.apply_manifests
+        && (args.cluster.cluster.kubeconfig.is_some() || args.cluster.cluster.context.is_some())
+    {
+        return Err(Error::new(Code::Usage, "--kubeconfig and --context have no effect without --apply-manifests"));
+    }
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let options = options(args, global, term)?;
@@ -67,8 +73,9 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             Ok(report.exit_code)
         }
         Outcome::Tried(report, summary) => {
-            finished(&report, &summary, report.exit_code, global, term, started);
-            Ok(report.exit_code)
+            let code = applied(&summary, term).unwrap_or(report.exit_code);
+            finished(&report, &summary, code, global, term, started);
+            Ok(code)
         }
         Outcome::Unpacked(verified, summary) => {
             crate::host::memory::remember(&memory, &verified, args.trust.allow_rollback)
@@ -85,11 +92,33 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                     refused.digest, refused.repository, refused.why
                 ));
             }
+            let code = applied(&summary, term).unwrap_or(code);
             finished(verified.report(), &summary, code, global, term, started);
             next(&summary, term);
             Ok(code)
         }
     }
+}
+
+/// Shows what failed at the cluster. The exit code for it, if something is not as the manifests have it.
+#[cfg(feature = "cluster")]
+fn applied(summary: &Summary, term: &Terminal) -> Option<u8> {
+    let applied = summary.applied.as_ref()?;
+    super::apply::problems(applied, term);
+    applied.code().map(Code::exit)
+}
+#[cfg(not(feature = "cluster"))]
+fn applied(_: &Summary, _: &Terminal) -> Option<u8> {
+    None
+}
+
+/// Whether the manifests still are to be applied.
+fn to_apply(summary: &Summary) -> bool {
+    #[cfg(feature = "cluster")]
+    if summary.applied.as_ref().is_some_and(|applied| applied.code().is_none()) {
+        return false;
+    }
+    summary.manifests.is_some()
 }
 
 /// Whether attachments of images are unwanted, so that a registry may refuse some of them.
@@ -175,6 +204,15 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         },
         overwrite: args.overwrite,
         dry_run: args.dry_run,
+        #[cfg(feature = "cluster")]
+        apply: args.cluster.apply_manifests.then(|| crate::ops::apply::Options {
+            cluster: super::apply::options(&args.cluster.cluster, term),
+            overwrite: args.overwrite,
+            mirror_sets: args.cluster.apply_mirror_sets,
+            go_on: false,
+            dry_run: args.dry_run,
+            jobs: inputs::transfers(global.jobs),
+        }),
         #[cfg(feature = "registry")]
         ways: crate::sink::destination::Ways {
             max_nested_paths: args.max_nested_paths.map(usize::from),
@@ -338,6 +376,10 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
             table.row(name, file.display().to_string());
         }
     }
+    #[cfg(feature = "cluster")]
+    if let Some(applied) = &summary.applied {
+        super::apply::rows(applied, &mut table);
+    }
     for exception in exceptions {
         table.row("exception", named(exception));
     }
@@ -352,7 +394,7 @@ fn set_list(folder: &std::path::Path, files: &[std::path::PathBuf]) -> String {
 
 fn next(summary: &Summary, term: &Terminal) {
     let mut lines = Vec::new();
-    if let Some(manifests) = &summary.manifests {
+    if let Some(manifests) = summary.manifests.as_ref().filter(|_| to_apply(summary)) {
         lines.push("apply the manifests with".to_owned());
         lines.push(format!("  oc apply -Rf {}", answer::quoted(&manifests.display().to_string())));
     }

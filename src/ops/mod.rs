@@ -2,6 +2,8 @@
 //! argument.
 
 mod advice;
+#[cfg(feature = "cluster")]
+pub mod apply;
 pub mod create;
 pub mod inspect;
 pub mod join;

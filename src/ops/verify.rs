@@ -5,7 +5,7 @@ use crate::bundle::index::Blob;
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task};
 use crate::verify::{
-    Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Visit, admit,
+    Admission, Admitted, BlobReader, CheckId, Conclusion, Conditions, Extent, Receiver, Report, Trust, Visit, admit,
 };
 
 /// Options of `verify`.
@@ -36,6 +36,31 @@ pub fn verify(
         return admitted.conclude(true).map(Conclusion::into_report);
     }
     rest(*admitted, options.jobs, observer).map(Conclusion::into_report)
+}
+
+/// Says who signed the bundle and its releases, and warns of what was found.
+pub(super) fn announce(admitted: &Admitted<'_>, observer: &dyn Observer) {
+    let report = admitted.report();
+    let signers: Vec<&str> = report
+        .signatures
+        .iter()
+        .filter(|s| s.is_good())
+        .filter_map(|s| s.name.as_deref().or(s.key.as_deref()))
+        .collect();
+    match signers.is_empty() {
+        true => observer.warn("the bundle's signature was not checked; it is taken because of --allow-unsigned"),
+        false => {
+            observer.say("Verified", &format!("index {}, signed by {}", report.bundle.index, signers.join(" and ")))
+        }
+    }
+    for check in report.checks.iter().filter(|c| c.id == CheckId::ReleaseSignatures) {
+        for detail in &check.details {
+            observer.say("Verified", &format!("release {detail}"));
+        }
+    }
+    for finding in report.findings() {
+        observer.warn(&finding.message);
+    }
 }
 
 /// Hashes every configuration and layer, and draws the verdict.

@@ -43,6 +43,8 @@ use std::time::Duration;
 use crate::error::{Code, Result};
 use crate::oci::{Digest, Reference, Repository, Tag};
 
+#[cfg(feature = "cluster")]
+pub(crate) use proxy::proxy_for;
 pub use pull::Fetched;
 pub use push::{ManifestPut, Pushed};
 pub use referrers::Referrers;

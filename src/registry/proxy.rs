@@ -67,6 +67,18 @@ impl Proxies {
     }
 }
 
+/// The proxy for an address, with its credentials; for clients other than this one.
+pub(crate) fn proxy_for(address: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<String>> {
+    let proxies = Proxies::from_env(env)?;
+    let url = Url::parse(address).map_err(|why| Error::new(Code::Usage, why))?;
+    let proxy = match proxies.route(&url) {
+        Route::Direct => None,
+        Route::Https => proxies.https,
+        Route::Http => proxies.http,
+    };
+    Ok(proxy.map(|proxy| proxy.uri().to_string()))
+}
+
 fn proxy((name, value): (String, String)) -> Result<ureq::Proxy> {
     let with_scheme = if value.contains("://") { value } else { format!("http://{value}") };
     let http = ["http://", "https://"].iter().any(|s| with_scheme.to_ascii_lowercase().starts_with(s));

@@ -63,6 +63,12 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
     Ok(out.into_values().collect())
 }
 
+/// The manifests of a folder that are not to be carried, read as strictly.
+#[cfg(feature = "cluster")]
+pub(crate) fn loose(dir: &Path, allowed: &[String]) -> Result<Vec<(index::File, Vec<u8>)>> {
+    Ok(manifests(dir, allowed)?.into_iter().map(|one| (one.entry, one.bytes)).collect())
+}
+
 /// The objects of one file as files of a bundle. `target` is the path in the bundle; `shown` names the file in
 /// messages.
 pub(crate) fn carried(shown: &str, target: &str, found: Vec<Manifest>, allowed: &[String]) -> Result<Vec<Carried>> {

@@ -19,6 +19,8 @@ mod walk;
 
 pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
+#[cfg(feature = "cluster")]
+pub(crate) use files::loose as manifests;
 pub use mirrors::Mirrors;
 pub use release::Store;
 pub(crate) use walk::{Reachable, Root};

@@ -9,6 +9,8 @@ mod blob;
 mod closure;
 pub mod cosign;
 pub(crate) mod disguise;
+#[cfg(feature = "cluster")]
+mod loose;
 mod manifests;
 mod release;
 pub mod rollback;
@@ -32,6 +34,8 @@ use rayon::iter::{ParallelBridge, ParallelIterator};
 pub use crate::report;
 pub use admit::admit;
 pub use blob::BlobReader;
+#[cfg(feature = "cluster")]
+pub use loose::loose;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
 pub(crate) use settings::Settings;
 pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};

@@ -4,6 +4,8 @@
 //! sent; manifests, children first; tags. So an interrupted or failed run leaves no tag that points at something
 //! incomplete, and another run does only what is left.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod places;
 mod snippets;
 
@@ -54,6 +56,9 @@ pub struct Options {
     pub overwrite: bool,
     /// Verify only, and write nothing.
     pub dry_run: bool,
+    /// Apply the manifests to a cluster. Its `dry_run` and `overwrite` are to be those of the whole.
+    #[cfg(feature = "cluster")]
+    pub apply: Option<crate::ops::apply::Options>,
     /// How images are pushed.
     #[cfg(feature = "registry")]
     pub ways: destination::Ways,
@@ -75,7 +80,7 @@ pub enum Outcome<'a> {
 }
 
 /// The result: what was written.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Debug, Default, serde::Serialize)]
 pub struct Summary {
     /// Digest of the bundle's index.
     pub index: String,
@@ -133,6 +138,10 @@ pub struct Summary {
     /// What is missing because volumes are missing: no manifest and no tag was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<Incomplete>,
+    /// What happened at the cluster.
+    #[cfg(feature = "cluster")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<crate::ops::apply::Applied>,
     /// Whether this was a dry run.
     pub dry_run: bool,
 }
@@ -170,7 +179,7 @@ pub fn unpack<'a>(
     if !admitted.may_unpack() {
         return Ok(refused(admitted.interim_report(), NOTHING));
     }
-    announce(&admitted, observer);
+    crate::ops::verify::announce(&admitted, observer);
     let index = admitted.index().clone();
     for map in options.placing.unused(&index) {
         observer.warn(&format!("no image of this bundle is from `{0}`: --map {0}={1} has no effect", map.from, map.to));
@@ -196,6 +205,8 @@ pub fn unpack<'a>(
     let sets = mirrors.as_ref().map(|mirrors| mirrors.sets(&options.mirror_sets, options.source_policy));
     let sets = sets.transpose()?.unwrap_or_default();
     let set_files: Vec<PathBuf> = sets.iter().map(|(name, _)| sets_to.path().join(name)).collect();
+    #[cfg(feature = "cluster")]
+    let set_items = sets.clone();
     let sets = FileFolder::derived(sets_to, sets, places::beside_others());
     let snippets = snippets::snippets(options, mirrors.as_ref(), &placed)?;
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
@@ -205,6 +216,11 @@ pub fn unpack<'a>(
     for destination in &destinations {
         destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
+    #[cfg(feature = "cluster")]
+    let planned = match &options.apply {
+        Some(apply) => cluster::plan(apply, &admitted, &set_items, observer).map_err(|e| e.state(NOTHING))?,
+        None => None,
+    };
 
     let mut summary = Summary {
         index: admitted.report().bundle.index.clone(),
@@ -221,6 +237,10 @@ pub fn unpack<'a>(
         if report.exit_code == 0 {
             let (left, there) = left(&destinations, &index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
             (summary.new_blobs, summary.new_bytes, summary.there) = (left.blobs, left.bytes, there);
+            #[cfg(feature = "cluster")]
+            {
+                summary.applied = planned.map(cluster::Planned::tried);
+            }
         }
         return Ok(match report.exit_code {
             0 => Outcome::Tried(Box::new(report), summary),
@@ -275,6 +295,10 @@ pub fn unpack<'a>(
     write_files(&sets, &verified, observer)?;
     for snippet in snippets {
         snippet.write(&mut summary).map_err(|e| during_transfer(e, "the images are complete"))?;
+    }
+    #[cfg(feature = "cluster")]
+    {
+        summary.applied = planned.map(|planned| planned.run(observer));
     }
     summary.mirror_set_files = set_files;
     summary.tree.clone_from(&options.dir);
@@ -331,30 +355,6 @@ const NOTHING: &str = "nothing was written";
 
 fn refused<'a>(report: Report, state: &str) -> Outcome<'a> {
     Outcome::Refused(Box::new(report), state.to_owned())
-}
-
-fn announce(admitted: &Admitted<'_>, observer: &dyn Observer) {
-    let report = admitted.report();
-    let signers: Vec<&str> = report
-        .signatures
-        .iter()
-        .filter(|s| s.is_good())
-        .filter_map(|s| s.name.as_deref().or(s.key.as_deref()))
-        .collect();
-    match signers.is_empty() {
-        true => observer.warn("the bundle's signature was not checked; it is taken because of --allow-unsigned"),
-        false => {
-            observer.say("Verified", &format!("index {}, signed by {}", report.bundle.index, signers.join(" and ")))
-        }
-    }
-    for check in report.checks.iter().filter(|c| c.id == crate::verify::CheckId::ReleaseSignatures) {
-        for detail in &check.details {
-            observer.say("Verified", &format!("release {detail}"));
-        }
-    }
-    for finding in report.findings() {
-        observer.warn(&finding.message);
-    }
 }
 
 fn transfer(
