@@ -12,9 +12,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
+pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
-pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
 
 const STYLES: Styles = Styles::styled()

@@ -392,13 +392,24 @@ fn set_list(folder: &std::path::Path, files: &[std::path::PathBuf]) -> String {
     format!("{}: {}", folder.display(), names.join(", "))
 }
 
+/// Whether mirror sets were applied to a cluster in the same run.
+#[cfg(feature = "cluster")]
+fn sets_applied(summary: &Summary) -> bool {
+    let done = |entry: &crate::cluster::Entry| entry.outcome.is_done() && crate::cluster::is_mirror_set(&entry.object);
+    summary.applied.as_ref().is_some_and(|applied| applied.objects.iter().any(done))
+}
+#[cfg(not(feature = "cluster"))]
+fn sets_applied(_: &Summary) -> bool {
+    false
+}
+
 fn next(summary: &Summary, term: &Terminal) {
     let mut lines = Vec::new();
     if let Some(manifests) = summary.manifests.as_ref().filter(|_| to_apply(summary)) {
         lines.push("apply the manifests with".to_owned());
         lines.push(format!("  oc apply -Rf {}", answer::quoted(&manifests.display().to_string())));
     }
-    if !summary.mirror_set_files.is_empty() {
+    if !summary.mirror_set_files.is_empty() && !sets_applied(summary) {
         lines.push("redirect the cluster to the mirror with".to_owned());
         for file in &summary.mirror_set_files {
             lines.push(format!("  oc apply -f {}", answer::quoted(&file.display().to_string())));

@@ -10,7 +10,7 @@ use mirror_bundle::openshift::mirror_set::{self, MirrorSetKind, SourcePolicy};
 use serde_json::Value;
 
 use crate::harness::*;
-use crate::support::apiserver::{Server, Who};
+use crate::support::apiserver::{How, Server, Who};
 use crate::support::registry::Registry;
 use crate::support::release::world;
 
@@ -92,14 +92,22 @@ fn no_mirror_is_lost_when_sets_of_several_makers_are_applied_in_any_order() {
     let folders = [dir.path().join("one-mirror-set"), dir.path().join("two-mirror-set"), of_oc_mirror(dir.path())];
     let wanted: BTreeSet<Mirror> = folders.iter().flat_map(|folder| of(folder)).collect();
     assert!(wanted.len() > 8, "{wanted:?}");
-    let ways: [&[&str]; 2] = [&["apply"], &["apply", "--server-side"]];
+    let config = server.kubeconfig(Who::Admin, How::Token);
+    // As a user of oc applies a folder, by server-side apply, and for what is ours with `apply`.
+    let apply = |folder: &Path, way: usize| {
+        if way == 2 && folder != folders[2] {
+            let more = args!["--kubeconfig", config, "--allow-unsigned", "--apply-mirror-sets"];
+            ok(&[args!["apply", folder], more].concat());
+            return;
+        }
+        let way = if way == 0 { args!["apply"] } else { args!["apply", "--server-side"] };
+        let out = server.kubectl(Who::Admin, &[way, args!["-f", folder]].concat(), b"");
+        assert!(out.status.success(), "{}: {}", folder.display(), String::from_utf8_lossy(&out.stderr));
+    };
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-        for way in [[0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]] {
+        for way in [[0, 0, 0], [1, 1, 1], [2, 2, 2], [0, 1, 2]] {
             for (at, way) in order.into_iter().zip(way) {
-                let apply =
-                    [ways[way].iter().map(std::ffi::OsString::from).collect(), args!["-f", folders[at]]].concat();
-                let out = server.kubectl(Who::Admin, &apply, b"");
-                assert!(out.status.success(), "{order:?}: {}", String::from_utf8_lossy(&out.stderr));
+                apply(&folders[at], way);
             }
             assert_eq!(on(&server), wanted, "{order:?} {way:?}");
             clear(&server);
@@ -160,5 +168,49 @@ fn every_set_that_can_be_written_passes_the_patterns_and_rules_of_the_server() {
         let text = object.text.replace("127.0.0.1:5000/a/b", "[::1]:5000/a");
         let object: Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(server.request("POST", &format!("{path}?dryRun=All"), Some(&object)).0, 422);
+    }
+}
+
+/// `apply FOLDER --apply-mirror-sets --dry-run` to this server.
+fn compare(server: &Server, set: &Path) -> String {
+    let config = server.kubeconfig(Who::Admin, How::Token);
+    let more = args!["--kubeconfig", config, "--allow-unsigned", "--apply-mirror-sets", "--dry-run"];
+    ok(&[args!["apply", set], more].concat()).stderr
+}
+
+#[test]
+fn what_the_cluster_mirrors_elsewhere_for_the_same_sources_is_said() {
+    let Some(server) = Server::start() else { return };
+    let dir = folder();
+    let set = |name: &str, source: &str, mirror: &str, policy: &str| {
+        serde_json::json!({
+            "apiVersion": "config.openshift.io/v1", "kind": "ImageDigestMirrorSet", "metadata": { "name": name },
+            "spec": { "imageDigestMirrors": [
+                { "source": source, "mirrors": [mirror, "m.example.com/same"], "mirrorSourcePolicy": policy }] },
+        })
+    };
+    for (name, source, mirror) in [
+        ("same", "quay.io/team/app", "old.example.com/app"),
+        ("wider", "quay.io/team", "wide.example.com/team"),
+        ("other", "quay.io/teams", "other.example.com/x"),
+        ("narrower", "quay.io/team/app/part", "narrow.example.com/x"),
+    ] {
+        server.create(SETS[0].0, &set(name, source, mirror, "NeverContactSource"));
+    }
+    let mirrors = [("quay.io/team/app", "new.example.com/app"), ("quay.io/team/app", "m.example.com/same")];
+    let mirrors = mirrors.map(|(source, mirror)| (source.parse().unwrap(), mirror.parse().unwrap()));
+    let own = dir.path().join("own");
+    fs::create_dir(&own).unwrap();
+    for kind in [MirrorSetKind::Digest, MirrorSetKind::Tag] {
+        let made = mirror_set::object(kind, &"new.example.com/app".parse().unwrap(), &mirrors, None).unwrap();
+        fs::write(own.join("set.yaml"), &made.text).unwrap();
+        let said = compare(&server, &own);
+        let is_tag = kind == MirrorSetKind::Tag;
+        let same = "`quay.io/team/app` is also mirrored to old.example.com/app with NeverContactSource, by ImageDigestMirrorSet same";
+        assert_eq!(said.contains(same), !is_tag, "{said}");
+        let wider = "is mirrored to wide.example.com/team, m.example.com/same";
+        assert!(!said.contains(wider), "only what is new: {said}");
+        assert_eq!(said.contains("as part of `quay.io/team`, by ImageDigestMirrorSet wider"), !is_tag, "{said}");
+        assert!(!said.contains("other.example.com") && !said.contains("narrow.example.com"), "{said}");
     }
 }
