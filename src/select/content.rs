@@ -18,8 +18,7 @@ use crate::observer::{self, Observer};
 use crate::oci::{Digest, Document, Invalid, Reference, Tag};
 use crate::openshift::image_policy::ImagePolicy;
 use crate::openshift::signature_map;
-use crate::parallel;
-use crate::source::{Fetched, MirrorDir, Named, Network, Source};
+use crate::source::{Bench, Fetched, MirrorDir, Named, Network, Source};
 
 /// The files of the bundle other than blobs.
 #[derive(Default)]
@@ -50,14 +49,14 @@ pub(crate) fn gather(
         let root = resolve(reference, "release", options, network, observer)?;
         content.release(root, options, &[], network, observer)?;
     }
-    content.roots.extend(parallel::map(
-        options.jobs,
+    content.roots.extend(options.pace.map(
         &options.images,
         || (),
         |(), reference| resolve(reference, "image", options, network, observer),
     )?);
     for path in &options.layouts {
-        let source: Arc<dyn Source> = crate::source::open(path, &options.room)?.into();
+        let source: Arc<dyn Source> =
+            crate::source::open(path, Bench { room: &options.room, check: &|| observer.check() })?.into();
         content.local(source, "layout", options, network, observer)?;
     }
     for path in &options.dirs {

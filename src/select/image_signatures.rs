@@ -10,8 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::observer::Observer;
 use crate::oci::{Descriptor, Digest, Document};
 use crate::openshift::image_policy::{self, Image, Part, Signature};
-use crate::parallel;
-use crate::sign::cosign::simple;
+use crate::sign::cosign::{self, simple};
 
 /// The most sentences about images without a good signature.
 const SENTENCES: usize = 8;
@@ -39,6 +38,13 @@ impl Content {
                 )
                 .fact(format!("expected tag {tag}"))
                 .fact("from 4.21 on, clusters with mirrors refuse a release without it");
+                let referrers = self.roots.iter().filter(|r| r.kind == Kind::Referrer);
+                let of_it = referrers.filter(|r| r.subject == Some(release.digest));
+                if let Some((what, root)) = of_it.filter_map(|root| Some((signature_referrer(root)?, root))).next() {
+                    error = error
+                        .fact(format!("{what} is attached as a referrer, {}", root.document.digest))
+                        .fact("the nodes of a cluster read only the `.sig` tag: sign with cosign 2, or with cosign 3 and --new-bundle-format=false");
+                }
                 for sentence in unserved.iter().filter(|sentence| sentence.starts_with(walk::SIGNATURES)) {
                     error = error.fact(sentence);
                 }
@@ -78,8 +84,7 @@ impl Content {
             images.extend(image.with_children(walk::parse(&root.document).ok().as_ref()));
         }
         let roots: Vec<&Root> = self.tagged(release).collect();
-        let read = parallel::map(
-            options.jobs,
+        let read = options.pace.map(
             &roots,
             || (),
             |(), root| {
@@ -107,6 +112,19 @@ impl Content {
         }
         Ok(())
     }
+}
+
+/// What a referrer is that signs an image in a way that the nodes of a cluster do not read (MB-CRE-03): a Sigstore bundle
+/// of cosign 3, or the signature of cosign 2 in its mode for referrers.
+fn signature_referrer(root: &Root) -> Option<&'static str> {
+    let Ok(Document::Manifest(manifest)) = walk::parse(&root.document) else { return None };
+    let types = manifest.artifact_type.iter().chain(manifest.layers.first().map(|layer| &layer.media_type));
+    let types: Vec<&str> = types.map(String::as_str).collect();
+    let predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType");
+    if types.iter().any(|kind| cosign::bundle::is_bundle(kind)) {
+        return predicate.is_none_or(|predicate| predicate == cosign::statement::SIGN).then_some("a Sigstore bundle");
+    }
+    types.contains(&cosign::SIMPLE_SIGNING).then_some("a cosign signature")
 }
 
 /// The signatures in a signature image.

@@ -16,7 +16,6 @@ use crate::openshift::image_policy::ImagePolicy;
 use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, Overlay, Payload};
 use crate::openshift::{release_signature, signature_map, verification};
-use crate::parallel;
 use crate::source::{Network, Source};
 
 /// Where release signatures are looked for.
@@ -342,8 +341,7 @@ fn components(
 ) -> Result<Vec<Root>> {
     let tags = &payload.image_references.tags;
     let home: Option<Repository> = root.repository.as_deref().and_then(|r| r.parse().ok());
-    parallel::map(
-        options.jobs,
+    options.pace.map(
         tags,
         || (),
         |(), component| {

@@ -3,10 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::SIMPLE_SIGNING;
 use crate::oci::{Digest, Manifest};
 
-/// Media type of a layer that holds what was signed.
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// Annotation with the signature, base64.
 pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The largest signed payload that is read, in bytes.

@@ -7,7 +7,6 @@ use super::{Reasons, Registry};
 use crate::bundle::index::Kind;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Document, Repository, Tag, parse};
-use crate::parallel;
 use crate::registry::Wanted;
 use crate::sink::destination::Watch;
 use crate::verify::Verified;
@@ -37,8 +36,7 @@ impl Registry<'_> {
             watch.warn(&format!("{text}; whoever pulls the image does not find it"));
         }
         let wanted: Vec<_> = wanted.into_iter().collect();
-        parallel::map(
-            self.jobs,
+        self.pace.map(
             &wanted,
             || (),
             |(), ((repository, tag), digest)| {
