@@ -113,7 +113,7 @@ pub enum Command {
     /// Check a bundle: every byte, every signature
     Verify(Verify),
     /// Verify, then write to a registry or a directory
-    Unpack(Unpack),
+    Unpack(Box<Unpack>),
     /// Verify, then apply the manifests to the cluster of the kubeconfig
     #[cfg(feature = "cluster")]
     Apply(Box<Apply>),
