@@ -5,13 +5,32 @@
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::useless_vec)]
 
+#[cfg(feature = "cluster")]
+#[path = "cluster/bundles.rs"]
+mod bundles;
 #[path = "cluster/emitted.rs"]
 mod emitted;
 #[path = "e2e/harness.rs"]
 #[allow(dead_code)]
 mod harness;
+#[cfg(feature = "cluster")]
+#[path = "cluster/interrupted.rs"]
+mod interrupted;
+#[cfg(feature = "cluster")]
+#[path = "cluster/kit.rs"]
+mod kit;
+#[cfg(feature = "cluster")]
 #[path = "cluster/mirror_sets.rs"]
 mod mirror_sets;
+#[cfg(feature = "cluster")]
+#[path = "cluster/outcomes.rs"]
+mod outcomes;
+#[cfg(feature = "cluster")]
+#[path = "cluster/reach.rs"]
+mod reach;
+#[cfg(feature = "cluster")]
+#[path = "cluster/refusals.rs"]
+mod refusals;
 #[path = "cluster/server.rs"]
 mod server;
 #[path = "support/mod.rs"]

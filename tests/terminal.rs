@@ -4,6 +4,8 @@
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/schemas.rs"]
+mod schemas;
 #[path = "support/skip.rs"]
 mod skip;
 

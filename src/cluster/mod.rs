@@ -209,20 +209,21 @@ fn name(object: &Object) -> String {
     }
 }
 
-fn problem<S: serde::Serializer>(error: &Option<Error>, out: S) -> Result<S::Ok, S::Error> {
+/// An error as a member of a document.
+pub(crate) fn problem<S: serde::Serializer>(error: &Option<Error>, out: S) -> Result<S::Ok, S::Error> {
     #[derive(serde::Serialize)]
     struct Problem<'a> {
         code: &'a str,
         message: &'a str,
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
-        details: &'a [String],
+        facts: &'a [String],
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<&'a str>,
     }
     let shown = error.as_ref().map(|e| Problem {
         code: e.code().as_str(),
         message: e.message(),
-        details: e.facts(),
+        facts: e.facts(),
         hint: e.hint_text(),
     });
     serde::Serialize::serialize(&shown, out)

@@ -66,7 +66,7 @@ pub struct Applied {
     /// The state of the cluster, and what to do.
     pub state: String,
     /// Why it ended early, if the cluster was lost.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cluster::problem")]
     pub error: Option<Error>,
 }
 

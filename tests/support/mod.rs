@@ -9,6 +9,7 @@ pub mod program;
 pub mod proxy;
 pub mod registry;
 pub mod release;
+pub mod schemas;
 pub mod sessions;
 pub mod skip;
 #[cfg(feature = "registry")]
