@@ -2,15 +2,18 @@
 
 #[cfg(feature = "cluster")]
 mod apply;
+mod help;
+mod kinds;
 mod shared;
 
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
+pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -42,57 +45,9 @@ pub const COMMANDS: &[&str] = &[
     "man",
 ];
 
-/// What `mirror-bundle` alone, `-h` and `--help` print. `every_command_is_in_the_help` keeps it complete.
-fn help() -> String {
-    const APPLY: &str = "  apply            Verify, then apply the manifests to a cluster\n";
-    if cfg!(feature = "cluster") { HELP.to_owned() } else { HELP.replace(APPLY, "") }
-}
-
-const HELP: &str = "\
-{about}.
-
-Usage: mirror-bundle COMMAND [BUNDLE] [OPTIONS]
-
-  create           Build a bundle from a release, images or manifests
-  verify           Check a bundle: every byte, every signature
-  unpack           Verify, then write to a registry or a directory
-  apply            Verify, then apply the manifests to a cluster
-
-Look inside:
-  inspect          Show what a bundle says it contains
-  ls               List its images, blobs or manifests, one per line
-
-Several media:
-  split            Divide a bundle into volumes of a given size
-  join             Put volumes back together
-
-Trust:
-  keygen           Make a signing key
-  sign             Verify, then add a signature or a review record
-  check-signature  Check one OpenShift release signature file
-
-Repair:
-  recovery         Create recovery data, to repair damage in transit
-  repair           Repair a bundle from recovery data, another copy or a registry
-
-More:
-  COMMAND -h       The options of a command
-  explain CODE     What an error code means, and what to do
-  explain exit-codes | environment | trust
-  man [COMMAND]    Show the manual page; --dir DIR writes all of them
-  completions      Print completions for bash, zsh, fish, elvish or powershell
-
-Examples:
-  mirror-bundle keygen builder.key
-  mirror-bundle create ocp.tar --sign-key builder.key \\
-      --release quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64
-  mirror-bundle verify ocp.tar --signer builder.key.pub
-  mirror-bundle unpack ocp.tar --signer builder.key.pub --to registry.example.com/ocp/release
-";
-
 /// Carry OpenShift releases and Kubernetes manifests across an air gap, and prove nothing changed
 #[derive(Debug, Parser)]
-#[command(name = "mirror-bundle", version, styles = STYLES, help_template = help(), max_term_width = 100,
+#[command(name = "mirror-bundle", version, styles = STYLES, help_template = help::text(), max_term_width = 100,
           arg_required_else_help = true, infer_long_args = false)]
 pub struct Args {
     /// Options of every command.
@@ -111,7 +66,7 @@ pub enum Command {
     /// Check a bundle: every byte, every signature
     Verify(Verify),
     /// Verify, then write to a registry or a directory
-    Unpack(Unpack),
+    Unpack(Box<Unpack>),
     /// Verify, then apply the manifests to the cluster of the kubeconfig
     #[cfg(feature = "cluster")]
     Apply(Box<Apply>),
@@ -286,7 +241,7 @@ pub struct Unpack {
     #[arg(long, value_name = "DIR", help_heading = "Destination", conflicts_with = "to_dir")]
     pub to_layout: Option<PathBuf>,
     /// Write the manifests here [default: DIR/manifests/NAME-DIGEST, or ./NAME-DIGEST-manifests with --to alone]
-    #[arg(long, value_name = "DIR", help_heading = "Destination")]
+    #[arg(long, value_name = "DIR", help_heading = "Destination", alias = "release-image-signature-to-dir")]
     pub manifests_to_dir: Option<PathBuf>,
     /// Where images other than releases go below the target: to their path, or to their path below the name of their
     /// registry
@@ -305,14 +260,42 @@ pub struct Unpack {
         value_delimiter = ',',
         value_name = "KIND[,KIND]",
         hide_possible_values = true,
+        ignore_case = true,
+        alias = "print-mirror-instructions",
         help_heading = "Destination"
     )]
     pub mirror_set: Vec<MirrorSet>,
+    /// What nodes do when the mirror lacks an image: NeverContactSource or AllowContactingSource, written into the
+    /// mirror configuration [default: not written; nodes then ask the source]
+    #[cfg(feature = "registry")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "POLICY",
+        requires = "to",
+        hide_possible_values = true,
+        ignore_case = true,
+        help_heading = "Destination"
+    )]
+    pub mirror_source_policy: Option<SourcePolicy>,
+    /// Write what install-config.yaml needs to install from this mirror to this file: the list imageDigestSources
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Destination")]
+    pub install_config: Option<PathBuf>,
+    /// Write what hosts need in /etc/containers/registries.d to read the signatures in this mirror to this file, or to
+    /// a file in this folder
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Destination")]
+    pub registries_d: Option<PathBuf>,
+    /// As `oc adm release mirror` has it: another place for the release image, REGISTRY/REPO or REGISTRY/REPO:TAG
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "IMAGE", requires = "to", hide = true, help_heading = "Destination")]
+    pub to_release_image: Option<String>,
     /// Write where each image went to this file: SRC=DST lines, as `oc image mirror -f` takes them
     #[arg(long, value_name = "FILE", help_heading = "Destination", conflicts_with = "to_layout")]
     pub mapping: Option<PathBuf>,
-    /// Replace manifests, and a mapping, that exist with other content; with --apply-manifests also change objects on
-    /// the cluster
+    /// Replace manifests, a mapping and snippets that exist with other content; with --apply-manifests also change
+    /// objects on the cluster
     #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
     /// Verify, ask the destination what it has, and show what would be written; write nothing
@@ -333,39 +316,6 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
-}
-
-/// What is done with foreign layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ForeignLayers {
-    /// Left out
-    Skip,
-    /// Taken from the registry of the image
-    Fetch,
-    /// Refused
-    Refuse,
-}
-
-/// Where images other than releases go below the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Placement {
-    /// To their path
-    Path,
-    /// To their path below their registry
-    Host,
-}
-
-/// Kind of mirror configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MirrorSet {
-    /// ImageDigestMirrorSet
-    Idms,
-    /// ImageTagMirrorSet
-    Itms,
-    /// ImageContentSourcePolicy (clusters before 4.13)
-    Icsp,
-    /// None
-    None,
 }
 
 /// `inspect`
@@ -596,7 +546,7 @@ mod tests {
         command.clone().debug_assert();
         for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
             let line = format!("\n  {} ", sub.get_name());
-            assert!(HELP.contains(&line) && COMMANDS.contains(&sub.get_name()), "{line}");
+            assert!(help::HELP.contains(&line) && COMMANDS.contains(&sub.get_name()), "{line}");
         }
     }
 }
