@@ -162,9 +162,9 @@ fn one(bytes: &[u8]) -> Result<kubernetes::Manifest, kubernetes::Refusal> {
 
 /// The manifests of a folder, read as strictly as `create` reads them.
 fn folder(dir: &Path, trust: &Trust, conditions: &Conditions) -> Result<(Vec<Item>, Report)> {
-    let mut allowed = conditions.exceptions.kinds.clone();
-    allowed.extend(trust.policy().into_iter().flat_map(|policy| policy.allow_kinds.clone()));
-    let files = crate::select::manifests(dir, &allowed).map_err(|e| e.state(NOTHING))?;
+    let admission = conditions.admission(trust);
+    // What it warns of is in the report too.
+    let files = crate::select::manifests(dir, &admission, &crate::ops::Silent).map_err(|e| e.state(NOTHING))?;
     let report = crate::verify::loose(&dir.display().to_string(), &files, trust, conditions);
     let items = items(files.iter().map(|(file, bytes)| (file.path.as_str(), bytes.as_slice())))?;
     Ok((items, report))
