@@ -296,8 +296,8 @@ pub struct Unpack {
     /// out the registry (repeatable)
     #[arg(long, value_name = "FROM=TO", help_heading = "Destination")]
     pub map: Vec<String>,
-    /// Kinds of mirror configuration for the target registry, written beside the manifests, never applied: idms, itms,
-    /// icsp or none [default: idms, and itms where images were asked for by tag]
+    /// Kinds of mirror configuration for the target registry, written beside the manifests, and applied only with
+    /// --apply-mirror-sets: idms, itms, icsp or none [default: idms, and itms where images were asked for by tag]
     #[arg(
         long,
         value_enum,

@@ -68,6 +68,7 @@ impl Proxies {
 }
 
 /// The proxy for an address, with its credentials; for clients other than this one.
+#[cfg(feature = "cluster")]
 pub(crate) fn proxy_for(address: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<String>> {
     let proxies = Proxies::from_env(env)?;
     let url = Url::parse(address).map_err(|why| Error::new(Code::Usage, why))?;
