@@ -88,9 +88,9 @@ impl Cluster {
         config.default_retry = false;
         let proxy = config.proxy_url.as_ref().and_then(http::Uri::authority);
         let login = &config.auth_info;
-        let mut files = [&login.client_certificate, &login.client_key, &login.token_file].into_iter().flatten();
+        let files = [&login.client_certificate, &login.client_key, &login.token_file];
         let route = Route {
-            missing: files.find(|path| std::fs::File::open(path).is_err()).cloned(),
+            missing: files.into_iter().flatten().find(|path| std::fs::File::open(path).is_err()).cloned(),
             plugin: config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone()),
             // Without the login before the `@`.
             proxy: proxy.map(|at| at.as_str().rsplit('@').next().unwrap_or_default().to_owned()),
