@@ -194,3 +194,55 @@ fn without_the_verb_or_the_flag_no_cluster_is_asked() {
     }
     assert_eq!(peer.total(), 0);
 }
+
+/// The `yaml` block of the guide.
+fn rights() -> String {
+    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/apply.md")).unwrap();
+    let (_, rest) = guide.split_once("```yaml\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_rights_that_the_documentation_lists_are_enough() {
+    let Some(server) = Server::start() else { return };
+    if !have("kubectl") {
+        return;
+    }
+    let dir = folder();
+    let bundle = bundle(dir.path());
+    let who = server.spare();
+    let kubectl = |args: &[&str], input: &str| {
+        let out = server.kubectl(Who::Admin, args, input.as_bytes());
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    let config = server.kubeconfig(who, How::Token);
+    apply(51, &bundle, &config, &[]).says(&["cannot get", "docs/apply.md"]);
+    kubectl(&["apply", "-f", "-"], &rights());
+    let user = format!("--user={}", who.name());
+    let inside = ["-n", "openshift-config-managed", "create", "rolebinding", "mb", "--role=mirror-bundle", &user];
+    kubectl(&inside, "");
+    until("the Role is bound", || server.send("GET", &signature(), "", b"", who).0 == 404);
+    // Mirror sets need the ClusterRole.
+    apply(51, &bundle, &config, &["--apply-mirror-sets"]).says(&["cannot get", "imagedigestmirrorsets"]);
+    let name = world().release.digest().dashed();
+    assert_eq!(apply(0, &bundle, &config, &["--dry-run"]).outcomes(), format!("mine left-out, {name} created"));
+    assert_eq!(apply(0, &bundle, &config, &[]).outcomes(), format!("mine left-out, {name} created"));
+    kubectl(&["create", "clusterrolebinding", "mb", "--clusterrole=mirror-bundle", &user], "");
+    until("the ClusterRole is bound", || server.send("GET", &format!("{SETS}/mine"), "", b"", who).0 == 404);
+    let run = apply(0, &bundle, &config, &["--apply-mirror-sets"]);
+    assert_eq!(run.outcomes(), format!("mine created, {name} unchanged"));
+    // Others change both; we change them back.
+    let patch = |path: &str, body: serde_json::Value| {
+        let (status, answer) =
+            server.send("PATCH", path, "application/merge-patch+json", body.to_string().as_bytes(), Who::Admin);
+        assert_eq!(status, 200, "{answer}");
+    };
+    patch(&signature(), json!({ "binaryData": { (format!("{name}-1")): "eA==" } }));
+    patch(&format!("{SETS}/mine"), json!({ "spec": { "imageDigestMirrors": [] } }));
+    apply(52, &bundle, &config, &["--apply-mirror-sets"]);
+    let run = apply(0, &bundle, &config, &["--apply-mirror-sets", "--overwrite"]);
+    assert_eq!(run.outcomes(), format!("mine changed, {name} changed"));
+    // Nothing more.
+    assert_eq!(server.send("GET", "/api/v1/namespaces/openshift-config/configmaps/x", "", b"", who).0, 403);
+    assert_eq!(server.send("DELETE", &signature(), "", b"", who).0, 403);
+}

@@ -151,3 +151,43 @@ fn a_dry_run_creates_nothing_and_plans_what_comes_with_its_namespace() {
     let run = ground.apply(0, &objects, &["--allow-kind", "Namespace"]);
     assert_eq!(run.outcomes(), format!("{space} unchanged, inside unchanged"));
 }
+
+#[test]
+fn a_kind_that_comes_with_its_definition_is_applied_when_it_can_be_used() {
+    let Some(ground) = Ground::new() else { return };
+    let group = format!("{}.example.com", ground.space);
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("widgets.{group}") },
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": { "kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList" },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "properties": {
+                    "spec": { "type": "object", "properties": { "size": { "type": "integer" } } },
+                } } },
+            }],
+        },
+    });
+    let widget = json!({
+        "apiVersion": format!("{group}/v1"),
+        "kind": "Widget",
+        "metadata": { "name": "one", "namespace": ground.space },
+        "spec": { "size": 1 },
+    });
+    let objects = [widget, definition];
+    let more = ["--allow-kind", "CustomResourceDefinition", "--allow-kind", "Widget"];
+    let name = format!("widgets.{group}");
+    let run = ground.apply(0, &objects, &[&more[..], &["--dry-run"]].concat());
+    assert_eq!(run.outcomes(), format!("{name} created, one created"));
+    assert!(run.object("one")["after"].as_str().unwrap().contains(&name));
+    let run = ground.apply(0, &objects, &more);
+    assert_eq!(run.outcomes(), format!("{name} created, one created"));
+    let there = ground.server.get(&format!("/apis/{group}/v1/namespaces/{}/widgets/one", ground.space));
+    assert_eq!(there["spec"], json!({ "size": 1 }));
+    let run = ground.apply(0, &objects, &more);
+    assert_eq!(run.outcomes(), format!("{name} unchanged, one unchanged"));
+}
