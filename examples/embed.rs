@@ -37,7 +37,7 @@ fn run(bundle: &Path, policy: &Path, layout: &Path) -> Result<u8> {
     let memory = memory::folder();
     let mut conditions = Conditions::new(jiff::Timestamp::now());
     conditions.seen = memory::load(&memory)?;
-    let options = Options { layout: Some(layout.to_owned()), jobs: 4, ..Options::default() };
+    let options = Options { layout: Some(layout.to_owned()), ..Options::default() };
     match unpack(Inputs::from(bundle), &trust, &conditions, &options, &Silent)? {
         Outcome::Unpacked(verified, summary) => {
             // From now on an older bundle is refused.

@@ -1,78 +1,558 @@
 //! Runs the same work on many items with a few threads, which mostly wait for a network or a disk.
+//!
+//! How many items are worked on at once finds itself: a [`Pace`] starts small, grows while more gets done, and falls
+//! back when it does not. Only items whose bytes move count against it: while they do, the next ones ask whether they are
+//! needed, small ones come and go, and those that are handed over wait for their answers.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 
-/// Calls `work` for each item in at most `jobs` threads; results are in the order of the items.
-///
-/// The first error is returned and stops the other threads from starting new items. Each thread passes `work` a value
-/// of its own, made by `local` (a buffer).
-pub fn map<T, L, R>(
-    jobs: usize,
-    items: &[T],
-    local: impl Fn() -> L + Sync,
-    work: impl Fn(&mut L, &T) -> Result<R> + Sync,
-) -> Result<Vec<R>>
-where
-    T: Sync,
-    R: Send,
-{
-    let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::with_capacity(items.len()));
-    let run = || {
-        let mut own = local();
-        while !stop.load(Ordering::Relaxed) {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else { break };
-            let result = work(&mut own, item);
-            stop.fetch_or(result.is_err(), Ordering::Relaxed);
-            results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, result));
+/// Items of up to this size are small: most of their time is spent waiting, not moving bytes.
+const SMALL: u64 = 1 << 20;
+/// The default for the most items at once.
+const MOST: usize = 16;
+
+/// How many items are worked on at once. One pace can serve several maps, one after the other or at the same time: the
+/// next starts with what an earlier one has learnt.
+#[derive(Debug)]
+pub struct Pace {
+    most: usize,
+    /// Threads that work now.
+    busy: AtomicUsize,
+    /// For large and for small items.
+    climbers: [Mutex<Climber>; 2],
+}
+
+/// Positions of [`Pace::climbers`] and of the lanes of a map.
+const LARGE: usize = 0;
+const LITTLE: usize = 1;
+/// For an item that nothing else is worked on beside.
+const ALONE: usize = 2;
+
+impl Default for Pace {
+    /// A pace that finds itself, with at most 16 items at once.
+    fn default() -> Pace {
+        Pace::up_to(MOST)
+    }
+}
+
+impl Pace {
+    /// A pace that finds itself, with at most `most` items at once.
+    pub fn up_to(most: usize) -> Pace {
+        let most = most.max(1);
+        Pace {
+            most,
+            busy: AtomicUsize::new(0),
+            climbers: [Climber::new(LARGE, 2, most), Climber::new(LITTLE, 8, most)],
         }
-    };
-    let jobs = jobs.clamp(1, items.len().max(1));
-    if jobs == 1 {
-        run();
-    } else {
+    }
+
+    /// Always `jobs` items at once: for work of processors, which do not wait.
+    pub fn fixed(jobs: usize) -> Pace {
+        let most = jobs.max(1);
+        Pace { most, busy: AtomicUsize::new(0), climbers: [LARGE, LITTLE].map(|lane| Climber::fixed(lane, most)) }
+    }
+
+    /// The most items at once.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Calls `work` for each item; results are in the order of the items.
+    ///
+    /// The first error is returned and stops the other threads from starting new items. Each thread passes `work` a
+    /// value of its own, made by `local` (a buffer).
+    pub fn map<T: Sync, L, R: Send>(
+        &self,
+        items: &[T],
+        local: impl Fn() -> L + Sync,
+        work: impl Fn(&mut L, &T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        self.sized(items, |_| 0, local, |own, item, _| work(own, item))
+    }
+
+    /// Like [`Pace::map`], for items of different sizes in bytes: the largest come first, so that no thread is left
+    /// alone with a large one at the end, and the small ones beside them. `work` reports to its [`Turn`] which bytes it
+    /// has moved.
+    pub fn sized<T: Sync, L, R: Send>(
+        &self,
+        items: &[T],
+        size: impl Fn(&T) -> u64,
+        local: impl Fn() -> L + Sync,
+        work: impl Fn(&mut L, &T, &Turn<'_>) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let sizes: Vec<u64> = items.iter().map(size).collect();
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(sizes[*at]));
+        let small = order.partition_point(|at| sizes[*at] > SMALL);
+        let lane = |items: &[usize]| Lane { waiting: items.to_vec().into_iter(), asking: 0, moving: 0, ending: 0 };
+        let lanes = Mutex::new([lane(&order[..small]), lane(&order[small..])]);
+        let queue = Queue { pace: self, lanes, changed: Condvar::new(), stop: AtomicBool::new(false) };
+        self.climbers.iter().for_each(|climber| lock(climber).begin());
+        let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::with_capacity(items.len()));
+        let one = |own: &mut L, lane, at: usize| {
+            let turn = Turn { queue: &queue, lane, left: AtomicU64::new(sizes[at]), stage: Mutex::new(Stage::Asking) };
+            let result = work(own, &items[at], &turn);
+            queue.stop.fetch_or(result.is_err(), Ordering::Relaxed);
+            lock(&results).push((at, result));
+            turn
+        };
+        let run = |(mut lane, mut at): (usize, usize)| {
+            let mut own = local();
+            loop {
+                match queue.after(&one(&mut own, lane, at)) {
+                    Some(next) => (lane, at) = next,
+                    None => break queue.changed.notify_all(),
+                }
+            }
+        };
+        let run = &run;
+        if self.most == 1 || items.len() == 1 {
+            let mut own = local();
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            _ = order.iter().take_while(|at| one(&mut own, ALONE, **at).goes_on()).count();
+            self.busy.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            std::thread::scope(|scope| {
+                let mut lanes = lock(&queue.lanes);
+                while !queue.stop.load(Ordering::Relaxed) && lanes.iter().any(|lane| lane.waiting.len() > 0) {
+                    match queue.next(&mut lanes) {
+                        Some(first) => _ = scope.spawn(move || run(first)),
+                        // A limit can grow without a signal.
+                        None => {
+                            lanes = queue.changed.wait_timeout(lanes, LOOK).unwrap_or_else(PoisonError::into_inner).0
+                        }
+                    }
+                }
+            });
+        }
+        in_order(results)
+    }
+
+    /// Like [`Pace::map`], for small requests within an item that is being worked on: this thread does them, with the
+    /// help of as many more as there are free places.
+    pub fn share<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::with_capacity(items.len()));
+        let one = || {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at).filter(|_| !stop.load(Ordering::Relaxed)) else { return false };
+            let result = work(item);
+            stop.fetch_or(result.is_err(), Ordering::Relaxed);
+            lock(&results).push((at, result));
+            true
+        };
+        let one = &one;
         std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(run);
+            loop {
+                while next.load(Ordering::Relaxed) + 1 < items.len() && self.take_place() {
+                    scope.spawn(move || {
+                        while one() {}
+                        self.busy.fetch_sub(1, Ordering::Relaxed);
+                    });
+                }
+                if !one() {
+                    break;
+                }
             }
         });
+        in_order(results)
     }
-    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+
+    /// Takes one of the free places, if there is one.
+    fn take_place(&self) -> bool {
+        let more = |busy: usize| (busy < self.most).then_some(busy + 1);
+        self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+}
+
+/// An item that is being worked on.
+#[derive(Debug)]
+pub struct Turn<'q> {
+    queue: &'q Queue<'q>,
+    lane: usize,
+    left: AtomicU64,
+    stage: Mutex<Stage>,
+}
+
+/// What an item is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing was moved yet; perhaps nothing has to be.
+    Asking,
+    /// Some bytes were moved.
+    Moving,
+    /// All bytes are handed over, and an answer is to come.
+    Ending,
+}
+
+impl Turn<'_> {
+    /// Waits until the bytes of this item may be moved.
+    pub fn start(&self) {
+        if self.lane != LARGE {
+            return;
+        }
+        let mut lanes = lock(&self.queue.lanes);
+        if *lock(&self.stage) != Stage::Asking {
+            return;
+        }
+        let Queue { pace, changed, stop, .. } = self.queue;
+        pace.busy.fetch_sub(1, Ordering::Relaxed);
+        while !stop.load(Ordering::Relaxed) {
+            if lanes[LARGE].moving < lock(&pace.climbers[LARGE]).limit && pace.take_place() {
+                return self.enter(&mut lanes, Stage::Moving);
+            }
+            lanes = changed.wait_timeout(lanes, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        pace.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.queue.stop.load(Ordering::Relaxed)
+    }
+
+    /// Reports bytes that were moved. With the last of an item, the next may start.
+    pub fn moved(&self, bytes: u64) {
+        if self.lane != LARGE {
+            return;
+        }
+        let more = lock(&self.queue.pace.climbers[LARGE]).note(bytes, Instant::now());
+        let left = self.left.load(Ordering::Relaxed).saturating_sub(bytes);
+        self.left.store(left, Ordering::Relaxed);
+        let now = if left == 0 { Stage::Ending } else { Stage::Moving };
+        let stage = *lock(&self.stage);
+        let next = stage != Stage::Ending && stage != now;
+        if next {
+            self.enter(&mut lock(&self.queue.lanes), now);
+        }
+        if more || next {
+            self.queue.changed.notify_all();
+        }
+    }
+
+    fn enter(&self, lanes: &mut [Lane; 2], next: Stage) {
+        let mut stage = lock(&self.stage);
+        let lane = &mut lanes[self.lane];
+        *lane.count(*stage) -= 1;
+        *lane.count(next) += 1;
+        *stage = next;
+    }
+}
+
+/// The items of one map.
+#[derive(Debug)]
+struct Queue<'a> {
+    pace: &'a Pace,
+    lanes: Mutex<[Lane; 2]>,
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+/// Items of one kind: those that wait, as positions, and how many are at each stage.
+#[derive(Debug)]
+struct Lane {
+    waiting: std::vec::IntoIter<usize>,
+    asking: usize,
+    moving: usize,
+    ending: usize,
+}
+
+impl Lane {
+    fn active(&self) -> usize {
+        self.asking + self.moving + self.ending
+    }
+
+    fn count(&mut self, stage: Stage) -> &mut usize {
+        match stage {
+            Stage::Asking => &mut self.asking,
+            Stage::Moving => &mut self.moving,
+            Stage::Ending => &mut self.ending,
+        }
+    }
+}
+
+impl Queue<'_> {
+    /// Takes the next item that may be started now: its lane and its position.
+    fn next(&self, lanes: &mut [Lane; 2]) -> Option<(usize, usize)> {
+        let most = self.pace.most;
+        let [large, little] = &*lanes;
+        let limit = [LARGE, LITTLE].map(|lane| lock(&self.pace.climbers[lane]).limit);
+        // Some places are kept for small items, so that they do not all come last.
+        let kept = if little.waiting.len() > 0 { most / 4 } else { 0 };
+        let may = large.asking + large.moving < limit[LARGE] || large.asking < limit[LITTLE];
+        let lane = if large.waiting.len() > 0 && may && large.active() < most - kept {
+            LARGE
+        } else if little.waiting.len() > 0 && little.active() < limit[LITTLE] {
+            LITTLE
+        } else {
+            return None;
+        };
+        if self.stop.load(Ordering::Relaxed) || !self.pace.take_place() {
+            return None;
+        }
+        let at = lanes[lane].waiting.next()?;
+        lanes[lane].asking += 1;
+        Some((lane, at))
+    }
+
+    /// Ends a turn. Returns the next item for the same thread.
+    fn after(&self, turn: &Turn<'_>) -> Option<(usize, usize)> {
+        let stage = *lock(&turn.stage);
+        let asked = turn.lane == LITTLE || stage == Stage::Asking;
+        let more = asked && lock(&self.pace.climbers[LITTLE]).note(1, Instant::now());
+        let mut lanes = lock(&self.lanes);
+        *lanes[turn.lane].count(stage) -= 1;
+        self.pace.busy.fetch_sub(1, Ordering::Relaxed);
+        if more || stage == Stage::Moving {
+            self.changed.notify_all();
+        }
+        self.next(&mut lanes)
+    }
+}
+
+/// How often a map looks whether more may be started.
+const LOOK: Duration = Duration::from_millis(100);
+/// The shortest time whose results are compared while bytes move: connections get going, buffers fill.
+const WINDOW: Duration = Duration::from_millis(400);
+/// The same for small requests.
+const QUICK: Duration = Duration::from_millis(20);
+/// How many times a climber stays where it is before it tries another limit.
+const REST: u32 = 6;
+
+/// Searches for the limit with which most gets done: tries twice as many, then one less, and keeps what pays.
+#[derive(Debug)]
+struct Climber {
+    limit: usize,
+    least: usize,
+    most: usize,
+    lane: usize,
+    /// Since when `done` and `notes` count.
+    since: Instant,
+    /// Bytes of large items; small items.
+    done: u64,
+    notes: usize,
+    /// Windows that pass before the next comparison.
+    skip: u32,
+    /// The limit before the one that is tried now, and what got done with it in a second.
+    before: Option<(usize, f64)>,
+    /// Whether the next trial is of a smaller limit.
+    less: bool,
+    fixed: bool,
+}
+
+impl Climber {
+    fn new(lane: usize, limit: usize, most: usize) -> Mutex<Climber> {
+        let (since, before) = (Instant::now(), None);
+        let limit = limit.min(most);
+        // A few small requests at once are in nobody's way.
+        let least = if lane == LITTLE { limit.min(4) } else { 1 };
+        Mutex::new(Climber {
+            limit,
+            least,
+            most,
+            lane,
+            since,
+            done: 0,
+            notes: 0,
+            skip: 0,
+            before,
+            less: false,
+            fixed: false,
+        })
+    }
+
+    /// One that never moves.
+    fn fixed(lane: usize, limit: usize) -> Mutex<Climber> {
+        let climber = Climber::new(lane, limit, limit);
+        lock(&climber).fixed = true;
+        climber
+    }
+
+    /// Other work begins: what got done before does not compare with it, and more at once may pay.
+    fn begin(&mut self) {
+        if !self.fixed {
+            (self.notes, self.skip, self.before, self.less) = (0, 0, None, false);
+        }
+    }
+
+    /// Notes what got done. Returns whether more may be started than before.
+    fn note(&mut self, done: u64, now: Instant) -> bool {
+        if self.fixed {
+            return false;
+        }
+        // A window begins with something that was finished, not with a pause.
+        if self.notes == 0 {
+            (self.since, self.done, self.notes) = (now, 0, 1);
+            return false;
+        }
+        (self.done, self.notes) = (self.done + done, self.notes + 1);
+        let time = now.saturating_duration_since(self.since);
+        let enough = match self.lane {
+            LARGE => time >= WINDOW,
+            // Each of those at once was finished twice.
+            _ => time >= QUICK && self.notes >= 2 * self.limit,
+        };
+        if !enough {
+            return false;
+        }
+        let rate = self.done as f64 / time.as_secs_f64();
+        (self.since, self.done, self.notes) = (now, 0, 0);
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        let limit = self.limit;
+        match self.before.take() {
+            None => self.attempt(rate),
+            // More at once has to pay.
+            Some((before, then)) if limit > before => match rate > then * 1.1 {
+                true => self.attempt(rate),
+                false => self.settle(before, true),
+            },
+            // Less at once must cost nothing.
+            Some((before, then)) => match rate >= then * 0.98 {
+                true => self.settle(limit, true),
+                false => self.settle(before, false),
+            },
+        }
+        self.limit > limit
+    }
+
+    /// Tries another limit.
+    fn attempt(&mut self, rate: f64) {
+        let next = match self.less {
+            true => (self.limit - 1).max(self.least),
+            false => (self.limit * 2).min(self.most),
+        };
+        if next == self.limit {
+            return self.settle(self.limit, !self.less);
+        }
+        (self.before, self.limit) = (Some((self.limit, rate)), next);
+        // What fills buffers is not yet moved.
+        self.skip = u32::from(self.lane == LARGE);
+    }
+
+    /// Stays with a limit for a while. `less`: then tries a smaller one, else a larger one.
+    fn settle(&mut self, limit: usize, less: bool) {
+        (self.limit, self.less, self.skip, self.before) = (limit, less, REST, None);
+    }
+}
+
+fn in_order<R>(results: Mutex<Vec<(usize, Result<R>)>>) -> Result<Vec<R>> {
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(at, _)| *at);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::map;
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
     use crate::error::{Code, Error};
 
     #[test]
     fn results_keep_the_order_and_the_first_error_stops_the_rest() {
         let items: Vec<u32> = (0..1000).collect();
-        for jobs in [1, 8] {
-            assert_eq!(
-                map(jobs, &items, || (), |(), n| Ok(n * 2)).unwrap(),
-                items.iter().map(|n| n * 2).collect::<Vec<_>>()
-            );
-            let seen = std::sync::atomic::AtomicU32::new(0);
-            let failed = map(
-                jobs,
+        for pace in [Pace::fixed(1), Pace::fixed(8), Pace::up_to(1), Pace::default()] {
+            let doubled: Vec<u32> = items.iter().map(|n| n * 2).collect();
+            assert_eq!(pace.map(&items, || (), |(), n| Ok(n * 2)).unwrap(), doubled);
+            assert_eq!(pace.share(&items, |n| Ok(n * 2)).unwrap(), doubled);
+            let mixed = pace.sized(
                 &items,
+                |n| u64::from(*n) << 12,
                 || (),
-                |(), n| {
-                    seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if *n == 3 { Err(Error::new(Code::Io, "no")) } else { Ok(()) }
+                |(), n, turn| {
+                    turn.start();
+                    turn.moved(u64::from(*n) << 12);
+                    Ok(n * 2)
                 },
             );
-            assert!(failed.is_err());
+            assert_eq!(mixed.unwrap(), doubled);
+            let seen = AtomicU32::new(0);
+            let fail = |n: &u32| {
+                seen.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_micros(100));
+                if *n == 3 { Err(Error::new(Code::Io, "no")) } else { Ok(()) }
+            };
+            assert!(pace.map(&items, || (), |(), n| fail(n)).is_err());
+            assert!(seen.swap(0, Ordering::Relaxed) < 1000);
+            assert!(pace.share(&items, fail).is_err());
             assert!(seen.into_inner() < 1000);
+            assert_eq!(pace.busy.into_inner(), 0);
         }
+    }
+
+    /// The most that were worked on at the same time.
+    #[derive(Default)]
+    struct Peak(AtomicUsize, AtomicUsize);
+
+    impl Peak {
+        fn during(&self, work: impl FnOnce()) {
+            self.1.fetch_max(self.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            work();
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_upper_bound_is_worked_on_at_once_also_within_an_item() {
+        for most in [1, 2, 5] {
+            let (pace, all, moving) = (Pace::up_to(most), Peak::default(), Peak::default());
+            let sizes: Vec<u64> = (0..40).map(|n| if n % 2 == 0 { 2 << 20 } else { 10 }).collect();
+            let wait = || std::thread::sleep(Duration::from_millis(2));
+            let work = |(): &mut (), size: &u64, turn: &Turn<'_>| {
+                turn.start();
+                moving.during(|| {
+                    all.during(wait);
+                    turn.moved(*size);
+                });
+                pace.share(&[(); 4], |()| Ok(all.during(wait))).map(|_| ())
+            };
+            pace.sized(&sizes, |size| *size, || (), work).unwrap();
+            assert!(all.1.into_inner() <= most, "{most}");
+        }
+    }
+
+    /// Feeds a climber with what would get done at each limit in a second.
+    fn climb(lane: usize, start: usize, rate: impl Fn(usize) -> u64, windows: usize) -> usize {
+        let climber = Climber::new(lane, start, 16);
+        let (mut climber, mut now) = (lock(&climber), Instant::now());
+        for _ in 0..windows * 100 {
+            now += Duration::from_millis(10);
+            let done = rate(climber.limit) / 100;
+            _ = climber.note(done, now);
+        }
+        climber.limit
+    }
+
+    #[test]
+    fn a_pace_grows_while_more_gets_done_and_falls_back_when_it_does_not() {
+        // Each connection is slow: all of them.
+        assert_eq!(climb(LARGE, 2, |at_once| at_once as u64 * 1_000_000, 60), 16);
+        // The line is full.
+        assert!(climb(LARGE, 2, |_| 60_000_000, 60) <= 2);
+        assert!(climb(LARGE, 16, |_| 60_000_000, 300) <= 2);
+        // More at once is in the way.
+        assert!(climb(LARGE, 2, |at_once| 60_000_000 / at_once.max(2) as u64, 60) <= 2);
+        // The best is between.
+        let best = climb(LARGE, 2, |at_once| at_once.min(4) as u64 * 10_000_000, 60);
+        assert!((3..=8).contains(&best), "{best}");
+        // A fixed pace stays.
+        let climber = Climber::fixed(LARGE, 7);
+        let (mut climber, mut now) = (lock(&climber), Instant::now());
+        for _ in 0..1000 {
+            now += Duration::from_millis(100);
+            _ = climber.note(1, now);
+        }
+        assert_eq!(climber.limit, 7);
     }
 }

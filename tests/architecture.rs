@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const OUTSIDE: [&str; 3] = ["main", "cli", "host"];
 
 /// Modules that may read a clock: a registry client needs timeouts.
-const CLOCKS: [&str; 4] = ["main", "cli", "host", "registry"];
+const CLOCKS: [&str; 5] = ["main", "cli", "host", "registry", "parallel"];
 
 /// The most lines of a file.
 const LONGEST: usize = 600;

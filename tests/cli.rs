@@ -42,6 +42,35 @@ fn answers_go_to_standard_output_and_nothing_else_does() {
 }
 
 #[test]
+fn quiet_given_twice_prints_nothing_and_does_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("m")).unwrap();
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n";
+    std::fs::write(dir.path().join("m/a.yaml"), map).unwrap();
+    let run = |args: &[&str], quiet: &str| {
+        let out = program::program(dir.path()).args(args).arg(quiet).output().unwrap();
+        let said = String::from_utf8(out.stderr.clone()).unwrap();
+        (code(&out), out.stdout.is_empty() && said.lines().all(|line| line.starts_with("warning:")))
+    };
+    for args in [
+        &["keygen", "key", "--no-passphrase"][..],
+        &["create", "b.tar", "--manifests", "m", "--sign-key", "key"],
+        &["inspect", "b.tar"],
+        &["ls", "b.tar"],
+        &["verify", "b.tar", "--signer", "key.pub"],
+        &["sign", "b.tar", "--sign-key", "key", "--role", "reviewer", "--signer", "key.pub"],
+        &["split", "b.tar", "v", "--volume-size", "60kB"],
+        &["join", "c.tar", "v"],
+        &["recovery", "b.tar"],
+        &["unpack", "b.tar", "--signer", "key.pub", "--manifests-to-dir", "out"],
+    ] {
+        assert_eq!(run(args, "-qq"), (0, true), "{args:?}");
+    }
+    assert!(dir.path().join("key.pub").exists() && dir.path().join("out/a.yaml").exists());
+    assert_eq!(run(&["inspect", "key"], "-qq").0, 10, "an error is still said, and the exit code is the answer");
+}
+
+#[test]
 fn as_a_plugin_it_calls_itself_what_the_user_typed() {
     let dir = tempfile::tempdir().unwrap();
     for host in ["kubectl", "oc"] {

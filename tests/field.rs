@@ -3,6 +3,12 @@
 #![cfg(all(feature = "registry", feature = "cli"))]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "field/order.rs"]
+mod order;
+#[path = "field/quirks.rs"]
+mod quirks;
+#[path = "field/referrers_api.rs"]
+mod referrers_api;
 mod support;
 
 use std::collections::HashMap;
@@ -305,9 +311,11 @@ fn large_uploads_that_are_refused_go_in_pieces_and_are_resumed() {
         if sends(r) && r.body.len() > 1 << 20 {
             return Some(Answer::error(413, "SIZE"));
         }
+        // The small blobs go in pieces too, whenever their turn is.
         let mut cut = cut.lock().unwrap();
-        *cut += usize::from(r.method == "PATCH");
-        (r.method == "PATCH" && *cut == 3).then(|| Answer(0, Vec::new(), Vec::new()))
+        let large = r.method == "PATCH" && r.body.len() == 1 << 20;
+        *cut += usize::from(large);
+        (large && *cut == 3).then(|| Answer(0, Vec::new(), Vec::new()))
     };
     let stub = Stub::start(false, rule(one));
     check(&stub, "cut");
@@ -319,6 +327,7 @@ fn large_uploads_that_are_refused_go_in_pieces_and_are_resumed() {
     });
 }
 
+/// MB-UNP-15.
 #[test]
 fn deep_paths_are_joined_where_a_registry_has_none() {
     let dir = tempfile::tempdir().unwrap();
@@ -342,8 +351,56 @@ fn deep_paths_are_joined_where_a_registry_has_none() {
     assert!(err.contains("--max-nested-paths 2"), "{err}");
 }
 
+/// MB-UNP-15.
+#[test]
+fn a_deep_path_that_a_registry_refuses_is_answered_with_how_to_shorten_it() {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), false);
+    let page = || Answer(404, vec![("Content-Type", "text/html".into())], b"<title>Page not found</title>".to_vec());
+    for (method, kind, status, word) in [
+        ("POST", "blobs/uploads", 400, "NAME_INVALID"),
+        ("POST", "blobs/uploads", 404, "NAME_UNKNOWN"),
+        ("POST", "blobs/uploads", 403, "NAME_INVALID"),
+        ("POST", "blobs/uploads", 404, ""),
+        ("PUT", "manifests", 404, "NAME_UNKNOWN"),
+        ("PUT", "manifests", 400, "NAME_INVALID"),
+        ("PUT", "manifests", 400, "MANIFEST_INVALID"),
+        ("POST", "blobs/uploads", 403, "DENIED"),
+    ] {
+        let deep = move |r: &Request, _: &mut State| {
+            let deep = r.method == method && r.path.starts_with("/v2/org/mir/p/app/") && r.path.contains(kind);
+            deep.then(|| if word.is_empty() { page() } else { Answer::error(status, word) })
+        };
+        let stub = Stub::start(false, rule(deep));
+        let (code, _, err) = unpack(dir.path(), &stub, &[]);
+        assert!(code == 50 || code == 51, "{code} {err}");
+        let about_depth = !matches!(word, "MANIFEST_INVALID" | "DENIED");
+        assert_eq!(err.contains("--max-nested-paths 2"), about_depth, "{method} {status} {word}: {err}");
+        // And that is the solution.
+        let (code, _, err) = unpack(dir.path(), &stub, &["--max-nested-paths", "2"]);
+        assert_eq!(code, 0, "{err}");
+    }
+}
+
+/// MB-UNP-14.
+#[test]
+fn what_is_left_out_is_not_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), true);
+    for (more, images) in [(&[][..], 12), (&["--without-referrers"][..], 1)] {
+        let stub = Stub::start(true, Vec::new());
+        let (code, out, err) = unpack(dir.path(), &stub, &[more, &["-o", "json"]].concat());
+        assert_eq!(code, 0, "{err}");
+        let answer: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(answer["unpacked"]["images"], images, "{answer:#}");
+        let (_, out, _) = unpack(dir.path(), &Stub::start(true, Vec::new()), more);
+        assert!(out.contains(&format!(" {images} image")), "{out}");
+    }
+}
+
 // ---- extras
 
+/// MB-UNP-14.
 #[test]
 fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
     let dir = tempfile::tempdir().unwrap();
@@ -388,6 +445,7 @@ fn an_extra_that_is_refused_costs_no_tag_and_is_reported() {
     }
 }
 
+/// MB-UNP-13.
 #[test]
 fn referrers_that_a_registry_loses_are_pushed_again_also_by_a_later_run() {
     let dir = tempfile::tempdir().unwrap();
@@ -434,6 +492,7 @@ fn referrers_that_a_registry_loses_are_pushed_again_also_by_a_later_run() {
     assert!(code == 54 && err.contains("does not list it"), "{code} {err}");
 }
 
+/// MB-UNP-13.
 #[test]
 fn what_has_a_subject_is_pushed_one_after_the_other() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,6 +4,8 @@
 
 #[path = "registry/logins.rs"]
 mod logins;
+#[path = "registry/plain_http.rs"]
+mod plain_http;
 #[path = "registry/pushes.rs"]
 mod pushes;
 #[path = "registry/redirects.rs"]
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 use mirror_bundle::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 use mirror_bundle::oci::{Digest, Hasher, Repository, Tag};
-use mirror_bundle::registry::{Client, Options, Pushed, Side, Wanted};
+use mirror_bundle::registry::{Client, Options, Side, Wanted};
 use mirror_bundle::{Code, Error};
 use support::noise;
 use support::proxy::{Fault, Proxy, status, status_with};
@@ -85,10 +87,7 @@ fn open_checked<'a>(bytes: &'a [u8], expected: Digest, offset: u64) -> Box<dyn R
 
 fn push(client: &Client, to: &Repository, bytes: &[u8]) -> Digest {
     let digest = Digest::of(bytes);
-    let pushed = client
-        .push_blob(to, &digest, bytes.len() as u64, None, &mut |offset| Ok(open_checked(bytes, digest, offset)))
-        .unwrap();
-    assert_eq!(pushed, Pushed::Uploaded);
+    client.push_blob(to, &digest, bytes.len() as u64, &mut |offset| Ok(open_checked(bytes, digest, offset))).unwrap();
     digest
 }
 
@@ -260,20 +259,6 @@ fn a_self_signed_registry_needs_its_certificate_as_ca_file() {
     let other = tempfile::tempdir().unwrap();
     let (stranger, _) = self_signed(other.path(), "DNS:localhost");
     assert!(tls(Some(&stranger)).head_blob(&to, &digest).is_err());
-}
-
-#[test]
-fn tls_is_never_given_up_for_plain_http() {
-    let registry = Registry::start();
-    let client = Client::new(Options { plain_http: Vec::new(), ..options() }).unwrap();
-    let err = client.get_manifest(&repo(&registry.host(), "a"), &tag("v1")).unwrap_err();
-    assert_eq!(
-        err.hint_text(),
-        Some(format!("--plain-http {}, if it is meant to speak plain HTTP", registry.host()).as_str()),
-        "{err:?}"
-    );
-    let err = client.fetch_url(&format!("http://{}/x", registry.host()), 10).unwrap_err();
-    assert_eq!(err.code(), Code::Usage);
 }
 
 // ---- failing pulls
@@ -462,7 +447,7 @@ fn a_target_that_takes_an_upload_in_drips_is_given_up() {
     proxy.on("PUT", "/uploads/", 1, Fault::SlowTake(200, 300));
     let digest = Digest::of(&blob);
     let err = within("push", || {
-        client.push_blob(&to, &digest, 16_000_000, None, &mut |offset| Ok(open_checked(&blob, digest, offset)))
+        client.push_blob(&to, &digest, 16_000_000, &mut |offset| Ok(open_checked(&blob, digest, offset)))
     });
     assert_eq!(code(err), Code::Destination);
     assert_eq!(client.head_blob(&repo(&registry.host(), "a/b"), &digest).unwrap(), None);

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "trust/attestations.rs"]
+mod attestations;
 #[path = "trust/cosign.rs"]
 mod cosign;
 #[path = "trust/crash.rs"]

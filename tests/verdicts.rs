@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 
 use kit::{Kit, PROGRAM, of_size};
 use mirror_bundle::bundle::layout;
+use mirror_bundle::parallel::Pace;
 use support::registry::Registry;
 
 /// The damage of `b.tar`.
@@ -422,7 +423,7 @@ fn no_destination_writes_an_image_whose_content_it_was_not_handed() {
             Admission::Admitted(admitted) => admitted,
             Admission::Refused(report) => panic!("{report:?}"),
         };
-        admitted.blobs(1, Extent::Needed, receiver).unwrap();
+        admitted.blobs(&Pace::fixed(1), Extent::Needed, receiver).unwrap();
         admitted.conclude(false).unwrap()
     };
     let Conclusion::Verified(verified) = conclude(&Liar) else { panic!("nobody was lied to") };
@@ -446,15 +447,15 @@ fn no_destination_writes_an_image_whose_content_it_was_not_handed() {
         ..Default::default()
     };
     let client = mirror_bundle::registry::Client::new(options).unwrap();
-    let ways = mirror_bundle::sink::destination::Ways { jobs: 1, ..Default::default() };
-    let placing = Default::default();
+    let (placing, pace) = (Default::default(), Pace::fixed(1));
     let to = mirror_bundle::sink::destination::Registry::new(
         &target,
         &client,
         &index,
         &|d| verified.document(d),
-        ways,
+        Default::default(),
         &placing,
+        &pace,
     );
     assert!(to.unwrap().images(&verified, &Quiet).unwrap_err().to_string().contains("was not handed to"));
     // Manifests that the verified bundle does not carry are not written in its name.

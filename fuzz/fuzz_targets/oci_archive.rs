@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
         0 => host::Memory::new(rest),
         _ => host::Memory::new(&host::parts::archive(rest)),
     };
-    let Ok(layout) = archive::open(&memory.path(), &std::env::temp_dir()) else { return };
+    let Ok(layout) = archive::open(&memory.path(), std::env::temp_dir().as_path()) else { return };
     let Ok(names) = layout.names() else { return };
     for named in names.iter().take(8) {
         let _ = layout.referrers(&named.digest);

@@ -373,6 +373,9 @@ pub struct Inspect {
     /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
     #[arg(value_name = "BUNDLE", required = true)]
     pub bundle: Vec<PathBuf>,
+    /// Say which attestations a key of this trust policy signed; nothing else is verified
+    #[arg(long, value_name = "POLICY")]
+    pub trust: Option<PathBuf>,
 }
 
 /// `ls`

@@ -169,7 +169,7 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
         allow_missing_image_signature: args.allow_missing_image_signature,
         now: inputs::moment(None)?,
         without_referrers: args.without_referrers,
-        jobs: inputs::transfers(global.jobs),
+        pace: inputs::transfers(global.jobs),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Converts arguments, files and environment into the settings of a verb.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -9,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::host::detached::{self, Signatures};
 use crate::host::memory;
 use crate::host::trust::{self, Named};
+use crate::parallel::Pace;
 use crate::verify::{Conditions, Detached, Exceptions, Expectations, Trust};
 
 /// The trust for `verify`, `unpack`, `sign` and `repair`.
@@ -91,9 +93,9 @@ pub(super) fn source_date_epoch() -> Result<Option<u64>> {
     }
 }
 
-/// Number of threads that mostly wait.
-pub(super) fn transfers(jobs: Option<u16>) -> usize {
-    jobs.map_or(8, usize::from)
+/// How much is transferred at once.
+pub(super) fn transfers(jobs: Option<u16>) -> Arc<Pace> {
+    Arc::new(jobs.map_or_else(Pace::default, |most| Pace::up_to(most.into())))
 }
 
 /// Number of threads that compute.

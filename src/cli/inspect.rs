@@ -11,9 +11,16 @@ use crate::bundle::index::{self, Blob, Image, Index, Kind};
 use crate::error::Result;
 use crate::ops::inspect::{Inspected, inspect};
 use crate::ops::observer;
+use crate::sign::cosign::ImageKey;
+use crate::verify::Trust;
 
 pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
-    let seen = open(&args.bundle)?;
+    let trust = args.trust.as_deref().map(|policy| {
+        crate::host::trust::read(&crate::host::trust::Named { policy: Some(policy), ..Default::default() })
+    });
+    let trust = trust.transpose()?;
+    let seen = open(&args.bundle, trust.as_ref().map(Trust::image_keys).unwrap_or_default())?;
+    let (attestations, more) = seen.attestations.as_ref().map_or((None, 0), |(listed, more)| (Some(listed), *more));
     match global.output {
         Output::Json | Output::Jsonl => answer::json(
             global,
@@ -24,7 +31,9 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ("index_digest", serde_json::json!(seen.digest)),
                 ("signed", serde_json::json!(seen.signed)),
                 ("bytes", serde_json::json!(seen.bytes)),
-                ("index", serde_json::json!(seen.index)),
+                ("index", serde_json::json!(*seen.index)),
+                ("attestations", serde_json::json!(attestations)),
+                ("more_attestations", serde_json::json!(more)),
                 (
                     "volumes",
                     seen.volumes.as_ref().map_or(serde_json::Value::Null, |(here, of)| {
@@ -33,14 +42,14 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ),
             ]),
         ),
-        Output::Text if global.quiet > 1 => {}
-        Output::Text => answer::text(&render(&args.bundle, &seen)),
+        Output::Text if global.quiet < 2 => answer::text(&render(&args.bundle, &seen)),
+        Output::Text => {}
     }
     Ok(0)
 }
 
-fn open(paths: &[PathBuf]) -> Result<Inspected> {
-    inspect(Inputs::of(paths)?)
+fn open(paths: &[PathBuf], keys: &[ImageKey]) -> Result<Inspected> {
+    inspect(Inputs::of(paths)?, keys)
 }
 
 fn named(paths: &[PathBuf]) -> String {
@@ -81,11 +90,19 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     for missing in &index.missing {
         table.row("missing", format!("{}: {}", name(&missing.reference), name(&missing.reason)));
     }
-    table.render()
+    let mut out = table.render();
+    match &seen.attestations {
+        Some((listed, more)) => super::verify::attested(listed, *more, &mut out),
+        None if index.images.iter().any(|image| image.subject.is_some()) => {
+            out.push_str(&format!("{:9} not read from a stream\n", "attested"));
+        }
+        None => {}
+    }
+    out
 }
 
 pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> {
-    let seen = open(&args.bundle)?;
+    let seen = open(&args.bundle, &[])?;
     let all = !(args.images || args.blobs || args.manifests);
     if global.output != Output::Text {
         let index = &seen.index;

@@ -34,8 +34,7 @@ pub(super) fn run(args: &Keygen, global: &Global, term: &Terminal) -> Result<u8>
                 ("fingerprint", serde_json::json!(fingerprint)),
             ]),
         ),
-        Output::Text if global.quiet > 1 => {}
-        Output::Text => {
+        Output::Text if global.quiet < 2 => {
             let mut table = Table::default();
             table.row("private", format!("{} (keep it on this host)", args.file.display()));
             table.row("public", public.display().to_string());
@@ -43,6 +42,7 @@ pub(super) fn run(args: &Keygen, global: &Global, term: &Terminal) -> Result<u8>
             table.row("fingerprint", &fingerprint);
             answer::text(&table.render());
         }
+        Output::Text => {}
     }
     term.next(&[
         "take the public key to the receiving hosts separately from any bundle,".to_owned(),

@@ -194,15 +194,14 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
             mirror_sets: args.cluster.apply_mirror_sets,
             go_on: false,
             dry_run: args.dry_run,
-            jobs: inputs::transfers(global.jobs),
+            jobs: inputs::processors(global.jobs),
         }),
         #[cfg(feature = "registry")]
         ways: crate::sink::destination::Ways {
             max_nested_paths: args.max_nested_paths.map(usize::from),
             without_referrers: args.without_referrers,
-            jobs: inputs::transfers(global.jobs),
         },
-        jobs: inputs::transfers(global.jobs),
+        pace: inputs::transfers(global.jobs),
     };
     if args.to_dir.is_some() && args.to_layout.is_some() {
         return Err(Error::new(Code::Usage, "--to-dir and --to-layout cannot be given together"));

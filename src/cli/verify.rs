@@ -12,6 +12,7 @@ use crate::bundle::index;
 use crate::error::{Code, Result};
 use crate::ops::observer;
 use crate::ops::verify::{Options, verify};
+use crate::report::Attestation;
 use crate::verify::{Finding, Outcome, Report, Severity, Verdict};
 
 /// How many problems are shown in full.
@@ -176,8 +177,13 @@ fn signers(report: &Report, out: &mut String) {
             one.details.as_ref().map(|d| format!(" (and {} details, see -o json)", d.members())).unwrap_or_default();
         out.push_str(&format!("{:9} {} {}{more}\n", "", named(&one.created), named(&one.note)));
     }
-    for one in &report.attestations {
-        let kind = one.predicate_type.as_deref().map_or_else(unknown, named);
+    attested(&report.attestations, report.more_attestations, out);
+}
+
+/// The attestations: what kind of statement, about which image, and who vouches for it. `inspect` shows them too.
+pub(super) fn attested(listed: &[Attestation], more: u64, out: &mut String) {
+    for one in listed {
+        let kind = one.predicate_type.as_deref().map_or_else(|| "?".to_owned(), named);
         let by = match (&one.key, &one.detail) {
             (Some(key), _) => format!("signed by the key {key} of the policy"),
             (None, Some(why)) => format!("not usable: {}", named(why)),
@@ -186,7 +192,7 @@ fn signers(report: &Report, out: &mut String) {
         out.push_str(&format!("{:9} {}\n", "attested", escape(&format!("{kind} {}", one.image))));
         out.push_str(&format!("{:9} {}\n", "", escape(&by)));
     }
-    if report.more_attestations > 0 {
-        out.push_str(&format!("{:9} and {} more\n", "attested", report.more_attestations));
+    if more > 0 {
+        out.push_str(&format!("{:9} and {more} more\n", "attested"));
     }
 }

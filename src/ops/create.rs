@@ -174,8 +174,8 @@ pub fn create(
     match target {
         Target::File(path) => {
             let (plan, supply, journal) = (&plan, &watched, journal.as_ref());
-            let (force, jobs, read_back) = (options.force, what.jobs, options.read_back);
-            let job = write::Job { plan, supply, journal, force, jobs, read_back };
+            let (force, pace, read_back) = (options.force, what.pace.as_ref(), options.read_back);
+            let job = write::Job { plan, supply, journal, force, pace, read_back };
             summary.read_back = write::file(path, &job, observer)?;
         }
         Target::Stream(to) => write::stream(to, &plan, &watched, observer)?,

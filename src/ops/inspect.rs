@@ -1,15 +1,21 @@
 //! `inspect` and `ls`: read the index of a bundle without trusting it.
 
+use std::sync::Arc;
+
 use crate::bundle::index::Index;
+use crate::bundle::reader::Bundle;
+use crate::bundle::set::Set;
 use crate::bundle::{Inputs, Layout, volume::Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
+use crate::report::Attestation;
+use crate::sign::cosign::ImageKey;
 
 /// The contents of a bundle's head.
 #[derive(Debug)]
 pub struct Inspected {
     /// The index, well-formed but not verified.
-    pub index: Index,
+    pub index: Arc<Index>,
     /// Its digest.
     pub digest: Digest,
     /// Whether there is a signature, good or bad.
@@ -18,14 +24,20 @@ pub struct Inspected {
     pub bytes: u64,
     /// For a bundle in volumes: the volumes at hand (sorted), and their total number.
     pub volumes: Option<(Vec<u32>, u32)>,
+    /// The attestations about its images, and how many more there are; `None` for a stream, of which only the head is
+    /// read.
+    pub attestations: Option<(Vec<Attestation>, u64)>,
 }
 
-/// Reads the head of a bundle. With several files, the first that is a bundle counts, and the others must have the same
-/// index.
-pub fn inspect(inputs: Inputs) -> Result<Inspected> {
+/// Reads the head of a bundle and the attestations in it, which `keys` are tried on. With several files, the first that
+/// is a bundle counts, and the others must have the same index.
+pub fn inspect(inputs: Inputs, keys: &[ImageKey]) -> Result<Inspected> {
+    let stream = inputs.is_stream();
     let mut opened = inputs.open()?.into_iter();
     let (first, bundle) = opened.next().ok_or_else(|| Error::new(Code::Usage, "no bundle is named"))?;
-    let head = bundle?.head().clone();
+    let bundle = bundle?;
+    let head = bundle.head().clone();
+    let mut bundles = vec![bundle];
     let volume = |description: &Option<Vec<u8>>| description.as_deref().map(Volume::parse).transpose();
     let mut at_hand: Vec<Volume> = volume(&head.volume)?.into_iter().collect();
     for (path, other) in opened {
@@ -35,8 +47,9 @@ pub fn inspect(inputs: Inputs) -> Result<Inspected> {
             return Err(Error::new(Code::UnlistedContent, text).hint("look at one bundle at a time"));
         }
         at_hand.extend(volume(&other.head().volume)?);
+        bundles.push(other);
     }
-    let index = Index::parse(&head.index)?;
+    let index = Arc::new(Index::parse(&head.index)?);
     let layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
     let of = at_hand.first().map(|v| v.of);
     let mut numbers: Vec<u32> = at_hand.into_iter().map(|v| v.volume).collect();
@@ -44,5 +57,26 @@ pub fn inspect(inputs: Inputs) -> Result<Inspected> {
     numbers.dedup();
     let volumes = of.map(|of| (numbers, of));
     let signed = head.signature.is_some();
-    Ok(Inspected { digest: head.digest(), signed, bytes: layout.total(), index, volumes })
+    let attestations = match stream {
+        true => None,
+        false => Some(attested(bundles, &index, keys)?),
+    };
+    Ok(Inspected { digest: head.digest(), signed, bytes: layout.total(), index, volumes, attestations })
+}
+
+/// What can be read of the attestations: damage is the business of `verify`.
+fn attested(bundles: Vec<Bundle>, index: &Arc<Index>, keys: &[ImageKey]) -> Result<(Vec<Attestation>, u64)> {
+    let mut parts = Vec::new();
+    for bundle in bundles {
+        match bundle.tolerant(Arc::clone(index)) {
+            Ok(part) => parts.push(part),
+            Err(e) if e.code().is_verdict() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    match Set::new(parts) {
+        Ok(set) => crate::verify::cosign::attestations(&set, keys),
+        Err(e) if e.code().is_verdict() => Ok((Vec::new(), 0)),
+        Err(e) => Err(e),
+    }
 }

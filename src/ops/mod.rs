@@ -21,4 +21,3 @@ mod watched;
 mod write;
 
 pub use crate::observer::{self, Observer, Silent, Task};
-pub use crate::parallel;

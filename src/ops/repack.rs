@@ -17,6 +17,7 @@ use crate::oci::{Descriptor, Digest};
 use crate::ops::read_back::ReadBack;
 use crate::ops::write::{self, Job, Origin, Supply};
 use crate::ops::{Observer, observer, room};
+use crate::parallel::Pace;
 use crate::verify::Needs;
 
 /// How many images an error names for missing volumes.
@@ -238,6 +239,7 @@ pub(crate) fn write(
         }
     }
     room::check(target, plan, journal.as_ref())?;
-    let job = Job { plan, supply: original, journal: journal.as_ref(), force, jobs, read_back };
+    let pace = &Pace::fixed(jobs);
+    let job = Job { plan, supply: original, journal: journal.as_ref(), force, pace, read_back };
     write::file(target, &job, observer)
 }

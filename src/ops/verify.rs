@@ -4,6 +4,7 @@ use crate::bundle::Inputs;
 use crate::bundle::index::Blob;
 use crate::error::{Code, Error, Result};
 use crate::ops::{Observer, Task};
+use crate::parallel::Pace;
 use crate::verify::{
     Admission, Admitted, BlobReader, CheckId, Conclusion, Conditions, Extent, Receiver, Report, Trust, Visit, admit,
 };
@@ -67,7 +68,7 @@ pub(super) fn announce(admitted: &Admitted<'_>, observer: &dyn Observer) {
 pub(super) fn rest<'a>(admitted: Admitted<'a>, jobs: usize, observer: &dyn Observer) -> Result<Conclusion<'a>> {
     let (items, bytes) = admitted.content();
     observer.begin(Task::Verify, items, bytes);
-    let read = admitted.blobs(jobs, Extent::All, &Reading(observer));
+    let read = admitted.blobs(&Pace::fixed(jobs), Extent::All, &Reading(observer));
     observer.end();
     match read {
         Err(e) if e.code().is_verdict() => {}

@@ -11,7 +11,8 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::ops::advice::during_transfer;
 use crate::ops::read_back::{self, ReadBack};
-use crate::ops::{Observer, Task, parallel, room};
+use crate::ops::{Observer, Task, room};
+use crate::parallel::{Pace, Turn};
 use crate::source::Source;
 use crate::verify::disguise::Look;
 
@@ -66,8 +67,8 @@ pub(crate) struct Job<'a> {
     pub(crate) journal: Option<&'a Journal>,
     /// Replace existing files.
     pub(crate) force: bool,
-    /// Threads.
-    pub(crate) jobs: usize,
+    /// How much is written at once.
+    pub(crate) pace: &'a Pace,
     /// Re-read everything from the medium before a file gets its final name.
     pub(crate) read_back: bool,
 }
@@ -87,23 +88,21 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         }
     };
     let size = |blob: &usize| plan.index.blobs[*blob].size;
-    let (finished, mut blobs): (Vec<usize>, Vec<usize>) =
+    let (finished, blobs): (Vec<usize>, Vec<usize>) =
         plan.blobs().into_iter().partition(|blob| partial.is_finished(*blob));
     let all = finished.len() + blobs.len();
     let started = finished.len() + blobs.iter().filter(|blob| partial.claim(**blob) != Claim::Nothing).count();
     if started > 0 {
         observer.say("Resuming", &format!("{} ({started} of {all} blobs already started)", bundle.display()));
     }
-    // Largest first, so that no thread is left alone with a large blob at the end.
-    blobs.sort_by_key(|blob| std::cmp::Reverse(size(blob)));
     observer.begin(Task::Write, all as u64, blobs.iter().chain(&finished).map(size).sum());
     observer.resumed(finished.len() as u64, finished.iter().map(size).sum());
-    let done = parallel::map(
-        job.jobs,
+    let done = job.pace.sized(
         &blobs,
+        size,
         || vec![0u8; BUFFER],
-        |buffer, blob| {
-            write_blob(&partial, *blob, job.supply, buffer, observer)?;
+        |buffer, blob, turn| {
+            write_blob(&partial, *blob, job.supply, buffer, &Moving { observer, turn })?;
             observer.item();
             Ok(())
         },
@@ -127,12 +126,25 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     }
 }
 
+/// What moves: shown to the user, and counted for the pace.
+struct Moving<'a> {
+    observer: &'a dyn Observer,
+    turn: &'a Turn<'a>,
+}
+
+impl Moving<'_> {
+    fn advance(&self, bytes: u64) {
+        self.observer.advance(bytes);
+        self.turn.moved(bytes);
+    }
+}
+
 fn write_blob(
     partial: &Partial<'_>,
     at: usize,
     supply: &dyn Supply,
     buffer: &mut [u8],
-    observer: &dyn Observer,
+    moving: &Moving<'_>,
 ) -> Result<()> {
     let what = wanted(&partial.plan().index.blobs[at]);
     let mut blob = partial.blob(at, buffer)?;
@@ -147,20 +159,20 @@ fn write_blob(
     if let Some(bytes) = supply.here(&what.digest) {
         blob.restart();
         blob.write(bytes)?;
-        observer.advance(bytes.len() as u64);
+        moving.advance(bytes.len() as u64);
         return blob.finish();
     }
-    observer.resumed(0, blob.offset());
+    moving.observer.resumed(0, blob.offset());
     let resumed = blob.offset() > 0;
     let origins = supply.origins(at, &what.digest);
-    fetch(&mut blob, &what, &origins, &mut look, buffer, observer)?;
+    fetch(&mut blob, &what, &origins, &mut look, buffer, moving)?;
     let again = look.as_ref().map(Look::like);
     let approve = |look: Option<Look>| look.map_or(Ok(()), |look| supply.seen(&what.digest, look));
     match blob.finish_if(|| approve(look)) {
         // The bytes from an earlier run, or from the first location, did not match the digest: fetch the blob once
         // more.
         Err(e) if e.code() == Code::BlobMismatch && (resumed || origins.len() > 1) => {
-            fetch_from_start(partial, at, &what, &origins, (again, &approve), buffer, observer)
+            fetch_from_start(partial, at, &what, &origins, (again, &approve), buffer, moving)
         }
         other => other,
     }
@@ -175,14 +187,14 @@ fn fetch(
     origins: &[Box<dyn Origin + '_>],
     look: &mut Option<Look>,
     buffer: &mut [u8],
-    observer: &dyn Observer,
+    moving: &Moving<'_>,
 ) -> Result<()> {
     let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
     for origin in origins {
         if blob.is_full() {
             break;
         }
-        match copy(origin.as_ref(), what, blob, look, buffer, observer) {
+        match copy(origin.as_ref(), what, blob, look, buffer, moving) {
             Ok(()) => return Ok(()),
             Err(e) if elsewhere(&e) => failed = e,
             Err(e) => return Err(e),
@@ -199,14 +211,14 @@ fn fetch_from_start(
     origins: &[Box<dyn Origin + '_>],
     (again, approve): (Option<Look>, &dyn Fn(Option<Look>) -> Result<()>),
     buffer: &mut [u8],
-    observer: &dyn Observer,
+    moving: &Moving<'_>,
 ) -> Result<()> {
     let mut failed = Error::new(Code::Internal, format!("no source for {}", what.digest));
     for origin in origins {
         let mut blob = partial.blob(at, buffer)?;
         blob.restart();
         let mut look = again.as_ref().map(Look::like);
-        let copied = copy(origin.as_ref(), what, &mut blob, &mut look, buffer, observer);
+        let copied = copy(origin.as_ref(), what, &mut blob, &mut look, buffer, moving);
         match copied.and_then(|()| blob.finish_if(|| approve(look))) {
             Ok(()) => return Ok(()),
             Err(e) if elsewhere(&e) => failed = e,
@@ -227,14 +239,15 @@ fn copy(
     blob: &mut BlobWriter<'_>,
     look: &mut Option<Look>,
     buffer: &mut [u8],
-    observer: &dyn Observer,
+    moving: &Moving<'_>,
 ) -> Result<()> {
+    moving.turn.start();
     let mut from = source.read(what, blob.offset())?;
     loop {
-        observer.check()?;
+        moving.observer.check()?;
         let n =
             fill(from.as_mut(), blob.window(buffer), &|e| Error::io("cannot read", source.describe(), e), |bytes| {
-                observer.advance(bytes.len() as u64);
+                moving.advance(bytes.len() as u64);
                 look.iter_mut().for_each(|look| look.send(bytes));
                 blob.write(bytes)
             })?;

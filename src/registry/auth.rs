@@ -96,6 +96,14 @@ impl Inner {
     /// The authorization for the registry at `base` and this scope, as far as its requirements are known.
     pub(super) fn grant(&self, base: &Url, scope: &Scope) -> Result<Grant, Failure> {
         let challenge = lock(&self.auth.challenges).get(&base.origin()).cloned();
+        if challenge.is_some()
+            && let Some(login) = self.login(scope.repository.registry(), scope.repository.path())?
+            && let LoginKind::RegistryToken(token) = &login.kind
+        {
+            // As go-containerregistry: it is sent as it is, whatever the registry asks for. There is no other one.
+            let header = sensitive(&Zeroizing::new(format!("Bearer {}", token.reveal())));
+            return Ok(Grant { header, who: Who::of(Some(&login)), fresh: true });
+        }
         match challenge {
             None => Ok(Grant::none()),
             Some(Challenge::Basic) => {
@@ -184,10 +192,11 @@ impl Inner {
     }
 
     /// Whether both repositories use the same login, or both none: only then may a request for one name the other.
-    pub(super) fn same_login(&self, one: &Repository, other: &Repository) -> Result<bool> {
+    pub(super) fn same_login(&self, one: &Repository, other: &Repository) -> bool {
         let login = |repository: &Repository| self.login(repository.registry(), repository.path());
-        let (one, other) = (login(one)?, login(other)?);
-        Ok(one.map(|login| login.origin.clone()) == other.map(|login| login.origin.clone()))
+        // One that cannot be told is not the same; whether it is an error, the registry's request for a login decides.
+        let (Ok(one), Ok(other)) = (login(one), login(other)) else { return false };
+        one.map(|login| login.origin.clone()) == other.map(|login| login.origin.clone())
     }
 
     fn fetch_token(&self, base: &Url, scope: &Scope, realm: &Url, service: Option<&str>) -> Result<Token, Failure> {

@@ -25,8 +25,10 @@ pub(super) enum Challenge {
 /// The challenge that this client will answer; `None` if it can answer none.
 pub(super) fn read(headers: &HeaderMap) -> Option<Challenge> {
     let texts = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    let all = texts.flat_map(|text| http_auth::ChallengeParser::new(text).map_while(Result::ok));
-    let mut best = None;
+    let texts: Vec<String> = texts.map(tidy).collect();
+    let all = texts.iter().flat_map(|text| http_auth::ChallengeParser::new(text).map_while(Result::ok));
+    // Of `Basic` only the name counts: its realm is often written badly.
+    let mut best = texts.iter().any(|text| is_basic(text)).then_some(Challenge::Basic);
     for challenge in all.take(MAX_CHALLENGES) {
         let param = |name: &str| {
             let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
@@ -41,6 +43,34 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Challenge> {
         }
     }
     best
+}
+
+/// Whether a header begins with `Basic`.
+fn is_basic(text: &str) -> bool {
+    text.split(' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("Basic"))
+}
+
+/// A header with one blank where several are, and none before a comma, as the parser requires it. What is quoted stays.
+fn tidy(text: &str) -> String {
+    let (mut out, mut quoted, mut escaped) = (String::with_capacity(text.len()), false, false);
+    for c in text.trim().chars() {
+        if !quoted && matches!(c, ' ' | '\t' | ',') {
+            let blank = out.ends_with(' ');
+            match c {
+                ',' if blank => _ = out.pop(),
+                ',' => {}
+                _ if blank => continue,
+                _ => {
+                    out.push(' ');
+                    continue;
+                }
+            }
+        }
+        out.push(c);
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+    }
+    out
 }
 
 /// The scope in a `Bearer` challenge: for messages only.
@@ -104,6 +134,16 @@ mod tests {
         }
         assert_eq!(of(&["basic realm=\"x\""]), Some(Challenge::Basic));
         assert_eq!(of(&["Negotiate", "Basic realm=\"x\""]), Some(Challenge::Basic));
+        for loose in [
+            "Bearer realm=\"https://auth.example/token?a=b\",service=\"r.example\",",
+            "Bearer  realm=\"https://auth.example/token?a=b\" , service=\"r.example\"",
+            "bearer Realm=\"https://auth.example/token?a=b\",Service=\"r.example\"",
+        ] {
+            assert_eq!(of(&[loose]), bearer, "{loose}");
+        }
+        for basic in ["Basic", "BASIC realm=\"Sonatype Nexus Repository Manager\"", "Basic realm=Artifactory Realm"] {
+            assert_eq!(of(&[basic]), Some(Challenge::Basic), "{basic}");
+        }
         let unusable = "Bearer realm=\"file:///etc/passwd\"";
         assert_eq!(of(&[unusable, "Basic realm=\"x\""]), Some(Challenge::Basic));
     }

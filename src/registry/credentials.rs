@@ -5,8 +5,9 @@
 //! `/run/containers/UID/auth.json`, `$XDG_CONFIG_HOME/containers/auth.json` (default `~/.config`),
 //! `$DOCKER_CONFIG/config.json` (default `~/.docker`) and `~/.dockercfg`. A named file must exist; among the others,
 //! the first with a matching entry wins. Inside a file the longest `host/namespace` key wins. If a credential helper is
-//! missing or fails, this is recorded and the search continues: a public image needs no login. Secrets are wiped after
-//! use and never displayed.
+//! missing or fails, this is recorded and the search continues: a public image needs no login. The same holds for a
+//! file in one of the usual places that is damaged. A damaged entry is an error only where it is the one that applies and
+//! its registry asks for a login. Secrets are wiped after use and never displayed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use super::helper;
 use super::login::{Login, LoginKind, Secret, password};
 use crate::error::{Code, Error, Result};
 use crate::fs::small::{self, Unread};
+use crate::oci::AsObject;
 
 /// The largest accepted auth file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -29,7 +31,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Credentials {
     files: Vec<AuthFile>,
-    /// Helpers that failed, as text for the user.
+    /// Helpers that failed, and files that cannot be used, as text for the user.
     failed: Mutex<BTreeSet<String>>,
 }
 
@@ -42,9 +44,9 @@ struct AuthFile {
 
 #[derive(Debug, Default, serde::Deserialize)]
 struct Content {
-    #[serde(default)]
     /// A `null` entry counts as none.
-    auths: Option<BTreeMap<String, Option<Entry>>>,
+    #[serde(default)]
+    auths: Option<BTreeMap<String, Option<Slot>>>,
     #[serde(default, rename = "credHelpers")]
     helpers: Option<BTreeMap<String, String>>,
     #[serde(default, rename = "credsStore")]
@@ -61,12 +63,26 @@ struct Entry {
     password: Option<Secret>,
     #[serde(default)]
     identitytoken: Option<Secret>,
+    #[serde(default)]
+    registrytoken: Option<Secret>,
+}
+
+/// An entry; `None` if it is not what it should be. One that is damaged must not cost the others.
+#[derive(Debug)]
+struct Slot(Option<Entry>);
+
+impl<'de> serde::Deserialize<'de> for Slot {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Slot, D::Error> {
+        // Borrowed from the file's bytes, which are wiped.
+        let raw = <&serde_json::value::RawValue>::deserialize(from)?;
+        Ok(Slot(serde_json::from_str(raw.get()).ok().map(|AsObject(entry)| entry)))
+    }
 }
 
 impl Credentials {
     /// Reads the auth files. `explicit` is the value of `--authfile`.
     ///
-    /// Errors: a named file that cannot be read, or any invalid file.
+    /// Errors: a named file that cannot be read or is invalid. One of the usual places that is invalid is noted.
     pub(super) fn load(explicit: Option<&Path>, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Credentials> {
         if let Some(path) = explicit {
             return Ok(Credentials { files: vec![named(path, "--authfile")?], failed: Mutex::default() });
@@ -88,11 +104,15 @@ impl Credentials {
             below(docker, "config.json"),
             below(home, ".dockercfg"),
         ];
-        let mut files = Vec::new();
+        let mut out = Credentials { files: Vec::new(), failed: Mutex::default() };
         for path in places.into_iter().flatten() {
-            files.extend(read(&path)?);
+            match read(&path) {
+                Ok(file) => out.files.extend(file),
+                // Nobody named this file, and public images need none. Where a login is missing, this is said.
+                Err(e) => out.note(&e),
+            }
         }
-        Ok(Credentials { files, failed: Mutex::default() })
+        Ok(out)
     }
 
     /// The login for a repository: `host[:port]` and the path below it.
@@ -111,9 +131,18 @@ impl Credentials {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
     }
 
-    /// The failures of helpers so far.
+    /// The failures of helpers and files so far.
     pub(super) fn failures(&self) -> Vec<String> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Entries that cannot be used, as text for the user. They matter only where their registry asks for a login.
+    pub(super) fn damage(&self) -> impl Iterator<Item = String> + '_ {
+        let text = |error: Error| {
+            let why = error.facts().first().map(|fact| format!(": {fact}")).unwrap_or_default();
+            format!("{}{why}", error.message())
+        };
+        self.files.iter().flat_map(AuthFile::damage).map(text)
     }
 
     /// Files that users other than their owner can read.
@@ -140,8 +169,8 @@ impl AuthFile {
         let mut key = if path.is_empty() { host.clone() } else { format!("{host}/{path}") };
         loop {
             let entries = self.content.auths.iter().flatten().filter(|(name, _)| normal(name) == key);
-            for entry in entries.filter_map(|(_, entry)| entry.as_ref()) {
-                if let Some(kind) = entry.login(&self.path, &key)? {
+            for (name, slot) in entries.filter_map(|(name, slot)| Some((name, slot.as_ref()?))) {
+                if let Some(kind) = slot.login().map_err(|why| self.damaged(name, why))? {
                     return Ok(Some(Login { kind, origin: format!("`{}`, entry `{key}`", self.path.display()) }));
                 }
             }
@@ -156,6 +185,18 @@ impl AuthFile {
         }
     }
 
+    /// The entries that cannot be used, each with the reason.
+    fn damage(&self) -> impl Iterator<Item = Error> + '_ {
+        let slots = self.content.auths.iter().flatten().filter_map(|(name, slot)| Some((name, slot.as_ref()?)));
+        slots.filter_map(|(name, slot)| slot.login().err().map(|why| self.damaged(name, why)))
+    }
+
+    fn damaged(&self, entry: &str, why: &str) -> Error {
+        Error::new(Code::Io, format!("the entry `{entry}` in `{}` is damaged", self.path.display()))
+            .fact(why)
+            .hint(format!("podman login --authfile {} {entry}", self.path.display()))
+    }
+
     fn ask(&self, name: &str, host: &str) -> Result<Option<Login>> {
         let server = if host == "docker.io" { "https://index.docker.io/v1/" } else { host };
         let kind = helper::get(name, server, helper::PATIENCE)
@@ -164,18 +205,19 @@ impl AuthFile {
     }
 }
 
-impl Entry {
+impl Slot {
     /// The login in this entry; `docker` writes an empty one next to its `credsStore`.
-    fn login(&self, path: &Path, key: &str) -> Result<Option<LoginKind>> {
-        if let Some(token) = self.identitytoken.as_ref().filter(|t| !t.reveal().is_empty()) {
-            return Ok(Some(LoginKind::IdentityToken(token.clone())));
+    fn login(&self) -> std::result::Result<Option<LoginKind>, &'static str> {
+        let entry = self.0.as_ref().ok_or("it is not an object with texts")?;
+        let filled = |secret: &Option<Secret>| secret.clone().filter(|secret| !secret.reveal().is_empty());
+        if let Some(token) = filled(&entry.registrytoken) {
+            return Ok(Some(LoginKind::RegistryToken(token)));
         }
-        if let Some(auth) = self.auth.as_ref().filter(|a| !a.reveal().is_empty()) {
-            let bad = || {
-                Error::new(Code::Io, format!("the entry `{key}` in `{}` is damaged", path.display()))
-                    .fact("its `auth` is not the base64 of USER:PASSWORD")
-                    .hint(format!("podman login --authfile {} {key}", path.display()))
-            };
+        if let Some(token) = filled(&entry.identitytoken) {
+            return Ok(Some(LoginKind::IdentityToken(token)));
+        }
+        if let Some(auth) = filled(&entry.auth) {
+            let bad = || "its `auth` is not the base64 of USER:PASSWORD";
             let engine = &base64::engine::general_purpose::STANDARD;
             // `base64` without `-w0` inserts line breaks; docker and podman ignore them.
             let unbroken: Zeroizing<String> =
@@ -185,7 +227,7 @@ impl Entry {
             let (user, secret) = text.split_once(':').ok_or_else(bad)?;
             return Ok(Some(password(user, secret.trim_end_matches('\0'))));
         }
-        match (&self.username, &self.password) {
+        match (&entry.username, &entry.password) {
             (Some(user), Some(secret)) if !user.is_empty() => Ok(Some(password(user, secret.reveal()))),
             _ => Ok(None),
         }
@@ -371,6 +413,67 @@ mod tests {
             let c = Credentials::load(Some(&path), &|_| None).unwrap();
             assert!(c.lookup("a.example", "x").is_err());
         }
+    }
+
+    #[test]
+    fn a_damaged_entry_costs_no_other_entry_and_is_named() {
+        let good = b64("u:p");
+        for (damaged, why) in [
+            (r#"{"auth":"!!!"}"#, "is not the base64 of USER:PASSWORD"),
+            (r#"{"auth":17}"#, "it is not an object with texts"),
+            (r#""u:p""#, "it is not an object with texts"),
+            ("[]", "it is not an object with texts"),
+        ] {
+            let json = format!(
+                r#"{{"auths":{{"a.example":{damaged},"b.example":{{"auth":"{good}"}},"c.example/x":{damaged}}}}}"#
+            );
+            let (_dir, path) = file(&json);
+            let c = Credentials::load(Some(&path), &|_| None).unwrap();
+            assert_eq!(user(&c, "b.example", "x").unwrap(), "credentials for `u`", "{damaged}");
+            assert_eq!(user(&c, "d.example", "x"), None);
+            assert_eq!(user(&c, "c.example", "y"), None, "the entry is for another part of the registry");
+            assert!(c.lookup("a.example", "x").is_err() && c.lookup("c.example", "x/y").is_err(), "{damaged}");
+            let named: Vec<String> = c.damage().collect();
+            assert_eq!(named.len(), 2);
+            let place = format!("the entry `a.example` in `{}` is damaged: ", path.display());
+            assert!(named[0].starts_with(&place) && named[0].contains(why), "{named:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_in_a_usual_place_is_noted_and_the_next_one_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for (sub, text) in [
+            ("run/containers", "{ not json".to_owned()),
+            ("home/.config/containers", format!(r#"{{"auths":{{"a.example":{{"auth":"{}"}}}}}}"#, b64("u:p"))),
+        ] {
+            std::fs::create_dir_all(dir.path().join(sub)).unwrap();
+            std::fs::write(dir.path().join(sub).join("auth.json"), text).unwrap();
+        }
+        let env = |name: &str| match name {
+            "HOME" => Some(dir.path().join("home").into_os_string()),
+            "XDG_RUNTIME_DIR" => Some(dir.path().join("run").into_os_string()),
+            _ => None,
+        };
+        let c = Credentials::load(None, &env).unwrap();
+        assert_eq!(user(&c, "a.example", "x").unwrap(), "credentials for `u`");
+        assert!(
+            c.failures()[0].contains("run/containers/auth.json` is not an auth file: bad JSON at line 1"),
+            "{:?}",
+            c.failures()
+        );
+    }
+
+    #[test]
+    fn a_registry_token_comes_before_everything_else_in_its_entry() {
+        let json = format!(
+            r#"{{"auths":{{"a.example":{{"auth":"{0}","identitytoken":"i","registrytoken":"r"}},"b.example":{{"auth":"{0}","registrytoken":""}}}}}}"#,
+            b64("u:p")
+        );
+        let (_dir, path) = file(&json);
+        let c = Credentials::load(Some(&path), &|_| None).unwrap();
+        assert_eq!(user(&c, "a.example", "x").unwrap(), "the registry token");
+        assert_eq!(user(&c, "b.example", "x").unwrap(), "credentials for `u`");
     }
 
     #[test]

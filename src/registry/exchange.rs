@@ -1,7 +1,7 @@
 //! One request and its answer: chooses the proxy, sends the login if the host may have it, follows redirects by the
 //! rules of [`super::reach`]. Does not retry: see [`super::retry`].
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use ureq::{Agent, Body, SendBody};
@@ -207,7 +207,16 @@ impl Inner {
             Payload::Bytes(bytes) => agent.run(request.body(*bytes).map_err(bad)?),
             Payload::Stream(reader, _) => agent.run(request.body(SendBody::from_reader(*reader)).map_err(bad)?),
         };
-        outcome.map_err(|error| self.unreachable(error, url))
+        let response = outcome.map_err(|error| self.unreachable(error, url))?;
+        if !url.is_https() {
+            self.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(url.authority());
+        }
+        Ok(response)
+    }
+
+    /// Whether this server has answered a plain HTTP request.
+    pub(super) fn has_answered(&self, url: &Url) -> bool {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).contains(&url.authority())
     }
 
     fn redirect(&self, from: &Url, response: &Response<Body>) -> Result<Url, Failure> {
@@ -281,6 +290,7 @@ mod tests {
             pieces: std::sync::Mutex::default(),
             unlisted: std::sync::Mutex::default(),
             waited: std::sync::Mutex::default(),
+            answered: std::sync::Mutex::default(),
             options,
         };
         let client = Client { inner: Arc::new(inner) };

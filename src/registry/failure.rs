@@ -38,15 +38,17 @@ impl Inner {
             && !answer.foreign
             && let Some(scope) = scope
         {
-            let deep = too_deep(scope, quoted.as_deref());
-            let mut error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted);
-            if let Some(proxy) = self.agents.proxy_of(&answer.url) {
-                error = error.fact(format!("by way of the proxy `{proxy}`"));
-            }
-            if let Some(hint) = deep {
-                error = error.hint(hint);
-            }
+            let error = self.unauthorized(scope, &host, &answer.who, status, &answered, quoted.clone());
             let requested = words_of(scope);
+            // A proxy may be the one that refused.
+            let error = match self.agents.proxy_of(&answer.url) {
+                Some(proxy) => error.fact(format!("by way of the proxy `{proxy}`")),
+                None => error,
+            };
+            let error = match nested(scope, status, quoted.as_deref()) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            };
             return match wanted
                 .filter(|wanted| wanted.split(' ').any(|one| !requested.iter().any(|own| covers(own, one))))
             {
@@ -58,7 +60,10 @@ impl Inner {
             .into();
         }
         let mut error = self.failed(format!("`{host}` did not {task}: {answered}"));
-        if let Some(hint) = scope.and_then(|scope| too_deep(scope, quoted.as_deref())) {
+        if !answer.url.is_https() && quoted.as_deref().is_some_and(wants_tls) {
+            error = error.hint(format!("{}: the server speaks TLS", self.leave_out(&host)));
+        }
+        if let Some(hint) = scope.and_then(|scope| nested(scope, status, quoted.as_deref())) {
             error = error.hint(hint);
         }
         if let Some(quoted) = quoted {
@@ -138,7 +143,23 @@ impl Inner {
         Failure { error: failure.error.fact(format!("by way of the proxy `{proxy}`")), ..failure }
     }
 
+    /// What to do about a TLS server that was sent plain HTTP.
+    fn leave_out(&self, at: &str) -> String {
+        format!("leave out `--plain-http {}`", self.reach.plain_name(at).unwrap_or(at))
+    }
+
     fn no_answer(&self, error: ureq::Error, url: &Url) -> Failure {
+        let mut failure = self.no_head(error, url);
+        // A TLS server that was sent plain HTTP answers with an alert, or closes the connection.
+        let ended = failure.error.message().ends_with(NOT_HTTP) || failure.error.message().ends_with(CLOSED);
+        if ended && !url.is_https() && !self.has_answered(url) {
+            failure.error =
+                failure.error.hint(format!("if the server speaks TLS, {}", self.leave_out(&url.authority())));
+        }
+        failure
+    }
+
+    fn no_head(&self, error: ureq::Error, url: &Url) -> Failure {
         let at = url.authority();
         match error {
             ureq::Error::Io(error) => self.broken(error, url),
@@ -150,7 +171,7 @@ impl Inner {
                 self.failed(format!("the proxy{proxy} did not connect to `{at}`")).fact(why).hint(PROXY).into()
             }
             other => {
-                let error = self.failed(format!("`{at}` did not answer as an HTTP server does"));
+                let error = self.failed(format!("`{at}` {NOT_HTTP}"));
                 error.fact(other.to_string()).source(other).into()
             }
         }
@@ -179,7 +200,7 @@ impl Inner {
         let error = match error.kind() {
             TimedOut | WouldBlock => return self.silent(&at),
             UnexpectedEof | BrokenPipe | ConnectionReset | ConnectionAborted => {
-                self.failed(format!("`{at}` closed the connection")).source(error)
+                self.failed(format!("`{at}` {CLOSED}")).source(error)
             }
             _ if text.starts_with("failed to lookup address") => {
                 let unknown = self.failed(format!("the host `{at}` is not known")).source(error);
@@ -226,7 +247,9 @@ impl Inner {
     }
 }
 
-const PROXY: &str = "check HTTPS_PROXY or HTTP_PROXY, or list the host in NO_PROXY";
+const NOT_HTTP: &str = "did not answer as an HTTP server does";
+const CLOSED: &str = "closed the connection";
+const PROXY: &str = "check HTTPS_PROXY, or list the host in NO_PROXY";
 
 /// "HTTP 503 Service Unavailable".
 pub(super) fn words(status: StatusCode) -> String {
@@ -263,6 +286,45 @@ pub(super) fn quote(bytes: &[u8]) -> Option<String> {
     (!short.is_empty()).then_some(short)
 }
 
+/// Whether a server says that it expected TLS: Go, nginx, Apache, Tomcat, HAProxy and others, each in its own words.
+fn wants_tls(quoted: &str) -> bool {
+    let text = quoted.to_ascii_lowercase();
+    ["to an https server", "sent to https port", "ssl-enabled server", "requires tls", "https required", "tls required"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// What to try where a registry refuses a push because of the name: some have only two components in a path, some want
+/// the repository to exist.
+fn nested(scope: &Scope, status: StatusCode, quoted: Option<&str>) -> Option<String> {
+    let depth = scope.repository.path().split('/').count();
+    let text = quoted.unwrap_or_default().to_ascii_lowercase();
+    let named = [
+        "name_invalid",
+        "name_unknown",
+        "nested",
+        "invalid repository name",
+        "path component",
+        "depth",
+        "too many",
+        "levels",
+    ];
+    let by_name = named.iter().any(|words| text.contains(words)) && matches!(status.as_u16(), 400..=405 | 422);
+    if !scope.push || !(by_name || status == 404) {
+        return None;
+    }
+    let path = scope.repository.path();
+    Some(match depth > SHALLOW {
+        true => format!(
+            "`{path}` has {depth} components; if the registry allows fewer: --max-nested-paths {SHALLOW}; if it wants the repository or its project to exist first, create it"
+        ),
+        false => format!("if the registry wants the repository `{path}` or its project to exist first, create it"),
+    })
+}
+
+/// As many components of a path every registry has.
+const SHALLOW: usize = 2;
+
 /// The messages in a JSON document: `errors` of the distribution-spec; `error` and `error_description` of OAuth2;
 /// `details`, `message` or a single `error` of others.
 fn messages_in(document: &Value) -> String {
@@ -291,15 +353,6 @@ fn plain(text: &str) -> String {
         }
         None => text.to_owned(),
     }
-}
-
-/// The hint for a registry that takes repositories of fewer path components only, by its own words.
-fn too_deep(scope: &Scope, quoted: Option<&str>) -> Option<&'static str> {
-    let words = quoted?.to_ascii_lowercase();
-    let deep = scope.repository.path().split('/').count() > 2;
-    let said = ["nested", "path component", "depth", "too many", "levels", "name_invalid", "invalid repository name"];
-    (scope.push && deep && said.iter().any(|word| words.contains(word)))
-        .then_some("if the registry allows fewer components in a path: --max-nested-paths 2")
 }
 
 /// Whether a registry's error document has this code.
@@ -343,6 +396,14 @@ mod tests {
             Some("413 Request Entity Too Large")
         );
         assert_eq!(quote(b"quota exceeded\n").as_deref(), Some("quota exceeded"));
+        for tls in [
+            &b"Client sent an HTTP request to an HTTPS server.\n"[..],
+            b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>",
+            b"Bad Request\nThis combination of host and port requires TLS.\n",
+        ] {
+            assert!(quote(tls).is_some_and(|quoted| wants_tls(&quoted)));
+        }
+        assert!(!wants_tls("tag invalid"));
         for none in [&b""[..], b"<html>", b"{}", b"[]", b"{\"errors\":[]}", b"a\x00b"] {
             assert_eq!(quote(none), None);
         }

@@ -46,6 +46,8 @@ pub(super) enum LoginKind {
     },
     /// An OAuth2 refresh token.
     IdentityToken(Secret),
+    /// A bearer token for the registry itself (Docker's `registrytoken`).
+    RegistryToken(Secret),
 }
 
 impl Login {
@@ -54,6 +56,7 @@ impl Login {
         match &self.kind {
             LoginKind::Password { user, .. } => format!("credentials for `{user}`"),
             LoginKind::IdentityToken(_) => "the identity token".to_owned(),
+            LoginKind::RegistryToken(_) => "the registry token".to_owned(),
         }
     }
 }

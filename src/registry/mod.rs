@@ -32,7 +32,7 @@ mod tls;
 mod url;
 mod validity;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ use crate::oci::{Digest, Reference, Repository, Tag};
 #[cfg(feature = "cluster")]
 pub(crate) use proxy::proxy_for;
 pub use pull::Fetched;
-pub use push::{ManifestPut, Pushed};
+pub use push::ManifestPut;
 pub use referrers::Referrers;
 
 /// The largest manifest or index that is fetched or sent, in bytes (the distribution-spec requires at least 4 MiB).
@@ -124,7 +124,7 @@ impl fmt::Debug for Listener {
 }
 
 /// The manifest to request, by tag or by digest.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Wanted {
     /// The current target of the tag.
     Tag(Tag),
@@ -168,6 +168,8 @@ struct Inner {
     unlisted: Mutex<HashMap<String, String>>,
     /// How long operations have waited because servers requested a pause.
     waited: Mutex<Duration>,
+    /// The servers that have answered plain HTTP.
+    answered: Mutex<HashSet<String>>,
 }
 
 impl Client {
@@ -181,14 +183,17 @@ impl Client {
         let agents = exchange::Agents::new(&options, proxy::Proxies::from_env(&env)?, &trust);
         let reach = reach::Reach::new(&options.plain_http);
         let (auth, waited) = (auth::Memory::default(), Mutex::default());
-        let (pieces, unlisted) = (Mutex::default(), Mutex::default());
-        Ok(Client { inner: Arc::new(Inner { options, agents, reach, credentials, auth, pieces, unlisted, waited }) })
+        let (pieces, unlisted, answered) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let inner = Inner { options, agents, reach, credentials, auth, pieces, unlisted, waited, answered };
+        Ok(Client { inner: Arc::new(inner) })
     }
 
     /// Warnings for the user, one lower-case sentence each.
     pub fn notices(&self) -> Vec<String> {
-        let exposed = self.inner.credentials.exposed();
-        exposed.map(|path| format!("the auth file `{}` can be read by other users", path.display())).collect()
+        let credentials = &self.inner.credentials;
+        let exposed = credentials.exposed();
+        let exposed = exposed.map(|path| format!("the auth file `{}` can be read by other users", path.display()));
+        exposed.chain(credentials.damage()).collect()
     }
 
     /// Failures so far that were not errors: credential helpers that did not answer.

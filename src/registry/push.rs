@@ -8,7 +8,7 @@ use ureq::http::{Method, header};
 use super::failure::{has_code, quote, read_errors};
 use super::guard::{Broken, Guard};
 use super::request::{Answer, Ask, Payload, Scope};
-use super::retry::{Failure, Tries, passes};
+use super::retry::{Failure, Tries};
 use super::url::Url;
 use super::{Client, Inner, MAX_MANIFEST, Wanted};
 use crate::error::{Code, Error, Result};
@@ -18,15 +18,6 @@ use crate::oci::{Digest, Repository};
 const PIECES: [u64; 5] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, SMALLEST_PIECE];
 /// The smallest request size that is tried.
 const SMALLEST_PIECE: u64 = 256 << 10;
-
-/// How a blob got into a repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// Mounted from another repository of the same registry, without sending it.
-    Mounted,
-    /// Sent.
-    Uploaded,
-}
 
 /// The registry's answer to a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +31,7 @@ pub struct ManifestPut {
 type Open<'a, 'r> = &'a mut dyn FnMut(u64) -> Result<Box<dyn Read + 'r>>;
 
 impl Client {
-    /// Puts a blob into a repository: mounts it from `mount_from` if that is given and the registry agrees; otherwise
-    /// sends it.
+    /// Sends a blob to a repository.
     ///
     /// `open` opens the content at an offset: first at 0, and again wherever a broken upload resumes. The last byte is
     /// not sent before the reader has reported its clean end after exactly `size` bytes. So a reader that fails at its
@@ -55,36 +45,15 @@ impl Client {
         repository: &Repository,
         digest: &Digest,
         size: u64,
-        mount_from: Option<&Repository>,
         open: &mut dyn FnMut(u64) -> Result<Box<dyn Read + 'r>>,
-    ) -> Result<Pushed> {
-        let mut upload = Upload {
-            inner: &self.inner,
-            base: self.inner.endpoint(repository, "blobs/uploads/")?,
-            scope: Scope::push(repository),
-            repository,
-            digest: *digest,
-            size,
-            session: None,
-            piece: None,
-            least: 0,
-            smaller: false,
-            lost: false,
-            content_failed: false,
-        };
-        let other = |from: &&Repository| from.registry() == repository.registry() && from.path() != repository.path();
-        if let Some(from) = mount_from.filter(other)
-            && self.inner.same_login(repository, from)?
-            && upload.mount(from)?
-        {
-            return Ok(Pushed::Mounted);
-        }
+    ) -> Result<()> {
+        let mut upload = self.upload(repository, digest, size)?;
         upload.piece =
             self.inner.pieces.lock().unwrap_or_else(PoisonError::into_inner).get(&upload.base.origin()).copied();
         let mut tries = Tries::new();
         loop {
             match upload.go(open, &mut tries) {
-                Ok(()) => return Ok(Pushed::Uploaded),
+                Ok(()) => return Ok(()),
                 Err(failure) if upload.content_failed => {
                     upload.cancel();
                     return Err(failure.error);
@@ -98,6 +67,35 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Mounts a blob that another repository of the same registry has, and looks whether it is there. Returns false if
+    /// the registry does not do that: then the blob has to be sent.
+    pub fn mount_blob(&self, to: &Repository, digest: &Digest, size: u64, from: &Repository) -> Result<bool> {
+        if from.registry() != to.registry() || from.path() == to.path() || !self.inner.same_login(to, from) {
+            return Ok(false);
+        }
+        let mut upload = self.upload(to, digest, size)?;
+        let mounted = upload.mount(from)?;
+        upload.cancel();
+        Ok(mounted)
+    }
+
+    fn upload<'a>(&'a self, repository: &'a Repository, digest: &Digest, size: u64) -> Result<Upload<'a>> {
+        Ok(Upload {
+            inner: &self.inner,
+            base: self.inner.endpoint(repository, "blobs/uploads/")?,
+            scope: Scope::push(repository),
+            repository,
+            digest: *digest,
+            size,
+            session: None,
+            piece: None,
+            least: 0,
+            smaller: false,
+            lost: false,
+            content_failed: false,
+        })
     }
 
     /// Stores a manifest or index under a tag or its digest, and checks the digest that the registry reports.
@@ -127,7 +125,8 @@ impl Client {
             let mut ask = Ask::read(Method::PUT, &url, &scope).header(header::CONTENT_TYPE, media_type);
             (ask.payload, ask.follow) = (Payload::Bytes(bytes), false);
             let answer = inner.send(ask)?;
-            if !matches!(answer.status(), 200 | 201) {
+            // Quay answers 202. What was stored is read back before anything refers to it.
+            if !matches!(answer.status(), 200..=204) {
                 return Err(inner.refused(
                     answer,
                     Some(&scope),
@@ -235,15 +234,14 @@ impl Upload<'_> {
         Ask { follow: false, url: url.clone(), ..Ask::read(method, &self.base, &self.scope) }
     }
 
-    /// Tries to mount. A registry that cannot mount may open a session instead, which is then used; if it refuses (this
-    /// login may not read `from`), the bytes are sent.
+    /// Tries to mount. A registry that cannot mount may open a session instead.
     fn mount(&mut self, from: &Repository) -> Result<bool> {
         let scope = Scope { from: Some(from.clone()), ..self.scope.clone() };
         let url = self.base.clone().with_query("mount", &self.digest.to_string()).with_query("from", from.path());
         let answer = self.inner.retry(|| {
             let ask = Ask { follow: false, url: url.clone(), ..Ask::read(Method::POST, &self.base, &scope) };
             let answer = self.inner.send(ask)?;
-            if passes(answer.status()) {
+            if answer.status() == 429 {
                 Err(self.inner.refused(answer, Some(&scope), "mount a blob"))
             } else {
                 Ok(answer)
@@ -471,7 +469,7 @@ impl Upload<'_> {
     }
 
     fn finished(&mut self, answer: Answer) -> Result<(), Failure> {
-        if !matches!(answer.status(), 200 | 201 | 204) {
+        if !matches!(answer.status(), 200..=204) {
             return Err(self.refused(answer));
         }
         self.inner.same_digest(&answer, &self.digest, self.repository)?;

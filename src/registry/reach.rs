@@ -30,12 +30,17 @@ impl Reach {
 
     /// Whether to use plain HTTP for this `host[:port]`.
     pub(super) fn is_plain(&self, authority: &str) -> bool {
+        self.plain_name(authority).is_some()
+    }
+
+    /// How the user named this `host[:port]` for plain HTTP.
+    pub(super) fn plain_name(&self, authority: &str) -> Option<&str> {
         let authority = authority.to_ascii_lowercase();
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
             _ => authority.as_str(),
         };
-        self.plain.iter().any(|plain| *plain == authority || plain == host)
+        self.plain.iter().map(String::as_str).find(|plain| *plain == authority || *plain == host)
     }
 
     /// Whether a redirect from `from` to `to` is allowed; the error is a phrase for a sentence.

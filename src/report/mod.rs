@@ -8,7 +8,7 @@ use crate::error::{Code, Error};
 
 pub mod signature;
 
-pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing};
+pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing, Vouched};
 
 /// A check: an id for JSON and the specification, and a title for people. Each module defines the ids of its own
 /// checks.

@@ -125,6 +125,18 @@ pub struct RecordOutcome {
     pub detail: Option<String>,
 }
 
+/// Whether anyone who is known here vouches for an attestation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Vouched {
+    /// A key of the policy signed it.
+    Verified,
+    /// No key of the policy signed it: everything in it is a claim of the sender.
+    UnknownKey,
+    /// It cannot be used.
+    Unusable,
+}
+
 /// An attestation that is attached to an image: listed, and no part of the verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attestation {
@@ -132,9 +144,11 @@ pub struct Attestation {
     pub image: String,
     /// The digest of the manifest that attaches it.
     pub manifest: String,
-    /// What kind of statement it is.
+    /// What kind of statement it is. Of one that cannot be used: what an annotation says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicate_type: Option<String>,
+    /// Whether a key of the policy signed it.
+    pub signature: Vouched,
     /// Fingerprint of the key of the policy that signed it. Without one, everything in it is a claim of the sender.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,

@@ -17,8 +17,8 @@ use crate::kubernetes;
 use crate::observer::{self, Observer};
 use crate::oci::{Digest, Document, Reference, Tag};
 use crate::openshift::signature_map;
-use crate::parallel;
-use crate::source::{Fetched, MirrorDir, Named, Network, Source};
+use crate::sign::cosign;
+use crate::source::{Bench, Fetched, MirrorDir, Named, Network, Source};
 
 /// The files of the bundle other than blobs.
 #[derive(Default)]
@@ -47,14 +47,14 @@ pub(crate) fn gather(
         let root = resolve(reference, "release", options, network, observer)?;
         content.release(root, options, &[], network, observer)?;
     }
-    content.roots.extend(parallel::map(
-        options.jobs,
+    content.roots.extend(options.pace.map(
         &options.images,
         || (),
         |(), reference| resolve(reference, "image", options, network, observer),
     )?);
     for path in &options.layouts {
-        let source: Arc<dyn Source> = crate::source::open(path, &options.room)?.into();
+        let source: Arc<dyn Source> =
+            crate::source::open(path, Bench { room: &options.room, check: &|| observer.check() })?.into();
         content.local(source, "layout", options, network, observer)?;
     }
     for path in &options.dirs {
@@ -414,6 +414,15 @@ impl Content {
                 )
                 .fact(format!("expected tag {tag}"))
                 .fact("from 4.21 on, clusters with mirrors refuse a release without it");
+                for root in self.roots.iter().filter(|r| r.kind == Kind::Referrer && r.subject == Some(release.digest))
+                {
+                    if let Some(what) = signature_referrer(root) {
+                        error = error
+                            .fact(format!("{what} is attached as a referrer, {}", root.document.digest))
+                            .fact("the nodes of a cluster read only the `.sig` tag: sign with cosign 2, or with cosign 3 and --new-bundle-format=false");
+                        break;
+                    }
+                }
                 for sentence in unserved.iter().filter(|sentence| sentence.starts_with(walk::SIGNATURES)) {
                     error = error.fact(sentence);
                 }
@@ -429,6 +438,19 @@ impl Content {
         }
         Ok(())
     }
+}
+
+/// What a referrer is that signs an image in a way that the nodes of a cluster do not read (MB-CRE-03): a Sigstore bundle
+/// of cosign 3, or the signature of cosign 2 in its mode for referrers.
+fn signature_referrer(root: &Root) -> Option<&'static str> {
+    let Ok(Document::Manifest(manifest)) = walk::parse(&root.document) else { return None };
+    let types = manifest.artifact_type.iter().chain(manifest.layers.first().map(|layer| &layer.media_type));
+    let types: Vec<&str> = types.map(String::as_str).collect();
+    let predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType");
+    if types.iter().any(|kind| cosign::bundle::is_bundle(kind)) {
+        return predicate.is_none_or(|predicate| predicate == cosign::statement::SIGN).then_some("a Sigstore bundle");
+    }
+    types.contains(&cosign::SIMPLE_SIGNING).then_some("a cosign signature")
 }
 
 /// Whether the configuration of an image carries the label of a release.

@@ -4,11 +4,13 @@
 //! Everything is resolved here, and no layer is fetched.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::oci::{Platform, Reference};
 use crate::openshift::openpgp::Keyring;
+use crate::parallel::Pace;
 
 mod content;
 mod files;
@@ -71,6 +73,6 @@ pub struct Options {
     pub now: Timestamp,
     /// Do not look for attachments of images: signatures (except those of releases), attestations, referrers.
     pub without_referrers: bool,
-    /// Number of threads.
-    pub jobs: usize,
+    /// How much is fetched at once.
+    pub pace: Arc<Pace>,
 }

@@ -15,7 +15,6 @@ use crate::oci::{Digest, Document, Reference, Repository};
 use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, Overlay, Payload};
 use crate::openshift::{release_signature, signature_map, verification};
-use crate::parallel;
 use crate::source::{Network, Source};
 
 /// Where release signatures are looked for.
@@ -339,8 +338,7 @@ fn components(
 ) -> Result<Vec<Root>> {
     let tags = &payload.image_references.tags;
     let home: Option<Repository> = root.repository.as_deref().and_then(|r| r.parse().ok());
-    parallel::map(
-        options.jobs,
+    options.pace.map(
         tags,
         || (),
         |(), component| {

@@ -11,7 +11,6 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::observer::Observer;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Platform, Role, Tag, media_type};
-use crate::parallel;
 use crate::source::{Fetched, Source};
 
 use super::{ForeignLayers, Options};
@@ -98,12 +97,11 @@ pub(crate) fn walk(
     let mut found = Reachable::default();
     let mut known: BTreeSet<(Option<String>, Digest)> = BTreeSet::new();
     let room = Mutex::new(CONFIGS);
-    let jobs = options.jobs;
+    let pace = &options.pace;
     let mut from = 0;
     for round in 0..=ATTACHMENT_ROUNDS {
         let new = &roots[from..];
-        let walked = parallel::map(
-            jobs,
+        let walked = pace.map(
             new,
             || (),
             |(), root| {
@@ -130,8 +128,7 @@ pub(crate) fn walk(
             // A cluster that uses a mirror requires the signature of a release there.
             look.retain(|(root, digest)| root.kind == Kind::Release && root.document.digest == *digest);
         }
-        let attached = parallel::map(
-            jobs,
+        let attached = pace.map(
             &look,
             || (),
             |(), (root, digest)| {
@@ -353,6 +350,9 @@ impl Unserved {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sentences = all.iter().map(|((place, what), (why, images))| {
             let images = crate::observer::count(images.len(), "image");
+            if *what == UNKNOWN {
+                return format!("{what} of {images} in {place} cannot be carried, and are left out: {why}");
+            }
             format!("{what} of {images} could not be looked for in {place}, and none was taken: {why}")
         });
         sentences.collect()
@@ -361,6 +361,8 @@ impl Unserved {
 
 /// A kind of attachment that `cosign` stores under a tag.
 pub(crate) const SIGNATURES: &str = "signatures";
+/// Referrers that are listed and are no documents of a known form.
+const UNKNOWN: &str = "some referrers";
 
 /// The attachments of one image: under a tag of `cosign` (`sha256-<hex>.sig`), or as OCI 1.1 referrers. Without `all`,
 /// only the signature.
@@ -368,9 +370,13 @@ fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) 
     let mut out = Vec::new();
     for suffix in crate::oci::ATTACHED.iter().take(if all { usize::MAX } else { 1 }) {
         let tag: Option<Tag> = format!("{}.{suffix}", digest.dashed()).parse().ok();
-        if let Some(tag) = tag
-            && let Some(document) = unserved.or_none(root, digest, SIGNATURES, root.source.resolve(&tag))?.flatten()
-        {
+        let Some(tag) = tag else { continue };
+        let document = root.source.resolve(&tag).and_then(|found| match found {
+            // What a registry serves there may be a page.
+            Some(document) if root.source.is_remote() => kind_of(&document).map(|()| Some(document)),
+            found => Ok(found),
+        });
+        if let Some(document) = unserved.or_none(root, digest, SIGNATURES, document)?.flatten() {
             out.push(attached(root, digest, document, Kind::Signature, Some(tag.to_string())));
         }
     }
@@ -384,6 +390,9 @@ fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) 
             other => other,
         };
         let Some(document) = unserved.or_none(root, digest, "referrers", document)?.flatten() else { continue };
+        if root.source.is_remote() && unserved.or_none(root, digest, UNKNOWN, kind_of(&document))?.is_none() {
+            continue;
+        }
         // The list is only the registry's claim; the document itself must name its subject too (security B11).
         if parse(&document)?.subject() != Some(*digest) {
             return Err(Error::new(
@@ -397,6 +406,15 @@ fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) 
         out.push(attached(root, digest, document, Kind::Referrer, None));
     }
     Ok(out)
+}
+
+/// Whether a document from a registry is one that can be carried at all; if not, it is a failed look-up.
+fn kind_of(document: &Fetched) -> Result<()> {
+    match crate::oci::parse(&document.bytes, &document.media_type) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::new(Code::Source, format!("{} is no image manifest and no index", document.digest))
+            .fact(e.to_string())),
+    }
 }
 
 fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: Option<String>) -> Root {

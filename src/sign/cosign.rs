@@ -14,6 +14,8 @@ use rsa::traits::PublicKeyParts;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository, without_registry};
 
+/// Media type of a layer that holds what was signed.
+pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The scope of all images that no other scope covers.
 const ALL: &str = "*";
 

@@ -19,17 +19,18 @@ use crate::fs::small::{self, Links};
 use crate::oci;
 
 use super::files::Files;
-use super::{DockerArchive, Layout, Source, compressed, docker_archive};
+use super::{Bench, DockerArchive, Layout, Source, compressed, docker_archive};
 
 /// The most members that are indexed.
 const MAX_MEMBERS: usize = 200_000;
 /// The most bytes of a PAX extended header that are read.
 const MAX_PAX: u64 = 64 << 10;
 
-/// Opens the archive at `path`. A compressed one is first decompressed into an unnamed file in the folder `room`.
-pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
+/// Opens the archive at `path`. A compressed one is first decompressed.
+pub fn open<'a>(path: &Path, bench: impl Into<Bench<'a>>) -> Result<Box<dyn Source>> {
+    let bench = bench.into();
     let file = small::open(path, Links::Follow).map_err(|e| e.error("cannot open", path, Code::Source))?;
-    let file = compressed::inflated(file, path, room)?;
+    let file = compressed::inflated(file, path, bench)?;
     let meta = file.metadata().map_err(|e| Error::io("cannot read", path, e))?;
     let label = path.display().to_string();
     if meta.len() == 0 {
@@ -43,19 +44,19 @@ pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
         let text = format!("has a member `{link}` that is a link");
         return Err(archive.bad(text).fact("expected  regular files and directories only"));
     }
-    images(Arc::new(archive), &label, "archive")
+    images(Arc::new(archive), &label, "archive", bench)
 }
 
 /// The images of an OCI layout, or those that docker's `manifest.json` lists. If the archive has both, the layout is
 /// used, unless it lacks an image in the list.
-pub(super) fn images(files: Arc<dyn Files>, path: &str, form: &str) -> Result<Box<dyn Source>> {
+pub(super) fn images(files: Arc<dyn Files>, path: &str, form: &str, bench: Bench<'_>) -> Result<Box<dyn Source>> {
     let label = format!("the {form} `{path}`");
     let docker = docker_archive::list(files.as_ref());
     if files.region(oci::layout::MARKER)?.is_none()
         && let Some(items) = docker?
     {
         let label = format!("the docker archive `{path}`");
-        return Ok(Box::new(DockerArchive::over(files, label, &items, Vec::new())?));
+        return Ok(Box::new(DockerArchive::over(files, label, &items, Vec::new(), bench)?));
     } else if let Ok(Some(items)) = docker_archive::list(files.as_ref()) {
         let layout = Layout::over(files.clone(), label.clone())?;
         if layout.is_whole(&items)? {
@@ -64,7 +65,7 @@ pub(super) fn images(files: Arc<dyn Files>, path: &str, form: &str) -> Result<Bo
         let notice = format!(
             "the OCI layout in `{path}` lacks layers that its `manifest.json` lists, as docker 25.0 wrote it; the images of `manifest.json` are taken"
         );
-        return Ok(Box::new(DockerArchive::over(files, label, &items, vec![notice])?));
+        return Ok(Box::new(DockerArchive::over(files, label, &items, vec![notice], bench)?));
     }
     Ok(Box::new(Layout::over(files, label)?))
 }

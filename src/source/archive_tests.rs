@@ -134,12 +134,12 @@ fn compressed_archives_are_the_same_as_plain_ones_and_leave_nothing_behind() {
         }
         let packed = tmp.path().join(format!("p.tar.{ending}"));
         run(program, &["-q", "-k", plain.to_str().unwrap()]);
-        let source = open(&packed, &room).unwrap();
+        let source = open(&packed, room.as_path()).unwrap();
         assert_eq!(source.names().unwrap(), expected, "{ending}");
         assert_eq!(whole(source.as_ref()).layers.len(), 2);
         let bytes = fs::read(&packed).unwrap();
         fs::write(&packed, &bytes[..bytes.len() / 2]).unwrap();
-        let err = open(&packed, &room).err().unwrap();
+        let err = open(&packed, room.as_path()).err().unwrap();
         assert_eq!(err.code(), Code::Malformed, "{err:?}");
         assert!(err.message().contains("damaged"), "{err:?}");
     }

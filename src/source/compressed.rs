@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::Bench;
 use crate::error::{Code, Error, Result};
 use crate::fs::{space, unnamed};
 
@@ -60,8 +61,10 @@ impl Form {
 }
 
 /// The archive as it is, or decompressed: a tar file is read in many places at once, which is impossible in a
-/// compressed one. The content goes to an unnamed file in `room`, up to the free space there.
-pub(super) fn inflated(file: File, path: &Path, room: &Path) -> Result<File> {
+/// compressed one. The content goes to an unnamed file in the room of `bench`, up to the free space there; it is gone with
+/// the process.
+pub(super) fn inflated(file: File, path: &Path, bench: Bench<'_>) -> Result<File> {
+    let room = bench.room;
     let unreadable = |e| Error::io("cannot read", path, e);
     let form = Form::at(&file, 0).map_err(unreadable)?;
     if form == Form::Plain {
@@ -77,6 +80,7 @@ pub(super) fn inflated(file: File, path: &Path, room: &Path) -> Result<File> {
     let mut buffer = vec![0; 1 << 20];
     let mut total = 0u64;
     loop {
+        (bench.check)()?;
         let n = match from.read(&mut buffer) {
             Ok(0) => {
                 to.rewind().map_err(|e| Error::io("cannot read", room, e))?;

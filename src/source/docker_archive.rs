@@ -14,7 +14,7 @@ use crate::oci::{self, Descriptor, Digest, Hasher, ManifestOf, Reference, Tag, m
 
 use super::compressed::Form;
 use super::files::{Files, Region};
-use super::{Fetched, MAX_MANIFEST, Named, Source, Tags, distinct, missing};
+use super::{Bench, Fetched, MAX_MANIFEST, Named, Source, Tags, distinct, missing};
 
 /// The list of images.
 pub(super) const LIST: &str = "manifest.json";
@@ -88,18 +88,19 @@ impl DockerArchive {
         label: String,
         items: &[Item],
         notices: Vec<String>,
+        bench: Bench<'_>,
     ) -> Result<DockerArchive> {
         let (names, manifests, blobs) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut archive = DockerArchive { files, label, notices, names, manifests, blobs };
         let mut layers = HashMap::new();
         for item in items {
-            archive.add(item, &mut layers)?;
+            archive.add(item, &mut layers, bench)?;
         }
         archive.names = distinct(std::mem::take(&mut archive.names), &archive.label)?;
         Ok(archive)
     }
 
-    fn add(&mut self, item: &Item, known: &mut HashMap<(String, Digest), Descriptor>) -> Result<()> {
+    fn add(&mut self, item: &Item, known: &mut HashMap<(String, Digest), Descriptor>, bench: Bench<'_>) -> Result<()> {
         let place = self.files.place(&item.config);
         let Some(config) = self.files.read(&item.config, MAX_MANIFEST)? else { return Err(self.gone(&item.config)) };
         let bad =
@@ -115,7 +116,7 @@ impl DockerArchive {
             let id: Digest = id.parse().map_err(|e: oci::Invalid| bad(e.to_string()))?;
             let key = (path.clone(), id);
             if !known.contains_key(&key) {
-                known.insert(key.clone(), self.layer(path, id)?);
+                known.insert(key.clone(), self.layer(path, id, bench)?);
             }
             layers.extend(known.get(&key).cloned());
         }
@@ -142,7 +143,7 @@ impl DockerArchive {
     }
 
     /// The layer in the file `path`, whose decompressed content must have the digest `id`.
-    fn layer(&mut self, path: &str, id: Digest) -> Result<Descriptor> {
+    fn layer(&mut self, path: &str, id: Digest, bench: Bench<'_>) -> Result<Descriptor> {
         let Some((file, at, len)) = self.files.region(path)? else { return Err(self.gone(path)) };
         let place = self.files.place(path);
         let unreadable = |e| Error::io("cannot read", &place, e);
@@ -166,6 +167,7 @@ impl DockerArchive {
         if let Some(mut inflated) = form.inflate(&mut raw).map_err(unreadable)? {
             let mut buffer = vec![0; 256 << 10];
             loop {
+                (bench.check)()?;
                 match inflated.read(&mut buffer) {
                     Ok(0) => break,
                     Ok(n) => inner.update(&buffer[..n]),

@@ -132,20 +132,36 @@ impl Named {
     }
 }
 
-/// Opens whatever local source is at `path`: an archive file, or a folder of one of the known forms. A compressed archive
-/// is decompressed into a file without a name in the folder `room`.
-pub fn open(path: &Path, room: &Path) -> Result<Box<dyn Source>> {
+/// What opening a source needs that may take long: an archive is decompressed, and compressed layers are hashed.
+#[derive(Clone, Copy)]
+pub struct Bench<'a> {
+    /// The folder for a file without a name, which gets the content of a compressed archive.
+    pub room: &'a Path,
+    /// Returns an error if a stop was requested. Called between buffers.
+    pub check: &'a dyn Fn() -> Result<()>,
+}
+
+impl<'a> From<&'a Path> for Bench<'a> {
+    /// One that is never stopped.
+    fn from(room: &'a Path) -> Bench<'a> {
+        Bench { room, check: &|| Ok(()) }
+    }
+}
+
+/// Opens whatever local source is at `path`: an archive file, or a folder of one of the known forms.
+pub fn open<'a>(path: &Path, bench: impl Into<Bench<'a>>) -> Result<Box<dyn Source>> {
+    let bench = bench.into();
     let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot open", path, e))?;
     if !meta.is_dir() {
-        return archive::open(path, room);
+        return archive::open(path, bench);
     }
     let dir = Dir::open(path, Code::Malformed)?;
     if dir.kind("oci-layout")?.is_some() {
-        return archive::images(Arc::new(dir), &path.display().to_string(), "OCI layout");
+        return archive::images(Arc::new(dir), &path.display().to_string(), "OCI layout", bench);
     }
     if dir.kind("manifest.json")?.is_some() {
         if docker_archive::list(&dir)?.is_some() {
-            return archive::images(Arc::new(dir), &path.display().to_string(), "docker archive");
+            return archive::images(Arc::new(dir), &path.display().to_string(), "docker archive", bench);
         }
         return Ok(Box::new(SkopeoDir::open(path)?));
     }

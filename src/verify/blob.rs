@@ -4,6 +4,7 @@ use super::report::Finding;
 use super::{disguise, release};
 use crate::bundle::set::{BlobContent, Replica, Set};
 use crate::error::{Code, Error, Result};
+use crate::parallel::Turn;
 
 /// The content of a blob, hashed while it is read; nothing is read before the first request. The last read fails if
 /// the content does not match.
@@ -12,6 +13,7 @@ pub struct BlobReader<'a> {
     set: &'a Set,
     blob: usize,
     replica: &'a Replica,
+    turn: Option<&'a Turn<'a>>,
     open: Option<BlobContent<'a>>,
     pub(super) bad: Option<Finding>,
     pub(super) tee: Option<release::Tee>,
@@ -20,13 +22,18 @@ pub struct BlobReader<'a> {
 }
 
 impl<'a> BlobReader<'a> {
-    pub(super) fn new(set: &'a Set, blob: usize, replica: &'a Replica) -> BlobReader<'a> {
-        BlobReader { set, blob, replica, open: None, bad: None, tee: None, capture: None, look: None }
+    pub(super) fn new(set: &'a Set, blob: usize, replica: &'a Replica, turn: Option<&'a Turn<'a>>) -> BlobReader<'a> {
+        BlobReader { set, blob, replica, turn, open: None, bad: None, tee: None, capture: None, look: None }
     }
 
     /// Whether any of it was read.
     pub(super) fn is_touched(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Waits until the content may be moved: not more at once than gets more done.
+    pub fn ready(&self) {
+        self.turn.iter().for_each(|turn| turn.start());
     }
 
     /// Starts over and skips the first `offset` bytes, which are hashed again. A stream can only continue at its
@@ -64,6 +71,9 @@ impl<'a> BlobReader<'a> {
             return Err(Error::new(bad.code, bad.message.clone()));
         }
         let read = self.open.get_or_insert_with(|| self.set.open(self.blob, self.replica)).next(buffer);
+        if let (Ok(n), Some(turn)) = (&read, self.turn) {
+            turn.moved(*n as u64);
+        }
         if let (Ok(n), Some(tee)) = (&read, &mut self.tee) {
             tee.send(&buffer[..*n]);
         }

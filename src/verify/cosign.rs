@@ -9,11 +9,13 @@
 mod attached;
 mod attestations;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::report::{Check, CheckId, Finding, Report};
+use super::report::{Attestation, Check, CheckId, Finding, Report};
 use crate::bundle::index::{Image, Index, Kind};
-use crate::error::Code;
+use crate::bundle::limits;
+use crate::bundle::set::Set;
+use crate::error::{Code, Result};
 use crate::oci::{Digest, Document, parse};
 use crate::sign::claim::{self, Fault};
 use crate::sign::cosign::bundle::Bundle;
@@ -34,7 +36,8 @@ pub(super) fn check(
 ) {
     let keys = &settings.image_keys;
     let all = Attached::new(index, documents, contents);
-    attestations::list(index, &all, documents, settings, report);
+    let policy = attestations::Keys { all: keys, target: settings.target };
+    attestations::list(index, &all, documents, &policy, report);
     if keys.is_empty() && settings.image_require == Require::Scoped {
         let signatures = index.images.iter().filter(|i| i.kind == Kind::Signature).count() + all.signing();
         let there = if signatures == 0 { "none is carried" } else { "no image key is in the trust policy" };
@@ -80,6 +83,35 @@ pub(super) fn check(
     }
 }
 
+/// The attestations in a bundle, and how many more there are, without any verdict about the bundle (`inspect`). Only what
+/// has the digest in the index is read; `keys` tell which of them someone vouches for.
+///
+/// # Errors
+/// Those of reading the medium.
+pub fn attestations(set: &Set, keys: &[ImageKey]) -> Result<(Vec<Attestation>, u64)> {
+    let index = set.index();
+    let attached = index.images.iter().filter(|image| image.subject.is_some()).map(|image| image.digest).collect();
+    let documents = read(set, &attached, limits::DOCUMENT)?;
+    let contents = read(set, &payloads(index, &documents), LARGEST)?;
+    let all = Attached::new(index, &documents, &contents);
+    let mut report = Report::new(super::report::Subject::default(), String::new());
+    attestations::list(index, &all, &documents, &attestations::Keys { all: keys, target: None }, &mut report);
+    Ok((report.attestations, report.more_attestations))
+}
+
+/// The blobs with these digests that are here and match.
+fn read(set: &Set, wanted: &BTreeSet<Digest>, limit: u64) -> Result<BTreeMap<Digest, Vec<u8>>> {
+    let mut out = BTreeMap::new();
+    for (at, blob) in set.index().blobs.iter().enumerate().filter(|(_, blob)| wanted.contains(&blob.digest)) {
+        match set.read(at, limit) {
+            Ok(bytes) => _ = out.insert(blob.digest, bytes),
+            Err(e) if e.code().is_verdict() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(out)
+}
+
 /// Whether a container runtime could run it: one of its layers is a file system.
 fn runs(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> bool {
     const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
@@ -104,7 +136,8 @@ fn satisfied(
     for layer in all.of(&image.digest) {
         let outcome = match &layer.form {
             Form::Simple(signature) => simple(contents.get(&layer.digest), signature.as_deref(), image, demands),
-            Form::Bundle(_) => match all.bundle(layer) {
+            Form::Envelope(_) => continue,
+            Form::Bundle(_) => match all.statement(layer) {
                 Ok(bundle) if !bundle.signs_images() => continue,
                 Ok(bundle) => bundled(bundle, image, documents.get(&image.digest), demands),
                 Err(reason) => Err(format!("its Sigstore bundle does not count: {reason}")),

@@ -29,7 +29,7 @@ use crate::bundle::set::Set;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
-use rayon::iter::{ParallelBridge, ParallelIterator};
+use crate::parallel::{Pace, Turn};
 
 pub use crate::report;
 pub use admit::admit;
@@ -361,34 +361,35 @@ impl<'a> Admitted<'a> {
         self.set.is_stream() && !matches!(e.code(), Code::BlobMismatch | Code::UnlistedContent)
     }
 
-    /// Passes every available configuration and layer to `receiver`, from `jobs` threads (a stream: in order, by one).
+    /// Passes every available configuration and layer to `receiver`, at this pace (a stream: in order, one after the other).
     ///
     /// Content that does not match is a finding. If another copy has the blob, that copy is passed next, from its
     /// beginning, and the finding becomes a remark. An error of `receiver` itself ends this and is returned.
-    pub fn blobs(&self, jobs: usize, extent: Extent, receiver: &dyn Receiver) -> Result<()> {
+    pub fn blobs(&self, pace: &Pace, extent: Extent, receiver: &dyn Receiver) -> Result<()> {
         let mut content: Vec<(usize, &Blob)> =
             self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
         if self.set.is_stream() {
             let mut buffer = vec![0u8; BUFFER];
             content.retain(|(at, _)| self.set.has(*at));
-            return content.iter().try_for_each(|(at, blob)| self.visit(*at, blob, extent, receiver, &mut buffer));
+            return content
+                .iter()
+                .try_for_each(|(at, blob)| self.visit(*at, blob, extent, receiver, (&mut buffer, None)));
         }
-        // The largest first, so that no thread is left alone with a large one at the end.
-        content.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(jobs.clamp(1, content.len().max(1)))
-            .build()
-            .map_err(|e| Error::new(Code::Io, "cannot start threads").source(e))?;
-        pool.install(|| {
-            let queue = content.into_iter().par_bridge();
-            queue.try_for_each_init(
-                || vec![0u8; BUFFER],
-                |buffer, (at, blob)| self.visit(at, blob, extent, receiver, buffer),
-            )
-        })
+        let size = |(_, blob): &(usize, &Blob)| blob.size;
+        let work = |buffer: &mut Vec<u8>, (at, blob): &(usize, &Blob), turn: &Turn<'_>| {
+            self.visit(*at, blob, extent, receiver, (buffer, Some(turn)))
+        };
+        pace.sized(&content, size, || vec![0u8; BUFFER], work).map(|_| ())
     }
 
-    fn visit(&self, at: usize, blob: &Blob, extent: Extent, receiver: &dyn Receiver, buffer: &mut [u8]) -> Result<()> {
+    fn visit(
+        &self,
+        at: usize,
+        blob: &Blob,
+        extent: Extent,
+        receiver: &dyn Receiver,
+        (buffer, turn): (&mut [u8], Option<&Turn<'_>>),
+    ) -> Result<()> {
         let mut remarks: Vec<Finding> = Vec::new();
         let mut seen = false;
         let replicas = self.set.replicas(at);
@@ -396,7 +397,7 @@ impl<'a> Admitted<'a> {
             if seen && extent == Extent::Needed {
                 break;
             }
-            let mut reader = BlobReader::new(&self.set, at, replica);
+            let mut reader = BlobReader::new(&self.set, at, replica, turn);
             if self.is_stream() {
                 reader.tee = lock(&self.payloads).tee(&blob.digest);
                 let wanted = blob.size <= cosign::LARGEST && lock(&self.signed).contains_key(&blob.digest);

@@ -273,3 +273,46 @@ fn unpack_to_a_directory_killed_in_the_middle_has_no_tag_and_is_continued() {
     }
     assert_eq!(files(&tree), files(&whole));
 }
+
+/// Zeros, compressed: 2 GiB in 2 MiB. Whoever reads them to the end finds no image.
+fn zeros() -> Vec<u8> {
+    let mut one = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut one, &vec![0; 64 << 20]).unwrap();
+    one.finish().unwrap().repeat(32)
+}
+
+#[test]
+fn create_from_a_compressed_archive_stops_while_it_is_decompressed_and_leaves_nothing() {
+    let dir = folder();
+    let zeros = zeros();
+    fs::write(dir.path().join("all.tar.gz"), &zeros).unwrap();
+    // The layer of an archive of `docker save` is decompressed to compare it with its image.
+    let config = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#, mirror_bundle::oci::Digest::of(b"x"));
+    let list = r#"[{"Config":"c.json","RepoTags":["a:1"],"Layers":["l.tar"]}]"#;
+    let mut tar = tar::Builder::new(fs::File::create(dir.path().join("layer.tar")).unwrap());
+    for (name, bytes) in [("manifest.json", list.as_bytes()), ("c.json", config.as_bytes()), ("l.tar", &zeros)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, name, bytes).unwrap();
+    }
+    tar.finish().unwrap();
+    let here = || names(dir.path()).into_iter().collect::<std::collections::BTreeSet<_>>();
+    let before = here();
+    for (archive, signal, code) in
+        [("all.tar.gz", "-INT", 130), ("layer.tar", "-INT", 130), ("all.tar.gz", "-TERM", 143)]
+    {
+        let create = args!["create", dir.path().join("b.tar"), "--unsigned", "--from-layout", dir.path().join(archive)];
+        let side = Side::start(&mut command(&create));
+        let read = || {
+            let io = fs::read_to_string(format!("/proc/{}/io", side.0.id())).unwrap_or_default();
+            io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        until("it is being decompressed", || read() > 300_000);
+        side.signal(signal);
+        let (ended, said) = side.end(Duration::from_secs(120));
+        // At the end of the zeros it would have been another error.
+        assert_eq!(ended, Some(code), "{archive} {said}");
+        assert!(said.contains("nothing was written"), "{said}");
+        assert_eq!(here(), before, "{archive}");
+    }
+}

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::harness::*;
-use crate::support::image::Image;
+use crate::support::image::{Image, Pusher};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::registry::{PASSWORD, Registry, Setup, USER, auth_file};
 use crate::support::release::{BIG, RELEASES, Release, world};
@@ -154,6 +154,40 @@ fn a_release_of_4_21_without_cosign_signature_is_refused_unless_allowed() {
     assert_eq!(index_of(&bundle)["exceptions"][0], "missing-image-signature");
     let report = ok(&verify(&bundle));
     assert!(report.text().contains("missing-image-signature (at creation)"), "{}", report.text());
+}
+
+#[test]
+fn a_release_of_4_21_with_a_signature_that_nodes_do_not_read_is_refused_with_its_kind() {
+    const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let world = world();
+    for (kind, layer, found) in [
+        (BUNDLE, BUNDLE, Some("a Sigstore bundle is attached as a referrer")),
+        (
+            "application/vnd.dev.cosign.artifact.sig.v1+json",
+            SIMPLE,
+            Some("a cosign signature is attached as a referrer"),
+        ),
+        ("application/spdx+json", "application/spdx+json", None),
+    ] {
+        let dir = folder();
+        let storage = dir.path().join("registry");
+        tool("cp", &args!["-a", world.storage(), storage]);
+        let source = Registry::with(&Setup { storage: Some(storage.clone()), ..Setup::default() });
+        let attached = Image::attached(&world.later.image, kind, layer, b"{}");
+        Pusher::new(&source.host()).refer(RELEASES, &world.later.image, &attached);
+        let bundle = dir.path().join("b.tar");
+        let create = create(&bundle, &source.host(), &world.later, &world.store(), &world.keyring());
+        let run = ends(40, &create);
+        assert!(run.stderr.contains("has no cosign signature image"), "{}", run.stderr);
+        assert_eq!(run.stderr.contains("read only the `.sig` tag"), found.is_some(), "{}", run.stderr);
+        assert!(found.is_none_or(|found| run.stderr.contains(found)), "{}", run.stderr);
+        // It is carried where the lack is allowed.
+        ok(&[create, args!["--allow-missing-image-signature"]].concat());
+        let index = index_of(&bundle);
+        let digest = attached.digest().to_string();
+        assert!(index["images"].as_array().unwrap().iter().any(|image| image["digest"] == digest.as_str()), "{index}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn basic_logins_work_and_wrong_ones_are_named_without_their_secret() {
         assert!(err.message().contains(&format!("pull from `{to}`")), "{err:?}");
         assert!(err.hint_text().unwrap().contains(&format!("podman login --authfile auth.json {}", registry.host())));
         assert!(!format!("{err:?}{:?}", client).contains("hunter2"), "{err:?}");
-        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(&b"hello"[..])));
+        let pushed = client.push_blob(&to, &digest, 5, &mut |_| Ok(Box::new(&b"hello"[..])));
         assert!(matches!(pushed.unwrap_err().message(), m if m.contains(&format!("push to `{to}`"))));
     }
 }
@@ -43,8 +43,7 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
     let digest = push(&client, &a, b"hello");
     push(&client, &a, b"world");
     assert_eq!(tokens.log(), ["alice repository:a:pull,push"], "one token serves all pushes");
-    let mounted = client.push_blob(&b, &digest, 5, Some(&a), &mut |_| panic!("it is mounted")).unwrap();
-    assert_eq!(mounted, Pushed::Mounted);
+    assert!(client.mount_blob(&b, &digest, 5, &a).unwrap());
     assert_eq!(tokens.log()[1..], ["alice repository:b:pull,push repository:a:pull"]);
 
     // An old token is refused by the registry: a new one is fetched.
@@ -66,7 +65,7 @@ fn tokens_are_fetched_per_scope_used_again_and_renewed() {
     let anonymous = Client::new(Options { side: Side::Source, ..options() }).unwrap();
     assert_eq!(pull(&anonymous, &a, &digest, 5).unwrap(), b"hello");
     assert_eq!(tokens.log().last().unwrap(), "- repository:a:pull");
-    let err = anonymous.push_blob(&a, &Digest::of(b"x"), 1, None, &mut |_| Ok(Box::new(&b"x"[..]))).unwrap_err();
+    let err = anonymous.push_blob(&a, &Digest::of(b"x"), 1, &mut |_| Ok(Box::new(&b"x"[..]))).unwrap_err();
     assert_eq!(err.code(), Code::Auth);
     assert!(err.message().contains("no credentials were found"), "{err:?}");
 
@@ -109,6 +108,57 @@ fn identity_tokens_are_exchanged_by_post() {
     assert_eq!(tokens.log(), ["alice POST repository:a:pull,push"]);
 }
 
+/// An auth file with this text.
+fn raw_auth(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("auth.json");
+    std::fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn a_registry_token_is_sent_as_it_is_and_only_to_its_registry() {
+    let tokens = Tokens::start(Policy { anonymous_pull: false, ..Policy::default() });
+    let registry = Registry::with(&Setup {
+        token: Some((tokens.realm(), SERVICE.to_owned(), tokens.certificate.clone())),
+        ..Setup::default()
+    });
+    let proxy = Proxy::start(Some(registry.port));
+    let token = tokens.issue("a");
+    let file = |token: &str| raw_auth(&format!(r#"{{"auths":{{"{}":{{"registrytoken":"{token}"}}}}}}"#, proxy.host()));
+    let (_keep, auth) = file(&token);
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    push(&client, &repo(&proxy.host(), "a"), b"hello");
+    assert_eq!(tokens.log(), Vec::<String>::new(), "no other token was asked for");
+    let bearer = format!("Bearer {token}");
+    assert!(proxy.seen().iter().any(|seen| seen.header("authorization") == Some(bearer.as_str())));
+    // One that is not accepted ends it: there is no other.
+    let (_keep, auth) = file("hunter2");
+    let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
+    let err = client.get_manifest(&repo(&proxy.host(), "a"), &tag("v1")).unwrap_err();
+    assert!(err.code() == Code::Auth && err.message().contains("the registry token"), "{err:?}");
+    assert!(!format!("{err:?}{client:?}").contains("hunter2"), "{err:?}");
+    assert_eq!(tokens.log(), Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_entry_is_an_error_only_where_its_registry_asks_for_a_login() {
+    let (asks, open) = (Registry::with(&Setup { basic_auth: true, ..Setup::default() }), Registry::start());
+    let damaged = r#"{"auth":"!!!"}"#;
+    let text = format!(r#"{{"auths":{{"{}":{damaged},"{}":{damaged}}}}}"#, asks.host(), open.host());
+    let (_keep, auth) = raw_auth(&text);
+    let client = Client::new(Options { auth_file: Some(auth.clone()), ..options() }).unwrap();
+    let named = client.notices().iter().filter(|notice| notice.contains("is damaged")).count();
+    assert_eq!(named, 2, "{:?}", client.notices());
+    // Mounting compares logins, and there is none to compare: the blob is sent, and an open registry asks for none.
+    let (one, two) = (repo(&open.host(), "a"), repo(&open.host(), "b"));
+    let digest = push(&client, &one, b"hello");
+    assert!(!client.mount_blob(&two, &digest, 5, &one).unwrap());
+    assert_eq!(push(&client, &two, b"hello"), digest);
+    let err = client.get_manifest(&repo(&asks.host(), "a"), &tag("v1")).unwrap_err();
+    assert!(err.message().contains(&format!("the entry `{}` in `{}`", asks.host(), auth.display())), "{err:?}");
+}
+
 #[test]
 fn a_mount_that_may_not_be_read_falls_back_to_sending() {
     let tokens = Tokens::start(Policy::default());
@@ -120,8 +170,8 @@ fn a_mount_that_may_not_be_read_falls_back_to_sending() {
     let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
     let (from, to) = (repo(&registry.host(), "secret/a"), repo(&registry.host(), "b"));
     let digest = Digest::of(b"hello");
-    let pushed = client.push_blob(&to, &digest, 5, Some(&from), &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
-    assert_eq!(pushed, Pushed::Uploaded);
+    assert!(!client.mount_blob(&to, &digest, 5, &from).unwrap());
+    push(&client, &to, b"hello");
     assert_eq!(pull(&client, &to, &digest, 5).unwrap(), b"hello");
 }
 
@@ -165,8 +215,8 @@ fn a_blob_of_another_login_is_sent_and_not_mounted() {
     let client = Client::new(Options { auth_file: Some(auth), ..options() }).unwrap();
     let (from, to) = (repo(&registry.host(), "a/x"), repo(&registry.host(), "b/x"));
     let digest = push(&client, &from, b"hello");
-    let pushed = client.push_blob(&to, &digest, 5, Some(&from), &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
-    assert_eq!(pushed, Pushed::Uploaded);
+    assert!(!client.mount_blob(&to, &digest, 5, &from).unwrap());
+    push(&client, &to, b"hello");
     let both = |line: &&String| line.contains("repository:a/") && line.contains("repository:b/");
     assert_eq!(tokens.log().iter().find(both), None);
     drop(keep);

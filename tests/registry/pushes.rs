@@ -8,18 +8,16 @@ fn blobs_are_mounted_from_another_repository() {
     let proxy = Proxy::start(Some(registry.port));
     let (client, a, b) = (client(), repo(&proxy.host(), "a"), repo(&proxy.host(), "b/c"));
     let digest = push(&client, &a, b"hello");
-    let mounted = client.push_blob(&b, &digest, 5, Some(&a), &mut |_| panic!("it is mounted")).unwrap();
-    assert_eq!(mounted, Pushed::Mounted);
+    assert!(client.mount_blob(&b, &digest, 5, &a).unwrap());
     assert_eq!(pull(&client, &b, &digest, 5).unwrap(), b"hello");
 
-    // Not there: the session that the registry opens instead is used, and not a second one.
-    let before = proxy.count("POST", "");
-    let other = Digest::of(b"other");
-    let pushed = client.push_blob(&b, &other, 5, Some(&a), &mut |_| Ok(Box::new(&b"other"[..]))).unwrap();
-    assert_eq!((pushed, proxy.count("POST", "") - before), (Pushed::Uploaded, 1));
+    // Not there: the session that the registry opens instead is cancelled.
+    let before = (proxy.count("POST", ""), proxy.count("DELETE", ""));
+    assert!(!client.mount_blob(&b, &Digest::of(b"other"), 5, &a).unwrap());
+    assert_eq!((proxy.count("POST", "") - before.0, proxy.count("DELETE", "") - before.1), (1, 1));
     // A repository elsewhere cannot be mounted from, and is not named to this registry.
     let far = repo("quay.io", "x/y");
-    client.push_blob(&b, &Digest::of(b"third"), 5, Some(&far), &mut |_| Ok(Box::new(&b"third"[..]))).unwrap();
+    assert!(!client.mount_blob(&b, &Digest::of(b"third"), 5, &far).unwrap());
     assert_eq!(proxy.count("POST", "x%2Fy"), 0);
 }
 
@@ -33,11 +31,11 @@ fn an_interrupted_push_goes_on_where_the_registry_is() {
     proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(2_500_000));
     proxy.on("PATCH", "/uploads/", 1, Fault::CutRequest(700_000));
     let mut offsets = Vec::new();
-    let pushed = client.push_blob(&to, &digest, 4_000_000, None, &mut |offset| {
+    let pushed = client.push_blob(&to, &digest, 4_000_000, &mut |offset| {
         offsets.push(offset);
         Ok(open_checked(&blob, digest, offset))
     });
-    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    pushed.unwrap();
     assert_eq!(offsets, [0, 2_500_000, 3_200_000]);
     assert_eq!(sessions.blob(&digest), Some(blob));
     assert_eq!((sessions.open(), proxy.count("POST", "")), (0, 1));
@@ -60,11 +58,11 @@ fn an_interrupted_push_starts_over_where_the_registry_cannot_resume() {
         proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(cut));
     }
     let mut offsets = Vec::new();
-    let pushed = client.push_blob(&to, &digest, 4_000_000, None, &mut |offset| {
+    let pushed = client.push_blob(&to, &digest, 4_000_000, &mut |offset| {
         offsets.push(offset);
         Ok(open_checked(&blob, digest, offset))
     });
-    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    pushed.unwrap();
     assert_eq!(offsets, [0; 4]);
     assert_eq!(pull(&client, &to, &digest, 4_000_000).unwrap(), blob);
 }
@@ -109,7 +107,7 @@ fn content_that_is_not_what_its_name_says_leaves_nothing_behind() {
         damaged[size / 2] ^= 1;
         let digest = Digest::of(&blob);
         let pushed =
-            client.push_blob(&to, &digest, size as u64, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
+            client.push_blob(&to, &digest, size as u64, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
         let err = pushed.unwrap_err();
         assert_eq!((err.code(), err.message()), (Code::BlobMismatch, "the content is not what its name says"));
         assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
@@ -118,13 +116,13 @@ fn content_that_is_not_what_its_name_says_leaves_nothing_behind() {
     // Shorter or longer than announced.
     let digest = Digest::of(b"hello");
     for content in [&b"hell"[..], b"hello!", b""] {
-        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(content)));
+        let pushed = client.push_blob(&to, &digest, 5, &mut |_| Ok(Box::new(content)));
         assert_eq!(code(pushed), Code::Io);
         assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
     }
     // The content cannot be opened.
     let opened = Cell::new(0);
-    let err = client.push_blob(&to, &digest, 5, None, &mut |_| {
+    let err = client.push_blob(&to, &digest, 5, &mut |_| {
         opened.set(opened.get() + 1);
         Err(Error::new(Code::Truncated, "the file is too short").transient())
     });
@@ -142,15 +140,13 @@ fn damage_found_after_a_resume_cancels_the_upload() {
     damaged[15_900_000] ^= 1;
     let digest = Digest::of(&blob);
     proxy.on("PUT", "/uploads/", 1, Fault::CutRequest(1_000_000));
-    let pushed =
-        client.push_blob(&to, &digest, 16_000_000, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
+    let pushed = client.push_blob(&to, &digest, 16_000_000, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
     assert_eq!(code(pushed), Code::BlobMismatch);
     assert_eq!(proxy.count("PATCH", "/uploads/"), 1);
     assert_eq!(client.head_blob(&to, &digest).unwrap(), None);
     assert_eq!((sessions.open(), proxy.count("DELETE", "/uploads/")), (0, 1));
     // The same without a resume.
-    let pushed =
-        client.push_blob(&to, &digest, 16_000_000, None, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
+    let pushed = client.push_blob(&to, &digest, 16_000_000, &mut |offset| Ok(open_checked(&damaged, digest, offset)));
     assert_eq!(code(pushed), Code::BlobMismatch);
     assert_eq!((sessions.open(), proxy.count("DELETE", "/uploads/")), (0, 2));
 }
@@ -167,12 +163,12 @@ fn an_upload_address_elsewhere_gets_the_bytes_but_not_the_login() {
     elsewhere.on("PUT", "/up", 1, status(201));
     let digest = Digest::of(b"hello");
     proxy.on("POST", "/uploads/", 1, status_with(202, "Location", format!("http://{}/up?s=1", elsewhere.host())));
-    client.push_blob(&to, &digest, 5, None, &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
+    client.push_blob(&to, &digest, 5, &mut |_| Ok(Box::new(&b"hello"[..]))).unwrap();
     assert_eq!(elsewhere.seen()[0].target, format!("/up?s=1&digest={}", digest.to_string().replace(':', "%3A")));
     assert!(!elsewhere.saw_authorization());
     for place in ["http://uploads.example/x", "https://169.254.169.254/x", "file:///tmp/x"] {
         proxy.on("POST", "/uploads/", 1, status_with(202, "Location", place));
-        let pushed = client.push_blob(&to, &digest, 5, None, &mut |_| panic!("nothing is sent"));
+        let pushed = client.push_blob(&to, &digest, 5, &mut |_| panic!("nothing is sent"));
         assert!(pushed.unwrap_err().message().contains("no usable address"), "{place}");
     }
 }

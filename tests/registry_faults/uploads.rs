@@ -72,13 +72,15 @@ pub fn uploads(all: &mut Vec<Case>, at: &Points, worker: &Worker<'_>) {
     let taken = |code| Fault::Swallow(code, Vec::new());
     push(all, "blob-taken-and-not-stored-once", put(1, taken(201)), &[0]);
     push(all, "blob-taken-and-not-stored", put(EVER, taken(201)), &[50]);
-    push(all, "blob-taken-with-202", put(1, Fault::Status(202)), &[0, 50]);
+    push(all, "blob-taken-with-202", put(1, Fault::Status(202)), &[0]);
+    push(all, "blob-taken-with-202-and-not-stored", put(EVER, taken(202)), &[50]);
     push(all, "blob-taken-and-answered-400", put(EVER, taken(400)), &[50]);
     push(all, "manifest-taken-and-not-stored", manifest(EVER, taken(201)), &[50]);
-    push(all, "manifest-taken-with-202", manifest(EVER, Fault::Status(202)), &[50]);
+    push(all, "manifest-taken-with-202", manifest(EVER, Fault::Status(202)), &[0]);
+    push(all, "manifest-taken-with-202-and-not-stored", manifest(EVER, taken(202)), &[50]);
     push(all, "manifest-refused-400", manifest(EVER, taken(400)), &[50]);
     push(all, "tag-taken-and-not-stored", tag(EVER, taken(201)), &[50]);
-    push(all, "tag-taken-with-202", tag(EVER, Fault::Status(202)), &[50]);
+    push(all, "tag-taken-with-202", tag(EVER, Fault::Status(202)), &[0]);
 
     let mount = |times, fault| vec![("POST", "mount=".to_owned(), times, fault)];
     push(all, "mount-said-and-not-done", mount(EVER, taken(201)), &[0]);
@@ -92,7 +94,7 @@ pub fn uploads(all: &mut Vec<Case>, at: &Points, worker: &Worker<'_>) {
     push(all, "mount-refused-405", mount(EVER, status(405)), &[0]);
     push(all, "mount-of-garbage", mount(EVER, Fault::Answer(200, Vec::new(), b"<html>".to_vec())), &[0]);
     push(all, "mount-503-once", mount(1, status(503)), &[0]);
-    push(all, "mount-503-for-ever", mount(EVER, status(503)), &[50]);
+    push(all, "mount-503-for-ever", mount(EVER, status(503)), &[0]);
     push(all, "mount-202-without-a-place", mount(EVER, status(202)), &[0, 50]);
     push(all, "mount-202-inside", mount(EVER, location(&format!("https://{forbidden}/up"))), &[50]);
     let _ = at.large;

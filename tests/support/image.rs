@@ -161,6 +161,12 @@ impl Image {
         Image::artifact(empty, sbom, subject.descriptor(), "application/spdx+json".into())
     }
 
+    /// Something of this type that refers to `subject`: what cosign 3 and newer modes of cosign 2 attach.
+    pub fn attached(subject: &Image, kind: &str, layer: &str, content: &[u8]) -> Image {
+        let empty = Blob::new("application/vnd.oci.empty.v1+json", b"{}".to_vec());
+        Image::artifact(empty, Blob::new(layer, content.to_vec()), subject.descriptor(), kind.into())
+    }
+
     fn artifact(config: Blob, layer: Blob, subject: Value, artifact_type: Value) -> Image {
         let mut manifest = json!({
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.descriptor(&config.media_type),
@@ -217,7 +223,7 @@ impl Pusher {
                 let (digest, size) = (blob.digest(), blob.bytes.len() as u64);
                 if self.client.head_blob(&to, &digest).unwrap().is_none() {
                     let mut open = |offset: u64| Ok(Box::new(&blob.bytes[offset as usize..]) as Box<dyn std::io::Read>);
-                    self.client.push_blob(&to, &digest, size, None, &mut open).unwrap();
+                    self.client.push_blob(&to, &digest, size, &mut open).unwrap();
                 }
             }
             let wanted = Wanted::Digest(document.digest());

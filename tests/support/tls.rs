@@ -97,7 +97,15 @@ fn requests(tls: &Mutex<ServerConnection>, mut client: &TcpStream, mut server: &
         let mut tls = tls.lock().unwrap();
         while !rest.is_empty() {
             tls.read_tls(&mut rest)?;
-            let state = tls.process_new_packets().map_err(io::Error::other)?;
+            let state = match tls.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    // The alert.
+                    tls.write_tls(&mut client)?;
+                    client.shutdown(Shutdown::Both)?;
+                    return Err(io::Error::other(error));
+                }
+            };
             let have = plain.len();
             plain.resize(have + state.plaintext_bytes_to_read(), 0);
             tls.reader().read_exact(&mut plain[have..])?;

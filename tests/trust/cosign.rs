@@ -37,7 +37,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Lists a document.
-    fn name(&mut self, bytes: &[u8], media_type: &str, name: &str) -> Digest {
+    pub(crate) fn name(&mut self, bytes: &[u8], media_type: &str, name: &str) -> Digest {
         let (digest, place) = self.blob(bytes);
         let comma = if self.entries.is_empty() { "" } else { "," };
         let name = format!("\"annotations\":{{\"org.opencontainers.image.ref.name\":\"{name}\"}}");

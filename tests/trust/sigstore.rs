@@ -8,12 +8,12 @@ use crate::cosign::{HOME, IMAGE, Layout, cosign_check, host, key, openssl_key, o
 use crate::kit::{Kit, testdata};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-const IN_TOTO: &str = "application/vnd.in-toto+json";
-const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
-const SPDX: &str = "https://spdx.dev/Document";
+pub(crate) const IN_TOTO: &str = "application/vnd.in-toto+json";
+pub(crate) const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+pub(crate) const SPDX: &str = "https://spdx.dev/Document";
 
 /// The statement with which cosign 3 signs, or another.
-fn statement(predicate: &str, digest: &Digest) -> String {
+pub(crate) fn statement(predicate: &str, digest: &Digest) -> String {
     format!(
         "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{{\"digest\":{{\"sha256\":\"{}\"}}}}],\"predicateType\":\"{predicate}\",\"predicate\":{{}}}}",
         digest.hex()
@@ -21,7 +21,7 @@ fn statement(predicate: &str, digest: &Digest) -> String {
 }
 
 /// The signature of `signer` over a DSSE payload, base64.
-fn dsse_sign(kit: &Kit, signer: &str, kind: &str, payload: &str) -> String {
+pub(crate) fn dsse_sign(kit: &Kit, signer: &str, kind: &str, payload: &str) -> String {
     let signed = format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len());
     STANDARD.encode(openssl_sign(kit, signer, &signed))
 }
@@ -39,7 +39,7 @@ fn bundle(content: &str) -> String {
 }
 
 /// The manifest that attaches these layers.
-fn manifest(layout: &Layout<'_>, kind: &str, layers: &[(&str, &str)], subject: &str) -> String {
+pub(crate) fn manifest(layout: &Layout<'_>, kind: &str, layers: &[(&str, &str)], subject: &str) -> String {
     let (_, config) = layout.blob(b"{}");
     let layers: Vec<String> = layers
         .iter()
@@ -63,7 +63,7 @@ fn carry(kit: &Kit, attached: &[(&str, &str, &str)]) -> Digest {
     image
 }
 
-fn place(kit: &Kit, image: &Digest) -> String {
+pub(crate) fn place(kit: &Kit, image: &Digest) -> String {
     let size = kit.read(&format!("layout/blobs/sha256/{}", image.hex())).len();
     format!("\"digest\":\"{image}\",\"size\":{size}")
 }

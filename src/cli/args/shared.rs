@@ -36,7 +36,8 @@ pub struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "auto|always|never",
           hide_possible_values = true)]
     pub color: Color,
-    /// Threads [default: 8 for transfers, one per processor for hashing]
+    /// The most transfers at once; how many of them pay is found out [default: 16]. For hashing: threads [default: one
+    /// per processor]
     #[arg(long, short, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
 }

@@ -112,7 +112,7 @@ impl Job<'_> {
         }
         let mut parts = parts::arrange(named, &known, &sidecars, &locals)?;
         parts.iter_mut().try_for_each(|part| self.survey(part))?;
-        let (copies, sources) = origin::classify(locals, &parts, &known)?;
+        let (copies, sources) = origin::classify(locals, &parts, &known, &|| self.observer.check())?;
         self.repair_parts(&known, &mut parts, &sidecars, copies, &sources)
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::identity::{self, Known};
@@ -15,7 +16,7 @@ use crate::bundle::volume::Volume;
 use crate::error::{Error, Result};
 use crate::graph::Closure;
 use crate::oci::{Digest, Repository, without_registry};
-use crate::source::{Network, Source};
+use crate::source::{Bench, Network, Source};
 
 /// A location in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +30,19 @@ pub enum Origin {
 type Classified = (Vec<PartCopy>, Vec<Arc<dyn Source>>);
 
 /// Separates copies of the parts from everything else that may hold some blobs (including an older bundle).
-pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Result<Classified> {
+pub(super) fn classify(
+    locals: Vec<Local>,
+    parts: &[Part],
+    known: &Known,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<Classified> {
+    let open = |path: &Path| -> Result<Arc<dyn Source>> {
+        Ok(crate::source::open(path, Bench { room: crate::fs::dir::folder_of(path), check })?.into())
+    };
     let (mut copies, mut sources) = (Vec::new(), Vec::new());
     for local in locals {
         let Some(file) = local.file else {
-            sources.push(crate::source::open(&local.path, crate::fs::dir::folder_of(&local.path))?.into());
+            sources.push(open(&local.path)?);
             continue;
         };
         let length = file.metadata().map_err(|e| Error::io("cannot read", &local.path, e))?.len();
@@ -60,7 +69,7 @@ pub(super) fn classify(locals: Vec<Local>, parts: &[Part], known: &Known) -> Res
                     moves: None,
                 });
             }
-            None => sources.push(crate::source::open(&local.path, crate::fs::dir::folder_of(&local.path))?.into()),
+            None => sources.push(open(&local.path)?),
         }
     }
     Ok((copies, sources))

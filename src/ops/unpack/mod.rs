@@ -10,6 +10,8 @@ mod places;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bundle::index::Index;
 use crate::bundle::{Inputs, name};
@@ -18,6 +20,7 @@ use crate::oci::{Digest, Repository};
 use crate::openshift::openpgp;
 use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
+use crate::parallel::Pace;
 use crate::sink::destination::{self, Destination, Placed, Refused};
 use crate::sink::files::{Folder, Rules, Written};
 use crate::sink::placement::{Placing, below};
@@ -53,8 +56,8 @@ pub struct Options {
     /// How images are pushed.
     #[cfg(feature = "registry")]
     pub ways: destination::Ways,
-    /// Threads.
-    pub jobs: usize,
+    /// How much is transferred at once.
+    pub pace: Arc<Pace>,
 }
 
 /// The outcome.
@@ -212,7 +215,11 @@ pub fn unpack<'a>(
     let mut summary = Summary {
         index: admitted.report().bundle.index.clone(),
         destinations: destinations.iter().map(|d| d.describe()).collect(),
-        images: index.images.len(),
+        images: match destinations.is_empty() {
+            true => index.images.len(),
+            // An image that is left out everywhere (`--without-referrers`) does not count.
+            false => index.images.iter().filter(|image| placed.iter().any(|p| std::ptr::eq(p.image, *image))).count(),
+        },
         placements: placed.iter().map(Entry::from).collect(),
         blobs: index.blobs.len(),
         manifest_files: files.len(),
@@ -220,7 +227,7 @@ pub fn unpack<'a>(
         ..Summary::default()
     };
     if options.dry_run {
-        let report = crate::ops::verify::rest(*admitted, options.jobs, observer)?.into_report();
+        let report = crate::ops::verify::rest(*admitted, options.pace.most(), observer)?.into_report();
         if report.exit_code == 0 {
             let (left, there) = left(&destinations, &index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
             (summary.new_blobs, summary.new_bytes, summary.there) = (left.blobs, left.bytes, there);
@@ -240,7 +247,7 @@ pub fn unpack<'a>(
     }
     let watch = Watching(observer);
     let delivery = Delivery::new(&destinations, &watch);
-    let moved = transfer(&admitted, &destinations, &delivery, options.jobs, observer);
+    let moved = transfer(&admitted, &destinations, &delivery, &options.pace, observer);
     (summary.new_blobs, summary.new_bytes) = delivery.sent();
     let state = match destinations.is_empty() {
         true => NOTHING.to_owned(),
@@ -348,7 +355,7 @@ fn transfer(
     admitted: &Admitted<'_>,
     destinations: &[Box<dyn Destination + '_>],
     delivery: &Delivery<'_>,
-    jobs: usize,
+    pace: &Pace,
     observer: &dyn Observer,
 ) -> Result<()> {
     let content = admitted.index().blobs.iter().filter(|b| !b.role.is_document());
@@ -359,7 +366,16 @@ fn transfer(
     };
     let passes = destinations.len().max(1) as u64;
     observer.begin(task, content.clone().count() as u64, content.map(|b| b.size * passes).sum());
-    let done = admitted.blobs(jobs, Extent::Needed, delivery);
+    let over = AtomicBool::new(false);
+    let done = std::thread::scope(|scope| {
+        if pace.most() > 1 && !admitted.is_stream() {
+            let ahead = |one: &Box<dyn Destination + '_>| one.look_ahead(&|digest| admitted.document(digest), &over);
+            scope.spawn(move || destinations.iter().for_each(ahead));
+        }
+        let done = admitted.blobs(pace, Extent::Needed, delivery);
+        over.store(true, Ordering::Relaxed);
+        done
+    });
     observer.end();
     done
 }
@@ -374,7 +390,7 @@ fn destinations<'a>(
     #[cfg(feature = "registry")]
     if let Some((target, client)) = &options.registry {
         let (ways, placing) = (options.ways, &options.placing);
-        out.push(Box::new(destination::Registry::new(target, client, index, &document, ways, placing)?));
+        out.push(Box::new(destination::Registry::new(target, client, index, &document, ways, placing, &options.pace)?));
     }
     if let Some(dir) = &options.dir {
         out.push(Box::new(destination::Tree::new(dir, index, &document, &options.placing)?));

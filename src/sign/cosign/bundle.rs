@@ -16,6 +16,8 @@ use crate::oci::{AsObject, Digest, Invalid, json};
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// What a bundle of any version calls itself.
 const FAMILY: &str = "application/vnd.dev.sigstore.bundle";
+/// Media type of a bare DSSE envelope, in which cosign 1 and 2 attach attestations.
+pub const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 /// The only type of payload that is read.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
@@ -69,6 +71,17 @@ impl Bundle {
             (None, Some(AsObject(message))) => message.read(),
             _ => Err(Invalid::new("it must have either `dsseEnvelope` or `messageSignature`")),
         }
+    }
+
+    /// Reads a bare DSSE envelope, as the envelope of a bundle is read. It is an attestation and never signs an image.
+    ///
+    /// # Errors
+    /// A sentence for whatever two readers could read differently.
+    pub fn envelope(bytes: &[u8]) -> Result<Bundle, Invalid> {
+        json::check(bytes, &[])?;
+        let AsObject(envelope): AsObject<Envelope> =
+            serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("it is no DSSE envelope: {e}")))?;
+        envelope.read()
     }
 
     /// Whether it is a signature of an image, not an attestation about one.

@@ -9,7 +9,7 @@ use crate::oci::{AsObject, Digest, Invalid, Reference, json};
 use crate::sign::cosign::normal;
 
 /// The predicate with which cosign 3 signs an image.
-const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+pub const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The versions of a statement. Images are signed with the second; attestations are made with either.
 const VERSIONS: [&str; 2] = ["https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1"];
 /// The most subjects that one statement may have (MB-LIM-23).

@@ -7,12 +7,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
+use crate::sink::placement::Documents;
 use crate::verify::{BlobReader, Receiver, Verified, Visit};
 
 mod directory;
@@ -56,6 +57,9 @@ pub trait Destination: Sync {
     }
     /// Writes a blob, unless it exists.
     fn blob(&self, blob: &Blob, content: &dyn Content) -> Result<Visit>;
+    /// Looks up, before [`Destination::images`] and beside the blobs, what does not exist yet, until `over`. It may find
+    /// nothing out; then [`Destination::images`] asks.
+    fn look_ahead(&self, _: &Documents<'_, '_>, _: &AtomicBool) {}
     /// Writes manifests, children first, then tags; a folder of files writes its files. Each needed blob must first
     /// have been looked up with [`Destination::has`] or written with [`Destination::blob`] on this destination: what
     /// another destination reports does not count.
@@ -163,7 +167,7 @@ pub struct Refused {
 /// The content of a blob: a destination may open it several times, at any offset. For wrong content, the read that
 /// would reach the end fails.
 pub trait Content {
-    /// Reads from `offset` on.
+    /// Reads from `offset` on. Waits until the content may be moved: not more at once than gets more done.
     fn open<'c>(&'c self, offset: u64) -> Result<Box<dyn Read + 'c>>;
 }
 
@@ -255,6 +259,7 @@ struct Verifying<'a, 'b> {
 
 impl Content for Verifying<'_, '_> {
     fn open<'c>(&'c self, offset: u64) -> Result<Box<dyn Read + 'c>> {
+        self.reader.borrow().ready();
         self.reader.borrow_mut().reopen(offset, &mut self.buffer.borrow_mut())?;
         Ok(Box::new(Counted(self)))
     }

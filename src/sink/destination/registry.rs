@@ -1,7 +1,8 @@
 //! A registry as a destination.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::lists::List;
@@ -9,8 +10,8 @@ use super::{Content, Counts, Destination, Placed, Present, Refused, Watch, Way};
 use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Repository, Tag, parse};
-use crate::parallel;
-use crate::registry::{Client, Pushed, Wanted};
+use crate::parallel::Pace;
+use crate::registry::{Client, Wanted};
 use crate::sink::placement::{self, Documents, Placement, Placing, below};
 use crate::sink::repository_needs::RepositoryNeeds;
 use crate::verify::{Verified, Visit};
@@ -22,15 +23,13 @@ pub struct Ways {
     pub max_nested_paths: Option<usize>,
     /// Leave out attachments of images, except the signatures of releases.
     pub without_referrers: bool,
-    /// Threads.
-    pub jobs: usize,
 }
 
 /// `REGISTRY/REPO`: releases go to the repository itself, everything else to repositories below it.
 pub struct Registry<'a> {
     target: &'a Repository,
     client: &'a Client,
-    jobs: usize,
+    pace: &'a Pace,
     placements: Vec<Placement<'a>>,
     /// Which repositories need which blobs.
     needs: RepositoryNeeds,
@@ -40,6 +39,8 @@ pub struct Registry<'a> {
     /// Blobs refused by a repository that needs them for an extra only, with the reason.
     without: Mutex<BTreeMap<(String, Digest), String>>,
     present: Present,
+    /// Manifests that did not exist when they were looked up ahead: the repository, and the digest or tag.
+    absent: Mutex<BTreeSet<(Repository, Wanted)>>,
 }
 
 impl<'a> Registry<'a> {
@@ -51,6 +52,7 @@ impl<'a> Registry<'a> {
         document: &Documents<'_, '_>,
         ways: Ways,
         placing: &Placing,
+        pace: &'a Pace,
     ) -> Result<Registry<'a>> {
         let mut placements = placement::placements(index, "", placing)?;
         placements.retain(|placement| !ways.without_referrers || !is_extra(placement.image, true));
@@ -75,8 +77,8 @@ impl<'a> Registry<'a> {
             }
             repositories.insert(placement.repository.clone(), repository);
         }
-        let (without, present) = (Mutex::default(), Present::default());
-        Ok(Registry { target, client, jobs: ways.jobs, placements, needs, repositories, needed, without, present })
+        let (without, present, absent) = (Mutex::default(), Present::default(), Mutex::default());
+        Ok(Registry { target, client, pace, placements, needs, repositories, needed, without, present, absent })
     }
 
     fn repository(&self, path: &str) -> Result<&Repository> {
@@ -85,8 +87,18 @@ impl<'a> Registry<'a> {
             .ok_or_else(|| Error::new(Code::Internal, format!("repository `{path}` was not prepared")))
     }
 
-    /// The digest of the bytes that the registry serves; its own claim is not used (security H5).
+    /// The digest of the bytes that the registry serves; its own claim is not used (security H5). What did not exist a
+    /// moment ago is not asked for again.
     fn holds(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Digest>> {
+        let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        if absent.contains(&(repository.clone(), wanted.clone())) {
+            return Ok(None);
+        }
+        drop(absent);
+        self.ask(repository, wanted)
+    }
+
+    fn ask(&self, repository: &Repository, wanted: &Wanted) -> Result<Option<Digest>> {
         match self.client.get_manifest(repository, wanted) {
             Ok(found) => Ok(found.map(|f| f.digest)),
             // Wrong or damaged content counts as none. So does a refusal: some registries refuse what does not exist;
@@ -139,7 +151,7 @@ impl<'a> Destination for Registry<'a> {
     fn there(&self, index: &Index) -> Result<BTreeSet<Digest>> {
         let content: Vec<&Blob> =
             index.blobs.iter().filter(|blob| self.needs.repositories(&blob.digest).is_some()).collect();
-        let there = parallel::map(self.jobs, &content, || (), |(), blob| Ok(self.has(blob)?.then_some(blob.digest)))?;
+        let there = self.pace.map(&content, || (), |(), blob| Ok(self.has(blob)?.then_some(blob.digest)))?;
         Ok(there.into_iter().flatten().collect())
     }
 
@@ -165,14 +177,13 @@ impl<'a> Destination for Registry<'a> {
         // Not needed here, so not available here: the blob is read.
         let Some(paths) = self.needs.repositories(&blob.digest) else { return Ok(Visit::Read) };
         let mut visit = Visit::LeftOut;
-        let mut from: Option<&Repository> = None;
-        for path in paths {
+        let mut paths: VecDeque<&str> = paths.collect();
+        let mut first = true;
+        while let Some(path) = paths.pop_front() {
             let repository = self.repository(path)?;
             if !self.client.has_blob(repository, &blob.digest, blob.size)? {
-                let mut open = |offset| content.open(offset);
-                match self.client.push_blob(repository, &blob.digest, blob.size, from, &mut open) {
-                    Ok(Pushed::Mounted) => {}
-                    Ok(Pushed::Uploaded) => visit = Visit::Read,
+                match self.client.push_blob(repository, &blob.digest, blob.size, &mut |offset| content.open(offset)) {
+                    Ok(()) => visit = Visit::Read,
                     Err(e) if !e.is_transient() && !self.needed.needs(&blob.digest, path) => {
                         self.without
                             .lock()
@@ -188,10 +199,35 @@ impl<'a> Destination for Registry<'a> {
                     Err(e) => return Err(e),
                 }
             }
-            from = from.or(Some(repository));
+            // What one repository has, the others get without sending it.
+            if std::mem::take(&mut first) {
+                let sent = visit == Visit::Read;
+                let rest = paths.make_contiguous();
+                let there = self.pace.share(rest, |path| self.mount(blob, repository, path, sent))?;
+                paths = paths.into_iter().zip(there).filter(|(_, there)| !there).map(|(path, _)| path).collect();
+            }
         }
         self.present.note(blob);
         Ok(visit)
+    }
+
+    fn look_ahead(&self, documents: &Documents<'_, '_>, over: &AtomicBool) {
+        let Ok((closure, roots)) = placement::closure(&self.placements, documents) else { return };
+        let mut wanted: BTreeSet<(&Repository, Wanted)> = BTreeSet::new();
+        for (placement, root) in self.placements.iter().zip(roots) {
+            let Some(repository) = self.repositories.get(&placement.repository) else { continue };
+            let below = closure.below([root]).filter(|node| node.document.is_some());
+            wanted.extend(below.map(|node| (repository, Wanted::Digest(node.digest))));
+            wanted.extend(placement.tag.iter().map(|tag| (repository, Wanted::Tag(tag.clone()))));
+        }
+        for (repository, wanted) in wanted {
+            if over.load(Ordering::Relaxed) {
+                break;
+            }
+            if let Ok(None) = self.ask(repository, &wanted) {
+                self.absent.lock().unwrap_or_else(PoisonError::into_inner).insert((repository.clone(), wanted));
+            }
+        }
     }
 
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts> {
@@ -210,7 +246,7 @@ impl<'a> Destination for Registry<'a> {
                 turns.entry(turn).or_default().push(it);
             }
             let turns: Vec<Vec<RepositoryDocument>> = turns.into_values().collect();
-            let put = parallel::map(self.jobs, &turns, || (), |(), turn| self.turn(turn, watch))?;
+            let put = self.pace.map(&turns, || (), |(), turn| self.turn(turn, watch))?;
             for (it, put) in turns.iter().flatten().zip(put.into_iter().flatten()) {
                 match put {
                     Put::New => counts.documents += 1,
@@ -300,6 +336,19 @@ impl Registry<'_> {
         Ok(levels)
     }
 
+    /// Gets a blob from one repository into another. `sent`: it was new in the first, so the second is not asked.
+    fn mount(&self, blob: &Blob, from: &Repository, path: &str, sent: bool) -> Result<bool> {
+        let to = self.repository(path)?;
+        if !sent && self.client.has_blob(to, &blob.digest, blob.size)? {
+            return Ok(true);
+        }
+        match self.client.mount_blob(to, &blob.digest, blob.size, from) {
+            // Sending it will show whether an extra is refused.
+            Err(e) if !e.is_transient() && !self.needed.needs(&blob.digest, path) => Ok(false),
+            other => other,
+        }
+    }
+
     fn turn(&self, turn: &[RepositoryDocument<'_>], watch: &dyn Watch) -> Result<Vec<Put>> {
         let one = |it: &RepositoryDocument<'_>| {
             watch.check()?;
@@ -356,8 +405,7 @@ impl Registry<'_> {
                 Err(e) => reason(e).map(Err),
             }
         };
-        let done = parallel::map(
-            self.jobs,
+        let done = self.pace.map(
             &turns,
             || (),
             |(), turn| turn.iter().map(complete).collect::<Result<Vec<Result<u64, String>>>>(),
@@ -393,8 +441,7 @@ impl Registry<'_> {
                 tagged.push((placement, repository, tag));
             }
         }
-        let done = parallel::map(
-            self.jobs,
+        let done = self.pace.map(
             &tagged,
             || (),
             |(), (placement, repository, tag)| {

@@ -2,20 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use super::attached::Attached;
+use super::attached::{Attached, Form};
 use crate::bundle::index::{Image, Index};
-use crate::oci::Digest;
-use crate::report::{Attestation, Report};
+use crate::oci::{Digest, Repository};
+use crate::report::{Attestation, Report, Vouched};
 use crate::sign::cosign::bundle::Bundle;
-use crate::sign::cosign::demands;
-use crate::verify::Settings;
+use crate::sign::cosign::{ImageKey, demands};
 
-/// Lists every Sigstore bundle that does not sign an image, and those that cannot be read.
+/// The keys of the policy, and where the images will be written.
+pub(super) struct Keys<'a> {
+    pub(super) all: &'a [ImageKey],
+    pub(super) target: Option<&'a Repository>,
+}
+
+/// Lists every Sigstore bundle that does not sign an image, every bare DSSE envelope, and those that cannot be read.
 pub(super) fn list<'a>(
     index: &'a Index,
     all: &Attached<'a>,
     documents: &BTreeMap<Digest, Vec<u8>>,
-    settings: &Settings,
+    keys: &Keys<'_>,
     report: &mut Report,
 ) {
     // One manifest may be in several repositories.
@@ -26,24 +31,30 @@ pub(super) fn list<'a>(
         }
     }
     for ((image, manifest), entries) in attached {
-        let Some(layer) = entries.first().and_then(|entry| all.bundle_of(entry)) else { continue };
-        let bundle = all.bundle(layer);
-        if bundle.as_ref().is_ok_and(|bundle| bundle.signs_images()) {
-            continue;
+        for layer in entries.first().into_iter().flat_map(|entry| all.statements_of(entry)) {
+            let read = all.statement(layer);
+            let bare = matches!(layer.form, Form::Envelope(_));
+            if !bare && read.as_ref().is_ok_and(|bundle| bundle.signs_images()) {
+                continue;
+            }
+            report.attest(|| {
+                let (predicate_type, key, detail) = match read {
+                    Ok(it) if it.is_about(&image) => {
+                        (it.predicate_type(), signer(&entries, it, documents.get(&image), keys), None)
+                    }
+                    Ok(it) => (it.predicate_type(), None, Some("what was signed is about something else".to_owned())),
+                    Err(why) => (layer.predicate.as_deref(), None, Some(why)),
+                };
+                let signature = match (&key, &detail) {
+                    (Some(_), _) => Vouched::Verified,
+                    (None, None) => Vouched::UnknownKey,
+                    (None, Some(_)) => Vouched::Unusable,
+                };
+                let predicate_type = predicate_type.map(str::to_owned);
+                let (image, manifest) = (image.to_string(), manifest.to_string());
+                Attestation { image, manifest, predicate_type, signature, key, detail }
+            });
         }
-        report.attest(|| {
-            let (predicate_type, key, detail) = match bundle {
-                Ok(bundle) if bundle.is_about(&image) => {
-                    (bundle.predicate_type(), signer(&entries, bundle, documents.get(&image), settings), None)
-                }
-                Ok(bundle) => {
-                    (bundle.predicate_type(), None, Some("what was signed is about something else".to_owned()))
-                }
-                Err(why) => (None, None, Some(why)),
-            };
-            let predicate_type = predicate_type.map(str::to_owned);
-            Attestation { image: image.to_string(), manifest: manifest.to_string(), predicate_type, key, detail }
-        });
     }
 }
 
@@ -51,11 +62,11 @@ pub(super) fn list<'a>(
 const REPOSITORIES: usize = 16;
 
 /// The key of the policy that signed it, among those responsible for its repositories.
-fn signer(entries: &[&Image], bundle: &Bundle, document: Option<&Vec<u8>>, settings: &Settings) -> Option<String> {
+fn signer(entries: &[&Image], bundle: &Bundle, document: Option<&Vec<u8>>, keys: &Keys<'_>) -> Option<String> {
     let document = document.map_or(&[][..], Vec::as_slice);
     entries.iter().take(REPOSITORIES).find_map(|entry| {
         let home = entry.release.is_some() || entry.repository.is_none();
-        let groups = demands(settings.image_keys, entry.repository.as_deref(), home, settings.target);
+        let groups = demands(keys.all, entry.repository.as_deref(), home, keys.target);
         let signed = groups.iter().flatten().find(|demand| bundle.is_by(demand.key, document));
         signed.map(|demand| demand.key.fingerprint.to_string())
     })
