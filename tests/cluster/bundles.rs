@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::harness::*;
+use crate::interrupted::Plain;
 use crate::kit::{Applied, checked};
 use crate::support::apiserver::{How, Server, Who};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::registry::Registry;
 use crate::support::release::world;
 use crate::support::schemas::valid;
@@ -245,4 +246,36 @@ fn the_rights_that_the_documentation_lists_are_enough() {
     // Nothing more.
     assert_eq!(server.send("GET", "/api/v1/namespaces/openshift-config/configmaps/x", "", b"", who).0, 403);
     assert_eq!(server.send("DELETE", &signature(), "", b"", who).0, 403);
+}
+
+#[test]
+fn a_cluster_that_is_lost_during_the_transfer_leaves_complete_images_and_one_command() {
+    let Some(server) = Server::start() else { return };
+    if !have("kubectl") {
+        return;
+    }
+    let dir = folder();
+    let bundle = bundle(dir.path());
+    let target = Registry::start();
+    let plain = Plain::of(&server);
+    let proxy = Proxy::start(Some(plain.port));
+    proxy.on("GET", "/version", 1, Fault::Pass);
+    proxy.on("GET", "/version", 99, Fault::Reset);
+    let config = server.kubeconfig_at(&format!("http://{}", proxy.host()));
+    let mut all = unpack_to(&bundle, &target.host(), &dir.path().join("m"));
+    all.extend(args!["--apply-manifests", "--kubeconfig", config, "-o", "json"]);
+    let run = ends(50, &all);
+    let unpacked = valid("unpack", &run.text())["unpacked"].clone();
+    let applied = &unpacked["applied"];
+    assert_eq!(applied["error"]["code"], "destination");
+    assert!(applied["state"].as_str().unwrap().contains("the images are complete"), "{applied}");
+    assert!(applied["objects"].as_array().unwrap().iter().all(|object| object["outcome"] != "created"), "{applied}");
+    assert!(tags(&target, "ocp/mirror").contains("4.16.37-x86_64"));
+    assert_eq!(server.request("GET", &signature(), None).0, 404);
+    proxy.clear();
+    let name = world().release.digest().dashed();
+    assert_eq!(apply(0, &bundle, &config, &[]).outcomes(), format!("mine left-out, {name} created"));
+    // The same command again does nothing more.
+    let run = ok(&all);
+    assert_eq!(valid("unpack", &run.text())["unpacked"]["new_blobs"], 0);
 }
