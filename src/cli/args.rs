@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cluster")]
 mod apply;
+mod help;
 mod shared;
 
 use std::path::PathBuf;
@@ -42,57 +43,9 @@ pub const COMMANDS: &[&str] = &[
     "man",
 ];
 
-/// What `mirror-bundle` alone, `-h` and `--help` print. `every_command_is_in_the_help` keeps it complete.
-fn help() -> String {
-    const APPLY: &str = "  apply            Verify, then apply the manifests to a cluster\n";
-    if cfg!(feature = "cluster") { HELP.to_owned() } else { HELP.replace(APPLY, "") }
-}
-
-const HELP: &str = "\
-{about}.
-
-Usage: mirror-bundle COMMAND [BUNDLE] [OPTIONS]
-
-  create           Build a bundle from a release, images or manifests
-  verify           Check a bundle: every byte, every signature
-  unpack           Verify, then write to a registry or a directory
-  apply            Verify, then apply the manifests to a cluster
-
-Look inside:
-  inspect          Show what a bundle says it contains
-  ls               List its images, blobs or manifests, one per line
-
-Several media:
-  split            Divide a bundle into volumes of a given size
-  join             Put volumes back together
-
-Trust:
-  keygen           Make a signing key
-  sign             Verify, then add a signature or a review record
-  check-signature  Check one OpenShift release signature file
-
-Repair:
-  recovery         Create recovery data, to repair damage in transit
-  repair           Repair a bundle from recovery data, another copy or a registry
-
-More:
-  COMMAND -h       The options of a command
-  explain CODE     What an error code means, and what to do
-  explain exit-codes | environment | trust
-  man [COMMAND]    Show the manual page; --dir DIR writes all of them
-  completions      Print completions for bash, zsh, fish, elvish or powershell
-
-Examples:
-  mirror-bundle keygen builder.key
-  mirror-bundle create ocp.tar --sign-key builder.key \\
-      --release quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64
-  mirror-bundle verify ocp.tar --signer builder.key.pub
-  mirror-bundle unpack ocp.tar --signer builder.key.pub --to registry.example.com/ocp/release
-";
-
 /// Carry OpenShift releases and Kubernetes manifests across an air gap, and prove nothing changed
 #[derive(Debug, Parser)]
-#[command(name = "mirror-bundle", version, styles = STYLES, help_template = help(), max_term_width = 100,
+#[command(name = "mirror-bundle", version, styles = STYLES, help_template = help::text(), max_term_width = 100,
           arg_required_else_help = true, infer_long_args = false)]
 pub struct Args {
     /// Options of every command.
@@ -595,7 +548,7 @@ mod tests {
         command.clone().debug_assert();
         for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
             let line = format!("\n  {} ", sub.get_name());
-            assert!(HELP.contains(&line) && COMMANDS.contains(&sub.get_name()), "{line}");
+            assert!(help::HELP.contains(&line) && COMMANDS.contains(&sub.get_name()), "{line}");
         }
     }
 }

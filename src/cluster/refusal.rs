@@ -94,11 +94,10 @@ impl Refusal {
             409 => Error::new(Code::ApplyFailed, format!("{what} changed on the cluster after it was compared"))
                 .hint("run the same command again: it compares again"),
             413 => Error::new(Code::ApplyFailed, format!("{what} is larger than the cluster accepts")),
-            500 if self.message.starts_with("failed to create typed patch object") => Error::new(
-                Code::ApplyFailed,
-                format!("{what} does not fit the cluster's schema"),
-            )
-            .hint("correct the manifest where it is written; a retry does not help"),
+            500 if self.message.starts_with("failed to create typed patch object") => {
+                Error::new(Code::ApplyFailed, format!("{what} does not fit the cluster's schema"))
+                    .hint("correct the manifest where it is written; a retry does not help")
+            }
             400 | 422 => Error::new(Code::ApplyFailed, format!("the cluster does not accept the content of {what}"))
                 .hint("correct the manifest where it is written, or ask who made the rule; a retry does not help"),
             429 | 502..=504 => {
