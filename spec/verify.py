@@ -64,7 +64,8 @@ def instant(v):
 HOST = r"((?=localhost[/:]|[^/]*[.:])(\[[0-9A-Fa-f:.]+\]|(?=[^:/]{1,253}[:/])L(\.L)*)(:\d{1,5})?/)?(?=.{1,255}$)C(/C)*"  # IPv6 and ports: not exact
 repository = form(HOST.replace("L", "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?").replace("C", "[a-z0-9]+(([.]|__?|-+)[a-z0-9]+)*"))
 U64, TEXTS, digest, word = upto(2**64 - 1), listed(text, str), form(r"sha256:[0-9a-f]{64}"), form(r"[A-Za-z0-9._+-]{1,1024}")
-EXCEPTION = form(r"kind:P(/P){0,2}|missing-image-signature|unsigned-release".replace("P", "[A-Za-z0-9.-]{1,253}"))
+EXCEPTION = form(r"kind:P(/P){0,2}(:([a-z0-9*?-]{1,253}/)?[A-Za-z0-9._:@+=~*?-]{1,253})?|missing-image-signature|unsigned-release".replace("P",
+    "[A-Za-z0-9.-]{1,253}"))
 EXCEPTIONS = lambda v: listed(EXCEPTION, str)(v) and len(v) <= 256
 BUNDLE = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=TEXTS), name=lambda v: v and text(v), sequence_=U64,
     created=instant, expires_=instant, sourceDateEpoch_=upto(2**33 - 1), exceptions=EXCEPTIONS, releases=listed(record(version=word,
@@ -90,7 +91,7 @@ def parse_index(raw):
     paths, docs = [f["path"] for f in files], [b["size"] for b in blobs if b["role"] in ROLES[:2]]
     need(x.get("expires", "9") > x["created"] and paths[:2] == ["oci-layout", "index.json"] and listed(string, str)(paths[2:]) and all(match(FILES, p)
          for p in paths[2:]) and not {p[:m.start()] for p in paths for m in re.finditer("/", p)} & set(paths), "order and paths")
-    need(all(f["size"] <= (n := {"m": MIB, "s": 1 << 16}.get(f["path"][0], 6 * MIB)) and (n == MIB or "objects" not in f) for f in files) and
+    need(all(f["size"] <= (n := {"m": 3 * MIB, "s": 1 << 16}.get(f["path"][0], 6 * MIB)) and (n == 3 * MIB or "objects" not in f) for f in files) and
          max(docs + [0]) <= 4 * MIB and sum(docs) <= 16 * MIB and sum(f["size"] for f in files) <= 8 * MIB and
          sum(b["size"] for b in blobs) <= 1 << 50, "limits")
     tags = {(i.get("repository"), i["tag"], i["digest"]) for i in images if "tag" in i}
@@ -153,9 +154,52 @@ TOP, META = "apiVersion kind metadata spec status data binaryData stringData imm
     "managedFields clusterName").split()
 HIDDEN = ("[\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
           "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
-KINDS_OK = {"v1/" + k for k in ("ConfigMap", "Namespace")} | {"config.openshift.io/v1/" + k for k in ("ClusterImagePolicy", "ImageDigestMirrorSet",
-    "ImagePolicy", "ImageTagMirrorSet")} | {"olm.operatorframework.io/v1/ClusterCatalog", "operator.openshift.io/v1alpha1/ImageContentSourcePolicy",
-    "operators.coreos.com/v1alpha1/CatalogSource", "updateservice.operator.openshift.io/v1/UpdateService"}
+def scopes(t): return {(g * (g != "v1"), k) for g, *kinds in map(str.split, t.split(";")) for k in kinds}  # group and kind: MB-MAN-08
+CLUSTER = scopes("v1 ComponentStatus Namespace Node PersistentVolume; admissionregistration.k8s.io MutatingAdmissionPolicy MutatingAdmissionPolicyBinding "
+    "MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration; apiextensions.k8s.io "
+    "CustomResourceDefinition; apiregistration.k8s.io APIService; certificates.k8s.io CertificateSigningRequest ClusterTrustBundle; "
+    "config.openshift.io APIServer Authentication Build ClusterImagePolicy ClusterOperator ClusterVersion Console DNS FeatureGate Image "
+    "ImageContentPolicy ImageDigestMirrorSet ImageTagMirrorSet Infrastructure Ingress Network Node OAuth OperatorHub Project Proxy Scheduler; "
+    "flowcontrol.apiserver.k8s.io FlowSchema PriorityLevelConfiguration; machineconfiguration.openshift.io ContainerRuntimeConfig "
+    "ControllerConfig KubeletConfig MachineConfig MachineConfigPool; networking.k8s.io IPAddress IngressClass ServiceCIDR; node.k8s.io "
+    "RuntimeClass; olm.operatorframework.io ClusterCatalog ClusterExtension; operator.openshift.io ImageContentSourcePolicy; operators.coreos.com "
+    "OLMConfig Operator; policy PodSecurityPolicy; rbac.authorization.k8s.io ClusterRole ClusterRoleBinding; scheduling.k8s.io PriorityClass; "
+    "security.openshift.io SecurityContextConstraints; storage.k8s.io CSIDriver CSINode StorageClass VolumeAttachment VolumeAttributesClass")
+NAMESPACED = scopes("v1 Binding ConfigMap Endpoints Event LimitRange PersistentVolumeClaim Pod PodTemplate ReplicationController ResourceQuota Secret Service "
+    "ServiceAccount; apps ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet; autoscaling HorizontalPodAutoscaler; batch CronJob Job; "
+    "config.openshift.io ImagePolicy; coordination.k8s.io Lease; discovery.k8s.io EndpointSlice; events.k8s.io Event; networking.k8s.io Ingress "
+    "NetworkPolicy; operator.openshift.io IngressController; operators.coreos.com CatalogSource ClusterServiceVersion InstallPlan "
+    "OperatorCondition OperatorGroup Subscription; policy PodDisruptionBudget; rbac.authorization.k8s.io Role RoleBinding; route.openshift.io "
+    "Route; storage.k8s.io CSIStorageCapacity; updateservice.operator.openshift.io UpdateService")
+SIGNATURES, OF_SERVER = "release.openshift.io/verification-signatures", ("generateName selfLink uid resourceVersion generation creationTimestamp "
+    "deletionTimestamp deletionGracePeriodSeconds ownerReferences finalizers managedFields clusterName").split()
+PLACES = {"v1/ConfigMap": "openshift-config-managed", "operators.coreos.com/v1alpha1/CatalogSource": "openshift-marketplace",  # MB-MAN-04
+    "updateservice.operator.openshift.io/v1/UpdateService": "openshift-update-service"} | dict.fromkeys(["v1/Namespace", "config.openshift.io/v1/"
+    "ImageDigestMirrorSet", "config.openshift.io/v1/ImageTagMirrorSet", "olm.operatorframework.io/v1/ClusterCatalog",
+    "operator.openshift.io/v1alpha1/ImageContentSourcePolicy"])
+NEVER = ("config.openshift.io", "ClusterImagePolicy", "openshift"), ("", "ConfigMap", "signatures-managed"), ("", "ConfigMap", "mirrored-release-signatures")
+RIGHTS = r"(pod-security\.kubernetes\.io/|security\.openshift\.io/|openshift\.io/sa\.scc\.).*"
+def glob(pattern, name): return re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), name) is not None
+def named(rule, api, kind, namespace, name):  # whether a rule of MB-MAN-09 names the object, and whether it says that it is cluster-wide
+    of, colon, rest = rule.partition(":"); place, slash, last = rest.rpartition("/")
+    return of in (kind, api + "/" + kind) and (not colon or glob(last, name) and (glob(place, namespace or "") and namespace is not None if slash
+        else namespace is None)), bool(colon and not slash)
+def stored(x, api, kind):  # bytes of the values in a cluster: MB-MAN-10
+    def size(member, base64): return sum((max(0, len(t := re.sub("[\r\n]", "", v)) // 4 * 3 - t.count("=")) if base64 else len(v.encode("utf-8", "surrogatepass")))
+        for v in (x[member].values() if type(x.get(member)) is dict else ()) if string(v))
+    return {"v1/ConfigMap": lambda: size("data", False) + size("binaryData", True), "v1/Secret": lambda: size("data", True) + size("stringData", False)
+        }.get(api + "/" + kind, lambda: 0)()
+def nothing(v): return v is None or v == "" or type(v) in (dict, list) and all(map(nothing, v.values() if type(v) is dict else v))
+def admitted(x, meta, api, kind, name, rules):  # the code of MB-MAN-04, -08 and -10, or None
+    group, namespace, labels = api.rpartition("/")[0], meta.get("namespace"), [meta.get(n) or {} for n in ("labels", "annotations")]
+    cluster, spaced = [(group, kind) in known for known in (CLUSTER, NAMESPACED)]
+    if spaced and namespace is None or cluster and namespace is not None or stored(x, api, kind) > MIB: return "malformed"
+    if (group, kind, name) in NEVER: return "policy"
+    if fits := [wide for fit, wide in (named(r, api, kind, namespace, name) for r in rules) if fit]:
+        return None if cluster or spaced or namespace is not None or True in fits else "policy"
+    good = api + "/" + kind in PLACES and PLACES[api + "/" + kind] in (None, namespace)
+    if kind == "Namespace": good = good and not any(match(RIGHTS, n) for l in labels for n in l) and nothing(x.get("spec"))
+    return None if good and (kind != "ConfigMap" or SIGNATURES in labels[0]) else "policy"
 class Number(float):  # keeps its text
     def __new__(cls, v):
         need(match(r"-?(0|[1-9]\d*)(\.\d{0,5}[1-9])?", v) and v != "-0" and sum(map(str.isdigit, v)) <= 15, "a number")
@@ -183,14 +227,13 @@ def manifest(raw, path, entry, args, report):
         kind, api, name = x.get("kind"), x.get("apiVersion"), meta.get("name")
         need(match("[A-Za-z0-9]{1,253}", kind) and kind.lower() != "list" and not kind.endswith("List") and match("(?=.{1,253}$)[A-Za-z0-9.-]+(/[A-Za-z0-9.-]+)?", api) and match(
             "[A-Za-z0-9._:@+=~-]{1,253}", name) and ("namespace" not in meta or match("[a-z0-9-]{1,253}", meta["namespace"])), "names")
-        need(all(meta.get(n) is None or MAP(meta[n]) for n in ("labels", "annotations")) and (
-            meta.get("creationTimestamp") is None or match(r"[\d-]{10}T[\d:]{8}Z", meta["creationTimestamp"]) and datetime.datetime.strptime(
-                meta["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ")), "labels or time")
+        need(all(meta.get(n) is None or MAP(meta[n]) for n in ("labels", "annotations")) and "status" not in x and not set(OF_SERVER) & set(meta),
+             "labels, or what belongs to one cluster")
     except (ValueError, RecursionError) as e: return report("malformed", path + ": not a manifest")
     except Stop as e: return report(e.args[0], f"{path}: {e.args[1]}")
     said = {"apiVersion": api, "kind": kind} | ({"namespace": meta["namespace"]} if "namespace" in meta else {}) | {"name": name}
     if entry.get("objects") != [said]: report("malformed", path + ": objects")
-    if api + "/" + kind not in KINDS_OK and not {kind, api + "/" + kind} & set(args.allow_kind or ()): report("policy", path + ": " + kind)
+    if code := admitted(x, meta, api, kind, name, args.allow_kind or ()): report(code, path + ": " + kind)
 ALONE, BESIDE = [r"(.*/)?(%s)" % n for n in ("openshift/release-images|openshift-release-dev/ocp-release(-nightly)?",  # Names of releases: MB-VER-15
                  "openshift/release|openshift-release-dev/ocp-v4.0-art-dev")]
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}

@@ -44,15 +44,16 @@
 //! | module | what it is | uses |
 //! |---|---|---|
 //! | `error` | what a user is shown: code, facts, hint | |
+//! | `pattern` | names with `*` and `?` | |
 //! | `parallel` | the same work for many things, by as many threads as get more done | `error` |
 //! | `oci` | reading and writing of OCI documents | `error` |
 //! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
-//! | `kubernetes` | manifests: parse, canonical form, what is allowed | `oci`, `error` |
+//! | `kubernetes` | manifests: parse, canonical form, what may be carried | `pattern`, `oci`, `error` |
 //! | `report` | checks, findings, verdicts | `oci`, `error` |
 //! | `observer` | what a verb says while it works | `report`, `error` |
 //! | `fs` | the ground floor for files: below a folder, small, whole, partial, durable, direct | `oci`, `error` |
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
-//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `openshift` | payloads, release signatures, mirror sets | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
@@ -109,6 +110,7 @@ pub mod oci;
 pub mod openshift;
 pub mod ops;
 pub mod parallel;
+mod pattern;
 pub mod recovery;
 #[cfg(feature = "registry")]
 pub mod registry;

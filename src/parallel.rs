@@ -2,7 +2,7 @@
 //!
 //! How many items are worked on at once finds itself: a [`Pace`] starts small, grows while more gets done, and falls
 //! back when it does not. Only items whose bytes move count against it: while they do, the next ones ask whether they are
-//! needed, small ones come and go, and those that are handed over wait for their answers.
+//! needed, small ones come and go, and those that are nearly handed over wait for their answers.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,10 @@ use crate::error::Result;
 
 /// Items of up to this size are small: most of their time is spent waiting, not moving bytes.
 const SMALL: u64 = 1 << 20;
+/// With so many bytes left, an item makes room for the next, whose first request takes a moment.
+const NEARLY: u64 = 4 << 20;
 /// The default for the most items at once.
-const MOST: usize = 16;
+const MOST: usize = 32;
 
 /// How many items are worked on at once. One pace can serve several maps, one after the other or at the same time: the
 /// next starts with what an earlier one has learnt.
@@ -33,7 +35,7 @@ const LITTLE: usize = 1;
 const ALONE: usize = 2;
 
 impl Default for Pace {
-    /// A pace that finds itself, with at most 16 items at once.
+    /// A pace that finds itself, with at most 32 items at once.
     fn default() -> Pace {
         Pace::up_to(MOST)
     }
@@ -185,7 +187,7 @@ enum Stage {
     Asking,
     /// Some bytes were moved.
     Moving,
-    /// All bytes are handed over, and an answer is to come.
+    /// Nearly all bytes are handed over, or an answer is to come.
     Ending,
 }
 
@@ -222,7 +224,7 @@ impl Turn<'_> {
         let more = lock(&self.queue.pace.climbers[LARGE]).note(bytes, Instant::now());
         let left = self.left.load(Ordering::Relaxed).saturating_sub(bytes);
         self.left.store(left, Ordering::Relaxed);
-        let now = if left == 0 { Stage::Ending } else { Stage::Moving };
+        let now = if left <= NEARLY { Stage::Ending } else { Stage::Moving };
         let stage = *lock(&self.stage);
         let next = stage != Stage::Ending && stage != now;
         if next {

@@ -16,6 +16,8 @@ mod credentials;
 mod destinations;
 #[path = "attacks/equivocation.rs"]
 mod equivocation;
+#[path = "attacks/manifests.rs"]
+mod manifests;
 #[path = "attacks/media.rs"]
 mod media;
 #[path = "attacks/pull.rs"]

@@ -45,7 +45,7 @@ fn answers_go_to_standard_output_and_nothing_else_does() {
 fn quiet_given_twice_prints_nothing_and_does_the_same() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("m")).unwrap();
-    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n";
+    let map = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n";
     std::fs::write(dir.path().join("m/a.yaml"), map).unwrap();
     let run = |args: &[&str], quiet: &str| {
         let out = program::program(dir.path()).args(args).arg(quiet).output().unwrap();

@@ -30,8 +30,27 @@ fn kubectl(folder: &Path) -> (Vec<Value>, String) {
     (objects.collect(), String::from_utf8_lossy(&out.stderr).into_owned())
 }
 
-/// No labels, empty ones and `null` are the same.
+/// Whether a value holds nothing.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.iter().all(is_empty),
+        Value::Object(members) => members.values().all(is_empty),
+        _ => false,
+    }
+}
+
+/// No labels, empty ones and `null` are the same; `create` drops what the server writes where it holds nothing.
 fn plain(mut object: Value) -> Value {
+    if let Some(top) = object.as_object_mut()
+        && top.get("status").is_some_and(is_empty)
+    {
+        top.remove("status");
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("creationTimestamp");
+    }
     let empty = |labels: &Value| labels.is_null() || labels.as_object().is_some_and(serde_json::Map::is_empty);
     if let Some(metadata) = object["metadata"].as_object_mut()
         && metadata.get("labels").is_some_and(empty)

@@ -253,6 +253,44 @@ fn hostile_documents_at_the_limit_take_little_memory() {
     }
 }
 
+/// Manifests of 3 MiB each, as many as a bundle may have (MB-LIM-07, MB-LIM-09), full of what grows most when it is read.
+#[test]
+fn hostile_manifests_at_the_limit_take_little_memory() {
+    type Entry = fn(usize) -> String;
+    let kinds: [(&str, &str, Entry, &str); 3] = [
+        ("members", "{", |n| format!("\"{n:06}\":\"\""), "}"),
+        ("objects", "[", |n| format!("{{\"{n:06}\":0}}"), "]"),
+        ("texts", "[", |n| format!("\"{n:06}\""), "]"),
+    ];
+    for (what, open, entry, close) in kinds {
+        let object = "\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"x\"}";
+        let text = |most: usize, count: usize| {
+            let mut text = format!("{{{object},\"x\":{open}");
+            for n in 0..count {
+                let entry = entry(n);
+                if text.len() + entry.len() + 100 > most {
+                    break;
+                }
+                if n > 0 {
+                    text.push(',');
+                }
+                text.push_str(&entry);
+            }
+            let rest = most - text.len() - 50;
+            text + close + &format!(",\"y\":\"{}\"}}\n", "z".repeat(rest))
+        };
+        let mut draft = Draft::tiny();
+        let count = if what == "objects" { 99_000 } else { 199_000 };
+        for (n, size) in [3 << 20, 3 << 20, (2 << 20) - 4096].into_iter().enumerate() {
+            draft.files.insert(format!("manifests/{n}.yaml"), text(size, count).into_bytes());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bundle.tar");
+        std::fs::write(&path, draft.archive().bytes()).unwrap();
+        assert_eq!(reported(what, &path).0, Some(0), "{what}");
+    }
+}
+
 /// One image with a long name leads to as many small documents as the index can list.
 #[test]
 fn many_small_documents_below_one_name_take_little_memory() {

@@ -50,7 +50,7 @@ fn settings(arguments: &[String], folder: &Path) -> (Trust, Conditions) {
         match word.as_str() {
             "--signer" => keys.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
             "--at" => conditions.now = words.next().unwrap().parse().unwrap(),
-            "--allow-kind" => conditions.exceptions.kinds.push(words.next().unwrap().clone()),
+            "--allow-kind" => conditions.exceptions.kinds.push(words.next().unwrap().parse().unwrap()),
             _ => conditions.exceptions.unsigned = true,
         }
     }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirror_bundle::kubernetes::{is_allowed, parse, read};
+use mirror_bundle::kubernetes::{Admission, needs_server_side, parse, read};
 use mirror_bundle::openshift::{signature_map, verification};
 
 fuzz_target!(|data: &[u8]| {
@@ -10,7 +10,8 @@ fuzz_target!(|data: &[u8]| {
         let canonical = manifest.to_bytes();
         assert_eq!(read(&canonical).unwrap(), manifest);
         assert_eq!(parse(&canonical).unwrap(), [manifest.clone()]);
-        let _ = is_allowed(&manifest.object, &[]);
+        let _ = Admission::default().check(&manifest);
+        let _ = needs_server_side(&manifest);
         let _ = signature_map::is_signature_map(&manifest.value);
     }
     if let Ok(manifest) = read(data) {

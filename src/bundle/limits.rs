@@ -12,8 +12,8 @@ pub const SIGNATURE: u64 = 64 << 10;
 pub const SIGNATURES: usize = 16;
 /// All manifest and index documents of one bundle together, since they are held in memory during the graph walk.
 pub const DOCUMENTS: u64 = 16 << 20;
-/// A carried Kubernetes file.
-pub const KUBERNETES_FILE: u64 = 1 << 20;
+/// A carried Kubernetes file: what an API server takes in one request.
+pub const KUBERNETES_FILE: u64 = 3 << 20;
 /// A release signature.
 pub const RELEASE_SIGNATURE: u64 = 64 << 10;
 /// Release signatures for one digest.

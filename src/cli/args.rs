@@ -137,7 +137,8 @@ pub struct Create {
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",
           hide_possible_values = true, help_heading = "Content")]
     pub foreign_layers: ForeignLayers,
-    /// Also carry manifests of this kind (Kind or group/version/Kind; repeatable)
+    /// Also carry manifests of this kind: KIND, KIND:NAMESPACE/NAME, or KIND:NAME if it is cluster-wide; `*` and `?`
+    /// are patterns (repeatable)
     #[arg(long, value_name = "KIND", help_heading = "Content")]
     pub allow_kind: Vec<String>,
 

@@ -162,7 +162,7 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
         dirs: args.from_dir.clone(),
         manifests: args.manifests.clone(),
         platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
-        allow_kinds: args.allow_kind.clone(),
+        allow_kinds: inputs::rules(&args.allow_kind)?,
         stores: args.signature_store.iter().map(|s| select::Store::parse(s)).collect(),
         keyrings: crate::host::trust::keyrings(&args.release_keyring)?,
         allow_unsigned_release: args.allow_unsigned_release,

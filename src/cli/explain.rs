@@ -106,7 +106,12 @@ images:                         # cosign keys: images in a scope (* is all other
     # signedIdentity: REPOSITORY  the name that signatures must have; cosign 3 signs none
 rollback:
   maxStep: 2000000              # the maximum step of the sequence number
-allowKinds: []                  # kinds of manifests beyond the default ones, such as apps/v1/Deployment
+allowKinds: []                  # manifests beyond the default list: apps/v1/Deployment, ConfigMap:openshift-config/*
+# manifests:                    # instead of allowKinds and the default list: all that this host accepts
+#   allow:
+#     - {kind: ConfigMap, namespace: openshift-config-managed, name: sha256-*}
+#     - {kind: ImageDigestMirrorSet}
+#     - {kind: example.com/v1/Widget, scope: Cluster}
 
 # Instead, an OpenSSH allowed_signers file is accepted too.
 ";

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::host::detached::{self, Signatures};
 use crate::host::memory;
 use crate::host::trust::{self, Named};
+use crate::kubernetes::Rule;
 use crate::parallel::Pace;
 use crate::verify::{Conditions, Detached, Exceptions, Expectations, Trust};
 
@@ -35,7 +36,7 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
             unsigned_release: args.allow_unsigned_release,
             rollback: args.allow_rollback,
             partial,
-            kinds: args.allow_kind.clone(),
+            kinds: rules(&args.allow_kind)?,
         },
         expectations: Expectations {
             release: args.expect_release.clone(),
@@ -44,6 +45,13 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
         detached: Detached { signatures: beside.signatures, records: beside.records },
         seen: memory::load(&memory::folder())?,
     })
+}
+
+/// The values of `--allow-kind`.
+pub(super) fn rules(given: &[String]) -> Result<Vec<Rule>> {
+    let rule =
+        |text: &String| text.parse().map_err(|why: String| Error::new(Code::Usage, format!("--allow-kind: {why}")));
+    given.iter().map(rule).collect()
 }
 
 fn digest(text: &str) -> Result<crate::oci::Digest> {

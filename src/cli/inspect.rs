@@ -56,6 +56,9 @@ fn named(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
+/// The most objects that are shown by name.
+const OBJECTS: usize = 20;
+
 fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     let index = &seen.index;
     let mut table = Table::default();
@@ -84,6 +87,13 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     table.row("blobs", format!("{}, {}", index.blobs.len(), observer::size(index.blobs.iter().map(|b| b.size).sum())));
     let objects: usize = index.files.iter().map(|f| f.objects.len()).sum();
     table.row("manifests", observer::count(objects, "object"));
+    for object in index.files.iter().flat_map(|f| &f.objects).take(OBJECTS) {
+        let place = object.namespace.as_deref().map(|n| format!("{}/", name(n))).unwrap_or_default();
+        table.row("manifest", format!("{} {place}{}", name(&object.kind), name(&object.name)));
+    }
+    if objects > OBJECTS {
+        table.row("", format!("and {} more: mirror-bundle ls --manifests", objects - OBJECTS));
+    }
     for exception in &index.exceptions {
         table.row("exception", name(exception));
     }

@@ -84,7 +84,7 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
             }
             let code = applied(&summary, term).unwrap_or(code);
             finished(verified.report(), &summary, code, global, term, started);
-            next(&summary, term);
+            next(&summary, verified.report(), term);
             Ok(code)
         }
     }
@@ -319,11 +319,16 @@ fn set_list(folder: &std::path::Path, files: &[std::path::PathBuf]) -> String {
     format!("{}: {}", folder.display(), names.join(", "))
 }
 
-fn next(summary: &Summary, term: &Terminal) {
+fn next(summary: &Summary, report: &Report, term: &Terminal) {
     let mut lines = Vec::new();
+    let large = report.findings().any(|finding| finding.message.ends_with(crate::kubernetes::LARGE));
     if let Some(manifests) = summary.manifests.as_ref().filter(|_| to_apply(summary)) {
         lines.push("apply the manifests with".to_owned());
-        lines.push(format!("  oc apply -Rf {}", answer::quoted(&manifests.display().to_string())));
+        lines.push(format!(
+            "  oc apply{} -Rf {}",
+            if large { " --server-side" } else { "" },
+            answer::quoted(&manifests.display().to_string())
+        ));
     }
     if let Some(dir) = &summary.tree {
         lines.push("push the images with oc".to_owned());

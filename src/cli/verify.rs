@@ -154,8 +154,27 @@ fn render(report: &Report) -> String {
         out.push_str(&format!("{word:9} {:22} {}\n", skipped.id.title(), escape(&skipped.reason)));
         word = "";
     }
+    objects(report, &mut out);
     signers(report, &mut out);
     out
+}
+
+/// The most objects that are shown by name.
+const OBJECTS: usize = 20;
+
+/// The Kubernetes objects: kind, namespace and name.
+fn objects(report: &Report, out: &mut String) {
+    let mut word = "manifest";
+    for one in report.objects.iter().take(OBJECTS) {
+        let place = one.namespace.as_deref().map(|n| format!("{}/", named(n))).unwrap_or_default();
+        let line = format!("{word:9} {} {place}{}", named(&one.kind), named(&one.name));
+        out.push_str(&format!("{}\n", line.trim_end()));
+        word = "";
+    }
+    let more = report.objects.len().saturating_sub(OBJECTS) as u64 + report.more_objects;
+    if more > 0 {
+        out.push_str(&format!("{:9} and {} more\n", "", observer::count_of(more)));
+    }
 }
 
 /// Every signature and every record: outcome, role, name, full fingerprint, location, and why it is ignored.

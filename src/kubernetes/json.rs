@@ -76,6 +76,7 @@ impl Parser<'_> {
             }
         }
         self.expect(b'}')?;
+        members.shrink_to_fit();
         Ok(Value::Map(members))
     }
 
@@ -92,6 +93,7 @@ impl Parser<'_> {
             }
         }
         self.expect(b']')?;
+        items.shrink_to_fit();
         Ok(Value::List(items))
     }
 

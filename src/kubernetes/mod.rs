@@ -4,20 +4,26 @@
 //! [`Manifest::to_bytes`] writes an object in its canonical form, strict JSON. [`read`] accepts only that form, so a
 //! verifier, kubectl and oc cannot disagree about a carried file (`spec/verification.md`, MB-MAN).
 
-mod allow;
+mod admission;
 mod json;
 mod object;
+mod rule;
+mod scope;
+mod size;
 mod value;
 mod yaml;
 
 use std::fmt;
 
-pub use allow::{ALLOWED_KINDS, Scope, is_allowed, remark, scope};
+pub use admission::{Admission, Denied, LARGE, SIGNATURE_LABEL, SIGNATURE_NAMESPACE, remarks};
 pub use object::Object;
+pub use rule::Rule;
+pub use scope::{Scope, scope};
+pub use size::{MAX_DATA, needs_server_side};
 pub use value::Value;
 
 /// The largest file accepted, in bytes (MB-LIM-07).
-pub const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 3 << 20;
 
 /// An object with its content.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,13 +77,14 @@ impl fmt::Display for Refusal {
 /// Why the file is not acceptable.
 pub fn read(bytes: &[u8]) -> Result<Manifest, Refusal> {
     let manifest = Manifest::new(json::parse(text(bytes)?)?).map_err(|why| Refusal { line: None, why })?;
-    if [true, false].iter().any(|pretty| manifest.value.to_text(*pretty).as_bytes() == bytes) {
+    if [true, false].iter().any(|pretty| manifest.value.is_text(*pretty, bytes)) {
         return Ok(manifest);
     }
     Err(Refusal { line: None, why: "it is not in the canonical form of manifests".to_owned() })
 }
 
-/// Reads the objects of a YAML or JSON file in order. Empty documents are dropped.
+/// Reads the objects of a YAML or JSON file in order. Empty documents are dropped, and so are members that the server
+/// writes, where they hold nothing: `creationTimestamp: null`, `status: {}` (MB-MAN-08).
 ///
 /// # Errors
 /// The first thing that two parsers could read differently, or that is not an object.
@@ -90,7 +97,10 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Manifest>, Refusal> {
     };
     let manifests: Vec<Manifest> = values
         .into_iter()
-        .map(|(line, value)| Manifest::new(value).map_err(|why| Refusal::at(line, why)))
+        .map(|(line, mut value)| {
+            object::without_empty(&mut value);
+            Manifest::new(value).map_err(|why| Refusal::at(line, why))
+        })
         .collect::<Result<_, _>>()?;
     if manifests.is_empty() {
         return Err(Refusal { line: None, why: "it holds no object".to_owned() });

@@ -1,5 +1,7 @@
 //! The name of an object, and the rules for the members that make it up.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::value::Value;
@@ -17,6 +19,16 @@ pub struct Object {
     pub namespace: Option<String>,
     /// Name.
     pub name: String,
+}
+
+/// The object for a person: `ConfigMap namespace/name`.
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
 }
 
 /// Members of an object and of `metadata` that clients read by name, some of them in any letter case.
@@ -41,7 +53,38 @@ const METADATA: &[&str] = &[
     "clusterName",
 ];
 
-/// Reads the name of an object; refuses one that clients could name differently (MB-MAN-03).
+/// Members of `metadata` that the server writes, or by which an object depends on others in its cluster.
+const SERVER: &[&str] = &[
+    "generateName",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+    "clusterName",
+];
+
+/// Removes `status` and members of [`SERVER`] that hold nothing, and the creation time, which nobody can set.
+pub(super) fn without_empty(value: &mut Value) {
+    let Value::Map(top) = value else { return };
+    top.retain(|(key, value)| !(key == "status" && value.is_empty()));
+    for (key, metadata) in top {
+        if let ("metadata", Value::Map(members)) = (key.as_str(), metadata) {
+            members.retain(|(key, value)| {
+                let time = key == "creationTimestamp" && value.as_str().is_some_and(is_time);
+                !(time || SERVER.contains(&key.as_str()) && value.is_empty())
+            });
+        }
+    }
+}
+
+/// Reads the name of an object; refuses one that clients could name differently (MB-MAN-03), and one with members that
+/// only its own cluster can give it (MB-MAN-08).
 pub(super) fn name(value: &Value) -> Result<Object, String> {
     let top = value.members().ok_or("a document in it is not an object")?;
     known(top, TOP)?;
@@ -75,10 +118,11 @@ pub(super) fn name(value: &Value) -> Result<Object, String> {
             return Err(format!("metadata.{key} of an object in it does not hold text only"));
         }
     }
-    if !matches!(metadata.get("creationTimestamp"), None | Some(Value::Null))
-        && !metadata.get("creationTimestamp").and_then(Value::as_str).is_some_and(is_time)
-    {
-        return Err("metadata.creationTimestamp of an object in it is not a time".to_owned());
+    if value.get("status").is_some() {
+        return Err("an object in it has a status, which only its cluster can give it; remove it".to_owned());
+    }
+    if let Some(key) = SERVER.iter().find(|key| metadata.get(key).is_some()) {
+        return Err(format!("an object in it has metadata.{key}, which belongs to one cluster; remove it"));
     }
     Ok(Object {
         api_version: need(value, "apiVersion", |version| {

@@ -191,39 +191,221 @@ fn objects_that_clients_could_name_otherwise_are_refused() {
     }
 }
 
-#[test]
-fn kinds_that_change_a_cluster_need_to_be_allowed_by_name() {
-    let role = Object {
-        api_version: "rbac.authorization.k8s.io/v1".into(),
-        kind: "ClusterRole".into(),
-        namespace: None,
-        name: "x".into(),
-    };
-    assert!(!is_allowed(&role, &[]));
-    assert!(is_allowed(&role, &["ClusterRole".to_owned()]));
-    let map = parse(MAP.as_bytes()).unwrap().remove(0).object;
-    assert!(is_allowed(&map, &[]));
-    let fake = Object { api_version: "evil/v1".into(), ..map };
-    assert!(!is_allowed(&fake, &[]));
+fn one(text: &str) -> Manifest {
+    parse(text.as_bytes()).unwrap().remove(0)
+}
+
+/// An object of a kind with this metadata, as YAML.
+fn object(api_version: &str, kind: &str, metadata: &str) -> Manifest {
+    one(&format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{{metadata}}}\n"))
+}
+
+fn check(manifest: &Manifest, named: &[&str]) -> Result<(), Denied> {
+    let named: Vec<Rule> = named.iter().map(|rule| rule.parse().unwrap()).collect();
+    Admission::naming(&named).check(manifest)
 }
 
 #[test]
-fn objects_without_a_namespace_are_distinguished_and_their_effects_are_remarked() {
-    let object = |api_version: &str, kind: &str, namespace: Option<&str>| Object {
-        api_version: api_version.into(),
-        kind: kind.into(),
-        namespace: namespace.map(str::to_owned),
-        name: "x".into(),
+fn kinds_that_change_a_cluster_need_to_be_allowed_by_name() {
+    let role = object("rbac.authorization.k8s.io/v1", "ClusterRole", "name: x");
+    assert_eq!(check(&role, &[]), Err(Denied::NotNamed));
+    assert_eq!(check(&role, &["ClusterRole"]), Ok(()));
+    assert_eq!(check(&role, &["ClusterRole:x"]), Ok(()));
+    assert_eq!(check(&role, &["ClusterRole:y", "ClusterRole:a/x"]), Err(Denied::NotNamed));
+    assert_eq!(check(&object("evil/v1", "Namespace", "name: x"), &[]), Err(Denied::NotNamed));
+}
+
+#[test]
+fn kinds_are_accepted_only_where_a_cluster_looks_for_them() {
+    let signatures = format!("labels: {{{SIGNATURE_LABEL}: \"\"}}");
+    let map =
+        |namespace: &str, more: &str| object("v1", "ConfigMap", &format!("name: x, namespace: {namespace}, {more}"));
+    assert_eq!(check(&map(SIGNATURE_NAMESPACE, &signatures), &[]), Ok(()));
+    for bad in [
+        map(SIGNATURE_NAMESPACE, "labels: {a: b}"),
+        map(SIGNATURE_NAMESPACE, &signatures.replace("verification-signatures", "Verification-Signatures")),
+        map(SIGNATURE_NAMESPACE, &signatures.replace("labels", "annotations")),
+        map("default", &signatures),
+        map("openshift-config", ""),
+        map("openshift-config-managed-2", &signatures),
+    ] {
+        let Err(Denied::Place(_)) = check(&bad, &[]) else { panic!("{bad:?}") };
+        assert_eq!(check(&bad, &["ConfigMap"]), Ok(()));
+        assert_eq!(check(&bad, &[Rule::of(&bad.object).as_str()]), Ok(()));
+        assert!(check(&bad, &["ConfigMap:kube-system/*", "Secret"]).is_err());
+    }
+    const UPDATES: &str = "updateservice.operator.openshift.io/v1";
+    const CATALOGS: &str = "operators.coreos.com/v1alpha1";
+    for (api_version, kind, metadata, good) in [
+        ("v1", "Namespace", "name: x", true),
+        ("v1", "Namespace", "name: x, labels: {pod-security.kubernetes.io/enforce: privileged}", false),
+        ("v1", "Namespace", "name: x, annotations: {openshift.io/sa.scc.uid-range: \"0/1\"}", false),
+        ("v1", "Namespace", "name: x}\nspec: {finalizers: [x]", false),
+        ("v1", "Namespace", "name: x}\nspec: {finalizers: []", true),
+        ("config.openshift.io/v1", "ImageDigestMirrorSet", "name: x", true),
+        ("config.openshift.io/v1", "ImageTagMirrorSet", "name: x", true),
+        ("operator.openshift.io/v1alpha1", "ImageContentSourcePolicy", "name: x", true),
+        ("olm.operatorframework.io/v1", "ClusterCatalog", "name: x", true),
+        (CATALOGS, "CatalogSource", "name: x, namespace: openshift-marketplace", true),
+        (CATALOGS, "CatalogSource", "name: x, namespace: openshift-operators", false),
+        (UPDATES, "UpdateService", "name: x, namespace: openshift-update-service", true),
+        (UPDATES, "UpdateService", "name: x, namespace: kube-system", false),
+        ("config.openshift.io/v1", "ClusterImagePolicy", "name: x", false),
+        ("config.openshift.io/v1alpha1", "ClusterImagePolicy", "name: x", false),
+        ("config.openshift.io/v1", "ImagePolicy", "name: x, namespace: ns", false),
+    ] {
+        let manifest = object(api_version, kind, metadata);
+        match check(&manifest, &[]) {
+            Ok(()) => assert!(good, "{kind} {metadata}"),
+            Err(denied) => assert!(!good && matches!(denied, Denied::Place(_)), "{kind} {metadata}: {denied:?}"),
+        }
+        assert_eq!(check(&manifest, &[kind]), Ok(()), "{kind}");
+    }
+}
+
+#[test]
+fn objects_that_belong_to_the_cluster_are_never_carried_whoever_names_them() {
+    let labels = format!("labels: {{{SIGNATURE_LABEL}: \"\"}}");
+    for manifest in [
+        object("config.openshift.io/v1", "ClusterImagePolicy", "name: openshift"),
+        object("config.openshift.io/v1alpha1", "ClusterImagePolicy", "name: openshift"),
+        object("v1", "ConfigMap", &format!("name: signatures-managed, namespace: {SIGNATURE_NAMESPACE}, {labels}")),
+        object("v1", "ConfigMap", "name: signatures-managed, namespace: default"),
+        object("v1", "ConfigMap", &format!("name: mirrored-release-signatures, namespace: {SIGNATURE_NAMESPACE}")),
+    ] {
+        let rule = Rule::of(&manifest.object);
+        for named in [&[][..], &[manifest.object.kind.as_str()], &[rule.as_str()]] {
+            assert!(matches!(check(&manifest, named), Err(Denied::Never(_))), "{named:?}");
+        }
+        let listed = Some(vec![rule.parse().unwrap()]);
+        let listed = Admission { listed, named: vec![] };
+        assert!(matches!(listed.check(&manifest), Err(Denied::Never(_))), "{rule}");
+    }
+    assert_eq!(
+        check(&object("config.openshift.io/v1", "ClusterImagePolicy", "name: openshift2"), &["ClusterImagePolicy"]),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_kind_that_has_a_namespace_names_one_and_others_are_decided_by_a_person() {
+    for (api_version, kind) in
+        [("v1", "ConfigMap"), ("v1", "Secret"), ("apps/v1", "Deployment"), ("config.openshift.io/v1", "ImagePolicy")]
+    {
+        let manifest = object(api_version, kind, "name: x");
+        for named in ["ConfigMap", &format!("{kind}:x"), kind] {
+            assert_eq!(check(&manifest, &[named]), Err(Denied::NoNamespace), "{kind} {named}");
+        }
+    }
+    assert_eq!(check(&object("v1", "Namespace", "name: x, namespace: ns"), &["Namespace"]), Err(Denied::HasNamespace));
+    let widget = object("example.com/v1", "Widget", "name: x");
+    assert_eq!(check(&widget, &[]), Err(Denied::NotNamed));
+    assert_eq!(check(&widget, &["Widget"]), Err(Denied::UnknownScope));
+    assert_eq!(check(&widget, &["Widget", "Widget:*"]), Ok(()));
+    assert_eq!(check(&object("example.com/v1", "Widget", "name: x, namespace: ns"), &["Widget"]), Ok(()));
+    let hint = Denied::NotNamed.hint(&widget.object, "x").unwrap();
+    assert_eq!(check(&widget, &[hint.rsplit(' ').next().unwrap()]), Ok(()), "{hint}");
+}
+
+#[test]
+fn the_list_of_a_host_is_all_that_it_accepts() {
+    let listed = |rules: &[&str]| Admission {
+        listed: Some(rules.iter().map(|rule| rule.parse().unwrap()).collect()),
+        named: vec!["ImageDigestMirrorSet".parse().unwrap(), "Secret".parse().unwrap()],
     };
-    let mirrors = object("config.openshift.io/v1", "ImageDigestMirrorSet", None);
-    assert_eq!(scope(&mirrors), Scope::Cluster);
-    assert!(remark(&mirrors).unwrap().contains("nodes"));
-    assert!(remark(&object("operators.coreos.com/v1alpha1", "CatalogSource", Some("x"))).unwrap().contains("pod"));
-    let map = object("v1", "ConfigMap", None);
-    assert_eq!(scope(&map), Scope::Current);
-    assert!(remark(&map).unwrap().contains("no namespace"));
-    assert!(remark(&object("v1", "ConfigMap", Some("kube-system"))).is_some());
-    assert_eq!(remark(&object("v1", "ConfigMap", Some("openshift-config-managed"))), None);
-    assert_eq!(remark(&object("v1", "Namespace", None)), None);
-    assert_eq!(scope(&object("v1", "Pod", None)), Scope::Unknown);
+    let mirrors = object("config.openshift.io/v1", "ImageDigestMirrorSet", "name: x");
+    let secret = object("v1", "Secret", "name: x, namespace: ns");
+    assert_eq!(listed(&[]).check(&mirrors), Err(Denied::NotListed));
+    assert_eq!(listed(&["ImageDigestMirrorSet:y*"]).check(&mirrors), Err(Denied::NotListed));
+    assert_eq!(listed(&["ImageDigestMirrorSet:x*"]).check(&mirrors), Ok(()));
+    assert_eq!(listed(&["ImageDigestMirrorSet"]).check(&secret), Err(Denied::NotListed));
+    assert_eq!(listed(&["v1/Secret:ns/*"]).check(&secret), Ok(()));
+}
+
+#[test]
+fn what_only_one_cluster_can_give_an_object_is_refused_or_dropped_where_it_holds_nothing() {
+    for (metadata, status) in [
+        ("creationTimestamp: null", "status: {}"),
+        ("creationTimestamp: \"2026-01-02T03:04:05Z\"", "status: null"),
+        (
+            "ownerReferences: [], finalizers: null, managedFields: [{}], uid: \"\", generateName: \"\"",
+            "status: {loadBalancer: {}}",
+        ),
+    ] {
+        let text = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: x, {metadata}}}\n{status}\n");
+        let manifest = one(&text);
+        let plain = one("apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n");
+        assert_eq!(manifest, plain, "{text}");
+    }
+    for bad in [
+        "generateName: x-",
+        "uid: \"1\"",
+        "resourceVersion: \"1\"",
+        "generation: 1",
+        "selfLink: /api",
+        "creationTimestamp: yesterday",
+        "deletionTimestamp: \"2026-01-02T03:04:05Z\"",
+        "deletionGracePeriodSeconds: 0",
+        "ownerReferences: [{uid: \"1\"}]",
+        "finalizers: [x]",
+        "managedFields: [{manager: x}]",
+        "clusterName: x",
+    ] {
+        let text = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: x, {bad}}}\n");
+        let why = refused(&text).why;
+        assert!(why.contains(bad.split(':').next().unwrap()), "{bad}: {why}");
+    }
+    let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\nstatus: {phase: Active}\n";
+    assert!(refused(text).why.contains("status"));
+    // A carried file has none of them, not even empty ones.
+    for bad in [r#""metadata":{"name":"x","creationTimestamp":null}"#, r#""metadata":{"name":"x"},"status":{}"#] {
+        let text = format!("{{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",{bad}}}\n");
+        assert!(read(text.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_config_map_is_refused_that_no_cluster_takes_and_remarked_where_oc_apply_fails() {
+    let map = |member: &str, value: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: b}}\n{member}: {{k: \"{value}\"}}\n"
+        );
+        one(&text)
+    };
+    let most = MAX_DATA / 3 * 4;
+    for (member, value, good) in [
+        ("data", "x".repeat(MAX_DATA), true),
+        ("data", "x".repeat(MAX_DATA + 1), false),
+        ("data", "ä".repeat(MAX_DATA / 2 + 1), false),
+        ("binaryData", format!("{}AA==", "A".repeat(most - 1)), true),
+        ("binaryData", format!("{}AAA=", "A".repeat(most)), false),
+    ] {
+        let size = value.len();
+        let found = check(&map(member, &value), &["ConfigMap"]);
+        assert_eq!(found.is_ok(), good, "{member} of {size}: {found:?}");
+    }
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: a, namespace: b}}\nstringData: {{k: {}}}\n",
+        "x".repeat(MAX_DATA + 1)
+    );
+    assert!(matches!(check(&one(&secret), &["Secret"]), Err(Denied::TooLarge(_))));
+    // The copy holds the object and the name of the annotation.
+    let around = map("data", "").value.to_text(false).len() + "\"annotations\":{},".len() + 48;
+    assert!(!needs_server_side(&map("data", &"x".repeat(262_144 - around))));
+    assert!(needs_server_side(&map("data", &"x".repeat(262_145 - around))));
+    assert!(needs_server_side(&map("data", &"<".repeat(50_000))));
+    assert!(remarks(&map("data", &"x".repeat(300_000))).contains(&LARGE));
+}
+
+#[test]
+fn what_objects_do_when_applied_is_remarked() {
+    let mirrors = object("config.openshift.io/v1", "ImageDigestMirrorSet", "name: x");
+    assert!(remarks(&mirrors)[0].contains("nodes"));
+    assert!(
+        remarks(&object("operators.coreos.com/v1alpha1", "CatalogSource", "name: x, namespace: x"))[0].contains("pod")
+    );
+    assert!(remarks(&object("v1", "ConfigMap", "name: x, namespace: kube-system"))[0].contains("look"));
+    assert!(remarks(&object("v1", "ConfigMap", "name: x, namespace: openshift-config-managed")).is_empty());
+    assert!(remarks(&object("v1", "Namespace", "name: x")).is_empty());
+    assert!(remarks(&object("example.com/v1", "Widget", "name: x"))[0].contains("cluster-wide"));
 }

@@ -1,7 +1,6 @@
 //! The content of a manifest, the rules for it, and its canonical form.
 
-use std::collections::HashSet;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// The deepest nesting of lists and objects.
 pub(super) const MAX_DEPTH: usize = 64;
@@ -49,76 +48,131 @@ impl Value {
         }
     }
 
+    /// Whether it holds nothing: `null`, empty text, or only such values.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::List(items) => items.iter().all(Value::is_empty),
+            Value::Map(members) => members.iter().all(|(_, value)| value.is_empty()),
+            Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+
     /// The canonical form and a line feed: indented by two blanks, or without white space.
     pub(super) fn to_text(&self, pretty: bool) -> String {
         let mut out = String::new();
-        self.write(&mut out, pretty.then_some(0));
+        // Writing to a string never fails.
+        let _ = self.write(&mut out, pretty.then_some(0));
         out.push('\n');
         out
     }
 
-    fn write(&self, out: &mut String, level: Option<usize>) {
+    /// Whether these bytes are that form. Holds no copy of it.
+    pub(super) fn is_text(&self, pretty: bool, bytes: &[u8]) -> bool {
+        let mut rest = Expected(bytes);
+        self.write(&mut rest, pretty.then_some(0)).is_ok() && rest.0 == b"\n"
+    }
+
+    fn write(&self, out: &mut impl Write, level: Option<usize>) -> fmt::Result {
         let (brackets, count) = match self {
-            Value::Null => return out.push_str("null"),
-            Value::Bool(yes) => return out.push_str(if *yes { "true" } else { "false" }),
-            Value::Number(number) => return out.push_str(number),
+            Value::Null => return out.write_str("null"),
+            Value::Bool(yes) => return out.write_str(if *yes { "true" } else { "false" }),
+            Value::Number(number) => return out.write_str(number),
             Value::String(text) => return string(out, text),
             Value::List(items) => (['[', ']'], items.len()),
             Value::Map(members) => (['{', '}'], members.len()),
         };
         let inner = level.map(|level| level + 1);
-        out.push(brackets[0]);
+        out.write_char(brackets[0])?;
         for n in 0..count {
             if n > 0 {
-                out.push(',');
+                out.write_char(',')?;
             }
-            line(out, inner);
+            line(out, inner)?;
             match self {
-                Value::List(items) => items[n].write(out, inner),
+                Value::List(items) => items[n].write(out, inner)?,
                 Value::Map(members) => {
-                    string(out, &members[n].0);
-                    out.push_str(if level.is_some() { ": " } else { ":" });
-                    members[n].1.write(out, inner);
+                    string(out, &members[n].0)?;
+                    out.write_str(if level.is_some() { ": " } else { ":" })?;
+                    members[n].1.write(out, inner)?;
                 }
                 _ => {}
             }
         }
         if count > 0 {
-            line(out, level);
+            line(out, level)?;
         }
-        out.push(brackets[1]);
+        out.write_char(brackets[1])
     }
 }
 
-fn line(out: &mut String, level: Option<usize>) {
-    if let Some(level) = level {
-        out.push('\n');
-        (0..level).for_each(|_| out.push_str("  "));
+/// Takes exactly these bytes.
+struct Expected<'a>(&'a [u8]);
+
+impl Write for Expected<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(text.as_bytes()).ok_or(fmt::Error)?;
+        Ok(())
     }
+}
+
+/// Counts the bytes of what a Go program writes for the same value, without white space.
+struct Counted(usize);
+
+impl Write for Counted {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Go escapes these in text, and they are nowhere else: `<` is `\u003c`.
+        let escapes = text.bytes().filter(|b| matches!(b, b'<' | b'>' | b'&')).count() * 5;
+        self.0 += text.len() + escapes;
+        Ok(())
+    }
+}
+
+impl Value {
+    /// The bytes of this value on one line, as a Go program writes it, with the line feed.
+    pub(super) fn go_length(&self) -> usize {
+        let mut counted = Counted(1);
+        let _ = self.write(&mut counted, None);
+        counted.0
+    }
+}
+
+fn line(out: &mut impl Write, level: Option<usize>) -> fmt::Result {
+    if let Some(level) = level {
+        out.write_char('\n')?;
+        (0..level).try_for_each(|_| out.write_str("  "))?;
+    }
+    Ok(())
 }
 
 /// Writes a JSON string: escapes only what JSON requires, and what cannot be seen or reorders text.
-fn string(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
+fn string(out: &mut impl Write, text: &str) -> fmt::Result {
+    out.write_char('"')?;
+    // What needs no escape is written at once.
+    let mut rest = text;
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| matches!(c, '"' | '\\') || is_hidden(*c)) {
+        let (plain, behind) = rest.split_at(at);
+        out.write_str(plain)?;
+        rest = behind.get(c.len_utf8()..).unwrap_or_default();
         match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if is_hidden(c) => {
+            '"' => out.write_str("\\\"")?,
+            '\\' => out.write_str("\\\\")?,
+            '\u{8}' => out.write_str("\\b")?,
+            '\u{c}' => out.write_str("\\f")?,
+            '\n' => out.write_str("\\n")?,
+            '\r' => out.write_str("\\r")?,
+            '\t' => out.write_str("\\t")?,
+            c => {
                 let mut units = [0u16; 2];
                 for unit in c.encode_utf16(&mut units) {
-                    let _ = write!(out, "\\u{unit:04x}");
+                    write!(out, "\\u{unit:04x}")?;
                 }
             }
-            c => out.push(c),
         }
     }
-    out.push('"');
+    out.write_str(rest)?;
+    out.write_char('"')
 }
 
 /// Control characters, line breaks of other parsers, and characters that terminals hide or reorder.
@@ -160,18 +214,22 @@ fn walk(value: &Value, depth: usize, seen: &mut usize) -> Result<(), String> {
         Value::String(text) if text.contains('\0') => Err("a string in it holds a NUL character".to_owned()),
         Value::List(items) => items.iter().try_for_each(|item| walk(item, depth + 1, seen)),
         Value::Map(members) => {
-            let mut folded = HashSet::new();
-            for (key, value) in members {
-                check_key(key)?;
-                if !folded.insert(key.to_ascii_lowercase()) {
-                    return Err(format!("key `{key}` appears twice, or differs from another one only by case"));
-                }
-                walk(value, depth + 1, seen)?;
+            members.iter().try_for_each(|(key, _)| check_key(key))?;
+            let mut names: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
+            names.sort_unstable_by(|a, b| folded(a).cmp(folded(b)));
+            let same = |pair: &&[&str]| matches!(pair, [a, b] if a.eq_ignore_ascii_case(b));
+            if let Some([_, key]) = names.windows(2).find(same) {
+                return Err(format!("key `{key}` appears twice, or differs from another one only by case"));
             }
-            Ok(())
+            members.iter().try_for_each(|(_, value)| walk(value, depth + 1, seen))
         }
         _ => Ok(()),
     }
+}
+
+/// A name without its letter case.
+fn folded(name: &str) -> impl Iterator<Item = u8> + '_ {
+    name.bytes().map(|b| b.to_ascii_lowercase())
 }
 
 /// Keys are printable ASCII, so that case has one meaning, and not one of YAML's merge keys.

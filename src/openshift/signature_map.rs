@@ -16,9 +16,9 @@ use crate::kubernetes::Value;
 use crate::oci::{Digest, Invalid};
 
 /// The namespace that the cluster looks in.
-pub const NAMESPACE: &str = "openshift-config-managed";
+pub const NAMESPACE: &str = crate::kubernetes::SIGNATURE_NAMESPACE;
 /// The label key that the cluster looks for.
-pub const LABEL: &str = "release.openshift.io/verification-signatures";
+pub const LABEL: &str = crate::kubernetes::SIGNATURE_LABEL;
 
 /// One signature of a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn is_mentioned(bytes: &[u8]) -> bool {
 pub fn parse(map: &Value) -> Result<Vec<Entry>, Invalid> {
     known(map, &["kind", "apiVersion", "metadata", "binaryData"])?;
     let metadata = map.get("metadata").unwrap_or(&Value::Null);
-    known(metadata, &["name", "namespace", "labels", "annotations", "creationTimestamp"])?;
+    known(metadata, &["name", "namespace", "labels", "annotations"])?;
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, api_version) = (text(map, "kind"), text(map, "apiVersion"));
     if kind != "ConfigMap" || api_version != "v1" {

@@ -115,7 +115,7 @@ pub fn apply<'a>(
             (items, Some(verified), report)
         }
         What::Folder(dir) => {
-            let (items, report) = folder(&dir, trust, conditions)?;
+            let (items, report) = folder(&dir, trust, conditions, observer)?;
             if report.exit_code != 0 {
                 return Ok(Outcome::Refused(Box::new(report)));
             }
@@ -161,10 +161,14 @@ fn one(bytes: &[u8]) -> Result<kubernetes::Manifest, kubernetes::Refusal> {
 }
 
 /// The manifests of a folder, read as strictly as `create` reads them.
-fn folder(dir: &Path, trust: &Trust, conditions: &Conditions) -> Result<(Vec<Item>, Report)> {
-    let mut allowed = conditions.exceptions.kinds.clone();
-    allowed.extend(trust.policy().into_iter().flat_map(|policy| policy.allow_kinds.clone()));
-    let files = crate::select::manifests(dir, &allowed).map_err(|e| e.state(NOTHING))?;
+fn folder(
+    dir: &Path,
+    trust: &Trust,
+    conditions: &Conditions,
+    observer: &dyn Observer,
+) -> Result<(Vec<Item>, Report)> {
+    let admission = conditions.admission(trust);
+    let files = crate::select::manifests(dir, &admission, observer).map_err(|e| e.state(NOTHING))?;
     let report = crate::verify::loose(&dir.display().to_string(), &files, trust, conditions);
     let items = items(files.iter().map(|(file, bytes)| (file.path.as_str(), bytes.as_slice())))?;
     Ok((items, report))

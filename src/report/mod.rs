@@ -266,6 +266,23 @@ pub struct Subject {
     pub created: Option<String>,
 }
 
+/// A Kubernetes object of the bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Object {
+    /// The path of its file in the bundle.
+    pub file: String,
+    /// As in the file.
+    #[serde(rename = "apiVersion")]
+    pub api_version: String,
+    /// As in the file.
+    pub kind: String,
+    /// As in the file, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// As in the file.
+    pub name: String,
+}
+
 /// The complete result of a verification.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -291,6 +308,12 @@ pub struct Report {
     /// How many more attestations there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_attestations: u64,
+    /// The Kubernetes objects that were read: the first [`FINDINGS`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<Object>,
+    /// How many more objects there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_objects: u64,
     /// The checks that ran.
     pub checks: Vec<Check>,
     /// The checks that did not.
@@ -311,6 +334,8 @@ impl Report {
             records: Vec::new(),
             attestations: Vec::new(),
             more_attestations: 0,
+            objects: Vec::new(),
+            more_objects: 0,
             checks: Vec::new(),
             not_checked: Vec::new(),
         }
@@ -335,6 +360,15 @@ impl Report {
         let mut one = one();
         one.predicate_type.iter_mut().chain(&mut one.detail).for_each(cut);
         self.attestations.push(one);
+    }
+
+    /// Lists an object, or counts it where there are too many.
+    pub fn list(&mut self, one: impl FnOnce() -> Object) {
+        if self.objects.len() >= FINDINGS {
+            self.more_objects += 1;
+        } else {
+            self.objects.push(one());
+        }
     }
 
     /// All findings, in the order of the checks.

@@ -13,7 +13,7 @@ use crate::bundle::index::{Exception, Kind, Missing, Release};
 use crate::bundle::name;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
-use crate::kubernetes;
+use crate::kubernetes::{self, Admission};
 use crate::observer::{self, Observer};
 use crate::oci::{Digest, Document, Reference, Tag};
 use crate::openshift::signature_map;
@@ -38,10 +38,10 @@ pub(crate) fn gather(
 ) -> Result<(Content, Reachable)> {
     let mut content = Content::default();
     for kind in &options.allow_kinds {
-        content.exceptions.insert(Exception::kind(kind).map_err(|why| Error::new(Code::Usage, why))?);
+        content.exceptions.insert(Exception::kind(&kind.to_string()).map_err(|why| Error::new(Code::Usage, why))?);
     }
     for dir in &options.manifests {
-        content.files.extend(files::manifests(dir, &options.allow_kinds)?);
+        content.files.extend(files::manifests(dir, &Admission::naming(&options.allow_kinds), observer)?);
     }
     for reference in &options.releases {
         let root = resolve(reference, "release", options, network, observer)?;
@@ -207,8 +207,9 @@ struct Beside {
 }
 
 impl Beside {
-    fn of(source: &dyn Source, options: &Options) -> Result<Beside> {
+    fn of(source: &dyn Source, options: &Options, observer: &dyn Observer) -> Result<Beside> {
         let mut out = Beside { signatures: Vec::new(), manifests: Vec::new() };
+        let admission = Admission::naming(&options.allow_kinds);
         for (name, bytes) in source.beside()? {
             if let Some(signed) = name.strip_prefix("signatures/sha256=") {
                 let digest = signed.split('/').next().and_then(|hex| Digest::from_hex(hex).ok());
@@ -231,7 +232,7 @@ impl Beside {
             }
             if name.starts_with("manifests/") {
                 let shown = format!("`{name}` of {}", source.describe());
-                out.manifests.extend(files::carried(&shown, &name, parsed, &options.allow_kinds)?);
+                out.manifests.extend(files::carried(&shown, &name, parsed, &admission, observer)?);
             }
         }
         Ok(out)
@@ -302,7 +303,7 @@ impl Content {
         observer: &dyn Observer,
     ) -> Result<()> {
         let names = source.names()?;
-        let beside = Beside::of(source.as_ref(), options)?;
+        let beside = Beside::of(source.as_ref(), options, observer)?;
         source.notices().iter().for_each(|notice| observer.warn(notice));
         let names = without_parts(source.as_ref(), names)?;
         let names = crate::source::of_platform(names, options.platform.as_ref(), &source.describe())?;

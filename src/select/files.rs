@@ -7,7 +7,9 @@ use crate::bundle::index::{self, Object};
 use crate::bundle::{layout, limits, name};
 use crate::error::{Code, Error, Result};
 use crate::fs::{EntryKind, dir, small};
-use crate::kubernetes::{self, Manifest};
+use crate::kubernetes::{self, Admission, Denied, Manifest};
+use crate::observer::Observer;
+use crate::openshift::signature_map;
 
 /// A file to be carried.
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ impl Carried {
 ///
 /// Names are lower-cased (media fold case); any other name that a medium could change is refused. If a file holds
 /// several objects, they are numbered with equal width, so that they keep their order: `a-1.yaml`, `a-2.yaml`.
-pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> {
+pub(crate) fn manifests(dir: &Path, admission: &Admission, observer: &dyn Observer) -> Result<Vec<Carried>> {
     let mut out: BTreeMap<String, Carried> = BTreeMap::new();
     let (dir, paths) = match std::fs::metadata(dir) {
         Ok(meta) if meta.is_file() => match known(dir) {
@@ -42,11 +44,13 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
         let found = kubernetes::parse(&bytes).map_err(|refusal| {
             let place = refusal.line.map(|line| format!(", line {line}")).unwrap_or_default();
             let text = format!("`{}`{place} cannot be carried: {}", path.display(), refusal.why);
-            Error::new(Code::Malformed, text).state("nothing was written")
+            Error::new(Code::Malformed, text)
+                .state("nothing was written")
+                .hint("correct the file, or keep it out of the folder")
         })?;
         let relative = path.strip_prefix(dir).unwrap_or(&path);
         let target = format!("manifests/{}", relative.to_string_lossy().to_ascii_lowercase());
-        for carried in carried(&format!("`{}`", path.display()), &target, found, allowed)? {
+        for carried in carried(&format!("`{}`", path.display()), &target, found, admission, observer)? {
             let target = carried.entry.path.clone();
             if out.insert(target.clone(), carried).is_some() {
                 let text =
@@ -65,23 +69,48 @@ pub(crate) fn manifests(dir: &Path, allowed: &[String]) -> Result<Vec<Carried>> 
 
 /// The manifests of a folder that are not to be carried, read as strictly.
 #[cfg(feature = "cluster")]
-pub(crate) fn loose(dir: &Path, allowed: &[String]) -> Result<Vec<(index::File, Vec<u8>)>> {
-    Ok(manifests(dir, allowed)?.into_iter().map(|one| (one.entry, one.bytes)).collect())
+pub(crate) fn loose(
+    dir: &Path,
+    admission: &Admission,
+    observer: &dyn Observer,
+) -> Result<Vec<(index::File, Vec<u8>)>> {
+    Ok(manifests(dir, admission, observer)?.into_iter().map(|one| (one.entry, one.bytes)).collect())
 }
 
 /// The objects of one file as files of a bundle. `target` is the path in the bundle; `shown` names the file in
 /// messages.
-pub(crate) fn carried(shown: &str, target: &str, found: Vec<Manifest>, allowed: &[String]) -> Result<Vec<Carried>> {
-    if let Some(Manifest { object, .. }) = found.iter().find(|m| !kubernetes::is_allowed(&m.object, allowed)) {
-        return Err(Error::new(
-            Code::Policy,
-            format!(
-                "{shown} holds a {} ({}), which is not carried without being named",
-                object.kind, object.api_version
-            ),
-        )
-        .state("nothing was written")
-        .hint(format!("if it belongs in the bundle: --allow-kind {}", object.kind)));
+pub(crate) fn carried(
+    shown: &str,
+    target: &str,
+    found: Vec<Manifest>,
+    admission: &Admission,
+    observer: &dyn Observer,
+) -> Result<Vec<Carried>> {
+    for manifest in &found {
+        let Manifest { object, value } = manifest;
+        admission.check(manifest).map_err(|denied| {
+            let text = match denied {
+                Denied::NotNamed => format!(
+                    "{shown} holds a {} ({}), which is not carried without being named",
+                    object.kind, object.api_version
+                ),
+                _ => format!("{shown} holds {object}, which {}", denied.clause()),
+            };
+            let err = Error::new(denied.code(), text).state("nothing was written");
+            match denied.hint(object, "if it belongs in the bundle") {
+                Some(hint) => err.hint(hint),
+                None => err,
+            }
+        })?;
+        if signature_map::is_signature_map(value) {
+            signature_map::parse(value).map_err(|why| {
+                Error::new(Code::Malformed, format!("{shown} cannot be carried: {object} is not acceptable: {why}"))
+                    .state("nothing was written")
+            })?;
+        }
+        if kubernetes::needs_server_side(manifest) {
+            observer.warn(&format!("{object} {}", kubernetes::LARGE));
+        }
     }
     let count = found.len();
     let mut out = Vec::with_capacity(count);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::kubernetes::Rule;
 use crate::oci::{Platform, Reference};
 use crate::openshift::openpgp::Keyring;
 use crate::parallel::Pace;
@@ -59,8 +60,8 @@ pub struct Options {
     pub foreign: ForeignLayers,
     /// Carry only this platform of multi-arch images.
     pub platform: Option<Platform>,
-    /// Kinds of manifests to carry beyond the default ones.
-    pub allow_kinds: Vec<String>,
+    /// Manifests to carry beyond the default list.
+    pub allow_kinds: Vec<Rule>,
     /// Signature stores; if empty, the stores that the payload names.
     pub stores: Vec<Store>,
     /// OpenPGP keys for releases: one of them must have signed.

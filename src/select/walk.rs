@@ -128,12 +128,21 @@ pub(crate) fn walk(
             // A cluster that uses a mirror requires the signature of a release there.
             look.retain(|(root, digest)| root.kind == Kind::Release && root.document.digest == *digest);
         }
+        // Each look-up for itself, so that they wait for their answers at the same time.
+        let ways: Vec<LookUp> = LookUp::all().take(if attachments { usize::MAX } else { 1 }).collect();
+        let look: Vec<_> =
+            look.iter().flat_map(|(root, digest)| ways.iter().map(move |way| (*root, *digest, *way))).collect();
         let attached = pace.map(
             &look,
             || (),
-            |(), (root, digest)| {
+            |(), (root, digest, way)| {
                 observer.check()?;
-                attachments_of(root, digest, attachments, unserved)
+                match way {
+                    LookUp::Tag(suffix) => {
+                        tagged(root, digest, suffix, unserved).map(|found| found.into_iter().collect())
+                    }
+                    LookUp::Referrers => referrers(root, digest, unserved),
+                }
             },
         )?;
         let identity = |r: &Root| (r.document.digest, r.subject, r.repository.clone());
@@ -364,25 +373,36 @@ pub(crate) const SIGNATURES: &str = "signatures";
 /// Referrers that are listed and are no documents of a known form.
 const UNKNOWN: &str = "some referrers";
 
-/// The attachments of one image: under a tag of `cosign` (`sha256-<hex>.sig`), or as OCI 1.1 referrers. Without `all`,
-/// only the signature.
-fn attachments_of(root: &Root, digest: &Digest, all: bool, unserved: &Unserved) -> Result<Vec<Root>> {
+/// Where attachments of an image are looked for.
+#[derive(Clone, Copy)]
+enum LookUp {
+    /// Under a tag of `cosign` (`sha256-<hex>.sig`).
+    Tag(&'static str),
+    /// OCI 1.1 referrers.
+    Referrers,
+}
+
+impl LookUp {
+    /// All of them; the first is for the signature.
+    fn all() -> impl Iterator<Item = LookUp> {
+        crate::oci::ATTACHED.iter().map(|suffix| LookUp::Tag(suffix)).chain([LookUp::Referrers])
+    }
+}
+
+fn tagged(root: &Root, digest: &Digest, suffix: &str, unserved: &Unserved) -> Result<Option<Root>> {
+    let tag: Option<Tag> = format!("{}.{suffix}", digest.dashed()).parse().ok();
+    let Some(tag) = tag else { return Ok(None) };
+    let document = root.source.resolve(&tag).and_then(|found| match found {
+        // What a registry serves there may be a page.
+        Some(document) if root.source.is_remote() => kind_of(&document).map(|()| Some(document)),
+        found => Ok(found),
+    });
+    let document = unserved.or_none(root, digest, SIGNATURES, document)?.flatten();
+    Ok(document.map(|document| attached(root, digest, document, Kind::Signature, Some(tag.to_string()))))
+}
+
+fn referrers(root: &Root, digest: &Digest, unserved: &Unserved) -> Result<Vec<Root>> {
     let mut out = Vec::new();
-    for suffix in crate::oci::ATTACHED.iter().take(if all { usize::MAX } else { 1 }) {
-        let tag: Option<Tag> = format!("{}.{suffix}", digest.dashed()).parse().ok();
-        let Some(tag) = tag else { continue };
-        let document = root.source.resolve(&tag).and_then(|found| match found {
-            // What a registry serves there may be a page.
-            Some(document) if root.source.is_remote() => kind_of(&document).map(|()| Some(document)),
-            found => Ok(found),
-        });
-        if let Some(document) = unserved.or_none(root, digest, SIGNATURES, document)?.flatten() {
-            out.push(attached(root, digest, document, Kind::Signature, Some(tag.to_string())));
-        }
-    }
-    if !all {
-        return Ok(out);
-    }
     let listed = unserved.or_none(root, digest, "referrers", root.source.referrers(digest))?;
     for referrer in listed.into_iter().flatten() {
         let document = match root.source.manifest(&referrer.digest) {

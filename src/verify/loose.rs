@@ -42,7 +42,7 @@ pub fn loose(path: &str, files: &[(File, Vec<u8>)], trust: &Trust, conditions: &
         blobs: Vec::new(),
         missing: Vec::new(),
     };
-    let mut check = manifests::check(&index, &signed, &content, settings);
+    let mut check = manifests::check(&index, &signed, &content, settings, &mut report);
     if !settings.allow_unsigned {
         let text = format!("nobody signed the files in `{path}`: anyone could have changed them");
         check.find(

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Settings;
 use super::release;
-use super::report::{Check, CheckId, Finding, Severity};
+use super::report::{self, Check, CheckId, Finding, Report, Severity};
 use crate::bundle::index::Index;
 use crate::error::{Code, Error};
-use crate::kubernetes::{self, Manifest, Object, Scope, Value};
+use crate::kubernetes::{self, Denied, Manifest, Object, Value};
 use crate::oci::Digest;
 use crate::openshift::openpgp::Rejected;
 use crate::openshift::signature_map;
@@ -19,10 +19,10 @@ pub(super) fn check(
     documents: &BTreeSet<Digest>,
     files: &BTreeMap<String, Vec<u8>>,
     settings: &Settings,
+    report: &mut Report,
 ) -> Check {
     let mut check = Check::new(CheckId::Manifests);
-    let mut allowed = settings.allow_kinds.to_vec();
-    allowed.extend(settings.policy.into_iter().flat_map(|p| p.allow_kinds.clone()));
+    let admission = settings.admission();
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     let mut remarks: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
     for file in index.files.iter().filter(|f| f.path.starts_with("manifests/")) {
@@ -30,7 +30,7 @@ pub(super) fn check(
         // A file with a wrong digest was reported when it was read.
         let Some(bytes) = files.get(&file.path) else { continue };
         check.examined += 1;
-        let Manifest { object, value } = match kubernetes::read(bytes) {
+        let manifest = match kubernetes::read(bytes) {
             Ok(manifest) => manifest,
             Err(why) => {
                 check.find(Finding::new(
@@ -41,6 +41,8 @@ pub(super) fn check(
                 continue;
             }
         };
+        let Manifest { object, value } = &manifest;
+        report.list(|| listed(&file.path, object));
         if file.objects != [object.clone()] {
             check.find(Finding::new(
                 Code::Malformed,
@@ -48,27 +50,31 @@ pub(super) fn check(
                 format!("`{}` does not hold the object that the index lists", file.path),
             ));
         }
-        *kinds.entry(format!("{} {}", object.kind, place(&object))).or_default() += 1;
-        if let Some(remark) = kubernetes::remark(&object) {
+        *kinds.entry(format!("{} {}", object.kind, place(object))).or_default() += 1;
+        for remark in kubernetes::remarks(&manifest) {
             remarks.entry((object.kind.clone(), remark)).or_default().push(match &object.namespace {
                 Some(namespace) => format!("{namespace}/{}", object.name),
                 None => object.name.clone(),
             });
         }
-        if !kubernetes::is_allowed(&object, &allowed) {
-            check.find(
-                Finding::new(
-                    Code::Policy,
-                    &file.path,
+        if let Err(denied) = admission.check(&manifest) {
+            let text = match denied {
+                Denied::NotNamed => {
                     format!(
-                        "`{}` holds a {} ({}), which must be allowed explicitly",
-                        file.path, object.kind, object.api_version
-                    ),
-                )
-                .hint(format!("to accept it, and have that recorded: --allow-kind {}", object.kind)),
-            );
+                        "`{}` holds a {} ({}), which {}",
+                        file.path,
+                        object.kind,
+                        object.api_version,
+                        denied.clause()
+                    )
+                }
+                _ => format!("`{}` holds {object}, which {}", file.path, denied.clause()),
+            };
+            let finding = Finding::new(denied.code(), &file.path, text);
+            let hint = denied.hint(object, "to accept it, and have that recorded");
+            check.find(Finding { hint, ..finding });
         }
-        signature_map(&value, &file.path, documents, settings, &mut check);
+        signature_map(value, &file.path, documents, settings, &mut check);
     }
     for ((kind, remark), names) in remarks {
         let shown: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
@@ -84,11 +90,17 @@ pub(super) fn check(
 const NAMED: usize = 5;
 
 fn place(object: &Object) -> &str {
-    match kubernetes::scope(object) {
-        Scope::Namespace(namespace) => namespace,
-        Scope::Cluster => "(cluster)",
-        Scope::Current => "(no namespace)",
-        Scope::Unknown => "(cluster, or no namespace)",
+    object.namespace.as_deref().unwrap_or("(cluster)")
+}
+
+/// An object as the report lists it.
+fn listed(file: &str, object: &Object) -> report::Object {
+    report::Object {
+        file: file.to_owned(),
+        api_version: object.api_version.clone(),
+        kind: object.kind.clone(),
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
     }
 }
 

@@ -265,7 +265,8 @@ impl<'a> Admitted<'a> {
         unlisted.conclude(settings, &mut releases);
         self.report.add(releases);
         self.unlisted = Mutex::new(unlisted);
-        self.report.add(manifests::check(index, &listed, &self.files, settings));
+        let manifests = manifests::check(index, &listed, &self.files, settings, &mut self.report);
+        self.report.add(manifests);
         let mut payloads = release::Payloads::new(index, &self.documents, &bad);
         if !self.set.is_stream() {
             payloads.read_ahead(&self.set)?;

@@ -8,6 +8,7 @@ use super::cosign::ImageKey;
 use super::rollback::Memory;
 use crate::bundle::reader::Addendum;
 use crate::error::{Code, Error, Result};
+use crate::kubernetes::{Admission, Rule};
 use crate::oci::{Digest, Repository};
 use crate::openshift::openpgp::Keyring;
 use crate::sign::cosign::Require;
@@ -134,6 +135,13 @@ impl Conditions {
     }
 }
 
+impl Conditions {
+    /// What may be carried and applied on this host: by its policy, and by the exceptions of this run.
+    pub fn admission(&self, trust: &Trust) -> Admission {
+        Settings::new(trust, self).admission()
+    }
+}
+
 /// Exceptions from the requirements. By default there are none; the report names each one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions {
@@ -148,8 +156,8 @@ pub struct Exceptions {
     /// Continue although volumes are missing: the available ones are checked, and the verdict says that it is
     /// incomplete.
     pub partial: bool,
-    /// Kinds of manifests accepted beyond [`crate::kubernetes::ALLOWED_KINDS`].
-    pub kinds: Vec<String>,
+    /// Manifests accepted beyond the default list.
+    pub kinds: Vec<Rule>,
 }
 
 /// Requirements on the bundle beyond the policy.
@@ -177,7 +185,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) allow_unsigned: bool,
     pub(crate) keyrings: &'a [Keyring],
     pub(crate) allow_unsigned_release: bool,
-    pub(crate) allow_kinds: &'a [String],
+    pub(crate) allow_kinds: &'a [Rule],
     pub(crate) now: Timestamp,
     pub(crate) at_given: bool,
     pub(crate) detached_signatures: &'a [(String, Vec<u8>)],
@@ -216,6 +224,15 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// What may be in `manifests/`.
+    pub(super) fn admission(&self) -> Admission {
+        let own = self.policy.into_iter().flat_map(|policy| &policy.allow_kinds);
+        Admission {
+            listed: self.policy.and_then(|policy| policy.manifests.clone()),
+            named: self.allow_kinds.iter().chain(own).cloned().collect(),
+        }
+    }
+
     /// The exceptions in force, as their flags.
     pub(super) fn exceptions(&self) -> Vec<String> {
         let mut out = Vec::new();
@@ -238,7 +255,7 @@ mod tests {
         let mut conditions = Conditions::new(Timestamp::UNIX_EPOCH);
         let trust = Trust::Unsigned { keyrings: Vec::new() };
         assert_eq!(Settings::new(&trust, &conditions).exceptions(), ["--allow-unsigned"]);
-        let kinds = vec!["apps/v1/Deployment".to_owned()];
+        let kinds: Vec<Rule> = "apps/v1/Deployment".parse().into_iter().collect();
         conditions.exceptions =
             Exceptions { at: true, unsigned: true, unsigned_release: true, rollback: true, partial: true, kinds };
         let all = [

@@ -16,8 +16,7 @@ const VICTIM: &str = "mine";
 fn lab() -> Lab {
     let lab = Lab::new();
     fs::create_dir(lab.path("yaml")).unwrap();
-    fs::write(lab.path("yaml/a.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: b\n")
-        .unwrap();
+    fs::write(lab.path("yaml/a.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n").unwrap();
     lab.run(&[
         "create",
         "m.tar",

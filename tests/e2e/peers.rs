@@ -151,7 +151,7 @@ fn a_bundle_signed_with_ssh_keygen_s_own_key_and_passphrase_asks_for_it_on_a_ter
     let (world, dir) = (world(), folder());
     let own = dir.path().join("own");
     fs::create_dir(&own).unwrap();
-    fs::write(own.join("a.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n").unwrap();
+    fs::write(own.join("a.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n").unwrap();
     let bundle = dir.path().join("b.tar");
     let line = format!(
         "{} create {} --manifests {} --sign-key {}",

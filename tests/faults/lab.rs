@@ -76,8 +76,8 @@ impl Lab {
             assert!(made.success());
         }
         fs::create_dir_all(lab.path("manifests/sub")).unwrap();
-        for (name, kind) in [("ns.yaml", "Namespace"), ("sub/cm.yaml", "ConfigMap")] {
-            let text = format!("apiVersion: v1\nkind: {kind}\nmetadata:\n  name: a\n");
+        for (name, object) in [("ns.yaml", "a"), ("sub/cm.yaml", "b")] {
+            let text = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {object}\n");
             fs::write(lab.path("manifests").join(name), text).unwrap();
         }
         write_layout(&lab.path("layout"), &images());

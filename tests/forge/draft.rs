@@ -40,10 +40,10 @@ impl Draft {
         }
     }
 
-    /// One image and one ConfigMap: the smallest bundle that has everything but a release.
+    /// One image and one Namespace: the smallest bundle that has everything but a release.
     pub fn tiny() -> Draft {
         let mut draft = Draft::empty();
-        draft.files.insert("manifests/map.yaml".into(), config_map("map").into_bytes());
+        draft.files.insert("manifests/map.yaml".into(), namespace("map").into_bytes());
         let layer = draft.blob(Role::Layer, b"layer of the tiny image");
         let image = draft.image("amd64", &[(LAYER, layer)]);
         draft.top(Kind::Additional, "registry.example.com/tiny", Some("1"), &image);
@@ -366,11 +366,10 @@ pub fn references(version: &str, components: &[(&str, &Stored)]) -> String {
     )
 }
 
-/// A ConfigMap of this name, without anything special.
-pub fn config_map(name: &str) -> String {
-    let metadata = format!("{{\"name\": \"{name}\", \"namespace\": \"default\"}}");
+/// An object of this name that is accepted without being named.
+pub fn namespace(name: &str) -> String {
     manifest(&format!(
-        "{{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {metadata}, \"data\": {{\"a\": \"b\"}}}}"
+        "{{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {{\"name\": \"{name}\", \"labels\": {{\"a\": \"b\"}}}}}}"
     ))
 }
 

@@ -38,7 +38,7 @@ pub fn settings(args: &[String], folder: &Path) -> (Host, bool) {
                         let bytes = std::fs::read(folder.join(value)).unwrap();
                         keyrings.push(Keyring::parse(value, &bytes).unwrap());
                     }
-                    "--allow-kind" => conditions.exceptions.kinds.push(value.to_owned()),
+                    "--allow-kind" => conditions.exceptions.kinds.push(value.parse().unwrap()),
                     "--at" => conditions.now = value.parse().unwrap(),
                     other => panic!("{other}"),
                 }

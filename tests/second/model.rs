@@ -5,7 +5,7 @@ use mirror_bundle::bundle::{layout, tar};
 use mirror_bundle::oci::{Digest, Role, media_type};
 use mirror_bundle::sign::{self, MessageHash, Namespace, SecretKey};
 
-const MANIFEST: &[u8] = b"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"}}\n";
+const MANIFEST: &[u8] = b"{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}\n";
 
 /// A bundle in parts.
 pub(crate) struct Model {
@@ -135,7 +135,7 @@ pub(crate) fn with_documents(edit: &mut dyn FnMut(&str, String) -> String) -> Mo
         digest: Digest::of(content),
         objects: vec![],
     };
-    let object = Object { api_version: "v1".into(), kind: "ConfigMap".into(), namespace: None, name: "a".into() };
+    let object = Object { api_version: "v1".into(), kind: "Namespace".into(), namespace: None, name: "a".into() };
     let mut contents = parts.contents;
     contents.extend([layout::OCI_LAYOUT_JSON.to_vec(), MANIFEST.to_vec(), b"not OpenPGP".to_vec()]);
     let index = Index {

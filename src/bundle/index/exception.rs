@@ -3,10 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::kubernetes::Rule;
+
 /// An exception made at creation. It does not exempt a reader from any check.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exception {
-    /// Manifests of this kind are carried: `Kind`, `version/Kind` or `group/version/Kind`.
+    /// Manifests that this rule names are carried: a kind, with or without a namespace and a name.
     Kind(String),
     /// A release of 4.21 or later is included without its cosign signature image.
     MissingImageSignature,
@@ -18,23 +20,13 @@ const KIND: &str = "kind:";
 const MISSING_IMAGE_SIGNATURE: &str = "missing-image-signature";
 const UNSIGNED_RELEASE: &str = "unsigned-release";
 
-/// Characters of one part of a kind: the limit of a group (a DNS name).
-const PART: usize = 253;
-
 impl Exception {
-    /// The exception for a kind of manifests.
+    /// The exception for manifests that a rule names.
     ///
     /// # Errors
-    /// The reason, if this cannot be a kind.
+    /// The reason, if this cannot be a rule.
     pub fn kind(kind: &str) -> Result<Exception, String> {
-        let part = |part: &str| {
-            let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-            (1..=PART).contains(&part.len()) && part.chars().all(inner)
-        };
-        let parts = kind.split('/').count();
-        if parts > 3 || !kind.split('/').all(part) {
-            return Err(format!("`{kind}` is not a kind: Kind, version/Kind or group/version/Kind"));
-        }
+        kind.parse::<Rule>()?;
         Ok(Exception::Kind(kind.to_owned()))
     }
 }
@@ -71,16 +63,26 @@ mod tests {
 
     #[test]
     fn an_exception_is_one_of_the_words_of_the_format() {
-        for good in ["kind:ClusterRole", "kind:v1/Secret", "kind:a.io/v1/X", MISSING_IMAGE_SIGNATURE, UNSIGNED_RELEASE]
-        {
+        for good in [
+            "kind:ClusterRole",
+            "kind:v1/Secret",
+            "kind:a.io/v1/X",
+            "kind:ConfigMap:openshift-config/*",
+            "kind:ClusterRole:system:x",
+            MISSING_IMAGE_SIGNATURE,
+            UNSIGNED_RELEASE,
+        ] {
             assert_eq!(good.parse::<Exception>().unwrap().to_string(), good);
         }
-        let long = format!("kind:{}", "x".repeat(PART + 1));
+        let long = format!("kind:{}", "x".repeat(254));
         let bad = [
             "",
             "kind:",
             "kind:a/b/c/d",
             "kind:a//b",
+            "kind:a:",
+            "kind:a:/b",
+            "kind:a:B/c",
             "kind:a b",
             "kind:a\u{1b}[2J",
             "--allow-kind X",

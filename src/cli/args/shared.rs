@@ -36,7 +36,7 @@ pub struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "auto|always|never",
           hide_possible_values = true)]
     pub color: Color,
-    /// The most transfers at once; how many of them pay is found out [default: 16]. For hashing: threads [default: one
+    /// The most transfers at once; how many of them pay is found out [default: 32]. For hashing: threads [default: one
     /// per processor]
     #[arg(long, short, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
@@ -141,7 +141,8 @@ pub struct Trust {
     /// Accept a release whose signature is missing or bad; recorded in the report
     #[arg(long)]
     pub allow_unsigned_release: bool,
-    /// Accept manifests of this kind (Kind or group/version/Kind; repeatable)
+    /// Accept manifests of this kind: KIND, KIND:NAMESPACE/NAME, or KIND:NAME if it is cluster-wide; `*` and `?` are
+    /// patterns (repeatable)
     #[arg(long, value_name = "KIND")]
     pub allow_kind: Vec<String>,
     /// Evaluate validity at this time instead of now, for example 2027-06-30 or 2027-06-30T12:00:00Z

@@ -23,6 +23,7 @@ pub use yaml::{BundleRules, ImageKey, Keyring, ReleaseRules, RollbackRules};
 use super::Role;
 use super::key::PublicKey;
 use crate::error::{Code, Error, Result};
+use crate::kubernetes::Rule;
 
 /// The longest policy file, in bytes.
 pub const MAX_POLICY: usize = 1024 * 1024;
@@ -46,8 +47,10 @@ pub struct Policy {
     pub image_keys: Vec<ImageKey>,
     /// Which images must have a good signature.
     pub image_require: crate::sign::cosign::Require,
-    /// Additional kinds of manifests that may be applied, as `apiVersion/Kind`.
-    pub allow_kinds: Vec<String>,
+    /// Manifests that may be applied beyond the default list.
+    pub allow_kinds: Vec<Rule>,
+    /// If set, the only manifests that may be applied.
+    pub manifests: Option<Vec<Rule>>,
     /// What to do about older or much newer sequence numbers.
     pub rollback: RollbackRules,
 }
@@ -135,6 +138,7 @@ impl Policy {
             image_keys: Vec::new(),
             image_require: crate::sign::cosign::Require::Scoped,
             allow_kinds: Vec::new(),
+            manifests: None,
             rollback: RollbackRules::default(),
         }
     }

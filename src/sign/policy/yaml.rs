@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::pattern::matches;
 use super::{Policy, Signer, Validity, bad, check_name, time};
 use crate::error::Result;
+use crate::kubernetes::Rule;
+use crate::pattern::matches;
 use crate::sign::cosign::Require;
 use crate::sign::key::fingerprint_of;
 use crate::sign::{PublicKey, Role, within};
@@ -115,6 +116,8 @@ struct File {
     #[serde(default)]
     allow_kinds: Vec<String>,
     #[serde(default)]
+    manifests: Manifests,
+    #[serde(default)]
     rollback: RollbackRules,
 }
 
@@ -144,6 +147,33 @@ struct Images {
     require: Require,
 }
 
+/// What may be carried and applied.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Manifests {
+    /// Absent: the default list. Without a value it is an empty list.
+    #[serde(default, deserialize_with = "listed")]
+    allow: Option<Vec<Listed>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Listed {
+    kind: String,
+    namespace: Option<String>,
+    name: Option<String>,
+    scope: Option<ClusterWide>,
+}
+
+#[derive(Deserialize)]
+enum ClusterWide {
+    Cluster,
+}
+
+fn listed<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Option<Vec<Listed>>, D::Error> {
+    Option::<Vec<Listed>>::deserialize(from).map(|list| Some(list.unwrap_or_default()))
+}
+
 /// Parses the text; the policy is not yet checked as a whole.
 pub(super) fn parse(text: &str) -> Result<Policy> {
     let file: File = serde_saphyr::from_str_with_options(text, options()).map_err(|e| {
@@ -171,7 +201,12 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
     }
     policy.image_keys = file.images.keys;
     policy.image_require = file.images.require;
-    policy.allow_kinds = file.allow_kinds;
+    let rule = |text: &String| text.parse::<Rule>().map_err(|why| bad(format!("`allowKinds`: {why}")));
+    policy.allow_kinds = file.allow_kinds.iter().map(rule).collect::<Result<_>>()?;
+    if file.manifests.allow.is_some() && !policy.allow_kinds.is_empty() {
+        return Err(bad("`allowKinds` adds to the default list, and `manifests.allow` replaces it: use one of them"));
+    }
+    policy.manifests = file.manifests.allow.map(|list| list.iter().map(Listed::rule).collect()).transpose()?;
     policy.rollback = file.rollback;
     Ok(policy)
 }
@@ -188,6 +223,14 @@ impl Entry {
         let from = at(&name, "validFrom", self.valid_from, time::start)?;
         let until = at(&name, "validUntil", self.valid_until, time::end)?;
         Ok(Signer { name, key, roles: self.roles, valid: Validity { from, until } })
+    }
+}
+
+impl Listed {
+    fn rule(&self) -> Result<Rule> {
+        let (namespace, name) = (self.namespace.as_deref(), self.name.as_deref());
+        Rule::new(&self.kind, namespace, name, self.scope.is_some())
+            .map_err(|why| bad(format!("`manifests.allow`: {why}")))
     }
 }
 

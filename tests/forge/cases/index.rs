@@ -229,7 +229,7 @@ fn lists(out: &mut Vectors) {
         i.blobs.splice(0..0, more);
         i.blobs[..6].sort_by_key(|b| b.digest);
     });
-    edit("file-1-mib", "a manifest file of more than 1 MiB", "A2", |i| i.files[2].size = (1 << 20) + 1);
+    edit("file-3-mib", "a manifest file of more than 3 MiB", "A2", |i| i.files[2].size = (3 << 20) + 1);
     edit("files-8-mib", "files of more than 8 MiB together", "A2", |i| {
         let more = (10..19).map(|n| mirror_bundle::bundle::index::File {
             path: format!("manifests/n{n}.yaml"),

@@ -4,7 +4,7 @@ use mirror_bundle::bundle::index::{File, Index};
 use mirror_bundle::bundle::layout;
 use mirror_bundle::error::Code;
 
-use super::super::draft::{Draft, config_map, manifest};
+use super::super::draft::{Draft, manifest, namespace};
 use super::Vectors;
 
 pub fn list(out: &mut Vectors) {
@@ -14,7 +14,7 @@ pub fn list(out: &mut Vectors) {
         draft.files.insert("manifests/map.yaml".into(), text.as_bytes().to_vec());
         draft
     };
-    let map = config_map("map");
+    let map = namespace("map");
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: map\n  namespace: default\n";
     let secret = manifest("apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: other}\n");
     let secret = secret.as_str();
@@ -25,7 +25,7 @@ pub fn list(out: &mut Vectors) {
     };
     let object = |api: &str, kind: &str| manifest(&format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\n"));
     kind("secret", secret);
-    kind("pod", &object("v1", "Pod"));
+    kind("pod", &object("v1", "Pod").replace("\"x\"", "\"x\",\n    \"namespace\": \"y\""));
     kind("role-binding", &object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"));
     kind("webhook", &object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"));
     kind("other-group", &object("evil.example.com/v1", "ConfigMap"));
@@ -33,7 +33,7 @@ pub fn list(out: &mut Vectors) {
     let mut good = |name: &str, what: &str, text: &str| {
         out.add(name, what, ("G2", None, "MB-VER-09 MB-MAN-01"), with(text).archive());
     };
-    let compact = "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"map\"}}\n";
+    let compact = "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"map\"}}\n";
     let pretty = manifest(compact);
     good("compact", "good: the form on one line", compact);
     good(
@@ -57,6 +57,7 @@ pub fn list(out: &mut Vectors) {
         with(secret).archive(),
     )
     .and(&["--allow-kind", "Secret"]);
+    places(out);
 
     let mut bad = |name: &str, what: &str, ids: &'static str, text: &str| {
         out.add(name, what, (ids, Some(Code::Malformed), "MB-VER-09 MB-MAN"), with(text).archive());
@@ -102,7 +103,7 @@ pub fn list(out: &mut Vectors) {
     );
     bad("documents", "two ConfigMaps in one file", "G2", &format!("{map}---\n{map}"));
     bad("path-name", "an object whose name is a path", "G4", &pretty.replace("\"map\"", "\"../../x\""));
-    bad("kind-trailing-space", "a kind with a blank", "G2 G3", &pretty.replace("ConfigMap", "ConfigMap "));
+    bad("kind-trailing-space", "a kind with a blank", "G2 G3", &pretty.replace("Namespace", "Namespace "));
     let member = |member: &str| compact.replace("}}\n", &format!("}},{member}}}\n"));
     for (name, what, text) in [
         ("items", "items: oc applies what is in it", "\"items\":[]"),
@@ -128,7 +129,7 @@ pub fn list(out: &mut Vectors) {
     ] {
         bad(name, what, "G2", &member(text));
     }
-    bad("kind-list", "a kind of lists", "G3", &pretty.replace("ConfigMap", "ConfigMapList"));
+    bad("kind-list", "a kind of lists", "G3", &pretty.replace("Namespace", "NamespaceList"));
     bad("namespace-null", "a namespace that is null", "G2", &compact.replace("\"map\"", "\"map\",\"namespace\":null"));
     bad(
         "labels-null-value",
@@ -213,4 +214,194 @@ pub fn list(out: &mut Vectors) {
     });
     archive.entry("manifests/").bytes = secret_file;
     out.add("objects-hide", "the index lists a ConfigMap, the file holds a Secret", is, archive);
+}
+
+/// Kinds that are accepted in some places only, and objects that no one may carry.
+fn places(out: &mut Vectors) {
+    let with = |text: &str| {
+        let mut draft = Draft::tiny();
+        draft.files.insert("manifests/map.yaml".into(), text.as_bytes().to_vec());
+        draft.archive()
+    };
+    let object = |api: &str, kind: &str, metadata: &str| {
+        format!("{{\"apiVersion\":\"{api}\",\"kind\":\"{kind}\",\"metadata\":{{{metadata}}}}}\n")
+    };
+    let map = |namespace: &str, more: &str| {
+        object("v1", "ConfigMap", &format!("\"name\":\"x\",\"namespace\":\"{namespace}\"{more}"))
+    };
+    const CONFIG: &str = "config.openshift.io/v1";
+    const CATALOG: (&str, &str) = ("operators.coreos.com/v1alpha1", "CatalogSource");
+    const UPDATES: (&str, &str) = ("updateservice.operator.openshift.io/v1", "UpdateService");
+    let policy = Some(Code::Policy);
+    let is = |code| ("G7", code, "MB-VER-09 MB-MAN-04");
+    for (name, what, text, code, flags) in [
+        ("place-map", "a ConfigMap in another namespace", map("kube-system", ""), policy, &[][..]),
+        ("place-map-config", "a ConfigMap in openshift-config", map("openshift-config", ""), policy, &[]),
+        ("place-map-label", "a ConfigMap without the label", map("openshift-config-managed", ""), policy, &[]),
+        (
+            "place-map-named",
+            "good: a ConfigMap that was allowed by its place",
+            map("kube-system", ""),
+            None,
+            &["--allow-kind", "ConfigMap:kube-*/x"],
+        ),
+        (
+            "place-map-other",
+            "a ConfigMap, and another place was allowed",
+            map("kube-system", ""),
+            policy,
+            &["--allow-kind", "ConfigMap:default/*"],
+        ),
+        ("trust-cluster", "a ClusterImagePolicy", object(CONFIG, "ClusterImagePolicy", "\"name\":\"x\""), policy, &[]),
+        (
+            "trust-cluster-named",
+            "good: a ClusterImagePolicy that was allowed by name",
+            object(CONFIG, "ClusterImagePolicy", "\"name\":\"x\""),
+            None,
+            &["--allow-kind", "ClusterImagePolicy:x"],
+        ),
+        (
+            "trust-image",
+            "an ImagePolicy",
+            object(CONFIG, "ImagePolicy", "\"name\":\"x\",\"namespace\":\"y\""),
+            policy,
+            &[],
+        ),
+        (
+            "never-policy",
+            "the ClusterImagePolicy of the release, although its kind was allowed",
+            object(CONFIG, "ClusterImagePolicy", "\"name\":\"openshift\""),
+            policy,
+            &["--allow-kind", "ClusterImagePolicy"],
+        ),
+        (
+            "never-policy-alpha",
+            "the ClusterImagePolicy of the release in another version",
+            object("config.openshift.io/v1alpha1", "ClusterImagePolicy", "\"name\":\"openshift\""),
+            policy,
+            &["--allow-kind", "ClusterImagePolicy:openshift"],
+        ),
+        (
+            "never-map",
+            "signatures-managed, although it was allowed",
+            map("openshift-config-managed", "").replace("\"x\"", "\"signatures-managed\""),
+            policy,
+            &["--allow-kind", "ConfigMap"],
+        ),
+        (
+            "never-map-oc-mirror",
+            "mirrored-release-signatures, although it was allowed",
+            map("openshift-config-managed", "").replace("\"x\"", "\"mirrored-release-signatures\""),
+            policy,
+            &["--allow-kind", "ConfigMap"],
+        ),
+        (
+            "place-catalog",
+            "a CatalogSource in another namespace",
+            object(CATALOG.0, CATALOG.1, "\"name\":\"x\",\"namespace\":\"default\""),
+            policy,
+            &[],
+        ),
+        (
+            "place-catalog-good",
+            "good: a CatalogSource in its place",
+            object(CATALOG.0, CATALOG.1, "\"name\":\"x\",\"namespace\":\"openshift-marketplace\""),
+            None,
+            &[],
+        ),
+        (
+            "place-updates",
+            "an UpdateService in another namespace",
+            object(UPDATES.0, UPDATES.1, "\"name\":\"x\",\"namespace\":\"default\""),
+            policy,
+            &[],
+        ),
+        (
+            "place-updates-good",
+            "good: an UpdateService in its place",
+            object(UPDATES.0, UPDATES.1, "\"name\":\"x\",\"namespace\":\"openshift-update-service\""),
+            None,
+            &[],
+        ),
+        (
+            "place-rights",
+            "a Namespace whose pods may do everything",
+            object(
+                "v1",
+                "Namespace",
+                "\"name\":\"x\",\"labels\":{\"pod-security.kubernetes.io/enforce\":\"privileged\"}",
+            ),
+            policy,
+            &[],
+        ),
+        (
+            "place-spec",
+            "a Namespace with finalizers",
+            object("v1", "Namespace", "\"name\":\"x\"")
+                .replace("}}\n", "},\"spec\":{\"finalizers\":[\"example.com/x\"]}}\n"),
+            policy,
+            &[],
+        ),
+        ("mirror-sets", "good: a mirror set", object(CONFIG, "ImageDigestMirrorSet", "\"name\":\"x\""), None, &[]),
+        (
+            "scope-unknown",
+            "an unknown kind without a namespace",
+            object("example.com/v1", "Widget", "\"name\":\"x\""),
+            policy,
+            &["--allow-kind", "Widget"],
+        ),
+        (
+            "scope-cluster",
+            "good: an unknown kind that was called cluster-wide",
+            object("example.com/v1", "Widget", "\"name\":\"x\""),
+            None,
+            &["--allow-kind", "example.com/v1/Widget:*"],
+        ),
+        (
+            "scope-namespaced",
+            "good: an unknown kind with a namespace",
+            object("example.com/v1", "Widget", "\"name\":\"x\",\"namespace\":\"y\""),
+            None,
+            &["--allow-kind", "Widget"],
+        ),
+    ] {
+        let vector = out.add(name, what, is(code), with(&text));
+        vector.and(flags);
+    }
+    let is = ("G8", Some(Code::Malformed), "MB-VER-09 MB-MAN-08");
+    for (name, what, text) in [
+        ("scope-none", "a ConfigMap without a namespace", object("v1", "ConfigMap", "\"name\":\"x\"")),
+        ("scope-none-secret", "a Secret without a namespace", object("v1", "Secret", "\"name\":\"x\"")),
+        (
+            "scope-both",
+            "a cluster-wide object with a namespace",
+            object("v1", "Namespace", "\"name\":\"x\",\"namespace\":\"y\""),
+        ),
+    ] {
+        out.add(name, what, is, with(&text)).and(&["--allow-kind", "Secret", "--allow-kind", "ConfigMap:*"]);
+    }
+    for (name, member) in [
+        ("uid", "\"uid\":\"0b0c\""),
+        ("version", "\"resourceVersion\":\"1\""),
+        ("managed", "\"managedFields\":[]"),
+        ("owner", "\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"x\",\"uid\":\"0\"}]"),
+        ("finalizers", "\"finalizers\":[\"example.com/x\"]"),
+        ("generate-name", "\"generateName\":\"x-\""),
+        ("generation", "\"generation\":1"),
+        ("deletion", "\"deletionTimestamp\":\"2026-01-01T00:00:00Z\""),
+        ("creation", "\"creationTimestamp\":null"),
+    ] {
+        let text = object("v1", "Namespace", &format!("\"name\":\"map\",{member}"));
+        out.add(&format!("server-{name}"), &format!("metadata with {member}"), is, with(&text));
+    }
+    for (name, status) in [("status", "{\"phase\":\"Active\"}"), ("status-empty", "{}")] {
+        let text =
+            object("v1", "Namespace", "\"name\":\"map\"").replace("}}\n", &format!("}},\"status\":{status}}}\n"));
+        out.add(&format!("server-{name}"), &format!("the status {status}"), is, with(&text));
+    }
+    let is = ("G9", Some(Code::Malformed), "MB-VER-09 MB-MAN-10");
+    let value = format!("{}AAA=", "A".repeat((1 << 20) / 3 * 4));
+    let text = map("default", "").replace("}}\n", &format!("}},\"binaryData\":{{\"a\":\"{value}\"}}}}\n"));
+    out.add("size-over", "a ConfigMap of one byte more than a cluster takes", is, with(&text))
+        .and(&["--allow-kind", "ConfigMap"]);
 }

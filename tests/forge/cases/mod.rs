@@ -40,7 +40,7 @@ mod good {
     pub fn list(out: &mut Vectors) {
         out.group("good");
         let ok = ("", None, "MB-VER-01 MB-VER-02 MB-VER-03 MB-VER-04 MB-VER-05 MB-VER-06 MB-VER-09");
-        out.add("tiny", "one image and one ConfigMap", ok, Draft::tiny().archive());
+        out.add("tiny", "one image and one Namespace", ok, Draft::tiny().archive());
         let ok = ("", None, "MB-VER-06 MB-VER-07");
         out.add(
             "full",

@@ -4,7 +4,7 @@ use mirror_bundle::bundle::index::{Image, Index, Kind};
 use mirror_bundle::error::Code;
 use mirror_bundle::oci::{Digest, Role};
 
-use super::super::draft::{Draft, LAYER, Payload, Stored, config_map, references};
+use super::super::draft::{Draft, LAYER, Payload, Stored, namespace, references};
 use super::super::openpgp;
 use super::Vectors;
 
@@ -558,7 +558,7 @@ fn config_maps(out: &mut Vectors) {
         text(d).replace("\"binaryData\"", "\"data\":{\"x\":\"y\"},\"binaryData\"").into_bytes()
     });
     with("map-two-documents", "the ConfigMap and another object in one file", malformed, &|d| {
-        format!("{}---\n{}", config_map("other"), text(d)).into_bytes()
+        format!("{}---\n{}", namespace("other"), text(d)).into_bytes()
     });
-    with("map-absent", "good: no ConfigMap", None, &|_| config_map("release").into_bytes());
+    with("map-absent", "good: no ConfigMap", None, &|_| namespace("release").into_bytes());
 }

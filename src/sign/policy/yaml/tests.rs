@@ -46,7 +46,7 @@ fn a_full_policy_is_read() {
     assert!(!policy.release.allows_version("4.17.10"));
     assert!(policy.release.allows_architecture("x86_64") && !policy.release.allows_architecture("aarch64"));
     assert_eq!(policy.image_keys[0].scope, "registry.example.com/team");
-    assert_eq!(policy.allow_kinds, ["v1/Secret"]);
+    assert_eq!(policy.allow_kinds, ["v1/Secret".parse().unwrap()]);
     assert_eq!(policy.rollback, RollbackRules { allow: false, max_step: Some(100) });
 }
 
@@ -149,4 +149,40 @@ fn a_key_of_a_kind_that_is_not_accepted_can_be_revoked() {
     let policy = read(&format!("{ONE}revoked: [\"ssh-rsa {text} old\"]\n")).unwrap();
     assert_eq!(policy.revoked.into_iter().collect::<Vec<_>>(), [fingerprint_of(&blob)]);
     assert!(read(&format!("{ONE}revoked: [\"ssh-dss {text} old\"]\n")).is_err());
+}
+
+#[test]
+fn a_policy_lists_the_manifests_that_the_host_accepts() {
+    let key = SecretKey::from_seed(&[1; 32], "").public().to_line();
+    let policy = |rules: &str| {
+        super::super::Policy::parse(
+            format!("signers: [{{name: a, roles: [builder], key: \"{key}\"}}]\n{rules}\n").as_bytes(),
+        )
+    };
+    let listed = |rules: &str| {
+        policy(rules).unwrap().manifests.map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(listed(""), None);
+    assert_eq!(listed("manifests: {}"), None);
+    assert_eq!(listed("manifests: {allow: []}"), Some(vec![]));
+    assert_eq!(listed("manifests: {allow: }"), Some(vec![]), "a list without items is not the default list");
+    assert_eq!(
+        listed("manifests: {allow: [{kind: ConfigMap, namespace: openshift-config-managed, name: \"sha256-*\"}, {kind: a.io/v1/W, scope: Cluster}]}").unwrap(),
+        ["ConfigMap:openshift-config-managed/sha256-*", "a.io/v1/W:*"]
+    );
+    for bad in [
+        "manifests: {allow: [ConfigMap]}",
+        "manifests: {allow: [{namespace: a}]}",
+        "manifests: {allow: [{kind: ConfigMap, nmae: a}]}",
+        "manifests: {allow: [{kind: ConfigMap, namespace: A}]}",
+        "manifests: {allow: [{kind: ConfigMap, name: \"\"}]}",
+        "manifests: {allow: [{kind: ConfigMap, scope: cluster}]}",
+        "manifests: {allow: [{kind: ConfigMap, namespace: a, scope: Cluster}]}",
+        "manifests: {deny: []}",
+        "allowKinds: [\"a b\"]",
+        "allowKinds: [Secret]\nmanifests: {allow: []}",
+    ] {
+        assert!(policy(bad).is_err(), "{bad}");
+    }
+    assert_eq!(policy("allowKinds: [\"ConfigMap:a/*\"]").unwrap().allow_kinds[0].to_string(), "ConfigMap:a/*");
 }
