@@ -23,6 +23,9 @@ mod kit;
 #[path = "cluster/outcomes.rs"]
 mod outcomes;
 #[cfg(feature = "cluster")]
+#[path = "cluster/peers.rs"]
+mod peers;
+#[cfg(feature = "cluster")]
 #[path = "cluster/reach.rs"]
 mod reach;
 #[cfg(feature = "cluster")]
