@@ -26,6 +26,9 @@ mod mirror_sets;
 #[path = "cluster/outcomes.rs"]
 mod outcomes;
 #[cfg(feature = "cluster")]
+#[path = "cluster/peers.rs"]
+mod peers;
+#[cfg(feature = "cluster")]
 #[path = "cluster/reach.rs"]
 mod reach;
 #[cfg(feature = "cluster")]

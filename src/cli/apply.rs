@@ -31,6 +31,10 @@ pub(super) fn run(args: &Apply, global: &Global, term: &Terminal) -> Result<u8> 
     }
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, false)?;
+    let memory = crate::host::memory::folder();
+    if matches!(what, What::Bundle(_)) && !args.dry_run {
+        crate::host::memory::ready(&memory)?;
+    }
     let options = Options {
         cluster: options(&args.cluster, term),
         overwrite: args.overwrite,
@@ -46,7 +50,6 @@ pub(super) fn run(args: &Apply, global: &Global, term: &Terminal) -> Result<u8> 
         }
         Outcome::Applied { bundle, report, applied } => {
             if let (Some(verified), false, None) = (&bundle, args.dry_run, applied.code()) {
-                let memory = crate::host::memory::folder();
                 crate::host::memory::remember(&memory, verified, args.trust.allow_rollback)
                     .map_err(|e| e.state("everything is applied, but this host could not record that"))?;
             }

@@ -1,5 +1,7 @@
 //! Applying what was planned.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::client::{Cluster, Failure};
@@ -10,6 +12,8 @@ use crate::kubernetes::Object;
 
 /// How often a new kind is looked for before it is given up: about half a minute.
 const PATIENCE: usize = 300;
+/// The pause before it is looked for again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Cluster {
     /// Applies what was planned, in the order of the plan, and puts what happened in place of what was to happen.
@@ -129,7 +133,7 @@ impl Cluster {
                     return Ok(entry);
                 }
             }
-            self.pause()?;
+            self.pause(PAUSE)?;
         }
         let text = format!("{} was applied, but the cluster does not serve its kind yet", entry.name());
         Ok(entry.failed(Error::new(Code::ApplyFailed, text).hint("run the same command again in a minute")))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use serde_json::Value;
@@ -23,6 +23,8 @@ use crate::error::{Code, Error, Result};
 const ANSWER: usize = 16 << 20;
 /// How long a request waits before it looks whether a stop was requested.
 const SLICE: Duration = Duration::from_millis(100);
+/// The pauses before another try, when a server, or what is in front of it, is overloaded or restarts.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// The form of server-side apply. JSON is YAML; servers before 1.36 know no other name for it.
 const APPLY: &str = "application/apply-patch+yaml";
 
@@ -49,6 +51,14 @@ struct Route {
     plugin: Option<String>,
     /// Host and port of the proxy.
     proxy: Option<String>,
+    /// A file of the credentials that cannot be read.
+    missing: Option<String>,
+}
+
+impl Route {
+    fn with_missing(&self, error: Error) -> Error {
+        self.missing.iter().fold(error, |error, path| error.fact(format!("`{path}` cannot be read")))
+    }
 }
 
 /// Why there is no good answer to a request.
@@ -74,8 +84,13 @@ impl Cluster {
         config.read_timeout = Some(options.timeout);
         config.write_timeout = Some(options.timeout);
         config.reset_reader_on_write = true;
+        // Ours are few, and end when a stop is requested.
+        config.default_retry = false;
         let proxy = config.proxy_url.as_ref().and_then(http::Uri::authority);
+        let login = &config.auth_info;
+        let files = [&login.client_certificate, &login.client_key, &login.token_file];
         let route = Route {
+            missing: files.into_iter().flatten().find(|path| std::fs::File::open(path).is_err()).cloned(),
             plugin: config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone()),
             // Without the login before the `@`.
             proxy: proxy.map(|at| at.as_str().rsplit('@').next().unwrap_or_default().to_owned()),
@@ -85,7 +100,7 @@ impl Cluster {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = {
             let _context = runtime.enter();
-            kube::Client::try_from(config).map_err(|e| unreachable(&server, &route, &e))?
+            kube::Client::try_from(config).map_err(|e| unusable(&server, &route, &e))?
         };
         let about = About { server, context, version: String::new(), user: None };
         let stop = Arc::clone(&options.stop);
@@ -151,6 +166,31 @@ impl Cluster {
     }
 
     fn send(&self, method: Method, path: &str, form: &str, body: Vec<u8>) -> Result<Value, Failure> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let (status, bytes) = self.once(&method, path, form, body.clone())?;
+            if matches!(status.as_u16(), 429 | 502..=504)
+                && let Some(pause) = pauses.next()
+            {
+                // Every request here can be repeated: server-side apply twice is once.
+                self.pause(*pause).map_err(Failure::Lost)?;
+                continue;
+            }
+            if status.as_u16() == 401 {
+                return Err(Failure::Lost(self.not_logged_in()));
+            }
+            if !status.is_success() {
+                return Err(Failure::Refused(Box::new(Refusal::read(status.as_u16(), &bytes))));
+            }
+            return serde_json::from_slice(&bytes).map_err(|_| {
+                let text = format!("`{}` did not answer as a Kubernetes API server does", self.about.server);
+                Failure::Lost(Error::new(Code::Destination, text))
+            });
+        }
+    }
+
+    /// Status and body of one answer.
+    fn once(&self, method: &Method, path: &str, form: &str, body: Vec<u8>) -> Result<(StatusCode, Vec<u8>), Failure> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -159,22 +199,11 @@ impl Cluster {
             .body(Body::from(body))
             .map_err(|e| Failure::Lost(Error::new(Code::Internal, format!("no request for `{path}`: {e}"))))?;
         let lost = |e: &(dyn StdError + 'static)| Failure::Lost(unreachable(&self.about.server, &self.route, e));
-        let answer = async {
+        self.wait(async {
             let response = self.client.send(request).await.map_err(|e| lost(&e))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER).collect().await.map_err(|e| lost(&*e))?;
-            Ok((status, body.to_bytes()))
-        };
-        let (status, bytes) = self.wait(answer)?;
-        if status.as_u16() == 401 {
-            return Err(Failure::Lost(self.not_logged_in()));
-        }
-        if !status.is_success() {
-            return Err(Failure::Refused(Box::new(Refusal::read(status.as_u16(), &bytes))));
-        }
-        serde_json::from_slice(&bytes).map_err(|_| {
-            let text = format!("`{}` did not answer as a Kubernetes API server does", self.about.server);
-            Failure::Lost(Error::new(Code::Destination, text))
+            Ok((status, body.to_bytes().to_vec()))
         })
     }
 
@@ -198,21 +227,30 @@ impl Cluster {
         }
     }
 
-    /// Waits a little, until a stop is requested.
-    pub(super) fn pause(&self) -> Result<()> {
-        self.runtime.block_on(async { tokio::time::sleep(SLICE).await });
-        self.check()
+    /// Waits so long, or until a stop is requested.
+    pub(super) fn pause(&self, long: Duration) -> Result<()> {
+        let wait = async {
+            tokio::time::sleep(long).await;
+            Ok(())
+        };
+        self.wait(wait).map_err(|failure| self.fatal(failure))
     }
+}
+
+/// The error of a kubeconfig from which no client can be made.
+fn unusable(server: &str, route: &Route, err: &kube::Error) -> Error {
+    if let Some(auth) = credentials(err) {
+        return no_credentials(server, route, auth);
+    }
+    let text = format!("the kubeconfig cannot be used for the cluster `{server}`: {}", words::of(err));
+    let error = Error::new(Code::Usage, text);
+    route.with_missing(error)
 }
 
 /// The error of a request without an answer.
 fn unreachable(server: &str, route: &Route, err: &(dyn StdError + 'static)) -> Error {
-    let mut cause = Some(err);
-    while let Some(one) = cause {
-        if let Some(auth) = one.downcast_ref::<kube::client::AuthError>() {
-            return no_credentials(server, route.plugin.as_deref().unwrap_or_default(), auth);
-        }
-        cause = words::inner(one);
+    if let Some(auth) = credentials(err) {
+        return no_credentials(server, route, auth);
     }
     let text = format!("the cluster `{server}` cannot be reached: {}", words::of(err));
     let error = Error::new(Code::Destination, text).transient();
@@ -226,7 +264,21 @@ fn unreachable(server: &str, route: &Route, err: &(dyn StdError + 'static)) -> E
     ))
 }
 
-fn no_credentials(server: &str, plugin: &str, err: &kube::client::AuthError) -> Error {
+/// The error of the credentials among the causes of an error.
+fn credentials<'e>(err: &'e (dyn StdError + 'static)) -> Option<&'e kube::client::AuthError> {
+    let mut cause = Some(err);
+    // A cause that has itself as its cause must not hold the program.
+    for _ in 0..16 {
+        if let Some(auth) = cause?.downcast_ref() {
+            return Some(auth);
+        }
+        cause = words::inner(cause?);
+    }
+    None
+}
+
+fn no_credentials(server: &str, route: &Route, err: &kube::client::AuthError) -> Error {
+    let plugin = route.plugin.as_deref().unwrap_or_default();
     use kube::client::AuthError;
     let error = |why: String| Error::new(Code::Auth, format!("no credentials for the cluster `{server}`: {why}"));
     let error = match err {
@@ -238,7 +290,7 @@ fn no_credentials(server: &str, plugin: &str, err: &kube::client::AuthError) -> 
             let error = error(format!("the credential plugin `{plugin}` failed ({})", out.status));
             said.lines().take(5).fold(error, |error, line| error.fact(line.chars().take(300).collect::<String>()))
         }
-        other => error(words::of(other)),
+        other => route.with_missing(error(words::of(other))),
     };
     error.hint(format!("log in again: oc login {server}"))
 }

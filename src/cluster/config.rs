@@ -45,6 +45,10 @@ pub(super) async fn load(options: &Options) -> Result<(Config, Option<String>)> 
     let wanted = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(found, &wanted).await;
     let mut config = config.map_err(|e| unusable(&e).fact(format!("in the context `{context}`")))?;
+    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        let text = "the kubeconfig cannot be used: its certificate authority holds no certificate";
+        return Err(Error::new(Code::Usage, text).fact(format!("in the context `{context}`")));
+    }
     match own_proxy {
         // A proxy of the kubeconfig is meant for this cluster, whatever NO_PROXY says.
         Some(proxy) => config.proxy_url = Some(proxy.parse().map_err(|_| no_proxy())?),

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::harness::*;
+use crate::interrupted::Plain;
 use crate::kit::{Applied, checked};
 use crate::support::apiserver::{How, Server, Who};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::registry::Registry;
 use crate::support::release::world;
 use crate::support::schemas::valid;
@@ -193,4 +194,88 @@ fn without_the_verb_or_the_flag_no_cluster_is_asked() {
         assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
     }
     assert_eq!(peer.total(), 0);
+}
+
+/// The `yaml` block of the guide.
+fn rights() -> String {
+    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/apply.md")).unwrap();
+    let (_, rest) = guide.split_once("```yaml\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_rights_that_the_documentation_lists_are_enough() {
+    let Some(server) = Server::start() else { return };
+    if !have("kubectl") {
+        return;
+    }
+    let dir = folder();
+    let bundle = bundle(dir.path());
+    let who = server.spare();
+    let kubectl = |args: &[&str], input: &str| {
+        let out = server.kubectl(Who::Admin, args, input.as_bytes());
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    let config = server.kubeconfig(who, How::Token);
+    apply(51, &bundle, &config, &[]).says(&["cannot get", "docs/apply.md"]);
+    kubectl(&["apply", "-f", "-"], &rights());
+    let user = format!("--user={}", who.name());
+    let inside = ["-n", "openshift-config-managed", "create", "rolebinding", "mb", "--role=mirror-bundle", &user];
+    kubectl(&inside, "");
+    until("the Role is bound", || server.send("GET", &signature(), "", b"", who).0 == 404);
+    // Mirror sets need the ClusterRole.
+    apply(51, &bundle, &config, &["--apply-mirror-sets"]).says(&["cannot get", "imagedigestmirrorsets"]);
+    let name = world().release.digest().dashed();
+    assert_eq!(apply(0, &bundle, &config, &["--dry-run"]).outcomes(), format!("mine left-out, {name} created"));
+    assert_eq!(apply(0, &bundle, &config, &[]).outcomes(), format!("mine left-out, {name} created"));
+    kubectl(&["create", "clusterrolebinding", "mb", "--clusterrole=mirror-bundle", &user], "");
+    until("the ClusterRole is bound", || server.send("GET", &format!("{SETS}/mine"), "", b"", who).0 == 404);
+    let run = apply(0, &bundle, &config, &["--apply-mirror-sets"]);
+    assert_eq!(run.outcomes(), format!("mine created, {name} unchanged"));
+    // Others change both; we change them back.
+    let patch = |path: &str, body: serde_json::Value| {
+        let (status, answer) =
+            server.send("PATCH", path, "application/merge-patch+json", body.to_string().as_bytes(), Who::Admin);
+        assert_eq!(status, 200, "{answer}");
+    };
+    patch(&signature(), json!({ "binaryData": { (format!("{name}-1")): "eA==" } }));
+    patch(&format!("{SETS}/mine"), json!({ "spec": { "imageDigestMirrors": [] } }));
+    apply(52, &bundle, &config, &["--apply-mirror-sets"]);
+    let run = apply(0, &bundle, &config, &["--apply-mirror-sets", "--overwrite"]);
+    assert_eq!(run.outcomes(), format!("mine changed, {name} changed"));
+    // Nothing more.
+    assert_eq!(server.send("GET", "/api/v1/namespaces/openshift-config/configmaps/x", "", b"", who).0, 403);
+    assert_eq!(server.send("DELETE", &signature(), "", b"", who).0, 403);
+}
+
+#[test]
+fn a_cluster_that_is_lost_during_the_transfer_leaves_complete_images_and_one_command() {
+    let Some(server) = Server::start() else { return };
+    if !have("kubectl") {
+        return;
+    }
+    let dir = folder();
+    let bundle = bundle(dir.path());
+    let target = Registry::start();
+    let plain = Plain::of(&server);
+    let proxy = Proxy::start(Some(plain.port));
+    proxy.on("GET", "/version", 1, Fault::Pass);
+    proxy.on("GET", "/version", 99, Fault::Reset);
+    let config = server.kubeconfig_at(&format!("http://{}", proxy.host()));
+    let mut all = unpack_to(&bundle, &target.host(), &dir.path().join("m"));
+    all.extend(args!["--apply-manifests", "--kubeconfig", config, "-o", "json"]);
+    let run = ends(50, &all);
+    let unpacked = valid("unpack", &run.text())["unpacked"].clone();
+    let applied = &unpacked["applied"];
+    assert_eq!(applied["error"]["code"], "destination");
+    assert!(applied["state"].as_str().unwrap().contains("the images are complete"), "{applied}");
+    assert!(applied["objects"].as_array().unwrap().iter().all(|object| object["outcome"] != "created"), "{applied}");
+    assert!(tags(&target, "ocp/mirror").contains("4.16.37-x86_64"));
+    assert_eq!(server.request("GET", &signature(), None).0, 404);
+    proxy.clear();
+    let name = world().release.digest().dashed();
+    assert_eq!(apply(0, &bundle, &config, &[]).outcomes(), format!("mine left-out, {name} created"));
+    // The same command again does nothing more.
+    let run = ok(&all);
+    assert_eq!(valid("unpack", &run.text())["unpacked"]["new_blobs"], 0);
 }

@@ -11,13 +11,13 @@ use crate::support::apiserver::{How, Server, Who};
 use crate::support::proxy::{Fault, Proxy};
 
 /// The real `kubectl proxy`: the server on a port without TLS, so that a proxy with faults can be in front of it.
-struct Plain {
+pub(crate) struct Plain {
     child: std::process::Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Plain {
-    fn of(server: &Server) -> Plain {
+    pub(crate) fn of(server: &Server) -> Plain {
         let port = crate::support::registry::free_port();
         let child = std::process::Command::new("kubectl")
             .arg("--kubeconfig")

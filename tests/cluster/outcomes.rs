@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::have;
-use crate::kit::Ground;
+use crate::harness::*;
+use crate::kit::{Ground, arguments};
+use crate::support::apiserver::{How, Who};
 
 /// Everything that could change when something is written.
 fn whole(ground: &Ground, name: &str) -> Value {
@@ -118,7 +119,7 @@ fn what_others_added_to_our_object_stays_and_is_no_difference() {
         &format!("{}?fieldManager=somebody", ground.at("ours")),
         merge,
         patch.to_string().as_bytes(),
-        crate::support::apiserver::Who::Admin,
+        Who::Admin,
     );
     assert_eq!(status, 200);
     for more in [&[][..], &["--overwrite"]] {
@@ -150,4 +151,85 @@ fn a_dry_run_creates_nothing_and_plans_what_comes_with_its_namespace() {
     assert_eq!(ground.server.get(&format!("{path}/configmaps/inside"))["data"], json!({ "a": "b" }));
     let run = ground.apply(0, &objects, &["--allow-kind", "Namespace"]);
     assert_eq!(run.outcomes(), format!("{space} unchanged, inside unchanged"));
+}
+
+#[test]
+fn a_kind_that_comes_with_its_definition_is_applied_when_it_can_be_used() {
+    let Some(ground) = Ground::new() else { return };
+    let group = format!("{}.example.com", ground.space);
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("widgets.{group}") },
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": { "kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList" },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "properties": {
+                    "spec": { "type": "object", "properties": { "size": { "type": "integer" } } },
+                } } },
+            }],
+        },
+    });
+    let widget = json!({
+        "apiVersion": format!("{group}/v1"),
+        "kind": "Widget",
+        "metadata": { "name": "one", "namespace": ground.space },
+        "spec": { "size": 1 },
+    });
+    let objects = [widget, definition];
+    let more = ["--allow-kind", "CustomResourceDefinition", "--allow-kind", "Widget"];
+    let name = format!("widgets.{group}");
+    let run = ground.apply(0, &objects, &[&more[..], &["--dry-run"]].concat());
+    assert_eq!(run.outcomes(), format!("{name} created, one created"));
+    assert!(run.object("one")["after"].as_str().unwrap().contains(&name));
+    let run = ground.apply(0, &objects, &more);
+    assert_eq!(run.outcomes(), format!("{name} created, one created"));
+    let there = ground.server.get(&format!("/apis/{group}/v1/namespaces/{}/widgets/one", ground.space));
+    assert_eq!(there["spec"], json!({ "size": 1 }));
+    let run = ground.apply(0, &objects, &more);
+    assert_eq!(run.outcomes(), format!("{name} unchanged, one unchanged"));
+}
+
+#[test]
+fn a_dry_run_shows_each_field_that_differs_and_who_owns_it() {
+    let Some(ground) = Ground::new() else { return };
+    if !have("kubectl") {
+        return;
+    }
+    let mut theirs = ground.map("shown", json!({ "same": "1", "other": "theirs" }));
+    theirs["metadata"]["labels"] = json!({ "app": "theirs" });
+    ground.kubectl(&["apply", "-f", "-"], &theirs);
+    let mut ours = ground.map("shown", json!({ "same": "1", "other": "ours", "new": "x" }));
+    ours["metadata"]["labels"] = json!({ "app": "ours" });
+    let config = ground.server.kubeconfig(Who::Admin, How::Token);
+    let run = finish(&mut command(&arguments(&config, &ground.folder(&[ours]), &["--dry-run"])));
+    assert_eq!(run.code, 52, "{}", run.stderr);
+    for line in [
+        ".data.new: (absent) -> \"x\"",
+        ".data.other: \"theirs\" -> \"ours\"",
+        ".metadata.labels.app: \"theirs\" -> \"ours\"",
+        "kubectl-client-side-apply",
+        "nothing was changed on the cluster",
+    ] {
+        assert!(run.text().contains(line), "{line}: {}", run.text());
+    }
+    assert!(!run.text().contains(".data.same"), "{}", run.text());
+}
+
+#[test]
+fn empty_members_that_old_tools_write_are_no_difference() {
+    let Some(ground) = Ground::new() else { return };
+    let object = json!({
+        "apiVersion": "updateservice.operator.openshift.io/v1",
+        "kind": "UpdateService",
+        "metadata": { "name": "service", "namespace": ground.space, "creationTimestamp": null },
+        "spec": { "replicas": 1, "releases": "m.example.com/a", "graphDataImage": "m.example.com/g:1" },
+        "status": {},
+    });
+    let more = ["--allow-kind", "UpdateService"];
+    assert_eq!(ground.apply(0, std::slice::from_ref(&object), &more).outcomes(), "service created");
+    assert_eq!(ground.apply(0, &[object], &more).outcomes(), "service unchanged");
 }

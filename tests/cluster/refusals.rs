@@ -50,22 +50,6 @@ fn each_missing_right_is_named_and_nothing_is_changed() {
 }
 
 #[test]
-fn the_rights_that_the_documentation_lists_are_enough() {
-    let Some(ground) = Ground::new() else { return };
-    let who = ground.server.spare();
-    ground.server.grant(who, Some(&ground.space), &may(&["get", "create", "patch"]));
-    let object = [ground.map("a", json!({ "key": "1" }))];
-    let config = ground.server.kubeconfig(who, How::Token);
-    until("the rights are there", || ground.server.send("GET", &ground.at("a"), "", b"", who).0 == 404);
-    let run = apply(0, &config, &ground.folder(&object), &[]);
-    assert_eq!(run.outcomes(), "a created");
-    let changed = [ground.map("a", json!({ "key": "2" }))];
-    assert_eq!(ground.apply_as(52, who, &changed, &[]).outcomes(), "a differs");
-    assert_eq!(ground.apply_as(0, who, &changed, &["--overwrite"]).outcomes(), "a changed");
-    assert_eq!(ground.apply_as(0, who, &changed, &[]).outcomes(), "a unchanged");
-}
-
-#[test]
 fn log_in_works_by_token_certificate_and_plugin() {
     let Some(ground) = Ground::new() else { return };
     for how in [How::Token, How::Certificate, How::Exec] {
@@ -162,6 +146,19 @@ fn what_the_schema_refuses_is_an_error_of_the_manifest() {
     let run = ground.apply(53, &[first, policy], &["--allow-kind", "ImagePolicy"]);
     run.says(&["422", "spec."]);
     assert!(!ground.is_there("first"));
+}
+
+#[test]
+fn what_cannot_be_changed_any_more_is_said_before_anything_is_written() {
+    let Some(ground) = Ground::new() else { return };
+    let mut fixed = ground.map("fixed", json!({ "key": "theirs" }));
+    fixed["immutable"] = json!(true);
+    ground.server.create(&ground.maps(), &fixed);
+    let objects = [ground.map("first", json!({ "a": "b" })), ground.map("fixed", json!({ "key": "ours" }))];
+    for more in [&["--overwrite"][..], &[], &["--overwrite", "--dry-run"]] {
+        ground.apply(53, &objects, more).says(&["immutable", "422"]);
+        assert!(!ground.is_there("first"));
+    }
 }
 
 #[test]
