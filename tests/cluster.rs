@@ -20,6 +20,9 @@ mod interrupted;
 #[path = "cluster/kit.rs"]
 mod kit;
 #[cfg(feature = "cluster")]
+#[path = "cluster/mirror_sets.rs"]
+mod mirror_sets;
+#[cfg(feature = "cluster")]
 #[path = "cluster/outcomes.rs"]
 mod outcomes;
 #[cfg(feature = "cluster")]

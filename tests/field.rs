@@ -7,6 +7,8 @@
 mod order;
 #[path = "field/quirks.rs"]
 mod quirks;
+#[path = "field/read_back.rs"]
+mod read_back;
 #[path = "field/referrers_api.rs"]
 mod referrers_api;
 mod support;

@@ -3,15 +3,17 @@
 #[cfg(feature = "cluster")]
 mod apply;
 mod help;
+mod kinds;
 mod shared;
 
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
+pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -64,7 +66,7 @@ pub enum Command {
     /// Check a bundle: every byte, every signature
     Verify(Verify),
     /// Verify, then write to a registry or a directory
-    Unpack(Unpack),
+    Unpack(Box<Unpack>),
     /// Verify, then apply the manifests to the cluster of the kubeconfig
     #[cfg(feature = "cluster")]
     Apply(Box<Apply>),
@@ -239,7 +241,7 @@ pub struct Unpack {
     #[arg(long, value_name = "DIR", help_heading = "Destination", conflicts_with = "to_dir")]
     pub to_layout: Option<PathBuf>,
     /// Write the manifests here [default: DIR/manifests/NAME-DIGEST, or ./NAME-DIGEST-manifests with --to alone]
-    #[arg(long, value_name = "DIR", help_heading = "Destination")]
+    #[arg(long, value_name = "DIR", help_heading = "Destination", alias = "release-image-signature-to-dir")]
     pub manifests_to_dir: Option<PathBuf>,
     /// Where images other than releases go below the target: to their path, or to their path below the name of their
     /// registry
@@ -258,14 +260,42 @@ pub struct Unpack {
         value_delimiter = ',',
         value_name = "KIND[,KIND]",
         hide_possible_values = true,
+        ignore_case = true,
+        alias = "print-mirror-instructions",
         help_heading = "Destination"
     )]
     pub mirror_set: Vec<MirrorSet>,
+    /// What nodes do when the mirror lacks an image: NeverContactSource or AllowContactingSource, written into the
+    /// mirror configuration [default: not written; nodes then ask the source]
+    #[cfg(feature = "registry")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "POLICY",
+        requires = "to",
+        hide_possible_values = true,
+        ignore_case = true,
+        help_heading = "Destination"
+    )]
+    pub mirror_source_policy: Option<SourcePolicy>,
+    /// Write what install-config.yaml needs to install from this mirror to this file: the list imageDigestSources
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Destination")]
+    pub install_config: Option<PathBuf>,
+    /// Write what hosts need in /etc/containers/registries.d to read the signatures in this mirror to this file, or to
+    /// a file in this folder
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Destination")]
+    pub registries_d: Option<PathBuf>,
+    /// As `oc adm release mirror` has it: another place for the release image, REGISTRY/REPO or REGISTRY/REPO:TAG
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "IMAGE", requires = "to", hide = true, help_heading = "Destination")]
+    pub to_release_image: Option<String>,
     /// Write where each image went to this file: SRC=DST lines, as `oc image mirror -f` takes them
     #[arg(long, value_name = "FILE", help_heading = "Destination", conflicts_with = "to_layout")]
     pub mapping: Option<PathBuf>,
-    /// Replace manifests, and a mapping, that exist with other content; with --apply-manifests also change objects on
-    /// the cluster
+    /// Replace manifests, a mapping and snippets that exist with other content; with --apply-manifests also change
+    /// objects on the cluster
     #[arg(long, help_heading = "Destination")]
     pub overwrite: bool,
     /// Verify, ask the destination what it has, and show what would be written; write nothing
@@ -286,39 +316,6 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
-}
-
-/// What is done with foreign layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ForeignLayers {
-    /// Left out
-    Skip,
-    /// Taken from the registry of the image
-    Fetch,
-    /// Refused
-    Refuse,
-}
-
-/// Where images other than releases go below the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Placement {
-    /// To their path
-    Path,
-    /// To their path below their registry
-    Host,
-}
-
-/// Kind of mirror configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MirrorSet {
-    /// ImageDigestMirrorSet
-    Idms,
-    /// ImageTagMirrorSet
-    Itms,
-    /// ImageContentSourcePolicy (clusters before 4.13)
-    Icsp,
-    /// None
-    None,
 }
 
 /// `inspect`

@@ -3,17 +3,27 @@
 use std::time::Instant;
 
 use super::answer::{self, Table};
+#[cfg(feature = "registry")]
+use super::args::SourcePolicy;
 use super::args::{Global, MirrorSet, Output, Placement, Unpack};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
+#[cfg(feature = "registry")]
+use crate::oci::Repository;
+#[cfg(feature = "registry")]
+use crate::openshift::mirror_set;
 use crate::openshift::mirror_set::MirrorSetKind;
+#[cfg(feature = "registry")]
+use crate::openshift::tags::Pattern;
 use crate::ops::unpack::{MirrorSets, Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
 use crate::sink::destination::RELEASE;
 use crate::sink::placement::Placing;
+#[cfg(feature = "registry")]
+use crate::sink::placement::ReleaseImage;
 use crate::verify::Report;
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
@@ -152,22 +162,24 @@ fn like_a_repository(dir: &std::path::Path, term: &Terminal) {
 fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
     args.to_dir.iter().chain(&args.to_layout).for_each(|dir| like_a_repository(dir, term));
     #[cfg(feature = "registry")]
-    let registry = match &args.to {
+    let (registry, tags) = match &args.to {
         Some(to) => {
-            let bare = inputs::bare(to, term).map_err(|err| {
-                let local = err.hint_text().is_some_and(|hint| hint.contains("--from-layout"));
-                let hint = if local { "for a local folder: --to-dir DIR, or --to-layout DIR" } else { REPOSITORY };
-                err.hint(hint)
-            });
-            let to = bare?.trim_end_matches('/');
-            let target = to.parse().map_err(|e: crate::oci::Invalid| {
-                let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
-                Error::new(Code::Usage, why).hint(REPOSITORY)
-            })?;
-            Some((target, inputs::client(&args.registry, crate::registry::Side::Destination, term)?))
+            let (target, tags) = target(to, term)?;
+            (Some((target, inputs::client(&args.registry, crate::registry::Side::Destination, term)?)), tags)
         }
-        None => None,
+        None => (None, None),
     };
+    #[cfg(feature = "registry")]
+    let release_image = args.to_release_image.as_deref().map(release_image).transpose()?;
+    #[cfg(feature = "registry")]
+    let (install_config, registries_d) = (args.install_config.clone(), args.registries_d.clone());
+    #[cfg(feature = "registry")]
+    let source_policy = args.mirror_source_policy.map(|policy| match policy {
+        SourcePolicy::AllowContactingSource => mirror_set::SourcePolicy::Allow,
+        SourcePolicy::NeverContactSource => mirror_set::SourcePolicy::Never,
+    });
+    #[cfg(not(feature = "registry"))]
+    let (tags, release_image, install_config, registries_d, source_policy) = (None, None, None, None, None);
     let options = Options {
         #[cfg(feature = "registry")]
         registry,
@@ -176,7 +188,12 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         manifests: args.manifests_to_dir.clone(),
         mirror_sets: mirror_sets(&args.mirror_set)?,
         mapping: args.mapping.clone(),
+        source_policy,
+        install_config,
+        registries_d,
         placing: Placing {
+            release_image,
+            tags,
             by_host: args.placement == Placement::Host,
             maps: args
                 .map
@@ -207,6 +224,51 @@ fn options(args: &Unpack, global: &Global, term: &Terminal) -> Result<Options> {
         return Err(Error::new(Code::Usage, "--to-dir and --to-layout cannot be given together"));
     }
     Ok(options)
+}
+
+/// The value of `--to`: a repository, and after it the pattern of tags that `oc` takes there.
+#[cfg(feature = "registry")]
+fn target(to: &str, term: &Terminal) -> Result<(Repository, Option<Pattern>)> {
+    let bare = inputs::bare(to, term).map_err(|err| {
+        let local = err.hint_text().is_some_and(|hint| hint.contains("--from-layout"));
+        let hint = if local { "for a local folder: --to-dir DIR, or --to-layout DIR" } else { REPOSITORY };
+        err.hint(hint)
+    });
+    let to = bare?.trim_end_matches('/');
+    let (to, pattern) = match to.split_once("${") {
+        None => (to, None),
+        Some((before, _)) => {
+            let colon = before.rfind(':').filter(|colon| !before[*colon..].contains('/'));
+            let Some(at) = colon else {
+                return Err(Error::new(Code::Usage, format!("`{to}` has a variable in the name of the repository"))
+                    .fact(
+                        "as with oc, ${component} and ${version} may be in the tag only: a release has one repository",
+                    )
+                    .hint("--to 'REGISTRY/REPOSITORY:${version}-${component}'"));
+            };
+            let pattern = to[at + 1..].parse().map_err(|e: crate::oci::Invalid| {
+                Error::new(Code::Usage, e.to_string()).hint("--to 'REGISTRY/REPOSITORY:${version}-${component}'")
+            })?;
+            (&to[..at], Some(pattern))
+        }
+    };
+    let target = to.parse().map_err(|e: crate::oci::Invalid| {
+        let why = if to.contains('/') { e.to_string() } else { format!("`{to}` does not name a repository") };
+        Error::new(Code::Usage, why).hint(REPOSITORY)
+    })?;
+    Ok((target, pattern))
+}
+
+/// The value of `--to-release-image`.
+#[cfg(feature = "registry")]
+fn release_image(text: &str) -> Result<ReleaseImage> {
+    let usage = |why: String| Error::new(Code::Usage, why).hint("--to-release-image REGISTRY/REPOSITORY:TAG");
+    let tagged = text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    let (repository, tag) = tagged.map_or((text, None), |(repository, tag)| (repository, Some(tag)));
+    Ok(ReleaseImage {
+        repository: repository.parse().map_err(|e: crate::oci::Invalid| usage(e.to_string()))?,
+        tag: tag.map(str::parse).transpose().map_err(|e: crate::oci::Invalid| usage(e.to_string()))?,
+    })
 }
 
 /// The value of `--mirror-set`.
@@ -297,11 +359,21 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
     if let Some(sets) = &summary.mirror_sets {
         table.row(
             "mirrors",
-            format!("{} (applying these can restart nodes)", set_list(sets, &summary.mirror_set_files)),
+            format!(
+                "{} (applying these can restart nodes{})",
+                set_list(sets, &summary.mirror_set_files),
+                match summary.mirror_sets_beside {
+                    0 => String::new(),
+                    n => format!("; beside {} of other bundles or targets", observer::count(n, "set")),
+                }
+            ),
         );
     }
-    if let Some(mapping) = &summary.mapping {
-        table.row("mapping", mapping.display().to_string());
+    let files = [("mapping", &summary.mapping), ("install", &summary.install_config), ("hosts", &summary.registries_d)];
+    for (name, file) in files {
+        if let Some(file) = file {
+            table.row(name, file.display().to_string());
+        }
     }
     #[cfg(feature = "cluster")]
     if let Some(applied) = &summary.applied {
@@ -319,6 +391,17 @@ fn set_list(folder: &std::path::Path, files: &[std::path::PathBuf]) -> String {
     format!("{}: {}", folder.display(), names.join(", "))
 }
 
+/// Whether mirror sets were applied to a cluster in the same run.
+#[cfg(feature = "cluster")]
+fn sets_applied(summary: &Summary) -> bool {
+    let done = |entry: &crate::cluster::Entry| entry.outcome.is_done() && crate::cluster::is_mirror_set(&entry.object);
+    summary.applied.as_ref().is_some_and(|applied| applied.objects.iter().any(done))
+}
+#[cfg(not(feature = "cluster"))]
+fn sets_applied(_: &Summary) -> bool {
+    false
+}
+
 fn next(summary: &Summary, report: &Report, term: &Terminal) {
     let mut lines = Vec::new();
     let large = report.findings().any(|finding| finding.message.ends_with(crate::kubernetes::LARGE));
@@ -329,6 +412,16 @@ fn next(summary: &Summary, report: &Report, term: &Terminal) {
             if large { " --server-side" } else { "" },
             answer::quoted(&manifests.display().to_string())
         ));
+    }
+    if !summary.mirror_set_files.is_empty() && !sets_applied(summary) {
+        lines.push("redirect the cluster to the mirror with".to_owned());
+        for file in &summary.mirror_set_files {
+            lines.push(format!("  oc apply -f {}", answer::quoted(&file.display().to_string())));
+        }
+        lines.push(
+            "  (every node gets a new configuration, one after the other; an ImageTagMirrorSet also drains it)"
+                .to_owned(),
+        );
     }
     if let Some(dir) = &summary.tree {
         lines.push("push the images with oc".to_owned());

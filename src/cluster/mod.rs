@@ -12,6 +12,7 @@ mod change;
 mod client;
 mod config;
 mod discover;
+mod elsewhere;
 mod kinds;
 mod plan;
 mod refusal;
@@ -28,6 +29,7 @@ use crate::kubernetes::Object;
 
 pub use change::Change;
 pub use client::Cluster;
+pub use elsewhere::Elsewhere;
 
 /// The name under which the fields of applied objects are owned.
 pub const MANAGER: &str = "mirror-bundle";

@@ -41,11 +41,31 @@ impl MirrorSetKind {
     }
 }
 
+/// What a node does when no mirror has an image: the field `mirrorSourcePolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourcePolicy {
+    /// It asks the source. This is the default of the cluster.
+    Allow,
+    /// It never asks the source.
+    Never,
+}
+
+impl SourcePolicy {
+    /// The value of the field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SourcePolicy::Allow => "AllowContactingSource",
+            SourcePolicy::Never => "NeverContactSource",
+        }
+    }
+}
+
 /// A mirror set: an object of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Its name, derived from the target and the content: different sets never replace each other, and the same set is
-    /// the same object whichever bundle it came from.
+    /// Its name, derived from the target and the mirrors: sets with different mirrors never replace each other, and the
+    /// same set is the same object whichever bundle it came from. The policy is no part of it: a set with another
+    /// policy replaces the first, as two policies for one source would contradict each other.
     pub name: String,
     /// The object as YAML, one document without `---`.
     pub text: String,
@@ -54,12 +74,36 @@ pub struct Object {
 /// Creates the mirror set of these pairs of source and mirror, for the repository `target`. Mirrors of one source keep
 /// their order (the cluster tries them in that order); duplicates are dropped.
 ///
-/// Refused: no pairs, and names that the object's schema does not allow (IPv6 registries).
+/// Refused: no pairs, names that the object's schema does not allow (IPv6 registries), and a policy for an
+/// `ImageContentSourcePolicy`, which has no such field.
 pub fn object(
     kind: MirrorSetKind,
     target: &Repository,
     mirrors: &[(Repository, Repository)],
+    policy: Option<SourcePolicy>,
 ) -> Result<Object, Invalid> {
+    if policy.is_some() && kind == MirrorSetKind::ContentSourcePolicy {
+        return Err(Invalid::new("an ImageContentSourcePolicy has no mirrorSourcePolicy"));
+    }
+    let (_, _, list) = kind.header();
+    let entries = entries(mirrors)?;
+    let spec = |policy| format!("spec:\n  {list}:\n{}", written(&entries, "  ", POLICY, policy));
+    let name = format!("{}-{}-{}", kind.short(), word(target.path()), mark(kind, &spec(None)));
+    let text = format!("{}{}", start(kind, &name), spec(policy));
+    Ok(Object { name, text })
+}
+
+/// The field of a mirror set for a [`SourcePolicy`].
+const POLICY: &str = "mirrorSourcePolicy";
+
+/// The list `imageDigestSources` of `install-config.yaml` for these pairs of source and mirror, with its name.
+/// Refused: as for [`object`].
+pub fn install_config(mirrors: &[(Repository, Repository)], policy: Option<SourcePolicy>) -> Result<String, Invalid> {
+    Ok(format!("imageDigestSources:\n{}", written(&entries(mirrors)?, "", "sourcePolicy", policy)))
+}
+
+/// The mirrors of each source.
+fn entries(mirrors: &[(Repository, Repository)]) -> Result<BTreeMap<String, Vec<String>>, Invalid> {
     let mut sources: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (source, mirror) in mirrors {
         let (source, mirror) = (accepted(source)?, accepted(mirror)?);
@@ -71,18 +115,23 @@ pub fn object(
     if sources.is_empty() {
         return Err(Invalid::new("a mirror set without mirrors"));
     }
-    let (_, _, list) = kind.header();
-    let mut spec = format!("spec:\n  {list}:\n");
-    for (source, mirrors) in sources {
-        spec.push_str("  - mirrors:\n");
+    Ok(sources)
+}
+
+/// The entries as a YAML list.
+fn written(entries: &BTreeMap<String, Vec<String>>, indent: &str, field: &str, policy: Option<SourcePolicy>) -> String {
+    let mut out = String::new();
+    for (source, mirrors) in entries {
+        let _ = writeln!(out, "{indent}- mirrors:");
         for mirror in mirrors {
-            let _ = writeln!(spec, "    - \"{mirror}\"");
+            let _ = writeln!(out, "{indent}  - \"{mirror}\"");
         }
-        let _ = writeln!(spec, "    source: \"{source}\"");
+        if let Some(policy) = policy {
+            let _ = writeln!(out, "{indent}  {field}: {}", policy.as_str());
+        }
+        let _ = writeln!(out, "{indent}  source: \"{source}\"");
     }
-    let name = format!("{}-{}-{}", kind.short(), word(target.path()), mark(kind, &spec));
-    let text = format!("{}{spec}", start(kind, &name));
-    Ok(Object { name, text })
+    out
 }
 
 fn start(kind: MirrorSetKind, name: &str) -> String {
@@ -98,7 +147,7 @@ fn mark(kind: MirrorSetKind, spec: &str) -> String {
 }
 
 /// A path as part of the name of an object: letters, digits and hyphens, at most 48 of them.
-fn word(path: &str) -> String {
+pub fn word(path: &str) -> String {
     let plain: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let parts: Vec<&str> = plain.split('-').filter(|part| !part.is_empty()).collect();
     let mut word = parts.join("-");
@@ -119,6 +168,9 @@ pub fn is_own(file: &str, text: &[u8]) -> bool {
             line == "  - mirrors:"
                 || ["    - ", "    source: "].iter().any(|p| line.strip_prefix(p).is_some_and(quoted))
         };
+        // The name depends on the mirrors only.
+        let policies = [SourcePolicy::Allow, SourcePolicy::Never].map(|p| format!("    {POLICY}: {}\n", p.as_str()));
+        let spec = &policies.iter().fold(spec.to_owned(), |spec, line| spec.replace(line, ""));
         let mut lines = spec.lines();
         lines.next() == Some("spec:")
             && lines.next() == Some(format!("  {list}:").as_str())
@@ -202,7 +254,7 @@ mod tests {
     #[test]
     fn every_kind_conforms_to_its_definition() {
         for (kind, file) in KINDS {
-            let object: Value = serde_saphyr::from_str(&object(kind, &target(), &pairs()).unwrap().text).unwrap();
+            let object: Value = serde_saphyr::from_str(&object(kind, &target(), &pairs(), None).unwrap().text).unwrap();
             let crd = crd(file);
             let version = &crd["spec"]["versions"][0];
             let group = crd["spec"]["group"].as_str().unwrap();
@@ -221,8 +273,8 @@ mod tests {
     fn the_text_is_exact_sorted_and_independent_of_the_order_of_sources() {
         let mut turned = pairs();
         turned.rotate_left(1);
-        let made = object(MirrorSetKind::Digest, &target(), &pairs()).unwrap();
-        assert_eq!(made, object(MirrorSetKind::Digest, &target(), &turned).unwrap());
+        let made = object(MirrorSetKind::Digest, &target(), &pairs(), None).unwrap();
+        assert_eq!(made, object(MirrorSetKind::Digest, &target(), &turned, None).unwrap());
         let expected = "\
 spec:
   imageDigestMirrors:
@@ -252,12 +304,12 @@ spec:
         let all = pairs();
         for kind in [MirrorSetKind::Digest, MirrorSetKind::Tag, MirrorSetKind::ContentSourcePolicy] {
             for pairs in [&all[..1], &all[..2], &all[1..], &all[..]] {
-                assert!(names.insert(object(kind, &target(), pairs).unwrap().name));
+                assert!(names.insert(object(kind, &target(), pairs, None).unwrap().name));
             }
         }
         let long = format!("r.example.com/{}__x/y", "a-b.c".repeat(30));
         for target in ["r.example.com/A".to_lowercase(), long, "r.example.com/x".into()] {
-            names.insert(object(MirrorSetKind::Digest, &target.parse().unwrap(), &all).unwrap().name);
+            names.insert(object(MirrorSetKind::Digest, &target.parse().unwrap(), &all, None).unwrap().name);
         }
         for name in names {
             assert!(matches("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", &name) && name.len() <= 63, "{name}");
@@ -266,7 +318,7 @@ spec:
 
     #[test]
     fn only_a_set_under_its_own_name_is_known_again() {
-        let made = object(MirrorSetKind::Tag, &target(), &pairs()).unwrap();
+        let made = object(MirrorSetKind::Tag, &target(), &pairs(), None).unwrap();
         let file = format!("{}.yaml", made.name);
         assert!(is_own(&file, made.text.as_bytes()));
         assert!(!is_own("idms-x-01234567.yaml", made.text.as_bytes()));
@@ -277,9 +329,39 @@ spec:
     }
 
     #[test]
+    fn the_policy_is_in_every_entry_and_not_in_the_name() {
+        let plain = object(MirrorSetKind::Digest, &target(), &pairs(), None).unwrap();
+        for policy in [SourcePolicy::Allow, SourcePolicy::Never] {
+            for (kind, file) in &KINDS[..2] {
+                let made = object(*kind, &target(), &pairs(), Some(policy)).unwrap();
+                let value: Value = serde_saphyr::from_str(&made.text).unwrap();
+                conforms(&value, &crd(file)["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "object");
+                let line = format!("    mirrorSourcePolicy: {}\n", policy.as_str());
+                assert_eq!(made.text.matches(&line).count(), 3, "one for each source");
+                assert!(is_own(&format!("{}.yaml", made.name), made.text.as_bytes()));
+                if *kind == MirrorSetKind::Digest {
+                    assert_eq!((made.name, made.text.replace(&line, "")), (plain.name.clone(), plain.text.clone()));
+                }
+            }
+            assert!(object(MirrorSetKind::ContentSourcePolicy, &target(), &pairs(), Some(policy)).is_err());
+        }
+    }
+
+    #[test]
+    fn the_snippet_for_install_config_has_the_mirrors_of_the_set() {
+        let snippet = install_config(&pairs(), Some(SourcePolicy::Never)).unwrap();
+        let value: Value = serde_saphyr::from_str(&snippet).unwrap();
+        let set = object(MirrorSetKind::Digest, &target(), &pairs(), Some(SourcePolicy::Never)).unwrap();
+        let set: Value = serde_saphyr::from_str(&set.text.replace("mirrorSourcePolicy", "sourcePolicy")).unwrap();
+        assert_eq!(value["imageDigestSources"], set["spec"]["imageDigestMirrors"]);
+        assert!(!install_config(&pairs(), None).unwrap().contains("olicy"));
+        assert!(install_config(&[], None).is_err());
+    }
+
+    #[test]
     fn an_empty_set_and_an_ipv6_registry_are_refused() {
-        assert!(object(MirrorSetKind::Digest, &target(), &[]).is_err());
+        assert!(object(MirrorSetKind::Digest, &target(), &[], None).is_err());
         let six = [("quay.io/a/b".parse().unwrap(), "[::1]:5000/a".parse().unwrap())];
-        assert!(object(MirrorSetKind::Digest, &target(), &six).is_err());
+        assert!(object(MirrorSetKind::Digest, &target(), &six, None).is_err());
     }
 }

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod framing;
+pub mod image_policy;
 mod image_references;
 pub mod marks;
 pub mod mirror_set;

@@ -11,6 +11,7 @@ use std::io::Read;
 
 use tar::EntryType;
 
+use super::image_policy::{self, ImagePolicy};
 use super::verification::{self, VerificationConfig};
 use crate::content::layer::{self, Bounds, Entry};
 use crate::error::{Code, Error, Result};
@@ -67,6 +68,8 @@ pub struct Payload {
     /// The keyrings and stores that a cluster running this release would use for the next one; an error if the
     /// payload's configuration is one that a cluster could not load.
     pub verification: Option<Result<VerificationConfig, Invalid>>,
+    /// The default image policy of a cluster that runs this release.
+    pub image_policy: Option<Result<ImagePolicy, Invalid>>,
 }
 
 /// The image of a list whose layers hold its payload: the one for linux/amd64, else the first. Creation and
@@ -257,7 +260,8 @@ impl LayerView {
         if bytes.len() as u64 != entry.size {
             return Err(malformed(format!("is cut short within `{}`", shown())));
         }
-        Ok((wanted(name) || verification::mentions(&bytes)).then_some(bytes))
+        let needed = wanted(name) || verification::mentions(&bytes) || image_policy::mentions(&bytes);
+        Ok(needed.then_some(bytes))
     }
 
     fn keep(&mut self, bytes: usize) -> Result<()> {
@@ -331,7 +335,9 @@ impl Overlay {
         }
         // In the order of file names, as in the payload; the first one counts.
         let verification = self.files.values().flatten().find_map(|bytes| verification::find(bytes));
-        Ok(Payload { version: image_references.name.clone(), image_references, release_metadata, verification })
+        let image_policy = self.files.values().flatten().find_map(|bytes| image_policy::find(bytes));
+        let version = image_references.name.clone();
+        Ok(Payload { version, image_references, release_metadata, verification, image_policy })
     }
 }
 

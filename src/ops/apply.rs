@@ -161,14 +161,8 @@ fn one(bytes: &[u8]) -> Result<kubernetes::Manifest, kubernetes::Refusal> {
 }
 
 /// The manifests of a folder, read as strictly as `create` reads them.
-fn folder(
-    dir: &Path,
-    trust: &Trust,
-    conditions: &Conditions,
-    observer: &dyn Observer,
-) -> Result<(Vec<Item>, Report)> {
-    let admission = conditions.admission(trust);
-    let files = crate::select::manifests(dir, &admission, observer).map_err(|e| e.state(NOTHING))?;
+fn folder(dir: &Path, trust: &Trust, conditions: &Conditions, observer: &dyn Observer) -> Result<(Vec<Item>, Report)> {
+    let files = crate::select::manifests(dir, &conditions.admission(trust), observer).map_err(|e| e.state(NOTHING))?;
     let report = crate::verify::loose(&dir.display().to_string(), &files, trust, conditions);
     let items = items(files.iter().map(|(file, bytes)| (file.path.as_str(), bytes.as_slice())))?;
     Ok((items, report))
@@ -203,14 +197,29 @@ impl Applying {
     /// The answer of a dry run.
     pub(super) fn planned(self, objects: Vec<Entry>, observer: &dyn Observer) -> Applied {
         nodes(&objects, observer);
+        self.elsewhere(observer);
         objects.iter().filter(|entry| entry.outcome == Did::Differs).for_each(|entry| settled(entry, observer));
         let state = format!("{NOTHING}: this was a dry run");
         Applied { cluster: self.cluster.about().clone(), dry_run: true, objects, state, error: None }
     }
 
+    /// Says what the cluster mirrors elsewhere for the sources of the mirror sets. Nothing depends on the answer.
+    fn elsewhere(&self, observer: &dyn Observer) {
+        if !self.rules.mirror_sets {
+            return;
+        }
+        let found = self.cluster.mirrored_elsewhere(&self.items).unwrap_or_default();
+        found.iter().take(ELSEWHERE).for_each(|one| observer.say("Note", &one.sentence()));
+        let more = found.len().saturating_sub(ELSEWHERE);
+        if more > 0 {
+            observer.say("Note", &format!("and {more} more such mirrors"));
+        }
+    }
+
     /// Applies what was planned.
     pub(super) fn run(self, mut objects: Vec<Entry>, observer: &dyn Observer) -> Applied {
         nodes(&objects, observer);
+        self.elsewhere(observer);
         let mut done = |entry: &Entry| settled(entry, observer);
         let error = self.cluster.apply(&self.items, &mut objects, self.rules, self.go_on, &mut done).err();
         let mut applied =
@@ -219,6 +228,9 @@ impl Applying {
         applied
     }
 }
+
+/// The most sentences about mirrors that are there.
+const ELSEWHERE: usize = 20;
 
 /// Warns of what applying mirror sets does to nodes, before it is done.
 fn nodes(plan: &[Entry], observer: &dyn Observer) {

@@ -66,6 +66,8 @@ impl CheckId {
     pub const ReleaseSignatures: CheckId = CheckId::new(90, "release-signatures", "release signature");
     /// MB-VER-08: cosign image signatures.
     pub const ImageSignatures: CheckId = CheckId::new(100, "image-signatures", "image signatures");
+    /// MB-VER-17: the default image policy of clusters from 4.21 on.
+    pub const DefaultImagePolicy: CheckId = CheckId::new(105, "default-image-policy", "default image policy");
     /// MB-VER-09: Kubernetes manifests.
     pub const Manifests: CheckId = CheckId::new(110, "manifests", "manifests");
 }

@@ -15,9 +15,9 @@ use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes::{self, Admission};
 use crate::observer::{self, Observer};
-use crate::oci::{Digest, Document, Reference, Tag};
+use crate::oci::{Digest, Document, Invalid, Reference, Tag};
+use crate::openshift::image_policy::ImagePolicy;
 use crate::openshift::signature_map;
-use crate::sign::cosign;
 use crate::source::{Bench, Fetched, MirrorDir, Named, Network, Source};
 
 /// The files of the bundle other than blobs.
@@ -28,6 +28,8 @@ pub(crate) struct Content {
     pub(crate) files: Vec<Carried>,
     pub(crate) missing: Vec<Missing>,
     pub(crate) exceptions: BTreeSet<Exception>,
+    /// The image policies in the payloads of the releases.
+    pub(super) policies: BTreeMap<Digest, Option<std::result::Result<ImagePolicy, Invalid>>>,
 }
 
 /// Everything that the options name, resolved. No layer has been fetched.
@@ -287,6 +289,7 @@ impl Content {
         if gathered.unsigned {
             self.exceptions.insert(Exception::UnsignedRelease);
         }
+        self.policies.insert(gathered.release.digest, gathered.policy);
         self.releases.push(gathered.release);
         self.roots.extend(gathered.roots);
         self.files.extend(gathered.files);
@@ -399,59 +402,6 @@ impl Content {
             ))
         });
     }
-
-    /// Without a cosign signature, a cluster that uses a mirror cannot run a release of 4.21 or later.
-    fn image_signatures(&mut self, options: &Options, unserved: &[String], observer: &dyn Observer) -> Result<()> {
-        for release in self.releases.iter().filter(|r| release::needs_image_signature(&r.version)) {
-            let tag = format!("{}.sig", release.digest.dashed());
-            let is_it = |r: &Root| r.kind == Kind::Signature && r.subject == Some(release.digest);
-            if self.roots.iter().any(|r| is_it(r) && r.tag.as_deref() == Some(&tag)) {
-                continue;
-            }
-            if !options.allow_missing_image_signature {
-                let mut error = Error::new(
-                    Code::ReleaseUnverified,
-                    format!("release {} has no cosign signature image", release.version),
-                )
-                .fact(format!("expected tag {tag}"))
-                .fact("from 4.21 on, clusters with mirrors refuse a release without it");
-                for root in self.roots.iter().filter(|r| r.kind == Kind::Referrer && r.subject == Some(release.digest))
-                {
-                    if let Some(what) = signature_referrer(root) {
-                        error = error
-                            .fact(format!("{what} is attached as a referrer, {}", root.document.digest))
-                            .fact("the nodes of a cluster read only the `.sig` tag: sign with cosign 2, or with cosign 3 and --new-bundle-format=false");
-                        break;
-                    }
-                }
-                for sentence in unserved.iter().filter(|sentence| sentence.starts_with(walk::SIGNATURES)) {
-                    error = error.fact(sentence);
-                }
-                return Err(error
-                    .state("no layer was fetched; nothing was written")
-                    .hint("use a source that has the tag; to carry it all the same, and have that recorded: --allow-missing-image-signature"));
-            }
-            observer.warn(&format!(
-                "release {} has no cosign signature image; clusters with mirrors will refuse it",
-                release.version
-            ));
-            self.exceptions.insert(Exception::MissingImageSignature);
-        }
-        Ok(())
-    }
-}
-
-/// What a referrer is that signs an image in a way that the nodes of a cluster do not read (MB-CRE-03): a Sigstore bundle
-/// of cosign 3, or the signature of cosign 2 in its mode for referrers.
-fn signature_referrer(root: &Root) -> Option<&'static str> {
-    let Ok(Document::Manifest(manifest)) = walk::parse(&root.document) else { return None };
-    let types = manifest.artifact_type.iter().chain(manifest.layers.first().map(|layer| &layer.media_type));
-    let types: Vec<&str> = types.map(String::as_str).collect();
-    let predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType");
-    if types.iter().any(|kind| cosign::bundle::is_bundle(kind)) {
-        return predicate.is_none_or(|predicate| predicate == cosign::statement::SIGN).then_some("a Sigstore bundle");
-    }
-    types.contains(&cosign::SIMPLE_SIGNING).then_some("a cosign signature")
 }
 
 /// Whether the configuration of an image carries the label of a release.

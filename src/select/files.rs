@@ -69,11 +69,7 @@ pub(crate) fn manifests(dir: &Path, admission: &Admission, observer: &dyn Observ
 
 /// The manifests of a folder that are not to be carried, read as strictly.
 #[cfg(feature = "cluster")]
-pub(crate) fn loose(
-    dir: &Path,
-    admission: &Admission,
-    observer: &dyn Observer,
-) -> Result<Vec<(index::File, Vec<u8>)>> {
+pub(crate) fn loose(dir: &Path, admission: &Admission, observer: &dyn Observer) -> Result<Vec<(index::File, Vec<u8>)>> {
     Ok(manifests(dir, admission, observer)?.into_iter().map(|one| (one.entry, one.bytes)).collect())
 }
 

@@ -15,6 +15,7 @@ use crate::parallel::Pace;
 
 mod content;
 mod files;
+mod image_signatures;
 mod mirrors;
 mod release;
 mod walk;

@@ -11,7 +11,8 @@ use crate::bundle::limits;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
 use crate::observer::Observer;
-use crate::oci::{Digest, Document, Reference, Repository};
+use crate::oci::{Digest, Document, Invalid, Reference, Repository};
+use crate::openshift::image_policy::ImagePolicy;
 use crate::openshift::openpgp::{self, Rejected};
 use crate::openshift::payload::{self, Overlay, Payload};
 use crate::openshift::{release_signature, signature_map, verification};
@@ -47,6 +48,8 @@ pub(super) struct Gathered {
     pub(super) roots: Vec<Root>,
     pub(super) files: Vec<Carried>,
     pub(super) unsigned: bool,
+    /// The image policy in its payload.
+    pub(super) policy: Option<Result<ImagePolicy, Invalid>>,
 }
 
 /// Verifies the release image `root` and collects what belongs to it.
@@ -131,7 +134,7 @@ pub(super) fn gather(
     root.component = None;
     let mut roots = components(&root, &payload, options, network, observer)?;
     roots.insert(0, root);
-    Ok(Gathered { release, roots, files, unsigned })
+    Ok(Gathered { release, roots, files, unsigned, policy: payload.image_policy })
 }
 
 /// A good signature.
@@ -417,19 +420,10 @@ fn beside(home: &Repository, component: &Repository) -> Vec<Repository> {
     places.filter(|place| place != home).collect()
 }
 
-/// Whether a version is 4.21 or later: clusters then require a cosign signature for the release image.
-pub(super) fn needs_image_signature(version: &str) -> bool {
-    let mut parts = version.split(['.', '-', '+']).map(|p| p.parse::<u64>());
-    match (parts.next(), parts.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (4, 21),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::{beside, needs_image_signature};
+    use super::beside;
 
     #[test]
     fn components_are_looked_for_where_mirrors_keep_them() {
@@ -442,20 +436,6 @@ mod tests {
         ] {
             let found: Vec<String> = beside(&home.parse().unwrap(), &art).iter().map(ToString::to_string).collect();
             assert_eq!(found, places, "{home}");
-        }
-    }
-
-    #[test]
-    fn releases_from_4_21_on_need_a_cosign_signature() {
-        for (version, needs) in [
-            ("4.20.13", false),
-            ("4.21.0", true),
-            ("4.21.0-rc.1", true),
-            ("5.0.0", true),
-            ("4.3.0", false),
-            ("x", false),
-        ] {
-            assert_eq!(needs_image_signature(version), needs, "{version}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! `spec/review.md`, MB-COS.
 
 pub mod bundle;
+pub mod simple;
 pub mod statement;
 
 use p256::pkcs8::DecodePublicKey;

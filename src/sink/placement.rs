@@ -1,6 +1,6 @@
 //! The location of each image: `oc`'s names for releases, the source's path and tag for everything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use crate::bundle::index::{Image, Index, Kind};
@@ -14,7 +14,7 @@ use crate::openshift::{marks, tags};
 pub struct Placement<'a> {
     /// The image.
     pub image: &'a Image,
-    /// Repository below the target; empty for the target itself.
+    /// Repository below the target; empty for the target itself; after `//` the full name of one elsewhere.
     pub repository: String,
     /// Its tag at the target. Referrers have none.
     pub tag: Option<Tag>,
@@ -27,6 +27,19 @@ pub struct Placing {
     pub by_host: bool,
     /// Explicit locations. If several match, the one with the longest `from` counts.
     pub maps: Vec<Map>,
+    /// At a registry: another place for release images.
+    pub release_image: Option<ReleaseImage>,
+    /// Other tags for releases and their components.
+    pub tags: Option<tags::Pattern>,
+}
+
+/// Where release images go, if not to the repository of their components.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseImage {
+    /// The repository.
+    pub repository: Repository,
+    /// The tag; `None`: the usual one.
+    pub tag: Option<Tag>,
 }
 
 /// An explicit location: `FROM=TO`.
@@ -122,15 +135,31 @@ pub fn placements<'a>(index: &'a Index, release: &str, placing: &Placing) -> Res
 /// Places every image, even if two get the same name.
 fn every<'a>(index: &'a Index, release: &str, placing: &Placing) -> Result<Vec<Placement<'a>>> {
     let mut out = Vec::new();
+    let components: BTreeSet<&Digest> =
+        index.images.iter().filter(|i| i.kind == Kind::Component).map(|i| &i.digest).collect();
     for image in &index.images {
-        let repository = match (image.release, &image.repository) {
-            (None, Some(repository)) => placing.of(repository),
-            _ => release.to_owned(),
-        };
-        out.push(Placement { image, tag: tag(index, image)?, repository });
+        let tag = tag(index, image, placing)?;
+        let mut place = |repository: String| out.push(Placement { image, tag: tag.clone(), repository });
+        match (image.release, &image.repository, &placing.release_image) {
+            (None, Some(repository), _) => place(placing.of(repository)),
+            (Some(digest), _, Some(elsewhere)) => {
+                let about = image.subject.as_ref().unwrap_or(&image.digest);
+                // An attachment must be where its image is. What is attached to an image inside a list goes to both.
+                if !components.contains(about) {
+                    place(format!("{ELSEWHERE}{}", elsewhere.repository));
+                }
+                if *about != digest {
+                    place(release.to_owned());
+                }
+            }
+            _ => place(release.to_owned()),
+        }
     }
     Ok(out)
 }
+
+/// Before the full name of a repository that is not below the target.
+const ELSEWHERE: &str = "//";
 
 /// The pairs of different images with the same name.
 fn meetings<'p, 'a>(placements: &'p [Placement<'a>]) -> Vec<(&'p Placement<'a>, &'p Placement<'a>)> {
@@ -186,14 +215,22 @@ pub fn foreseen(index: &Index) -> Result<Vec<String>> {
     Ok(meetings(&placed).iter().map(text).collect())
 }
 
-fn tag(index: &Index, image: &Image) -> Result<Option<Tag>> {
+fn tag(index: &Index, image: &Image, placing: &Placing) -> Result<Option<Tag>> {
     let invalid = |e: Invalid| Error::new(Code::Malformed, format!("`{}` cannot be tagged: {e}", image.display()));
     let release = image.release.and_then(|digest| index.releases.iter().find(|r| r.digest == digest));
     match (image.kind, release) {
-        (Kind::Release, Some(r)) => tags::release_tag(&r.version, &r.architecture).map(Some).map_err(invalid),
+        (Kind::Release, Some(r)) => match (&placing.release_image, &placing.tags) {
+            (Some(ReleaseImage { tag: Some(tag), .. }), _) => Ok(Some(tag.clone())),
+            (_, Some(pattern)) => pattern.tag(&r.version, &r.architecture, None).map(Some).map_err(invalid),
+            _ => tags::release_tag(&r.version, &r.architecture).map(Some).map_err(invalid),
+        },
         (Kind::Component, Some(r)) => {
             let name = image.component.as_deref().unwrap_or_default();
-            tags::component_tag(&r.version, &r.architecture, name).map(Some).map_err(invalid)
+            let made = match &placing.tags {
+                Some(pattern) => pattern.tag(&r.version, &r.architecture, Some(name)),
+                None => tags::component_tag(&r.version, &r.architecture, name),
+            };
+            made.map(Some).map_err(invalid)
         }
         (Kind::Referrer, _) => Ok(None),
         (_, _) => {
@@ -203,10 +240,13 @@ fn tag(index: &Index, image: &Image) -> Result<Option<Tag>> {
     }
 }
 
-/// The repository `path` below `target`; the target itself when it is empty.
+/// The repository that a [`Placement`] names: `path` below `target`, or one elsewhere.
 pub fn below(target: &Repository, path: &str) -> Result<Repository> {
     if path.is_empty() {
         return Ok(target.clone());
+    }
+    if let Some(elsewhere) = path.strip_prefix(ELSEWHERE) {
+        return elsewhere.parse().map_err(|e: Invalid| Error::new(Code::Malformed, e.to_string()));
     }
     target.join(path).map_err(|e| Error::new(Code::Malformed, format!("`{path}` cannot be pushed below {target}: {e}")))
 }
@@ -236,9 +276,9 @@ mod tests {
     #[test]
     fn a_repository_goes_to_its_path_below_its_host_or_where_the_map_says() {
         let plain = Placing::default();
-        let host = Placing { by_host: true, maps: Vec::new() };
+        let host = Placing { by_host: true, ..Placing::default() };
         let maps = ["quay.io/a=x", "quay.io/a/b=y/z", "quay.io=all", "local/c=d"].map(|m| m.parse().unwrap()).to_vec();
-        let mapped = Placing { by_host: true, maps };
+        let mapped = Placing { by_host: true, maps, ..Placing::default() };
         for (repository, one, two, three) in [
             ("quay.io/a/b", "a/b", "quay.io/a/b", "y/z"),
             ("quay.io/a/c", "a/c", "quay.io/a/c", "x/c"),
@@ -250,7 +290,7 @@ mod tests {
             assert_eq!([plain.of(repository), host.of(repository), mapped.of(repository)], [one, two, three]);
             assert!(format!("r.io/{}", host.of(repository)).parse::<Repository>().is_ok());
         }
-        let bare = Placing { by_host: false, maps: vec!["a/b=x".parse().unwrap()] };
+        let bare = Placing { maps: vec!["a/b=x".parse().unwrap()], ..Placing::default() };
         assert_eq!([bare.of("quay.io/a/b"), bare.of("quay.io/a/b/c"), bare.of("quay.io/a/bc")], ["x", "x/c", "a/bc"]);
         for bad in ["a", "=b", "a=", "a=B", "a=../b", "a/=b", "/a=b", "a=b:c", "a=b/"] {
             assert!(bad.parse::<Map>().is_err(), "{bad}");

@@ -8,6 +8,7 @@
 
 mod attached;
 mod attestations;
+pub(super) mod default_policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -211,8 +212,8 @@ mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
 
-    use super::attached::SIGNATURE;
     use super::*;
+    use crate::sign::cosign::simple::SIGNATURE;
 
     fn data(path: &str) -> Vec<u8> {
         std::fs::read(format!("{}/testdata/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()

@@ -277,6 +277,8 @@ impl<'a> Admitted<'a> {
             self.read_signed()?;
             let signed = signed_contents(&self.signed);
             cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
+            let (index, policies) = (self.set.index(), &payloads.policies);
+            cosign::default_policy::check(index, &self.documents, &signed, policies, &mut self.report);
         }
         self.payloads = Mutex::new(payloads);
         Ok(())
@@ -512,6 +514,8 @@ impl<'a> Admitted<'a> {
             lock(&self.payloads).conclude(self.set.index(), &mut self.report);
             let signed = signed_contents(&self.signed);
             cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
+            let policies = std::mem::take(&mut lock(&self.payloads).policies);
+            cosign::default_policy::check(self.set.index(), &self.documents, &signed, &policies, &mut self.report);
             if !self.set.addenda().is_empty() {
                 self.evaluate_again(settings);
             }

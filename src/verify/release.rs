@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::Settings;
+use super::cosign::default_policy::Policies;
 use super::report::{Check, CheckId, Finding, Report};
 use crate::bundle::index::{Index, Kind, Release, Trust};
 use crate::bundle::limits;
@@ -119,6 +120,8 @@ fn drain(reader: &mut BlobContent<'_>, buffer: &mut [u8]) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct Payloads {
     releases: Vec<Pending>,
+    /// The image policies in the payloads that were read.
+    pub(super) policies: Policies,
     configs: BTreeMap<Digest, Vec<u8>>,
     scanned: BTreeMap<Digest, Result<LayerView, Arc<Error>>>,
     /// Bytes that may still be inflated.
@@ -131,6 +134,7 @@ impl Default for Payloads {
     fn default() -> Payloads {
         Payloads {
             releases: Vec::new(),
+            policies: Policies::new(),
             configs: BTreeMap::new(),
             scanned: BTreeMap::new(),
             inflate: limits::INFLATED,
@@ -277,6 +281,7 @@ impl Payloads {
             };
             match pending.payload.or_else(|| self.assemble(&image.layers)) {
                 Some(Ok(payload)) => {
+                    self.policies.insert(release.digest, payload.image_policy.clone());
                     check.examined += 1;
                     check.details.push(format!(
                         "{} names {} images",

@@ -291,7 +291,7 @@ pub struct Gpg {
 }
 
 impl Gpg {
-    fn new(_: &Path, name: &str) -> Gpg {
+    pub fn new(_: &Path, name: &str) -> Gpg {
         // Not below the target folder: the agent's socket needs a short path.
         let gpg = Gpg { home: tempfile::Builder::new().prefix("gpg").tempdir_in("/tmp").unwrap() };
         let user = format!("{name} <{name}@example.invalid>");
@@ -322,7 +322,7 @@ impl Gpg {
         out.stdout
     }
 
-    fn public(&self) -> String {
+    pub fn public(&self) -> String {
         String::from_utf8(self.run(&["--armor", "--export"], b"")).unwrap()
     }
 
@@ -331,7 +331,7 @@ impl Gpg {
         out.lines().find_map(|l| l.strip_prefix("fpr:::::::::")).unwrap().trim_end_matches(':').to_owned()
     }
 
-    fn sign_into(&self, store: &Path, digest: &Digest, claim: &str) {
+    pub fn sign_into(&self, store: &Path, digest: &Digest, claim: &str) {
         let folder = store.join(format!("sha256={}", digest.hex()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("signature-1"), self.run(&["--sign", "--output", "-"], claim.as_bytes())).unwrap();

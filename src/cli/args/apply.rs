@@ -38,7 +38,7 @@ pub struct Apply {
 pub struct ApplyToo {
     /// Apply the manifests to the cluster of the kubeconfig: compared before the first blob is sent, applied when all
     /// images are complete
-    #[arg(long, help_heading = "Cluster")]
+    #[arg(long, help_heading = "Cluster", alias = "apply-release-image-signature")]
     pub apply_manifests: bool,
     /// With --apply-manifests: also apply the mirror sets, carried ones and those written for the target (nodes get a
     /// new configuration)

@@ -7,6 +7,7 @@
 #[cfg(feature = "cluster")]
 mod cluster;
 mod places;
+mod snippets;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,13 +18,14 @@ use crate::bundle::index::Index;
 use crate::bundle::{Inputs, name};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Repository};
+use crate::openshift::mirror_set::SourcePolicy;
 use crate::openshift::openpgp;
 use crate::ops::advice::{before_transfer, during_transfer};
 use crate::ops::{Observer, Task};
 use crate::parallel::Pace;
 use crate::sink::destination::{self, Destination, Placed, Refused};
 use crate::sink::files::{Folder, Rules, Written};
-use crate::sink::placement::{Placing, below};
+use crate::sink::placement::Placing;
 use crate::sink::{Delivery, FileFolder, Watch, Way};
 use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
 pub use places::{Entry, MirrorSets};
@@ -44,8 +46,15 @@ pub struct Options {
     pub placing: Placing,
     /// Mirror configuration for the registry.
     pub mirror_sets: MirrorSets,
+    /// What mirror sets say about their sources. `None`: nothing, so that the cluster's default counts.
+    pub source_policy: Option<SourcePolicy>,
     /// A file for `SRC=DST` lines, as `oc image mirror -f` takes them.
     pub mapping: Option<PathBuf>,
+    /// A file for the `imageDigestSources` of `install-config.yaml`.
+    pub install_config: Option<PathBuf>,
+    /// A file, or a folder such as `/etc/containers/registries.d`, for what hosts need to read the signatures at the
+    /// registry.
+    pub registries_d: Option<PathBuf>,
     /// Replace existing manifests that have other content.
     pub overwrite: bool,
     /// Verify only, and write nothing.
@@ -115,9 +124,18 @@ pub struct Summary {
     pub tree_repositories: Vec<String>,
     /// The mirror sets themselves, as they will be applied.
     pub mirror_set_files: Vec<PathBuf>,
+    /// The mirror sets of other bundles or for other targets in the same folder.
+    #[serde(skip)]
+    pub mirror_sets_beside: usize,
     /// The mapping that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mapping: Option<PathBuf>,
+    /// The snippet for `install-config.yaml` that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub install_config: Option<PathBuf>,
+    /// The snippet for registries.d that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registries_d: Option<PathBuf>,
     /// For each release, the argument of `oc adm upgrade --to-image`.
     pub upgrades: Vec<String>,
     /// What is missing because volumes are missing: no manifest and no tag was written.
@@ -177,32 +195,27 @@ pub fn unpack<'a>(
     let (manifests_to, sets_to) = folders(&index, &admitted.report().bundle.index, options);
     let rules = Rules { overwrite: options.overwrite, keep: None };
     let files = FileFolder::manifests(manifests_to, admitted.files("manifests/"), rules);
-    let sets = match target(options) {
-        Some(target) => {
-            let signed = signed_names(&admitted, trust, conditions);
-            places::mirror_sets(
-                &options.mirror_sets,
-                target,
-                &home(target, "", options)?,
-                &signed,
-                &destinations,
-                &index,
-            )?
-        }
-        None => Vec::new(),
+    let placed: Vec<Placed> = destinations.iter().flat_map(|d| d.placed(&index)).collect();
+    let mirrors = match target(options) {
+        Some(target) => Some(places::Mirrors {
+            target,
+            release: release_home(target, options)?,
+            signed: signed_names(&admitted, trust, conditions),
+            placed: &placed,
+        }),
+        None => None,
     };
+    let sets = mirrors.as_ref().map(|mirrors| mirrors.sets(&options.mirror_sets, options.source_policy));
+    let sets = sets.transpose()?.unwrap_or_default();
     let set_files: Vec<PathBuf> = sets.iter().map(|(name, _)| sets_to.path().join(name)).collect();
     #[cfg(feature = "cluster")]
     let set_items = sets.clone();
     let sets = FileFolder::derived(sets_to, sets, places::beside_others());
-    let placed: Vec<Placed> = destinations.iter().flat_map(|d| d.placed(&index)).collect();
-    let mapping = options.mapping.as_ref().map(|to| (to, places::mapping(&placed)));
+    let snippets = snippets::snippets(options, mirrors.as_ref(), &placed)?;
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
     files.check(&index).map_err(nothing)?;
     sets.check(&index).map_err(nothing)?;
-    if let Some((to, text)) = &mapping {
-        places::check_mapping(to, text, options.overwrite).map_err(nothing)?;
-    }
+    snippets.iter().try_for_each(|snippet| snippet.check(options.overwrite)).map_err(nothing)?;
     for destination in &destinations {
         destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
@@ -287,9 +300,8 @@ pub fn unpack<'a>(
     }
     write_files(&files, &verified, observer)?;
     write_files(&sets, &verified, observer)?;
-    if let Some((to, text)) = &mapping {
-        places::write_mapping(to, text).map_err(|e| during_transfer(e, "the images are complete"))?;
-        summary.mapping = Some((*to).clone());
+    for snippet in snippets {
+        snippet.write(&mut summary).map_err(|e| during_transfer(e, "the images are complete"))?;
     }
     #[cfg(feature = "cluster")]
     {
@@ -301,6 +313,7 @@ pub fn unpack<'a>(
     summary.tree_repositories = repositories.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
     let place = |files: &FileFolder| (!files.is_empty()).then(|| files.folder().path().to_owned());
     (summary.manifests, summary.mirror_sets) = (place(&files), place(&sets));
+    summary.mirror_sets_beside = places::others(&summary.mirror_set_files);
     if !files.is_empty() {
         summary.manifests_beside = files.folder().beside().unwrap_or_default();
     }
@@ -457,16 +470,17 @@ fn signed_names(admitted: &Admitted<'_>, trust: &Trust, conditions: &Conditions)
 }
 
 fn upgrades(index: &Index, options: &Options) -> Vec<String> {
-    let Some(Ok(target)) = target(options).map(|target| home(target, "", options)) else { return Vec::new() };
+    let Some(Ok(target)) = target(options).map(|target| release_home(target, options)) else { return Vec::new() };
     index.releases.iter().map(|r| format!("{target}@{}", r.digest)).collect()
 }
 
-/// The destination of a repository.
+/// The repository of release images.
 #[cfg(feature = "registry")]
-fn home(target: &Repository, path: &str, options: &Options) -> Result<Repository> {
-    Ok(below(target, path)?.nested(options.ways.max_nested_paths))
+fn release_home(target: &Repository, options: &Options) -> Result<Repository> {
+    let home = options.placing.release_image.as_ref().map_or(target, |image| &image.repository);
+    Ok(home.clone().nested(options.ways.max_nested_paths))
 }
 #[cfg(not(feature = "registry"))]
-fn home(target: &Repository, path: &str, _: &Options) -> Result<Repository> {
-    below(target, path)
+fn release_home(target: &Repository, _: &Options) -> Result<Repository> {
+    Ok(target.clone())
 }

@@ -1,18 +1,14 @@
 //! Records where everything went: as JSON, as a mapping for `oc image mirror`, and as mirror sets for a cluster.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::bundle::index::Kind;
 use crate::error::{Code, Error, Result};
-use crate::fs::{AtomicFile, dir, small};
 use crate::oci::Repository;
-use crate::openshift::mirror_set::{self, MirrorSetKind};
-use crate::sink::destination::{Destination, Placed};
+use crate::openshift::mirror_set::{self, MirrorSetKind, SourcePolicy};
+use crate::sink::destination::Placed;
 use crate::sink::files;
-
-/// The largest existing mapping that is read, in bytes.
-const MAPPING: u64 = 16 << 20;
 
 /// An image, its origin and its location.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -63,29 +59,6 @@ pub(super) fn mapping(placed: &[Placed<'_>]) -> Vec<u8> {
     lines.into_iter().collect::<String>().into_bytes()
 }
 
-/// Checks whether [`write_mapping`] would fail, as far as possible in advance.
-pub(super) fn check_mapping(to: &Path, text: &[u8], overwrite: bool) -> Result<()> {
-    let folder = dir::folder_of(to);
-    if to.is_dir() || !folder.is_dir() {
-        return Err(Error::new(Code::Usage, format!("the mapping cannot be written to `{}`", to.display()))
-            .hint("name a file in a folder that exists: --mapping FILE"));
-    }
-    crate::fs::space::writable(folder).map_err(|e| Error::io("cannot write in", folder, e))?;
-    if !overwrite && dir::exists(to) && !small::read(to, MAPPING).is_ok_and(|there| there == text) {
-        return Err(Error::new(Code::Conflict, format!("`{}` exists with other content", to.display()))
-            .hint("compare them; --overwrite replaces it"));
-    }
-    Ok(())
-}
-
-/// Writes a mapping, overwriting an existing one.
-pub(super) fn write_mapping(to: &Path, text: &[u8]) -> Result<()> {
-    let mut temporary = to.as_os_str().to_owned();
-    temporary.push(".partial");
-    let done = AtomicFile::begin(Path::new(&temporary)).and_then(|file| file.commit(text, to, true));
-    done.map_err(|e| Error::io("cannot write", to, e))
-}
-
 /// Which mirror sets to write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum MirrorSets {
@@ -96,54 +69,73 @@ pub enum MirrorSets {
     Kinds(Vec<MirrorSetKind>),
 }
 
-/// The mirror sets of a registry, separate for releases and everything else: file names and contents.
-pub(super) fn mirror_sets(
-    wanted: &MirrorSets,
-    target: &Repository,
-    release_home: &Repository,
-    signed: &[Repository],
-    destinations: &[Box<dyn Destination + '_>],
-    index: &crate::bundle::Index,
-) -> Result<Vec<(String, Vec<u8>)>> {
-    let kinds = match wanted {
-        MirrorSets::AsNeeded => &[MirrorSetKind::Digest, MirrorSetKind::Tag][..],
-        MirrorSets::Kinds(kinds) => kinds,
-    };
-    let placed: Vec<Placed> = destinations.iter().flat_map(|d| d.placed(index)).filter(|p| p.at_registry()).collect();
-    let mut out = Vec::new();
-    for kind in kinds {
-        for release in [true, false] {
-            let mut pairs: Vec<(Repository, Repository)> = Vec::new();
-            for placed in &placed {
-                let fits = match placed.image.kind {
-                    Kind::Release | Kind::Component => release && *kind != MirrorSetKind::Tag,
-                    Kind::Additional => !release && (*kind != MirrorSetKind::Tag || placed.image.tag.is_some()),
-                    Kind::Signature | Kind::Referrer => false,
-                };
-                let mirror: Option<Repository> = placed.repository.parse().ok();
-                if let (true, Some(source), Some(mirror)) = (fits, origin(placed), mirror) {
-                    let pair = (source, mirror);
-                    if !pairs.contains(&pair) {
-                        pairs.push(pair);
-                    }
+/// What a registry mirrors.
+pub(super) struct Mirrors<'a> {
+    /// The repository given with `--to`.
+    pub(super) target: &'a Repository,
+    /// The repository of release images.
+    pub(super) release: Repository,
+    /// The repositories that good release signatures name.
+    pub(super) signed: Vec<Repository>,
+    /// Where everything is.
+    pub(super) placed: &'a [Placed<'a>],
+}
+
+impl Mirrors<'_> {
+    /// The pairs of source and mirror for a kind of mirror set: of releases, or of everything else.
+    pub(super) fn pairs(&self, kind: MirrorSetKind, release: bool) -> Vec<(Repository, Repository)> {
+        let mut pairs: Vec<(Repository, Repository)> = Vec::new();
+        for placed in self.placed.iter().filter(|placed| placed.at_registry()) {
+            let fits = match placed.image.kind {
+                Kind::Release | Kind::Component => release && kind != MirrorSetKind::Tag,
+                Kind::Additional => !release && (kind != MirrorSetKind::Tag || placed.image.tag.is_some()),
+                Kind::Signature | Kind::Referrer => false,
+            };
+            let mirror: Option<Repository> = placed.repository.parse().ok();
+            if let (true, Some(source), Some(mirror)) = (fits, origin(placed), mirror) {
+                let pair = (source, mirror);
+                if !pairs.contains(&pair) {
+                    pairs.push(pair);
                 }
             }
-            if release && *kind != MirrorSetKind::Tag {
-                pairs.extend(signed.iter().map(|source| (source.clone(), release_home.clone())));
-            }
-            if !pairs.is_empty() {
-                let made = mirror_set::object(*kind, target, &pairs).map_err(|e| {
-                    Error::new(Code::Usage, format!("no mirror set can be written for {target}: {e}"))
+        }
+        if release && kind != MirrorSetKind::Tag {
+            pairs.extend(self.signed.iter().map(|source| (source.clone(), self.release.clone())));
+        }
+        pairs
+    }
+
+    /// The mirror sets, separate for releases and everything else: file names and contents.
+    pub(super) fn sets(&self, wanted: &MirrorSets, policy: Option<SourcePolicy>) -> Result<Vec<(String, Vec<u8>)>> {
+        let kinds = match wanted {
+            MirrorSets::AsNeeded => &[MirrorSetKind::Digest, MirrorSetKind::Tag][..],
+            MirrorSets::Kinds(kinds) => kinds,
+        };
+        let mut out = Vec::new();
+        for kind in kinds {
+            for pairs in [true, false].map(|release| self.pairs(*kind, release)) {
+                if pairs.is_empty() {
+                    continue;
+                }
+                let made = mirror_set::object(*kind, self.target, &pairs, policy).map_err(|e| {
+                    Error::new(Code::Usage, format!("no mirror set can be written for {}: {e}", self.target))
                         .hint("--mirror-set none leaves it out")
                 })?;
                 out.push((format!("{}.yaml", made.name), made.text.into_bytes()));
             }
         }
+        Ok(out)
     }
-    Ok(out)
 }
 
 /// Mirror sets of other bundles in the same folder are kept.
 pub(super) fn beside_others() -> files::Rules {
     files::Rules { overwrite: true, keep: Some(mirror_set::is_own) }
+}
+
+/// How many other mirror sets are in the folder of these.
+pub(super) fn others(files: &[PathBuf]) -> usize {
+    let Some(folder) = files.first().and_then(|file| file.parent()) else { return 0 };
+    let found = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    found.filter(|entry| !files.contains(&entry.path())).count()
 }

@@ -35,7 +35,7 @@ pub struct Tree<'a> {
 impl<'a> Tree<'a> {
     /// Places the images of an index; `documents` are its manifests.
     pub fn new(dir: &'a Path, index: &'a Index, document: &Documents<'_, '_>, placing: &Placing) -> Result<Tree<'a>> {
-        let placements = placement::placements(index, RELEASE, placing)?;
+        let placements = placement::placements(index, RELEASE, &Placing { release_image: None, ..placing.clone() })?;
         placement::no_release_names(&placements, "")?;
         let needs = RepositoryNeeds::of(&placements, document)?;
         Ok(Tree { dir, placements, needs, present: Present::default(), open: OnceLock::new(), sink: OnceLock::new() })

@@ -1,5 +1,7 @@
 //! A registry as a destination.
 
+mod signatures;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -267,6 +269,7 @@ impl<'a> Destination for Registry<'a> {
         }
         self.lists(lists.into_values().collect(), watch, &mut counts, &mut refused)?;
         self.tags(verified, watch, &mut counts, &mut refused)?;
+        self.read_back(verified, watch, &refused)?;
         counts.refused = self.refused(&refused);
         Ok(counts)
     }

@@ -10,11 +10,8 @@ use crate::bundle::index::{Image, Index, Kind};
 use crate::oci::{Descriptor, Digest, Document, Invalid, parse};
 use crate::sign::cosign::SIMPLE_SIGNING;
 use crate::sign::cosign::bundle::{Bundle, ENVELOPE, MEDIA_TYPE, is_bundle};
+use crate::sign::cosign::simple::{PAYLOAD, SIGNATURE};
 
-/// Annotation with the signature, base64.
-pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// The largest signed payload of a signature image that is read, in bytes.
-const PAYLOAD: u64 = 64 << 10;
 /// Annotations that say what kind of statement an attestation is: of the layer by cosign 1 and 2, of the manifest by 3.
 const PREDICATES: [&str; 2] = ["predicateType", "dev.sigstore.bundle.predicateType"];
 /// The largest Sigstore bundle or DSSE envelope that is read, in bytes (MB-LIM-24).
