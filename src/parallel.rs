@@ -90,8 +90,8 @@ impl Pace {
         let mut order: Vec<usize> = (0..items.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(sizes[*at]));
         let small = order.partition_point(|at| sizes[*at] > SMALL);
-        let lane = |items: &[usize]| Lane { waiting: items.to_vec().into_iter(), asking: 0, moving: 0, ending: 0 };
-        let lanes = Mutex::new([lane(&order[..small]), lane(&order[small..])]);
+        let lane = |items: Vec<usize>| Lane { waiting: items.into_iter(), asking: 0, moving: 0, ending: 0 };
+        let lanes = Mutex::new([lane(order[..small].to_vec()), lane(order[small..].to_vec())]);
         let queue = Queue { pace: self, lanes, changed: Condvar::new(), stop: AtomicBool::new(false) };
         self.climbers.iter().for_each(|climber| lock(climber).begin());
         let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::with_capacity(items.len()));
@@ -517,7 +517,11 @@ mod tests {
                     all.during(wait);
                     turn.moved(*size);
                 });
-                pace.share(&[(); 4], |()| Ok(all.during(wait))).map(|_| ())
+                pace.share(&[2; 4], |_| {
+                    all.during(wait);
+                    Ok(())
+                })
+                .map(|_| ())
             };
             pace.sized(&sizes, |size| *size, || (), work).unwrap();
             assert!(all.1.into_inner() <= most, "{most}");

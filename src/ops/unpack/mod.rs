@@ -382,8 +382,9 @@ fn transfer(
     let over = AtomicBool::new(false);
     let done = std::thread::scope(|scope| {
         if pace.most() > 1 && !admitted.is_stream() {
-            let ahead = |one: &Box<dyn Destination + '_>| one.look_ahead(&|digest| admitted.document(digest), &over);
-            scope.spawn(move || destinations.iter().for_each(ahead));
+            let over = &over;
+            let ahead = |one: &dyn Destination| one.look_ahead(&|digest| admitted.document(digest), over);
+            scope.spawn(move || destinations.iter().for_each(|one| ahead(one.as_ref())));
         }
         let done = admitted.blobs(pace, Extent::Needed, delivery);
         over.store(true, Ordering::Relaxed);
