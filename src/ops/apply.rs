@@ -115,7 +115,7 @@ pub fn apply<'a>(
             (items, Some(verified), report)
         }
         What::Folder(dir) => {
-            let (items, report) = folder(&dir, trust, conditions, observer)?;
+            let (items, report) = folder(&dir, trust, conditions)?;
             if report.exit_code != 0 {
                 return Ok(Outcome::Refused(Box::new(report)));
             }
@@ -161,8 +161,10 @@ fn one(bytes: &[u8]) -> Result<kubernetes::Manifest, kubernetes::Refusal> {
 }
 
 /// The manifests of a folder, read as strictly as `create` reads them.
-fn folder(dir: &Path, trust: &Trust, conditions: &Conditions, observer: &dyn Observer) -> Result<(Vec<Item>, Report)> {
-    let files = crate::select::manifests(dir, &conditions.admission(trust), observer).map_err(|e| e.state(NOTHING))?;
+fn folder(dir: &Path, trust: &Trust, conditions: &Conditions) -> Result<(Vec<Item>, Report)> {
+    let admission = conditions.admission(trust);
+    // What it warns of is in the report too.
+    let files = crate::select::manifests(dir, &admission, &crate::ops::Silent).map_err(|e| e.state(NOTHING))?;
     let report = crate::verify::loose(&dir.display().to_string(), &files, trust, conditions);
     let items = items(files.iter().map(|(file, bytes)| (file.path.as_str(), bytes.as_slice())))?;
     Ok((items, report))
