@@ -68,6 +68,12 @@ fn every_file_for_the_cluster_passes_a_dry_run_of_the_server() {
         let lines = dry_run(server, &dir.path().join(format!("{name}-mirror-set")));
         assert_eq!(lines.len(), sets, "{kinds}: {lines:?}");
     }
+    for policy in ["NeverContactSource", "AllowContactingSource"] {
+        let manifests = dir.path().join(policy);
+        ok(&[unpack_to(&bundle, &target.host(), &manifests), args!["--mirror-source-policy", policy]].concat());
+        assert_eq!(dry_run(server, &manifests), expected);
+        assert!(!dry_run(server, &dir.path().join(format!("{policy}-mirror-set"))).is_empty(), "{policy}");
+    }
     // In folders.
     for flag in ["--to-layout", "--to-dir"] {
         let to = dir.path().join(&flag[2..]);
