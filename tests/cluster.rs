@@ -36,5 +36,8 @@ mod reach;
 mod refusals;
 #[path = "cluster/server.rs"]
 mod server;
+#[cfg(feature = "cluster")]
+#[path = "cluster/story.rs"]
+mod story;
 #[path = "support/mod.rs"]
 mod support;
