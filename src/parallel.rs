@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Items of up to this size are small: most of their time is spent waiting, not moving bytes.
 const SMALL: u64 = 1 << 20;
@@ -73,33 +73,58 @@ impl Pace {
         local: impl Fn() -> L + Sync,
         work: impl Fn(&mut L, &T) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
-        self.sized(items, |_| 0, local, |own, item, _| work(own, item))
+        let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::new());
+        self.run(
+            items.len(),
+            |_| 0,
+            local,
+            |own, at, _| {
+                let result = work(own, &items[at])?;
+                lock(&results).push((at, result));
+                Ok(())
+            },
+        )?;
+        Ok(in_order(results))
     }
 
     /// Like [`Pace::map`], for items of different sizes in bytes: the largest come first, so that no thread is left
     /// alone with a large one at the end, and the small ones beside them. `work` reports to its [`Turn`] which bytes it
     /// has moved.
-    pub fn sized<T: Sync, L, R: Send>(
+    pub fn sized<T: Sync, L>(
         &self,
         items: &[T],
-        size: impl Fn(&T) -> u64,
+        size: impl Fn(&T) -> u64 + Sync,
         local: impl Fn() -> L + Sync,
-        work: impl Fn(&mut L, &T, &Turn<'_>) -> Result<R> + Sync,
-    ) -> Result<Vec<R>> {
-        let sizes: Vec<u64> = items.iter().map(size).collect();
-        let mut order: Vec<usize> = (0..items.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(sizes[*at]));
-        let small = order.partition_point(|at| sizes[*at] > SMALL);
-        let lane = |items: Vec<usize>| Lane { waiting: items.into_iter(), asking: 0, moving: 0, ending: 0 };
-        let lanes = Mutex::new([lane(order[..small].to_vec()), lane(order[small..].to_vec())]);
+        work: impl Fn(&mut L, &T, &Turn<'_>) -> Result<()> + Sync,
+    ) -> Result<()> {
+        self.run(items.len(), |at| size(&items[at]), local, |own, at, turn| work(own, &items[at], turn))
+    }
+
+    /// Works on items by their positions. An index may have many: a few bytes for each.
+    fn run<L>(
+        &self,
+        count: usize,
+        size: impl Fn(usize) -> u64 + Sync,
+        local: impl Fn() -> L + Sync,
+        work: impl Fn(&mut L, usize, &Turn<'_>) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let mut large: Vec<u32> = (0..u32::try_from(count).unwrap_or(u32::MAX)).collect();
+        large.sort_by_key(|at| std::cmp::Reverse(size(*at as usize)));
+        let small = large.split_off(large.partition_point(|at| size(*at as usize) > SMALL));
+        let lane = |items: Vec<u32>| Lane { waiting: items.into_iter(), asking: 0, moving: 0, ending: 0 };
+        let lanes = Mutex::new([lane(large), lane(small)]);
         let queue = Queue { pace: self, lanes, changed: Condvar::new(), stop: AtomicBool::new(false) };
         self.climbers.iter().for_each(|climber| lock(climber).begin());
-        let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::with_capacity(items.len()));
+        let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         let one = |own: &mut L, lane, at: usize| {
-            let turn = Turn { queue: &queue, lane, left: AtomicU64::new(sizes[at]), stage: Mutex::new(Stage::Asking) };
-            let result = work(own, &items[at], &turn);
-            queue.stop.fetch_or(result.is_err(), Ordering::Relaxed);
-            lock(&results).push((at, result));
+            let turn = Turn { queue: &queue, lane, left: AtomicU64::new(size(at)), stage: Mutex::new(Stage::Asking) };
+            if let Err(e) = work(own, at, &turn) {
+                queue.stop.store(true, Ordering::Relaxed);
+                let mut failed = lock(&failed);
+                if failed.as_ref().is_none_or(|(before, _)| at < *before) {
+                    *failed = Some((at, e));
+                }
+            }
             turn
         };
         let run = |(mut lane, mut at): (usize, usize)| {
@@ -112,10 +137,15 @@ impl Pace {
             }
         };
         let run = &run;
-        if self.most == 1 || items.len() == 1 {
+        if self.most == 1 || count == 1 {
             let mut own = local();
             self.busy.fetch_add(1, Ordering::Relaxed);
-            _ = order.iter().take_while(|at| one(&mut own, ALONE, **at).goes_on()).count();
+            let next = || lock(&queue.lanes).iter_mut().find_map(|lane| lane.waiting.next());
+            while let Some(at) = next() {
+                if !one(&mut own, ALONE, at as usize).goes_on() {
+                    break;
+                }
+            }
             self.busy.fetch_sub(1, Ordering::Relaxed);
         } else {
             std::thread::scope(|scope| {
@@ -131,14 +161,14 @@ impl Pace {
                 }
             });
         }
-        in_order(results)
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, e)| Err(e))
     }
 
     /// Like [`Pace::map`], for small requests within an item that is being worked on: this thread does them, with the
     /// help of as many more as there are free places.
     pub fn share<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::with_capacity(items.len()));
+        let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::new(Vec::new());
         let one = || {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(item) = items.get(at).filter(|_| !stop.load(Ordering::Relaxed)) else { return false };
@@ -161,7 +191,7 @@ impl Pace {
                 }
             }
         });
-        in_order(results)
+        in_order(results).into_iter().collect()
     }
 
     /// Takes one of the free places, if there is one.
@@ -256,7 +286,7 @@ struct Queue<'a> {
 /// Items of one kind: those that wait, as positions, and how many are at each stage.
 #[derive(Debug)]
 struct Lane {
-    waiting: std::vec::IntoIter<usize>,
+    waiting: std::vec::IntoIter<u32>,
     asking: usize,
     moving: usize,
     ending: usize,
@@ -297,7 +327,7 @@ impl Queue<'_> {
         }
         let at = lanes[lane].waiting.next()?;
         lanes[lane].asking += 1;
-        Some((lane, at))
+        Some((lane, at as usize))
     }
 
     /// Ends a turn. Returns the next item for the same thread.
@@ -443,9 +473,9 @@ impl Climber {
     }
 }
 
-fn in_order<R>(results: Mutex<Vec<(usize, Result<R>)>>) -> Result<Vec<R>> {
+fn in_order<R>(results: Mutex<Vec<(usize, R)>>) -> Vec<R> {
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(at, _)| *at);
+    results.sort_unstable_by_key(|(at, _)| *at);
     results.into_iter().map(|(_, result)| result).collect()
 }
 
@@ -459,7 +489,7 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     use super::*;
-    use crate::error::{Code, Error};
+    use crate::error::Code;
 
     #[test]
     fn results_keep_the_order_and_the_first_error_stops_the_rest() {
@@ -468,17 +498,15 @@ mod tests {
             let doubled: Vec<u32> = items.iter().map(|n| n * 2).collect();
             assert_eq!(pace.map(&items, || (), |(), n| Ok(n * 2)).unwrap(), doubled);
             assert_eq!(pace.share(&items, |n| Ok(n * 2)).unwrap(), doubled);
-            let mixed = pace.sized(
-                &items,
-                |n| u64::from(*n) << 12,
-                || (),
-                |(), n, turn| {
-                    turn.start();
-                    turn.moved(u64::from(*n) << 12);
-                    Ok(n * 2)
-                },
-            );
-            assert_eq!(mixed.unwrap(), doubled);
+            let sum = AtomicU32::new(0);
+            let add = |(): &mut (), n: &u32, turn: &Turn<'_>| {
+                turn.start();
+                turn.moved(u64::from(*n) << 12);
+                sum.fetch_add(*n, Ordering::Relaxed);
+                Ok(())
+            };
+            pace.sized(&items, |n| u64::from(*n) << 12, || (), add).unwrap();
+            assert_eq!(sum.into_inner(), items.iter().sum::<u32>());
             let seen = AtomicU32::new(0);
             let fail = |n: &u32| {
                 seen.fetch_add(1, Ordering::Relaxed);
@@ -521,7 +549,7 @@ mod tests {
                     all.during(wait);
                     Ok(())
                 })
-                .map(|_| ())
+                .map(drop)
             };
             pace.sized(&sizes, |size| *size, || (), work).unwrap();
             assert!(all.1.into_inner() <= most, "{most}");

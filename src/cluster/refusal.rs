@@ -155,7 +155,7 @@ mod tests {
             ),
             (403, "Forbidden", "exceeded quota: q", none(), Code::ApplyFailed, "a rule of the cluster"),
             (404, "NotFound", "namespaces \"n\" not found", none(), Code::ApplyFailed, "namespace `n` does not exist"),
-            (500, "", typed, none(), Code::ApplyFailed, "is not valid"),
+            (500, "", typed, none(), Code::ApplyFailed, "does not fit"),
             (422, "Invalid", "x", none(), Code::ApplyFailed, "does not accept the content"),
             (413, "RequestEntityTooLarge", "x", none(), Code::ApplyFailed, "larger"),
             (503, "ServiceUnavailable", "x", none(), Code::Destination, "now"),

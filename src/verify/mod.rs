@@ -382,7 +382,7 @@ impl<'a> Admitted<'a> {
         let work = |buffer: &mut Vec<u8>, (at, blob): &(usize, &Blob), turn: &Turn<'_>| {
             self.visit(*at, blob, extent, receiver, (buffer, Some(turn)))
         };
-        pace.sized(&content, size, || vec![0u8; BUFFER], work).map(|_| ())
+        pace.sized(&content, size, || vec![0u8; BUFFER], work)
     }
 
     fn visit(
