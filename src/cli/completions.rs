@@ -90,7 +90,8 @@ fn bash(command: &Command) -> String {
     out.push_str("        esac\n    done\n    case \"$verb $prev\" in\n");
     for one in std::iter::once(command).chain(command.get_subcommands()) {
         let verb = if std::ptr::eq(one, command) { "" } else { one.get_name() };
-        for arg in one.get_arguments().filter(|arg| takes_value(arg)) {
+        // Hidden options are not offered, and neither are their values.
+        for arg in one.get_arguments().filter(|arg| takes_value(arg) && !arg.is_hide_set()) {
             let pattern: Vec<String> = flags(std::iter::once(arg)).iter().map(|f| format!("\"{verb} {f}\"")).collect();
             let values = values(arg);
             let act = match arg.get_value_hint() {
