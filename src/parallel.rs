@@ -48,7 +48,7 @@ impl Pace {
         Pace {
             most,
             busy: AtomicUsize::new(0),
-            climbers: [Climber::new(LARGE, 2, most), Climber::new(LITTLE, 8, most)],
+            climbers: [Climber::new(LARGE, 3, most), Climber::new(LITTLE, 8, most)],
         }
     }
 
