@@ -11,11 +11,11 @@ use super::term::Terminal;
 use super::{create, inputs, verify};
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
+use crate::kubernetes::MirrorSetKind;
 #[cfg(feature = "registry")]
 use crate::oci::Repository;
 #[cfg(feature = "registry")]
 use crate::openshift::mirror_set;
-use crate::openshift::mirror_set::MirrorSetKind;
 #[cfg(feature = "registry")]
 use crate::openshift::tags::Pattern;
 use crate::ops::unpack::{MirrorSets, Options, Outcome, Summary, unpack};
@@ -394,7 +394,7 @@ fn set_list(folder: &std::path::Path, files: &[std::path::PathBuf]) -> String {
 /// Whether mirror sets were applied to a cluster in the same run.
 #[cfg(feature = "cluster")]
 fn sets_applied(summary: &Summary) -> bool {
-    let done = |entry: &crate::cluster::Entry| entry.outcome.is_done() && crate::cluster::is_mirror_set(&entry.object);
+    let done = |entry: &crate::cluster::Entry| entry.outcome.is_done() && MirrorSetKind::of(&entry.object).is_some();
     summary.applied.as_ref().is_some_and(|applied| applied.objects.iter().any(done))
 }
 #[cfg(not(feature = "cluster"))]

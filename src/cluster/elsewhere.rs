@@ -2,21 +2,10 @@
 
 use serde_json::Value;
 
+use super::Item;
 use super::client::{Cluster, Failure};
-use super::{Item, is_mirror_set};
 use crate::error::Result;
-
-/// The kinds of mirror set: kind, list of its spec, whether it is for pulls by tag, and where it is.
-const KINDS: [(&str, &str, bool, &str); 3] = [
-    ("ImageDigestMirrorSet", "imageDigestMirrors", false, "/apis/config.openshift.io/v1/imagedigestmirrorsets"),
-    ("ImageTagMirrorSet", "imageTagMirrors", true, "/apis/config.openshift.io/v1/imagetagmirrorsets"),
-    (
-        "ImageContentSourcePolicy",
-        "repositoryDigestMirrors",
-        false,
-        "/apis/operator.openshift.io/v1alpha1/imagecontentsourcepolicies",
-    ),
-];
+use crate::kubernetes::mirror_set::{self, MirrorSetKind};
 
 /// A mirror of a source that another object names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,17 +55,6 @@ fn redirects(object: &Value, list: &str) -> Vec<Redirect> {
     entries.filter_map(read).collect()
 }
 
-/// Whether a source covers another: a prefix of it up to a `/`, or `*.domain` of its host.
-fn covers(theirs: &str, source: &str) -> bool {
-    match theirs.strip_prefix("*.") {
-        Some(domain) => {
-            let host = source.split('/').next().unwrap_or_default();
-            host.strip_suffix(domain).is_some_and(|host| host.ends_with('.'))
-        }
-        None => source.strip_prefix(theirs).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-    }
-}
-
 impl Cluster {
     /// What other objects of the cluster mirror for the sources of the mirror sets among `items`. What this user may
     /// not list, and kinds that the cluster does not have, are passed over.
@@ -84,32 +62,35 @@ impl Cluster {
     /// # Errors
     /// If the server does not answer.
     pub fn mirrored_elsewhere(&self, items: &[Item]) -> Result<Vec<Elsewhere>> {
-        let sets = items.iter().filter(|item| is_mirror_set(&item.object));
+        let sets = items.iter().filter_map(|item| Some((MirrorSetKind::of(&item.object)?, item)));
+        // Whether they are for pulls by tag.
+        let tags = |kind: MirrorSetKind| kind == MirrorSetKind::Tag;
         let mut ours: Vec<(bool, Redirect)> = Vec::new();
-        for item in sets.clone() {
-            let Some((_, list, tags, _)) = KINDS.iter().find(|kind| kind.0 == item.object.kind) else { continue };
+        for (kind, item) in sets.clone() {
             let object: Value = serde_json::from_slice(&item.bytes).unwrap_or_default();
-            ours.extend(redirects(&object, list).into_iter().map(|redirect| (*tags, redirect)));
+            ours.extend(redirects(&object, kind.list()).into_iter().map(|redirect| (tags(kind), redirect)));
         }
         let mut out = Vec::new();
-        for (kind, list, tags, path) in KINDS.iter().filter(|kind| ours.iter().any(|(tags, _)| *tags == kind.2)) {
-            let found = match self.get(path) {
+        for kind in MirrorSetKind::ALL.into_iter().filter(|kind| ours.iter().any(|(by_tag, _)| *by_tag == tags(*kind)))
+        {
+            let found = match self.get(&format!("/apis/{}/{}", kind.api_version(), kind.resource())) {
                 Ok(found) => found,
                 Err(Failure::Refused(_)) => continue,
                 Err(failure) => return Err(self.fatal(failure)),
             };
             for object in found["items"].as_array().into_iter().flatten() {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                if sets.clone().any(|item| item.object.kind == *kind && item.object.name == name) {
+                if sets.clone().any(|(of, item)| of == kind && item.object.name == name) {
                     continue;
                 }
-                for theirs in redirects(object, list) {
-                    for (_, own) in ours.iter().filter(|(of, own)| of == tags && covers(&theirs.source, &own.source)) {
+                for theirs in redirects(object, kind.list()) {
+                    let covered = |own: &Redirect| mirror_set::below(&theirs.source, &own.source).is_some();
+                    for (_, own) in ours.iter().filter(|(by_tag, own)| *by_tag == tags(kind) && covered(own)) {
                         let new = |mirror: &&String| !own.mirrors.contains(mirror);
                         out.push(Elsewhere {
                             source: own.source.clone(),
                             theirs: theirs.source.clone(),
-                            object: format!("{kind} {name}"),
+                            object: format!("{} {name}", kind.name()),
                             mirrors: theirs.mirrors.iter().filter(new).cloned().collect(),
                             policy: theirs.policy.clone(),
                         });
@@ -121,26 +102,5 @@ impl Cluster {
         out.sort();
         out.dedup();
         Ok(out)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::covers;
-
-    #[test]
-    fn a_source_covers_what_is_below_it() {
-        for (theirs, source, right) in [
-            ("quay.io/a", "quay.io/a", true),
-            ("quay.io/a", "quay.io/a/b", true),
-            ("quay.io/a", "quay.io/ab", false),
-            ("quay.io/a/b", "quay.io/a", false),
-            ("quay.io", "quay.io/a", true),
-            ("*.example.com", "r.example.com/a", true),
-            ("*.example.com", "example.com/a", false),
-            ("*.example.com", "rexample.com/a", false),
-        ] {
-            assert_eq!(covers(theirs, source), right, "{theirs} {source}");
-        }
     }
 }

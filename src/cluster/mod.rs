@@ -179,17 +179,6 @@ impl Entry {
     }
 }
 
-/// The kinds of mirror configuration: applying one changes the configuration of nodes.
-pub fn is_mirror_set(object: &Object) -> bool {
-    matches!(object.kind.as_str(), "ImageDigestMirrorSet" | "ImageTagMirrorSet" | "ImageContentSourcePolicy")
-}
-
-/// Whether a mirror set drains nodes. Changes of the others restart CRI-O and roll the configuration only
-/// (machine-config-operator #3144).
-pub fn drains(object: &Object) -> bool {
-    object.kind == "ImageTagMirrorSet"
-}
-
 /// The worst code: what has to be seen to first.
 pub fn worst(codes: impl Iterator<Item = Code>) -> Option<Code> {
     let rank = |code: &Code| match code {

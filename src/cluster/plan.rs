@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::client::{Cluster, Failure};
 use super::discover::Missing;
-use super::{Conflict, Entry, Item, Outcome, Rules, change, is_mirror_set};
+use super::{Conflict, Entry, Item, Outcome, Rules, change};
 use crate::error::{Code, Error, Result};
-use crate::kubernetes::Object;
+use crate::kubernetes::{MirrorSetKind, Object};
 
 /// What the same set brings before an object that needs it.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl Cluster {
         let mut out = Vec::with_capacity(items.len());
         for (_, at) in order {
             let item = &items[at];
-            let entry = match is_mirror_set(&item.object) && !rules.mirror_sets {
+            let entry = match MirrorSetKind::of(&item.object).is_some() && !rules.mirror_sets {
                 true => Entry::new(at, item, Outcome::LeftOut),
                 false => self.one(at, item, rules, &coming)?,
             };

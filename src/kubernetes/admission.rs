@@ -2,7 +2,7 @@
 
 use super::scope::{Scope, scope};
 use super::value::Value;
-use super::{Manifest, Object, Rule, size};
+use super::{Manifest, MirrorSetKind, Object, Rule, size};
 use crate::error::Code;
 
 /// The namespace in which a cluster looks for release signatures.
@@ -61,9 +61,8 @@ fn by_default(manifest: &Manifest) -> Result<(), Option<&'static str>> {
         ("v1", "ConfigMap")
         | ("operators.coreos.com/v1alpha1", "CatalogSource")
         | ("updateservice.operator.openshift.io/v1", "UpdateService")
-        | ("config.openshift.io/v1", "ImageDigestMirrorSet" | "ImageTagMirrorSet")
-        | ("operator.openshift.io/v1alpha1", "ImageContentSourcePolicy")
         | ("olm.operatorframework.io/v1", "ClusterCatalog") => Ok(()),
+        (version, _) if MirrorSetKind::of(object).is_some_and(|kind| kind.api_version() == version) => Ok(()),
         _ if sets_trust(object) => Err(Some("decides which images nodes run")),
         _ => Err(None),
     }
@@ -203,7 +202,7 @@ impl Denied {
 pub fn remarks(manifest: &Manifest) -> Vec<&'static str> {
     let object = &manifest.object;
     let effect = match object.kind.as_str() {
-        "ImageDigestMirrorSet" | "ImageTagMirrorSet" | "ImageContentSourcePolicy" => {
+        _ if MirrorSetKind::of(object).is_some() => {
             Some("changes the configuration of nodes, and can drain and restart them")
         }
         "ClusterImagePolicy" | "ImagePolicy" => Some("decides which images nodes run"),

@@ -6,6 +6,7 @@
 
 mod admission;
 mod json;
+pub mod mirror_set;
 mod object;
 mod rule;
 mod scope;
@@ -16,6 +17,7 @@ mod yaml;
 use std::fmt;
 
 pub use admission::{Admission, Denied, LARGE, SIGNATURE_LABEL, SIGNATURE_NAMESPACE, remarks};
+pub use mirror_set::MirrorSetKind;
 pub use object::Object;
 pub use rule::Rule;
 pub use scope::{Scope, scope};

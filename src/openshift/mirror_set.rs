@@ -7,39 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::kubernetes::MirrorSetKind;
 use crate::oci::{Digest, Invalid, Repository};
-
-/// The kinds of mirror set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MirrorSetKind {
-    /// `ImageDigestMirrorSet`: for pulls by digest. Release images need this one.
-    Digest,
-    /// `ImageTagMirrorSet`: for pulls by tag. Applying one drains nodes.
-    Tag,
-    /// `ImageContentSourcePolicy`: by digest, for clusters before 4.13.
-    ContentSourcePolicy,
-}
-
-impl MirrorSetKind {
-    /// `idms`, `itms` or `icsp`: the first part of object and file names.
-    pub fn short(self) -> &'static str {
-        match self {
-            MirrorSetKind::Digest => "idms",
-            MirrorSetKind::Tag => "itms",
-            MirrorSetKind::ContentSourcePolicy => "icsp",
-        }
-    }
-
-    fn header(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            MirrorSetKind::Digest => ("config.openshift.io/v1", "ImageDigestMirrorSet", "imageDigestMirrors"),
-            MirrorSetKind::Tag => ("config.openshift.io/v1", "ImageTagMirrorSet", "imageTagMirrors"),
-            MirrorSetKind::ContentSourcePolicy => {
-                ("operator.openshift.io/v1alpha1", "ImageContentSourcePolicy", "repositoryDigestMirrors")
-            }
-        }
-    }
-}
 
 /// What a node does when no mirror has an image: the field `mirrorSourcePolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +54,7 @@ pub fn object(
     if policy.is_some() && kind == MirrorSetKind::ContentSourcePolicy {
         return Err(Invalid::new("an ImageContentSourcePolicy has no mirrorSourcePolicy"));
     }
-    let (_, _, list) = kind.header();
+    let list = kind.list();
     let entries = entries(mirrors)?;
     let spec = |policy| format!("spec:\n  {list}:\n{}", written(&entries, "  ", POLICY, policy));
     let name = format!("{}-{}-{}", kind.short(), word(target.path()), mark(kind, &spec(None)));
@@ -135,7 +104,7 @@ fn written(entries: &BTreeMap<String, Vec<String>>, indent: &str, field: &str, p
 }
 
 fn start(kind: MirrorSetKind, name: &str) -> String {
-    let (api, object, _) = kind.header();
+    let (api, object) = (kind.api_version(), kind.name());
     format!("apiVersion: {api}\nkind: {object}\nmetadata:\n  name: {name}\n")
 }
 
@@ -158,10 +127,9 @@ pub fn word(path: &str) -> String {
 /// Whether a file is a mirror set exactly as [`object`] writes it, with the name that follows from its content.
 pub fn is_own(file: &str, text: &[u8]) -> bool {
     let (Some(name), Ok(text)) = (file.strip_suffix(".yaml"), std::str::from_utf8(text)) else { return false };
-    let kinds = [MirrorSetKind::Digest, MirrorSetKind::Tag, MirrorSetKind::ContentSourcePolicy];
-    kinds.into_iter().any(|kind| {
+    MirrorSetKind::ALL.into_iter().any(|kind| {
         let Some(spec) = text.strip_prefix(start(kind, name).as_str()) else { return false };
-        let (_, _, list) = kind.header();
+        let list = kind.list();
         let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:".contains(&b));
         let quoted = |text: &str| text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).is_some_and(plain);
         let known = |line: &str| {

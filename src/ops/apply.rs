@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::bundle::Inputs;
 use crate::cluster::{self, About, Cluster, Entry, Item, Outcome as Did, Rules};
 use crate::error::{Code, Error, Result};
-use crate::kubernetes::{self, Object};
+use crate::kubernetes::{self, MirrorSetKind, Object};
 use crate::observer::count;
 use crate::ops::Observer;
 use crate::verify::{Admission, Conclusion, Conditions, Report, Trust, Verified, admit};
@@ -238,7 +238,7 @@ const ELSEWHERE: usize = 20;
 fn nodes(plan: &[Entry], observer: &dyn Observer) {
     let written = plan.iter().filter(|entry| matches!(entry.outcome, Did::Created | Did::Changed));
     let sets: Vec<&Object> =
-        written.map(|entry| &entry.object).filter(|object| cluster::is_mirror_set(object)).collect();
+        written.map(|entry| &entry.object).filter(|object| MirrorSetKind::of(object).is_some()).collect();
     if let Some(effect) = effect(&sets) {
         observer.warn(&effect);
     }
@@ -247,7 +247,7 @@ fn nodes(plan: &[Entry], observer: &dyn Observer) {
 /// What applying these mirror sets does to nodes, and which of them drain.
 fn effect(sets: &[&Object]) -> Option<String> {
     let named = |drains: bool| {
-        let some = sets.iter().filter(|object| cluster::drains(object) == drains);
+        let some = sets.iter().filter(|object| (MirrorSetKind::of(object) == Some(MirrorSetKind::Tag)) == drains);
         some.map(|object| format!("{} {}", object.kind, object.name)).collect::<Vec<_>>().join(", ")
     };
     let effect = match (named(true), named(false)) {

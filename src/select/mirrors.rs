@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::{Code, Error, Result};
 use crate::fs::small;
-use crate::kubernetes::{self, Value};
+use crate::kubernetes::{self, MirrorSetKind, Value, mirror_set};
 use crate::oci::Repository;
 
 /// The largest accepted file, in bytes.
@@ -49,17 +49,8 @@ impl Mirrors {
     /// The mirrors of a repository, which are tried before the repository itself.
     pub(super) fn of(&self, repository: &Repository) -> Vec<Repository> {
         let name = repository.to_string();
-        let rest = |rule: &Rule| match rule.source.strip_prefix("*.") {
-            Some(domain) => {
-                let below = repository.registry().strip_suffix(domain).is_some_and(|host| host.ends_with('.'));
-                below.then(|| format!("/{}", repository.path()))
-            }
-            None => {
-                let rest = name.strip_prefix(&rule.source)?;
-                (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
-            }
-        };
-        let mut fitting: Vec<(&Rule, String)> = self.0.iter().filter_map(|rule| Some((rule, rest(rule)?))).collect();
+        let rest = |rule: &Rule| mirror_set::below(&rule.source, &name);
+        let mut fitting: Vec<(&Rule, &str)> = self.0.iter().filter_map(|rule| Some((rule, rest(rule)?))).collect();
         fitting.sort_by_key(|(rule, _)| std::cmp::Reverse(rule.source.len()));
         let longest = fitting.first().map_or(0, |(rule, _)| rule.source.len());
         let mut out: Vec<Repository> = Vec::new();
@@ -78,12 +69,8 @@ impl Mirrors {
 fn objects(bytes: &[u8]) -> std::result::Result<Vec<Rule>, String> {
     let mut out = Vec::new();
     for manifest in kubernetes::parse(bytes).map_err(|e| e.to_string())? {
-        let list = match manifest.object.kind.as_str() {
-            "ImageDigestMirrorSet" => "imageDigestMirrors",
-            "ImageTagMirrorSet" => "imageTagMirrors",
-            "ImageContentSourcePolicy" => "repositoryDigestMirrors",
-            other => return Err(format!("it holds a {other}")),
-        };
+        let kind = MirrorSetKind::of(&manifest.object);
+        let list = kind.ok_or_else(|| format!("it holds a {}", manifest.object.kind))?.list();
         let Some(Value::List(entries)) = manifest.value.get("spec").and_then(|spec| spec.get(list)) else { continue };
         for entry in entries {
             let source =

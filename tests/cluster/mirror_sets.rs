@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mirror_bundle::kubernetes::MirrorSetKind;
 use mirror_bundle::oci::Repository;
-use mirror_bundle::openshift::mirror_set::{self, MirrorSetKind, SourcePolicy};
+use mirror_bundle::openshift::mirror_set::{self, SourcePolicy};
 use serde_json::Value;
 
 use crate::harness::*;

@@ -381,7 +381,7 @@ fn transfer(
     observer.begin(task, content.clone().count() as u64, content.map(|b| b.size * passes).sum());
     let over = AtomicBool::new(false);
     let done = std::thread::scope(|scope| {
-        if pace.most() > 1 && !admitted.is_stream() {
+        if !admitted.is_stream() {
             let over = &over;
             let ahead = |one: &dyn Destination| one.look_ahead(&|digest| admitted.document(digest), over);
             scope.spawn(move || destinations.iter().for_each(|one| ahead(one.as_ref())));

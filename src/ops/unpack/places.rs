@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use crate::bundle::index::Kind;
 use crate::error::{Code, Error, Result};
+use crate::kubernetes::MirrorSetKind;
 use crate::oci::Repository;
-use crate::openshift::mirror_set::{self, MirrorSetKind, SourcePolicy};
+use crate::openshift::mirror_set::{self, SourcePolicy};
 use crate::sink::destination::Placed;
 use crate::sink::files;
 

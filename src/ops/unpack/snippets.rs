@@ -6,8 +6,9 @@ use super::places::{self, Mirrors};
 use super::{Options, Summary};
 use crate::error::{Code, Error, Result};
 use crate::fs::{AtomicFile, dir, small};
+use crate::kubernetes::MirrorSetKind;
 use crate::oci::{Digest, Repository};
-use crate::openshift::mirror_set::{self, MirrorSetKind};
+use crate::openshift::mirror_set;
 use crate::sink::destination::Placed;
 
 /// The largest existing file that is compared, in bytes.

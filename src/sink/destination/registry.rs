@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::lists::List;
 use super::{Content, Counts, Destination, Placed, Present, Refused, Watch, Way};
@@ -26,6 +27,9 @@ pub struct Ways {
     /// Leave out attachments of images, except the signatures of releases.
     pub without_referrers: bool,
 }
+
+/// How long looking ahead waits for a free place.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// `REGISTRY/REPO`: releases go to the repository itself, everything else to repositories below it.
 pub struct Registry<'a> {
@@ -222,12 +226,19 @@ impl<'a> Destination for Registry<'a> {
             wanted.extend(below.map(|node| (repository, Wanted::Digest(node.digest))));
             wanted.extend(placement.tag.iter().map(|tag| (repository, Wanted::Tag(tag.clone()))));
         }
-        for (repository, wanted) in wanted {
-            if over.load(Ordering::Relaxed) {
-                break;
-            }
-            if let Ok(None) = self.ask(repository, &wanted) {
-                self.absent.lock().unwrap_or_else(PoisonError::into_inner).insert((repository.clone(), wanted));
+        let mut wanted = wanted.into_iter().peekable();
+        while let Some((repository, name)) = wanted.peek()
+            && !over.load(Ordering::Relaxed)
+        {
+            match self.pace.beside(|| self.ask(repository, name)) {
+                None => std::thread::sleep(PATIENCE),
+                Some(found) => {
+                    if let Ok(None) = found {
+                        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+                        absent.insert(((*repository).clone(), name.clone()));
+                    }
+                    wanted.next();
+                }
             }
         }
     }

@@ -4,11 +4,14 @@
 //! back when it does not. Only items whose bytes move count against it: while they do, the next ones ask whether they are
 //! needed, small ones come and go, and those that are nearly handed over wait for their answers.
 
+mod climber;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use self::climber::Climber;
+use crate::error::{Code, Error, Result};
 
 /// Items of up to this size are small: most of their time is spent waiting, not moving bytes.
 const SMALL: u64 = 1 << 20;
@@ -108,7 +111,8 @@ impl Pace {
         local: impl Fn() -> L + Sync,
         work: impl Fn(&mut L, usize, &Turn<'_>) -> Result<()> + Sync,
     ) -> Result<()> {
-        let mut large: Vec<u32> = (0..u32::try_from(count).unwrap_or(u32::MAX)).collect();
+        let count32 = u32::try_from(count).map_err(|_| Error::new(Code::Internal, "too many items to work on"))?;
+        let mut large: Vec<u32> = (0..count32).collect();
         large.sort_by_key(|at| std::cmp::Reverse(size(*at as usize)));
         let small = large.split_off(large.partition_point(|at| size(*at as usize) > SMALL));
         let lane = |items: Vec<u32>| Lane { waiting: items.into_iter(), asking: 0, moving: 0, ending: 0 };
@@ -194,6 +198,13 @@ impl Pace {
         in_order(results).into_iter().collect()
     }
 
+    /// Does one thing beside others, if there is a free place for it.
+    pub fn beside<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
+        let done = self.take_place().then(work)?;
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+        Some(done)
+    }
+
     /// Takes one of the free places, if there is one.
     fn take_place(&self) -> bool {
         let more = |busy: usize| (busy < self.most).then_some(busy + 1);
@@ -274,6 +285,16 @@ impl Turn<'_> {
     }
 }
 
+/// A panic in one thread ends the others, which may wait for it, and is passed on.
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.queue.stop.store(true, Ordering::Relaxed);
+            self.queue.changed.notify_all();
+        }
+    }
+}
+
 /// The items of one map.
 #[derive(Debug)]
 struct Queue<'a> {
@@ -347,132 +368,6 @@ impl Queue<'_> {
 
 /// How often a map looks whether more may be started.
 const LOOK: Duration = Duration::from_millis(100);
-/// The shortest time whose results are compared while bytes move: connections get going, buffers fill.
-const WINDOW: Duration = Duration::from_millis(400);
-/// The same for small requests.
-const QUICK: Duration = Duration::from_millis(20);
-/// How many times a climber stays where it is before it tries another limit.
-const REST: u32 = 6;
-
-/// Searches for the limit with which most gets done: tries twice as many, then one less, and keeps what pays.
-#[derive(Debug)]
-struct Climber {
-    limit: usize,
-    least: usize,
-    most: usize,
-    lane: usize,
-    /// Since when `done` and `notes` count.
-    since: Instant,
-    /// Bytes of large items; small items.
-    done: u64,
-    notes: usize,
-    /// Windows that pass before the next comparison.
-    skip: u32,
-    /// The limit before the one that is tried now, and what got done with it in a second.
-    before: Option<(usize, f64)>,
-    /// Whether the next trial is of a smaller limit.
-    less: bool,
-    fixed: bool,
-}
-
-impl Climber {
-    fn new(lane: usize, limit: usize, most: usize) -> Mutex<Climber> {
-        let (since, before) = (Instant::now(), None);
-        let limit = limit.min(most);
-        // A few small requests at once are in nobody's way.
-        let least = if lane == LITTLE { limit.min(4) } else { 1 };
-        Mutex::new(Climber {
-            limit,
-            least,
-            most,
-            lane,
-            since,
-            done: 0,
-            notes: 0,
-            skip: 0,
-            before,
-            less: false,
-            fixed: false,
-        })
-    }
-
-    /// One that never moves.
-    fn fixed(lane: usize, limit: usize) -> Mutex<Climber> {
-        let climber = Climber::new(lane, limit, limit);
-        lock(&climber).fixed = true;
-        climber
-    }
-
-    /// Other work begins: what got done before does not compare with it, and more at once may pay.
-    fn begin(&mut self) {
-        if !self.fixed {
-            (self.notes, self.skip, self.before, self.less) = (0, 0, None, false);
-        }
-    }
-
-    /// Notes what got done. Returns whether more may be started than before.
-    fn note(&mut self, done: u64, now: Instant) -> bool {
-        if self.fixed {
-            return false;
-        }
-        // A window begins with something that was finished, not with a pause.
-        if self.notes == 0 {
-            (self.since, self.done, self.notes) = (now, 0, 1);
-            return false;
-        }
-        (self.done, self.notes) = (self.done + done, self.notes + 1);
-        let time = now.saturating_duration_since(self.since);
-        let enough = match self.lane {
-            LARGE => time >= WINDOW,
-            // Each of those at once was finished twice.
-            _ => time >= QUICK && self.notes >= 2 * self.limit,
-        };
-        if !enough {
-            return false;
-        }
-        let rate = self.done as f64 / time.as_secs_f64();
-        (self.since, self.done, self.notes) = (now, 0, 0);
-        if self.skip > 0 {
-            self.skip -= 1;
-            return false;
-        }
-        let limit = self.limit;
-        match self.before.take() {
-            None => self.attempt(rate),
-            // More at once has to pay.
-            Some((before, then)) if limit > before => match rate > then * 1.1 {
-                true => self.attempt(rate),
-                false => self.settle(before, true),
-            },
-            // Less at once must cost nothing.
-            Some((before, then)) => match rate >= then * 0.98 {
-                true => self.settle(limit, true),
-                false => self.settle(before, false),
-            },
-        }
-        self.limit > limit
-    }
-
-    /// Tries another limit.
-    fn attempt(&mut self, rate: f64) {
-        let next = match self.less {
-            true => (self.limit - 1).max(self.least),
-            false => (self.limit * 2).min(self.most),
-        };
-        if next == self.limit {
-            return self.settle(self.limit, !self.less);
-        }
-        (self.before, self.limit) = (Some((self.limit, rate)), next);
-        // What fills buffers is not yet moved.
-        self.skip = u32::from(self.lane == LARGE);
-    }
-
-    /// Stays with a limit for a while. `less`: then tries a smaller one, else a larger one.
-    fn settle(&mut self, limit: usize, less: bool) {
-        (self.limit, self.less, self.skip, self.before) = (limit, less, REST, None);
-    }
-}
-
 fn in_order<R>(results: Mutex<Vec<(usize, R)>>) -> Vec<R> {
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_unstable_by_key(|(at, _)| *at);
@@ -489,7 +384,6 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     use super::*;
-    use crate::error::Code;
 
     #[test]
     fn results_keep_the_order_and_the_first_error_stops_the_rest() {
@@ -556,37 +450,22 @@ mod tests {
         }
     }
 
-    /// Feeds a climber with what would get done at each limit in a second.
-    fn climb(lane: usize, start: usize, rate: impl Fn(usize) -> u64, windows: usize) -> usize {
-        let climber = Climber::new(lane, start, 16);
-        let (mut climber, mut now) = (lock(&climber), Instant::now());
-        for _ in 0..windows * 100 {
-            now += Duration::from_millis(10);
-            let done = rate(climber.limit) / 100;
-            _ = climber.note(done, now);
-        }
-        climber.limit
+    #[test]
+    fn what_is_done_beside_others_needs_a_free_place() {
+        let pace = Pace::up_to(2);
+        assert_eq!(pace.beside(|| pace.beside(|| pace.beside(|| 1))), Some(Some(None)));
+        assert_eq!(pace.beside(|| 2), Some(2));
     }
 
     #[test]
-    fn a_pace_grows_while_more_gets_done_and_falls_back_when_it_does_not() {
-        // Each connection is slow: all of them.
-        assert_eq!(climb(LARGE, 2, |at_once| at_once as u64 * 1_000_000, 60), 16);
-        // The line is full.
-        assert!(climb(LARGE, 2, |_| 60_000_000, 60) <= 2);
-        assert!(climb(LARGE, 16, |_| 60_000_000, 300) <= 2);
-        // More at once is in the way.
-        assert!(climb(LARGE, 2, |at_once| 60_000_000 / at_once.max(2) as u64, 60) <= 2);
-        // The best is between.
-        let best = climb(LARGE, 2, |at_once| at_once.min(4) as u64 * 10_000_000, 60);
-        assert!((3..=8).contains(&best), "{best}");
-        // A fixed pace stays.
-        let climber = Climber::fixed(LARGE, 7);
-        let (mut climber, mut now) = (lock(&climber), Instant::now());
-        for _ in 0..1000 {
-            now += Duration::from_millis(100);
-            _ = climber.note(1, now);
-        }
-        assert_eq!(climber.limit, 7);
+    fn a_panic_in_one_thread_ends_those_that_wait_for_it() {
+        let sizes = vec![8 << 20; 20];
+        let panics = |(): &mut (), size: &u64, turn: &Turn<'_>| {
+            turn.start();
+            turn.moved(*size / 4);
+            panic!("on purpose");
+        };
+        let all = std::panic::AssertUnwindSafe(|| Pace::up_to(4).sized(&sizes, |size| *size, || (), panics));
+        assert!(std::panic::catch_unwind(all).is_err());
     }
 }
