@@ -7,6 +7,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::kubernetes::mirror_set;
 use crate::oci::{Digest, Document, Invalid};
 use crate::sign::claim::{self, Form};
 use crate::sign::cosign::{ImageKey, normal};
@@ -112,10 +113,8 @@ impl ImagePolicy {
     /// Whether a scope covers this repository.
     fn covers(&self, repository: &str) -> bool {
         let name = normal(repository);
-        self.scopes.iter().map(|scope| scope.as_str()).any(|scope| match scope.strip_prefix("*.") {
-            Some(domain) => name.split('/').next().is_some_and(|host| host.ends_with(&format!(".{domain}"))),
-            None => name.strip_prefix(&normal(scope)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        })
+        let scope = |scope: &str| if scope.starts_with("*.") { scope.to_owned() } else { normal(scope) };
+        self.scopes.iter().any(|one| mirror_set::below(&scope(one), &name).is_some())
     }
 
     /// Whether a signature is by the key of the policy, for this digest and a repository that is covered: of a
