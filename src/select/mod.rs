@@ -18,6 +18,7 @@ mod files;
 mod image_signatures;
 mod mirrors;
 mod release;
+mod updates;
 mod walk;
 
 pub(crate) use content::{Content, gather};
@@ -26,6 +27,8 @@ pub(crate) use files::Carried;
 pub(crate) use files::loose as manifests;
 pub use mirrors::Mirrors;
 pub use release::Store;
+pub use updates::{GraphSource, PUBLIC_GRAPH, Updates};
+pub(crate) use updates::{Graphs, sentence};
 pub(crate) use walk::{Reachable, Root};
 
 /// How to treat foreign (non-distributable) layers, which registries are not required to have.
@@ -45,6 +48,8 @@ pub enum ForeignLayers {
 pub struct Options {
     /// Release images.
     pub releases: Vec<Reference>,
+    /// Releases of an update path.
+    pub updates: Option<Updates>,
     /// Other images.
     pub images: Vec<Reference>,
     /// OCI layouts, archives of layouts or of `docker save`, skopeo `dir:` folders.
