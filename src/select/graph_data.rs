@@ -18,6 +18,7 @@ use crate::openshift::tags;
 use crate::openshift::update_graph::image::{self, Files, GraphImage};
 use crate::openshift::update_graph::{GraphData, ReleaseNode};
 use crate::source::{Fetched, Named, Network, Source};
+use crate::version::Version;
 
 /// The largest file of a graph, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -130,15 +131,20 @@ impl Content {
             return Ok(base);
         }
         // A list serves clusters of every architecture; among the others, most clusters are amd64.
-        let rank = |release: &&Release| {
-            let architecture = match release.architecture.as_str() {
-                tags::MULTI => 2,
-                "amd64" => 1,
-                _ => 0,
-            };
-            (architecture, crate::bundle::series::Version::parse(&release.version))
+        let rank = |release: &Release| match release.architecture.as_str() {
+            tags::MULTI => 2,
+            "amd64" => 1,
+            _ => 0,
         };
-        let newest = self.releases.iter().max_by_key(rank).map(|release| release.digest);
+        let order = |a: &&Release, b: &&Release| {
+            let version = |release: &Release| Version::parse(&release.version);
+            let newer = match (version(a), version(b)) {
+                (Some(a), Some(b)) => a.order(&b),
+                _ => a.version.cmp(&b.version),
+            };
+            rank(a).cmp(&rank(b)).then(newer)
+        };
+        let newest = self.releases.iter().max_by(order).map(|release| release.digest);
         let fits = |root: &&Root| root.release == newest && root.component.as_deref() == Some(COMPONENT);
         newest.and_then(|_| self.roots.iter().find(fits)).cloned().ok_or_else(|| {
             let text = match newest {

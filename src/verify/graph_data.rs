@@ -61,7 +61,7 @@ pub(super) fn check(
     match made {
         Ok(files) => {
             check.examined = 1;
-            check.details.push(report::count(files.len(), "file"));
+            check.details.push(format!("{} files", files.len()));
             match offered(index, &files, metadata) {
                 Ok(updates) => report.updates = updates,
                 Err(why) => check.find(Finding::new(Code::Malformed, graph.digest.to_string(), why)),

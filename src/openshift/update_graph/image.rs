@@ -68,7 +68,7 @@ pub fn make(base: &Descriptor, files: &Files, read: &mut dyn FnMut(&Descriptor) 
         return Err(unfit(format!("would have a layer of {} bytes; at most {MAX_LAYER} are allowed", layer.len())));
     }
     let mut others = Vec::new();
-    let mut one = |image: &Descriptor, manifest: &Manifest, read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>>| {
+    let one = |image: &Descriptor, manifest: &Manifest, read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>>| {
         extend(&base.digest, image, manifest, &input, &layer, read)
     };
     let root = match document(base, &read(base)?)? {
