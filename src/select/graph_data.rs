@@ -81,14 +81,17 @@ impl Content {
         let Some(input) = &options.graph_data else { return Ok(()) };
         let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
         let files = read(&input.from, network).map_err(nothing)?;
-        let parsed = GraphData::parse(files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())));
+        let parsed = GraphData::parse(image::tree(&files));
         let (graph, remarks) = parsed.map_err(|refused| {
             let text = format!("the update service of a cluster would refuse the update graph {}", input.from);
             let first = refused.0.iter().take(SHOWN).map(ToString::to_string);
             let error = first.fold(Error::new(Code::Malformed, text), Error::fact);
             nothing(error.hint("take it from https://api.openshift.com/api/upgrades_info/graph-data, or from a checkout of openshift/cincinnati-graph-data"))
         })?;
-        observer.say("Reading", &format!("update graph of {} from {}", observer::count(graph.channels().count(), "channel"), input.from));
+        observer.say(
+            "Reading",
+            &format!("update graph of {} from {}", observer::count(graph.channels().count(), "channel"), input.from),
+        );
         for remark in remarks.iter().take(SHOWN) {
             observer.warn(&format!("update graph: {} ({})", remark, remark.effect.as_str()));
         }
@@ -108,8 +111,9 @@ impl Content {
                 _ => walk::read_blob(base.source.as_ref(), what),
             }
         };
-        let made = image::make(&base.descriptor(), &files, &mut fetch)
-            .map_err(|e| nothing(e.fact(format!("base   {}", base.label())).hint("name another base with --graph-base IMAGE")))?;
+        let made = image::make(&base.descriptor(), &files, &mut fetch).map_err(|e| {
+            nothing(e.fact(format!("base   {}", base.label())).hint("name another base with --graph-base IMAGE"))
+        })?;
         observer.say("Made", &format!("the graph-data image on {}", base.label()));
         self.roots.push(root(&made, &base)?);
         Ok(())
@@ -164,7 +168,8 @@ impl Content {
             ReleaseNode::new(&release.version, &release.architecture, &release.digest, metadata)
         };
         let nodes: Vec<ReleaseNode> = self.releases.iter().map(node).collect();
-        let remarks = graph.remarks(&nodes).map_err(|e| Error::new(Code::Malformed, format!("the update graph {e}")))?;
+        let remarks =
+            graph.remarks(&nodes).map_err(|e| Error::new(Code::Malformed, format!("the update graph {e}")))?;
         for remark in remarks.iter().take(SHOWN) {
             observer.warn(remark);
         }
@@ -291,7 +296,8 @@ fn folder(path: &Path) -> Result<Files> {
                 }
                 EntryKind::File if belongs(&path) => {
                     let place = dir.at(&name);
-                    let bytes = small::read_start(&place, MAX_FILE).map_err(|e| e.error("cannot read", &place, Code::Source))?;
+                    let bytes = small::read_start(&place, MAX_FILE)
+                        .map_err(|e| e.error("cannot read", &place, Code::Source))?;
                     out.insert(path, bytes);
                     if out.len() > image::MAX_FILES {
                         return Err(too_many());

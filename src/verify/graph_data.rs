@@ -18,7 +18,8 @@ pub(super) fn wanted(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Ve
     let mut out: Vec<(Digest, u64)> = Vec::new();
     let configs = base.iter().flat_map(|base| manifests(&base.descriptor(), documents));
     out.extend(configs.map(|manifest| (manifest.config.digest, limits::CONFIG)));
-    let layers = manifests(&graph.descriptor(), documents).into_iter().filter_map(|manifest| manifest.layers.into_iter().last());
+    let layers =
+        manifests(&graph.descriptor(), documents).into_iter().filter_map(|manifest| manifest.layers.into_iter().last());
     out.extend(layers.map(|layer| (layer.digest, image::MAX_LAYER)).take(1));
     out
 }
@@ -38,7 +39,9 @@ fn manifests(root: &Descriptor, documents: &BTreeMap<Digest, Vec<u8>>) -> Vec<Ma
         Some(Document::Manifest(manifest)) => vec![manifest],
         Some(Document::Index(list)) => {
             let children = list.manifests.iter().filter_map(read);
-            children.filter_map(|child| if let Document::Manifest(manifest) = child { Some(manifest) } else { None }).collect()
+            children
+                .filter_map(|child| if let Document::Manifest(manifest) = child { Some(manifest) } else { None })
+                .collect()
         }
         None => Vec::new(),
     }
@@ -72,7 +75,9 @@ pub(super) fn check(
             report.skip(CheckId::GraphData, true, e.message().to_owned());
         }
         Err(e) => {
-            check.find(Finding::of(graph.digest.to_string(), &e).hint("do not use it; ask the builder for another bundle"));
+            check.find(
+                Finding::of(graph.digest.to_string(), &e).hint("do not use it; ask the builder for another bundle"),
+            );
             report.add(check);
         }
     }
@@ -85,8 +90,10 @@ fn again(
     documents: &BTreeMap<Digest, Vec<u8>>,
     kept: &BTreeMap<Digest, Vec<u8>>,
 ) -> Result<image::Files> {
-    let unread = |what: &Digest| Error::new(Code::IncompleteCheck, format!("{what} of the graph-data image was not read"));
-    let layer = manifests(&graph.descriptor(), documents).into_iter().find_map(|manifest| manifest.layers.into_iter().last());
+    let unread =
+        |what: &Digest| Error::new(Code::IncompleteCheck, format!("{what} of the graph-data image was not read"));
+    let layer =
+        manifests(&graph.descriptor(), documents).into_iter().find_map(|manifest| manifest.layers.into_iter().last());
     let layer = layer.ok_or_else(|| unread(&graph.digest))?.digest;
     let files = image::files(kept.get(&layer).ok_or_else(|| unread(&layer))?)?;
     let mut read = |what: &Descriptor| {
@@ -106,8 +113,9 @@ fn again(
 
 /// For each carried release, the updates that the graph offers to it.
 fn offered(index: &Index, files: &image::Files, metadata: &Metadata) -> Result<Vec<Updates>, String> {
-    let parsed = GraphData::parse(files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())));
-    let (graph, _) = parsed.map_err(|e| format!("the update service of a cluster would refuse the update graph: {e}"))?;
+    let parsed = GraphData::parse(image::tree(files));
+    let (graph, _) =
+        parsed.map_err(|e| format!("the update service of a cluster would refuse the update graph: {e}"))?;
     let nodes: Vec<ReleaseNode> = index
         .releases
         .iter()
@@ -119,11 +127,17 @@ fn offered(index: &Index, files: &image::Files, metadata: &Metadata) -> Result<V
         architecture: release.architecture,
         channels: release.channels,
         // An update is offered in the channels that both versions are in.
-        from: release.from.into_iter().filter(|from| !from.channels.is_empty()).take(FINDINGS).map(|from| UpdateFrom {
-            version: from.version,
-            carried: from.carried,
-            risks: from.risks.into_iter().map(|risk| risk.name).collect(),
-        }).collect(),
+        from: release
+            .from
+            .into_iter()
+            .filter(|from| !from.channels.is_empty())
+            .take(FINDINGS)
+            .map(|from| UpdateFrom {
+                version: from.version,
+                carried: from.carried,
+                risks: from.risks.into_iter().map(|risk| risk.name).collect(),
+            })
+            .collect(),
     });
     Ok(updates.collect())
 }

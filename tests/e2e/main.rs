@@ -20,3 +20,4 @@ mod same_bytes;
 mod several;
 mod sources;
 mod storage;
+mod update_service;

@@ -161,7 +161,9 @@ impl Index {
                 Kind::Additional => image.release.is_none() && image.component.is_none() && image.subject.is_none(),
                 Kind::Signature | Kind::Referrer => image.component.is_none() && image.subject.is_some(),
                 Kind::GraphData => {
-                    image.release.is_none() && image.component.is_none() && image.subject.is_none()
+                    image.release.is_none()
+                        && image.component.is_none()
+                        && image.subject.is_none()
                         && image.repository.as_deref() == Some(GRAPH_DATA)
                 }
             } && image.derived.is_some() == (image.kind == Kind::GraphData);

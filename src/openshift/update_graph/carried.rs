@@ -13,10 +13,16 @@ impl ReleaseNode {
     /// A release of a bundle. `metadata` is that of its payload.
     pub fn new(version: &str, architecture: &str, digest: &Digest, metadata: Option<&ReleaseMetadata>) -> ReleaseNode {
         let metadata = metadata.cloned();
-        let (previous, next, metadata) =
-            metadata.map(|m| (m.previous, m.next, m.metadata)).unwrap_or_default();
+        let (previous, next, metadata) = metadata.map(|m| (m.previous, m.next, m.metadata)).unwrap_or_default();
         let payload = format!("release@{digest}");
-        ReleaseNode { version: version.to_owned(), architecture: architecture.to_owned(), payload, previous, next, metadata }
+        ReleaseNode {
+            version: version.to_owned(),
+            architecture: architecture.to_owned(),
+            payload,
+            previous,
+            next,
+            metadata,
+        }
     }
 }
 
@@ -63,7 +69,8 @@ impl GraphData {
         }
         if !ways.is_empty() && ways.iter().all(|from| !from.risks.is_empty()) {
             for from in ways.iter().take(NAMED) {
-                let risks: Vec<String> = from.risks.iter().map(|r| format!("{}: {}", r.name, one_line(&r.message))).collect();
+                let risks: Vec<String> =
+                    from.risks.iter().map(|r| format!("{}: {}", r.name, one_line(&r.message))).collect();
                 out.push(format!("the update from {} to {name} has a known risk ({})", from.version, risks.join("; ")));
             }
         }

@@ -30,6 +30,15 @@ const WHOSE: &str = "the graph-data image";
 /// Files of an update graph by relative path.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
+/// The folders that the service needs, even if nothing is in them.
+const NEEDED: [&str; 2] = ["blocked-edges/", "channels/"];
+
+/// The tree as the image has it, for [`super::GraphData::parse`].
+pub fn tree(files: &Files) -> impl Iterator<Item = (&str, &[u8])> {
+    let files = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
+    files.chain(NEEDED.map(|folder| (folder, &[][..])))
+}
+
 /// A graph-data image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphImage {
@@ -60,7 +69,11 @@ impl Made {
 ///
 /// # Errors
 /// [`Code::Malformed`] if the base is no image that can be extended, or the files do not fit; those of `read`.
-pub fn make(base: &Descriptor, files: &Files, read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>>) -> Result<GraphImage> {
+pub fn make(
+    base: &Descriptor,
+    files: &Files,
+    read: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>>,
+) -> Result<GraphImage> {
     let tar = archive(files).map_err(|e| Error::new(Code::Malformed, format!("the update graph {e}")))?;
     let input = Digest::of(&tar);
     let layer = stored(&tar);
@@ -164,6 +177,7 @@ fn archive(files: &Files) -> Result<Vec<u8>, Invalid> {
         return Err(Invalid::new(format!("has {} files; from 1 to {MAX_FILES} are allowed", files.len())));
     }
     let mut entries: BTreeMap<String, Option<&[u8]>> = [(format!("{FOLDER}/"), None)].into();
+    entries.extend(NEEDED.map(|folder| (format!("{FOLDER}/{folder}"), None)));
     for (path, bytes) in files {
         let parts: Vec<&str> = path.split('/').collect();
         if parts.iter().any(|part| matches!(*part, "" | "." | "..")) || path.contains(['\0', '\\']) {
@@ -218,7 +232,11 @@ fn stored(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn layer_type(docker: bool) -> &'static str {
-    if docker { "application/vnd.docker.image.rootfs.diff.tar.gzip" } else { "application/vnd.oci.image.layer.v1.tar+gzip" }
+    if docker {
+        "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    } else {
+        "application/vnd.oci.image.layer.v1.tar+gzip"
+    }
 }
 
 fn document(what: &Descriptor, bytes: &[u8]) -> Result<Document> {

@@ -214,7 +214,8 @@ pub fn unpack<'a>(
     let sets = sets.transpose()?.unwrap_or_default();
     let set_files: Vec<PathBuf> = sets.iter().map(|(name, _)| sets_to.path().join(name)).collect();
     let elsewhere = options.placing.release_image.is_some();
-    let service = update_service::update_service(&index, mirrors.as_ref(), elsewhere, most_nested(options), service_to.path())?;
+    let service =
+        update_service::update_service(&index, mirrors.as_ref(), elsewhere, most_nested(options), service_to.path())?;
     #[cfg(feature = "cluster")]
     let derived = cluster::Derived { sets: sets.clone(), service: service.as_ref().map(UpdateService::item) };
     let services: Vec<_> = service.iter().map(UpdateService::item).collect();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::places::Mirrors;
 use crate::bundle::index::{GRAPH_DATA, Index, Kind};
 use crate::error::{Code, Error, Result};
-use crate::openshift::update_service::{RELEASES, Step, object, steps};
 use crate::oci::Repository;
+use crate::openshift::update_service::{RELEASES, Step, object, steps};
 use crate::sink::placement;
 
 /// The file of the object.
