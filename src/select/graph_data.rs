@@ -265,14 +265,14 @@ fn read(from: &GraphFrom, network: Option<&dyn Network>) -> Result<Files> {
     Ok(files)
 }
 
-/// Whether graph-builder or a signature store reads a file of this name.
+/// Whether graph-builder reads a file of this name, or the licence asks to keep it. Signatures in a graph are read by
+/// nothing any more.
 fn belongs(path: &str) -> bool {
     let yaml = |name: &str| !name.contains('/') && (name.ends_with(".yaml") || name.ends_with(".yml"));
     match path.split_once('/') {
         None => matches!(path, "version" | "LICENSE"),
         Some(("channels" | "blocked-edges", name)) => yaml(name),
         Some(("raw", name)) => name == "metadata.json",
-        Some(("signatures", _)) => true,
         Some(_) => false,
     }
 }
@@ -282,29 +282,30 @@ fn too_many() -> Error {
 }
 
 fn folder(path: &Path) -> Result<Files> {
+    let top = Dir::open(path, Code::Malformed)?;
     let mut out = Files::new();
-    let mut open = vec![(Dir::open(path, Code::Malformed)?, String::new(), 0)];
-    while let Some((dir, above, depth)) = open.pop() {
-        for (name, kind) in dir.entries()? {
-            let path = format!("{above}{name}");
-            match kind {
-                EntryKind::Directory if depth < 4 => {
-                    let wanted = ["channels", "blocked-edges", "raw", "signatures"];
-                    if let (true, Some(below)) = (depth > 0 || wanted.contains(&name.as_str()), dir.dir(&name)?) {
-                        open.push((below, format!("{path}/"), depth + 1));
+    let mut add = |dir: &Dir, above: &str, name: &str| -> Result<()> {
+        let path = format!("{above}{name}");
+        if belongs(&path) {
+            let place = dir.at(name);
+            let bytes =
+                small::read_start(&place, MAX_FILE).map_err(|e| e.error("cannot read", &place, Code::Source))?;
+            out.insert(path, bytes);
+        }
+        if out.len() > image::MAX_FILES { Err(too_many()) } else { Ok(()) }
+    };
+    for (name, kind) in top.entries()? {
+        match kind {
+            EntryKind::File => add(&top, "", &name)?,
+            EntryKind::Directory if ["channels", "blocked-edges", "raw"].contains(&name.as_str()) => {
+                let Some(below) = top.dir(&name)? else { continue };
+                for (file, kind) in below.entries()? {
+                    if kind == EntryKind::File {
+                        add(&below, &format!("{name}/"), &file)?;
                     }
                 }
-                EntryKind::File if belongs(&path) => {
-                    let place = dir.at(&name);
-                    let bytes = small::read_start(&place, MAX_FILE)
-                        .map_err(|e| e.error("cannot read", &place, Code::Source))?;
-                    out.insert(path, bytes);
-                    if out.len() > image::MAX_FILES {
-                        return Err(too_many());
-                    }
-                }
-                _ => {}
             }
+            _ => {}
         }
     }
     Ok(out)

@@ -21,6 +21,8 @@ const COMMAND: [&str; 3] =
     ["/bin/sh", "-c", "exec cp -r /var/lib/cincinnati-graph-data/. /var/lib/cincinnati/graph-data"];
 /// The largest layer, in bytes.
 pub const MAX_LAYER: u64 = 32 << 20;
+/// The longest name of a file below the folder, in bytes: what the name field of a tar header holds.
+const NAME: usize = 100;
 /// The most files.
 pub const MAX_FILES: usize = 20_000;
 /// The most bytes of a stored block (RFC 1951, 3.2.4).
@@ -176,32 +178,23 @@ fn archive(files: &Files) -> Result<Vec<u8>, Invalid> {
     if files.is_empty() || files.len() > MAX_FILES {
         return Err(Invalid::new(format!("has {} files; from 1 to {MAX_FILES} are allowed", files.len())));
     }
-    let mut entries: BTreeMap<String, Option<&[u8]>> = [(format!("{FOLDER}/"), None)].into();
-    entries.extend(NEEDED.map(|folder| (format!("{FOLDER}/{folder}"), None)));
+    let mut entries: BTreeMap<String, Option<&[u8]>> = BTreeMap::from(NEEDED.map(|folder| (folder.to_owned(), None)));
     for (path, bytes) in files {
         let parts: Vec<&str> = path.split('/').collect();
-        if parts.iter().any(|part| matches!(*part, "" | "." | "..")) || path.contains(['\0', '\\']) {
+        if parts.iter().any(|part| matches!(*part, "" | "." | "..")) || path.bytes().any(|b| b < b' ' || b == b'\\') {
             return Err(Invalid::new(format!("has a file of the unsafe name `{path}`")));
         }
-        let whole = format!("{FOLDER}/{path}");
-        for (at, _) in whole.match_indices('/').filter(|(at, _)| *at > FOLDER.len()) {
-            entries.insert(whole[..=at].to_owned(), None);
+        if path.len() > NAME {
+            return Err(Invalid::new(format!("has a file whose name is longer than {NAME} bytes: `{path}`")));
         }
-        entries.insert(whole, Some(bytes));
+        for (at, _) in path.match_indices('/') {
+            entries.insert(path[..=at].to_owned(), None);
+        }
+        entries.insert(path.clone(), Some(bytes));
     }
-    let mut out = Vec::new();
+    let mut out = header("", &format!("{FOLDER}/"), None).to_vec();
     for (path, content) in entries {
-        let mut header = tar::Header::new_ustar();
-        let long = |_| Invalid::new(format!("has a file whose name is too long: `{path}`"));
-        header.set_path(&path).map_err(long)?;
-        header.set_entry_type(if content.is_some() { tar::EntryType::Regular } else { tar::EntryType::Directory });
-        header.set_mode(if content.is_some() { 0o644 } else { 0o755 });
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(content.map_or(0, <[u8]>::len) as u64);
-        header.set_cksum();
-        out.extend_from_slice(header.as_bytes());
+        out.extend_from_slice(&header(FOLDER, &path, content.map(<[u8]>::len)));
         out.extend_from_slice(content.unwrap_or_default());
         out.resize(out.len().next_multiple_of(512), 0);
         if out.len() as u64 > MAX_LAYER {
@@ -210,6 +203,27 @@ fn archive(files: &Files) -> Result<Vec<u8>, Invalid> {
     }
     out.resize(out.len() + 1024, 0);
     Ok(out)
+}
+
+/// The header of a file of `size` bytes, or of a folder (MB-GRD-03). Names fit their fields.
+fn header(prefix: &str, name: &str, size: Option<usize>) -> [u8; 512] {
+    let mut block = [0u8; 512];
+    let mut put = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, if size.is_some() { "0000644" } else { "0000755" });
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, &format!("{:011o}", size.unwrap_or(0)));
+    put(136, "00000000000");
+    put(148, "        ");
+    put(156, if size.is_some() { "0" } else { "5" });
+    put(257, "ustar\x0000");
+    put(329, "0000000");
+    put(337, "0000000");
+    put(345, prefix);
+    let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    block
 }
 
 /// A gzip member (RFC 1952) of stored blocks, without name or time.
