@@ -5,6 +5,7 @@ mod apply;
 mod help;
 mod kinds;
 mod shared;
+mod updates;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,9 @@ pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
+#[cfg(feature = "registry")]
+pub use updates::UpdatePath;
+pub use updates::{List, Listed};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -33,6 +37,7 @@ pub const COMMANDS: &[&str] = &[
     "apply",
     "inspect",
     "ls",
+    "list",
     "sign",
     "recovery",
     "repair",
@@ -74,6 +79,8 @@ pub enum Command {
     Inspect(Inspect),
     /// List images, blobs or manifests, one per line (contents are not verified)
     Ls(Ls),
+    /// List the channels and releases of an update graph
+    List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record
     Sign(Sign),
     /// Create recovery data, from which damaged parts of a bundle can be restored
@@ -114,6 +121,10 @@ pub struct Create {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REF", help_heading = "Content")]
     pub image: Vec<String>,
+    /// Releases of an update path.
+    #[cfg(feature = "registry")]
+    #[command(flatten)]
+    pub path: UpdatePath,
     /// Every image in an OCI layout, an oci-archive file, a docker save archive or a skopeo dir: directory (repeatable)
     #[arg(long, value_name = "PATH", help_heading = "Content")]
     pub from_layout: Vec<PathBuf>,

@@ -148,6 +148,10 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
         releases: Vec::new(),
         #[cfg(not(feature = "registry"))]
         images: Vec::new(),
+        #[cfg(feature = "registry")]
+        updates: args.path.updates(),
+        #[cfg(not(feature = "registry"))]
+        updates: None,
         layouts: args.from_layout.clone(),
         room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
         #[cfg(feature = "registry")]

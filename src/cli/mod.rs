@@ -13,6 +13,7 @@ mod explain;
 mod inputs;
 mod inspect;
 mod keygen;
+mod list;
 mod man;
 mod passphrase;
 mod progress;
@@ -63,6 +64,7 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Apply(apply) => apply::run(apply, global, term),
         Command::Inspect(inspect) => inspect::run(inspect, global),
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
+        Command::List(args) => list::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),
         Command::Recovery(args) => recovery::run(args, global, term),
         Command::Repair(args) => repair::run(args, global, term),

@@ -134,7 +134,7 @@ pub fn create(
         _ => None,
     };
     observer.begin(Task::Resolve, 0, 0);
-    let registry = !(what.images.is_empty() && what.releases.is_empty());
+    let registry = !(what.images.is_empty() && what.releases.is_empty() && what.updates.is_none());
     let gathered = select::gather(what, network, observer);
     observer.end();
     let nothing = match journal {

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod create;
 pub mod inspect;
 pub mod join;
+pub mod list;
 pub mod read_back;
 pub mod recovery;
 mod repack;

@@ -19,6 +19,7 @@ mod graph_data;
 mod image_signatures;
 mod mirrors;
 mod release;
+mod updates;
 mod walk;
 
 pub(crate) use content::{Content, gather};
@@ -28,6 +29,8 @@ pub(crate) use files::loose as manifests;
 pub use graph_data::{GraphFrom, GraphInput};
 pub use mirrors::Mirrors;
 pub use release::Store;
+pub use updates::{GraphSource, PUBLIC_GRAPH, Updates};
+pub(crate) use updates::{Graphs, sentence};
 pub(crate) use walk::{Reachable, Root};
 
 /// How to treat foreign (non-distributable) layers, which registries are not required to have.
@@ -47,6 +50,8 @@ pub enum ForeignLayers {
 pub struct Options {
     /// Release images.
     pub releases: Vec<Reference>,
+    /// Releases of an update path.
+    pub updates: Option<Updates>,
     /// Other images.
     pub images: Vec<Reference>,
     /// OCI layouts, archives of layouts or of `docker save`, skopeo `dir:` folders.

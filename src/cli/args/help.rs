@@ -21,6 +21,9 @@ Look inside:
   inspect          Show what a bundle says it contains
   ls               List its images, blobs or manifests, one per line
 
+Choose releases:
+  list             List the channels and releases of an update graph
+
 Several media:
   split            Divide a bundle into volumes of a given size
   join             Put volumes back together

@@ -11,11 +11,13 @@ mod carried;
 mod graph;
 mod graph_data;
 pub mod image;
+mod net;
 mod yaml;
 
 pub use build::{Origin, ReleaseNode, Served, Whole};
-pub use graph::{Conditional, Graph, MAX_BYTES, MAX_NODES, Node, Risk, Rule};
+pub use graph::{Conditional, ConditionalEdge, Graph, MAX_BYTES, MAX_NODES, Node, Query, Risk, Rule};
 pub use graph_data::{Effect, GraphData, MAX_FILE, MAX_FILES, Refused, Remark};
+pub use net::{Net, NoPath, Reached, Step};
 
 use crate::version::Version;
 
