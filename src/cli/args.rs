@@ -134,6 +134,15 @@ pub struct Create {
     /// Kubernetes manifests: a YAML or JSON file, or a folder of them (repeatable)
     #[arg(long, value_name = "FILE|DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
+    /// The update graph, for the update service of clusters: a folder laid out as cincinnati-graph-data, a tar archive of
+    /// one, or its address; carried as a graph-data image
+    #[arg(long, value_name = "FILE|DIR|URL", help_heading = "Content")]
+    pub graph_data: Option<String>,
+    /// Make the graph-data image on this image, which must have /bin/sh and cp [default: the component cli of the newest
+    /// release]
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "REF", requires = "graph_data", help_heading = "Content")]
+    pub graph_base: Option<String>,
     /// Do not look for attachments of images: signatures (except those of releases), attestations, referrers
     #[arg(long, help_heading = "Content")]
     pub without_referrers: bool,

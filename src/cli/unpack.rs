@@ -369,6 +369,9 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
             ),
         );
     }
+    if let Some(service) = &summary.update_service {
+        table.row("updates", format!("{} (for the one cluster that serves the update graph)", service.file.display()));
+    }
     let files = [("mapping", &summary.mapping), ("install", &summary.install_config), ("hosts", &summary.registries_d)];
     for (name, file) in files {
         if let Some(file) = file {
@@ -422,6 +425,14 @@ fn next(summary: &Summary, report: &Report, term: &Terminal) {
             "  (every node gets a new configuration, one after the other; an ImageTagMirrorSet also drains it)"
                 .to_owned(),
         );
+    }
+    if let Some(service) = &summary.update_service {
+        lines.push("serve the update graph from one cluster, which needs the operator cincinnati-operator".to_owned());
+        lines.push(format!("  oc apply -f {}", answer::quoted(&service.file.display().to_string())));
+        for step in &service.steps {
+            lines.push(format!("  # {}", step.what));
+            lines.extend(step.commands.iter().map(|command| format!("  {command}")));
+        }
     }
     if let Some(dir) = &summary.tree {
         lines.push("push the images with oc".to_owned());

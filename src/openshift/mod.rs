@@ -15,4 +15,5 @@ pub mod release_signature;
 pub mod signature_map;
 pub mod tags;
 pub mod update_graph;
+pub mod update_service;
 pub mod verification;

@@ -8,7 +8,7 @@ use crate::bundle::set::Set;
 use crate::bundle::{Inputs, Layout, volume::Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
-use crate::report::Attestation;
+use crate::report::{Attestation, Updates};
 use crate::sign::cosign::ImageKey;
 
 /// The contents of a bundle's head.
@@ -27,6 +27,8 @@ pub struct Inspected {
     /// The attestations about its images, and how many more there are; `None` for a stream, of which only the head is
     /// read.
     pub attestations: Option<(Vec<Attestation>, u64)>,
+    /// The updates that the update graph in the bundle offers; `None` if it has none, or is a stream.
+    pub updates: Option<Vec<Updates>>,
 }
 
 /// Reads the head of a bundle and the attestations in it, which `keys` are tried on. With several files, the first that
@@ -57,15 +59,18 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey]) -> Result<Inspected> {
     numbers.dedup();
     let volumes = of.map(|of| (numbers, of));
     let signed = head.signature.is_some();
-    let attestations = match stream {
-        true => None,
-        false => Some(attested(bundles, &index, keys)?),
+    let (attestations, updates) = match stream {
+        true => (None, None),
+        false => attested(bundles, &index, keys).map(|(attested, updates)| (Some(attested), updates))?,
     };
-    Ok(Inspected { digest: head.digest(), signed, bytes: layout.total(), index, volumes, attestations })
+    Ok(Inspected { digest: head.digest(), signed, bytes: layout.total(), index, volumes, attestations, updates })
 }
 
-/// What can be read of the attestations: damage is the business of `verify`.
-fn attested(bundles: Vec<Bundle>, index: &Arc<Index>, keys: &[ImageKey]) -> Result<(Vec<Attestation>, u64)> {
+/// Attestations, how many more there are, and updates.
+type Read = ((Vec<Attestation>, u64), Option<Vec<Updates>>);
+
+/// What can be read of the attestations and of the update graph: damage is the business of `verify`.
+fn attested(bundles: Vec<Bundle>, index: &Arc<Index>, keys: &[ImageKey]) -> Result<Read> {
     let mut parts = Vec::new();
     for bundle in bundles {
         match bundle.tolerant(Arc::clone(index)) {
@@ -75,8 +80,8 @@ fn attested(bundles: Vec<Bundle>, index: &Arc<Index>, keys: &[ImageKey]) -> Resu
         }
     }
     match Set::new(parts) {
-        Ok(set) => crate::verify::cosign::attestations(&set, keys),
-        Err(e) if e.code().is_verdict() => Ok((Vec::new(), 0)),
+        Ok(set) => Ok((crate::verify::cosign::attestations(&set, keys)?, crate::verify::graph_data::unverified(&set)?)),
+        Err(e) if e.code().is_verdict() => Ok(((Vec::new(), 0), None)),
         Err(e) => Err(e),
     }
 }

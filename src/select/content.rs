@@ -18,6 +18,7 @@ use crate::kubernetes::{self, Admission};
 use crate::observer::{self, Observer};
 use crate::oci::{Digest, Document, Invalid, Reference, Tag};
 use crate::openshift::image_policy::ImagePolicy;
+use crate::openshift::payload::ReleaseMetadata;
 use crate::openshift::signature_map;
 use crate::source::{Bench, Fetched, MirrorDir, Named, Network, Source};
 
@@ -29,6 +30,8 @@ pub(crate) struct Content {
     pub(crate) files: Vec<Carried>,
     pub(crate) missing: Vec<Missing>,
     pub(crate) exceptions: BTreeSet<Exception>,
+    /// What the payloads of the releases say about updates.
+    pub(super) metadata: BTreeMap<Digest, Option<ReleaseMetadata>>,
     /// The image policies in the payloads of the releases.
     pub(super) policies: BTreeMap<Digest, Option<std::result::Result<ImagePolicy, Invalid>>>,
 }
@@ -71,6 +74,7 @@ pub(crate) fn gather(
     for path in &options.dirs {
         content.local(Arc::new(MirrorDir::open(path)?), "directory", options, network, observer)?;
     }
+    content.graph_data(options, network, observer)?;
     if content.roots.is_empty() && content.files.is_empty() {
         return Err(Error::new(Code::Usage, "nothing to carry")
             .hint("name content with --release, --channel, --image, --from-layout, --from-dir or --manifests"));
@@ -104,7 +108,7 @@ fn nameable(named: &Named, observer: &dyn Observer) -> Option<String> {
 }
 
 /// Finds an image in its registry.
-fn resolve(
+pub(super) fn resolve(
     reference: &Reference,
     word: &str,
     options: &Options,
@@ -173,6 +177,7 @@ fn resolve(
         component: None,
         release: None,
         subject: None,
+        derived: None,
         requested_by: format!("{word} {reference}"),
     };
     choose(root, options)
@@ -298,6 +303,7 @@ impl Content {
         if gathered.unsigned {
             self.exceptions.insert(Exception::UnsignedRelease);
         }
+        self.metadata.insert(gathered.release.digest, gathered.metadata);
         self.policies.insert(gathered.release.digest, gathered.policy);
         self.releases.push(gathered.release);
         self.roots.extend(gathered.roots);
@@ -359,6 +365,7 @@ impl Content {
                 component: None,
                 release: None,
                 subject: None,
+                derived: None,
                 requested_by: word.to_owned(),
             };
             let root = choose(root, options)?;

@@ -15,6 +15,7 @@ use crate::parallel::Pace;
 
 mod content;
 mod files;
+mod graph_data;
 mod image_signatures;
 mod mirrors;
 mod release;
@@ -25,6 +26,7 @@ pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
 #[cfg(feature = "cluster")]
 pub(crate) use files::loose as manifests;
+pub use graph_data::{GraphFrom, GraphInput};
 pub use mirrors::Mirrors;
 pub use release::Store;
 pub use updates::{GraphSource, PUBLIC_GRAPH, Updates};
@@ -60,6 +62,8 @@ pub struct Options {
     pub dirs: Vec<PathBuf>,
     /// Folders with Kubernetes manifests.
     pub manifests: Vec<PathBuf>,
+    /// An update graph, to be carried as an image.
+    pub graph_data: Option<GraphInput>,
     /// Locations of copies of repositories.
     pub mirrors: Mirrors,
     /// How to treat foreign layers.

@@ -7,8 +7,10 @@
 //! Facts: openshift/cincinnati 49c914f, openshift/cincinnati-graph-data, openshift/cluster-version-operator.
 
 mod build;
+mod carried;
 mod graph;
 mod graph_data;
+pub mod image;
 mod net;
 mod yaml;
 
