@@ -455,6 +455,7 @@ pub(crate) mod tests {
                 component: None,
                 release: None,
                 subject: None,
+                derived: None,
                 requested_by: "x".into(),
             });
             assert_eq!(Index::parse(&index.to_bytes().unwrap()).is_ok(), good, "{repository}");
@@ -480,6 +481,7 @@ pub(crate) mod tests {
                 component: None,
                 release: Some(digest),
                 subject: None,
+                derived: None,
                 requested_by: String::new(),
             });
         }

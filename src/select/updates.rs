@@ -110,7 +110,7 @@ impl<'a> Graphs<'a> {
     fn join(&self, net: &mut Net, channel: &str) -> Result<bool> {
         let mut found = false;
         let mut add = |shown: &str, graph: &Graph| {
-            let part = graph.part(channel, &self.architecture).map_err(|e| bad(shown, &e))?;
+            let part = graph.part(channel, &self.architecture).map_err(|e| bad(shown, &e).hint("see --arch"))?;
             found |= !part.nodes.is_empty();
             net.join(channel, &part).map_err(|e| bad(shown, &e))
         };
@@ -152,7 +152,9 @@ impl<'a> Graphs<'a> {
             return Err(Error::new(Code::Usage, format!("`{channel}` is not a channel")).hint("such as stable-4.18"));
         }
         let mut net = Net::default();
-        let read = |channel: &str| observer.say("Reading", &format!("channel {channel} ({})", self.architecture));
+        let read = |channel: &str| {
+            observer.say("Reading", &format!("channel {channel} ({}) from {}", self.architecture, self.shown()));
+        };
         read(channel);
         if !self.join(&mut net, channel)? {
             return Err(self.empty(channel));
@@ -227,6 +229,7 @@ pub(super) fn resolve(
             return Err(Error::new(Code::Usage, format!("`{text}` is not a version")).hint("such as 4.18.9"));
         }
     }
+    forward(updates.from.as_deref(), updates.to.as_deref().unwrap_or_default())?;
     let graphs = Graphs::open(&updates.graphs, &updates.architecture, network)?;
     let steps = path(updates, &graphs, observer)?;
     say(updates, &steps, observer);
@@ -256,6 +259,17 @@ pub(super) fn resolve(
     Ok(out)
 }
 
+/// Updates lead to newer versions.
+fn forward(from: Option<&str>, to: &str) -> Result<()> {
+    match (from.and_then(version), version(to)) {
+        (Some(from), Some(to)) if from.order(&to).is_gt() => {
+            let what = format!("{} is newer than {}: no update leads back", from.as_str(), to.as_str());
+            Err(Error::new(Code::Usage, what).hint("--from is the version of the clusters, --to the one they get"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn path(updates: &Updates, graphs: &Graphs<'_>, observer: &dyn Observer) -> Result<Vec<Step>> {
     let Updates { channel, accepted, .. } = updates;
     let target = |net: &Net| -> Option<String> {
@@ -273,13 +287,7 @@ fn path(updates: &Updates, graphs: &Graphs<'_>, observer: &dyn Observer) -> Resu
     };
     let net = graphs.net(channel, updates.from.as_deref(), observer, &|net| way(net).is_ok())?;
     let to = target(&net).unwrap_or_default();
-    if let (Some(one), Some(two)) = (updates.from.as_deref().and_then(version), version(&to))
-        && one.order(&two).is_gt()
-    {
-        let (one, two) = (one.as_str(), two.as_str());
-        return Err(Error::new(Code::Usage, format!("{one} is newer than {two}: no update leads back"))
-            .hint("--from is the version of the clusters, --to the one they shall get"));
-    }
+    forward(updates.from.as_deref(), &to)?;
     let known = net.risks();
     for name in accepted.iter().filter(|name| !known.contains(name.as_str())) {
         observer.warn(&format!("no update in the graph has a risk `{name}`"));
@@ -314,6 +322,12 @@ pub(crate) fn sentence(risk: &Risk) -> String {
     format!("risk {}: {short} ({})", words(&risk.name), words(&risk.url))
 }
 
+/// A name from a graph, for a command that is shown: it must not end its word.
+fn word(name: &str) -> String {
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if plain { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
+}
+
 /// The most risks that an error names.
 const NAMED: usize = 20;
 
@@ -346,14 +360,19 @@ fn no_path(why: NoPath, updates: &Updates, to: &str) -> Error {
             }
             open.sort_unstable();
             open.dedup();
-            let options: Vec<String> = open.iter().take(NAMED).map(|name| format!("--accept-risk {name}")).collect();
-            let without = reached.map(|version| format!("; {version} is reached without: --to {version}"));
-            err.hint(format!("if no cluster has it: {}{}", options.join(" "), without.unwrap_or_default()))
+            let options: Vec<String> =
+                open.iter().take(NAMED).map(|name| format!("--accept-risk {}", word(name))).collect();
+            let accept = match options.is_empty() {
+                true => "the graph does not say the risk, so nobody can accept it".to_owned(),
+                false => format!("if your clusters do not have it: {}", options.join(" ")),
+            };
+            let without = reached.map(|version| format!("; without a risk: --to {version}"));
+            err.hint(format!("{accept}{}", without.unwrap_or_default()))
         }
         NoPath::Apart { reached, origin } => {
             let mut err = error(format!("no update path leads from {from} to {to} {place}"));
             if let Some(reached) = &reached {
-                err = err.fact(format!("newest version that {from} reaches: {reached}"));
+                err = err.fact(format!("newest version that {from} reaches without a risk: {reached}"));
             }
             if let Some(origin) = &origin {
                 err = err.fact(format!("oldest version that reaches {to}: {origin}"));

@@ -21,3 +21,4 @@ mod several;
 mod sources;
 mod storage;
 mod update_service;
+mod updates;

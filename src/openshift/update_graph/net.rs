@@ -119,7 +119,7 @@ pub enum NoPath {
     },
     /// There is no path at all.
     Apart {
-        /// The newest version that can be reached from the first.
+        /// The newest version that can be reached from the first without a risk that was not accepted.
         reached: Option<String>,
         /// The oldest version from which the second can be reached.
         origin: Option<String>,
@@ -218,22 +218,23 @@ impl Net {
         let find = |text: &str| self.at.get(text).copied().ok_or_else(|| self.unknown(text));
         let (first, last) = (find(from)?, find(to)?);
         let costs = self.costs(last, accepted, false);
-        let forward = || self.costs(first, accepted, true);
+        let reached = || {
+            let free = self.costs(first, accepted, true).into_iter().filter(|(_, cost)| cost.0 == 0).collect();
+            self.newest(&free, last)
+        };
         match costs.get(&first) {
             None => {
-                let reached = self.newest(&forward(), last);
                 let without = |(at, _): &(&usize, &Cost)| **at != last;
                 let newer =
                     |(at, _): &(&usize, &Cost)| self.nodes[**at].version.order(&self.nodes[first].version).is_gt();
                 let origins = costs.iter().filter(without).filter(newer).map(|(at, _)| &self.nodes[*at].version);
                 let origin = origins.min_by(|a, b| a.order(b)).map(|v| v.as_str().to_owned());
-                Err(NoPath::Apart { reached, origin })
+                Err(NoPath::Apart { reached: reached(), origin })
             }
             Some((0, ..)) => Ok(self.walk(first, last, &costs, accepted)),
             Some(_) => {
                 let steps = self.walk(first, last, &costs, accepted);
-                let free = forward().into_iter().filter(|(_, cost)| cost.0 == 0).collect();
-                Err(NoPath::Risky { steps, reached: self.newest(&free, last) })
+                Err(NoPath::Risky { steps, reached: reached() })
             }
         }
     }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod hostile;
+
 fn testdata(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
 }
@@ -126,4 +128,39 @@ fn the_fixture_of_graph_builder_comes_out_as_with_its_labels() {
         }
     }
     assert!(edges > 500, "{edges}");
+}
+
+#[test]
+fn real_graphs_are_read_and_resolved() {
+    let read = |name: &str| std::fs::read(testdata("update-graphs").join(name)).unwrap();
+    let stable = Graph::parse(&read("cincinnati-e2e-stable-4.8_amd64_v1.json")).unwrap();
+    assert_eq!((stable.nodes.len(), stable.edges.len(), stable.conditional.len()), (101, 3168, 1));
+    assert_eq!(stable.channels()["stable-4.8"], 101);
+    let part = stable.part("stable-4.8", "amd64").unwrap();
+    assert_eq!((part.nodes.len(), part.edges.len()), (101, 3168));
+    assert_eq!(stable.part("stable-4.7", "amd64").unwrap().nodes.len(), 50);
+    let mut net = Net::default();
+    net.join("stable-4.8", &part).unwrap();
+    let steps = net.path("4.7.2", "4.8.54", &[]).unwrap();
+    let versions: Vec<&str> = steps.iter().map(|step| step.node.version.as_str()).collect();
+    assert_eq!(versions, ["4.7.2", "4.7.60", "4.8.54"]);
+    let Err(NoPath::Risky { steps, reached }) = net.path("4.7.2", "4.7.4", &[]) else { panic!() };
+    let names: Vec<&str> = steps[1].risks.iter().map(|risk| risk.name.as_str()).collect();
+    assert_eq!((names, reached.as_deref()), (vec!["VSphereNodeNameChanges"], Some("4.7.3")));
+    assert_eq!(net.path("4.7.2", "4.7.4", &["VSphereNodeNameChanges".to_owned()]).unwrap().len(), 2);
+
+    let multi = Graph::parse(&read("cincinnati-e2e-candidate-4.12_multi_v1.json")).unwrap();
+    assert_eq!(multi.part("candidate-4.12", "multi").unwrap().nodes.len(), 5);
+    assert!(multi.part("candidate-4.12", "amd64").unwrap_err().to_string().contains("for all architectures"));
+    assert!(stable.part("stable-4.8", "multi").unwrap_err().to_string().contains("for one architecture"));
+
+    // As graph-builder has it inside: versions with architectures.
+    let mut raw = Vec::new();
+    let packed = read("cincinnati-fixture-20211124-with-conditional.json.gz");
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut raw).unwrap();
+    let mut whole = Graph::parse(&raw).unwrap();
+    assert_eq!((whole.nodes.len(), whole.edges.len(), whole.conditional.len()), (1085, 19478, 3));
+    whole.nodes.iter_mut().for_each(|node| _ = node.metadata.remove(CHANNELS));
+    let amd64 = whole.part("any", "amd64").unwrap();
+    assert!(amd64.nodes.len() > 300 && amd64.nodes.iter().all(|node| !node.version.contains('+')));
 }
