@@ -92,6 +92,10 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                     refused.digest, refused.repository, refused.why
                 ));
             }
+            #[cfg(feature = "registry")]
+            if summary.update_service.is_some() && !args.registry.plain_http.is_empty() {
+                term.warn("an update service speaks HTTPS only: it cannot read a registry that needs --plain-http");
+            }
             let code = applied(&summary, term).unwrap_or(code);
             finished(verified.report(), &summary, code, global, term, started);
             next(&summary, verified.report(), term);
@@ -444,9 +448,13 @@ fn next(summary: &Summary, report: &Report, term: &Terminal) {
             )
         }));
     }
-    for image in &summary.upgrades {
-        lines.push("start the upgrade with".to_owned());
-        lines.push(format!("  oc adm upgrade --allow-explicit-upgrade --to-image {image}"));
+    if !summary.upgrades.is_empty() {
+        lines.push(match summary.upgrades.len() {
+            1 => "start the upgrade with".to_owned(),
+            _ => "start an upgrade with one of these".to_owned(),
+        });
+        let command = |image: &String| format!("  oc adm upgrade --allow-explicit-upgrade --to-image {image}");
+        lines.extend(summary.upgrades.iter().map(command));
         lines.push(
             "  (oc requires --allow-explicit-upgrade for an image that is not among the cluster's available".to_owned(),
         );

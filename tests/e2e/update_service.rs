@@ -14,6 +14,7 @@ use crate::harness::*;
 use crate::support::image::{Blob, Image, Pusher, layer};
 use crate::support::registry::{Registry, Setup};
 use crate::support::release::{Release, world};
+use crate::support::stub::{Answer, Rule, Stub};
 
 /// The repository of the releases and their components.
 const REPOSITORY: &str = "lab/release";
@@ -189,6 +190,28 @@ fn the_graph_data_image_is_the_same_bytes_from_every_source_and_form() {
         let image = image(&other);
         assert_eq!((&image["digest"], &image["derived"]), (&expected["digest"], &expected["derived"]));
     }
+}
+
+#[test]
+fn a_graph_is_taken_from_the_address_that_serves_it() {
+    let dir = folder();
+    let archive = dir.path().join("graph.tar.gz");
+    tool("tar", &args!["-C", graph(), "-czf", &archive, "."]);
+    let bytes = fs::read(&archive).unwrap();
+    let rule: Rule = Box::new(move |request, _| {
+        (request.path == "/api/upgrades_info/graph-data").then(|| Answer(200, vec![], bytes.clone()))
+    });
+    let service = Stub::start(false, vec![rule]);
+    let url = format!("http://{}/api/upgrades_info/graph-data", service.host());
+    let (one, other) = (dir.path().join("a.tar"), dir.path().join("b.tar"));
+    ok(&create(&one, &ALL[..1], args!["--graph-data", url]));
+    ok(&create(&other, &ALL[..1], args!["--graph-data", graph()]));
+    assert_eq!(image(&one)["digest"], image(&other)["digest"]);
+    let run = ends(
+        50,
+        &create(&dir.path().join("c.tar"), &ALL[..1], args!["--graph-data", format!("http://{}/none", service.host())]),
+    );
+    assert!(run.stderr.contains("nothing was written"), "{}", run.stderr);
 }
 
 /// The tags of a repository.
