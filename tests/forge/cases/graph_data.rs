@@ -32,7 +32,7 @@ pub fn list(out: &mut Vectors) {
         ("", None, "MB-GRD"),
         Draft::with_graph(true, plain).archive(),
     );
-    let bad = ("I", Some(Code::Malformed), "MB-GRD-02");
+    let bad = ("A17", Some(Code::Malformed), "MB-GRD-02");
     let draft = Draft::with_graph(false, |made| {
         replace(made, media_type::OCI_CONFIG, |bytes| {
             String::from_utf8(bytes.to_vec()).unwrap().replace("exec cp", "exec rm").into_bytes()
@@ -68,7 +68,7 @@ pub fn list(out: &mut Vectors) {
     out.add("base", "a graph-data image on an image that is not there", bad, draft.archive());
     draft.images[1].derived = Some(Derived { base: base.digest, input: base.digest });
     out.add("input", "a graph-data image of another archive than it says", bad, draft.archive());
-    let is = ("I", Some(Code::Malformed), "MB-GRD-01");
+    let is = ("A17", Some(Code::Malformed), "MB-GRD-01");
     let draft = Draft::with_graph(false, plain);
     let archive = draft.archive_of(|index| index.features.incompatible.clear());
     out.add("no-feature", "a graph-data image without the feature", is, archive);
