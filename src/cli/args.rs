@@ -37,6 +37,7 @@ pub const COMMANDS: &[&str] = &[
     "ls",
     "cat",
     "extract",
+    "diff",
     "sign",
     "recovery",
     "repair",
@@ -82,6 +83,8 @@ pub enum Command {
     Cat(Box<Cat>),
     /// Write the files of one image, or one image as an OCI archive
     Extract(Box<Extract>),
+    /// Compare two bundles, or a bundle with a registry
+    Diff(Box<Diff>),
     /// Verify, then add a signature: a countersignature, or a signed review record
     Sign(Sign),
     /// Create recovery data, from which damaged parts of a bundle can be restored
