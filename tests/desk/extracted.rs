@@ -122,7 +122,7 @@ fn an_archive_has_entries_for_its_folders_and_other_programs_read_it() {
     let attached = desk.run(&["extract", "b.tar", "app:1", "--to-archive", "all.tar", "--attached"]);
     assert!(attached.status.success(), "{attached:?}");
     let names = Command::new("tar").args(["-tf", "all.tar"]).current_dir(desk.path()).output().unwrap();
-    assert_eq!(text(&names.stdout).lines().count(), 4 + 3 + 2 + 3, "{names:?}");
+    assert_eq!(text(&names.stdout).lines().count(), 4 + 3 + 2 + 4, "{names:?}");
     if have("skopeo") {
         let policy = desk.path().join("policy.json");
         fs::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
