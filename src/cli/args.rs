@@ -6,6 +6,7 @@ mod desk;
 mod help;
 mod kinds;
 mod shared;
+mod updates;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,9 @@ pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
+#[cfg(feature = "registry")]
+pub use updates::UpdatePath;
+pub use updates::{List, Listed};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -38,6 +42,7 @@ pub const COMMANDS: &[&str] = &[
     "cat",
     "extract",
     "diff",
+    "list",
     "sign",
     "recovery",
     "repair",
@@ -85,6 +90,8 @@ pub enum Command {
     Extract(Box<Extract>),
     /// Compare two bundles, or a bundle with a registry
     Diff(Box<Diff>),
+    /// List the channels and releases of an update graph
+    List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record
     Sign(Sign),
     /// Create recovery data, from which damaged parts of a bundle can be restored
@@ -125,6 +132,10 @@ pub struct Create {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REF", help_heading = "Content")]
     pub image: Vec<String>,
+    /// Releases of an update path.
+    #[cfg(feature = "registry")]
+    #[command(flatten)]
+    pub path: UpdatePath,
     /// Every image in an OCI layout, an oci-archive file, a docker save archive or a skopeo dir: directory (repeatable)
     #[arg(long, value_name = "PATH", help_heading = "Content")]
     pub from_layout: Vec<PathBuf>,
@@ -134,6 +145,15 @@ pub struct Create {
     /// Kubernetes manifests: a YAML or JSON file, or a folder of them (repeatable)
     #[arg(long, value_name = "FILE|DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
+    /// The update graph, for the update service of clusters: a folder laid out as cincinnati-graph-data, a tar archive of
+    /// one, or its address; carried as a graph-data image
+    #[arg(long, value_name = "FILE|DIR|URL", help_heading = "Content")]
+    pub graph_data: Option<String>,
+    /// Make the graph-data image on this image, which must have /bin/sh and cp [default: the component cli of the newest
+    /// release]
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "REF", requires = "graph_data", help_heading = "Content")]
+    pub graph_base: Option<String>,
     /// Do not look for attachments of images: signatures (except those of releases), attestations, referrers
     #[arg(long, help_heading = "Content")]
     pub without_referrers: bool,

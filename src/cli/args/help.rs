@@ -24,6 +24,9 @@ Look inside:
   diff             Compare two bundles, or a bundle with a registry
   extract          Write the files of one image, or one image as an archive
 
+Choose releases:
+  list             List the channels and releases of an update graph
+
 Several media:
   split            Divide a bundle into volumes of a given size
   join             Put volumes back together
