@@ -271,6 +271,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn claims_have_a_picture_of_the_sizes_on_a_terminal_and_are_plain_on_a_pipe() {
+        let image = |name: &str, size, shared_size| ImageClaims {
+            name: name.into(),
+            platform: None,
+            digest: crate::oci::Digest::of(b"x"),
+            created: None,
+            size,
+            layers: 2,
+            shared_layers: u64::from(shared_size > 0),
+            shared_size,
+            attached: vec![],
+        };
+        let images = [image("large", 3000, 1000), image("small\u{1b}[2J", 10, 0)];
+        let (drawn, plain) = (claims(&images, true), claims(&images, false));
+        assert!(drawn.contains(&format!("{}{}\n", "=".repeat(10), "#".repeat(20))), "{drawn}");
+        assert!(plain.contains("\nlarge - 2.9 KiB 1 of 2 (1000 B)\n") && !plain.contains('#'), "{plain}");
+        assert!(plain.contains("claims by the sender") && !plain.contains('\u{1b}'), "{plain}");
+        let index = crate::bundle::index::tests::sample();
+        assert!(summary(&index).contains("layer  1      1 B   ####"), "{}", summary(&index));
+    }
+
+    #[test]
     fn lists_have_aligned_columns_with_a_heading_on_a_terminal_and_single_blanks_on_a_pipe() {
         let index = crate::bundle::index::tests::sample();
         let (aligned, plain) = (lines(&index, true, true, true, true), lines(&index, true, true, true, false));
