@@ -8,7 +8,7 @@ use super::args::{Global, Inspect, Ls, Output};
 use super::escape::{name, title};
 use crate::bundle::Inputs;
 use crate::bundle::index::{self, Blob, Image, Index, Kind};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::ops::claims::ImageClaims;
 use crate::ops::inspect::{Inspected, inspect};
 use crate::ops::observer;
@@ -182,6 +182,11 @@ fn align(heading: &[&str], rows: Vec<Vec<String>>, columns: bool) -> Vec<String>
 }
 
 pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> {
+    let trust = &args.trust;
+    if !trust.signer.is_empty() || trust.trust.is_some() || trust.allow_unsigned {
+        let err = Error::new(Code::Usage, "ls shows what the index says, and verifies a bundle only with --files");
+        return Err(err.hint("mirror-bundle verify BUNDLE --signer KEY.pub; or leave out what names trust"));
+    }
     let seen = open(&args.bundle, &[], false)?;
     let all = !(args.images || args.blobs || args.manifests);
     if global.output != Output::Text {
