@@ -34,7 +34,7 @@ fn desk() -> Desk {
     let base = desk.layout.layer(GZIP, &gzip(&base), &base);
     let top = desk.layout.layer(TAR, &top, &top);
     let both = desk.layout.image("registry.example.com/team/app:1", &[base.clone(), top]);
-    let arm = desk.layout.manifest("arm64", &[base.clone()]);
+    let arm = desk.layout.manifest("arm64", std::slice::from_ref(&base));
     desk.layout.list("registry.example.com/team/list:2", &[("amd64", both), ("arm64", arm)]);
     desk.made();
     desk
