@@ -9,7 +9,7 @@ use super::Options;
 use super::content::{self, Content};
 use super::walk::{self, Root};
 use crate::bundle::index::{Derived, GRAPH_DATA, Kind, Release};
-use crate::content::layer::{self, Bounds, Entry};
+use crate::content::layer::{self, Bounds, FileEntry};
 use crate::error::{Code, Error, Result};
 use crate::fs::{Dir, EntryKind, small};
 use crate::observer::{self, Observer};
@@ -320,7 +320,7 @@ fn archive(bytes: &[u8]) -> Result<Files> {
     let mut all: Vec<(String, Vec<u8>)> = Vec::new();
     let bounds = Bounds { whose: WHOSE, entries: MAX_ENTRIES, inflated: MAX_INFLATED };
     let mut held = 0u64;
-    let visit = &mut |entry: &Entry, content: &mut dyn Read| {
+    let visit = &mut |entry: &FileEntry, content: &mut dyn Read| {
         let Ok(path) = std::str::from_utf8(&entry.path) else { return Ok(()) };
         let below = path.split_once('/').map_or("", |(_, below)| below);
         if !entry.is_file() || !(belongs(path) || belongs(below)) {

@@ -10,7 +10,7 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use crate::content::layer::{self, Bounds, Entry};
+use crate::content::layer::{self, Bounds, FileEntry};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Invalid, ListOf, Manifest, ManifestOf, media_type, parse};
 
@@ -156,7 +156,7 @@ pub fn files(layer: &[u8]) -> Result<Files> {
     let mut out = Files::new();
     let folder = format!("{FOLDER}/");
     let bounds = Bounds { whose: WHOSE, entries: 3 * MAX_FILES, inflated: MAX_LAYER };
-    let visit = &mut |entry: &Entry, content: &mut dyn Read| {
+    let visit = &mut |entry: &FileEntry, content: &mut dyn Read| {
         let path = std::str::from_utf8(&entry.path).ok().and_then(|path| path.strip_prefix(&folder));
         if let (Some(path), true) = (path, entry.is_file()) {
             let mut bytes = Vec::new();
