@@ -1,0 +1,171 @@
+//! Java: jars, wars and ears, also those inside others.
+
+use std::borrow::Cow;
+use std::io::{Cursor, Read};
+
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use crate::packages::{Kind, Package, Reading};
+
+/// The most archives inside each other.
+const MAX_DEPTH: usize = 6;
+/// The most bytes that are inflated of one file, all archives in it together.
+const MAX_INFLATED: u64 = 256 << 20;
+/// The most members of all archives of one file.
+const MAX_MEMBERS: usize = 200_000;
+/// The largest manifest or properties file.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// Whether a name is that of an archive which Java loads.
+pub fn is_archive(name: &[u8]) -> bool {
+    [&b".jar"[..], b".war", b".ear"]
+        .iter()
+        .any(|end| name.len() > end.len() && name[name.len() - end.len()..].eq_ignore_ascii_case(end))
+}
+
+/// The artifacts of an archive whose file is called `name`.
+pub fn read(name: &str, data: &[u8]) -> Reading {
+    let mut reading = Reading::default();
+    let mut left = Left { inflated: MAX_INFLATED, members: MAX_MEMBERS };
+    archive(name, data, None, 0, &mut left, &mut reading);
+    reading
+}
+
+struct Left {
+    inflated: u64,
+    members: usize,
+}
+
+fn archive(name: &str, data: &[u8], within: Option<&str>, depth: usize, left: &mut Left, reading: &mut Reading) {
+    let inner = |reason: String| match within {
+        Some(member) => format!("{reason}, in {member}"),
+        None => reason,
+    };
+    let mut zip = match ZipArchive::new(Cursor::new(data)) {
+        Ok(zip) => zip,
+        Err(e) => return reading.problem(inner(format!("is no zip archive that can be read ({})", short(&e)))),
+    };
+    let Some(members) = left.members.checked_sub(zip.len()) else {
+        return reading.problem(inner(format!("has more than {MAX_MEMBERS} members")));
+    };
+    left.members = members;
+    let (mut manifest, mut artifacts) = (None, Vec::new());
+    for n in 0..zip.len() {
+        let Some(Ok(member)) = zip.name_for_index(n).map(|name| name.map(Cow::into_owned)) else { continue };
+        let properties = member.starts_with("META-INF/maven/") && member.ends_with("/pom.properties");
+        let main = member.eq_ignore_ascii_case("META-INF/MANIFEST.MF");
+        let nested = is_archive(member.as_bytes());
+        if !(properties || main || nested) {
+            continue;
+        }
+        let most = if nested { left.inflated } else { left.inflated.min(MAX_TEXT) };
+        let content = match content(&mut zip, n, most) {
+            Ok(Some(content)) => content,
+            Ok(None) => {
+                reading.problem(inner(format!("has a member of more than {most} bytes ({member})")));
+                continue;
+            }
+            Err(e) => {
+                reading.problem(inner(format!("has a member that cannot be read ({}: {member})", short(&e))));
+                continue;
+            }
+        };
+        left.inflated = left.inflated.saturating_sub(content.len() as u64);
+        if properties {
+            artifacts.extend(pom(&content));
+        } else if main {
+            manifest = Some(Manifest::parse(&content));
+        } else if depth + 1 >= MAX_DEPTH {
+            reading.problem(inner(format!("has archives more than {MAX_DEPTH} deep")));
+        } else {
+            let place = within.map_or_else(|| member.clone(), |outer| format!("{outer}!{member}"));
+            let file = member.rsplit('/').next().unwrap_or(&member);
+            archive(file, &content, Some(&place), depth + 1, left, reading);
+        }
+    }
+    if artifacts.is_empty() {
+        artifacts.extend(manifest.unwrap_or_default().artifact(name));
+    }
+    artifacts.into_iter().for_each(|package| reading.push_member(package, within.map(str::to_owned)));
+}
+
+/// The content of a member; `None` if it is larger than `most`.
+fn content(zip: &mut ZipArchive<Cursor<&[u8]>>, n: usize, most: u64) -> Result<Option<Vec<u8>>, ZipError> {
+    let member = zip.by_index(n)?;
+    if member.size() > most {
+        return Ok(None);
+    }
+    let mut out = Vec::new();
+    member.take(most + 1).read_to_end(&mut out)?;
+    Ok(Some(out).filter(|out| out.len() as u64 <= most))
+}
+
+fn short(error: &ZipError) -> &'static str {
+    match error {
+        ZipError::UnsupportedArchive(_) => "encrypted, or of a method this program does not know",
+        ZipError::Io(_) => "damaged, or cut off",
+        _ => "damaged",
+    }
+}
+
+/// The artifact of a `pom.properties`.
+fn pom(content: &[u8]) -> Option<Package> {
+    let text = String::from_utf8_lossy(content);
+    let find = |key: &str| {
+        let mut lines = text.lines().filter_map(|line| line.trim().split_once(['=', ':']));
+        let value = lines.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned());
+        value.filter(|value| !value.is_empty())
+    };
+    let version = find("version").unwrap_or_default();
+    Some(Package { namespace: find("groupId"), ..Package::new(Kind::Maven, find("artifactId")?, version) })
+}
+
+/// The main section of `MANIFEST.MF`.
+#[derive(Default)]
+struct Manifest {
+    fields: Vec<(String, String)>,
+}
+
+impl Manifest {
+    fn parse(content: &[u8]) -> Manifest {
+        let text = String::from_utf8_lossy(content);
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for line in text.lines().take_while(|line| !line.trim_end().is_empty()) {
+            // A line of more than 72 bytes goes on after a blank.
+            match (line.strip_prefix(' '), fields.last_mut()) {
+                (Some(more), Some((_, value))) => value.push_str(more.trim_end()),
+                _ => fields.extend(line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned()))),
+            }
+        }
+        Manifest { fields }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        let field = self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
+        field.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The artifact of an archive without Maven's data: by the name of its file where that has a version, else by the
+    /// manifest. An archive always counts as one.
+    fn artifact(&self, file: &str) -> Option<Package> {
+        let stem = if is_archive(file.as_bytes()) { &file[..file.len() - 4] } else { file };
+        let (stem, of_name) = divided(stem);
+        let version = ["Implementation-Version", "Bundle-Version", "Specification-Version"];
+        let version = version.iter().find_map(|field| self.get(field)).or(of_name).unwrap_or_default();
+        let symbolic = self.get("Bundle-SymbolicName").and_then(|name| name.split(';').next()).map(str::trim);
+        let name = if of_name.is_some() { Some(stem) } else { None };
+        let name = name.or_else(|| self.get("Implementation-Title").filter(|t| !t.contains(' '))).or(symbolic);
+        let name = name.unwrap_or(stem);
+        let group = self.get("Implementation-Vendor-Id").filter(|id| !id.contains(' ')).map(str::to_owned);
+        (!name.is_empty())
+            .then(|| Package { namespace: group, ..Package::new(Kind::Maven, name, of_name.unwrap_or(version)) })
+    }
+}
+
+/// `name-1.2.3` as name and version.
+fn divided(stem: &str) -> (&str, Option<&str>) {
+    let at = stem.match_indices('-').map(|(at, _)| at);
+    let at = at.into_iter().find(|at| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit()) && *at > 0);
+    at.map_or((stem, None), |at| (&stem[..at], Some(&stem[at + 1..])))
+}
