@@ -172,3 +172,135 @@ pub fn crates(data: &[u8]) -> Result<Reading, Unreadable> {
     }
     Ok(reading)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn stored(name: &str) -> Vec<u8> {
+        let path = format!("{}/testdata/packages/{name}.gz", env!("CARGO_MANIFEST_DIR"));
+        let mut out = Vec::new();
+        flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_end(&mut out).unwrap();
+        out
+    }
+
+    fn names(reading: &Reading) -> Vec<(String, String)> {
+        reading.packages.iter().map(|f| (f.package.name.clone(), f.package.version.clone())).collect()
+    }
+
+    /// Build information with these modules.
+    fn info(version: &str, modules: &str) -> Vec<u8> {
+        let mut out = [GO, &[8, 2], &[0; 16]].concat();
+        let modules = format!("{}{modules}{}", "0".repeat(16), "1".repeat(16));
+        for text in [version, &modules] {
+            let mut length = text.len();
+            while length > 0x7f {
+                out.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+                length >>= 7;
+            }
+            out.push(u8::try_from(length).unwrap());
+            out.extend(text.bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn modules_are_those_that_go_itself_lists() {
+        let reading = go(&stored("go-syft.buildinfo")).unwrap();
+        let text = String::from_utf8(stored("go-syft.txt")).unwrap();
+        let mut wanted = Vec::new();
+        for line in text.lines() {
+            let words: Vec<&str> = line.split('\t').collect();
+            if let ["", "mod" | "dep", path, version, ..] = words[..] {
+                wanted.push((path.to_owned(), version.to_owned()));
+            }
+        }
+        let version = text.lines().next().unwrap().rsplit_once(": go").unwrap().1;
+        wanted.push(("stdlib".to_owned(), version.to_owned()));
+        assert_eq!(names(&reading), wanted);
+        assert!(wanted.iter().any(|(path, _)| path == "github.com/CycloneDX/cyclonedx-go"), "case is kept");
+    }
+
+    #[test]
+    fn a_replacement_is_what_was_linked_and_a_folder_is_no_version() {
+        let modules = "path\tx\nmod\texample.com/main\t(devel)\t\ndep\ta.b/Old\tv1.0.0\n=>\ta.b/New\tv1.0.1\th1:x=\n\
+                       dep\ta.b/local\tv2.0.0\n=>\t./local\t(devel)\t\nbuild\tGOOS=linux\n";
+        let reading = go(&info("go1.22.1 X:boringcrypto", modules)).unwrap();
+        let pairs = [("example.com/main", ""), ("a.b/New", "v1.0.1"), ("a.b/local", ""), ("stdlib", "1.22.1")];
+        assert_eq!(names(&reading), pairs.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    }
+
+    #[test]
+    fn the_form_of_old_go_and_damage_are_problems() {
+        let mut old = info("go1.17", "x");
+        old[15] = 0;
+        assert!(go(&old).unwrap_err().0.contains("before 1.18"));
+        for damaged in [&info("go1.20", "mod\tx\n")[..60], &GO[..], &[0xff; 40], &info("go1.20", "no end")[..]] {
+            assert!(go(damaged).unwrap_err().0.contains("damaged"), "{damaged:?}");
+        }
+        let mut endless = info("", "");
+        endless.truncate(32);
+        endless.extend([0xff; 12]);
+        assert!(go(&endless).is_err());
+    }
+
+    #[test]
+    fn crates_that_only_built_a_program_are_not_in_it() {
+        let text = br#"{"packages":[{"name":"a","version":"1.0.0","source":"crates.io","kind":"build"},
+            {"name":"b","version":"2.0.0","source":"crates.io","dependencies":[0]},
+            {"name":"c","version":"0.1.0","source":"local","root":true}]}"#;
+        let mut zlib = flate2::read::ZlibEncoder::new(&text[..], flate2::Compression::best());
+        let mut data = Vec::new();
+        zlib.read_to_end(&mut data).unwrap();
+        let reading = crates(&data).unwrap();
+        assert_eq!(names(&reading), [("b", "2.0.0"), ("c", "0.1.0")].map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert!(crates(&data[..data.len() - 8]).is_err());
+        assert!(crates(b"").is_err());
+        // A bomb: one byte more than the limit.
+        let blanks = vec![b' '; usize::try_from(MAX_CRATES).unwrap() + 1];
+        let mut bomb = Vec::new();
+        flate2::read::ZlibEncoder::new(&blanks[..], flate2::Compression::fast()).read_to_end(&mut bomb).unwrap();
+        assert!(crates(&bomb).unwrap_err().0.contains("too long"));
+    }
+
+    #[test]
+    fn what_only_begins_like_a_program_has_no_packages() {
+        for data in [&b"MZ is a text"[..], b"\x7fELF", b"\xca\xfe\xba\xbe\0\0\0\x02", b"\xfe\xed\xfa\xcf", b""] {
+            assert_eq!(read(data).packages, []);
+        }
+        assert!(is_program(b"\x7fELF\x02") && is_program(b"MZ\x90\0") && is_program(b"\xca\xfe\xba\xbe\0\0\0\x02"));
+        // A Java class of version 52.
+        assert!(!is_program(b"\xca\xfe\xba\xbe\0\0\0\x34") && !is_program(b"#!/bin/sh") && !is_program(b""));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 64, failure_persistence: None, ..Default::default()
+        })]
+
+        #[test]
+        fn a_changed_program_is_read_or_is_a_problem(
+            changes in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0..=255_u8), 1..20),
+            cut in proptest::prelude::any::<proptest::sample::Index>(),
+        ) {
+            let mut data = stored("go-syft.buildinfo");
+            for (at, value) in &changes {
+                let at = at.index(data.len());
+                data[at] = *value;
+            }
+            let _ = go(&data);
+            data.truncate(cut.index(data.len()));
+            let _ = go(&data);
+            // This program itself begins with what a linker wrote.
+            let mut program = std::fs::read("/proc/self/exe").map(|mut all| { all.truncate(1 << 16); all }).unwrap_or_default();
+            for (at, value) in &changes {
+                if !program.is_empty() {
+                    let at = at.index(program.len().min(512));
+                    program[at] = *value;
+                }
+            }
+            let _ = read(&program);
+        }
+    }
+}

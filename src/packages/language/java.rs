@@ -169,3 +169,125 @@ fn divided(stem: &str) -> (&str, Option<&str>) {
     let at = at.into_iter().find(|at| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit()) && *at > 0);
     at.map_or((stem, None), |at| (&stem[..at], Some(&stem[at + 1..])))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A zip archive of stored members, as the format has it.
+    pub(crate) fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let (mut out, mut directory) = (Vec::new(), Vec::new());
+        for (name, content) in members {
+            let mut crc = flate2::Crc::new();
+            crc.update(content);
+            let size = u32::try_from(content.len()).unwrap().to_le_bytes();
+            let common = [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &crc.sum().to_le_bytes(), &size, &size].concat();
+            let length = u16::try_from(name.len()).unwrap().to_le_bytes();
+            let at = u32::try_from(out.len()).unwrap().to_le_bytes();
+            directory.extend([b"PK\x01\x02\x14\0", &common[..], &length, &[0; 12], &at, name.as_bytes()].concat());
+            out.extend([b"PK\x03\x04", &common[..], &length, &[0, 0], name.as_bytes(), content].concat());
+        }
+        let at = u32::try_from(out.len()).unwrap().to_le_bytes();
+        let count = u16::try_from(members.len()).unwrap().to_le_bytes();
+        let size = u32::try_from(directory.len()).unwrap().to_le_bytes();
+        out.extend(directory);
+        out.extend([b"PK\x05\x06\0\0\0\0", &count[..], &count, &size, &at, &[0, 0]].concat());
+        out
+    }
+
+    fn listed(reading: &Reading) -> Vec<String> {
+        let line = |found: &crate::packages::Found| {
+            let Package { namespace, name, version, .. } = &found.package;
+            format!(
+                "{}:{name}:{version} {}",
+                namespace.as_deref().unwrap_or("-"),
+                found.member.as_deref().unwrap_or("-")
+            )
+        };
+        reading.packages.iter().map(line).collect()
+    }
+
+    const POM: &[u8] = b"#x\nversion=1.2\ngroupId=org.a\nartifactId=b\n";
+
+    #[test]
+    fn artifacts_are_found_by_maven_by_manifest_by_name_and_in_archives_inside() {
+        let maven = zip(&[("META-INF/maven/org.a/b/pom.properties", POM)]);
+        let manifest = b"Manifest-Version: 1.0\r\nImplementation-Title: title\r\nImplementation-Version: 3.\r\n 1\r\n\r\nName: x\r\n";
+        let described = zip(&[("META-INF/MANIFEST.MF", manifest)]);
+        let nothing = zip(&[("a.class", b"x")]);
+        let war =
+            zip(&[("WEB-INF/lib/b.jar", &maven), ("x/inner.JAR", &described), ("lib/log4j-core-2.14.1.jar", &nothing)]);
+        assert_eq!(listed(&read("b-1.2.jar", &maven)), ["org.a:b:1.2 -"]);
+        assert_eq!(listed(&read("x.jar", &described)), ["-:title:3.1 -"]);
+        assert_eq!(listed(&read("commons-io-2.11.0.jar", &nothing)), ["-:commons-io:2.11.0 -"]);
+        assert_eq!(listed(&read("plain.jar", &nothing)), ["-:plain: -"]);
+        assert_eq!(
+            listed(&read("app.war", &war)),
+            [
+                "org.a:b:1.2 WEB-INF/lib/b.jar",
+                "-:title:3.1 x/inner.JAR",
+                "-:log4j-core:2.14.1 lib/log4j-core-2.14.1.jar",
+                "-:app: -"
+            ]
+        );
+        let ear = zip(&[("app.war", &war)]);
+        assert!(listed(&read("e.ear", &ear)).contains(&"org.a:b:1.2 app.war!WEB-INF/lib/b.jar".to_owned()));
+    }
+
+    #[test]
+    fn damage_and_depth_are_problems() {
+        assert!(read("a.jar", b"no zip").problems[0].contains("no zip archive"));
+        let mut jar = zip(&[("META-INF/MANIFEST.MF", b"Manifest-Version: 1.0\n")]);
+        let at = jar.len() - 30;
+        jar.truncate(at);
+        assert!(!read("a.jar", &jar).problems.is_empty());
+        let mut inner = zip(&[("META-INF/maven/org.a/b/pom.properties", POM)]);
+        for _ in 0..MAX_DEPTH {
+            inner = zip(&[("a.jar", &inner)]);
+        }
+        assert!(read("a.jar", &inner).problems[0].contains("deep"));
+        let mut wrong = zip(&[("META-INF/maven/org.a/b/pom.properties", POM)]);
+        let at = wrong.windows(POM.len()).position(|w| w == POM).unwrap();
+        wrong[at] ^= 1;
+        assert!(read("a.jar", &wrong).problems[0].contains("damaged"), "{:?}", read("a.jar", &wrong).problems);
+    }
+
+    #[test]
+    fn a_member_that_inflates_beyond_the_limit_is_a_problem() {
+        use std::io::Write;
+        let large = vec![0; usize::try_from(MAX_TEXT).unwrap() + 1];
+        let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        deflated.write_all(&large).unwrap();
+        let deflated = deflated.finish().unwrap();
+        // The directory says that it is small.
+        let mut jar = zip(&[("META-INF/MANIFEST.MF", &deflated)]);
+        let directory = jar.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+        jar[8] = 8;
+        jar[directory + 10] = 8;
+        let reading = read("a.jar", &jar);
+        assert!(!reading.problems.is_empty(), "{reading:?}");
+        let plain = zip(&[("META-INF/MANIFEST.MF", &large)]);
+        assert!(read("a.jar", &plain).problems[0].contains("more than"));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 128, failure_persistence: None, ..Default::default()
+        })]
+
+        #[test]
+        fn a_changed_archive_gives_artifacts_or_problems(
+            changes in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0..=255_u8), 1..10),
+        ) {
+            let jar = zip(&[("META-INF/maven/org.a/b/pom.properties", POM), ("META-INF/MANIFEST.MF", b"A: b\n")]);
+            let mut outer = zip(&[("lib/b.jar", &jar)]);
+            for (at, value) in changes {
+                let at = at.index(outer.len());
+                outer[at] = value;
+            }
+            let reading = read("o.jar", &outer);
+            assert!(!(reading.packages.is_empty() && reading.problems.is_empty()));
+        }
+    }
+}
