@@ -6,8 +6,12 @@
 
 pub mod apk;
 mod bytes;
+pub mod collect;
+pub mod document;
 pub mod dpkg;
+pub mod inventory;
 pub mod language;
+mod licence;
 pub mod program;
 pub mod purl;
 pub mod rpm;

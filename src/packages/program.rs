@@ -1,9 +1,11 @@
 //! Programs (ELF, PE, Mach-O): the modules that Go's linker writes into them, and the crates of `cargo auditable`.
 
-use std::io::Read;
+use std::io::{self, Read};
 
+use object::elf::{FileHeader32, FileHeader64};
+use object::read::elf::{FileHeader, ProgramHeader};
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
-use object::{File, Object, ObjectSection, ObjectSegment, SegmentFlags};
+use object::{Endianness, File, Object, ObjectSection, ObjectSegment, SegmentFlags};
 use serde::Deserialize;
 
 use super::{Kind, Package, Reading, Unreadable};
@@ -46,6 +48,66 @@ pub fn read(data: &[u8]) -> Reading {
         _ => part(Ok(data), &mut reading),
     }
     reading
+}
+
+/// The largest program that is held whole for itself.
+pub const MAX_HELD: u64 = 32 << 20;
+/// The bytes of a large program that hold the list of its parts.
+const HEAD: u64 = 64 << 10;
+
+/// The same for a large ELF program, of which only the data that can be written is held: Go's linker puts its
+/// information there. `None` if it is of another format, or damaged; `content` is then read up to some place.
+///
+/// # Errors
+/// Those of `content`.
+pub fn large_elf(head: &[u8], content: &mut dyn Read) -> io::Result<Option<Reading>> {
+    let Some((from, size)) = writable_elf(head) else { return Ok(None) };
+    let mut reading = Reading::default();
+    let mut data = Vec::new();
+    match from.checked_sub(head.len() as u64) {
+        Some(gap) => {
+            io::copy(&mut content.take(gap), &mut io::sink())?;
+            content.take(size.min(MAX_HELD)).read_to_end(&mut data)?;
+        }
+        None => {
+            data.extend_from_slice(usize::try_from(from).ok().and_then(|from| head.get(from..)).unwrap_or_default());
+            content.take(size.saturating_sub(data.len() as u64).min(MAX_HELD)).read_to_end(&mut data)?;
+        }
+    }
+    match search(&data).map(go) {
+        Some(Ok(more)) => reading.extend(more),
+        Some(Err(Unreadable(reason))) => reading.problem(reason),
+        None => {
+            reading.problem("is a large program without build information of Go; crates of Rust were not looked for")
+        }
+    }
+    Ok(Some(reading))
+}
+
+/// How many of the first bytes of a large program [`large_elf`] needs.
+pub fn head_size() -> u64 {
+    HEAD
+}
+
+/// Where the first data that can be written is in an ELF file.
+fn writable_elf(head: &[u8]) -> Option<(u64, u64)> {
+    fn of<E: FileHeader<Endian = Endianness>>(head: &[u8]) -> Option<(u64, u64)> {
+        let header = E::parse(head).ok()?;
+        let endian = header.endian().ok()?;
+        let mut parts = header.program_headers(endian, head).ok()?.iter();
+        let load = |part: &&E::ProgramHeader| {
+            part.p_type(endian) == object::elf::PT_LOAD && part.p_flags(endian).0 & object::elf::PF_W.0 != 0
+        };
+        let part = parts.find(load)?;
+        Some((part.p_offset(endian).into(), part.p_filesz(endian).into()))
+    }
+    if !head.starts_with(b"\x7fELF") {
+        return None;
+    }
+    match head.get(4) {
+        Some(1) => of::<FileHeader32<Endianness>>(head),
+        _ => of::<FileHeader64<Endianness>>(head),
+    }
 }
 
 fn part(data: object::Result<&[u8]>, reading: &mut Reading) {
@@ -262,6 +324,14 @@ mod tests {
         let mut bomb = Vec::new();
         flate2::read::ZlibEncoder::new(&blanks[..], flate2::Compression::fast()).read_to_end(&mut bomb).unwrap();
         assert!(crates(&bomb).unwrap_err().0.contains("too long"));
+    }
+
+    #[test]
+    fn crates_are_those_that_cargo_auditable_wrote() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/packages/rust-audited.dep-v0");
+        let reading = crates(&std::fs::read(path).unwrap()).unwrap();
+        let wanted = [("audited", "0.3.0"), ("hex", "0.4.3"), ("itoa", "1.0.19")];
+        assert_eq!(names(&reading), wanted.map(|(n, v)| (n.to_owned(), v.to_owned())));
     }
 
     #[test]

@@ -18,7 +18,7 @@ const MAX_MEMBERS: usize = 200_000;
 const MAX_TEXT: u64 = 1 << 20;
 
 /// Whether a name is that of an archive which Java loads.
-pub fn is_archive(name: &[u8]) -> bool {
+pub(in crate::packages) fn is_archive(name: &[u8]) -> bool {
     [&b".jar"[..], b".war", b".ear"]
         .iter()
         .any(|end| name.len() > end.len() && name[name.len() - end.len()..].eq_ignore_ascii_case(end))

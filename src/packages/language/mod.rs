@@ -4,6 +4,7 @@ mod java;
 mod npm;
 mod python;
 
+pub(super) use java::is_archive;
 pub use java::read as java;
 pub use npm::read as npm;
 pub use python::read as python;
