@@ -45,6 +45,8 @@ pub enum Code {
     ImageUnverified,
     /// A rule about content matched.
     Policy,
+    /// A database of packages in an image cannot be read.
+    PackagesUnreadable,
     /// No problem found, but a required check did not run.
     IncompleteCheck,
     /// The destination registry is unreachable or refused the data.
@@ -85,6 +87,7 @@ impl Code {
         Code::ReleaseUnverified,
         Code::ImageUnverified,
         Code::Policy,
+        Code::PackagesUnreadable,
         Code::IncompleteCheck,
         Code::Destination,
         Code::Source,
@@ -116,6 +119,7 @@ impl Code {
             Code::ReleaseUnverified => "release-unverified",
             Code::ImageUnverified => "image-unverified",
             Code::Policy => "policy",
+            Code::PackagesUnreadable => "packages-unreadable",
             Code::IncompleteCheck => "incomplete-check",
             Code::Destination => "destination",
             Code::Source => "source",
@@ -146,7 +150,7 @@ impl Code {
             Code::UnlistedContent => 32,
             Code::ReleaseUnverified | Code::ImageUnverified => 40,
             Code::Policy => 41,
-            Code::IncompleteCheck => 42,
+            Code::PackagesUnreadable | Code::IncompleteCheck => 42,
             Code::Destination | Code::Source => 50,
             Code::Auth => 51,
             Code::Conflict => 52,

@@ -35,6 +35,11 @@ pub(super) fn json<T: Serialize>(global: &Global, value: &T) {
     put(&escape_json(&out));
 }
 
+/// Writes a JSON document of another format, safe for a terminal.
+pub(super) fn document(bytes: &[u8]) {
+    put(&escape_json(&String::from_utf8_lossy(bytes)));
+}
+
 /// The document of a command that verifies first: its result `did`, or null, the report, if there is one, and the exit
 /// code of the process.
 pub(super) fn verified<T: Serialize>(

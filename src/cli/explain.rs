@@ -184,6 +184,9 @@ fn text(code: Code) -> &'static str {
         Code::Policy => {
             "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."
         }
+        Code::PackagesUnreadable => {
+            "A database of packages in an image cannot be read, so the list of its packages is not complete.\nThe message names the file, its layer and the reason; the SBOM lists it under what is not known. sbom ends with 42 for it. Look at the image with the tools of its distribution, or ask its maker."
+        }
         Code::IncompleteCheck => {
             "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
         }

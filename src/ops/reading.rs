@@ -131,6 +131,12 @@ impl<'a> Reading<'a> {
         self.admitted.is_stream()
     }
 
+    /// Whether a file at hand has this configuration or layer.
+    pub fn has(&self, digest: &Digest) -> bool {
+        let at = self.index().blobs.iter().position(|blob| blob.digest == *digest);
+        at.is_some_and(|at| self.admitted.set().has(at))
+    }
+
     /// A manifest or index.
     pub fn document(&self, digest: &Digest) -> Option<&[u8]> {
         self.admitted.document(digest)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::index::{Image, Index, Kind};
+use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Platform, Role, media_type, parse};
 
 /// One image manifest of a bundle.
@@ -182,5 +183,111 @@ pub fn called(image: &Image) -> String {
         }
         (None, Some(reference)) => reference,
         (None, None) => image.digest.to_string(),
+    }
+}
+
+/// The most names in a message.
+const NAMED: usize = 12;
+
+impl Shelf {
+    /// The manifests that a person means: by a digest (of an image, of a manifest of a list), a reference, its end
+    /// (`app:1`), or the name of a component. Of a list only those for `platform`, if one is given.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] when nothing or more than one image is meant, with their names.
+    pub fn choose(&self, index: &Index, what: &str, platform: Option<&Platform>) -> Result<Vec<usize>> {
+        let (tops, members) = self.meant(index, what)?;
+        let fits = |member: &&usize| match (platform, &self.members[**member].platform) {
+            (Some(wanted), Some(has)) => wanted.accepts(has),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        let chosen: Vec<usize> = members.iter().filter(fits).copied().collect();
+        if !chosen.is_empty() {
+            return Ok(chosen);
+        }
+        let name = tops.first().map_or(what, String::as_str);
+        Err(match platform {
+            Some(wanted) => Error::new(Code::Usage, format!("`{name}` has no image for {wanted}"))
+                .hint(format!("it has: {}", self.platforms(&members))),
+            None => Error::new(Code::Usage, format!("`{name}` is a list without images")),
+        })
+    }
+
+    /// Like [`Shelf::choose`], where only one image can be used.
+    ///
+    /// # Errors
+    /// Also [`Code::Usage`] for a list for several platforms, with their names.
+    pub fn one(&self, index: &Index, what: &str, platform: Option<&Platform>) -> Result<&Member> {
+        let chosen = self.choose(index, what, platform)?;
+        let images: Vec<usize> = chosen.iter().copied().filter(|at| self.members[*at].runs).collect();
+        match (images.as_slice(), chosen.as_slice()) {
+            ([one], _) | ([], [one]) => Ok(&self.members[*one]),
+            _ => Err(Error::new(Code::Usage, format!("`{what}` is a list of images for several platforms"))
+                .fact(format!("it has: {}", self.platforms(&chosen)))
+                .hint("choose one: --platform OS/ARCH[/VARIANT], or name the digest of one")),
+        }
+    }
+
+    fn platforms(&self, members: &[usize]) -> String {
+        let shown = members.iter().map(|at| {
+            let member = &self.members[*at];
+            member.platform.as_ref().map_or_else(|| member.digest.to_string(), ToString::to_string)
+        });
+        let all: BTreeSet<String> = shown.collect();
+        let more = all.len().saturating_sub(NAMED);
+        let mut text = all.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            text.push_str(&format!(" and {more} more"));
+        }
+        text
+    }
+
+    /// The names of the images that are meant, which are all the same image, and their manifests.
+    fn meant(&self, index: &Index, what: &str) -> Result<(Vec<String>, Vec<usize>)> {
+        let of_top = |digest: &Digest| -> Vec<usize> {
+            let in_it = |member: &Member| member.images.iter().any(|at| index.images[*at].digest == *digest);
+            (0..self.members.len()).filter(|at| in_it(&self.members[*at])).collect()
+        };
+        if let Some((_, digest)) = what.rsplit_once('@').or(Some(("", what)))
+            && let Ok(digest) = digest.parse::<Digest>()
+        {
+            let whole = of_top(&digest);
+            let single = || (0..self.members.len()).filter(|at| self.members[*at].digest == digest).collect();
+            let members: Vec<usize> = if whole.is_empty() { single() } else { whole };
+            if !members.is_empty() {
+                return Ok((vec![what.to_owned()], members));
+            }
+        }
+        let end = |name: &str| name.strip_suffix(what).is_some_and(|rest| rest.ends_with('/'));
+        let untagged = |image: &Image| image.repository.as_deref().is_some_and(|r| r == what || end(r));
+        type Tier<'t> = &'t dyn Fn(&Image) -> bool;
+        let tiers: [Tier; 4] = [
+            &|image| image.reference().as_deref() == Some(what),
+            &|image| image.component.as_deref() == Some(what) || image.tag.as_deref() == Some(what),
+            &|image| image.reference().is_some_and(|reference| end(&reference)),
+            &untagged,
+        ];
+        // Images come before what is attached to them.
+        let attached = |image: &&Image| matches!(image.kind, Kind::Signature | Kind::Referrer);
+        for kinds in [false, true] {
+            for tier in tiers {
+                let found: Vec<&Image> = index.images.iter().filter(|i| attached(i) == kinds && tier(i)).collect();
+                let digests: BTreeSet<Digest> = found.iter().map(|image| image.digest).collect();
+                let names: Vec<String> = found.iter().map(|image| called(image)).collect();
+                match digests.len() {
+                    0 => {}
+                    1 => return Ok((names, of_top(&found[0].digest))),
+                    n => {
+                        let err = Error::new(Code::Usage, format!("`{what}` can be any of {n} images"));
+                        let err = names.into_iter().take(NAMED).fold(err, Error::fact);
+                        return Err(err.hint("write more of the reference, or the digest"));
+                    }
+                }
+            }
+        }
+        let err = Error::new(Code::Usage, format!("the bundle has no image `{what}`"));
+        let err = index.images.iter().filter(|i| !attached(i)).take(NAMED).map(called).fold(err, Error::fact);
+        Err(err.hint("mirror-bundle ls BUNDLE lists them"))
     }
 }
