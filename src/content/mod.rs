@@ -2,7 +2,9 @@
 //! nothing here knows where the bytes come from.
 
 mod config;
+pub mod cover;
 mod entry;
+pub mod facts;
 pub mod layer;
 mod merged;
 

@@ -5,6 +5,9 @@ mod advice;
 #[cfg(feature = "cluster")]
 pub mod apply;
 pub mod create;
+pub mod extract;
+pub mod files;
+pub mod images;
 pub mod inspect;
 pub mod join;
 pub mod read_back;

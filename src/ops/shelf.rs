@@ -19,8 +19,6 @@ pub struct Member {
     pub images: Vec<usize>,
     /// Its platform, if a list or the index says it.
     pub platform: Option<Platform>,
-    /// Whether it is one of a list.
-    pub of_a_list: bool,
     /// Whether a container runtime would take it for an image, rather than a signature, a chart or other content.
     pub runs: bool,
     /// Its configuration.
@@ -68,8 +66,8 @@ impl Shelf {
             let mut top = image.descriptor();
             top.platform = alone;
             let mut seen = BTreeSet::new();
-            let mut todo = vec![(top, false)];
-            while let Some((one, of_a_list)) = todo.pop() {
+            let mut todo = vec![top];
+            while let Some(one) = todo.pop() {
                 if !seen.insert((one.digest, one.media_type.clone())) {
                     continue;
                 }
@@ -92,13 +90,12 @@ impl Shelf {
                             size: one.size,
                             images: vec![at],
                             platform: one.platform,
-                            of_a_list,
                             runs,
                             config: manifest.config,
                             layers: manifest.layers,
                         });
                     }
-                    Some(Document::Index(list)) => todo.extend(list.manifests.into_iter().rev().map(|m| (m, true))),
+                    Some(Document::Index(list)) => todo.extend(list.manifests.into_iter().rev()),
                     None => {}
                 }
             }
@@ -153,8 +150,8 @@ impl Shelf {
     pub fn name(&self, index: &Index, member: &Member) -> String {
         let image = member.images.first().and_then(|at| index.images.get(*at));
         let name = image.map_or_else(|| member.digest.to_string(), called);
-        match &member.platform {
-            Some(platform) if member.of_a_list => format!("{name} ({platform})"),
+        match (&member.platform, image) {
+            (Some(platform), Some(image)) if media_type::is_index(&image.media_type) => format!("{name} ({platform})"),
             _ => name,
         }
     }
@@ -164,8 +161,9 @@ impl Shelf {
         let mut names: Vec<String> = Vec::new();
         for (member, _) in &carried.carriers {
             let member = &self.members[*member];
-            let ending = member.platform.as_ref().filter(|_| member.of_a_list).map(|p| format!(" ({p})"));
             for image in member.images.iter().filter_map(|at| index.images.get(*at)) {
+                let list = media_type::is_index(&image.media_type);
+                let ending = member.platform.as_ref().filter(|_| list).map(|p| format!(" ({p})"));
                 names.push(called(image) + ending.as_deref().unwrap_or_default());
             }
         }
