@@ -93,8 +93,9 @@ impl Visitor for Layers {
                 return Ok(());
             }
             write_entry(entry, &mut entries).map_err(internal)?;
-            if !matches!(entry.kind, FileKind::File | FileKind::Other(_)) || entry.whiteout.is_some() || entry.size == 0
-            {
+            let file = matches!(entry.kind, FileKind::File | FileKind::Other(_)) && entry.whiteout.is_none();
+            // An empty file says nothing, unless it is a database.
+            if !file || entry.size == 0 && !Source::named(&entry.path).is_some_and(Source::is_database) {
                 return Ok(());
             }
             let number = u32::try_from(entry.number).unwrap_or(u32::MAX);

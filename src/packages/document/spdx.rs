@@ -197,7 +197,7 @@ impl<'a> Parts<'a> {
             let system_id = format!("SPDXRef-System-{before}1");
             self.packages.push(Package {
                 version_info: system.version.clone(),
-                primary_package_purpose: Some("OPERATING-SYSTEM"),
+                primary_package_purpose: Some("OPERATING_SYSTEM"),
                 ..Package::new(system_id.clone(), &system.id)
             });
             self.relate(&id, "CONTAINS", &system_id);

@@ -1,4 +1,4 @@
-//! Documents: deterministic, complete, and as other programs read them. Both schemas: `tests/sbom.rs`.
+//! Documents: deterministic, complete, and as other programs read them. Both schemas: `tests/sbom/`.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
@@ -86,7 +86,7 @@ fn spdx_has_the_same_packages_and_keeps_texts_of_licences() {
     assert_eq!(packages.len(), 2 + 3);
     assert_eq!(packages[0]["primaryPackagePurpose"], "CONTAINER");
     assert!(packages[0]["comment"].as_str().unwrap().contains("b.jar is no zip archive"));
-    assert_eq!(packages[1]["primaryPackagePurpose"], "OPERATING-SYSTEM");
+    assert_eq!(packages[1]["primaryPackagePurpose"], "OPERATING_SYSTEM");
     let licence = packages[2]["licenseDeclared"].as_str().unwrap();
     assert!(licence.starts_with("LicenseRef-"));
     assert_eq!(document["hasExtractedLicensingInfos"][0]["licenseId"], licence);
@@ -121,7 +121,6 @@ fn an_image_without_a_database_and_a_bundle_of_two_images_say_so() {
     assert_ne!(bom["serialNumber"], written(Format::CycloneDx, Of::Image(&images[1])).1["serialNumber"]);
 }
 
-/// The three documents that `tests/sbom.rs` and people validate.
 #[test]
 fn a_log_without_its_database_and_a_database_with_a_log_of_another_layer() {
     let stored = |name: &str| {
