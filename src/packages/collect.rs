@@ -105,7 +105,7 @@ impl Source {
             Source::Dpkg | Source::Apk => 64 << 20,
             Source::Java => 512 << 20,
             Source::Program => 1 << 40,
-            Source::RpmJournal | Source::DpkgPart | Source::Release | Source::Python | Source::Npm => 4 << 20,
+            Source::RpmJournal | Source::DpkgPart | Source::Release | Source::Python | Source::Npm => 1 << 20,
         }
     }
 

@@ -12,6 +12,8 @@ use super::{Kind, Package, Reading, Unreadable};
 
 /// The first bytes of Go's build information.
 const GO: &[u8] = b"\xff Go buildinf:";
+/// The name of the section with a list of crates.
+const CRATES: &[u8] = b".dep-v0\0";
 /// The largest list of crates after decompression, as cargo-audit has it.
 const MAX_CRATES: u64 = 8 << 20;
 /// The most architectures of a universal binary.
@@ -61,7 +63,7 @@ const HEAD: u64 = 64 << 10;
 /// # Errors
 /// Those of `content`.
 pub fn large_elf(head: &[u8], content: &mut dyn Read) -> io::Result<Option<Reading>> {
-    let Some((from, size)) = writable_elf(head) else { return Ok(None) };
+    let Some((from, size, names_from)) = writable_elf(head) else { return Ok(None) };
     let mut reading = Reading::default();
     let mut data = Vec::new();
     match from.checked_sub(head.len() as u64) {
@@ -77,9 +79,12 @@ pub fn large_elf(head: &[u8], content: &mut dyn Read) -> io::Result<Option<Readi
     match search(&data).map(go) {
         Some(Ok(more)) => reading.extend(more),
         Some(Err(Unreadable(reason))) => reading.problem(reason),
-        None => {
-            reading.problem("is a large program without build information of Go; crates of Rust were not looked for")
-        }
+        None => {}
+    }
+    let read = head.len().max(usize::try_from(from).unwrap_or(usize::MAX).saturating_add(data.len())) as u64;
+    drop(data);
+    if names_crates(names_from, read, content)? {
+        reading.problem("is a large program with a list of crates, which is not read");
     }
     Ok(Some(reading))
 }
@@ -89,9 +94,20 @@ pub fn head_size() -> u64 {
     HEAD
 }
 
-/// Where the first data that can be written is in an ELF file.
-fn writable_elf(head: &[u8]) -> Option<(u64, u64)> {
-    fn of<E: FileHeader<Endian = Endianness>>(head: &[u8]) -> Option<(u64, u64)> {
+/// Whether the names of sections, which linkers write just before the table of sections at `table`, have that of a list
+/// of crates. `content` goes on behind `read` bytes.
+fn names_crates(table: u64, read: u64, content: &mut dyn Read) -> io::Result<bool> {
+    const NAMES: u64 = 1 << 20;
+    let gap = table.saturating_sub(NAMES).saturating_sub(read);
+    io::copy(&mut content.take(gap), &mut io::sink())?;
+    let mut names = Vec::new();
+    content.take(2 * NAMES).read_to_end(&mut names)?;
+    Ok(names.windows(CRATES.len()).any(|part| part == CRATES))
+}
+
+/// Where the first data that can be written is in an ELF file, its size, and where the table of sections is.
+fn writable_elf(head: &[u8]) -> Option<(u64, u64, u64)> {
+    fn of<E: FileHeader<Endian = Endianness>>(head: &[u8]) -> Option<(u64, u64, u64)> {
         let header = E::parse(head).ok()?;
         let endian = header.endian().ok()?;
         let mut parts = header.program_headers(endian, head).ok()?.iter();
@@ -99,7 +115,7 @@ fn writable_elf(head: &[u8]) -> Option<(u64, u64)> {
             part.p_type(endian) == object::elf::PT_LOAD && part.p_flags(endian).0 & object::elf::PF_W.0 != 0
         };
         let part = parts.find(load)?;
-        Some((part.p_offset(endian).into(), part.p_filesz(endian).into()))
+        Some((part.p_offset(endian).into(), part.p_filesz(endian).into(), header.e_shoff(endian).into()))
     }
     if !head.starts_with(b"\x7fELF") {
         return None;
@@ -165,12 +181,13 @@ pub fn go(data: &[u8]) -> Result<Reading, Unreadable> {
     };
     let text = std::str::from_utf8(modules).map_err(|_| bad())?;
     let mut reading = Reading::default();
-    let mut last: Option<Package> = None;
+    let (mut last, mut program): (Option<Package>, _) = (None, None);
     for line in text.lines() {
         let mut words = line.split('\t');
         let (word, path, version) = (words.next(), words.next(), words.next());
         let version = Some(version.unwrap_or_default()).filter(|v| *v != "(devel)").unwrap_or_default();
         match (word, path) {
+            (Some("path"), Some(path)) => program = Some(path),
             (Some("mod" | "dep"), Some(path)) => {
                 last.take().into_iter().for_each(|package| reading.push(package));
                 last = Some(Package::new(Kind::Go, path, version));
@@ -187,6 +204,13 @@ pub fn go(data: &[u8]) -> Result<Reading, Unreadable> {
         }
     }
     last.into_iter().for_each(|package| reading.push(package));
+    // Built without modules: only the path of the program is known. Those of Go itself have no host in it.
+    let host = |path: &&str| path.split('/').next().is_some_and(|host| host.contains('.'));
+    if reading.packages.is_empty()
+        && let Some(path) = program.filter(host)
+    {
+        reading.push(Package::new(Kind::Go, path, ""));
+    }
     // `go1.22.1 X:boringcrypto`: experiments follow.
     let version = String::from_utf8_lossy(version);
     let version = version.split_whitespace().next().unwrap_or_default();
@@ -221,8 +245,10 @@ struct Crate {
 /// The crates of section `.dep-v0`: JSON, compressed.
 pub fn crates(data: &[u8]) -> Result<Reading, Unreadable> {
     let mut text = Vec::new();
-    let inflated = flate2::read::ZlibDecoder::new(data).take(MAX_CRATES + 1).read_to_end(&mut text);
-    if inflated.is_err() || text.len() as u64 > MAX_CRATES {
+    // Such lists are a tenth of their size; a bomb is stopped at a fixed multiple, however many programs there are.
+    let most = (64 << 10) + (data.len() as u64).saturating_mul(50).min(MAX_CRATES);
+    let inflated = flate2::read::ZlibDecoder::new(data).take(most + 1).read_to_end(&mut text);
+    if inflated.is_err() || text.len() as u64 > most {
         return Err(Unreadable::new("has a list of crates that is damaged or too long"));
     }
     let listed: Crates = serde_json::from_slice(&text)
@@ -294,6 +320,14 @@ mod tests {
     }
 
     #[test]
+    fn a_program_without_modules_is_known_by_its_path_and_one_of_go_itself_by_its_version() {
+        let reading = |modules| names(&go(&info("go1.19.8", modules)).unwrap());
+        let pair = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+        assert_eq!(reading("path\ta.b/c/cmd/d\nbuild\tx=y\n"), [pair("a.b/c/cmd/d", ""), pair("stdlib", "1.19.8")]);
+        assert_eq!(reading("path\tcmd/go\n"), [pair("stdlib", "1.19.8")]);
+    }
+
+    #[test]
     fn the_form_of_old_go_and_damage_are_problems() {
         let mut old = info("go1.17", "x");
         old[15] = 0;
@@ -319,7 +353,7 @@ mod tests {
         assert_eq!(names(&reading), [("b", "2.0.0"), ("c", "0.1.0")].map(|(n, v)| (n.to_owned(), v.to_owned())));
         assert!(crates(&data[..data.len() - 8]).is_err());
         assert!(crates(b"").is_err());
-        // A bomb: one byte more than the limit.
+        // A bomb: 8 MiB of blanks in 8 KiB.
         let blanks = vec![b' '; usize::try_from(MAX_CRATES).unwrap() + 1];
         let mut bomb = Vec::new();
         flate2::read::ZlibEncoder::new(&blanks[..], flate2::Compression::fast()).read_to_end(&mut bomb).unwrap();

@@ -27,7 +27,9 @@ pub(in crate::packages) fn is_archive(name: &[u8]) -> bool {
 /// The artifacts of an archive whose file is called `name`.
 pub fn read(name: &str, data: &[u8]) -> Reading {
     let mut reading = Reading::default();
-    let mut left = Left { inflated: MAX_INFLATED, members: MAX_MEMBERS };
+    // Jars hardly compress what is read here; a bomb is stopped at a fixed multiple, however many jars there are.
+    let inflated = (64 << 10) + (data.len() as u64).saturating_mul(50).min(MAX_INFLATED);
+    let mut left = Left { inflated, members: MAX_MEMBERS };
     archive(name, data, None, 0, &mut left, &mut reading);
     reading
 }
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_inflates_beyond_the_limit_is_a_problem() {
+    fn a_member_that_inflates_beyond_the_limit_is_a_problem_and_so_is_a_bomb() {
         use std::io::Write;
         let large = vec![0; usize::try_from(MAX_TEXT).unwrap() + 1];
         let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -267,6 +269,14 @@ mod tests {
         jar[directory + 10] = 8;
         let reading = read("a.jar", &jar);
         assert!(!reading.problems.is_empty(), "{reading:?}");
+        // It says the truth: 200 times its size.
+        let mut bomb = zip(&[("META-INF/MANIFEST.MF", &deflated)]);
+        bomb[8] = 8;
+        bomb[directory + 10] = 8;
+        let size = (1_u32 << 20).to_le_bytes();
+        bomb[22..26].copy_from_slice(&size);
+        bomb[directory + 24..directory + 28].copy_from_slice(&size);
+        assert!(read("a.jar", &bomb).problems[0].contains("more than"), "{:?}", read("a.jar", &bomb).problems);
         let plain = zip(&[("META-INF/MANIFEST.MF", &large)]);
         assert!(read("a.jar", &plain).problems[0].contains("more than"));
     }
