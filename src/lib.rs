@@ -66,8 +66,8 @@
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
-//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //!
 //! # Features
 //!
