@@ -111,7 +111,8 @@ impl Visitor for Layers {
         })?;
         layer.entries = entries.finish().map_err(internal)?;
         if let Some(broken) = end.broken {
-            layer.problems.push(format!("cannot be read to its end: {}", broken.message()));
+            let message = broken.message();
+            layer.problems.push(message.strip_prefix("a layer of an image ").unwrap_or(message).to_owned());
         }
         if end.remarks.is_ambiguous() {
             layer.problems.push("is an archive that tar readers read differently".to_owned());
