@@ -155,7 +155,7 @@ fn inventory(member: &Member, layers: &BTreeMap<Digest, Layer>) -> Result<Invent
         let read = layers.get(&layer.digest);
         match read {
             None if crate::content::layer::is_layer(&layer.media_type) => {
-                gatherer.unknown(true, "a layer", Some(&digest), "is not in the bundle");
+                gatherer.unknown(true, "a layer", Some(&digest), "is in no file at hand");
             }
             None => {
                 let text = format!("has the type `{}`, and is no archive of files", layer.media_type);

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::image::{Image, layer};
 use crate::support::schemas::valid;
-use crate::support::skip::skip;
-use crate::world::{bundle, good, layout, run, stored};
+use crate::support::skip::{have, skip};
+use crate::world::{bundle, good, layout, linked, run, stored};
 
 fn purls(bom: &Value) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
@@ -184,4 +184,88 @@ fn a_database_that_cannot_be_read_is_a_finding_and_no_empty_list() {
     let answer = valid("sbom", &all.out);
     let errors = answer["made"]["findings"].as_array().unwrap().iter().filter(|f| f["severity"] == "error").count();
     assert_eq!(errors, 2, "{}", all.out);
+}
+
+#[test]
+fn databases_behind_links_are_read_or_said_to_be_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = stored("rpmdb/wal-rpmdb.sqlite");
+    let object = "sysroot/ostree/repo/objects/0a/bc.file";
+    let release = "sysroot/ostree/repo/objects/0d/ef.file";
+    // As in images of ostree: contents have names of their own, and the system has hard links to them.
+    let ostree = linked(&[
+        (object, "", &db),
+        (release, "", b"NAME=RHCOS\nID=rhcos\nVERSION_ID=4.16\n"),
+        ("usr/share/rpm/rpmdb.sqlite", "=>", object.as_bytes()),
+        ("usr/lib/os-release", "=>", release.as_bytes()),
+        ("etc/os-release", "->", b"../usr/lib/os-release"),
+        ("var/lib/rpm", "->", b"../../usr/share/rpm"),
+    ]);
+    let hidden = linked(&[("opt/x", "", &db), ("var/lib/rpm/rpmdb.sqlite", "->", b"../../../opt/x")]);
+    let deleted = [
+        layer(&[
+            ("var/lib/rpm/rpmdb.sqlite", &db),
+            ("var/lib/rpm/rpmdb.sqlite-wal", &stored("rpmdb/wal-rpmdb.sqlite-wal")),
+        ]),
+        layer(&[("var/lib/rpm/.wh.rpmdb.sqlite-wal", b"")]),
+    ];
+    let images = [
+        ("q.io/ostree:1", Image::oci("amd64", &[ostree])),
+        ("q.io/hidden:1", Image::oci("amd64", &[hidden])),
+        ("q.io/deleted:1", Image::oci("amd64", &deleted)),
+    ];
+    layout(&dir.path().join("layout"), &images);
+    good(dir.path(), &["create", "b.tar", "--unsigned", "--from-layout", "layout", "-qq"]);
+    let bom = good(dir.path(), &["sbom", "b.tar", "--image", "ostree:1"]).json();
+    let found = purls(&bom);
+    assert_eq!(found.len(), 151);
+    assert!(found.iter().all(|purl| purl.contains("distro=rhcos-4.16")));
+    let place = &bom["components"][1]["evidence"]["occurrences"];
+    assert_eq!((place.as_array().unwrap().len(), &place[0]["location"]), (1, &"usr/share/rpm/rpmdb.sqlite".into()));
+    let hidden = run(dir.path(), &["sbom", "b.tar", "--image", "hidden:1"]);
+    assert_eq!(hidden.code, 42);
+    assert!(hidden.err.contains("is a link to a file under another name, opt/x"), "{}", hidden.err);
+    // A log that a later layer deletes is not applied.
+    assert_eq!(purls(&good(dir.path(), &["sbom", "b.tar", "--image", "deleted:1"]).json()).len(), 151);
+}
+
+#[test]
+fn volumes_give_the_same_document_and_a_missing_one_is_said() {
+    let dir = bundle();
+    let whole = good(dir.path(), &["sbom", "b.tar", "--signer", "key.pub"]);
+    good(dir.path(), &["split", "b.tar", "v", "--volume-size", "100kB", "-qq"]);
+    assert_eq!(good(dir.path(), &["sbom", "v", "--signer", "key.pub"]).out, whole.out);
+    let volumes: Vec<_> = fs::read_dir(dir.path().join("v")).unwrap().map(|e| e.unwrap().path()).collect();
+    fs::remove_file(volumes.iter().max().unwrap()).unwrap();
+    // Without trust it is a list of what is at hand, which says so; a verdict needs all of it.
+    let said = run(dir.path(), &["sbom", "v"]);
+    assert_eq!(said.code, 42, "{}", said.err);
+    assert!(said.err.contains("is in no file at hand") && said.out.contains("is in no file at hand"), "{}", said.err);
+    let said = run(dir.path(), &["sbom", "v", "--signer", "key.pub"]);
+    assert_eq!((said.code, said.out.as_str()), (11, ""), "{}", said.err);
+}
+
+#[test]
+fn nothing_is_written_but_the_document_and_no_socket_is_opened() {
+    if !have("strace") {
+        return;
+    }
+    let dir = bundle();
+    let calls =
+        "trace=openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,socket,connect,execve";
+    let mut strace = crate::support::program::tool("strace", dir.path());
+    strace.args(["-f", "-qq", "-e", calls, "-o", "trace", crate::support::program::PROGRAM]);
+    let out = strace.args(["sbom", "b.tar", "--signer", "key.pub", "-o", "x.json"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let trace = fs::read_to_string(dir.path().join("trace")).unwrap();
+    let line = |line: &&str| {
+        let writes =
+            ["O_CREAT", "O_WRONLY", "O_RDWR", "mkdir", "rename", "link(", "linkat", "creat(", "socket", "connect"];
+        writes.iter().any(|word| line.contains(word)) && !line.contains("/dev/tty") && !line.contains("readlink")
+    };
+    for line in trace.lines().filter(line) {
+        assert!(line.contains("\"x.json"), "{line}");
+    }
+    let programs = trace.lines().filter(|line| line.contains("execve(")).count();
+    assert_eq!(programs, 1, "{trace}");
 }

@@ -1,9 +1,10 @@
 //! Layouts with packages, bundles of them, and the program.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
+use mirror_bundle::oci::Digest;
 use serde_json::{Value, json};
 
 use crate::support::image::{Blob, Image, layer};
@@ -27,7 +28,7 @@ pub fn layout(dir: &Path, images: &[(&str, Image)]) {
         for document in image.documents() {
             fs::write(blobs.join(document.digest().hex()), &document.bytes).unwrap();
             for Blob { bytes, .. } in &document.blobs {
-                fs::write(blobs.join(mirror_bundle::oci::Digest::of(bytes).hex()), bytes).unwrap();
+                fs::write(blobs.join(Digest::of(bytes).hex()), bytes).unwrap();
             }
         }
         let mut entry = image.descriptor();
@@ -36,6 +37,31 @@ pub fn layout(dir: &Path, images: &[(&str, Image)]) {
     }
     let index = json!({ "schemaVersion": 2, "manifests": manifests });
     fs::write(dir.join("index.json"), index.to_string()).unwrap();
+}
+
+/// A layer of these files, symbolic links (`->`) and hard links (`=>`) with their targets.
+pub fn linked(entries: &[(&str, &str, &[u8])]) -> Blob {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, how, content) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(0);
+        let target = std::str::from_utf8(content).unwrap_or_default();
+        match *how {
+            "->" => header.set_entry_type(tar::EntryType::Symlink),
+            "=>" => header.set_entry_type(tar::EntryType::Link),
+            _ => header.set_size(content.len() as u64),
+        }
+        match *how {
+            "" => tar.append_data(&mut header, path, *content).unwrap(),
+            _ => tar.append_link(&mut header, path, target).unwrap(),
+        }
+    }
+    let plain = tar.into_inner().unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let media_type = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    Blob { diff_id: Some(Digest::of(&plain)), ..Blob::new(media_type, gzip.finish().unwrap()) }
 }
 
 /// What the program said.
