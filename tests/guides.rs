@@ -42,7 +42,8 @@ impl Desk {
              create) set -- \"$@\" --plain-http 127.0.0.1 --release-keyring '{keyring}' --signature-store '{store}' ;;\n\
              unpack) set -- \"$@\" --release-keyring '{keyring}'\n\
              \x20 case \" $* \" in *' --to '*) set -- \"$@\" --plain-http 127.0.0.1 ;; esac ;;\n\
-             verify|sign|repair|sbom) set -- \"$@\" --release-keyring '{keyring}' ;;\nesac\n\
+             ls|cat|extract|diff|sbom) case \" $* \" in *' --signer '*) set -- \"$@\" --release-keyring '{keyring}' ;; esac ;;\n\
+             verify|sign|repair) set -- \"$@\" --release-keyring '{keyring}' ;;\nesac\n\
              exec '{PROGRAM}' \"$verb\" \"$@\"\n",
             keyring = world.keyring().display(),
             store = world.store().display(),

@@ -39,6 +39,7 @@ pub const COMMANDS: &[&str] = &[
     "ls",
     "cat",
     "extract",
+    "diff",
     "sbom",
     "sign",
     "recovery",
@@ -85,6 +86,8 @@ pub enum Command {
     Cat(Box<Cat>),
     /// Write the files of one image, or one image as an OCI archive
     Extract(Box<Extract>),
+    /// Compare two bundles, or a bundle with a registry
+    Diff(Box<Diff>),
     /// Write an SBOM of the packages in the images: SPDX or CycloneDX
     Sbom(Box<Sbom>),
     /// Verify, then add a signature: a countersignature, or a signed review record

@@ -9,6 +9,7 @@ mod check_signature;
 mod completions;
 mod create;
 mod desk;
+mod diff;
 mod escape;
 mod explain;
 mod files;
@@ -68,6 +69,7 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Ls(ls) if ls.files.is_some() => files::run(ls, global, term),
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
         Command::Cat(cat) => desk::cat(cat, term),
+        Command::Diff(diff) => diff::run(diff, global, term),
         Command::Extract(extract) => desk::extract(extract, global, term),
         Command::Sbom(args) => sbom::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),

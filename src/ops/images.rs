@@ -94,7 +94,7 @@ pub fn cat(library: &Library<'_>, cat: &Cat<'_>, to: &mut dyn Write, observer: &
     }
     if let Ok(digest) = cat.what.parse::<Digest>() {
         blob(library, &digest, &mut to, observer)?;
-    } else if let Some(bytes) = member(library, cat.what)? {
+    } else if let Some(bytes) = library.member(cat.what)? {
         to.write_all(&bytes).map_err(output)?;
     } else if let Some(digest) = cat.what.strip_prefix("blobs/sha256/").and_then(|hex| Digest::from_hex(hex).ok()) {
         blob(library, &digest, &mut to, observer)?;
@@ -108,15 +108,6 @@ pub fn cat(library: &Library<'_>, cat: &Cat<'_>, to: &mut dyn Write, observer: &
 fn blob(library: &Library<'_>, digest: &Digest, to: &mut dyn Write, observer: &dyn Observer) -> Result<()> {
     let mut from = Stoppable { inner: library.open(digest)?, observer };
     copy(&mut from, to)
-}
-
-/// A member of the bundle other than a blob.
-fn member(library: &Library<'_>, path: &str) -> Result<Option<Vec<u8>>> {
-    use crate::bundle::layout;
-    match path {
-        layout::INDEX => library.index().to_bytes().map(Some),
-        _ => Ok(library.files("").into_iter().find(|(known, _)| *known == path).map(|(_, bytes)| bytes.to_vec())),
-    }
 }
 
 fn file_of_image(

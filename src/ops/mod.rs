@@ -4,7 +4,9 @@
 mod advice;
 #[cfg(feature = "cluster")]
 pub mod apply;
+pub mod claims;
 pub mod create;
+pub mod diff;
 pub mod extract;
 pub mod files;
 pub mod images;

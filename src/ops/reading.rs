@@ -314,6 +314,17 @@ impl Library<'_> {
         }
     }
 
+    /// A member of the bundle other than a blob, by its path; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    pub fn member(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match &self.inner {
+            Inner::Verified(verified) => verified.member(path),
+            Inner::Looked(admitted) => admitted.member(path),
+        }
+    }
+
     /// The bytes of a blob. The last read fails if they do not match its digest.
     ///
     /// # Errors

@@ -6,6 +6,9 @@ use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Platform, Role, media_type, parse};
 
+/// The annotation by which Docker's lists say what an attestation is about.
+const ABOUT: &str = "vnd.docker.reference.digest";
+
 /// One image manifest of a bundle.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -21,6 +24,8 @@ pub struct Member {
     pub platform: Option<Platform>,
     /// Whether a container runtime would take it for an image, rather than a signature, a chart or other content.
     pub runs: bool,
+    /// The image that it is about, if a list says so: an attestation of Docker.
+    pub about: Option<Digest>,
     /// Its configuration.
     pub config: Descriptor,
     /// Its layers, lowest first.
@@ -78,10 +83,12 @@ impl Shelf {
                 }
                 match documents(&one.digest).and_then(|bytes| parse(bytes, &one.media_type).ok()) {
                     Some(Document::Manifest(manifest)) => {
+                        let about = one.annotations.get(ABOUT).and_then(|digest| digest.parse().ok());
                         let config = &manifest.config;
                         let runs =
                             matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
                                 && manifest.artifact_type.is_none()
+                                && about.is_none()
                                 && !matches!(image.kind, Kind::Signature | Kind::Referrer);
                         known.insert(key, shelf.members.len());
                         shelf.members.push(Member {
@@ -91,6 +98,7 @@ impl Shelf {
                             images: vec![at],
                             platform: one.platform,
                             runs,
+                            about,
                             config: manifest.config,
                             layers: manifest.layers,
                         });

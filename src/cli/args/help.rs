@@ -21,6 +21,7 @@ Look inside:
   inspect          Show what a bundle says it contains
   ls               List its images, blobs, manifests or files, one per line
   cat              Print one file of a bundle, or of an image in it
+  diff             Compare two bundles, or a bundle with a registry
   extract          Write the files of one image, or one image as an archive
   sbom             Write an SBOM of the packages in its images
 
