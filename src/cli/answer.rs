@@ -35,9 +35,14 @@ pub(super) fn json<T: Serialize>(global: &Global, value: &T) {
     put(&escape_json(&out));
 }
 
-/// Writes a JSON document of another format, safe for a terminal.
-pub(super) fn document(bytes: &[u8]) {
-    put(&escape_json(&String::from_utf8_lossy(bytes)));
+/// A JSON document of another format, safe for a terminal that shows it or its file.
+pub(super) fn safe(document: &[u8]) -> String {
+    escape_json(&String::from_utf8_lossy(document))
+}
+
+/// Writes it.
+pub(super) fn document(safe: &str) {
+    put(safe);
 }
 
 /// The document of a command that verifies first: its result `did`, or null, the report, if there is one, and the exit

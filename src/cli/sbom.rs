@@ -72,7 +72,9 @@ fn write(args: &Args, made: &Sbom, format: Format) -> Result<Vec<PathBuf>> {
     let document = |image: Option<usize>| {
         let mut out = Vec::new();
         let written = made.write(format, image, &mut out);
-        written.map(|()| out).map_err(|e| Error::new(Code::Internal, format!("cannot write a document: {e}")))
+        written
+            .map(|()| answer::safe(&out))
+            .map_err(|e| Error::new(Code::Internal, format!("cannot write a document: {e}")))
     };
     // One image that was asked for: its document. Everything else is the bundle's.
     let main = (args.image.len() == 1 && made.images.len() == 1).then_some(0);
@@ -82,7 +84,7 @@ fn write(args: &Args, made: &Sbom, format: Format) -> Result<Vec<PathBuf>> {
     };
     let folder = path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
     if !folder {
-        to_file(path, &document(main)?, args.force)?;
+        to_file(path, document(main)?.as_bytes(), args.force)?;
         return Ok(vec![path.clone()]);
     }
     crate::fs::dir::Dir::create(path, Code::Conflict)?;
@@ -101,7 +103,7 @@ fn write(args: &Args, made: &Sbom, format: Format) -> Result<Vec<PathBuf>> {
         if files.contains(&file) {
             continue;
         }
-        to_file(&file, &document(at)?, args.force)?;
+        to_file(&file, document(at)?.as_bytes(), args.force)?;
         files.push(file);
     }
     Ok(files)

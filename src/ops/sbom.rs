@@ -165,7 +165,14 @@ fn inventory(member: &Member, layers: &BTreeMap<Digest, Layer>) -> Result<Invent
                 for problem in read.problems() {
                     gatherer.unknown(true, "a layer", Some(&digest), problem);
                 }
-                read.entries(&mut |entry| merged.add(entry))?;
+                match read.entries(&mut |entry| merged.add(entry)) {
+                    // More than what is kept of one image: others go on.
+                    Err(e) if e.code() == Code::Malformed => {
+                        gatherer.unknown(true, "the merged image", Some(&digest), e.message());
+                        break;
+                    }
+                    other => other?,
+                }
             }
         }
         merged.end_layer();

@@ -369,6 +369,29 @@ mod tests {
     }
 
     #[test]
+    fn a_large_program_with_a_list_of_crates_is_said_to_have_one() {
+        // A head with one part that can be written, whose table of sections is far behind it.
+        let program = |name: &[u8]| {
+            let table = 3_u64 << 20;
+            let mut out = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+            out.extend([64_u64.to_le_bytes(), table.to_le_bytes()].concat());
+            out.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 0, 0, 0, 0]);
+            out.extend([1, 0, 0, 0, 6, 0, 0, 0]);
+            out.extend([128_u64, 0, 0, 64, 64, 16].map(u64::to_le_bytes).concat());
+            out.resize(usize::try_from(table).unwrap() - name.len(), 0);
+            out.extend(name);
+            out
+        };
+        let read = |name: &[u8]| {
+            let data = program(name);
+            large_elf(&data[..4096], &mut &data[4096..]).unwrap().unwrap()
+        };
+        assert_eq!(read(b"\0.text\0"), Reading::default());
+        assert!(read(b"\0.dep-v0\0").problems[0].contains("list of crates"));
+        assert!(large_elf(b"MZ", &mut &b""[..]).unwrap().is_none());
+    }
+
+    #[test]
     fn what_only_begins_like_a_program_has_no_packages() {
         for data in [&b"MZ is a text"[..], b"\x7fELF", b"\xca\xfe\xba\xbe\0\0\0\x02", b"\xfe\xed\xfa\xcf", b""] {
             assert_eq!(read(data).packages, []);

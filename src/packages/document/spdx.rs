@@ -226,7 +226,12 @@ impl<'a> Parts<'a> {
             found.places.iter().map(|place| format!("{} (layer {})", place.path, place.layer)).collect();
         Package {
             version_info: Some(package.version.clone()).filter(|version| !version.is_empty()),
-            supplier: package.supplier.as_deref().map(|name| format!("Organization: {}", one_line(name))),
+            supplier: package
+                .supplier
+                .as_deref()
+                .map(one_line)
+                .filter(|name| !name.is_empty())
+                .map(|name| format!("Organization: {name}")),
             license_declared: declared,
             source_info: Some(format!("found in {}", places.join(", "))),
             external_refs: vec![purl(found.purl.clone())],
