@@ -8,13 +8,13 @@ use std::path::Path;
 
 use layers::{Layer, Layers};
 
-use crate::content::layer::FileKind;
+use crate::content::layer::{FileKind, Remarks};
 use crate::content::{Found, Merged};
 use crate::error::{Code, Error, Result};
 use crate::fs::whole::AtomicFile;
 use crate::oci::{Digest, Platform};
 use crate::ops::Observer;
-use crate::ops::reading::{Reading, Wanted};
+use crate::ops::reading::{Library, Reading, Wanted};
 use crate::ops::shelf::Member;
 use crate::packages::collect::{self, DATABASES, SYSTEM, Source};
 use crate::packages::document::{self, About, Format, Of};
@@ -213,6 +213,27 @@ fn inventory(member: &Member, layers: &BTreeMap<Digest, Layer>) -> Result<Invent
         }
     }
     Ok(gatherer.finish())
+}
+
+/// The packages of single images of a bundle that can be read more than once. Each layer is read once.
+///
+/// # Errors
+/// Those of reading layers; damage inside them is in the inventories.
+pub fn inventories(library: &Library<'_>, members: &[&Member], observer: &dyn Observer) -> Result<Vec<Inventory>> {
+    let layers = Layers::default();
+    for layer in members.iter().flat_map(|member| &member.layers) {
+        if layers.has(&layer.digest) || !crate::content::layer::is_layer(&layer.media_type) {
+            continue;
+        }
+        let mut gathering = layers.gathering()?;
+        match library.layer(layer, observer, &mut |entry, content| gathering.entry(entry, content)) {
+            Ok(remarks) => gathering.finish(layer.digest, &remarks, None)?,
+            Err(e) if e.code() == Code::Malformed => gathering.finish(layer.digest, &Remarks::default(), Some(e))?,
+            Err(e) => return Err(e),
+        }
+    }
+    let layers = layers.finish();
+    members.iter().map(|member| inventory(member, &layers)).collect()
 }
 
 fn finding(unknown: &Unknown, images: &[String]) -> Finding {

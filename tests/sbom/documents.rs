@@ -269,3 +269,29 @@ fn nothing_is_written_but_the_document_and_no_socket_is_opened() {
     let programs = trace.lines().filter(|line| line.contains("execve(")).count();
     assert_eq!(programs, 1, "{trace}");
 }
+
+#[test]
+fn diff_says_from_which_version_to_which_a_package_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let package = |name: &str, version: &str| format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n");
+    let base = layer(&[("var/lib/dpkg/status.d/same", package("same", "1").as_bytes())]);
+    for (bundle, versions) in [("a.tar", [("curl", "7.88"), ("gone", "1")]), ("b.tar", [("curl", "8.0"), ("new", "2")])]
+    {
+        let files = versions.map(|(name, version)| (format!("var/lib/dpkg/status.d/{name}"), package(name, version)));
+        let files = files.each_ref().map(|(path, text)| (path.as_str(), text.as_bytes()));
+        let _ = fs::remove_dir_all(dir.path().join("layout"));
+        layout(&dir.path().join("layout"), &[("q.io/app:1", Image::oci("amd64", &[base.clone(), layer(&files)]))]);
+        good(dir.path(), &["create", bundle, "--unsigned", "--from-layout", "layout", "-qq"]);
+    }
+    let said = good(dir.path(), &["diff", "a.tar", "b.tar", "-o", "json"]);
+    let packages = &valid("diff", &said.out)["packages"][0];
+    assert_eq!(packages["same"], 1);
+    assert_eq!(packages["changed"][0]["name"], "deb curl (amd64)");
+    assert_eq!((&packages["changed"][0]["from"], &packages["changed"][0]["to"]), (&"7.88".into(), &"8.0".into()));
+    assert_eq!(
+        (&packages["added"][0]["name"], &packages["removed"][0]["name"]),
+        (&"deb new (amd64)".into(), &"deb gone (amd64)".into())
+    );
+    let text = good(dir.path(), &["diff", "a.tar", "b.tar"]).out;
+    assert!(text.contains("~ package deb curl (amd64) 7.88 -> 8.0"), "{text}");
+}

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::content::layer::{FileEntry, FileKind, Whiteout};
+use crate::content::layer::{FileEntry, FileKind, Remarks, Whiteout};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::ops::reading::{Content, Visitor, Way};
@@ -41,6 +41,18 @@ impl Layers {
     /// The layers, when everything was read.
     pub(super) fn finish(self) -> BTreeMap<Digest, Layer> {
         self.done.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a layer that is about to be read.
+    pub(super) fn gathering(&self) -> Result<Gathering<'_>> {
+        let layer = Layer { facts: BTreeMap::new(), entries: Vec::new(), problems: Vec::new() };
+        let entries = zstd::stream::write::Encoder::new(Vec::new(), 1).map_err(internal)?;
+        Ok(Gathering { layers: self, layer, entries })
+    }
+
+    /// Whether a layer was read.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
     }
 
     /// Says what a file says; `None` for one that says nothing about packages.
@@ -85,41 +97,63 @@ impl Visitor for Layers {
         if !blob.is_layer() {
             return Ok(());
         }
-        let mut layer = Layer { facts: BTreeMap::new(), entries: Vec::new(), problems: Vec::new() };
-        let internal = |e: io::Error| Error::new(Code::Internal, format!("cannot compress in memory: {e}"));
-        let mut entries = zstd::stream::write::Encoder::new(Vec::new(), 1).map_err(internal)?;
-        let end = content.files(&mut |way, entry, content| {
-            if way != Way::Runtime || entry.kind == FileKind::Behind {
-                return Ok(());
-            }
-            write_entry(entry, &mut entries).map_err(internal)?;
-            let file = matches!(entry.kind, FileKind::File | FileKind::Other(_)) && entry.whiteout.is_none();
-            // An empty file says nothing, unless it is a database.
-            if !file || entry.size == 0 && !Source::named(&entry.path).is_some_and(Source::is_database) {
-                return Ok(());
-            }
-            let number = u32::try_from(entry.number).unwrap_or(u32::MAX);
-            if layer.facts.len() >= FACTS {
-                let text = format!("has more than {FACTS} files that say something about packages");
-                if layer.problems.is_empty() {
-                    layer.problems.push(text);
-                }
-            } else if let Some(fact) = self.fact(entry, content)? {
-                layer.facts.insert(number, fact);
-            }
-            Ok(())
+        let mut gathering = self.gathering()?;
+        let end = content.files(&mut |way, entry, content| match way {
+            Way::Runtime => gathering.entry(entry, content),
+            Way::Other => Ok(()),
         })?;
-        layer.entries = entries.finish().map_err(internal)?;
-        if let Some(broken) = end.broken {
-            let message = broken.message();
-            layer.problems.push(message.strip_prefix("a layer of an image ").unwrap_or(message).to_owned());
+        gathering.finish(blob.digest, &end.remarks, end.broken)
+    }
+}
+
+/// One layer while it is read.
+pub(super) struct Gathering<'l> {
+    layers: &'l Layers,
+    layer: Layer,
+    entries: zstd::stream::write::Encoder<'static, Vec<u8>>,
+}
+
+impl Gathering<'_> {
+    /// The next entry, as container runtimes see it.
+    pub(super) fn entry(&mut self, entry: &FileEntry, content: &mut dyn Read) -> Result<()> {
+        if entry.kind == FileKind::Behind {
+            return Ok(());
         }
-        if end.remarks.is_ambiguous() {
-            layer.problems.push("is an archive that tar readers read differently".to_owned());
+        write_entry(entry, &mut self.entries).map_err(internal)?;
+        let file = matches!(entry.kind, FileKind::File | FileKind::Other(_)) && entry.whiteout.is_none();
+        // An empty file says nothing, unless it is a database.
+        if !file || entry.size == 0 && !Source::named(&entry.path).is_some_and(Source::is_database) {
+            return Ok(());
         }
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest, layer);
+        let number = u32::try_from(entry.number).unwrap_or(u32::MAX);
+        if self.layer.facts.len() >= FACTS {
+            if self.layer.problems.is_empty() {
+                let text = format!("has more than {FACTS} files that say something about packages");
+                self.layer.problems.push(text);
+            }
+        } else if let Some(fact) = self.layers.fact(entry, content)? {
+            self.layer.facts.insert(number, fact);
+        }
         Ok(())
     }
+
+    /// The layer was read, up to its end or to what is broken in it.
+    pub(super) fn finish(mut self, digest: Digest, remarks: &Remarks, broken: Option<Error>) -> Result<()> {
+        self.layer.entries = self.entries.finish().map_err(internal)?;
+        if let Some(broken) = broken {
+            let message = broken.message();
+            self.layer.problems.push(message.strip_prefix("a layer of an image ").unwrap_or(message).to_owned());
+        }
+        if remarks.is_ambiguous() {
+            self.layer.problems.push("is an archive that tar readers read differently".to_owned());
+        }
+        self.layers.done.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, self.layer);
+        Ok(())
+    }
+}
+
+fn internal(error: io::Error) -> Error {
+    Error::new(Code::Internal, format!("cannot compress in memory: {error}"))
 }
 
 impl Layer {
@@ -138,7 +172,6 @@ impl Layer {
     /// # Errors
     /// Those of `take`.
     pub(super) fn entries(&self, take: &mut dyn FnMut(&FileEntry) -> Result<()>) -> Result<()> {
-        let internal = |e: io::Error| Error::new(Code::Internal, format!("cannot read what was kept of a layer: {e}"));
         let decoder = zstd::stream::read::Decoder::new(&self.entries[..]).map_err(internal)?;
         let mut from = io::BufReader::new(decoder);
         while let Some(entry) = read_entry(&mut from).map_err(internal)? {
