@@ -166,6 +166,21 @@ fn importing_works_as_written() {
     assert!(desk.path("mirror").is_dir() && desk.path("layout/index.json").is_file());
 }
 
+#[test]
+fn serving_updates_works_as_written() {
+    let desk = Desk::with_a_bundle();
+    let channel = "name: stable-4.16\nversions: [4.16.36, 4.16.37]\n";
+    for (path, text) in [("version", "1.1.0\n"), ("raw/metadata.json", "{}"), ("channels/stable-4.16.yaml", channel)] {
+        let path = desk.path("graph-data").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let out = desk.follow("update-service.md");
+    assert!(out.contains("graph-data image") && out.contains("set data configmap/NAME"), "{out}");
+    let service = names(desk.dir.path()).into_iter().find(|name| name.ends_with("-manifests-update-service")).unwrap();
+    assert!(desk.path(&service).join("update-service.yaml").is_file());
+}
+
 /// All but the builds, which `.ci/run` does.
 #[test]
 fn installing_works_as_written() {

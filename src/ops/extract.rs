@@ -125,8 +125,8 @@ fn plan(merged: &Merged, member: &Member, list: &mut Vec<u8>) -> Result<Plan> {
             Some("in a folder that was left out")
         } else if name.len() > NAME {
             Some("its name is too long")
-        } else if matches!(name, b".." | b"." | b"") || name.contains(&0) {
-            Some("its name leads out of the folder")
+        } else if node.leaves || matches!(name, b".." | b"." | b"") || name.contains(&0) {
+            Some("its name leads out of the image")
         } else {
             match node.kind {
                 FileKind::Dir | FileKind::File | FileKind::Other(_) => None,

@@ -87,6 +87,10 @@ fn a_file_is_shadowed_or_deleted_as_the_merged_image_has_it() {
     assert_eq!(state(app, "etc"), ["present"]);
     // An image of the list has the lower layer alone.
     assert_eq!(state(&["team/list:2", "--platform", "linux/arm64"], "gone"), ["present"]);
+    // One layer alone, as the image has it.
+    let all = rows(&desk.run(&["ls", "b.tar", "-o", "json", "--files"]));
+    let layer = find(&all, "gone")[0]["layer"].as_str().unwrap();
+    assert_eq!(state(&[layer], "etc/passwd").len(), 1);
     assert_eq!(state(&[], "gone"), ["present"], "of several images one has it");
     // A stream cannot be read top first.
     let piped = desk.piped(&["ls", "-", "--files", "-o", "json"], &fs::read(desk.path().join("b.tar")).unwrap());

@@ -243,6 +243,7 @@ fn read_entry(from: &mut impl Read) -> io::Result<Option<FileEntry>> {
     Ok(Some(FileEntry {
         number: number(2),
         path,
+        leaves: false,
         hidden_path: None,
         kind: KINDS.get(usize::from(head[0])).copied().unwrap_or(FileKind::Other(0)),
         slash: false,
