@@ -332,7 +332,7 @@ mod tests {
         let mut old = info("go1.17", "x");
         old[15] = 0;
         assert!(go(&old).unwrap_err().0.contains("before 1.18"));
-        for damaged in [&info("go1.20", "mod\tx\n")[..60], &GO[..], &[0xff; 40], &info("go1.20", "no end")[..]] {
+        for damaged in [&info("go1.20", "mod\tx\n")[..60], GO, &[0xff; 40], &info("go1.20", "no end")[..]] {
             assert!(go(damaged).unwrap_err().0.contains("damaged"), "{damaged:?}");
         }
         let mut endless = info("", "");
