@@ -33,8 +33,11 @@ fn headers(read: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), Unreadable>) -
     if let Some(why) = why {
         reading.problem(format!("has {bad} of {rows} headers that cannot be read: {why}"));
     }
-    if let Err(Unreadable(reason)) = end {
-        reading.problem(reason);
+    match end {
+        Err(Unreadable(reason)) => reading.problem(reason),
+        // rpm makes one for its first package; one without any was wiped, or its tree is damaged.
+        Ok(()) if rows == 0 => reading.problem("has no row at all"),
+        Ok(()) => {}
     }
     reading
 }

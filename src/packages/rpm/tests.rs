@@ -114,6 +114,10 @@ fn a_sqlite_database_with_loops_or_places_outside_of_it_is_a_problem() {
     let mut rows = data.clone();
     rows[leaf * size + 3..leaf * size + 5].copy_from_slice(&[0xff, 0xff]);
     assert!(!sqlite(&rows, None).problems.is_empty());
+    // Its root is a leaf without rows.
+    let mut wiped = data.clone();
+    wiped[interior * size..interior * size + 8].copy_from_slice(&[13, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(sqlite(&wiped, None).problems[0].contains("no row"), "{:?}", sqlite(&wiped, None).problems);
     for (data, problem) in [(&data[..1000], "cut off"), (b"SQLite format 3\0", "pages of"), (b"", "no SQLite")] {
         let reading = sqlite(data, None);
         assert!(reading.problems.iter().any(|p| p.contains(problem)), "{:?}", reading.problems);
