@@ -47,6 +47,7 @@ pub struct Node {
     pub target: Option<Box<[u8]>>,
     name: Box<[u8]>,
     parent: u32,
+    #[expect(clippy::box_collection, reason = "most nodes are files, and are smaller without it")]
     children: Option<Box<HashMap<Box<[u8]>, u32>>>,
     /// The last layer that has it or something below it, plus one.
     touched: u32,
@@ -62,6 +63,9 @@ pub enum Found {
     /// Through too many symbolic links.
     Loop,
 }
+
+/// Called for each node: its path, its number and itself.
+pub type VisitNode<'v> = dyn FnMut(&[u8], u32, &Node) -> Result<()> + 'v;
 
 /// A merged image.
 #[derive(Clone, Debug)]
@@ -167,7 +171,7 @@ impl Merged {
     ///
     /// # Errors
     /// Those of `visit`.
-    pub fn visit(&self, visit: &mut dyn FnMut(&[u8], u32, &Node) -> Result<()>) -> Result<()> {
+    pub fn visit(&self, visit: &mut VisitNode<'_>) -> Result<()> {
         let mut path = Vec::new();
         let mut next: Vec<(u32, usize)> = self.sorted(ROOT).into_iter().map(|at| (at, 0)).collect();
         while let Some((at, length)) = next.pop() {

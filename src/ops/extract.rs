@@ -332,7 +332,8 @@ impl Tar<'_> {
         header.set_size(size);
         header.set_mode(mode);
         header.set_mtime(self.mtime);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_entry_type(kind);
         header.set_cksum();
         self.to.write_all(header.as_bytes()).map_err(out)

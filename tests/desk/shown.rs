@@ -34,7 +34,7 @@ fn desk() -> Desk {
     let base = desk.layout.layer(GZIP, &gzip(&base), &base);
     let top = desk.layout.layer(TAR, &top, &top);
     let both = desk.layout.image("registry.example.com/team/app:1", &[base.clone(), top]);
-    let arm = desk.layout.manifest("arm64", &[base.clone()]);
+    let arm = desk.layout.manifest("arm64", std::slice::from_ref(&base));
     desk.layout.list("registry.example.com/team/list:2", &[("amd64", both), ("arm64", arm)]);
     desk.made();
     desk
@@ -109,6 +109,11 @@ fn without_trust_the_first_line_says_so_and_with_it_the_last_has_the_verdict() {
     let shown = text(&trusted.stdout);
     assert_eq!(trusted.status.code(), Some(0), "{trusted:?}");
     assert!(shown.lines().last().unwrap().contains("verdict   VERIFIED"), "{shown}");
+    assert_eq!(
+        desk.run(&["ls", "b.tar", "--signer", "k.pub"]).status.code(),
+        Some(2),
+        "the index alone is not verified"
+    );
     let stranger = desk.run(&["ls", "b.tar", "--files", "--signer", "other.pub"]);
     assert_eq!(stranger.status.code(), Some(22), "{stranger:?}");
     for verb in [
