@@ -16,8 +16,8 @@ use crate::packages::{Reading, program};
 
 /// The most bytes of databases that are kept whole, compressed, for a write-ahead log in another layer.
 const KEPT: usize = 64 << 20;
-/// The largest file that each thread reads whole; larger ones one at a time.
-const HELD: u64 = program::MAX_HELD;
+/// The largest file that each thread reads by itself; larger ones one at a time.
+const HELD: u64 = 8 << 20;
 /// The most facts of a layer.
 const FACTS: usize = 500_000;
 
@@ -47,7 +47,7 @@ impl Layers {
     pub(super) fn gathering(&self) -> Result<Gathering<'_>> {
         let layer = Layer { facts: BTreeMap::new(), entries: Vec::new(), problems: Vec::new() };
         let entries = zstd::stream::write::Encoder::new(Vec::new(), 1).map_err(internal)?;
-        Ok(Gathering { layers: self, layer, entries })
+        Ok(Gathering { layers: self, layer, entries, buffer: Vec::new() })
     }
 
     /// Whether a layer was read.
@@ -56,18 +56,19 @@ impl Layers {
     }
 
     /// Says what a file says; `None` for one that says nothing about packages.
-    fn fact(&self, entry: &FileEntry, content: &mut dyn Read) -> Result<Option<Fact>> {
+    /// `head` is a buffer that is used again, so that the memory of thousands of files is that of one.
+    fn fact(&self, entry: &FileEntry, content: &mut dyn Read, head: &mut Vec<u8>) -> Result<Option<Fact>> {
         let failed = |e: io::Error| Error::try_from(e).unwrap_or_else(damaged);
-        let mut head = Vec::new();
-        content.take(collect::FIRST as u64).read_to_end(&mut head).map_err(failed)?;
-        let Some(source) = collect::wants(&entry.path, &head) else { return Ok(None) };
+        head.clear();
+        content.take(collect::FIRST as u64).read_to_end(head).map_err(failed)?;
+        let Some(source) = collect::wants(&entry.path, head) else { return Ok(None) };
         if entry.size > source.limit() {
             return Ok(Some(collect::too_large(source)));
         }
         let _turn = (entry.size > HELD).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
-        if entry.size > HELD && source == Source::Program {
-            content.take(program::head_size() - head.len() as u64).read_to_end(&mut head).map_err(failed)?;
-            if let Some(reading) = program::large_elf(&head, content).map_err(failed)? {
+        if entry.size > program::MAX_HELD && source == Source::Program {
+            content.take(program::head_size() - head.len() as u64).read_to_end(head).map_err(failed)?;
+            if let Some(reading) = program::large_elf(head, content).map_err(failed)? {
                 return Ok(Some(Fact::Packages(source, reading)));
             }
             if entry.size > Source::Java.limit() {
@@ -75,14 +76,18 @@ impl Layers {
                 return Ok(Some(Fact::Packages(source, Reading::unreadable(text))));
             }
         }
-        content.take(entry.size).read_to_end(&mut head).map_err(failed)?;
-        let mut fact = collect::read(source, &entry.path, &head);
+        // A size that is a lie takes no more than this at first.
+        head.reserve_exact(usize::try_from(entry.size.min(program::MAX_HELD)).unwrap_or_default());
+        content.take(entry.size).read_to_end(head).map_err(failed)?;
+        let mut fact = collect::read(source, &entry.path, head);
         if let Fact::Sqlite(_, kept) | Fact::Log(kept) = &mut fact {
             let all = self.kept.fetch_add(kept.size(), Ordering::Relaxed);
             if all + kept.size() > KEPT {
                 *kept = Kept::Dropped;
             }
         }
+        head.clear();
+        head.shrink_to(usize::try_from(HELD).unwrap_or_default());
         Ok(Some(fact))
     }
 }
@@ -111,6 +116,7 @@ pub(super) struct Gathering<'l> {
     layers: &'l Layers,
     layer: Layer,
     entries: zstd::stream::write::Encoder<'static, Vec<u8>>,
+    buffer: Vec<u8>,
 }
 
 impl Gathering<'_> {
@@ -131,7 +137,7 @@ impl Gathering<'_> {
                 let text = format!("has more than {FACTS} files that say something about packages");
                 self.layer.problems.push(text);
             }
-        } else if let Some(fact) = self.layers.fact(entry, content)? {
+        } else if let Some(fact) = self.layers.fact(entry, content, &mut self.buffer)? {
             self.layer.facts.insert(number, fact);
         }
         Ok(())
