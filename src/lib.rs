@@ -55,6 +55,7 @@
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
 //! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `archive` | archives within files, opened in memory | `error` |
 //! | `openshift` | payloads, release signatures, mirror sets | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
@@ -93,6 +94,7 @@
 
 #![deny(rustdoc::broken_intra_doc_links)]
 
+pub mod archive;
 pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod cli;
