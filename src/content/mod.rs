@@ -2,6 +2,9 @@
 //! nothing here knows where the bytes come from.
 
 mod config;
+mod entry;
 pub mod layer;
+mod merged;
 
 pub use config::Config;
+pub use merged::{Found, Merged, Node, Place};

@@ -41,6 +41,13 @@ impl<'a> Verified<'a> {
     }
 }
 
+impl Verified<'_> {
+    /// Opens a blob again; it is checked again as it is read.
+    pub(crate) fn open(&self, digest: &Digest) -> Result<crate::bundle::set::BlobContent<'_>> {
+        self.0.open(digest)
+    }
+}
+
 /// The result of a verification.
 #[derive(Debug)]
 pub enum Conclusion<'a> {
