@@ -62,6 +62,7 @@
 //! | `cluster` | a Kubernetes API server: what would change there, and applying it | `registry`, `kubernetes`, `error` |
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `fs`, `observer`, `pattern`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `parallel`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
@@ -117,6 +118,7 @@ pub mod recovery;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod report;
+pub mod scan;
 pub mod select;
 pub mod sign;
 pub mod sink;

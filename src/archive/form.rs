@@ -92,7 +92,7 @@ const OTHERS: &[(&[u8], &str)] = &[
 pub fn detect(head: &[u8]) -> Option<Form> {
     let starts = |mark: &[u8]| head.starts_with(mark);
     let form = match head {
-        [0x1f, 0x8b, ..] => Form::Gzip,
+        [0x1f, 0x8b, 8, ..] => Form::Gzip,
         [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..]
             if rest.starts_with(b"\x31\x41\x59\x26\x53\x59") || rest.starts_with(b"\x17\x72\x45\x38\x50\x90") =>
         {

@@ -290,6 +290,11 @@ pub fn open_zip(source: &dyn Source, budget: &Budget, visit: &mut Visit<'_>) -> 
     zip::open(source, budget, visit)
 }
 
+/// Whether content of no form ends as a zip file, with a directory: readers of zip begin at the end.
+pub fn is_zip(source: &dyn Source, tail: &[u8]) -> bool {
+    ends_as_zip(tail) && zip::is_zip(source)
+}
+
 /// What is said of a form that nothing here opens.
 pub fn unopened(form: Form) -> String {
     format!("is {}, which this program does not open", form.title())

@@ -39,6 +39,13 @@ pub(super) fn open(source: &dyn Source, budget: &Budget, visit: &mut Visit<'_>) 
     uncovered(source, covered, directory.at, budget, visit)
 }
 
+/// Whether there is a directory where the end of the content says.
+pub(super) fn is_zip(source: &dyn Source) -> bool {
+    let mut mark = [0; 4];
+    let found = Directory::find(source).ok().filter(|directory| directory.length >= 46);
+    found.is_some_and(|directory| exact(source, directory.at, &mut mark).is_ok() && mark == *b"PK\x01\x02")
+}
+
 /// Where the directory is.
 struct Directory {
     at: u64,

@@ -34,9 +34,7 @@ impl Answer {
     /// An answer that names what was found, with names sorted by what they mean.
     pub(super) fn named(names: Vec<String>) -> Answer {
         let names: Vec<String> = names.into_iter().take(NAMES).map(|name| cut(&name)).collect();
-        let limit = |name: &String| {
-            name.starts_with("Heuristics.Limits.") || name.starts_with("Heuristics.Encrypted.")
-        };
+        let limit = |name: &String| name.starts_with("Heuristics.Limits.") || name.starts_with("Heuristics.Encrypted.");
         if names.iter().any(|name| !limit(name) && !name.starts_with("PUA.")) || names.is_empty() {
             return Answer::Found(names);
         }

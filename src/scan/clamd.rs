@@ -205,12 +205,7 @@ impl Talk<'_> {
         out.into_iter().map(|asked| asked.unwrap_or_else(|| Asked::Lost(why.clone()))).collect()
     }
 
-    fn exchange(
-        &mut self,
-        contents: &[&Content],
-        streams: bool,
-        out: &mut [Option<Asked>],
-    ) -> Result<(), String> {
+    fn exchange(&mut self, contents: &[&Content], streams: bool, out: &mut [Option<Asked>]) -> Result<(), String> {
         if self.wire.as_ref().is_none_or(|wire| wire.used.elapsed() > STALE) {
             self.wire = Some(self.clamd.wire()?);
         }
@@ -230,8 +225,8 @@ impl Talk<'_> {
             let line = wire.line(Instant::now() + self.clamd.limit, self.observer)?;
             let (number, reply) = reply::parse(&line).ok_or_else(|| unclear(&line))?;
             let place = open.iter().position(|(asked, _, _)| *asked == number);
-            let (_, at, by_descriptor) =
-                open.swap_remove(place.ok_or_else(|| format!("clamd answered a question {number} that was not asked"))?);
+            let (_, at, by_descriptor) = open
+                .swap_remove(place.ok_or_else(|| format!("clamd answered a question {number} that was not asked"))?);
             out[at] = Some(match reply {
                 Reply::Clean => Asked::Answer(Answer::Clean),
                 Reply::Found(name) => Asked::Answer(Answer::named(vec![name])),

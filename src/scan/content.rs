@@ -58,7 +58,7 @@ impl Content {
             return Some(form);
         }
         let from = self.len().saturating_sub(archive::TAIL as u64);
-        archive::ends_as_zip(&self.end_or_start(from, archive::TAIL)).then_some(Form::Zip)
+        archive::is_zip(self, &self.end_or_start(from, archive::TAIL)).then_some(Form::Zip)
     }
 
     /// The first bytes.

@@ -6,7 +6,6 @@
 //! Spec: `spec/scan.md`.
 
 mod answer;
-mod bench;
 pub mod clamd;
 mod config;
 mod content;
@@ -30,11 +29,11 @@ use crate::error::Result;
 use crate::observer::Observer;
 
 pub use answer::Answer;
-pub use config::{Kind, Named, parse as parse_scanners};
+pub use config::{Kind, Named, check_name, parse as parse_scanners};
 pub use content::{Content, HELD};
 pub use facts::Fact;
 pub use program::Program;
-pub use results::{Finding, Origin, Place, Summary, Used};
+pub use results::{Earlier, Finding, Noticed, Origin, Outcome, Place, Spot, Summary, Used};
 pub use run::{Options, Scan, start};
 pub use samples::eicar;
 pub use store::Store;

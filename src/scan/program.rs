@@ -3,8 +3,10 @@
 
 mod child;
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub probe: Option<Vec<u8>>,
     /// Time for one content.
     pub limit: Duration,
+    /// Where programs are searched.
+    pub search: Option<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +85,7 @@ pub struct Program {
 impl Program {
     /// Reads a command, and asks the program for its version.
     pub fn new(settings: Settings, observer: &dyn Observer) -> Result<Program> {
-        let Settings { name, command, rules, version, probe, limit } = settings;
+        let Settings { name, command, rules, version, probe, limit, search } = settings;
         let usage = |why: &str| Error::new(Code::Usage, format!("the command of the scanner `{name}` {why}"));
         let words = split(&command).ok_or_else(|| usage("has a quote without an end"))?;
         let first = words.first().ok_or_else(|| usage("is empty"))?;
@@ -97,7 +101,7 @@ impl Program {
         if takes != Takes::Input && !cfg!(target_os = "linux") {
             return Err(usage("has {}: this system has no files in memory").hint("let it read standard input"));
         }
-        let program = found(first).ok_or_else(|| {
+        let program = found(first, search.as_deref()).ok_or_else(|| {
             Error::new(Code::Usage, format!("there is no program `{first}` for the scanner `{name}`"))
                 .state("nothing was scanned")
         })?;
@@ -112,14 +116,7 @@ impl Program {
         };
         let fingerprint = fingerprint(&words[1..], &program);
         Ok(Program {
-            identity: Identity {
-                name,
-                how: command,
-                version: said,
-                database: None,
-                database_time: None,
-                fingerprint,
-            },
+            identity: Identity { name, how: command, version: said, database: None, database_time: None, fingerprint },
             words,
             takes,
             rules,
@@ -183,12 +180,12 @@ fn tidy(line: &str) -> String {
 }
 
 /// The file of a program: on the search path, or where its name says.
-fn found(name: &str) -> Option<PathBuf> {
+fn found(name: &str, search: Option<&OsStr>) -> Option<PathBuf> {
     if name.contains('/') {
         return Path::new(name).is_file().then(|| name.into());
     }
-    let path = crate::scan::program::child::search_path()?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    let folders = search?.as_bytes().split(|b| *b == b':').filter(|folder| folder.starts_with(b"/"));
+    folders.map(|folder| Path::new(OsStr::from_bytes(folder)).join(name)).find(|file| file.is_file())
 }
 
 /// The digests of the program and of all files that its command names. `None` if a folder is among them, or a file

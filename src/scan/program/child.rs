@@ -1,6 +1,5 @@
 //! One run of a program.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -30,11 +29,6 @@ pub(super) struct Ran {
 
 /// While a program is started, descriptors that only it may inherit are open to all.
 static STARTING: Mutex<()> = Mutex::new(());
-
-/// The search path of this process.
-pub(super) fn search_path() -> Option<OsString> {
-    crate::scan::run::search_path()
-}
 
 /// The paths by which a program that inherits these files sees them.
 pub(super) fn paths(files: &[&File]) -> Vec<String> {
