@@ -62,13 +62,13 @@
 //! | `cluster` | a Kubernetes API server: what would change there, and applying it | `registry`, `kubernetes`, `error` |
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `fs`, `observer`, `pattern`, `oci`, `error` |
+//! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `content`, `fs`, `observer`, `pattern`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `parallel`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
-//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //!
 //! # Features
 //!

@@ -4,6 +4,7 @@
 mod apply;
 mod help;
 mod kinds;
+mod scan;
 mod shared;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
+pub use scan::Scan;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -33,6 +35,7 @@ pub const COMMANDS: &[&str] = &[
     "apply",
     "inspect",
     "ls",
+    "scan",
     "sign",
     "recovery",
     "repair",
@@ -74,6 +77,8 @@ pub enum Command {
     Inspect(Inspect),
     /// List images, blobs or manifests, one per line (contents are not verified)
     Ls(Ls),
+    /// Hand everything in a bundle to virus scanners and other scanners
+    Scan(Box<Scan>),
     /// Verify, then add a signature: a countersignature, or a signed review record
     Sign(Sign),
     /// Create recovery data, from which damaged parts of a bundle can be restored

@@ -18,6 +18,7 @@ mod passphrase;
 mod progress;
 mod recovery;
 mod repair;
+mod scan;
 mod sign;
 mod size;
 mod split;
@@ -63,6 +64,7 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Apply(apply) => apply::run(apply, global, term),
         Command::Inspect(inspect) => inspect::run(inspect, global),
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
+        Command::Scan(args) => scan::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),
         Command::Recovery(args) => recovery::run(args, global, term),
         Command::Repair(args) => repair::run(args, global, term),

@@ -3,6 +3,7 @@
 
 mod config;
 mod entry;
+pub mod facts;
 pub mod layer;
 mod merged;
 

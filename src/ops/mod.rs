@@ -13,6 +13,7 @@ pub mod recovery;
 mod repack;
 pub mod repair;
 mod room;
+pub mod scan;
 pub mod shelf;
 pub mod sign;
 pub mod split;

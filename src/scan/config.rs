@@ -9,7 +9,7 @@ use super::program::{Rules, Settings};
 use crate::error::{Code, Error, Result};
 
 /// The most scanners.
-pub const MOST: usize = 16;
+const MOST: usize = 16;
 
 /// A scanner of a file.
 #[derive(Clone, Debug)]

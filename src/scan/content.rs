@@ -62,8 +62,8 @@ impl Content {
     }
 
     /// The first bytes.
-    pub(super) fn head(&self) -> Cow<'_, [u8]> {
-        self.end_or_start(0, archive::HEAD)
+    pub(super) fn first(&self, most: usize) -> Cow<'_, [u8]> {
+        self.end_or_start(0, most)
     }
 
     fn end_or_start(&self, from: u64, most: usize) -> Cow<'_, [u8]> {

@@ -8,7 +8,7 @@ use crate::archive::Source;
 
 /// A sealed file in memory. Its position stays at the beginning.
 #[derive(Debug)]
-pub struct MemoryFile {
+pub(super) struct MemoryFile {
     file: File,
     size: u64,
 }

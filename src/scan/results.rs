@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::facts::Fact;
 use super::proof::Proof;
 use super::{Answer, Identity};
 use crate::archive::{Reason, Trouble};
+use crate::content::facts::Fact;
 use crate::oci::Digest;
 
 /// The most places of one content that are named.
@@ -76,7 +76,7 @@ pub(super) struct Results {
     unread: Vec<(Place, Trouble)>,
     unread_more: u64,
     pub(super) origins: Vec<Origin>,
-    notices: BTreeMap<Fact, (Vec<(Place, String)>, u64)>,
+    notices: BTreeMap<Fact, (Vec<Place>, u64)>,
     pub(super) different: u64,
     pub(super) bytes: u64,
     pub(super) inside: u64,
@@ -194,10 +194,10 @@ impl Results {
     }
 
     /// A fact that needs no scanner.
-    pub(super) fn notice(&mut self, fact: Fact, place: Place, detail: String) {
+    pub(super) fn notice(&mut self, fact: Fact, place: Place) {
         let (named, more) = self.notices.entry(fact).or_default();
         match named.len() < NOTICES {
-            true => named.push((place, detail)),
+            true => named.push(place),
             false => *more += 1,
         }
     }
@@ -315,8 +315,7 @@ impl Results {
             order(a).cmp(&order(b))
         });
         for (fact, (named, more)) in &self.notices {
-            let named =
-                named.iter().map(|(place, detail)| Noticed { detail: detail.clone(), places: self.spots(place, b"") });
+            let named = named.iter().map(|place| self.spots(place, b""));
             summary.notices.insert(*fact, (named.collect(), *more));
         }
         summary.scanners = scanners;
@@ -392,15 +391,6 @@ pub struct Finding {
     pub more_places: u64,
 }
 
-/// A fact about a content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Noticed {
-    /// More about it.
-    pub detail: String,
-    /// Where it lies.
-    pub places: Vec<Spot>,
-}
-
 /// A scanner as it was used.
 #[derive(Clone, Debug)]
 pub struct Used {
@@ -442,7 +432,7 @@ pub struct Summary {
     /// How many more findings there are.
     pub more_findings: u64,
     /// Facts that need no scanner, and how many more of each there are.
-    pub notices: BTreeMap<Fact, (Vec<Noticed>, u64)>,
+    pub notices: BTreeMap<Fact, (Vec<Vec<Spot>>, u64)>,
     /// Why the run ended early.
     pub ended: Option<String>,
 }

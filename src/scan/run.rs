@@ -12,8 +12,9 @@ use super::opener::{self, Inside, Way};
 use super::proof;
 use super::queue::{Job, Queue};
 use super::results::{Done, Key, Origin, Place, Results, Seen, Summary, Used};
-use super::{Answer, Content, Engine, Session, Store, facts};
+use super::{Answer, Content, Engine, Session, Store};
 use crate::archive::{Budget, Form, Limits, Reason, Stop, Trouble};
+use crate::content::facts::{self, Fact};
 use crate::error::{Code, Error, Result};
 use crate::observer::Observer;
 
@@ -196,17 +197,9 @@ impl Scan<'_> {
         lock(&self.results).unread(Place::Top(origin, path.into()), trouble);
     }
 
-    /// Notes what is odd about a name and a link.
-    pub fn name(&self, origin: u32, path: &[u8], link: Option<&[u8]>) {
-        let note = |fact, detail: String| {
-            lock(&self.results).notice(fact, Place::Top(origin, path.into()), detail);
-        };
-        if facts::is_odd(path) {
-            note(facts::Fact::OddName, String::new());
-        }
-        if let Some(target) = link.filter(|target| facts::leaves(path, target)) {
-            note(facts::Fact::LeavingLink, String::from_utf8_lossy(target).into_owned());
-        }
+    /// Notes a fact about something at this path.
+    pub fn fact(&self, origin: u32, path: &[u8], fact: Fact) {
+        lock(&self.results).notice(fact, Place::Top(origin, path.into()));
     }
 
     /// A content with its digest: asks whoever has no verdict about it.
@@ -218,8 +211,8 @@ impl Scan<'_> {
         if lock(&self.results).begin(key, content.len(), place.clone()) != Seen::New {
             return Ok(());
         }
-        if let Some((fact, detail)) = facts::of(&content.head()) {
-            lock(&self.results).notice(fact, place, detail);
+        for fact in facts::of_content(&content.first(facts::FIRST)) {
+            lock(&self.results).notice(fact, place.clone());
         }
         let times: Vec<Option<u64>> =
             self.stores.iter().map(|store| store.as_ref().filter(|_| self.earlier)?.get(&content.digest)).collect();

@@ -20,6 +20,7 @@ Usage: mirror-bundle COMMAND [BUNDLE] [OPTIONS]
 Look inside:
   inspect          Show what a bundle says it contains
   ls               List its images, blobs or manifests, one per line
+  scan             Hand everything in it to virus scanners
 
 Several media:
   split            Divide a bundle into volumes of a given size

@@ -1,0 +1,208 @@
+//! `scan`: hands everything in a bundle to scanners, in one reading that also verifies.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::reading::{self, Basis, Content, Opened, Visitor, Way};
+use super::shelf::{Carried, Shelf, called};
+use crate::bundle::Inputs;
+use crate::bundle::index::Index;
+use crate::content::facts;
+use crate::content::layer::FileKind;
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+use crate::ops::Observer;
+use crate::report::{Check, CheckId, Finding};
+use crate::scan::{self, Origin, Scan, Scanner, Summary, start};
+use crate::verify::Report;
+
+/// The check of what layers are.
+const LAYERS: CheckId = CheckId::new(130, "layers", "layers");
+
+/// Options of `scan`.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Limits and time.
+    pub scan: scan::Options,
+    /// Verdicts of earlier runs count.
+    pub earlier: bool,
+    /// Threads that read.
+    pub jobs: usize,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Scanned {
+    /// The head of the bundle is bad: nothing was scanned.
+    Refused(Box<Report>),
+    /// It was scanned.
+    Done(Box<Done>),
+}
+
+/// A bundle that was scanned.
+#[derive(Debug)]
+pub struct Done {
+    /// What was found.
+    pub summary: Summary,
+    /// The report of the reading.
+    pub report: Report,
+    /// Layers that are damaged, or that tar readers read differently.
+    pub layers: Check,
+    /// Whether the bundle was verified in the same reading.
+    pub trusted: bool,
+    /// The exit code.
+    pub exit_code: u8,
+}
+
+/// Scans a bundle.
+///
+/// # Errors
+/// [`Code::IncompleteCheck`] if a scanner cannot be used; failures that prevent the checks.
+pub fn scan(
+    inputs: Inputs,
+    basis: &Basis,
+    scanners: Vec<Scanner>,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Scanned> {
+    let reading = match reading::open(inputs, basis)? {
+        Opened::Refused(report) => return Ok(Scanned::Refused(report)),
+        Opened::Reading(reading) => *reading,
+    };
+    let trusted = reading.is_trusted();
+    let names = names(reading.shelf(), reading.index());
+    let layers = Mutex::new(Check::new(LAYERS));
+    let (fed, summary) = start(scanners, options.earlier, options.scan, observer, |scan| {
+        let handing = Handing { scan, names: &names, layers: &layers };
+        reading.read(&reading::Wanted::All, &handing, options.jobs, observer)
+    })?;
+    let finished = fed.map_err(|e| {
+        e.interrupted("not everything was scanned; the verdicts so far are kept, and the same command goes on")
+    })?;
+    let layers = layers.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut codes: Vec<u8> = vec![finished.exit_code()];
+    codes.extend(layers.findings.iter().map(|finding| finding.code.exit()));
+    if summary.found > 0 {
+        codes.push(Code::Found.exit());
+    }
+    if !summary.is_clean() {
+        codes.push(Code::IncompleteCheck.exit());
+    }
+    codes.retain(|code| *code != 0);
+    let exit_code = codes.into_iter().min_by_key(|code| (!(10..50).contains(code), *code)).unwrap_or(0);
+    let report = finished.report().clone();
+    Ok(Scanned::Done(Box::new(Done { summary, report, layers, trusted, exit_code })))
+}
+
+/// The images that have each blob and document.
+fn names(shelf: &Shelf, index: &Index) -> HashMap<Digest, Vec<String>> {
+    let mut out: HashMap<Digest, Vec<String>> = HashMap::new();
+    let mut add = |digest: Digest, name: &str| {
+        let names = out.entry(digest).or_default();
+        if !names.iter().any(|other| other == name) {
+            names.push(name.to_owned());
+        }
+    };
+    for image in &index.images {
+        add(image.digest, &called(image));
+    }
+    for member in shelf.members() {
+        let ending = member.platform.as_ref().filter(|_| member.of_a_list).map(|p| format!(" ({p})"));
+        for image in member.images.iter().filter_map(|at| index.images.get(*at)) {
+            let name = called(image) + ending.as_deref().unwrap_or_default();
+            let parts = member.layers.iter().map(|layer| layer.digest).chain([member.config.digest, member.digest]);
+            parts.for_each(|digest| add(digest, &name));
+        }
+    }
+    out
+}
+
+struct Handing<'s, 'a> {
+    scan: &'s Scan<'a>,
+    names: &'s HashMap<Digest, Vec<String>>,
+    layers: &'s Mutex<Check>,
+}
+
+impl Handing<'_, '_> {
+    fn origin(&self, kind: &'static str, digest: &Digest) -> u32 {
+        let images = self.names.get(digest).cloned().unwrap_or_default();
+        self.scan.origin(Origin { kind, what: digest.to_string(), images })
+    }
+
+    fn whole(&self, kind: &'static str, path: &str, mut bytes: &[u8]) -> Result<()> {
+        let origin = self.scan.origin(Origin { kind, what: path.to_owned(), images: Vec::new() });
+        self.scan.content(origin, b"", Some(bytes.len() as u64), &mut bytes)
+    }
+
+    fn find(&self, finding: Finding) {
+        self.layers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).find(finding);
+    }
+
+    fn layer(&self, blob: &Carried, content: &mut Content<'_, '_>) -> Result<()> {
+        let origin = self.origin("layer", &blob.digest);
+        let digest = blob.digest.to_string();
+        let end = content.files(&mut |way, entry, stream| {
+            if way == Way::Runtime {
+                let facts = facts::of_entry(entry).into_iter().filter(|fact| fact.is_finding());
+                facts.for_each(|fact| self.scan.fact(origin, &entry.path, fact));
+            }
+            if !entry.has_content() {
+                return Ok(());
+            }
+            let size = (entry.kind != FileKind::Behind).then_some(entry.size);
+            self.scan.content(origin, &entry.path, size, stream)
+        })?;
+        if let Some(remark) = end.remarks.list().iter().find(|remark| remark.ambiguous) {
+            let text = format!("the layer {digest} is read differently by different tar readers: it {}", remark.what);
+            let finding = Finding::new(Code::AmbiguousLayer, digest.clone(), text);
+            let at = String::from_utf8_lossy(&remark.path).into_owned();
+            let finding = if at.is_empty() { finding } else { finding.fact(format!("at {at}")) };
+            self.find(match end.both {
+                true => finding.fact("both readings were scanned"),
+                false => finding.fact("only the reading of container runtimes was scanned"),
+            });
+            if !end.both {
+                self.scan.unread(origin, b"", "was read in one of its two readings only");
+            }
+        }
+        if let Some(broken) = end.broken {
+            self.scan.unread(origin, b"", "could not be read to its end");
+            self.find(Finding::of(digest, &broken).fact("what came before was scanned"));
+        }
+        Ok(())
+    }
+}
+
+impl Visitor for Handing<'_, '_> {
+    fn blob(&self, blob: &Carried, content: &mut Content<'_, '_>) -> Result<()> {
+        if content.again() && self.scan.is_over() {
+            return Ok(());
+        }
+        match blob.is_layer() {
+            true => self.layer(blob, content),
+            false => {
+                let origin = self.origin("blob", &blob.digest);
+                self.scan.content(origin, b"", Some(blob.size), content.bytes())
+            }
+        }
+    }
+
+    fn document(&self, digest: &Digest, mut bytes: &[u8]) -> Result<()> {
+        let origin = self.origin("document", digest);
+        self.scan.content(origin, b"", Some(bytes.len() as u64), &mut bytes)
+    }
+
+    fn file(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.whole("file", path, bytes)
+    }
+
+    fn own(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.whole("signature", path, bytes)
+    }
+}
+
+/// That no scanner was named.
+pub fn no_scanner() -> Error {
+    Error::new(Code::Usage, "no scanner is named")
+        .hint("--clamd /run/clamav/clamd.ctl, or --scanner yara='yara -w RULES {}', or --scanners FILE")
+}
