@@ -38,22 +38,22 @@ pub(super) const FORMS: [Form; 10] = [
 pub(super) fn wrap(form: Form, content: &[u8]) -> io::Result<Vec<u8>> {
     const NAME: &[u8] = b"sample.com";
     Ok(match form {
-        Form::Gzip => {
+        Form::Gzip => hidden(content, |content| {
             let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             to.write_all(content)?;
-            to.finish()?
-        }
-        Form::Bzip2 => {
+            to.finish()
+        })?,
+        Form::Bzip2 => hidden(content, |content| {
             let mut to = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
             to.write_all(content)?;
-            to.finish()?
-        }
-        Form::Xz => {
+            to.finish()
+        })?,
+        Form::Xz => hidden(content, |content| {
             let mut to = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(0))?;
             to.write_all(content)?;
-            to.finish()?
-        }
-        Form::Zstd => zstd::encode_all(content, 1)?,
+            to.finish()
+        })?,
+        Form::Zstd => hidden(content, |content| zstd::encode_all(content, 1))?,
         Form::Tar => {
             let mut out = tar_header(NAME, content.len() as u64).to_vec();
             out.extend_from_slice(content);
@@ -78,8 +78,19 @@ pub(super) fn wrap(form: Form, content: &[u8]) -> io::Result<Vec<u8>> {
             out
         }
         Form::Rpm => rpm(&[cpio(NAME, content), cpio(b"TRAILER!!!", b"")].concat())?,
-        Form::Other(_) => seven(NAME, content),
+        Form::Other(_) => seven(NAME, content)?,
     })
+}
+
+/// Compresses a content. What does not get smaller is stored as it is, and a scanner could find it without opening
+/// anything: then its halves are compressed one after the other.
+fn hidden(content: &[u8], pack: impl Fn(&[u8]) -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+    let whole = pack(content)?;
+    if memchr::memmem::find(&whole, &content[..content.len().min(48)]).is_none() {
+        return Ok(whole);
+    }
+    let (one, other) = content.split_at(content.len() / 2);
+    Ok([pack(one)?, pack(other)?].concat())
 }
 
 /// A header of tar for a file.
@@ -178,14 +189,21 @@ fn rpm(cpio: &[u8]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// 7z with one file, not compressed.
-fn seven(name: &[u8], content: &[u8]) -> Vec<u8> {
+/// 7z with one file, packed by LZMA.
+fn seven(name: &[u8], content: &[u8]) -> io::Result<Vec<u8>> {
+    let options = lzma_rust2::LzmaOptions::with_preset(0);
+    let mut to = lzma_rust2::LzmaWriter::new_no_header(Vec::new(), &options, false)?;
+    to.write_all(content)?;
+    let props = to.props();
+    let packed = to.finish()?;
     let number = |n: usize| [&[0xff], &(n as u64).to_le_bytes()[..]].concat();
     let names: Vec<u8> = name.iter().flat_map(|b| [*b, 0]).chain([0, 0]).collect();
     let header = [
         &[1, 4, 6, 0, 1, 9][..],
-        &number(content.len()),
-        &[0, 7, 0x0b, 1, 0, 1, 1, 0, 0x0c],
+        &number(packed.len()),
+        &[0, 7, 0x0b, 1, 0, 1, 0x23, 3, 1, 1, 5, props],
+        &options.dict_size.to_le_bytes(),
+        &[0x0c],
         &number(content.len()),
         &[0x0a, 1],
         &sum(content),
@@ -197,8 +215,8 @@ fn seven(name: &[u8], content: &[u8]) -> Vec<u8> {
     ]
     .concat();
     let start =
-        [&(content.len() as u64).to_le_bytes()[..], &(header.len() as u64).to_le_bytes(), &sum(&header)].concat();
-    [b"7z\xbc\xaf\x27\x1c\0\x04", &sum(&start)[..], &start, content, &header].concat()
+        [&(packed.len() as u64).to_le_bytes()[..], &(header.len() as u64).to_le_bytes(), &sum(&header)].concat();
+    Ok([b"7z\xbc\xaf\x27\x1c\0\x04", &sum(&start)[..], &start, &packed, &header].concat())
 }
 
 #[cfg(test)]
@@ -212,6 +230,9 @@ mod tests {
         for form in FORMS {
             let sample = wrap(form, b"what is in it").unwrap();
             assert_eq!(detect(&sample), Some(form), "{}", form.title());
+            let stored = matches!(form, Form::Tar | Form::Cpio | Form::Ar);
+            let probe = wrap(form, &eicar()).unwrap();
+            assert_eq!(memchr::memmem::find(&probe, &eicar()).is_some(), stored, "{}", form.title());
             let mut seen = Vec::new();
             let mut visit = |_: &[u8], member: Member<'_>| {
                 let Member::Content(stream) = member else { panic!("closed") };
