@@ -315,7 +315,7 @@ fn render(done: &Done, now: Timestamp) -> String {
 }
 
 fn line(word: &str, text: &str) -> String {
-    format!("{word:10}{}\n", escape(text))
+    format!("{word:9} {}\n", escape(text))
 }
 
 fn document(done: &Done, now: Timestamp) -> answer::Object<12> {

@@ -297,9 +297,24 @@ impl Scan<'_> {
     /// Something was found in a content: if it is an archive, which of its members has it.
     fn name_members(&self, at: usize, session: &mut dyn Session, job: &Job) {
         let Some(form) = job.content.form().filter(|form| form.is_opened()).filter(|_| !job.own.1) else { return };
-        let mut inside = Naming { scan: self, line: at, top: job.top, session, left: TO_NAME };
+        let found = Vec::new();
+        let mut inside = Naming { scan: self, line: at, session, left: TO_NAME, found };
         // What cannot be opened was told before.
         let _ = opener::open(&job.content, form, self.options.limits, self.lines.len(), &mut inside);
+        let found = inside.found;
+        let names: Vec<Vec<u8>> = found.iter().map(|(name, ..)| [name.as_slice(), b"!"].concat()).collect();
+        let mut results = lock(&self.results);
+        for ((name, key, size, answer), inner) in found.into_iter().zip(&names) {
+            // An archive is not named beside its bad member.
+            if names.iter().any(|other| other.len() > inner.len() && other.starts_with(inner)) {
+                continue;
+            }
+            if results.begin(key, size, Place::Inside(job.top.0, name.into())) == Seen::New {
+                results.ask(key, key, at);
+                _ = results.answered(key, key, at, answer);
+                _ = results.finish(key);
+            }
+        }
     }
 }
 
@@ -356,9 +371,10 @@ impl Inside for Queued<'_, '_> {
 struct Naming<'s, 'a, 'e> {
     scan: &'s Scan<'a>,
     line: usize,
-    top: Key,
     session: &'e mut dyn Session,
     left: usize,
+    /// Names, digests, sizes and answers.
+    found: Vec<(Vec<u8>, Key, u64, Answer)>,
 }
 
 impl Inside for Naming<'_, '_, '_> {
@@ -369,14 +385,7 @@ impl Inside for Naming<'_, '_, '_> {
     fn member(&mut self, name: &[u8], content: &Arc<Content>, _: &[usize]) -> Result<()> {
         self.left = self.left.saturating_sub(1);
         if let Some(answer @ Answer::Found(_)) = self.session.scan(&[content]).pop() {
-            let own = (content.digest, true);
-            let mut results = lock(&self.scan.results);
-            let place = Place::Inside(self.top.0, name.into());
-            if results.begin(own, content.len(), place) == Seen::New {
-                results.ask(own, own, self.line);
-                _ = results.answered(own, own, self.line, answer);
-                _ = results.finish(own);
-            }
+            self.found.push((name.to_vec(), (content.digest, true), content.len(), answer));
         }
         Ok(())
     }
