@@ -16,12 +16,10 @@ use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
 use crate::host::{environment, memory};
 use crate::ops::observer::{count_of, size};
-use crate::ops::reading::Basis;
 use crate::ops::scan::{self as verb, Done, Options, Scanned, no_scanner};
 use crate::scan::clamd::{Address, Clamd};
 use crate::scan::program::{Rules, Settings};
 use crate::scan::{self, Engine, Kind, Outcome, Program, Scanner, Spot, Store, Used};
-use crate::verify::Conditions;
 
 /// The largest file of scanners, and the largest probe.
 const FILE: u64 = 1 << 20;
@@ -65,7 +63,7 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
         earlier: !args.rescan,
         jobs,
     };
-    let basis = basis(&args.trust, &args.bundle)?;
+    let basis = inputs::basis(&args.trust, &args.bundle)?;
     match verb::scan(Inputs::of(&args.bundle)?, &basis, scanners, &options, term)? {
         Scanned::Refused(report) => {
             super::verify::refused(&report, global, term, "nothing was scanned", ("scan", "scan"));
@@ -76,17 +74,6 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
             Ok(done.exit_code)
         }
     }
-}
-
-/// What the scan is based on: trust that the arguments name, or nothing.
-fn basis(args: &args::Trust, bundle: &[std::path::PathBuf]) -> Result<Basis> {
-    let named = !args.signer.is_empty() || args.trust.is_some() || args.allow_unsigned;
-    let trust = named.then(|| inputs::trust(args)).transpose()?;
-    let conditions = match named {
-        true => inputs::conditions(args, bundle, false)?,
-        false => Conditions::new(inputs::moment(args.at.as_deref())?),
-    };
-    Ok(Basis { trust, conditions })
 }
 
 /// The scanners that the arguments name.

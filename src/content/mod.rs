@@ -2,6 +2,7 @@
 //! nothing here knows where the bytes come from.
 
 mod config;
+pub mod cover;
 mod entry;
 pub mod facts;
 pub mod layer;

@@ -4,7 +4,12 @@
 mod advice;
 #[cfg(feature = "cluster")]
 pub mod apply;
+pub mod claims;
 pub mod create;
+pub mod diff;
+pub mod extract;
+pub mod files;
+pub mod images;
 pub mod inspect;
 pub mod join;
 pub mod read_back;

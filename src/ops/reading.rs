@@ -131,6 +131,12 @@ impl<'a> Reading<'a> {
         self.admitted.is_stream()
     }
 
+    /// Whether a file at hand has this configuration or layer.
+    pub fn has(&self, digest: &Digest) -> bool {
+        let at = self.index().blobs.iter().position(|blob| blob.digest == *digest);
+        at.is_some_and(|at| self.admitted.set().has(at))
+    }
+
     /// A manifest or index.
     pub fn document(&self, digest: &Digest) -> Option<&[u8]> {
         self.admitted.document(digest)
@@ -305,6 +311,17 @@ impl Library<'_> {
         match &self.inner {
             Inner::Verified(verified) => verified.files(folder).collect(),
             Inner::Looked(admitted) => admitted.files(folder).collect(),
+        }
+    }
+
+    /// A member of the bundle other than a blob, by its path; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    pub fn member(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match &self.inner {
+            Inner::Verified(verified) => verified.member(path),
+            Inner::Looked(admitted) => admitted.member(path),
         }
     }
 

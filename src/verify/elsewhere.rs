@@ -2,9 +2,13 @@
 
 use super::{Admitted, BUFFER, Receiver, disguise, lock};
 use crate::bundle::index::Blob;
+use crate::bundle::limits;
 use crate::bundle::set::{BlobContent, absent};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
+
+/// The folder of what was added to a bundle.
+const ADDENDA: &str = "mirror-bundle/addenda/";
 
 impl Admitted<'_> {
     /// Asks `receiver` for the blobs that are on no available volume. Returns the sizes of those that `receiver` lacks
@@ -64,5 +68,21 @@ impl Admitted<'_> {
         let replicas = self.set.replicas(at);
         let replica = replicas.first().ok_or_else(|| absent(digest))?;
         Ok(self.set.open(at, replica))
+    }
+
+    /// A member of the bundle other than a blob: by its path, checked. `None` if there is none.
+    pub(crate) fn member(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let addendum = self.set.addenda().iter().find(|one| path.strip_prefix(ADDENDA) == Some(one.name.as_str()));
+        if let Some(addendum) = addendum {
+            return Ok(Some(addendum.bytes.clone()));
+        }
+        for part in self.set.parts() {
+            let members = part.layout().members();
+            let files = &members[..part.layout().blob_range().start];
+            if let Some(member) = files.iter().find(|member| member.path == path) {
+                return part.read(member, limits::INDEX).map(Some);
+            }
+        }
+        Ok(None)
     }
 }
