@@ -10,7 +10,7 @@ use crate::bundle::index::Index;
 use crate::content::facts;
 use crate::content::layer::FileKind;
 use crate::error::{Code, Error, Result};
-use crate::oci::Digest;
+use crate::oci::{Digest, media_type};
 use crate::ops::Observer;
 use crate::report::{Check, CheckId, Finding};
 use crate::scan::{self, Origin, Scan, Scanner, Summary, start};
@@ -107,8 +107,9 @@ fn names(shelf: &Shelf, index: &Index) -> HashMap<Digest, Vec<String>> {
         add(image.digest, &called(image));
     }
     for member in shelf.members() {
-        let ending = member.platform.as_ref().filter(|_| member.of_a_list).map(|p| format!(" ({p})"));
         for image in member.images.iter().filter_map(|at| index.images.get(*at)) {
+            let list = media_type::is_index(&image.media_type);
+            let ending = member.platform.as_ref().filter(|_| list).map(|p| format!(" ({p})"));
             let name = called(image) + ending.as_deref().unwrap_or_default();
             let parts = member.layers.iter().map(|layer| layer.digest).chain([member.config.digest, member.digest]);
             parts.for_each(|digest| add(digest, &name));
