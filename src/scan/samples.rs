@@ -83,14 +83,14 @@ pub(super) fn wrap(form: Form, content: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Compresses a content. What does not get smaller is stored as it is, and a scanner could find it without opening
-/// anything: then its halves are compressed one after the other.
+/// anything, also by a part of what it looks for: then small pieces are compressed one after the other.
 fn hidden(content: &[u8], pack: impl Fn(&[u8]) -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
     let whole = pack(content)?;
     if memchr::memmem::find(&whole, &content[..content.len().min(48)]).is_none() {
         return Ok(whole);
     }
-    let (one, other) = content.split_at(content.len() / 2);
-    Ok([pack(one)?, pack(other)?].concat())
+    let pieces: io::Result<Vec<_>> = content.chunks(3.max(content.len().div_ceil(23))).map(pack).collect();
+    Ok(pieces?.concat())
 }
 
 /// A header of tar for a file.
