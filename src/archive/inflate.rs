@@ -10,12 +10,14 @@ use super::{Budget, CONTENT, Form, Member, Stop, Trouble, Visit, drain, skip_zer
 const LEAST_WINDOW: u32 = 23;
 /// The largest: more is refused.
 const MOST_WINDOW: u32 = 25;
+/// The dictionary of xz that is always allowed, as of its usual setting.
+const LEAST_XZ: u64 = 8 << 20;
 /// Memory that an xz decoder needs beside its dictionary, in KiB.
 const XZ_MORE: u64 = 1 << 10;
 
 pub(super) fn open(form: Form, input: &mut dyn BufRead, budget: &Budget, visit: &mut Visit<'_>) -> Result<(), Stop> {
     budget.member()?;
-    let memory = Memory::take(form, budget);
+    let memory = Memory::take(form, input.fill_buf()?, budget)?;
     let consumed = Rc::new(Cell::new(0));
     let counted = Counted { inner: input, consumed: Rc::clone(&consumed) };
     let mut content = Inflate { form, memory: &memory, state: State::Between(counted), budget, consumed, made: 0 };
@@ -30,25 +32,28 @@ struct Memory<'a> {
 }
 
 impl<'a> Memory<'a> {
-    fn take(form: Form, budget: &'a Budget) -> Memory<'a> {
-        let left = budget.dictionaries.get();
-        let taken = match form {
-            Form::Xz => left,
-            Form::Zstd => left.min(1 << MOST_WINDOW),
+    /// As much as the beginning of the input says that it needs.
+    fn take(form: Form, head: &[u8], budget: &'a Budget) -> Result<Memory<'a>, Trouble> {
+        let needs = match form {
+            Form::Xz => xz_dictionary(head).unwrap_or(LEAST_XZ),
+            Form::Zstd => zstd_window(head).unwrap_or(0),
             _ => 0,
         };
-        // Three quarters are enough for the largest of common dictionaries; the rest is for what is inside.
-        let taken = if form == Form::Xz { taken.max(1 << 20) - (taken / 32) } else { taken };
-        budget.dictionaries.set(left - taken.min(left));
-        Memory { budget, taken }
+        let left = budget.dictionaries.get();
+        let most = if form == Form::Zstd { left.min(1 << MOST_WINDOW) } else { left };
+        if needs > most {
+            return Err(Trouble::too_large("needs more memory to be inflated than is allowed"));
+        }
+        budget.dictionaries.set(left - needs);
+        Ok(Memory { budget, taken: needs })
     }
 
     fn window(&self) -> u32 {
-        self.taken.max(1 << LEAST_WINDOW).ilog2()
+        self.taken.max(1 << LEAST_WINDOW).next_power_of_two().ilog2()
     }
 
     fn kib(&self) -> u32 {
-        u32::try_from((self.taken >> 10) + XZ_MORE).unwrap_or(u32::MAX)
+        u32::try_from((self.taken.max(LEAST_XZ) >> 10) + XZ_MORE).unwrap_or(u32::MAX)
     }
 }
 
@@ -56,6 +61,46 @@ impl Drop for Memory<'_> {
     fn drop(&mut self) {
         self.budget.dictionaries.set(self.budget.dictionaries.get() + self.taken);
     }
+}
+
+/// The size of the dictionary that the first block of an xz stream has.
+fn xz_dictionary(head: &[u8]) -> Option<u64> {
+    let (&[_, flags], mut rest) = head.get(12..)?.split_first_chunk::<2>()?;
+    let number = |rest: &mut &[u8]| {
+        let mut value = 0;
+        for shift in 0..9 {
+            let (byte, more) = rest.split_first()?;
+            *rest = more;
+            value |= u64::from(byte & 0x7f) << (7 * shift);
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    };
+    for _ in 0..(flags & 0xc0).count_ones() {
+        number(&mut rest)?;
+    }
+    for _ in 0..=(flags & 3) {
+        let (id, length) = (number(&mut rest)?, number(&mut rest)?);
+        let (properties, more) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        rest = more;
+        if id == 0x21 {
+            let bits = u32::from(*properties.first()? & 0x3f);
+            return Some(if bits >= 40 { u64::from(u32::MAX) } else { u64::from(2 | (bits & 1)) << (bits / 2 + 11) });
+        }
+    }
+    None
+}
+
+/// The window of a zstd frame, if its header says one.
+fn zstd_window(head: &[u8]) -> Option<u64> {
+    let (descriptor, window) = (head.get(4)?, head.get(5)?);
+    if !head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || descriptor & 0x20 != 0 {
+        return None;
+    }
+    let base = 1u64 << (10 + (window >> 3));
+    Some(base + base / 8 * u64::from(window & 7))
 }
 
 /// Counts what a decoder takes.

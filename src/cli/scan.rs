@@ -305,7 +305,7 @@ fn line(word: &str, text: &str) -> String {
     format!("{word:9} {}\n", escape(text))
 }
 
-fn document(done: &Done, now: Timestamp) -> answer::Object<12> {
+fn document(done: &Done, now: Timestamp) -> answer::Object<14> {
     let summary = &done.summary;
     let scanner = |used: &Used| {
         let id = &used.identity;
@@ -387,9 +387,9 @@ fn document(done: &Done, now: Timestamp) -> answer::Object<12> {
             json!({
                 "findings": done.layers.findings,
                 "more": done.layers.more,
-                "ended": summary.ended,
-                "report": done.trusted.then_some(&done.report),
             }),
         ),
+        ("ended", json!(summary.ended)),
+        ("report", json!(done.trusted.then_some(&done.report))),
     ])
 }

@@ -20,7 +20,7 @@ fn each_form_of_archive_is_opened_also_at_depth_four() {
         ("gzip", "gzip -9n", "gzip"),
         ("bzip2", "bzip2", "bzip2"),
         ("xz", "xz", "xz"),
-        ("zstd", "zstd -qc --ultra -20", "zstd"),
+        ("zstd", "zstd -qc -19", "zstd"),
         ("zip", zip, "python3"),
         ("cpio", cpio, "cpio"),
         ("tar", "d=$(mktemp -d); cat >$d/m; tar -C $d -cf - m; rm -r $d", "tar"),
@@ -55,7 +55,7 @@ fn bombs_deep_nests_and_forms_that_nobody_opens_are_not_opened_and_the_others_go
     let mut broken = gzip(&b"a long text, a long text, a long text".repeat(100));
     broken.truncate(broken.len() - 12);
     let files = [
-        ("bomb.gz", gzip(&vec![0; 64 << 20])),
+        ("bomb.gz", gzip(&vec![0; 16 << 20])),
         ("deep.gz", deep),
         ("broken.gz", broken),
         ("a.rar", b"Rar!\x1a\x07\x01\x00 and so on".to_vec()),

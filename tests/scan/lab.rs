@@ -86,7 +86,7 @@ impl Lab {
         if let Some(text) = manifest {
             let path = self.path().join(format!("{name}.yaml"));
             std::fs::write(&path, text).unwrap();
-            create.arg("--manifests").arg(path);
+            create.args(["--allow-kind", "ConfigMap:openshift-config-managed/c", "--manifests"]).arg(path);
         }
         let done = create.output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
