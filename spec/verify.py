@@ -1,9 +1,9 @@
 """A second verifier for bundles, written from the documents in this folder. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
-import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile
+import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile, zlib
 CODES = {"not-a-bundle": 10, "truncated": 11, "malformed": 12, "unsigned": 20, "bad-signature": 21, "untrusted": 22, "expired": 23,
          "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32, "release-unverified": 40}
 INDEX, SIG, SUMS, ADDENDA = ["mirror-bundle/" + n for n in ("index.json", "index.json.sig", "SHA256SUMS", "addenda/")]
-KINDS, ROLES = ["release", "component", "additional", "signature", "referrer"], ["index", "manifest", "config", "layer"]
+KINDS, ROLES = ["release", "component", "additional", "signature", "referrer", "graph-data"], ["index", "manifest", "config", "layer"]
 OCI, DOCKER, MIB = "application/vnd.oci.image.", "application/vnd.docker.distribution.manifest.", 1 << 20
 DOCUMENTS = {OCI + f"{n}.v1+json": n for n in ROLES[:2]} | {DOCKER + "v2+json": "manifest", DOCKER + "list.v2+json": "index"}
 CASED = {n.lower(): n for n in "schemaVersion mediaType artifactType config layers manifests subject annotations digest size urls data platform".split()}
@@ -72,19 +72,19 @@ BUNDLE = record(format=U64, features=record(compatible=lambda v: v == [], incomp
         architecture=word, digest=digest, trust=form("openpgp|none"), signers=listed(word)), lambda r: (r["version"], r["architecture"])),
     images=listed(record(repository_=repository, tag_=form(r"\w[\w.-]{0,127}"), digest=digest, mediaType=form("|".join(map(re.escape,
         DOCUMENTS))), size=U64, platforms=listed(form(r"[\w.-]+(/[\w.-]+){1,2}")), kind=form("|".join(KINDS)), component_=text,
-        release_=digest, subject_=digest, requestedBy=text), lambda i: (KINDS.index(i["kind"]),
+        release_=digest, subject_=digest, derived_=record(base=digest, input=digest), requestedBy=text), lambda i: (KINDS.index(i["kind"]),
         *map(i.get, ("repository", "tag", "component", "digest", "release", "subject"), [""] * 6))),
     files=listed(record(path=path_ok, size=U64, digest=digest, objects_=lambda v: v and listed(record(apiVersion=text, kind=text, namespace_=text,
         name=text))(v))),
     blobs=listed(record(digest=digest, size=upto(1 << 44), role=form("|".join(ROLES))), lambda b: (max(ROLES.index(b["role"]), 1),
         b["digest"])), missing=listed(record(reference=text, reason=text)))
 FILES = r"manifests/(.*/)?[^/]+\.(ya?ml|json)|signatures/sha256=[0-9a-f]{64}/signature-([1-9]|1[0-6])"
-OWN = dict(zip(KINDS, ("release", "component release", "", "(release )?subject", "(release )?subject")))
+OWN = dict(zip(KINDS, ("release", "component release", "", "(release )?subject", "(release )?subject", "derived")))
 def parse_index(raw):
     try:
         x = json.loads(raw.decode())
         known = type(x) is dict and U64(x.get("format")) and (x["format"] != 1 or loose(incompatible=listed(string))(x.get("features")))
-        need(not known or x["format"] == 1 and not x["features"]["incompatible"], "unknown format or feature", "not-a-bundle")
+        need(not known or x["format"] == 1 and {*x["features"]["incompatible"]} <= {"graph-data"}, "unknown format or feature", "not-a-bundle")
         need(BUNDLE(x) and raw.decode() == json.dumps(x, indent=2, ensure_ascii=False) + "\n", "the form of the index")
     except (ValueError, RecursionError): raise Stop("malformed", "the form of the index")
     files, blobs, images, releases = x["files"], x["blobs"], x["images"], {r["digest"] for r in x["releases"]}
@@ -96,8 +96,10 @@ def parse_index(raw):
          sum(b["size"] for b in blobs) <= 1 << 50, "limits")
     tags = {(i.get("repository"), i["tag"], i["digest"]) for i in images if "tag" in i}
     need(len({b["digest"] for b in blobs}) == len(blobs) and len({t[:2] for t in tags}) == len(tags), "something twice")
-    need(all(match(OWN[i["kind"]], " ".join(n for n in ("component", "release", "subject") if n in i)) and i.get("release", "") in (
+    need(all(match(OWN[i["kind"]], " ".join(n for n in ("component", "release", "subject", "derived") if n in i)) and i.get("release", "") in (
         [i["digest"]] if i["kind"] == "release" else releases | {""}) for i in images), "members of an image")
+    graphs = [i.get("repository") for i in images if i["kind"] == "graph-data"]
+    need(graphs in ([], ["graph-data"]) and x["features"]["incompatible"] == graphs, "the graph-data image")
     need(releases == {i["digest"] for i in images if i["kind"] == "release"}, "releases and their images"); return x
 def derived_index(x):
     named = [(i.get("repository"), i.get("tag"), i) for i in x["images"]]
@@ -237,6 +239,58 @@ def manifest(raw, path, entry, args, report):
 ALONE, BESIDE = [r"(.*/)?(%s)" % n for n in ("openshift/release-images|openshift-release-dev/ocp-release(-nightly)?",  # Names of releases: MB-VER-15
                  "openshift/release|openshift-release-dev/ocp-v4.0-art-dev")]
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
+FOLDER = "var/lib/cincinnati-graph-data"  # The graph-data image: MB-GRD
+def graph_header(prefix, name, size):  # of a folder, if there is no size
+    h = bytearray(header(name, size or 0, 0)); h[100:156] = b"%07o\0" % (0o755 if size is None else 0o644) + h[108:148] + b" " * 8
+    h[156:157], h[345:345 + len(prefix)] = b"5" if size is None else b"0", prefix.encode(); return bytes(h[:148] + b"%06o\0 " % sum(h) + h[156:])
+def graph_tar(files):
+    all = dict.fromkeys(["blocked-edges/", "channels/"]) | {p[:m.end()]: None for p in files for m in re.finditer("/", p)} | files
+    return graph_header("", FOLDER + "/", None) + b"".join(graph_header(FOLDER, p, None if c is None else len(c)) + (c or b"") + bytes(
+        padded(len(c or b"")) - len(c or b"")) for p, c in sorted(all.items(), key=lambda e: e[0].encode())) + bytes(1024)
+def graph_layer(tar):  # a gzip frame of stored blocks
+    parts = [tar[n:n + 65535] for n in range(0, len(tar), 65535)]; last = len(parts) - 1
+    blocks = b"".join(bytes([n == last]) + len(p).to_bytes(2, "little") + (len(p) ^ 65535).to_bytes(2, "little") + p for n, p in enumerate(parts))
+    return bytes.fromhex("1f8b08000000000000ff") + blocks + zlib.crc32(tar).to_bytes(4, "little") + len(tar).to_bytes(4, "little")
+def graph_files(layer):
+    tar, at, last, files = b"", 10, 0, {}
+    while not last: last, size = layer[at], int.from_bytes(layer[at + 1:at + 3], "little"); tar += layer[at + 5:at + 5 + size]; at += 5 + size
+    at = 512
+    while tar[at]:
+        path, size = tar[at:at + 100].rstrip(b"\0").decode(), int(tar[at + 124:at + 135], 8)
+        if tar[at + 156] == 48: files[path] = tar[at + 512:at + 512 + size]
+        at += 512 + padded(size)
+    good = 0 < len(files) <= 20_000 and all(p.split("/") and not {"", ".", ".."} & {*p.split("/")} and not re.search(r"[\0-\x1f\\]", p) for p in files)
+    need(good and graph_layer(graph_tar(files)) == layer, "the form of the graph"); return graph_tar(files)
+def graph_data(x, docs, blob, report):
+    i = next((i for i in x["images"] if "derived" in i), None)
+    if not i: return
+    try:
+        compact = lambda v: json.dumps(v, separators=(",", ":"), ensure_ascii=False).encode()
+        plain = lambda kind, data: {"mediaType": kind, "digest": sha(data), "size": len(data)}
+        base = next(b for b in x["images"] if b["digest"] == i["derived"]["base"] and "derived" not in b)
+        tops = lambda d: [(e, json.loads(docs[e["digest"]])) for e in d["manifests"]] if "manifests" in d else [(None, d)]
+        top, root = json.loads(docs[i["digest"]]), json.loads(docs[base["digest"]])
+        layer = blob(tops(top)[0][1]["layers"][-1]["digest"]); need(len(layer) <= 32 * MIB, "the size of the graph"); tar = graph_files(layer)
+        def made(manifest, kind):
+            docker = kind == DOCKER + "v2+json"
+            c, g = json.loads(blob(manifest["config"]["digest"])), "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else OCI + "layer.v1.tar+gzip"
+            need(manifest["config"]["mediaType"] == ("application/vnd.docker.container.image.v1+json" if docker else OCI + "config.v1+json"), "the base")
+            need(len(c["rootfs"]["diff_ids"]) == len(manifest["layers"]), "the base"); run = c.get("config") or {}
+            run = {n: run[n] for n in ("User", "Env") if run.get(n)} | {"Cmd": ["/bin/sh", "-c", f"exec cp -r /{FOLDER}/. /var/lib/cincinnati/graph-data"]} | {
+                n: run[n] for n in ["WorkingDir"] if run.get(n)} | {"Labels": {"org.opencontainers.image.base.digest": base["digest"],
+                "org.opencontainers.image.title": "OpenShift update graph"}}
+            new = {"architecture": c["architecture"]} | {n: c[n] for n in ["created"] if c.get(n)} | {"os": c["os"]} | {n: c[n] for n in ["variant"] if c.get(n)}
+            new |= {"config": run, "rootfs": {"type": c["rootfs"]["type"], "diff_ids": c["rootfs"]["diff_ids"] + [sha(tar)]}}
+            layers = [{n: l[n] for n in ("mediaType", "digest", "size")} for l in manifest["layers"]] + [plain(g, layer)]
+            return compact({"schemaVersion": 2, "mediaType": kind, "config": plain(manifest["config"]["mediaType"], compact(new)), "layers": layers})
+        if "manifests" in root:
+            named = lambda p: {n: p[n] for n in ("os", "architecture", "variant") if p.get(n)}
+            entries = [plain(e["mediaType"], made(d, e["mediaType"])) | {"platform": named(e["platform"])} for e, d in tops(root)
+                       if e.get("platform") and e["platform"]["os"] != "unknown"]
+            again = compact({"schemaVersion": 2, "mediaType": base["mediaType"], "manifests": entries}); need(entries, "the base")
+        else: again = made(root, base["mediaType"])
+        need((sha(again), sha(tar)) == (i["digest"], i["derived"]["input"]), "another image than the one of its base and its graph")
+    except (Stop, StopIteration, ValueError, KeyError, IndexError, TypeError, RecursionError): report("malformed", "the graph-data image")
 def place(image, homes):  # 2: among releases; 1: beside them; 0: elsewhere
     path = without_registry(image); low = path and path.lower()
     return 1 if path is None else 2 if match(ALONE, low) else 1 if match(BESIDE, low) or path in homes else 0
@@ -280,7 +334,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
     members = [(e["path"], e) for e in x["files"]] + [("blobs/sha256/" + e["digest"][7:], e) for e in x["blobs"]]
     inner = [(p, {"digest": sha(head[p]), "size": len(head[p])}) for p in (INDEX, SIG) if p in head]
     sums = "".join(f"{e['digest'][7:]}  {p}\n" for p, e in members[:1] + inner + members[1:]).encode()
-    end, addenda, docs, bad = sum(512 + padded(n) for n in [len(sums)] + [e["size"] for _, e in members + inner]), {}, {}, False
+    end, addenda, docs, bad, places = sum(512 + padded(n) for n in [len(sums)] + [e["size"] for _, e in members + inner]), {}, {}, False, {}
     need(len(m) >= end + 1024, "shorter than it says", "truncated")
     need((time, head[SUMS], head["oci-layout"], members[0][1]) == (x.get("sourceDateEpoch", 0), sums, layout, {
         "path": "oci-layout", "size": 30, "digest": sha(layout)}), "time, SHA256SUMS or oci-layout")
@@ -295,6 +349,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
     if not all(match("|".join(names), p) for p in addenda): report("unlisted-content", "name of an addendum")
     for path, e in members[1:]:
         data, padding = [memoryview(m)[start + 512:start + 512 + n] for n in (e["size"], padded(e["size"]))]
+        places[e["digest"]] = start + 512, start + 512 + e["size"]
         wrong = ("malformed" if m[start:start + 512] != header(path, e["size"], time) else "blob-mismatch" if sha(data) != e["digest"]
                  else "unlisted-content" if any(padding[e["size"]:]) else None)
         if wrong: report(wrong, path)
@@ -303,6 +358,7 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         bad, start = bad or wrong, start + 512 + padded(e["size"])
     if docs.pop(False, derived_index(x)) != derived_index(x): report("malformed", "index.json")
     graph(x, docs, bad, report); false_names(x, report)
+    if not bad: graph_data(x, docs, lambda d: bytes(m[slice(*places[d])]), report)
 if __name__ == "__main__":
     p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0
     for n, act in ("signer", "append"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)

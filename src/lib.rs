@@ -45,6 +45,7 @@
 //! |---|---|---|
 //! | `error` | what a user is shown: code, facts, hint | |
 //! | `pattern` | names with `*` and `?` | |
+//! | `version` | semantic versions and their order | |
 //! | `parallel` | the same work for many things, by as many threads as get more done | `error` |
 //! | `oci` | reading and writing of OCI documents | `error` |
 //! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
@@ -56,8 +57,8 @@
 //! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `archive` | archives within files, opened in memory | `error` |
-//! | `openshift` | payloads, release signatures, mirror sets | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `openshift` | payloads, release signatures, mirror sets, update graphs | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
+//! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
 //! | `cluster` | a Kubernetes API server: what would change there, and applying it | `registry`, `kubernetes`, `error` |
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
@@ -65,7 +66,7 @@
 //! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `content`, `fs`, `observer`, `pattern`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `parallel`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `version`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
 //! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
@@ -124,5 +125,6 @@ pub mod sign;
 pub mod sink;
 pub mod source;
 pub mod verify;
+pub mod version;
 
 pub use error::{Code, Error, Result};

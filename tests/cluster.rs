@@ -41,3 +41,5 @@ mod server;
 mod story;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "cluster/update_service.rs"]
+mod update_service;

@@ -42,6 +42,7 @@ impl Desk {
              create) set -- \"$@\" --plain-http 127.0.0.1 --release-keyring '{keyring}' --signature-store '{store}' ;;\n\
              unpack) set -- \"$@\" --release-keyring '{keyring}'\n\
              \x20 case \" $* \" in *' --to '*) set -- \"$@\" --plain-http 127.0.0.1 ;; esac ;;\n\
+             ls|cat|extract|diff) case \" $* \" in *' --signer '*) set -- \"$@\" --release-keyring '{keyring}' ;; esac ;;\n\
              verify|sign|repair) set -- \"$@\" --release-keyring '{keyring}' ;;\nesac\n\
              exec '{PROGRAM}' \"$verb\" \"$@\"\n",
             keyring = world.keyring().display(),
@@ -163,6 +164,21 @@ fn importing_works_as_written() {
     let out = desk.follow("import.md");
     assert!(out.contains("oc adm upgrade --allow-explicit-upgrade --to-image"), "{out}");
     assert!(desk.path("mirror").is_dir() && desk.path("layout/index.json").is_file());
+}
+
+#[test]
+fn serving_updates_works_as_written() {
+    let desk = Desk::with_a_bundle();
+    let channel = "name: stable-4.16\nversions: [4.16.36, 4.16.37]\n";
+    for (path, text) in [("version", "1.1.0\n"), ("raw/metadata.json", "{}"), ("channels/stable-4.16.yaml", channel)] {
+        let path = desk.path("graph-data").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let out = desk.follow("update-service.md");
+    assert!(out.contains("graph-data image") && out.contains("set data configmap/NAME"), "{out}");
+    let service = names(desk.dir.path()).into_iter().find(|name| name.ends_with("-manifests-update-service")).unwrap();
+    assert!(desk.path(&service).join("update-service.yaml").is_file());
 }
 
 /// All but the builds, which `.ci/run` does.

@@ -13,7 +13,7 @@ needed=(docker-registry:docker-registry:docker-distribution skopeo:skopeo:skopeo
   python3:python3:python3 tar:tar:tar sha256sum:coreutils:coreutils cc:gcc:gcc mkfs.vfat:dosfstools:dosfstools
   mcopy:mtools:mtools xorriso:xorriso:xorriso fuseiso:fuseiso:fuseiso ntfs-3g:ntfs-3g:ntfs-3g
   mkfs.exfat:exfatprogs:exfatprogs mount.exfat-fuse:exfat-fuse:fuse-exfat mkfs.ext4:e2fsprogs:e2fsprogs
-  losetup:mount:util-linux zsh:zsh:zsh fish:fish:fish man:man-db:man-db
+  losetup:mount:util-linux busybox:busybox-static:busybox zsh:zsh:zsh fish:fish:fish man:man-db:man-db
   musl-gcc:musl-tools:musl-gcc go:golang-go:golang)
 field=2 manager=apt-get
 if ! command -v apt-get >/dev/null && command -v dnf >/dev/null; then field=3 manager=dnf; fi

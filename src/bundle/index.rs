@@ -19,8 +19,11 @@ pub use self::exception::Exception;
 /// The format version that this crate writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// Incompatible features of format 1 that this version supports: none yet.
-pub const KNOWN_INCOMPATIBLE: &[&str] = &[];
+/// The incompatible feature of a bundle that carries a graph-data image (MB-GRD-01): a reader must rebuild it.
+pub const GRAPH_DATA: &str = "graph-data";
+
+/// Incompatible features of format 1 that this version supports.
+pub const KNOWN_INCOMPATIBLE: &[&str] = &[GRAPH_DATA];
 
 /// The bundle index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,8 +138,21 @@ pub struct Image {
     /// The image that it is about, if it is a signature or referrer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Digest>,
+    /// What it was made from, if whoever created the bundle made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub derived: Option<Derived>,
     /// The request that included it: `image REFERENCE`, `release REFERENCE`, `layout` or `directory`.
     pub requested_by: String,
+}
+
+/// What an image was made from, so that every reader can make it again and compare (MB-GRD-02).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Derived {
+    /// The image that it adds a layer to. It is in the bundle too.
+    pub base: Digest,
+    /// SHA-256 of the tar archive that the layer holds.
+    pub input: Digest,
 }
 
 /// Why an image is in the bundle.
@@ -153,6 +169,8 @@ pub enum Kind {
     Signature,
     /// An OCI 1.1 referrer.
     Referrer,
+    /// The update graph, as an image for the update service of a cluster (MB-GRD).
+    GraphData,
 }
 
 impl Kind {
@@ -164,6 +182,7 @@ impl Kind {
             Kind::Additional => "additional",
             Kind::Signature => "signature",
             Kind::Referrer => "referrer",
+            Kind::GraphData => "graph-data",
         }
     }
 }
@@ -436,6 +455,7 @@ pub(crate) mod tests {
                 component: None,
                 release: None,
                 subject: None,
+                derived: None,
                 requested_by: "x".into(),
             });
             assert_eq!(Index::parse(&index.to_bytes().unwrap()).is_ok(), good, "{repository}");
@@ -461,6 +481,7 @@ pub(crate) mod tests {
                 component: None,
                 release: Some(digest),
                 subject: None,
+                derived: None,
                 requested_by: String::new(),
             });
         }

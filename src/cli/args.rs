@@ -7,6 +7,7 @@ mod help;
 mod kinds;
 mod scan;
 mod shared;
+mod updates;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,9 @@ pub use scan::Scan;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
+#[cfg(feature = "registry")]
+pub use updates::UpdatePath;
+pub use updates::{List, Listed};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -41,6 +45,7 @@ pub const COMMANDS: &[&str] = &[
     "extract",
     "diff",
     "scan",
+    "list",
     "sign",
     "recovery",
     "repair",
@@ -90,6 +95,8 @@ pub enum Command {
     Diff(Box<Diff>),
     /// Hand everything in a bundle to virus scanners and other scanners
     Scan(Box<Scan>),
+    /// List the channels and releases of an update graph
+    List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record
     Sign(Sign),
     /// Create recovery data, from which damaged parts of a bundle can be restored
@@ -130,6 +137,10 @@ pub struct Create {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "REF", help_heading = "Content")]
     pub image: Vec<String>,
+    /// Releases of an update path.
+    #[cfg(feature = "registry")]
+    #[command(flatten)]
+    pub path: UpdatePath,
     /// Every image in an OCI layout, an oci-archive file, a docker save archive or a skopeo dir: directory (repeatable)
     #[arg(long, value_name = "PATH", help_heading = "Content")]
     pub from_layout: Vec<PathBuf>,
@@ -139,6 +150,15 @@ pub struct Create {
     /// Kubernetes manifests: a YAML or JSON file, or a folder of them (repeatable)
     #[arg(long, value_name = "FILE|DIR", help_heading = "Content")]
     pub manifests: Vec<PathBuf>,
+    /// The update graph, for the update service of clusters: a folder laid out as cincinnati-graph-data, a tar archive of
+    /// one, or its address; carried as a graph-data image
+    #[arg(long, value_name = "FILE|DIR|URL", help_heading = "Content")]
+    pub graph_data: Option<String>,
+    /// Make the graph-data image on this image, which must have /bin/sh and cp [default: the component cli of the newest
+    /// release]
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "REF", requires = "graph_data", help_heading = "Content")]
+    pub graph_base: Option<String>,
     /// Do not look for attachments of images: signatures (except those of releases), attestations, referrers
     #[arg(long, help_heading = "Content")]
     pub without_referrers: bool,

@@ -148,6 +148,10 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
         releases: Vec::new(),
         #[cfg(not(feature = "registry"))]
         images: Vec::new(),
+        #[cfg(feature = "registry")]
+        updates: args.path.updates(),
+        #[cfg(not(feature = "registry"))]
+        updates: None,
         layouts: args.from_layout.clone(),
         room: crate::fs::dir::folder_of(&args.bundle).to_owned(),
         #[cfg(feature = "registry")]
@@ -159,6 +163,7 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
             super::args::ForeignLayers::Skip => select::ForeignLayers::Skip,
             super::args::ForeignLayers::Refuse => select::ForeignLayers::Refuse,
         },
+        graph_data: graph_data(args, term)?,
         dirs: args.from_dir.clone(),
         manifests: args.manifests.clone(),
         platform: args.platform.as_deref().map(str::parse).transpose().map_err(usage)?,
@@ -171,6 +176,15 @@ fn what(args: &Create, global: &Global, term: &Terminal) -> Result<select::Optio
         without_referrers: args.without_referrers,
         pace: inputs::transfers(global.jobs),
     })
+}
+
+fn graph_data(args: &Create, term: &Terminal) -> Result<Option<select::GraphInput>> {
+    #[cfg(feature = "registry")]
+    let base = args.graph_base.as_deref().map(|text| inputs::reference(text, term)).transpose()?;
+    #[cfg(not(feature = "registry"))]
+    let (base, _) = (None, term);
+    let from = args.graph_data.as_deref().map(select::GraphFrom::parse);
+    Ok(from.map(|from| select::GraphInput { from, base }))
 }
 
 fn options(args: &Create, term: &Terminal) -> Result<Options> {

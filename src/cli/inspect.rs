@@ -36,6 +36,7 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ("attestations", serde_json::json!(attestations)),
                 ("more_attestations", serde_json::json!(more)),
                 ("image_claims", serde_json::json!(seen.images)),
+                ("updates", serde_json::json!(seen.updates)),
                 (
                     "volumes",
                     seen.volumes.as_ref().map_or(serde_json::Value::Null, |(here, of)| {
@@ -80,7 +81,7 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     for release in &index.releases {
         table.row("release", format!("{} {} {}", release.version, release.architecture, release.digest));
     }
-    for kind in [Kind::Release, Kind::Component, Kind::Additional, Kind::Signature, Kind::Referrer] {
+    for kind in [Kind::Release, Kind::Component, Kind::Additional, Kind::Signature, Kind::Referrer, Kind::GraphData] {
         let n = index.images.iter().filter(|i| i.kind == kind).count();
         if n > 0 {
             table.row("images", format!("{n} {}", kind.as_str()));
@@ -103,6 +104,7 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
         table.row("missing", format!("{}: {}", name(&missing.reference), name(&missing.reason)));
     }
     let mut out = table.render();
+    super::verify::updates(seen.updates.as_deref().unwrap_or_default(), &mut out);
     match &seen.attestations {
         Some((listed, more)) => super::verify::attested(listed, *more, &mut out),
         None if index.images.iter().any(|image| image.subject.is_some()) => {

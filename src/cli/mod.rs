@@ -16,6 +16,7 @@ mod files;
 mod inputs;
 mod inspect;
 mod keygen;
+mod list;
 mod man;
 mod passphrase;
 mod progress;
@@ -72,6 +73,7 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Diff(diff) => diff::run(diff, global, term),
         Command::Extract(extract) => desk::extract(extract, global, term),
         Command::Scan(args) => scan::run(args, global, term),
+        Command::List(args) => list::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),
         Command::Recovery(args) => recovery::run(args, global, term),
         Command::Repair(args) => repair::run(args, global, term),

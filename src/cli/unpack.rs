@@ -92,6 +92,10 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
                     refused.digest, refused.repository, refused.why
                 ));
             }
+            #[cfg(feature = "registry")]
+            if summary.update_service.is_some() && !args.registry.plain_http.is_empty() {
+                term.warn("an update service speaks HTTPS only: it cannot read a registry that needs --plain-http");
+            }
             let code = applied(&summary, term).unwrap_or(code);
             finished(verified.report(), &summary, code, global, term, started);
             next(&summary, verified.report(), term);
@@ -369,6 +373,9 @@ fn render(summary: &Summary, exceptions: &[String]) -> String {
             ),
         );
     }
+    if let Some(service) = &summary.update_service {
+        table.row("updates", format!("{} (for the one cluster that serves the update graph)", service.file.display()));
+    }
     let files = [("mapping", &summary.mapping), ("install", &summary.install_config), ("hosts", &summary.registries_d)];
     for (name, file) in files {
         if let Some(file) = file {
@@ -423,6 +430,14 @@ fn next(summary: &Summary, report: &Report, term: &Terminal) {
                 .to_owned(),
         );
     }
+    if let Some(service) = &summary.update_service {
+        lines.push("serve the update graph from one cluster, which needs the operator cincinnati-operator".to_owned());
+        lines.push(format!("  oc apply -f {}", answer::quoted(&service.file.display().to_string())));
+        for step in &service.steps {
+            lines.push(format!("  # {}", step.what));
+            lines.extend(step.commands.iter().map(|command| format!("  {command}")));
+        }
+    }
     if let Some(dir) = &summary.tree {
         lines.push("push the images with oc".to_owned());
         lines.extend(summary.tree_repositories.iter().map(|repository| {
@@ -433,9 +448,13 @@ fn next(summary: &Summary, report: &Report, term: &Terminal) {
             )
         }));
     }
-    for image in &summary.upgrades {
-        lines.push("start the upgrade with".to_owned());
-        lines.push(format!("  oc adm upgrade --allow-explicit-upgrade --to-image {image}"));
+    if !summary.upgrades.is_empty() {
+        lines.push(match summary.upgrades.len() {
+            1 => "start the upgrade with".to_owned(),
+            _ => "start an upgrade with one of these".to_owned(),
+        });
+        let command = |image: &String| format!("  oc adm upgrade --allow-explicit-upgrade --to-image {image}");
+        lines.extend(summary.upgrades.iter().map(command));
         lines.push(
             "  (oc requires --allow-explicit-upgrade for an image that is not among the cluster's available".to_owned(),
         );

@@ -12,7 +12,7 @@ use crate::bundle::index;
 use crate::error::{Code, Result};
 use crate::ops::observer;
 use crate::ops::verify::{Options, verify};
-use crate::report::Attestation;
+use crate::report::{Attestation, Updates};
 use crate::verify::{Finding, Outcome, Report, Severity, Verdict};
 
 /// How many problems are shown in full.
@@ -154,9 +154,42 @@ fn render(report: &Report) -> String {
         out.push_str(&format!("{word:9} {:22} {}\n", skipped.id.title(), escape(&skipped.reason)));
         word = "";
     }
+    updates(&report.updates, &mut out);
     objects(report, &mut out);
     signers(report, &mut out);
     out
+}
+
+/// The most versions before a release that are shown by name.
+const VERSIONS: usize = 10;
+
+/// The updates that the carried graph offers: to which release, from which versions, and with which risks. `inspect`
+/// shows them too.
+pub(super) fn updates(all: &[Updates], out: &mut String) {
+    let mut word = "updates";
+    for release in all {
+        let mut sources: Vec<String> = Vec::new();
+        for from in release.from.iter().rev().take(VERSIONS) {
+            let mut text = from.version.clone();
+            if !from.carried {
+                text.push_str(" (not carried)");
+            }
+            if !from.risks.is_empty() {
+                text.push_str(&format!(" (risk {})", from.risks.join(", ")));
+            }
+            sources.push(text);
+        }
+        let more = release.from.len().saturating_sub(VERSIONS);
+        let from = match (sources.is_empty(), release.channels.is_empty(), more) {
+            (_, true, _) => "in no channel of the update graph".to_owned(),
+            (true, ..) => "from no version".to_owned(),
+            (false, _, 0) => format!("from {}", sources.join(", ")),
+            (false, ..) => format!("from {} and {more} older", sources.join(", ")),
+        };
+        let line = format!("{word:9} {} {} {from}", release.version, release.architecture);
+        out.push_str(&format!("{}\n", escape(&line)));
+        word = "";
+    }
 }
 
 /// The most objects that are shown by name.

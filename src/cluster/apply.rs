@@ -168,6 +168,7 @@ impl Entry {
             file: self.file.clone(),
             outcome: self.outcome,
             after: self.after.clone(),
+            reason: self.reason.clone(),
             changes: self.changes.clone(),
             conflicts: self.conflicts.clone(),
             error: None,

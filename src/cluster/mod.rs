@@ -72,6 +72,8 @@ pub struct Item {
     pub object: Object,
     /// Its content, as canonical JSON.
     pub bytes: Vec<u8>,
+    /// What brings its kind, if clusters need not have it: it is left out where the kind is unknown.
+    pub needs: Option<&'static str>,
 }
 
 /// What may be done.
@@ -97,7 +99,7 @@ pub enum Outcome {
     Differs,
     /// It could not be applied.
     Failed,
-    /// A mirror set, without the permission to apply those.
+    /// A mirror set, without the permission to apply those; or what this cluster has no use for.
     LeftOut,
     /// Not tried, because of an earlier failure.
     NotApplied,
@@ -136,6 +138,9 @@ pub struct Entry {
     /// The object of the same set that it needs to exist first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Why it was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The fields that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,

@@ -35,7 +35,7 @@ impl Cluster {
         for (_, at) in order {
             let item = &items[at];
             let entry = match MirrorSetKind::of(&item.object).is_some() && !rules.mirror_sets {
-                true => Entry::new(at, item, Outcome::LeftOut),
+                true => Entry::new(at, item, Outcome::LeftOut).because("--apply-mirror-sets applies it".to_owned()),
                 false => self.one(at, item, rules, &coming)?,
             };
             if entry.outcome == Outcome::Created {
@@ -71,7 +71,15 @@ impl Cluster {
                 let after = coming.kind(&item.object).map(|name| format!("CustomResourceDefinition {name}"));
                 return Ok(Entry { after, ..entry });
             }
-            Err(Missing::Unknown(error)) => return Ok(entry.failed(error)),
+            Err(Missing::Unknown(error)) => {
+                return Ok(match item.needs {
+                    None => entry.failed(error),
+                    Some(needs) => {
+                        let why = format!("the cluster does not have {needs}");
+                        Entry { outcome: Outcome::LeftOut, ..entry }.because(why)
+                    }
+                });
+            }
             Err(Missing::Failure(failure)) => return Err(self.fatal(failure)),
         };
         let Some(path) = kind.path(&item.object) else {
@@ -135,12 +143,17 @@ impl Entry {
             file: of.file.clone(),
             outcome,
             after: None,
+            reason: None,
             changes: Vec::new(),
             conflicts: Vec::new(),
             error: None,
             version: None,
             item,
         }
+    }
+
+    fn because(self, reason: String) -> Entry {
+        Entry { reason: Some(reason), ..self }
     }
 
     pub(super) fn failed(self, error: Error) -> Entry {

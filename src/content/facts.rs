@@ -152,6 +152,10 @@ fn leaves(path: &[u8], target: &[u8]) -> bool {
 fn private_key(first: &[u8]) -> bool {
     const BEGIN: &[u8] = b"-----BEGIN ";
     const END: &[u8] = b"PRIVATE KEY-----";
+    // Programs that can read keys have such lines, too.
+    if first.iter().take(512).any(|b| *b == 0) {
+        return false;
+    }
     let mut rest = first;
     while let Some(at) = find(rest, BEGIN) {
         rest = &rest[at + BEGIN.len()..];
@@ -179,7 +183,14 @@ fn at_line_start(all: &[u8], rest: &[u8]) -> bool {
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|window| window == what)
+    let mut at = 0;
+    loop {
+        at += text[at..].iter().position(|b| *b == what[0])?;
+        if text[at..].starts_with(what) {
+            return Some(at);
+        }
+        at += 1;
+    }
 }
 
 /// `MZ`, and `PE` where its header says.

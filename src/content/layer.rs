@@ -50,9 +50,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// For looking at a layer of this stored size: a million entries, and 4 GiB or 200 times its size.
+    /// For looking at a layer of this stored size: a million entries, and 1 GiB or 200 times its size, up to 64 GiB or 20
+    /// times its size.
     pub fn of(stored: u64) -> Bounds {
-        Bounds { whose: "an image", entries: 1_000_000, inflated: (4 << 30).max(stored.saturating_mul(200)) }
+        let most = (64 << 30).max(stored.saturating_mul(20));
+        Bounds { whose: "an image", entries: 1_000_000, inflated: stored.saturating_mul(200).clamp(1 << 30, most) }
     }
 }
 

@@ -18,7 +18,7 @@ pub use digest::{ATTACHED, Digest, Hasher, attached_to};
 pub use manifest::{Document, Index, Manifest, guess, parse};
 pub(crate) use raw::Object as AsObject;
 pub use reference::{Reference, Repository, Tag, without_registry};
-pub use write::{IndexOf, ManifestOf};
+pub use write::{IndexOf, ListOf, ManifestOf};
 
 /// A document, reference or digest that violates the specification or this project's limits; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

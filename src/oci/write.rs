@@ -30,6 +30,21 @@ impl IndexOf {
 
 impl Serialize for IndexOf {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        ListOf { media_type: media_type::OCI_INDEX, manifests: &self.0 }.serialize(to)
+    }
+}
+
+/// A list of images of either form, with the entries in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListOf<'a> {
+    /// [`media_type::OCI_INDEX`] or [`media_type::DOCKER_LIST`].
+    pub media_type: &'a str,
+    /// The images.
+    pub manifests: &'a [Descriptor],
+}
+
+impl Serialize for ListOf<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Document<'a> {
@@ -37,20 +52,22 @@ impl Serialize for IndexOf {
             media_type: &'a str,
             manifests: &'a [Descriptor],
         }
-        Document { schema_version: 2, media_type: media_type::OCI_INDEX, manifests: &self.0 }.serialize(to)
+        Document { schema_version: 2, media_type: self.media_type, manifests: self.manifests }.serialize(to)
     }
 }
 
-/// An OCI image manifest, for images of a source that has none.
+/// An image manifest, for images that this program makes or whose source has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManifestOf {
+pub struct ManifestOf<'a> {
+    /// [`media_type::OCI_MANIFEST`] or [`media_type::DOCKER_MANIFEST`].
+    pub media_type: &'a str,
     /// The configuration.
     pub config: Descriptor,
     /// The layers, lowest first.
     pub layers: Vec<Descriptor>,
 }
 
-impl ManifestOf {
+impl ManifestOf<'_> {
     /// Compact JSON.
     ///
     /// # Errors
@@ -65,7 +82,7 @@ impl ManifestOf {
             layers: &'a [Descriptor],
         }
         let (config, layers) = (&self.config, self.layers.as_slice());
-        serde_json::to_vec(&Document { schema_version: 2, media_type: media_type::OCI_MANIFEST, config, layers })
+        serde_json::to_vec(&Document { schema_version: 2, media_type: self.media_type, config, layers })
     }
 }
 

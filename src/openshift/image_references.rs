@@ -39,6 +39,12 @@ pub struct ReleaseMetadata {
     pub version: String,
     /// `release.openshift.io/architecture`, set to `multi` in the payload of a list.
     pub architecture: Option<String>,
+    /// From which versions clusters can come, for the update service.
+    pub previous: Vec<String>,
+    /// To which versions clusters can go.
+    pub next: Vec<String>,
+    /// The members of `metadata` that are text, such as the URL of the errata.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Member names whose letter case must be exact.
@@ -90,12 +96,19 @@ pub fn parse_release_metadata(bytes: &[u8]) -> Result<ReleaseMetadata, Invalid> 
         return Err(Invalid::new(format!("of kind `{}`, not cincinnati-metadata-v0", raw.kind)));
     }
     check_version(&raw.version)?;
-    let architecture = match raw.metadata.unwrap_or_default().remove("release.openshift.io/architecture") {
+    let all = raw.metadata.unwrap_or_default();
+    let architecture = match all.get("release.openshift.io/architecture") {
         None => None,
-        Some(serde_json::Value::String(text)) => Some(text),
+        Some(serde_json::Value::String(text)) => Some(text.clone()),
         Some(_) => return Err(Invalid::new("the architecture is not a string")),
     };
-    Ok(ReleaseMetadata { kind: raw.kind, version: raw.version, architecture })
+    let text = |(key, value): (String, serde_json::Value)| match value {
+        serde_json::Value::String(text) => Some((key, text)),
+        _ => None,
+    };
+    let metadata = all.into_iter().filter_map(text).collect();
+    let (previous, next) = (texts(&raw.previous), texts(&raw.next));
+    Ok(ReleaseMetadata { kind: raw.kind, version: raw.version, architecture, previous, next, metadata })
 }
 
 /// A semantic version that can stand in a tag: no build part, at most 100 characters.
@@ -149,6 +162,16 @@ struct RawMetadata {
     kind: String,
     version: String,
     metadata: Option<BTreeMap<String, serde_json::Value>>,
+    #[serde(default)]
+    previous: serde_json::Value,
+    #[serde(default)]
+    next: serde_json::Value,
+}
+
+/// The members of a list that are text. Lists of updates are for the update service, and no reason to refuse a release.
+fn texts(list: &serde_json::Value) -> Vec<String> {
+    let all = list.as_array().into_iter().flatten();
+    all.filter_map(|value| value.as_str()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -181,6 +204,8 @@ mod tests {
     #[test]
     fn real_release_metadata_is_read() {
         let single = parse_release_metadata(&data("oc-mirror-4.12.0-x86_64/release-metadata")).unwrap();
+        assert_eq!((single.previous.len(), single.previous[0].as_str(), single.next.len()), (21, "4.11.11", 0));
+        assert_eq!(single.metadata["url"], "https://access.redhat.com/errata/RHSA-2022:7399");
         assert_eq!((single.version.as_str(), single.architecture), ("4.12.0", None));
         let multi = parse_release_metadata(&data("cvo-unit/payloadtestarch/release-manifests/release-metadata"));
         assert_eq!(multi.unwrap().architecture.as_deref(), Some("multi"));

@@ -14,4 +14,6 @@ pub mod payload;
 pub mod release_signature;
 pub mod signature_map;
 pub mod tags;
+pub mod update_graph;
+pub mod update_service;
 pub mod verification;

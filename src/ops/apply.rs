@@ -148,7 +148,7 @@ pub(super) fn items<'f>(files: impl Iterator<Item = (&'f str, &'f [u8])>) -> Res
         let manifest = kubernetes::read(bytes).or_else(|_| one(bytes));
         let manifest =
             manifest.map_err(|why| Error::new(Code::Malformed, format!("`{path}` is not acceptable: {why}")))?;
-        Ok(Item { file: path.to_owned(), bytes: manifest.to_bytes(), object: manifest.object })
+        Ok(Item { file: path.to_owned(), bytes: manifest.to_bytes(), object: manifest.object, needs: None })
     };
     files.map(item).collect()
 }
@@ -268,7 +268,10 @@ fn settled(entry: &Entry, observer: &dyn Observer) {
         Did::Created => observer.say("Created", &entry.name()),
         Did::Unchanged => observer.say("Unchanged", &entry.name()),
         Did::Changed => observer.say("Changed", &entry.name()),
-        Did::LeftOut => observer.say("Left out", &format!("{}: --apply-mirror-sets applies it", entry.name())),
+        Did::LeftOut => {
+            let why = entry.reason.as_deref().unwrap_or("it was not asked for");
+            observer.say("Left out", &format!("{}: {why}", entry.name()));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::bundle::index::{Blob, FORMAT, Features, Image, Index, Release};
+use crate::bundle::index::{Blob, FORMAT, Features, GRAPH_DATA, Image, Index, Kind, Release};
 use crate::bundle::layout;
 use crate::bundle::series::{self, Version};
 use crate::bundle::writer::{Journal, Plan};
@@ -134,7 +134,7 @@ pub fn create(
         _ => None,
     };
     observer.begin(Task::Resolve, 0, 0);
-    let registry = !(what.images.is_empty() && what.releases.is_empty());
+    let registry = !(what.images.is_empty() && what.releases.is_empty() && what.updates.is_none());
     let gathered = select::gather(what, network, observer);
     observer.end();
     let nothing = match journal {
@@ -200,7 +200,7 @@ fn plan(
     let images: Vec<Image> = content.roots.iter().map(|root| image(root, found)).collect();
     let mut index = Index {
         format: FORMAT,
-        features: Features::default(),
+        features: Features { incompatible: needed(&images), ..Features::default() },
         name: options.name.clone().unwrap_or_else(|| default_name(content)),
         sequence: options.name.is_some().then(|| options.sequence.unwrap_or(u64::try_from(seconds).unwrap_or(0))),
         created,
@@ -270,6 +270,14 @@ fn stamp(seconds: i64) -> Result<String> {
         .map_err(|e| Error::new(Code::Usage, format!("{seconds} is not a time in seconds")).source(e))
 }
 
+/// The features that a reader needs for these images.
+fn needed(images: &[Image]) -> Vec<String> {
+    match images.iter().any(|image| image.kind == Kind::GraphData) {
+        true => vec![GRAPH_DATA.to_owned()],
+        false => Vec::new(),
+    }
+}
+
 fn image(root: &Root, found: &Reachable) -> Image {
     Image {
         repository: root.repository.clone(),
@@ -282,6 +290,7 @@ fn image(root: &Root, found: &Reachable) -> Image {
         component: root.component.clone(),
         release: root.release,
         subject: root.subject,
+        derived: root.derived,
         requested_by: root.requested_by.clone(),
     }
 }

@@ -12,7 +12,7 @@ use crate::bundle::set::Set;
 use crate::bundle::{Inputs, Layout, limits, volume::Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
-use crate::report::Attestation;
+use crate::report::{Attestation, Updates};
 use crate::sign::cosign::ImageKey;
 
 /// The contents of a bundle's head.
@@ -33,6 +33,8 @@ pub struct Inspected {
     pub attestations: Option<(Vec<Attestation>, u64)>,
     /// What it says about each image; `None` for a stream, and for `ls`.
     pub images: Option<Vec<ImageClaims>>,
+    /// The updates that the update graph in the bundle offers; `None` if it has none, or is a stream.
+    pub updates: Option<Vec<Updates>>,
 }
 
 /// Reads the head of a bundle and the attestations in it, which `keys` are tried on. With several files, the first that
@@ -64,12 +66,22 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
     let volumes = of.map(|of| (numbers, of));
     let signed = head.signature.is_some();
     let bytes = layout.total();
-    let mut seen = Inspected { digest: head.digest(), signed, bytes, index, volumes, attestations: None, images: None };
+    let mut seen = Inspected {
+        digest: head.digest(),
+        signed,
+        bytes,
+        index,
+        volumes,
+        attestations: None,
+        images: None,
+        updates: None,
+    };
     if !stream {
         let index = Arc::clone(&seen.index);
         let set = at_hand(bundles, &index)?;
         seen.attestations =
             Some(set.as_ref().map_or(Ok((Vec::new(), 0)), |s| crate::verify::cosign::attestations(s, keys))?);
+        seen.updates = set.as_ref().map(crate::verify::graph_data::unverified).transpose()?.flatten();
         seen.images = set.filter(|_| images).map(|set| claims(&set)).transpose()?;
     }
     Ok(seen)

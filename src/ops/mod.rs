@@ -12,6 +12,7 @@ pub mod files;
 pub mod images;
 pub mod inspect;
 pub mod join;
+pub mod list;
 pub mod read_back;
 pub mod reading;
 pub mod recovery;

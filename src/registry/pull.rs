@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use ureq::http::{Method, header};
+use ureq::http::{HeaderName, Method, header};
 
 use super::body::{BlobReader, ContentRange, Want};
 use super::failure::read_errors;
@@ -181,6 +181,15 @@ impl Client {
     /// Fetches a file of at most `limit` bytes over `https` (or `http` from a `--plain-http` host), without a login;
     /// `None` if it does not exist (HTTP 404). For stores of release signatures.
     pub fn fetch_url(&self, address: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.fetch(address, limit, Vec::new())
+    }
+
+    /// The same with `Accept: application/json`. For update services.
+    pub fn fetch_json(&self, address: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.fetch(address, limit, vec![(header::ACCEPT, "application/json".to_owned())])
+    }
+
+    fn fetch(&self, address: &str, limit: u64, headers: Vec<(HeaderName, String)>) -> Result<Option<Vec<u8>>> {
         let inner = &self.inner;
         let url = Url::parse(address).map_err(|why| Error::new(Code::Usage, why))?;
         if !url.is_https() && !inner.reach.is_plain(&url.authority()) {
@@ -193,7 +202,7 @@ impl Client {
                 url: url.clone(),
                 base: &url,
                 scope: None,
-                headers: Vec::new(),
+                headers: headers.clone(),
                 payload: Payload::None,
                 follow: true,
             };

@@ -7,8 +7,10 @@ use serde::Serialize;
 use crate::error::{Code, Error};
 
 pub mod signature;
+mod updates;
 
 pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing, Vouched};
+pub use updates::{UpdateFrom, Updates};
 
 /// A check: an id for JSON and the specification, and a title for people. Each module defines the ids of its own
 /// checks.
@@ -68,6 +70,8 @@ impl CheckId {
     pub const ImageSignatures: CheckId = CheckId::new(100, "image-signatures", "image signatures");
     /// MB-VER-17: the default image policy of clusters from 4.21 on.
     pub const DefaultImagePolicy: CheckId = CheckId::new(105, "default-image-policy", "default image policy");
+    /// MB-VER-18: the graph-data image against its base and its update graph.
+    pub const GraphData: CheckId = CheckId::new(107, "graph-data", "graph-data image");
     /// MB-VER-09: Kubernetes manifests.
     pub const Manifests: CheckId = CheckId::new(110, "manifests", "manifests");
 }
@@ -310,6 +314,9 @@ pub struct Report {
     /// How many more attestations there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_attestations: u64,
+    /// For each carried release, the updates to it, if the bundle carries an update graph.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub updates: Vec<Updates>,
     /// The Kubernetes objects that were read: the first [`FINDINGS`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<Object>,
@@ -336,6 +343,7 @@ impl Report {
             records: Vec::new(),
             attestations: Vec::new(),
             more_attestations: 0,
+            updates: vec![],
             objects: Vec::new(),
             more_objects: 0,
             checks: Vec::new(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::files::{self, Carried};
+use super::updates::{self, Chosen};
 use super::walk::{self, Reachable, Root};
 use super::{Options, release};
 use crate::bundle::index::{Exception, Kind, Missing, Release};
@@ -17,6 +18,7 @@ use crate::kubernetes::{self, Admission};
 use crate::observer::{self, Observer};
 use crate::oci::{Digest, Document, Invalid, Reference, Tag};
 use crate::openshift::image_policy::ImagePolicy;
+use crate::openshift::payload::ReleaseMetadata;
 use crate::openshift::signature_map;
 use crate::source::{Bench, Fetched, MirrorDir, Named, Network, Source};
 
@@ -28,6 +30,8 @@ pub(crate) struct Content {
     pub(crate) files: Vec<Carried>,
     pub(crate) missing: Vec<Missing>,
     pub(crate) exceptions: BTreeSet<Exception>,
+    /// What the payloads of the releases say about updates.
+    pub(super) metadata: BTreeMap<Digest, Option<ReleaseMetadata>>,
     /// The image policies in the payloads of the releases.
     pub(super) policies: BTreeMap<Digest, Option<std::result::Result<ImagePolicy, Invalid>>>,
 }
@@ -49,6 +53,14 @@ pub(crate) fn gather(
         let root = resolve(reference, "release", options, network, observer)?;
         content.release(root, options, &[], network, observer)?;
     }
+    if let Some(updates) = &options.updates {
+        for chosen in updates::resolve(updates, options, network, observer)? {
+            let root = resolve(&chosen.reference, "release", options, network, observer)?;
+            let digest = root.document.digest;
+            content.release(root, options, &[], network, observer)?;
+            content.is_chosen(&digest, &chosen, options)?;
+        }
+    }
     content.roots.extend(options.pace.map(
         &options.images,
         || (),
@@ -62,9 +74,10 @@ pub(crate) fn gather(
     for path in &options.dirs {
         content.local(Arc::new(MirrorDir::open(path)?), "directory", options, network, observer)?;
     }
+    content.graph_data(options, network, observer)?;
     if content.roots.is_empty() && content.files.is_empty() {
         return Err(Error::new(Code::Usage, "nothing to carry")
-            .hint("name content with --release, --image, --from-layout, --from-dir or --manifests"));
+            .hint("name content with --release, --channel, --image, --from-layout, --from-dir or --manifests"));
     }
     observer.say(
         "Resolving",
@@ -95,7 +108,7 @@ fn nameable(named: &Named, observer: &dyn Observer) -> Option<String> {
 }
 
 /// Finds an image in its registry.
-fn resolve(
+pub(super) fn resolve(
     reference: &Reference,
     word: &str,
     options: &Options,
@@ -164,6 +177,7 @@ fn resolve(
         component: None,
         release: None,
         subject: None,
+        derived: None,
         requested_by: format!("{word} {reference}"),
     };
     choose(root, options)
@@ -289,11 +303,31 @@ impl Content {
         if gathered.unsigned {
             self.exceptions.insert(Exception::UnsignedRelease);
         }
+        self.metadata.insert(gathered.release.digest, gathered.metadata);
         self.policies.insert(gathered.release.digest, gathered.policy);
         self.releases.push(gathered.release);
         self.roots.extend(gathered.roots);
         self.files.extend(gathered.files);
         Ok(())
+    }
+
+    /// Checks that a release is what the update graph said: a graph is not signed, and could offer an old release as a
+    /// new one.
+    fn is_chosen(&self, digest: &Digest, chosen: &Chosen, options: &Options) -> Result<()> {
+        let Some(release) = self.releases.iter().find(|release| release.digest == *digest) else { return Ok(()) };
+        // One image of a list has its own architecture.
+        let other = options.platform.is_none() && release.architecture != chosen.architecture;
+        if release.version == chosen.version && !other {
+            return Ok(());
+        }
+        let said = format!("{} for {}", chosen.version, chosen.architecture);
+        let is = format!("{} for {}", release.version, release.architecture);
+        Err(Error::new(Code::ReleaseUnverified, "a release is not what the update graph says")
+            .fact(format!("image   {}", chosen.reference))
+            .fact(format!("graph   {said}"))
+            .fact(format!("payload {is}"))
+            .state("nothing was written")
+            .hint("take the graph from a place you trust, or name the release with --release; see --arch"))
     }
 
     /// Every image of a local source. Release images among them are treated as `--release` treats them.
@@ -331,6 +365,7 @@ impl Content {
                 component: None,
                 release: None,
                 subject: None,
+                derived: None,
                 requested_by: word.to_owned(),
             };
             let root = choose(root, options)?;

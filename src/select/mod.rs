@@ -15,17 +15,24 @@ use crate::parallel::Pace;
 
 mod content;
 mod files;
+mod graph_data;
 mod image_signatures;
 mod mirrors;
 mod release;
+mod updates;
 mod walk;
 
 pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
 #[cfg(feature = "cluster")]
 pub(crate) use files::loose as manifests;
+pub use graph_data::{GraphFrom, GraphInput};
 pub use mirrors::Mirrors;
 pub use release::Store;
+pub(crate) use updates::Graphs;
+#[cfg(feature = "cli")]
+pub(crate) use updates::sentence;
+pub use updates::{GraphSource, PUBLIC_GRAPH, Updates};
 pub(crate) use walk::{Reachable, Root};
 
 /// How to treat foreign (non-distributable) layers, which registries are not required to have.
@@ -45,6 +52,8 @@ pub enum ForeignLayers {
 pub struct Options {
     /// Release images.
     pub releases: Vec<Reference>,
+    /// Releases of an update path.
+    pub updates: Option<Updates>,
     /// Other images.
     pub images: Vec<Reference>,
     /// OCI layouts, archives of layouts or of `docker save`, skopeo `dir:` folders.
@@ -55,6 +64,8 @@ pub struct Options {
     pub dirs: Vec<PathBuf>,
     /// Folders with Kubernetes manifests.
     pub manifests: Vec<PathBuf>,
+    /// An update graph, to be carried as an image.
+    pub graph_data: Option<GraphInput>,
     /// Locations of copies of repositories.
     pub mirrors: Mirrors,
     /// How to treat foreign layers.

@@ -14,7 +14,7 @@ use crate::observer::Observer;
 use crate::oci::{Digest, Document, Invalid, Reference, Repository};
 use crate::openshift::image_policy::ImagePolicy;
 use crate::openshift::openpgp::{self, Rejected};
-use crate::openshift::payload::{self, Overlay, Payload};
+use crate::openshift::payload::{self, Overlay, Payload, ReleaseMetadata};
 use crate::openshift::{release_signature, signature_map, verification};
 use crate::source::{Network, Source};
 
@@ -48,6 +48,8 @@ pub(super) struct Gathered {
     pub(super) roots: Vec<Root>,
     pub(super) files: Vec<Carried>,
     pub(super) unsigned: bool,
+    /// What its payload says about it, and about the releases before it.
+    pub(super) metadata: Option<ReleaseMetadata>,
     /// The image policy in its payload.
     pub(super) policy: Option<Result<ImagePolicy, Invalid>>,
 }
@@ -134,7 +136,7 @@ pub(super) fn gather(
     root.component = None;
     let mut roots = components(&root, &payload, options, network, observer)?;
     roots.insert(0, root);
-    Ok(Gathered { release, roots, files, unsigned, policy: payload.image_policy })
+    Ok(Gathered { release, roots, files, unsigned, metadata: payload.release_metadata, policy: payload.image_policy })
 }
 
 /// A good signature.
@@ -375,6 +377,7 @@ fn components(
                             component: Some(component.name.clone()),
                             release: root.release,
                             subject: None,
+                            derived: None,
                             requested_by: root.requested_by.clone(),
                         });
                     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::bundle::index::Kind;
+use crate::bundle::index::{Derived, Kind};
 use crate::bundle::limits;
 use crate::content::Config;
 use crate::error::{Code, Error, Result};
@@ -33,6 +33,7 @@ pub(crate) struct Root {
     pub(crate) component: Option<String>,
     pub(crate) release: Option<Digest>,
     pub(crate) subject: Option<Digest>,
+    pub(crate) derived: Option<Derived>,
     pub(crate) requested_by: String,
 }
 
@@ -447,6 +448,7 @@ fn attached(root: &Root, subject: &Digest, document: Fetched, kind: Kind, tag: O
         component: None,
         release: root.release,
         subject: Some(*subject),
+        derived: None,
         requested_by: root.requested_by.clone(),
     }
 }

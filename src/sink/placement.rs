@@ -7,7 +7,7 @@ use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::graph::Closure;
 use crate::oci::{Digest, Invalid, Repository, Tag, without_registry};
-use crate::openshift::{marks, tags};
+use crate::openshift::{marks, tags, update_service};
 
 /// An image and its location.
 #[derive(Clone, Debug)]
@@ -137,6 +137,8 @@ fn every<'a>(index: &'a Index, release: &str, placing: &Placing) -> Result<Vec<P
     let mut out = Vec::new();
     let components: BTreeSet<&Digest> =
         index.images.iter().filter(|i| i.kind == Kind::Component).map(|i| &i.digest).collect();
+    // The update service reads every tag of a repository: releases, their images and `.sig` are alone in one.
+    let serves = placing.release_image.is_none() && index.images.iter().any(|image| image.kind == Kind::GraphData);
     for image in &index.images {
         let tag = tag(index, image, placing)?;
         let mut place = |repository: String| out.push(Placement { image, tag: tag.clone(), repository });
@@ -153,6 +155,12 @@ fn every<'a>(index: &'a Index, release: &str, placing: &Placing) -> Result<Vec<P
                 }
             }
             _ => place(release.to_owned()),
+        }
+        let about = image.subject.as_ref().unwrap_or(&image.digest);
+        let signature = image.tag.as_deref().is_some_and(|tag| tag.ends_with(".sig"));
+        let alone = image.kind == Kind::Release || (image.kind == Kind::Signature && signature);
+        if serves && alone && image.release.is_some() && !components.contains(about) {
+            place(update_service::RELEASES.to_owned());
         }
     }
     Ok(out)

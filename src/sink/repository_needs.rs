@@ -94,6 +94,7 @@ mod tests {
             component: None,
             release: None,
             subject: None,
+            derived: None,
             requested_by: "layout".into(),
         }
     }

@@ -93,7 +93,10 @@ fn layout(folder: &Path) -> (PathBuf, Vec<u8>) {
         Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
     };
     let layers = contents.iter().map(|l| put("application/vnd.oci.image.layer.v1.tar+gzip", &gzip(l))).collect();
-    let manifest = oci::ManifestOf { config: put(media_type::OCI_CONFIG, &config), layers }.to_vec().unwrap();
+    let manifest =
+        oci::ManifestOf { media_type: media_type::OCI_MANIFEST, config: put(media_type::OCI_CONFIG, &config), layers }
+            .to_vec()
+            .unwrap();
     let root = put(media_type::OCI_MANIFEST, &manifest);
     fs::write(dir.join("oci-layout"), oci::layout::MARKER_JSON).unwrap();
     fs::write(dir.join("index.json"), oci::IndexOf(vec![root]).to_vec().unwrap()).unwrap();
@@ -217,7 +220,9 @@ fn a_layout_that_docker_wrote_without_its_layers_gives_way_to_manifest_json() {
     let layers =
         vec![Descriptor::new("application/vnd.oci.image.layer.v1.tar", Digest::of(&layer), layer.len() as u64)];
     for (entries, layers, notices) in [(true, layers, 0), (true, Vec::new(), 1), (false, Vec::new(), 1)] {
-        let manifest = oci::ManifestOf { config: described.clone(), layers }.to_vec().unwrap();
+        let manifest = oci::ManifestOf { media_type: media_type::OCI_MANIFEST, config: described.clone(), layers }
+            .to_vec()
+            .unwrap();
         let manifest_path = format!("blobs/sha256/{}", Digest::of(&manifest).hex());
         let root = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(&manifest), manifest.len() as u64);
         let index = match entries {
@@ -252,7 +257,8 @@ fn two_platforms(folder: &Path, in_entries: bool, archs: [&str; 2]) -> Layout {
     for (n, arch) in archs.iter().enumerate() {
         let config = format!(r#"{{"os":"linux","architecture":"{arch}","n":{n}}}"#);
         let config = put(media_type::OCI_CONFIG, config.as_bytes());
-        let manifest = oci::ManifestOf { config, layers: Vec::new() }.to_vec().unwrap();
+        let manifest =
+            oci::ManifestOf { media_type: media_type::OCI_MANIFEST, config, layers: Vec::new() }.to_vec().unwrap();
         let mut entry = put(media_type::OCI_MANIFEST, &manifest);
         entry.annotations.insert(oci::layout::REF_NAME.to_owned(), "v1".to_owned());
         entry.platform = in_entries.then(|| format!("linux/{arch}").parse().unwrap());

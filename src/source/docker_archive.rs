@@ -124,7 +124,7 @@ impl DockerArchive {
         self.blobs.insert(digest, item.config.clone());
         let config = Descriptor::new(media_type::OCI_CONFIG, digest, config.len() as u64);
         let failed = |e| Error::new(Code::Internal, "cannot write a manifest").source(e);
-        let manifest = ManifestOf { config, layers }.to_vec().map_err(failed)?;
+        let manifest = ManifestOf { media_type: media_type::OCI_MANIFEST, config, layers }.to_vec().map_err(failed)?;
         let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
         self.manifests.insert(digest, manifest.into());
         let named = Named::unnamed(digest, media_type::OCI_MANIFEST, size);

@@ -82,6 +82,8 @@ pub trait Network: Sync {
     fn repository(&self, repository: &Repository) -> Arc<dyn Source>;
     /// The content at a URL, of at most `limit` bytes; `None` if it does not exist.
     fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>>;
+    /// The same of a service that answers in JSON.
+    fn json(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>>;
     /// Whether an address that comes from content, not from the user, may be requested: `https`, and not internal
     /// (security H2).
     fn is_public(&self, url: &str) -> bool;

@@ -68,13 +68,22 @@ impl Network for Client {
     }
 
     fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.fetch_url(url, limit).map_err(|e| match e.code() {
-            Code::Auth => Error::new(Code::Source, e.message()).fact(url),
-            _ => e,
-        })
+        self.fetch_url(url, limit).map_err(|e| without_login(e, url))
+    }
+
+    fn json(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.fetch_json(url, limit).map_err(|e| without_login(e, url))
     }
 
     fn is_public(&self, url: &str) -> bool {
         self.is_public_url(url)
+    }
+}
+
+/// No login is sent to such addresses, so a demand for one is a failure of the source.
+fn without_login(e: Error, url: &str) -> Error {
+    match e.code() {
+        Code::Auth => Error::new(Code::Source, e.message()).fact(url),
+        _ => e,
     }
 }

@@ -278,6 +278,7 @@ mod tests {
                 component: None,
                 release: None,
                 subject,
+                derived: None,
                 requested_by: String::new(),
             };
             let subject = Digest::from_hex(hex).unwrap();

@@ -10,6 +10,8 @@ mod closure;
 pub mod cosign;
 pub(crate) mod disguise;
 mod elsewhere;
+pub(crate) mod graph_data;
+mod kept;
 #[cfg(feature = "cluster")]
 mod loose;
 mod manifests;
@@ -97,8 +99,8 @@ pub struct Admitted<'a> {
     digests: Mutex<Check>,
     payloads: Mutex<release::Payloads>,
     unlisted: Mutex<disguise::Unlisted>,
-    /// Signed payloads of cosign signatures, once read and verified.
-    signed: Mutex<BTreeMap<Digest, Option<Vec<u8>>>>,
+    /// Small blobs that the checks need whole, once read and verified.
+    kept: Mutex<kept::Kept>,
 }
 
 /// How much of the content is read.
@@ -125,7 +127,7 @@ impl<'a> Admitted<'a> {
             digests: Mutex::new(digests),
             payloads: Mutex::default(),
             unlisted: Mutex::default(),
-            signed: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -227,31 +229,23 @@ impl<'a> Admitted<'a> {
             payloads.read_ahead(&self.set)?;
             payloads.conclude(self.set.index(), &mut self.report);
         }
-        self.signed = Mutex::new(cosign::payloads(index, &self.documents).into_iter().map(|d| (d, None)).collect());
+        let mut kept = kept::Kept::new(index, &self.documents);
         if !self.set.is_stream() {
-            self.read_signed()?;
-            let signed = signed_contents(&self.signed);
-            cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
-            let (index, policies) = (self.set.index(), &payloads.policies);
-            cosign::default_policy::check(index, &self.documents, &signed, policies, &mut self.report);
+            kept.read_ahead(&self.set)?;
+            let kept = std::mem::take(&mut kept).into_bytes();
+            self.with_kept(&kept, &payloads);
         }
+        self.kept = Mutex::new(kept);
         self.payloads = Mutex::new(payloads);
         Ok(())
     }
 
-    /// For a file: reads the signed payloads of cosign signatures.
-    fn read_signed(&mut self) -> Result<()> {
-        let mut signed = lock(&self.signed);
-        for (at, blob) in self.set.index().blobs.iter().enumerate() {
-            let Some(slot) = signed.get_mut(&blob.digest) else { continue };
-            match self.set.read(at, cosign::LARGEST) {
-                Ok(bytes) => *slot = Some(bytes),
-                // Reported with all other digests.
-                Err(e) if e.code().is_verdict() => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
+    /// The checks that need content of small blobs.
+    fn with_kept(&mut self, kept: &BTreeMap<Digest, Vec<u8>>, payloads: &release::Payloads) {
+        let (settings, index) = (&{ self.settings }, self.set.index());
+        cosign::check(index, &self.documents, kept, settings, &mut self.report);
+        cosign::default_policy::check(index, &self.documents, kept, &payloads.policies, &mut self.report);
+        graph_data::check(index, &self.documents, kept, &payloads.metadata, &mut self.report);
     }
 
     /// Reads the files that are not part of the head, from every part. False when a stream cannot be read further.
@@ -377,8 +371,7 @@ impl<'a> Admitted<'a> {
             let mut reader = BlobReader::new(&self.set, at, replica, turn);
             if self.is_stream() {
                 reader.tee = lock(&self.payloads).tee(&blob.digest);
-                let wanted = blob.size <= cosign::LARGEST && lock(&self.signed).contains_key(&blob.digest);
-                reader.capture = wanted.then(Vec::new);
+                reader.capture = lock(&self.kept).wants(&blob.digest, blob.size).then(Vec::new);
             }
             reader.look = lock(&self.unlisted).look(&blob.digest);
             let visited = receiver.receive(blob, &mut reader, buffer);
@@ -419,7 +412,7 @@ impl<'a> Admitted<'a> {
             ended?;
             seen = true;
             if let Some(bytes) = reader.capture.take() {
-                lock(&self.signed).insert(blob.digest, Some(bytes));
+                lock(&self.kept).keep(blob.digest, bytes);
             }
         }
         let mut digests = lock(&self.digests);
@@ -488,10 +481,9 @@ impl<'a> Admitted<'a> {
         }
         if self.set.is_stream() && !settings.look {
             lock(&self.payloads).conclude(self.set.index(), &mut self.report);
-            let signed = signed_contents(&self.signed);
-            cosign::check(self.set.index(), &self.documents, &signed, settings, &mut self.report);
-            let policies = std::mem::take(&mut lock(&self.payloads).policies);
-            cosign::default_policy::check(self.set.index(), &self.documents, &signed, &policies, &mut self.report);
+            let payloads = std::mem::take(&mut *lock(&self.payloads));
+            let kept = std::mem::take(&mut *lock(&self.kept)).into_bytes();
+            self.with_kept(&kept, &payloads);
             if !self.set.addenda().is_empty() {
                 self.evaluate_again(settings);
             }
@@ -552,11 +544,6 @@ fn fail(check: &mut Check, subject: &str, err: Error) -> Result<()> {
     }
     check.find(Finding::of(subject, &err));
     Ok(())
-}
-
-fn signed_contents(signed: &Mutex<BTreeMap<Digest, Option<Vec<u8>>>>) -> BTreeMap<Digest, Vec<u8>> {
-    let signed = std::mem::take(&mut *lock(signed));
-    signed.into_iter().filter_map(|(digest, bytes)| Some((digest, bytes?))).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

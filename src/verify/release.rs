@@ -16,7 +16,7 @@ use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Invalid, json, parse};
 use crate::openshift::openpgp::{self, Rejected};
-use crate::openshift::payload::{self, LayerView, Overlay, Payload};
+use crate::openshift::payload::{self, LayerView, Overlay, Payload, ReleaseMetadata};
 use crate::openshift::tags;
 
 /// MB-VER-07: every release digest is signed by a key pinned on this host.
@@ -116,12 +116,17 @@ fn drain(reader: &mut BlobContent<'_>, buffer: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// The release metadata in the payloads, by release.
+pub(super) type Metadata = BTreeMap<Digest, ReleaseMetadata>;
+
 /// The payloads of a bundle's releases, as far as their configurations and layers were read.
 #[derive(Debug)]
 pub(super) struct Payloads {
     releases: Vec<Pending>,
     /// The image policies in the payloads that were read.
     pub(super) policies: Policies,
+    /// What these payloads say about updates.
+    pub(super) metadata: Metadata,
     configs: BTreeMap<Digest, Vec<u8>>,
     scanned: BTreeMap<Digest, Result<LayerView, Arc<Error>>>,
     /// Bytes that may still be inflated.
@@ -135,6 +140,7 @@ impl Default for Payloads {
         Payloads {
             releases: Vec::new(),
             policies: Policies::new(),
+            metadata: Metadata::new(),
             configs: BTreeMap::new(),
             scanned: BTreeMap::new(),
             inflate: limits::INFLATED,
@@ -282,6 +288,7 @@ impl Payloads {
             match pending.payload.or_else(|| self.assemble(&image.layers)) {
                 Some(Ok(payload)) => {
                     self.policies.insert(release.digest, payload.image_policy.clone());
+                    self.metadata.extend(payload.release_metadata.clone().map(|m| (release.digest, m)));
                     check.examined += 1;
                     check.details.push(format!(
                         "{} names {} images",

@@ -71,6 +71,15 @@ impl Layout {
         manifest
     }
 
+    /// Adds with a name what no container runtime runs.
+    pub fn artifact(&mut self, name: &str, layers: &[Layer]) {
+        let config = self.blob("application/vnd.example.config", b"{}");
+        let layers: Vec<&Value> = layers.iter().map(|layer| &layer.0).collect();
+        let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers });
+        let manifest = self.blob(MANIFEST, manifest.to_string().as_bytes());
+        self.name(name, &manifest);
+    }
+
     /// Adds a list of images with a name.
     pub fn list(&mut self, name: &str, children: &[(&str, Value)]) -> Value {
         let with = |(architecture, manifest): &(&str, Value)| {

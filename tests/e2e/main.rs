@@ -20,3 +20,5 @@ mod same_bytes;
 mod several;
 mod sources;
 mod storage;
+mod update_service;
+mod updates;

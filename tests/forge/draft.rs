@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use mirror_bundle::bundle::index::{Blob, Features, File, Image, Index, Kind, Object, Release, Trust};
+use mirror_bundle::bundle::index::{
+    Blob, Derived, Features, File, GRAPH_DATA, Image, Index, Kind, Object, Release, Trust,
+};
 use mirror_bundle::bundle::layout;
 use mirror_bundle::kubernetes;
-use mirror_bundle::oci::{Digest, Role, media_type};
+use mirror_bundle::oci::{Descriptor, Digest, Role, media_type};
+use mirror_bundle::openshift::update_graph::image::{self, GraphImage};
 
 use super::archive::{Archive, signed};
 use super::openpgp;
@@ -69,6 +72,45 @@ impl Draft {
         let layer = draft.blob(Role::Layer, b"layer of cli");
         let cli = draft.image("amd64", &[(LAYER, layer)]);
         draft.release("4.16.1", &[("cli", &cli)], |_| {});
+        draft
+    }
+
+    /// A base and a graph-data image on it. `change` may edit what is made before it is stored.
+    pub fn with_graph(list: bool, change: impl FnOnce(&mut GraphImage)) -> Draft {
+        let mut draft = Draft::empty();
+        let layer = draft.blob(Role::Layer, b"layer of the base");
+        let mut base = draft.image("amd64", &[(LAYER, layer.clone())]);
+        if list {
+            let arm = draft.image("arm64", &[(LAYER, layer)]);
+            base = draft.list(&[(&base, "amd64"), (&arm, "arm64")]);
+        }
+        draft.top(Kind::Additional, "registry.example.com/base", Some("1"), &base);
+        let files = [
+            ("version", "1.1.0\n"),
+            ("channels/stable-4.16.yaml", "name: stable-4.16\nversions: [4.16.1]\n"),
+            ("raw/metadata.json", "{}"),
+        ];
+        let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).into();
+        let descriptor = Descriptor::new(base.media_type.clone(), base.digest, base.size);
+        let mut read = |what: &Descriptor| Ok(draft.blobs[&what.digest].1.clone());
+        let mut made = image::make(&descriptor, &files, &mut read).unwrap();
+        change(&mut made);
+        for one in made.others.iter().chain([&made.root]) {
+            let role = match one.descriptor.media_type.as_str() {
+                media_type::OCI_INDEX => Role::Index,
+                media_type::OCI_MANIFEST => Role::Manifest,
+                media_type::OCI_CONFIG => Role::Config,
+                _ => Role::Layer,
+            };
+            draft.blob(role, &one.bytes);
+        }
+        let root = Stored {
+            digest: made.root.descriptor.digest,
+            size: made.root.descriptor.size,
+            media_type: made.root.descriptor.media_type.clone(),
+        };
+        draft.top(Kind::GraphData, GRAPH_DATA, Some("graph"), &root);
+        draft.images.last_mut().unwrap().derived = Some(Derived { base: base.digest, input: made.input });
         draft
     }
 
@@ -207,6 +249,7 @@ impl Draft {
             component: None,
             release: None,
             subject: None,
+            derived: None,
             requested_by: "layout".into(),
         });
     }
@@ -215,7 +258,10 @@ impl Draft {
     pub fn index(&self) -> Index {
         let mut index = Index {
             format: 1,
-            features: Features::default(),
+            features: Features {
+                incompatible: self.images.iter().filter_map(|i| i.derived.map(|_| GRAPH_DATA.to_owned())).collect(),
+                ..Features::default()
+            },
             name: self.name.clone(),
             sequence: Some(7),
             created: CREATED.into(),

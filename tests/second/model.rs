@@ -115,6 +115,7 @@ pub(crate) fn with_documents(edit: &mut dyn FnMut(&str, String) -> String) -> Mo
         component: None,
         release: None,
         subject: None,
+        derived: None,
         requested_by: "image x".into(),
     };
     let about = |digest: Digest, image: Image| Image { subject: Some(digest), ..image };

@@ -69,7 +69,19 @@ impl Release {
         components: &[(String, Image)],
         config_map: &str,
     ) -> Release {
-        let payload = payload(version, arch, repository, components, config_map);
+        Release::after(&[], version, arch, repository, components, config_map)
+    }
+
+    /// A release that clusters of these versions can update to.
+    pub fn after(
+        previous: &[&str],
+        version: &str,
+        arch: &str,
+        repository: &str,
+        components: &[(String, Image)],
+        config_map: &str,
+    ) -> Release {
+        let payload = payload(previous, version, arch, repository, components, config_map);
         let labels = json!({ "io.openshift.release": version });
         let arch = if arch == "multi" { "amd64" } else { arch };
         // Built on the image of the operator that reads it, as by oc.
@@ -170,7 +182,7 @@ impl World {
         let arm = Image::docker(
             "arm64",
             json!({ "io.openshift.release": "4.16.38" }),
-            &[shared.clone(), { payload("4.16.38", "multi", COMPONENTS, &lists, &config_map) }],
+            &[shared.clone(), { payload(&[], "4.16.38", "multi", COMPONENTS, &lists, &config_map) }],
         );
         several.image = Image::list(vec![several.image, arm]);
         let multi = Image::list(vec![
@@ -236,7 +248,14 @@ fn fresh() -> PathBuf {
 }
 
 /// The top layer of a release image.
-fn payload(version: &str, arch: &str, repository: &str, components: &[(String, Image)], config_map: &str) -> Blob {
+fn payload(
+    previous: &[&str],
+    version: &str,
+    arch: &str,
+    repository: &str,
+    components: &[(String, Image)],
+    config_map: &str,
+) -> Blob {
     let tags: Vec<Value> = components
         .iter()
         .map(|(name, image)| {
@@ -253,7 +272,7 @@ fn payload(version: &str, arch: &str, repository: &str, components: &[(String, I
         "spec": { "lookupPolicy": { "local": false }, "tags": tags },
         "status": { "dockerImageRepository": "" },
     });
-    let mut metadata = json!({ "kind": "cincinnati-metadata-v0", "version": version, "previous": [] });
+    let mut metadata = json!({ "kind": "cincinnati-metadata-v0", "version": version, "previous": previous });
     if arch == "multi" {
         metadata["metadata"] = json!({ "release.openshift.io/architecture": "multi" });
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Blob, Exception, Image, Index, Kind, Release};
+use super::{Blob, Exception, GRAPH_DATA, Image, Index, Kind, Release};
 use crate::bundle::{limits, name};
 use crate::oci::{Digest, Platform, Tag, media_type};
 
@@ -33,6 +33,14 @@ impl Index {
         for entry in &self.exceptions {
             text("exceptions", entry)?;
             entry.parse::<Exception>()?;
+        }
+        let graphs = self.images.iter().filter(|image| image.kind == Kind::GraphData).count();
+        let needed: &[&str] = if graphs > 0 { &[GRAPH_DATA] } else { &[] };
+        if self.features.incompatible != needed {
+            return Err("`features.incompatible` is not what the images need".to_owned());
+        }
+        if graphs > 1 {
+            return Err("more than one image holds an update graph".to_owned());
         }
         if !self.features.compatible.is_empty() {
             return Err("`features.compatible` is not empty".to_owned());
@@ -152,7 +160,13 @@ impl Index {
                 Kind::Component => image.release.is_some() && image.component.is_some() && image.subject.is_none(),
                 Kind::Additional => image.release.is_none() && image.component.is_none() && image.subject.is_none(),
                 Kind::Signature | Kind::Referrer => image.component.is_none() && image.subject.is_some(),
-            };
+                Kind::GraphData => {
+                    image.release.is_none()
+                        && image.component.is_none()
+                        && image.subject.is_none()
+                        && image.repository.as_deref() == Some(GRAPH_DATA)
+                }
+            } && image.derived.is_some() == (image.kind == Kind::GraphData);
             if !shape {
                 return Err(format!(
                     "image `{}` does not have the members of a {}",

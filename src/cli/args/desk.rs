@@ -8,6 +8,10 @@ use clap::Args as ClapArgs;
 use super::Registry;
 use super::Trust;
 
+/// The help of `--trust` where nothing is verified without it.
+const TRUST: &str = "Trust policy: trust.yaml, or an OpenSSH allowed_signers file [default: none; without a signer or a \
+                     policy the contents are not verified]";
+
 /// `inspect`
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
@@ -21,6 +25,7 @@ pub struct Inspect {
 
 /// `ls`
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("trust", |arg| arg.help(TRUST)))]
 pub struct Ls {
     /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
     #[arg(value_name = "BUNDLE", required_unless_present = "files")]
@@ -49,6 +54,7 @@ pub struct Ls {
 
 /// `cat`
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("trust", |arg| arg.help(TRUST)))]
 pub struct Cat {
     /// The bundle, or its volumes or copies, or folders of them
     #[arg(value_name = "BUNDLE", required = true, num_args = 1..)]
@@ -72,7 +78,7 @@ pub struct Cat {
 
 /// `extract`
 #[derive(Debug, ClapArgs)]
-#[command(group = clap::ArgGroup::new("destination").required(true))]
+#[command(group = clap::ArgGroup::new("destination").required(true), mut_arg("trust", |arg| arg.help(TRUST)))]
 pub struct Extract {
     /// The bundle, or its volumes or copies, or folders of them
     #[arg(value_name = "BUNDLE", required = true, num_args = 1..)]
@@ -100,6 +106,7 @@ pub struct Extract {
 
 /// `diff`
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("trust", |arg| arg.help(TRUST)))]
 pub struct Diff {
     /// The bundle, or a folder of its volumes
     #[arg(value_name = "A")]

@@ -25,6 +25,9 @@ Look inside:
   extract          Write the files of one image, or one image as an archive
   scan             Hand everything in it to virus scanners
 
+Choose releases:
+  list             List the channels and releases of an update graph
+
 Several media:
   split            Divide a bundle into volumes of a given size
   join             Put volumes back together

@@ -196,7 +196,12 @@ impl<R> Bounded<R> {
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left.saturating_add(1)).unwrap_or(usize::MAX).min(buffer.len());
+        if self.left == 0 && !buffer.is_empty() {
+            // What fits was handed over; one more byte is too many.
+            let count = self.inner.read(&mut [0])?;
+            return self.charge(count as u64).map(|()| 0);
+        }
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.inner.read(&mut buffer[..room])?;
         self.charge(count as u64)?;
         Ok(count)

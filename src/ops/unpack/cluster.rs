@@ -14,6 +14,14 @@ pub(super) struct Planned<'o> {
     compared: Applied,
 }
 
+/// What this program derives from a bundle for a cluster.
+pub(super) struct Derived {
+    /// Mirror sets.
+    pub(super) sets: Vec<(String, Vec<u8>)>,
+    /// The update service, for a cluster that has its operator.
+    pub(super) service: Option<(String, Vec<u8>)>,
+}
+
 /// Compares the manifests, and the mirror sets that are written for the target if those are to be applied, with the
 /// cluster. `None`: there are none.
 ///
@@ -22,13 +30,15 @@ pub(super) struct Planned<'o> {
 pub(super) fn plan<'o>(
     options: &'o Options,
     admitted: &Admitted<'_>,
-    sets: &[(String, Vec<u8>)],
+    derived: &Derived,
     observer: &dyn Observer,
 ) -> Result<Option<Planned<'o>>> {
     let mut all = items(admitted.files("manifests/"))?;
     if options.mirror_sets {
-        all.extend(items(sets.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?);
+        all.extend(items(derived.sets.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?);
     }
+    let service = items(derived.service.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
+    all.extend(service.into_iter().map(|item| Item { needs: Some(OPERATOR), ..item }));
     if all.is_empty() {
         observer.say("Note", "there are no manifests to apply");
         return Ok(None);
@@ -44,6 +54,9 @@ pub(super) fn plan<'o>(
     };
     Ok(Some(Planned { options, items: all, compared }))
 }
+
+/// What brings the kind of the update service.
+const OPERATOR: &str = "the operator of the update service (package cincinnati-operator)";
 
 /// The error of a plan that would not succeed.
 fn acceptable(plan: &[Entry]) -> Result<()> {

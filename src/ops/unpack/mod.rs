@@ -8,6 +8,7 @@
 mod cluster;
 mod places;
 mod snippets;
+mod update_service;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use crate::sink::placement::Placing;
 use crate::sink::{Delivery, FileFolder, Watch, Way};
 use crate::verify::{Admission, Admitted, Conclusion, Conditions, Extent, Report, Trust, Verified, admit};
 pub use places::{Entry, MirrorSets};
+pub use update_service::UpdateService;
 
 /// Options of `unpack`.
 #[derive(Debug, Default)]
@@ -136,6 +138,9 @@ pub struct Summary {
     /// The snippet for registries.d that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registries_d: Option<PathBuf>,
+    /// What a cluster needs to serve the update graph, if the bundle has one and a registry is the destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_service: Option<UpdateService>,
     /// For each release, the argument of `oc adm upgrade --to-image`.
     pub upgrades: Vec<String>,
     /// What is missing because volumes are missing: no manifest and no tag was written.
@@ -192,7 +197,7 @@ pub fn unpack<'a>(
         return Err(Error::new(Code::Usage, "a stream can be unpacked to one destination only")
             .hint("unpack from a file, or name one destination"));
     }
-    let (manifests_to, sets_to) = folders(&index, &admitted.report().bundle.index, options);
+    let (manifests_to, sets_to, service_to) = folders(&index, &admitted.report().bundle.index, options);
     let rules = Rules { overwrite: options.overwrite, keep: None };
     let files = FileFolder::manifests(manifests_to, admitted.files("manifests/"), rules);
     let placed: Vec<Placed> = destinations.iter().flat_map(|d| d.placed(&index)).collect();
@@ -208,20 +213,26 @@ pub fn unpack<'a>(
     let sets = mirrors.as_ref().map(|mirrors| mirrors.sets(&options.mirror_sets, options.source_policy));
     let sets = sets.transpose()?.unwrap_or_default();
     let set_files: Vec<PathBuf> = sets.iter().map(|(name, _)| sets_to.path().join(name)).collect();
+    let elsewhere = options.placing.release_image.is_some();
+    let service =
+        update_service::update_service(&index, mirrors.as_ref(), elsewhere, most_nested(options), service_to.path())?;
     #[cfg(feature = "cluster")]
-    let set_items = sets.clone();
+    let derived = cluster::Derived { sets: sets.clone(), service: service.as_ref().map(UpdateService::item) };
+    let services: Vec<_> = service.iter().map(UpdateService::item).collect();
+    let services = FileFolder::derived(service_to, services, Rules { overwrite: true, keep: None });
     let sets = FileFolder::derived(sets_to, sets, places::beside_others());
     let snippets = snippets::snippets(options, mirrors.as_ref(), &placed)?;
     let nothing = |e: Error| if e.state_text().is_none() { e.state("nothing was written") } else { e };
     files.check(&index).map_err(nothing)?;
     sets.check(&index).map_err(nothing)?;
+    services.check(&index).map_err(nothing)?;
     snippets.iter().try_for_each(|snippet| snippet.check(options.overwrite)).map_err(nothing)?;
     for destination in &destinations {
         destination.check(&index).map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
     #[cfg(feature = "cluster")]
     let planned = match &options.apply {
-        Some(apply) => cluster::plan(apply, &admitted, &set_items, observer).map_err(|e| e.state(NOTHING))?,
+        Some(apply) => cluster::plan(apply, &admitted, &derived, observer).map_err(|e| e.state(NOTHING))?,
         None => None,
     };
 
@@ -300,6 +311,8 @@ pub fn unpack<'a>(
     }
     write_files(&files, &verified, observer)?;
     write_files(&sets, &verified, observer)?;
+    write_files(&services, &verified, observer)?;
+    summary.update_service = service;
     for snippet in snippets {
         snippet.write(&mut summary).map_err(|e| during_transfer(e, "the images are complete"))?;
     }
@@ -419,9 +432,9 @@ fn destinations<'a>(
     Ok(out)
 }
 
-/// The folders for manifests and for mirror sets. A default name contains the digest, so that bundles do not collide.
+/// The folders for manifests, for mirror sets and for the update service. A default name contains the digest, so that bundles do not collide.
 /// Mirror sets are never among the manifests: `oc apply -Rf DIR/manifests` does not apply them.
-fn folders(index: &Index, digest: &str, options: &Options) -> (Folder, Folder) {
+fn folders(index: &Index, digest: &str, options: &Options) -> (Folder, Folder, Folder) {
     let bundle = name::unpacked(&index.name, digest);
     let below = options.dir.as_ref().or(options.layout.as_ref()).map(|dir| dir.join("manifests"));
     let (manifests, sets) = match (&options.manifests, below) {
@@ -432,9 +445,12 @@ fn folders(index: &Index, digest: &str, options: &Options) -> (Folder, Folder) {
             (Folder::ours(&dir), dir)
         }
     };
-    let mut beside = sets.into_os_string();
-    beside.push("-mirror-set");
-    (manifests, Folder::ours(beside))
+    let beside = |ending: &str| {
+        let mut path = sets.clone().into_os_string();
+        path.push(ending);
+        Folder::ours(path)
+    };
+    (manifests, beside("-mirror-set"), beside("-update-service"))
 }
 
 fn write_files(files: &FileFolder, verified: &Verified<'_>, observer: &dyn Observer) -> Result<()> {
@@ -473,6 +489,15 @@ fn signed_names(admitted: &Admitted<'_>, trust: &Trust, conditions: &Conditions)
 fn upgrades(index: &Index, options: &Options) -> Vec<String> {
     let Some(Ok(target)) = target(options).map(|target| release_home(target, options)) else { return Vec::new() };
     index.releases.iter().map(|r| format!("{target}@{}", r.digest)).collect()
+}
+
+#[cfg(feature = "registry")]
+fn most_nested(options: &Options) -> Option<usize> {
+    options.ways.max_nested_paths
+}
+#[cfg(not(feature = "registry"))]
+fn most_nested(_: &Options) -> Option<usize> {
+    None
 }
 
 /// The repository of release images.

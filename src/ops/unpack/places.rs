@@ -90,9 +90,11 @@ impl Mirrors<'_> {
             let fits = match placed.image.kind {
                 Kind::Release | Kind::Component => release && kind != MirrorSetKind::Tag,
                 Kind::Additional => !release && (kind != MirrorSetKind::Tag || placed.image.tag.is_some()),
-                Kind::Signature | Kind::Referrer => false,
+                Kind::Signature | Kind::Referrer | Kind::GraphData => false,
             };
-            let mirror: Option<Repository> = placed.repository.parse().ok();
+            // The second copy of a release is for the update service alone.
+            let copy = placed.image.kind == Kind::Release && placed.repository != self.release.to_string();
+            let mirror: Option<Repository> = placed.repository.parse().ok().filter(|_| !copy);
             if let (true, Some(source), Some(mirror)) = (fits, origin(placed), mirror) {
                 let pair = (source, mirror);
                 if !pairs.contains(&pair) {

@@ -4,6 +4,7 @@ mod addenda;
 mod blobs;
 mod container;
 mod documents;
+mod graph_data;
 mod index;
 mod manifests;
 mod members;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Vector> {
     blobs::list(&mut out);
     documents::list(&mut out);
     releases::list(&mut out);
+    graph_data::list(&mut out);
     manifests::list(&mut out);
     addenda::list(&mut out);
     out.all
