@@ -91,7 +91,7 @@
 //! of a pod.
 //!
 //! Written: files named by the arguments, with `NAME.partial` and its journal beside them until they get their final
-//! name; recovery data and detached signatures beside a bundle; `unpacked.json` and its lock in `MIRROR_BUNDLE_STATE`,
+//! name; recovery data and detached signatures beside a bundle; `unpacked.json` with its lock, and the verdicts of scanners in `scanned/`, in `MIRROR_BUNDLE_STATE`,
 //! `$XDG_STATE_HOME/mirror-bundle` or `~/.local/state/mirror-bundle`.
 
 #![deny(rustdoc::broken_intra_doc_links)]

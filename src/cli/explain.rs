@@ -62,7 +62,7 @@ fn document(global: &Global, topic: Option<(&str, &str)>, codes: &[Code]) {
 
 pub(super) const ENVIRONMENT: &str = "\
 MIRROR_BUNDLE_TRUST   trust policy, when neither --signer nor --trust is given
-MIRROR_BUNDLE_STATE   folder that records the newest bundles this host has unpacked
+MIRROR_BUNDLE_STATE   folder that records the newest bundles this host has unpacked, and what scanners found clean
                       [XDG_STATE_HOME/mirror-bundle, ~/.local/state/mirror-bundle]
 MIRROR_BUNDLE_LOG     file to log to, when --log-file is not given
 XDG_CONFIG_HOME       where mirror-bundle/trust.yaml is looked for next [~/.config], then in /etc
