@@ -11,7 +11,7 @@ use crate::content::facts;
 use crate::content::layer::FileKind;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, media_type};
-use crate::ops::Observer;
+use crate::ops::{Observer, Task};
 use crate::report::{Check, CheckId, Finding};
 use crate::scan::{self, Origin, Scan, Scanner, Summary, start};
 use crate::verify::Report;
@@ -74,7 +74,7 @@ pub fn scan(
     let layers = Mutex::new(Check::new(LAYERS));
     let (fed, summary) = start(scanners, options.earlier, options.scan, observer, |scan| {
         let handing = Handing { scan, names: &names, layers: &layers };
-        reading.read(&reading::Wanted::All, &handing, options.jobs, observer)
+        reading.read(&reading::Wanted::All, &handing, options.jobs, &Scanning(observer))
     })?;
     let finished = fed.map_err(|e| {
         e.interrupted("not everything was scanned; the verdicts so far are kept, and the same command goes on")
@@ -92,6 +92,33 @@ pub fn scan(
     let exit_code = codes.into_iter().min_by_key(|code| (!(10..50).contains(code), *code)).unwrap_or(0);
     let report = finished.report().clone();
     Ok(Scanned::Done(Box::new(Done { summary, report, layers, trusted, exit_code })))
+}
+
+/// Progress of the reading, as that of the scan: it waits for the scanners.
+struct Scanning<'o>(&'o dyn Observer);
+
+impl Observer for Scanning<'_> {
+    fn say(&self, verb: &str, text: &str) {
+        self.0.say(verb, text);
+    }
+    fn warn(&self, text: &str) {
+        self.0.warn(text);
+    }
+    fn begin(&self, _: Task, items: u64, bytes: u64) {
+        self.0.begin(Task::Scan, items, bytes);
+    }
+    fn advance(&self, bytes: u64) {
+        self.0.advance(bytes);
+    }
+    fn item(&self) {
+        self.0.item();
+    }
+    fn end(&self) {
+        self.0.end();
+    }
+    fn stopped(&self) -> Option<Code> {
+        self.0.stopped()
+    }
 }
 
 /// The images that have each blob and document.

@@ -144,8 +144,8 @@ impl Results {
 
     /// A scanner answered, or will not.
     pub(super) fn answered(&mut self, own: Key, top: Key, scanner: usize, answer: Answer) -> Done {
-        let bad = answer != Answer::Clean;
-        if let Some(record) = self.open.get_mut(&own).filter(|_| bad) {
+        let bad = !matches!(answer, Answer::Clean | Answer::Warned(_));
+        if let Some(record) = self.open.get_mut(&own).filter(|_| answer != Answer::Clean) {
             record.outcomes.push((scanner, answer));
         }
         if bad {
@@ -159,7 +159,7 @@ impl Results {
     pub(super) fn finish(&mut self, key: Key) -> Done {
         let record = self.open.get_mut(&key)?;
         record.pending -= 1;
-        if record.pending > 0 || record.dirty {
+        if record.pending > 0 || record.dirty || !record.outcomes.is_empty() {
             return None;
         }
         let asked = record.asked;
@@ -282,7 +282,7 @@ impl Results {
                     Outcome::NotOpened,
                 );
             }
-            summary.count(worst, key.1, record.pending > 0);
+            summary.count(worst, record.dirty || key.1, record.pending > 0);
         }
         for (place, trouble) in &self.unread {
             summary.not_opened += 1;
@@ -303,7 +303,7 @@ impl Results {
         }
         summary.more_findings += self.unread_more;
         summary.not_opened += self.unread_more;
-        summary.clean = self.clean.iter().filter(|key| !key.1).count() as u64;
+        summary.clean += self.clean.iter().filter(|key| !key.1).count() as u64;
         summary.findings.sort_by(|a, b| {
             let order = |f: &Finding| {
                 (
@@ -447,14 +447,14 @@ impl Summary {
         }
     }
 
-    fn count(&mut self, worst: u8, inside: bool, pending: bool) {
+    /// `within`: it is within another, or something in it is counted on its own.
+    fn count(&mut self, worst: u8, within: bool, pending: bool) {
         match worst {
             3 => self.found += 1,
             2 => self.failed += 1,
             1 => self.not_opened += 1,
             _ if pending => self.left += 1,
-            // Something in it is counted on its own.
-            _ if !inside => self.clean += 0,
+            _ if !within => self.clean += 1,
             _ => {}
         }
     }
