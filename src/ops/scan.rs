@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use base64::Engine as _;
+use serde_json::Value;
+
 use super::reading::{self, Basis, Content, Opened, Visitor, Way};
 use super::shelf::{Carried, Shelf, called};
 use crate::bundle::Inputs;
@@ -157,9 +160,10 @@ impl Handing<'_, '_> {
         self.scan.origin(Origin { kind, what: digest.to_string(), images })
     }
 
-    fn whole(&self, kind: &'static str, path: &str, mut bytes: &[u8]) -> Result<()> {
+    fn whole(&self, kind: &'static str, path: &str, mut bytes: &[u8]) -> Result<u32> {
         let origin = self.scan.origin(Origin { kind, what: path.to_owned(), images: Vec::new() });
-        self.scan.content(origin, b"", Some(bytes.len() as u64), &mut bytes)
+        self.scan.content(origin, b"", Some(bytes.len() as u64), &mut bytes)?;
+        Ok(origin)
     }
 
     fn find(&self, finding: Finding) {
@@ -221,11 +225,49 @@ impl Visitor for Handing<'_, '_> {
     }
 
     fn file(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.whole("file", path, bytes)
+        let origin = self.whole("file", path, bytes)?;
+        // In JSON, values are escaped or in base64: a cluster has them as they are.
+        let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else { return Ok(()) };
+        let mut rest = Vec::new();
+        for (member, value) in &object {
+            let coded = member == "binaryData" || member == "data" && object.get("kind") == Some(&"Secret".into());
+            match value {
+                Value::Object(entries) if coded || member == "data" || member == "stringData" => {
+                    for (key, value) in entries {
+                        let Value::String(text) = value else { continue };
+                        let bytes = if coded { decoded(text) } else { text.clone().into_bytes() };
+                        let inside = format!("!{member}/{key}");
+                        let size = Some(bytes.len() as u64);
+                        self.scan.content(origin, inside.as_bytes(), size, &mut bytes.as_slice())?;
+                    }
+                }
+                other => texts(other, &mut rest),
+            }
+        }
+        self.scan.content(origin, b"!(text)", Some(rest.len() as u64), &mut rest.as_slice())
     }
 
     fn own(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.whole("signature", path, bytes)
+        self.whole("signature", path, bytes).map(drop)
+    }
+}
+
+/// A value in base64 as a cluster decodes it; the text itself if it is none.
+fn decoded(text: &str) -> Vec<u8> {
+    let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    base64::engine::general_purpose::STANDARD.decode(plain).unwrap_or_else(|_| text.as_bytes().to_vec())
+}
+
+/// All texts of a value, one per line.
+fn texts(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::String(text) => {
+            out.extend_from_slice(text.as_bytes());
+            out.push(b'\n');
+        }
+        Value::Array(items) => items.iter().for_each(|item| texts(item, out)),
+        Value::Object(members) => members.values().for_each(|member| texts(member, out)),
+        _ => {}
     }
 }
 
