@@ -133,9 +133,9 @@ fn lzma_alone(rest: &[u8]) -> bool {
 pub(super) fn is_tar(head: &[u8]) -> bool {
     let Some(block) = head.first_chunk::<512>() else { return false };
     let marked = &block[257..262] == b"ustar";
-    let Some(stated) = super::tar::octal(&block[148..156]) else { return marked };
+    let Some(stated) = octal(&block[148..156]) else { return marked };
     // An empty block is no header.
-    block[0] != 0 && super::tar::sums(block).contains(&stated) || marked
+    block[0] != 0 && sums(block).contains(&stated) || marked
 }
 
 /// Whether content whose last bytes are `tail` (all of it, or at least [`TAIL`] bytes) ends as a zip file: readers of
@@ -148,4 +148,22 @@ pub fn ends_as_zip(tail: &[u8]) -> bool {
         let ends = comment.is_some_and(|two| at + 22 + usize::from(u16::from_le_bytes(*two)) <= tail.len());
         ends && entries.is_some_and(|two| *two != [0, 0])
     })
+}
+
+/// A number in octal digits, between blanks and zeros.
+pub(super) fn octal(field: &[u8]) -> Option<u64> {
+    let text: Vec<u8> =
+        field.iter().copied().skip_while(|b| *b == b' ').take_while(|b| !matches!(b, 0 | b' ')).collect();
+    match text.is_empty() {
+        true => Some(0),
+        false => u64::from_str_radix(std::str::from_utf8(&text).ok()?, 8).ok(),
+    }
+}
+
+/// The checksum of a header, of bytes with and without a sign.
+fn sums(header: &[u8; 512]) -> [u64; 2] {
+    let blank = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
+    let bytes = || header.iter().enumerate().map(|(at, byte)| blank(at, *byte));
+    let signed: i64 = bytes().map(|b| i64::from(b as i8)).sum();
+    [bytes().map(u64::from).sum(), u64::try_from(signed).unwrap_or(u64::MAX)]
 }

@@ -3,6 +3,7 @@
 
 use std::io::BufRead;
 
+use super::form::{is_tar, octal};
 use super::{Budget, Stop, Trouble, Visit, block, pass, skip, text};
 
 /// The largest extension header.
@@ -15,7 +16,7 @@ pub(super) fn open(input: &mut dyn BufRead, budget: &Budget, visit: &mut Visit<'
         if header.iter().all(|b| *b == 0) {
             return Ok(());
         }
-        if !first && !super::form::is_tar(&header) {
+        if !first && !is_tar(&header) {
             return Err(Trouble::damaged("has a damaged header").into());
         }
         first = false;
@@ -90,16 +91,6 @@ fn records_of(mut rest: &[u8], path: &mut Option<Vec<u8>>, size: &mut Option<u64
     }
 }
 
-/// A number in octal digits, between blanks and zeros.
-pub(super) fn octal(field: &[u8]) -> Option<u64> {
-    let text: Vec<u8> =
-        field.iter().copied().skip_while(|b| *b == b' ').take_while(|b| !matches!(b, 0 | b' ')).collect();
-    match text.is_empty() {
-        true => Some(0),
-        false => u64::from_str_radix(std::str::from_utf8(&text).ok()?, 8).ok(),
-    }
-}
-
 /// A number in octal digits or in base 256.
 fn number(field: &[u8]) -> Option<u64> {
     match field.first()? {
@@ -110,12 +101,4 @@ fn number(field: &[u8]) -> Option<u64> {
         }
         _ => octal(field),
     }
-}
-
-/// The checksum of a header, of bytes with and without a sign.
-pub(super) fn sums(header: &[u8; 512]) -> [u64; 2] {
-    let blank = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
-    let bytes = || header.iter().enumerate().map(|(at, byte)| blank(at, *byte));
-    let signed: i64 = bytes().map(|b| i64::from(b as i8)).sum();
-    [bytes().map(u64::from).sum(), u64::try_from(signed).unwrap_or(u64::MAX)]
 }
