@@ -69,16 +69,16 @@ impl Directory {
         let (mut length, mut offset) = (le32(&tail, end + 12), le32(&tail, end + 16));
         let mut before = from + end as u64;
         // A longer record stands before it if a number does not fit.
-        if length == 0xffff_ffff || offset == 0xffff_ffff || le16(&tail, end + 10) == 0xffff {
-            if let Some(locator) = end.checked_sub(20).filter(|at| tail[*at..].starts_with(b"PK\x06\x07")) {
-                let record_at = le64(&tail, locator + 8);
-                let mut record = [0; 56];
-                exact(source, record_at, &mut record)?;
-                if !record.starts_with(b"PK\x06\x06") {
-                    return Err(none().into());
-                }
-                (length, offset, before) = (le64(&record, 40), le64(&record, 48), record_at);
+        let long = length == 0xffff_ffff || offset == 0xffff_ffff || le16(&tail, end + 10) == 0xffff;
+        let locator = end.checked_sub(20).filter(|at| long && tail[*at..].starts_with(b"PK\x06\x07"));
+        if let Some(locator) = locator {
+            let record_at = le64(&tail, locator + 8);
+            let mut record = [0; 56];
+            exact(source, record_at, &mut record)?;
+            if !record.starts_with(b"PK\x06\x06") {
+                return Err(none().into());
             }
+            (length, offset, before) = (le64(&record, 40), le64(&record, 48), record_at);
         }
         // Programs put something before a zip file and leave its offsets as they are.
         let at = before.checked_sub(length).ok_or_else(none)?;
