@@ -24,6 +24,8 @@ use crate::scan::{self, Engine, Kind, Outcome, Program, Scanner, Spot, Store, Us
 /// The largest file of scanners, and the largest probe.
 const FILE: u64 = 1 << 20;
 const PROBE: u64 = 16 << 20;
+/// The most sessions of a scanner, unless --jobs says otherwise.
+const SESSIONS: usize = 8;
 /// How many findings are shown in full.
 const SHOWN: usize = 200;
 /// How many images and places are shown for one finding.
@@ -41,6 +43,9 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
     if engines.is_empty() {
         return Err(no_scanner());
     }
+    if engines.len() > scan::MOST {
+        return Err(Error::new(Code::Usage, format!("more than {} scanners", scan::MOST)));
+    }
     scan::names(&engines)?;
     let state = memory::folder();
     let text = format!("{limits:?} {}", args.max_memory_file);
@@ -57,7 +62,7 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
         scan: scan::Options {
             limits,
             memory_file: args.max_memory_file,
-            sessions: jobs,
+            sessions: if global.jobs.is_some() { jobs } else { jobs.min(SESSIONS) },
             now: u64::try_from(now.as_second()).unwrap_or(0),
         },
         earlier: !args.rescan,

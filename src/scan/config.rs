@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::program::{Rules, Settings};
 use crate::error::{Code, Error, Result};
 
-/// The most scanners.
-const MOST: usize = 16;
+/// The most scanners of a run.
+pub const MOST: usize = 16;
 
 /// A scanner of a file.
 #[derive(Clone, Debug)]

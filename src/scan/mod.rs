@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::observer::Observer;
 
 pub use answer::Answer;
-pub use config::{Kind, Named, check_name, parse as parse_scanners};
+pub use config::{Kind, MOST, Named, check_name, parse as parse_scanners};
 pub use content::{Content, HELD};
 pub use program::Program;
 pub use results::{Earlier, Finding, Origin, Outcome, Place, Spot, Summary, Used};

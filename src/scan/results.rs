@@ -30,8 +30,8 @@ pub struct Origin {
     pub images: Vec<String>,
 }
 
-/// A content of the bundle (false) or one within it (true).
-pub type Key = (Digest, bool);
+/// A content of the bundle (0), or one within it as the scanner of a number sees it (the number and 1).
+pub type Key = (Digest, u8);
 
 /// Where a content lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,8 +116,8 @@ impl Results {
             return Seen::Open;
         }
         match key.1 {
-            true => self.inside += 1,
-            false => {
+            1.. => self.inside += 1,
+            0 => {
                 self.different += 1;
                 self.bytes += size;
             }
@@ -155,6 +155,16 @@ impl Results {
         if top == own { done } else { self.finish(top) }
     }
 
+    /// A scanner found something in a content within another, also if it said before that it is clean.
+    pub(super) fn found(&mut self, key: Key, size: u64, place: Place, scanner: usize, answer: Answer) {
+        self.clean.remove(&key);
+        if self.begin(key, size, place) == Seen::New {
+            self.ask(key, key, scanner);
+            _ = self.answered(key, key, scanner, answer);
+            _ = self.finish(key);
+        }
+    }
+
     /// One of the things that were to be done about it is done.
     pub(super) fn finish(&mut self, key: Key) -> Done {
         let record = self.open.get_mut(&key)?;
@@ -165,7 +175,7 @@ impl Results {
         let asked = record.asked;
         self.open.remove(&key);
         self.clean.insert(key);
-        (!key.1).then_some((key.0, asked))
+        (key.1 == 0).then_some((key.0, asked))
     }
 
     /// It, or something in it, is not clean.
@@ -212,7 +222,7 @@ impl Results {
             }
             Place::Inside(digest, names) => {
                 let names = [&names[..], inside].concat();
-                let outer = self.open.get(&(*digest, false));
+                let outer = self.open.get(&(*digest, 0));
                 let places = outer.map(|outer| outer.places.as_slice()).unwrap_or_default();
                 places.iter().flat_map(|place| self.spots(place, &names)).take(PLACES).collect()
             }
@@ -282,7 +292,7 @@ impl Results {
                     Outcome::NotOpened,
                 );
             }
-            summary.count(worst, record.dirty || key.1, record.pending > 0);
+            summary.count(worst, record.dirty || key.1 > 0, record.pending > 0);
         }
         for (place, trouble) in &self.unread {
             summary.not_opened += 1;
@@ -303,7 +313,7 @@ impl Results {
         }
         summary.more_findings += self.unread_more;
         summary.not_opened += self.unread_more;
-        summary.clean += self.clean.iter().filter(|key| !key.1).count() as u64;
+        summary.clean += self.clean.iter().filter(|key| key.1 == 0).count() as u64;
         summary.findings.sort_by(|a, b| {
             let order = |f: &Finding| {
                 (

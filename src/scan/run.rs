@@ -204,7 +204,7 @@ impl Scan<'_> {
 
     /// A content with its digest: asks whoever has no verdict about it.
     fn settle(&self, content: Content, place: Place) -> Result<()> {
-        let key = (content.digest, false);
+        let key = (content.digest, 0);
         if content.len() == 0 {
             return Ok(());
         }
@@ -296,7 +296,7 @@ impl Scan<'_> {
 
     /// Something was found in a content: if it is an archive, which of its members has it.
     fn name_members(&self, at: usize, session: &mut dyn Session, job: &Job) {
-        let Some(form) = job.content.form().filter(|form| form.is_opened()).filter(|_| !job.own.1) else { return };
+        let Some(form) = job.content.form().filter(|form| form.is_opened()).filter(|_| job.own.1 == 0) else { return };
         let found = Vec::new();
         let mut inside = Naming { scan: self, line: at, session, left: TO_NAME, found };
         // What cannot be opened was told before.
@@ -309,13 +309,14 @@ impl Scan<'_> {
             if names.iter().any(|other| other.len() > inner.len() && other.starts_with(inner)) {
                 continue;
             }
-            if results.begin(key, size, Place::Inside(job.top.0, name.into())) == Seen::New {
-                results.ask(key, key, at);
-                _ = results.answered(key, key, at, answer);
-                _ = results.finish(key);
-            }
+            results.found(key, size, Place::Inside(job.top.0, name.into()), at, answer);
         }
     }
+}
+
+/// The second part of a key for what a scanner sees.
+fn number(line: usize) -> u8 {
+    u8::try_from(line + 1).unwrap_or(u8::MAX)
 }
 
 /// Members that go to scanners which have not proved that they open what the members are in.
@@ -336,18 +337,19 @@ impl Inside for Queued<'_, '_> {
     }
 
     fn member(&mut self, name: &[u8], content: &Arc<Content>, wanted: &[usize]) -> Result<()> {
-        let own = (content.digest, true);
-        let seen = lock(&self.scan.results).begin(own, content.len(), Place::Inside(self.top.0, name.into()));
-        match seen {
-            Seen::Clean => {}
-            Seen::Open => lock(&self.scan.results).stain(self.top),
-            Seen::New => {
-                for at in wanted {
+        for at in wanted {
+            let own = (content.digest, number(*at));
+            let place = Place::Inside(self.top.0, name.into());
+            let seen = lock(&self.scan.results).begin(own, content.len(), place);
+            match seen {
+                Seen::Clean => {}
+                Seen::Open => lock(&self.scan.results).stain(self.top),
+                Seen::New => {
                     self.scan.ask(*at, content, own, self.top)?;
+                    // Its answer is the last that is to be done about it.
+                    let done = lock(&self.scan.results).finish(own);
+                    self.scan.keep(done)?;
                 }
-                // Its last answer is the last that is to be done about it.
-                let done = lock(&self.scan.results).finish(own);
-                self.scan.keep(done)?;
             }
         }
         Ok(())
@@ -385,7 +387,7 @@ impl Inside for Naming<'_, '_, '_> {
     fn member(&mut self, name: &[u8], content: &Arc<Content>, _: &[usize]) -> Result<()> {
         self.left = self.left.saturating_sub(1);
         if let Some(answer @ Answer::Found(_)) = self.session.scan(&[content]).pop() {
-            self.found.push((name.to_vec(), (content.digest, true), content.len(), answer));
+            self.found.push((name.to_vec(), (content.digest, number(self.line)), content.len(), answer));
         }
         Ok(())
     }
