@@ -8,7 +8,7 @@ use super::args::{Global, Inspect, Ls, Output};
 use super::escape::{name, title};
 use crate::bundle::Inputs;
 use crate::bundle::index::{self, Blob, Image, Index, Kind};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::ops::claims::ImageClaims;
 use crate::ops::inspect::{Inspected, inspect};
 use crate::ops::observer;
@@ -182,6 +182,11 @@ fn align(heading: &[&str], rows: Vec<Vec<String>>, columns: bool) -> Vec<String>
 }
 
 pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> {
+    let trust = &args.trust;
+    if !trust.signer.is_empty() || trust.trust.is_some() || trust.allow_unsigned {
+        let err = Error::new(Code::Usage, "ls shows what the index says, and verifies a bundle only with --files");
+        return Err(err.hint("mirror-bundle verify BUNDLE --signer KEY.pub; or leave out what names trust"));
+    }
     let seen = open(&args.bundle, &[], false)?;
     let all = !(args.images || args.blobs || args.manifests);
     if global.output != Output::Text {
@@ -269,6 +274,28 @@ fn lines(index: &Index, images: bool, blobs: bool, manifests: bool, columns: boo
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn claims_have_a_picture_of_the_sizes_on_a_terminal_and_are_plain_on_a_pipe() {
+        let image = |name: &str, size, shared_size| ImageClaims {
+            name: name.into(),
+            platform: None,
+            digest: crate::oci::Digest::of(b"x"),
+            created: None,
+            size,
+            layers: 2,
+            shared_layers: u64::from(shared_size > 0),
+            shared_size,
+            attached: vec![],
+        };
+        let images = [image("large", 3000, 1000), image("small\u{1b}[2J", 10, 0)];
+        let (drawn, plain) = (claims(&images, true), claims(&images, false));
+        assert!(drawn.contains(&format!("{}{}\n", "=".repeat(10), "#".repeat(20))), "{drawn}");
+        assert!(plain.contains("\nlarge - 2.9 KiB 1 of 2 (1000 B)\n") && !plain.contains('#'), "{plain}");
+        assert!(plain.contains("claims by the sender") && !plain.contains('\u{1b}'), "{plain}");
+        let index = crate::bundle::index::tests::sample();
+        assert!(summary(&index).contains("layer  1      1 B   ####"), "{}", summary(&index));
+    }
 
     #[test]
     fn lists_have_aligned_columns_with_a_heading_on_a_terminal_and_single_blanks_on_a_pipe() {

@@ -74,6 +74,8 @@ pub struct FileEntry {
     pub number: u64,
     /// The path without leading, doubled or trailing slashes and `.`; never with `..`. The root is empty.
     pub path: Vec<u8>,
+    /// Whether the name as written leads out of the image. Container runtimes stay within.
+    pub leaves: bool,
     /// The path in the plain header, if an extension header gave a different one.
     pub hidden_path: Option<Vec<u8>>,
     /// Its kind.
@@ -126,6 +128,7 @@ impl FileEntry {
         FileEntry {
             number,
             path: what.as_bytes().to_vec(),
+            leaves: false,
             hidden_path: None,
             kind: FileKind::Behind,
             slash: false,

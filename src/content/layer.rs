@@ -124,6 +124,7 @@ pub fn files(
     Walker { tape: Tape::new(data, bounds), bounds, policy, ending: Ending::default() }.run(remarks, visit)
 }
 
+#[expect(clippy::large_enum_variant, reason = "one value for each layer")]
 enum Policy {
     Strict,
     Lenient { reading: Reading, global: Extension },

@@ -11,7 +11,7 @@ use super::layer::{FileEntry, FileKind, Whiteout};
 use crate::error::{Code, Error, Result};
 
 /// The most entries of a merged image.
-const NODES: usize = 2_000_000;
+const NODES: usize = 1_000_000;
 /// The most bytes of their names and link targets.
 const NAMES: usize = 128 << 20;
 /// The most symbolic links on the way to one path, as in Linux.
@@ -39,12 +39,15 @@ pub struct Node {
     pub mode: u32,
     /// Size in bytes.
     pub size: u64,
+    /// Whether its name as written leads out of the image.
+    pub leaves: bool,
     /// The entry with its content; `None` for a folder that no layer lists.
     pub place: Option<Place>,
     /// The target of a symbolic link, or of a hard link to nothing.
     pub target: Option<Box<[u8]>>,
     name: Box<[u8]>,
     parent: u32,
+    #[expect(clippy::box_collection, reason = "most nodes are files, and are smaller without it")]
     children: Option<Box<HashMap<Box<[u8]>, u32>>>,
     /// The last layer that has it or something below it, plus one.
     touched: u32,
@@ -60,6 +63,9 @@ pub enum Found {
     /// Through too many symbolic links.
     Loop,
 }
+
+/// Called for each node: its path, its number and itself.
+pub type VisitNode<'v> = dyn FnMut(&[u8], u32, &Node) -> Result<()> + 'v;
 
 /// A merged image.
 #[derive(Clone, Debug)]
@@ -82,7 +88,7 @@ impl Default for Merged {
 
 fn folder(name: Box<[u8]>, parent: u32) -> Node {
     let (kind, mode, size, place, target, children, touched) = (FileKind::Dir, 0o755, 0, None, None, None, 0);
-    Node { kind, mode, size, place, target, name, parent, children, touched }
+    Node { kind, mode, size, leaves: false, place, target, name, parent, children, touched }
 }
 
 impl Merged {
@@ -116,7 +122,7 @@ impl Merged {
         let keep = |target: &Option<Vec<u8>>| target.as_deref().map(Box::from);
         self.names += entry.target.as_ref().map_or(0, Vec::len);
         let node = &mut self.nodes[at as usize];
-        (node.kind, node.mode, node.size) = (entry.kind, entry.mode, entry.size);
+        (node.kind, node.mode, node.size, node.leaves) = (entry.kind, entry.mode, entry.size, entry.leaves);
         (node.place, node.target) = (Some(place), keep(&entry.target));
         if entry.kind == FileKind::HardLink {
             let target = entry.target.clone().unwrap_or_default();
@@ -165,7 +171,7 @@ impl Merged {
     ///
     /// # Errors
     /// Those of `visit`.
-    pub fn visit(&self, visit: &mut dyn FnMut(&[u8], u32, &Node) -> Result<()>) -> Result<()> {
+    pub fn visit(&self, visit: &mut VisitNode<'_>) -> Result<()> {
         let mut path = Vec::new();
         let mut next: Vec<(u32, usize)> = self.sorted(ROOT).into_iter().map(|at| (at, 0)).collect();
         while let Some((at, length)) = next.pop() {

@@ -9,4 +9,4 @@ pub mod layer;
 mod merged;
 
 pub use config::Config;
-pub use merged::{Found, Merged, Node, Place};
+pub use merged::{Found, Merged, Node, Place, VisitNode};

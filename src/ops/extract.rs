@@ -125,8 +125,8 @@ fn plan(merged: &Merged, member: &Member, list: &mut Vec<u8>) -> Result<Plan> {
             Some("in a folder that was left out")
         } else if name.len() > NAME {
             Some("its name is too long")
-        } else if matches!(name, b".." | b"." | b"") || name.contains(&0) {
-            Some("its name leads out of the folder")
+        } else if node.leaves || matches!(name, b".." | b"." | b"") || name.contains(&0) {
+            Some("its name leads out of the image")
         } else {
             match node.kind {
                 FileKind::Dir | FileKind::File | FileKind::Other(_) => None,
@@ -332,7 +332,8 @@ impl Tar<'_> {
         header.set_size(size);
         header.set_mode(mode);
         header.set_mtime(self.mtime);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_entry_type(kind);
         header.set_cksum();
         self.to.write_all(header.as_bytes()).map_err(out)

@@ -121,6 +121,7 @@ pub fn list<'a>(
         order: order.iter().copied().zip(0..).collect(),
         above,
         names,
+        only: chains.only,
         covers: Covers::default(),
         lines,
         stream,
@@ -244,6 +245,8 @@ struct Lister<'l> {
     order: HashMap<Digest, usize>,
     above: HashMap<Digest, Vec<Vec<Digest>>>,
     names: HashMap<Digest, Vec<String>>,
+    /// The layer that is listed alone; those above it are only read.
+    only: Option<Digest>,
     covers: Covers,
     lines: &'l dyn Lines,
     stream: bool,
@@ -330,6 +333,9 @@ impl Lister<'_> {
     fn layer(&self, blob: &Carried, content: &mut Content<'_, '_>, place: usize) -> Result<()> {
         let mut out = Vec::new();
         let names = self.names.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
+        if self.only.is_some_and(|only| only != blob.digest) {
+            return self.above_the_only(blob, content);
+        }
         self.lines.heading(&Heading { carried: blob, images: names }, &mut out);
         let above = self.above(&blob.digest);
         let (mut cover, mut entries, mut found) = (Cover::default(), 0, Vec::new());
@@ -372,6 +378,20 @@ impl Lister<'_> {
         self.changed.notify_all();
         self.release(&blob.digest);
         self.put(place, &mut out, true)
+    }
+
+    /// Reads only the paths of a layer.
+    fn above_the_only(&self, blob: &Carried, content: &mut Content<'_, '_>) -> Result<()> {
+        let mut cover = Cover::default();
+        content.files(&mut |way, entry, _| {
+            if way == Way::Runtime {
+                self.covers.add(&mut cover, entry);
+            }
+            Ok(())
+        })?;
+        self.lock().covers.insert(blob.digest, Some(Arc::new(cover)));
+        self.changed.notify_all();
+        Ok(())
     }
 
     fn find(&self, found: &mut Vec<Finding>) {

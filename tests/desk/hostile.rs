@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use mirror_bundle::Code;
+use mirror_bundle::content::Merged;
 use mirror_bundle::content::layer::{Bounds, Reading, Remarks, files, is_layer};
 
 use crate::kit::{Desk, json_lines, text};
@@ -250,5 +251,61 @@ fn only_archives_are_layers() {
         ("application/wasm", false),
     ] {
         assert_eq!(is_layer(media_type), is, "{media_type}");
+    }
+}
+
+/// What `fuzz/fuzz_targets/layer.rs` does for longer.
+#[test]
+fn mutants_of_layers_end_and_keep_to_the_limits() {
+    let mut state = 0x0123_4567_89ab_cdef_u64;
+    let mut dice = move |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % n as u64).unwrap()
+    };
+    let seeds: Vec<Vec<u8>> = ambiguous().into_iter().map(|(_, layer, _)| layer).collect();
+    let bounds = Bounds { entries: 50, inflated: 1 << 20, ..Bounds::of(0) };
+    for round in 0..3000 {
+        let mut layer = seeds[dice(seeds.len())].clone();
+        for _ in 0..1 + dice(4) {
+            let at = dice(layer.len());
+            match dice(3) {
+                0 => layer[at] = u8::try_from(dice(256)).unwrap(),
+                1 => layer.truncate(at.max(1)),
+                _ => layer[at] ^= 1 << dice(8),
+            }
+        }
+        // A checksum that is right again lets the change through.
+        for block in layer.chunks_exact_mut(512).filter(|block| block.iter().any(|b| *b != 0)) {
+            if dice(2) == 0 {
+                block[148..156].fill(b' ');
+                let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+                block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+            }
+        }
+        for stored in [layer.clone(), gzip(&layer)] {
+            for reading in [Reading::Runtime, Reading::Other] {
+                let (mut remarks, mut merged, mut count) = (Remarks::default(), Merged::default(), 0);
+                let ended =
+                    files(TAR, Box::new(stored.as_slice()), bounds, reading, &mut remarks, &mut |entry, content| {
+                        count += 1;
+                        let copied = std::io::copy(content, &mut std::io::sink());
+                        assert!(
+                            copied.is_err() || entry.size == 0 || copied.unwrap() == entry.size,
+                            "{round}: {entry:?}"
+                        );
+                        merged.add(entry)
+                    });
+                merged.end_layer();
+                merged
+                    .visit(&mut |path, at, _| {
+                        assert_eq!(merged.path(at), path);
+                        Ok(())
+                    })
+                    .unwrap();
+                assert!(count <= 52 && ended.map_or(true, |e| e.inflated <= bounds.inflated));
+            }
+        }
     }
 }

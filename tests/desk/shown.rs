@@ -34,7 +34,7 @@ fn desk() -> Desk {
     let base = desk.layout.layer(GZIP, &gzip(&base), &base);
     let top = desk.layout.layer(TAR, &top, &top);
     let both = desk.layout.image("registry.example.com/team/app:1", &[base.clone(), top]);
-    let arm = desk.layout.manifest("arm64", &[base.clone()]);
+    let arm = desk.layout.manifest("arm64", std::slice::from_ref(&base));
     desk.layout.list("registry.example.com/team/list:2", &[("amd64", both), ("arm64", arm)]);
     desk.made();
     desk
@@ -87,6 +87,10 @@ fn a_file_is_shadowed_or_deleted_as_the_merged_image_has_it() {
     assert_eq!(state(app, "etc"), ["present"]);
     // An image of the list has the lower layer alone.
     assert_eq!(state(&["team/list:2", "--platform", "linux/arm64"], "gone"), ["present"]);
+    // One layer alone, as the image has it.
+    let all = rows(&desk.run(&["ls", "b.tar", "-o", "json", "--files"]));
+    let layer = find(&all, "gone")[0]["layer"].as_str().unwrap();
+    assert_eq!(state(&[layer], "etc/passwd").len(), 1);
     assert_eq!(state(&[], "gone"), ["present"], "of several images one has it");
     // A stream cannot be read top first.
     let piped = desk.piped(&["ls", "-", "--files", "-o", "json"], &fs::read(desk.path().join("b.tar")).unwrap());
@@ -105,6 +109,11 @@ fn without_trust_the_first_line_says_so_and_with_it_the_last_has_the_verdict() {
     let shown = text(&trusted.stdout);
     assert_eq!(trusted.status.code(), Some(0), "{trusted:?}");
     assert!(shown.lines().last().unwrap().contains("verdict   VERIFIED"), "{shown}");
+    assert_eq!(
+        desk.run(&["ls", "b.tar", "--signer", "k.pub"]).status.code(),
+        Some(2),
+        "the index alone is not verified"
+    );
     let stranger = desk.run(&["ls", "b.tar", "--files", "--signer", "other.pub"]);
     assert_eq!(stranger.status.code(), Some(22), "{stranger:?}");
     for verb in [

@@ -93,16 +93,19 @@ pub(super) fn lenient(
         }
         kind = FileKind::File;
     }
-    let path = cleaned(&effective, remarks);
-    let plain_path = cleaned(&plain, &mut Remarks::default());
+    let (path, leaves) = cleaned(&effective);
+    if leaves {
+        remarks.notice("has a name that leads out of the image");
+    }
+    let (plain_path, _) = cleaned(&plain);
     let link = pick(&extension.link, &extension.long_link, &global.link).unwrap_or_else(|| header.link().to_vec());
     let target = match kind {
-        FileKind::HardLink => Some(cleaned(&link, remarks)),
+        FileKind::HardLink => Some(cleaned(&link).0),
         FileKind::Symlink => Some(link),
         _ => None,
     };
     let hidden_path = (plain_path != path).then_some(plain_path);
-    Ok((FileEntry { hidden_path, slash, target, ..facts(header, &extension, kind, path, size) }, size))
+    Ok((FileEntry { leaves, hidden_path, slash, target, ..facts(header, &extension, kind, path, size) }, size))
 }
 
 fn kind(byte: u8) -> FileKind {
@@ -128,6 +131,7 @@ fn facts(header: &Header, extension: &Extension, kind: FileKind, path: Vec<u8>, 
         number: 0,
         whiteout: whiteout(&path),
         path,
+        leaves: false,
         hidden_path: None,
         kind,
         slash: false,
@@ -154,19 +158,15 @@ fn normal(path: &[u8]) -> Result<Vec<u8>, Invalid> {
     Ok(parts.join(&b'/'))
 }
 
-/// The path as container runtimes clean it: `..` leads up, and from the root nowhere.
-fn cleaned(path: &[u8], remarks: &mut Remarks) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = Vec::new();
+/// The path as container runtimes clean it: `..` leads up, and from the root nowhere; and whether it would have.
+fn cleaned(path: &[u8]) -> (Vec<u8>, bool) {
+    let (mut parts, mut leaves): (Vec<&[u8]>, bool) = (Vec::new(), false);
     for part in path.split(|b| *b == b'/') {
         match part {
             b"" | b"." => {}
-            b".." => {
-                if parts.pop().is_none() {
-                    remarks.notice("has a name that leads out of the image");
-                }
-            }
+            b".." => leaves |= parts.pop().is_none(),
             part => parts.push(part),
         }
     }
-    parts.join(&b'/')
+    (parts.join(&b'/'), leaves)
 }

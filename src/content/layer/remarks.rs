@@ -52,7 +52,7 @@ impl Remarks {
 
     fn add(&mut self, what: String, ambiguous: bool) {
         // One that is ambiguous is always kept.
-        if self.list.len() >= KEPT && !(ambiguous && !self.is_ambiguous()) {
+        if self.list.len() >= KEPT && (!ambiguous || self.is_ambiguous()) {
             self.more += 1;
             return;
         }
