@@ -43,7 +43,7 @@ fn lab() -> &'static Lab {
         let releases = vec![make(&[], "4.18.1"), make(&["4.18.1"], "4.18.2"), make(&["4.18.1", "4.18.2"], "4.18.3")];
         let arches = ["amd64", "arm64"];
         let both = |extra: &[Blob]| {
-            Image::list(arches.map(|arch| Image::oci(arch, &[&[base.clone()], extra].concat())).to_vec())
+            Image::list(arches.map(|arch| Image::oci(arch, &[std::slice::from_ref(&base), extra].concat())).to_vec())
         };
         let lists = vec![
             ("cli".to_owned(), both(&[])),

@@ -19,8 +19,8 @@ const FOLDER: &str = "var/lib/cincinnati-graph-data";
 /// What the image runs: copies the graph to where graph-builder reads it, under any user.
 const COMMAND: [&str; 3] =
     ["/bin/sh", "-c", "exec cp -r /var/lib/cincinnati-graph-data/. /var/lib/cincinnati/graph-data"];
-/// The largest layer, in bytes.
-pub const MAX_LAYER: u64 = 32 << 20;
+/// The largest layer, in bytes: it is held in memory. That of all graph-data of 2026 has 2.7 MB.
+pub const MAX_LAYER: u64 = 8 << 20;
 /// The longest name of a file below the folder, in bytes: what the name field of a tar header holds.
 const NAME: usize = 100;
 /// The most files.
