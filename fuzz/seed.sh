@@ -46,6 +46,16 @@ for name in quay.io/a/b:1 quay.io/a/b localhost:5000/a 'linux/arm64/v8' 'sha256:
     say names '' "$name"
 done
 
+say scan '' '1: fd[10]: OK'
+say scan '' '2: stream: Some.Name FOUND'
+say scan '' 'ClamAV 1.4.3/27000/Thu Nov 26 08:00:00 2026'
+A=$(mktemp -d)
+echo member >"$A/m"
+(cd "$A" && tar cf m.tar m && gzip -k m.tar && bzip2 -k m && xz -k m && zstd -q m && echo m | cpio -o -H newc >m.cpio 2>/dev/null && ar rc m.a m)
+python3 -c 'import sys,zipfile; z = zipfile.ZipFile(sys.argv[1], "w", 8); z.write(sys.argv[2], "m"); z.close()' "$A/m.zip" "$A/m"
+put scan '' "$A"/m.*
+rm -r "$A"
+
 # Small release layers: raw, gzip and zstd.
 W=$(mktemp -d)
 trap 'rm -rf "$W"' EXIT

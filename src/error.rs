@@ -41,6 +41,8 @@ pub enum Code {
     BlobMismatch,
     /// Something in the file that the index does not cover.
     UnlistedContent,
+    /// A scanner found something in it.
+    Found,
     /// OpenPGP release signature missing, bad, or by another key.
     ReleaseUnverified,
     /// Cosign image signature missing, bad, or by another key.
@@ -89,6 +91,7 @@ impl Code {
         Code::BlobMissing,
         Code::BlobMismatch,
         Code::UnlistedContent,
+        Code::Found,
         Code::ReleaseUnverified,
         Code::ImageUnverified,
         Code::Policy,
@@ -123,6 +126,7 @@ impl Code {
             Code::BlobMissing => "blob-missing",
             Code::BlobMismatch => "blob-mismatch",
             Code::UnlistedContent => "unlisted-content",
+            Code::Found => "found",
             Code::ReleaseUnverified => "release-unverified",
             Code::ImageUnverified => "image-unverified",
             Code::Policy => "policy",
@@ -156,6 +160,7 @@ impl Code {
             Code::BlobMissing => 30,
             Code::BlobMismatch => 31,
             Code::UnlistedContent => 32,
+            Code::Found => 35,
             Code::ReleaseUnverified | Code::ImageUnverified => 40,
             Code::Policy | Code::RiskFact => 41,
             Code::PackagesUnreadable | Code::IncompleteCheck => 42,

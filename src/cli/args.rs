@@ -6,6 +6,7 @@ mod desk;
 mod help;
 mod kinds;
 pub mod sbom;
+mod scan;
 mod shared;
 mod updates;
 
@@ -19,6 +20,7 @@ pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 pub use sbom::Sbom;
+pub use scan::Scan;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -45,6 +47,7 @@ pub const COMMANDS: &[&str] = &[
     "extract",
     "diff",
     "sbom",
+    "scan",
     "list",
     "sign",
     "recovery",
@@ -95,6 +98,8 @@ pub enum Command {
     Diff(Box<Diff>),
     /// Write an SBOM of the packages in the images: SPDX or CycloneDX
     Sbom(Box<Sbom>),
+    /// Hand everything in a bundle to virus scanners and other scanners
+    Scan(Box<Scan>),
     /// List the channels and releases of an update graph
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record

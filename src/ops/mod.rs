@@ -20,6 +20,7 @@ mod repack;
 pub mod repair;
 mod room;
 pub mod sbom;
+pub mod scan;
 pub mod shelf;
 pub mod sign;
 pub mod split;

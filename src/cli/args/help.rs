@@ -24,6 +24,7 @@ Look inside:
   diff             Compare two bundles, or a bundle with a registry
   extract          Write the files of one image, or one image as an archive
   sbom             Write an SBOM of the packages in its images
+  scan             Hand everything in it to virus scanners
 
 Choose releases:
   list             List the channels and releases of an update graph
