@@ -78,6 +78,23 @@ done
 put oci_archive '\001' seeds/oci_archive/*
 rm -f "$W".*
 
+# Package databases; what does not fit is made by the mutations of smaller ones.
+for file in $T/rpmdb/*.gz $T/packages/*.gz; do gzip -dc "$file" >"$W.z"; case $file in
+    *sqlite.gz) put packages '\000' "$W.z" ;;
+    *-wal.gz) put packages '\001\000\000' "$W.z" ;;
+    *Packages.db.gz) head -c 65536 "$W.z" >"$W.y"; put packages '\002' "$W.y" ;;
+    *Packages.gz) put packages '\003' "$W.z" ;;
+    *buildinfo.gz) put packages '\013' "$W.z" ;;
+esac; done
+put packages '\013' $T/packages/*.dep-v0
+head -c 65536 /bin/true >"$W.y"; put packages '\012' "$W.y"
+printf 'Package: a\nStatus: install ok installed\nVersion: 1\n' >"$W.y"; put packages '\004' "$W.y"; put packages '\005' "$W.y"
+printf 'P:a\nV:1\n' >"$W.y"; put packages '\006' "$W.y"
+printf 'Name: a\nVersion: 1\n' >"$W.y"; put packages '\007' "$W.y"
+printf '{"name":"@a/b","version":"1"}' >"$W.y"; put packages '\010' "$W.y"
+mkdir -p "$W/META-INF/maven/a/b"; printf 'groupId=a\nartifactId=b\nversion=1\n' >"$W/META-INF/maven/a/b/pom.properties"
+(cd "$W" && python3 -m zipfile -c "$W.jar" META-INF && python3 -m zipfile -c "$W.war" "$W.jar"); put packages '\011' "$W.jar" "$W.war"
+
 put journal '\000' seeds/journal/*
 put journal '\011' seeds/journal/*
 put journal '\200' seeds/journal-full/*

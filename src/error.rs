@@ -49,6 +49,8 @@ pub enum Code {
     Policy,
     /// Worth a look: a private key, a program for another system, a misleading name.
     RiskFact,
+    /// A database of packages in an image cannot be read.
+    PackagesUnreadable,
     /// No problem found, but a required check did not run.
     IncompleteCheck,
     /// The destination registry is unreachable or refused the data.
@@ -91,6 +93,7 @@ impl Code {
         Code::ImageUnverified,
         Code::Policy,
         Code::RiskFact,
+        Code::PackagesUnreadable,
         Code::IncompleteCheck,
         Code::Destination,
         Code::Source,
@@ -124,6 +127,7 @@ impl Code {
             Code::ImageUnverified => "image-unverified",
             Code::Policy => "policy",
             Code::RiskFact => "risk-fact",
+            Code::PackagesUnreadable => "packages-unreadable",
             Code::IncompleteCheck => "incomplete-check",
             Code::Destination => "destination",
             Code::Source => "source",
@@ -154,7 +158,7 @@ impl Code {
             Code::UnlistedContent => 32,
             Code::ReleaseUnverified | Code::ImageUnverified => 40,
             Code::Policy | Code::RiskFact => 41,
-            Code::IncompleteCheck => 42,
+            Code::PackagesUnreadable | Code::IncompleteCheck => 42,
             Code::Destination | Code::Source => 50,
             Code::Auth => 51,
             Code::Conflict => 52,

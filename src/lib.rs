@@ -56,6 +56,7 @@
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
 //! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `packages` | package databases of images; SPDX and CycloneDX documents | `oci`, `error` |
 //! | `openshift` | payloads, release signatures, mirror sets, update graphs | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
@@ -66,8 +67,8 @@
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `version`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
-//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //!
 //! # Features
 //!
@@ -110,6 +111,7 @@ pub mod observer;
 pub mod oci;
 pub mod openshift;
 pub mod ops;
+pub mod packages;
 pub mod parallel;
 mod pattern;
 pub mod recovery;

@@ -14,7 +14,8 @@ needed=(docker-registry:docker-registry:docker-distribution skopeo:skopeo:skopeo
   mcopy:mtools:mtools xorriso:xorriso:xorriso fuseiso:fuseiso:fuseiso ntfs-3g:ntfs-3g:ntfs-3g
   mkfs.exfat:exfatprogs:exfatprogs mount.exfat-fuse:exfat-fuse:fuse-exfat mkfs.ext4:e2fsprogs:e2fsprogs
   losetup:mount:util-linux busybox:busybox-static:busybox zsh:zsh:zsh fish:fish:fish man:man-db:man-db
-  musl-gcc:musl-tools:musl-gcc go:golang-go:golang)
+  musl-gcc:musl-tools:musl-gcc go:golang-go:golang rpm:rpm:rpm rpmbuild:rpm:rpm-build
+  jsonschema:python3-jsonschema:python3-jsonschema)
 field=2 manager=apt-get
 if ! command -v apt-get >/dev/null && command -v dnf >/dev/null; then field=3 manager=dnf; fi
 missing=()

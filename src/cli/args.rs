@@ -5,6 +5,7 @@ mod apply;
 mod desk;
 mod help;
 mod kinds;
+pub mod sbom;
 mod shared;
 mod updates;
 
@@ -17,6 +18,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
+pub use sbom::Sbom;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -42,6 +44,7 @@ pub const COMMANDS: &[&str] = &[
     "cat",
     "extract",
     "diff",
+    "sbom",
     "list",
     "sign",
     "recovery",
@@ -90,6 +93,8 @@ pub enum Command {
     Extract(Box<Extract>),
     /// Compare two bundles, or a bundle with a registry
     Diff(Box<Diff>),
+    /// Write an SBOM of the packages in the images: SPDX or CycloneDX
+    Sbom(Box<Sbom>),
     /// List the channels and releases of an update graph
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record

@@ -19,6 +19,7 @@ pub mod recovery;
 mod repack;
 pub mod repair;
 mod room;
+pub mod sbom;
 pub mod shelf;
 pub mod sign;
 pub mod split;
