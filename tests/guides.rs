@@ -49,11 +49,7 @@ impl Desk {
              create) set -- \"$@\" --plain-http 127.0.0.1 --release-keyring '{keyring}' --signature-store '{store}' ;;\n\
              unpack) set -- \"$@\" --release-keyring '{keyring}'\n\
              \x20 case \" $* \" in *' --to '*) set -- \"$@\" --plain-http 127.0.0.1 ;; esac ;;\n\
-<<<<<<< HEAD
              ls|cat|extract|diff|sbom|scan) case \" $* \" in *' --signer '*) set -- \"$@\" --release-keyring '{keyring}' ;; esac ;;\n\
-=======
-             ls|cat|extract|diff|sbom) case \" $* \" in *' --signer '*) set -- \"$@\" --release-keyring '{keyring}' ;; esac ;;\n\
->>>>>>> pkgs-s5
              list) case \" $* \" in *' --update-graph '*) ;; *)\n\
              \x20 set -- \"$@\" --update-graph stable-4.18.json --update-graph stable-4.17.json ;; esac ;;\n\
              verify|sign|repair) set -- \"$@\" --release-keyring '{keyring}' ;;\nesac\n\
