@@ -189,7 +189,8 @@ impl Results {
     pub(super) fn trouble(&mut self, top: Key, inside: &[u8], trouble: Trouble) {
         if let Some(record) = self.open.get_mut(&top) {
             record.dirty = true;
-            if record.troubles.len() < PLACES {
+            let known = record.troubles.iter().any(|(at, t)| **at == *inside && *t == trouble);
+            if !known && record.troubles.len() < PLACES {
                 record.troubles.push((inside.into(), trouble));
             }
         }

@@ -13,7 +13,7 @@ use super::proof;
 use super::queue::{Job, Queue};
 use super::results::{Done, Key, Origin, Place, Results, Seen, Summary, Used};
 use super::{Answer, Content, Engine, Session, Store};
-use crate::archive::{Budget, Form, Limits, Reason, Stop, Trouble};
+use crate::archive::{Budget, Limits, Reason, Stop, Trouble};
 use crate::content::facts::{self, Fact};
 use crate::error::{Code, Error, Result};
 use crate::observer::Observer;
@@ -333,7 +333,12 @@ impl Inside for Queued<'_, '_> {
             let (inflated, members) = (budget.inflated() - sent.inflated, budget.members() - sent.members);
             self.scan.lines[*at].covers(&way.chain[sent.depth..], sent.size, inflated, members)
         };
-        self.needed.iter().copied().filter(|at| !covered(at)).collect()
+        self.needed.iter().copied().filter(|at| way.each || !covered(at)).collect()
+    }
+
+    fn trusts(&self, way: &Way) -> bool {
+        let lines = self.needed.iter().map(|at| (&self.scan.lines[*at], way.sent[*at]));
+        lines.into_iter().any(|(line, sent)| line.covers(&way.chain[sent.depth..], sent.size, 0, 0))
     }
 
     fn member(&mut self, name: &[u8], content: &Arc<Content>, wanted: &[usize]) -> Result<()> {
@@ -357,10 +362,6 @@ impl Inside for Queued<'_, '_> {
 
     fn trouble(&mut self, name: &[u8], trouble: Trouble) {
         lock(&self.scan.results).trouble(self.top, name, trouble);
-    }
-
-    fn all_open(&self, form: Form, depth: usize) -> bool {
-        self.needed.iter().all(|at| self.scan.lines[*at].opens(form, depth))
     }
 
     fn enough(&self) -> Result<bool> {
@@ -394,8 +395,8 @@ impl Inside for Naming<'_, '_, '_> {
 
     fn trouble(&mut self, _: &[u8], _: Trouble) {}
 
-    fn all_open(&self, _: Form, _: usize) -> bool {
-        true
+    fn trusts(&self, _: &Way) -> bool {
+        false
     }
 
     fn enough(&self) -> Result<bool> {
