@@ -246,9 +246,12 @@ impl Scan<'_> {
     }
 
     fn keep(&self, done: Done) -> Result<()> {
-        let Some((digest, asked)) = done else { return Ok(()) };
-        let asked = self.stores.iter().enumerate().filter(|(at, _)| asked & (1 << at) != 0);
-        asked.filter_map(|(_, store)| store.as_ref()).try_for_each(|store| store.put(&digest, self.options.now))
+        for (digest, asked) in done {
+            let asked = self.stores.iter().enumerate().filter(|(at, _)| asked & (1 << at) != 0);
+            let stores = asked.filter_map(|(_, store)| store.as_ref());
+            stores.into_iter().try_for_each(|store| store.put(&digest, self.options.now))?;
+        }
+        Ok(())
     }
 
     fn over(&self) -> Error {
@@ -348,7 +351,7 @@ impl Inside for Queued<'_, '_> {
             let seen = lock(&self.scan.results).begin(own, content.len(), place);
             match seen {
                 Seen::Clean => {}
-                Seen::Open => lock(&self.scan.results).stain(self.top),
+                Seen::Open => lock(&self.scan.results).wait(own, self.top, *at),
                 Seen::New => {
                     self.scan.ask(*at, content, own, self.top)?;
                     // Its answer is the last that is to be done about it.
