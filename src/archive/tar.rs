@@ -29,10 +29,13 @@ pub(super) fn open(input: &mut dyn BufRead, budget: &Budget, visit: &mut Visit<'
             b'x' | b'g' | b'X' => {
                 let records = text(input, stored, EXTENSION)?;
                 skip(input, padding(stored))?;
-                if header[156] != b'g' {
-                    if !records_of(&records, &mut path, &mut size) {
-                        budget.odd();
-                    }
+                // What is said once for all members is not followed.
+                let plain = match header[156] {
+                    b'g' => records_of(&records, &mut None, &mut None),
+                    _ => records_of(&records, &mut path, &mut size),
+                };
+                if !plain {
+                    budget.odd();
                 }
             }
             b'L' | b'K' => {

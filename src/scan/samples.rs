@@ -212,7 +212,7 @@ mod tests {
             }
             let seen = if form == Form::Rpm {
                 let mut out = Vec::new();
-                flate2::read::GzDecoder::new(seen.as_slice()).read_to_end(&mut out).unwrap();
+                flate2::read::MultiGzDecoder::new(seen.as_slice()).read_to_end(&mut out).unwrap();
                 out
             } else {
                 seen
