@@ -39,6 +39,8 @@ pub enum Code {
     BlobMismatch,
     /// Something in the file that the index does not cover.
     UnlistedContent,
+    /// Something was removed by keys that may not remove it on this host.
+    Removed,
     /// OpenPGP release signature missing, bad, or by another key.
     ReleaseUnverified,
     /// Cosign image signature missing, bad, or by another key.
@@ -82,6 +84,7 @@ impl Code {
         Code::BlobMissing,
         Code::BlobMismatch,
         Code::UnlistedContent,
+        Code::Removed,
         Code::ReleaseUnverified,
         Code::ImageUnverified,
         Code::Policy,
@@ -113,6 +116,7 @@ impl Code {
             Code::BlobMissing => "blob-missing",
             Code::BlobMismatch => "blob-mismatch",
             Code::UnlistedContent => "unlisted-content",
+            Code::Removed => "removed",
             Code::ReleaseUnverified => "release-unverified",
             Code::ImageUnverified => "image-unverified",
             Code::Policy => "policy",
@@ -144,6 +148,7 @@ impl Code {
             Code::BlobMissing => 30,
             Code::BlobMismatch => 31,
             Code::UnlistedContent => 32,
+            Code::Removed => 33,
             Code::ReleaseUnverified | Code::ImageUnverified => 40,
             Code::Policy => 41,
             Code::IncompleteCheck => 42,

@@ -15,6 +15,7 @@ pub mod layout;
 pub mod limits;
 pub mod name;
 pub mod reader;
+pub mod removal;
 pub mod repair;
 pub mod series;
 pub mod set;

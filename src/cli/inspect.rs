@@ -98,6 +98,9 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     for exception in &index.exceptions {
         table.row("exception", name(exception));
     }
+    if !seen.removed.is_empty() {
+        table.row("removed", format!("{} (signature not evaluated)", seen.removed));
+    }
     for missing in &index.missing {
         table.row("missing", format!("{}: {}", name(&missing.reference), name(&missing.reason)));
     }

@@ -115,13 +115,15 @@ pub(super) fn verdict_line(report: &Report, with_code: bool) -> String {
         Verdict::NotFullyChecked => "NOT FULLY CHECKED",
         Verdict::Failed => "FAILED",
     };
-    let exceptions = if report.exceptions.is_empty() { "" } else { "  with exceptions" };
+    let except = report.except().map(|text| format!("  complete except {}", named(&text))).unwrap_or_default();
+    let others = report.exceptions.len() > report.removals.iter().filter(|one| one.obeyed).count();
+    let exceptions = if others { "  with exceptions" } else { "" };
     let code = match report.worst() {
         Some(finding) if with_code => format!("  {}", finding.code),
         None if with_code && report.verdict != Verdict::Verified => format!("  {}", Code::IncompleteCheck),
         _ => String::new(),
     };
-    format!("verdict   {word}  {}{exceptions}{code}\n", named(&report.bundle.path))
+    format!("verdict   {word}  {}{except}{exceptions}{code}\n", named(&report.bundle.path))
 }
 
 fn render(report: &Report) -> String {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::{environment, own_folder};
 use crate::bundle::Index;
+use crate::bundle::removal::Removed;
 use crate::bundle::series::places;
 use crate::error::{Code, Error, Result};
 use crate::fs::dir::LockedDir;
@@ -37,7 +38,7 @@ impl From<Before> for Memory {
             let converted = (A_TIME..=u64::from(u32::MAX)).contains(&seen.sequence);
             (name, Numbered { converted, ..seen })
         };
-        Memory { series: before.bundles.into_iter().map(convert).collect(), releases: BTreeMap::new() }
+        Memory { series: before.bundles.into_iter().map(convert).collect(), ..Memory::default() }
     }
 }
 
@@ -87,17 +88,18 @@ pub fn remember(folder: &Path, verified: &Verified<'_>, back: bool) -> Result<()
     if !verified.report().signatures.iter().any(SignatureOutcome::is_good) {
         return Ok(());
     }
-    note(folder, verified.index(), &verified.report().bundle.index, back)
+    note(folder, verified.index(), &verified.report().bundle.index, verified.removed(), back)
 }
 
-fn note(folder: &Path, index: &Index, digest: &str, back: bool) -> Result<()> {
-    if places(index).is_empty() {
+fn note(folder: &Path, index: &Index, digest: &str, removed: &Removed, back: bool) -> Result<()> {
+    if places(index).is_empty() && removed.is_empty() && load(folder)?.removals.is_empty() {
         return Ok(());
     }
     let dir = Dir::create(folder, Code::Io)?;
     let lock = turn(folder);
     let mut memory = load(folder)?;
-    if !memory.note(index, digest, back) {
+    let changed = memory.note_removed(digest, removed, back);
+    if !memory.note(index, digest, back) && !changed {
         // The process that wrote the file may have been killed before it was durable.
         return dir.sync();
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::bundle::index::Index;
 use crate::bundle::reader::Bundle;
+use crate::bundle::removal::{self, Removed};
 use crate::bundle::set::Set;
 use crate::bundle::{Inputs, Layout, volume::Volume};
 use crate::error::{Code, Error, Result};
@@ -14,10 +15,12 @@ use crate::sign::cosign::ImageKey;
 /// The contents of a bundle's head.
 #[derive(Debug)]
 pub struct Inspected {
-    /// The index, well-formed but not verified.
+    /// What the index lists and was not removed: well-formed, but not verified.
     pub index: Arc<Index>,
     /// Its digest.
     pub digest: Digest,
+    /// What was removed according to statements in the head, in words; empty: nothing.
+    pub removed: String,
     /// Whether there is a signature, good or bad.
     pub signed: bool,
     /// Expected size of the whole bundle without addenda, in bytes.
@@ -52,7 +55,11 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey]) -> Result<Inspected> {
         bundles.push(other);
     }
     let index = Arc::new(Index::parse(&head.index)?);
-    let layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
+    let mut removed = Removed::default();
+    for bundle in &bundles {
+        removed.add(&removal::in_head(&bundle.head().removals, &index, &head.digest())?);
+    }
+    let layout = Layout::with(&index, &head.index, head.signature.as_deref(), &head.removals, None)?;
     let of = at_hand.first().map(|v| v.of);
     let mut numbers: Vec<u32> = at_hand.into_iter().map(|v| v.volume).collect();
     numbers.sort_unstable();
@@ -63,7 +70,9 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey]) -> Result<Inspected> {
         true => (None, None),
         false => attested(bundles, &index, keys).map(|(attested, updates)| (Some(attested), updates))?,
     };
-    Ok(Inspected { digest: head.digest(), signed, bytes: layout.total(), index, volumes, attestations, updates })
+    let index = Arc::new(removed.rest(&index));
+    let (digest, bytes, removed) = (head.digest(), layout.total(), removed.words());
+    Ok(Inspected { digest, signed, bytes, index, removed, volumes, attestations, updates })
 }
 
 /// Attestations, how many more there are, and updates.

@@ -9,7 +9,6 @@ use crate::bundle::addendum::{self, PREDICATE, Review, STATEMENT, Statement, Sub
 use crate::bundle::append::Appender;
 use crate::bundle::layout::END;
 use crate::bundle::reader::{Addendum, Bundle};
-use crate::bundle::volume::Volume;
 use crate::bundle::{Head, Index, Inputs, Layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
@@ -257,15 +256,7 @@ fn only_unlisted(report: &Report) -> bool {
 /// Where the members of a bundle end and its addenda begin.
 fn members_end(head: &Head) -> Result<u64> {
     let index = Index::parse(&head.index)?;
-    let signature = head.signature.as_deref();
-    let layout = match &head.volume {
-        None => Layout::new(&index, &head.index, signature)?,
-        Some(description) => {
-            let volume = Volume::parse(description)?;
-            volume.check(&index)?;
-            Layout::of_volume(&index, &head.index, signature, &volume)?
-        }
-    };
+    let layout = Layout::of_head(&index, head)?;
     Ok(layout.end())
 }
 

@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use crate::error::{Code, Error};
 
+mod removal;
 pub mod signature;
 mod updates;
 
+pub use removal::RemovalOutcome;
 pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing, Vouched};
 pub use updates::{UpdateFrom, Updates};
 
@@ -54,6 +56,8 @@ impl CheckId {
     pub const BundleSignature: CheckId = CheckId::new(20, "bundle-signature", "bundle signature");
     /// MB-VER-03: schema, limits, features, expiry, expectations.
     pub const Index: CheckId = CheckId::new(30, "index", "index");
+    /// MB-RMV: what was removed, and by whom.
+    pub const Removals: CheckId = CheckId::new(35, "removals", "removals");
     /// MB-VER-04: the file is as long as the index says.
     pub const Length: CheckId = CheckId::new(40, "length", "length");
     /// MB-SET: every volume is there, and nothing that belongs to another bundle.
@@ -308,6 +312,9 @@ pub struct Report {
     pub signatures: Vec<SignatureOutcome>,
     /// Review records: reported, never counted toward a threshold.
     pub records: Vec<RecordOutcome>,
+    /// Statements about what was removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removals: Vec<RemovalOutcome>,
     /// Attestations about images: the first [`FINDINGS`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attestations: Vec<Attestation>,
@@ -341,6 +348,7 @@ impl Report {
             exceptions: Vec::new(),
             signatures: Vec::new(),
             records: Vec::new(),
+            removals: Vec::new(),
             attestations: Vec::new(),
             more_attestations: 0,
             updates: vec![],

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use crate::report::signature::Outcome;
 pub use evaluate::{EvaluatedSignature, Evaluation, MAX_SIGNATURES, Need};
-pub use yaml::{BundleRules, ImageKey, Keyring, ReleaseRules, RollbackRules};
+pub use yaml::{BundleRules, ImageKey, Keyring, ReleaseRules, Removable, RemovalRules, RollbackRules};
 
 use super::Role;
 use super::key::PublicKey;
@@ -53,6 +53,8 @@ pub struct Policy {
     pub manifests: Option<Vec<Rule>>,
     /// What to do about older or much newer sequence numbers.
     pub rollback: RollbackRules,
+    /// What reviewers may remove; `None`: nothing.
+    pub removals: Option<RemovalRules>,
 }
 
 /// One key with its name, roles and validity in the policy.
@@ -140,6 +142,7 @@ impl Policy {
             allow_kinds: Vec::new(),
             manifests: None,
             rollback: RollbackRules::default(),
+            removals: None,
         }
     }
 
@@ -159,7 +162,8 @@ impl Policy {
                 )));
             }
         }
-        for (role, threshold) in self.required() {
+        let removals = self.removals.as_ref().map(|rules| (Role::Reviewer, rules.threshold));
+        for (role, threshold) in self.required().chain(removals) {
             let keys = self.signers.iter().filter(|signer| signer.roles.contains(&role));
             let keys: BTreeSet<&[u8]> =
                 keys.filter(|signer| !self.is_revoked(&signer.key)).map(|signer| signer.key.blob()).collect();
