@@ -292,6 +292,22 @@ fn keys() -> Vec<(&'static str, String)> {
             "trust-two-names.yaml",
             format!("{two}{}require:\n  - {{role: builder, threshold: 2}}\n{keyring}", signer("alias", &builder, "")),
         ),
+        ("reviewer", sshsig::private(&sshsig::REVIEWER, "reviewer (TEST key)")),
+        ("reviewer.pub", sshsig::line(&sshsig::REVIEWER, "reviewer (TEST key)")),
+        ("trust-removals.yaml", removing(false, 1, "additional, referrer, manifests, release")),
+        (
+            "trust-removals-none.yaml",
+            removing(false, 1, "additional").replace("removals: {threshold: 1, of: [additional]}\n", ""),
+        ),
+        ("trust-removals-images.yaml", removing(false, 1, "additional")),
+        ("trust-removals-component.yaml", removing(false, 1, "'component:etcd'")),
+        (
+            "trust-removals-review.yaml",
+            removing(false, 1, "additional")
+                + "require:\n  - {role: builder, threshold: 1}\n  - {role: reviewer, threshold: 1}\n",
+        ),
+        ("trust-removals-two.yaml", removing(true, 2, "additional")),
+        ("trust-removals-both.yaml", removing(true, 1, "additional")),
         (
             "trust-reviewer.yaml",
             format!(
@@ -300,6 +316,22 @@ fn keys() -> Vec<(&'static str, String)> {
             ),
         ),
     ]
+}
+
+/// A policy with a reviewer, or two, and what they may remove.
+fn removing(two: bool, threshold: usize, of: &str) -> String {
+    let signer = |name: &str, role: &str, seed: &[u8; 32]| {
+        format!("  - {{name: {name}, roles: [{role}], key: \"{}\"}}\n", sshsig::line(seed, name).trim())
+    };
+    let mut out = format!(
+        "signers:\n{}{}",
+        signer("builder", "builder", &sshsig::BUILDER),
+        signer("review-desk", "reviewer", &sshsig::REVIEWER)
+    );
+    if two {
+        out += &signer("second-desk", "reviewer", &sshsig::SECOND);
+    }
+    out + &format!("removals: {{threshold: {threshold}, of: [{of}]}}\nrelease:\n  keyrings: [release.asc]\n")
 }
 
 const README: &str = "\

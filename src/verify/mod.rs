@@ -275,7 +275,7 @@ impl<'a> Admitted<'a> {
         self.unlisted = Mutex::new(unlisted);
         let manifests = manifests::check(index, &listed, &self.files, settings, &mut self.report);
         self.report.add(manifests);
-        let mut payloads = release::Payloads::new(index, &self.documents, &bad);
+        let mut payloads = release::Payloads::new(index, &self.documents, &bad).without(&self.set);
         if !self.set.is_stream() {
             payloads.read_ahead(&self.set)?;
             payloads.conclude(self.set.index(), &mut self.report);
@@ -374,9 +374,7 @@ impl<'a> Admitted<'a> {
     pub fn blobs(&self, pace: &Pace, extent: Extent, receiver: &dyn Receiver) -> Result<()> {
         let mut content: Vec<(usize, &Blob)> =
             self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
-        if extent == Extent::All {
-            self.excluded(pace)?;
-        }
+        self.excluded(pace, extent)?;
         if self.set.is_stream() {
             let mut buffer = vec![0u8; BUFFER];
             content.retain(|(at, _)| self.set.has(*at));
@@ -522,7 +520,6 @@ impl<'a> Admitted<'a> {
             self.with_kept(&kept, &payloads);
             if !self.set.addenda().is_empty() {
                 self.evaluate_again(settings);
-                removal::too_late(&self.set, &self.set.head().digest(), settings, &mut self.report);
             }
         }
         self.report.checks.sort_by_key(|c| c.id);
@@ -543,6 +540,7 @@ impl<'a> Admitted<'a> {
 
     /// For a stream: evaluates signatures again, with the addenda that came after the content.
     fn evaluate_again(&mut self, settings: &Settings) {
+        self.counted = removal::too_late(&self.set, settings, &mut self.report);
         let (head, addenda) = (self.set.head(), self.set.addenda());
         self.report.checks.retain(|c| c.id != CheckId::BundleSignature);
         self.report.not_checked.retain(|n| n.id != CheckId::BundleSignature);

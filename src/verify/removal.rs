@@ -224,9 +224,10 @@ fn listed(
 }
 
 /// For a stream, after its addenda are known: statements among them come too late to be obeyed.
-pub(super) fn too_late(set: &Set, digest: &Digest, settings: &Settings, report: &mut Report) {
-    let Accepted { removed, check, listed, .. } = evaluate(set, digest, settings, report);
-    let Some(mut check) = check else { return };
+/// Returns the signatures that would count.
+pub(super) fn too_late(set: &Set, settings: &Settings, report: &mut Report) -> Vec<EvaluatedSignature> {
+    let Accepted { removed, counted, check, listed } = evaluate(set, &set.head().digest(), settings, report);
+    let Some(mut check) = check else { return counted };
     let all = set.removed();
     if !removed.images.is_subset(&all.images) || !removed.files.is_subset(&all.files) {
         let text = "a statement behind the last member excludes something, and a stream shows that only at its end";
@@ -236,6 +237,7 @@ pub(super) fn too_late(set: &Set, digest: &Digest, settings: &Settings, report: 
     report.removals = listed;
     report.checks.retain(|c| c.id != CheckId::Removals);
     report.add(check);
+    counted
 }
 
 /// Statements of different places, each made without the others, may leave blobs that no image needs. They do not
