@@ -29,7 +29,7 @@ pub struct SignedRemoval {
 
 impl SignedRemoval {
     /// The content of the member with this path, if it is one of the two of the n-th statement.
-    pub(super) fn content(&self, n: usize, member: &str) -> Option<&[u8]> {
+    pub(in crate::bundle) fn content(&self, n: usize, member: &str) -> Option<&[u8]> {
         let own = path(n);
         match member.strip_prefix(own.as_str())? {
             "" => Some(&self.statement),

@@ -196,7 +196,7 @@ impl Volume {
     }
 
     /// Forgets where these blobs are: nothing of them is anywhere.
-    pub(super) fn without(&mut self, blobs: &BTreeSet<usize>) {
+    pub(crate) fn without(&mut self, blobs: &BTreeSet<usize>) {
         for at in blobs {
             if let Some(place) = self.blobs.get_mut(*at) {
                 *place = EVERYWHERE;

@@ -19,6 +19,7 @@ mod passphrase;
 mod progress;
 mod recovery;
 mod repair;
+mod scrub;
 mod sign;
 mod size;
 mod split;
@@ -48,7 +49,7 @@ pub fn arguments() -> std::result::Result<Args, clap::Error> {
     if let Some(host) = ["kubectl", "oc"].into_iter().find(|host| called == format!("{host}-mirror_bundle")) {
         command = command.bin_name(format!("{host} mirror-bundle"));
     }
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let matches = command.try_get_matches_from_mut(scrub::spelled(std::env::args_os().collect()))?;
     Args::from_arg_matches(&matches).map_err(|err| err.format(&mut command))
 }
 
@@ -66,6 +67,7 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
         Command::List(args) => list::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),
+        Command::Scrub(args) => scrub::run(args, global, term),
         Command::Recovery(args) => recovery::run(args, global, term),
         Command::Repair(args) => repair::run(args, global, term),
         Command::Split(args) => split::run(args, global, term),

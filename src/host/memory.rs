@@ -152,17 +152,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(load(dir.path()).unwrap(), Memory::default());
         for (sequence, index) in [(5, "a"), (7, "b"), (6, "c")] {
-            note(dir.path(), &bundle("ocp", sequence), index, false).unwrap();
+            note(dir.path(), &bundle("ocp", sequence), index, &Removed::default(), false).unwrap();
         }
         let seen = Numbered { sequence: 7, index: "b".into(), converted: false };
         assert_eq!(load(dir.path()).unwrap().series["ocp"], seen);
-        note(dir.path(), &bundle("ocp", 3), "d", true).unwrap();
+        note(dir.path(), &bundle("ocp", 3), "d", &Removed::default(), true).unwrap();
         assert_eq!(load(dir.path()).unwrap().series["ocp"].sequence, 3);
-        note(dir.path(), &Index { sequence: None, ..sample() }, "e", false).unwrap();
+        note(dir.path(), &Index { sequence: None, ..sample() }, "e", &Removed::default(), false).unwrap();
         assert_eq!(load(dir.path()).unwrap().series.len(), 1);
         fs::write(file(dir.path()), "{").unwrap();
         assert_eq!(load(dir.path()).unwrap_err().code(), Code::Io);
-        assert!(note(dir.path(), &bundle("ocp", 9), "d", false).is_err());
+        assert!(note(dir.path(), &bundle("ocp", 9), "d", &Removed::default(), false).is_err());
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         fs::write(file(dir.path()), before).unwrap();
         let memory = load(dir.path()).unwrap();
         assert!(memory.series["app"].converted && !memory.series["ocp"].converted);
-        note(dir.path(), &bundle("app", 1), "z", false).unwrap();
+        note(dir.path(), &bundle("app", 1), "z", &Removed::default(), false).unwrap();
         let after = load(dir.path()).unwrap();
         assert_eq!(after.series["app"], Numbered { sequence: 1, index: "z".into(), converted: false });
         assert_eq!(after.series["ocp"], memory.series["ocp"]);
@@ -187,7 +187,7 @@ mod tests {
             let index = bundle(&format!("b{i}"), i);
             for _ in 0..20 {
                 ready(dir.path()).unwrap();
-                note(dir.path(), &index, "a", false).unwrap();
+                note(dir.path(), &index, "a", &Removed::default(), false).unwrap();
                 ready(dir.path()).unwrap();
             }
         };

@@ -88,6 +88,9 @@ fn attested(bundles: Vec<Bundle>, index: &Arc<Index>, keys: &[ImageKey]) -> Resu
             Err(e) => return Err(e),
         }
     }
+    if parts.is_empty() {
+        return Ok(((Vec::new(), 0), None));
+    }
     match Set::new(parts) {
         Ok(set) => Ok((crate::verify::cosign::attestations(&set, keys)?, crate::verify::graph_data::unverified(&set)?)),
         Err(e) if e.code().is_verdict() => Ok(((Vec::new(), 0), None)),

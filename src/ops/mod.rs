@@ -13,6 +13,7 @@ pub mod recovery;
 mod repack;
 pub mod repair;
 mod room;
+pub mod scrub;
 pub mod sign;
 pub mod split;
 pub mod unpack;

@@ -79,7 +79,7 @@ pub fn index_bytes(paths: &[PathBuf]) -> Result<Vec<u8>> {
 }
 
 /// The files to sign: for a folder, every bundle and volume in it.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let inputs = Inputs::of(paths)?;
     if inputs.is_stream() {
         return Err(Error::new(Code::Usage, "a stream cannot be signed").hint("name a file"));
@@ -240,7 +240,7 @@ impl Addition<'_> {
 
 /// Whether this verdict prevents signing: anything bad except a threshold that is not met yet, a check that did not
 /// run, or no known key vouching for the bundle.
-fn refuses(report: &Report, trust: &Trust, conditions: &Conditions) -> bool {
+pub(super) fn refuses(report: &Report, trust: &Trust, conditions: &Conditions) -> bool {
     let unsigned = conditions.exceptions.unsigned || matches!(trust, Trust::Unsigned { .. });
     report.errors().any(|f| f.code != Code::Untrusted)
         || report.not_checked.iter().any(|n| n.required)
@@ -254,7 +254,7 @@ fn only_unlisted(report: &Report) -> bool {
 }
 
 /// Where the members of a bundle end and its addenda begin.
-fn members_end(head: &Head) -> Result<u64> {
+pub(super) fn members_end(head: &Head) -> Result<u64> {
     let index = Index::parse(&head.index)?;
     let layout = Layout::of_head(&index, head)?;
     Ok(layout.end())
@@ -406,7 +406,7 @@ fn record(key: &SecretKey, review: Review, index: &Index, digest: &Digest) -> Re
     Ok(vec![(format!("{name}.sig"), signature), (name, bytes)])
 }
 
-fn inside(
+pub(super) fn inside(
     path: &Path,
     appender: &Appender,
     index: &Index,

@@ -15,7 +15,7 @@ mod kept;
 mod loose;
 mod manifests;
 mod release;
-mod removal;
+pub(crate) mod removal;
 pub mod rollback;
 mod settings;
 mod trust;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Check, CheckId, Finding, RemovalOutcome, Report, Standing};
-use super::{Admitted, Settings, lock};
+use super::{Admitted, Extent, Settings, lock};
 use crate::bundle::addendum::{self, AddendumKind};
 use crate::bundle::index::{Index, Kind};
 use crate::bundle::layout;
@@ -270,10 +270,11 @@ pub(super) fn shared(set: &Set, documents: &BTreeMap<Digest, Vec<u8>>, report: &
 }
 
 /// What was removed is something that can be removed alone, and that this host lets reviewers remove (MB-RMV-06).
-pub(super) fn units(set: &Set, rules: &RemovalRules, check: &mut Check) {
-    let (index, rest, removed) = (set.signed(), set.index(), set.removed());
+///
+/// Without rules, only what no host accepts is refused.
+pub(crate) fn units(index: &Index, rest: &Index, removed: &Removed, rules: Option<&RemovalRules>, check: &mut Check) {
     let there: BTreeSet<Digest> = rest.blobs.iter().filter(|b| b.role.is_document()).map(|b| b.digest).collect();
-    let may = |what: Removable| rules.of.contains(&what);
+    let may = |what: Removable| rules.is_none_or(|rules| rules.of.contains(&what));
     let gone: BTreeSet<Digest> = removed.images.iter().map(|at| index.images[*at].digest).collect();
     let mut deny =
         |subject: &str, why: &str| {
@@ -334,7 +335,7 @@ pub(super) fn units(set: &Set, rules: &RemovalRules, check: &mut Check) {
 
 /// Whether a file is the ConfigMap with the release signature of this image: its content may be gone, its name is in
 /// the index.
-fn is_map_of(file: &crate::bundle::index::File, digest: &Digest) -> bool {
+pub(crate) fn is_map_of(file: &crate::bundle::index::File, digest: &Digest) -> bool {
     let name = digest.dashed();
     file.objects.iter().any(|object| {
         (object.kind.as_str(), object.namespace.as_deref()) == ("ConfigMap", Some("openshift-config-managed"))
@@ -364,13 +365,13 @@ impl Admitted<'_> {
         let rules = self.settings.policy.and_then(|policy| policy.removals.as_ref());
         let check = self.report.checks.iter_mut().find(|check| check.id == CheckId::Removals);
         if let (Some(rules), Some(check)) = (rules, check) {
-            units(&self.set, rules, check);
+            units(self.set.signed(), self.set.index(), self.set.removed(), Some(rules), check);
         }
     }
 
     /// Checks configurations and layers that do not count and are in a file all the same: every byte is the one that is
     /// signed.
-    pub(super) fn excluded(&self, pace: &Pace) -> Result<()> {
+    pub(super) fn excluded(&self, pace: &Pace, extent: Extent) -> Result<()> {
         let of = |part: &'_ Contents| {
             let extents = part.layout().extents().iter().zip(part.layout().blobs());
             let members = extents.filter(|(extent, _)| self.set.position(extent.blob).is_none());
@@ -387,7 +388,7 @@ impl Admitted<'_> {
             Ok(()) => Ok(()),
             Err(e) if e.code().is_verdict() || e.code() == Code::Io => {
                 lock(&self.digests).find(Finding::of(&member.path, &e));
-                Ok(())
+                if extent == Extent::All { Ok(()) } else { Err(e) }
             }
             Err(e) => Err(e),
         };

@@ -155,6 +155,7 @@ pub fn list(out: &mut Vectors) {
     units(&mut add);
     excluded(&mut add);
     for vector in &mut out.all {
+        vector.late |= vector.name == "removal-excluded-changed";
         vector.stream = match vector.name.as_str() {
             // A stream shows only at its end how long it is.
             "removal-kept" | "removal-named-only" | "removal-stripped" | "removal-more-gone" => Some(Code::Malformed),
