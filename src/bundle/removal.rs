@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::addendum::{STATEMENT, Subject, SubjectDigest};
-use super::index::{self, Image, Index, Kind};
+use super::index::{self, File, Image, Index, Kind};
 use super::limits;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, json};
@@ -88,16 +88,44 @@ impl Removed {
         rest
     }
 
-    /// What was removed, in words: `1 image, 2 files`.
-    pub fn words(&self) -> String {
+    /// What was removed from this index, in words: `1 image, 2 files`. What only goes with something else is not
+    /// counted: signatures of an image, components of a release.
+    pub fn words(&self, index: &Index) -> String {
+        let (mut releases, mut images, mut attached, mut files) = (0, 0, 0, 0);
+        let gone: BTreeSet<Digest> = self.images.iter().map(|at| index.images[*at].digest).collect();
+        let blobs: BTreeSet<Digest> = self.blobs.iter().map(|at| index.blobs[*at].digest).collect();
+        for image in self.images.iter().map(|at| &index.images[*at]) {
+            match image.kind {
+                Kind::Release => releases += 1,
+                Kind::Component if image.release.is_some_and(|release| gone.contains(&release)) => {}
+                Kind::Signature | Kind::Referrer if image.subject.is_some_and(|subject| blobs.contains(&subject)) => {}
+                Kind::Signature | Kind::Referrer => attached += 1,
+                Kind::Component | Kind::Additional | Kind::GraphData => images += 1,
+            }
+        }
+        for file in self.files.iter().map(|at| &index.files[*at]) {
+            let goes = file.path.starts_with("signatures/") || gone.iter().any(|digest| is_map_of(file, digest));
+            files += usize::from(releases == 0 || !goes);
+        }
         let count = |n: usize, what: &str| match n {
             0 => None,
             1 => Some(format!("1 {what}")),
             n => Some(format!("{n} {what}s")),
         };
-        let all = [count(self.images.len(), "image"), count(self.files.len(), "file")];
+        let all =
+            [count(releases, "release"), count(images, "image"), count(attached, "attachment"), count(files, "file")];
         all.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether a file is the ConfigMap with the release signature of this image: its content may be gone, its name is in
+/// the index.
+pub(crate) fn is_map_of(file: &File, digest: &Digest) -> bool {
+    let name = digest.dashed();
+    file.objects.iter().any(|object| {
+        (object.kind.as_str(), object.namespace.as_deref()) == ("ConfigMap", Some("openshift-config-managed"))
+            && object.name.starts_with(&name[..name.len().min("sha256-".len() + 16)])
+    })
 }
 
 /// A statement that names nothing but what its index lists.

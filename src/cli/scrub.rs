@@ -8,8 +8,8 @@ use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, passphrase, verify};
 use crate::error::Result;
-use crate::ops::scrub::{Options, Outcome, Summary, To, scrub};
 use crate::ops::observer;
+use crate::ops::scrub::{Options, Outcome, Summary, To, scrub};
 
 /// `-o` is the form of the answer everywhere; for `scrub`, people also give the file to write with it. A value that is
 /// no form is that file.

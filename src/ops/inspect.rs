@@ -70,8 +70,9 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey]) -> Result<Inspected> {
         true => (None, None),
         false => attested(bundles, &index, keys).map(|(attested, updates)| (Some(attested), updates))?,
     };
-    let index = Arc::new(removed.rest(&index));
-    let (digest, bytes, removed) = (head.digest(), layout.total(), removed.words());
+    let signed_index = Arc::clone(&index);
+    let index = Arc::new(removed.rest(&signed_index));
+    let (digest, bytes, removed) = (head.digest(), layout.total(), removed.words(&signed_index));
     Ok(Inspected { digest, signed, bytes, index, removed, volumes, attestations, updates })
 }
 

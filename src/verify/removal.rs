@@ -122,7 +122,7 @@ pub(super) fn evaluate(set: &Set, digest: &Digest, settings: &Settings, report: 
             }
             (Ok(removal), None) => {
                 let why = "this host has no trust policy, and so nobody who may remove anything";
-                refuse(&mut check, &one, &removal, why, None);
+                refuse(&mut check, index, &one, &removal, why, None);
                 out.listed.push(listed(index, &one, &removal, None, Some(why)));
                 out.removed.add(&taken(&one, &removal));
             }
@@ -151,12 +151,12 @@ pub(super) fn evaluate(set: &Set, digest: &Digest, settings: &Settings, report: 
         out.listed.push(listed(index, &one, &removal, Some(&evaluated), why.as_deref()));
         match why {
             Some(why) => {
-                refuse(&mut check, &one, &removal, &why, evaluated.key.as_deref());
+                refuse(&mut check, index, &one, &removal, &why, evaluated.key.as_deref());
                 out.removed.add(&taken(&one, &removal));
             }
             None => {
                 check.examined += 1;
-                check.details.push(by(&removal, evaluated.signer.as_deref()));
+                check.details.push(by(index, &removal, evaluated.signer.as_deref()));
                 out.removed.add(&removal.removed);
                 out.counted.push(evaluated);
             }
@@ -167,8 +167,8 @@ pub(super) fn evaluate(set: &Set, digest: &Digest, settings: &Settings, report: 
 }
 
 /// Who removed what and why, in words.
-fn by(removal: &Removal, name: Option<&str>) -> String {
-    format!("{}, removed by {} as reviewer: \"{}\"", removal.removed.words(), name.unwrap_or("?"), removal.reason)
+fn by(index: &Index, removal: &Removal, name: Option<&str>) -> String {
+    format!("{}, removed by {} as reviewer: \"{}\"", removal.removed.words(index), name.unwrap_or("?"), removal.reason)
 }
 
 fn things(removed: &Removed) -> impl Iterator<Item = (bool, usize)> + '_ {
@@ -180,8 +180,8 @@ fn taken(one: &Found, removal: &Removal) -> Removed {
     if one.place == Place::Head { removal.removed.clone() } else { Removed::default() }
 }
 
-fn refuse(check: &mut Check, one: &Found, removal: &Removal, why: &str, key: Option<&str>) {
-    let words = removal.removed.words();
+fn refuse(check: &mut Check, index: &Index, one: &Found, removal: &Removal, why: &str, key: Option<&str>) {
+    let words = removal.removed.words(index);
     if one.place != Place::Head {
         let text = format!("ignored a statement that {words} of the bundle are removed: {why}");
         return check.find(Finding::notice(Code::Removed, &one.origin, text));
@@ -213,7 +213,7 @@ fn listed(
         created: removal.created.clone(),
         reason: removal.reason.clone(),
         more: (removal.removed.images.len() + removal.removed.files.len() - images.len() - files.len()) as u64,
-        words: removal.removed.words(),
+        words: removal.removed.words(index),
         images,
         files,
         blobs: removal.removed.blobs.len() as u64,
@@ -324,23 +324,13 @@ pub(crate) fn units(index: &Index, rest: &Index, removed: &Removed, rules: Optio
             }
             continue;
         }
-        let of = |digests: &BTreeSet<Digest>| digests.iter().any(|digest| is_map_of(file, digest));
+        let of = |digests: &BTreeSet<Digest>| digests.iter().any(|digest| removal::is_map_of(file, digest));
         match () {
             () if of(&there) => deny(&file.path, "and it holds the signature of a release that was not"),
             () if of(&gone) || may(Removable::Manifests) => {}
             () => deny(&file.path, "and this host does not let reviewers remove manifests"),
         }
     }
-}
-
-/// Whether a file is the ConfigMap with the release signature of this image: its content may be gone, its name is in
-/// the index.
-pub(crate) fn is_map_of(file: &crate::bundle::index::File, digest: &Digest) -> bool {
-    let name = digest.dashed();
-    file.objects.iter().any(|object| {
-        (object.kind.as_str(), object.namespace.as_deref()) == ("ConfigMap", Some("openshift-config-managed"))
-            && object.name.starts_with(&name[..name.len().min("sha256-".len() + 16)])
-    })
 }
 
 fn word(kind: Kind) -> &'static str {

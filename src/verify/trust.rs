@@ -42,7 +42,7 @@ pub(super) fn signatures(
 ) -> Check {
     let mut check = Check::new(CheckId::BundleSignature);
     let gathered = gather(head, addenda, settings);
-    check.of = gathered.len() as u64;
+    check.of = (gathered.len() + removals.len()) as u64;
     if gathered.is_empty() && settings.allow_unsigned {
         report.skip(CheckId::BundleSignature, false, "the bundle has no signature, which --allow-unsigned accepts");
         check.find(Finding::notice(

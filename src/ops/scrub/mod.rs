@@ -149,7 +149,10 @@ pub fn scrub(
     let report = match &options.to {
         To::File(target) if !options.dry_run => {
             let plan = taken.plan(&admitted)?;
-            observer.say("Scrubbing", &format!("{}, {}", taken.new.words(), observer::size(plan.bytes())));
+            observer.say(
+                "Scrubbing",
+                &format!("{}, {}", taken.new.words(admitted.set().signed()), observer::size(plan.bytes())),
+            );
             write(target, &plan, admitted, (trust, conditions), options, &mut summary, observer)?
         }
         To::File(_) => verify::rest(admitted, options.jobs, observer)?.into_report(),
@@ -261,7 +264,7 @@ impl Taken {
             files: without(&all.files, &before.files),
             blobs: without(&all.blobs, &before.blobs),
         };
-        if new.words().is_empty() {
+        if new.images.is_empty() && new.files.is_empty() {
             return Err(Error::new(Code::Usage, "nothing is to be removed").hint("--remove IMAGE, and more"));
         }
         if removals.len() == limits::REMOVALS && matches!(options.to, To::File(_)) {
