@@ -35,6 +35,7 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ("attestations", serde_json::json!(attestations)),
                 ("more_attestations", serde_json::json!(more)),
                 ("updates", serde_json::json!(seen.updates)),
+                ("removed", serde_json::json!(seen.removed)),
                 (
                     "volumes",
                     seen.volumes.as_ref().map_or(serde_json::Value::Null, |(here, of)| {

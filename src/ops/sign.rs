@@ -148,6 +148,7 @@ pub fn sign(
     let hash = MessageHash::of(&head.index);
     let (armored, signature) = signature(&files[0], &options.what, &hash)?;
     let role = role_of(&signature)?;
+    beside_removals(&report, &signature, role, observer)?;
     advise(trust, conditions, &armored, &head.index, observer);
     let review = recorded.then(|| review(role, options)).transpose()?;
     let new = Addition {
@@ -177,6 +178,26 @@ pub fn sign(
         false => observer.say("Signed", &format!("as {role} ({key})")),
     }
     Ok(Outcome::Signed(Summary { index: head.digest().to_string(), role: role.to_string(), key, written }))
+}
+
+/// A signature over the index is for all of the bundle, also for what was removed.
+///
+/// # Errors
+/// [`Code::Usage`] when the key has signed for the rest only (MB-RMV-09).
+fn beside_removals(report: &Report, signature: &Signature, role: Role, observer: &dyn Observer) -> Result<()> {
+    let mut removals = report.removals.iter().filter(|one| one.obeyed).peekable();
+    if role != Role::Reviewer || removals.peek().is_none() {
+        return Ok(());
+    }
+    let key = signature.key().fingerprint();
+    if let Some(own) = removals.find(|one| one.key.as_deref() == Some(&key)) {
+        return Err(Error::new(Code::Usage, "this key has signed for the bundle without what it removed")
+            .fact(format!("in {}", own.origin))
+            .fact("that counts as its signature; another one would be for all of the bundle")
+            .state("nothing was added"));
+    }
+    observer.warn("something was removed from this bundle, and a signature over its index is for all of it");
+    Ok(())
 }
 
 /// The files at whose end an interrupted append left a remainder, and where their members end.

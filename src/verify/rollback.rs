@@ -177,7 +177,7 @@ pub(super) struct Leave {
     pub(super) step: Option<u64>,
 }
 
-/// Compares what is removed with what was removed when this host unpacked the same bundle (MB-RMV-12).
+/// Compares what is removed with what was removed when this host unpacked the same bundle (MB-RMV-11).
 pub(super) fn put_back(digest: &str, removed: &Removed, memory: &Memory, leave: Leave, check: &mut Check) {
     if !memory.had_less(digest, removed) {
         return;

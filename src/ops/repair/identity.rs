@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use super::named::{Local, Named};
 use crate::bundle::layout;
+use crate::bundle::removal::SignedRemoval;
 use crate::bundle::survey::Blueprint;
 use crate::bundle::volume::Volume;
 use crate::bundle::{Head, Index, limits, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::recovery::Sidecar;
+use crate::sign::{MessageHash, Namespace};
 use crate::verify::{Conditions, Endorsement, Trust, endorsement};
 
 /// What the bundle must be.
@@ -59,6 +61,10 @@ pub(super) fn find(
 ) -> Result<Identity> {
     for one in named {
         let Ok(head) = &one.head else { continue };
+        // A damaged statement must not decide what the rest of the bundle is.
+        if !head.removals.iter().all(is_signed) {
+            continue;
+        }
         match endorsement(head, trust, conditions) {
             Endorsement::Signed => match Known::new(head.clone(), None) {
                 Ok(known) => return Ok(Identity::Known(known)),
@@ -150,6 +156,12 @@ fn speaks_for(own: &Named, blueprint: &Blueprint) -> bool {
         Some(hex) => hex == blueprint.head.digest().hex(),
         None => own.file.as_ref().is_some_and(|file| headers_agree(file, own.length, blueprint)),
     }
+}
+
+/// Whether a statement about a removal is what somebody signed; whether that counts is for the verification to decide.
+fn is_signed(one: &SignedRemoval) -> bool {
+    crate::sign::verify(&MessageHash::of(&one.statement), &one.signature)
+        .is_ok_and(|signature| signature.namespace() == Namespace::Removal.as_str())
 }
 
 /// How far from the start of a file the members of a head can be, in bytes.

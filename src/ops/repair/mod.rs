@@ -396,6 +396,7 @@ impl Job<'_> {
             mended,
             addenda: parts.iter().map(|p| p.tail.addenda.len()).sum(),
             verdict: report.verdict,
+            except: report.except(),
         };
         Ok(Outcome::Whole(Box::new(summary), Box::new(report)))
     }
