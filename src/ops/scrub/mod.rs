@@ -177,11 +177,17 @@ fn all_paths(summary: &Summary) -> BTreeSet<&str> {
     summary.files.iter().map(String::as_str).collect()
 }
 
-/// As for a signature; but a Kubernetes file that this host refuses may be the one that is removed.
+/// As for a signature; but a Kubernetes file that this host refuses may be the one that is removed, and a host that has
+/// unpacked the bundle without something may take it out of the whole one again.
 fn refuses(report: &Report, removed: &BTreeSet<&str>, trust: &Trust, conditions: &Conditions) -> bool {
     let mut rest = report.clone();
     for check in &mut rest.checks {
-        check.findings.retain(|f| f.code != Code::Policy || !removed.contains(f.subject.as_str()));
+        check.findings.retain(|f| match f.code {
+            Code::Policy => !removed.contains(f.subject.as_str()),
+            // What was removed before may be removed again.
+            Code::Rollback => f.subject != "removals",
+            _ => true,
+        });
     }
     sign::refuses(&rest, trust, conditions)
 }

@@ -54,6 +54,7 @@ pub(super) fn asked(words: &[String], admitted: &Admitted<'_>) -> Result<Asked> 
             let found = of(&|image| image.digest == digest);
             if found.is_empty() && admitted.document(&digest).is_some() {
                 return Err(Error::new(Code::Usage, format!("{digest} is part of an image, not one of its own"))
+                    .state("nothing was written")
                     .hint("name the image: it can be removed as a whole only"));
             }
             found
