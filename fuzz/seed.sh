@@ -36,6 +36,7 @@ put openpgp '\001' $T/keyrings/*/* $T/vectors-generated/keyrings/*
 put openpgp '\002' seeds/claim/*
 put kubernetes '' seeds/kubernetes/* $T/verification-configmaps/*/* $T/cluster-update-keys/manifests*/* $T/crds/*
 put signature_map '' seeds/signature_map/* $T/verification-configmaps/*/*
+put update_graph '' seeds/update_graph/* $T/update-graphs/*.json $T/update-graphs/graph-data/head/*/*.yaml
 put oci_document '' $T/oci-layouts/*/index.json $T/oci-layouts/*/manifest.json
 for blob in $T/oci-layouts/*/blobs/sha256/*; do
     head -c 1 "$blob" | grep -q '{' && put oci_document '' "$blob"
@@ -60,7 +61,9 @@ for format in ustar gnu pax; do
     zstd -qc "$W.$format" >"$W.z" && put release_layer '\002' "$W.z"
     put release_layer '\003' "$W.$format"
     put release_layer '\014' "$W.$format"
+    for mode in '\000' '\001' '\002'; do put layer "$mode" "$W.$format"; done
 done
+cat "$W.ustar" "$W.gnu" >"$W.z"; put layer '\000' "$W.z"
 cat "$W.ustar" "$W.gnu" >"$W.z"; put release_layer '\000' "$W.z"
 gzip -c "$W.ustar" >"$W.z"; gzip -c </dev/null >>"$W.z"; put release_layer '\001' "$W.z"
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cluster")]
 mod apply;
+mod desk;
 mod help;
 mod kinds;
 mod shared;
@@ -14,6 +15,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
+pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
@@ -37,6 +39,9 @@ pub const COMMANDS: &[&str] = &[
     "apply",
     "inspect",
     "ls",
+    "cat",
+    "extract",
+    "diff",
     "list",
     "sign",
     "recovery",
@@ -77,8 +82,14 @@ pub enum Command {
     Apply(Box<Apply>),
     /// Show what a bundle says it contains (contents are not verified)
     Inspect(Inspect),
-    /// List images, blobs or manifests, one per line (contents are not verified)
-    Ls(Ls),
+    /// List images, blobs, manifests or files, one per line
+    Ls(Box<Ls>),
+    /// Print one file of a bundle, or of an image in it
+    Cat(Box<Cat>),
+    /// Write the files of one image, or one image as an OCI archive
+    Extract(Box<Extract>),
+    /// Compare two bundles, or a bundle with a registry
+    Diff(Box<Diff>),
     /// List the channels and releases of an update graph
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record
@@ -338,34 +349,6 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
-}
-
-/// `inspect`
-#[derive(Debug, ClapArgs)]
-pub struct Inspect {
-    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
-    #[arg(value_name = "BUNDLE", required = true)]
-    pub bundle: Vec<PathBuf>,
-    /// Say which attestations a key of this trust policy signed; nothing else is verified
-    #[arg(long, value_name = "POLICY")]
-    pub trust: Option<PathBuf>,
-}
-
-/// `ls`
-#[derive(Debug, ClapArgs)]
-pub struct Ls {
-    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
-    #[arg(value_name = "BUNDLE", required = true)]
-    pub bundle: Vec<PathBuf>,
-    /// List images (the default when nothing is chosen)
-    #[arg(long)]
-    pub images: bool,
-    /// List blobs
-    #[arg(long)]
-    pub blobs: bool,
-    /// List the objects in the manifests
-    #[arg(long)]
-    pub manifests: bool,
 }
 
 /// `sign`

@@ -110,7 +110,7 @@ fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
         "" | "verify" | "unpack" | "apply" | "inspect" | "ls" | "sign" | "recovery" | "repair" | "split" | "join"
     );
     let verifies = matches!(verb, "" | "verify" | "unpack" | "apply" | "sign" | "repair");
-    let network = matches!(verb, "" | "create" | "unpack" | "apply" | "repair");
+    let network = matches!(verb, "" | "create" | "list" | "unpack" | "apply" | "repair");
     let writes = matches!(
         verb,
         "" | "create" | "unpack" | "apply" | "sign" | "recovery" | "repair" | "split" | "join" | "keygen"
@@ -141,6 +141,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "mirror-bundle create app.tar --sign-key builder.key --image quay.io/team/app:1.2 --manifests deploy/ --platform linux/amd64",
     ),
     ("create", "mirror-bundle create ocp.tar --sign-key builder.key --from-layout layout/ --media fat32"),
+    ("create", "mirror-bundle create ocp.tar --sign-key builder.key --channel stable-4.18 --from 4.17.3 --to 4.18.9"),
+    ("list", "mirror-bundle list releases --channel stable-4.18 --from 4.17.3"),
     ("verify", "mirror-bundle verify ocp.tar --signer builder.key.pub"),
     ("verify", "mirror-bundle verify /media/usb1 /media/usb2 --trust trust.yaml -o json"),
     ("unpack", "mirror-bundle unpack ocp.tar --signer builder.key.pub --to registry.example.com/ocp/release"),

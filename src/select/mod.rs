@@ -29,8 +29,10 @@ pub(crate) use files::loose as manifests;
 pub use graph_data::{GraphFrom, GraphInput};
 pub use mirrors::Mirrors;
 pub use release::Store;
+pub(crate) use updates::Graphs;
+#[cfg(feature = "cli")]
+pub(crate) use updates::sentence;
 pub use updates::{GraphSource, PUBLIC_GRAPH, Updates};
-pub(crate) use updates::{Graphs, sentence};
 pub(crate) use walk::{Reachable, Root};
 
 /// How to treat foreign (non-distributable) layers, which registries are not required to have.

@@ -122,7 +122,9 @@ pub(super) fn evaluate(set: &Set, digest: &Digest, settings: &Settings, report: 
             }
             (Ok(removal), None) => {
                 let why = "this host has no trust policy, and so nobody who may remove anything";
-                refuse(&mut check, index, &one, &removal, why, None);
+                if !settings.look {
+                    refuse(&mut check, index, &one, &removal, why, None);
+                }
                 out.listed.push(listed(index, &one, &removal, None, Some(why)));
                 out.removed.add(&taken(&one, &removal));
             }
