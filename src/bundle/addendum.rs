@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::limits;
 use super::reader::Addendum;
+pub use super::statement::{STATEMENT, Subject, SubjectDigest};
 use crate::oci::{Digest, json};
 use crate::sign::Role;
 
-/// Type of the statement.
-pub const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// Type of its predicate.
 pub const PREDICATE: &str = "urn:mirror-bundle:review:v1";
 const SIGNATURE: &str = "signature-";
@@ -84,24 +83,6 @@ pub struct Statement {
     pub predicate_type: String,
     /// The review itself.
     pub predicate: Review,
-}
-
-/// The subject of a statement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Subject {
-    /// Name of the bundle.
-    pub name: String,
-    /// Digest of its index.
-    pub digest: SubjectDigest,
-}
-
-/// The digest of a subject.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubjectDigest {
-    /// Hex.
-    pub sha256: String,
 }
 
 /// A review.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::foreign;
+use super::index::Index;
 use super::input::Input;
+use super::layout::Layout;
 use super::removal::{self, SignedRemoval};
+use super::volume::Volume;
 use super::{layout, limits, tar, volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
@@ -36,6 +39,16 @@ impl Head {
     /// The same with these statements about removals.
     pub fn with_removals(self, removals: Vec<SignedRemoval>) -> Head {
         Head { removals, ..self }
+    }
+
+    /// The layout of the file with this head. A volume is checked against the index.
+    ///
+    /// # Errors
+    /// As [`Layout::new`], and for a statement or description that is not acceptable.
+    pub fn layout(&self, index: &Index) -> Result<Layout> {
+        let volume = self.volume.as_deref().map(Volume::parse).transpose()?;
+        volume.iter().try_for_each(|volume| volume.check(index))?;
+        Layout::with(index, &self.index, self.signature.as_deref(), &self.removals, volume.as_ref())
     }
 
     /// Digest of the index: the bundle's identity.

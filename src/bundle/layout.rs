@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use super::head::Head;
 use super::index::{File, Index};
 use super::removal::{self, Removed, SignedRemoval};
 use super::tar;
@@ -84,16 +83,6 @@ impl Layout {
     /// As [`Layout::new`].
     pub fn of_volume(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, volume: &Volume) -> Result<Layout> {
         Layout::with(index, index_bytes, signature, &[], Some(volume))
-    }
-
-    /// The layout of the file with this head. A volume is checked against the index.
-    ///
-    /// # Errors
-    /// As [`Layout::new`], and for a statement or description that is not acceptable.
-    pub fn of_head(index: &Index, head: &Head) -> Result<Layout> {
-        let volume = head.volume.as_deref().map(Volume::parse).transpose()?;
-        volume.iter().try_for_each(|volume| volume.check(index))?;
-        Layout::with(index, &head.index, head.signature.as_deref(), &head.removals, volume.as_ref())
     }
 
     /// The layout of a bundle or volume from which these statements removed something (MB-RMV-03).

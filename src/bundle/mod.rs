@@ -19,6 +19,7 @@ pub mod removal;
 pub mod repair;
 pub mod series;
 pub mod set;
+pub mod statement;
 pub mod survey;
 pub mod tar;
 pub mod volume;

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::addendum::{STATEMENT, Subject, SubjectDigest};
 use super::index::{self, File, Image, Index, Kind};
 use super::limits;
+use super::statement::{STATEMENT, Subject, SubjectDigest};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, json};
 use crate::sign::Role;

@@ -56,7 +56,7 @@ impl Blueprint {
             let text = format!("{} is of a volume of another bundle", volume::VOLUME);
             return Err(Error::new(Code::Malformed, text));
         }
-        let layout = Layout::of_head(&index, &head)?;
+        let layout = head.layout(&index)?;
         let sums = layout.sums_digest();
         Ok(Blueprint { index, head, layout, volume, sums })
     }

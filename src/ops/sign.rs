@@ -9,7 +9,7 @@ use crate::bundle::addendum::{self, PREDICATE, Review, STATEMENT, Statement, Sub
 use crate::bundle::append::Appender;
 use crate::bundle::layout::END;
 use crate::bundle::reader::{Addendum, Bundle};
-use crate::bundle::{Head, Index, Inputs, Layout, limits};
+use crate::bundle::{Head, Index, Inputs, limits};
 use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
 use crate::host::detached::{self, Listing, Signatures};
@@ -277,7 +277,7 @@ fn only_unlisted(report: &Report) -> bool {
 /// Where the members of a bundle end and its addenda begin.
 pub(super) fn members_end(head: &Head) -> Result<u64> {
     let index = Index::parse(&head.index)?;
-    let layout = Layout::of_head(&index, head)?;
+    let layout = head.layout(&index)?;
     Ok(layout.end())
 }
 

@@ -34,6 +34,7 @@ Several media:
 Trust:
   keygen           Make a signing key
   sign             Verify, then add a signature or a review record
+  scrub            Take something out of a bundle, as its reviewer
   check-signature  Check one OpenShift release signature file
 
 Repair:

@@ -68,7 +68,6 @@ pub struct Options {
 
 /// The outcome.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value for each run")]
 pub enum Outcome {
     /// The bundle is bad; nothing was written.
     Refused(Box<Report>),
@@ -333,7 +332,7 @@ impl Taken {
 
 /// The volumes without what is removed; none for a bundle in one file.
 fn volumes(set: &Set, removed: &Removed) -> Result<Vec<Volume>> {
-    if set.division().is_some() || set.doubled().first().is_some() {
+    if set.division().is_some() || !set.doubled().is_empty() {
         return Err(Error::new(Code::Usage, "several copies of the bundle are named")
             .state("nothing was written")
             .hint("name one: a file, or the volumes of one division"));

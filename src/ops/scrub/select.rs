@@ -59,19 +59,15 @@ pub(super) fn asked(words: &[String], admitted: &Admitted<'_>) -> Result<Asked> 
             }
             found
         } else {
-            named(word, &of)?
+            named(word, &|| images().map(|(at, image)| (at, image.clone())).collect())?
         };
         if found.is_empty() {
             return Err(nothing(word, "mirror-bundle ls BUNDLE lists the images"));
         }
         if !word.starts_with("component:") {
-            for image in found.iter().map(|at| &index.images[*at]).filter(|image| image.kind == Kind::Component) {
-                let (name, of) =
-                    (image.component.as_deref().unwrap_or_default(), image.release.unwrap_or(image.digest));
-                let version = index.releases.iter().find(|r| r.digest == of).map_or("?", |r| r.version.as_str());
-                return Err(Error::new(Code::Policy, format!("`{word}` is the component {name} of release {version}"))
-                    .state("nothing was written")
-                    .hint(format!("remove release:{version}; or component:{name}, where the receiving host lets its trust policy allow that")));
+            let component = found.iter().map(|at| &index.images[*at]).find(|image| image.kind == Kind::Component);
+            if let Some(image) = component {
+                return Err(of_a_release(word, image, index));
             }
         }
         out.images.extend(found);
@@ -79,39 +75,43 @@ pub(super) fn asked(words: &[String], admitted: &Admitted<'_>) -> Result<Asked> 
     Ok(out)
 }
 
+/// The error for a component that is named as any image.
+fn of_a_release(word: &str, image: &Image, index: &Index) -> Error {
+    let (name, of) = (image.component.as_deref().unwrap_or_default(), image.release.unwrap_or(image.digest));
+    let version = index.releases.iter().find(|r| r.digest == of).map_or("?", |r| r.version.as_str());
+    Error::new(Code::Policy, format!("`{word}` is the component {name} of release {version}"))
+        .state("nothing was written")
+        .hint(format!(
+            "remove release:{version}; or component:{name}, if the receiving host lets reviewers remove that"
+        ))
+}
+
 fn nothing(word: &str, hint: &str) -> Error {
     Error::new(Code::Usage, format!("`{word}` is not in the bundle")).state("nothing was written").hint(hint)
 }
 
 /// The images with a name: the whole reference, or the end of exactly one, with or without its tag.
-fn named(word: &str, of: &dyn Fn(&dyn Fn(&Image) -> bool) -> BTreeSet<usize>) -> Result<BTreeSet<usize>> {
+fn named(word: &str, images: &dyn Fn() -> Vec<(usize, Image)>) -> Result<BTreeSet<usize>> {
     let word = word.strip_prefix("docker://").unwrap_or(word);
-    let exact = of(&|image| image.display() == word || with_digest(image) == word);
-    if !exact.is_empty() {
-        return Ok(exact);
-    }
-    let ends = |text: &str| text == word || text.strip_suffix(word).is_some_and(|before| before.ends_with('/'));
-    let attached = |image: &Image| matches!(image.kind, Kind::Signature | Kind::Referrer);
-    let loose =
-        of(&|image| !attached(image) && (ends(&image.display()) || image.repository.as_deref().is_some_and(ends)));
-    let names: BTreeSet<String> = {
-        let all = std::cell::RefCell::new(BTreeSet::new());
-        of(&|image| {
-            let hit = !attached(image) && (ends(&image.display()) || image.repository.as_deref().is_some_and(ends));
-            if hit {
-                all.borrow_mut().insert(image.display());
-            }
-            hit
-        });
-        all.into_inner()
+    let all = images();
+    let of = |which: &dyn Fn(&Image) -> bool| -> Vec<&(usize, Image)> {
+        all.iter().filter(|(_, image)| which(image)).collect()
     };
-    if names.len() > 1 {
-        let err =
-            Error::new(Code::Usage, format!("`{word}` names {} images", names.len())).state("nothing was written");
-        let err = names.into_iter().take(NAMED).fold(err, Error::fact);
-        return Err(err.hint("name one with its tag, or by its digest"));
+    let mut found = of(&|image| image.display() == word || with_digest(image) == word);
+    if found.is_empty() {
+        let ends = |text: &str| text == word || text.strip_suffix(word).is_some_and(|before| before.ends_with('/'));
+        let attached = |image: &Image| matches!(image.kind, Kind::Signature | Kind::Referrer);
+        let loose = |image: &Image| ends(&image.display()) || image.repository.as_deref().is_some_and(ends);
+        found = of(&|image| !attached(image) && loose(image));
+        let names: BTreeSet<String> = found.iter().map(|(_, image)| image.display()).collect();
+        if names.len() > 1 {
+            let text = format!("`{word}` names {} images", names.len());
+            let err = Error::new(Code::Usage, text).state("nothing was written");
+            let err = names.into_iter().take(NAMED).fold(err, Error::fact);
+            return Err(err.hint("name one with its tag, or by its digest"));
+        }
     }
-    Ok(loose)
+    Ok(found.into_iter().map(|(at, _)| *at).collect())
 }
 
 fn with_digest(image: &Image) -> String {
