@@ -106,10 +106,10 @@ images:                         # cosign keys: images in a scope (* is all other
     # signedIdentity: REPOSITORY  the name that signatures must have; cosign 3 signs none
 rollback:
   maxStep: 2000000              # the maximum step of the sequence number
-removals:                       # what reviewers may remove (scrub); without it nothing
-  threshold: 1                  # number of different keys for each thing
-  of: [additional, manifests]   # also referrer, graph-data, release, component:NAME
 allowKinds: []                  # manifests beyond the default list: apps/v1/Deployment, ConfigMap:openshift-config/*
+# removals:                     # what reviewers may remove (scrub); without it nothing
+#   threshold: 1                # number of different keys for each thing
+#   of: [additional, manifests] # also referrer, graph-data, release, component:NAME
 # manifests:                    # instead of allowKinds and the default list: all that this host accepts
 #   allow:
 #     - {kind: ConfigMap, namespace: openshift-config-managed, name: sha256-*}
@@ -182,7 +182,7 @@ fn text(code: Code) -> &'static str {
             "The file contains something that its index does not list.\nSomeone added it after the bundle was made. Do not use this copy."
         }
         Code::Removed => {
-            "Something was removed from the bundle, and not by keys that may remove it here.\nThe message names the statement and its signer. If you expect the removal, give the key the role reviewer in the trust policy, and say under removals what may be removed. Otherwise ask for the whole bundle."
+            "Something was removed by keys that may not remove it on this host.\nThe message names the statement and its signer. If you expect the removal, give the key the role reviewer in the trust policy, and say under removals what may be removed. Otherwise ask for the whole bundle."
         }
         Code::ReleaseUnverified => {
             "A release has no good signature by a key that this host accepts.\nOr, at create, it lacks the cosign signature image that clusters require from 4.21 on.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, at create, --allow-missing-image-signature."

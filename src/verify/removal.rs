@@ -185,10 +185,10 @@ fn taken(one: &Found, removal: &Removal) -> Removed {
 fn refuse(check: &mut Check, index: &Index, one: &Found, removal: &Removal, why: &str, key: Option<&str>) {
     let words = removal.removed.words(index);
     if one.place != Place::Head {
-        let text = format!("ignored a statement that {words} of the bundle are removed: {why}");
+        let text = format!("ignored a statement that takes {words} out of the bundle: {why}");
         return check.find(Finding::notice(Code::Removed, &one.origin, text));
     }
-    let text = format!("{words} of the bundle were removed, which this host does not accept: {why}");
+    let text = format!("the bundle comes without {words}, and this host does not accept that: {why}");
     let finding = Finding::new(Code::Removed, &one.origin, text).fact(format!("the reason given: {}", removal.reason));
     let finding = key.into_iter().fold(finding, |finding, key| finding.fact(format!("signed by {key}")));
     check.find(finding.hint("if you expect that, say who may remove what: mirror-bundle explain trust (removals)"));
