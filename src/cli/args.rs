@@ -44,6 +44,7 @@ pub const COMMANDS: &[&str] = &[
     "diff",
     "list",
     "sign",
+    "scrub",
     "recovery",
     "repair",
     "split",
