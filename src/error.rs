@@ -43,6 +43,8 @@ pub enum Code {
     UnlistedContent,
     /// Something was removed by keys that may not remove it on this host.
     Removed,
+    /// A scanner found something in it.
+    Found,
     /// OpenPGP release signature missing, bad, or by another key.
     ReleaseUnverified,
     /// Cosign image signature missing, bad, or by another key.
@@ -51,6 +53,8 @@ pub enum Code {
     Policy,
     /// Worth a look: a private key, a program for another system, a misleading name.
     RiskFact,
+    /// A database of packages in an image cannot be read.
+    PackagesUnreadable,
     /// No problem found, but a required check did not run.
     IncompleteCheck,
     /// The destination registry is unreachable or refused the data.
@@ -90,10 +94,12 @@ impl Code {
         Code::BlobMismatch,
         Code::UnlistedContent,
         Code::Removed,
+        Code::Found,
         Code::ReleaseUnverified,
         Code::ImageUnverified,
         Code::Policy,
         Code::RiskFact,
+        Code::PackagesUnreadable,
         Code::IncompleteCheck,
         Code::Destination,
         Code::Source,
@@ -124,10 +130,12 @@ impl Code {
             Code::BlobMismatch => "blob-mismatch",
             Code::UnlistedContent => "unlisted-content",
             Code::Removed => "removed",
+            Code::Found => "found",
             Code::ReleaseUnverified => "release-unverified",
             Code::ImageUnverified => "image-unverified",
             Code::Policy => "policy",
             Code::RiskFact => "risk-fact",
+            Code::PackagesUnreadable => "packages-unreadable",
             Code::IncompleteCheck => "incomplete-check",
             Code::Destination => "destination",
             Code::Source => "source",
@@ -157,9 +165,10 @@ impl Code {
             Code::BlobMismatch => 31,
             Code::UnlistedContent => 32,
             Code::Removed => 33,
+            Code::Found => 35,
             Code::ReleaseUnverified | Code::ImageUnverified => 40,
             Code::Policy | Code::RiskFact => 41,
-            Code::IncompleteCheck => 42,
+            Code::PackagesUnreadable | Code::IncompleteCheck => 42,
             Code::Destination | Code::Source => 50,
             Code::Auth => 51,
             Code::Conflict => 52,

@@ -5,6 +5,8 @@ mod apply;
 mod desk;
 mod help;
 mod kinds;
+pub mod sbom;
+mod scan;
 mod shared;
 mod updates;
 
@@ -17,6 +19,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
+pub use sbom::Sbom;
+pub use scan::Scan;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -42,6 +46,8 @@ pub const COMMANDS: &[&str] = &[
     "cat",
     "extract",
     "diff",
+    "sbom",
+    "scan",
     "list",
     "sign",
     "scrub",
@@ -91,6 +97,10 @@ pub enum Command {
     Extract(Box<Extract>),
     /// Compare two bundles, or a bundle with a registry
     Diff(Box<Diff>),
+    /// Write an SBOM of the packages in the images: SPDX or CycloneDX
+    Sbom(Box<Sbom>),
+    /// Hand everything in a bundle to virus scanners and other scanners
+    Scan(Box<Scan>),
     /// List the channels and releases of an update graph
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record

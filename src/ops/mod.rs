@@ -19,6 +19,8 @@ pub mod recovery;
 mod repack;
 pub mod repair;
 mod room;
+pub mod sbom;
+pub mod scan;
 pub mod scrub;
 pub mod shelf;
 pub mod sign;
