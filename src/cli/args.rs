@@ -4,6 +4,7 @@
 mod apply;
 mod help;
 mod kinds;
+mod proof;
 mod shared;
 mod updates;
 
@@ -15,6 +16,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
+pub use proof::{Check, Log, Proof, Receipt};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -45,6 +47,8 @@ pub const COMMANDS: &[&str] = &[
     "join",
     "keygen",
     "check-signature",
+    "receipt",
+    "log",
     "explain",
     "completions",
     "man",
@@ -95,6 +99,10 @@ pub enum Command {
     Keygen(Keygen),
     /// Check one OpenShift release signature file
     CheckSignature(CheckSignature),
+    /// Check a receipt: its form, and who signed it
+    Receipt(Receipt),
+    /// Check a log: that its lines hold together, and that receipts are in it
+    Log(Log),
     /// Explain an error code, or one of the topics exit-codes, environment, trust
     Explain(Explain),
     /// Print shell completions
@@ -232,6 +240,9 @@ pub struct Verify {
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+    /// Proof.
+    #[command(flatten)]
+    pub proof: Proof,
 }
 
 /// `unpack`
@@ -332,6 +343,9 @@ pub struct Unpack {
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+    /// Proof.
+    #[command(flatten)]
+    pub proof: Proof,
     /// How the registry is reached.
     #[cfg(feature = "registry")]
     #[command(flatten)]

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Map;
+
 use super::answer::{self, Table};
 use super::args::{Global, Output, Verify};
 use super::escape::{escape, name as named, title};
-use super::inputs;
 use super::term::Terminal;
+use super::{inputs, proof};
 use crate::bundle::Inputs;
 use crate::bundle::index;
 use crate::error::{Code, Result};
@@ -24,7 +26,10 @@ pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8>
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let options = Options { quick: args.quick, jobs: inputs::processors(global.jobs) };
-    let report = verify(Inputs::of(&args.bundle)?, &trust, &conditions, &options, term)?;
+    let books = proof::open("verify", &args.proof, &trust, term)?;
+    let verified = Inputs::of(&args.bundle).and_then(|from| verify(from, &trust, &conditions, &options, term));
+    let mut report = verified.map_err(|e| proof::failed(&books, e, &args.bundle, term))?;
+    report.proof = proof::close(&books, &report, report.exit_code, Map::new())?;
     show(&report, global, term, None);
     Ok(report.exit_code)
 }
@@ -157,6 +162,7 @@ fn render(report: &Report) -> String {
     updates(&report.updates, &mut out);
     objects(report, &mut out);
     signers(report, &mut out);
+    out.push_str(&proof::lines(&report.proof));
     out
 }
 

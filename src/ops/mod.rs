@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod join;
 pub mod list;
 pub mod read_back;
+pub mod receipt;
 pub mod recovery;
 mod repack;
 pub mod repair;

@@ -32,6 +32,8 @@ Trust:
   keygen           Make a signing key
   sign             Verify, then add a signature or a review record
   check-signature  Check one OpenShift release signature file
+  receipt          Check a receipt of `verify` or `unpack`
+  log              Check the log of this host
 
 Repair:
   recovery         Create recovery data, to repair damage in transit

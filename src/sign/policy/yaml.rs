@@ -119,6 +119,7 @@ struct File {
     manifests: Manifests,
     #[serde(default)]
     rollback: RollbackRules,
+    log: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -208,6 +209,10 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
     }
     policy.manifests = file.manifests.allow.map(|list| list.iter().map(Listed::rule).collect()).transpose()?;
     policy.rollback = file.rollback;
+    if file.log.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        return Err(bad("`log` names no file"));
+    }
+    policy.log = file.log;
     Ok(policy)
 }
 
