@@ -13,6 +13,7 @@ pub mod receipt;
 pub mod recovery;
 mod repack;
 pub mod repair;
+pub mod reviewed;
 mod room;
 pub mod sign;
 pub mod split;
