@@ -237,6 +237,13 @@ pub struct Verify {
     /// Check the volumes at hand although others are missing; the verdict is then NOT FULLY CHECKED
     #[arg(long)]
     pub partial: bool,
+    /// Add to the report what another program found in an image of this bundle (repeatable): JSON of grype or trivy,
+    /// SARIF, OpenVEX or CSAF VEX
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Vec<PathBuf>,
+    /// The image that SARIF evidence is about: as in `ls`, or its digest
+    #[arg(long, value_name = "IMAGE", requires = "evidence")]
+    pub r#for: Option<String>,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,

@@ -138,7 +138,8 @@ fn named_by(path: &Path, log: &chain::Chain, file: &Path) -> Result<Found> {
     };
     missing(path, log, line.n, &format!("the receipt `{name}`"))?;
     if log.line_of(&receipt.digest) != Some(line.n) {
-        return Err(changed(path, line.n, &format!("the receipt `{name}`")));
+        let err = changed(path, line.n, &format!("the receipt `{name}`"));
+        return Err(err.hint("or the run was killed after it wrote the receipt and before it wrote the line"));
     }
     if log.hash(line.n - 1) != Some(line.prev.as_str()) {
         return Err(changed(path, line.n - 1, &format!("the receipt `{name}`")));

@@ -5,6 +5,7 @@ mod advice;
 #[cfg(feature = "cluster")]
 pub mod apply;
 pub mod create;
+pub mod evidence;
 pub mod inspect;
 pub mod join;
 pub mod list;

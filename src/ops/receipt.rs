@@ -232,8 +232,10 @@ fn statement(event: &str, done: &Done<'_>, index: Option<Digest>, before: Option
         ("log", Some(json!(before.map(|place| json!({ "n": place.n + 1, "prev": place.sha256 }))))),
     ];
     details.extend(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    details.values_mut().for_each(clean);
     let text = serde_json::to_vec(&details).map_err(internal)?;
     let name = done.report.bundle.name.clone().unwrap_or_else(|| done.report.bundle.path.clone());
+    let name = cleaned(&name);
     let subject = index.map(|index| Subject { name, digest: SubjectDigest { sha256: index.hex() } });
     let statement = Statement {
         kind: STATEMENT.to_owned(),
@@ -249,6 +251,20 @@ fn statement(event: &str, done: &Done<'_>, index: Option<Digest>, before: Option
     let mut bytes = serde_json::to_vec(&statement).map_err(internal)?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// Replaces control characters, which a hostile path or name may have: no receipt has any.
+fn clean(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = cleaned(text),
+        Value::Array(list) => list.iter_mut().for_each(clean),
+        Value::Object(members) => members.values_mut().for_each(clean),
+        _ => {}
+    }
+}
+
+fn cleaned(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// A receipt that was read.
@@ -303,7 +319,7 @@ pub fn read(path: &Path) -> Result<(Receipt, Vec<u8>)> {
 }
 
 fn parse(bytes: &[u8]) -> std::result::Result<Receipt, String> {
-    json::check(bytes, &[]).map_err(|e| e.to_string())?;
+    json::check(bytes, &[]).and_then(|()| json::no_controls(bytes)).map_err(|e| e.to_string())?;
     let statement: Statement = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     if statement.kind != STATEMENT || statement.predicate_type != PREDICATE {
         return Err("it is not a review statement".to_owned());

@@ -41,7 +41,9 @@ pub struct Reviewed {
 /// [`Code::Usage`]: it is not such a report, is too old, or has open errors.
 pub fn read(bytes: &[u8], name: &str, rules: &Rules) -> Result<Reviewed> {
     let refused = |why: String| Error::new(Code::Usage, format!("`{name}` {why}")).state("nothing was signed");
-    json::check(bytes, &[]).map_err(|e| refused(format!("is not a report: {e}")))?;
+    json::check(bytes, &[])
+        .and_then(|()| json::no_controls(bytes))
+        .map_err(|e| refused(format!("is not a report: {e}")))?;
     let whole: Value = serde_json::from_slice(bytes).map_err(|e| refused(format!("is not a report: {e}")))?;
     // With `-o jsonl` the document is the last line, and has a type.
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
