@@ -109,8 +109,8 @@ pub struct Chain {
 /// An incomplete line at the end.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// What it is, when a run was killed; else what is wrong with the last line.
-    pub torn: Result<Torn, Broken>,
+    /// What it is, when a run was killed, or `None` if only its end is missing; else what is wrong with the last line.
+    pub torn: Result<Option<Torn>, Broken>,
     /// The line, counted as `sed -n Np` counts.
     pub line: u64,
 }
@@ -135,13 +135,13 @@ impl Chain {
             let at = start;
             start += piece.len();
             let whole = piece.strip_suffix(b"\n");
-            match whole
-                .ok_or_else(|| "has no end".to_owned())
-                .and_then(|line| Line::parse(line).map_err(|why| format!("is not a line of a log: {why}")))
-            {
+            match Line::parse(whole.unwrap_or(piece)).map_err(|why| format!("is not a line of a log: {why}")) {
                 Ok(line) => {
                     chain.closes(&line, loose.take().map(|l| (&bytes[l.start..at], l)), number)?;
-                    chain.add(line, piece, number)?;
+                    chain.add(line, whole.unwrap_or(piece), number)?;
+                    if whole.is_none() {
+                        chain.open = Some(Open { torn: Ok(None), line: number });
+                    }
                 }
                 Err(why) if loose.is_none() => {
                     let cut = whole.is_none() || whole.is_some_and(is_beginning);
@@ -150,14 +150,15 @@ impl Chain {
                 Err(_) => {}
             }
         }
-        chain.open = loose.map(|loose| {
+        let open = loose.map(|loose| {
             let rest = &bytes[loose.start..];
             let torn = match loose.cut || !rest.ends_with(b"\n") {
-                true => Ok(Torn { bytes: rest.len() as u64, sha256: Digest::of(rest).hex() }),
+                true => Ok(Some(Torn { bytes: rest.len() as u64, sha256: Digest::of(rest).hex() })),
                 false => Err(Broken { line: loose.line, why: loose.why }),
             };
             Open { torn, line: loose.line }
         });
+        chain.open = open.or(chain.open);
         Ok(chain)
     }
 
@@ -176,7 +177,8 @@ impl Chain {
         }
     }
 
-    fn add(&mut self, line: Line, piece: &[u8], number: u64) -> Result<(), Broken> {
+    /// Adds a line; `text` is without its end.
+    fn add(&mut self, line: Line, text: &[u8], number: u64) -> Result<(), Broken> {
         let next = self.len() + 1;
         if line.n != next {
             let why = match line.n > next {
@@ -199,7 +201,7 @@ impl Chain {
         }
         let first = self.times.take().map_or_else(|| line.time.clone(), |(first, _)| first);
         self.times = Some((first, line.time));
-        self.hashes.push(Digest::of(piece).hex());
+        self.hashes.push(Digest::of(&[text, b"\n"].concat()).hex());
         Ok(())
     }
 
@@ -332,7 +334,10 @@ mod tests {
     /// The log with the line that closes what is open, and one more.
     fn closed(torn: &[u8]) -> Vec<u8> {
         let chain = Chain::read(torn).unwrap();
-        let what = chain.open.clone().unwrap().torn.unwrap();
+        let Some(what) = chain.open.clone().unwrap().torn.unwrap() else {
+            let next = line(chain.len() + 1, &chain.last().sha256).to_bytes().unwrap();
+            return [torn, b"\n", &next].concat();
+        };
         let mut closing = Line { event: TORN.into(), torn: Some(what), ..line(chain.len() + 1, &chain.last().sha256) };
         (closing.verdict, closing.exit_code, closing.index, closing.receipt) = (None, None, None, None);
         let closing = closing.to_bytes().unwrap();
@@ -347,7 +352,9 @@ mod tests {
         for cut in two + 1..whole.len() {
             let once = closed(&whole[..cut]);
             let chain = Chain::read(&once).unwrap();
-            assert_eq!((chain.len(), chain.torn, chain.open.is_none()), (4, 1, true), "cut at {cut}");
+            // A line that lacks only its end is not lost.
+            let torn = u64::from(cut + 1 < whole.len());
+            assert_eq!((chain.len(), chain.torn, chain.open.is_none()), (4, torn, true), "cut at {cut}");
         }
         let once = closed(&whole[..two + 9]);
         for cut in two + 10..once.len() {

@@ -109,7 +109,8 @@ impl End<'_> {
 
     /// The number that the next line of a run will have.
     pub fn next(&self) -> u64 {
-        self.chain.len() + 1 + u64::from(self.chain.open.is_some())
+        let closes = self.chain.open.as_ref().is_some_and(|open| matches!(open.torn, Ok(Some(_))));
+        self.chain.len() + 1 + u64::from(closes)
     }
 
     fn has_room(&self) -> Result<()> {
@@ -122,9 +123,9 @@ impl End<'_> {
     }
 
     /// The line before that of the run: if a killed run left an incomplete one, the line that closes it.
-    fn closing(&self, time: &str) -> Result<Option<Line>> {
-        let Some(Ok(torn)) = self.chain.open.as_ref().map(|open| open.torn.clone()) else { return Ok(None) };
-        Ok(Some(Line {
+    fn closing(&self, time: &str) -> Option<Line> {
+        let Some(Ok(Some(torn))) = self.chain.open.as_ref().map(|open| open.torn.clone()) else { return None };
+        Some(Line {
             n: self.chain.len() + 1,
             prev: self.chain.last().sha256,
             time: time.to_owned(),
@@ -134,17 +135,18 @@ impl End<'_> {
             index: None,
             receipt: None,
             torn: Some(torn),
-        }))
+        })
     }
 
     /// The SHA-256 that the line of the run will name as `prev`, for this time.
     fn prepared(&self, time: &str) -> Result<(Vec<u8>, String)> {
-        Ok(match self.closing(time)? {
-            None => (Vec::new(), self.chain.last().sha256),
+        let end = if self.chain.open.is_some() { b"\n".as_slice() } else { b"" };
+        Ok(match self.closing(time) {
+            None => (end.to_vec(), self.chain.last().sha256),
             Some(line) => {
                 let bytes = bytes(&line)?;
                 let prev = Digest::of(&bytes).hex();
-                ([b"\n", bytes.as_slice()].concat(), prev)
+                ([end, bytes.as_slice()].concat(), prev)
             }
         })
     }
@@ -200,10 +202,12 @@ pub fn read(path: &Path) -> Result<Chain> {
         Some(open) => Err(match &open.torn {
             Err(broken) => error(path, broken),
             Ok(torn) => {
-                let why = format!("is incomplete: {} bytes without an end", torn.bytes);
-                error(path, &Broken { line: open.line, why }).hint(
-                    "a run was killed while it wrote this; the next run with --log closes it with a line that says so",
-                )
+                let why = match torn {
+                    Some(torn) => format!("is incomplete: {} bytes without an end", torn.bytes),
+                    None => "has no end".to_owned(),
+                };
+                error(path, &Broken { line: open.line, why })
+                    .hint("a run was killed while it wrote this; the next run with --log closes it")
             }
         }),
     }
