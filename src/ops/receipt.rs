@@ -84,7 +84,7 @@ impl Books {
     /// [`Code::Io`] when one of them cannot be written, with what is there and what is not.
     pub fn close(&self, done: &Done<'_>) -> Result<Proof> {
         self.closed.set(true);
-        let undone = |e: Error, what: &str| e.state(format!("the run has ended, and {what}"));
+        let undone = |e: Error, what: &str| e.state(format!("everything else is done; this run is {what}"));
         let index = done.report.bundle.index.parse().ok();
         let end = self.log.as_ref().map(Log::end).transpose();
         let before = match &end {
@@ -94,7 +94,7 @@ impl Books {
         let mut proof = Proof::default();
         if let Some(path) = &self.receipt {
             let bytes = statement(self.event, done, index, before.as_ref())?;
-            write(path, &bytes, self.key.as_ref()).map_err(|e| undone(e, "neither receipt nor log says so"))?;
+            write(path, &bytes, self.key.as_ref()).map_err(|e| undone(e, "in neither a receipt nor the log"))?;
             proof.receipt = Some(Digest::of(&bytes).to_string());
         }
         let entry = Entry {
@@ -105,7 +105,7 @@ impl Books {
             receipt: proof.receipt.as_deref().and_then(|digest| digest.parse().ok()),
         };
         let line = end.and_then(|end| end.map(|end| end.append(&entry, done.now)).transpose());
-        proof.log = line.map_err(|e| undone(e, "the log does not say so"))?;
+        proof.log = line.map_err(|e| undone(e, "not in the log"))?;
         Ok(proof)
     }
 
@@ -121,7 +121,7 @@ impl Books {
         let entry = Entry { event: self.event, verdict, exit_code, index, receipt: None };
         match log.end().and_then(|end| end.append(&entry, now)) {
             Ok(_) => error,
-            Err(e) => error.fact(format!("the log does not say so: {}", e.message())),
+            Err(e) => error.fact(format!("this run is not in the log: {}", e.message())),
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::report::Place;
 pub(super) const TORN: &str = "torn";
 /// `prev` of the first line.
 const NONE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// The longest incomplete line, in bytes: what one run writes, and a block of a file system.
+const LONGEST: usize = 64 << 10;
 /// The longest text of an event or a verdict.
 const WORD: usize = 32;
 
@@ -144,7 +146,7 @@ impl Chain {
                     }
                 }
                 Err(why) if loose.is_none() => {
-                    let cut = whole.is_none() || whole.is_some_and(is_beginning);
+                    let cut = is_beginning(whole.unwrap_or(piece), chain.is_empty());
                     loose = Some(Loose { start: at, line: number, why, cut });
                 }
                 Err(_) => {}
@@ -152,7 +154,7 @@ impl Chain {
         }
         let open = loose.map(|loose| {
             let rest = &bytes[loose.start..];
-            let torn = match loose.cut || !rest.ends_with(b"\n") {
+            let torn = match loose.cut && rest.len() <= LONGEST {
                 true => Ok(Some(Torn { bytes: rest.len() as u64, sha256: Digest::of(rest).hex() })),
                 false => Err(Broken { line: loose.line, why: loose.why }),
             };
@@ -232,9 +234,14 @@ impl Chain {
     }
 }
 
-/// Whether this is the beginning of a line that was cut off, or what a file system leaves after a power loss.
-fn is_beginning(text: &[u8]) -> bool {
-    text.contains(&0) || serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err_and(|e| e.is_eof())
+/// Whether this is the beginning of a line that was cut off, or what a file system leaves after a power loss. Anything
+/// else at the end of a file was not written by this program, which then does not touch the file.
+fn is_beginning(text: &[u8], first: bool) -> bool {
+    let begin = if first { b"{\"n\":1,\"prev\":\"".as_slice() } else { b"{\"n\":" };
+    let same = begin.iter().zip(text).all(|(a, b)| a == b);
+    let written = text.split(|b| *b == 0).next().unwrap_or_default();
+    let eof = serde_json::from_slice::<serde::de::IgnoredAny>(written).is_err_and(|e| e.is_eof());
+    same && eof || text.contains(&0) && (same || text.starts_with(b"\0")) && !first
 }
 
 #[cfg(test)]
