@@ -76,6 +76,7 @@ fn index(images: u32) -> Index {
             component: None,
             release: None,
             subject: None,
+            derived: None,
             requested_by: "layout".into(),
         });
     }

@@ -61,7 +61,9 @@ for format in ustar gnu pax; do
     zstd -qc "$W.$format" >"$W.z" && put release_layer '\002' "$W.z"
     put release_layer '\003' "$W.$format"
     put release_layer '\014' "$W.$format"
+    for mode in '\000' '\001' '\002'; do put layer "$mode" "$W.$format"; done
 done
+cat "$W.ustar" "$W.gnu" >"$W.z"; put layer '\000' "$W.z"
 cat "$W.ustar" "$W.gnu" >"$W.z"; put release_layer '\000' "$W.z"
 gzip -c "$W.ustar" >"$W.z"; gzip -c </dev/null >>"$W.z"; put release_layer '\001' "$W.z"
 

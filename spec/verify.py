@@ -270,7 +270,7 @@ def graph_data(x, docs, blob, report):
         base = next(b for b in x["images"] if b["digest"] == i["derived"]["base"] and "derived" not in b)
         tops = lambda d: [(e, json.loads(docs[e["digest"]])) for e in d["manifests"]] if "manifests" in d else [(None, d)]
         top, root = json.loads(docs[i["digest"]]), json.loads(docs[base["digest"]])
-        layer = blob(tops(top)[0][1]["layers"][-1]["digest"]); need(len(layer) <= 32 * MIB, "the size of the graph"); tar = graph_files(layer)
+        layer = blob(tops(top)[0][1]["layers"][-1]["digest"]); need(len(layer) <= 8 * MIB, "the size of the graph"); tar = graph_files(layer)
         def made(manifest, kind):
             docker = kind == DOCKER + "v2+json"
             c, g = json.loads(blob(manifest["config"]["digest"])), "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else OCI + "layer.v1.tar+gzip"

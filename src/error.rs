@@ -23,6 +23,8 @@ pub enum Code {
     Truncated,
     /// Bad index, unsafe path, duplicate name, over a limit.
     Malformed,
+    /// A layer that tar readers read differently.
+    AmbiguousLayer,
     /// No signature at all.
     Unsigned,
     /// A signature by a known key does not match.
@@ -45,6 +47,8 @@ pub enum Code {
     ImageUnverified,
     /// A rule about content matched.
     Policy,
+    /// Worth a look: a private key, a program for another system, a misleading name.
+    RiskFact,
     /// No problem found, but a required check did not run.
     IncompleteCheck,
     /// The destination registry is unreachable or refused the data.
@@ -74,6 +78,7 @@ impl Code {
         Code::NotABundle,
         Code::Truncated,
         Code::Malformed,
+        Code::AmbiguousLayer,
         Code::Unsigned,
         Code::BadSignature,
         Code::Untrusted,
@@ -85,6 +90,7 @@ impl Code {
         Code::ReleaseUnverified,
         Code::ImageUnverified,
         Code::Policy,
+        Code::RiskFact,
         Code::IncompleteCheck,
         Code::Destination,
         Code::Source,
@@ -105,6 +111,7 @@ impl Code {
             Code::NotABundle => "not-a-bundle",
             Code::Truncated => "truncated",
             Code::Malformed => "malformed",
+            Code::AmbiguousLayer => "ambiguous-layer",
             Code::Unsigned => "unsigned",
             Code::BadSignature => "bad-signature",
             Code::Untrusted => "untrusted",
@@ -116,6 +123,7 @@ impl Code {
             Code::ReleaseUnverified => "release-unverified",
             Code::ImageUnverified => "image-unverified",
             Code::Policy => "policy",
+            Code::RiskFact => "risk-fact",
             Code::IncompleteCheck => "incomplete-check",
             Code::Destination => "destination",
             Code::Source => "source",
@@ -136,7 +144,7 @@ impl Code {
             Code::Internal => 4,
             Code::NotABundle => 10,
             Code::Truncated => 11,
-            Code::Malformed => 12,
+            Code::Malformed | Code::AmbiguousLayer => 12,
             Code::Unsigned => 20,
             Code::BadSignature => 21,
             Code::Untrusted => 22,
@@ -145,7 +153,7 @@ impl Code {
             Code::BlobMismatch => 31,
             Code::UnlistedContent => 32,
             Code::ReleaseUnverified | Code::ImageUnverified => 40,
-            Code::Policy => 41,
+            Code::Policy | Code::RiskFact => 41,
             Code::IncompleteCheck => 42,
             Code::Destination | Code::Source => 50,
             Code::Auth => 51,

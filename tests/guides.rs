@@ -36,12 +36,19 @@ impl Desk {
         }
         let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: demo\n";
         fs::write(dir.path().join("manifests/namespace.yaml"), namespace).unwrap();
+        for graph in ["stable-4.17.json", "stable-4.18.json"] {
+            let saved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/list.in").join(graph);
+            fs::copy(saved, dir.path().join(graph)).unwrap();
+        }
         // Adds what a guide leaves out because Red Hat's keys and TLS are the default.
         let wrapper = format!(
             "#!/bin/sh\nverb=$1\nshift\ncase $verb in\n\
              create) set -- \"$@\" --plain-http 127.0.0.1 --release-keyring '{keyring}' --signature-store '{store}' ;;\n\
              unpack) set -- \"$@\" --release-keyring '{keyring}'\n\
              \x20 case \" $* \" in *' --to '*) set -- \"$@\" --plain-http 127.0.0.1 ;; esac ;;\n\
+             list) case \" $* \" in *' --update-graph '*) ;; *)\n\
+             \x20 set -- \"$@\" --update-graph stable-4.18.json --update-graph stable-4.17.json ;; esac ;;\n\
+             ls|cat|extract|diff) case \" $* \" in *' --signer '*) set -- \"$@\" --release-keyring '{keyring}' ;; esac ;;\n\
              verify|sign|repair) set -- \"$@\" --release-keyring '{keyring}' ;;\nesac\n\
              exec '{PROGRAM}' \"$verb\" \"$@\"\n",
             keyring = world.keyring().display(),
@@ -176,6 +183,8 @@ fn serving_updates_works_as_written() {
     }
     let out = desk.follow("update-service.md");
     assert!(out.contains("graph-data image") && out.contains("set data configmap/NAME"), "{out}");
+    // The lists of the section on choosing releases.
+    assert!(out.contains("4.18.8   3 updates, via 4.17.20") && out.contains("stable-4.18  6 releases"), "{out}");
     let service = names(desk.dir.path()).into_iter().find(|name| name.ends_with("-manifests-update-service")).unwrap();
     assert!(desk.path(&service).join("update-service.yaml").is_file());
 }

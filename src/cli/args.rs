@@ -2,10 +2,12 @@
 
 #[cfg(feature = "cluster")]
 mod apply;
+mod desk;
 mod help;
 mod kinds;
 mod proof;
 mod shared;
+mod sign;
 mod updates;
 
 use std::path::PathBuf;
@@ -15,11 +17,13 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
+pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 pub use proof::{Check, Log, Proof, Receipt};
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
+pub use sign::Sign;
 #[cfg(feature = "registry")]
 pub use updates::UpdatePath;
 pub use updates::{List, Listed};
@@ -39,6 +43,9 @@ pub const COMMANDS: &[&str] = &[
     "apply",
     "inspect",
     "ls",
+    "cat",
+    "extract",
+    "diff",
     "list",
     "sign",
     "recovery",
@@ -81,8 +88,14 @@ pub enum Command {
     Apply(Box<Apply>),
     /// Show what a bundle says it contains (contents are not verified)
     Inspect(Inspect),
-    /// List images, blobs or manifests, one per line (contents are not verified)
-    Ls(Ls),
+    /// List images, blobs, manifests or files, one per line
+    Ls(Box<Ls>),
+    /// Print one file of a bundle, or of an image in it
+    Cat(Box<Cat>),
+    /// Write the files of one image, or one image as an OCI archive
+    Extract(Box<Extract>),
+    /// Compare two bundles, or a bundle with a registry
+    Diff(Box<Diff>),
     /// List the channels and releases of an update graph
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record
@@ -357,76 +370,6 @@ pub struct Unpack {
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
-}
-
-/// `inspect`
-#[derive(Debug, ClapArgs)]
-pub struct Inspect {
-    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
-    #[arg(value_name = "BUNDLE", required = true)]
-    pub bundle: Vec<PathBuf>,
-    /// Say which attestations a key of this trust policy signed; nothing else is verified
-    #[arg(long, value_name = "POLICY")]
-    pub trust: Option<PathBuf>,
-}
-
-/// `ls`
-#[derive(Debug, ClapArgs)]
-pub struct Ls {
-    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
-    #[arg(value_name = "BUNDLE", required = true)]
-    pub bundle: Vec<PathBuf>,
-    /// List images (the default when nothing is chosen)
-    #[arg(long)]
-    pub images: bool,
-    /// List blobs
-    #[arg(long)]
-    pub blobs: bool,
-    /// List the objects in the manifests
-    #[arg(long)]
-    pub manifests: bool,
-}
-
-/// `sign`
-#[derive(Debug, ClapArgs)]
-pub struct Sign {
-    /// The bundle, or all its volumes, or folders of them
-    #[arg(value_name = "BUNDLE", required = true)]
-    pub bundle: Vec<PathBuf>,
-    /// Sign with this OpenSSH ed25519 private key
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["attach", "print_index"], conflicts_with = "attach")]
-    pub sign_key: Option<PathBuf>,
-    /// Add this signature, made with `ssh-keygen -Y sign -n mirror-bundle.v1.<role>` (see --print-index)
-    #[arg(long, value_name = "SIG")]
-    pub attach: Option<PathBuf>,
-    /// Role to sign in
-    #[arg(long, value_name = "builder|reviewer|receiver", default_value = "reviewer")]
-    pub role: String,
-    /// Also add a signed review record with this text: a change number, a sentence
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
-    /// Also add a signed review record with this JSON object: scans, verdicts, removals
-    #[arg(long, value_name = "FILE", conflicts_with = "report")]
-    pub record: Option<PathBuf>,
-    /// Also add a signed review record about this report, which `verify -o json` or `scan -o json` wrote for this bundle:
-    /// its verdict, counts, scanners, policies, evidence and digest
-    #[arg(long, value_name = "FILE", requires = "sign_key")]
-    pub report: Option<PathBuf>,
-    /// With --report: refuse a report that is older than this, for example 12h or 7d
-    #[arg(long, value_name = "AGE", default_value = "1d", requires = "report")]
-    pub max_age: String,
-    /// With --report: sign although the report has open errors; the reason is recorded
-    #[arg(long, value_name = "REASON", requires = "report")]
-    pub despite: Option<String>,
-    /// Write to files beside the bundle (BUNDLE.<role>-<key>.sig) instead of into it: for read-only media
-    #[arg(long)]
-    pub detach: bool,
-    /// Print the index, which is what gets signed, and stop: for `ssh-keygen -Y sign`
-    #[arg(long, conflicts_with_all = ["attach", "detach", "note", "record", "report"])]
-    pub print_index: bool,
-    /// Trust.
-    #[command(flatten)]
-    pub trust: Trust,
 }
 
 /// `recovery`

@@ -151,6 +151,9 @@ fn text(code: Code) -> &'static str {
         Code::Malformed => {
             "Something in the bundle violates its format.\nAn unsafe path, a name twice, a size over a limit, a document that contradicts another.\nThis program never makes such a bundle: it was damaged, or made by something else. Do not use it."
         }
+        Code::AmbiguousLayer => {
+            "A layer is an archive that tar readers see different files or contents in.\nSomeone may hide files from a scanner or a reviewer this way. Both readings are shown and scanned: ls --files marks those of the second with other-reading. Do not use the image unless its maker explains it."
+        }
         Code::Unsigned => {
             "The bundle has no signature, so anyone could have made it.\nAsk the builder for a signed one (create --sign-key), or accept it with --allow-unsigned, which the report records."
         }
@@ -183,6 +186,9 @@ fn text(code: Code) -> &'static str {
         }
         Code::Policy => {
             "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."
+        }
+        Code::RiskFact => {
+            "Something in an image is worth a look; it is a notice, and no error.\nA private key, a program for Windows or macOS, a name with control or reordering characters, a link that leads out of the image."
         }
         Code::IncompleteCheck => {
             "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."

@@ -24,6 +24,23 @@ pub(super) fn trust(args: &args::Trust) -> Result<Trust> {
     })
 }
 
+/// What those who look into a bundle base it on: trust that the arguments name, or nothing.
+pub(super) fn basis(args: &args::Trust, bundle: &[PathBuf]) -> Result<crate::ops::reading::Basis> {
+    let named = !args.signer.is_empty() || args.trust.is_some() || args.allow_unsigned;
+    let trust = named.then(|| trust(args)).transpose()?;
+    let conditions = match named {
+        true => conditions(args, bundle, false)?,
+        false => Conditions::new(moment(args.at.as_deref())?),
+    };
+    Ok(crate::ops::reading::Basis { trust, conditions })
+}
+
+/// `--platform`.
+pub(super) fn platform(text: Option<&str>) -> Result<Option<crate::oci::Platform>> {
+    let usage = |e: crate::oci::Invalid| Error::new(Code::Usage, e.to_string());
+    text.map(|text| text.parse().map_err(usage)).transpose()
+}
+
 /// The conditions under which they verify the bundle.
 pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) -> Result<Conditions> {
     let beside = beside(args, bundle)?;

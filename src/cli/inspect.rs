@@ -8,7 +8,8 @@ use super::args::{Global, Inspect, Ls, Output};
 use super::escape::{name, title};
 use crate::bundle::Inputs;
 use crate::bundle::index::{self, Blob, Image, Index, Kind};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use crate::ops::claims::ImageClaims;
 use crate::ops::inspect::{Inspected, inspect};
 use crate::ops::observer;
 use crate::sign::cosign::ImageKey;
@@ -19,7 +20,7 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
         crate::host::trust::read(&crate::host::trust::Named { policy: Some(policy), ..Default::default() })
     });
     let trust = trust.transpose()?;
-    let seen = open(&args.bundle, trust.as_ref().map(Trust::image_keys).unwrap_or_default())?;
+    let seen = open(&args.bundle, trust.as_ref().map(Trust::image_keys).unwrap_or_default(), true)?;
     let (attestations, more) = seen.attestations.as_ref().map_or((None, 0), |(listed, more)| (Some(listed), *more));
     match global.output {
         Output::Json | Output::Jsonl => answer::json(
@@ -34,6 +35,7 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ("index", serde_json::json!(*seen.index)),
                 ("attestations", serde_json::json!(attestations)),
                 ("more_attestations", serde_json::json!(more)),
+                ("image_claims", serde_json::json!(seen.images)),
                 ("updates", serde_json::json!(seen.updates)),
                 (
                     "volumes",
@@ -49,8 +51,8 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
     Ok(0)
 }
 
-fn open(paths: &[PathBuf], keys: &[ImageKey]) -> Result<Inspected> {
-    inspect(Inputs::of(paths)?, keys)
+fn open(paths: &[PathBuf], keys: &[ImageKey], images: bool) -> Result<Inspected> {
+    inspect(Inputs::of(paths)?, keys, images)
 }
 
 fn named(paths: &[PathBuf]) -> String {
@@ -110,11 +112,82 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
         }
         None => {}
     }
+    out.push_str(&claims(seen.images.as_deref().unwrap_or_default(), std::io::stdout().is_terminal()));
     out
 }
 
+/// What the sender says about each image; on a terminal in columns, with a picture of the sizes.
+fn claims(images: &[ImageClaims], columns: bool) -> String {
+    if images.is_empty() {
+        return String::new();
+    }
+    let largest = images.iter().map(|image| image.size).max().unwrap_or(0);
+    let mut out =
+        "\nimages, as the sender describes them (claims by the sender; nothing here is verified)\n".to_owned();
+    let shared = |image: &ImageClaims| match image.shared_layers {
+        0 => "-".to_owned(),
+        n => format!("{n} of {} ({})", image.layers, observer::size(image.shared_size)),
+    };
+    let row = |image: &ImageClaims| {
+        let created = image.created.as_deref().map_or_else(|| "-".to_owned(), name);
+        let mut row = vec![name(&image.name), created, observer::size(image.size), shared(image)];
+        row.extend(columns.then(|| bar(image.size, image.shared_size, largest)));
+        row
+    };
+    let mut heading = vec!["IMAGE", "CREATED", "SIZE", "SHARED LAYERS"];
+    heading.extend(columns.then_some("PICTURE (# own, = shared)"));
+    let mut rows: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    for image in images.iter().take(IMAGES) {
+        let attached = image.attached.iter().map(|one| {
+            let by = one.author.as_deref().map(|author| format!(" by {}", name(author))).unwrap_or_default();
+            format!("          {} {}{by}: claim by the sender", one.kind, name(&one.r#type))
+        });
+        rows.push((row(image), attached.collect()));
+    }
+    let cells: Vec<Vec<String>> = rows.iter().map(|(cells, _)| cells.clone()).collect();
+    let mut lines = align(&heading, cells, columns).into_iter();
+    out.extend(lines.next().filter(|_| columns));
+    for (line, (_, attached)) in lines.zip(&rows) {
+        out.push_str(&line);
+        attached.iter().for_each(|one| out.push_str(&format!("{one}\n")));
+    }
+    if images.len() > IMAGES {
+        out.push_str(&format!("and {} more: -o json lists all\n", images.len() - IMAGES));
+    }
+    out
+}
+
+/// The most images that are described.
+const IMAGES: usize = 200;
+
+/// A size as a bar of up to 30 characters; what is shared is drawn differently.
+fn bar(size: u64, shared: u64, largest: u64) -> String {
+    const WIDTH: u64 = 30;
+    let scaled = |bytes: u64| usize::try_from(u128::from(bytes) * u128::from(WIDTH) / u128::from(largest.max(1)));
+    let (all, shared) = (scaled(size).unwrap_or(0).max(1), scaled(shared.min(size)).unwrap_or(0));
+    format!("{}{}", "=".repeat(shared.min(all)), "#".repeat(all.saturating_sub(shared)))
+}
+
+/// The heading and the rows as lines: aligned, or with single blanks.
+fn align(heading: &[&str], rows: Vec<Vec<String>>, columns: bool) -> Vec<String> {
+    let head = heading.iter().map(|word| (*word).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let wide = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..heading.len()).map(|at| wide(at).filter(|_| columns).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join(if columns { "  " } else { " " }).trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
 pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> {
-    let seen = open(&args.bundle, &[])?;
+    let trust = &args.trust;
+    if !trust.signer.is_empty() || trust.trust.is_some() || trust.allow_unsigned {
+        let err = Error::new(Code::Usage, "ls shows what the index says, and verifies a bundle only with --files");
+        return Err(err.hint("mirror-bundle verify BUNDLE --signer KEY.pub; or leave out what names trust"));
+    }
+    let seen = open(&args.bundle, &[], false)?;
     let all = !(args.images || args.blobs || args.manifests);
     if global.output != Output::Text {
         let index = &seen.index;
@@ -132,10 +205,29 @@ pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> 
     if global.quiet > 1 {
         return Ok(0);
     }
-    warn("this is what the index says; the contents are not verified");
+    warn("contents not verified: this is what the index says");
     let columns = std::io::stdout().is_terminal();
     answer::text(&lines(&seen.index, args.images || all, args.blobs, args.manifests, columns));
+    if columns {
+        answer::text(&summary(&seen.index));
+    }
     Ok(0)
+}
+
+/// A picture of what takes the space: the blobs by role.
+fn summary(index: &Index) -> String {
+    let mut sizes: Vec<(&str, usize, u64)> = Vec::new();
+    for blob in &index.blobs {
+        match sizes.iter_mut().find(|(role, _, _)| *role == blob.role.as_str()) {
+            Some((_, count, bytes)) => (*count, *bytes) = (*count + 1, *bytes + blob.size),
+            None => sizes.push((blob.role.as_str(), 1, blob.size)),
+        }
+    }
+    let largest = sizes.iter().map(|(_, _, bytes)| *bytes).max().unwrap_or(0);
+    let row = |(role, count, bytes): &(&str, usize, u64)| {
+        vec![(*role).to_owned(), count.to_string(), observer::size(*bytes), bar(*bytes, 0, largest)]
+    };
+    format!("\n{}", align(&["BLOBS", "COUNT", "SIZE", "PICTURE"], sizes.iter().map(row).collect(), true).concat())
 }
 
 /// One item per line; on a terminal in columns with a heading, on a pipe with single blanks.
@@ -143,15 +235,7 @@ fn lines(index: &Index, images: bool, blobs: bool, manifests: bool, columns: boo
     let dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), name);
     let mut out = String::new();
     let mut block = |heading: &[&str], rows: Vec<Vec<String>>| {
-        let head = columns.then(|| heading.iter().map(|word| (*word).to_owned()).collect());
-        let rows: Vec<Vec<String>> = head.into_iter().chain(rows).collect();
-        let wide = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
-        let widths: Vec<usize> = (0..heading.len()).map(|at| wide(at).filter(|_| columns).unwrap_or(0)).collect();
-        for row in &rows {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            out.push_str(cells.join(if columns { "  " } else { " " }).trim_end());
-            out.push('\n');
-        }
+        out.extend(align(heading, rows, columns).into_iter().skip(usize::from(!columns)));
     };
     if images {
         let row = |image: &Image| {
@@ -190,6 +274,28 @@ fn lines(index: &Index, images: bool, blobs: bool, manifests: bool, columns: boo
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn claims_have_a_picture_of_the_sizes_on_a_terminal_and_are_plain_on_a_pipe() {
+        let image = |name: &str, size, shared_size| ImageClaims {
+            name: name.into(),
+            platform: None,
+            digest: crate::oci::Digest::of(b"x"),
+            created: None,
+            size,
+            layers: 2,
+            shared_layers: u64::from(shared_size > 0),
+            shared_size,
+            attached: vec![],
+        };
+        let images = [image("large", 3000, 1000), image("small\u{1b}[2J", 10, 0)];
+        let (drawn, plain) = (claims(&images, true), claims(&images, false));
+        assert!(drawn.contains(&format!("{}{}\n", "=".repeat(10), "#".repeat(20))), "{drawn}");
+        assert!(plain.contains("\nlarge - 2.9 KiB 1 of 2 (1000 B)\n") && !plain.contains('#'), "{plain}");
+        assert!(plain.contains("claims by the sender") && !plain.contains('\u{1b}'), "{plain}");
+        let index = crate::bundle::index::tests::sample();
+        assert!(summary(&index).contains("layer  1      1 B   ####"), "{}", summary(&index));
+    }
 
     #[test]
     fn lists_have_aligned_columns_with_a_heading_on_a_terminal_and_single_blanks_on_a_pipe() {

@@ -8,8 +8,11 @@ pub mod args;
 mod check_signature;
 mod completions;
 mod create;
+mod desk;
+mod diff;
 mod escape;
 mod explain;
+mod files;
 mod inputs;
 mod inspect;
 mod keygen;
@@ -64,7 +67,11 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         #[cfg(feature = "cluster")]
         Command::Apply(apply) => apply::run(apply, global, term),
         Command::Inspect(inspect) => inspect::run(inspect, global),
+        Command::Ls(ls) if ls.files.is_some() => files::run(ls, global, term),
         Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
+        Command::Cat(cat) => desk::cat(cat, term),
+        Command::Diff(diff) => diff::run(diff, global, term),
+        Command::Extract(extract) => desk::extract(extract, global, term),
         Command::List(args) => list::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),
         Command::Recovery(args) => recovery::run(args, global, term),

@@ -1,26 +1,42 @@
-//! One image layer as a stream of tar entries: decompressed, bounded, and unambiguous.
+//! One image layer as a stream of tar entries: decompressed and bounded. Nothing is extracted.
 //!
 //! Real layers have PAX and GNU headers, so the bundle's own strict tar subset is not enough. But tar readers disagree
-//! on many things, and this reader must see what a cluster sees. So it walks raw entries, interprets extension headers
-//! itself, and refuses what readers are known to disagree on (security C1, C15). Nothing is extracted.
+//! on many things (security C1, C15). There is one walker, which interprets raw entries itself, and two policies:
+//! [`walk`] refuses what readers are known to disagree on, for payloads that a cluster acts on; [`files`] reads what
+//! container runtimes accept, for people and scanners, and remarks every such place. What readers disagree on can then be
+//! read again the [other way](Reading::Other).
 //!
 //! An error about a layer calls it "a layer of" [`Bounds::whose`].
 
+mod extension;
+mod header;
+mod inflate;
+mod interpret;
+mod remarks;
+mod sparse;
+mod tape;
+
 use std::io::{self, Read};
 
-use tar::EntryType;
+pub use super::entry::{FileEntry, FileKind, Whiteout};
+pub use remarks::{Remark, Remarks};
 
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
+use extension::{Extension, How};
+use header::Header;
+use inflate::{Form, Inflate};
+use interpret::{lenient, strict};
+use tape::Tape;
 
-/// The longest path, link target or PAX record, in bytes.
+/// The longest path, link target or PAX record that [`walk`] accepts, in bytes.
 const MAX_PATH: usize = 4096;
-/// The largest extension header, in bytes.
-const MAX_EXTENSION: u64 = 1 << 20;
 /// The most zero bytes after the end of an archive: tar pads to its blocking factor.
 const MAX_PADDING: u64 = 1 << 20;
-/// The largest zstd window, as a power of two: 8 MiB.
-const ZSTD_WINDOW_LOG: u32 = 23;
+/// The largest zstd window of [`walk`], as a power of two: 8 MiB.
+const STRICT_WINDOW: u32 = 23;
+/// The largest zstd window of [`files`], as a power of two: 128 MiB.
+const LENIENT_WINDOW: u32 = 27;
 
 /// The owner of a layer, for messages, and the limits for reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,251 +49,288 @@ pub struct Bounds {
     pub inflated: u64,
 }
 
-/// One file, directory or link of a layer.
-pub struct Entry {
-    /// The path without leading, doubled or trailing slashes and `.`; never with `..`.
-    pub path: Vec<u8>,
-    /// The path in the plain header, if an extension header gave a different one.
-    pub hidden_path: Option<Vec<u8>>,
-    /// The type in the header.
-    pub kind: EntryType,
-    /// Whether the name ended in a slash, which some readers take for a directory whatever the type is.
-    pub slash: bool,
-    /// The target of a hard link.
-    pub hard_link: Option<Vec<u8>>,
-    /// Size of the content in bytes.
-    pub size: u64,
-}
-
-impl Entry {
-    /// Whether every reader sees a regular file.
-    pub fn is_file(&self) -> bool {
-        self.kind == EntryType::Regular && !self.slash
+impl Bounds {
+    /// For looking at a layer of this stored size: a million entries, and 1 GiB or 200 times its size, up to 64 GiB or 20
+    /// times its size.
+    pub fn of(stored: u64) -> Bounds {
+        let most = (64 << 30).max(stored.saturating_mul(20));
+        Bounds { whose: "an image", entries: 1_000_000, inflated: stored.saturating_mul(200).clamp(1 << 30, most) }
     }
 }
 
-/// Called for each entry, with its content.
-pub type Visit<'v> = dyn FnMut(&Entry, &mut dyn Read) -> Result<()> + 'v;
+/// Called for each entry, with its content. What it leaves unread is skipped.
+pub type Visit<'v> = dyn FnMut(&FileEntry, &mut dyn Read) -> Result<()> + 'v;
 
-/// Reads a layer of type `media_type` to its end and calls `visit` for every entry. Returns its decompressed size in
-/// bytes.
+/// Which of several readings of a layer, where tar readers disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// That of container runtimes (Go's `archive/tar`).
+    Runtime,
+    /// That of other readers: global PAX headers count, the size in the plain header counts, links and folders have
+    /// content, of two names the first counts, and what stands behind an end of the archive goes on.
+    Other,
+}
+
+/// How much was read of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// The bytes after decompression.
+    pub inflated: u64,
+    /// The number of entries.
+    pub entries: u64,
+}
+
+/// Whether a layer of this media type is a tar archive that [`files`] reads. Everything else is a blob as a whole.
+pub fn is_layer(media_type: &str) -> bool {
+    Form::named(media_type).is_some()
+}
+
+/// Reads a layer of type `media_type` strictly, to its end, and calls `visit` for every entry. Returns its decompressed
+/// size in bytes.
 ///
 /// # Errors
 /// [`Code::Malformed`] for a layer that is damaged, exceeds a limit, or that tar readers could read differently; those
 /// of `raw` and `visit`.
 pub fn walk(media_type: &str, raw: Box<dyn Read + '_>, bounds: Bounds, visit: &mut Visit<'_>) -> Result<u64> {
-    let whose = bounds.whose;
-    let broken = |e| broken(whose, e);
-    let bad = |e: Invalid| malformed(whose, e);
-    let mut data = Bounded { inner: decompressor(media_type, raw, whose)?, left: bounds.inflated, bounds };
-    let mut archive = tar::Archive::new(&mut data);
-    let mut extension = Extension::default();
-    for (count, entry) in archive.entries().map_err(broken)?.raw(true).enumerate() {
-        let mut entry = entry.map_err(broken)?;
-        if count >= bounds.entries {
-            return Err(malformed(whose, format!("has more than {} entries", bounds.entries)));
-        }
-        if let Some(which) = extension.announced(&entry).map_err(bad)? {
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).map_err(broken)?;
-            extension.take(which, &content).map_err(bad)?;
-            continue;
-        }
-        let shown = interpret(&entry, std::mem::take(&mut extension)).map_err(bad)?;
-        visit(&shown, &mut entry)?;
-    }
-    if !extension.is_empty() {
-        return Err(malformed(whose, "ends after an extension header"));
-    }
-    only_padding(archive.into_inner(), whose)?;
-    Ok(bounds.inflated - data.left)
-}
-
-fn decompressor<'a>(media_type: &str, raw: Box<dyn Read + 'a>, whose: &str) -> Result<Box<dyn Read + 'a>> {
-    const OCI: &str = "application/vnd.oci.image.layer.v1.tar";
-    const DOCKER: &str = "application/vnd.docker.image.rootfs.diff.tar";
-    let form = media_type.strip_prefix(OCI).or_else(|| media_type.strip_prefix(DOCKER));
-    match form {
-        Some("") => Ok(raw),
-        Some("+gzip" | ".gzip") => Ok(Box::new(flate2::read::MultiGzDecoder::new(raw))),
-        Some("+zstd" | ".zstd") => {
-            let broken = |e| broken(whose, e);
-            let mut decoder = zstd::stream::read::Decoder::new(raw).map_err(broken)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(broken)?;
-            Ok(Box::new(decoder))
-        }
-        _ => {
-            let whose = whose.strip_prefix("the ").unwrap_or(whose);
-            let text = format!("{whose} has a layer of type `{media_type}`, which this program cannot read");
-            Err(Error::new(Code::Malformed, text))
-        }
-    }
-}
-
-fn interpret<R: Read>(entry: &tar::Entry<'_, R>, extension: Extension) -> Result<Entry, Invalid> {
-    let header = entry.header();
-    let kind = header.entry_type();
-    let regular = kind == EntryType::Regular;
-    if !(regular || matches!(header.as_bytes()[156], b'1'..=b'7')) {
-        return Err(Invalid::new(format!("has an entry of type {:?}", char::from(header.as_bytes()[156]))));
-    }
-    // Go treats such entries as empty, others read content: they would disagree on the rest of the archive.
-    if !regular && entry.size() != 0 {
-        return Err(Invalid::new("has a link, directory or device with content"));
-    }
-    if extension.size.is_some_and(|size| size != entry.size()) {
-        return Err(Invalid::new("has a PAX size that contradicts its header"));
-    }
-    // star limits the prefix to fewer bytes and sets a mark here; other readers see a longer prefix.
-    if header.as_ustar().is_some() && header.as_bytes()[500..].iter().any(|b| *b != 0) {
-        return Err(Invalid::new("has a header that tar implementations read differently"));
-    }
-    let plain = header.path_bytes();
-    let effective = extension.path.as_deref().unwrap_or(&plain);
-    let (path, plain_path) = (normal(effective)?, normal(&plain)?);
-    let hard_link = match kind {
-        EntryType::Link => {
-            let plain = header.link_name_bytes().unwrap_or_default();
-            Some(normal(extension.link.as_deref().unwrap_or(&plain))?)
-        }
-        _ => None,
+    let Some(form) = Form::named(media_type).filter(|_| !crate::oci::media_type::is_foreign(media_type)) else {
+        let whose = bounds.whose.strip_prefix("the ").unwrap_or(bounds.whose);
+        let text = format!("{whose} has a layer of type `{media_type}`, which this program cannot read");
+        return Err(Error::new(Code::Malformed, text));
     };
-    Ok(Entry {
-        hidden_path: (plain_path != path).then_some(plain_path),
-        path,
-        kind,
-        slash: effective.ends_with(b"/"),
-        hard_link,
-        size: entry.size(),
-    })
+    let (data, _) = Inflate::new(Some(form), raw, STRICT_WINDOW).map_err(|e| broken(bounds.whose, e))?;
+    Walker { tape: Tape::new(data, bounds), bounds, policy: Policy::Strict, ending: Ending::default() }
+        .run(&mut Remarks::default(), visit)
+        .map(|ending| ending.inflated)
 }
 
-/// Kinds of extension header, as positions in [`Extension::seen`].
-const PAX: usize = 0;
-const LONG_PATH: usize = 1;
-const LONG_LINK: usize = 2;
-
-/// The statements of extension headers about the next entry.
-#[derive(Default)]
-struct Extension {
-    seen: [bool; 3],
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
+/// Reads a layer as container runtimes do, whatever its media type says about its compression, and calls `visit` for
+/// every entry and for the bytes behind an end. `remarks` gets what is unusual, also when the reading fails.
+///
+/// # Errors
+/// [`Code::Malformed`] for a layer that is damaged or exceeds a limit; those of `raw` and `visit`.
+pub fn files(
+    media_type: &str,
+    raw: Box<dyn Read + '_>,
+    bounds: Bounds,
+    reading: Reading,
+    remarks: &mut Remarks,
+    visit: &mut Visit<'_>,
+) -> Result<Ending> {
+    let (data, form) = Inflate::new(None, raw, LENIENT_WINDOW).map_err(|e| broken(bounds.whose, e))?;
+    if let Some(named) = Form::named(media_type).filter(|named| *named != form) {
+        remarks.notice(format!("is called {} and is {}", named.as_str(), form.as_str()));
+    }
+    let policy = Policy::Lenient { reading, global: Extension::default() };
+    Walker { tape: Tape::new(data, bounds), bounds, policy, ending: Ending::default() }.run(remarks, visit)
 }
 
-impl Extension {
-    fn is_empty(&self) -> bool {
-        self.seen == [false; 3]
-    }
+#[expect(clippy::large_enum_variant, reason = "one value for each layer")]
+enum Policy {
+    Strict,
+    Lenient { reading: Reading, global: Extension },
+}
 
-    /// The type of this extension header; `None` if it is an entry.
-    fn announced<R: Read>(&mut self, entry: &tar::Entry<'_, R>) -> Result<Option<usize>, Invalid> {
-        let which = match entry.header().as_bytes()[156] {
-            b'x' => PAX,
-            b'L' => LONG_PATH,
-            b'K' => LONG_LINK,
-            b'g' => return Err(Invalid::new("has a global PAX header")),
-            b'S' => return Err(Invalid::new("has a sparse file")),
-            _ => return Ok(None),
-        };
-        if std::mem::replace(&mut self.seen[which], true) {
-            return Err(Invalid::new("has two extension headers of one kind for one entry"));
-        }
-        if entry.size() > MAX_EXTENSION {
-            return Err(Invalid::new(format!("has an extension header of {} bytes", entry.size())));
-        }
-        Ok(Some(which))
-    }
+struct Walker<'a> {
+    tape: Tape<'a>,
+    bounds: Bounds,
+    policy: Policy,
+    ending: Ending,
+}
 
-    /// Adds the content of an extension header.
-    fn take(&mut self, which: usize, content: &[u8]) -> Result<(), Invalid> {
-        let name = || content.split(|b| *b == 0).next().unwrap_or_default().to_vec();
-        match which {
-            PAX => self.pax(content),
-            LONG_PATH => set(&mut self.path, name()),
-            _ => set(&mut self.link, name()),
-        }
-    }
-
-    /// PAX records: `<length> <key>=<value>\n`, to the last byte.
-    fn pax(&mut self, mut rest: &[u8]) -> Result<(), Invalid> {
-        let bad = || Invalid::new("has a damaged PAX header");
-        while !rest.is_empty() {
-            let space = rest.iter().take(8).position(|b| *b == b' ').ok_or_else(bad)?;
-            let length: usize =
-                std::str::from_utf8(&rest[..space]).ok().and_then(|n| n.parse().ok()).ok_or_else(bad)?;
-            let (record, tail) = rest.split_at_checked(length).ok_or_else(bad)?;
-            rest = tail;
-            let record = record.get(space + 1..).and_then(|r| r.strip_suffix(b"\n")).ok_or_else(bad)?;
-            let equals = record.iter().position(|b| *b == b'=').ok_or_else(bad)?;
-            let (key, value) = (&record[..equals], &record[equals + 1..]);
-            match key {
-                b"path" => set(&mut self.path, value.to_vec())?,
-                b"linkpath" => set(&mut self.link, value.to_vec())?,
-                b"size" => {
-                    let digits = std::str::from_utf8(value).ok().filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
-                    set(&mut self.size, digits.and_then(|v| v.parse().ok()).ok_or_else(bad)?)?;
+impl Walker<'_> {
+    fn run(mut self, remarks: &mut Remarks, visit: &mut Visit<'_>) -> Result<Ending> {
+        let whose = self.bounds.whose;
+        let bad = |e: Invalid| malformed(whose, e);
+        let mut extension = Extension::default();
+        let mut count = 0;
+        while let Some(block) = self.tape.block().map_err(|e| broken(whose, e))? {
+            if block.iter().all(|b| *b == 0) {
+                match self.end(remarks, visit)? {
+                    true => continue,
+                    false => break,
                 }
-                _ if key.starts_with(b"GNU.sparse.") => return Err(Invalid::new("has a sparse file")),
-                _ => {}
             }
+            if count >= self.bounds.entries {
+                return Err(malformed(whose, format!("has more than {} entries", self.bounds.entries)));
+            }
+            count += 1;
+            let header = Header::new(block).map_err(bad)?;
+            if self.extension(&header, &mut extension, remarks)? {
+                continue;
+            }
+            self.entry(&header, std::mem::take(&mut extension), remarks, visit)?;
+        }
+        if !extension.is_empty() {
+            match &self.policy {
+                Policy::Strict => return Err(malformed(whose, "ends after an extension header")),
+                Policy::Lenient { .. } => remarks.ambiguous("ends after an extension header"),
+            }
+        }
+        remarks.about(self.ending.entries, b"");
+        self.behind_compression(remarks, visit)?;
+        self.ending.inflated = self.bounds.inflated - self.tape.left();
+        Ok(self.ending)
+    }
+
+    /// Reads an extension header. False if it is an entry.
+    fn extension(&mut self, header: &Header, next: &mut Extension, remarks: &mut Remarks) -> Result<bool> {
+        let whose = self.bounds.whose;
+        let bad = |e: Invalid| malformed(whose, e);
+        let which = match (header.kind(), &self.policy) {
+            (b'x', _) => Some(extension::PAX),
+            (b'L', _) => Some(extension::LONG_PATH),
+            (b'K', _) => Some(extension::LONG_LINK),
+            (b'g', Policy::Strict) => return Err(bad(Invalid::new("has a global PAX header"))),
+            (b'S', Policy::Strict) => return Err(bad(Invalid::new("has a sparse file"))),
+            (b'g', Policy::Lenient { .. }) => None,
+            _ => return Ok(false),
+        };
+        let size = header.size().map_err(bad)?;
+        let mut how = match &self.policy {
+            Policy::Strict => How::Strict,
+            Policy::Lenient { .. } => How::Lenient(remarks),
+        };
+        if let Some(which) = which
+            && std::mem::replace(&mut next.seen[which], true)
+        {
+            match &mut how {
+                How::Strict => return Err(malformed(whose, "has two extension headers of one kind for one entry")),
+                How::Lenient(remarks) => {
+                    remarks.ambiguous("has two extension headers of one kind for one entry");
+                    if which == extension::PAX
+                        && matches!(self.policy, Policy::Lenient { reading: Reading::Runtime, .. })
+                    {
+                        next.forget_records();
+                    }
+                }
+            }
+        }
+        if size > extension::MAX_EXTENSION {
+            return Err(malformed(whose, format!("has an extension header of {size} bytes")));
+        }
+        self.tape.begin(size);
+        let mut content = Vec::new();
+        self.tape.read_to_end(&mut content).map_err(|e| broken(whose, e))?;
+        match (which, &mut self.policy) {
+            (Some(extension::PAX), _) => next.pax(&content, &mut how).map_err(bad)?,
+            (Some(which), _) => next.long(which, &content),
+            (None, Policy::Strict) => {}
+            (None, Policy::Lenient { global, .. }) => {
+                let had = (global.path.clone(), global.link.clone(), global.size);
+                global.pax(&content, &mut how).map_err(bad)?;
+                if had != (global.path.clone(), global.link.clone(), global.size) {
+                    remarks.ambiguous("has a global PAX header that renames or resizes entries for some readers");
+                }
+            }
+        }
+        let twice = |one: &Option<Vec<u8>>, other: &Option<Vec<u8>>| one.is_some() && other.is_some();
+        let strict = matches!(self.policy, Policy::Strict);
+        if strict && (twice(&next.path, &next.long_path) || twice(&next.link, &next.long_link)) {
+            return Err(malformed(whose, "names one entry twice in its extension headers"));
+        }
+        Ok(true)
+    }
+
+    fn entry(
+        &mut self,
+        header: &Header,
+        extension: Extension,
+        remarks: &mut Remarks,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
+        let whose = self.bounds.whose;
+        let bad = |e: Invalid| malformed(whose, e);
+        let number = self.ending.entries;
+        self.ending.entries += 1;
+        let (mut entry, map) = match &self.policy {
+            Policy::Strict => {
+                let entry = strict(header, extension).map_err(bad)?;
+                self.tape.begin(entry.size);
+                (entry, None)
+            }
+            Policy::Lenient { reading, global } => {
+                let sparse = extension.sparse.clone();
+                let (mut entry, size) = lenient(header, extension, (*reading, global), remarks).map_err(bad)?;
+                let old = match header.kind() {
+                    b'S' => Some(
+                        sparse::old_map(&header.0, &mut || {
+                            self.tape.block()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+                        })
+                        .map_err(|e| broken(whose, e))?,
+                    ),
+                    _ => None,
+                };
+                self.tape.begin(size);
+                let map = match old {
+                    None if sparse.is_sparse() && entry.kind == FileKind::File => {
+                        Some(sparse.map(&mut self.tape).map_err(|e| broken(whose, e))?)
+                    }
+                    old => old.map(|map| (map, 0)),
+                };
+                if let Some((map, read)) = &map {
+                    if map.stored.checked_add(*read) != Some(size) {
+                        return Err(malformed(whose, "has a damaged sparse file"));
+                    }
+                    entry.size = map.size;
+                }
+                (entry, map.map(|(map, _)| map))
+            }
+        };
+        entry.number = number;
+        remarks.about(number, &entry.path);
+        match map {
+            Some(map) => visit(&entry, &mut self.tape.sparse(map))?,
+            None => visit(&entry, &mut self.tape)?,
         }
         Ok(())
     }
-}
 
-fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), Invalid> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Invalid::new("names one entry twice in its extension headers")),
-    }
-}
-
-/// The path as a file system sees it below the image's root.
-fn normal(path: &[u8]) -> Result<Vec<u8>, Invalid> {
-    if path.len() > MAX_PATH || path.contains(&0) {
-        return Err(Invalid::new("has a path that is too long or holds a zero byte"));
-    }
-    let parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|p| !matches!(*p, b"" | b".")).collect();
-    if parts.contains(&&b".."[..]) {
-        return Err(Invalid::new("has a path with `..`"));
-    }
-    Ok(parts.join(&b'/'))
-}
-
-fn only_padding(data: &mut dyn Read, whose: &str) -> Result<()> {
-    let mut buffer = [0; 32 << 10];
-    let mut seen = 0;
-    loop {
-        match data.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                seen += count as u64;
-                if seen > MAX_PADDING || buffer[..count].iter().any(|b| *b != 0) {
-                    return Err(malformed(whose, "has data after the end of its archive"));
-                }
+    /// After a block of zeros. True if entries follow it in this reading.
+    fn end(&mut self, remarks: &mut Remarks, visit: &mut Visit<'_>) -> Result<bool> {
+        let whose = self.bounds.whose;
+        let broken = |e| broken(whose, e);
+        let reading = match &self.policy {
+            Policy::Strict => {
+                return if self.tape.only_zeros(MAX_PADDING).map_err(broken)? {
+                    Ok(false)
+                } else {
+                    Err(malformed(whose, "has data after the end of its archive"))
+                };
             }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(broken(whose, e)),
+            Policy::Lenient { reading, .. } => *reading,
+        };
+        let Some(first) = self.tape.after_zeros().map_err(broken)? else { return Ok(false) };
+        remarks.ambiguous("has data after the end of its archive");
+        if reading == Reading::Other && Header::new(first).is_ok() {
+            self.tape.put_back(first);
+            return Ok(true);
         }
+        let number = self.ending.entries;
+        remarks.about(number, b"");
+        self.ending.entries += 1;
+        let mut rest = first.chain(&mut self.tape.data);
+        visit(&FileEntry::behind(number, "(behind the end of the archive)"), &mut rest)?;
+        io::copy(&mut rest, &mut io::sink()).map_err(broken)?;
+        Ok(false)
     }
-}
 
-/// Fails, rather than ends, when the limit is exceeded.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-    bounds: Bounds,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left.saturating_add(1)).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.inner.read(&mut buffer[..room])?;
-        let more = || malformed(self.bounds.whose, format!("inflates to more than {} bytes", self.bounds.inflated));
-        self.left = self.left.checked_sub(count as u64).ok_or_else(|| io::Error::from(more()))?;
-        Ok(count)
+    /// What stands behind the last member or frame.
+    fn behind_compression(&mut self, remarks: &mut Remarks, visit: &mut Visit<'_>) -> Result<()> {
+        let whose = self.bounds.whose;
+        self.tape.drain().map_err(|e| broken(whose, e))?;
+        let number = self.ending.entries;
+        let Some(rest) = self.tape.behind() else { return Ok(()) };
+        if rest.peek().map_err(|e| broken(whose, e))?.is_empty() {
+            return Ok(());
+        }
+        if matches!(self.policy, Policy::Strict) {
+            return Err(malformed(whose, "has data after the end of its compressed content"));
+        }
+        remarks.ambiguous("has data after the end of its compressed content");
+        remarks.about(number, b"");
+        self.ending.entries += 1;
+        visit(&FileEntry::behind(number, "(behind the end of the compressed content)"), rest)?;
+        io::copy(rest, &mut io::sink()).map_err(|e| broken(whose, e)).map(|_| ())
     }
 }
 

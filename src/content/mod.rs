@@ -2,6 +2,11 @@
 //! nothing here knows where the bytes come from.
 
 mod config;
+pub mod cover;
+mod entry;
+pub mod facts;
 pub mod layer;
+mod merged;
 
 pub use config::Config;
+pub use merged::{Found, Merged, Node, Place, VisitNode};

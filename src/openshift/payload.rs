@@ -9,11 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
-use tar::EntryType;
-
 use super::image_policy::{self, ImagePolicy};
 use super::verification::{self, VerificationConfig};
-use crate::content::layer::{self, Bounds, Entry};
+use crate::content::layer::{self, Bounds, FileEntry, FileKind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Index, Invalid, Platform};
 
@@ -108,7 +106,7 @@ pub fn read<'a>(mut next_layer: impl FnMut() -> Result<Option<Layer<'a>>>, limit
 /// Errors: as [`read`].
 pub fn scan<'a>(media_type: &str, bytes: impl Read + 'a, limits: &Limits) -> Result<LayerView> {
     let mut view = LayerView::default();
-    let visit = &mut |entry: &Entry, content: &mut dyn Read| view.visit(entry, content, limits);
+    let visit = &mut |entry: &FileEntry, content: &mut dyn Read| view.visit(entry, content, limits);
     let inflated = layer::walk(media_type, Box::new(bytes), limits.bounds(), visit)?;
     view.inflated = inflated;
     Ok(view)
@@ -186,10 +184,10 @@ impl LayerView {
         self.kept.max(content)
     }
 
-    fn visit(&mut self, entry: &Entry, content: &mut dyn Read, limits: &Limits) -> Result<()> {
+    fn visit(&mut self, entry: &FileEntry, content: &mut dyn Read, limits: &Limits) -> Result<()> {
         self.check(entry)?;
         match place(&entry.path) {
-            PayloadPath::Folder if entry.kind == EntryType::Directory => {}
+            PayloadPath::Folder if entry.kind == FileKind::Dir => {}
             PayloadPath::Folder => {
                 return Err(malformed(format!("has `{FOLDER}` as something other than a directory")));
             }
@@ -211,7 +209,7 @@ impl LayerView {
             PayloadPath::Elsewhere => {}
         }
         // A hard link may lead to a symbolic one.
-        if matches!(entry.kind, EntryType::Symlink | EntryType::Link) {
+        if matches!(entry.kind, FileKind::Symlink | FileKind::HardLink) {
             self.keep(entry.path.len())?;
             self.links.insert(entry.path.clone());
         }
@@ -219,18 +217,16 @@ impl LayerView {
     }
 
     /// Refuses entries that could make another reader see another payload.
-    fn check(&self, entry: &Entry) -> Result<()> {
+    fn check(&self, entry: &FileEntry) -> Result<()> {
         let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
         if let Some(plain) = &entry.hidden_path
             && (decides(plain) || decides(&entry.path))
         {
             return Err(malformed(format!("calls one entry `{}` and `{}`", shown(plain), shown(&entry.path))));
         }
-        if entry.hard_link.as_deref().is_some_and(decides) {
-            return Err(malformed(format!(
-                "has a hard link to `{}`",
-                shown(entry.hard_link.as_deref().unwrap_or(b""))
-            )));
+        let hard_link = entry.target.as_deref().filter(|_| entry.kind == FileKind::HardLink);
+        if hard_link.is_some_and(decides) {
+            return Err(malformed(format!("has a hard link to `{}`", shown(hard_link.unwrap_or(b"")))));
         }
         let name = entry.path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         if name == OPAQUE || wanted(name.strip_prefix(WHITEOUT).unwrap_or(name)) {
@@ -243,7 +239,7 @@ impl LayerView {
     }
 
     /// The content of a file in the folder, if needed.
-    fn file(&self, name: &[u8], entry: &Entry, content: &mut dyn Read, limits: &Limits) -> Result<Option<Vec<u8>>> {
+    fn file(&self, name: &[u8], entry: &FileEntry, content: &mut dyn Read, limits: &Limits) -> Result<Option<Vec<u8>>> {
         let shown = || format!("{FOLDER}/{}", String::from_utf8_lossy(name));
         if wanted(name) && !entry.is_file() {
             return Err(malformed(format!("has `{}` as something other than a regular file", shown())));

@@ -1,11 +1,15 @@
 //! `inspect` and `ls`: read the index of a bundle without trusting it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use super::claims::{self, ImageClaims};
+use super::shelf::Shelf;
 
 use crate::bundle::index::Index;
 use crate::bundle::reader::Bundle;
 use crate::bundle::set::Set;
-use crate::bundle::{Inputs, Layout, volume::Volume};
+use crate::bundle::{Inputs, Layout, limits, volume::Volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::report::{Attestation, Updates};
@@ -27,13 +31,15 @@ pub struct Inspected {
     /// The attestations about its images, and how many more there are; `None` for a stream, of which only the head is
     /// read.
     pub attestations: Option<(Vec<Attestation>, u64)>,
+    /// What it says about each image; `None` for a stream, and for `ls`.
+    pub images: Option<Vec<ImageClaims>>,
     /// The updates that the update graph in the bundle offers; `None` if it has none, or is a stream.
     pub updates: Option<Vec<Updates>>,
 }
 
 /// Reads the head of a bundle and the attestations in it, which `keys` are tried on. With several files, the first that
-/// is a bundle counts, and the others must have the same index.
-pub fn inspect(inputs: Inputs, keys: &[ImageKey]) -> Result<Inspected> {
+/// is a bundle counts, and the others must have the same index. `images`: also reads what it says about each image.
+pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspected> {
     let stream = inputs.is_stream();
     let mut opened = inputs.open()?.into_iter();
     let (first, bundle) = opened.next().ok_or_else(|| Error::new(Code::Usage, "no bundle is named"))?;
@@ -41,36 +47,76 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey]) -> Result<Inspected> {
     let head = bundle.head().clone();
     let mut bundles = vec![bundle];
     let volume = |description: &Option<Vec<u8>>| description.as_deref().map(Volume::parse).transpose();
-    let mut at_hand: Vec<Volume> = volume(&head.volume)?.into_iter().collect();
+    let mut numbered: Vec<Volume> = volume(&head.volume)?.into_iter().collect();
     for (path, other) in opened {
         let other = other?;
         if other.head().index != head.index {
             let text = format!("`{path}` belongs to another bundle than `{first}`");
             return Err(Error::new(Code::UnlistedContent, text).hint("look at one bundle at a time"));
         }
-        at_hand.extend(volume(&other.head().volume)?);
+        numbered.extend(volume(&other.head().volume)?);
         bundles.push(other);
     }
     let index = Arc::new(Index::parse(&head.index)?);
     let layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
-    let of = at_hand.first().map(|v| v.of);
-    let mut numbers: Vec<u32> = at_hand.into_iter().map(|v| v.volume).collect();
+    let of = numbered.first().map(|v| v.of);
+    let mut numbers: Vec<u32> = numbered.into_iter().map(|v| v.volume).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let volumes = of.map(|of| (numbers, of));
     let signed = head.signature.is_some();
-    let (attestations, updates) = match stream {
-        true => (None, None),
-        false => attested(bundles, &index, keys).map(|(attested, updates)| (Some(attested), updates))?,
+    let bytes = layout.total();
+    let mut seen = Inspected {
+        digest: head.digest(),
+        signed,
+        bytes,
+        index,
+        volumes,
+        attestations: None,
+        images: None,
+        updates: None,
     };
-    Ok(Inspected { digest: head.digest(), signed, bytes: layout.total(), index, volumes, attestations, updates })
+    if !stream {
+        let index = Arc::clone(&seen.index);
+        let set = at_hand(bundles, &index)?;
+        seen.attestations =
+            Some(set.as_ref().map_or(Ok((Vec::new(), 0)), |s| crate::verify::cosign::attestations(s, keys))?);
+        seen.updates = set.as_ref().map(crate::verify::graph_data::unverified).transpose()?.flatten();
+        seen.images = set.filter(|_| images).map(|set| claims(&set)).transpose()?;
+    }
+    Ok(seen)
 }
 
-/// Attestations, how many more there are, and updates.
-type Read = ((Vec<Attestation>, u64), Option<Vec<Updates>>);
+/// What the bundle says about each image, as far as it can be read.
+fn claims(set: &Set) -> Result<Vec<ImageClaims>> {
+    let index = set.index();
+    let read = |at: usize, limit: u64| match set.read(at, limit) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.code().is_verdict() => Ok(None),
+        Err(e) => Err(e),
+    };
+    let mut documents = BTreeMap::new();
+    let places: BTreeMap<Digest, usize> = index.blobs.iter().zip(0..).map(|(blob, at)| (blob.digest, at)).collect();
+    for (at, blob) in index.blobs.iter().enumerate().filter(|(_, blob)| blob.role.is_document()) {
+        documents.extend(read(at, limits::DOCUMENT)?.map(|bytes| (blob.digest, bytes)));
+    }
+    let document = |digest: &Digest| documents.get(digest).map(Vec::as_slice);
+    let shelf = Shelf::new(index, &document);
+    let mut failed = None;
+    let listed = claims::images(index, &shelf, &document, &mut |digest| {
+        let at = *places.get(digest)?;
+        (index.blobs[at].size <= claims::READ).then(|| {
+            read(at, claims::READ).unwrap_or_else(|e| {
+                failed.get_or_insert(e);
+                None
+            })
+        })?
+    });
+    failed.map_or(Ok(listed), Err)
+}
 
-/// What can be read of the attestations and of the update graph: damage is the business of `verify`.
-fn attested(bundles: Vec<Bundle>, index: &Arc<Index>, keys: &[ImageKey]) -> Result<Read> {
+/// The parts that can be read: damage is the business of `verify`.
+fn at_hand(bundles: Vec<Bundle>, index: &Arc<Index>) -> Result<Option<Set>> {
     let mut parts = Vec::new();
     for bundle in bundles {
         match bundle.tolerant(Arc::clone(index)) {
@@ -80,8 +126,8 @@ fn attested(bundles: Vec<Bundle>, index: &Arc<Index>, keys: &[ImageKey]) -> Resu
         }
     }
     match Set::new(parts) {
-        Ok(set) => Ok((crate::verify::cosign::attestations(&set, keys)?, crate::verify::graph_data::unverified(&set)?)),
-        Err(e) if e.code().is_verdict() => Ok(((Vec::new(), 0), None)),
+        Ok(set) => Ok(Some(set)),
+        Err(e) if e.code().is_verdict() || e.code() == Code::Internal => Ok(None),
         Err(e) => Err(e),
     }
 }

@@ -4,18 +4,25 @@
 mod advice;
 #[cfg(feature = "cluster")]
 pub mod apply;
+pub mod claims;
 pub mod create;
+pub mod diff;
 pub mod evidence;
+pub mod extract;
+pub mod files;
+pub mod images;
 pub mod inspect;
 pub mod join;
 pub mod list;
 pub mod read_back;
+pub mod reading;
 pub mod receipt;
 pub mod recovery;
 mod repack;
 pub mod repair;
 pub mod reviewed;
 mod room;
+pub mod shelf;
 pub mod sign;
 pub mod split;
 pub mod unpack;

@@ -9,7 +9,7 @@ use super::Options;
 use super::content::{self, Content};
 use super::walk::{self, Root};
 use crate::bundle::index::{Derived, GRAPH_DATA, Kind, Release};
-use crate::content::layer::{self, Bounds, Entry};
+use crate::content::layer::{self, Bounds, FileEntry, Reading, Remarks};
 use crate::error::{Code, Error, Result};
 use crate::fs::{Dir, EntryKind, small};
 use crate::observer::{self, Observer};
@@ -311,16 +311,14 @@ fn folder(path: &Path) -> Result<Files> {
     Ok(out)
 }
 
-/// The files in a tar archive, plain or compressed with gzip. A graph may be below one folder, as in an archive of a
+/// The files in a tar archive, plain or compressed. A graph may be below one folder, as in an archive of a
 /// repository.
 fn archive(bytes: &[u8]) -> Result<Files> {
     const WHOSE: &str = "the update graph";
-    let gzip = if bytes.starts_with(&[0x1f, 0x8b]) { "+gzip" } else { "" };
-    let kind = format!("application/vnd.oci.image.layer.v1.tar{gzip}");
     let mut all: Vec<(String, Vec<u8>)> = Vec::new();
     let bounds = Bounds { whose: WHOSE, entries: MAX_ENTRIES, inflated: MAX_INFLATED };
     let mut held = 0u64;
-    let visit = &mut |entry: &Entry, content: &mut dyn Read| {
+    let visit = &mut |entry: &FileEntry, content: &mut dyn Read| {
         let Ok(path) = std::str::from_utf8(&entry.path) else { return Ok(()) };
         let below = path.split_once('/').map_or("", |(_, below)| below);
         if !entry.is_file() || !(belongs(path) || belongs(below)) {
@@ -335,7 +333,12 @@ fn archive(bytes: &[u8]) -> Result<Files> {
         all.push((path.to_owned(), bytes));
         Ok(())
     };
-    layer::walk(&kind, Box::new(bytes), bounds, visit)?;
+    // An archive of a repository has a global header, and any compression will do.
+    let mut remarks = Remarks::default();
+    layer::files("", Box::new(bytes), bounds, Reading::Runtime, &mut remarks, visit)?;
+    if remarks.is_ambiguous() {
+        return Err(Error::new(Code::Malformed, "tar readers see different files in the archive of the update graph"));
+    }
     let prefix = match all.iter().find(|(path, _)| path == "version" || path.ends_with("/version")) {
         Some((path, _)) => path.strip_suffix("version").unwrap_or_default().to_owned(),
         None => String::new(),

@@ -9,6 +9,7 @@ mod blob;
 mod closure;
 pub mod cosign;
 pub(crate) mod disguise;
+mod elsewhere;
 pub(crate) mod graph_data;
 mod kept;
 #[cfg(feature = "cluster")]
@@ -30,11 +31,11 @@ use crate::bundle::limits;
 use crate::bundle::set::Set;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Hasher};
+use crate::oci::Digest;
 use crate::parallel::{Pace, Turn};
 
 pub use crate::report;
-pub use admit::admit;
+pub use admit::{admit, look};
 pub use blob::BlobReader;
 #[cfg(feature = "cluster")]
 pub use loose::loose;
@@ -186,55 +187,6 @@ impl<'a> Admitted<'a> {
         copies.fold((0, 0), |(items, bytes), (copies, size)| (items + copies, bytes + copies * size))
     }
 
-    /// Asks `receiver` for the blobs that are on no available volume. Returns the sizes of those that `receiver` lacks
-    /// too. Blobs that must be searched are read from it.
-    pub fn still_wanted(&self, receiver: &dyn Receiver) -> Result<Vec<u64>> {
-        let (mut out, mut buffer) = (Vec::new(), vec![0u8; BUFFER]);
-        for blob in self.absent() {
-            let look = lock(&self.unlisted).look(&blob.digest);
-            let there = receiver.has(blob)?
-                && match look {
-                    Some(look) => self.look_there(blob, look, receiver, &mut buffer)?,
-                    None => true,
-                };
-            match there {
-                true => _ = lock(&self.left_out).insert(blob.digest),
-                false => out.push(blob.size),
-            }
-        }
-        Ok(out)
-    }
-
-    /// Searches a blob that only `receiver` has. False if it does not match or cannot be read.
-    fn look_there(
-        &self,
-        blob: &Blob,
-        mut look: disguise::Look,
-        receiver: &dyn Receiver,
-        buffer: &mut [u8],
-    ) -> Result<bool> {
-        let Some(mut content) = receiver.content(blob)? else { return Ok(false) };
-        let (mut hasher, mut left) = (Hasher::new(), blob.size);
-        loop {
-            let n = match content.read(buffer) {
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                read => read.map_err(|e| Error::io("cannot read back", blob.digest.to_string(), e))?,
-            };
-            let Some(rest) = left.checked_sub(n as u64) else { return Ok(false) };
-            left = rest;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            look.send(&buffer[..n]);
-        }
-        let right = hasher.finish() == blob.digest;
-        if right {
-            lock(&self.unlisted).seen(&blob.digest, look);
-        }
-        Ok(right)
-    }
-
     /// Reads files and documents, then runs all checks that need only them. `unrelated` are findings about named files
     /// that do not belong to the bundle.
     fn read_head(&mut self, unrelated: Vec<Finding>) -> Result<()> {
@@ -256,6 +208,9 @@ impl<'a> Admitted<'a> {
         volumes::check(&self.set, unrelated, &self.documents, settings, &mut self.report);
         let graph = closure::graph(index, &self.documents, &bad);
         self.report.add(graph);
+        if settings.look {
+            return Ok(());
+        }
         // Everything that can be signed or referred to; bad documents are reported elsewhere.
         let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
         let mut releases = release::signatures(index, &listed, &self.files, settings);
@@ -363,14 +318,33 @@ impl<'a> Admitted<'a> {
     /// Content that does not match is a finding. If another copy has the blob, that copy is passed next, from its
     /// beginning, and the finding becomes a remark. An error of `receiver` itself ends this and is returned.
     pub fn blobs(&self, pace: &Pace, extent: Extent, receiver: &dyn Receiver) -> Result<()> {
-        let mut content: Vec<(usize, &Blob)> =
-            self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
+        let content = self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
+        self.some_blobs(pace, extent, content, false, receiver)
+    }
+
+    /// Like [`Admitted::blobs`], for these configurations and layers of the index, given with their positions;
+    /// `in_order`: begun in this order. A stream passes what it has, in its own order.
+    pub(crate) fn some_blobs(
+        &self,
+        pace: &Pace,
+        extent: Extent,
+        mut content: Vec<(usize, &Blob)>,
+        in_order: bool,
+        receiver: &dyn Receiver,
+    ) -> Result<()> {
         if self.set.is_stream() {
             let mut buffer = vec![0u8; BUFFER];
+            content.sort_by_key(|(at, _)| *at);
             content.retain(|(at, _)| self.set.has(*at));
             return content
                 .iter()
                 .try_for_each(|(at, blob)| self.visit(*at, blob, extent, receiver, (&mut buffer, None)));
+        }
+        if in_order {
+            let work = |buffer: &mut Vec<u8>, (at, blob): &(usize, &Blob)| {
+                self.visit(*at, blob, extent, receiver, (buffer, None))
+            };
+            return pace.map(&content, || vec![0u8; BUFFER], work).map(|_| ());
         }
         let size = |(_, blob): &(usize, &Blob)| blob.size;
         let work = |buffer: &mut Vec<u8>, (at, blob): &(usize, &Blob), turn: &Turn<'_>| {
@@ -502,8 +476,10 @@ impl<'a> Admitted<'a> {
         }
         // For a stream now, after its releases were read: their findings are the better explanation.
         let index = self.set.is_stream().then(|| self.set.index());
-        lock(&self.unlisted).conclude_content(index, settings, &mut self.report);
-        if self.set.is_stream() {
+        if !settings.look {
+            lock(&self.unlisted).conclude_content(index, settings, &mut self.report);
+        }
+        if self.set.is_stream() && !settings.look {
             lock(&self.payloads).conclude(self.set.index(), &mut self.report);
             let payloads = std::mem::take(&mut *lock(&self.payloads));
             let kept = std::mem::take(&mut *lock(&self.kept)).into_bytes();

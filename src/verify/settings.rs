@@ -198,6 +198,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) image_require: Require,
     pub(crate) target: Option<&'a Repository>,
     pub(crate) partial: bool,
+    /// Only whether contents are what the index says: nobody's trust is evaluated.
+    pub(crate) look: bool,
 }
 
 impl<'a> Settings<'a> {
@@ -221,6 +223,7 @@ impl<'a> Settings<'a> {
             image_require: trust.image_require(),
             target: target.as_ref(),
             partial: exceptions.partial,
+            look: false,
         }
     }
 

@@ -41,6 +41,18 @@ impl<'a> Verified<'a> {
     }
 }
 
+impl Verified<'_> {
+    /// Opens a blob again; it is checked again as it is read.
+    pub(crate) fn open(&self, digest: &Digest) -> Result<crate::bundle::set::BlobContent<'_>> {
+        self.0.open(digest)
+    }
+
+    /// A member of the bundle other than a blob.
+    pub(crate) fn member(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.0.member(path)
+    }
+}
+
 /// The result of a verification.
 #[derive(Debug)]
 pub enum Conclusion<'a> {

@@ -43,7 +43,7 @@ fn lab() -> &'static Lab {
         let releases = vec![make(&[], "4.18.1"), make(&["4.18.1"], "4.18.2"), make(&["4.18.1", "4.18.2"], "4.18.3")];
         let arches = ["amd64", "arm64"];
         let both = |extra: &[Blob]| {
-            Image::list(arches.map(|arch| Image::oci(arch, &[&[base.clone()], extra].concat())).to_vec())
+            Image::list(arches.map(|arch| Image::oci(arch, &[std::slice::from_ref(&base), extra].concat())).to_vec())
         };
         let lists = vec![
             ("cli".to_owned(), both(&[])),
@@ -180,7 +180,9 @@ fn the_graph_data_image_is_the_same_bytes_from_every_source_and_form() {
     let archive = dir.path().join("graph.tar.gz");
     tool("tar", &args!["-C", graph(), "--owner=1000850000", "-czf", &archive, "."]);
     let below = dir.path().join("repository.tar");
-    tool("tar", &args!["-C", graph().parent().unwrap(), "-cf", &below, "graph-data"]);
+    // With a global header, as `git archive` writes it.
+    let pax = args!["--format=posix", "--pax-option=comment=abc", "-cf", &below, "graph-data"];
+    tool("tar", &with(args!["-C", graph().parent().unwrap()], pax));
     for (n, graph) in [archive, below].iter().enumerate() {
         let other = dir.path().join(format!("{n}.tar"));
         let mut again = create_signed(&other);

@@ -103,3 +103,31 @@ fn lists_have_a_heading_on_a_terminal_only() {
     let (_, text, _) = run(dir.path(), &["ls", "b.tar"]);
     assert!(!text.contains("KIND") && text.lines().count() == 1, "{text}");
 }
+
+#[test]
+fn cat_writes_only_text_to_a_terminal_unless_forced_and_lists_have_columns_and_a_picture() {
+    if !skip::have("python3") {
+        return;
+    }
+    let dir = bundle();
+    let (code, screen) = on_terminal(dir.path(), 200, &[], &["cat", "b.tar", "oci-layout"]);
+    assert!(code == 0 && screen.contains("imageLayoutVersion"), "{screen}");
+    large(dir.path(), &[5000]);
+    assert_eq!(run(dir.path(), &["create", "c.tar", "--unsigned", "--from-layout", "large"]).0, 0);
+    let (_, blobs, _) = run(dir.path(), &["ls", "c.tar", "--blobs"]);
+    let layer = blobs.lines().find(|line| line.starts_with("layer ")).unwrap().split(' ').nth(1).unwrap();
+    let (code, screen) = on_terminal(dir.path(), 200, &[], &["cat", "c.tar", layer]);
+    assert!(code == 2 && screen.contains("could control this terminal") && screen.contains("--force"), "{screen}");
+    assert_eq!(run(dir.path(), &["cat", "c.tar", layer]).0, 0, "a pipe gets anything");
+    let (code, _) = on_terminal(dir.path(), 200, &[], &["extract", "b.tar", "nothing", "--to-archive", "-"]);
+    assert_eq!(code, 2, "no archive on a terminal");
+    for (args, words) in [
+        (&["ls", "b.tar", "--color", "never"][..], &["KIND", "PICTURE", "###"][..]),
+        (&["inspect", "b.tar", "--color", "never"], &["IMAGE", "SHARED LAYERS", "PICTURE", "###"]),
+    ] {
+        let (code, screen) = on_terminal(dir.path(), 200, &[], args);
+        assert!(code == 0 && words.iter().all(|word| screen.contains(word)), "{args:?}: {screen}");
+        let (_, piped, _) = run(dir.path(), args);
+        assert!(!piped.contains("PICTURE") && !piped.contains("##"), "{piped}");
+    }
+}

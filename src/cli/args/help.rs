@@ -19,7 +19,10 @@ Usage: mirror-bundle COMMAND [BUNDLE] [OPTIONS]
 
 Look inside:
   inspect          Show what a bundle says it contains
-  ls               List its images, blobs or manifests, one per line
+  ls               List its images, blobs, manifests or files, one per line
+  cat              Print one file of a bundle, or of an image in it
+  diff             Compare two bundles, or a bundle with a registry
+  extract          Write the files of one image, or one image as an archive
 
 Choose releases:
   list             List the channels and releases of an update graph

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use tar::EntryType;
+
 use super::*;
 
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";

@@ -10,7 +10,7 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use crate::content::layer::{self, Bounds, Entry};
+use crate::content::layer::{self, Bounds, FileEntry};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Invalid, ListOf, Manifest, ManifestOf, media_type, parse};
 
@@ -19,8 +19,8 @@ const FOLDER: &str = "var/lib/cincinnati-graph-data";
 /// What the image runs: copies the graph to where graph-builder reads it, under any user.
 const COMMAND: [&str; 3] =
     ["/bin/sh", "-c", "exec cp -r /var/lib/cincinnati-graph-data/. /var/lib/cincinnati/graph-data"];
-/// The largest layer, in bytes.
-pub const MAX_LAYER: u64 = 32 << 20;
+/// The largest layer, in bytes: it is held in memory. That of all graph-data of 2026 has 2.7 MB.
+pub const MAX_LAYER: u64 = 8 << 20;
 /// The longest name of a file below the folder, in bytes: what the name field of a tar header holds.
 const NAME: usize = 100;
 /// The most files.
@@ -156,7 +156,7 @@ pub fn files(layer: &[u8]) -> Result<Files> {
     let mut out = Files::new();
     let folder = format!("{FOLDER}/");
     let bounds = Bounds { whose: WHOSE, entries: 3 * MAX_FILES, inflated: MAX_LAYER };
-    let visit = &mut |entry: &Entry, content: &mut dyn Read| {
+    let visit = &mut |entry: &FileEntry, content: &mut dyn Read| {
         let path = std::str::from_utf8(&entry.path).ok().and_then(|path| path.strip_prefix(&folder));
         if let (Some(path), true) = (path, entry.is_file()) {
             let mut bytes = Vec::new();

@@ -143,14 +143,19 @@ pub struct Reached {
 type Cost = (usize, usize, usize);
 
 impl Net {
-    /// Adds the graph of a channel. An update that is conditional in one channel is so in all.
+    /// Adds the graph of a channel. An update that is conditional in one channel is so in all. Edges that do not lead to
+    /// a newer version are no updates.
     pub fn join(&mut self, channel: &str, graph: &Graph) -> Result<(), Invalid> {
         let mut here = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
             here.push(self.place(channel, node)?);
         }
         for (from, to) in &graph.edges {
-            let edge = self.edges.entry((here[*from], here[*to])).or_default();
+            let (from, to) = (here[*from], here[*to]);
+            if !self.leads_up(from, to) {
+                continue;
+            }
+            let edge = self.edges.entry((from, to)).or_default();
             edge.channels.insert(channel.to_owned());
         }
         for group in &graph.conditional {
@@ -161,6 +166,9 @@ impl Net {
             }
             for edge in &group.edges {
                 let (Some(from), Some(to)) = (self.at.get(&edge.from), self.at.get(&edge.to)) else { continue };
+                if !self.leads_up(*from, *to) {
+                    continue;
+                }
                 let edge = self.edges.entry((*from, *to)).or_default();
                 edge.channels.insert(channel.to_owned());
                 edge.conditional = true;
@@ -168,6 +176,10 @@ impl Net {
             }
         }
         Ok(())
+    }
+
+    fn leads_up(&self, from: usize, to: usize) -> bool {
+        self.nodes[from].version.order(&self.nodes[to].version).is_lt()
     }
 
     fn place(&mut self, channel: &str, node: &Node) -> Result<usize, Invalid> {

@@ -283,19 +283,31 @@ fn the_shortest_path_is_found_and_of_equal_ones_always_the_same() {
 
 #[test]
 fn an_edge_in_both_sets_is_conditional_and_needs_all_its_risks() {
-    let edge = r#""edges":[{"from":"4.18.0","to":"4.18.1"}]"#;
+    let edge = r#""edges":[{"from":"4.18.0","to":"4.18.3"}]"#;
     let risk = |name: &str| format!(r#"{{{edge},"risks":[{{"name":"{name}","message":"m","url":"u"}}]}}"#);
-    let net = net(&graph(4, "[0,1],[0,2],[2,3],[3,1]", &format!("{},{}", risk("A"), risk("B"))));
+    let net = net(&graph(4, "[0,1],[0,3],[1,2],[2,3]", &format!("{},{}", risk("A"), risk("B"))));
     let path = |accepted: &[&str]| {
         let accepted: Vec<String> = accepted.iter().map(|name| (*name).to_owned()).collect();
-        net.path("4.18.0", "4.18.1", &accepted).map(|steps| versions(&steps).join(" "))
+        net.path("4.18.0", "4.18.3", &accepted).map(|steps| versions(&steps).join(" "))
     };
-    assert_eq!(path(&[]).unwrap(), "0 2 3 1");
-    assert_eq!(path(&["A"]).unwrap(), "0 2 3 1");
-    assert_eq!(path(&["A", "B"]).unwrap(), "0 1");
-    // A conditional edge without a risk cannot be accepted.
-    let empty = Net::default().path("a", "b", &[]);
-    assert!(matches!(empty, Err(NoPath::Unknown { .. })));
+    assert_eq!(path(&[]).unwrap(), "0 1 2 3");
+    assert_eq!(path(&["A"]).unwrap(), "0 1 2 3");
+    assert_eq!(path(&["A", "B"]).unwrap(), "0 3");
+}
+
+#[test]
+fn a_conditional_edge_without_a_risk_cannot_be_accepted() {
+    let closed = r#"{"edges":[{"from":"4.18.0","to":"4.18.1"}],"risks":null}"#;
+    let closed = net(&graph(2, "[0,1]", closed)).path("4.18.0", "4.18.1", &[]);
+    assert!(matches!(closed, Err(NoPath::Risky { reached: None, .. })), "{closed:?}");
+}
+
+#[test]
+fn no_path_leads_through_an_older_version() {
+    let back = r#"{"edges":[{"from":"4.18.2","to":"4.18.0"}],"risks":[{"name":"A"}]}"#;
+    let net = net(&graph(4, "[1,0],[0,3],[1,2]", back));
+    let apart = NoPath::Apart { reached: Some("4.18.2".to_owned()), origin: None };
+    assert_eq!(net.path("4.18.1", "4.18.3", &["A".to_owned()]), Err(apart));
 }
 
 #[test]
