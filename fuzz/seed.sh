@@ -46,6 +46,16 @@ for name in quay.io/a/b:1 quay.io/a/b localhost:5000/a 'linux/arm64/v8' 'sha256:
     say names '' "$name"
 done
 
+say scan '' '1: fd[10]: OK'
+say scan '' '2: stream: Some.Name FOUND'
+say scan '' 'ClamAV 1.4.3/27000/Thu Nov 26 08:00:00 2026'
+A=$(mktemp -d)
+echo member >"$A/m"
+(cd "$A" && tar cf m.tar m && gzip -k m.tar && bzip2 -k m && xz -k m && zstd -q m && echo m | cpio -o -H newc >m.cpio 2>/dev/null && ar rc m.a m)
+python3 -c 'import sys,zipfile; z = zipfile.ZipFile(sys.argv[1], "w", 8); z.write(sys.argv[2], "m"); z.close()' "$A/m.zip" "$A/m"
+put scan '' "$A"/m.*
+rm -r "$A"
+
 # Small release layers: raw, gzip and zstd.
 W=$(mktemp -d)
 trap 'rm -rf "$W"' EXIT
@@ -77,6 +87,23 @@ for dir in $T/oci-layouts/*/; do
 done
 put oci_archive '\001' seeds/oci_archive/*
 rm -f "$W".*
+
+# Package databases; what does not fit is made by the mutations of smaller ones.
+for file in $T/rpmdb/*.gz $T/packages/*.gz; do gzip -dc "$file" >"$W.z"; case $file in
+    *sqlite.gz) put packages '\000' "$W.z" ;;
+    *-wal.gz) put packages '\001\000\000' "$W.z" ;;
+    *Packages.db.gz) head -c 65536 "$W.z" >"$W.y"; put packages '\002' "$W.y" ;;
+    *Packages.gz) put packages '\003' "$W.z" ;;
+    *buildinfo.gz) put packages '\013' "$W.z" ;;
+esac; done
+put packages '\013' $T/packages/*.dep-v0
+head -c 65536 /bin/true >"$W.y"; put packages '\012' "$W.y"
+printf 'Package: a\nStatus: install ok installed\nVersion: 1\n' >"$W.y"; put packages '\004' "$W.y"; put packages '\005' "$W.y"
+printf 'P:a\nV:1\n' >"$W.y"; put packages '\006' "$W.y"
+printf 'Name: a\nVersion: 1\n' >"$W.y"; put packages '\007' "$W.y"
+printf '{"name":"@a/b","version":"1"}' >"$W.y"; put packages '\010' "$W.y"
+mkdir -p "$W/META-INF/maven/a/b"; printf 'groupId=a\nartifactId=b\nversion=1\n' >"$W/META-INF/maven/a/b/pom.properties"
+(cd "$W" && python3 -m zipfile -c "$W.jar" META-INF && python3 -m zipfile -c "$W.war" "$W.jar"); put packages '\011' "$W.jar" "$W.war"
 
 put journal '\000' seeds/journal/*
 put journal '\011' seeds/journal/*

@@ -41,6 +41,8 @@ pub enum Code {
     BlobMismatch,
     /// Something in the file that the index does not cover.
     UnlistedContent,
+    /// A scanner found something in it.
+    Found,
     /// OpenPGP release signature missing, bad, or by another key.
     ReleaseUnverified,
     /// Cosign image signature missing, bad, or by another key.
@@ -49,6 +51,8 @@ pub enum Code {
     Policy,
     /// Worth a look: a private key, a program for another system, a misleading name.
     RiskFact,
+    /// A database of packages in an image cannot be read.
+    PackagesUnreadable,
     /// No problem found, but a required check did not run.
     IncompleteCheck,
     /// The destination registry is unreachable or refused the data.
@@ -87,10 +91,12 @@ impl Code {
         Code::BlobMissing,
         Code::BlobMismatch,
         Code::UnlistedContent,
+        Code::Found,
         Code::ReleaseUnverified,
         Code::ImageUnverified,
         Code::Policy,
         Code::RiskFact,
+        Code::PackagesUnreadable,
         Code::IncompleteCheck,
         Code::Destination,
         Code::Source,
@@ -120,10 +126,12 @@ impl Code {
             Code::BlobMissing => "blob-missing",
             Code::BlobMismatch => "blob-mismatch",
             Code::UnlistedContent => "unlisted-content",
+            Code::Found => "found",
             Code::ReleaseUnverified => "release-unverified",
             Code::ImageUnverified => "image-unverified",
             Code::Policy => "policy",
             Code::RiskFact => "risk-fact",
+            Code::PackagesUnreadable => "packages-unreadable",
             Code::IncompleteCheck => "incomplete-check",
             Code::Destination => "destination",
             Code::Source => "source",
@@ -152,9 +160,10 @@ impl Code {
             Code::BlobMissing => 30,
             Code::BlobMismatch => 31,
             Code::UnlistedContent => 32,
+            Code::Found => 35,
             Code::ReleaseUnverified | Code::ImageUnverified => 40,
             Code::Policy | Code::RiskFact => 41,
-            Code::IncompleteCheck => 42,
+            Code::PackagesUnreadable | Code::IncompleteCheck => 42,
             Code::Destination | Code::Source => 50,
             Code::Auth => 51,
             Code::Conflict => 52,

@@ -57,18 +57,21 @@
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
 //! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `packages` | package databases of images; SPDX and CycloneDX documents | `oci`, `error` |
+//! | `archive` | archives within files, opened in memory | `error` |
 //! | `openshift` | payloads, release signatures, mirror sets, update graphs | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
 //! | `cluster` | a Kubernetes API server: what would change there, and applying it | `registry`, `kubernetes`, `error` |
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
+//! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `content`, `fs`, `observer`, `pattern`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `parallel`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `version`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, log, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
-//! | `ops` | the verbs | `evidence`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `evidence`, `ops`, `host`, `select`, `sink`, `verify`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `ops` | the verbs | `evidence`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `evidence`, `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //!
 //! # Features
 //!
@@ -90,12 +93,13 @@
 //! of a pod.
 //!
 //! Written: files named by the arguments, with `NAME.partial` and its journal beside them until they get their final
-//! name; recovery data and detached signatures beside a bundle; the receipt and the log that
-//! the arguments or the trust policy name; `unpacked.json` and its lock in `MIRROR_BUNDLE_STATE`,
+//! name; recovery data and detached signatures beside a bundle; the receipt and the log that the arguments or the
+//! trust policy name; `unpacked.json` with its lock, and the verdicts of scanners in `scanned/`, in `MIRROR_BUNDLE_STATE`,
 //! `$XDG_STATE_HOME/mirror-bundle` or `~/.local/state/mirror-bundle`.
 
 #![deny(rustdoc::broken_intra_doc_links)]
 
+pub mod archive;
 pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -113,12 +117,14 @@ pub mod observer;
 pub mod oci;
 pub mod openshift;
 pub mod ops;
+pub mod packages;
 pub mod parallel;
 mod pattern;
 pub mod recovery;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod report;
+pub mod scan;
 pub mod select;
 pub mod sign;
 pub mod sink;

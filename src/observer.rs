@@ -26,6 +26,8 @@ pub enum Task {
     Write,
     /// Hashing members.
     Verify,
+    /// Handing contents to scanners.
+    Scan,
     /// Creating recovery data.
     Protect,
     /// Repairing damaged parts.

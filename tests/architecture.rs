@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// Modules that may print, and read the environment.
 const OUTSIDE: [&str; 3] = ["main", "cli", "host"];
 
-/// Modules that may read a clock: a registry client needs timeouts.
-const CLOCKS: [&str; 5] = ["main", "cli", "host", "registry", "parallel"];
+/// Modules that may read a clock: a registry client and a scanner need timeouts.
+const CLOCKS: [&str; 6] = ["main", "cli", "host", "registry", "parallel", "scan"];
 
 /// The most lines of a file.
 const LONGEST: usize = 600;

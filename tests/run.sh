@@ -14,6 +14,8 @@ needed=(docker-registry:docker-registry:docker-distribution skopeo:skopeo:skopeo
   mcopy:mtools:mtools xorriso:xorriso:xorriso fuseiso:fuseiso:fuseiso ntfs-3g:ntfs-3g:ntfs-3g
   mkfs.exfat:exfatprogs:exfatprogs mount.exfat-fuse:exfat-fuse:fuse-exfat mkfs.ext4:e2fsprogs:e2fsprogs
   losetup:mount:util-linux busybox:busybox-static:busybox zsh:zsh:zsh fish:fish:fish man:man-db:man-db
+  rpm:rpm:rpm rpmbuild:rpm:rpm-build jsonschema:python3-jsonschema:python3-jsonschema
+  clamd:clamav-daemon:clamd clamdscan:clamdscan:clamav yara:yara:yara cpio:cpio:cpio 7z:p7zip-full:p7zip-plugins
   musl-gcc:musl-tools:musl-gcc go:golang-go:golang)
 field=2 manager=apt-get
 if ! command -v apt-get >/dev/null && command -v dnf >/dev/null; then field=3 manager=dnf; fi
@@ -23,6 +25,8 @@ export PATH="$PATH:/usr/sbin:/sbin"
 for entry in "${needed[@]}"; do
   command -v "${entry%%:*}" >/dev/null || missing+=("$(cut -d: -f$field <<<"$entry")")
 done
+# Its files are no commands.
+[ -d /usr/share/clamav-testfiles ] || [ $manager = dnf ] || missing+=(clamav-testfiles)
 # kubectl has a package of this name in some releases of Debian only.
 if ! command -v kubectl >/dev/null && command -v apt-cache >/dev/null &&
   apt-cache policy kubernetes-client 2>/dev/null | grep -q 'Candidate: [0-9]'; then

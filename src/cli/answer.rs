@@ -35,6 +35,16 @@ pub(super) fn json<T: Serialize>(global: &Global, value: &T) {
     put(&escape_json(&out));
 }
 
+/// A JSON document of another format, safe for a terminal that shows it or its file.
+pub(super) fn safe(document: &[u8]) -> String {
+    escape_json(&String::from_utf8_lossy(document))
+}
+
+/// Writes it.
+pub(super) fn document(safe: &str) {
+    put(safe);
+}
+
 /// The document of a command that verifies first: its result `did`, or null, the report, if there is one, and the exit
 /// code of the process.
 pub(super) fn verified<T: Serialize>(

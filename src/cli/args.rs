@@ -6,6 +6,8 @@ mod desk;
 mod help;
 mod kinds;
 mod proof;
+pub mod sbom;
+mod scan;
 mod shared;
 mod sign;
 mod updates;
@@ -20,6 +22,8 @@ pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 pub use proof::{Check, Log, Proof, Receipt};
+pub use sbom::Sbom;
+pub use scan::Scan;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
@@ -46,6 +50,8 @@ pub const COMMANDS: &[&str] = &[
     "cat",
     "extract",
     "diff",
+    "sbom",
+    "scan",
     "list",
     "sign",
     "recovery",
@@ -96,6 +102,10 @@ pub enum Command {
     Extract(Box<Extract>),
     /// Compare two bundles, or a bundle with a registry
     Diff(Box<Diff>),
+    /// Write an SBOM of the packages in the images: SPDX or CycloneDX
+    Sbom(Box<Sbom>),
+    /// Hand everything in a bundle to virus scanners and other scanners
+    Scan(Box<Scan>),
     /// List the channels and releases of an update graph
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record

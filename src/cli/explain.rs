@@ -62,7 +62,7 @@ fn document(global: &Global, topic: Option<(&str, &str)>, codes: &[Code]) {
 
 pub(super) const ENVIRONMENT: &str = "\
 MIRROR_BUNDLE_TRUST   trust policy, when neither --signer nor --trust is given
-MIRROR_BUNDLE_STATE   folder that records the newest bundles this host has unpacked
+MIRROR_BUNDLE_STATE   folder that records the newest bundles this host has unpacked, and what scanners found clean
                       [XDG_STATE_HOME/mirror-bundle, ~/.local/state/mirror-bundle]
 MIRROR_BUNDLE_LOG     file to log to, when --log-file is not given
 XDG_CONFIG_HOME       where mirror-bundle/trust.yaml is looked for next [~/.config], then in /etc
@@ -179,6 +179,9 @@ fn text(code: Code) -> &'static str {
         Code::UnlistedContent => {
             "The file contains something that its index does not list.\nSomeone added it after the bundle was made. Do not use this copy."
         }
+        Code::Found => {
+            "A scanner found something in the bundle.\nThe answer of scan names each content with its images, path, layer and digest. Do not unpack the bundle: ask the builder what it is, and for another bundle without it."
+        }
         Code::ReleaseUnverified => {
             "A release has no good signature by a key that this host accepts.\nOr, at create, it lacks the cosign signature image that clusters require from 4.21 on.\nThe built-in key is the vendor's release key; name others with --release-keyring. The exceptions are --allow-unsigned-release and, at create, --allow-missing-image-signature."
         }
@@ -190,6 +193,9 @@ fn text(code: Code) -> &'static str {
         }
         Code::RiskFact => {
             "Something in an image is worth a look; it is a notice, and no error.\nA private key, a program for Windows or macOS, a name with control or reordering characters, a link that leads out of the image."
+        }
+        Code::PackagesUnreadable => {
+            "A database of packages in an image cannot be read, so the list of its packages is not complete.\nThe message names the file, its layer and the reason; the SBOM lists it under what is not known. sbom ends with 42 for it. Look at the image with the tools of its distribution, or ask its maker."
         }
         Code::IncompleteCheck => {
             "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."

@@ -23,6 +23,8 @@ mod progress;
 mod proof;
 mod recovery;
 mod repair;
+mod sbom;
+mod scan;
 mod sign;
 mod size;
 mod split;
@@ -72,6 +74,8 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Cat(cat) => desk::cat(cat, term),
         Command::Diff(diff) => diff::run(diff, global, term),
         Command::Extract(extract) => desk::extract(extract, global, term),
+        Command::Sbom(args) => sbom::run(args, global, term),
+        Command::Scan(args) => scan::run(args, global, term),
         Command::List(args) => list::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),
         Command::Recovery(args) => recovery::run(args, global, term),

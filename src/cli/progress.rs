@@ -187,6 +187,7 @@ fn verb(task: Task) -> &'static str {
         Task::Resolve => "Resolving",
         Task::Write => "Writing",
         Task::Verify => "Verifying",
+        Task::Scan => "Scanning",
         Task::Protect => "Protecting",
         Task::Repair => "Repairing",
         Task::Push => "Pushing",
@@ -200,6 +201,7 @@ fn word(task: Task) -> &'static str {
         Task::Resolve => "resolve",
         Task::Write => "write",
         Task::Verify => "verify",
+        Task::Scan => "scan",
         Task::Protect => "protect",
         Task::Repair => "repair",
         Task::Push => "push",
@@ -212,7 +214,7 @@ fn word(task: Task) -> &'static str {
 fn noun(task: Task) -> Option<&'static str> {
     match task {
         Task::Resolve => Some("images"),
-        Task::Write | Task::Verify | Task::Push | Task::Unpack => Some("blobs"),
+        Task::Write | Task::Verify | Task::Scan | Task::Push | Task::Unpack => Some("blobs"),
         Task::Repair => Some("members"),
         Task::Protect | Task::ReadBack => None,
     }

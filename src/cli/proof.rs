@@ -31,7 +31,18 @@ pub(super) fn open(event: &'static str, args: &args::Proof, trust: &Trust, term:
 
 /// Writes the receipt and the line in the log, about a run that came to a verdict.
 pub(super) fn close(books: &Books, report: &Report, exit_code: u8, more: Map<String, Value>) -> Result<Proof> {
-    books.close(&Done { report, exit_code, more, now: Timestamp::now() })
+    books.close(&Done { report, verdict: None, exit_code, more, now: Timestamp::now() })
+}
+
+/// Opens the log of a run that writes no receipt.
+pub(super) fn log_of(event: &'static str, log: Option<&Path>, trust: Option<&Trust>) -> Result<Books> {
+    let policy = trust.and_then(|trust| trust.policy()).and_then(|policy| policy.log.clone());
+    Books::open(event, Wanted { log: log.map(Path::to_owned).or(policy), ..Wanted::default() })
+}
+
+/// Writes the line in the log about a run whose outcome is more than the verdict of the bundle.
+pub(super) fn note(books: &Books, report: &Report, verdict: &'static str, exit_code: u8) -> Result<Proof> {
+    books.close(&Done { report, verdict: Some(verdict), exit_code, more: Map::new(), now: Timestamp::now() })
 }
 
 /// Records that a run ended with an error.

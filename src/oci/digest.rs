@@ -22,6 +22,11 @@ impl Digest {
         self.0.first_chunk().map_or(0, |start| u64::from_be_bytes(*start))
     }
 
+    /// Its 32 bytes.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hex characters, without the algorithm.
     pub fn hex(&self) -> String {
         use fmt::Write;

@@ -14,6 +14,7 @@ use crate::content::{Merged, Node, Place};
 use crate::error::Result;
 use crate::oci::{Digest, Hasher, media_type};
 use crate::ops::Observer;
+use crate::packages::inventory::Inventory;
 
 /// The most places that are named of one changed object.
 const PLACES: usize = 32;
@@ -168,6 +169,7 @@ pub fn bundles(
         true => Some(changed_files((a, b), &images, observer)?),
         false => None,
     };
+    let packages = changed_packages((a, b), &images, observer)?;
     let mut manifests = both(&|library| objects(library.index()));
     manifests.changed.iter_mut().for_each(|changed| changed.places = places((a, b), &changed.name));
     let difference = Difference {
@@ -178,7 +180,7 @@ pub fn bundles(
         releases: both(&|library| releases(library.index())),
         images,
         layers: Some(both(&layers)),
-        packages: None,
+        packages: Some(packages),
         files,
         manifests: Some(manifests),
         signers: Some(both(&signers)),
@@ -323,6 +325,48 @@ fn changed_files((a, b): (&Library<'_>, &Library<'_>), images: &Part, observer: 
         out.push(Files { image: changed.name.clone(), part: Part::of(&of(a, one)?, &of(b, other)?) });
     }
     Ok(out)
+}
+
+/// The packages of images that both have, with different digests: their versions.
+fn changed_packages(
+    (a, b): (&Library<'_>, &Library<'_>),
+    images: &Part,
+    observer: &dyn Observer,
+) -> Result<Vec<Files>> {
+    let (in_a, in_b) = (members(a), members(b));
+    let (mut names, mut ones, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for changed in &images.changed {
+        let first = |all: Option<&Vec<&Member>>| all?.iter().copied().find(|member| member.runs).cloned();
+        if let (Some(one), Some(other)) = (first(in_a.get(&changed.name)), first(in_b.get(&changed.name))) {
+            names.push(changed.name.clone());
+            ones.push(one);
+            others.push(other);
+        }
+    }
+    let read =
+        |library, members: &[Member]| super::sbom::inventories(library, &members.iter().collect::<Vec<_>>(), observer);
+    let both = read(a, &ones)?.into_iter().zip(read(b, &others)?);
+    let parts = both.map(|(one, other)| Part::of(&versions(&one), &versions(&other)));
+    let all = names.into_iter().zip(parts).map(|(image, part)| Files { image, part });
+    Ok(all.filter(|files| !files.part.is_same()).collect())
+}
+
+/// The versions of each package. What could not be read is there too: a list that is not complete is not the same.
+fn versions(inventory: &Inventory) -> BTreeMap<String, String> {
+    let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for component in &inventory.components {
+        let package = &component.package;
+        let above = package.namespace.as_ref().map(|above| format!("{above}/")).unwrap_or_default();
+        let arch = package.arch.as_ref().map(|arch| format!(" ({arch})")).unwrap_or_default();
+        let name = format!("{} {above}{}{arch}", package.kind.as_str(), package.name);
+        let epoch = package.epoch.map(|epoch| format!("{epoch}:")).unwrap_or_default();
+        out.entry(name).or_default().insert(format!("{epoch}{}", package.version));
+    }
+    let unread = inventory.unknowns.iter().filter(|unknown| unknown.grave);
+    out.extend(unread.map(|u| (format!("not readable: {}", u.subject), BTreeSet::from([u.reason.clone()]))));
+    let joined =
+        |(name, versions): (String, BTreeSet<String>)| (name, versions.into_iter().collect::<Vec<_>>().join(", "));
+    out.into_iter().map(joined).collect()
 }
 
 /// The files of an image, and for each a text that is equal where the file is.

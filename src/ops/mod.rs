@@ -22,6 +22,8 @@ mod repack;
 pub mod repair;
 pub mod reviewed;
 mod room;
+pub mod sbom;
+pub mod scan;
 pub mod shelf;
 pub mod sign;
 pub mod split;

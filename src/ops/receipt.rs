@@ -52,6 +52,8 @@ pub struct Books {
 pub struct Done<'a> {
     /// The report of the bundle.
     pub report: &'a Report,
+    /// What came of it in one word, where that is not the verdict of the report.
+    pub verdict: Option<&'static str>,
     /// The exit code of the process.
     pub exit_code: u8,
     /// More for the receipt: where content went, what was removed.
@@ -99,7 +101,7 @@ impl Books {
         }
         let entry = Entry {
             event: self.event,
-            verdict: word(done.report.verdict),
+            verdict: done.verdict.unwrap_or(word(done.report.verdict)),
             exit_code: done.exit_code,
             index,
             receipt: proof.receipt.as_deref().and_then(|digest| digest.parse().ok()),
@@ -219,7 +221,7 @@ fn statement(event: &str, done: &Done<'_>, index: Option<Digest>, before: Option
         ("program", Some(format!("mirror-bundle {}", env!("CARGO_PKG_VERSION")).into())),
         ("bundle", part("bundle")),
         ("trust_policy", Some(json!(done.report.trust_policy))),
-        ("verdict", Some(word(done.report.verdict).into())),
+        ("verdict", Some(done.verdict.unwrap_or(word(done.report.verdict)).into())),
         ("exit_code", Some(done.exit_code.into())),
         ("checked_at", Some(done.report.checked_at.clone().into())),
         ("exceptions", part("exceptions")),

@@ -117,6 +117,10 @@ fn count(whole: &Value, exit_code: u64) -> (Value, Vec<String>) {
     let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let mut findings = list(whole, "findings");
     findings.extend(list(whole, "checks").iter().flat_map(|check| list(check, "findings")));
+    // Of a scan: what is wrong with layers, and with the bundle if it was verified in the same reading.
+    findings.extend(whole.get("layers").map(|layers| list(layers, "findings")).unwrap_or_default());
+    let inside = whole.get("report").map(|report| list(report, "checks")).unwrap_or_default();
+    findings.extend(inside.iter().flat_map(|check| list(check, "findings")));
     let is = |finding: &Value, name: &str, word: &str| finding.get(name).and_then(Value::as_str) == Some(word);
     let number = |severity: &str| findings.iter().filter(|f| is(f, "severity", severity)).count();
     let errors: Vec<&Value> = findings.iter().filter(|f| is(f, "severity", "error")).collect();

@@ -23,6 +23,8 @@ Look inside:
   cat              Print one file of a bundle, or of an image in it
   diff             Compare two bundles, or a bundle with a registry
   extract          Write the files of one image, or one image as an archive
+  sbom             Write an SBOM of the packages in its images
+  scan             Hand everything in it to virus scanners
 
 Choose releases:
   list             List the channels and releases of an update graph

@@ -1,0 +1,151 @@
+//! What a run leaves, reads and writes beside its answer.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mirror_bundle::scan::eicar;
+
+use crate::lab::{Daemon, Lab, WIDE};
+use crate::support::program::{PROGRAM, clean};
+use crate::support::{noise, skip};
+
+#[test]
+fn the_test_file_of_virus_scanners_stands_nowhere_in_clear() {
+    let needle = &eicar()[28..64];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let holds = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    };
+    assert!(!holds(Path::new(PROGRAM)), "the program");
+    let own = walkdir::WalkDir::new(root)
+        .into_iter()
+        .filter_entry(|entry| !matches!(entry.file_name().to_str(), Some("target" | ".git")) || entry.depth() > 1);
+    let files = own.map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    let found: Vec<_> = files.map(|entry| entry.into_path()).filter(|path| holds(path)).collect();
+    assert_eq!(found, Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn no_file_is_created_but_the_verdicts_and_no_socket_opened_but_the_scanners() {
+    if !skip::have("strace") {
+        return;
+    }
+    let Some(daemon) = Daemon::start(WIDE) else { return };
+    let lab = Lab::new();
+    let files = [("x", eicar()), ("y", b"fine".to_vec()), ("large", noise(40 << 20, 3)), ("middle", noise(5 << 20, 4))];
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&files])], None);
+    let mut command = Command::new("strace");
+    clean(&mut command, lab.path());
+    command.args(["-f", "-qq", "-o", "trace", "-e", "trace=openat,open,creat,mkdir,mkdirat,rename,renameat2,unlink,unlinkat,link,symlink,connect,socket,bind,truncate"]);
+    let done = command.arg(PROGRAM).args(["scan", &bundle, "--clamd", &daemon.address(), "-q"]).output().unwrap();
+    let trace = std::fs::read_to_string(lab.path().join("trace")).unwrap_or_default();
+    if trace.is_empty() {
+        return skip::skip("strace cannot trace here");
+    }
+    assert_eq!(done.status.code(), Some(35), "{}", String::from_utf8_lossy(&done.stderr));
+    let state = lab.path().join("state").display().to_string();
+    for line in trace.lines().filter(|line| !line.contains("ENOENT")) {
+        let creates = line.contains("O_CREAT") || line.contains("O_WRONLY") || line.contains("O_RDWR");
+        let makes = ["mkdir", "rename", "unlink(", "unlinkat", "link(", "symlink", "creat(", "truncate("]
+            .iter()
+            .any(|call| line.contains(call));
+        if creates || makes {
+            assert!(line.contains(&state) || line.contains("/dev/null"), "{line}");
+        }
+        if line.contains("connect(") {
+            assert!(line.contains(&daemon.address()), "{line}");
+        }
+        assert!(!line.contains("bind("), "{line}");
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on() {
+    let Some(daemon) = Daemon::start(WIDE) else { return };
+    let lab = Lab::new();
+    let names: Vec<String> = (0..3000).map(|n| format!("f{n}")).collect();
+    let files: Vec<_> = names.iter().zip(1..).map(|(name, seed)| (name.as_str(), noise(20_000, seed))).collect();
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&files])], None);
+    let mut run = lab
+        .command(&bundle, &["--clamd", &daemon.address()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let folder = lab.path().join("state/scanned");
+    let kept = || -> u64 {
+        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+    };
+    let began = Instant::now();
+    while kept() < 10_000 && began.elapsed() < Duration::from_secs(120) && run.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = (run.kill(), run.wait());
+    let answer = lab.scan(&bundle, &["--clamd", &daemon.address()]);
+    assert_eq!(answer.code, 0, "{}", answer.errors);
+    let earlier = answer.json["earlier"]["verdicts"].as_u64().unwrap();
+    assert!(earlier >= 200, "{earlier}");
+}
+
+#[test]
+fn an_interruption_ends_the_run_and_the_program_that_scans() {
+    let lab = Lab::new();
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&[("x", b"fine".to_vec())]])], None);
+    let marker = format!("{}", 600_000 + std::process::id());
+    let script = format!("x=sh -c 'sleep {marker} & sleep {marker}' {{}}");
+    let mut run =
+        lab.command(&bundle, &["--scanner", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let sleeping = || {
+        let found = Command::new("pgrep").args(["-fx", &format!("sleep {marker}")]).output();
+        found.map(|found| !found.stdout.is_empty()).unwrap_or(false)
+    };
+    let began = Instant::now();
+    while !sleeping() && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    if !sleeping() {
+        let _ = (run.kill(), run.wait());
+        return skip::skip("no pgrep on this machine");
+    }
+    let _ = Command::new("kill").args(["-INT", &run.id().to_string()]).status();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!sleeping());
+}
+
+#[test]
+fn memory_stays_bounded_with_bombs_and_large_files() {
+    let Some(daemon) = Daemon::start(WIDE) else { return };
+    let lab = Lab::new();
+    let bomb = crate::lab::gzip(&vec![0; 256 << 20]);
+    let names: Vec<String> = (0..6).map(|n| format!("f{n}")).collect();
+    let mut files: Vec<_> = names.iter().zip(10..).map(|(name, seed)| (name.as_str(), noise(20 << 20, seed))).collect();
+    files.push(("bomb.gz", bomb));
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&files])], None);
+    let mut command = Command::new("/usr/bin/time");
+    clean(&mut command, lab.path());
+    command.args([
+        "-f",
+        "%M",
+        "-o",
+        "peak",
+        PROGRAM,
+        "scan",
+        &bundle,
+        "--clamd",
+        &daemon.address(),
+        "-qq",
+        "--jobs",
+        "2",
+    ]);
+    let Ok(done) = command.output() else { return skip::skip("no /usr/bin/time on this machine") };
+    assert_eq!(done.status.code(), Some(42), "{}", String::from_utf8_lossy(&done.stderr));
+    let peak = std::fs::read_to_string(lab.path().join("peak")).unwrap();
+    let kib: u64 = peak.lines().last().unwrap().trim().parse().unwrap();
+    // 64 MiB, and 40 MiB for each of two sessions.
+    assert!(kib < (64 + 80) << 10, "{kib} KiB");
+    assert!(daemon.process() > 0);
+}
