@@ -208,7 +208,7 @@ struct Read {
     created: String,
     event: String,
     verdict: String,
-    exit_code: u8,
+    run_exit_code: u8,
     bundle: Option<String>,
     index: Option<String>,
     log: Option<u64>,
@@ -240,7 +240,7 @@ pub(super) fn receipt(args: &args::Receipt, global: &Global) -> Result<u8> {
         created: receipt.created,
         event: receipt.details.event,
         verdict: receipt.details.verdict,
-        exit_code: receipt.details.exit_code,
+        run_exit_code: receipt.details.exit_code,
         bundle: receipt.bundle,
         index: receipt.index,
         log: receipt.details.log.map(|line| line.n),
@@ -314,7 +314,7 @@ fn render_receipt(read: &Read) -> String {
         (Some(key), _) => table.row("signed", format!("by {} {key}", read.name.as_deref().unwrap_or("?"))),
     };
     table.row("host", format!("{}, {}", read.host, read.created));
-    table.row("event", format!("{}: {}, exit code {}", read.event, read.verdict, read.exit_code));
+    table.row("event", format!("{}: {}, exit code {}", read.event, read.verdict, read.run_exit_code));
     if let Some(bundle) = &read.bundle {
         table.row("bundle", bundle);
     }

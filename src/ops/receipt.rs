@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -68,10 +69,12 @@ impl Books {
     /// # Errors
     /// [`Code::Conflict`] when the receipt exists, [`Code::Io`] when it cannot be written; those of [`Log::open`].
     pub fn open(event: &'static str, wanted: Wanted) -> Result<Books> {
-        if let Some(path) = &wanted.receipt {
-            writable(path).map_err(|e| e.state("nothing was done"))?;
-        }
         let log = wanted.log.as_deref().map(Log::open).transpose()?;
+        if let Some(path) = &wanted.receipt {
+            apart(path, wanted.log.as_deref())
+                .and_then(|()| writable(path))
+                .map_err(|e| e.state("nothing was done"))?;
+        }
         Ok(Books { event, receipt: wanted.receipt, key: wanted.key, log, closed: Cell::new(false) })
     }
 
@@ -146,6 +149,17 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 fn taken(path: &Path) -> Error {
     Error::new(Code::Conflict, format!("`{}` already exists", path.display()))
         .hint("a receipt is never replaced: choose another name")
+}
+
+/// Returns an error if the log is one of the files that a receipt is written to.
+fn apart(path: &Path, log: Option<&Path>) -> Result<()> {
+    let id = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let Some(log) = log.and_then(id) else { return Ok(()) };
+    let files = ["", ".sig", ".partial"].map(|ending| beside(path, ending));
+    match files.iter().any(|file| id(file) == Some(log)) {
+        true => Err(Error::new(Code::Usage, format!("`{}` cannot be both receipt and log", path.display()))),
+        false => Ok(()),
+    }
 }
 
 /// Returns an error if a receipt could not be written here.

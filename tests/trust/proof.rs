@@ -140,6 +140,11 @@ fn a_receipt_that_cannot_be_written_stops_a_run_before_it_does_anything_and_none
         unpack(&kit, &["--receipt", receipt]).is(code).says("nothing was done");
         assert!(kit.names("out").is_empty(), "{receipt}");
     }
+    for log in ["r.json", "r.json.sig", "./r.json.partial"] {
+        unpack(&kit, &["--receipt", "r.json", "--log", log]).is(2).says("both receipt and log");
+        assert!(kit.names("out").is_empty() && kit.read(log).is_empty());
+        std::fs::remove_file(kit.path(log)).unwrap();
+    }
     assert_eq!((kit.read("there.json"), kit.read("signed.json.sig")), (b"precious".to_vec(), b"precious".to_vec()));
     unpack(&kit, &["--sign-key", "second"]).is(2).says("--receipt");
 }

@@ -195,8 +195,16 @@ fn bytes(line: &Line) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Code::Malformed`] with the number of the line that is not as its neighbours say; [`Code::Usage`] over the limit.
 pub fn read(path: &Path) -> Result<Chain> {
-    let bytes = small::read(path, LIMIT).map_err(|e| e.error("cannot read", path, Code::Usage))?;
-    let chain = Chain::read(&bytes).map_err(|broken| error(path, &broken))?;
+    let read = || {
+        let bytes = small::read(path, LIMIT).map_err(|e| e.error("cannot read", path, Code::Usage))?;
+        Chain::read(&bytes).map_err(|broken| error(path, &broken))
+    };
+    let mut chain = read()?;
+    if chain.open.is_some() && path.is_file() {
+        // Perhaps a run is writing its line right now.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        chain = read()?;
+    }
     match &chain.open {
         None => Ok(chain),
         Some(open) => Err(match &open.torn {
