@@ -19,7 +19,7 @@ const LEVELS: [&str; 4] = ["error", "warning", "note", "none"];
 /// Statuses of OpenVEX.
 const STATUSES: [&str; 4] = ["not_affected", "affected", "fixed", "under_investigation"];
 /// Statuses of CSAF, and the same as OpenVEX has it.
-const CSAF: [(&str, &str); 8] = [
+const CSAF: [(&str, &str); 9] = [
     ("known_not_affected", "not_affected"),
     ("known_affected", "affected"),
     ("first_affected", "affected"),
@@ -28,6 +28,7 @@ const CSAF: [(&str, &str); 8] = [
     ("first_fixed", "fixed"),
     ("under_investigation", "under_investigation"),
     ("recommended", "recommended"),
+    ("unknown", "unknown"),
 ];
 
 /// What tells the forms apart.
@@ -391,12 +392,15 @@ fn csaf(bytes: &[u8]) -> Result<Parsed, String> {
     helpers(&csaf.product_tree, &mut products);
     // A statement is often about a component as part of a product.
     let pairs = csaf.product_tree.get("relationships").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    for pair in pairs {
-        let text = |name: &str| pair.get(name).and_then(Value::as_str);
-        let whole = pair.get("full_product_name").and_then(|n| n.get("product_id")).and_then(Value::as_str);
-        if whole.is_some_and(|whole| named.contains(whole)) {
-            named.extend(text("product_reference"));
-            named.extend(text("relates_to_product_reference"));
+    // Of a module, and of that as part of a product: some levels.
+    for _ in 0..4 {
+        for pair in pairs {
+            let text = |name: &str| pair.get(name).and_then(Value::as_str);
+            let whole = pair.get("full_product_name").and_then(|n| n.get("product_id")).and_then(Value::as_str);
+            if whole.is_some_and(|whole| named.contains(whole)) {
+                named.extend(text("product_reference"));
+                named.extend(text("relates_to_product_reference"));
+            }
         }
     }
     for (_, found) in products.iter().filter(|(id, _)| named.contains(id.as_str())) {
