@@ -106,7 +106,7 @@ images:                         # cosign keys: images in a scope (* is all other
     # signedIdentity: REPOSITORY  the name that signatures must have; cosign 3 signs none
 rollback:
   maxStep: 2000000              # the maximum step of the sequence number
-log: /var/log/mirror-bundle.log # each run of verify and unpack appends a line to it; see --log
+# log: /var/log/mirror-bundle.log # each run of verify, unpack and scan appends a line to it, as with --log
 allowKinds: []                  # manifests beyond the default list: apps/v1/Deployment, ConfigMap:openshift-config/*
 # manifests:                    # instead of allowKinds and the default list: all that this host accepts
 #   allow:
