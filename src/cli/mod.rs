@@ -20,6 +20,7 @@ mod list;
 mod man;
 mod passphrase;
 mod progress;
+mod proof;
 mod recovery;
 mod repair;
 mod sbom;
@@ -85,6 +86,8 @@ pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
         Command::Join(args) => split::join(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
+        Command::Receipt(args) => proof::receipt(args, global),
+        Command::Log(args) => proof::log(args, global),
         Command::Explain(explain) => explain::run(&explain.code, global),
         Command::Completions(_) | Command::Man(_) if global.output != args::Output::Text => {
             Err(Error::new(Code::Usage, "completions and manual pages have no JSON form").hint("leave out -o"))

@@ -40,6 +40,8 @@ pub struct Options {
     pub note: Option<String>,
     /// Details for a record: any JSON object.
     pub details: Option<crate::oci::json::Object>,
+    /// The index that the details are about, if they are those of a report.
+    pub about: Option<Digest>,
     /// Write beside the bundle instead of into it.
     pub detach: bool,
     /// The current time, for the record.
@@ -116,6 +118,12 @@ pub fn sign(
         false => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
     };
     let head = Bundle::open(&files[0])?.head().clone();
+    if let Some(about) = options.about.filter(|about| *about != head.digest()) {
+        return Err(Error::new(Code::Usage, format!("the report is not about `{}`", files[0].display()))
+            .fact(format!("the report is about {about}"))
+            .fact(format!("the bundle has     {}", head.digest()))
+            .state("nothing was signed"));
+    }
     let whole = verify::Options { quick: false, jobs: options.jobs };
     let again = || {
         verify::verify(Inputs::Paths(files.clone()), trust, conditions, &whole, observer)

@@ -6,10 +6,14 @@ use serde::Serialize;
 
 use crate::error::{Code, Error};
 
+mod evidence;
+mod proof;
 mod removal;
 pub mod signature;
 mod updates;
 
+pub use evidence::{Evidence, EvidenceImage};
+pub use proof::{Place, Proof};
 pub use removal::RemovalOutcome;
 pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing, Vouched};
 pub use updates::{UpdateFrom, Updates};
@@ -330,10 +334,19 @@ pub struct Report {
     /// How many more objects there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_objects: u64,
+    /// What other programs found, from files that the user named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// SHA-256 of the trust policy, if it is a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_policy: Option<String>,
     /// The checks that ran.
     pub checks: Vec<Check>,
     /// The checks that did not.
     pub not_checked: Vec<NotChecked>,
+    /// The receipt of this run, and its line in the log of this host.
+    #[serde(skip_serializing_if = "Proof::is_empty")]
+    pub proof: Proof,
 }
 
 impl Report {
@@ -354,8 +367,11 @@ impl Report {
             updates: vec![],
             objects: Vec::new(),
             more_objects: 0,
+            evidence: Vec::new(),
+            trust_policy: None,
             checks: Vec::new(),
             not_checked: Vec::new(),
+            proof: Proof::default(),
         }
     }
 

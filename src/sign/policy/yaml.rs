@@ -165,6 +165,7 @@ struct File {
     #[serde(default)]
     rollback: RollbackRules,
     removals: Option<Removals>,
+    log: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -262,6 +263,10 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
     policy.manifests = file.manifests.allow.map(|list| list.iter().map(Listed::rule).collect()).transpose()?;
     policy.rollback = file.rollback;
     policy.removals = file.removals.map(Removals::rules).transpose()?;
+    if file.log.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        return Err(bad("`log` names no file"));
+    }
+    policy.log = file.log;
     Ok(policy)
 }
 
