@@ -23,6 +23,10 @@ pub(super) fn open(input: &mut dyn BufRead, budget: &Budget, visit: &mut Visit<'
         let mut size = number(&header[48..58]).ok_or_else(bad)?;
         let odd = size % 2;
         let mut name = header[..16].trim_ascii_end().to_vec();
+        // A name that stands elsewhere.
+        if name.first().is_some_and(|b| matches!(b, b'#' | b'/')) {
+            budget.odd();
+        }
         // BSD: the name stands before the content.
         if let Some(length) = name.strip_prefix(b"#1/").and_then(number) {
             size = size.checked_sub(length).ok_or_else(bad)?;

@@ -18,6 +18,9 @@ pub(super) fn open(input: &mut dyn BufRead, budget: &Budget, visit: &mut Visit<'
                 Err(e) => return Err(e.into()),
             }
         }
+        if mark != *b"070701" {
+            budget.odd();
+        }
         let bad = || Trouble::damaged("has a damaged header");
         let (name_size, size, align, header) = match &mark {
             b"070701" | b"070702" => {

@@ -132,10 +132,13 @@ fn lzma_alone(rest: &[u8]) -> bool {
 /// A header of tar, by its checksum: old ones have no mark.
 pub(super) fn is_tar(head: &[u8]) -> bool {
     let Some(block) = head.first_chunk::<512>() else { return false };
-    let marked = &block[257..262] == b"ustar";
-    let Some(stated) = octal(&block[148..156]) else { return marked };
     // An empty block is no header.
-    block[0] != 0 && sums(block).contains(&stated) || marked
+    block[0] != 0 && has_sum(block) || &block[257..262] == b"ustar"
+}
+
+/// Whether a header of tar has its checksum.
+pub(super) fn has_sum(block: &[u8; 512]) -> bool {
+    octal(&block[148..156]).is_some_and(|stated| sums(block).contains(&stated))
 }
 
 /// Whether content whose last bytes are `tail` (all of it, or at least [`TAIL`] bytes) ends as a zip file: readers of

@@ -93,6 +93,17 @@ fn xz_dictionary(head: &[u8]) -> Option<u64> {
     None
 }
 
+/// Whether a member begins with what few programs write: gzip with more than a name, xz with filters beside LZMA2, a
+/// frame of zstd to skip.
+fn is_odd(form: Form, head: &[u8]) -> bool {
+    match form {
+        Form::Gzip => head.get(3).is_none_or(|flags| flags & !8 != 0),
+        Form::Xz => head.get(13).is_none_or(|flags| flags & 3 != 0),
+        Form::Zstd => !head.starts_with(b"\x28\xb5\x2f\xfd"),
+        _ => false,
+    }
+}
+
 /// The window of a zstd frame, if its header says one.
 fn zstd_window(head: &[u8]) -> Option<u64> {
     let (descriptor, window) = (head.get(4)?, head.get(5)?);
@@ -151,8 +162,15 @@ impl<'a> Inflate<'a> {
     /// The decoder for the next member, or the end.
     fn begin(&self, mut input: Counted<'a>) -> io::Result<State<'a>> {
         if self.made > 0 || self.consumed.get() > 0 {
+            let before = self.consumed.get();
             let wide = match skip_zeros(&mut input) {
-                Ok(end) => !end,
+                Ok(end) => {
+                    // Not every reader passes zeros between members.
+                    if !end && self.consumed.get() > before {
+                        self.budget.odd();
+                    }
+                    !end
+                }
                 Err(Stop::Fatal(e)) => return Err(e.into()),
                 Err(Stop::Trouble(trouble)) => return Err(trouble.into()),
             };
@@ -161,6 +179,9 @@ impl<'a> Inflate<'a> {
             if !wide || super::detect(input.fill_buf()?) != Some(self.form) {
                 return Ok(State::Ended);
             }
+        }
+        if is_odd(self.form, input.fill_buf()?) {
+            self.budget.odd();
         }
         Ok(match self.form {
             Form::Gzip => State::Gzip(Box::new(flate2::bufread::GzDecoder::new(input))),

@@ -161,12 +161,19 @@ pub struct Budget {
     inflated: Cell<u64>,
     members: Cell<u64>,
     dictionaries: Cell<u64>,
+    odd: Cell<bool>,
 }
 
 impl Budget {
     /// All of it.
     pub fn new(limits: Limits) -> Budget {
-        Budget { limits, inflated: Cell::new(0), members: Cell::new(0), dictionaries: Cell::new(DICTIONARIES) }
+        Budget {
+            limits,
+            inflated: Cell::new(0),
+            members: Cell::new(0),
+            dictionaries: Cell::new(DICTIONARIES),
+            odd: false.into(),
+        }
     }
 
     /// The limits.
@@ -182,6 +189,16 @@ impl Budget {
     /// Members so far.
     pub fn members(&self) -> u64 {
         self.members.get()
+    }
+
+    /// Notes that the archive is not of the plain kind that every reader of its form sees alike.
+    fn odd(&self) {
+        self.odd.set(true);
+    }
+
+    /// Whether something odd was noted since the last call, which gave `before`.
+    pub fn replace_odd(&self, before: bool) -> bool {
+        self.odd.replace(before)
     }
 
     fn member(&self) -> Result<(), Trouble> {
@@ -307,6 +324,7 @@ fn behind(input: &mut dyn BufRead, budget: &Budget, visit: &mut Visit<'_>) -> Re
     if skip_zeros(input)? {
         return Ok(());
     }
+    budget.odd();
     budget.member()?;
     visit(BEHIND, Member::Content(&mut &mut *input))?;
     drain(input)

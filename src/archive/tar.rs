@@ -3,7 +3,7 @@
 
 use std::io::BufRead;
 
-use super::form::{is_tar, octal};
+use super::form::{has_sum, is_tar, octal};
 use super::{Budget, Stop, Trouble, Visit, block, pass, skip, text};
 
 /// The largest extension header.
@@ -20,6 +20,9 @@ pub(super) fn open(input: &mut dyn BufRead, budget: &Budget, visit: &mut Visit<'
             return Err(Trouble::damaged("has a damaged header").into());
         }
         first = false;
+        if !is_plain(&header) {
+            budget.odd();
+        }
         let stored = number(&header[124..136]).ok_or_else(|| Trouble::damaged("has a size that is no number"))?;
         let padding = |size: u64| (512 - size % 512) % 512;
         match header[156] {
@@ -27,7 +30,9 @@ pub(super) fn open(input: &mut dyn BufRead, budget: &Budget, visit: &mut Visit<'
                 let records = text(input, stored, EXTENSION)?;
                 skip(input, padding(stored))?;
                 if header[156] != b'g' {
-                    records_of(&records, &mut path, &mut size);
+                    if !records_of(&records, &mut path, &mut size) {
+                        budget.odd();
+                    }
                 }
             }
             b'L' | b'K' => {
@@ -75,20 +80,32 @@ fn plain(header: &[u8; 512]) -> Vec<u8> {
     }
 }
 
-fn records_of(mut rest: &[u8], path: &mut Option<Vec<u8>>, size: &mut Option<u64>) {
+/// Whether every reader of tar sees the same: a right checksum, a size in octal digits, and a type that all know.
+fn is_plain(header: &[u8; 512]) -> bool {
+    let size = header[124..135].iter().all(|b| matches!(b, b'0'..=b'7')) && matches!(header[135], 0 | b' ');
+    let known = matches!(header[156], 0 | b'0'..=b'6' | b'x' | b'g' | b'L' | b'K');
+    let content = matches!(header[156], b'1'..=b'6') && header[124..135].iter().any(|b| *b != b'0');
+    size && known && !content && has_sum(header)
+}
+
+/// Takes what the records say; false if they say more than a name and times, or are damaged.
+fn records_of(mut rest: &[u8], path: &mut Option<Vec<u8>>, size: &mut Option<u64>) -> bool {
+    let mut plain = true;
     while let Some(space) = rest.iter().take(8).position(|b| *b == b' ') {
         let length = std::str::from_utf8(&rest[..space]).ok().and_then(|n| n.parse::<usize>().ok());
-        let Some(record) = length.filter(|n| *n > space + 1).and_then(|n| rest.get(space + 1..n)) else { return };
+        let Some(record) = length.filter(|n| *n > space + 1).and_then(|n| rest.get(space + 1..n)) else { return false };
         rest = &rest[space + 1 + record.len()..];
         let record = record.strip_suffix(b"\n").unwrap_or(record);
-        let Some(equals) = record.iter().position(|b| *b == b'=') else { return };
+        let Some(equals) = record.iter().position(|b| *b == b'=') else { return false };
         let value = &record[equals + 1..];
         match &record[..equals] {
             b"path" | b"GNU.sparse.name" => *path = Some(value.to_vec()),
             b"size" => *size = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok()),
             _ => {}
         }
+        plain &= !matches!(&record[..equals], b"size") && !record.starts_with(b"GNU.sparse");
     }
+    plain && rest.is_empty()
 }
 
 /// A number in octal digits or in base 256.

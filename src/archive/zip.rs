@@ -20,23 +20,38 @@ pub(super) fn open(source: &dyn Source, budget: &Budget, visit: &mut Visit<'_>) 
     let mut rest = bytes.as_slice();
     // Places of members, to see what no entry covers.
     let mut covered: Vec<(u64, u64)> = Vec::new();
+    let (mut entries, mut odd) = (0, directory.odd || directory.shift > 0);
     while let Some(after) = rest.strip_prefix(b"PK\x01\x02") {
         let (entry, more) = Entry::parse(after).ok_or_else(|| Trouble::damaged("has a damaged directory"))?;
         rest = more;
         budget.member()?;
+        entries += 1;
         match entry.place(source, directory.shift) {
-            Ok((start, at, end)) => {
+            Ok((start, at, end, plain)) => {
+                odd |= !plain;
                 covered.push((start, end));
                 entry.visit(source, (at, end), budget, visit)?;
             }
-            Err(Stop::Trouble(trouble)) => visit(&entry.name, Member::Closed(trouble))?,
+            Err(Stop::Trouble(trouble)) => {
+                odd = true;
+                visit(&entry.name, Member::Closed(trouble))?;
+            }
             Err(fatal) => return Err(fatal),
         }
     }
     if !rest.is_empty() && !rest.starts_with(b"PK\x05\x05") && !rest.starts_with(b"PK\x06\x06") {
         return Err(Trouble::damaged("has a damaged directory").into());
     }
-    uncovered(source, covered, directory.at, budget, visit)
+    if odd || entries != directory.entries {
+        budget.odd();
+    }
+    uncovered(source, covered, directory.at, budget, visit)?;
+    if directory.end < source.size() {
+        budget.odd();
+        budget.member()?;
+        visit(BEHIND, Member::Content(&mut Part::new(source, directory.end, u64::MAX)))?;
+    }
+    Ok(())
 }
 
 /// Whether there is a directory where the end of the content says.
@@ -52,6 +67,12 @@ struct Directory {
     length: u64,
     /// Bytes before the first member that offsets do not count.
     shift: u64,
+    /// How many entries it says that it has.
+    entries: u64,
+    /// Behind the record at the end, with its comment.
+    end: u64,
+    /// There are two records at the end, or a long one.
+    odd: bool,
 }
 
 impl Directory {
@@ -61,6 +82,7 @@ impl Directory {
         let mut tail = vec![0; usize::try_from(source.size() - from).unwrap_or(0)];
         exact(source, from, &mut tail)?;
         let ends: Vec<usize> = memchr::memmem::find_iter(&tail, b"PK\x05\x06").collect();
+        let several = ends.len() > 1;
         let end = ends.into_iter().rev().find(|at| {
             let comment = tail.get(at + 20..at + 22).and_then(|two| two.first_chunk::<2>());
             comment.is_some_and(|two| at + 22 + usize::from(u16::from_le_bytes(*two)) <= tail.len())
@@ -83,7 +105,9 @@ impl Directory {
         // Programs put something before a zip file and leave its offsets as they are.
         let at = before.checked_sub(length).ok_or_else(none)?;
         let shift = at.checked_sub(offset).ok_or_else(none)?;
-        Ok(Directory { at, length, shift })
+        let entries = le16(&tail, end + 10);
+        let end = from + end as u64 + 22 + le16(&tail, end + 20);
+        Ok(Directory { at, length, shift, entries, end, odd: several || long })
     }
 }
 
@@ -140,7 +164,8 @@ impl Entry {
     }
 
     /// Where its header begins, and its content begins and ends.
-    fn place(&self, source: &dyn Source, shift: u64) -> Result<(u64, u64, u64), Stop> {
+    /// And whether every reader of zip sees the same: the header says what the directory says, and it is stored or deflated.
+    fn place(&self, source: &dyn Source, shift: u64) -> Result<(u64, u64, u64, bool), Stop> {
         let bad = || Trouble::damaged("has no content where the directory says");
         let start = self.offset.checked_add(shift).ok_or_else(bad)?;
         let mut header = [0; 30];
@@ -153,7 +178,12 @@ impl Entry {
         }
         let at = start + 30 + le16(&header, 26) + le16(&header, 28);
         let end = at.checked_add(self.packed).filter(|end| *end <= source.size()).ok_or_else(bad)?;
-        Ok((start, at, end))
+        // With this flag the sizes stand behind the content.
+        let later = self.flags & 8 != 0;
+        let sizes = (le32(&header, 18), le32(&header, 22));
+        let same = (le16(&header, 6), le16(&header, 8)) == (self.flags, self.method);
+        let sized = sizes == (self.packed, self.size) || later && sizes == (0, 0) && self.method == 8;
+        Ok((start, at, end, same && sized && matches!(self.method, 0 | 8)))
     }
 
     fn visit(

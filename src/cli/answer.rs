@@ -1,7 +1,8 @@
-//! Answers on standard output. A closed pipe is not an error, and never changes the exit code.
+//! Answers on standard output. A closed pipe is not an error, and never changes the exit code; a full disk is one.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -21,7 +22,19 @@ pub(super) fn text(text: &str) {
 
 fn put(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && e.kind() != io::ErrorKind::BrokenPipe
+    {
+        LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+    }
+}
+
+/// Why an answer was not written.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Why an answer was not written to its end, if so.
+pub(super) fn lost() -> Option<io::Error> {
+    LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Writes one JSON document; with `-o jsonl` as the last line, of type `result`.

@@ -13,7 +13,7 @@ use super::{inputs, verify};
 use crate::bundle::Inputs;
 use crate::content::cover::State;
 use crate::content::layer::{FileEntry, FileKind};
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::ops::files::{self, Choice, Heading, Lines, Row, list};
 use crate::ops::observer;
@@ -226,7 +226,11 @@ impl Lines for Writer {
             return Ok(());
         }
         let mut out = io::stdout().lock();
-        if out.write_all(lines).and_then(|()| out.flush()).is_err() {
+        if let Err(e) = out.write_all(lines).and_then(|()| out.flush()) {
+            // Half a list is not taken for all of it.
+            if e.kind() != io::ErrorKind::BrokenPipe {
+                return Err(Error::io("cannot write", std::path::Path::new("standard output"), e));
+            }
             self.closed.store(true, Ordering::Relaxed);
             if !self.trusted {
                 return Err(files::closed());

@@ -63,6 +63,16 @@ pub fn arguments() -> std::result::Result<Args, clap::Error> {
 pub fn run(args: &Args, term: &Terminal) -> Result<u8> {
     let global = &args.global;
     term.ready()?;
+    let code = dispatch(args, global, term)?;
+    // Half an answer is not taken for all of it.
+    match answer::lost().filter(|_| code == 0) {
+        None => Ok(code),
+        Some(e) => Err(Error::io("cannot write", std::path::Path::new("standard output"), e)
+            .state("the command was done; its answer is not complete")),
+    }
+}
+
+fn dispatch(args: &Args, global: &args::Global, term: &Terminal) -> Result<u8> {
     match &args.command {
         Command::Create(create) => create::run(create, global, term),
         Command::Verify(verify) => verify::run(verify, global, term),

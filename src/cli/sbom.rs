@@ -52,11 +52,16 @@ fn check(args: &Args, global: &Global) -> Result<()> {
         return Err(Error::new(Code::Usage, text)
             .hint(format!("--output {word} for the answer; -o ./{word} for a file of this name")));
     }
-    if args.file.is_none() && global.output != Output::Text {
+    if to_output(args) && global.output != Output::Text {
         return Err(Error::new(Code::Usage, "the document and the answer cannot both go to standard output")
             .hint("give -o FILE for the document"));
     }
     Ok(())
+}
+
+/// Whether the document goes to standard output.
+fn to_output(args: &Args) -> bool {
+    args.file.as_deref().is_none_or(|file| file == Path::new("-"))
 }
 
 fn refused(report: &Report, exit_code: u8, global: &Global, term: &Terminal) -> u8 {
@@ -78,7 +83,7 @@ fn write(args: &Args, made: &Sbom, format: Format) -> Result<Vec<PathBuf>> {
     };
     // One image that was asked for: its document. Everything else is the bundle's.
     let main = (args.image.len() == 1 && made.images.len() == 1).then_some(0);
-    let Some(path) = &args.file else {
+    let Some(path) = args.file.as_ref().filter(|_| !to_output(args)) else {
         answer::document(&document(main)?);
         return Ok(Vec::new());
     };

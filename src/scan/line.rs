@@ -56,11 +56,6 @@ impl Line {
         self.proof.get().is_some_and(|proved| lock(proved).proof.covers(chain, size, inflated, members))
     }
 
-    /// Whether it opens this form somewhere.
-    pub(super) fn opens(&self, form: Form, depth: usize) -> bool {
-        self.proof.get().is_some_and(|p| lock(p).proof.forms.get(form.title()).is_some_and(|d| *d >= depth))
-    }
-
     /// Whether its answer about a content of this size counts. A larger size is proved when it is needed.
     pub(super) fn searches(&self, bytes: u64, observer: &dyn Observer) -> Result<bool> {
         let Some(proved) = self.proof.get() else { return Ok(false) };

@@ -21,8 +21,8 @@ pub(super) trait Inside {
     fn member(&mut self, name: &[u8], content: &Arc<Content>, wanted: &[usize]) -> Result<()>;
     /// Something was not opened.
     fn trouble(&mut self, name: &[u8], trouble: Trouble);
-    /// Whether all scanners open this form at this depth.
-    fn all_open(&self, form: Form, depth: usize) -> bool;
+    /// Whether a scanner is trusted to open what this way leads to.
+    fn trusts(&self, way: &Way) -> bool;
     /// Whether there is nothing more to do.
     fn enough(&self) -> Result<bool>;
 }
@@ -31,6 +31,8 @@ pub(super) trait Inside {
 #[derive(Clone, Debug)]
 pub(super) struct Way {
     pub(super) chain: Vec<Form>,
+    /// The last form is packed as not every reader sees it: what is in it goes to all.
+    pub(super) each: bool,
     pub(super) sent: Vec<Sent>,
 }
 
@@ -55,7 +57,7 @@ pub(super) fn open(
     inside: &mut dyn Inside,
 ) -> Result<()> {
     let sent = Sent { depth: 0, size: content.len(), inflated: 0, members: 0 };
-    let way = Way { chain: Vec::new(), sent: vec![sent; scanners] };
+    let way = Way { chain: Vec::new(), each: false, sent: vec![sent; scanners] };
     let budget = Budget::new(limits);
     Opener { inside, budget: &budget }.form(b"", form, Input::Held(content), &way)
 }
@@ -76,9 +78,7 @@ impl Opener<'_> {
         let mut way = way.clone();
         way.chain.push(form);
         if !form.is_opened() {
-            if !self.inside.all_open(form, way.chain.len()) {
-                self.inside.trouble(name, Trouble::new(Reason::UnknownForm, archive::unopened(form)));
-            }
+            self.inside.trouble(name, Trouble::new(Reason::UnknownForm, archive::unopened(form)));
             return Ok(());
         }
         if way.chain.len() > self.budget.limits().depth {
@@ -86,13 +86,38 @@ impl Opener<'_> {
             self.inside.trouble(name, Trouble::new(Reason::TooDeep, text));
             return Ok(());
         }
+        let held = match &input {
+            Input::Held(content) => Some(*content),
+            Input::Stream(_) => None,
+        };
+        let before = self.budget.replace_odd(false);
+        self.walk(name, form, input, &way)?;
+        let odd = self.budget.replace_odd(before) && self.inside.trusts(&way);
+        match held {
+            Some(content) if odd => {
+                way.each = true;
+                let before = self.budget.replace_odd(false);
+                self.walk(name, form, Input::Held(content), &way)?;
+                self.budget.replace_odd(before);
+            }
+            None if odd => {
+                let text = "is packed in a way that not every reader opens, and is too large to be scanned in parts";
+                self.inside.trouble(name, Trouble::new(Reason::TooLarge, text));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Visits the members of one level.
+    fn walk(&mut self, name: &[u8], form: Form, input: Input<'_>, way: &Way) -> Result<()> {
         let budget = self.budget;
         let mut fatal: Option<Error> = None;
         let mut visit = |member: &[u8], what: Member<'_>| {
             let mut full = name.to_vec();
             full.push(b'!');
             full.extend_from_slice(&member[..member.len().min(NAME)]);
-            self.member(&full, what, &way)
+            self.member(&full, what, way)
         };
         let ended = match (form, input) {
             (Form::Zip, Input::Held(content)) => archive::open_zip(content, budget, &mut visit),
@@ -182,6 +207,7 @@ impl Opener<'_> {
         };
         self.inside.member(name, content, &wanted)?;
         wanted.iter().for_each(|scanner| way.sent[*scanner] = sent);
+        way.each = false;
         Ok(way)
     }
 }

@@ -110,11 +110,14 @@ impl Program {
                 let words = split(version).filter(|w| !w.is_empty()).ok_or_else(|| usage("has no version command"))?;
                 let ran = child::run(&words, &[], None, limit, observer);
                 let ran = ran.map_err(|why| usage(&format!("cannot be asked for its version: {why}")))?;
+                if ran.code != Some(0) {
+                    return Err(usage("cannot be asked for its version: the version command failed"));
+                }
                 super::answer::cut(String::from_utf8_lossy(&ran.output).trim())
             }
             None => String::new(),
         };
-        let fingerprint = fingerprint(&words[1..], &program);
+        let fingerprint = fingerprint(&words[1..], &program, version.is_some());
         Ok(Program {
             identity: Identity { name, how: command, version: said, database: None, database_time: None, fingerprint },
             words,
@@ -188,23 +191,33 @@ fn found(name: &str, search: Option<&OsStr>) -> Option<PathBuf> {
     folders.map(|folder| Path::new(OsStr::from_bytes(folder)).join(name)).find(|file| file.is_file())
 }
 
-/// The digests of the program and of all files that its command names. `None` if a folder is among them, or a file
-/// that cannot be read: what is in it is not known.
-fn fingerprint(words: &[String], program: &Path) -> Option<String> {
+/// The digests of the program and of all files that its command names. `None` if what decides its verdicts is not
+/// known: a folder is among them, or a file that cannot be read; and, unless it says its version, if it is a script or
+/// reads one, if a file includes others, or if no file is named: its database is then elsewhere, and changes.
+fn fingerprint(words: &[String], program: &Path, versioned: bool) -> Option<String> {
     let mut hasher = Hasher::new();
-    hasher.update(Digest::of(&crate::fs::small::read(program, FINGERPRINT).ok()?).to_string().as_bytes());
+    let mut rules = false;
+    let mut take = |path: &Path| {
+        let bytes = crate::fs::small::read(path, FINGERPRINT).ok()?;
+        let includes = |line: &[u8]| line.trim_ascii_start().starts_with(b"include");
+        let text = std::str::from_utf8(&bytes).is_ok();
+        let elsewhere = bytes.starts_with(b"#!") || text && bytes.split(|b| *b == b'\n').any(includes);
+        hasher.update(Digest::of(&bytes).to_string().as_bytes());
+        (versioned || !elsewhere).then_some(())
+    };
+    take(program)?;
     for word in words {
         let path = Path::new(word.rsplit_once('=').map_or(word.as_str(), |(_, value)| value));
         match path.metadata() {
             Ok(meta) if meta.is_file() => {
-                let digest = Digest::of(&crate::fs::small::read(path, FINGERPRINT).ok()?);
-                hasher.update(digest.to_string().as_bytes());
+                take(path)?;
+                rules = true;
             }
             Ok(_) if !path.starts_with("/dev") => return None,
             _ => {}
         }
     }
-    Some(hasher.finish().hex())
+    (versioned || rules).then(|| hasher.finish().hex())
 }
 
 impl Engine for Program {
@@ -287,5 +300,37 @@ impl Session for Runs<'_> {
             Ok(content) => self.one(&content),
             Err(_) => Answer::failed("the content cannot be held in memory"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn verdicts_are_kept_only_of_a_program_whose_rules_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let program = file("scan", "\x7fELF\u{0}");
+        let word = |path: &Path| vec!["-w".to_owned(), path.display().to_string(), "{}".to_owned()];
+        let rules = word(&file("r", "rule a { condition: false }"));
+        let known = fingerprint(&rules, &program, false).unwrap();
+        file("r", "rule b { condition: false }");
+        assert_ne!(fingerprint(&rules, &program, false), Some(known), "other rules");
+        let none = ["{}".to_owned()];
+        let including = word(&file("i", "import \"pe\"\n  include \"other\"\n"));
+        let script = word(&file("s", "#!/bin/sh\nclamscan $1\n"));
+        let wrapper = file("wrapper", "#!/bin/sh\nclamscan $1\n");
+        for (words, program) in [(&none[..], &program), (&including, &program), (&script, &program), (&rules, &wrapper)]
+        {
+            assert_eq!(fingerprint(words, program, false), None, "{words:?}");
+            assert!(fingerprint(words, program, true).is_some(), "{words:?}: it says its version");
+        }
+        assert_eq!(fingerprint(&word(dir.path()), &program, true), None, "a folder");
     }
 }

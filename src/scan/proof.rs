@@ -5,7 +5,7 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use super::samples::{FORMS, last_of, many, text, wrap};
+use super::samples::{FORMS, last_of, many, stores, text, wrap};
 use super::{Answer, Content, Engine};
 use crate::archive::Form;
 use crate::error::{Code, Error, Result};
@@ -106,17 +106,28 @@ pub fn full(engine: &dyn Engine, observer: &dyn Observer) -> Result<Proof> {
         observer.check().map(|()| matches!(answer, Some(Answer::Found(_))))
     };
     let lost = |_| Error::new(Code::Internal, "a test file could not be made");
+    // In a form that only stores, the probe stands in clear, and a scanner may find it without opening anything: there
+    // it is packed in a form that the scanner opens.
+    let mut packed: Option<Vec<u8>> = None;
     for form in FORMS {
-        let mut sample = wrap(form, probe).map_err(lost)?;
+        let stores = stores(form);
+        let Some(inner) = packed.as_deref().or((!stores).then_some(probe)) else { continue };
+        let mut sample = wrap(form, if stores { inner } else { probe }).map_err(lost)?;
         if !finds(sample.clone())? {
             continue;
+        }
+        // Scanners look for zip files within other bytes: not there.
+        if packed.is_none() && !stores && form != Form::Zip {
+            packed = Some(sample.clone());
         }
         for _ in 1..DEPTH {
             sample = wrap(form, &sample).map_err(lost)?;
         }
         proof.forms.insert(form.title(), if finds(sample)? { DEPTH } else { 1 });
     }
-    if proof.forms.contains_key("tar") && finds(many(probe, MEMBERS))? {
+    if let Some(packed) = packed.filter(|_| proof.forms.contains_key("tar"))
+        && finds(many(&packed, MEMBERS))?
+    {
         proof.members = MEMBERS;
     } else {
         proof.members = 1;

@@ -54,6 +54,8 @@ struct Record {
     dirty: bool,
     /// Scanners that were asked, as bits.
     asked: u64,
+    /// Contents of the bundle that have it too, and are done when it is.
+    waiting: Vec<Key>,
 }
 
 /// What became of a content that was seen for the first time in this run.
@@ -99,8 +101,8 @@ impl Earlier {
     }
 }
 
-/// A content that is complete and clean: its digest, and the scanners that were asked.
-pub(super) type Done = Option<(Digest, u64)>;
+/// Contents that are complete and clean: their digests, and the scanners that were asked.
+pub(super) type Done = Vec<(Digest, u64)>;
 
 impl Results {
     /// A content was read.
@@ -151,8 +153,11 @@ impl Results {
         if bad {
             [own, top].iter().for_each(|key| self.stain(*key));
         }
-        let done = self.finish(own);
-        if top == own { done } else { self.finish(top) }
+        let mut done = self.finish(own);
+        if top != own {
+            done.extend(self.finish(top));
+        }
+        done
     }
 
     /// A scanner found something in a content within another, also if it said before that it is clean.
@@ -167,15 +172,38 @@ impl Results {
 
     /// One of the things that were to be done about it is done.
     pub(super) fn finish(&mut self, key: Key) -> Done {
-        let record = self.open.get_mut(&key)?;
+        let Some(record) = self.open.get_mut(&key) else { return Vec::new() };
         record.pending -= 1;
-        if record.pending > 0 || record.dirty || !record.outcomes.is_empty() {
-            return None;
+        if record.pending > 0 {
+            return Vec::new();
         }
-        let asked = record.asked;
-        self.open.remove(&key);
-        self.clean.insert(key);
-        (key.1 == 0).then_some((key.0, asked))
+        let waiting = std::mem::take(&mut record.waiting);
+        let (asked, dirty) = (record.asked, record.dirty);
+        let mut done = Vec::new();
+        if !dirty && record.outcomes.is_empty() {
+            self.open.remove(&key);
+            self.clean.insert(key);
+            done.extend((key.1 == 0).then_some((key.0, asked)));
+        }
+        for top in waiting {
+            if dirty {
+                self.stain(top);
+            }
+            done.extend(self.finish(top));
+        }
+        done
+    }
+
+    /// Another content has this one too, about which the scanner was asked: it is done when this one is.
+    pub(super) fn wait(&mut self, own: Key, top: Key, scanner: usize) {
+        match self.open.get_mut(&own).filter(|record| record.pending > 0) {
+            Some(record) => record.waiting.push(top),
+            None => return self.stain(top),
+        }
+        if let Some(record) = self.open.get_mut(&top) {
+            record.pending += 1;
+            record.asked |= 1 << scanner;
+        }
     }
 
     /// It, or something in it, is not clean.
@@ -189,7 +217,8 @@ impl Results {
     pub(super) fn trouble(&mut self, top: Key, inside: &[u8], trouble: Trouble) {
         if let Some(record) = self.open.get_mut(&top) {
             record.dirty = true;
-            if record.troubles.len() < PLACES {
+            let known = record.troubles.iter().any(|(at, t)| **at == *inside && *t == trouble);
+            if !known && record.troubles.len() < PLACES {
                 record.troubles.push((inside.into(), trouble));
             }
         }

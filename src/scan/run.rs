@@ -13,7 +13,7 @@ use super::proof;
 use super::queue::{Job, Queue};
 use super::results::{Done, Key, Origin, Place, Results, Seen, Summary, Used};
 use super::{Answer, Content, Engine, Session, Store};
-use crate::archive::{Budget, Form, Limits, Reason, Stop, Trouble};
+use crate::archive::{Budget, Limits, Reason, Stop, Trouble};
 use crate::content::facts::{self, Fact};
 use crate::error::{Code, Error, Result};
 use crate::observer::Observer;
@@ -246,9 +246,12 @@ impl Scan<'_> {
     }
 
     fn keep(&self, done: Done) -> Result<()> {
-        let Some((digest, asked)) = done else { return Ok(()) };
-        let asked = self.stores.iter().enumerate().filter(|(at, _)| asked & (1 << at) != 0);
-        asked.filter_map(|(_, store)| store.as_ref()).try_for_each(|store| store.put(&digest, self.options.now))
+        for (digest, asked) in done {
+            let asked = self.stores.iter().enumerate().filter(|(at, _)| asked & (1 << at) != 0);
+            let stores = asked.filter_map(|(_, store)| store.as_ref());
+            stores.into_iter().try_for_each(|store| store.put(&digest, self.options.now))?;
+        }
+        Ok(())
     }
 
     fn over(&self) -> Error {
@@ -333,7 +336,12 @@ impl Inside for Queued<'_, '_> {
             let (inflated, members) = (budget.inflated() - sent.inflated, budget.members() - sent.members);
             self.scan.lines[*at].covers(&way.chain[sent.depth..], sent.size, inflated, members)
         };
-        self.needed.iter().copied().filter(|at| !covered(at)).collect()
+        self.needed.iter().copied().filter(|at| way.each || !covered(at)).collect()
+    }
+
+    fn trusts(&self, way: &Way) -> bool {
+        let lines = self.needed.iter().map(|at| (&self.scan.lines[*at], way.sent[*at]));
+        lines.into_iter().any(|(line, sent)| line.covers(&way.chain[sent.depth..], sent.size, 0, 0))
     }
 
     fn member(&mut self, name: &[u8], content: &Arc<Content>, wanted: &[usize]) -> Result<()> {
@@ -343,7 +351,7 @@ impl Inside for Queued<'_, '_> {
             let seen = lock(&self.scan.results).begin(own, content.len(), place);
             match seen {
                 Seen::Clean => {}
-                Seen::Open => lock(&self.scan.results).stain(self.top),
+                Seen::Open => lock(&self.scan.results).wait(own, self.top, *at),
                 Seen::New => {
                     self.scan.ask(*at, content, own, self.top)?;
                     // Its answer is the last that is to be done about it.
@@ -357,10 +365,6 @@ impl Inside for Queued<'_, '_> {
 
     fn trouble(&mut self, name: &[u8], trouble: Trouble) {
         lock(&self.scan.results).trouble(self.top, name, trouble);
-    }
-
-    fn all_open(&self, form: Form, depth: usize) -> bool {
-        self.needed.iter().all(|at| self.scan.lines[*at].opens(form, depth))
     }
 
     fn enough(&self) -> Result<bool> {
@@ -394,8 +398,8 @@ impl Inside for Naming<'_, '_, '_> {
 
     fn trouble(&mut self, _: &[u8], _: Trouble) {}
 
-    fn all_open(&self, _: Form, _: usize) -> bool {
-        true
+    fn trusts(&self, _: &Way) -> bool {
+        false
     }
 
     fn enough(&self) -> Result<bool> {

@@ -20,19 +20,15 @@ pub(super) fn text() -> Vec<u8> {
     b"There is nothing to find in this line of plain text.\n".repeat(1238)
 }
 
-/// Forms that a scanner can prove: those that are opened here, and one that is not.
-pub(super) const FORMS: [Form; 10] = [
-    Form::Zip,
-    Form::Gzip,
-    Form::Bzip2,
-    Form::Xz,
-    Form::Other("7z"),
-    Form::Zstd,
-    Form::Cpio,
-    Form::Tar,
-    Form::Ar,
-    Form::Rpm,
-];
+/// Forms that a scanner can prove: those that are opened here. Of others nobody here sees how they are packed, and a
+/// scanner that opens one way of it opens not all.
+pub(super) const FORMS: [Form; 9] =
+    [Form::Zip, Form::Gzip, Form::Bzip2, Form::Xz, Form::Zstd, Form::Cpio, Form::Tar, Form::Ar, Form::Rpm];
+
+/// Whether a form stores its members as they are.
+pub(super) fn stores(form: Form) -> bool {
+    matches!(form, Form::Tar | Form::Cpio | Form::Ar)
+}
 
 /// An archive of this form with one member.
 pub(super) fn wrap(form: Form, content: &[u8]) -> io::Result<Vec<u8>> {
@@ -78,15 +74,16 @@ pub(super) fn wrap(form: Form, content: &[u8]) -> io::Result<Vec<u8>> {
             out
         }
         Form::Rpm => rpm(&[cpio(NAME, content), cpio(b"TRAILER!!!", b"")].concat())?,
-        Form::Other(_) => seven(NAME, content)?,
+        Form::Other(_) => return Err(io::ErrorKind::Unsupported.into()),
     })
 }
 
-/// Compresses a content. What does not get smaller is stored as it is, and a scanner could find it without opening
+/// Compresses a content in two parts, one after the other: not every reader goes on behind the first. What does not get smaller is stored as it is, and a scanner could find it without opening
 /// anything, also by a part of what it looks for: then small pieces are compressed one after the other.
 fn hidden(content: &[u8], pack: impl Fn(&[u8]) -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
-    let whole = pack(content)?;
-    if memchr::memmem::find(&whole, &content[..content.len().min(48)]).is_none() {
+    let (first, second) = content.split_at(content.len() / 2);
+    let whole = [pack(first)?, pack(second)?].concat();
+    if memchr::memmem::find(&whole, &content[..content.len().min(24)]).is_none() {
         return Ok(whole);
     }
     let pieces: io::Result<Vec<_>> = content.chunks(3.max(content.len().div_ceil(23))).map(pack).collect();
@@ -189,36 +186,6 @@ fn rpm(cpio: &[u8]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// 7z with one file, packed by LZMA.
-fn seven(name: &[u8], content: &[u8]) -> io::Result<Vec<u8>> {
-    let options = lzma_rust2::LzmaOptions::with_preset(0);
-    let mut to = lzma_rust2::LzmaWriter::new_no_header(Vec::new(), &options, false)?;
-    to.write_all(content)?;
-    let props = to.props();
-    let packed = to.finish()?;
-    let number = |n: usize| [&[0xff], &(n as u64).to_le_bytes()[..]].concat();
-    let names: Vec<u8> = name.iter().flat_map(|b| [*b, 0]).chain([0, 0]).collect();
-    let header = [
-        &[1, 4, 6, 0, 1, 9][..],
-        &number(packed.len()),
-        &[0, 7, 0x0b, 1, 0, 1, 0x23, 3, 1, 1, 5, props],
-        &options.dict_size.to_le_bytes(),
-        &[0x0c],
-        &number(content.len()),
-        &[0x0a, 1],
-        &sum(content),
-        &[0, 8, 0, 0, 5, 1, 0x11],
-        &number(names.len() + 1),
-        &[0],
-        &names,
-        &[0, 0],
-    ]
-    .concat();
-    let start =
-        [&(packed.len() as u64).to_le_bytes()[..], &(header.len() as u64).to_le_bytes(), &sum(&header)].concat();
-    Ok([b"7z\xbc\xaf\x27\x1c\0\x04", &sum(&start)[..], &start, &packed, &header].concat())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -230,7 +197,7 @@ mod tests {
         for form in FORMS {
             let sample = wrap(form, b"what is in it").unwrap();
             assert_eq!(detect(&sample), Some(form), "{}", form.title());
-            let stored = matches!(form, Form::Tar | Form::Cpio | Form::Ar);
+            let stored = stores(form);
             let probe = wrap(form, &eicar()).unwrap();
             assert_eq!(memchr::memmem::find(&probe, &eicar()).is_some(), stored, "{}", form.title());
             let mut seen = Vec::new();
@@ -240,7 +207,6 @@ mod tests {
                 Ok(())
             };
             match form {
-                Form::Other(_) => continue,
                 Form::Zip => open_zip(&sample.as_slice(), &Budget::new(Limits::default()), &mut visit).unwrap(),
                 _ => open(form, &mut sample.as_slice(), &Budget::new(Limits::default()), &mut visit).unwrap(),
             }

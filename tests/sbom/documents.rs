@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::image::{Image, layer};
+use crate::support::program::program;
 use crate::support::schemas::valid;
 use crate::support::skip::{have, skip};
 use crate::world::{bundle, good, layout, linked, run, stored};
@@ -122,6 +123,27 @@ fn the_answer_beside_a_file_is_a_document_of_its_own() {
     assert!(stray.err.contains("--output json"), "{}", stray.err);
     assert_eq!(run(dir.path(), &["sbom", "b.tar", "--output", "json"]).code, 2);
     assert_eq!(run(dir.path(), &["sbom", "b.tar", "--image", "nothing"]).code, 2);
+}
+
+#[test]
+fn a_document_or_list_that_standard_output_does_not_take_is_an_error_and_a_dash_is_standard_output() {
+    let dir = bundle();
+    let plain = good(dir.path(), &["sbom", "b.tar"]);
+    assert_eq!(good(dir.path(), &["sbom", "b.tar", "-o", "-"]).out, plain.out);
+    assert!(!dir.path().join("-").exists());
+    for args in [
+        &["sbom", "b.tar"][..],
+        &["sbom", "b.tar", "-o", "-", "--signer", "key.pub"],
+        &["ls", "b.tar", "--files", "--signer", "key.pub"],
+        &["ls", "b.tar", "--files", "-o", "json"],
+        &["verify", "b.tar", "--signer", "key.pub", "-o", "json"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let done = program(dir.path()).args(args).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(3), "{args:?}: {said}");
+        assert!(said.contains("no space left"), "{args:?}: {said}");
+    }
 }
 
 #[test]

@@ -92,3 +92,21 @@ fn what_stands_behind_the_end_of_an_archive_is_scanned() {
     assert!(found.iter().any(|path| path.starts_with("a!(content)")), "{found:?}");
     assert!(found.iter().any(|path| path.starts_with("b!(content)")), "{found:?}");
 }
+
+#[test]
+fn a_member_that_several_archives_have_leaves_none_of_them_uncounted() {
+    let lab = Lab::new();
+    let same = b"the same in each ".repeat(100);
+    let names: Vec<String> = (0..6).map(|n| format!("{n}.tar")).collect();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| {
+            (name.as_str(), tar(&[("a", same.clone()), ("b", same.clone()), (name, name.clone().into_bytes())]))
+        })
+        .collect();
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&files])], None);
+    let answer = lab.scan(&bundle, &["--scanner", &finder()]);
+    assert_eq!(answer.code, 0, "{}", answer.errors);
+    let contents = &answer.json["contents"];
+    assert_eq!((&contents["clean"], &contents["members"]), (&contents["different"], &7.into()), "{contents}");
+}

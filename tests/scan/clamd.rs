@@ -192,3 +192,53 @@ fn encrypted_content_is_not_opened_and_no_malware() {
     assert_eq!((answer.code, answer.paths("found").len()), (42, 0), "{:#}", answer.json["findings"]);
     assert!(answer.paths("not-opened").iter().any(|path| path == "f.zip!m"));
 }
+
+/// A scanner opens one way of a form, and not every other: what it did not prove goes to it on its own.
+#[test]
+fn archives_that_are_not_of_the_plain_kind_are_not_left_to_the_scanner() {
+    let Some(daemon) = Daemon::start(WIDE) else { return };
+    if !skip::have("python3") || !skip::have("ar") || !skip::have("7z") {
+        return;
+    }
+    let lab = Lab::new();
+    let secret = [eicar(), b"\n".to_vec(), eicar()].concat();
+    std::fs::write(lab.path().join("secret"), &secret).unwrap();
+    let made = |name: &str, script: &str| {
+        let text = format!(
+            "import sys,io,bz2,gzip,lzma,zipfile,tarfile,subprocess\ns=open('secret','rb').read()\nt=b'text '*400\ng=gzip.compress(s)\no=sys.stdout.buffer\n{script}"
+        );
+        let run = std::process::Command::new("python3").args(["-c", &text]).current_dir(lab.path()).output().unwrap();
+        assert!(run.status.success() && !run.stdout.is_empty(), "{name}: {}", String::from_utf8_lossy(&run.stderr));
+        run.stdout
+    };
+    let zip = |method: &str, more: &str| {
+        format!(
+            "b=io.BytesIO()\nz=zipfile.ZipFile(b,'w',{method})\nf=z.open('m','w'{more})\nf.write(s)\nf.close()\nz.close()\no.write(b.getvalue())"
+        )
+    };
+    let tar = |change: &str| {
+        format!(
+            "b=io.BytesIO()\nw=tarfile.open(fileobj=b,mode='w',format=tarfile.GNU_FORMAT)\nfor n,c in(('a',t),('m',g)):\n i=tarfile.TarInfo(n)\n i.size=len(c)\n w.addfile(i,io.BytesIO(c))\nw.close()\nv=bytearray(b.getvalue())\nk=2560\n{change}\nv[k+148:k+156]=b' '*8\nv[k+148:k+156]=b'%06o\\0 '%sum(v[k:k+512])\no.write(bytes(v))"
+        )
+    };
+    let cases = [
+        ("two.bz2", "o.write(bz2.compress(t)+bz2.compress(s))".to_owned()),
+        ("zeros.gz", "o.write(gzip.compress(t)+b'\\0'*100+g)".to_owned()),
+        ("lzma.zip", zip("14", "")),
+        ("long.zip", zip("8", ",force_zip64=True")),
+        ("binary.tar", tar("v[k+124:k+136]=b'\\x80'+len(g).to_bytes(11,'big')")),
+        ("twice.tar", tar("v=v[:k]+bytes(512)+v[:512]+t.ljust(2048,b'\\0')+v[k:]\nk=5632")),
+        ("m.ar", "open('m.gz','wb').write(g)\nsubprocess.run('ar rc m.ar m.gz',shell=True,check=True)\no.write(open('m.ar','rb').read())".to_owned()),
+    ];
+    let mut files: Vec<_> = cases.iter().map(|(name, script)| (*name, made(name, script))).collect();
+    let other = "subprocess.run('7z a -m0=BZip2 m.7z secret >/dev/null',shell=True,check=True)\no.write(open('m.7z','rb').read())";
+    files.push(("other.7z", made("other.7z", other)));
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&files])], None);
+    let answer = lab.scan(&bundle, &["--clamd", &daemon.address()]);
+    assert_eq!(answer.code, 35, "{}", answer.errors);
+    let found = answer.paths("found");
+    for (name, _) in &cases {
+        assert!(found.iter().any(|path| path.starts_with(name)), "{name}: {found:?}");
+    }
+    assert_eq!(answer.paths("not-opened"), ["other.7z"]);
+}

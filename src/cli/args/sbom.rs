@@ -27,7 +27,7 @@ pub struct Sbom {
           hide_possible_values = true)]
     pub format: Format,
     /// Write the document to this file. A folder, or a name that ends with `/`, gets one document for each image, and
-    /// one for the bundle [default: standard output]
+    /// one for the bundle; - is standard output [default: -]
     #[arg(short = 'o', value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Replace existing documents
