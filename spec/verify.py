@@ -1,7 +1,7 @@
 """A second verifier for bundles, written from the documents in this folder. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
 import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile, zlib
 CODES = {"not-a-bundle": 10, "truncated": 11, "malformed": 12, "unsigned": 20, "bad-signature": 21, "untrusted": 22, "expired": 23,
-         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32, "release-unverified": 40}
+         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32, "removed": 33, "release-unverified": 40}
 INDEX, SIG, SUMS, ADDENDA = ["mirror-bundle/" + n for n in ("index.json", "index.json.sig", "SHA256SUMS", "addenda/")]
 KINDS, ROLES = ["release", "component", "additional", "signature", "referrer", "graph-data"], ["index", "manifest", "config", "layer"]
 OCI, DOCKER, MIB = "application/vnd.oci.image.", "application/vnd.docker.distribution.manifest.", 1 << 20
@@ -27,7 +27,7 @@ def parse_header(raw):
 def strings(data, count, *out):  # Signatures over the index: signatures.md
     end = 4 + int.from_bytes(data[:4], "big"); need(len(out) == count or len(data) >= end, "cut short")
     return [*out, data] if len(out) == count else strings(data[end:], count, *out, data[4:end])
-def outcome(message, armored, signers, cache):  # the outcome of MB-TRU-11; `known`: bad, by a key of `signers`
+def outcome(message, armored, signers, cache, wanted=b"mirror-bundle.v1.builder"):  # the outcome of MB-TRU-11; `known`: bad, by a key of `signers`
     try:
         m = re.fullmatch(rb"-----BEGIN SSH SIGNATURE-----\n((.{1,76}\n)+)-----END SSH SIGNATURE-----\n", armored)
         lines = m[1].decode("ascii").split("\n")[:-1]; body, blob = "".join(lines), base64.b64decode("".join(lines), validate=True)
@@ -46,11 +46,11 @@ def outcome(message, armored, signers, cache):  # the outcome of MB-TRU-11; `kno
         cache[message, armored] = good and ("ed25519" not in kind or  # MB-SIG-12: S below the group order
             int.from_bytes(raw[32:], "little") < (1 << 252) + 27742317777372353535851937790883648493)
     if not cache[message, armored]: return "known" if key in signers else "bad"
-    return "unknown-key" if key not in signers else "good" if namespace == b"mirror-bundle.v1.builder" else "wrong-role"
-def judge(message, signatures, args, cache):  # the code of MB-TRU-15, or None; every given key is a builder's, and one suffices
-    if not signatures or not args.keys: return None if args.allow_unsigned else "unsigned"
+    return "unknown-key" if key not in signers else "good" if namespace == wanted else "wrong-role"
+def judge(message, signatures, args, cache, reviewed=False):  # the code of MB-TRU-15, or None; every given key is a builder's, and one suffices
+    if not signatures or not args.keys: return None if args.allow_unsigned else "untrusted" if reviewed else "unsigned"
     found = {outcome(message, s, args.keys, cache) for s in signatures[:16]}
-    return ("malformed" if len(signatures) > 16 else None if "good" in found else
+    return ("malformed" if len(signatures) > 16 else None if "good" in found and (reviewed or not args.need_reviewer) else
             "bad-signature" if "known" in found or found <= {"bad", "malformed"} else "untrusted")
 def text(v, hidden="\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"):  # The bundle index: MB-IDX. Checkers return whether a value is valid
     return string(v) and len(v.encode()) <= 1024 and not re.search(f"[\0-\x1f\x7f-\x9f{hidden}]", v)
@@ -291,6 +291,56 @@ def graph_data(x, docs, blob, report):
         else: again = made(root, base["mediaType"])
         need((sha(again), sha(tar)) == (i["digest"], i["derived"]["input"]), "another image than the one of its base and its graph")
     except (Stop, StopIteration, ValueError, KeyError, IndexError, TypeError, RecursionError): report("malformed", "the graph-data image")
+NAMES, REMOVAL = ("repository", "tag", "digest", "kind", "component", "release", "subject"), "mirror-bundle/removal-%d.json"  # Removals: MB-RMV
+STATEMENT = record(_type=form(re.escape("https://in-toto.io/Statement/v1")), subject=listed(record(name=text, digest=record(sha256=string))),
+    predicateType=form("urn:mirror-bundle:removal:v1"), predicate=record(role=form("reviewer"), reason=lambda v: text(v) and v.strip(), created=instant,
+        images=listed(lambda v: type(v) is dict), files=listed(string), blobs=listed(digest, str)))
+def things(x, named): return {n: [json.dumps({m: e[m] for m in NAMES if m in e}) if n == "images" else e["path" if n == "files" else "digest"] for e in x[n]] for n in named}
+def removal(raw, x, identity):  # what a statement names: positions in the lists of the index
+    try: s = json.loads(raw.decode())
+    except (ValueError, RecursionError): raise Stop("malformed", "a statement is not JSON")
+    need(len(raw) <= 1 << 18 and STATEMENT(s) and raw.decode() == json.dumps(s, separators=(",", ":"), ensure_ascii=False) + "\n", "the form of a statement")
+    p, out = s["predicate"], {}; need([e["digest"]["sha256"] for e in s["subject"]] == [identity[7:]] and (p["images"] or p["files"]), "another subject, or nothing")
+    for n, all in things(x, ("images", "files", "blobs")).items():
+        places = {e: at for at, e in enumerate(all)}; at = [places.get(json.dumps(e) if n == "images" else e, -1) for e in p[n]]
+        need(min(at + [2 if n == "files" else 0]) >= (2 if n == "files" else 0) and (n == "blobs" or all_ascend(at)), "what a statement names"); out[n] = set(at)
+    return out
+def all_ascend(v): return all(map(lambda a, b: a < b, v, v[1:]))
+def union(*all): return {n: set().union(*(one[n] for one in all)) for n in ("images", "files", "blobs")}
+def rest_of(x, gone):
+    r = x | {n: [e for at, e in enumerate(x[n]) if at not in gone[n]] for n in gone}; left = {i["digest"] for i in r["images"] if i["kind"] == "release"}
+    return r | {"releases": [e for e in x["releases"] if e["digest"] in left]}
+def reached(x, docs):
+    out, todo = set(), [(i["digest"], i["mediaType"]) for i in x["images"]]
+    for name, media in todo:
+        if (name, media) in out: continue
+        out.add((name, media))
+        try: todo += [(d["digest"], d["mediaType"]) for d, _ in document(docs[name], media)[1]] if name in docs and media in DOCUMENTS else []
+        except Stop: pass
+    return {name for name, _ in out}
+def obeyed(found, x, args, cache, report):  # found: (path, statement, signature, what it names, in the head)
+    keys = lambda f: {k for k in args.reviewers if outcome(f[1], f[2], [k], cache, b"mirror-bundle.v1.removal") == "good"}
+    signed = [(f, keys(f)) for f in found]; by = {}; out = []
+    for f, k in signed: [by.setdefault((n, at), set()).update(k) for n in ("images", "files") for at in f[3][n]]
+    for f, k in signed:
+        few = min(len(by[n, at]) for n in ("images", "files") for at in f[3][n]) < args.threshold
+        if k and args.removable and not few: out.append(f)
+        elif f[4]: report("removed", f[0])
+    return out
+def units(x, gone, args, report):  # MB-RMV-06
+    r, may = rest_of(x, gone), set(args.removable or ()); there = {b["digest"] for b in r["blobs"] if b["role"] in ROLES[:2]}
+    images = [i for at, i in enumerate(x["images"]) if at in gone["images"]]; left, digests = {e["digest"] for e in r["releases"]}, {i["digest"] for i in images}
+    for i in images:
+        kind, alone = i["kind"], "subject" in i and i["subject"] in there; base = [e for e in r["images"] if e["digest"] == i.get("derived", {}).get("base")]
+        ok = {"release": "release" in may, "component": i.get("release") not in left or "component:" + i.get("component", "") in may, "additional": "additional" in may,
+              "signature": not alone, "referrer": not alone or "referrer" in may, "graph-data": not base or "graph-data" in may}[kind]
+        again = kind in ("additional", "release", "graph-data") and i["digest"] in {e["digest"] for e in r["images"]}
+        if not ok or again: report("policy", "removal of " + i["digest"])
+    for i in r["images"]: i.get("release") in {e["digest"] for e in images if e["kind"] == "release"} and report("policy", "of a removed release: " + i["digest"])
+    for f in [f for at, f in enumerate(x["files"]) if at in gone["files"]]:
+        of = lambda all: any(o["kind"] == "ConfigMap" and o.get("namespace") == "openshift-config-managed" and o["name"].startswith("sha256-" + d[7:23]) for o in f.get(
+            "objects", ()) for d in all)
+        if "sha256:" + f["path"][18:82] in there if f["path"].startswith("signatures/") else of(there) or not (of(digests) or "manifests" in may): report("policy", f["path"])
 def place(image, homes):  # 2: among releases; 1: beside them; 0: elsewhere
     path = without_registry(image); low = path and path.lower()
     return 1 if path is None else 2 if match(ALONE, low) else 1 if match(BESIDE, low) or path in homes else 0
@@ -324,17 +374,25 @@ def verify(m, args, cache, found):  # The whole: MB-VER
     while SUMS not in head:
         path, size, t = head_at(start); need(t == time, "header of a member")
         need(INDEX in head or path == INDEX, "the second member", "not-a-bundle")
-        need(path not in head and path in (INDEX, SUMS, SIG) and size <= (1 << 16 if path == SIG else 6 * MIB), "members")
+        n = sum(p.startswith("mirror-bundle/removal-") for p in head); extra = INDEX in head and path == (REMOVAL % (n // 2 + 1) + ".sig" * (n % 2)) and n < 18
+        need(extra or path not in head and path in (INDEX, SUMS, SIG) and not (path == SIG and n or n % 2), "members")
+        need(size <= (1 << 18 if extra and n % 2 == 0 else 1 << 16 if extra or path == SIG else 6 * MIB), "size of a member of the head")
         head[path], start = content(start + 512, size), start + 512 + padded(size)
     raw, signatures = head[INDEX], [head[SIG]] if SIG in head else []
     if code := judge(raw, signatures, args, cache): report(code, SIG)
     if code in ("bad-signature", "malformed"): return
     x = parse_index(raw); late = x.get("expires", "9998-12-31T23:59:59Z")
     if instant(x["created"]) > args.at + datetime.timedelta(days=1) or instant(late) <= args.at: report("expired", "created, expires")
-    members = [(e["path"], e) for e in x["files"]] + [("blobs/sha256/" + e["digest"][7:], e) for e in x["blobs"]]
-    inner = [(p, {"digest": sha(head[p]), "size": len(head[p])}) for p in (INDEX, SIG) if p in head]
+    said = [(p, head[p], head[p + ".sig"], removal(head[p], x, sha(raw)), True) for p in head if p.startswith("mirror-bundle/removal-") and p.endswith(".json")]
+    whole, gone = x, union(*(f[3] for f in said))
+    members = [(e["path"], e) for at, e in enumerate(x["files"])] + [("blobs/sha256/" + e["digest"][7:], e) for e in x["blobs"]]
+    missing = {p for at, (p, _) in enumerate(members) if at in gone["files"] or at - len(x["files"]) in gone["blobs"]}; members = [m for m in members if m[0] not in missing]
+    inner = [(p, {"digest": sha(head[p]), "size": len(head[p])}) for p in head if p in (INDEX, SIG) or p.startswith("mirror-bundle/removal-")]
     sums = "".join(f"{e['digest'][7:]}  {p}\n" for p, e in members[:1] + inner + members[1:]).encode()
     end, addenda, docs, bad, places = sum(512 + padded(n) for n in [len(sums)] + [e["size"] for _, e in members + inner]), {}, {}, False, {}
+    at = start - 512 - padded(len(head[SUMS]))
+    while missing and len(m) > end + 1024 and at + 512 <= len(m) and (one := parse_header(m[at:at + 512]))[0]:
+        need(one[0].split(".p")[0] not in missing, "removed, and there", "unlisted-content"); at += 512 + padded(one[1])
     need(len(m) >= end + 1024, "shorter than it says", "truncated")
     need((time, head[SUMS], head["oci-layout"], members[0][1]) == (x.get("sourceDateEpoch", 0), sums, layout, {
         "path": "oci-layout", "size": 30, "digest": sha(layout)}), "time, SHA256SUMS or oci-layout")
@@ -343,8 +401,15 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         need(size <= min(MIB, 4 * MIB - sum(map(len, addenda.values()))) and len(addenda) < 64 and path.count("/") == 2, "limits of addenda")
         need(path not in addenda, "an addendum twice"); addenda[path], end = content(end + 512, size), end + 512 + padded(size)
     need(head_at(end + 512) and m[end:] == bytes(1024), "something behind the end", "unlisted-content")
-    names = ADDENDA + "signature-(builder|reviewer|receiver)-[0-9a-f]{16}", ADDENDA + r"record-[0-9a-f]{16}\.json(\.sig)?"
-    code = judge(raw, signatures + [a for p, a in addenda.items() if match(names[0], p)], args, cache)
+    names = ADDENDA + "signature-(builder|reviewer|receiver)-[0-9a-f]{16}", ADDENDA + r"record-[0-9a-f]{16}\.json(\.sig)?", ADDENDA + r"removal-[0-9a-f]{16}\.json(\.sig)?"
+    for path, data in addenda.items():
+        if match(names[2], path) and path.endswith(".json"):
+            try:
+                need(path == ADDENDA + f"removal-{sha(data)[7:23]}.json" and path + ".sig" in addenda, "a statement without its name or signature")
+                said.append((path, data, addenda[path + ".sig"], removal(data, x, sha(raw)), False))
+            except Stop as e: report(e.args[0], f"{path}: {e.args[1]}")
+    counts = obeyed(said, x, args, cache, report); outside = [f for f in counts if not f[4]]; gone = union(gone, *(f[3] for f in outside)); x = rest_of(whole, gone)
+    code = judge(raw, signatures + [a for p, a in addenda.items() if match(names[0], p)], args, cache, counts)
     found[:] = [one for one in found if one[1] != SIG] + [(code, SIG)] * bool(code)  # this evaluation replaces the first
     if not all(match("|".join(names), p) for p in addenda): report("unlisted-content", "name of an addendum")
     for path, e in members[1:]:
@@ -353,16 +418,22 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         wrong = ("malformed" if m[start:start + 512] != header(path, e["size"], time) else "blob-mismatch" if sha(data) != e["digest"]
                  else "unlisted-content" if any(padding[e["size"]:]) else None)
         if wrong: report(wrong, path)
+        elif path != "index.json" and e not in x["blobs" if "role" in e else "files"]: pass
         elif e.get("role") in ROLES[:2] or path == "index.json": docs["role" in e and e["digest"]] = bytes(data)
         elif path.startswith("manifests/"): manifest(bytes(data), path, e, args, report)
         bad, start = bad or wrong, start + 512 + padded(e["size"])
-    if docs.pop(False, derived_index(x)) != derived_index(x): report("malformed", "index.json")
+    if docs.pop(False, derived_index(whole)) != derived_index(whole): report("malformed", "index.json")
+    if bool(set(head) - {INDEX, SIG, SUMS, "oci-layout"}) + len(outside) > 1:  # made one without the other: what nothing needs any more
+        needed = reached(x, docs); gone["blobs"] |= {at for at, b in enumerate(whole["blobs"]) if b["digest"] not in needed}; x = rest_of(whole, gone)
+        docs = {d: docs[d] for d in docs if d in needed}
+    if args.removable and any(gone.values()): units(whole, gone, args, report)
     graph(x, docs, bad, report); false_names(x, report)
     if not bad: graph_data(x, docs, lambda d: bytes(m[slice(*places[d])]), report)
 if __name__ == "__main__":
     p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0
-    for n, act in ("signer", "append"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
+    for n, act in ("signer", "append"), ("reviewer", "append"), ("removable", "append"), ("threshold", "store"), ("need-reviewer", "store_true"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
     args, more = p.parse_known_args(); args.keys = [base64.b64decode(open(k).read().split()[1], validate=True) for k in args.signer or []]
+    args.reviewers = [base64.b64decode(open(k).read().split()[1], validate=True) for k in args.reviewer or []]; args.threshold = int(args.threshold or 1)
     args.at = instant(args.at) if args.at else datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     if not args.at or len(more) != (not args.batch) or not args.keys and not args.allow_unsigned: p.error("see above")
     for path in map(str.strip, sys.stdin) if args.batch else more:

@@ -41,6 +41,8 @@ pub enum Code {
     BlobMismatch,
     /// Something in the file that the index does not cover.
     UnlistedContent,
+    /// Something was removed by keys that may not remove it on this host.
+    Removed,
     /// A scanner found something in it.
     Found,
     /// OpenPGP release signature missing, bad, or by another key.
@@ -91,6 +93,7 @@ impl Code {
         Code::BlobMissing,
         Code::BlobMismatch,
         Code::UnlistedContent,
+        Code::Removed,
         Code::Found,
         Code::ReleaseUnverified,
         Code::ImageUnverified,
@@ -126,6 +129,7 @@ impl Code {
             Code::BlobMissing => "blob-missing",
             Code::BlobMismatch => "blob-mismatch",
             Code::UnlistedContent => "unlisted-content",
+            Code::Removed => "removed",
             Code::Found => "found",
             Code::ReleaseUnverified => "release-unverified",
             Code::ImageUnverified => "image-unverified",
@@ -160,6 +164,7 @@ impl Code {
             Code::BlobMissing => 30,
             Code::BlobMismatch => 31,
             Code::UnlistedContent => 32,
+            Code::Removed => 33,
             Code::Found => 35,
             Code::ReleaseUnverified | Code::ImageUnverified => 40,
             Code::Policy | Code::RiskFact => 41,

@@ -51,6 +51,7 @@
 //! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
 //! | `kubernetes` | manifests: parse, canonical form, what may be carried | `pattern`, `oci`, `error` |
 //! | `report` | checks, findings, verdicts | `oci`, `error` |
+//! | `evidence` | what other programs found: their files, bound to images | `report`, `oci`, `error` |
 //! | `observer` | what a verb says while it works | `report`, `error` |
 //! | `fs` | the ground floor for files: below a folder, small, whole, partial, durable, direct | `oci`, `error` |
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
@@ -68,9 +69,9 @@
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `parallel`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `version`, `oci`, `error` |
-//! | `host` | this host: trust files, memory, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
-//! | `ops` | the verbs | `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `host` | this host: trust files, memory, log, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
+//! | `ops` | the verbs | `evidence`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `evidence`, `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //!
 //! # Features
 //!
@@ -92,7 +93,8 @@
 //! of a pod.
 //!
 //! Written: files named by the arguments, with `NAME.partial` and its journal beside them until they get their final
-//! name; recovery data and detached signatures beside a bundle; `unpacked.json` with its lock, and the verdicts of scanners in `scanned/`, in `MIRROR_BUNDLE_STATE`,
+//! name; recovery data and detached signatures beside a bundle; the receipt and the log that the arguments or the
+//! trust policy name; `unpacked.json` with its lock, and the verdicts of scanners in `scanned/`, in `MIRROR_BUNDLE_STATE`,
 //! `$XDG_STATE_HOME/mirror-bundle` or `~/.local/state/mirror-bundle`.
 
 #![deny(rustdoc::broken_intra_doc_links)]
@@ -106,6 +108,7 @@ pub mod cluster;
 pub mod codec;
 pub mod content;
 pub mod error;
+pub mod evidence;
 pub mod fs;
 pub mod graph;
 pub mod host;

@@ -33,6 +33,7 @@ fn arguments(toml: &str) -> Option<Vec<String>> {
         match word.as_str() {
             "--signer" | "--at" | "--allow-kind" => out.extend([word, words.next()?]),
             "--allow-unsigned" => out.push(word),
+            "--trust" => out.extend(policy(&words.next()?)?),
             // About checks that are not compared.
             "--release-keyring" => _ = words.next()?,
             "--allow-unsigned-release" => {}
@@ -42,19 +43,65 @@ fn arguments(toml: &str) -> Option<Vec<String>> {
     Some(out)
 }
 
+/// What `verify.py` is given for one of the policies about removals.
+fn policy(path: &str) -> Option<Vec<String>> {
+    let (of, two, more): (&[&str], bool, &[&str]) =
+        match path.strip_prefix("keys/trust-removals")?.strip_suffix(".yaml")? {
+            "" => (&["additional", "referrer", "manifests", "release"], false, &[]),
+            "-none" => (&[], false, &[]),
+            "-images" => (&["additional"], false, &[]),
+            "-component" => (&["component:etcd"], false, &[]),
+            "-review" => (&["additional"], false, &["--need-reviewer"]),
+            "-two" => (&["additional"], true, &["--threshold", "2"]),
+            "-both" => (&["additional"], true, &[]),
+            _ => return None,
+        };
+    let mut out = vec!["--signer", "keys/builder.pub", "--reviewer", "keys/reviewer.pub"];
+    if two {
+        out.extend(["--reviewer", "keys/second.pub"]);
+    }
+    of.iter().for_each(|one| out.extend(["--removable", one]));
+    out.extend(more);
+    Some(out.into_iter().map(str::to_owned).collect())
+}
+
 fn settings(arguments: &[String], folder: &Path) -> (Trust, Conditions) {
     let mut conditions = Conditions::new(jiff::Timestamp::UNIX_EPOCH);
     let mut keys = Vec::new();
+    let (mut reviewers, mut of, mut threshold, mut reviewed) = (Vec::new(), Vec::new(), 1, false);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--signer" => keys.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
+            "--reviewer" => reviewers.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
+            "--removable" => of.push(format!("'{}'", words.next().unwrap())),
+            "--threshold" => threshold = words.next().unwrap().parse().unwrap(),
+            "--need-reviewer" => reviewed = true,
             "--at" => conditions.now = words.next().unwrap().parse().unwrap(),
             "--allow-kind" => conditions.exceptions.kinds.push(words.next().unwrap().parse().unwrap()),
             _ => conditions.exceptions.unsigned = true,
         }
     }
     let trust = match keys.as_slice() {
+        keys if !reviewers.is_empty() => {
+            let signers = keys.iter().map(|key| (key, "builder")).chain(reviewers.iter().map(|key| (key, "reviewer")));
+            let mut text = "signers:\n".to_owned();
+            for (n, (key, role)) in signers.enumerate() {
+                text += &format!("  - {{name: s{n}, roles: [{role}], key: \"{}\"}}\n", key.to_line().trim());
+            }
+            if !of.is_empty() {
+                text += &format!("removals: {{threshold: {threshold}, of: [{}]}}\n", of.join(", "));
+            }
+            if reviewed {
+                text += "require: [{role: builder, threshold: 1}, {role: reviewer, threshold: 1}]\n";
+            }
+            Trust::Policy(Resolved {
+                policy: Policy::parse(text.as_bytes()).unwrap(),
+                keyrings: vec![],
+                image_keys: vec![],
+                image_require: Default::default(),
+            })
+        }
         [] => Trust::Unsigned { keyrings: vec![] },
         keys => Trust::Policy(Resolved {
             policy: Policy::from_signer_keys(keys).unwrap(),

@@ -15,6 +15,8 @@ mod kit;
 mod policy;
 #[path = "support/program.rs"]
 mod program;
+#[path = "trust/proof.rs"]
+mod proof;
 #[allow(dead_code, unreachable_pub)]
 #[path = "support/registry.rs"]
 mod registry;

@@ -118,7 +118,9 @@ fn every_code_that_speaks_of_a_bundle_has_a_vector() {
     // Rollback is decided by the memory of a host, and image signatures by the keys of a policy, which no bundle
     // holds: tests/trust/rollback.rs and tests/trust/cosign.rs.
     let host = [Code::Rollback, Code::ImageUnverified];
-    let is_verdict = |c: &&Code| (10..50).contains(&c.exit()) && !host.contains(c);
+    // Of what is inside layers, which `verify` does not look into: tests/desk, tests/sbom and tests/scan.
+    let desk = [Code::AmbiguousLayer, Code::Found, Code::RiskFact, Code::PackagesUnreadable];
+    let is_verdict = |c: &&Code| (10..50).contains(&c.exit()) && !host.contains(c) && !desk.contains(c);
     for code in Code::ALL.iter().filter(is_verdict) {
         assert!(found.contains(code.as_str()), "{code} has no vector");
     }
@@ -292,6 +294,22 @@ fn keys() -> Vec<(&'static str, String)> {
             "trust-two-names.yaml",
             format!("{two}{}require:\n  - {{role: builder, threshold: 2}}\n{keyring}", signer("alias", &builder, "")),
         ),
+        ("reviewer", sshsig::private(&sshsig::REVIEWER, "reviewer (TEST key)")),
+        ("reviewer.pub", sshsig::line(&sshsig::REVIEWER, "reviewer (TEST key)")),
+        ("trust-removals.yaml", removing(false, 1, "additional, referrer, manifests, release")),
+        (
+            "trust-removals-none.yaml",
+            removing(false, 1, "additional").replace("removals: {threshold: 1, of: [additional]}\n", ""),
+        ),
+        ("trust-removals-images.yaml", removing(false, 1, "additional")),
+        ("trust-removals-component.yaml", removing(false, 1, "'component:etcd'")),
+        (
+            "trust-removals-review.yaml",
+            removing(false, 1, "additional")
+                + "require:\n  - {role: builder, threshold: 1}\n  - {role: reviewer, threshold: 1}\n",
+        ),
+        ("trust-removals-two.yaml", removing(true, 2, "additional")),
+        ("trust-removals-both.yaml", removing(true, 1, "additional")),
         (
             "trust-reviewer.yaml",
             format!(
@@ -300,6 +318,22 @@ fn keys() -> Vec<(&'static str, String)> {
             ),
         ),
     ]
+}
+
+/// A policy with a reviewer, or two, and what they may remove.
+fn removing(two: bool, threshold: usize, of: &str) -> String {
+    let signer = |name: &str, role: &str, seed: &[u8; 32]| {
+        format!("  - {{name: {name}, roles: [{role}], key: \"{}\"}}\n", sshsig::line(seed, name).trim())
+    };
+    let mut out = format!(
+        "signers:\n{}{}",
+        signer("builder", "builder", &sshsig::BUILDER),
+        signer("review-desk", "reviewer", &sshsig::REVIEWER)
+    );
+    if two {
+        out += &signer("second-desk", "reviewer", &sshsig::SECOND);
+    }
+    out + &format!("removals: {{threshold: {threshold}, of: [{of}]}}\nrelease:\n  keyrings: [release.asc]\n")
 }
 
 const README: &str = "\

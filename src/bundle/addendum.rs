@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::limits;
 use super::reader::Addendum;
+pub use super::statement::{STATEMENT, Subject, SubjectDigest};
 use crate::oci::{Digest, json};
 use crate::sign::Role;
 
-/// Type of the statement.
-pub const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// Type of its predicate.
 pub const PREDICATE: &str = "urn:mirror-bundle:review:v1";
 const SIGNATURE: &str = "signature-";
 const RECORD: &str = "record-";
+const REMOVAL: &str = "removal-";
 
 /// The type of an addendum, from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub enum AddendumKind {
     Record,
     /// `record-<the same>.json.sig`: the signature over it.
     RecordSignature,
+    /// `removal-<16 hex of its own digest>.json`: a statement that excludes something.
+    Removal,
+    /// `removal-<the same>.json.sig`: the signature over it.
+    RemovalSignature,
     /// Something else; not accepted.
     Unknown,
 }
@@ -32,6 +36,11 @@ pub fn kind(name: &str) -> AddendumKind {
     let hex = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if let Some((role, key)) = name.strip_prefix(SIGNATURE).and_then(|rest| rest.split_once('-')) {
         return if Role::parse(role).is_some() && hex(key) { AddendumKind::Signature } else { AddendumKind::Unknown };
+    }
+    match name.strip_prefix(REMOVAL).and_then(|rest| rest.split_once('.')) {
+        Some((digest, "json")) if hex(digest) => return AddendumKind::Removal,
+        Some((digest, "json.sig")) if hex(digest) => return AddendumKind::RemovalSignature,
+        _ => {}
     }
     match name.strip_prefix(RECORD).and_then(|rest| rest.split_once('.')) {
         Some((digest, "json")) if hex(digest) => AddendumKind::Record,
@@ -55,6 +64,11 @@ pub fn record_name(record: &[u8]) -> String {
     format!("{RECORD}{}.json", &Digest::of(record).hex()[..16])
 }
 
+/// Name of the addendum for a statement about a removal.
+pub fn removal_name(statement: &[u8]) -> String {
+    format!("{REMOVAL}{}.json", &Digest::of(statement).hex()[..16])
+}
+
 /// An in-toto Statement v1 about a bundle index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,24 +83,6 @@ pub struct Statement {
     pub predicate_type: String,
     /// The review itself.
     pub predicate: Review,
-}
-
-/// The subject of a statement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Subject {
-    /// Name of the bundle.
-    pub name: String,
-    /// Digest of its index.
-    pub digest: SubjectDigest,
-}
-
-/// The digest of a subject.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubjectDigest {
-    /// Hex.
-    pub sha256: String,
 }
 
 /// A review.
@@ -188,6 +184,8 @@ mod tests {
         assert_eq!(kind("signature-reviewer-0123456789abcdef"), AddendumKind::Signature);
         assert_eq!(kind("record-0123456789abcdef.json"), AddendumKind::Record);
         assert_eq!(kind("record-0123456789abcdef.json.sig"), AddendumKind::RecordSignature);
+        assert_eq!(kind("removal-0123456789abcdef.json"), AddendumKind::Removal);
+        assert_eq!(kind("removal-0123456789abcdef.json.sig"), AddendumKind::RemovalSignature);
         for bad in [
             "signature-root-0123456789abcdef",
             "signature-builder-0123",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::removal::SignedRemoval;
 use super::volume::{Cut, EVERYWHERE, Piece, Volume};
 use crate::bundle::index::Index;
 use crate::bundle::layout::Layout;
@@ -21,6 +22,8 @@ pub struct Room<'a> {
     pub order: &'a [usize],
     /// Positions of blobs that every volume should have, in addition to documents and small blobs.
     pub everywhere: &'a BTreeSet<usize>,
+    /// Statements about removals, which every volume has too. What they name counts as everywhere, and takes no room.
+    pub removals: &'a [SignedRemoval],
 }
 
 /// Divides a bundle; returns the descriptions of its volumes, in order. A single volume means that no division is
@@ -80,7 +83,8 @@ fn attempt(
             .try_fold(0, |most, len| Ok::<_, Error>(most.max(len?)))?;
         if needed <= description {
             for volume in &volumes {
-                let total = Layout::of_volume(index, index_bytes, signature, volume)?.total() + room.tail;
+                let total =
+                    Layout::with(index, index_bytes, signature, room.removals, Some(volume))?.total() + room.tail;
                 if total > room.volume && volumes.len() > 1 {
                     let text = format!("volume {} would have {total} bytes, more than {}", volume.volume, room.volume);
                     return Err(Error::new(Code::Internal, text).into());
@@ -131,7 +135,7 @@ fn common(
         cut: Vec::new(),
         digests: Vec::new(),
     };
-    let layout = Layout::of_volume(index, index_bytes, signature, &bare)?;
+    let layout = Layout::with(index, index_bytes, signature, room.removals, Some(&bare))?;
     let sums = layout.sums_size();
     let own = bare.to_bytes()?.len() as u64;
     let bytes = layout.total() - tar::padded(sums) - tar::padded(own) + tar::padded(description.max(own)) + room.tail;
@@ -287,7 +291,12 @@ mod tests {
     }
 
     fn divided(index: &Index, bytes: &[u8], volume: u64) -> Result<Vec<Volume>> {
-        divide(index, bytes, Some(b"signature"), &Room { volume, tail: 0, order: &[], everywhere: &BTreeSet::new() })
+        divide(
+            index,
+            bytes,
+            Some(b"signature"),
+            &Room { volume, tail: 0, order: &[], everywhere: &BTreeSet::new(), removals: &[] },
+        )
     }
 
     /// Every blob whole, and no volume too large.
@@ -338,7 +347,7 @@ mod tests {
         let (index, bytes) = index(&[30_000; 6]);
         let order = [5, 1, 4, 0, 3, 2];
         let limit = 68_000 + bytes.len() as u64 + 9 * 512;
-        let room = Room { volume: limit, tail: 0, order: &order, everywhere: &BTreeSet::new() };
+        let room = Room { volume: limit, tail: 0, order: &order, everywhere: &BTreeSet::new(), removals: &[] };
         let volumes = divide(&index, &bytes, None, &room).unwrap();
         assert_eq!(volumes.len(), 3);
         assert_eq!(order.map(|at| volumes[0].blobs[at]), [1, 1, 2, 2, 3, 3]);

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::foreign;
+use super::index::Index;
 use super::input::Input;
+use super::layout::Layout;
+use super::removal::{self, SignedRemoval};
+use super::volume::Volume;
 use super::{layout, limits, tar, volume};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
@@ -17,6 +21,8 @@ pub struct Head {
     pub signature: Option<Vec<u8>>,
     /// Content of `mirror-bundle/volume.json`, in a volume. It is not signed.
     pub volume: Option<Vec<u8>>,
+    /// The statements about what was removed, and their signatures.
+    pub removals: Vec<SignedRemoval>,
     /// Digest of `mirror-bundle/SHA256SUMS`.
     pub(super) sums: Digest,
     pub(super) marker: Vec<u8>,
@@ -27,7 +33,22 @@ impl Head {
     /// Builds a head from an index, its signature, and a volume's description, obtained elsewhere. It is verified like
     /// one that was read.
     pub fn of(index: Arc<Vec<u8>>, signature: Option<Vec<u8>>, volume: Option<Vec<u8>>) -> Head {
-        Head { index, signature, volume, sums: Digest::of(b""), marker: Vec::new(), mtime: 0 }
+        Head { index, signature, volume, removals: Vec::new(), sums: Digest::of(b""), marker: Vec::new(), mtime: 0 }
+    }
+
+    /// The same with these statements about removals.
+    pub fn with_removals(self, removals: Vec<SignedRemoval>) -> Head {
+        Head { removals, ..self }
+    }
+
+    /// The layout of the file with this head. A volume is checked against the index.
+    ///
+    /// # Errors
+    /// As [`Layout::new`], and for a statement or description that is not acceptable.
+    pub fn layout(&self, index: &Index) -> Result<Layout> {
+        let volume = self.volume.as_deref().map(Volume::parse).transpose()?;
+        volume.iter().try_for_each(|volume| volume.check(index))?;
+        Layout::with(index, &self.index, self.signature.as_deref(), &self.removals, volume.as_ref())
     }
 
     /// Digest of the index: the bundle's identity.
@@ -52,6 +73,19 @@ pub(super) fn read(input: &Input) -> Result<Head> {
         description = Some(reader.content(volume::VOLUME, size, limits::VOLUME)?);
         (next, size) = reader.header()?;
     }
+    let mut removals = Vec::new();
+    while next == removal::path(removals.len() + 1) && removals.len() < limits::REMOVALS {
+        let statement = reader.content(&next, size, limits::REMOVAL)?;
+        let signature = format!("{next}.sig");
+        (next, size) = reader.header()?;
+        if next != signature {
+            let text = format!("`{}` has `{next}` where {signature} belongs", input.name);
+            return Err(Error::new(Code::Malformed, text));
+        }
+        let signature = reader.content(&signature, size, limits::SIGNATURE)?;
+        removals.push(SignedRemoval { statement, signature });
+        (next, size) = reader.header()?;
+    }
     if next != layout::SUMS {
         return Err(Error::new(
             Code::Malformed,
@@ -59,7 +93,8 @@ pub(super) fn read(input: &Input) -> Result<Head> {
         ));
     }
     let sums = reader.digest(layout::SUMS, size, limits::SUMS)?;
-    Ok(Head { index: Arc::new(index), signature, volume: description, sums, marker, mtime: reader.mtime.unwrap_or(0) })
+    let mtime = reader.mtime.unwrap_or(0);
+    Ok(Head { index: Arc::new(index), signature, volume: description, removals, sums, marker, mtime })
 }
 
 struct HeadReader<'a> {

@@ -14,6 +14,7 @@ pub use crate::kubernetes::Object;
 use crate::oci::{Descriptor, Digest, Role, json};
 
 pub use self::check::is_repository;
+pub(super) use self::check::{text, time};
 pub use self::exception::Exception;
 
 /// The format version that this crate writes and reads.

@@ -119,7 +119,8 @@ fn add(path: &Path, found: &mut OpenedFiles) -> Result<()> {
     }
     found.heads += opened.as_ref().map_or(0, |bundle| {
         let head = bundle.head();
-        head.volume.as_ref().map_or(0, Vec::len) + head.signature.as_ref().map_or(0, Vec::len)
+        let removals = head.removals.iter().map(|one| one.statement.len() + one.signature.len()).sum::<usize>();
+        head.volume.as_ref().map_or(0, Vec::len) + head.signature.as_ref().map_or(0, Vec::len) + removals
     });
     let too_many = match () {
         () if found.known.len() > DIFFERENT => format!("more than {DIFFERENT} different bundles are named as one"),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::index::{File, Index};
+use super::removal::{self, Removed, SignedRemoval};
 use super::tar;
 use super::volume::{self, Extent, VOLUME, Volume};
 use crate::error::{Code, Error, Result};
@@ -61,8 +62,10 @@ pub struct Layout {
     mtime: u64,
     /// Digests of the members that `Member` gives none for: the bundle index, its signature, the description of a
     /// volume.
-    head: Vec<(&'static str, Digest)>,
+    head: Vec<(String, Digest)>,
     description: Option<Vec<u8>>,
+    /// What the statements in the head say is not there.
+    removed: Removed,
 }
 
 impl Layout {
@@ -71,8 +74,7 @@ impl Layout {
     /// # Errors
     /// [`Code::Malformed`] when the archive would be larger than format 1 allows.
     pub fn new(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Result<Layout> {
-        let extents = index.blobs.iter().enumerate().map(|(at, blob)| Extent::whole(at, blob)).collect();
-        Layout::build(index, index_bytes, signature, extents, None)
+        Layout::with(index, index_bytes, signature, &[], None)
     }
 
     /// The layout of one volume of the bundle with this index. The volume must fit the index ([`Volume::check`]).
@@ -80,34 +82,54 @@ impl Layout {
     /// # Errors
     /// As [`Layout::new`].
     pub fn of_volume(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, volume: &Volume) -> Result<Layout> {
-        Layout::build(index, index_bytes, signature, volume.extents(index), Some(volume))
+        Layout::with(index, index_bytes, signature, &[], Some(volume))
     }
 
-    fn build(
+    /// The layout of a bundle or volume from which these statements removed something (MB-RMV-03).
+    ///
+    /// # Errors
+    /// As [`Layout::new`], and for a statement that is not acceptable.
+    pub fn with(
         index: &Index,
         index_bytes: &[u8],
         signature: Option<&[u8]>,
-        extents: Vec<Extent>,
+        removals: &[SignedRemoval],
         volume: Option<&Volume>,
     ) -> Result<Layout> {
-        let mut files = index.files.iter();
+        let digest = Digest::of(index_bytes);
+        let removed = removal::in_head(removals, index, &digest)?;
+        let mut extents = match volume {
+            Some(volume) => volume.extents(index),
+            None => index.blobs.iter().enumerate().map(|(at, blob)| Extent::whole(at, blob)).collect(),
+        };
+        extents.retain(|extent| !removed.blobs.contains(&extent.blob));
+        if let Some(volume) = volume
+            && let Some(at) = removed.blobs.iter().find(|at| !volume.volumes_of(**at).is_empty())
+        {
+            let text = format!("{VOLUME} does not fit what was removed: {} has a volume", index.blobs[*at].digest);
+            return Err(Error::new(Code::Malformed, text));
+        }
+        let mut files =
+            index.files.iter().enumerate().filter(|(at, _)| !removed.files.contains(at)).map(|(_, file)| file);
         let marker = files.next();
         let description = volume.map(Volume::to_bytes).transpose()?;
         let blobs: Vec<_> = extents.iter().map(|extent| (volume::member_path(index, extent), extent.stored)).collect();
-        let mut head = vec![(INDEX, Digest::of(index_bytes))];
-        head.extend(signature.map(|bytes| (SIGNATURE, Digest::of(bytes))));
-        head.extend(description.as_deref().map(|bytes| (VOLUME, Digest::of(bytes))));
+        let mut inner: Vec<(String, &[u8])> = vec![(INDEX.to_owned(), index_bytes)];
+        inner.extend(signature.map(|bytes| (SIGNATURE.to_owned(), bytes)));
+        inner.extend(description.as_deref().map(|bytes| (VOLUME.to_owned(), bytes)));
+        for (n, signed) in (1..).zip(removals) {
+            inner.push((removal::path(n), &signed.statement));
+            inner.push((format!("{}.sig", removal::path(n)), &signed.signature));
+        }
+        let digests = inner.iter().map(|(path, bytes)| (path.clone(), Digest::of(bytes)));
+        let head: Vec<(String, Digest)> = digests.collect();
         let sums = head.iter().map(|(path, _)| line_size(path)).sum::<u64>()
-            + index.files.iter().map(|f| line_size(&f.path)).sum::<u64>()
+            + marker.into_iter().chain(files.clone()).map(|f| line_size(&f.path)).sum::<u64>()
             + blobs.iter().map(|(path, _)| line_size(path)).sum::<u64>();
         let mut build = Builder { members: Vec::with_capacity(index.files.len() + blobs.len() + 4), at: 0 };
         build.files(marker);
-        build.push(INDEX.to_owned(), index_bytes.len() as u64, None)?;
-        if let Some(signature) = signature {
-            build.push(SIGNATURE.to_owned(), signature.len() as u64, None)?;
-        }
-        if let Some(description) = &description {
-            build.push(VOLUME.to_owned(), description.len() as u64, None)?;
+        for (path, bytes) in inner {
+            build.push(path, bytes.len() as u64, None)?;
         }
         build.push(SUMS.to_owned(), sums, None)?;
         build.files(files);
@@ -115,7 +137,7 @@ impl Layout {
         for (path, stored) in blobs {
             build.push(path, stored.size, Some(stored.digest))?;
         }
-        Ok(Layout { members: build.members, blobs: first, extents, mtime: index.mtime(), head, description })
+        Ok(Layout { members: build.members, blobs: first, extents, mtime: index.mtime(), head, description, removed })
     }
 
     /// All members, in order.
@@ -136,6 +158,16 @@ impl Layout {
     /// Content of `mirror-bundle/volume.json`, for a volume.
     pub fn description(&self) -> Option<&[u8]> {
         self.description.as_deref()
+    }
+
+    /// What the statements in the head say is not there: positions in the lists of the index.
+    pub fn removed(&self) -> &Removed {
+        &self.removed
+    }
+
+    /// Digest of a member that [`Member`] gives none for, `SHA256SUMS` excepted.
+    pub fn digest_in_head(&self, path: &str) -> Option<Digest> {
+        self.head.iter().find(|(own, _)| own == path).map(|(_, digest)| *digest)
     }
 
     /// Positions of the blobs among the members.
@@ -169,9 +201,8 @@ impl Layout {
 
     fn sum_lines(&self, mut line: impl FnMut(&Digest, &str)) {
         for member in &self.members {
-            let head = self.head.iter().find(|(path, _)| *path == member.path).map(|(_, digest)| digest);
-            if let Some(digest) = member.digest.as_ref().or(head) {
-                line(digest, &member.path);
+            if let Some(digest) = member.digest.or_else(|| self.digest_in_head(&member.path)) {
+                line(&digest, &member.path);
             }
         }
     }

@@ -22,6 +22,12 @@ pub const RELEASE_SIGNATURES: usize = 16;
 pub const FILES: u64 = 8 << 20;
 /// An addendum.
 pub const ADDENDUM: u64 = 1 << 20;
+/// A statement about a removal.
+pub const REMOVAL: u64 = 256 << 10;
+/// Statements about removals in the head of a file.
+pub const REMOVALS: usize = 9;
+/// Statements about removals that count for one bundle.
+pub const REMOVALS_OF_ALL: usize = 32;
 /// Addenda of one bundle.
 pub const ADDENDA: usize = 64;
 /// All addenda of one bundle together.

@@ -3,6 +3,7 @@
 //! Every header and all padding is compared with what the index requires, so no byte of the file goes unread
 //! (MB-VER-01, MB-VER-04, MB-VER-05). Several volumes or copies together are a [`super::set::Set`].
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::head::{self, Head};
 use super::index::Index;
 use super::input::Input;
 use super::layout::{self, Layout, Member};
+use super::removal::Removed;
 use super::volume::{VOLUME, Volume};
 use super::{limits, name, tar};
 use crate::codec::StoredReader;
@@ -87,10 +89,11 @@ impl Bundle {
             volume.check(&index).map_err(whose)?;
         }
         let mut damage = Vec::new();
-        let layout = match &volume {
-            Some(volume) => Layout::of_volume(&index, &head.index, head.signature.as_deref(), volume)?,
-            None => Layout::new(&index, &head.index, head.signature.as_deref())?,
-        };
+        let signature = head.signature.as_deref();
+        let layout = Layout::with(&index, &head.index, signature, &head.removals, volume.as_ref()).map_err(whose)?;
+        if let Some(err) = still_there(&input, &index, &layout)? {
+            return Err(err);
+        }
         if let Some(length) = input.length()
             && length < layout.total()
         {
@@ -116,6 +119,41 @@ impl Bundle {
         }
         Ok(contents)
     }
+}
+
+/// The error if a file holds a member that its own statements say is not there. Whatever follows such a member is not
+/// where it should be, and that would be reported instead.
+fn still_there(input: &Input, index: &Index, layout: &Layout) -> Result<Option<Error>> {
+    let removed = layout.removed();
+    let Some(length) = input.length().filter(|length| !removed.is_empty() && *length > layout.total()) else {
+        return Ok(None);
+    };
+    let gone: BTreeSet<String> = removed
+        .files
+        .iter()
+        .map(|at| index.files[*at].path.clone())
+        .chain(removed.blobs.iter().map(|at| format!("blobs/sha256/{}", index.blobs[*at].digest.hex())))
+        .collect();
+    let start = layout.members().iter().find(|m| m.path == layout::SUMS).map_or(0, |m| m.header);
+    let (mut at, mut block) = (start, [0u8; 512]);
+    // As many members as there can be: the removed ones are of the index.
+    for _ in 0..layout.members().len() + gone.len() {
+        if at + tar::BLOCK > length {
+            break;
+        }
+        input.read_exact_at(&mut block, at)?;
+        let Some(entry) = tar::parse(&block) else { break };
+        if gone.contains(entry.name.split(".p").next().unwrap_or_default()) {
+            let text = format!("`{}` is in `{}`, although it was removed", entry.name, input.name);
+            let hint = "do not use this file; ask whoever removed it for another copy";
+            return Ok(Some(Error::new(Code::UnlistedContent, text).fact(format!("at offset {at}")).hint(hint)));
+        }
+        let Some(next) = at.checked_add(tar::BLOCK).and_then(|data| data.checked_add(tar::padded(entry.size))) else {
+            break;
+        };
+        at = next;
+    }
+    Ok(None)
 }
 
 /// A member appended to a bundle after it was signed: a countersignature or a record.
@@ -154,10 +192,7 @@ impl Contents {
         let mut best: Option<(usize, Contents)> = None;
         for volume in candidates {
             let signature = head.signature.as_deref();
-            let layout = match &volume {
-                Some(volume) => Layout::of_volume(index, &head.index, signature, volume).ok()?,
-                None => Layout::new(index, &head.index, signature).ok()?,
-            };
+            let layout = Layout::with(index, &head.index, signature, &head.removals, volume.as_ref()).ok()?;
             let contents = Contents {
                 input: Input::open(path).ok()?,
                 head: head.clone(),
@@ -180,6 +215,14 @@ impl Contents {
     /// Drops the raw index, after everything signed over it was evaluated.
     pub(super) fn forget_index(&mut self) {
         self.head.index = Arc::default();
+    }
+
+    /// Leaves what is removed out of the description of the volume, so that volumes with and without it are of one
+    /// division.
+    pub(super) fn without(&mut self, removed: &Removed) {
+        if let Some(volume) = &mut self.volume {
+            volume.without(&removed.blobs);
+        }
     }
 
     /// Records additional damage.

@@ -12,6 +12,7 @@ use super::index::Index;
 use super::layout::{Layout, Member};
 use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
+use super::removal::Removed;
 use super::volume::Extent;
 use crate::codec::{Decoder, StoredReader};
 use crate::error::{Code, Error, Result};
@@ -20,7 +21,12 @@ use crate::oci::{Digest, Hasher};
 /// The available parts of one bundle: the whole bundle, or volumes, or copies of either.
 #[derive(Debug)]
 pub struct Set {
+    /// The index that is signed, and what counts of it.
+    signed: Arc<Index>,
     index: Arc<Index>,
+    /// For each blob of `index`, its position in `signed`.
+    places: Vec<usize>,
+    removed: Removed,
     parts: Vec<Contents>,
     /// For each part, the first part of the same division; a whole bundle is a division of its own.
     divisions: Vec<usize>,
@@ -75,16 +81,46 @@ impl Set {
         let mut tally = Tally::default();
         parts.iter().try_for_each(|part| tally.add(part.layout()))?;
         let index = first.index().clone();
+        let mut removed = Removed::default();
+        parts.iter().for_each(|part| removed.add(part.layout().removed()));
+        let (signed, places) = (index.clone(), Vec::new());
+        let (none, divisions) = (Removed::default(), Vec::new());
+        let mut set =
+            Set { signed, index, places, removed: none, parts, divisions, easiest: None, addenda: Vec::new() };
+        set.restrict(&removed);
+        set.gather();
+        Ok(set)
+    }
+
+    /// From here on nothing that is removed counts, whether a part has it or not. What any part does not have by the
+    /// statements in its head never counts.
+    pub fn restrict(&mut self, removed: &Removed) {
+        let mut all = removed.clone();
+        self.parts.iter().for_each(|part| all.add(part.layout().removed()));
+        if !all.is_empty() {
+            self.index = Arc::new(all.rest(&self.signed));
+        }
+        self.places = (0..self.signed.blobs.len()).filter(|at| !all.blobs.contains(at)).collect();
         let same = |a: &Contents, b: &Contents| match (a.volume(), b.volume()) {
             (Some(a), Some(b)) => a.is_with(b),
             (None, None) => true,
             _ => false,
         };
-        let divisions = parts.iter().map(|p| parts.iter().position(|other| same(other, p)).unwrap_or(0)).collect();
-        let mut set = Set { index, parts, divisions, easiest: None, addenda: Vec::new() };
-        set.easiest = set.easiest();
-        set.gather();
-        Ok(set)
+        self.parts.iter_mut().for_each(|part| part.without(&all));
+        let parts = &self.parts;
+        self.divisions = parts.iter().map(|p| parts.iter().position(|other| same(other, p)).unwrap_or(0)).collect();
+        self.easiest = self.easiest();
+        self.removed = all;
+    }
+
+    /// What does not count: positions in the lists of [`Set::signed`].
+    pub fn removed(&self) -> &Removed {
+        &self.removed
+    }
+
+    /// The paths of files that do not count.
+    pub fn removed_files(&self) -> BTreeSet<String> {
+        self.removed.files.iter().map(|at| self.signed.files[*at].path.clone()).collect()
     }
 
     /// Collects the addenda of all parts, each once.
@@ -102,9 +138,24 @@ impl Set {
         self.parts.iter_mut().for_each(Contents::forget_index);
     }
 
-    /// The index.
+    /// The index: what counts of it.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// The whole index, as it is signed.
+    pub fn signed(&self) -> &Index {
+        &self.signed
+    }
+
+    /// The position in [`Set::index`] of a blob, from that in [`Set::signed`]; `None` if it does not count.
+    pub fn position(&self, signed: usize) -> Option<usize> {
+        self.places.binary_search(&signed).ok()
+    }
+
+    /// The position in [`Set::signed`] of a blob of [`Set::index`].
+    fn place(&self, blob: usize) -> usize {
+        self.places.get(blob).copied().unwrap_or(usize::MAX)
     }
 
     /// The head of the first part: its index and signature.
@@ -171,7 +222,8 @@ impl Set {
         let lacking: Vec<usize> = (0..self.index.blobs.len()).filter(|blob| !self.has(*blob)).collect();
         all.into_iter().min_by_key(|first| {
             let missing = self.missing_of(*first);
-            let of = |blob: &usize| self.parts[*first].volume().map(|v| v.volumes_of(*blob)).unwrap_or_default();
+            let of =
+                |blob: &usize| self.parts[*first].volume().map(|v| v.volumes_of(self.place(*blob))).unwrap_or_default();
             let needed: BTreeSet<u32> = lacking.iter().flat_map(of).filter(|n| missing.contains(n)).collect();
             (needed.len(), missing.len())
         })
@@ -188,11 +240,12 @@ impl Set {
     /// The volumes that hold the blob at this position, available or not.
     pub fn volumes_of(&self, blob: usize) -> Vec<u32> {
         let volume = self.easiest.and_then(|first| self.parts[first].volume());
-        volume.map(|v| v.volumes_of(blob)).unwrap_or_default()
+        volume.map(|v| v.volumes_of(self.place(blob))).unwrap_or_default()
     }
 
     /// Every way to read the blob at this position of the index.
     pub fn replicas(&self, blob: usize) -> Vec<Replica> {
+        let blob = self.place(blob);
         let at = |part: usize| self.parts[part].layout().extents().binary_search_by_key(&blob, |e| e.blob).ok();
         let mut out = Vec::new();
         for first in self.representatives() {

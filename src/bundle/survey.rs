@@ -52,17 +52,11 @@ impl Blueprint {
     /// As [`Blueprint::new`], with this head's index, which is already parsed.
     pub fn with(index: Arc<Index>, head: Head) -> Result<Blueprint> {
         let volume = head.volume.as_deref().map(Volume::parse).transpose()?;
-        let layout = match &volume {
-            None => Layout::new(&index, &head.index, head.signature.as_deref())?,
-            Some(volume) => {
-                if volume.index != head.digest() {
-                    let text = format!("{} is of a volume of another bundle", volume::VOLUME);
-                    return Err(Error::new(Code::Malformed, text));
-                }
-                volume.check(&index)?;
-                Layout::of_volume(&index, &head.index, head.signature.as_deref(), volume)?
-            }
-        };
+        if volume.as_ref().is_some_and(|volume| volume.index != head.digest()) {
+            let text = format!("{} is of a volume of another bundle", volume::VOLUME);
+            return Err(Error::new(Code::Malformed, text));
+        }
+        let layout = head.layout(&index)?;
         let sums = layout.sums_digest();
         Ok(Blueprint { index, head, layout, volume, sums })
     }
@@ -74,12 +68,7 @@ impl Blueprint {
 
     /// Digest of a member's content.
     pub fn digest(&self, member: &Member) -> Digest {
-        member.digest.unwrap_or_else(|| match member.path.as_str() {
-            layout::INDEX => self.head.digest(),
-            layout::SUMS => self.sums,
-            volume::VOLUME => Digest::of(self.head.volume.as_deref().unwrap_or_default()),
-            _ => Digest::of(self.head.signature.as_deref().unwrap_or_default()),
-        })
+        member.digest.or_else(|| self.layout.digest_in_head(&member.path)).unwrap_or(self.sums)
     }
 
     /// The content of a member, if it is derived from the index and the signature.
@@ -91,7 +80,7 @@ impl Blueprint {
             layout::SUMS => self.layout.sums(),
             layout::OCI_LAYOUT => layout::OCI_LAYOUT_JSON.to_vec(),
             layout::OCI_INDEX => layout::oci_index(&self.index).ok()?,
-            _ => return None,
+            path => self.head.removals.iter().zip(1..).find_map(|(one, n)| one.content(n, path))?.to_vec(),
         };
         (Digest::of(&bytes) == self.digest(member)).then_some(bytes)
     }

@@ -6,6 +6,7 @@
 
 mod media;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,23 @@ impl Volume {
             Ok(at) => self.cut[at].pieces.iter().map(|p| p.volume).collect(),
             Err(_) => self.blobs.get(blob).copied().filter(|n| *n != EVERYWHERE).into_iter().collect(),
         }
+    }
+
+    /// Forgets where these blobs are: nothing of them is anywhere.
+    pub(crate) fn without(&mut self, blobs: &BTreeSet<usize>) {
+        for at in blobs {
+            if let Some(place) = self.blobs.get_mut(*at) {
+                *place = EVERYWHERE;
+            }
+        }
+        let gone = |cut: &Cut| blobs.contains(&(cut.blob as usize));
+        let mut digests = std::mem::take(&mut self.digests).into_iter();
+        for cut in &self.cut {
+            let own = cut.pieces.iter().filter(|p| p.volume == self.volume).count();
+            let theirs = digests.by_ref().take(own);
+            if gone(cut) { theirs.for_each(drop) } else { self.digests.extend(theirs) }
+        }
+        self.cut.retain(|cut| !gone(cut));
     }
 
     /// Whether `other` is a volume of the same division.

@@ -5,9 +5,12 @@ mod apply;
 mod desk;
 mod help;
 mod kinds;
+mod proof;
 pub mod sbom;
 mod scan;
+mod scrub;
 mod shared;
+mod sign;
 mod updates;
 
 use std::path::PathBuf;
@@ -19,11 +22,14 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
+pub use proof::{Check, Log, Proof, Receipt};
 pub use sbom::Sbom;
 pub use scan::Scan;
+pub use scrub::Scrub;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
 pub use shared::{Color, Global, Output, Progress, Trust, Volumes};
+pub use sign::Sign;
 #[cfg(feature = "registry")]
 pub use updates::UpdatePath;
 pub use updates::{List, Listed};
@@ -50,12 +56,15 @@ pub const COMMANDS: &[&str] = &[
     "scan",
     "list",
     "sign",
+    "scrub",
     "recovery",
     "repair",
     "split",
     "join",
     "keygen",
     "check-signature",
+    "receipt",
+    "log",
     "explain",
     "completions",
     "man",
@@ -104,6 +113,8 @@ pub enum Command {
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record
     Sign(Sign),
+    /// Verify, then take images, releases or manifests out, under the signature of a reviewer
+    Scrub(Box<Scrub>),
     /// Create recovery data, from which damaged parts of a bundle can be restored
     Recovery(Recovery),
     /// Repair a damaged bundle from recovery data, another copy, or a registry
@@ -116,6 +127,10 @@ pub enum Command {
     Keygen(Keygen),
     /// Check one OpenShift release signature file
     CheckSignature(CheckSignature),
+    /// Check a receipt: its form, and who signed it
+    Receipt(Receipt),
+    /// Check a log: that its lines hold together, and that receipts are in it
+    Log(Log),
     /// Explain an error code, or one of the topics exit-codes, environment, trust
     Explain(Explain),
     /// Print shell completions
@@ -250,9 +265,19 @@ pub struct Verify {
     /// Check the volumes at hand although others are missing; the verdict is then NOT FULLY CHECKED
     #[arg(long)]
     pub partial: bool,
+    /// Add to the report what another program found in an image of this bundle (repeatable): JSON of grype or trivy,
+    /// SARIF, OpenVEX or CSAF VEX
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Vec<PathBuf>,
+    /// The image that SARIF evidence is about: as in `ls`, or its digest
+    #[arg(long, value_name = "IMAGE", requires = "evidence")]
+    pub r#for: Option<String>,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+    /// Proof.
+    #[command(flatten)]
+    pub proof: Proof,
 }
 
 /// `unpack`
@@ -353,42 +378,13 @@ pub struct Unpack {
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+    /// Proof.
+    #[command(flatten)]
+    pub proof: Proof,
     /// How the registry is reached.
     #[cfg(feature = "registry")]
     #[command(flatten)]
     pub registry: Registry,
-}
-
-/// `sign`
-#[derive(Debug, ClapArgs)]
-pub struct Sign {
-    /// The bundle, or all its volumes, or folders of them
-    #[arg(value_name = "BUNDLE", required = true)]
-    pub bundle: Vec<PathBuf>,
-    /// Sign with this OpenSSH ed25519 private key
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["attach", "print_index"], conflicts_with = "attach")]
-    pub sign_key: Option<PathBuf>,
-    /// Add this signature, made with `ssh-keygen -Y sign -n mirror-bundle.v1.<role>` (see --print-index)
-    #[arg(long, value_name = "SIG")]
-    pub attach: Option<PathBuf>,
-    /// Role to sign in
-    #[arg(long, value_name = "builder|reviewer|receiver", default_value = "reviewer")]
-    pub role: String,
-    /// Also add a signed review record with this text: a change number, a sentence
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
-    /// Also add a signed review record with this JSON object: scans, verdicts, removals
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
-    /// Write to files beside the bundle (BUNDLE.<role>-<key>.sig) instead of into it: for read-only media
-    #[arg(long)]
-    pub detach: bool,
-    /// Print the index, which is what gets signed, and stop: for `ssh-keygen -Y sign`
-    #[arg(long, conflicts_with_all = ["attach", "detach", "note", "record"])]
-    pub print_index: bool,
-    /// Trust.
-    #[command(flatten)]
-    pub trust: Trust,
 }
 
 /// `recovery`

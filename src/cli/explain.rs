@@ -106,7 +106,11 @@ images:                         # cosign keys: images in a scope (* is all other
     # signedIdentity: REPOSITORY  the name that signatures must have; cosign 3 signs none
 rollback:
   maxStep: 2000000              # the maximum step of the sequence number
+# log: /var/log/mirror-bundle.log # each run of verify, unpack and scan appends a line to it, as with --log
 allowKinds: []                  # manifests beyond the default list: apps/v1/Deployment, ConfigMap:openshift-config/*
+# removals:                     # what reviewers may remove (scrub); without it nothing
+#   threshold: 1                # number of different keys for each thing
+#   of: [additional, manifests] # also referrer, graph-data, release, component:NAME
 # manifests:                    # instead of allowKinds and the default list: all that this host accepts
 #   allow:
 #     - {kind: ConfigMap, namespace: openshift-config-managed, name: sha256-*}
@@ -149,7 +153,7 @@ fn text(code: Code) -> &'static str {
             "The file is shorter than its index says. The copy to the medium did not finish.\nCopy it again and compare sizes; lengths are compared before anything is hashed or written. Or repair it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE."
         }
         Code::Malformed => {
-            "Something in the bundle violates its format.\nAn unsafe path, a name twice, a size over a limit, a document that contradicts another.\nThis program never makes such a bundle: it was damaged, or made by something else. Do not use it."
+            "Something in the bundle violates its format.\nAn unsafe path, a name twice, a size over a limit, a document that contradicts another.\nThis program never makes such a bundle: it was damaged, or made by something else. Do not use it.\nFor a receipt or a log: it is not as it was written. The message names the line; compare with filed sheets and other receipts."
         }
         Code::AmbiguousLayer => {
             "A layer is an archive that tar readers see different files or contents in.\nSomeone may hide files from a scanner or a reviewer this way. Both readings are shown and scanned: ls --files marks those of the second with other-reading. Do not use the image unless its maker explains it."
@@ -177,6 +181,9 @@ fn text(code: Code) -> &'static str {
         }
         Code::UnlistedContent => {
             "The file contains something that its index does not list.\nSomeone added it after the bundle was made. Do not use this copy."
+        }
+        Code::Removed => {
+            "Something was removed by keys that may not remove it on this host.\nThe message names the statement and its signer. If you expect the removal, give the key the role reviewer in the trust policy, and say under removals what may be removed. Otherwise ask for the whole bundle."
         }
         Code::Found => {
             "A scanner found something in the bundle.\nThe answer of scan names each content with its images, path, layer and digest. Do not unpack the bundle: ask the builder what it is, and for another bundle without it."

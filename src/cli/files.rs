@@ -54,14 +54,15 @@ pub(super) fn run(args: &Ls, global: &Global, term: &Terminal) -> Result<u8> {
     let mut report = Report { checks: report.checks.clone(), ..report.clone() };
     report.add(listed.findings.clone());
     let worst = listed.findings.findings.iter().filter(|f| f.severity == crate::verify::Severity::Error);
-    let own = worst.map(|finding| finding.code.exit()).min();
+    let worst = worst.min_by_key(|finding| finding.code.exit()).map(|finding| finding.code);
+    let own = worst.map(Code::exit);
     let exit_code = match (listed.finished.exit_code(), own) {
         (0 | 42, Some(own)) => own,
         (code, Some(own)) if (10..50).contains(&code) => code.min(own),
         (code, _) => code,
     };
     verify::problems(&report, term, None);
-    writer.tail(listed.layers, listed.entries, &report, exit_code)?;
+    writer.tail((listed.layers, listed.entries), worst, &report, exit_code)?;
     Ok(exit_code)
 }
 
@@ -140,7 +141,14 @@ impl Writer {
         self.write(&out)
     }
 
-    fn tail(&self, layers: u64, entries: u64, report: &Report, exit_code: u8) -> Result<()> {
+    /// `incomplete` is why not everything could be listed.
+    fn tail(
+        &self,
+        (layers, entries): (u64, u64),
+        incomplete: Option<Code>,
+        report: &Report,
+        exit_code: u8,
+    ) -> Result<()> {
         let mut out = Vec::new();
         if self.json {
             let verdict = self.trusted.then_some(report.verdict);
@@ -154,7 +162,11 @@ impl Writer {
             let text = format!("# {} entries in {} layers\n", observer::count_of(entries), observer::count_of(layers));
             out.extend_from_slice(text.as_bytes());
             if self.trusted {
-                out.extend_from_slice(format!("# {}", verify::verdict_line(report, true)).as_bytes());
+                let with_code = report.verdict != crate::verify::Verdict::Verified;
+                out.extend_from_slice(format!("# {}", verify::verdict_line(report, with_code)).as_bytes());
+            }
+            if let Some(code) = incomplete {
+                out.extend_from_slice(format!("# listing   NOT COMPLETE  {code}\n").as_bytes());
             }
         }
         self.write(&out)

@@ -37,6 +37,7 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ("more_attestations", serde_json::json!(more)),
                 ("image_claims", serde_json::json!(seen.images)),
                 ("updates", serde_json::json!(seen.updates)),
+                ("removed", serde_json::json!(seen.removed)),
                 (
                     "volumes",
                     seen.volumes.as_ref().map_or(serde_json::Value::Null, |(here, of)| {
@@ -99,6 +100,9 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
     }
     for exception in &index.exceptions {
         table.row("exception", name(exception));
+    }
+    if !seen.removed.is_empty() {
+        table.row("removed", format!("{} (signature not evaluated)", seen.removed));
     }
     for missing in &index.missing {
         table.row("missing", format!("{}: {}", name(&missing.reference), name(&missing.reason)));

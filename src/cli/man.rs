@@ -107,16 +107,27 @@ fn roff(text: &str) -> String {
 fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
     let reads = matches!(
         verb,
-        "" | "verify" | "unpack" | "apply" | "inspect" | "ls" | "sign" | "recovery" | "repair" | "split" | "join"
+        "" | "verify"
+            | "unpack"
+            | "apply"
+            | "inspect"
+            | "ls"
+            | "sign"
+            | "scrub"
+            | "recovery"
+            | "repair"
+            | "split"
+            | "join"
     );
-    let verifies = matches!(verb, "" | "verify" | "unpack" | "apply" | "sign" | "repair");
+    let verifies = matches!(verb, "" | "verify" | "unpack" | "apply" | "sign" | "scrub" | "repair");
     let network = matches!(verb, "" | "create" | "list" | "unpack" | "apply" | "repair");
     let writes = matches!(
         verb,
-        "" | "create" | "unpack" | "apply" | "sign" | "recovery" | "repair" | "split" | "join" | "keygen"
+        "" | "create" | "unpack" | "apply" | "sign" | "scrub" | "recovery" | "repair" | "split" | "join" | "keygen"
     );
     move |code| match code.exit() {
         2..=4 | 130 | 143 => true,
+        33 => verifies || verb == "join",
         10..=12 | 30..=32 => reads || verb == "create",
         20..=23 | 42 => verifies,
         40 => verifies || verb == "create" || verb == "check-signature",
@@ -155,6 +166,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("apply", "mirror-bundle apply ocp.tar --signer builder.key.pub --context cluster-b"),
     ("inspect", "mirror-bundle inspect ocp.tar"),
     ("ls", "mirror-bundle ls ocp.tar --images"),
+    (
+        "scrub",
+        "mirror-bundle scrub ocp.tar reviewed.tar --trust trust.yaml --sign-key reviewer.key --remove quay.io/team/app:1.0 --reason CHG-20417",
+    ),
     (
         "sign",
         "mirror-bundle sign ocp.tar --signer builder.key.pub --sign-key reviewer.key --role reviewer --note CHG-20417",

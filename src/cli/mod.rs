@@ -20,10 +20,12 @@ mod list;
 mod man;
 mod passphrase;
 mod progress;
+mod proof;
 mod recovery;
 mod repair;
 mod sbom;
 mod scan;
+mod scrub;
 mod sign;
 mod size;
 mod split;
@@ -53,7 +55,7 @@ pub fn arguments() -> std::result::Result<Args, clap::Error> {
     if let Some(host) = ["kubectl", "oc"].into_iter().find(|host| called == format!("{host}-mirror_bundle")) {
         command = command.bin_name(format!("{host} mirror-bundle"));
     }
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let matches = command.try_get_matches_from_mut(scrub::spelled(std::env::args_os().collect()))?;
     Args::from_arg_matches(&matches).map_err(|err| err.format(&mut command))
 }
 
@@ -87,12 +89,15 @@ fn dispatch(args: &Args, global: &args::Global, term: &Terminal) -> Result<u8> {
         Command::Scan(args) => scan::run(args, global, term),
         Command::List(args) => list::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),
+        Command::Scrub(args) => scrub::run(args, global, term),
         Command::Recovery(args) => recovery::run(args, global, term),
         Command::Repair(args) => repair::run(args, global, term),
         Command::Split(args) => split::run(args, global, term),
         Command::Join(args) => split::join(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
+        Command::Receipt(args) => proof::receipt(args, global),
+        Command::Log(args) => proof::log(args, global),
         Command::Explain(explain) => explain::run(&explain.code, global),
         Command::Completions(_) | Command::Man(_) if global.output != args::Output::Text => {
             Err(Error::new(Code::Usage, "completions and manual pages have no JSON form").hint("leave out -o"))

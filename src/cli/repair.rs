@@ -115,7 +115,11 @@ fn render(summary: &Summary) -> String {
     };
     table.row(
         "verdict",
-        format!("{verdict}  {}", summary.bundle.iter().map(|path| named(path)).collect::<Vec<_>>().join(" ")),
+        format!(
+            "{verdict}  {}{}",
+            summary.bundle.iter().map(|path| named(path)).collect::<Vec<_>>().join(" "),
+            summary.except.as_deref().map(|text| format!("  complete except {}", named(text))).unwrap_or_default()
+        ),
     );
     table.row("index", &summary.index);
     if summary.result == Effect::Intact {

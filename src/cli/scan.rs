@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::answer::{self, Table};
 use super::args::{self, Global, Output};
 use super::escape::{escape, name as named};
-use super::inputs;
 use super::term::Terminal;
+use super::{inputs, proof};
 use crate::archive::Limits;
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
@@ -39,6 +39,7 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
         members: args.max_members,
         ratio: args.max_ratio,
     };
+    let basis = inputs::basis(&args.trust, &args.bundle)?;
     let engines = engines(args, term)?;
     if engines.is_empty() {
         return Err(no_scanner());
@@ -68,13 +69,16 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
         earlier: !args.rescan,
         jobs,
     };
-    let basis = inputs::basis(&args.trust, &args.bundle)?;
-    match verb::scan(Inputs::of(&args.bundle)?, &basis, scanners, &options, term)? {
-        Scanned::Refused(report) => {
+    let books = proof::log_of("scan", args.log.as_deref(), basis.trust.as_ref())?;
+    let scanned = Inputs::of(&args.bundle).and_then(|from| verb::scan(from, &basis, scanners, &options, term));
+    match scanned.map_err(|e| proof::failed(&books, e, &args.bundle, term))? {
+        Scanned::Refused(mut report) => {
+            report.proof = proof::note(&books, &report, "fail", report.exit_code)?;
             super::verify::refused(&report, global, term, "nothing was scanned", ("scan", "scan"));
             Ok(report.exit_code)
         }
-        Scanned::Done(done) => {
+        Scanned::Done(mut done) => {
+            done.report.proof = proof::note(&books, &done.report, log_word(&done), done.exit_code)?;
             show(&done, global, term, now);
             Ok(done.exit_code)
         }
@@ -150,6 +154,16 @@ fn show(done: &Done, global: &Global, term: &Terminal, now: Timestamp) {
                 Some("the verdicts so far are kept"),
             );
         }
+    }
+}
+
+/// The verdict as the log has it.
+fn log_word(done: &Done) -> &'static str {
+    match done.exit_code {
+        0 => "clean",
+        _ if done.summary.found > 0 => "found",
+        42 => "not-fully-scanned",
+        _ => "fail",
     }
 }
 
@@ -303,6 +317,7 @@ fn render(done: &Done, now: Timestamp) -> String {
             out.push_str(&line("", &format!("and {} more: {}", count_of(more), fact.as_str())));
         }
     }
+    out.push_str(&proof::lines(&done.report.proof));
     out
 }
 
@@ -310,7 +325,7 @@ fn line(word: &str, text: &str) -> String {
     format!("{word:9} {}\n", escape(text))
 }
 
-fn document(done: &Done, now: Timestamp) -> answer::Object<14> {
+fn document(done: &Done, now: Timestamp) -> answer::Object<15> {
     let summary = &done.summary;
     let scanner = |used: &Used| {
         let id = &used.identity;
@@ -396,5 +411,6 @@ fn document(done: &Done, now: Timestamp) -> answer::Object<14> {
         ),
         ("ended", json!(summary.ended)),
         ("report", json!(done.trusted.then_some(&done.report))),
+        ("log", json!(done.report.proof.log)),
     ])
 }

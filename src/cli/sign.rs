@@ -1,6 +1,7 @@
 //! `mirror-bundle sign`
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use super::answer::{self, Table};
 use super::args::{Global, Output, Sign};
@@ -9,11 +10,22 @@ use super::term::Terminal;
 use super::{inputs, verify};
 use crate::error::{Code, Error, Result};
 use crate::host::detached;
+use crate::ops::reviewed::{self, Reviewed, Rules};
 use crate::ops::sign::{Options, Outcome, What, index_bytes, sign};
 use crate::sign::Role;
 
 /// The largest `--record` file, in bytes.
 const RECORD: u64 = 512 << 10;
+
+/// The report that `--report` names.
+fn reviewed(path: &Path, args: &Sign) -> Result<Reviewed> {
+    let max_age = crate::sign::policy::length(&args.max_age).ok_or_else(|| {
+        Error::new(Code::Usage, format!("`{}` is not an age", args.max_age)).hint("write 12h, 7d or 2w")
+    })?;
+    let rules = Rules { max_age, despite: args.despite.clone(), now: inputs::moment(args.trust.at.as_deref())? };
+    let bytes = inputs::read(path, reviewed::LIMIT)?;
+    reviewed::read(&bytes, &path.display().to_string(), &rules)
+}
 
 pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     if args.print_index {
@@ -44,10 +56,16 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
         crate::oci::json::Object::parse(&bytes)
             .map_err(|e| Error::new(Code::Usage, format!("`{}` is not a JSON object: {e}", path.display())))
     });
+    let reviewed = args.report.as_deref().map(|path| reviewed(path, args)).transpose()?;
+    let (about, details) = match reviewed {
+        Some(reviewed) => (Some(reviewed.index), Some(reviewed.details)),
+        None => (None, details.transpose()?),
+    };
     let options = Options {
         what,
         note: args.note.clone(),
-        details: details.transpose()?,
+        details,
+        about,
         detach: args.detach,
         now: inputs::moment(args.trust.at.as_deref())?,
         jobs: inputs::processors(global.jobs),

@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
+use serde_json::Map;
+
 use super::answer::{self, Table};
 #[cfg(feature = "registry")]
 use super::args::SourcePolicy;
 use super::args::{Global, MirrorSet, Output, Placement, Unpack};
 use super::escape::name as named;
 use super::term::Terminal;
-use super::{create, inputs, verify};
+use super::{create, inputs, proof, verify};
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes::MirrorSetKind;
@@ -18,13 +20,14 @@ use crate::oci::Repository;
 use crate::openshift::mirror_set;
 #[cfg(feature = "registry")]
 use crate::openshift::tags::Pattern;
+use crate::ops::receipt::Books;
 use crate::ops::unpack::{MirrorSets, Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
 use crate::sink::destination::RELEASE;
 use crate::sink::placement::Placing;
 #[cfg(feature = "registry")]
 use crate::sink::placement::ReleaseImage;
-use crate::verify::Report;
+use crate::verify::{Conditions, Report, Trust};
 
 pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
@@ -51,55 +54,104 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !options.dry_run {
         crate::host::memory::ready(&memory)?;
     }
-    let outcome = unpack(Inputs::of(&args.bundle)?, &trust, &conditions, &options, term)?;
-    #[cfg(feature = "registry")]
-    options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
-    match outcome {
-        Outcome::Refused(report, state) => {
-            if global.quiet < 2 || global.output != Output::Text {
-                verify::problems(&report, term, Some(&state));
+    let books = books(args, &trust, term)?;
+    let run = Run { args, global, term, started, books: &books, memory: &memory };
+    run.carry(&trust, &conditions, &options).map_err(|e| proof::failed(&books, e, &args.bundle, term))
+}
+
+/// The receipt and the log. A dry run leaves nothing.
+fn books(args: &Unpack, trust: &Trust, term: &Terminal) -> Result<Books> {
+    if !args.dry_run {
+        return proof::open("unpack", &args.proof, trust, term);
+    }
+    if args.proof.receipt.is_some() || args.proof.log.is_some() {
+        return Err(Error::new(
+            Code::Usage,
+            "--dry-run writes nothing, so there is no receipt of it and no line in a log",
+        )
+        .hint("leave out --receipt and --log"));
+    }
+    Ok(Books::none("unpack"))
+}
+
+/// One run.
+struct Run<'a> {
+    args: &'a Unpack,
+    global: &'a Global,
+    term: &'a Terminal,
+    started: Instant,
+    books: &'a Books,
+    memory: &'a std::path::Path,
+}
+
+impl Run<'_> {
+    /// The report with what this run leaves on this host.
+    fn prove(&self, report: &Report, summary: Option<&Summary>, code: u8) -> Result<Report> {
+        let unpacked = serde_json::to_value(summary)
+            .map_err(|e| Error::new(Code::Internal, "cannot write the receipt").source(e))?;
+        let more = Map::from_iter([("unpacked".to_owned(), unpacked)]);
+        let proof = proof::close(self.books, report, code, more)?;
+        Ok(Report { proof, ..report.clone() })
+    }
+
+    fn carry(&self, trust: &Trust, conditions: &Conditions, options: &Options) -> Result<u8> {
+        let Run { args, global, term, started, .. } = *self;
+        let outcome = unpack(Inputs::of(&args.bundle)?, trust, conditions, options, term)?;
+        #[cfg(feature = "registry")]
+        options.registry.iter().for_each(|(_, client)| inputs::late_notices(client, term));
+        match outcome {
+            Outcome::Refused(report, state) => {
+                let report = self.prove(&report, None, report.exit_code)?;
+                if global.quiet < 2 || global.output != Output::Text {
+                    verify::problems(&report, term, Some(&state));
+                }
+                if global.output == Output::Text && global.quiet == 1 {
+                    answer::text(&verify::verdict_line(&report, true));
+                }
+                if global.output == Output::Text && global.quiet < 2 {
+                    answer::text(&proof::lines(&report.proof));
+                }
+                if global.output != Output::Text {
+                    answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report), report.exit_code);
+                }
+                Ok(report.exit_code)
             }
-            if global.output == Output::Text && global.quiet == 1 {
-                answer::text(&verify::verdict_line(&report, true));
+            Outcome::Begun(report, summary) => {
+                let report = self.prove(&report, Some(&summary), report.exit_code)?;
+                finished(&report, &summary, report.exit_code, global, term, started);
+                verify::still_missing(&report, term);
+                Ok(report.exit_code)
             }
-            if global.output != Output::Text {
-                answer::verified::<Summary>(global, "unpack", "unpacked", None, Some(&report), report.exit_code);
+            Outcome::Tried(report, summary) => {
+                let code = applied(&summary, term).unwrap_or(report.exit_code);
+                finished(&report, &summary, code, global, term, started);
+                Ok(code)
             }
-            Ok(report.exit_code)
-        }
-        Outcome::Begun(report, summary) => {
-            finished(&report, &summary, report.exit_code, global, term, started);
-            verify::still_missing(&report, term);
-            Ok(report.exit_code)
-        }
-        Outcome::Tried(report, summary) => {
-            let code = applied(&summary, term).unwrap_or(report.exit_code);
-            finished(&report, &summary, code, global, term, started);
-            Ok(code)
-        }
-        Outcome::Unpacked(verified, summary) => {
-            crate::host::memory::remember(&memory, &verified, args.trust.allow_rollback)
-                .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
-            let code = match verified.report().exit_code {
-                0 if !summary.refused.is_empty() && !without(args) => Code::PartlyUnpacked.exit(),
-                code => code,
-            };
-            for refused in &summary.refused {
-                let kind = refused.kind.as_str();
-                let of = refused.subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
-                term.warn(&format!(
-                    "the {kind} {}{of} was refused for {}: {}",
-                    refused.digest, refused.repository, refused.why
-                ));
+            Outcome::Unpacked(verified, summary) => {
+                crate::host::memory::remember(self.memory, &verified, args.trust.allow_rollback)
+                    .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
+                let code = match verified.report().exit_code {
+                    0 if !summary.refused.is_empty() && !without(args) => Code::PartlyUnpacked.exit(),
+                    code => code,
+                };
+                for refused in &summary.refused {
+                    let kind = refused.kind.as_str();
+                    let of = refused.subject.map(|subject| format!(" of {subject}")).unwrap_or_default();
+                    term.warn(&format!(
+                        "the {kind} {}{of} was refused for {}: {}",
+                        refused.digest, refused.repository, refused.why
+                    ));
+                }
+                #[cfg(feature = "registry")]
+                if summary.update_service.is_some() && !args.registry.plain_http.is_empty() {
+                    term.warn("an update service speaks HTTPS only: it cannot read a registry that needs --plain-http");
+                }
+                let code = applied(&summary, term).unwrap_or(code);
+                let report = self.prove(verified.report(), Some(&summary), code)?;
+                finished(&report, &summary, code, global, term, started);
+                next(&summary, &report, term);
+                Ok(code)
             }
-            #[cfg(feature = "registry")]
-            if summary.update_service.is_some() && !args.registry.plain_http.is_empty() {
-                term.warn("an update service speaks HTTPS only: it cannot read a registry that needs --plain-http");
-            }
-            let code = applied(&summary, term).unwrap_or(code);
-            finished(verified.report(), &summary, code, global, term, started);
-            next(&summary, verified.report(), term);
-            Ok(code)
         }
     }
 }
@@ -141,7 +193,9 @@ fn finished(report: &Report, summary: &Summary, code: u8, global: &Global, term:
         Output::Json | Output::Jsonl => {
             answer::verified(global, "unpack", "unpacked", Some(summary), Some(report), code);
         }
-        Output::Text if global.quiet < 2 => answer::text(&render(summary, &report.exceptions)),
+        Output::Text if global.quiet < 2 => {
+            answer::text(&(render(summary, &report.exceptions) + &proof::lines(&report.proof)));
+        }
         Output::Text => {}
     }
 }

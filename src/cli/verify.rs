@@ -2,17 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Map;
+
 use super::answer::{self, Table};
 use super::args::{Global, Output, Verify};
 use super::escape::{escape, name as named, title};
-use super::inputs;
 use super::term::Terminal;
+use super::{inputs, proof};
 use crate::bundle::Inputs;
 use crate::bundle::index;
 use crate::error::{Code, Result};
+use crate::evidence;
+use crate::ops::evidence::Files;
 use crate::ops::observer;
-use crate::ops::verify::{Options, verify};
-use crate::report::{Attestation, Updates};
+use crate::ops::verify::{Options, verify_with};
+use crate::report::{Attestation, Evidence, Updates};
 use crate::verify::{Finding, Outcome, Report, Severity, Verdict};
 
 /// How many problems are shown in full.
@@ -24,7 +28,13 @@ pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8>
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let options = Options { quick: args.quick, jobs: inputs::processors(global.jobs) };
-    let report = verify(Inputs::of(&args.bundle)?, &trust, &conditions, &options, term)?;
+    let files = args.evidence.iter().map(|path| Ok((path.display().to_string(), inputs::read(path, evidence::LIMIT)?)));
+    let evidence = Files::read(files.collect::<Result<_>>()?, args.r#for.clone())?;
+    let books = proof::open("verify", &args.proof, &trust, term)?;
+    let verified =
+        Inputs::of(&args.bundle).and_then(|from| verify_with(from, &trust, &conditions, &options, &evidence, term));
+    let mut report = verified.map_err(|e| proof::failed(&books, e, &args.bundle, term))?;
+    report.proof = proof::close(&books, &report, report.exit_code, Map::new())?;
     show(&report, global, term, None);
     Ok(report.exit_code)
 }
@@ -115,13 +125,15 @@ pub(super) fn verdict_line(report: &Report, with_code: bool) -> String {
         Verdict::NotFullyChecked => "NOT FULLY CHECKED",
         Verdict::Failed => "FAILED",
     };
-    let exceptions = if report.exceptions.is_empty() { "" } else { "  with exceptions" };
+    let except = report.except().map(|text| format!("  complete except {}", named(&text))).unwrap_or_default();
+    let others = report.exceptions.len() > report.removals.iter().filter(|one| one.obeyed).count();
+    let exceptions = if others { "  with exceptions" } else { "" };
     let code = match report.worst() {
         Some(finding) if with_code => format!("  {}", finding.code),
         None if with_code && report.verdict != Verdict::Verified => format!("  {}", Code::IncompleteCheck),
         _ => String::new(),
     };
-    format!("verdict   {word}  {}{exceptions}{code}\n", named(&report.bundle.path))
+    format!("verdict   {word}  {}{except}{exceptions}{code}\n", named(&report.bundle.path))
 }
 
 fn render(report: &Report) -> String {
@@ -157,7 +169,30 @@ fn render(report: &Report) -> String {
     updates(&report.updates, &mut out);
     objects(report, &mut out);
     signers(report, &mut out);
+    found_elsewhere(&report.evidence, &mut out);
+    out.push_str(&proof::lines(&report.proof));
     out
+}
+
+/// What other programs found: tool, age, counts, and the images that it is about.
+fn found_elsewhere(all: &[Evidence], out: &mut String) {
+    for one in all {
+        let version = one.version.as_deref().map(|v| format!(" {v}")).unwrap_or_default();
+        let age = match (one.age_days, one.database.is_some()) {
+            (Some(days), true) => format!(", database {days} days old"),
+            (Some(days), false) => format!(", {days} days old"),
+            (None, _) => ", of unknown age".to_owned(),
+        };
+        let counts: Vec<String> = one.counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+        let counts = if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") };
+        let format = if one.format == one.tool { String::new() } else { format!("{} ", one.format) };
+        let line = format!("{format}{}{version}{age}: {counts}", named(&one.tool));
+        out.push_str(&format!("{:9} {}\n", "evidence", escape(&line)));
+        out.push_str(&format!("{:9} {} sha256 {}\n", "", named(&one.file), one.sha256));
+        for image in &one.images {
+            out.push_str(&format!("{:9} about {} {}\n", "", named(&image.image), image.digest));
+        }
+    }
 }
 
 /// The most versions before a release that are shown by name.

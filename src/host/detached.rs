@@ -196,7 +196,10 @@ fn parse(file: &str) -> Option<(&str, Option<&str>)> {
     let (bundle, _) = stem.strip_suffix(".json").unwrap_or(stem).rsplit_once('.').filter(|(b, _)| !b.is_empty())?;
     let rest = &file[bundle.len() + 1..];
     match addendum::kind(rest) {
-        addendum::AddendumKind::Record | addendum::AddendumKind::RecordSignature => Some((bundle, Some(rest))),
+        addendum::AddendumKind::Record
+        | addendum::AddendumKind::RecordSignature
+        | addendum::AddendumKind::Removal
+        | addendum::AddendumKind::RemovalSignature => Some((bundle, Some(rest))),
         _ => {
             let name = format!("signature-{}", rest.strip_suffix(".sig")?);
             addendum::is_signature(&name).then_some((bundle, None))

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::{environment, own_folder};
 use crate::bundle::Index;
+use crate::bundle::removal::Removed;
 use crate::bundle::series::places;
 use crate::error::{Code, Error, Result};
 use crate::fs::dir::LockedDir;
@@ -37,7 +38,7 @@ impl From<Before> for Memory {
             let converted = (A_TIME..=u64::from(u32::MAX)).contains(&seen.sequence);
             (name, Numbered { converted, ..seen })
         };
-        Memory { series: before.bundles.into_iter().map(convert).collect(), releases: BTreeMap::new() }
+        Memory { series: before.bundles.into_iter().map(convert).collect(), ..Memory::default() }
     }
 }
 
@@ -87,17 +88,18 @@ pub fn remember(folder: &Path, verified: &Verified<'_>, back: bool) -> Result<()
     if !verified.report().signatures.iter().any(SignatureOutcome::is_good) {
         return Ok(());
     }
-    note(folder, verified.index(), &verified.report().bundle.index, back)
+    note(folder, verified.index(), &verified.report().bundle.index, verified.removed(), back)
 }
 
-fn note(folder: &Path, index: &Index, digest: &str, back: bool) -> Result<()> {
-    if places(index).is_empty() {
+fn note(folder: &Path, index: &Index, digest: &str, removed: &Removed, back: bool) -> Result<()> {
+    if places(index).is_empty() && removed.is_empty() && load(folder)?.removals.is_empty() {
         return Ok(());
     }
     let dir = Dir::create(folder, Code::Io)?;
     let lock = turn(folder);
     let mut memory = load(folder)?;
-    if !memory.note(index, digest, back) {
+    let changed = memory.note_removed(digest, removed, back);
+    if !memory.note(index, digest, back) && !changed {
         // The process that wrote the file may have been killed before it was durable.
         return dir.sync();
     }
@@ -150,17 +152,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(load(dir.path()).unwrap(), Memory::default());
         for (sequence, index) in [(5, "a"), (7, "b"), (6, "c")] {
-            note(dir.path(), &bundle("ocp", sequence), index, false).unwrap();
+            note(dir.path(), &bundle("ocp", sequence), index, &Removed::default(), false).unwrap();
         }
         let seen = Numbered { sequence: 7, index: "b".into(), converted: false };
         assert_eq!(load(dir.path()).unwrap().series["ocp"], seen);
-        note(dir.path(), &bundle("ocp", 3), "d", true).unwrap();
+        note(dir.path(), &bundle("ocp", 3), "d", &Removed::default(), true).unwrap();
         assert_eq!(load(dir.path()).unwrap().series["ocp"].sequence, 3);
-        note(dir.path(), &Index { sequence: None, ..sample() }, "e", false).unwrap();
+        note(dir.path(), &Index { sequence: None, ..sample() }, "e", &Removed::default(), false).unwrap();
         assert_eq!(load(dir.path()).unwrap().series.len(), 1);
         fs::write(file(dir.path()), "{").unwrap();
         assert_eq!(load(dir.path()).unwrap_err().code(), Code::Io);
-        assert!(note(dir.path(), &bundle("ocp", 9), "d", false).is_err());
+        assert!(note(dir.path(), &bundle("ocp", 9), "d", &Removed::default(), false).is_err());
     }
 
     #[test]
@@ -170,7 +172,7 @@ mod tests {
         fs::write(file(dir.path()), before).unwrap();
         let memory = load(dir.path()).unwrap();
         assert!(memory.series["app"].converted && !memory.series["ocp"].converted);
-        note(dir.path(), &bundle("app", 1), "z", false).unwrap();
+        note(dir.path(), &bundle("app", 1), "z", &Removed::default(), false).unwrap();
         let after = load(dir.path()).unwrap();
         assert_eq!(after.series["app"], Numbered { sequence: 1, index: "z".into(), converted: false });
         assert_eq!(after.series["ocp"], memory.series["ocp"]);
@@ -185,7 +187,7 @@ mod tests {
             let index = bundle(&format!("b{i}"), i);
             for _ in 0..20 {
                 ready(dir.path()).unwrap();
-                note(dir.path(), &index, "a", false).unwrap();
+                note(dir.path(), &index, "a", &Removed::default(), false).unwrap();
                 ready(dir.path()).unwrap();
             }
         };

@@ -6,8 +6,17 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub mod detached;
+pub mod log;
 pub mod memory;
 pub mod trust;
+
+/// The name of this host, for receipts; `unknown` where the system does not say.
+pub fn name() -> String {
+    let read = |path: &str| crate::fs::small::read(path.as_ref(), 256).ok();
+    let text = ["/proc/sys/kernel/hostname", "/etc/hostname"].into_iter().find_map(read).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    if text.is_empty() { "unknown".to_owned() } else { text }
+}
 
 /// An environment variable of this process.
 pub fn environment(name: &str) -> Option<OsString> {

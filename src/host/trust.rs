@@ -30,10 +30,11 @@ pub struct Named<'a> {
 /// [`Code::Usage`] when no trusted key is configured and [`Named::allow_unsigned`] is off; errors of reading or parsing
 /// a file.
 pub fn read(named: &Named<'_>) -> Result<Trust> {
-    let Some((policy, folder)) = policy(named)? else {
+    let Some((mut policy, folder)) = policy(named)? else {
         // No trusted key: `policy` accepts that only with `allow_unsigned`.
         return Ok(Trust::Unsigned { keyrings: keyrings(named.keyrings)? });
     };
+    policy.log = policy.log.map(|log| folder.join(log));
     let mut resolved = Resolved::new(policy, &|path| small_file(&folder.join(path), MAX_KEYRING_BYTES as u64))?;
     if !named.keyrings.is_empty() {
         resolved.keyrings = keyrings(named.keyrings)?;

@@ -33,6 +33,39 @@ pub fn check(bytes: &[u8], known: &[&str]) -> Result<(), Invalid> {
     seed.deserialize(&mut json).and_then(|()| json.end()).map_err(|e| Invalid::new(format!("not acceptable JSON: {e}")))
 }
 
+/// Checks that no text has a control character other than a tab or line break, whether as it is or escaped. `bytes` has
+/// passed [`check`].
+pub fn no_controls(bytes: &[u8]) -> Result<(), Invalid> {
+    let (mut line, mut at) = (1, 0);
+    let found = |line: usize| Err(Invalid::new(format!("not acceptable JSON: a control character at line {line}")));
+    while let Some(byte) = bytes.get(at) {
+        let next = |n: usize| bytes.get(at + n).copied().unwrap_or_default();
+        at += match byte {
+            b'\n' => {
+                line += 1;
+                1
+            }
+            b'\\' => match next(1) {
+                b'b' | b'f' => return found(line),
+                b'u' => {
+                    let hex = bytes.get(at + 2..at + 6).and_then(|hex| std::str::from_utf8(hex).ok());
+                    let code = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or_default();
+                    match code {
+                        0x09 | 0x0a | 0x0d => 6,
+                        0..=0x1f | 0x7f..=0x9f => return found(line),
+                        _ => 6,
+                    }
+                }
+                _ => 2,
+            },
+            0x7f => return found(line),
+            0xc2 if (0x80..=0x9f).contains(&next(1)) => return found(line),
+            _ => 1,
+        };
+    }
+    Ok(())
+}
+
 /// The remaining budget of values and annotations.
 struct Left {
     values: usize,

@@ -491,7 +491,11 @@ pub fn findings(blob: &Carried, names: &[String], end: &super::reading::LayerEnd
         out.push(about(Finding::notice(Code::AmbiguousLayer, blob.digest.to_string(), text), blob, names));
     }
     if let Some(broken) = &end.broken {
-        out.push(about(Finding::of(blob.digest.to_string(), broken), blob, names));
+        let mut finding = Finding::of(blob.digest.to_string(), broken);
+        if let Some(name) = names.first() {
+            finding.message = finding.message.replacen("a layer of an image", &format!("a layer of `{name}`"), 1);
+        }
+        out.push(about(finding, blob, names));
     }
     out
 }

@@ -8,6 +8,7 @@ use super::shelf::Shelf;
 
 use crate::bundle::index::Index;
 use crate::bundle::reader::Bundle;
+use crate::bundle::removal::{self, Removed};
 use crate::bundle::set::Set;
 use crate::bundle::{Inputs, Layout, limits, volume::Volume};
 use crate::error::{Code, Error, Result};
@@ -18,10 +19,12 @@ use crate::sign::cosign::ImageKey;
 /// The contents of a bundle's head.
 #[derive(Debug)]
 pub struct Inspected {
-    /// The index, well-formed but not verified.
+    /// What the index lists and was not removed: well-formed, but not verified.
     pub index: Arc<Index>,
     /// Its digest.
     pub digest: Digest,
+    /// What was removed according to statements in the head, in words; empty: nothing.
+    pub removed: String,
     /// Whether there is a signature, good or bad.
     pub signed: bool,
     /// Expected size of the whole bundle without addenda, in bytes.
@@ -58,7 +61,11 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
         bundles.push(other);
     }
     let index = Arc::new(Index::parse(&head.index)?);
-    let layout = Layout::new(&index, &head.index, head.signature.as_deref())?;
+    let mut removed = Removed::default();
+    for bundle in &bundles {
+        removed.add(&removal::in_head(&bundle.head().removals, &index, &head.digest())?);
+    }
+    let layout = Layout::with(&index, &head.index, head.signature.as_deref(), &head.removals, None)?;
     let of = numbered.first().map(|v| v.of);
     let mut numbers: Vec<u32> = numbered.into_iter().map(|v| v.volume).collect();
     numbers.sort_unstable();
@@ -70,14 +77,14 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
         digest: head.digest(),
         signed,
         bytes,
-        index,
+        removed: removed.words(&index),
+        index: Arc::new(removed.rest(&index)),
         volumes,
         attestations: None,
         images: None,
         updates: None,
     };
     if !stream {
-        let index = Arc::clone(&seen.index);
         let set = at_hand(bundles, &index)?;
         seen.attestations =
             Some(set.as_ref().map_or(Ok((Vec::new(), 0)), |s| crate::verify::cosign::attestations(s, keys))?);
@@ -124,6 +131,9 @@ fn at_hand(bundles: Vec<Bundle>, index: &Arc<Index>) -> Result<Option<Set>> {
             Err(e) if e.code().is_verdict() => {}
             Err(e) => return Err(e),
         }
+    }
+    if parts.is_empty() {
+        return Ok(None);
     }
     match Set::new(parts) {
         Ok(set) => Ok(Some(set)),

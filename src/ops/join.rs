@@ -64,7 +64,7 @@ pub fn join(volumes: &[PathBuf], options: &Options, observer: &dyn Observer) -> 
     original.mention_doubled(observer);
     original.complete()?;
     let plan = original.plan()?;
-    let blobs = plan.index.blobs.len();
+    let blobs = plan.blobs().len();
     observer.say("Joining", &format!("{}, {}", observer::count(blobs, "blob"), observer::size(plan.bytes())));
     let (force, jobs) = (options.force, options.jobs);
     let read_back = repack::write(bundle, &plan, &original, force, jobs, options.read_back, observer)?;

@@ -61,6 +61,12 @@ impl Original {
                 let text = format!("the signature in `{path}` is not the one in the other volumes");
                 return Err(Error::new(Code::BadSignature, text).state("nothing was written"));
             }
+            if bundle.head().removals != head.removals {
+                let text = format!("what was removed from `{path}` is not what was removed from the other volumes");
+                return Err(Error::new(Code::Removed, text)
+                    .state("nothing was written")
+                    .hint("name the files of one division only, all with the same removals"));
+            }
             let opened = bundle.contents(index.clone()).and_then(|part| tally.add(part.layout()).map(|()| part));
             parts.push(opened.map_err(|e| e.state("nothing was written"))?);
         }
@@ -114,16 +120,18 @@ impl Original {
 
     /// Everything but the blobs, for a bundle in one file; with every addendum once.
     pub(crate) fn plan(&self) -> Result<Plan> {
-        let index = self.index();
+        // The whole index is what is signed; what was removed stays removed.
+        let (index, removed) = (self.0.signed(), self.0.removed());
         let mut files = Vec::with_capacity(index.files.len());
-        for file in &index.files {
+        for (_, file) in index.files.iter().enumerate().filter(|(at, _)| !removed.files.contains(at)) {
             files.push(match file.path.as_str() {
                 layout::OCI_LAYOUT => layout::OCI_LAYOUT_JSON.to_vec(),
                 path => self.file(path)?,
             });
         }
         let signature = self.0.head().signature.clone();
-        let plan = Plan::new(index.clone(), files, signature)?.with_tail(self.tail()?);
+        let plan = Plan::new(index.clone(), files, signature)?.with_tail(tail(self.0.parts())?);
+        let plan = plan.with_removals(self.0.head().removals.clone())?;
         match plan.index_bytes == *self.0.head().index {
             true => Ok(plan),
             false => Err(Error::new(Code::Internal, "the index would not be the same")),
@@ -155,35 +163,36 @@ impl Original {
         }
         Err(failed)
     }
+}
 
-    /// The addenda of all parts, in the order of the volumes, without duplicates.
-    fn tail(&self) -> Result<Vec<u8>> {
-        let mut seen: BTreeMap<&str, &[u8]> = BTreeMap::new();
-        let mut tail = Vec::new();
-        for part in self.0.parts() {
-            for (addendum, member) in part.addenda().iter().zip(part.addendum_members()?) {
-                match seen.insert(&addendum.name, &addendum.bytes) {
-                    None => tail.extend(member),
-                    Some(other) if other == addendum.bytes => {}
-                    Some(_) => {
-                        let text =
-                            format!("addendum `{}` of `{}` differs between the volumes", addendum.name, part.name());
-                        return Err(Error::new(Code::Conflict, text).state("nothing was written"));
-                    }
+/// The addenda of all parts, in the order of the volumes, without duplicates.
+pub(super) fn tail(parts: &[Contents]) -> Result<Vec<u8>> {
+    let mut seen: BTreeMap<&str, &[u8]> = BTreeMap::new();
+    let mut tail = Vec::new();
+    for part in parts {
+        for (addendum, member) in part.addenda().iter().zip(part.addendum_members()?) {
+            match seen.insert(&addendum.name, &addendum.bytes) {
+                None => tail.extend(member),
+                Some(other) if other == addendum.bytes => {}
+                Some(_) => {
+                    let text = format!("addendum `{}` of `{}` differs between the volumes", addendum.name, part.name());
+                    return Err(Error::new(Code::Conflict, text).state("nothing was written"));
                 }
             }
         }
-        let size: usize = seen.values().map(|bytes| bytes.len()).sum();
-        if seen.len() > limits::ADDENDA || size as u64 > limits::ADDENDA_BYTES {
-            return Err(Error::new(Code::Malformed, "the volumes have more addenda together than a bundle may have")
-                .state("nothing was written"));
-        }
-        Ok(tail)
     }
+    let size: usize = seen.values().map(|bytes| bytes.len()).sum();
+    if seen.len() > limits::ADDENDA || size as u64 > limits::ADDENDA_BYTES {
+        return Err(Error::new(Code::Malformed, "the volumes have more addenda together than a bundle may have")
+            .state("nothing was written"));
+    }
+    Ok(tail)
 }
 
 impl Supply for Original {
     fn origins<'a>(&'a self, at: usize, _: &Digest) -> Vec<Box<dyn Origin + 'a>> {
+        // A plan is about the whole index.
+        let Some(at) = self.0.position(at) else { return Vec::new() };
         let origin = |replica| Box::new(ReplicaOrigin { set: &self.0, at, replica }) as Box<dyn Origin>;
         self.0.replicas(at).into_iter().map(origin).collect()
     }

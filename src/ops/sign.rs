@@ -9,8 +9,7 @@ use crate::bundle::addendum::{self, PREDICATE, Review, STATEMENT, Statement, Sub
 use crate::bundle::append::Appender;
 use crate::bundle::layout::END;
 use crate::bundle::reader::{Addendum, Bundle};
-use crate::bundle::volume::Volume;
-use crate::bundle::{Head, Index, Inputs, Layout, limits};
+use crate::bundle::{Head, Index, Inputs, limits};
 use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
 use crate::host::detached::{self, Listing, Signatures};
@@ -41,6 +40,8 @@ pub struct Options {
     pub note: Option<String>,
     /// Details for a record: any JSON object.
     pub details: Option<crate::oci::json::Object>,
+    /// The index that the details are about, if they are those of a report.
+    pub about: Option<Digest>,
     /// Write beside the bundle instead of into it.
     pub detach: bool,
     /// The current time, for the record.
@@ -80,7 +81,7 @@ pub fn index_bytes(paths: &[PathBuf]) -> Result<Vec<u8>> {
 }
 
 /// The files to sign: for a folder, every bundle and volume in it.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let inputs = Inputs::of(paths)?;
     if inputs.is_stream() {
         return Err(Error::new(Code::Usage, "a stream cannot be signed").hint("name a file"));
@@ -117,6 +118,12 @@ pub fn sign(
         false => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
     };
     let head = Bundle::open(&files[0])?.head().clone();
+    if let Some(about) = options.about.filter(|about| *about != head.digest()) {
+        return Err(Error::new(Code::Usage, format!("the report is not about `{}`", files[0].display()))
+            .fact(format!("the report is about {about}"))
+            .fact(format!("the bundle has     {}", head.digest()))
+            .state("nothing was signed"));
+    }
     let whole = verify::Options { quick: false, jobs: options.jobs };
     let again = || {
         verify::verify(Inputs::Paths(files.clone()), trust, conditions, &whole, observer)
@@ -149,6 +156,7 @@ pub fn sign(
     let hash = MessageHash::of(&head.index);
     let (armored, signature) = signature(&files[0], &options.what, &hash)?;
     let role = role_of(&signature)?;
+    beside_removals(&report, &signature, role, observer)?;
     advise(trust, conditions, &armored, &head.index, observer);
     let review = recorded.then(|| review(role, options)).transpose()?;
     let new = Addition {
@@ -178,6 +186,26 @@ pub fn sign(
         false => observer.say("Signed", &format!("as {role} ({key})")),
     }
     Ok(Outcome::Signed(Summary { index: head.digest().to_string(), role: role.to_string(), key, written }))
+}
+
+/// A signature over the index is for all of the bundle, also for what was removed.
+///
+/// # Errors
+/// [`Code::Usage`] when the key has signed for the rest only (MB-RMV-09).
+fn beside_removals(report: &Report, signature: &Signature, role: Role, observer: &dyn Observer) -> Result<()> {
+    let mut removals = report.removals.iter().filter(|one| one.obeyed).peekable();
+    if role != Role::Reviewer || removals.peek().is_none() {
+        return Ok(());
+    }
+    let key = signature.key().fingerprint();
+    if let Some(own) = removals.find(|one| one.key.as_deref() == Some(&key)) {
+        return Err(Error::new(Code::Usage, "this key has signed for the bundle without what it removed")
+            .fact(format!("in {}", own.origin))
+            .fact("that counts as its signature; another one would be for all of the bundle")
+            .state("nothing was added"));
+    }
+    observer.warn("something was removed from this bundle, and a signature over its index is for all of it");
+    Ok(())
 }
 
 /// The files at whose end an interrupted append left a remainder, and where their members end.
@@ -241,7 +269,7 @@ impl Addition<'_> {
 
 /// Whether this verdict prevents signing: anything bad except a threshold that is not met yet, a check that did not
 /// run, or no known key vouching for the bundle.
-fn refuses(report: &Report, trust: &Trust, conditions: &Conditions) -> bool {
+pub(super) fn refuses(report: &Report, trust: &Trust, conditions: &Conditions) -> bool {
     let unsigned = conditions.exceptions.unsigned || matches!(trust, Trust::Unsigned { .. });
     report.errors().any(|f| f.code != Code::Untrusted)
         || report.not_checked.iter().any(|n| n.required)
@@ -255,17 +283,9 @@ fn only_unlisted(report: &Report) -> bool {
 }
 
 /// Where the members of a bundle end and its addenda begin.
-fn members_end(head: &Head) -> Result<u64> {
+pub(super) fn members_end(head: &Head) -> Result<u64> {
     let index = Index::parse(&head.index)?;
-    let signature = head.signature.as_deref();
-    let layout = match &head.volume {
-        None => Layout::new(&index, &head.index, signature)?,
-        Some(description) => {
-            let volume = Volume::parse(description)?;
-            volume.check(&index)?;
-            Layout::of_volume(&index, &head.index, signature, &volume)?
-        }
-    };
+    let layout = head.layout(&index)?;
     Ok(layout.end())
 }
 
@@ -415,7 +435,7 @@ fn record(key: &SecretKey, review: Review, index: &Index, digest: &Digest) -> Re
     Ok(vec![(format!("{name}.sig"), signature), (name, bytes)])
 }
 
-fn inside(
+pub(super) fn inside(
     path: &Path,
     appender: &Appender,
     index: &Index,

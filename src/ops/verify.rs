@@ -3,6 +3,7 @@
 use crate::bundle::Inputs;
 use crate::bundle::index::Blob;
 use crate::error::{Code, Error, Result};
+use crate::ops::evidence::Files;
 use crate::ops::{Observer, Task};
 use crate::parallel::Pace;
 use crate::verify::{
@@ -26,6 +27,21 @@ pub fn verify(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Report> {
+    verify_with(inputs, trust, conditions, options, &Files::default(), observer)
+}
+
+/// As [`verify`], and adds the evidence of other programs to the report.
+///
+/// # Errors
+/// Also [`Code::Usage`] when evidence is not about images of this bundle.
+pub fn verify_with(
+    inputs: Inputs,
+    trust: &Trust,
+    conditions: &Conditions,
+    options: &Options,
+    evidence: &Files,
+    observer: &dyn Observer,
+) -> Result<Report> {
     if options.quick && inputs.is_stream() {
         return Err(Error::new(Code::Usage, "--quick needs a file: a stream has to be read anyway"));
     }
@@ -33,10 +49,12 @@ pub fn verify(
         Admission::Refused(report) => return Ok(report),
         Admission::Admitted(admitted) => admitted,
     };
-    if options.quick {
-        return admitted.conclude(true).map(Conclusion::into_report);
-    }
-    rest(*admitted, options.jobs, observer).map(Conclusion::into_report)
+    let evidence = evidence.bind(&admitted, conditions.now)?;
+    let report = match options.quick {
+        true => admitted.conclude(true)?.into_report(),
+        false => rest(*admitted, options.jobs, observer)?.into_report(),
+    };
+    Ok(Report { evidence, ..report })
 }
 
 /// Says who signed the bundle and its releases, and warns of what was found.

@@ -52,12 +52,14 @@ pub(crate) fn divided(plan: Plan, size: u64, chosen: &BTreeSet<u32>, documents: 
         there(1)?;
         return Ok(plan);
     }
-    let arrangement = Arrangement::of(&plan.index, size, documents)?;
+    let mut arrangement = Arrangement::of(&plan.index, size, documents)?;
+    arrangement.everywhere.extend(plan.removed().blobs.iter().copied());
     let room = Room {
         volume: size,
         tail: plan.tail().len() as u64,
         order: &arrangement.order,
         everywhere: &arrangement.everywhere,
+        removals: plan.removals(),
     };
     let volumes = divide(&plan.index, &plan.index_bytes, plan.signature.as_deref(), &room)?;
     there(volumes.len())?;

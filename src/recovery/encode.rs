@@ -10,6 +10,7 @@ use reed_solomon_simd::rate::{HighRateEncoder, RateEncoder};
 use super::sidecar::Shape;
 use super::table::{self, DocumentCopy, FORMAT, Geometry, Table};
 use super::{AHEAD, ahead, column, read_padded};
+use crate::bundle::removal::SignedRemoval;
 use crate::bundle::tar;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
@@ -25,6 +26,8 @@ pub struct Protected<'a> {
     pub signature: Option<&'a [u8]>,
     /// The description of each file, if they are volumes; otherwise empty.
     pub volumes: &'a [Vec<u8>],
+    /// The statements about what was removed.
+    pub removals: &'a [SignedRemoval],
     /// Time of the tar members in seconds.
     pub mtime: u64,
     /// The division of these lengths into slices.
@@ -54,6 +57,7 @@ pub fn encode(
         index: DocumentCopy::of(from.index),
         signature: from.signature.map(DocumentCopy::of),
         volumes: from.volumes.iter().map(|bytes| DocumentCopy::of(bytes)).collect(),
+        removals: table::of_removals(from.removals),
         slice_size: slice,
         files: lengths,
         // The final table has the same size, since all digests do.
@@ -106,6 +110,8 @@ pub fn encode(
     for copy in [false, true] {
         let documents = [Some(&bytes[..]), Some(from.index), from.signature];
         let documents = documents.into_iter().flatten().chain(from.volumes.iter().map(Vec::as_slice));
+        let statements = from.removals.iter().flat_map(|one| [one.statement.as_slice(), &one.signature]);
+        let documents = documents.chain(statements);
         for ((name, (at, size)), content) in shape.documents(copy, &Digest::of(&bytes)).into_iter().zip(documents) {
             write(&tar::header(&name, size, from.mtime), at - tar::BLOCK)?;
             write(content, at)?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::table::{DOCUMENTS, DocumentCopy, TABLE, Table};
+use crate::bundle::removal::SignedRemoval;
 use crate::bundle::tar::{self, BLOCK};
 use crate::error::{Code, Error, Result};
 use crate::fs::dir;
@@ -25,16 +26,19 @@ pub(super) struct Shape {
     /// Sizes of the table and of the documents after it, which are stored at both ends.
     documents: Vec<u64>,
     signed: bool,
+    volumes: usize,
     slice: u64,
     recovery: u64,
 }
 
 impl Shape {
     pub(super) fn new(table: &Table, size: u64) -> Shape {
-        let pieces = [Some(&table.index), table.signature.as_ref()].into_iter().flatten().chain(&table.volumes);
+        let pieces = [Some(&table.index), table.signature.as_ref()].into_iter().flatten();
+        let pieces = pieces.chain(&table.volumes).chain(&table.removals);
         Shape {
             documents: [size].into_iter().chain(pieces.map(|piece| piece.size)).collect(),
             signed: table.signature.is_some(),
+            volumes: table.volumes.len(),
             slice: table.slice_size,
             recovery: table.recovery.len() as u64,
         }
@@ -76,8 +80,10 @@ impl Shape {
         let mut names = vec![format!("{}{}.json", if copy { COPY } else { FRONT }, table.hex())];
         names.push(format!("{folder}index.json"));
         names.extend(self.signed.then(|| format!("{folder}index.json.sig")));
-        let volumes = self.documents.len() - names.len();
-        names.extend((1..=volumes).map(|n| format!("{folder}volume-{n:03}.json")));
+        names.extend((1..=self.volumes).map(|n| format!("{folder}volume-{n:03}.json")));
+        let statements = (self.documents.len() - names.len()) / 2;
+        let one = |n: usize| [format!("{folder}removal-{n}.json"), format!("{folder}removal-{n}.json.sig")];
+        names.extend((1..=statements).flat_map(one));
         names.into_iter().zip(self.contents(copy)).collect()
     }
 }
@@ -174,6 +180,15 @@ impl Sidecar {
     pub fn volume(&self, file: usize) -> Option<Vec<u8>> {
         let piece = self.table.volumes.get(file)?;
         self.either(piece, 2 + usize::from(self.table.signature.is_some()) + file)
+    }
+
+    /// The statements about removals that the bundle was protected with, if all are intact.
+    pub fn removals(&self) -> Option<Vec<SignedRemoval>> {
+        let first = 2 + usize::from(self.table.signature.is_some()) + self.table.volumes.len();
+        let all = self.table.removals.iter().zip(first..).map(|(piece, number)| self.either(piece, number));
+        let all = all.collect::<Option<Vec<Vec<u8>>>>()?;
+        let pair = |two: &[Vec<u8>]| SignedRemoval { statement: two[0].clone(), signature: two[1].clone() };
+        Some(all.chunks_exact(2).map(pair).collect())
     }
 
     fn read_documents(&self) -> Option<(Vec<u8>, Option<Vec<u8>>)> {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::limits;
+use crate::bundle::removal::SignedRemoval;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Invalid, json};
 
@@ -42,6 +44,11 @@ impl DocumentCopy {
     }
 }
 
+/// The statements and signatures of a head, as a table lists them.
+pub fn of_removals(removals: &[SignedRemoval]) -> Vec<DocumentCopy> {
+    removals.iter().flat_map(|one| [&one.statement, &one.signature]).map(|bytes| DocumentCopy::of(bytes)).collect()
+}
+
 /// The protected content of a sidecar. A parsed table is within every limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -56,6 +63,9 @@ pub struct Table {
     /// The description of each file, if the files are volumes; empty for a whole bundle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<DocumentCopy>,
+    /// The statements about what was removed, with their signatures, in the order in which each file has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removals: Vec<DocumentCopy>,
     /// Size of a slice in bytes.
     pub slice_size: u64,
     /// The number of protected bytes of each file: the bundle, or its volumes.
@@ -122,8 +132,19 @@ impl Geometry {
 impl Table {
     /// Parses and checks a table.
     pub fn parse(bytes: &[u8]) -> Result<Table, String> {
-        const KNOWN: &[&str] =
-            &["format", "index", "signature", "volumes", "sliceSize", "files", "slices", "recovery", "digest", "size"];
+        const KNOWN: &[&str] = &[
+            "format",
+            "index",
+            "signature",
+            "volumes",
+            "removals",
+            "sliceSize",
+            "files",
+            "slices",
+            "recovery",
+            "digest",
+            "size",
+        ];
         if bytes.len() as u64 > TABLE {
             return Err(format!("its table is over the limit of {TABLE} bytes"));
         }
@@ -176,7 +197,14 @@ impl Table {
         if !self.volumes.is_empty() && self.volumes.len() != self.files.len() {
             return Err("it does not describe each volume");
         }
-        let documents = self.index.size + self.volumes.iter().map(|v| v.size.min(DOCUMENTS)).sum::<u64>();
+        if self.removals.len() > 2 * limits::REMOVALS
+            || !self.removals.len().is_multiple_of(2)
+            || self.removals.iter().any(|one| one.size > limits::REMOVAL)
+        {
+            return Err("its statements about removals are over a limit");
+        }
+        let documents = self.volumes.iter().chain(&self.removals).map(|one| one.size.min(DOCUMENTS));
+        let documents = self.index.size + documents.sum::<u64>();
         if self.volumes.iter().any(|v| v.size > VOLUME) || documents > DOCUMENTS {
             return Err("its descriptions of volumes are over the limit");
         }

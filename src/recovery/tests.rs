@@ -42,6 +42,7 @@ impl Lab {
             index: INDEX,
             signature: Some(SIGNATURE),
             volumes: &lab.volumes(),
+            removals: &[],
             mtime: 7,
             geometry,
         };

@@ -6,9 +6,15 @@ use serde::Serialize;
 
 use crate::error::{Code, Error};
 
+mod evidence;
+mod proof;
+mod removal;
 pub mod signature;
 mod updates;
 
+pub use evidence::{Evidence, EvidenceImage};
+pub use proof::{Place, Proof};
+pub use removal::RemovalOutcome;
 pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing, Vouched};
 pub use updates::{UpdateFrom, Updates};
 
@@ -54,6 +60,8 @@ impl CheckId {
     pub const BundleSignature: CheckId = CheckId::new(20, "bundle-signature", "bundle signature");
     /// MB-VER-03: schema, limits, features, expiry, expectations.
     pub const Index: CheckId = CheckId::new(30, "index", "index");
+    /// MB-RMV: what was removed, and by whom.
+    pub const Removals: CheckId = CheckId::new(35, "removals", "removals");
     /// MB-VER-04: the file is as long as the index says.
     pub const Length: CheckId = CheckId::new(40, "length", "length");
     /// MB-SET: every volume is there, and nothing that belongs to another bundle.
@@ -308,6 +316,9 @@ pub struct Report {
     pub signatures: Vec<SignatureOutcome>,
     /// Review records: reported, never counted toward a threshold.
     pub records: Vec<RecordOutcome>,
+    /// Statements about what was removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removals: Vec<RemovalOutcome>,
     /// Attestations about images: the first [`FINDINGS`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attestations: Vec<Attestation>,
@@ -323,10 +334,19 @@ pub struct Report {
     /// How many more objects there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_objects: u64,
+    /// What other programs found, from files that the user named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// SHA-256 of the trust policy, if it is a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_policy: Option<String>,
     /// The checks that ran.
     pub checks: Vec<Check>,
     /// The checks that did not.
     pub not_checked: Vec<NotChecked>,
+    /// The receipt of this run, and its line in the log of this host.
+    #[serde(skip_serializing_if = "Proof::is_empty")]
+    pub proof: Proof,
 }
 
 impl Report {
@@ -341,13 +361,17 @@ impl Report {
             exceptions: Vec::new(),
             signatures: Vec::new(),
             records: Vec::new(),
+            removals: Vec::new(),
             attestations: Vec::new(),
             more_attestations: 0,
             updates: vec![],
             objects: Vec::new(),
             more_objects: 0,
+            evidence: Vec::new(),
+            trust_policy: None,
             checks: Vec::new(),
             not_checked: Vec::new(),
+            proof: Proof::default(),
         }
     }
 

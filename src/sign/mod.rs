@@ -72,6 +72,8 @@ pub enum Namespace {
     Index(Role),
     /// A signature over a review record: `mirror-bundle.v1.record`.
     Record,
+    /// A signature over a statement about a removal: `mirror-bundle.v1.removal`.
+    Removal,
 }
 
 impl Namespace {
@@ -82,13 +84,14 @@ impl Namespace {
             Namespace::Index(Role::Reviewer) => "mirror-bundle.v1.reviewer",
             Namespace::Index(Role::Receiver) => "mirror-bundle.v1.receiver",
             Namespace::Record => "mirror-bundle.v1.record",
+            Namespace::Removal => "mirror-bundle.v1.removal",
         }
     }
 
     /// The namespace with exactly this text.
     pub fn parse(text: &str) -> Option<Namespace> {
         let roles = Role::ALL.into_iter().map(Namespace::Index);
-        roles.chain([Namespace::Record]).find(|namespace| namespace.as_str() == text)
+        roles.chain([Namespace::Record, Namespace::Removal]).find(|namespace| namespace.as_str() == text)
     }
 }
 
@@ -123,6 +126,7 @@ mod tests {
             assert_eq!(Role::parse(role.as_str()), Some(role));
         }
         assert_eq!(Namespace::parse("mirror-bundle.v1.record"), Some(Namespace::Record));
+        assert_eq!(Namespace::parse("mirror-bundle.v1.removal"), Some(Namespace::Removal));
         for other in ["", "file", "git", "mirror-bundle.v2.builder", "mirror-bundle.v1.Builder", "mirror-bundle.v1."] {
             assert_eq!(Namespace::parse(other), None, "{other}");
         }

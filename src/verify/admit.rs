@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::report::{self, Check, CheckId, Finding, Report, Severity};
-use super::{Admission, Admitted, Conditions, Settings, Trust, trust};
+use super::{Admission, Admitted, Conditions, Settings, Trust, removal, trust};
 use crate::bundle::reader::{Bundle, Contents};
+use crate::bundle::removal::Removed;
 use crate::bundle::set::{Set, Tally};
 use crate::bundle::volume::Volume;
 use crate::bundle::{Head, Index, Inputs, inputs, limits};
@@ -34,7 +37,9 @@ pub fn look(inputs: Inputs, conditions: &Conditions) -> Result<Admission<'_>> {
 
 fn with<'a>(inputs: Inputs, settings: &Settings<'a>) -> Result<Admission<'a>> {
     let subject = report::Subject { path: inputs.display(), ..Default::default() };
-    let mut report = Report::new(subject, settings.now.to_string());
+    let now = Timestamp::from_second(settings.now.as_second()).unwrap_or(settings.now);
+    let mut report = Report::new(subject, now.to_string());
+    report.trust_policy = settings.policy.and_then(|policy| policy.digest).map(|digest| digest.to_string());
     report.exceptions = settings.exceptions();
     let opened = match choose(inputs.open()?, settings) {
         Ok(opened) => opened,
@@ -53,7 +58,7 @@ fn with<'a>(inputs: Inputs, settings: &Settings<'a>) -> Result<Admission<'a>> {
     }
     // Before anything in the index is parsed: a tampered index goes no further. If a trusted key vouches for these
     // very bytes, a bad signature among the others is not tampering (E7).
-    let early = trust::signatures(head, &[], settings, &mut report);
+    let early = trust::signatures(head, &[], &[], settings, &mut report);
     let stops = |f: &Finding| matches!(f.code, Code::BadSignature | Code::Malformed) && f.severity == Severity::Error;
     if early.findings.iter().any(stops) && report.signatures.iter().all(|s| !s.is_good()) {
         report.add(early);
@@ -72,18 +77,26 @@ fn with<'a>(inputs: Inputs, settings: &Settings<'a>) -> Result<Admission<'a>> {
     report.bundle.sequence = index.sequence;
     report.bundle.created = Some(index.created.clone());
     report.exceptions.extend(index.exceptions.iter().map(|e| format!("{e} (at creation)")));
-    report.add(trust::index(&index, &report.bundle.index, settings));
-
+    let digest = head.digest();
+    let stated = trust::index(&index, &report.bundle.index, &Removed::default(), settings);
     let (mut set, unrelated) = match opened.together(index) {
         Ok(parts) => parts,
         Err(e) => {
+            report.add(stated);
             report.add(early);
             let id = if e.code() == Code::Truncated { CheckId::Length } else { CheckId::Format };
             return refused(report, id, e);
         }
     };
+    let removal::Accepted { removed, counted, check, listed } = removal::evaluate(&set, &digest, settings, &report);
+    set.restrict(&removed);
+    // From here on the index says what counts.
+    report.add(trust::index(set.index(), &report.bundle.index, set.removed(), settings));
+    report.exceptions.extend(listed.iter().filter(|one| one.obeyed).map(|one| one.sentence()));
+    report.checks.extend(check);
+    report.removals = listed;
     // Evaluate again with the addenda, which the index locates: countersignatures count toward thresholds.
-    let mut signature = trust::signatures(set.head(), set.addenda(), settings, &mut report);
+    let mut signature = trust::signatures(set.head(), set.addenda(), &counted, settings, &mut report);
     trust::records(set.head(), set.addenda(), settings, &mut report, &mut signature);
     if settings.look {
         signature.findings.clear();
@@ -103,7 +116,7 @@ fn with<'a>(inputs: Inputs, settings: &Settings<'a>) -> Result<Admission<'a>> {
     format.of = format.examined;
     report.checks.insert(0, format);
 
-    let mut admitted = Admitted::new(set, report, *settings);
+    let mut admitted = Admitted::new(set, report, *settings, counted);
     admitted.read_head(unrelated)?;
     admitted.report.conclude();
     let unusable = admitted.report.errors().any(|f| !content_still_readable(f));
@@ -128,7 +141,7 @@ fn choose(mut opened: Vec<(String, Result<Bundle>)>, settings: &Settings) -> Res
     }
     let good = |bundle: &Bundle| {
         let mut scratch = Report::new(report::Subject::default(), String::new());
-        trust::signatures(bundle.head(), &[], settings, &mut scratch);
+        trust::signatures(bundle.head(), &[], &[], settings, &mut scratch);
         scratch.signatures.iter().any(report::SignatureOutcome::is_good)
     };
     let bundles: Vec<&Bundle> = opened.iter().filter_map(|(_, o)| o.as_ref().ok()).collect();
@@ -267,6 +280,7 @@ fn content_still_readable(finding: &Finding) -> bool {
             | Code::BlobMismatch
             | Code::BlobMissing
             | Code::UnlistedContent
+            | Code::Removed
     )
 }
 

@@ -16,6 +16,7 @@ mod kept;
 mod loose;
 mod manifests;
 mod release;
+pub(crate) mod removal;
 pub mod rollback;
 mod settings;
 mod trust;
@@ -33,6 +34,7 @@ use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::parallel::{Pace, Turn};
+use crate::sign::policy::EvaluatedSignature;
 
 pub use crate::report;
 pub use admit::{admit, look};
@@ -71,7 +73,7 @@ pub enum Endorsement {
 pub fn endorsement(head: &Head, trust: &Trust, conditions: &Conditions) -> Endorsement {
     let settings = &Settings::new(trust, conditions);
     let mut report = Report::new(report::Subject::default(), settings.now.to_string());
-    let check = trust::signatures(head, &[], settings, &mut report);
+    let check = trust::signatures(head, &[], &[], settings, &mut report);
     if settings.expect_index.is_some_and(|wanted| wanted != head.digest()) {
         return Endorsement::None;
     }
@@ -99,6 +101,8 @@ pub struct Admitted<'a> {
     digests: Mutex<Check>,
     payloads: Mutex<release::Payloads>,
     unlisted: Mutex<disguise::Unlisted>,
+    /// Signatures over statements about removals that count.
+    counted: Vec<EvaluatedSignature>,
     /// Small blobs that the checks need whole, once read and verified.
     kept: Mutex<kept::Kept>,
 }
@@ -113,7 +117,7 @@ pub enum Extent {
 }
 
 impl<'a> Admitted<'a> {
-    fn new(set: Set, report: Report, settings: Settings<'a>) -> Admitted<'a> {
+    fn new(set: Set, report: Report, settings: Settings<'a>, counted: Vec<EvaluatedSignature>) -> Admitted<'a> {
         let mut digests = Check::new(CheckId::BlobDigests);
         digests.of = set.index().blobs.len() as u64;
         Admitted {
@@ -127,6 +131,7 @@ impl<'a> Admitted<'a> {
             digests: Mutex::new(digests),
             payloads: Mutex::default(),
             unlisted: Mutex::default(),
+            counted,
             kept: Mutex::default(),
         }
     }
@@ -200,8 +205,9 @@ impl<'a> Admitted<'a> {
             self.report.add(digests);
             return Ok(());
         }
+        self.removals();
         let index = self.set.index();
-        closure::oci_index(index, &self.files, &mut check);
+        closure::oci_index(self.set.signed(), &self.files, &mut check);
         if !check.findings.is_empty() {
             self.report.add(check);
         }
@@ -224,7 +230,7 @@ impl<'a> Admitted<'a> {
         self.unlisted = Mutex::new(unlisted);
         let manifests = manifests::check(index, &listed, &self.files, settings, &mut self.report);
         self.report.add(manifests);
-        let mut payloads = release::Payloads::new(index, &self.documents, &bad);
+        let mut payloads = release::Payloads::new(index, &self.documents, &bad).without(&self.set);
         if !self.set.is_stream() {
             payloads.read_ahead(&self.set)?;
             payloads.conclude(self.set.index(), &mut self.report);
@@ -251,10 +257,12 @@ impl<'a> Admitted<'a> {
     /// Reads the files that are not part of the head, from every part. False when a stream cannot be read further.
     fn read_files(&mut self, check: &mut Check) -> Result<bool> {
         let mut failed = Vec::new();
+        let gone = self.set.removed_files();
         for part in self.set.parts() {
             let members = part.layout().members();
             for member in &members[part.first()..part.layout().blob_range().start] {
                 match part.read(member, limits::INDEX) {
+                    Ok(_) if gone.contains(member.path.as_str()) => {}
                     Ok(bytes) => _ = self.files.insert(member.path.clone(), bytes),
                     Err(e) => {
                         let lost = self.cannot_resume(&e);
@@ -275,7 +283,7 @@ impl<'a> Admitted<'a> {
         let mut digests = lock(&self.digests);
         let mut failed: Vec<(String, Error)> = Vec::new();
         let mut wrong = BTreeSet::new();
-        let blobs = &self.set.index().blobs;
+        let blobs = &self.set.signed().blobs;
         for part in self.set.parts() {
             for (extent, member) in part.layout().extents().iter().zip(part.layout().blobs()) {
                 let blob = &blobs[extent.blob];
@@ -283,6 +291,7 @@ impl<'a> Admitted<'a> {
                     break;
                 }
                 match part.read(member, limits::DOCUMENT) {
+                    Ok(_) if self.set.position(extent.blob).is_none() => {}
                     Ok(bytes) => {
                         if self.documents.insert(blob.digest, bytes).is_none() {
                             digests.examined += 1;
@@ -319,6 +328,7 @@ impl<'a> Admitted<'a> {
     /// beginning, and the finding becomes a remark. An error of `receiver` itself ends this and is returned.
     pub fn blobs(&self, pace: &Pace, extent: Extent, receiver: &dyn Receiver) -> Result<()> {
         let content = self.index().blobs.iter().enumerate().filter(|(_, b)| !b.role.is_document()).collect();
+        self.excluded(pace, extent)?;
         self.some_blobs(pace, extent, content, false, receiver)
     }
 
@@ -506,10 +516,11 @@ impl<'a> Admitted<'a> {
 
     /// For a stream: evaluates signatures again, with the addenda that came after the content.
     fn evaluate_again(&mut self, settings: &Settings) {
+        self.counted = removal::too_late(&self.set, settings, &mut self.report);
         let (head, addenda) = (self.set.head(), self.set.addenda());
         self.report.checks.retain(|c| c.id != CheckId::BundleSignature);
         self.report.not_checked.retain(|n| n.id != CheckId::BundleSignature);
-        let mut signature = trust::signatures(head, addenda, settings, &mut self.report);
+        let mut signature = trust::signatures(head, addenda, &self.counted, settings, &mut self.report);
         trust::records(head, addenda, settings, &mut self.report, &mut signature);
         self.report.add(signature);
     }

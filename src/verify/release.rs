@@ -123,6 +123,8 @@ pub(super) type Metadata = BTreeMap<Digest, ReleaseMetadata>;
 #[derive(Debug)]
 pub(super) struct Payloads {
     releases: Vec<Pending>,
+    /// Components that were removed: what is removed may be missing.
+    removed: BTreeSet<(Digest, String)>,
     /// The image policies in the payloads that were read.
     pub(super) policies: Policies,
     /// What these payloads say about updates.
@@ -139,6 +141,7 @@ impl Default for Payloads {
     fn default() -> Payloads {
         Payloads {
             releases: Vec::new(),
+            removed: BTreeSet::new(),
             policies: Policies::new(),
             metadata: Metadata::new(),
             configs: BTreeMap::new(),
@@ -165,6 +168,13 @@ impl Payloads {
             payload: None,
         });
         Payloads { releases: releases.collect(), ..Payloads::default() }
+    }
+
+    /// The same for a bundle from which components may have been removed (MB-RMV-06).
+    pub(super) fn without(mut self, set: &Set) -> Payloads {
+        let removed = set.removed().images.iter().map(|at| &set.signed().images[*at]);
+        self.removed = removed.filter_map(|image| Some((image.release?, image.component.clone()?))).collect();
+        self
     }
 
     /// For a file: reads now what is needed, layers top first, before anything is unpacked.
@@ -295,7 +305,7 @@ impl Payloads {
                         payload.version,
                         payload.image_references.tags.len()
                     ));
-                    compare(index, release, &payload, &mut check);
+                    compare(index, release, &payload, &self.removed, &mut check);
                     if !self.architecture(release, &image, &mut check) {
                         unread.push(release.version.clone());
                     }
@@ -418,7 +428,13 @@ impl PayloadImage {
     }
 }
 
-fn compare(index: &Index, release: &Release, payload: &Payload, check: &mut Check) {
+fn compare(
+    index: &Index,
+    release: &Release,
+    payload: &Payload,
+    removed: &BTreeSet<(Digest, String)>,
+    check: &mut Check,
+) {
     let subject = release.digest.to_string();
     if payload.version != release.version {
         check.find(
@@ -457,7 +473,8 @@ fn compare(index: &Index, release: &Release, payload: &Payload, check: &mut Chec
             ),
         }
     }
-    for ((name, digest), _) in named.iter().filter(|(_, seen)| !**seen) {
+    let gone = |name: &str| removed.contains(&(release.digest, name.to_owned()));
+    for ((name, digest), _) in named.iter().filter(|((name, _), seen)| !**seen && !gone(name)) {
         check.find(
             Finding::new(
                 Code::BlobMissing,

@@ -1,12 +1,13 @@
 //! MB-ROL: never go back behind what this host has unpacked, and never accept two bundles with the same number.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::report::{Check, Finding};
 use crate::bundle::Index;
+use crate::bundle::removal::Removed;
 use crate::bundle::series::{Place, Version, places};
 use crate::error::Code;
 
@@ -18,6 +19,32 @@ pub struct Memory {
     pub series: BTreeMap<String, Numbered>,
     /// Release streams.
     pub releases: BTreeMap<String, Released>,
+    /// What was removed from bundles when they were unpacked, by the digest of the index.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub removals: BTreeMap<String, Taken>,
+}
+
+/// What was removed from a bundle: positions in the lists of its index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Taken {
+    /// Images.
+    pub images: BTreeSet<usize>,
+    /// Files.
+    pub files: BTreeSet<usize>,
+}
+
+impl Taken {
+    /// Whether this is all that `other` names, or more.
+    fn covers(&self, other: &Taken) -> bool {
+        self.images.is_superset(&other.images) && self.files.is_superset(&other.files)
+    }
+}
+
+impl From<&Removed> for Taken {
+    fn from(removed: &Removed) -> Taken {
+        Taken { images: removed.images.clone(), files: removed.files.clone() }
+    }
 }
 
 /// The bundle with the highest number of a series.
@@ -89,6 +116,29 @@ impl Memory {
         .unwrap_or_default()
     }
 
+    /// Records what was removed from a bundle that was unpacked; with `back` also that less was. Returns whether
+    /// anything changed.
+    pub fn note_removed(&mut self, digest: &str, removed: &Removed, back: bool) -> bool {
+        let now = Taken::from(removed);
+        let known = self.removals.get(digest);
+        if known == Some(&now) || (known.is_none() && removed.is_empty()) {
+            return false;
+        }
+        if known.is_some_and(|known| !now.covers(known)) && !back {
+            return false;
+        }
+        match removed.is_empty() {
+            true => _ = self.removals.remove(digest),
+            false => _ = self.removals.insert(digest.to_owned(), now),
+        }
+        true
+    }
+
+    /// Whether this host has unpacked the bundle without something that is there now.
+    fn had_less(&self, digest: &str, removed: &Removed) -> bool {
+        self.removals.get(digest).is_some_and(|known| !Taken::from(removed).covers(known))
+    }
+
     /// Records a bundle that was unpacked; with `back` also an older one. Returns whether anything changed.
     pub fn note(&mut self, index: &Index, digest: &str, back: bool) -> bool {
         let mut changed = false;
@@ -125,6 +175,20 @@ pub(super) struct Leave {
     pub(super) back: bool,
     /// The maximum step between two numbers.
     pub(super) step: Option<u64>,
+}
+
+/// Compares what is removed with what was removed when this host unpacked the same bundle (MB-RMV-11).
+pub(super) fn put_back(digest: &str, removed: &Removed, memory: &Memory, leave: Leave, check: &mut Check) {
+    if !memory.had_less(digest, removed) {
+        return;
+    }
+    let text = "this host has unpacked this bundle without something that was removed, and here it is there";
+    check.find(match leave.back {
+        true => Finding::notice(Code::Rollback, "removals", text),
+        false => Finding::new(Code::Rollback, "removals", text).hint(
+            "use the file with the removal, or have the statement beside this one; to take it all on purpose, and have that recorded: --allow-rollback",
+        ),
+    });
 }
 
 /// Compares the places of a bundle with the memory of this host.

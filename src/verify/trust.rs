@@ -4,15 +4,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
 use super::report::{Check, CheckId, Finding, RecordOutcome, Report, SignatureOutcome, Standing};
-use super::rollback::{Leave, rollback};
+use super::rollback::{Leave, put_back, rollback};
 use crate::bundle::Head;
 use crate::bundle::addendum::{self, Review};
 use crate::bundle::index::Index;
 use crate::bundle::layout;
 use crate::bundle::reader::Addendum;
+use crate::bundle::removal::Removed;
 use crate::bundle::series::places;
 use crate::error::Code;
-use crate::sign::policy::Outcome;
+use crate::sign::policy::{EvaluatedSignature, Outcome};
 use crate::sign::{MessageHash, Namespace};
 
 /// How far ahead of this host's clock a bundle's creation time may be: clocks behind an air gap drift.
@@ -30,10 +31,18 @@ pub(super) fn gather<'a>(head: &'a Head, addenda: &'a [Addendum], settings: &Set
 }
 
 /// MB-VER-02: enough good signatures by trusted keys over exactly the bytes of the index.
-pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings, report: &mut Report) -> Check {
+///
+/// `removals`: the signatures over statements about removals that count (MB-RMV-09).
+pub(super) fn signatures(
+    head: &Head,
+    addenda: &[Addendum],
+    removals: &[EvaluatedSignature],
+    settings: &Settings,
+    report: &mut Report,
+) -> Check {
     let mut check = Check::new(CheckId::BundleSignature);
     let gathered = gather(head, addenda, settings);
-    check.of = gathered.len() as u64;
+    check.of = (gathered.len() + removals.len()) as u64;
     if gathered.is_empty() && settings.allow_unsigned {
         report.skip(CheckId::BundleSignature, false, "the bundle has no signature, which --allow-unsigned accepts");
         check.find(Finding::notice(
@@ -55,7 +64,8 @@ pub(super) fn signatures(head: &Head, addenda: &[Addendum], settings: &Settings,
         return check;
     };
     let signatures: Vec<(&str, &[u8])> = gathered.iter().map(|(origin, bytes)| (origin.as_str(), *bytes)).collect();
-    let evaluation = policy.evaluate(&signatures, &head.index, settings.now);
+    let hash = MessageHash::of(&head.index);
+    let evaluation = policy.evaluate_hashed(&signatures, &hash, removals.to_vec(), settings.now);
     check.examined = evaluation.signatures.len() as u64;
     report.signatures = evaluation.signatures.iter().map(outcome).collect();
     for need in &evaluation.satisfied {
@@ -98,7 +108,10 @@ pub(super) fn records(head: &Head, addenda: &[Addendum], settings: &Settings, re
     report.records.clear();
     for addendum in addenda {
         match addendum::kind(&addendum.name) {
-            addendum::AddendumKind::Signature | addendum::AddendumKind::RecordSignature => {}
+            addendum::AddendumKind::Signature
+            | addendum::AddendumKind::RecordSignature
+            | addendum::AddendumKind::Removal
+            | addendum::AddendumKind::RemovalSignature => {}
             addendum::AddendumKind::Record => {
                 let origin = format!("{}{}", layout::ADDENDA, addendum.name);
                 match addendum::read_record(addendum, addenda, &head.digest()) {
@@ -172,7 +185,7 @@ fn record(
     });
 }
 
-fn outcome(evaluated: &crate::sign::policy::EvaluatedSignature) -> SignatureOutcome {
+pub(super) fn outcome(evaluated: &EvaluatedSignature) -> SignatureOutcome {
     SignatureOutcome {
         origin: evaluated.origin.clone(),
         name: evaluated.signer.clone(),
@@ -201,7 +214,7 @@ fn not_evaluated(origin: &str, armored: &[u8]) -> SignatureOutcome {
 }
 
 /// MB-VER-03: checks the index against the clock and the policy's requirements.
-pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
+pub(super) fn index(index: &Index, digest: &str, removed: &Removed, settings: &Settings) -> Check {
     let mut check = Check::new(CheckId::Index);
     (check.examined, check.of) = (1, 1);
     let now = settings.now;
@@ -240,6 +253,7 @@ pub(super) fn index(index: &Index, digest: &str, settings: &Settings) -> Check {
         step: rules.and_then(|rules| rules.max_step).filter(|_| !settings.allow_rollback),
     };
     rollback(index, digest, settings.seen, leave, &mut check);
+    put_back(digest, removed, settings.seen, leave, &mut check);
     let Some(policy) = settings.policy else { return check };
     if let Some(max) = policy.max_age
         && now.duration_since(created) > max
@@ -331,7 +345,11 @@ mod tests {
 
     fn codes(rules: &str, conditions: &Conditions) -> Vec<Code> {
         let trust = trust(rules);
-        index(&with_release(), "sha256:x", &Settings::new(&trust, conditions)).findings.iter().map(|f| f.code).collect()
+        index(&with_release(), "sha256:x", &Removed::default(), &Settings::new(&trust, conditions))
+            .findings
+            .iter()
+            .map(|f| f.code)
+            .collect()
     }
 
     #[test]

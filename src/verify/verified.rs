@@ -4,6 +4,7 @@ use std::io::Read;
 
 use super::{Admitted, BlobReader, Report};
 use crate::bundle::index::{Blob, Index};
+use crate::bundle::removal::Removed;
 use crate::error::Result;
 use crate::oci::Digest;
 
@@ -23,6 +24,11 @@ impl<'a> Verified<'a> {
     /// The index.
     pub fn index(&self) -> &Index {
         self.0.index()
+    }
+
+    /// What was removed from the bundle, and is not part of [`Verified::index`].
+    pub fn removed(&self) -> &Removed {
+        self.0.set().removed()
     }
 
     /// The report with the verdict.

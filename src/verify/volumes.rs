@@ -103,7 +103,9 @@ fn damage(set: &Set, check: &mut Check) {
         if part.damage().is_empty() {
             continue;
         }
-        let elsewhere = |blob: usize| set.replicas(blob).iter().any(|copy| copy.parts().all(|p| p != at));
+        let elsewhere = |signed: usize| {
+            set.position(signed).is_none_or(|blob| set.replicas(blob).iter().any(|copy| copy.parts().all(|p| p != at)))
+        };
         let severity = match part.layout().extents().iter().all(|extent| elsewhere(extent.blob)) {
             true => Severity::Notice,
             false => Severity::Error,

@@ -9,6 +9,8 @@ use sha2::Digest as _;
 pub const BUILDER: [u8; 32] = [0xb1; 32];
 /// A second builder.
 pub const SECOND: [u8; 32] = [0xb2; 32];
+/// A reviewer.
+pub const REVIEWER: [u8; 32] = [0xb3; 32];
 /// A key that the vectors do not trust.
 pub const STRANGER: [u8; 32] = [0xee; 32];
 

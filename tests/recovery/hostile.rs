@@ -21,6 +21,7 @@ fn forge(kit: &Kit, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         index: &blueprint.head.index,
         signature: blueprint.head.signature.as_deref(),
         volumes: &[],
+        removals: &[],
         mtime: 0,
         geometry: Geometry::new(&[end], 10).unwrap(),
     };

@@ -74,9 +74,17 @@ impl Run {
 
 impl Ran {
     /// Checks a failed run with `-o json`: one error, which names one of these hosts, the resulting state and the
-    /// remedy.
+    /// remedy; or what was refused.
     #[track_caller]
     pub fn explains_itself(&self, hosts: &[String]) {
+        // Everything was unpacked but attachments, which the answer names.
+        if self.code == 54 {
+            let answer: Value = serde_json::from_str(&self.out).unwrap();
+            let refused = answer["unpacked"]["refused"].as_array().unwrap();
+            let named = |one: &Value| hosts.iter().any(|host| one["why"].as_str().unwrap().contains(host));
+            assert!(!refused.is_empty() && refused.iter().all(named), "{self:?}");
+            return;
+        }
         let lines: Vec<Value> = self.err.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
         let errors: Vec<&Value> = lines.iter().filter(|l| l["type"] == "error").collect();
         assert_eq!(errors.len(), 1, "{self:?}");

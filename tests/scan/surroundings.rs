@@ -149,3 +149,30 @@ fn memory_stays_bounded_with_bombs_and_large_files() {
     assert!(kib < (64 + 80) << 10, "{kib} KiB");
     assert!(daemon.process() > 0);
 }
+
+#[test]
+fn a_scan_is_in_the_log_with_what_it_found() {
+    let lab = Lab::new();
+    let files = [("x", b"the first".to_vec())];
+    let bad = lab.bundle("bad", &[("reg.example/a:1", &[&files])], None);
+    let files = [("y", b"fine".to_vec())];
+    let fine = lab.bundle("fine", &[("reg.example/a:1", &[&files])], None);
+    let needle: String = eicar()[28..35].iter().map(|b| char::from(*b)).collect();
+    let grep = format!("grep=sh -c 'grep -qE \"{needle}|the first\" {{}} && exit 1; exit 0'");
+    let scanner = ["--scanner", grep.as_str(), "--log", "log"];
+    let found = lab.scan(&bad, &scanner);
+    let clean = lab.scan(&fine, &scanner);
+    let missing = lab.scan("missing.tar", &scanner);
+    let log = std::fs::read_to_string(lab.path().join("log")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = |n: usize| (lines[n]["event"].as_str().unwrap(), lines[n]["verdict"].as_str().unwrap());
+    assert_eq!(lines.len(), 3, "{} {} {}", found.errors, clean.errors, missing.errors);
+    for (n, answer) in [&found, &clean, &missing].into_iter().enumerate() {
+        assert_eq!(lines[n]["exit_code"], answer.code);
+    }
+    assert_eq!((found.json["log"]["n"].as_u64(), clean.json["log"]["n"].as_u64()), (Some(1), Some(2)));
+    assert_eq!([said(0), said(1), said(2)], [("scan", "found"), ("scan", "clean"), ("scan", "error")]);
+    assert_eq!([found.code, clean.code], [35, 0], "{} {}", found.errors, clean.errors);
+    let stopped = lab.scan(&fine, &["--scanner", &grep, "--log", "/dev/full"]);
+    assert_eq!((stopped.code, stopped.errors.contains("not a regular file")), (2, true), "{}", stopped.errors);
+}

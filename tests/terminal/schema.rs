@@ -14,6 +14,10 @@ fn every_document_is_as_its_schema_says() {
     let layout = flow().join("layout");
     let layout = layout.to_str().unwrap();
     let anyone = "--allow-unsigned";
+    let sarif = r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"results":[{"level":"note"}]}]}"#;
+    std::fs::write(dir.join("x.sarif"), sarif).unwrap();
+    let listed: Value = serde_json::from_str(&run(dir, &["ls", "b.tar", "-o", "json"]).1).unwrap();
+    let image = listed["images"][0]["digest"].as_str().unwrap();
     let cases: &[(&str, i32, &[&str])] = &[
         ("keygen", 0, &["keygen", "k", "--no-passphrase"]),
         (
@@ -30,6 +34,20 @@ fn every_document_is_as_its_schema_says() {
         ("unpack", 0, &["unpack", "b.tar", anyone, "--dry-run"]),
         ("unpack", 20, &["unpack", "b.tar", "--signer", "k.pub", "--to-dir", "no"]),
         ("sign", 0, &["sign", "s.tar", "--sign-key", "k", "--signer", "k.pub", "--note", "x"]),
+        (
+            "report",
+            0,
+            &["verify", "s.tar", "--signer", "k.pub", "--receipt", "r.json", "--sign-key", "k", "--log", "log"],
+        ),
+        ("report", 0, &["verify", "s.tar", "--signer", "k.pub", "--evidence", "x.sarif", "--for", image]),
+        (
+            "unpack",
+            20,
+            &["unpack", "b.tar", "--signer", "k.pub", "--to-dir", "no", "--receipt", "r2.json", "--log", "log"],
+        ),
+        ("log", 0, &["log", "verify", "log", "--receipt", "r.json"]),
+        ("receipt-check", 0, &["receipt", "verify", "r.json", "--signer", "k.pub"]),
+        ("receipt-check", 0, &["receipt", "verify", "r2.json", "--allow-unsigned"]),
         ("sign", 20, &["sign", "b.tar", "--sign-key", "k", "--signer", "k.pub"]),
         ("repair", 0, &["repair", "s.tar", "--signer", "k.pub"]),
         ("repair", 0, &["repair", "b.tar", anyone]),
@@ -62,6 +80,21 @@ fn every_document_is_as_its_schema_says() {
             let found = check["findings"].as_array().unwrap().iter().any(|f| f["severity"] == "error");
             assert_eq!(check["outcome"] == "fail", found, "{args:?}: {check}");
         }
+    }
+}
+
+#[test]
+fn every_receipt_is_as_its_schema_says() {
+    let dir = bundle();
+    let dir = dir.path();
+    let args = ["--allow-unsigned", "--log", "log", "--receipt"];
+    assert_eq!(run(dir, &[&["unpack", "b.tar", "--to-dir", "out"], &args[..], &["1.json"]].concat()).0, 0);
+    assert_eq!(run(dir, &[&["verify", "b.tar", "--quick"], &args[..], &["2.json"]].concat()).0, 42);
+    std::fs::write(dir.join("no.tar"), "no bundle").unwrap();
+    assert_eq!(run(dir, &[&["unpack", "no.tar", "--to-dir", "out"], &args[..], &["3.json"]].concat()).0, 10);
+    for n in 1..=3 {
+        let receipt: Value = serde_json::from_slice(&std::fs::read(dir.join(format!("{n}.json"))).unwrap()).unwrap();
+        valid("receipt", &receipt["predicate"]["details"].to_string());
     }
 }
 

@@ -247,7 +247,7 @@ fn check_repository(text: &str) -> Result<(), String> {
     Err(format!("`{text}` is not a repository"))
 }
 
-fn text(what: &str, value: &str) -> Result<(), String> {
+pub(in crate::bundle) fn text(what: &str, value: &str) -> Result<(), String> {
     // Bidirectional controls and zero-width characters make text look like other text.
     let hides = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     if value.len() > limits::TEXT || value.chars().any(|c| c.is_control() || hides(c)) {
@@ -259,7 +259,7 @@ fn text(what: &str, value: &str) -> Result<(), String> {
 /// From 1970-01-01 to just before 9999-01-01, in seconds: the range of every calendar library (MB-IDX-03).
 const TIMES: std::ops::Range<i64> = 0..253_370_764_800;
 
-fn time(what: &str, value: &str) -> Result<(), String> {
+pub(in crate::bundle) fn time(what: &str, value: &str) -> Result<(), String> {
     let parsed: Result<jiff::Timestamp, _> = value.parse();
     match parsed {
         Ok(stamp) if value.len() == 20 && stamp.to_string() == value && TIMES.contains(&stamp.as_second()) => Ok(()),

@@ -143,6 +143,12 @@ impl<'a> Partial<'a> {
         BlobWriter::resume(self, blob, buffer)
     }
 
+    /// Starts the blob at this position of the index from its beginning, without hashing it: its content was compared
+    /// with its digest, or is by whoever reads it, and finishing it says so.
+    pub fn proved_blob(&self, blob: usize) -> Result<BlobWriter<'_>> {
+        BlobWriter::proved(self, blob)
+    }
+
     /// Makes everything durable and renames the files to their final names. Call it only when every blob is finished.
     pub fn finish(self, force: bool) -> Result<()> {
         self.seal()?;

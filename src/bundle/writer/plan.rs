@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::bundle::index::Index;
 use crate::bundle::layout::{self, Layout, Member};
 use crate::bundle::limits;
+use crate::bundle::removal::{Removed, SignedRemoval};
 use crate::bundle::tar;
 use crate::bundle::volume::{self, Extent, Volume};
 use crate::error::{Code, Error, Result};
@@ -28,6 +29,7 @@ pub struct Plan {
     archives: Vec<Archive>,
     places: Vec<Vec<BlobPlace>>,
     tail: Vec<u8>,
+    removals: Vec<SignedRemoval>,
 }
 
 /// One file of a plan: the whole bundle, or a volume of it.
@@ -57,7 +59,34 @@ impl Plan {
         index.check().map_err(|why| Error::new(Code::Malformed, format!("this bundle cannot be created: {why}")))?;
         let archives = vec![Archive { volume: None, layout }];
         let places = places(&index, &archives);
-        Ok(Plan { index, index_bytes, signature, files, archives, places, tail: Vec::new() })
+        Ok(Plan { index, index_bytes, signature, files, archives, places, tail: Vec::new(), removals: Vec::new() })
+    }
+
+    /// The same bundle without what these statements name; `files` are the contents of those that are left.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], and for a statement that is not acceptable.
+    pub fn with_removals(mut self, removals: Vec<SignedRemoval>) -> Result<Plan> {
+        self.removals = removals;
+        for at in 0..self.archives.len() {
+            self.archives[at].layout = self.layout_of(self.archives[at].volume.as_ref())?;
+        }
+        self.places = places(&self.index, &self.archives);
+        Ok(self)
+    }
+
+    /// The statements about removals in every file.
+    pub fn removals(&self) -> &[SignedRemoval] {
+        &self.removals
+    }
+
+    /// What they name.
+    pub fn removed(&self) -> Removed {
+        self.archives.first().map(|archive| archive.layout.removed().clone()).unwrap_or_default()
+    }
+
+    fn layout_of(&self, volume: Option<&Volume>) -> Result<Layout> {
+        Layout::with(&self.index, &self.index_bytes, self.signature.as_deref(), &self.removals, volume)
     }
 
     /// Adds addenda behind the last member of every archive: headers, contents and padding, as in a bundle.
@@ -76,7 +105,7 @@ impl Plan {
         self.check_readable(&volumes)?;
         self.archives = Vec::new();
         for volume in volumes.into_iter().filter(|v| chosen(v.volume)) {
-            let layout = Layout::of_volume(&self.index, &self.index_bytes, self.signature.as_deref(), &volume)?;
+            let layout = self.layout_of(Some(&volume))?;
             self.archives.push(Archive { volume: Some(volume), layout });
         }
         self.places = places(&self.index, &self.archives);
@@ -96,7 +125,8 @@ impl Plan {
         let repeated = whole.layout.blob_range().start + 1 + everywhere;
         let (mut heads, mut largest) = (0, 0);
         for volume in volumes {
-            let size = volume.to_bytes()?.len() + self.signature.as_ref().map_or(0, Vec::len);
+            let removals = self.removals.iter().map(|one| one.statement.len() + one.signature.len()).sum::<usize>();
+            let size = volume.to_bytes()?.len() + self.signature.as_ref().map_or(0, Vec::len) + removals;
             largest = largest.max(size);
             heads += size;
             if heads > HEADS {
@@ -190,6 +220,8 @@ impl Plan {
         for volume in self.archives.iter().filter_map(|a| a.volume.as_ref()) {
             all.extend(volume.to_bytes()?);
         }
+        // What was removed makes another file of the same bundle.
+        self.removals.iter().for_each(|one| all.extend_from_slice(&one.statement));
         Ok(Digest::of(&all))
     }
 
@@ -204,6 +236,7 @@ impl Plan {
                 layout::SIGNATURE => Cow::Borrowed(self.signature.as_deref().unwrap_or_default()),
                 volume::VOLUME => Cow::Borrowed(layout.description().unwrap_or_default()),
                 layout::SUMS => Cow::Owned(layout.sums()),
+                path if self.removal(path).is_some() => Cow::Borrowed(self.removal(path).unwrap_or_default()),
                 _ => Cow::Borrowed(files.next().map(Vec::as_slice).unwrap_or_default()),
             };
             let rest = tar::padded(content.len() as u64) - content.len() as u64;
@@ -235,7 +268,12 @@ impl Plan {
         let Some(volume) = archive.volume.as_ref().filter(|v| v.own_pieces() > 0) else { return Ok(None) };
         let volume = Volume { digests, ..volume.clone() };
         volume.check(&self.index)?;
-        Layout::of_volume(&self.index, &self.index_bytes, self.signature.as_deref(), &volume).map(Some)
+        self.layout_of(Some(&volume)).map(Some)
+    }
+
+    /// The content of a statement about a removal, or of its signature.
+    fn removal(&self, path: &str) -> Option<&[u8]> {
+        self.removals.iter().zip(1..).find_map(|(one, n)| one.content(n, path))
     }
 
     fn is_all(&self) -> bool {

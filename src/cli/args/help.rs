@@ -36,7 +36,10 @@ Several media:
 Trust:
   keygen           Make a signing key
   sign             Verify, then add a signature or a review record
+  scrub            Take something out of a bundle, as its reviewer
   check-signature  Check one OpenShift release signature file
+  receipt          Check a receipt of `verify` or `unpack`
+  log              Check the log of this host
 
 Repair:
   recovery         Create recovery data, to repair damage in transit

@@ -52,6 +52,10 @@ pub struct Scan {
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size::parse, help_heading = "Limits")]
     pub max_memory_file: u64,
 
+    /// Append a line about this run to this file, chained to the line before [default: `log` of the trust policy]
+    #[arg(long, value_name = "FILE", help_heading = "Proof")]
+    pub log: Option<PathBuf>,
+
     /// Trust: with it, the bundle is verified in the same reading.
     #[command(flatten)]
     pub trust: Trust,

@@ -57,4 +57,7 @@ pub struct Summary {
     pub addenda: usize,
     /// The verdict on the repaired bundle.
     pub verdict: crate::verify::Verdict,
+    /// What the bundle is complete except for, because reviewers removed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub except: Option<String>,
 }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use super::named::{Local, Named};
 use crate::bundle::layout;
+use crate::bundle::removal::SignedRemoval;
 use crate::bundle::survey::Blueprint;
 use crate::bundle::volume::Volume;
 use crate::bundle::{Head, Index, limits, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::recovery::Sidecar;
+use crate::sign::{MessageHash, Namespace};
 use crate::verify::{Conditions, Endorsement, Trust, endorsement};
 
 /// What the bundle must be.
@@ -37,7 +39,8 @@ impl Known {
     /// The expected layout of the whole bundle, or of a volume.
     pub(super) fn blueprint(&self, volume: Option<Volume>) -> Result<Blueprint> {
         let volume = volume.map(|v| v.to_bytes()).transpose()?;
-        let head = Head::of(self.head.index.clone(), self.head.signature.clone(), volume);
+        let head = Head::of(self.head.index.clone(), self.head.signature.clone(), volume)
+            .with_removals(self.head.removals.clone());
         Blueprint::with(self.index.clone(), head)
     }
 }
@@ -58,11 +61,15 @@ pub(super) fn find(
 ) -> Result<Identity> {
     for one in named {
         let Ok(head) = &one.head else { continue };
+        // A damaged statement must not decide what the rest of the bundle is.
+        if !head.removals.iter().all(is_signed) {
+            continue;
+        }
         match endorsement(head, trust, conditions) {
             Endorsement::Signed => match Known::new(head.clone(), None) {
                 Ok(known) => return Ok(Identity::Known(known)),
                 // The description of a volume, which is not signed, may be the damaged part.
-                Err(e) if head.volume.is_none() => return Err(e),
+                Err(e) if head.volume.is_none() && head.removals.is_empty() => return Err(e),
                 Err(_) => {}
             },
             // Without its signature, a damaged index may still parse: check it against `SHA256SUMS`.
@@ -79,7 +86,7 @@ pub(super) fn find(
     }
     let copies = sidecars.iter().filter_map(|s| {
         let (index, signature) = s.documents()?;
-        let head = Head::of(Arc::new(index.to_vec()), signature.map(<[u8]>::to_vec), None);
+        let head = Head::of(Arc::new(index.to_vec()), signature.map(<[u8]>::to_vec), None).with_removals(s.removals()?);
         let files = 0..s.table().files.len();
         let volumes: Vec<Vec<u8>> = files.filter_map(|file| s.volume(file)).collect();
         Some((s.name().to_owned(), head, volumes))
@@ -96,13 +103,19 @@ pub(super) fn find(
         }
         let expected = conditions.expectations.index == Some(head.digest());
         let (index, signature) = (&head.index, &head.signature);
-        let of = |volume| Known::new(Head::of(index.clone(), signature.clone(), volume), Some(name.clone()));
+        let of = |volume| {
+            let head = Head::of(index.clone(), signature.clone(), volume).with_removals(head.removals.clone());
+            Known::new(head, Some(name.clone()))
+        };
         let candidates: Vec<Known> = match volumes.is_empty() {
             true => of(None).into_iter().collect(),
             false => volumes.into_iter().filter_map(|v| of(Some(v)).ok()).collect(),
         };
         for known in candidates {
             let blueprint = known.blueprint(known.volume.clone())?;
+            if !named.iter().all(|one| may_be(one, &blueprint)) {
+                continue;
+            }
             if expected || named.iter().any(|one| speaks_for(one, &blueprint)) {
                 return Ok(Identity::Known(known));
             }
@@ -143,6 +156,52 @@ fn speaks_for(own: &Named, blueprint: &Blueprint) -> bool {
         Some(hex) => hex == blueprint.head.digest().hex(),
         None => own.file.as_ref().is_some_and(|file| headers_agree(file, own.length, blueprint)),
     }
+}
+
+/// Whether a statement about a removal is what somebody signed; whether that counts is for the verification to decide.
+fn is_signed(one: &SignedRemoval) -> bool {
+    crate::sign::verify(&MessageHash::of(&one.statement), &one.signature)
+        .is_ok_and(|signature| signature.namespace() == Namespace::Removal.as_str())
+}
+
+/// How far from the start of a file the members of a head can be, in bytes.
+const HEAD: u64 = 2 * limits::INDEX + limits::VOLUME + 2 * limits::REMOVALS as u64 * limits::REMOVAL;
+
+/// Whether a damaged file may be a copy of this one by what was removed from it: nothing that was removed may come back
+/// because the statement about it is damaged too (MB-RMV-10).
+fn may_be(own: &Named, blueprint: &Blueprint) -> bool {
+    let Some(file) = &own.file else { return true };
+    if let Ok(head) = &own.head {
+        let statements = |head: &Head| head.removals.len();
+        return statements(head) == statements(&blueprint.head);
+    }
+    let (mut block, mut found, mut sums) = ([0u8; 512], 0, None);
+    let mut at = 0;
+    while at < own.length.min(HEAD) && file.read_exact_at(&mut block, at).is_ok() {
+        if let Some(entry) = tar::parse(&block) {
+            found += usize::from(entry.name.starts_with("mirror-bundle/removal-"));
+            sums = sums.or_else(|| (entry.name == layout::SUMS).then_some(at));
+        }
+        at += tar::BLOCK;
+    }
+    let expected = blueprint.layout.members().iter().find(|m| m.path == layout::SUMS).map(|m| m.header);
+    match (found > 0, blueprint.head.removals.is_empty()) {
+        (true, none) => !none,
+        (false, false) => true,
+        // No statement is to be seen: what follows the head must be where it is in a bundle without any.
+        (false, true) => sums.is_none_or(|at| Some(at) == expected) && !misplaced(file, own.length, blueprint),
+    }
+}
+
+/// Whether the header of a blob is where another one belongs.
+fn misplaced(file: &File, length: u64, blueprint: &Blueprint) -> bool {
+    let layout = &blueprint.layout;
+    layout.blobs().iter().take_while(|m| m.data() <= length).any(|member| {
+        let mut block = [0u8; 512];
+        file.read_exact_at(&mut block, member.header).is_ok()
+            && block != layout.header_of(member)
+            && tar::parse(&block).is_some()
+    })
 }
 
 /// The digest of the index according to the damaged file's `SHA256SUMS`, at its position in this blueprint.

@@ -98,11 +98,16 @@ impl Job<'_> {
                 return verdict.map(|report| Outcome::Refused(Box::new(report)));
             }
         };
-        let (ours, others): (Vec<_>, Vec<_>) =
-            sidecars.into_iter().partition(|s| s.table().index.digest == known.head.digest());
+        let (ours, others): (Vec<_>, Vec<_>) = sidecars.into_iter().partition(|s| {
+            let table = s.table();
+            table.index.digest == known.head.digest()
+                && table.removals == crate::recovery::of_removals(&known.head.removals)
+        });
         sidecars = ours;
         if let Some(other) = others.first() {
-            let text = format!("`{}` is recovery data of another bundle", other.name());
+            let same = other.table().index.digest == known.head.digest();
+            let what = if same { "the same bundle with other removals" } else { "another bundle" };
+            let text = format!("`{}` is recovery data of {what}", other.name());
             if !self.options.recovery.is_empty() {
                 return Err(Error::new(Code::Usage, text)
                     .fact(format!("the bundle is {}", known.head.digest()))
@@ -391,6 +396,7 @@ impl Job<'_> {
             mended,
             addenda: parts.iter().map(|p| p.tail.addenda.len()).sum(),
             verdict: report.verdict,
+            except: report.except(),
         };
         Ok(Outcome::Whole(Box::new(summary), Box::new(report)))
     }

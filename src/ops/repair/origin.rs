@@ -54,7 +54,8 @@ pub(super) fn classify(
                     (None, None) => true,
                     _ => false,
                 };
-                same && head.digest() == known.head.digest()
+                // Of a bundle from which something else was removed, the members are elsewhere.
+                same && head.digest() == known.head.digest() && head.removals == known.head.removals
             }
             None => identity::headers_agree(&file, length, &part.blueprint),
         };

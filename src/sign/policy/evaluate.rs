@@ -68,17 +68,25 @@ pub struct Evaluation {
 impl Policy {
     /// Evaluates the signatures over a bundle index: pairs of where each was found and its armored text.
     pub fn evaluate(&self, signatures: &[(&str, &[u8])], message: &[u8], now: Timestamp) -> Evaluation {
-        self.evaluate_hashed(signatures, &MessageHash::of(message), now)
+        self.evaluate_hashed(signatures, &MessageHash::of(message), Vec::new(), now)
     }
 
-    /// As [`Policy::evaluate`], with the hash of the index.
-    pub fn evaluate_hashed(&self, signatures: &[(&str, &[u8])], message: &MessageHash, now: Timestamp) -> Evaluation {
+    /// As [`Policy::evaluate`], with the hash of the index. `removals`: the signatures over statements about removals
+    /// that count, each for what its statement leaves (MB-RMV-09).
+    pub fn evaluate_hashed(
+        &self,
+        signatures: &[(&str, &[u8])],
+        message: &MessageHash,
+        removals: Vec<EvaluatedSignature>,
+        now: Timestamp,
+    ) -> Evaluation {
         let too_many = signatures.len() > MAX_SIGNATURES;
-        let evaluated: Vec<EvaluatedSignature> = if too_many {
+        let mut evaluated: Vec<EvaluatedSignature> = if too_many {
             Vec::new()
         } else {
             signatures.iter().map(|(origin, armored)| self.evaluate_one(origin, armored, message, now)).collect()
         };
+        evaluated.extend(removals);
         let satisfied: Vec<Need> = self
             .required()
             .map(|(role, need)| Need { role, have: distinct(&evaluated, role, |one| one == Outcome::Good), need })
@@ -100,6 +108,20 @@ impl Policy {
     ) -> EvaluatedSignature {
         self.evaluate_as(origin, armored, record, now, |namespace| match namespace {
             Some(Namespace::Record) => Some(role),
+            _ => None,
+        })
+    }
+
+    /// Evaluates the signature over a statement about a removal. It is good if its key may act as reviewer.
+    pub fn evaluate_removal(
+        &self,
+        origin: &str,
+        armored: &[u8],
+        statement: &MessageHash,
+        now: Timestamp,
+    ) -> EvaluatedSignature {
+        self.evaluate_as(origin, armored, statement, now, |namespace| match namespace {
+            Some(Namespace::Removal) => Some(Role::Reviewer),
             _ => None,
         })
     }

@@ -13,17 +13,19 @@ mod time;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 
 pub use crate::report::signature::Outcome;
 pub use evaluate::{EvaluatedSignature, Evaluation, MAX_SIGNATURES, Need};
-pub use yaml::{BundleRules, ImageKey, Keyring, ReleaseRules, RollbackRules};
+pub use yaml::{BundleRules, ImageKey, Keyring, ReleaseRules, Removable, RemovalRules, RollbackRules};
 
 use super::Role;
 use super::key::PublicKey;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes::Rule;
+use crate::oci::Digest;
 
 /// The longest policy file, in bytes.
 pub const MAX_POLICY: usize = 1024 * 1024;
@@ -53,6 +55,12 @@ pub struct Policy {
     pub manifests: Option<Vec<Rule>>,
     /// What to do about older or much newer sequence numbers.
     pub rollback: RollbackRules,
+    /// What reviewers may remove; `None`: nothing.
+    pub removals: Option<RemovalRules>,
+    /// The log of this host, to which every run appends a line.
+    pub log: Option<PathBuf>,
+    /// The digest of the policy file, if it is a file.
+    pub digest: Option<Digest>,
 }
 
 /// One key with its name, roles and validity in the policy.
@@ -83,7 +91,11 @@ impl Policy {
     /// It is `allowed_signers` if the first line that is not blank or a comment contains a key type and a key as
     /// separate words, and `trust.yaml` otherwise.
     pub fn parse(bytes: &[u8]) -> Result<Policy> {
-        if allowed_signers::looks_like(bytes) { Policy::from_allowed_signers(bytes) } else { Policy::from_yaml(bytes) }
+        let parsed = match allowed_signers::looks_like(bytes) {
+            true => Policy::from_allowed_signers(bytes),
+            false => Policy::from_yaml(bytes),
+        };
+        parsed.map(|policy| Policy { digest: Some(Digest::of(bytes)), ..policy })
     }
 
     /// Parses a `trust.yaml` of at most [`MAX_POLICY`] bytes.
@@ -140,6 +152,9 @@ impl Policy {
             allow_kinds: Vec::new(),
             manifests: None,
             rollback: RollbackRules::default(),
+            removals: None,
+            log: None,
+            digest: None,
         }
     }
 
@@ -159,7 +174,8 @@ impl Policy {
                 )));
             }
         }
-        for (role, threshold) in self.required() {
+        let removals = self.removals.as_ref().map(|rules| (Role::Reviewer, rules.threshold));
+        for (role, threshold) in self.required().chain(removals) {
             let keys = self.signers.iter().filter(|signer| signer.roles.contains(&role));
             let keys: BTreeSet<&[u8]> =
                 keys.filter(|signer| !self.is_revoked(&signer.key)).map(|signer| signer.key.blob()).collect();
@@ -189,6 +205,11 @@ fn check_name(name: &str) -> Result<()> {
         return Err(bad(format!("`{name}` is not a signer's name: it must be one line of 1 to 256 bytes")));
     }
     Ok(())
+}
+
+/// A length of time as policies have it: `30d`, `12h`, `90m`, `45s` or `2w`.
+pub fn length(text: &str) -> Option<SignedDuration> {
+    time::age(text)
 }
 
 /// An error in a file or flag of this host; never a verdict about a bundle.

@@ -71,6 +71,51 @@ pub struct RollbackRules {
     pub max_step: Option<u64>,
 }
 
+/// What reviewers may remove from a bundle on this host, and how many of them it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovalRules {
+    /// Different keys that must have signed for each thing.
+    pub threshold: usize,
+    /// What may be removed.
+    pub of: BTreeSet<Removable>,
+}
+
+/// Something that may be removed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Removable {
+    /// Images that were asked for by name.
+    Additional,
+    /// Referrers, without their image.
+    Referrer,
+    /// Kubernetes files.
+    Manifests,
+    /// Whole releases.
+    Release,
+    /// The graph-data image.
+    GraphData,
+    /// The component of this name, without its release.
+    Component(String),
+}
+
+impl Removable {
+    fn parse(text: &str) -> Result<Removable> {
+        Ok(match text {
+            "additional" => Removable::Additional,
+            "referrer" => Removable::Referrer,
+            "manifests" => Removable::Manifests,
+            "release" => Removable::Release,
+            "graph-data" => Removable::GraphData,
+            _ => match text.strip_prefix("component:").filter(|name| !name.is_empty()) {
+                Some(name) => Removable::Component(name.to_owned()),
+                None => {
+                    return Err(bad(format!("`{text}` in `removals.of` is nothing that can be removed"))
+                        .fact("one of additional, referrer, manifests, release, graph-data, component:NAME"));
+                }
+            },
+        })
+    }
+}
+
 impl Default for ReleaseRules {
     fn default() -> ReleaseRules {
         ReleaseRules { keyrings: vendor_keyring(), architectures: None, versions: None }
@@ -119,6 +164,15 @@ struct File {
     manifests: Manifests,
     #[serde(default)]
     rollback: RollbackRules,
+    removals: Option<Removals>,
+    log: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Removals {
+    threshold: i64,
+    of: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -208,6 +262,11 @@ pub(super) fn parse(text: &str) -> Result<Policy> {
     }
     policy.manifests = file.manifests.allow.map(|list| list.iter().map(Listed::rule).collect()).transpose()?;
     policy.rollback = file.rollback;
+    policy.removals = file.removals.map(Removals::rules).transpose()?;
+    if file.log.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        return Err(bad("`log` names no file"));
+    }
+    policy.log = file.log;
     Ok(policy)
 }
 
@@ -223,6 +282,19 @@ impl Entry {
         let from = at(&name, "validFrom", self.valid_from, time::start)?;
         let until = at(&name, "validUntil", self.valid_until, time::end)?;
         Ok(Signer { name, key, roles: self.roles, valid: Validity { from, until } })
+    }
+}
+
+impl Removals {
+    fn rules(self) -> Result<RemovalRules> {
+        let threshold = usize::try_from(self.threshold).ok().filter(|count| *count >= 1);
+        let threshold = threshold
+            .ok_or_else(|| bad(format!("the threshold of `removals` must be at least 1, not {}", self.threshold)))?;
+        let of: BTreeSet<Removable> = self.of.iter().map(|text| Removable::parse(text)).collect::<Result<_>>()?;
+        if of.is_empty() || of.len() != self.of.len() {
+            return Err(bad("`removals.of` must name one or more different things"));
+        }
+        Ok(RemovalRules { threshold, of })
     }
 }
 

@@ -10,6 +10,7 @@ mod manifests;
 mod members;
 mod names;
 mod releases;
+pub mod removals;
 mod signatures;
 
 use super::vector::{Vector, Vectors};
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Vector> {
     graph_data::list(&mut out);
     manifests::list(&mut out);
     addenda::list(&mut out);
+    removals::list(&mut out);
     out.all
 }
 

@@ -186,3 +186,32 @@ fn a_policy_lists_the_manifests_that_the_host_accepts() {
     }
     assert_eq!(policy("allowKinds: [\"ConfigMap:a/*\"]").unwrap().allow_kinds[0].to_string(), "ConfigMap:a/*");
 }
+
+#[test]
+fn a_policy_says_what_reviewers_may_remove() {
+    let key = |n: u8| SecretKey::from_seed(&[n; 32], "").public().to_line();
+    let policy = |rules: &str| {
+        let signers = format!(
+            "signers: [{{name: a, roles: [builder], key: \"{}\"}}, {{name: b, roles: [reviewer], key: \"{}\"}}]\n",
+            key(1),
+            key(2)
+        );
+        super::super::Policy::parse(format!("{signers}{rules}\n").as_bytes())
+    };
+    assert_eq!(policy("").unwrap().removals, None);
+    let rules = policy("removals: {threshold: 1, of: [additional, 'component:tests']}").unwrap().removals.unwrap();
+    assert_eq!((rules.threshold, rules.of.len()), (1, 2));
+    for bad in [
+        "removals: {}",
+        "removals: {threshold: 1}",
+        "removals: {threshold: 1, of: []}",
+        "removals: {threshold: 0, of: [additional]}",
+        "removals: {threshold: 2, of: [additional]}",
+        "removals: {threshold: 1, of: [signature]}",
+        "removals: {threshold: 1, of: ['component:']}",
+        "removals: {threshold: 1, of: [additional, additional]}",
+        "removals: {threshold: 1, of: [additional], by: me}",
+    ] {
+        assert!(policy(bad).is_err(), "{bad}");
+    }
+}
