@@ -201,7 +201,7 @@ fn text(code: Code) -> &'static str {
             "Something in an image is worth a look; it is a notice, and no error.\nA private key, a program for Windows or macOS, a name with control or reordering characters, a link that leads out of the image."
         }
         Code::PackagesUnreadable => {
-            "A package database of an image cannot be read: its list of packages is not complete.\nThe message names the file, its layer and the reason; the SBOM lists it under what is not known. sbom ends with 42 for it. Look at the image with the tools of its distribution, or ask its maker."
+            "A package database of an image cannot be read: its list is incomplete.\nThe message names the file, its layer and the reason; the SBOM lists it under what is not known. sbom ends with 42 for it. Look at the image with the tools of its distribution, or ask its maker."
         }
         Code::IncompleteCheck => {
             "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
