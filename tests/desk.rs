@@ -1,5 +1,5 @@
 //! The reviewer's desk: what `ls --files`, `cat`, `extract`, `diff` and `inspect` show of a bundle (spec/desk.md).
-#![cfg(feature = "cli")]
+#![cfg(all(feature = "cli", feature = "registry"))]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

@@ -1,4 +1,5 @@
 //! `scan` with real scanners (clamd and yara of the system), and with scanners that lie, fail or hang.
+#![cfg(all(feature = "cli", feature = "registry"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "scan/archives.rs"]
