@@ -66,7 +66,7 @@ pub fn object(
 const POLICY: &str = "mirrorSourcePolicy";
 
 /// The list `imageDigestSources` of `install-config.yaml` for these pairs of source and mirror, with its name.
-/// Refused: as for [`object`].
+/// Refused: as for [`object()`].
 pub fn install_config(mirrors: &[(Repository, Repository)], policy: Option<SourcePolicy>) -> Result<String, Invalid> {
     Ok(format!("imageDigestSources:\n{}", written(&entries(mirrors)?, "", "sourcePolicy", policy)))
 }
@@ -124,7 +124,7 @@ pub fn word(path: &str) -> String {
     word.trim_end_matches('-').to_owned()
 }
 
-/// Whether a file is a mirror set exactly as [`object`] writes it, with the name that follows from its content.
+/// Whether a file is a mirror set exactly as [`object()`] writes it, with the name that follows from its content.
 pub fn is_own(file: &str, text: &[u8]) -> bool {
     let (Some(name), Ok(text)) = (file.strip_suffix(".yaml"), std::str::from_utf8(text)) else { return false };
     MirrorSetKind::ALL.into_iter().any(|kind| {
