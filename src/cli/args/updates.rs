@@ -1,5 +1,7 @@
 //! Arguments that choose releases from an update graph.
 
+#![allow(rustdoc::bare_urls, reason = "the help shows an address as it is typed")]
+
 use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::openshift::update_graph::ARCHITECTURES;
