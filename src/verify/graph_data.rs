@@ -3,13 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::cosign;
-use super::kept::Kept;
-use super::release::{Metadata, Payloads};
-use super::report::{self, Check, CheckId, FINDINGS, Finding, Report, UpdateFrom, Updates};
+use super::release::Metadata;
+use super::report::{Check, CheckId, FINDINGS, Finding, Report, UpdateFrom, Updates};
 use crate::bundle::index::{Image, Index, Kind};
-use crate::bundle::limits;
-use crate::bundle::set::Set;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Manifest, parse};
 use crate::openshift::update_graph::{GraphData, ReleaseNode, image};
@@ -147,27 +143,4 @@ fn offered(index: &Index, files: &image::Files, metadata: &Metadata) -> Result<V
             .collect(),
     });
     Ok(updates.collect())
-}
-
-/// The updates that the graph of a bundle offers, without any verdict about the bundle (`inspect`). Only what has the
-/// digest in the index is read; `None` if what is needed is not here.
-///
-/// # Errors
-/// Those of reading the medium.
-pub(crate) fn unverified(set: &Set) -> Result<Option<Vec<Updates>>> {
-    let index = set.index();
-    if images(index).is_none() {
-        return Ok(None);
-    }
-    let listed = index.blobs.iter().filter(|blob| blob.role.is_document()).map(|blob| blob.digest).collect();
-    let documents = cosign::read(set, &listed, limits::DOCUMENT)?;
-    let mut kept = Kept::new(index, &documents);
-    kept.read_ahead(set)?;
-    let kept = kept.into_bytes();
-    let mut payloads = Payloads::new(index, &documents, &Default::default());
-    payloads.read_ahead(set)?;
-    let mut scratch = Report::new(report::Subject::default(), String::new());
-    payloads.conclude(index, &mut scratch);
-    check(index, &documents, &kept, &payloads.metadata, &mut scratch);
-    Ok(Some(scratch.updates))
 }
