@@ -16,10 +16,11 @@ mod opener;
 pub mod program;
 pub mod proof;
 mod queue;
-pub mod results;
+mod results;
 mod run;
 mod samples;
 mod store;
+pub mod summary;
 mod words;
 
 use std::io::Read;
@@ -31,10 +32,10 @@ pub use answer::Answer;
 pub use config::{Kind, MOST, Named, check_name, parse as parse_scanners};
 pub use content::{Content, HELD};
 pub use program::Program;
-pub use results::{Earlier, Finding, Origin, Outcome, Place, Spot, Summary, Used};
 pub use run::{Options, Scan, Scanner, start};
 pub use samples::eicar;
 pub use store::Store;
+pub use summary::{Earlier, Finding, Origin, Outcome, Spot, Summary, Used};
 
 /// What a scanner is: the verdicts of another version, or with another database, are other verdicts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
