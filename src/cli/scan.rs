@@ -42,7 +42,7 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
     if engines.len() > scan::MOST {
         return Err(Error::new(Code::Usage, format!("more than {} scanners", scan::MOST)));
     }
-    scan::names(&engines)?;
+    scan::check_names(&engines)?;
     let state = memory::folder();
     let text = format!("{limits:?} {}", args.max_memory_file);
     let with_store = |engine: Box<dyn Engine>| -> Result<Scanner> {

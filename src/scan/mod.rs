@@ -81,13 +81,16 @@ pub trait Session {
     fn stream(&mut self, size: u64, content: &mut dyn Read) -> Answer;
 }
 
-/// The names of all scanners, for a line of an answer.
-pub fn names(engines: &[Box<dyn Engine>]) -> Result<Vec<String>> {
-    let mut names: Vec<String> = engines.iter().map(|e| e.identity().name.clone()).collect();
-    names.sort();
+/// That each scanner has a name of its own.
+///
+/// # Errors
+/// [`crate::Code::Usage`]
+pub fn check_names(engines: &[Box<dyn Engine>]) -> Result<()> {
+    let mut names: Vec<&str> = engines.iter().map(|e| e.identity().name.as_str()).collect();
+    names.sort_unstable();
     if let Some(two) = names.windows(2).find(|two| two[0] == two[1]) {
         let text = format!("two scanners have the name `{}`", two[0]);
         return Err(crate::error::Error::new(crate::error::Code::Usage, text).hint("give each a name: NAME=COMMAND"));
     }
-    Ok(names)
+    Ok(())
 }

@@ -143,7 +143,7 @@ impl Opener<'_> {
             }
             Member::Content(stream) => stream,
         };
-        let beginning = match take_small(stream) {
+        let beginning = match take_small(stream, None) {
             Ok(Taken::Whole(content)) => return Ok(self.whole(name, &Arc::new(content), way)?),
             Ok(Taken::Beginning(beginning)) => beginning,
             Err((partial, stop)) => {

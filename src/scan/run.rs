@@ -166,7 +166,7 @@ impl Scan<'_> {
             return Err(self.over());
         }
         let place = || Place::Top(origin, path.into());
-        let beginning = match take_small(stream) {
+        let beginning = match take_small(stream, size) {
             Ok(Taken::Whole(content)) => return self.settle(content, place()),
             Ok(Taken::Beginning(beginning)) => beginning,
             Err((partial, stop)) => return self.partly(Some(partial), stop, place()),

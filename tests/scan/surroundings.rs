@@ -118,6 +118,19 @@ fn an_interruption_ends_the_run_and_the_program_that_scans() {
 }
 
 #[test]
+fn what_a_scanner_leaves_running_ends_with_it() {
+    let lab = Lab::new();
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&[("x", b"fine".to_vec())]])], None);
+    let marker = 700_000 + std::process::id();
+    let finder = finder();
+    let script = finder.replace("sh -c '", &format!("sh -c 'sleep {marker} >/dev/null 2>&1 & sleep {marker} & "));
+    assert_eq!(lab.scan(&bundle, &["--scanner", &script]).code, 0);
+    let left = Command::new("pgrep").args(["-fx", &format!("sleep {marker}")]).output();
+    let Ok(left) = left else { return skip::skip("no pgrep on this machine") };
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+}
+
+#[test]
 fn memory_stays_bounded_with_bombs_and_large_files() {
     let Some(daemon) = Daemon::start(WIDE) else { return };
     let lab = Lab::new();
