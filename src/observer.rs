@@ -1,6 +1,7 @@
 //! Progress reports of an operation: to a terminal, to a log, or discarded.
 
 use crate::error::{Code, Error, Result};
+use crate::report::Finding;
 
 pub use crate::report::size;
 
@@ -47,6 +48,8 @@ pub trait Observer: Sync {
     fn say(&self, verb: &str, text: &str);
     /// A warning.
     fn warn(&self, text: &str);
+    /// A finding, as soon as there is one; the answer at the end has it too.
+    fn found(&self, _finding: &Finding) {}
     /// A task begins: the number of items and of bytes.
     fn begin(&self, task: Task, items: u64, bytes: u64);
     /// Adds bytes done.

@@ -31,7 +31,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The forms that are opened.
+    /// The forms that are opened: those that compress first.
     pub const OPENED: [Form; 9] =
         [Form::Gzip, Form::Bzip2, Form::Xz, Form::Zstd, Form::Tar, Form::Zip, Form::Cpio, Form::Ar, Form::Rpm];
 

@@ -41,6 +41,8 @@ pub enum Reason {
     TooLarge,
     /// It has a form or a method that this program does not open.
     UnknownForm,
+    /// No file at hand has it.
+    Missing,
 }
 
 impl Reason {
@@ -52,6 +54,7 @@ impl Reason {
             Reason::TooDeep => "too-deep",
             Reason::TooLarge => "too-large",
             Reason::UnknownForm => "unknown-form",
+            Reason::Missing => "missing",
         }
     }
 }

@@ -293,6 +293,12 @@ impl Observer for Terminal {
         }
     }
 
+    fn found(&self, finding: &Finding) {
+        if self.events {
+            self.finding(finding, None);
+        }
+    }
+
     fn begin(&self, task: Task, items: u64, bytes: u64) {
         if bytes == 0 {
             return;

@@ -6,8 +6,10 @@ use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
 use super::shelf::{Carried, Shelf};
-use crate::bundle::Inputs;
 use crate::bundle::index::{Blob, Index};
+use crate::bundle::reader::{Addendum, Contents};
+use crate::bundle::volume::VOLUME;
+use crate::bundle::{Inputs, layout, removal};
 use crate::content::layer::{self, Bounds, Ending, FileEntry, Remarks};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -104,7 +106,13 @@ pub trait Visitor: Sync {
         Ok(())
     }
 
-    /// A signature or addendum of the bundle itself, with its path in the archive.
+    /// A configuration or layer that no file at hand has.
+    fn absent(&self, _blob: &Carried) -> Result<()> {
+        Ok(())
+    }
+
+    /// What describes and signs the bundle itself, with its path in the archive: the index, volume descriptions,
+    /// statements about removals, signatures, addenda.
     fn own(&self, _path: &str, _bytes: &[u8]) -> Result<()> {
         Ok(())
     }
@@ -171,6 +179,8 @@ impl<'a> Reading<'a> {
         }
         admitted.files("").try_for_each(|(path, bytes)| visitor.file(path, bytes))?;
         own(&admitted, visitor)?;
+        let absent = admitted.absent().into_iter().filter(|blob| wanted.includes(&blob.digest));
+        absent.filter_map(|blob| shelf.get(&blob.digest)).try_for_each(|blob| visitor.absent(blob))?;
         let blobs = admitted.index().blobs.iter().enumerate().filter(|(_, blob)| !blob.role.is_document());
         let mut content: Vec<(usize, &Blob)> = blobs.filter(|(_, b)| trusted || wanted.includes(&b.digest)).collect();
         let in_order = match wanted {
@@ -184,13 +194,21 @@ impl<'a> Reading<'a> {
         observer.begin(Task::Verify, content.len() as u64, content.iter().map(|(_, blob)| blob.size).sum());
         let receiver =
             Handing { admitted: &admitted, shelf: &shelf, wanted, visitor, observer, done: Mutex::default() };
-        let read = admitted.some_blobs(&Pace::fixed(jobs), Extent::All, content, in_order, &receiver);
+        let pace = Pace::fixed(jobs);
+        let excluded = if trusted { admitted.excluded(&pace, Extent::All) } else { Ok(()) };
+        let read = excluded.and_then(|()| admitted.some_blobs(&pace, Extent::All, content, in_order, &receiver));
         observer.end();
-        match read {
-            Err(e) if e.code().is_verdict() => {}
-            other => other.map_err(|e| e.interrupted("not everything was read"))?,
-        }
-        Ok(Finished { conclusion: admitted.conclude(false)?, shelf, trusted })
+        let mut ended = None;
+        let mut tolerate = |read: Result<()>| match read {
+            Err(e) if e.code().is_verdict() => {
+                ended.get_or_insert(e.code());
+                Ok(())
+            }
+            other => other.map_err(|e| e.interrupted("not everything was read")),
+        };
+        tolerate(read)?;
+        let conclusion = admitted.conclude_with(false, &mut |late| tolerate(addendum(late, visitor)))?;
+        Ok(Finished { conclusion, shelf, trusted, ended })
     }
 
     /// For reading single blobs in any order: with trust, everything is verified first.
@@ -217,16 +235,27 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Hands over the signatures and addenda. Those behind the content of a stream are not known yet.
+/// Hands over what describes and signs the bundle. The addenda of a stream are behind its content.
 fn own(admitted: &Admitted<'_>, visitor: &dyn Visitor) -> Result<()> {
-    if let Some(signature) = &admitted.set().head().signature {
-        visitor.own(crate::bundle::layout::SIGNATURE, signature)?;
+    // Of a file it is no longer in memory.
+    match admitted.is_stream() {
+        true => visitor.own(layout::INDEX, &admitted.set().head().index)?,
+        false => admitted.member(layout::INDEX)?.iter().try_for_each(|index| visitor.own(layout::INDEX, index))?,
     }
-    admitted
-        .set()
-        .addenda()
-        .iter()
-        .try_for_each(|addendum| visitor.own(&format!("mirror-bundle/addenda/{}", addendum.name), &addendum.bytes))
+    for head in admitted.set().parts().iter().map(Contents::head) {
+        head.signature.iter().try_for_each(|signature| visitor.own(layout::SIGNATURE, signature))?;
+        head.volume.iter().try_for_each(|volume| visitor.own(VOLUME, volume))?;
+        for (n, removal) in head.removals.iter().enumerate() {
+            let path = removal::path(n + 1);
+            visitor.own(&path, &removal.statement)?;
+            visitor.own(&format!("{path}.sig"), &removal.signature)?;
+        }
+    }
+    admitted.set().addenda().iter().try_for_each(|one| addendum(one, visitor))
+}
+
+fn addendum(addendum: &Addendum, visitor: &dyn Visitor) -> Result<()> {
+    visitor.own(&format!("{}{}", layout::ADDENDA, addendum.name), &addendum.bytes)
 }
 
 /// A reading that has ended.
@@ -235,6 +264,8 @@ pub struct Finished<'a> {
     conclusion: Conclusion<'a>,
     shelf: Shelf,
     trusted: bool,
+    /// Why not everything was read.
+    ended: Option<Code>,
 }
 
 impl Finished<'_> {
@@ -248,13 +279,15 @@ impl Finished<'_> {
         &self.shelf
     }
 
-    /// The exit code of the verdict; without trust, only that of what was found to be wrong.
+    /// The exit code of the verdict; without trust, only that of what was found to be wrong. Never 0 if the reading
+    /// ended early.
     pub fn exit_code(&self) -> u8 {
         let report = self.report();
-        match self.trusted {
+        let code = match self.trusted {
             true => report.exit_code,
             false => report.worst().map_or(0, |finding| finding.code.exit()),
-        }
+        };
+        if code == 0 { self.ended.map_or(0, Code::exit) } else { code }
     }
 }
 

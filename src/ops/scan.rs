@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::reading::{self, Basis, Content, Opened, Visitor, Way};
 use super::shelf::{Carried, Shelf, called};
-use crate::bundle::Inputs;
+use crate::archive::Reason;
 use crate::bundle::index::Index;
+use crate::bundle::{Inputs, layout};
 use crate::content::facts;
 use crate::content::layer::FileKind;
 use crate::error::{Code, Error, Result};
@@ -75,7 +76,8 @@ pub fn scan(
     let trusted = reading.is_trusted();
     let names = names(reading.shelf(), reading.index());
     let layers = Mutex::new(Check::new(LAYERS));
-    let (fed, summary) = start(scanners, options.earlier, options.scan, observer, |scan| {
+    let told = |found: &scan::Finding| observer.found(&at_once(found));
+    let (fed, summary) = start(scanners, options.earlier, options.scan, observer, &told, |scan| {
         let handing = Handing { scan, names: &names, layers: &layers };
         reading.read(&reading::Wanted::All, &handing, options.jobs, &Scanning(observer))
     })?;
@@ -95,6 +97,16 @@ pub fn scan(
     let exit_code = codes.into_iter().min_by_key(|code| (!(10..50).contains(code), *code)).unwrap_or(0);
     let report = finished.report().clone();
     Ok(Scanned::Done(Box::new(Done { summary, report, layers, trusted, exit_code })))
+}
+
+/// What was found, for those who follow the run.
+fn at_once(found: &scan::Finding) -> Finding {
+    let scanner = found.scanner.as_deref().unwrap_or_default();
+    let subject = found.sha256.as_deref().map_or_else(String::new, |hex| format!("sha256:{hex}"));
+    let text = format!("the scanner `{scanner}` found {}", found.names.join(", "));
+    let fact = |spot: &scan::Spot| format!("in {} {} {}", spot.origin.kind, spot.origin.what, spot.path);
+    let finding = Finding::new(Code::Found, subject, text);
+    found.places.iter().map(fact).fold(finding, |finding, fact| finding.fact(fact.trim_end()))
 }
 
 /// Progress of the reading, as that of the scan: it waits for the scanners.
@@ -194,11 +206,11 @@ impl Handing<'_, '_> {
                 false => finding.fact("only the reading of container runtimes was scanned"),
             });
             if !end.both {
-                self.scan.unread(origin, b"", "was read in one of its two readings only");
+                self.scan.unread(origin, Reason::Damaged, "was read in one of its two readings only");
             }
         }
         if let Some(broken) = end.broken {
-            self.scan.unread(origin, b"", "could not be read to its end");
+            self.scan.unread(origin, Reason::Damaged, "could not be read to its end");
             self.find(Finding::of(digest, &broken).fact("what came before was scanned"));
         }
         Ok(())
@@ -247,8 +259,16 @@ impl Visitor for Handing<'_, '_> {
         self.scan.content(origin, b"!(text)", Some(rest.len() as u64), &mut rest.as_slice())
     }
 
+    fn absent(&self, blob: &Carried) -> Result<()> {
+        let origin = self.origin(if blob.is_layer() { "layer" } else { "blob" }, &blob.digest);
+        self.scan.unread(origin, Reason::Missing, "is on a volume that is not here");
+        Ok(())
+    }
+
     fn own(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.whole("signature", path, bytes).map(drop)
+        let signs = path.ends_with(".sig") || path.starts_with(layout::ADDENDA);
+        let kind = if signs { "signature" } else { "file" };
+        self.whole(kind, path, bytes).map(drop)
     }
 }
 

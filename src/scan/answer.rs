@@ -21,16 +21,6 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// The word in JSON.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Answer::Clean | Answer::Warned(_) => "clean",
-            Answer::Found(_) => "found",
-            Answer::NotOpened(_) => "not-opened",
-            Answer::Failed(_) => "failed",
-        }
-    }
-
     /// An answer that names what was found, with names sorted by what they mean.
     pub(super) fn named(names: Vec<String>) -> Answer {
         let names: Vec<String> = names.into_iter().take(NAMES).map(|name| cut(&name)).collect();

@@ -106,9 +106,10 @@ pub(super) enum Taken {
     Beginning(Vec<u8>),
 }
 
-/// Takes a content from a stream whole if it is small.
-pub(super) fn take_small(stream: &mut dyn Read) -> Result<Taken, (Content, Stop)> {
-    let mut bytes = Vec::new();
+/// Takes a content from a stream whole if it is small. `size` is what it is said to be.
+pub(super) fn take_small(stream: &mut dyn Read, size: Option<u64>) -> Result<Taken, (Content, Stop)> {
+    let room = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(room.min(HELD + 1));
     match stream.take(HELD as u64 + 1).read_to_end(&mut bytes) {
         Ok(_) if bytes.len() > HELD => Ok(Taken::Beginning(bytes)),
         Ok(_) => Ok(Taken::Whole(Content::of(bytes))),

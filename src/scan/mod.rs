@@ -16,10 +16,11 @@ mod opener;
 pub mod program;
 pub mod proof;
 mod queue;
-pub mod results;
+mod results;
 mod run;
 mod samples;
 mod store;
+pub mod summary;
 mod words;
 
 use std::io::Read;
@@ -31,10 +32,10 @@ pub use answer::Answer;
 pub use config::{Kind, MOST, Named, check_name, parse as parse_scanners};
 pub use content::{Content, HELD};
 pub use program::Program;
-pub use results::{Earlier, Finding, Origin, Outcome, Place, Spot, Summary, Used};
 pub use run::{Options, Scan, Scanner, start};
 pub use samples::eicar;
 pub use store::Store;
+pub use summary::{Earlier, Finding, Origin, Outcome, Spot, Summary, Used};
 
 /// What a scanner is: the verdicts of another version, or with another database, are other verdicts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,13 +81,16 @@ pub trait Session {
     fn stream(&mut self, size: u64, content: &mut dyn Read) -> Answer;
 }
 
-/// The names of all scanners, for a line of an answer.
-pub fn names(engines: &[Box<dyn Engine>]) -> Result<Vec<String>> {
-    let mut names: Vec<String> = engines.iter().map(|e| e.identity().name.clone()).collect();
-    names.sort();
+/// That each scanner has a name of its own.
+///
+/// # Errors
+/// [`crate::Code::Usage`]
+pub fn check_names(engines: &[Box<dyn Engine>]) -> Result<()> {
+    let mut names: Vec<&str> = engines.iter().map(|e| e.identity().name.as_str()).collect();
+    names.sort_unstable();
     if let Some(two) = names.windows(2).find(|two| two[0] == two[1]) {
         let text = format!("two scanners have the name `{}`", two[0]);
         return Err(crate::error::Error::new(crate::error::Code::Usage, text).hint("give each a name: NAME=COMMAND"));
     }
-    Ok(names)
+    Ok(())
 }

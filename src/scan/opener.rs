@@ -4,7 +4,7 @@ use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use super::Content;
-use super::content::{Taken, take_rest, take_small};
+use super::content::{HELD, Taken, take_rest, take_small};
 use crate::archive::{self, Budget, Form, Limits, Member, Part, Reason, Stop, Trouble};
 use crate::error::{Error, Result};
 
@@ -143,7 +143,7 @@ impl Opener<'_> {
             }
             Member::Content(stream) => stream,
         };
-        let beginning = match take_small(stream) {
+        let beginning = match take_small(stream, None) {
             Ok(Taken::Whole(content)) => return Ok(self.whole(name, &Arc::new(content), way)?),
             Ok(Taken::Beginning(beginning)) => beginning,
             Err((partial, stop)) => {
@@ -159,8 +159,7 @@ impl Opener<'_> {
                     let mut whole = Cursor::new(beginning).chain(stream);
                     Ok(self.form(name, form, Input::Stream(&mut whole), way)?)
                 }
-                // What is left of it is skipped.
-                None => Ok(()),
+                None => self.skip(name, beginning, stream),
             };
         }
         match take_rest(&beginning, stream, MEMBER) {
@@ -181,6 +180,27 @@ impl Opener<'_> {
                 }
             }
         }
+    }
+
+    /// Skips a large member that no scanner has to get on its own. A zip file shows only at its end.
+    fn skip(&mut self, name: &[u8], mut tail: Vec<u8>, stream: &mut dyn Read) -> Result<(), Stop> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => tail.extend_from_slice(&buffer[..count]),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
+            if tail.len() > HELD {
+                tail.drain(..tail.len() - archive::TAIL);
+            }
+        }
+        if archive::ends_as_zip(&tail) {
+            let text = "ends as a zip file, and is too large to be opened within an archive";
+            self.inside.trouble(name, Trouble::new(Reason::TooLarge, text));
+        }
+        Ok(())
     }
 
     fn whole(&mut self, name: &[u8], content: &Arc<Content>, way: &Way) -> Result<()> {

@@ -98,9 +98,6 @@ impl Program {
         if first.contains("{}") || first == "{...}" {
             return Err(usage("has no program"));
         }
-        if takes != Takes::Input && !cfg!(target_os = "linux") {
-            return Err(usage("has {}: this system has no files in memory").hint("let it read standard input"));
-        }
         let program = found(first, search.as_deref()).ok_or_else(|| {
             Error::new(Code::Usage, format!("there is no program `{first}` for the scanner `{name}`"))
                 .state("nothing was scanned")

@@ -1,41 +1,26 @@
-//! What is known of each content, and what of it is told at the end.
+//! What is known of each content while a run goes on.
 //!
 //! Of a clean content only the digest is kept. Of every other one: where it lies, and what each scanner said.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::Serialize;
-
-use super::proof::Proof;
-use super::{Answer, Identity};
-use crate::archive::{Reason, Trouble};
+use super::Answer;
+use super::summary::{Earlier, Finding, NAMED, Origin, Outcome, Spot, Summary, Used};
+use crate::archive::Trouble;
 use crate::content::facts::Fact;
 use crate::oci::Digest;
 
 /// The most places of one content that are named.
 const PLACES: usize = 64;
-/// The most findings that are named of each kind; all are counted.
-const NAMED: usize = 10_000;
 /// The most notices that are named of each kind.
 const NOTICES: usize = 256;
 
-/// A blob, document or file of a bundle that contents come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Origin {
-    /// `layer`, `blob`, `document`, `file`, `signature`.
-    pub kind: &'static str,
-    /// Its digest, or its path in the bundle.
-    pub what: String,
-    /// The images that have it.
-    pub images: Vec<String>,
-}
-
 /// A content of the bundle (0), or one within it as the scanner of a number sees it (the number and 1).
-pub type Key = (Digest, u8);
+pub(super) type Key = (Digest, u8);
 
 /// Where a content lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(super) enum Place {
     /// In an origin, at this path.
     Top(u32, Box<[u8]>),
     /// Within a content of the bundle: the names on the way.
@@ -83,22 +68,6 @@ pub(super) struct Results {
     pub(super) bytes: u64,
     pub(super) inside: u64,
     pub(super) earlier: Earlier,
-}
-
-/// Verdicts of earlier runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Earlier {
-    /// How many contents.
-    pub count: u64,
-    /// The earliest and the latest time, in seconds since 1970.
-    pub times: Option<(u64, u64)>,
-}
-
-impl Earlier {
-    pub(super) fn note(&mut self, time: u64) {
-        self.count += 1;
-        self.times = Some(self.times.map_or((time, time), |(from, to)| (from.min(time), to.max(time))));
-    }
 }
 
 /// Contents that are complete and clean: their digests, and the scanners that were asked.
@@ -268,6 +237,21 @@ impl Results {
         out
     }
 
+    fn about(&self, key: &Key, record: &Record, outcome: Outcome, inside: &[u8]) -> Finding {
+        Finding {
+            sha256: Some(key.0.hex()),
+            size: Some(record.size),
+            more_places: record.more,
+            ..Finding::at(outcome, self.all_spots(&record.places, inside))
+        }
+    }
+
+    /// What a scanner has just found in a content, with the places that are known so far.
+    pub(super) fn just_found(&self, key: &Key, scanner: &str, names: &[String]) -> Option<Finding> {
+        let about = self.about(key, self.open.get(key)?, Outcome::Found, b"");
+        Some(Finding { names: names.to_vec(), scanner: Some(scanner.to_owned()), ..about })
+    }
+
     /// What was found.
     pub(super) fn summary(&self, scanners: Vec<Used>) -> Summary {
         let mut summary = Summary {
@@ -278,7 +262,7 @@ impl Results {
             ..Summary::default()
         };
         for (key, record) in &self.open {
-            let places = |inside: &[u8]| self.all_spots(&record.places, inside);
+            let about = |outcome: Outcome, inside: &[u8]| self.about(key, record, outcome, inside);
             let mut worst = 0;
             for (scanner, answer) in &record.outcomes {
                 let (kind, names, why) = match answer {
@@ -289,56 +273,19 @@ impl Results {
                     Answer::Clean => continue,
                 };
                 worst = worst.max(kind.rank());
-                summary.add(
-                    || Finding {
-                        outcome: kind,
-                        names,
-                        reason: None,
-                        why,
-                        scanner: scanners.get(*scanner).map(|used| used.identity.name.clone()),
-                        sha256: Some(key.0.hex()),
-                        size: Some(record.size),
-                        places: places(b""),
-                        more_places: record.more,
-                    },
-                    kind,
-                );
+                let scanner = scanners.get(*scanner).map(|used| used.identity.name.clone());
+                summary.add(kind, || Finding { names, why, scanner, ..about(kind, b"") });
             }
             for (inside, trouble) in &record.troubles {
                 worst = worst.max(Outcome::NotOpened.rank());
-                summary.add(
-                    || Finding {
-                        outcome: Outcome::NotOpened,
-                        names: vec![],
-                        reason: Some(trouble.reason),
-                        why: Some(trouble.text.clone()),
-                        scanner: None,
-                        sha256: Some(key.0.hex()),
-                        size: Some(record.size),
-                        places: places(inside),
-                        more_places: record.more,
-                    },
-                    Outcome::NotOpened,
-                );
+                summary.add(Outcome::NotOpened, || about(Outcome::NotOpened, inside).because(trouble));
             }
             summary.count(worst, record.dirty || key.1 > 0, record.pending > 0);
         }
         for (place, trouble) in &self.unread {
             summary.not_opened += 1;
-            summary.add(
-                || Finding {
-                    outcome: Outcome::NotOpened,
-                    names: vec![],
-                    reason: Some(trouble.reason),
-                    why: Some(trouble.text.clone()),
-                    scanner: None,
-                    sha256: None,
-                    size: None,
-                    places: self.spots(place, b""),
-                    more_places: 0,
-                },
-                Outcome::NotOpened,
-            );
+            let finding = || Finding::at(Outcome::NotOpened, self.spots(place, b"")).because(trouble);
+            summary.add(Outcome::NotOpened, finding);
         }
         summary.more_findings += self.unread_more;
         summary.not_opened += self.unread_more;
@@ -359,147 +306,5 @@ impl Results {
         }
         summary.scanners = scanners;
         summary
-    }
-}
-
-/// What a finding is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Something was found.
-    Found,
-    /// A scanner gave no answer.
-    Failed,
-    /// Nobody looked at all of it.
-    NotOpened,
-    /// Something to know of.
-    Warning,
-}
-
-impl Outcome {
-    fn rank(self) -> u8 {
-        match self {
-            Outcome::Found => 3,
-            Outcome::Failed => 2,
-            Outcome::NotOpened => 1,
-            Outcome::Warning => 0,
-        }
-    }
-
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Found => "found",
-            Outcome::Failed => "failed",
-            Outcome::NotOpened => "not-opened",
-            Outcome::Warning => "warning",
-        }
-    }
-}
-
-/// A place with its images.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Spot {
-    /// The layer, blob or file.
-    #[serde(flatten)]
-    pub origin: Origin,
-    /// The path in it; `outer!member` within archives.
-    pub path: String,
-}
-
-/// A content that is not clean.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What it is.
-    pub outcome: Outcome,
-    /// The names of what was found.
-    pub names: Vec<String>,
-    /// The kind of what was not opened.
-    pub reason: Option<Reason>,
-    /// Why there is no answer.
-    pub why: Option<String>,
-    /// The scanner; `None`: it is about opening.
-    pub scanner: Option<String>,
-    /// The digest of the content.
-    pub sha256: Option<String>,
-    /// Its size.
-    pub size: Option<u64>,
-    /// Where it lies, in all images.
-    pub places: Vec<Spot>,
-    /// How many more places there are.
-    pub more_places: u64,
-}
-
-/// A scanner as it was used.
-#[derive(Clone, Debug)]
-pub struct Used {
-    /// What it is.
-    pub identity: Identity,
-    /// What it has shown; `None`: it was not asked in this run.
-    pub proof: Option<Proof>,
-    /// What it writes to a disk.
-    pub writes: Option<&'static str>,
-    /// Whether its verdicts are kept.
-    pub kept: bool,
-}
-
-/// The result of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// The scanners.
-    pub scanners: Vec<Used>,
-    /// Different contents of the bundle.
-    pub contents: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Contents within them that were scanned on their own.
-    pub members: u64,
-    /// Clean contents.
-    pub clean: u64,
-    /// Contents in which something was found, also within archives.
-    pub found: u64,
-    /// Contents without an answer.
-    pub failed: u64,
-    /// Contents that were not opened to their end.
-    pub not_opened: u64,
-    /// Contents that were not scanned because the run ended.
-    pub left: u64,
-    /// Verdicts of earlier runs.
-    pub earlier: Earlier,
-    /// What was found, the worst first.
-    pub findings: Vec<Finding>,
-    /// How many more findings there are.
-    pub more_findings: u64,
-    /// Facts that need no scanner, and how many more of each there are.
-    pub notices: BTreeMap<Fact, (Vec<Vec<Spot>>, u64)>,
-    /// Why the run ended early.
-    pub ended: Option<String>,
-}
-
-impl Summary {
-    fn add(&mut self, finding: impl FnOnce() -> Finding, kind: Outcome) {
-        // What was found is never pushed out by what was not opened.
-        let most = if kind == Outcome::Found { 2 * NAMED } else { NAMED };
-        match self.findings.len() < most {
-            true => self.findings.push(finding()),
-            false => self.more_findings += 1,
-        }
-    }
-
-    /// `within`: it is within another, or something in it is counted on its own.
-    fn count(&mut self, worst: u8, within: bool, pending: bool) {
-        match worst {
-            3 => self.found += 1,
-            2 => self.failed += 1,
-            1 => self.not_opened += 1,
-            _ if pending => self.left += 1,
-            _ if !within => self.clean += 1,
-            _ => {}
-        }
-    }
-
-    /// Whether every content is clean by every scanner.
-    pub fn is_clean(&self) -> bool {
-        self.found + self.failed + self.not_opened + self.left == 0 && self.ended.is_none()
     }
 }

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use super::content::{HELD, Taken, take_rest, take_small};
 use super::gate::{Gate, lock};
 use super::line::Line;
+use super::memory_file::MemoryFile;
 use super::opener::{self, Inside, Way};
 use super::proof;
 use super::queue::{Job, Queue};
-use super::results::{Done, Key, Origin, Place, Results, Seen, Summary, Used};
-use super::{Answer, Content, Engine, Session, Store};
+use super::results::{Done, Key, Place, Results, Seen};
+use super::{Answer, Content, Engine, Finding, Origin, Session, Store, Summary, Used};
 use crate::archive::{Budget, Limits, Reason, Stop, Trouble};
 use crate::content::facts::{self, Fact};
 use crate::error::{Code, Error, Result};
@@ -41,6 +42,9 @@ pub struct Options {
 /// A scanner, with its earlier verdicts: those that count, and those that are written.
 pub type Scanner = (Box<dyn Engine>, Option<Store>);
 
+/// Is told at once what a scanner has found.
+pub(super) type Told<'t> = dyn Fn(&Finding) + Sync + 't;
+
 /// A run.
 pub struct Scan<'a> {
     lines: Vec<Line>,
@@ -51,6 +55,7 @@ pub struct Scan<'a> {
     gate: Arc<Gate>,
     results: Mutex<Results>,
     observer: &'a dyn Observer,
+    told: &'a Told<'a>,
     dead: AtomicBool,
     ended: Mutex<Option<String>>,
 }
@@ -64,8 +69,14 @@ pub fn start<R>(
     earlier: bool,
     options: Options,
     observer: &dyn Observer,
+    told: &Told<'_>,
     feed: impl FnOnce(&Scan<'_>) -> Result<R>,
 ) -> Result<(Result<R>, Summary)> {
+    MemoryFile::of(b"").map_err(|e| {
+        Error::new(Code::IncompleteCheck, format!("contents cannot be held in memory for the scanners: {e}"))
+            .state("nothing was scanned")
+            .hint("scan on Linux, where files in memory can be sealed")
+    })?;
     let sessions = options.sessions.max(1);
     let (mut lines, mut stores) = (Vec::new(), Vec::new());
     for (engine, store) in scanners {
@@ -81,6 +92,7 @@ pub fn start<R>(
         options,
         results: Mutex::default(),
         observer,
+        told,
         dead: AtomicBool::new(false),
         ended: Mutex::default(),
     };
@@ -154,7 +166,7 @@ impl Scan<'_> {
             return Err(self.over());
         }
         let place = || Place::Top(origin, path.into());
-        let beginning = match take_small(stream) {
+        let beginning = match take_small(stream, size) {
             Ok(Taken::Whole(content)) => return self.settle(content, place()),
             Ok(Taken::Beginning(beginning)) => beginning,
             Err((partial, stop)) => return self.partly(Some(partial), stop, place()),
@@ -192,9 +204,8 @@ impl Scan<'_> {
     }
 
     /// Something of the bundle was not read to its end.
-    pub fn unread(&self, origin: u32, path: &[u8], why: &str) {
-        let trouble = Trouble::new(Reason::Damaged, why);
-        lock(&self.results).unread(Place::Top(origin, path.into()), trouble);
+    pub fn unread(&self, origin: u32, reason: Reason, why: &str) {
+        lock(&self.results).unread(Place::Top(origin, Box::default()), Trouble::new(reason, why));
     }
 
     /// Notes a fact about something at this path.
@@ -284,8 +295,9 @@ impl Scan<'_> {
                     let why = if let Answer::Failed(why) = &answer { why.as_str() } else { "" };
                     self.end(format!("the scanner `{name}` failed more than 10 times in a row: {why}"));
                 }
-                let found = matches!(answer, Answer::Found(_));
-                if found {
+                if let Answer::Found(names) = &answer {
+                    let found = lock(&self.results).just_found(&job.own, &line.engine.identity().name, names);
+                    found.iter().for_each(self.told);
                     self.name_members(at, session.as_mut(), job);
                 }
                 let done = lock(&self.results).answered(job.own, job.top, at, answer);

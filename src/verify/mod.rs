@@ -30,6 +30,7 @@ use std::sync::Mutex;
 use crate::bundle::Head;
 use crate::bundle::index::{Blob, Index};
 use crate::bundle::limits;
+use crate::bundle::reader::Addendum;
 use crate::bundle::set::Set;
 use crate::bundle::writer::BUFFER;
 use crate::error::{Code, Error, Result};
@@ -182,7 +183,7 @@ impl<'a> Admitted<'a> {
     }
 
     /// The configurations and layers that are on no available volume.
-    fn absent(&self) -> Vec<&Blob> {
+    pub(crate) fn absent(&self) -> Vec<&Blob> {
         let blobs = self.index().blobs.iter().enumerate();
         blobs.filter(|(at, blob)| !blob.role.is_document() && !self.set.has(*at)).map(|(_, blob)| blob).collect()
     }
@@ -450,7 +451,16 @@ impl<'a> Admitted<'a> {
 
     /// Reads what follows the blobs of a stream and draws the verdict. Only a complete and good verdict yields the
     /// [`Verified`] that opens destinations.
-    pub fn conclude(mut self, quick: bool) -> Result<Conclusion<'a>> {
+    pub fn conclude(self, quick: bool) -> Result<Conclusion<'a>> {
+        self.conclude_with(quick, &mut |_| Ok(()))
+    }
+
+    /// Like [`Admitted::conclude`]; the addenda of a stream, which come last, are handed to `late`.
+    pub(crate) fn conclude_with(
+        mut self,
+        quick: bool,
+        late: &mut dyn FnMut(&Addendum) -> Result<()>,
+    ) -> Result<Conclusion<'a>> {
         let unread = self.unread();
         let settings = &{ self.settings };
         let mut digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
@@ -479,6 +489,9 @@ impl<'a> Admitted<'a> {
             Err(_) if !clean => None,
             Err(e) => Some(e),
         };
+        if self.set.is_stream() {
+            self.set.addenda().iter().try_for_each(late)?;
+        }
         self.report.add(digests);
         if let Some(e) = length {
             let id = if e.code() == Code::Truncated { CheckId::Length } else { CheckId::Format };

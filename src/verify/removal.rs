@@ -363,7 +363,7 @@ impl Admitted<'_> {
 
     /// Checks configurations and layers that do not count and are in a file all the same: every byte is the one that is
     /// signed.
-    pub(super) fn excluded(&self, pace: &Pace, extent: Extent) -> Result<()> {
+    pub(crate) fn excluded(&self, pace: &Pace, extent: Extent) -> Result<()> {
         let of = |part: &'_ Contents| {
             let extents = part.layout().extents().iter().zip(part.layout().blobs());
             let members = extents.filter(|(extent, _)| self.set.position(extent.blob).is_none());

@@ -3,10 +3,10 @@
 use mirror_bundle::scan::eicar;
 
 use crate::lab::{Lab, gzip, tar, through};
-use crate::support::skip;
+use crate::support::{noise, skip};
 
 /// A scanner that finds the probe where it stands in clear.
-fn finder() -> String {
+pub(crate) fn finder() -> String {
     let hex: String = eicar()[28..44].iter().map(|byte| format!("\\x{byte:02x}")).collect();
     format!("x=sh -c 'LC_ALL=C grep -qaP \"{hex}\" {{}} && exit 1; exit 0'")
 }
@@ -91,6 +91,26 @@ fn what_stands_behind_the_end_of_an_archive_is_scanned() {
     let found = answer.paths("found");
     assert!(found.iter().any(|path| path.starts_with("a!(content)")), "{found:?}");
     assert!(found.iter().any(|path| path.starts_with("b!(content)")), "{found:?}");
+}
+
+#[test]
+fn a_zip_behind_other_bytes_in_a_large_member_is_never_passed_over() {
+    let lab = Lab::new();
+    let zip = "python3 -c \"import sys,zipfile;z=zipfile.ZipFile(sys.stdout.buffer,'w',8);z.writestr('m',sys.stdin.buffer.read());z.close()\"";
+    if !skip::have("python3") || !skip::have("bzip2") {
+        return;
+    }
+    let secret = [b"some text that compresses ".repeat(40), eicar()].concat();
+    let program = [noise(2 << 20, 8), through(zip, &secret)].concat();
+    // The scanner opens bzip2, but no zip.
+    let hex: String = eicar()[28..44].iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let open = "d=$(mktemp -d); f={}; for n in 1 2 3 4; do bzip2 -dc <$f >$d/$n 2>/dev/null || break; f=$d/$n; done";
+    let scanner = format!("x=sh -c '{open}; LC_ALL=C grep -qaP \"{hex}\" $f; e=$?; rm -r $d; [ $e = 1 ]'");
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&[("x.bz2", through("bzip2", &program))]])], None);
+    let answer = lab.scan(&bundle, &["--scanner", &scanner]);
+    assert_eq!(answer.json["scanners"][0]["proof"]["forms"]["bzip2"], 4, "{} {:#}", answer.errors, answer.json);
+    assert_eq!(answer.json["scanners"][0]["proof"]["forms"]["zip"], serde_json::Value::Null);
+    assert_eq!((answer.code, answer.at("x.bz2!(content)")["reason"].as_str()), (42, Some("too-large")));
 }
 
 #[test]

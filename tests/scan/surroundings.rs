@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use mirror_bundle::scan::eicar;
 
+use crate::archives::finder;
 use crate::lab::{Daemon, Lab, WIDE};
-use crate::support::program::{PROGRAM, clean};
-use crate::support::{noise, skip};
+use crate::support::program::{PROGRAM, clean, program};
+use crate::support::{noise, schemas, skip};
 
 #[test]
 fn the_test_file_of_virus_scanners_stands_nowhere_in_clear() {
@@ -117,6 +118,19 @@ fn an_interruption_ends_the_run_and_the_program_that_scans() {
 }
 
 #[test]
+fn what_a_scanner_leaves_running_ends_with_it() {
+    let lab = Lab::new();
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&[("x", b"fine".to_vec())]])], None);
+    let marker = 700_000 + std::process::id();
+    let finder = finder();
+    let script = finder.replace("sh -c '", &format!("sh -c 'sleep {marker} >/dev/null 2>&1 & sleep {marker} & "));
+    assert_eq!(lab.scan(&bundle, &["--scanner", &script]).code, 0);
+    let left = Command::new("pgrep").args(["-fx", &format!("sleep {marker}")]).output();
+    let Ok(left) = left else { return skip::skip("no pgrep on this machine") };
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+}
+
+#[test]
 fn memory_stays_bounded_with_bombs_and_large_files() {
     let Some(daemon) = Daemon::start(WIDE) else { return };
     let lab = Lab::new();
@@ -148,6 +162,54 @@ fn memory_stays_bounded_with_bombs_and_large_files() {
     // 64 MiB, and 40 MiB for each of two sessions.
     assert!(kib < (64 + 80) << 10, "{kib} KiB");
     assert!(daemon.process() > 0);
+}
+
+#[test]
+fn what_describes_and_signs_the_bundle_is_scanned_also_at_the_end_of_a_stream() {
+    let lab = Lab::new();
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&[("x", b"fine".to_vec())]])], None);
+    let run = |args: &[&str]| {
+        let done = program(lab.path()).args(args).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let note = String::from_utf8(eicar()[20..60].to_vec()).unwrap();
+    run(&["keygen", "key", "--no-passphrase"]);
+    run(&["sign", &bundle, "--allow-unsigned", "--sign-key", "key", "--note", &note]);
+    let scan = ["--scanner", &finder(), "--rescan"];
+    let from_file = lab.scan(&bundle, &scan);
+    let mut command = lab.command("-", &scan);
+    let stream = std::fs::File::open(lab.path().join(&bundle)).unwrap();
+    let done = command.args(["-o", "jsonl"]).stdin(stream).output().unwrap();
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(done.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.last().unwrap();
+    assert_eq!((from_file.code, done.status.code()), (35, Some(35)), "{} {last:#}", from_file.errors);
+    for findings in [&from_file.json["findings"], &last["findings"]] {
+        let place = &findings[0]["places"][0];
+        assert_eq!(place["kind"], "signature");
+        assert!(place["what"].as_str().unwrap().starts_with("mirror-bundle/addenda/"), "{place}");
+    }
+    // With -o jsonl it is said at once, and once more in the answer at the end.
+    let at_once: Vec<_> = lines.iter().filter(|line| line["type"] == "finding").collect();
+    assert_eq!((at_once.len(), &at_once[0]["code"]), (1, &"found".into()), "{lines:?}");
+    let mut wrong = Vec::new();
+    schemas::violations(at_once[0], &schemas::schema("event.json"), "event", &mut wrong);
+    assert_eq!((last["type"].as_str(), wrong), (Some("result"), vec![]));
+}
+
+#[test]
+fn what_is_on_a_volume_that_is_not_here_is_not_opened() {
+    let lab = Lab::new();
+    let layers: [&[_]; 3] = [&[("a", noise(3 << 20, 1))], &[("b", noise(3 << 20, 2))], &[("c", noise(3 << 20, 3))]];
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &layers)], None);
+    let done = program(lab.path()).args(["split", &bundle, "v", "--volume-size", "5MiB"]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let all = lab.scan("v", &["--scanner", &finder()]);
+    assert_eq!(all.code, 0, "{} {:#}", all.errors, all.json["findings"]);
+    let volumes = std::fs::read_dir(lab.path().join("v")).unwrap().map(|entry| entry.unwrap().path());
+    let last = volumes.filter(|path| path.extension().is_some_and(|e| e == "tar")).max().unwrap();
+    let one = lab.scan(last.to_str().unwrap(), &["--scanner", &finder()]);
+    assert_eq!((one.code, one.at("")["reason"].as_str()), (42, Some("missing")), "{} {:#}", one.errors, one.json);
 }
 
 #[test]

@@ -8,6 +8,25 @@ use crate::{bundle, flow, large, run};
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 #[test]
+fn a_schema_that_lists_the_codes_of_findings_lists_all() {
+    let all: Vec<Value> = mirror_bundle::Code::ALL.iter().map(|code| code.as_str().into()).collect();
+    fn lists<'s>(value: &'s Value, out: &mut Vec<&'s Vec<Value>>) {
+        match value {
+            Value::Object(members) => members.values().for_each(|member| lists(member, out)),
+            Value::Array(items) if items.contains(&"blob-mismatch".into()) => out.push(items),
+            Value::Array(items) => items.iter().for_each(|item| lists(item, out)),
+            _ => {}
+        }
+    }
+    for name in ["error.json", "event.json", "report.json", "sbom.json"] {
+        let schema = crate::schemas::schema(name);
+        let mut found = Vec::new();
+        lists(&schema, &mut found);
+        assert_eq!(found, [&all], "{name}");
+    }
+}
+
+#[test]
 fn every_document_is_as_its_schema_says() {
     let dir = bundle();
     let dir = dir.path();

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::FdFlags;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::observer::Observer;
 use crate::scan::gate::lock;
@@ -59,8 +60,8 @@ pub(super) fn run(
     };
     // The parent's ends of the pipes.
     drop(command);
-    let mut group = Group(started.map_err(lost)?);
-    let mut stdin = group.0.stdin.take();
+    let mut group = Group { child: started.map_err(lost)?, reaped: false };
+    let mut stdin = group.child.stdin.take();
     let mut ran = Ran { code: None, output: Vec::new(), took_all: true };
     let mut feed = input.map(|input| Feed { input, buffer: vec![0; 64 << 10], at: 0, filled: 0 });
     if let Some(stdin) = &stdin {
@@ -76,16 +77,13 @@ pub(super) fn run(
             return Err(format!("the program took longer than {} seconds", limit.as_secs().max(1)));
         }
         if !open && stdin.is_none() {
-            match group.0.try_wait().map_err(lost)? {
-                Some(status) => {
-                    ran.code = status.code().filter(|_| status.signal().is_none());
-                    return Ok(ran);
-                }
-                None => {
-                    std::thread::sleep(Duration::from_micros(200));
-                    continue;
-                }
+            if group.has_ended().map_err(lost)? {
+                let status = group.end().map_err(lost)?;
+                ran.code = status.code().filter(|_| status.signal().is_none());
+                return Ok(ran);
             }
+            std::thread::sleep(Duration::from_micros(200));
+            continue;
         }
         let (readable, writable) = ready(open.then_some(&output), stdin.as_ref()).map_err(lost)?;
         if writable && let (Some(to), Some(feed)) = (&mut stdin, &mut feed) {
@@ -110,7 +108,7 @@ pub(super) fn run(
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(lost(e)),
             }
-        } else if open && !writable && group.0.try_wait().map_err(lost)?.is_some() {
+        } else if open && !writable && group.has_ended().map_err(lost)? {
             // It ended, and something that it started holds the pipe.
             open = false;
             if stdin.take().is_some() {
@@ -177,16 +175,32 @@ impl Feed<'_> {
 }
 
 /// A child with its process group, which ends with it.
-struct Group(Child);
+struct Group {
+    child: Child,
+    reaped: bool,
+}
+
+impl Group {
+    /// Whether the child has ended. It is not reaped yet: until then its number, which is that of the group, is no
+    /// other's.
+    fn has_ended(&self) -> io::Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(Pid::from_child(&self.child)), options)?.is_some())
+    }
+
+    /// Ends all of it.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        // There may be nobody left in it.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        self.reaped = true;
+        self.child.wait()
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Ok(None) = self.0.try_wait() {
-            let _ = rustix::process::kill_process_group(
-                rustix::process::Pid::from_child(&self.0),
-                rustix::process::Signal::KILL,
-            );
-            let _ = (self.0.kill(), self.0.wait());
+        if !self.reaped {
+            let _ = self.end();
         }
     }
 }
