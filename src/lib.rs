@@ -57,8 +57,8 @@
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
 //! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
 //! | `content` | what is inside an image as it streams | `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `packages` | package databases of images; SPDX and CycloneDX documents | `oci`, `error` |
 //! | `archive` | archives within files, opened in memory | `error` |
+//! | `packages` | package databases of images; SPDX and CycloneDX documents | `archive`, `oci`, `error` |
 //! | `openshift` | payloads, release signatures, mirror sets, update graphs | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `bundle` | the format | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
