@@ -31,10 +31,6 @@ pub enum Form {
 }
 
 impl Form {
-    /// The forms that are opened.
-    pub const OPENED: [Form; 9] =
-        [Form::Gzip, Form::Bzip2, Form::Xz, Form::Zstd, Form::Tar, Form::Zip, Form::Cpio, Form::Ar, Form::Rpm];
-
     /// The name, also in JSON.
     pub fn title(self) -> &'static str {
         match self {

@@ -14,7 +14,7 @@ use crate::ops::Observer;
 const BUFFER: usize = 128 << 10;
 
 impl Library<'_> {
-    /// Calls `visit` for every entry of a layer, and checks the layer to its end.
+    /// Calls `visit` for every entry of a layer, as container runtimes see it, and checks the layer to its end.
     ///
     /// # Errors
     /// Those of `visit`; [`Code::Malformed`] for a layer that is damaged or exceeds a limit.
@@ -35,7 +35,10 @@ impl Library<'_> {
         let checked = io::copy(&mut raw, &mut io::sink()).map_err(|e| layer::broken("an image", e));
         match (checked, read) {
             (Err(e), _) | (Ok(_), Err(e)) => Err(e.fact(format!("layer {}", layer.digest))),
-            (Ok(_), Ok(_)) => Ok(remarks),
+            (Ok(_), Ok(_)) => {
+                self.note(&layer.digest, &remarks);
+                Ok(remarks)
+            }
         }
     }
 

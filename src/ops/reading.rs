@@ -1,7 +1,7 @@
 //! One reading of a bundle for those who look into it: every layer, other blob, document and file is handed to a visitor
 //! once, checked against its digest, by several threads. With trust, the bundle is verified in the same reading.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::ops::{Observer, Task};
 use crate::parallel::Pace;
+use crate::report::{Finding, Severity};
 use crate::verify::{
     Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Verified, Visit, admit,
     look,
@@ -208,10 +209,12 @@ impl<'a> Reading<'a> {
         }
         let Reading { admitted, shelf, trusted } = self;
         if !trusted {
-            return Ok(Ok(Library { inner: Inner::Looked(Box::new(admitted)), shelf }));
+            return Ok(Ok(Library { inner: Inner::Looked(Box::new(admitted)), shelf, found: Mutex::default() }));
         }
         Ok(match super::verify::rest(admitted, jobs, observer)? {
-            Conclusion::Verified(verified) => Ok(Library { inner: Inner::Verified(verified), shelf }),
+            Conclusion::Verified(verified) => {
+                Ok(Library { inner: Inner::Verified(verified), shelf, found: Mutex::default() })
+            }
             Conclusion::Unverified(report) => Err(report),
         })
     }
@@ -263,6 +266,8 @@ impl Finished<'_> {
 pub struct Library<'a> {
     inner: Inner<'a>,
     shelf: Shelf,
+    /// What was found in layers that were read.
+    found: Mutex<BTreeMap<Digest, Vec<Finding>>>,
 }
 
 #[derive(Debug)]
@@ -296,6 +301,21 @@ impl Library<'_> {
     /// Whether it is verified.
     pub fn is_verified(&self) -> bool {
         matches!(self.inner, Inner::Verified(_))
+    }
+
+    /// Keeps what `remarks` say of a layer that was read as container runtimes do, if other tar readers see something
+    /// else in it.
+    pub(super) fn note(&self, layer: &Digest, remarks: &Remarks) {
+        let Some(carried) = self.shelf.get(layer).filter(|_| remarks.is_ambiguous()) else { return };
+        let names = self.shelf.names(self.index(), carried);
+        let mut findings = super::files::findings(carried, &names, remarks, None);
+        findings.retain(|finding| finding.severity == Severity::Error);
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer, findings);
+    }
+
+    /// What was found in the layers that were read: places that tar readers read differently.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect()
     }
 
     /// A manifest or index.

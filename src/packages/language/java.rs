@@ -253,6 +253,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_encrypted_or_not_listed_is_a_problem_only_where_it_could_name_an_artifact() {
+        let pom = "META-INF/maven/org.a/b/pom.properties";
+        for (name, problems) in [(pom, 1), ("a.class", 0)] {
+            let mut jar = zip(&[(name, POM)]);
+            let directory = jar.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+            jar[6] |= 1;
+            jar[directory + 8] |= 1;
+            let reading = read("a.jar", &jar);
+            assert_eq!(reading.problems.len(), problems, "{reading:?}");
+        }
+        // Two members, and a directory with the second one.
+        let (first, both) = (zip(&[(pom, POM)]), zip(&[(pom, POM), ("a.class", b"x")]));
+        let entry = 46 + pom.len();
+        let directory = both.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+        assert_eq!(first.len() - 22 - entry, 30 + pom.len() + POM.len());
+        let mut hidden = both;
+        hidden.drain(directory..directory + entry);
+        let end = hidden.len() - 22;
+        (hidden[end + 8], hidden[end + 10]) = (1, 1);
+        let length = u32::from(hidden[end + 12]) | u32::from(hidden[end + 13]) << 8;
+        hidden[end + 12..end + 16].copy_from_slice(&(length - u32::try_from(entry).unwrap()).to_le_bytes());
+        let reading = read("a.jar", &hidden);
+        assert!(reading.problems[0].contains("does not list"), "{reading:?}");
+        // What nobody reads is not inflated: its damage is not seen.
+        let mut broken = zip(&[("a.class", b"content"), (pom, POM)]);
+        let at = broken.windows(7).position(|w| w == b"content").unwrap();
+        broken[at] ^= 1;
+        assert_eq!(listed(&read("a.jar", &broken)), ["org.a:b:1.2 -"]);
+        assert_eq!(read("a.jar", &broken).problems, [""; 0]);
+    }
+
+    #[test]
     fn a_member_that_inflates_beyond_the_limit_is_a_problem_and_so_is_a_bomb() {
         use std::io::Write;
         let large = vec![0; usize::try_from(MAX_TEXT).unwrap() + 1];
