@@ -1,6 +1,7 @@
 //! Single images of a bundle that can be read more than once: their merged view, and single files.
 
 use std::io::{self, Read, Write};
+use std::sync::PoisonError;
 
 use super::reading::Library;
 use super::shelf::Member;
@@ -9,6 +10,7 @@ use crate::content::{Found, Merged, Node};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Platform};
 use crate::ops::Observer;
+use crate::report::Severity;
 
 /// How much is copied at once.
 const BUFFER: usize = 128 << 10;
@@ -40,6 +42,16 @@ impl Library<'_> {
                 Ok(remarks)
             }
         }
+    }
+
+    /// Keeps what `remarks` say of a layer that was read as container runtimes do, if other tar readers see something
+    /// else in it.
+    fn note(&self, layer: &Digest, remarks: &Remarks) {
+        let Some(carried) = self.shelf().get(layer).filter(|_| remarks.is_ambiguous()) else { return };
+        let names = self.shelf().names(self.index(), carried);
+        let mut findings = super::files::findings(carried, &names, remarks, None);
+        findings.retain(|finding| finding.severity == Severity::Error);
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer, findings);
     }
 
     /// The merged view of an image.

@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::ops::{Observer, Task};
 use crate::parallel::Pace;
-use crate::report::{Finding, Severity};
+use crate::report::Finding;
 use crate::verify::{
     Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Verified, Visit, admit,
     look,
@@ -267,7 +267,7 @@ pub struct Library<'a> {
     inner: Inner<'a>,
     shelf: Shelf,
     /// What was found in layers that were read.
-    found: Mutex<BTreeMap<Digest, Vec<Finding>>>,
+    pub(super) found: Mutex<BTreeMap<Digest, Vec<Finding>>>,
 }
 
 #[derive(Debug)]
@@ -301,16 +301,6 @@ impl Library<'_> {
     /// Whether it is verified.
     pub fn is_verified(&self) -> bool {
         matches!(self.inner, Inner::Verified(_))
-    }
-
-    /// Keeps what `remarks` say of a layer that was read as container runtimes do, if other tar readers see something
-    /// else in it.
-    pub(super) fn note(&self, layer: &Digest, remarks: &Remarks) {
-        let Some(carried) = self.shelf.get(layer).filter(|_| remarks.is_ambiguous()) else { return };
-        let names = self.shelf.names(self.index(), carried);
-        let mut findings = super::files::findings(carried, &names, remarks, None);
-        findings.retain(|finding| finding.severity == Severity::Error);
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer, findings);
     }
 
     /// What was found in the layers that were read: places that tar readers read differently.
