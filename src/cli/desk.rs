@@ -34,7 +34,7 @@ pub(super) fn with_library(
         Opened::Reading(reading) => reading,
     };
     if !reading.is_trusted() {
-        term.say("Note", "contents not verified: only digests are checked; --signer or --trust verifies the bundle");
+        term.unverified("only digests are checked; --signer or --trust verifies the bundle");
     }
     match reading.library(inputs::processors(None), term)? {
         Err(report) => Ok(refused(&report)),

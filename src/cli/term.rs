@@ -181,6 +181,21 @@ impl Terminal {
         !self.silent || severity == Severity::Error
     }
 
+    /// Says that nothing of what follows is verified, also with -q.
+    pub fn unverified(&self, what: &str) {
+        self.said("Note", &format!("contents not verified: {what}"), !self.json && !self.silent);
+    }
+
+    fn said(&self, verb: &str, text: &str, shown: bool) {
+        let green = AnsiColor::Green.on_default().bold();
+        let pad = " ".repeat(COLUMN.saturating_sub(verb.len()));
+        let line = format!("{pad}{green}{verb}{green:#} {}", escape(text));
+        self.log(&line);
+        if shown {
+            self.line(&line);
+        }
+    }
+
     /// What to do next, as plain lines.
     pub fn next(&self, lines: &[String]) {
         lines.iter().for_each(|line| self.log(&format!("next: {line}")));
@@ -281,13 +296,7 @@ impl Terminal {
 
 impl Observer for Terminal {
     fn say(&self, verb: &str, text: &str) {
-        let green = AnsiColor::Green.on_default().bold();
-        let pad = " ".repeat(COLUMN.saturating_sub(verb.len()));
-        let line = format!("{pad}{green}{verb}{green:#} {}", escape(text));
-        self.log(&line);
-        if self.talks() {
-            self.line(&line);
-        }
+        self.said(verb, text, self.talks());
     }
 
     fn warn(&self, text: &str) {

@@ -123,6 +123,10 @@ fn without_trust_the_first_line_says_so_and_with_it_the_last_has_the_verdict() {
     ] {
         let plain = desk.run(verb);
         assert!(text(&plain.stderr).lines().next().unwrap().contains("contents not verified"), "{plain:?}");
+        fs::remove_dir_all(desk.path().join("out")).ok();
+        fs::remove_file(desk.path().join("out.map.jsonl")).ok();
+        let quiet = desk.run(&[verb, &["-q"]].concat());
+        assert!(text(&quiet.stderr).contains("contents not verified"), "{quiet:?}");
         let refused = desk.run(&[verb, &["--signer", "other.pub"]].concat());
         assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(22), String::new()), "{verb:?}");
         fs::remove_dir_all(desk.path().join("out")).ok();
