@@ -276,7 +276,8 @@ impl Read for Part<'_> {
 
 /// A member of an archive: its content, or why there is none.
 pub enum Member<'a> {
-    /// Its content. What the visitor leaves unread is skipped.
+    /// Its content. What the visitor leaves unread is skipped; a member of a zip file of which it reads nothing is not even
+    /// inflated.
     Content(&'a mut dyn Read),
     /// It cannot be opened.
     Closed(Trouble),

@@ -204,7 +204,7 @@ impl Entry {
         let packed = BufReader::new(Part::new(source, at, end));
         let inner: Box<dyn Read + '_> = match self.method {
             0 => Box::new(packed),
-            8 => Box::new(flate2::bufread::DeflateDecoder::new(packed)),
+            8 => Box::new(Deflated { packed: Some(packed), decoder: None }),
             12 => Box::new(bzip2::bufread::BzDecoder::new(packed)),
             14 => match lzma(packed, self.size) {
                 Ok(decoder) => Box::new(decoder),
@@ -221,8 +221,10 @@ impl Entry {
                 return visit(&self.name, Member::Closed(Trouble::new(Reason::UnknownForm, text)));
             }
         };
-        let mut content = Checked { inner, entry: self, budget, made: 0, sum: flate2::Crc::new() };
-        match visit(&self.name, Member::Content(&mut content)).and_then(|()| drain(&mut content)) {
+        let mut content = Checked { inner, entry: self, budget, begun: false, made: 0, sum: flate2::Crc::new() };
+        let visited = visit(&self.name, Member::Content(&mut content));
+        // What was begun is checked to its end.
+        match visited.and_then(|()| if content.begun { drain(&mut content) } else { Ok(()) }) {
             // Others can be read.
             Err(Stop::Trouble(trouble)) if trouble.reason == Reason::Damaged => {
                 visit(&self.name, Member::Closed(trouble))
@@ -243,11 +245,27 @@ fn lzma<R: Read>(mut packed: R, size: u64) -> Result<lzma_rust2::LzmaReader<R>, 
     lzma_rust2::LzmaReader::new_with_props(packed, size, head[4], dictionary, None).map_err(bad)
 }
 
+/// A deflated member: the decoder is made when it is read, as a jar has thousands that nobody reads.
+struct Deflated<'a> {
+    packed: Option<BufReader<Part<'a>>>,
+    decoder: Option<flate2::bufread::DeflateDecoder<BufReader<Part<'a>>>>,
+}
+
+impl Read for Deflated<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(packed) = self.packed.take() {
+            self.decoder = Some(flate2::bufread::DeflateDecoder::new(packed));
+        }
+        self.decoder.as_mut().map_or(Ok(0), |decoder| decoder.read(buffer))
+    }
+}
+
 /// The content of a member, with its sum checked at the end.
 struct Checked<'a> {
     inner: Box<dyn Read + 'a>,
     entry: &'a Entry,
     budget: &'a Budget,
+    begun: bool,
     made: u64,
     sum: flate2::Crc,
 }
@@ -257,6 +275,7 @@ impl Read for Checked<'_> {
         if buffer.is_empty() {
             return Ok(0);
         }
+        self.begun = true;
         let count = self.inner.read(buffer)?;
         if count == 0 {
             let right = self.made == self.entry.size && self.sum.sum() == self.entry.crc;

@@ -34,11 +34,18 @@ pub(super) fn with_library(
         Opened::Reading(reading) => reading,
     };
     if !reading.is_trusted() {
-        term.say("Note", "contents not verified: only digests are checked; --signer or --trust verifies the bundle");
+        term.unverified("only digests are checked; --signer or --trust verifies the bundle");
     }
     match reading.library(inputs::processors(None), term)? {
         Err(report) => Ok(refused(&report)),
-        Ok(library) => act(&library),
+        Ok(library) => {
+            let done = act(&library);
+            // What was shown is one of two readings.
+            let found = library.findings();
+            found.iter().for_each(|finding| term.finding(finding, None));
+            let worst = found.iter().map(|finding| finding.code.exit()).min();
+            done.map(|code| worst.filter(|_| code <= 1).unwrap_or(code))
+        }
     }
 }
 
@@ -117,6 +124,7 @@ pub(super) fn extract(args: &Extract, global: &Global, term: &Terminal) -> Resul
                     ("verified", library.is_verified().into()),
                     ("image", args.image.as_str().into()),
                     ("extracted", serde_json::json!(done)),
+                    ("findings", serde_json::json!(library.findings())),
                 ]),
             ),
             Output::Text => {

@@ -185,7 +185,7 @@ fn align(heading: &[&str], rows: Vec<Vec<String>>, columns: bool) -> Vec<String>
     rows.iter().map(line).collect()
 }
 
-pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> {
+pub(super) fn ls(args: &Ls, global: &Global, unverified: &dyn Fn(&str)) -> Result<u8> {
     let trust = &args.trust;
     if !trust.signer.is_empty() || trust.trust.is_some() || trust.allow_unsigned {
         let err = Error::new(Code::Usage, "ls shows what the index says, and verifies a bundle only with --files");
@@ -209,7 +209,7 @@ pub(super) fn ls(args: &Ls, global: &Global, warn: &dyn Fn(&str)) -> Result<u8> 
     if global.quiet > 1 {
         return Ok(0);
     }
-    warn("contents not verified: this is what the index says");
+    unverified("this is what the index says");
     let columns = std::io::stdout().is_terminal();
     answer::text(&lines(&seen.index, args.images || all, args.blobs, args.manifests, columns));
     if columns {

@@ -81,7 +81,7 @@ fn dispatch(args: &Args, global: &args::Global, term: &Terminal) -> Result<u8> {
         Command::Apply(apply) => apply::run(apply, global, term),
         Command::Inspect(inspect) => inspect::run(inspect, global),
         Command::Ls(ls) if ls.files.is_some() => files::run(ls, global, term),
-        Command::Ls(ls) => inspect::ls(ls, global, &|text| term.say("Note", text)),
+        Command::Ls(ls) => inspect::ls(ls, global, &|text| term.unverified(text)),
         Command::Cat(cat) => desk::cat(cat, term),
         Command::Diff(diff) => diff::run(diff, global, term),
         Command::Extract(extract) => desk::extract(extract, global, term),

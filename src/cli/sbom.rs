@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args, global: &Global, term: &Terminal) -> Result<u8> {
         Opened::Reading(reading) => reading,
     };
     if !reading.is_trusted() {
-        term.say("Note", "contents not verified: only digests are checked; --signer or --trust verifies the bundle");
+        term.unverified("only digests are checked; --signer or --trust verifies the bundle");
     }
     let options = Options { images: &args.image, platform: platform.as_ref(), jobs: inputs::processors(global.jobs) };
     let made = sbom(*reading, &options, term)?;

@@ -21,6 +21,8 @@ use crate::verify::{Finding, Severity};
 #[derive(Debug)]
 pub struct Terminal {
     quiet: bool,
+    /// Only errors are shown.
+    silent: bool,
     verbose: bool,
     json: bool,
     events: bool,
@@ -60,6 +62,7 @@ impl Terminal {
         let progress = global.progress_fd.and_then(|fd| opened(append(Path::new(&format!("/dev/fd/{fd}")))));
         let terminal = Terminal {
             quiet: global.quiet > 0,
+            silent: global.quiet > 1,
             verbose: global.verbose > 0,
             json: global.output != Output::Text,
             events: global.output == Output::Jsonl,
@@ -161,7 +164,7 @@ impl Terminal {
         if self.events {
             let line = Line { kind: "finding", value: finding };
             self.event(&escape_json(&serde_json::to_string(&line).unwrap_or_default()));
-        } else if !self.json {
+        } else if !self.json && self.shows(finding.severity) {
             self.line(&text);
         }
     }
@@ -170,6 +173,26 @@ impl Terminal {
     pub fn note(&self, text: &str) {
         if !self.json {
             self.line(&format!("       {}", escape(text)));
+        }
+    }
+
+    /// Whether findings of this severity are shown: with -qq only errors.
+    pub fn shows(&self, severity: Severity) -> bool {
+        !self.silent || severity == Severity::Error
+    }
+
+    /// Says that nothing of what follows is verified, also with -q.
+    pub fn unverified(&self, what: &str) {
+        self.said("Note", &format!("contents not verified: {what}"), !self.json && !self.silent);
+    }
+
+    fn said(&self, verb: &str, text: &str, shown: bool) {
+        let green = AnsiColor::Green.on_default().bold();
+        let pad = " ".repeat(COLUMN.saturating_sub(verb.len()));
+        let line = format!("{pad}{green}{verb}{green:#} {}", escape(text));
+        self.log(&line);
+        if shown {
+            self.line(&line);
         }
     }
 
@@ -273,13 +296,7 @@ impl Terminal {
 
 impl Observer for Terminal {
     fn say(&self, verb: &str, text: &str) {
-        let green = AnsiColor::Green.on_default().bold();
-        let pad = " ".repeat(COLUMN.saturating_sub(verb.len()));
-        let line = format!("{pad}{green}{verb}{green:#} {}", escape(text));
-        self.log(&line);
-        if self.talks() {
-            self.line(&line);
-        }
+        self.said(verb, text, self.talks());
     }
 
     fn warn(&self, text: &str) {

@@ -106,7 +106,7 @@ fn some_problems(report: &Report, term: &Terminal, state: Option<&str>, listed: 
     let notices: Vec<_> = report.findings().filter(|f| f.severity == Severity::Notice && !repeats(f)).collect();
     notices.iter().take(NOTICES).for_each(|notice| term.finding(notice, None));
     let more = notices.len().saturating_sub(NOTICES) as u64 + if errors.is_empty() { counted } else { 0 };
-    if more > 0 {
+    if more > 0 && term.shows(Severity::Notice) {
         term.note(&format!("and {} more notices", observer::count_of(more)));
     }
 }

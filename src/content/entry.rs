@@ -118,11 +118,6 @@ impl FileEntry {
         self.xattrs.iter().any(|(name, value)| name == b"security.capability" && !value.is_empty())
     }
 
-    /// Whether it runs with the rights of its owner or group.
-    pub fn is_setid(&self) -> bool {
-        self.kind == FileKind::File && self.mode & 0o6000 != 0
-    }
-
     /// For bytes behind an end.
     pub(super) fn behind(number: u64, what: &str) -> FileEntry {
         FileEntry {

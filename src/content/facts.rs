@@ -157,7 +157,7 @@ fn private_key(first: &[u8]) -> bool {
         return false;
     }
     let mut rest = first;
-    while let Some(at) = find(rest, BEGIN) {
+    while let Some(at) = memchr::memmem::find(rest, BEGIN) {
         rest = &rest[at + BEGIN.len()..];
         let line = rest.split(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
         let begins = at_line_start(first, rest);
@@ -180,17 +180,6 @@ fn private_key(first: &[u8]) -> bool {
 fn at_line_start(all: &[u8], rest: &[u8]) -> bool {
     let at = all.len() - rest.len() - b"-----BEGIN ".len();
     at == 0 || matches!(all[at - 1], b'\n' | b'\r' | b' ' | b'\t' | b'"' | b'\'')
-}
-
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += text[at..].iter().position(|b| *b == what[0])?;
-        if text[at..].starts_with(what) {
-            return Some(at);
-        }
-        at += 1;
-    }
 }
 
 /// `MZ`, and `PE` where its header says.

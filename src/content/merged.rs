@@ -99,13 +99,13 @@ impl Merged {
     pub fn add(&mut self, entry: &FileEntry) -> Result<()> {
         match (&entry.whiteout, entry.kind) {
             (Some(Whiteout::Name(path)), _) => {
-                if let Found::Node(at) = self.locate(path, false) {
+                if let Found::Node(at) = self.find(path, false) {
                     self.delete(at, true);
                 }
                 return Ok(());
             }
             (Some(Whiteout::Opaque(path)), _) => {
-                if let Found::Node(at) = self.locate(path, false) {
+                if let Found::Node(at) = self.find(path, false) {
                     self.delete(at, false);
                 }
                 return Ok(());
@@ -143,11 +143,6 @@ impl Merged {
             }
         }
         self.layer += 1;
-    }
-
-    /// The node at a path of the image; a symbolic link at its end is followed on request.
-    pub fn find(&self, path: &[u8], follow: bool) -> Found {
-        self.locate(path, follow)
     }
 
     /// A node.
@@ -198,7 +193,7 @@ impl Merged {
 
     /// Takes over the target of a hard link. False if there is none.
     fn link(&mut self, at: u32, target: &[u8]) -> bool {
-        let Found::Node(found) = self.locate(target, false) else { return false };
+        let Found::Node(found) = self.find(target, false) else { return false };
         let of = &self.nodes[found as usize];
         if found == at || matches!(of.kind, FileKind::Dir | FileKind::HardLink) {
             return false;
@@ -213,8 +208,8 @@ impl Merged {
         self.nodes[at as usize].children.as_ref()?.get(name).copied()
     }
 
-    /// Follows a path. The last name is not followed, unless requested.
-    fn locate(&self, path: &[u8], follow: bool) -> Found {
+    /// The node at a path of the image; a symbolic link at its end is followed on request.
+    pub fn find(&self, path: &[u8], follow: bool) -> Found {
         let (mut at, mut hops) = (ROOT, 0);
         let mut names: Vec<&[u8]> = parts(path).rev().collect();
         while let Some(name) = names.pop() {

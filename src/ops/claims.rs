@@ -125,8 +125,8 @@ fn attached<'d>(
     out
 }
 
-/// The image that an image of the index is about.
-fn subject(image: &Image) -> Option<Digest> {
+/// The image that an image of the index is about: its signature, attestation or SBOM.
+pub(super) fn subject(image: &Image) -> Option<Digest> {
     let tagged = || image.tag.as_deref().and_then(crate::oci::attached_to);
     image.subject.or_else(tagged).filter(|_| matches!(image.kind, Kind::Signature | Kind::Referrer))
 }

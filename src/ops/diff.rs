@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::oci::{Digest, Hasher, media_type};
 use crate::ops::Observer;
 use crate::packages::inventory::Inventory;
+use crate::report::Finding;
 
 /// The most places that are named of one changed object.
 const PLACES: usize = 32;
@@ -141,6 +142,9 @@ pub struct Difference {
     /// Signers by key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signers: Option<Part>,
+    /// What was found in layers whose files or packages were compared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 impl Difference {
@@ -184,6 +188,7 @@ pub fn bundles(
         files,
         manifests: Some(manifests),
         signers: Some(both(&signers)),
+        findings: [a.findings(), b.findings()].concat(),
     };
     Ok(difference.conclude())
 }
@@ -462,6 +467,7 @@ pub fn registry(
         files: None,
         manifests: None,
         signers: None,
+        findings: Vec::new(),
     };
     Ok(difference.conclude())
 }

@@ -13,7 +13,7 @@ use super::images::{copy, is_content};
 use super::reading::Library;
 use super::shelf::Member;
 use crate::bundle::index::Image;
-use crate::content::layer::FileKind;
+use crate::content::layer::{FileKind, is_layer};
 use crate::content::{Merged, Place};
 use crate::error::{Code, Error, Result};
 use crate::fs::durable;
@@ -81,8 +81,12 @@ pub fn files(library: &Library<'_>, member: &Member, dir: &Path, observer: &dyn 
         }
     }
     let merged = library.merged(member, observer)?;
-    let mut list = Vec::new();
-    let plan = plan(&merged, member, &mut list)?;
+    let (mut list, mut plan) = (Vec::new(), Plan::default());
+    for layer in member.layers.iter().filter(|layer| !is_layer(&layer.media_type)) {
+        let why = format!("no archive of files: {}", layer.media_type);
+        plan.leave(&mut list, &LeftOut { path: "".into(), layer: Some(layer.digest), why, target: None })?;
+    }
+    plan.fill(&merged, member, &mut list)?;
     fs::DirBuilder::new().mode(0o755).create(&partial).map_err(|e| Error::io("cannot create", &partial, e))?;
     let done = write(library, member, &plan, &partial, observer).and_then(|(files, bytes)| {
         write_new(&map, &list, 0o644)?;
@@ -113,53 +117,59 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     write().map_err(|e| Error::io("cannot write", path, e))
 }
 
-fn plan(merged: &Merged, member: &Member, list: &mut Vec<u8>) -> Result<Plan> {
-    let mut plan = Plan::default();
-    // Folders that were left out, with everything in them; and the names that are taken, without case.
-    let (mut gone, mut taken): (Option<Vec<u8>>, HashSet<Vec<u8>>) = (None, HashSet::new());
-    merged.visit(&mut |path, _, node| {
-        let inside = |folder: &Vec<u8>| path.strip_prefix(folder.as_slice()).is_some_and(|rest| rest.starts_with(b"/"));
-        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let folded = String::from_utf8_lossy(path).to_lowercase().into_bytes();
-        let why = if gone.as_ref().is_some_and(inside) {
-            Some("in a folder that was left out")
-        } else if name.len() > NAME {
-            Some("its name is too long")
-        } else if node.leaves || matches!(name, b".." | b"." | b"") || name.contains(&0) {
-            Some("its name leads out of the image")
-        } else {
-            match node.kind {
-                FileKind::Dir | FileKind::File | FileKind::Other(_) => None,
-                FileKind::Symlink => Some("symbolic link"),
-                FileKind::HardLink => Some("hard link to nothing"),
-                FileKind::Char | FileKind::Block => Some("device"),
-                FileKind::Fifo => Some("named pipe"),
-                FileKind::Behind => Some("no file"),
-            }
-        };
-        let why = why.or_else(|| (!taken.insert(folded)).then_some("its name differs only by case from another"));
-        if let Some(why) = why {
-            if node.kind == FileKind::Dir && !gone.as_ref().is_some_and(inside) {
-                gone = Some(path.to_vec());
-            }
-            plan.left_out += 1;
-            let target = node.target.as_deref().map(|target| String::from_utf8_lossy(target).into_owned());
-            let layer = node.place.and_then(|place| member.layers.get(place.layer as usize)).map(|layer| layer.digest);
-            let line = LeftOut { path: String::from_utf8_lossy(path), layer, why: why.to_owned(), target };
-            serde_json::to_writer(&mut *list, &line).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-            list.push(b'\n');
-            return Ok(());
-        }
-        match (node.kind, node.place) {
-            (FileKind::Dir, _) => plan.folders.push(path.to_vec()),
-            (_, Some(place)) if is_content(node) => {
-                plan.files.entry(place).or_default().push((path.to_vec(), node.mode & 0o111 != 0));
-            }
-            _ => {}
-        }
+impl Plan {
+    fn leave(&mut self, list: &mut Vec<u8>, line: &LeftOut<'_>) -> Result<()> {
+        self.left_out += 1;
+        serde_json::to_writer(&mut *list, line).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+        list.push(b'\n');
         Ok(())
-    })?;
-    Ok(plan)
+    }
+
+    fn fill(&mut self, merged: &Merged, member: &Member, list: &mut Vec<u8>) -> Result<()> {
+        // Folders that were left out, with everything in them; and the names that are taken, without case.
+        let (mut gone, mut taken): (Option<Vec<u8>>, HashSet<Vec<u8>>) = (None, HashSet::new());
+        merged.visit(&mut |path, _, node| {
+            let inside =
+                |folder: &Vec<u8>| path.strip_prefix(folder.as_slice()).is_some_and(|rest| rest.starts_with(b"/"));
+            let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+            let folded = String::from_utf8_lossy(path).to_lowercase().into_bytes();
+            let why = if gone.as_ref().is_some_and(inside) {
+                Some("in a folder that was left out")
+            } else if name.len() > NAME {
+                Some("its name is too long")
+            } else if node.leaves || matches!(name, b".." | b"." | b"") || name.contains(&0) {
+                Some("its name leads out of the image")
+            } else {
+                match node.kind {
+                    FileKind::Dir | FileKind::File | FileKind::Other(_) => None,
+                    FileKind::Symlink => Some("symbolic link"),
+                    FileKind::HardLink => Some("hard link to nothing"),
+                    FileKind::Char | FileKind::Block => Some("device"),
+                    FileKind::Fifo => Some("named pipe"),
+                    FileKind::Behind => Some("no file"),
+                }
+            };
+            let why = why.or_else(|| (!taken.insert(folded)).then_some("its name differs only by case from another"));
+            if let Some(why) = why {
+                if node.kind == FileKind::Dir && !gone.as_ref().is_some_and(inside) {
+                    gone = Some(path.to_vec());
+                }
+                let target = node.target.as_deref().map(|target| String::from_utf8_lossy(target).into_owned());
+                let layer =
+                    node.place.and_then(|place| member.layers.get(place.layer as usize)).map(|layer| layer.digest);
+                let line = LeftOut { path: String::from_utf8_lossy(path), layer, why: why.to_owned(), target };
+                return self.leave(list, &line);
+            }
+            match (node.kind, node.place) {
+                (FileKind::Dir, _) => self.folders.push(path.to_vec()),
+                (_, Some(place)) if is_content(node) => {
+                    self.files.entry(place).or_default().push((path.to_vec(), node.mode & 0o111 != 0));
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    }
 }
 
 fn write(
@@ -313,8 +323,7 @@ pub fn about<'l>(library: &'l Library<'_>, member: &'l Member) -> impl Iterator<
     let images = &library.index().images;
     let own: HashSet<Digest> = member.images.iter().map(|at| images[*at].digest).chain([member.digest]).collect();
     images.iter().enumerate().filter(move |(_, image)| {
-        let tagged = image.tag.as_deref().and_then(crate::oci::attached_to);
-        image.subject.or(tagged).is_some_and(|subject| own.contains(&subject))
+        super::claims::subject(image).is_some_and(|subject| own.contains(&subject))
             && (media_type::is_manifest(&image.media_type) || media_type::is_index(&image.media_type))
     })
 }

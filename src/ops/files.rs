@@ -5,11 +5,11 @@ use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::reading::{Content, Finished, Reading, Visitor, Wanted, Way};
-use super::shelf::{Carried, Shelf, called};
+use super::shelf::{Carried, Shelf};
 use crate::bundle::index::Index;
 use crate::content::cover::{Cover, Covers, State};
 use crate::content::facts::{self, Fact};
-use crate::content::layer::{FileEntry, FileKind};
+use crate::content::layer::{FileEntry, FileKind, Remarks};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher, Platform};
 use crate::ops::Observer;
@@ -215,11 +215,6 @@ fn names(index: &Index, shelf: &Shelf, order: &[Digest]) -> HashMap<Digest, Vec<
     order.iter().map(|digest| (*digest, of(digest))).collect()
 }
 
-/// The images of an index by name, for messages.
-pub fn image_names(index: &Index) -> Vec<String> {
-    index.images.iter().map(called).collect()
-}
-
 #[derive(Debug)]
 struct Shared {
     /// The layers that were read, with what they hide, while others need it.
@@ -369,7 +364,7 @@ impl Lister<'_> {
                 return self.put(place, &mut out, true).and(Err(e));
             }
         };
-        found.extend(findings(blob, names, &end));
+        found.extend(findings(blob, names, &end.remarks, end.broken.as_ref()));
         self.find(&mut found);
         let mut shared = self.lock();
         (shared.layers, shared.entries) = (shared.layers + 1, shared.entries + entries);
@@ -410,7 +405,9 @@ impl Visitor for Lister<'_> {
     fn blob(&self, blob: &Carried, content: &mut Content<'_, '_>) -> Result<()> {
         let Some(place) = self.order.get(&blob.digest).copied() else { return Ok(()) };
         if content.again() {
-            // Its lines are there, up to the damage; the report says that another copy was used.
+            // Its lines are there, up to the damage, and what they say is not what the bundle has.
+            let names = self.names.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
+            self.find(&mut vec![damaged_copy(blob, names)]);
             return Ok(());
         }
         let done = self.layer(blob, content, place);
@@ -470,10 +467,18 @@ pub fn risk(fact: Fact, blob: &Carried, names: &[String], entry: &FileEntry) -> 
     about(Finding::notice(Code::RiskFact, subject, text), blob, names)
 }
 
+/// The finding for a layer that was listed from a damaged copy, where another copy is good.
+fn damaged_copy(blob: &Carried, names: &[String]) -> Finding {
+    let image = names.first().map_or("an image", String::as_str);
+    let text = format!("a layer of `{image}` is listed from a damaged copy: its lines do not count");
+    let finding = Finding::new(Code::IncompleteCheck, blob.digest.to_string(), text);
+    about(finding.hint("leave out the damaged copy, which the notices name, and list again"), blob, names)
+}
+
 /// The findings for how the reading of a layer ended.
-pub fn findings(blob: &Carried, names: &[String], end: &super::reading::LayerEnd) -> Vec<Finding> {
+pub fn findings(blob: &Carried, names: &[String], remarks: &Remarks, broken: Option<&Error>) -> Vec<Finding> {
     let mut out = Vec::new();
-    for remark in end.remarks.list() {
+    for remark in remarks.list() {
         let subject = subject(names, &remark.path);
         let text = match remark.path.is_empty() {
             true => format!("a layer of `{}` {}", names.first().map_or("an image", String::as_str), remark.what),
@@ -486,11 +491,11 @@ pub fn findings(blob: &Carried, names: &[String], end: &super::reading::LayerEnd
         };
         out.push(about(finding, blob, names));
     }
-    if end.remarks.more() > 0 {
-        let text = format!("a layer has {} more such places", end.remarks.more());
+    if remarks.more() > 0 {
+        let text = format!("a layer has {} more such places", remarks.more());
         out.push(about(Finding::notice(Code::AmbiguousLayer, blob.digest.to_string(), text), blob, names));
     }
-    if let Some(broken) = &end.broken {
+    if let Some(broken) = broken {
         let mut finding = Finding::of(blob.digest.to_string(), broken);
         if let Some(name) = names.first() {
             finding.message = finding.message.replacen("a layer of an image", &format!("a layer of `{name}`"), 1);

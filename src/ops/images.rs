@@ -1,6 +1,7 @@
 //! Single images of a bundle that can be read more than once: their merged view, and single files.
 
 use std::io::{self, Read, Write};
+use std::sync::PoisonError;
 
 use super::reading::Library;
 use super::shelf::Member;
@@ -9,12 +10,13 @@ use crate::content::{Found, Merged, Node};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Platform};
 use crate::ops::Observer;
+use crate::report::Severity;
 
 /// How much is copied at once.
 const BUFFER: usize = 128 << 10;
 
 impl Library<'_> {
-    /// Calls `visit` for every entry of a layer, and checks the layer to its end.
+    /// Calls `visit` for every entry of a layer, as container runtimes see it, and checks the layer to its end.
     ///
     /// # Errors
     /// Those of `visit`; [`Code::Malformed`] for a layer that is damaged or exceeds a limit.
@@ -35,8 +37,21 @@ impl Library<'_> {
         let checked = io::copy(&mut raw, &mut io::sink()).map_err(|e| layer::broken("an image", e));
         match (checked, read) {
             (Err(e), _) | (Ok(_), Err(e)) => Err(e.fact(format!("layer {}", layer.digest))),
-            (Ok(_), Ok(_)) => Ok(remarks),
+            (Ok(_), Ok(_)) => {
+                self.note(&layer.digest, &remarks);
+                Ok(remarks)
+            }
         }
+    }
+
+    /// Keeps what `remarks` say of a layer that was read as container runtimes do, if other tar readers see something
+    /// else in it.
+    fn note(&self, layer: &Digest, remarks: &Remarks) {
+        let Some(carried) = self.shelf().get(layer).filter(|_| remarks.is_ambiguous()) else { return };
+        let names = self.shelf().names(self.index(), carried);
+        let mut findings = super::files::findings(carried, &names, remarks, None);
+        findings.retain(|finding| finding.severity == Severity::Error);
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer, findings);
     }
 
     /// The merged view of an image.

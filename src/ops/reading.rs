@@ -1,7 +1,7 @@
 //! One reading of a bundle for those who look into it: every layer, other blob, document and file is handed to a visitor
 //! once, checked against its digest, by several threads. With trust, the bundle is verified in the same reading.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::ops::{Observer, Task};
 use crate::parallel::Pace;
+use crate::report::Finding;
 use crate::verify::{
     Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Verified, Visit, admit,
     look,
@@ -226,10 +227,12 @@ impl<'a> Reading<'a> {
         }
         let Reading { admitted, shelf, trusted } = self;
         if !trusted {
-            return Ok(Ok(Library { inner: Inner::Looked(Box::new(admitted)), shelf }));
+            return Ok(Ok(Library { inner: Inner::Looked(Box::new(admitted)), shelf, found: Mutex::default() }));
         }
         Ok(match super::verify::rest(admitted, jobs, observer)? {
-            Conclusion::Verified(verified) => Ok(Library { inner: Inner::Verified(verified), shelf }),
+            Conclusion::Verified(verified) => {
+                Ok(Library { inner: Inner::Verified(verified), shelf, found: Mutex::default() })
+            }
             Conclusion::Unverified(report) => Err(report),
         })
     }
@@ -296,6 +299,8 @@ impl Finished<'_> {
 pub struct Library<'a> {
     inner: Inner<'a>,
     shelf: Shelf,
+    /// What was found in layers that were read.
+    pub(super) found: Mutex<BTreeMap<Digest, Vec<Finding>>>,
 }
 
 #[derive(Debug)]
@@ -329,6 +334,11 @@ impl Library<'_> {
     /// Whether it is verified.
     pub fn is_verified(&self) -> bool {
         matches!(self.inner, Inner::Verified(_))
+    }
+
+    /// What was found in the layers that were read: places that tar readers read differently.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect()
     }
 
     /// A manifest or index.

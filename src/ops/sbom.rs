@@ -191,10 +191,17 @@ fn inventory(member: &Member, layers: &BTreeMap<Digest, Layer>) -> Result<Invent
         }
     }
     merged.visit(&mut |path, _, node| {
-        if node.kind == FileKind::File
-            && !collect::is_object(path)
-            && let Some((layer, fact)) = fact(node.place)
+        if node.kind != FileKind::File || collect::is_object(path) {
+            return Ok(());
+        }
+        let read = fact(node.place);
+        if let Some(source) = Source::named(path).filter(|source| source.is_database() && node.size > 0)
+            && read.is_none_or(|(_, fact)| fact.source() != source)
         {
+            let layer = node.place.map(|place| digest(place.layer));
+            let text = "is a hard link to a file whose own name is not that of this database";
+            gatherer.unknown(true, &String::from_utf8_lossy(path), layer.as_deref(), text);
+        } else if let Some((layer, fact)) = read {
             gatherer.file(path, &digest(layer), fact);
         }
         Ok(())
@@ -203,10 +210,9 @@ fn inventory(member: &Member, layers: &BTreeMap<Digest, Layer>) -> Result<Invent
     for path in DATABASES {
         let Found::Node(at) = merged.find(path.as_bytes(), true) else { continue };
         let Some(node) = merged.node(at).filter(|node| node.kind == FileKind::File && node.size > 0) else { continue };
-        let (real, source) = (merged.path(at), Source::named(path.as_bytes()));
-        let read =
-            Source::named(&real) == source && fact(node.place).is_some_and(|(_, fact)| Some(fact.source()) == source);
-        if !read {
+        // What is wrong with the content of a name itself was said there.
+        let real = merged.path(at);
+        if Source::named(&real) != Source::named(path.as_bytes()) {
             let layer = node.place.map(|place| digest(place.layer));
             let text = format!("is a link to a file under another name, {}", String::from_utf8_lossy(&real));
             gatherer.unknown(true, path, layer.as_deref(), text);

@@ -56,6 +56,9 @@ pub const DATABASES: [&str; 12] = [
 /// Where a system says which one it is; the first counts.
 pub const SYSTEM: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 
+/// How a rollback journal of SQLite begins.
+const JOURNAL: &[u8] = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+
 /// Where ostree keeps the content of files, which the rest of the image names by hard links.
 const OSTREE: &[u8] = b"ostree/repo/objects/";
 
@@ -114,6 +117,8 @@ impl Source {
         let starts = |mark: &[u8]| first.starts_with(mark);
         Some(match first {
             _ if starts(b"SQLite format 3\0") => Source::RpmSqlite,
+            [0x37, 0x7f, 0x06, 0x82 | 0x83, ..] => Source::RpmLog,
+            _ if starts(JOURNAL) => Source::RpmJournal,
             _ if starts(b"RpmP") => Source::RpmNdb,
             _ if [b"\x61\x15\x06\0", b"\0\x06\x15\x61"].iter().any(|m| first.get(12..16) == Some(&m[..])) => {
                 Source::RpmBdb
@@ -243,7 +248,7 @@ fn file_name(path: &[u8]) -> String {
 
 /// A journal with a head means that the last change was not finished, and that rpm undoes it when it reads next.
 fn journal(content: &[u8]) -> Reading {
-    match content.starts_with(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7") {
+    match content.starts_with(JOURNAL) {
         true => {
             Reading::unreadable("is a rollback journal: the last change of the database beside it was not finished")
         }
@@ -289,6 +294,8 @@ mod tests {
         assert_eq!(wants(b"bin/x", b"\x7fELF\x02\x01"), Some(Source::Program));
         let object = b"sysroot/ostree/repo/objects/0a/bc.file";
         assert_eq!(wants(object, b"SQLite format 3\0"), Some(Source::RpmSqlite));
+        assert_eq!(wants(object, b"\x37\x7f\x06\x82\0\x2d\xe2\x18"), Some(Source::RpmLog));
+        assert_eq!(wants(object, b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"), Some(Source::RpmJournal));
         assert_eq!(wants(b"var/x", b"SQLite format 3\0"), None);
         for path in DATABASES {
             assert!(Source::named(path.as_bytes()).is_some_and(Source::is_database));

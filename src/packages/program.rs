@@ -40,16 +40,23 @@ pub fn read(data: &[u8]) -> Reading {
     let mut reading = Reading::default();
     match data.get(..4) {
         Some(b"\xca\xfe\xba\xbe") => match MachOFatFile32::parse(data) {
-            Ok(fat) => fat.arches().iter().take(MAX_ARCHES).for_each(|arch| part(arch.data(data), &mut reading)),
+            Ok(fat) => parts(fat.arches(), data, &mut reading),
             Err(_) => reading.problem("is a damaged universal binary"),
         },
         Some(b"\xca\xfe\xba\xbf") => match MachOFatFile64::parse(data) {
-            Ok(fat) => fat.arches().iter().take(MAX_ARCHES).for_each(|arch| part(arch.data(data), &mut reading)),
+            Ok(fat) => parts(fat.arches(), data, &mut reading),
             Err(_) => reading.problem("is a damaged universal binary"),
         },
         _ => part(Ok(data), &mut reading),
     }
     reading
+}
+
+fn parts<A: FatArch>(arches: &[A], data: &[u8], reading: &mut Reading) {
+    arches.iter().take(MAX_ARCHES).for_each(|arch| part(arch.data(data), reading));
+    if arches.len() > MAX_ARCHES {
+        reading.problem(format!("is a universal binary with more than {MAX_ARCHES} programs"));
+    }
 }
 
 /// The largest program that is held whole for itself.
@@ -389,6 +396,17 @@ mod tests {
         assert_eq!(read(b"\0.text\0"), Reading::default());
         assert!(read(b"\0.dep-v0\0").problems[0].contains("list of crates"));
         assert!(large_elf(b"MZ", &mut &b""[..]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_universal_binary_with_more_programs_than_are_read_is_a_problem() {
+        let binary = |count: u32| {
+            let mut out = [&b"\xca\xfe\xba\xbe"[..], &count.to_be_bytes()].concat();
+            out.resize(4096, 0);
+            read(&out).problems
+        };
+        assert_eq!(binary(16), [""; 0]);
+        assert!(binary(17)[0].contains("more than 16 programs"));
     }
 
     #[test]

@@ -6,58 +6,43 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::Bench;
+use crate::archive::{Form, detect};
 use crate::error::{Code, Error, Result};
 use crate::fs::{space, unnamed};
 
 /// The largest window of a zstd stream: 128 MiB, the limit of the `zstd` program.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
-/// The compression of a file, by its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Plain,
-    Gzip,
-    Zstd,
-    Bzip2,
-    Xz,
+/// The first bytes that tell how a file is compressed.
+const START: usize = 10;
+
+/// The compression of the content at `at` of a file; `None`: it is plain.
+pub(super) fn form(file: &File, at: u64) -> io::Result<Option<Form>> {
+    let mut start = [0u8; START];
+    let mut have = 0;
+    while have < start.len() {
+        match file.read_at(&mut start[have..], at.saturating_add(have as u64)) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(detect(&start[..have]).filter(|form| matches!(form, Form::Gzip | Form::Zstd | Form::Bzip2 | Form::Xz)))
 }
 
-impl Form {
-    /// The format of the content at `at` of a file.
-    pub(super) fn at(file: &File, at: u64) -> io::Result<Form> {
-        let mut start = [0u8; 6];
-        let mut have = 0;
-        while have < start.len() {
-            match file.read_at(&mut start[have..], at.saturating_add(have as u64)) {
-                Ok(0) => break,
-                Ok(n) => have += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
+/// The decompressed content. `None`: this program has no decoder for the form.
+pub(super) fn inflate<'a>(form: Form, from: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
+    Ok(Some(match form {
+        Form::Gzip => Box::new(flate2::read::MultiGzDecoder::new(from)),
+        Form::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(from)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
         }
-        Ok(match start {
-            [0x1f, 0x8b, ..] => Form::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Form::Zstd,
-            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => Form::Bzip2,
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => Form::Xz,
-            _ => Form::Plain,
-        })
-    }
-
-    /// The decompressed content. `None`: this program has no decoder for the format.
-    pub(super) fn inflate<'a>(self, from: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
-        Ok(Some(match self {
-            Form::Plain => Box::new(from),
-            Form::Gzip => Box::new(flate2::read::MultiGzDecoder::new(from)),
-            Form::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::new(from)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-                Box::new(decoder)
-            }
-            Form::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(from)),
-            Form::Xz => return Ok(None),
-        }))
-    }
+        Form::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(from)),
+        _ => return Ok(None),
+    }))
 }
 
 /// The archive as it is, or decompressed: a tar file is read in many places at once, which is impossible in a
@@ -66,11 +51,8 @@ impl Form {
 pub(super) fn inflated(file: File, path: &Path, bench: Bench<'_>) -> Result<File> {
     let room = bench.room;
     let unreadable = |e| Error::io("cannot read", path, e);
-    let form = Form::at(&file, 0).map_err(unreadable)?;
-    if form == Form::Plain {
-        return Ok(file);
-    }
-    let Some(mut from) = form.inflate(&file).map_err(unreadable)? else {
+    let Some(form) = form(&file, 0).map_err(unreadable)? else { return Ok(file) };
+    let Some(mut from) = inflate(form, &file).map_err(unreadable)? else {
         return Err(Error::new(Code::Source, format!("`{}` is compressed with xz, which is not read", path.display()))
             .hint("decompress it first: unxz"));
     };

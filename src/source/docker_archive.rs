@@ -12,9 +12,10 @@ use std::sync::Arc;
 use crate::error::{Code, Error, Result};
 use crate::oci::{self, Descriptor, Digest, Hasher, ManifestOf, Reference, Tag, media_type};
 
-use super::compressed::Form;
+use super::compressed;
 use super::files::{Files, Region};
 use super::{Bench, Fetched, MAX_MANIFEST, Named, Source, Tags, distinct, missing};
+use crate::archive::Form;
 
 /// The list of images.
 pub(super) const LIST: &str = "manifest.json";
@@ -147,16 +148,15 @@ impl DockerArchive {
         let Some((file, at, len)) = self.files.region(path)? else { return Err(self.gone(path)) };
         let place = self.files.place(path);
         let unreadable = |e| Error::io("cannot read", &place, e);
-        let form = Form::at(&file, at).map_err(unreadable)?;
-        let ending = match form {
+        let Some(form) = compressed::form(&file, at).map_err(unreadable)? else {
             // It is hashed when it is read.
-            Form::Plain => {
-                self.blobs.insert(id, path.to_owned());
-                return Ok(Descriptor::new(LAYER, id, len));
-            }
+            self.blobs.insert(id, path.to_owned());
+            return Ok(Descriptor::new(LAYER, id, len));
+        };
+        let ending = match form {
             Form::Gzip => "+gzip",
             Form::Zstd => "+zstd",
-            Form::Bzip2 | Form::Xz => {
+            _ => {
                 return Err(Error::new(Code::Source, format!("the layer `{place}` is compressed with bzip2 or xz"))
                     .fact("OCI images have layers that are not compressed, or with gzip or zstd")
                     .hint("convert it: skopeo copy docker-archive:FILE oci-archive:NEW"));
@@ -164,7 +164,7 @@ impl DockerArchive {
         };
         let mut raw = Hashing { from: Region::new(file, at, len, place.clone()), hasher: Hasher::new() };
         let mut inner = Hasher::new();
-        if let Some(mut inflated) = form.inflate(&mut raw).map_err(unreadable)? {
+        if let Some(mut inflated) = compressed::inflate(form, &mut raw).map_err(unreadable)? {
             let mut buffer = vec![0; 256 << 10];
             loop {
                 (bench.check)()?;

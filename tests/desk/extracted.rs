@@ -93,6 +93,23 @@ fn merged_files_become_plain_files_and_what_was_left_out_is_listed() {
 }
 
 #[test]
+fn a_layer_that_is_no_archive_is_left_out_and_listed() {
+    let mut desk = Desk::new();
+    let archive = tar(&[file("a", b"1")]);
+    let layers = [
+        desk.layout.layer(TAR, &archive, &archive),
+        desk.layout.layer("application/vnd.example.model", b"weights", b"weights"),
+    ];
+    desk.layout.image("app:1", &layers);
+    desk.made();
+    let done = desk.run(&["extract", "b.tar", "app:1", "--to", "out"]);
+    assert!(done.status.success() && text(&done.stderr).contains("Left out 1 listed"), "{done:?}");
+    let line = valid("left-out", &fs::read_to_string(desk.path().join("out.map.jsonl")).unwrap());
+    assert_eq!(line["why"], "no archive of files: application/vnd.example.model");
+    assert_eq!(line["layer"], layers[1].digest());
+}
+
+#[test]
 fn nothing_that_exists_is_written_to() {
     let desk = desk();
     for (make, args) in [

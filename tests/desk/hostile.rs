@@ -98,6 +98,40 @@ fn a_layer_that_tar_readers_read_differently_is_a_finding_and_both_readings_are_
 }
 
 #[test]
+fn cat_extract_and_diff_say_so_when_tar_readers_see_something_else() {
+    let mut desk = Desk::new();
+    let layers = [b"1", b"2"].map(|content| {
+        let mut layer = tar(&[file("a", content)]);
+        layer.extend(tar(&[file("second", b"2")]));
+        layer
+    });
+    for (layer, bundle) in layers.iter().zip(["a.tar", "b.tar"]) {
+        desk.layout = crate::layout::Layout::new(desk.path().join("layout"));
+        let stored = desk.layout.layer(TAR, layer, layer);
+        desk.layout.image("app:1", &[stored]);
+        desk.made_as(bundle, &[]);
+    }
+    for verb in [
+        &["cat", "b.tar", "app:1:/a"][..],
+        &["extract", "b.tar", "app:1", "--to", "out"],
+        &["extract", "b.tar", "app:1", "--to", "out2", "-o", "json"],
+        &["diff", "a.tar", "b.tar", "--exit-code"],
+        &["diff", "a.tar", "b.tar", "--files", "-o", "json"],
+    ] {
+        let done = desk.run(verb);
+        assert_eq!(done.status.code(), Some(12), "{verb:?}: {done:?}");
+        match verb.last() {
+            Some(&"json") => {
+                let document = crate::support::schemas::valid(verb[0], &text(&done.stdout));
+                assert_eq!(document["findings"][0]["code"], "ambiguous-layer", "{document}");
+            }
+            _ => assert!(text(&done.stderr).contains("has data after the end of its archive"), "{done:?}"),
+        }
+    }
+    assert_eq!(std::fs::read(desk.path().join("out/a")).unwrap(), b"2", "what container runtimes see is written");
+}
+
+#[test]
 fn bytes_behind_an_end_are_content_of_their_own() {
     let mut layer = tar(&[file("a", b"1")]);
     layer.extend_from_slice(b"after");

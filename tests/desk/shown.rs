@@ -123,6 +123,10 @@ fn without_trust_the_first_line_says_so_and_with_it_the_last_has_the_verdict() {
     ] {
         let plain = desk.run(verb);
         assert!(text(&plain.stderr).lines().next().unwrap().contains("contents not verified"), "{plain:?}");
+        fs::remove_dir_all(desk.path().join("out")).ok();
+        fs::remove_file(desk.path().join("out.map.jsonl")).ok();
+        let quiet = desk.run(&[verb, &["-q"]].concat());
+        assert!(text(&quiet.stderr).contains("contents not verified"), "{quiet:?}");
         let refused = desk.run(&[verb, &["--signer", "other.pub"]].concat());
         assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(22), String::new()), "{verb:?}");
         fs::remove_dir_all(desk.path().join("out")).ok();
@@ -202,6 +206,43 @@ fn of_content_that_is_not_what_its_digest_says_cat_never_writes_the_end() {
     let listed = desk.run(&["ls", "b.tar", "--files"]);
     assert_eq!(listed.status.code(), Some(31), "{listed:?}");
     assert!(text(&listed.stdout).contains("/big"), "what was read is listed");
+}
+
+#[test]
+fn a_layer_that_was_listed_from_a_damaged_copy_is_said_to_be_so() {
+    let mut desk = Desk::new();
+    let content = crate::support::noise(1 << 20, 7);
+    let layer = tar(&[file("big", &content)]);
+    let stored = desk.layout.layer(TAR, &layer, &layer);
+    desk.layout.image("app:1", &[stored]);
+    desk.made();
+    let mut bytes = fs::read(desk.path().join("b.tar")).unwrap();
+    let at = bytes.windows(64).position(|window| window == &content[..64]).unwrap();
+    bytes[at + 500_000] ^= 1;
+    fs::write(desk.path().join("a.tar"), bytes).unwrap();
+    let right = mirror_bundle::oci::Digest::of(&content).hex();
+    for trust in [&[][..], &["--signer", "k.pub"]] {
+        let listed = desk.run(&[&["ls", "a.tar", "b.tar", "--files"], trust].concat());
+        assert!(!text(&listed.stdout).contains(&right), "the damaged copy comes first");
+        assert_eq!(listed.status.code(), Some(42), "{listed:?}");
+        assert!(text(&listed.stderr).contains("is listed from a damaged copy"), "{listed:?}");
+        assert!(text(&listed.stdout).ends_with("NOT COMPLETE  incomplete-check\n"), "{listed:?}");
+    }
+}
+
+#[test]
+fn twice_quiet_shows_no_notice() {
+    let mut desk = Desk::new();
+    let layer = tar(&[file("x\u{202e}txt.exe", b"")]);
+    let layer = desk.layout.layer(TAR, &layer, &layer);
+    desk.layout.image("app:1", &[layer]);
+    desk.made();
+    let shown = |quiet: &str| {
+        let listed = desk.run(&["ls", "b.tar", "--files", quiet]);
+        (listed.status.code(), text(&listed.stderr), listed.stdout.is_empty())
+    };
+    assert!(shown("-q").1.contains("notice:"));
+    assert_eq!(shown("-qq"), (Some(0), String::new(), true));
 }
 
 #[test]

@@ -224,6 +224,19 @@ fn databases_behind_links_are_read_or_said_to_be_missed() {
         ("var/lib/rpm", "->", b"../../usr/share/rpm"),
     ]);
     let hidden = linked(&[("opt/x", "", &db), ("var/lib/rpm/rpmdb.sqlite", "->", b"../../../opt/x")]);
+    // A log whose content has another name of its own.
+    let renamed = linked(&[
+        ("var/lib/rpm/rpmdb.sqlite", "", &db),
+        ("opt/log", "", &stored("rpmdb/wal-rpmdb.sqlite-wal")),
+        ("var/lib/rpm/rpmdb.sqlite-wal", "=>", b"opt/log"),
+    ]);
+    let log = "sysroot/ostree/repo/objects/0a/bd.file";
+    let logged = linked(&[
+        (object, "", &db),
+        (log, "", &stored("rpmdb/wal-rpmdb.sqlite-wal")),
+        ("usr/share/rpm/rpmdb.sqlite", "=>", object.as_bytes()),
+        ("usr/share/rpm/rpmdb.sqlite-wal", "=>", log.as_bytes()),
+    ]);
     let deleted = [
         layer(&[
             ("var/lib/rpm/rpmdb.sqlite", &db),
@@ -235,6 +248,8 @@ fn databases_behind_links_are_read_or_said_to_be_missed() {
         ("q.io/ostree:1", Image::oci("amd64", &[ostree])),
         ("q.io/hidden:1", Image::oci("amd64", &[hidden])),
         ("q.io/deleted:1", Image::oci("amd64", &deleted)),
+        ("q.io/renamed:1", Image::oci("amd64", &[renamed])),
+        ("q.io/logged:1", Image::oci("amd64", &[logged])),
     ];
     layout(&dir.path().join("layout"), &images);
     good(dir.path(), &["create", "b.tar", "--unsigned", "--from-layout", "layout", "-qq"]);
@@ -247,6 +262,11 @@ fn databases_behind_links_are_read_or_said_to_be_missed() {
     let hidden = run(dir.path(), &["sbom", "b.tar", "--image", "hidden:1"]);
     assert_eq!(hidden.code, 42);
     assert!(hidden.err.contains("is a link to a file under another name, opt/x"), "{}", hidden.err);
+    let renamed = run(dir.path(), &["sbom", "b.tar", "--image", "renamed:1"]);
+    assert_eq!(renamed.code, 42);
+    assert!(renamed.err.contains("rpmdb.sqlite-wal is a hard link to a file whose own name"), "{}", renamed.err);
+    // A log of ostree is applied.
+    assert_eq!(purls(&good(dir.path(), &["sbom", "b.tar", "--image", "logged:1"]).json()).len(), 152);
     // A log that a later layer deletes is not applied.
     assert_eq!(purls(&good(dir.path(), &["sbom", "b.tar", "--image", "deleted:1"]).json()).len(), 151);
 }

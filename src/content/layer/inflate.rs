@@ -5,6 +5,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::bufread::GzDecoder;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
+use crate::archive;
+
 /// How a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -32,9 +34,9 @@ impl Form {
 
     /// The form that the first bytes show, which is what container runtimes go by.
     fn shown(first: &[u8]) -> Form {
-        match first {
-            [0x1f, 0x8b, ..] => Form::Gzip,
-            _ if is_zstd(first) => Form::Zstd,
+        match archive::detect(first) {
+            Some(archive::Form::Gzip) => Form::Gzip,
+            Some(archive::Form::Zstd) => Form::Zstd,
             _ => Form::Plain,
         }
     }
@@ -47,11 +49,6 @@ impl Form {
             Form::Zstd => "zstd",
         }
     }
-}
-
-/// A frame, or one that is skipped.
-fn is_zstd(first: &[u8]) -> bool {
-    matches!(first, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 /// Bytes as stored, of which the next few can be looked at.
@@ -183,7 +180,7 @@ impl Read for Inflate<'_> {
                 },
                 State::Zstd { decoder, between, full, from } => {
                     if *between {
-                        if !is_zstd(from.peek()?) {
+                        if Form::shown(from.peek()?) != Form::Zstd {
                             if let State::Zstd { from, .. } = std::mem::replace(&mut self.0, State::Broken) {
                                 self.0 = State::End(from);
                             }

@@ -1,11 +1,8 @@
 //! Java: jars, wars and ears, also those inside others.
 
-use std::borrow::Cow;
-use std::io::{Cursor, Read};
+use std::io::Read;
 
-use zip::ZipArchive;
-use zip::result::ZipError;
-
+use crate::archive::{BEHIND, Budget, Limits, Member, Reason, Stop, Trouble, open_zip};
 use crate::packages::{Kind, Package, Reading};
 
 /// The most archives inside each other.
@@ -13,7 +10,7 @@ const MAX_DEPTH: usize = 6;
 /// The most bytes that are inflated of one file, all archives in it together.
 const MAX_INFLATED: u64 = 256 << 20;
 /// The most members of all archives of one file.
-const MAX_MEMBERS: usize = 200_000;
+const MAX_MEMBERS: u64 = 200_000;
 /// The largest manifest or properties file.
 const MAX_TEXT: u64 = 1 << 20;
 
@@ -29,86 +26,86 @@ pub fn read(name: &str, data: &[u8]) -> Reading {
     let mut reading = Reading::default();
     // Jars hardly compress what is read here; a bomb is stopped at a fixed multiple, however many jars there are.
     let inflated = (64 << 10) + (data.len() as u64).saturating_mul(50).min(MAX_INFLATED);
-    let mut left = Left { inflated, members: MAX_MEMBERS };
-    archive(name, data, None, 0, &mut left, &mut reading);
+    let budget = Budget::new(Limits { depth: MAX_DEPTH, inflated, members: MAX_MEMBERS, ratio: u64::MAX });
+    archive(name, data, None, 1, &budget, &mut reading);
     reading
 }
 
-struct Left {
-    inflated: u64,
-    members: usize,
+/// What a member is, by its name.
+enum Role {
+    Properties,
+    Manifest,
+    Archive,
 }
 
-fn archive(name: &str, data: &[u8], within: Option<&str>, depth: usize, left: &mut Left, reading: &mut Reading) {
+impl Role {
+    fn of(member: &str) -> Option<Role> {
+        match member {
+            _ if member.starts_with("META-INF/maven/") && member.ends_with("/pom.properties") => Some(Role::Properties),
+            _ if member.eq_ignore_ascii_case("META-INF/MANIFEST.MF") => Some(Role::Manifest),
+            _ if is_archive(member.as_bytes()) => Some(Role::Archive),
+            _ => None,
+        }
+    }
+}
+
+fn archive(name: &str, data: &[u8], within: Option<&str>, depth: usize, budget: &Budget, reading: &mut Reading) {
     let inner = |reason: String| match within {
         Some(member) => format!("{reason}, in {member}"),
         None => reason,
     };
-    let mut zip = match ZipArchive::new(Cursor::new(data)) {
-        Ok(zip) => zip,
-        Err(e) => return reading.problem(inner(format!("is no zip archive that can be read ({})", short(&e)))),
-    };
-    let Some(members) = left.members.checked_sub(zip.len()) else {
-        return reading.problem(inner(format!("has more than {MAX_MEMBERS} members")));
-    };
-    left.members = members;
     let (mut manifest, mut artifacts) = (None, Vec::new());
-    for n in 0..zip.len() {
-        let Some(Ok(member)) = zip.name_for_index(n).map(|name| name.map(Cow::into_owned)) else { continue };
-        let properties = member.starts_with("META-INF/maven/") && member.ends_with("/pom.properties");
-        let main = member.eq_ignore_ascii_case("META-INF/MANIFEST.MF");
-        let nested = is_archive(member.as_bytes());
-        if !(properties || main || nested) {
-            continue;
-        }
-        let most = if nested { left.inflated } else { left.inflated.min(MAX_TEXT) };
-        let content = match content(&mut zip, n, most) {
-            Ok(Some(content)) => content,
-            Ok(None) => {
-                reading.problem(inner(format!("has a member of more than {most} bytes ({member})")));
-                continue;
-            }
-            Err(e) => {
-                reading.problem(inner(format!("has a member that cannot be read ({}: {member})", short(&e))));
-                continue;
+    let mut visit = |member: &[u8], what: Member<'_>| -> Result<(), Stop> {
+        let shown = String::from_utf8_lossy(member);
+        let role = Role::of(&shown);
+        let content = match what {
+            Member::Content(content) => content,
+            // Java goes by the directory; others read what it does not list.
+            Member::Closed(trouble) => {
+                if role.is_some() || member == BEHIND {
+                    reading.problem(inner(format!("has a member that cannot be read ({trouble}: {shown})")));
+                }
+                return Ok(());
             }
         };
-        left.inflated = left.inflated.saturating_sub(content.len() as u64);
-        if properties {
-            artifacts.extend(pom(&content));
-        } else if main {
-            manifest = Some(Manifest::parse(&content));
-        } else if depth + 1 >= MAX_DEPTH {
-            reading.problem(inner(format!("has archives more than {MAX_DEPTH} deep")));
-        } else {
-            let place = within.map_or_else(|| member.clone(), |outer| format!("{outer}!{member}"));
-            let file = member.rsplit('/').next().unwrap_or(&member);
-            archive(file, &content, Some(&place), depth + 1, left, reading);
+        // What is not read is not inflated.
+        let Some(role) = role else { return Ok(()) };
+        if matches!(role, Role::Archive) {
+            let mut bytes = Vec::new();
+            content.read_to_end(&mut bytes)?;
+            if depth >= MAX_DEPTH {
+                reading.problem(inner(format!("has archives more than {MAX_DEPTH} deep")));
+            } else {
+                let place = within.map_or_else(|| shown.clone().into_owned(), |outer| format!("{outer}!{shown}"));
+                let file = shown.rsplit('/').next().unwrap_or(&shown);
+                archive(file, &bytes, Some(&place), depth + 1, budget, reading);
+            }
+            return Ok(());
         }
-    }
-    if artifacts.is_empty() {
+        let mut text = Vec::new();
+        content.take(MAX_TEXT + 1).read_to_end(&mut text)?;
+        match role {
+            _ if text.len() as u64 > MAX_TEXT => {
+                reading.problem(inner(format!("has a member of more than {MAX_TEXT} bytes ({shown})")));
+            }
+            Role::Properties => artifacts.extend(pom(&text)),
+            _ => manifest = Some(Manifest::parse(&text)),
+        }
+        Ok(())
+    };
+    let ended = open_zip(&data, budget, &mut visit);
+    if let Err(stop) = ended {
+        reading.problem(inner(match stop {
+            Stop::Trouble(Trouble { reason: Reason::Damaged, text }) => {
+                format!("is no zip archive that can be read ({text})")
+            }
+            Stop::Trouble(trouble) => trouble.text,
+            Stop::Fatal(error) => format!("cannot be read ({error})"),
+        }));
+    } else if artifacts.is_empty() {
         artifacts.extend(manifest.unwrap_or_default().artifact(name));
     }
     artifacts.into_iter().for_each(|package| reading.push_member(package, within.map(str::to_owned)));
-}
-
-/// The content of a member; `None` if it is larger than `most`.
-fn content(zip: &mut ZipArchive<Cursor<&[u8]>>, n: usize, most: u64) -> Result<Option<Vec<u8>>, ZipError> {
-    let member = zip.by_index(n)?;
-    if member.size() > most {
-        return Ok(None);
-    }
-    let mut out = Vec::new();
-    member.take(most + 1).read_to_end(&mut out)?;
-    Ok(Some(out).filter(|out| out.len() as u64 <= most))
-}
-
-fn short(error: &ZipError) -> &'static str {
-    match error {
-        ZipError::UnsupportedArchive(_) => "encrypted, or of a method this program does not know",
-        ZipError::Io(_) => "damaged, or cut off",
-        _ => "damaged",
-    }
 }
 
 /// The artifact of a `pom.properties`.
@@ -252,7 +249,39 @@ mod tests {
         let mut wrong = zip(&[("META-INF/maven/org.a/b/pom.properties", POM)]);
         let at = wrong.windows(POM.len()).position(|w| w == POM).unwrap();
         wrong[at] ^= 1;
-        assert!(read("a.jar", &wrong).problems[0].contains("damaged"), "{:?}", read("a.jar", &wrong).problems);
+        assert!(read("a.jar", &wrong).problems[0].contains("checksum"), "{:?}", read("a.jar", &wrong).problems);
+    }
+
+    #[test]
+    fn what_is_encrypted_or_not_listed_is_a_problem_only_where_it_could_name_an_artifact() {
+        let pom = "META-INF/maven/org.a/b/pom.properties";
+        for (name, problems) in [(pom, 1), ("a.class", 0)] {
+            let mut jar = zip(&[(name, POM)]);
+            let directory = jar.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+            jar[6] |= 1;
+            jar[directory + 8] |= 1;
+            let reading = read("a.jar", &jar);
+            assert_eq!(reading.problems.len(), problems, "{reading:?}");
+        }
+        // Two members, and a directory with the second one.
+        let (first, both) = (zip(&[(pom, POM)]), zip(&[(pom, POM), ("a.class", b"x")]));
+        let entry = 46 + pom.len();
+        let directory = both.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+        assert_eq!(first.len() - 22 - entry, 30 + pom.len() + POM.len());
+        let mut hidden = both;
+        hidden.drain(directory..directory + entry);
+        let end = hidden.len() - 22;
+        (hidden[end + 8], hidden[end + 10]) = (1, 1);
+        let length = u32::from(hidden[end + 12]) | u32::from(hidden[end + 13]) << 8;
+        hidden[end + 12..end + 16].copy_from_slice(&(length - u32::try_from(entry).unwrap()).to_le_bytes());
+        let reading = read("a.jar", &hidden);
+        assert!(reading.problems[0].contains("does not list"), "{reading:?}");
+        // What nobody reads is not inflated: its damage is not seen.
+        let mut broken = zip(&[("a.class", b"content"), (pom, POM)]);
+        let at = broken.windows(7).position(|w| w == b"content").unwrap();
+        broken[at] ^= 1;
+        assert_eq!(listed(&read("a.jar", &broken)), ["org.a:b:1.2 -"]);
+        assert_eq!(read("a.jar", &broken).problems, [""; 0]);
     }
 
     #[test]
