@@ -32,7 +32,7 @@ pub(super) fn open(
     dry_run: bool,
 ) -> Result<Books> {
     if !dry_run {
-        let log = args.log.clone().or_else(|| trust.policy().and_then(|policy| policy.log.clone()));
+        let log = log_file(args.log.as_deref(), Some(trust));
         return Books::open(event, Wanted { receipt: args.receipt.clone(), key, log });
     }
     if args.receipt.is_some() || args.log.is_some() {
@@ -57,8 +57,13 @@ pub(super) fn close(books: &Books, report: &Report, exit_code: u8, more: Map<Str
 
 /// Opens the log of a run that writes no receipt.
 pub(super) fn log_of(event: &'static str, log: Option<&Path>, trust: Option<&Trust>) -> Result<Books> {
-    let policy = trust.and_then(|trust| trust.policy()).and_then(|policy| policy.log.clone());
-    Books::open(event, Wanted { log: log.map(Path::to_owned).or(policy), ..Wanted::default() })
+    Books::open(event, Wanted { log: log_file(log, trust), ..Wanted::default() })
+}
+
+/// The log that the arguments name, else the trust policy.
+fn log_file(named: Option<&Path>, trust: Option<&Trust>) -> Option<PathBuf> {
+    let policy = trust.and_then(Trust::policy);
+    named.map(Path::to_owned).or_else(|| policy.and_then(|policy| policy.log.clone()))
 }
 
 /// The same about a run whose outcome is more than the verdict of the bundle.

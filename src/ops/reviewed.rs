@@ -15,7 +15,7 @@ const LISTED: usize = 256;
 /// How far ahead of this host's clock a report may be.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
-/// How a report is judged.
+/// Which reports may be signed.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The oldest report that is accepted.

@@ -136,10 +136,7 @@ pub fn scrub(
 ) -> Result<Outcome> {
     let files = sign::files(paths)?;
     allow_open_files(3 * files.len());
-    let appenders: Vec<Appender> = match options.to {
-        To::Bundle if !options.dry_run => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
-        _ => Vec::new(),
-    };
+    let appenders = sign::appenders(&files, options.to == To::Bundle && !options.dry_run)?;
     let admitted = match admit(Inputs::Paths(files.clone()), trust, conditions)? {
         Admission::Refused(report) => return Ok(Outcome::Refused(Box::new(report))),
         Admission::Admitted(admitted) => *admitted,
