@@ -275,7 +275,7 @@ def graph_data(x, docs, blob, report):
             docker = kind == DOCKER + "v2+json"
             c, g = json.loads(blob(manifest["config"]["digest"])), "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else OCI + "layer.v1.tar+gzip"
             need(manifest["config"]["mediaType"] == ("application/vnd.docker.container.image.v1+json" if docker else OCI + "config.v1+json"), "the base")
-            need(len(c["rootfs"]["diff_ids"]) == len(manifest["layers"]), "the base"); run = c.get("config") or {}
+            need(len(c["rootfs"]["diff_ids"]) == len(manifest["layers"]) and manifest["config"]["size"] <= MIB, "the base"); run = c.get("config") or {}
             run = {n: run[n] for n in ("User", "Env") if run.get(n)} | {"Cmd": ["/bin/sh", "-c", f"exec cp -r /{FOLDER}/. /var/lib/cincinnati/graph-data"]} | {
                 n: run[n] for n in ["WorkingDir"] if run.get(n)} | {"Labels": {"org.opencontainers.image.base.digest": base["digest"],
                 "org.opencontainers.image.title": "OpenShift update graph"}}

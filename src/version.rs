@@ -107,6 +107,14 @@ fn prereleases(one: &str, two: &str) -> Ordering {
     }
 }
 
+/// Which of two texts is the higher version; texts that are no versions compare by their bytes.
+pub fn compare(one: &str, two: &str) -> Ordering {
+    match (Version::parse(one), Version::parse(two)) {
+        (Some(one), Some(two)) => one.order(&two),
+        _ => one.cmp(two),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

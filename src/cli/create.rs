@@ -183,7 +183,7 @@ fn graph_data(args: &Create, term: &Terminal) -> Result<Option<select::GraphInpu
     let base = args.graph_base.as_deref().map(|text| inputs::reference(text, term)).transpose()?;
     #[cfg(not(feature = "registry"))]
     let (base, _) = (None, term);
-    let from = args.graph_data.as_deref().map(select::GraphFrom::parse);
+    let from = args.graph_data.as_deref().map(select::GraphSource::parse);
     Ok(from.map(|from| select::GraphInput { from, base }))
 }
 

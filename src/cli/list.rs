@@ -52,7 +52,7 @@ fn render(listing: &Listing) -> String {
         .iter()
         .filter_map(|release| release.reached.as_ref())
         .flat_map(|way| &way.risks)
-        .map(|risk| escape(&crate::select::sentence(risk)))
+        .map(|risk| escape(&risk.sentence()))
         .collect();
     if !risks.is_empty() {
         out.push('\n');

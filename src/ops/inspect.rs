@@ -88,7 +88,7 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
         let set = at_hand(bundles, &index)?;
         seen.attestations =
             Some(set.as_ref().map_or(Ok((Vec::new(), 0)), |s| crate::verify::cosign::attestations(s, keys))?);
-        seen.updates = set.as_ref().map(crate::verify::graph_data::unverified).transpose()?.flatten();
+        seen.updates = set.as_ref().map(crate::verify::updates).transpose()?.flatten();
         seen.images = set.filter(|_| images).map(|set| claims(&set)).transpose()?;
     }
     Ok(seen)

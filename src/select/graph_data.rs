@@ -2,26 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Options;
 use super::content::{self, Content};
+use super::updates::GraphSource;
 use super::walk::{self, Root};
 use crate::bundle::index::{Derived, GRAPH_DATA, Kind, Release};
 use crate::content::layer::{self, Bounds, FileEntry, Reading, Remarks};
 use crate::error::{Code, Error, Result};
 use crate::fs::{Dir, EntryKind, small};
 use crate::observer::{self, Observer};
-use crate::oci::{Descriptor, Digest, Reference, Tag};
+use crate::oci::{Descriptor, Digest, Reference, Tag, media_type};
 use crate::openshift::tags;
 use crate::openshift::update_graph::image::{self, Files, GraphImage};
-use crate::openshift::update_graph::{GraphData, ReleaseNode};
+use crate::openshift::update_graph::{GraphData, MAX_FILE, MAX_FILES, ReleaseNode};
 use crate::source::{Fetched, Named, Network, Source};
-use crate::version::Version;
+use crate::version::compare;
 
-/// The largest file of a graph, in bytes.
-const MAX_FILE: u64 = 1 << 20;
 /// The largest archive, in bytes.
 const MAX_ARCHIVE: u64 = 32 << 20;
 /// The most bytes of an archive after decompression: it may hold the history of a repository beside the graph.
@@ -37,37 +36,9 @@ const COMPONENT: &str = "cli";
 #[derive(Clone, Debug)]
 pub struct GraphInput {
     /// The graph.
-    pub from: GraphFrom,
+    pub from: GraphSource,
     /// The base of the image, in place of `cli` of the newest release.
     pub base: Option<Reference>,
-}
-
-/// Where an update graph is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GraphFrom {
-    /// A folder laid out as the repository openshift/cincinnati-graph-data, or a tar archive of one.
-    Path(PathBuf),
-    /// The address of such an archive.
-    Url(String),
-}
-
-impl GraphFrom {
-    /// Reads the value of `--graph-data`.
-    pub fn parse(text: &str) -> GraphFrom {
-        match text.starts_with("http://") || text.starts_with("https://") {
-            true => GraphFrom::Url(text.to_owned()),
-            false => GraphFrom::Path(text.strip_prefix("file://").unwrap_or(text).into()),
-        }
-    }
-}
-
-impl std::fmt::Display for GraphFrom {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            GraphFrom::Path(path) => path.display().fmt(f),
-            GraphFrom::Url(url) => f.write_str(url),
-        }
-    }
 }
 
 impl Content {
@@ -83,14 +54,18 @@ impl Content {
         let files = read(&input.from, network).map_err(nothing)?;
         let parsed = GraphData::parse(image::tree(&files));
         let (graph, remarks) = parsed.map_err(|refused| {
-            let text = format!("the update service of a cluster would refuse the update graph {}", input.from);
+            let text = format!("the update service of a cluster would refuse the update graph {}", input.from.shown());
             let first = refused.0.iter().take(SHOWN).map(ToString::to_string);
             let error = first.fold(Error::new(Code::Malformed, text), Error::fact);
             nothing(error.hint("take it from https://api.openshift.com/api/upgrades_info/graph-data, or from a checkout of openshift/cincinnati-graph-data"))
         })?;
         observer.say(
             "Reading",
-            &format!("update graph of {} from {}", observer::count(graph.channels().count(), "channel"), input.from),
+            &format!(
+                "update graph of {} from {}",
+                observer::count(graph.channels().count(), "channel"),
+                input.from.shown()
+            ),
         );
         for remark in remarks.iter().take(SHOWN) {
             observer.warn(&format!("update graph: {} ({})", remark, remark.effect.as_str()));
@@ -104,18 +79,17 @@ impl Content {
             if what.digest == base.document.digest {
                 return Ok(base.document.bytes.to_vec());
             }
-            match base.source.manifest(&what.digest) {
-                Ok(Some(document)) if crate::oci::media_type::ACCEPTED.contains(&what.media_type.as_str()) => {
-                    Ok(document.bytes.to_vec())
-                }
-                _ => walk::read_blob(base.source.as_ref(), what),
+            if !media_type::ACCEPTED.contains(&what.media_type.as_str()) {
+                return walk::read_blob(base.source.as_ref(), what);
             }
+            let document = base.source.manifest(&what.digest)?;
+            document.map(|document| document.bytes.to_vec()).ok_or_else(|| walk::not_there(&base, &what.digest))
         };
         let made = image::make(&base.descriptor(), &files, &mut fetch).map_err(|e| {
             nothing(e.fact(format!("base   {}", base.label())).hint("name another base with --graph-base IMAGE"))
         })?;
         observer.say("Made", &format!("the graph-data image on {}", base.label()));
-        self.roots.push(root(&made, &base)?);
+        self.roots.push(root(&made, &base));
         Ok(())
     }
 
@@ -140,14 +114,7 @@ impl Content {
             "amd64" => 1,
             _ => 0,
         };
-        let order = |a: &&Release, b: &&Release| {
-            let version = |release: &Release| Version::parse(&release.version);
-            let newer = match (version(a), version(b)) {
-                (Some(a), Some(b)) => a.order(&b),
-                _ => a.version.cmp(&b.version),
-            };
-            rank(a).cmp(&rank(b)).then(newer)
-        };
+        let order = |a: &&Release, b: &&Release| rank(a).cmp(&rank(b)).then_with(|| compare(&a.version, &b.version));
         let newest = self.releases.iter().max_by(order).map(|release| release.digest);
         let fits = |root: &&Root| root.release == newest && root.component.as_deref() == Some(COMPONENT);
         newest.and_then(|_| self.roots.iter().find(fits)).cloned().ok_or_else(|| {
@@ -180,15 +147,15 @@ impl Content {
     }
 }
 
-fn root(made: &GraphImage, base: &Root) -> Result<Root> {
+fn root(made: &GraphImage, base: &Root) -> Root {
     let fetched = |one: &image::Made| Fetched {
         bytes: one.bytes.as_slice().into(),
         media_type: one.descriptor.media_type.clone(),
         digest: one.descriptor.digest,
     };
     let all = made.others.iter().chain([&made.root]).map(|one| (one.descriptor.digest, fetched(one))).collect();
-    let source = GraphSource { made: all, base: base.source.clone() };
-    Ok(Root {
+    let source = MadeSource { made: all, base: base.source.clone() };
+    Root {
         source: Arc::new(source),
         repository: Some(GRAPH_DATA.to_owned()),
         tag: Some(made.input.hex()[..12].to_owned()),
@@ -199,16 +166,16 @@ fn root(made: &GraphImage, base: &Root) -> Result<Root> {
         subject: None,
         derived: Some(Derived { base: base.document.digest, input: made.input }),
         requested_by: GRAPH_DATA.to_owned(),
-    })
+    }
 }
 
 /// What was made here, above the source of its base.
-struct GraphSource {
+struct MadeSource {
     made: BTreeMap<Digest, Fetched>,
     base: Arc<dyn Source>,
 }
 
-impl Source for GraphSource {
+impl Source for MadeSource {
     fn describe(&self) -> String {
         self.base.describe()
     }
@@ -242,14 +209,14 @@ impl Source for GraphSource {
 }
 
 /// The files of a graph. Others, such as the rest of a checkout, are left out.
-fn read(from: &GraphFrom, network: Option<&dyn Network>) -> Result<Files> {
+fn read(from: &GraphSource, network: Option<&dyn Network>) -> Result<Files> {
     let files = match from {
-        GraphFrom::Path(path) if path.is_dir() => folder(path)?,
-        GraphFrom::Path(path) => {
+        GraphSource::File(path) if path.is_dir() => folder(path)?,
+        GraphSource::File(path) => {
             let bytes = small::read_start(path, MAX_ARCHIVE).map_err(|e| e.error("cannot read", path, Code::Source))?;
             archive(&bytes)?
         }
-        GraphFrom::Url(url) => {
+        GraphSource::Url(url) => {
             let network = network.ok_or_else(|| {
                 Error::new(Code::Usage, "this build of mirror-bundle has no network code")
                     .hint("name a file or a folder: --graph-data FILE|DIR")
@@ -260,7 +227,7 @@ fn read(from: &GraphFrom, network: Option<&dyn Network>) -> Result<Files> {
         }
     };
     if !files.contains_key("version") {
-        return Err(Error::new(Code::Source, format!("{from} is no update graph: it has no file `version`")));
+        return Err(Error::new(Code::Source, format!("{} is no update graph: it has no file `version`", from.shown())));
     }
     Ok(files)
 }
@@ -278,7 +245,7 @@ fn belongs(path: &str) -> bool {
 }
 
 fn too_many() -> Error {
-    Error::new(Code::Malformed, format!("the update graph has more than {} files", image::MAX_FILES))
+    Error::new(Code::Malformed, format!("the update graph has more than {} files", MAX_FILES))
 }
 
 fn folder(path: &Path) -> Result<Files> {
@@ -289,10 +256,10 @@ fn folder(path: &Path) -> Result<Files> {
         if belongs(&path) {
             let place = dir.at(name);
             let bytes =
-                small::read_start(&place, MAX_FILE).map_err(|e| e.error("cannot read", &place, Code::Source))?;
+                small::read_start(&place, MAX_FILE as u64).map_err(|e| e.error("cannot read", &place, Code::Source))?;
             out.insert(path, bytes);
         }
-        if out.len() > image::MAX_FILES { Err(too_many()) } else { Ok(()) }
+        if out.len() > MAX_FILES { Err(too_many()) } else { Ok(()) }
     };
     for (name, kind) in top.entries()? {
         match kind {
@@ -325,7 +292,7 @@ fn archive(bytes: &[u8]) -> Result<Files> {
             return Ok(());
         }
         held += entry.size;
-        if entry.size > MAX_FILE || held > image::MAX_LAYER || all.len() > image::MAX_FILES {
+        if entry.size > MAX_FILE as u64 || held > image::MAX_LAYER || all.len() > MAX_FILES {
             return Err(Error::new(Code::Malformed, format!("`{path}` makes the update graph too large")));
         }
         let mut bytes = Vec::new();
@@ -339,13 +306,32 @@ fn archive(bytes: &[u8]) -> Result<Files> {
     if remarks.is_ambiguous() {
         return Err(Error::new(Code::Malformed, "tar readers see different files in the archive of the update graph"));
     }
-    let prefix = match all.iter().find(|(path, _)| path == "version" || path.ends_with("/version")) {
-        Some((path, _)) => path.strip_suffix("version").unwrap_or_default().to_owned(),
-        None => String::new(),
-    };
+    // The highest one: a folder of the graph may hold a file of that name.
+    let versions = all.iter().filter_map(|(path, _)| path.strip_suffix("version"));
+    let prefix = versions.min_by_key(|above| above.len()).unwrap_or_default().to_owned();
     let inside = |(path, bytes): (String, Vec<u8>)| {
         let path = path.strip_prefix(&prefix)?.to_owned();
         belongs(&path).then_some((path, bytes))
     };
     Ok(all.into_iter().filter_map(inside).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::archive;
+
+    #[test]
+    fn the_top_of_a_graph_in_an_archive_is_where_its_version_is() {
+        for above in ["", "cincinnati-graph-data-master/"] {
+            let mut tar = tar::Builder::new(Vec::new());
+            for path in ["channels/version", "channels/a.yaml", "version", "README.md"] {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(1);
+                tar.append_data(&mut header, format!("{above}{path}"), &b"1"[..]).unwrap();
+            }
+            let files = archive(&tar.into_inner().unwrap()).unwrap();
+            assert_eq!(files.keys().collect::<Vec<_>>(), ["channels/a.yaml", "version"], "{above}");
+        }
+    }
 }

@@ -26,12 +26,10 @@ pub(crate) use content::{Content, gather};
 pub(crate) use files::Carried;
 #[cfg(feature = "cluster")]
 pub(crate) use files::loose as manifests;
-pub use graph_data::{GraphFrom, GraphInput};
+pub use graph_data::GraphInput;
 pub use mirrors::Mirrors;
 pub use release::Store;
 pub(crate) use updates::Graphs;
-#[cfg(feature = "cli")]
-pub(crate) use updates::sentence;
 pub use updates::{GraphSource, PUBLIC_GRAPH, Updates};
 pub(crate) use walk::{Reachable, Root};
 

@@ -6,7 +6,7 @@ use super::Options;
 use crate::error::{Code, Error, Result};
 use crate::observer::{self, Observer};
 use crate::oci::{Invalid, Reference};
-use crate::openshift::update_graph::{ARCHITECTURES, Graph, MAX_BYTES, Net, NoPath, Risk, Step, is_channel, version};
+use crate::openshift::update_graph::{ARCHITECTURES, Graph, MAX_BYTES, Net, NoPath, Step, is_channel, version};
 use crate::source::Network;
 
 /// The update service of OpenShift.
@@ -15,17 +15,17 @@ pub const PUBLIC_GRAPH: &str = "https://api.openshift.com/api/upgrades_info/v1/g
 /// The most channels that are joined.
 const MAX_CHANNELS: u64 = 20;
 
-/// Where graphs come from.
+/// Where a graph, or the files that it is computed from, come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GraphSource {
-    /// An update service.
+    /// An update service, or an address that serves the files.
     Url(String),
-    /// A saved graph.
+    /// A saved graph; or a folder of the files, or an archive of it.
     File(PathBuf),
 }
 
 impl GraphSource {
-    /// Reads the value of `--update-graph`: a URL, or a file with or without `file://`.
+    /// Reads the value of `--update-graph` or `--graph-data`: a URL, or a path with or without `file://`.
     pub fn parse(text: &str) -> GraphSource {
         match text.strip_prefix("file://") {
             Some(path) => GraphSource::File(path.into()),
@@ -310,16 +310,9 @@ fn say(updates: &Updates, steps: &[Step], observer: &dyn Observer) {
         let place = place.map(|name| format!(" in {name}")).unwrap_or_default();
         observer.say("", &format!("{one} -> {two}{place}"));
         for risk in &step.risks {
-            observer.warn(&format!("accepted for {one} -> {two}: {}", sentence(risk)));
+            observer.warn(&format!("accepted for {one} -> {two}: {}", risk.sentence()));
         }
     }
-}
-
-/// `NAME: message (url)`, on one line.
-pub(crate) fn sentence(risk: &Risk) -> String {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let short: String = words(&risk.message).chars().take(400).collect();
-    format!("risk {}: {short} ({})", words(&risk.name), words(&risk.url))
 }
 
 /// A name from a graph, for a command that is shown: it must not end its word.
@@ -353,7 +346,7 @@ fn no_path(why: NoPath, updates: &Updates, to: &str) -> Error {
                 for risk in step.risks.iter().filter(|risk| !accepted.contains(&risk.name)) {
                     if open.len() < NAMED {
                         let (one, two) = (&before.node.version, &step.node.version);
-                        err = err.fact(format!("{one} -> {two}: {}", sentence(risk)));
+                        err = err.fact(format!("{one} -> {two}: {}", risk.sentence()));
                     }
                     open.push(&risk.name);
                 }

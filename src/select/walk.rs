@@ -307,7 +307,7 @@ fn kept_as_manifest(root: &Root, what: &Descriptor, room: &Mutex<u64>) -> Result
     Ok(Some(bytes))
 }
 
-fn not_there(root: &Root, digest: &Digest) -> Error {
+pub(super) fn not_there(root: &Root, digest: &Digest) -> Error {
     Error::new(Code::Source, format!("{} needs {digest}, which {} does not have", root.label(), root.source.describe()))
         .hint("a source that holds only some platforms of an image: choose one with --platform")
 }

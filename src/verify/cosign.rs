@@ -101,7 +101,7 @@ pub fn attestations(set: &Set, keys: &[ImageKey]) -> Result<(Vec<Attestation>, u
 }
 
 /// The blobs with these digests that are here and match.
-fn read(set: &Set, wanted: &BTreeSet<Digest>, limit: u64) -> Result<BTreeMap<Digest, Vec<u8>>> {
+pub(super) fn read(set: &Set, wanted: &BTreeSet<Digest>, limit: u64) -> Result<BTreeMap<Digest, Vec<u8>>> {
     let mut out = BTreeMap::new();
     for (at, blob) in set.index().blobs.iter().enumerate().filter(|(_, blob)| wanted.contains(&blob.digest)) {
         match set.read(at, limit) {

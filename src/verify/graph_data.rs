@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::release::{Metadata, Payloads};
-use super::report::{self, Check, CheckId, FINDINGS, Finding, Report, UpdateFrom, Updates};
-use crate::bundle::index::{Blob, Image, Index, Kind};
-use crate::bundle::limits;
-use crate::bundle::set::Set;
+use super::release::Metadata;
+use super::report::{Check, CheckId, FINDINGS, Finding, Report, UpdateFrom, Updates};
+use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Manifest, parse};
 use crate::openshift::update_graph::{GraphData, ReleaseNode, image};
@@ -17,11 +15,14 @@ pub(super) fn wanted(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> Ve
     let Some((graph, base)) = images(index) else { return Vec::new() };
     let mut out: Vec<(Digest, u64)> = Vec::new();
     let configs = base.iter().flat_map(|base| manifests(&base.descriptor(), documents));
-    out.extend(configs.map(|manifest| (manifest.config.digest, limits::CONFIG)));
-    let layers =
-        manifests(&graph.descriptor(), documents).into_iter().filter_map(|manifest| manifest.layers.into_iter().last());
-    out.extend(layers.map(|layer| (layer.digest, image::MAX_LAYER)).take(1));
+    out.extend(configs.map(|manifest| (manifest.config.digest, image::MAX_CONFIG)));
+    out.extend(layer(graph, documents).map(|layer| (layer.digest, image::MAX_LAYER)));
     out
+}
+
+/// The layer with the graph: the last one of the image, or of the first image of a list.
+fn layer(graph: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> Option<Descriptor> {
+    manifests(&graph.descriptor(), documents).into_iter().find_map(|manifest| manifest.layers.into_iter().last())
 }
 
 /// The graph-data image, and its base if that is a top-level image of the bundle.
@@ -92,10 +93,12 @@ fn again(
 ) -> Result<image::Files> {
     let unread =
         |what: &Digest| Error::new(Code::IncompleteCheck, format!("{what} of the graph-data image was not read"));
-    let layer =
-        manifests(&graph.descriptor(), documents).into_iter().find_map(|manifest| manifest.layers.into_iter().last());
-    let layer = layer.ok_or_else(|| unread(&graph.digest))?.digest;
-    let files = image::files(kept.get(&layer).ok_or_else(|| unread(&layer))?)?;
+    let layer = layer(graph, documents).ok_or_else(|| unread(&graph.digest))?;
+    if layer.size > image::MAX_LAYER {
+        let text = format!("the layer of the graph-data image has more than {} bytes", image::MAX_LAYER);
+        return Err(Error::new(Code::Malformed, text));
+    }
+    let files = image::files(kept.get(&layer.digest).ok_or_else(|| unread(&layer.digest))?)?;
     let mut read = |what: &Descriptor| {
         let bytes = documents.get(&what.digest).or_else(|| kept.get(&what.digest));
         bytes.cloned().ok_or_else(|| unread(&what.digest))
@@ -140,36 +143,4 @@ fn offered(index: &Index, files: &image::Files, metadata: &Metadata) -> Result<V
             .collect(),
     });
     Ok(updates.collect())
-}
-
-/// The updates that the graph of a bundle offers, without any verdict about the bundle (`inspect`). Only what has the
-/// digest in the index is read; `None` if what is needed is not here.
-///
-/// # Errors
-/// Those of reading the medium.
-pub(crate) fn unverified(set: &Set) -> Result<Option<Vec<Updates>>> {
-    let index = set.index();
-    if images(index).is_none() {
-        return Ok(None);
-    }
-    let read = |wanted: &dyn Fn(&Blob) -> Option<u64>| -> Result<BTreeMap<Digest, Vec<u8>>> {
-        let mut out = BTreeMap::new();
-        for (at, blob) in index.blobs.iter().enumerate() {
-            match wanted(blob).map(|limit| set.read(at, limit)) {
-                Some(Ok(bytes)) => _ = out.insert(blob.digest, bytes),
-                Some(Err(e)) if !e.code().is_verdict() => return Err(e),
-                _ => {}
-            }
-        }
-        Ok(out)
-    };
-    let documents = read(&|blob| blob.role.is_document().then_some(limits::DOCUMENT))?;
-    let blobs: BTreeMap<Digest, u64> = wanted(index, &documents).into_iter().collect();
-    let kept = read(&|blob| blobs.get(&blob.digest).copied())?;
-    let mut payloads = Payloads::new(index, &documents, &Default::default());
-    payloads.read_ahead(set)?;
-    let mut scratch = Report::new(report::Subject::default(), String::new());
-    payloads.conclude(index, &mut scratch);
-    check(index, &documents, &kept, &payloads.metadata, &mut scratch);
-    Ok(Some(scratch.updates))
 }

@@ -10,7 +10,7 @@ mod closure;
 pub mod cosign;
 pub(crate) mod disguise;
 mod elsewhere;
-pub(crate) mod graph_data;
+mod graph_data;
 mod kept;
 #[cfg(feature = "cluster")]
 mod loose;
@@ -20,6 +20,7 @@ pub(crate) mod removal;
 pub mod rollback;
 mod settings;
 mod trust;
+mod updates;
 mod verified;
 mod volumes;
 
@@ -44,6 +45,7 @@ pub use loose::loose;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
 pub(crate) use settings::Settings;
 pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
+pub(crate) use updates::updates;
 pub use verified::{Conclusion, Receiver, Verified, Visit};
 pub(crate) use volumes::Needs;
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{GraphData, ReleaseNode, Served, version};
+use super::{GraphData, ReleaseNode, Risk, Served};
 use crate::oci::{Digest, Invalid};
 use crate::openshift::payload::ReleaseMetadata;
+use crate::version::compare;
 
 /// How many versions a sentence names.
 const NAMED: usize = 8;
@@ -50,13 +51,11 @@ impl GraphData {
             ));
             return;
         }
-        let order = |a: &Served, b: &Served| match (version(&a.version), version(&b.version)) {
-            (Some(a), Some(b)) => a.order(&b),
-            _ => a.version.cmp(&b.version),
-        };
         let older: Vec<&Served> = all
             .iter()
-            .filter(|other| other.architecture == release.architecture && order(other, release).is_lt())
+            .filter(|other| {
+                other.architecture == release.architecture && compare(&other.version, &release.version).is_lt()
+            })
             .collect();
         let ways: Vec<_> = release.from.iter().filter(|from| from.carried && !from.channels.is_empty()).collect();
         if ways.is_empty() && !older.is_empty() {
@@ -69,9 +68,8 @@ impl GraphData {
         }
         if !ways.is_empty() && ways.iter().all(|from| !from.risks.is_empty()) {
             for from in ways.iter().take(NAMED) {
-                let risks: Vec<String> =
-                    from.risks.iter().map(|r| format!("{}: {}", r.name, one_line(&r.message))).collect();
-                out.push(format!("the update from {} to {name} has a known risk ({})", from.version, risks.join("; ")));
+                let risks: Vec<String> = from.risks.iter().map(Risk::sentence).collect();
+                out.push(format!("the update from {} to {name} has a known {}", from.version, risks.join("; ")));
             }
         }
     }
@@ -107,10 +105,6 @@ impl GraphData {
     }
 }
 
-fn newer(a: &str, b: &str) -> bool {
-    matches!((version(a), version(b)), (Some(a), Some(b)) if a.order(&b).is_gt())
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+fn newer(one: &str, other: &str) -> bool {
+    compare(one, other).is_gt()
 }

@@ -83,6 +83,15 @@ pub struct Risk {
     pub matching_rules: Vec<Rule>,
 }
 
+impl Risk {
+    /// `risk NAME: message (url)`, on one line.
+    pub fn sentence(&self) -> String {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let short: String = words(&self.message).chars().take(400).collect();
+        format!("risk {}: {short} ({})", words(&self.name), words(&self.url))
+    }
+}
+
 /// A rule by which a cluster finds out whether it has a risk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rule {

@@ -10,6 +10,7 @@ use std::io::Read;
 
 use serde::Serialize;
 
+use super::MAX_FILES;
 use crate::content::layer::{self, Bounds, FileEntry};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Document, Invalid, ListOf, Manifest, ManifestOf, media_type, parse};
@@ -23,8 +24,8 @@ const COMMAND: [&str; 3] =
 pub const MAX_LAYER: u64 = 8 << 20;
 /// The longest name of a file below the folder, in bytes: what the name field of a tar header holds.
 const NAME: usize = 100;
-/// The most files.
-pub const MAX_FILES: usize = 20_000;
+/// The largest configuration of a base, in bytes: it is held in memory.
+pub const MAX_CONFIG: u64 = 1 << 20;
 /// The most bytes of a stored block (RFC 1951, 3.2.4).
 const BLOCK: usize = 65_535;
 const WHOSE: &str = "the graph-data image";
@@ -129,6 +130,9 @@ fn extend(
     let config_type = if docker { media_type::DOCKER_CONFIG } else { media_type::OCI_CONFIG };
     if manifest.config.media_type != config_type {
         return Err(unfit(format!("has a base with a configuration of type `{}`", manifest.config.media_type)));
+    }
+    if manifest.config.size > MAX_CONFIG {
+        return Err(unfit(format!("has a base with a configuration of more than {MAX_CONFIG} bytes")));
     }
     let bytes = read(&manifest.config)?;
     let config: BaseConfig = serde_json::from_slice(&bytes)
@@ -343,6 +347,35 @@ impl BaseConfig {
                 .into(),
             },
             rootfs: self.rootfs,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_base_with_a_configuration_that_no_reader_keeps_is_refused() {
+        let files = Files::from([("version".to_owned(), b"1.1.0".to_vec())]);
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},"x":"{}"}}"#,
+            "x".repeat(1 << 20)
+        );
+        for (config, good) in [(config.replace("xx", ""), true), (config, false)] {
+            let config = Made::new(media_type::OCI_CONFIG, config.into_bytes());
+            let manifest = ManifestOf {
+                media_type: media_type::OCI_MANIFEST,
+                config: config.descriptor.clone(),
+                layers: Vec::new(),
+            };
+            let manifest = Made::new(media_type::OCI_MANIFEST, manifest.to_vec().unwrap());
+            let mut read = |what: &Descriptor| {
+                let made = if what.digest == config.descriptor.digest { &config } else { &manifest };
+                Ok(made.bytes.clone())
+            };
+            assert_eq!(make(&manifest.descriptor, &files, &mut read).is_ok(), good);
         }
     }
 }
