@@ -20,6 +20,7 @@ use mirror_bundle::bundle::index::Kind;
 use mirror_bundle::bundle::tar;
 use mirror_bundle::oci::Role;
 use mirror_bundle::report::Verdict;
+use program::Ran;
 
 const AT: [&str; 2] = ["--at", "2026-11-23T00:00:00Z"];
 const WHY: &str = "EICAR, CHG-20417";
@@ -27,31 +28,6 @@ const WHY: &str = "EICAR, CHG-20417";
 /// A folder with bundles and the TEST keys, and a host.
 struct Desk {
     dir: tempfile::TempDir,
-}
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn is(self, code: i32) -> Ran {
-        assert_eq!(self.code, code, "--- out\n{}--- err\n{}", self.out, self.err);
-        assert!(!self.err.contains("panicked"), "{}", self.err);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, text: &str) -> Ran {
-        assert!(self.out.contains(text) || self.err.contains(text), "no {text:?} in\n{}{}", self.out, self.err);
-        self
-    }
-
-    fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap()
-    }
 }
 
 impl Desk {
@@ -80,12 +56,7 @@ impl Desk {
     }
 
     fn run(&self, args: &[&str]) -> Ran {
-        let output = program::program(self.dir.path()).args(args).output().unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        program::ran(program::program(self.dir.path()).args(args))
     }
 
     fn with(&self, policy: &str, args: &[&str]) -> Ran {
@@ -342,6 +313,122 @@ fn a_full_copy_beside_it_puts_nothing_back() {
     }
     desk.with("removals", &["unpack", "out.tar", "b.tar", "--to-dir", "d"]).is(0);
     assert!(!desk.path("d/v2/app").exists());
+}
+
+#[test]
+fn a_key_that_signed_beside_the_bundle_cannot_exclude_whatever_the_bundle_is_called() {
+    let desk = Desk::with_bundle();
+    fs::rename(desk.path("b.tar"), desk.path("removal-b.tar")).unwrap();
+    desk.with("removals", &["sign", "removal-b.tar", "--sign-key", "reviewer", "--detach"]).is(0);
+    desk.exclude("removal-b.tar", "app:1.0", &["--detach"]).is(2).says("without condition");
+}
+
+#[test]
+fn a_cosign_signature_that_is_a_referrer_goes_only_with_its_image() {
+    use mirror_bundle::oci::media_type;
+    const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+    const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let desk = Desk::new();
+    let mut draft = Draft::full();
+    let app = draft.images.iter().find(|i| i.tag.as_deref() == Some("1.0")).unwrap().clone();
+    let mut attach = |artifact: &str, layer: &str, predicate: &str| {
+        let content = draft.blob(Role::Layer, format!("{artifact}{layer}{predicate}").as_bytes());
+        let referrer = draft.document(Role::Manifest, media_type::OCI_MANIFEST, |d| {
+            let config = d.blob(Role::Config, b"{}").json(EMPTY);
+            let (kind, subject) = (media_type::OCI_MANIFEST, app.digest);
+            let subject =
+                format!(r#"{{"mediaType":"{}","digest":"{subject}","size":{}}}"#, app.media_type, app.size);
+            let layer = content.json(layer);
+            format!(
+                r#"{{"schemaVersion":2,"mediaType":"{kind}","artifactType":"{artifact}","config":{config},"layers":[{layer}],"subject":{subject},"annotations":{{{predicate}}}}}"#
+            )
+        });
+        draft.top(Kind::Referrer, "registry.example.com/app", None, &referrer);
+        draft.images.last_mut().unwrap().subject = Some(app.digest);
+        referrer.digest.to_string()
+    };
+    let signs = r#""dev.sigstore.bundle.predicateType":"https://sigstore.dev/cosign/sign/v1""#;
+    let provenance = r#""dev.sigstore.bundle.predicateType":"https://slsa.dev/provenance/v1""#;
+    let signatures = [
+        attach(BUNDLE, BUNDLE, signs),
+        attach(BUNDLE, BUNDLE, ""),
+        attach("application/vnd.dev.cosign.artifact.sig.v1+json", SIMPLE, ""),
+    ];
+    let attestation = attach(BUNDLE, BUNDLE, provenance);
+    fs::write(desk.path("b.tar"), draft.archive().bytes()).unwrap();
+    for one in signatures {
+        desk.scrub("b.tar", "no.tar", &[&one])
+            .is(41)
+            .says("without the image that it signs")
+            .says("nothing was written");
+        desk.exclude("b.tar", &one, &["--detach"]).is(41);
+    }
+    desk.scrub("b.tar", "out.tar", &[&attestation]).is(0);
+    desk.verify("out.tar").is(0).says("complete except 1 attachment");
+    desk.scrub("out.tar", "rest.tar", &["app:1.0"]).is(0);
+    desk.verify("rest.tar").is(0);
+}
+
+#[test]
+fn what_was_taken_out_is_in_a_receipt_and_in_the_log_also_when_nothing_was() {
+    let desk = Desk::with_bundle();
+    let scrub = |to: &[&str], what: &str, more: &[&str]| {
+        let flag = if to.is_empty() { "--exclude" } else { "--remove" };
+        let args = ["--reason", WHY, "--sign-key", "reviewer", "--log", "log", flag, what];
+        desk.with("removals", &[&["scrub", "b.tar"], to, &args, more].concat())
+    };
+    let json = scrub(&["out.tar"], "app:1.0", &["--receipt", "r.json", "--output", "json"]).is(0).json();
+    let mut wrong = Vec::new();
+    schemas::violations(&json, &schemas::schema("scrub.json"), "scrub", &mut wrong);
+    assert_eq!(json["scrubbed"]["proof"]["log"]["n"], 1);
+    let receipt: serde_json::Value = serde_json::from_slice(&fs::read(desk.path("r.json")).unwrap()).unwrap();
+    let details = &receipt["predicate"]["details"];
+    schemas::violations(details, &schemas::schema("receipt.json"), "receipt", &mut wrong);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!((&details["event"], &details["verdict"]), (&"scrub".into(), &"scrubbed".into()));
+    assert_eq!(details["scrubbed"]["written"], serde_json::json!(["out.tar"]));
+    assert_eq!(details["scrubbed"]["images"].as_array().unwrap().len(), 3);
+    desk.run(&["receipt", "verify", "r.json", "--signer", "reviewer.pub"]).is(0).says("scrub: scrubbed, exit code 0");
+    // What is not there, a refused bundle, an exclusion, and a dry run.
+    scrub(&["no.tar"], "nothing", &[]).is(2);
+    desk.run(&[
+        "scrub",
+        "b.tar",
+        "no.tar",
+        "--remove",
+        "app:1.0",
+        "--reason",
+        WHY,
+        "--sign-key",
+        "reviewer",
+        "--log",
+        "log",
+        "--signer",
+        "stranger.pub",
+        "--receipt",
+        "refused.json",
+    ])
+    .is(22)
+    .says("log 3 ");
+    scrub(&[], "app:1.0", &["--detach"]).is(0).says("log 4 ");
+    scrub(&["no.tar"], "app:1.0", &["--dry-run"]).is(2).says("--dry-run writes nothing");
+    let log = fs::read_to_string(desk.path("log")).unwrap();
+    let words: Vec<String> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| {
+            format!("{} {} {}", line["event"].as_str().unwrap(), line["verdict"].as_str().unwrap(), line["exit_code"])
+        })
+        .collect();
+    assert_eq!(words, ["scrub scrubbed 0", "scrub error 2", "scrub fail 22", "scrub excluded 0"]);
+    desk.run(&["log", "verify", "log", "--receipt", "r.json", "--receipt", "refused.json"]).is(0);
+    // Nothing is written where that cannot be recorded.
+    fs::create_dir(desk.path("folder")).unwrap();
+    scrub(&["no.tar"], "app:1.0", &["--receipt", "r.json"]).is(52).says("already exists");
+    let args = ["scrub", "b.tar", "no.tar", "--remove", "app:1.0", "--reason", WHY, "--sign-key", "reviewer"];
+    desk.with("removals", &[&args[..], &["--log", "folder"]].concat()).is(2).says("not a regular file");
+    assert!(!desk.path("no.tar").exists());
 }
 
 #[test]

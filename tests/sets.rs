@@ -13,31 +13,11 @@ use std::process::{Command, Stdio};
 
 use mirror_bundle::bundle::volume::{VOLUME, Volume};
 use mirror_bundle::bundle::{Bundle, Index, Layout};
+use program::Ran;
 
 /// A signed bundle of six images and its four volumes, in `b.tar` and `volumes/`.
 struct World {
     dir: tempfile::TempDir,
-}
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn is(self, code: i32) -> Ran {
-        assert_eq!(self.code, code, "--- out\n{}--- err\n{}", self.out, self.err);
-        assert!(!self.err.contains("panicked"), "{}", self.err);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, text: &str) -> Ran {
-        assert!(self.out.contains(text) || self.err.contains(text), "no {text:?} in\n{}{}", self.out, self.err);
-        self
-    }
 }
 
 impl World {
@@ -84,12 +64,7 @@ impl World {
     }
 
     fn run(&self, args: &[&str]) -> Ran {
-        let out = program::program(self.dir.path()).args(args).output().unwrap();
-        Ran {
-            code: out.status.code().unwrap_or(-1),
-            out: String::from_utf8(out.stdout).unwrap(),
-            err: String::from_utf8(out.stderr).unwrap(),
-        }
+        program::ran(program::program(self.dir.path()).args(args))
     }
 
     fn verify(&self, inputs: &[&str]) -> Ran {

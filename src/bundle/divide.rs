@@ -304,7 +304,7 @@ mod tests {
         let mut found = vec![0u64; index.blobs.len()];
         for volume in volumes {
             volume.check(index).unwrap();
-            let layout = Layout::of_volume(index, bytes, Some(b"signature"), volume).unwrap();
+            let layout = Layout::with(index, bytes, Some(b"signature"), &[], Some(volume)).unwrap();
             assert!(layout.total() <= limit || volumes.len() == 1, "{} of {limit}", layout.total());
             for extent in volume.extents(index) {
                 if volume.blobs[extent.blob] != EVERYWHERE || volume.volume == 1 {

@@ -77,15 +77,8 @@ impl Layout {
         Layout::with(index, index_bytes, signature, &[], None)
     }
 
-    /// The layout of one volume of the bundle with this index. The volume must fit the index ([`Volume::check`]).
-    ///
-    /// # Errors
-    /// As [`Layout::new`].
-    pub fn of_volume(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, volume: &Volume) -> Result<Layout> {
-        Layout::with(index, index_bytes, signature, &[], Some(volume))
-    }
-
-    /// The layout of a bundle or volume from which these statements removed something (MB-RMV-03).
+    /// The layout of a bundle or volume from which these statements removed something (MB-RMV-03). The volume must fit
+    /// the index ([`Volume::check`]).
     ///
     /// # Errors
     /// As [`Layout::new`], and for a statement that is not acceptable.

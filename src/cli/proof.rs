@@ -1,6 +1,7 @@
 //! Receipts and the log: what a run leaves on this host, and `mirror-bundle receipt` and `mirror-bundle log`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,14 +20,34 @@ use crate::ops::observer;
 use crate::ops::receipt::{self, Books, Done, Wanted};
 use crate::report::{Place, Proof, Report, Standing};
 use crate::sign::policy::Outcome;
-use crate::sign::{MessageHash, Namespace, Role};
+use crate::sign::{MessageHash, Namespace, Role, SecretKey};
 use crate::verify::Trust;
 
-/// Opens the receipt and the log of a run of this verb, before it does anything.
-pub(super) fn open(event: &'static str, args: &args::Proof, trust: &Trust, term: &Terminal) -> Result<Books> {
-    let key = args.sign_key.as_deref().map(|path| super::passphrase::key(path, term)).transpose()?;
-    let log = args.log.clone().or_else(|| trust.policy().and_then(|policy| policy.log.clone()));
-    Books::open(event, Wanted { receipt: args.receipt.clone(), key, log })
+/// Opens the receipt and the log of a run of this verb, before it does anything. A dry run leaves nothing.
+pub(super) fn open(
+    event: &'static str,
+    args: &args::Proof,
+    key: Option<Arc<SecretKey>>,
+    trust: &Trust,
+    dry_run: bool,
+) -> Result<Books> {
+    if !dry_run {
+        let log = log_file(args.log.as_deref(), Some(trust));
+        return Books::open(event, Wanted { receipt: args.receipt.clone(), key, log });
+    }
+    if args.receipt.is_some() || args.log.is_some() {
+        return Err(Error::new(
+            Code::Usage,
+            "--dry-run writes nothing, so there is no receipt of it and no line in a log",
+        )
+        .hint("leave out --receipt and --log"));
+    }
+    Ok(Books::none(event))
+}
+
+/// The key that signs a receipt.
+pub(super) fn key(args: &args::SignedProof, term: &Terminal) -> Result<Option<Arc<SecretKey>>> {
+    args.sign_key.as_deref().map(|path| super::passphrase::key(path, term).map(Arc::new)).transpose()
 }
 
 /// Writes the receipt and the line in the log, about a run that came to a verdict.
@@ -36,13 +57,24 @@ pub(super) fn close(books: &Books, report: &Report, exit_code: u8, more: Map<Str
 
 /// Opens the log of a run that writes no receipt.
 pub(super) fn log_of(event: &'static str, log: Option<&Path>, trust: Option<&Trust>) -> Result<Books> {
-    let policy = trust.and_then(|trust| trust.policy()).and_then(|policy| policy.log.clone());
-    Books::open(event, Wanted { log: log.map(Path::to_owned).or(policy), ..Wanted::default() })
+    Books::open(event, Wanted { log: log_file(log, trust), ..Wanted::default() })
 }
 
-/// Writes the line in the log about a run whose outcome is more than the verdict of the bundle.
-pub(super) fn note(books: &Books, report: &Report, verdict: &'static str, exit_code: u8) -> Result<Proof> {
-    books.close(&Done { report, verdict: Some(verdict), exit_code, more: Map::new(), now: Timestamp::now() })
+/// The log that the arguments name, else the trust policy.
+fn log_file(named: Option<&Path>, trust: Option<&Trust>) -> Option<PathBuf> {
+    let policy = trust.and_then(Trust::policy);
+    named.map(Path::to_owned).or_else(|| policy.and_then(|policy| policy.log.clone()))
+}
+
+/// The same about a run whose outcome is more than the verdict of the bundle.
+pub(super) fn note(
+    books: &Books,
+    report: &Report,
+    verdict: &'static str,
+    exit_code: u8,
+    more: Map<String, Value>,
+) -> Result<Proof> {
+    books.close(&Done { report, verdict: Some(verdict), exit_code, more, now: Timestamp::now() })
 }
 
 /// Records that a run ended with an error.

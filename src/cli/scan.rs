@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Map;
 
 use super::answer;
 use super::args::{self, Global, Output};
@@ -68,12 +69,12 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
     let scanned = Inputs::of(&args.bundle).and_then(|from| verb::scan(from, &basis, scanners, &options, term));
     match scanned.map_err(|e| proof::failed(&books, e, &args.bundle, term))? {
         Scanned::Refused(mut report) => {
-            report.proof = proof::note(&books, &report, "fail", report.exit_code)?;
+            report.proof = proof::note(&books, &report, "fail", report.exit_code, Map::new())?;
             super::verify::refused(&report, global, term, "nothing was scanned", ("scan", "scan"));
             Ok(report.exit_code)
         }
         Scanned::Done(mut done) => {
-            done.report.proof = proof::note(&books, &done.report, log_word(&done), done.exit_code)?;
+            done.report.proof = proof::note(&books, &done.report, log_word(&done), done.exit_code, Map::new())?;
             show(&done, global, term, now);
             Ok(done.exit_code)
         }

@@ -54,24 +54,9 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !options.dry_run {
         crate::host::memory::ready(&memory)?;
     }
-    let books = books(args, &trust, term)?;
+    let books = proof::open("unpack", &args.proof.proof, proof::key(&args.proof, term)?, &trust, args.dry_run)?;
     let run = Run { args, global, term, started, books: &books, memory: &memory };
     run.carry(&trust, &conditions, &options).map_err(|e| proof::failed(&books, e, &args.bundle, term))
-}
-
-/// The receipt and the log. A dry run leaves nothing.
-fn books(args: &Unpack, trust: &Trust, term: &Terminal) -> Result<Books> {
-    if !args.dry_run {
-        return proof::open("unpack", &args.proof, trust, term);
-    }
-    if args.proof.receipt.is_some() || args.proof.log.is_some() {
-        return Err(Error::new(
-            Code::Usage,
-            "--dry-run writes nothing, so there is no receipt of it and no line in a log",
-        )
-        .hint("leave out --receipt and --log"));
-    }
-    Ok(Books::none("unpack"))
 }
 
 /// One run.

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -33,7 +34,7 @@ pub struct Wanted {
     /// A new file for the receipt.
     pub receipt: Option<PathBuf>,
     /// The key that signs it.
-    pub key: Option<SecretKey>,
+    pub key: Option<Arc<SecretKey>>,
     /// The log.
     pub log: Option<PathBuf>,
 }
@@ -43,7 +44,7 @@ pub struct Wanted {
 pub struct Books {
     event: &'static str,
     receipt: Option<PathBuf>,
-    key: Option<SecretKey>,
+    key: Option<Arc<SecretKey>>,
     log: Option<Log>,
     closed: Cell<bool>,
 }
@@ -99,7 +100,7 @@ impl Books {
         let mut proof = Proof::default();
         if let Some(path) = &self.receipt {
             let bytes = statement(self.event, done, index, before.as_ref())?;
-            write(path, &bytes, self.key.as_ref()).map_err(|e| undone(e, "in neither a receipt nor the log"))?;
+            write(path, &bytes, self.key.as_deref()).map_err(|e| undone(e, "in neither a receipt nor the log"))?;
             proof.receipt = Some(Digest::of(&bytes).to_string());
         }
         let entry = Entry {

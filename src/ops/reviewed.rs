@@ -15,7 +15,7 @@ const LISTED: usize = 256;
 /// How far ahead of this host's clock a report may be.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
-/// How a report is judged.
+/// Which reports may be signed.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The oldest report that is accepted.
@@ -114,15 +114,14 @@ fn scanned(exit_code: u64) -> &'static str {
 fn count(whole: &Value, exit_code: u64) -> (Value, Vec<String>) {
     let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let mut findings = list(whole, "findings");
-    findings.extend(list(whole, "checks").iter().flat_map(|check| list(check, "findings")));
     // Of a scan: what is wrong with layers, and with the bundle if it was verified in the same reading.
     findings.extend(whole.get("layers").map(|layers| list(layers, "findings")).unwrap_or_default());
-    let inside = whole.get("report").map(|report| list(report, "checks")).unwrap_or_default();
-    findings.extend(inside.iter().flat_map(|check| list(check, "findings")));
+    let reports: Vec<&Value> = [Some(whole), whole.get("report")].into_iter().flatten().collect();
+    let of_all = |name: &str| reports.iter().flat_map(|report| list(report, name)).collect::<Vec<Value>>();
+    findings.extend(of_all("checks").iter().flat_map(|check| list(check, "findings")));
     let is = |finding: &Value, name: &str, word: &str| finding.get(name).and_then(Value::as_str) == Some(word);
     let number = |severity: &str| findings.iter().filter(|f| is(f, "severity", severity)).count();
     let errors: Vec<&Value> = findings.iter().filter(|f| is(f, "severity", "error")).collect();
-    let accepted = |f: &Value| f.get("accepted").is_some_and(|a| !a.is_null() && a != &Value::Bool(false));
     let say = |f: &&Value| {
         let first = |names: &[&str]| {
             names.iter().find_map(|name| match f.get(*name) {
@@ -133,18 +132,24 @@ fn count(whole: &Value, exit_code: u64) -> (Value, Vec<String>) {
         };
         first(&["message", "names", "why"]).unwrap_or_else(|| "an error".to_owned())
     };
-    let mut open: Vec<String> =
-        errors.iter().filter(|f| !is(f, "code", "untrusted") && !accepted(f)).map(say).collect();
-    if open.is_empty() && exit_code != 0 && errors.iter().all(|f| !is(f, "code", "untrusted") && !accepted(f)) {
-        open.push(format!("its exit code is {exit_code}: not everything that is required was checked"));
+    let mut open: Vec<String> = errors.iter().filter(|f| !is(f, "code", "untrusted")).map(say).collect();
+    // A scan that ended early, whatever else is to be said about the bundle.
+    let left = whole.get("contents").and_then(|c| c.get("left")).is_some_and(|left| left != 0);
+    let ended = whole.get("ended").is_some_and(|why| !why.is_null());
+    if left || ended {
+        open.push("not everything was scanned".to_owned());
     }
-    let missing = list(whole, "not_checked").iter().filter(|n| n.get("required") == Some(&Value::Bool(true))).count();
+    let not_checked = of_all("not_checked");
+    let missing = not_checked.iter().filter(|n| n.get("required") == Some(&Value::Bool(true))).count();
     if missing > 0 && open.is_empty() {
         open.push(format!("{missing} required checks did not run"));
     }
+    if open.is_empty() && errors.is_empty() && exit_code != 0 {
+        open.push(format!("its exit code is {exit_code}: not everything that is required was checked"));
+    }
     let counts = json!({
         "error": errors.len(), "open": open.len(), "warning": number("warning"), "notice": number("notice"),
-        "not_checked": list(whole, "not_checked").len(),
+        "not_checked": not_checked.len(),
     });
     (counts, open)
 }
@@ -159,16 +164,11 @@ fn picked(whole: &Value, list: &str, members: &[&str]) -> Value {
     list.iter().take(LISTED).map(one).collect()
 }
 
-/// The policies with their SHA-256.
+/// The policies with their SHA-256. A scan has that of the bundle in the report of the same reading.
 fn policies(whole: &Value) -> Value {
-    let mut out = Vec::new();
-    if let Some(digest) = whole.get("trust_policy").and_then(Value::as_str) {
-        out.push(json!({ "kind": "trust", "sha256": digest.trim_start_matches("sha256:") }));
-    }
-    if let Value::Array(more) = picked(whole, "policies", &["kind", "file", "sha256"]) {
-        out.extend(more);
-    }
-    out.into()
+    let trust = [Some(whole), whole.get("report")].into_iter().flatten().filter_map(|one| one.get("trust_policy"));
+    let of = |digest: &str| json!({ "kind": "trust", "sha256": digest.trim_start_matches("sha256:") });
+    trust.filter_map(Value::as_str).map(of).collect()
 }
 
 #[cfg(test)]
@@ -240,6 +240,18 @@ mod tests {
         let refused = details(&scan, None).unwrap_err();
         assert!(refused.facts().iter().any(|f| f == "Eicar"), "{refused:?}");
         assert_eq!(details(&scan, Some("known")).unwrap()["verdict"], "found");
+        // What was not scanned is open, also where the threshold is not met yet.
+        let early = report(
+            "\"exit_code\":22,\"contents\":{\"left\":7},\"ended\":\"it was silent\",\"findings\":[],\"report\":\
+             {\"trust_policy\":\"sha256:aa\",\"checks\":[{\"findings\":[{\"severity\":\"error\",\"code\":\"untrusted\"}]}]}",
+        )
+        .replace("report/v1", "scan/v1")
+        .replace("checked_at", "scanned_at");
+        assert_eq!(details(&early, None).unwrap_err().code(), Code::Usage);
+        let all = early.replace("\"left\":7", "\"left\":0").replace("\"it was silent\"", "null");
+        assert_eq!(details(&all, None).unwrap()["policies"], json!([{ "kind": "trust", "sha256": "aa" }]));
+        let missing = all.replace("\"checks\"", "\"not_checked\":[{\"required\":true}],\"checks\"");
+        assert!(details(&missing, None).is_err() && details(&missing, Some("x")).is_ok());
         // A path in an image may have any character; the report has it escaped.
         let path = scan.replace("\"names\"", "\"path\":\"a\\u001b[2J\",\"names\"");
         assert_eq!(details(&path, Some("known")).unwrap()["verdict"], "found");

@@ -89,6 +89,11 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     inputs.open()?.into_iter().map(|(path, bundle)| bundle.map(|_| path.into())).collect()
 }
 
+/// What appends to these files, if something is to be appended.
+pub(super) fn appenders(files: &[PathBuf], wanted: bool) -> Result<Vec<Appender>> {
+    files.iter().filter(|_| wanted).map(|file| Appender::open(file)).collect()
+}
+
 /// Verifies a bundle and adds what the options say to each of its files, so that every volume can be verified alone.
 ///
 /// The thresholds of the policy need not be met yet: the second signer cannot wait for the third. Everything else must
@@ -113,10 +118,7 @@ pub fn sign(
     // Each file is opened twice: to verify it, and to append to it.
     allow_open_files(2 * files.len());
     // Held to the end: no other process can append between the check and the write.
-    let appenders: Vec<Appender> = match options.detach {
-        true => Vec::new(),
-        false => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
-    };
+    let appenders = appenders(&files, !options.detach)?;
     let head = Bundle::open(&files[0])?.head().clone();
     if let Some(about) = options.about.filter(|about| *about != head.digest()) {
         return Err(Error::new(Code::Usage, format!("the report is not about `{}`", files[0].display()))

@@ -114,17 +114,10 @@ impl Content {
     }
 }
 
-/// What a referrer is that signs an image in a way that the nodes of a cluster do not read (MB-CRE-03): a Sigstore bundle
-/// of cosign 3, or the signature of cosign 2 in its mode for referrers.
+/// What a referrer is that signs an image in a way that the nodes of a cluster do not read (MB-CRE-03).
 fn signature_referrer(root: &Root) -> Option<&'static str> {
     let Ok(Document::Manifest(manifest)) = walk::parse(&root.document) else { return None };
-    let types = manifest.artifact_type.iter().chain(manifest.layers.first().map(|layer| &layer.media_type));
-    let types: Vec<&str> = types.map(String::as_str).collect();
-    let predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType");
-    if types.iter().any(|kind| cosign::bundle::is_bundle(kind)) {
-        return predicate.is_none_or(|predicate| predicate == cosign::statement::SIGN).then_some("a Sigstore bundle");
-    }
-    types.contains(&cosign::SIMPLE_SIGNING).then_some("a cosign signature")
+    cosign::signature_referrer(&manifest)
 }
 
 /// The signatures in a signature image.

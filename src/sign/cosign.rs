@@ -13,12 +13,24 @@ use rsa::signature::Verifier;
 use rsa::traits::PublicKeyParts;
 
 use crate::error::{Code, Error, Result};
-use crate::oci::{Digest, Repository, without_registry};
+use crate::oci::{Digest, Manifest, Repository, without_registry};
 
 /// Media type of a layer that holds what was signed.
 pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The scope of all images that no other scope covers.
 const ALL: &str = "*";
+
+/// What the manifest of a referrer is, if it signs an image: a Sigstore bundle of cosign 3, or the signature of cosign 2
+/// in its mode for referrers.
+pub fn signature_referrer(manifest: &Manifest) -> Option<&'static str> {
+    let types = manifest.artifact_type.iter().chain(manifest.layers.first().map(|layer| &layer.media_type));
+    let types: Vec<&str> = types.map(String::as_str).collect();
+    let predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType");
+    if types.iter().any(|kind| bundle::is_bundle(kind)) {
+        return predicate.is_none_or(|predicate| predicate == statement::SIGN).then_some("a Sigstore bundle");
+    }
+    types.contains(&SIMPLE_SIGNING).then_some("a cosign signature")
+}
 
 /// Which images must have a good signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]

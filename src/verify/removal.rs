@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::report::{Check, CheckId, Finding, RemovalOutcome, Report, Standing};
 use super::{Admitted, Extent, Settings, lock};
 use crate::bundle::addendum::{self, AddendumKind};
-use crate::bundle::index::{Index, Kind};
+use crate::bundle::index::{Image, Index, Kind};
 use crate::bundle::layout;
 use crate::bundle::limits;
 use crate::bundle::reader::Addendum;
@@ -257,11 +257,8 @@ pub(super) fn shared(set: &Set, documents: &BTreeMap<Digest, Vec<u8>>, report: &
     if groups.len() + outside < 2 {
         return None;
     }
-    let mut closure = Closure::default();
-    let mut read = |digest: &Digest| Ok(documents.get(digest));
     let rest = set.index();
-    rest.images.iter().for_each(|image| _ = closure.add(&image.descriptor(), &mut read).ok());
-    let reached: BTreeSet<Digest> = closure.nodes().iter().map(|node| node.digest).collect();
+    let reached = reached(rest.images.iter(), |digest| documents.get(digest).map(Vec::as_slice));
     let mut removed = set.removed().clone();
     let before = removed.blobs.len();
     removed.blobs.extend(
@@ -269,6 +266,17 @@ pub(super) fn shared(set: &Set, documents: &BTreeMap<Digest, Vec<u8>>, report: &
             .filter(|at| set.position(*at).is_some_and(|at| !reached.contains(&rest.blobs[at].digest))),
     );
     (removed.blobs.len() > before).then_some(removed)
+}
+
+/// What these images need, themselves included, as far as their documents are there.
+pub(crate) fn reached<'d>(
+    images: impl Iterator<Item = &'d Image>,
+    document: impl Fn(&Digest) -> Option<&'d [u8]>,
+) -> BTreeSet<Digest> {
+    let mut closure = Closure::default();
+    let mut read = |digest: &Digest| Ok(document(digest));
+    images.for_each(|image| _ = closure.add(&image.descriptor(), &mut read).ok());
+    closure.nodes().iter().map(|node| node.digest).collect()
 }
 
 /// What was removed is something that can be removed alone, and that this host lets reviewers remove (MB-RMV-06).

@@ -13,35 +13,7 @@ use serde_json::json;
 
 use crate::support::noise;
 
-pub(crate) use crate::support::program::PROGRAM;
-
-/// How a program ended.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Ran {
-    /// It ended with this code.
-    #[track_caller]
-    pub(crate) fn is(self, code: i32) -> Ran {
-        assert_eq!(self.code, code, "\n--- out\n{}\n--- err\n{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn says(self, text: &str) -> Ran {
-        assert!(self.out.contains(text) || self.err.contains(text), "no `{text}` in\n{}\n{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}\n{}\n{}", self.out, self.err))
-    }
-}
+pub(crate) use crate::support::program::{PROGRAM, Ran, ran};
 
 /// What all kits begin with.
 fn original() -> &'static Path {
@@ -154,13 +126,7 @@ impl Kit {
     }
 
     pub(crate) fn tool(&self, program: &str, args: &[&str]) -> Ran {
-        let mut command = self.command(program, args);
-        let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        ran(&mut self.command(program, args))
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {

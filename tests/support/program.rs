@@ -11,6 +11,50 @@ pub const PROGRAM: &str = match option_env!("CARGO_BIN_EXE_mirror-bundle") {
     None => panic!("this test runs the program: it needs the feature `cli`"),
 };
 
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code; -1 for a signal.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Ran {
+    /// Asserts the exit code.
+    #[track_caller]
+    pub fn is(self, code: i32) -> Ran {
+        assert_eq!(self.code, code, "\n--- out\n{}\n--- err\n{}", self.out, self.err);
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        self
+    }
+
+    /// Asserts that standard output or error has this text.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Ran {
+        assert!(self.out.contains(text) || self.err.contains(text), "no `{text}` in\n{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}\n{}\n{}", self.out, self.err))
+    }
+}
+
+/// Runs a command to its end.
+pub fn ran(command: &mut Command) -> Ran {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// The program in `dir`, which also holds the memory of the host.
 pub fn program(dir: &Path) -> Command {
     tool(PROGRAM, dir)

@@ -4,43 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) use crate::program::PROGRAM;
+pub(crate) use crate::program::{PROGRAM, Ran as Ended, ran as ended};
 
 /// The creation time of bundles: 2023-11-14T22:13:20Z.
 pub(crate) const CREATED: &str = "1700000000";
-
-/// How a program ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    /// Exit code; -1 for a signal.
-    pub(crate) code: i32,
-    /// Standard output.
-    pub(crate) out: String,
-    /// Standard error.
-    pub(crate) err: String,
-}
-
-impl Ended {
-    /// Asserts the exit code.
-    #[track_caller]
-    pub(crate) fn is(self, code: i32) -> Ended {
-        assert_eq!(self.code, code, "\n--- out\n{}\n--- err\n{}", self.out, self.err);
-        self
-    }
-
-    /// Asserts that standard output or error has this text.
-    #[track_caller]
-    pub(crate) fn says(self, text: &str) -> Ended {
-        assert!(self.out.contains(text) || self.err.contains(text), "no `{text}` in\n{}\n{}", self.out, self.err);
-        self
-    }
-
-    /// Standard output as JSON.
-    #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}\n{}\n{}", self.out, self.err))
-    }
-}
 
 /// The host.
 pub(crate) struct Kit {
@@ -163,15 +130,6 @@ impl Kit {
         let as_stream = self.run_with_stdin(&[&["verify", "-"], args].concat(), file);
         assert_eq!(as_file.code, as_stream.code, "file:\n{}\nstream:\n{}", as_file.err, as_stream.err);
         as_file
-    }
-}
-
-pub(crate) fn ended(command: &mut Command) -> Ended {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

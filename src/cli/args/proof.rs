@@ -4,19 +4,28 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-/// Proof of what a run did: shared by `verify` and `unpack`.
+/// Proof of what a run did: shared by `verify`, `unpack` and `scrub`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 #[command(next_help_heading = "Proof")]
 pub struct Proof {
     /// Write a receipt to this new file: what was checked and found, and where content went; also for a refused bundle
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
-    /// Sign the receipt with this OpenSSH ed25519 private key; the signature goes to FILE.sig beside it
-    #[arg(long, value_name = "FILE", requires = "receipt")]
-    pub sign_key: Option<PathBuf>,
     /// Append a line about this run to this file, chained to the line before [default: `log` of the trust policy]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+}
+
+/// The same with a key of its own: `verify` and `unpack` sign nothing else.
+#[derive(Clone, Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Proof")]
+pub struct SignedProof {
+    /// Receipt and log.
+    #[command(flatten)]
+    pub proof: Proof,
+    /// Sign the receipt with this OpenSSH ed25519 private key; the signature goes to FILE.sig beside it
+    #[arg(long, value_name = "FILE", requires = "receipt", help_heading = "Proof")]
+    pub sign_key: Option<PathBuf>,
 }
 
 /// What is done with a log or a receipt.

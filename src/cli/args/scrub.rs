@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::Trust;
+use super::{Proof, Trust};
 
 /// `scrub`
 #[derive(Debug, ClapArgs)]
@@ -32,7 +32,7 @@ pub struct Scrub {
     /// Why: everybody who reads the bundle is shown this
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// Sign with this OpenSSH ed25519 private key, of a reviewer
+    /// Sign with this OpenSSH ed25519 private key, of a reviewer; it signs a receipt too
     #[arg(long, value_name = "FILE")]
     pub sign_key: PathBuf,
     /// Replace existing files
@@ -47,4 +47,7 @@ pub struct Scrub {
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
+    /// Proof.
+    #[command(flatten)]
+    pub proof: Proof,
 }

@@ -6,13 +6,13 @@ mod select;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::bundle::append::Appender;
-use crate::bundle::index::Blob;
+use crate::bundle::index::{Blob, Image, Kind};
 use crate::bundle::reader::{Bundle, Contents};
 use crate::bundle::removal::{self, Removed, SignedRemoval};
 use crate::bundle::set::Set;
@@ -22,11 +22,12 @@ use crate::bundle::{Inputs, addendum, layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
 use crate::host::detached;
-use crate::oci::Digest;
+use crate::oci::{Digest, Document, parse};
 use crate::ops::read_back::{self, ReadBack};
 use crate::ops::{Observer, Task, observer, repack, room, sign, verify};
 use crate::parallel::Pace;
-use crate::sign::{MessageHash, Namespace, SecretKey};
+use crate::report::Proof;
+use crate::sign::{MessageHash, Namespace, SecretKey, cosign};
 use crate::verify::{
     Admission, Admitted, BlobReader, Check, CheckId, Conditions, Extent, Finding, Receiver, Report, Settings, Trust,
     Visit, admit, removal as checks,
@@ -51,7 +52,7 @@ pub struct Options {
     /// Why.
     pub reason: String,
     /// The reviewer's key.
-    pub key: Box<SecretKey>,
+    pub key: Arc<SecretKey>,
     /// Where the result goes.
     pub to: To,
     /// Replace an existing file.
@@ -71,8 +72,8 @@ pub struct Options {
 pub enum Outcome {
     /// The bundle is bad; nothing was written.
     Refused(Box<Report>),
-    /// Removed, or excluded.
-    Done(Summary),
+    /// Removed, or excluded; and what was found about the bundle before.
+    Done(Box<Report>, Box<Summary>),
 }
 
 /// An image that was removed.
@@ -114,6 +115,9 @@ pub struct Summary {
     /// What was re-read from the medium, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_back: Option<ReadBack>,
+    /// What this run left on this host.
+    #[serde(skip_serializing_if = "Proof::is_empty")]
+    pub proof: Proof,
 }
 
 /// Verifies a bundle, and removes or excludes what the options name.
@@ -132,10 +136,7 @@ pub fn scrub(
 ) -> Result<Outcome> {
     let files = sign::files(paths)?;
     allow_open_files(3 * files.len());
-    let appenders: Vec<Appender> = match options.to {
-        To::Bundle if !options.dry_run => files.iter().map(|file| Appender::open(file)).collect::<Result<_>>()?,
-        _ => Vec::new(),
-    };
+    let appenders = sign::appenders(&files, options.to == To::Bundle && !options.dry_run)?;
     let admitted = match admit(Inputs::Paths(files.clone()), trust, conditions)? {
         Admission::Refused(report) => return Ok(Outcome::Refused(Box::new(report))),
         Admission::Admitted(admitted) => *admitted,
@@ -169,7 +170,7 @@ pub fn scrub(
     if refuses(&report, &all_paths(&summary), trust, conditions) {
         return Ok(Outcome::Refused(Box::new(report)));
     }
-    Ok(Outcome::Done(summary))
+    Ok(Outcome::Done(Box::new(report), Box::new(summary)))
 }
 
 fn all_paths(summary: &Summary) -> BTreeSet<&str> {
@@ -202,7 +203,19 @@ fn allowed(
     let index = admitted.set().signed();
     let rules = Settings::new(trust, conditions).policy.and_then(|policy| policy.removals.as_ref());
     let mut check = Check::new(CheckId::Removals);
-    checks::units(index, &all.rest(index), all, rules, &mut check);
+    let rest = all.rest(index);
+    checks::units(index, &rest, all, rules, &mut check);
+    // A reader does not see what a referrer was that is not there any more.
+    let there = |image: &&Image| image.subject.is_some_and(|s| rest.blobs.iter().any(|blob| blob.digest == s));
+    let alone = all.images.iter().map(|at| &index.images[*at]).filter(|image| image.kind == Kind::Referrer);
+    for image in alone.filter(there) {
+        let document = admitted.document(&image.digest).and_then(|bytes| parse(bytes, &image.media_type).ok());
+        let Some(Document::Manifest(manifest)) = document else { continue };
+        if let Some(what) = cosign::signature_referrer(&manifest) {
+            let text = format!("`{}` cannot be removed without the image that it signs: it is {what}", image.display());
+            check.find(Finding::new(Code::Policy, image.display(), text).hint("remove that image"));
+        }
+    }
     if let Some(found) = check.findings.into_iter().next() {
         let Finding { message, hint, .. } = found;
         let message = message.replace(" was removed,", " cannot be removed,");
@@ -218,7 +231,7 @@ fn allowed(
 fn unconditional(report: &Report, key: &SecretKey) -> Result<()> {
     let key = key.public().fingerprint();
     let signed = report.signatures.iter().find(|one| {
-        let removal = one.origin.contains("removal-");
+        let removal = report.removals.iter().any(|removal| one.origin == format!("{}.sig", removal.origin));
         one.is_good() && !removal && one.role.as_deref() == Some("reviewer") && one.key.as_deref() == Some(&key)
     });
     match signed {
@@ -306,6 +319,7 @@ impl Taken {
             excluded: !matches!(options.to, To::File(_)),
             dry_run: options.dry_run,
             read_back: None,
+            proof: Proof::default(),
         }
     }
 
@@ -482,7 +496,7 @@ fn exclude(path: &Path, appender: Option<&Appender>, signed: &SignedRemoval) -> 
     let Some(appender) = appender else { return detached::write(path, &pieces) };
     let bundle = Bundle::open(path)?;
     let end = sign::members_end(bundle.head())?;
-    let index = std::sync::Arc::new(crate::bundle::Index::parse(&bundle.head().index)?);
+    let index = Arc::new(crate::bundle::Index::parse(&bundle.head().index)?);
     let addenda = bundle.contents(index.clone())?.addenda().to_vec();
     sign::inside(path, appender, &index, &addenda, end, pieces)
 }

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use crate::bundle::index::{Image, Index, Kind};
 use crate::bundle::removal::Removed;
 use crate::error::{Code, Error, Result};
-use crate::graph::Closure;
 use crate::kubernetes;
 use crate::oci::Digest;
 use crate::openshift::signature_map;
-use crate::verify::Admitted;
+use crate::verify::{Admitted, removal};
 
 /// What the user named: positions in the signed index.
 #[derive(Default)]
@@ -135,7 +134,7 @@ pub(super) fn expand(asked: &Asked, admitted: &Admitted<'_>) -> Result<Removed> 
         let same: BTreeSet<Digest> = gone.iter().filter(|i| alone(i.kind)).map(|i| i.digest).collect();
         let releases: BTreeSet<Digest> = gone.iter().filter(|i| i.kind == Kind::Release).map(|i| i.digest).collect();
         let left: BTreeSet<Digest> = of_others(index, &removed).map(|image| image.digest).collect();
-        reached = reach(index, &removed, admitted);
+        reached = removal::reached(of_others(index, &removed), |digest| admitted.document(digest));
         let goes = |image: &Image| {
             same.contains(&image.digest)
                 || image.release.is_some_and(|release| releases.contains(&release))
@@ -162,14 +161,6 @@ pub(super) fn expand(asked: &Asked, admitted: &Admitted<'_>) -> Result<Removed> 
 
 fn of_others<'a>(index: &'a Index, removed: &'a Removed) -> impl Iterator<Item = &'a Image> {
     index.images.iter().enumerate().filter(|(at, _)| !removed.images.contains(at)).map(|(_, image)| image)
-}
-
-/// What the remaining images need.
-fn reach(index: &Index, removed: &Removed, admitted: &Admitted<'_>) -> BTreeSet<Digest> {
-    let mut closure = Closure::default();
-    let mut read = |digest: &Digest| Ok(admitted.document(digest));
-    of_others(index, removed).for_each(|image| _ = closure.add(&image.descriptor(), &mut read).ok());
-    closure.nodes().iter().map(|node| node.digest).collect()
 }
 
 /// Whether a Kubernetes file holds signatures of images that are gone, and of no others.
