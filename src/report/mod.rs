@@ -12,7 +12,7 @@ mod removal;
 pub mod signature;
 mod updates;
 
-pub use evidence::{Evidence, EvidenceImage};
+pub use evidence::{Closed, Evidence, EvidenceImage};
 pub use proof::{Place, Proof};
 pub use removal::RemovalOutcome;
 pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing, Vouched};
