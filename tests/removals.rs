@@ -129,6 +129,11 @@ fn an_image_goes_with_its_signatures_and_every_answer_says_so() {
     let mut wrong = Vec::new();
     schemas::violations(&report, &schemas::schema("report.json"), "report", &mut wrong);
     assert!(wrong.is_empty(), "{wrong:?}");
+    let release = &report["releases"][0];
+    assert_eq!((&release["signed"], &release["version"]), (&true.into(), &"4.16.1".into()), "{release}");
+    assert!(release["key"].as_str().unwrap().len() == 40 && release["user_id"].as_str().unwrap().contains("TEST"));
+    let signed: jiff::Timestamp = release["signed_at"].as_str().unwrap().parse().unwrap();
+    assert!(signed.as_second() > 0);
     let removal = &report["removals"][0];
     assert_eq!((removal["name"].as_str(), removal["obeyed"].as_bool()), (Some("review-desk"), Some(true)));
     assert_eq!(removal["images"].as_array().unwrap().len(), 3);
@@ -236,6 +241,35 @@ fn a_further_run_adds_the_next_statement() {
     );
     assert!(members(&bytes).iter().any(|(path, ..)| path == "mirror-bundle/removal-2.json"));
     desk.scrub("two.tar", "three.tar", &["app:1.0"]).is(2);
+}
+
+#[test]
+fn a_second_reviewer_signs_for_the_same_removal_where_a_host_wants_two() {
+    let desk = Desk::with_bundle();
+    let scrub = |from: &str, to: &str, key: &str, what: &[&str]| {
+        let mut args = vec!["scrub", from, to, "--reason", WHY, "--sign-key", key];
+        what.iter().for_each(|one| args.extend(["--remove", one]));
+        desk.with("removals-two", &args)
+    };
+    let verify = |bundle: &str| desk.with("removals-two", &["verify", bundle]);
+    scrub("b.tar", "one.tar", "reviewer", &["app:1.0", "tiny"]).is(0);
+    verify("one.tar").is(33).says("1 of 2 required keys");
+    scrub("one.tar", "no.tar", "reviewer", &["app:1.0", "tiny"]).is(2).says("this key has removed it already");
+    scrub("one.tar", "no.tar", "second", &["app:1.0"]).is(2).says("removes more than what you named").says("tiny");
+    scrub("one.tar", "no.tar", "stranger", &["app:1.0", "tiny"]).is(0);
+    verify("no.tar").is(33);
+    assert!(fs::remove_file(desk.path("no.tar")).is_ok());
+    scrub("one.tar", "two.tar", "second", &["app:1.0", "tiny"]).is(0);
+    verify("two.tar").is(0).says("removed by review-desk").says("removed by second-desk");
+    let bytes = fs::read(desk.path("two.tar")).unwrap();
+    let first = member(&bytes, "mirror-bundle/removal-1.json");
+    assert_eq!(first, member(&fs::read(desk.path("one.tar")).unwrap(), "mirror-bundle/removal-1.json"));
+    // The other order, and something that only the second removes and the first signs for later.
+    scrub("one.tar", "more.tar", "second", &["app:1.0", "tiny", "other:1.0"]).is(2);
+    scrub("b.tar", "a.tar", "second", &["tiny"]).is(0);
+    scrub("a.tar", "ab.tar", "reviewer", &["tiny", "app:1.0"]).is(0);
+    verify("ab.tar").is(33).says("1 of 2 required keys");
+    scrub("ab.tar", "abc.tar", "second", &["app:1.0"]).is(2).says("tiny");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use crate::evidence;
 use crate::ops::evidence::Files;
 use crate::ops::observer;
 use crate::ops::verify::{Options, verify_with};
-use crate::report::{Attestation, Evidence, Updates};
-use crate::verify::{Finding, Outcome, Report, Severity, Verdict};
+use crate::report::{Attestation, Evidence, SignedRelease, Updates};
+use crate::verify::{CheckId, Finding, Outcome, Report, Severity, Verdict};
 
 /// How many problems are shown in full.
 const SHOWN: usize = 8;
@@ -156,7 +156,10 @@ fn render(report: &Report) -> String {
             Outcome::Pass => "",
         };
         let count = if check.of > 0 { format!("{} of {}", check.examined, check.of) } else { "none".to_owned() };
-        let details = check.details.iter().map(|d| named(d)).collect::<Vec<_>>().join("; ");
+        let signed = report.releases.iter().filter(|r| r.signed && check.id == CheckId::ReleaseSignatures);
+        let details = check.details.iter().cloned().chain(signed.map(SignedRelease::title));
+        let details: Vec<String> = details.map(|d| named(&d)).collect();
+        let details = details.join("; ");
         out.push_str(format!("{word:9} {:22} {result:6} {count:12} {details}", check.id.title()).trim_end());
         out.push('\n');
         word = "";
