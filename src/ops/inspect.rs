@@ -65,7 +65,7 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
     for bundle in &bundles {
         removed.add(&removal::in_head(&bundle.head().removals, &index, &head.digest())?);
     }
-    let layout = Layout::with(&index, &head.index, head.signature.as_deref(), &head.removals, None)?;
+    let layout = Layout::with(&index, &head.index, head.signature.as_deref(), head.form(), None)?;
     let of = numbered.first().map(|v| v.of);
     let mut numbers: Vec<u32> = numbered.into_iter().map(|v| v.volume).collect();
     numbers.sort_unstable();

@@ -163,7 +163,8 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<ProtectedFile>> {
             Some(first) if first.blueprint.head.digest() == head.digest() => {
                 // Share one index in memory.
                 let head = Head::of(first.blueprint.head.index.clone(), head.signature, head.volume)
-                    .with_removals(head.removals);
+                    .with_removals(head.removals)
+                    .with_carriage(head.carriage);
                 Blueprint::with(first.blueprint.index.clone(), head)?
             }
             Some(_) => {

@@ -40,7 +40,8 @@ impl Known {
     pub(super) fn blueprint(&self, volume: Option<Volume>) -> Result<Blueprint> {
         let volume = volume.map(|v| v.to_bytes()).transpose()?;
         let head = Head::of(self.head.index.clone(), self.head.signature.clone(), volume)
-            .with_removals(self.head.removals.clone());
+            .with_removals(self.head.removals.clone())
+            .with_carriage(self.head.carriage.clone());
         Blueprint::with(self.index.clone(), head)
     }
 }
@@ -104,7 +105,7 @@ pub(super) fn find(
         let expected = conditions.expectations.index == Some(head.digest());
         let (index, signature) = (&head.index, &head.signature);
         let of = |volume| {
-            let head = Head::of(index.clone(), signature.clone(), volume).with_removals(head.removals.clone());
+            let head = Head::of(index.clone(), signature.clone(), volume).with_removals(head.removals.clone()).with_carriage(head.carriage.clone());
             Known::new(head, Some(name.clone()))
         };
         let candidates: Vec<Known> = match volumes.is_empty() {
