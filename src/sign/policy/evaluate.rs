@@ -141,6 +141,20 @@ impl Policy {
         })
     }
 
+    /// Evaluates the signature over what a site says about its registry. It is good if its key may act as receiver.
+    pub fn evaluate_receiver(
+        &self,
+        origin: &str,
+        armored: &[u8],
+        said: &MessageHash,
+        now: Timestamp,
+    ) -> EvaluatedSignature {
+        self.evaluate_as(origin, armored, said, now, |namespace| match namespace {
+            Some(Namespace::Index(Role::Receiver)) => Some(Role::Receiver),
+            _ => None,
+        })
+    }
+
     fn evaluate_one(&self, origin: &str, armored: &[u8], message: &MessageHash, now: Timestamp) -> EvaluatedSignature {
         self.evaluate_as(origin, armored, message, now, |namespace| match namespace {
             Some(Namespace::Index(role)) => Some(role),
