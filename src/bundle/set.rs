@@ -151,6 +151,16 @@ impl Set {
         self.absent.contains(&self.place(blob))
     }
 
+    /// The name of the place of a copy.
+    pub fn name_of(&self, copy: &Copy) -> &str {
+        self.stock.name(copy)
+    }
+
+    /// The other places.
+    pub fn stock(&self) -> &Stock {
+        &self.stock
+    }
+
     /// How the parts carry blobs, each carriage once.
     pub fn carriages(&self) -> Vec<(&SignedCarriage, &Carriage)> {
         let mut out: Vec<(&SignedCarriage, &Carriage)> = Vec::new();

@@ -1,11 +1,15 @@
 //! MB-CAR: how the file carries the blobs, who says so, and whether what it does not carry comes out right.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kept::Kept;
 use super::report::{Check, CheckId, Finding, NotChecked};
-use super::{Admitted, Settings, lock};
+use super::{Admitted, Settings, lock, release};
 use crate::bundle::carriage;
-use crate::bundle::index::Blob;
+use crate::bundle::index::{Blob, Index};
 use crate::bundle::set::Set;
-use crate::error::Code;
+use crate::error::{Code, Result};
+use crate::oci::Digest;
 use crate::sign::MessageHash;
 use crate::sign::policy::Outcome;
 
@@ -61,6 +65,23 @@ pub(super) fn check(set: &Set, settings: &Settings, skipped: &mut Vec<NotChecked
     Some(check)
 }
 
+/// The layers that checks read whole, which no form leaves out: signed payloads, and the layer of an update graph.
+pub(crate) fn read_whole(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> BTreeSet<Digest> {
+    Kept::new(index, documents).wanted()
+}
+
+/// The same of a bundle that is here, with the layers that its release payloads are read from.
+///
+/// # Errors
+/// Only failures to read.
+pub(crate) fn read_whole_of(set: &Set, documents: &BTreeMap<Digest, Vec<u8>>) -> Result<BTreeSet<Digest>> {
+    let mut payloads = release::Payloads::new(set.index(), documents, &BTreeSet::new());
+    payloads.read_ahead(set)?;
+    let mut all = read_whole(set.index(), documents);
+    all.extend(payloads.read);
+    Ok(all)
+}
+
 impl Admitted<'_> {
     /// The configurations and layers that are on a volume that is not here.
     pub(super) fn on_volumes(&self) -> impl Iterator<Item = &Blob> {
@@ -73,6 +94,23 @@ impl Admitted<'_> {
     /// The blobs that the file does not carry and that nothing here has: no part of it, no base.
     pub(crate) fn not_carried(&self) -> Vec<&Blob> {
         self.set.absent().filter(|at| !self.set.has(*at)).map(|at| &self.index().blobs[at]).collect()
+    }
+
+    /// All manifests and indexes.
+    pub(crate) fn documents(&self) -> &BTreeMap<Digest, Vec<u8>> {
+        &self.documents
+    }
+
+    /// Where a blob that is not carried was, according to the carriages.
+    pub(crate) fn repositories_of(&self, digest: &Digest) -> &[String] {
+        let Some(at) = self.set.signed().blobs.iter().position(|blob| blob.digest == *digest) else { return &[] };
+        let entry = |carriage: &'_ carriage::Carriage| {
+            let at = carriage.blobs.binary_search_by_key(&at, carriage::Entry::position).ok()?;
+            Some(at).filter(|at| !carriage.blobs[*at].repositories.is_empty())
+        };
+        let carriages = self.set.carriages();
+        let found = carriages.into_iter().find_map(|(_, carriage)| Some((carriage, entry(carriage)?)));
+        found.map_or(&[], |(carriage, at)| carriage.blobs[at].repositories.as_slice())
     }
 
     /// The number of blobs that are not carried and were neither read nor found where they are to be.

@@ -47,6 +47,7 @@ pub use loose::loose;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
 pub(crate) use settings::Settings;
 pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
+pub(crate) use carriage::{read_whole, read_whole_of};
 pub(crate) use updates::updates;
 pub use verified::{Conclusion, Receiver, Verified, Visit};
 pub(crate) use volumes::Needs;
