@@ -191,7 +191,9 @@ pub fn create(
             let (force, pace, read_back) = (options.force, what.pace.as_ref(), options.read_back);
             let job = write::Job { plan, supply, journal, force, pace, read_back };
             summary.read_back = write::file(path, &job, observer)?;
-            keep_index(path, &plan.index_bytes, observer);
+            if !options.bases.all.is_empty() || !series::places(&plan.index).is_empty() {
+                keep_index(path, &plan.index_bytes, observer);
+            }
         }
         Target::Stream(to) => write::stream(to, &plan, &watched, observer)?,
         Target::DryRun(_) => {}
@@ -296,8 +298,8 @@ pub fn index_path(bundle: &Path) -> PathBuf {
     bundle.with_file_name(name)
 }
 
-/// Keeps the index beside a finished bundle: the receipt of a site names it, and the next bundle for that site can be
-/// made with it when this one is gone.
+/// Keeps the index beside a finished bundle of a series: the receipt of a site names it, and the next bundle for that
+/// site can be made with it when this one is gone.
 fn keep_index(bundle: &Path, bytes: &[u8], observer: &dyn Observer) {
     let path = index_path(bundle);
     let other = crate::fs::dir::exists(&path) && !starts_like_an_index(&path);
