@@ -42,6 +42,11 @@ impl SignedCarriage {
         }
     }
 
+    /// The carriage, and the signature if there is one.
+    pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(self.carriage.as_slice()).chain(self.signature.as_deref())
+    }
+
     /// Digest of the carriage.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.carriage)

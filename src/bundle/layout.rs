@@ -75,7 +75,7 @@ pub struct Layout {
 }
 
 /// The form of a file: what its head says beyond the index and the volume.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form<'a> {
     /// How blobs are carried.
     pub carriage: Option<&'a SignedCarriage>,
