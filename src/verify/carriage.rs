@@ -120,6 +120,12 @@ impl Admitted<'_> {
         self.set.absent().map(digest).filter(|one| !good.contains(one) && !left_out.contains(one)).count()
     }
 
+    /// The first of them.
+    pub(crate) fn first_unrestored(&self) -> Option<Digest> {
+        let (good, left_out) = (lock(&self.good), lock(&self.left_out));
+        self.not_carried().into_iter().map(|blob| blob.digest).find(|one| !good.contains(one) && !left_out.contains(one))
+    }
+
     /// MB-VER-19: draws the conclusion about what is not carried.
     pub(super) fn restored(&mut self, unrestored: usize) {
         let absent: Vec<usize> = self.set.absent().collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::bundle::index::Blob;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::ops::{Observer, form, observer};
 use crate::parallel::Pace;
@@ -15,7 +15,8 @@ use crate::verify::rollback::Memory;
 /// Finds every one of them at every destination. Those that must be searched are read there.
 ///
 /// # Errors
-/// [`crate::Code::BlobMissing`]: one message for all that are nowhere.
+/// [`Code::BlobMissing`]: one message for all that are nowhere. [`Code::BlobMismatch`] for one that is not what it is
+/// called.
 pub(super) fn locate<'a>(
     admitted: &Admitted<'_>,
     destinations: &'a [Box<dyn Destination + 'a>],
@@ -36,7 +37,16 @@ pub(super) fn locate<'a>(
         let names: Vec<String> = destinations.iter().map(|one| one.describe()).collect();
         return Err(nowhere(admitted, &missing, seen, &names.join(" and ")));
     }
-    admitted.still_wanted(&located).map(|_| ())
+    admitted.still_wanted(&located)?;
+    match admitted.first_unrestored() {
+        None => Ok(()),
+        Some(digest) => {
+            let text = format!("{digest} is there, and what is read of it is something else");
+            Err(Error::new(Code::BlobMismatch, text)
+                .fact("it had to be read, since it could hide a release")
+                .hint("the registry is damaged: give the bundle that has it with --base"))
+        }
+    }
 }
 
 fn nowhere(admitted: &Admitted<'_>, missing: &BTreeSet<Digest>, seen: &Memory, at: &str) -> Error {
