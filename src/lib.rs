@@ -56,6 +56,7 @@
 //! | `fs` | the ground floor for files: below a folder, small, whole, partial, durable, direct | `oci`, `error` |
 //! | `codec` | bytes as stored and bytes of a blob | `oci`, `error` |
 //! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
+//! | `site` | what a site says about its registry: receipts, inventories | `sign`, `oci`, `error` |
 //! | `archive` | archives within files, opened in memory | `error` |
 //! | `content` | what is inside an image as it streams | `archive`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `packages` | package databases of images; SPDX and CycloneDX documents | `archive`, `oci`, `error` |
@@ -68,10 +69,10 @@
 //! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `content`, `fs`, `observer`, `pattern`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `parallel`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `version`, `oci`, `error` |
+//! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `site`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `version`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, log, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
-//! | `ops` | the verbs | `evidence`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `evidence`, `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `ops` | the verbs | `evidence`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `site`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `evidence`, `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `site`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //!
 //! # Features
 //!
@@ -128,6 +129,7 @@ pub mod scan;
 pub mod select;
 pub mod sign;
 pub mod sink;
+pub mod site;
 pub mod source;
 pub mod verify;
 pub mod version;

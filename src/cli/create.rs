@@ -15,6 +15,8 @@ use crate::oci::Invalid;
 use crate::ops::create::{Options, Summary, Target, create};
 use crate::ops::{self, Observer, observer};
 use crate::select;
+use crate::select::base::Bases;
+use crate::site::Receivers;
 use crate::source::Network;
 
 pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8> {
@@ -196,8 +198,19 @@ fn options(args: &Create, term: &Terminal) -> Result<Options> {
         source_date_epoch: inputs::source_date_epoch()?,
         force: args.force,
         read_back: args.read_back,
+        bases: bases(&args.base, term)?,
         volume: args.volumes.size(),
     })
+}
+
+/// What `--base` names.
+pub(super) fn bases(paths: &[PathBuf], term: &Terminal) -> Result<Bases> {
+    if paths.is_empty() {
+        return Ok(Bases::default());
+    }
+    let bases = crate::select::base::load(paths, Receivers::Unknown).map_err(|e| e.state("nothing was written"))?;
+    bases.notices().iter().for_each(|text| term.warn(text));
+    Ok(bases)
 }
 
 #[cfg(feature = "registry")]
@@ -227,6 +240,9 @@ fn render(args: &Create, summary: &Summary, recovery: Option<&ops::recovery::Sum
             observer::size(summary.bytes)
         ),
     );
+    if let Some(form) = &summary.form {
+        table.row("form", named(&form.words()));
+    }
     volumes::rows(&mut table, &summary.volumes);
     if let (true, Some(free)) = (summary.dry_run, summary.free) {
         table.row("free", observer::size(free));

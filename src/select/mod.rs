@@ -13,6 +13,7 @@ use crate::oci::{Platform, Reference};
 use crate::openshift::openpgp::Keyring;
 use crate::parallel::Pace;
 
+pub mod base;
 mod content;
 mod files;
 mod graph_data;
