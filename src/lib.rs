@@ -58,6 +58,8 @@
 //! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
 //! | `site` | what a site says about its registry: receipts, inventories | `sign`, `oci`, `error` |
 //! | `archive` | archives within files, opened in memory | `error` |
+//! | `regzip` | gzip streams made again byte for byte | |
+//! | `delta` | one file as the difference from another one | |
 //! | `content` | what is inside an image as it streams | `archive`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `packages` | package databases of images; SPDX and CycloneDX documents | `archive`, `oci`, `error` |
 //! | `openshift` | payloads, release signatures, mirror sets, update graphs | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
@@ -108,6 +110,7 @@ pub mod cli;
 pub mod cluster;
 pub mod codec;
 pub mod content;
+pub mod delta;
 pub mod error;
 pub mod evidence;
 pub mod fs;
@@ -122,6 +125,7 @@ pub mod packages;
 pub mod parallel;
 mod pattern;
 pub mod recovery;
+pub mod regzip;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod report;

@@ -238,13 +238,28 @@ impl Carriage {
         self.blobs.iter().filter(|entry| entry.form == As::Absent).map(Entry::position).collect()
     }
 
-    /// Refuses what this version can read and not restore: blobs that are carried as differences, or in another
-    /// compression. The one place that knows.
-    fn restorable(&self) -> Result<()> {
-        match self.blobs.iter().any(|entry| entry.form == As::Encoded) {
-            true => Err(newer("the bundle carries blobs in a form that has to be restored")),
-            false => Ok(()),
+    /// The entry of the blob at this position, if it is carried as a member from which it is restored.
+    pub fn encoded(&self, blob: usize) -> Option<&Entry> {
+        let at = self.blobs.binary_search_by_key(&blob, Entry::position).ok()?;
+        self.blobs.get(at).filter(|entry| entry.form == As::Encoded)
+    }
+
+    /// What the blob of an entry is a difference to.
+    pub fn reference(&self, entry: &Entry) -> Option<&Reference> {
+        self.references.get(entry.content.as_ref()?.reference? as usize)
+    }
+
+    /// The index with members in the place of the blobs that are restored from them: what is in the file. `None`: it is
+    /// the index itself.
+    pub fn carried(&self, index: &Index) -> Option<Index> {
+        let mut out = None;
+        for entry in self.blobs.iter().filter(|entry| entry.form == As::Encoded) {
+            let out: &mut Index = out.get_or_insert_with(|| index.clone());
+            if let (Some(blob), Some(size), Some(digest)) = (out.blobs.get_mut(entry.position()), entry.size, entry.digest) {
+                (blob.size, blob.digest) = (size, digest);
+            }
         }
+        out
     }
 }
 
@@ -260,9 +275,7 @@ fn newer(what: &str) -> Error {
 /// As [`Carriage::parse`].
 pub fn in_head(signed: Option<&SignedCarriage>, index: &Index, digest: &Digest) -> Result<Option<Carriage>> {
     let Some(signed) = signed else { return Ok(None) };
-    let carriage = Carriage::parse(&signed.carriage, index, digest)?;
-    carriage.restorable()?;
-    Ok(Some(carriage))
+    Carriage::parse(&signed.carriage, index, digest).map(Some)
 }
 
 #[cfg(test)]

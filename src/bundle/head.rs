@@ -61,7 +61,6 @@ impl Head {
     /// As [`Layout::new`], and for a statement or description that is not acceptable.
     pub fn layout(&self, index: &Index) -> Result<Layout> {
         let volume = self.volume.as_deref().map(Volume::parse).transpose()?;
-        volume.iter().try_for_each(|volume| volume.check(index))?;
         Layout::with(index, &self.index, self.signature.as_deref(), self.form(), volume.as_ref())
     }
 

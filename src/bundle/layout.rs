@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use super::carriage::{self, Carriage, SignedCarriage};
+use super::carriage::{self, Carriage, Entry, SignedCarriage};
 use super::index::{File, Index};
 use super::removal::{self, Removed, SignedRemoval};
 use super::tar;
@@ -108,9 +108,12 @@ impl Layout {
         let removed = removal::in_head(form.removals, index, &digest)?;
         let carriage = carriage::in_head(form.carriage, index, &digest)?;
         let absent = carriage.as_ref().map(Carriage::absentees).unwrap_or_default();
+        let members = carriage.as_ref().and_then(|carriage| carriage.carried(index));
+        let carried = members.as_ref().unwrap_or(index);
+        volume.iter().try_for_each(|volume| volume.check(carried))?;
         let mut extents = match volume {
-            Some(volume) => volume.extents(index),
-            None => index.blobs.iter().enumerate().map(|(at, blob)| Extent::whole(at, blob)).collect(),
+            Some(volume) => volume.extents(carried),
+            None => carried.blobs.iter().enumerate().map(|(at, blob)| Extent::whole(at, blob)).collect(),
         };
         extents.retain(|extent| !removed.blobs.contains(&extent.blob) && !absent.contains(&extent.blob));
         if let Some(volume) = volume
@@ -135,7 +138,13 @@ impl Layout {
             index.files.iter().enumerate().filter(|(at, _)| !removed.files.contains(at)).map(|(_, file)| file);
         let marker = files.next();
         let description = volume.map(Volume::to_bytes).transpose()?;
-        let blobs: Vec<_> = extents.iter().map(|extent| (volume::member_path(index, extent), extent.stored)).collect();
+        let blobs: Vec<_> = extents
+            .iter()
+            .map(|extent| {
+                let encoded = carriage.as_ref().is_some_and(|carriage| carriage.encoded(extent.blob).is_some());
+                (volume::member_path(index, extent, encoded), extent.stored)
+            })
+            .collect();
         let mut inner: Vec<(String, &[u8])> = vec![(INDEX.to_owned(), index_bytes)];
         inner.extend(signature.map(|bytes| (SIGNATURE.to_owned(), bytes)));
         inner.extend(description.as_deref().map(|bytes| (VOLUME.to_owned(), bytes)));
@@ -195,6 +204,11 @@ impl Layout {
     /// How blobs are carried, if not each as it is.
     pub fn carriage(&self) -> Option<&Carriage> {
         self.carriage.as_ref()
+    }
+
+    /// How the blob at this position is restored, if it is.
+    pub fn entry(&self, blob: usize) -> Option<&Entry> {
+        self.carriage.as_ref()?.encoded(blob)
     }
 
     /// Positions of the blobs that the carriage says are absent.

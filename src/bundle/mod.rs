@@ -18,6 +18,7 @@ pub mod name;
 pub mod reader;
 pub mod removal;
 pub mod repair;
+pub mod restore;
 pub mod series;
 pub mod set;
 pub mod statement;

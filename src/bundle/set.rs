@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::carriage::{Carriage, SignedCarriage};
+use super::carriage::{As, Carriage, Entry, Reference, SignedCarriage};
 use super::head::Head;
 use super::index::{Blob, Index};
 use super::layout::{Layout, Member};
 use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
 use super::removal::Removed;
+use super::restore::Restoring;
 use super::stock::{Copy, Stock};
 use super::volume::Extent;
 use crate::codec::{Decoder, StoredReader};
@@ -31,6 +32,8 @@ pub struct Set {
     removed: Removed,
     /// Positions in `signed` of the blobs that no part carries, because a carriage says that they are absent.
     absent: BTreeSet<usize>,
+    /// Positions in `signed` of the blobs that are carried only as differences to blobs that are not here.
+    apart: BTreeSet<usize>,
     /// Other places that may have them.
     stock: Arc<Stock>,
     parts: Vec<Contents>,
@@ -47,11 +50,13 @@ pub struct Replica {
     pieces: Vec<(usize, usize)>,
     /// Where it is, if not in a part.
     copy: Option<Copy>,
+    /// Whether the pieces are those of a member from which the blob is restored.
+    restored: bool,
 }
 
 impl Replica {
     fn of(pieces: Vec<(usize, usize)>) -> Replica {
-        Replica { pieces, copy: None }
+        Replica { pieces, copy: None, restored: false }
     }
 
     /// Where it is, if not in a part.
@@ -108,7 +113,10 @@ impl Set {
             parts.iter().flat_map(|part| part.layout().extents()).for_each(|extent| _ = absent.remove(&extent.blob));
         }
         let (easiest, addenda, stock) = (None, Vec::new(), Arc::default());
-        let mut set = Set { signed, index, places, removed: none, absent, stock, parts, divisions, easiest, addenda };
+        let apart = BTreeSet::new();
+        let mut set =
+            Set { signed, index, places, removed: none, absent, apart, stock, parts, divisions, easiest, addenda };
+        set.set_apart();
         set.restrict(&removed);
         set.gather();
         Ok(set)
@@ -138,17 +146,66 @@ impl Set {
     /// Reads what is absent from these places.
     pub fn supply(&mut self, stock: &Arc<Stock>) {
         self.stock = stock.clone();
+        self.set_apart();
     }
 
-    /// The blobs that count and that no part carries because a carriage says so: positions in [`Set::index`]. Whether
-    /// another place has them is another question.
+    /// Finds the blobs that cannot be restored from what is here.
+    fn set_apart(&mut self) {
+        let mut apart = BTreeSet::new();
+        for carriage in self.parts.iter().filter_map(|part| part.layout().carriage()) {
+            apart.extend(carriage.blobs.iter().filter(|entry| entry.form == As::Encoded).map(Entry::position));
+        }
+        if !apart.is_empty() {
+            for part in &self.parts {
+                for extent in part.layout().extents() {
+                    if part.layout().entry(extent.blob).is_none_or(|entry| self.restorable(part, entry)) {
+                        apart.remove(&extent.blob);
+                    }
+                }
+            }
+            // On a volume that is missing, it is not known to be either.
+            apart.retain(|blob| self.parts.iter().any(|p| p.layout().extents().iter().any(|e| e.blob == *blob)));
+        }
+        self.apart = apart;
+    }
+
+    /// Whether the blob of an entry can be restored with what is here.
+    fn restorable(&self, part: &Contents, entry: &Entry) -> bool {
+        let reference = part.layout().carriage().and_then(|carriage| carriage.reference(entry));
+        reference.is_none_or(|one| {
+            self.stock.kitchen().has(&one.digest) || !self.stock.find(&one.digest, one.size).is_empty()
+        })
+    }
+
+    /// The blobs that count and that cannot be read from the parts alone: positions in [`Set::index`]. A carriage says
+    /// that they are absent, or they are carried as differences to what is not here. Whether another place has them is
+    /// another question.
     pub fn absent(&self) -> impl Iterator<Item = usize> + '_ {
-        self.absent.iter().filter_map(|signed| self.position(*signed))
+        self.absent.union(&self.apart).filter_map(|signed| self.position(*signed))
     }
 
     /// Whether the blob at this position of [`Set::index`] is one of [`Set::absent`].
     pub fn is_absent(&self, blob: usize) -> bool {
-        self.absent.contains(&self.place(blob))
+        let signed = self.place(blob);
+        self.absent.contains(&signed) || self.apart.contains(&signed)
+    }
+
+    /// Those of [`Set::absent`] that are carried as differences.
+    pub fn apart(&self) -> impl Iterator<Item = usize> + '_ {
+        self.apart.iter().filter_map(|signed| self.position(*signed))
+    }
+
+    /// What the blob at this position of [`Set::index`] is a difference to, in the first part that carries it so.
+    pub fn reference(&self, blob: usize) -> Option<&Reference> {
+        let signed = self.place(blob);
+        self.parts.iter().find_map(|part| part.layout().carriage()?.reference(part.layout().entry(signed)?))
+    }
+
+    /// The blobs of [`Set::index`] that some part carries as members to restore them from.
+    pub fn encoded(&self) -> BTreeSet<usize> {
+        let carriages = self.parts.iter().filter_map(|part| part.layout().carriage());
+        let entries = carriages.flat_map(|carriage| &carriage.blobs).filter(|entry| entry.form == As::Encoded);
+        entries.filter_map(|entry| self.position(entry.position())).collect()
     }
 
     /// The name of the place of a copy.
@@ -328,11 +385,29 @@ impl Set {
     /// Every way to read the blob at this position of the index.
     pub fn replicas(&self, blob: usize) -> Vec<Replica> {
         let (rest, blob) = (blob, self.place(blob));
-        if self.absent.contains(&blob) {
+        if self.absent.contains(&blob) || self.apart.contains(&blob) {
             let listed = &self.index.blobs[rest];
             let copies = self.stock.find(&listed.digest, listed.size);
-            return copies.into_iter().map(|copy| Replica { pieces: Vec::new(), copy: Some(copy) }).collect();
+            return copies.into_iter().map(|copy| Replica { copy: Some(copy), ..Replica::of(Vec::new()) }).collect();
         }
+        let mut out = self.stored(blob);
+        let entry = |replica: &Replica| {
+            let part = replica.pieces.first().map(|(part, _)| &self.parts[*part])?;
+            Some((part, part.layout().entry(blob)?))
+        };
+        out.iter_mut().for_each(|replica| replica.restored = entry(replica).is_some());
+        out.retain(|replica| entry(replica).is_none_or(|(part, entry)| self.restorable(part, entry)));
+        // What need not be restored comes first.
+        out.sort_by_key(|replica| replica.restored);
+        out
+    }
+
+    /// Every way to read the member that carries the blob at this position of the index, whatever it holds.
+    pub fn members(&self, blob: usize) -> Vec<Replica> {
+        self.stored(self.place(blob))
+    }
+
+    fn stored(&self, blob: usize) -> Vec<Replica> {
         let at = |part: usize| self.parts[part].layout().extents().binary_search_by_key(&blob, |e| e.blob).ok();
         let mut out = Vec::new();
         for first in self.representatives() {
@@ -374,10 +449,24 @@ impl Set {
         let pieces: Vec<_> = replica.pieces.iter().map(piece).collect();
         let Blob { digest, size, .. } = self.index.blobs[blob];
         let outside = replica.copy.map(|copy| Outside { stock: &self.stock, copy, size, from: None });
+        let first = pieces.first().map(|piece| (piece.contents.layout(), piece.extent.blob));
+        let entry = first.and_then(|(layout, blob)| layout.entry(blob));
+        // A member has a digest of its own.
+        let stored = entry.and_then(|entry| entry.digest).unwrap_or(digest);
         // If the stored bytes are the blob itself, they are hashed when the last byte is read.
-        let proved = matches!(&pieces[..], [one] if one.extent.stored.proves(&digest));
+        let proved = matches!(&pieces[..], [one] if one.extent.stored.proves(&stored));
         let whole = (!proved).then(Hasher::new);
-        BlobContent { pieces, next: 0, open: None, outside, whole, digest, at: 0 }
+        let content = BlobContent { pieces, next: 0, open: None, outside, dish: None, whole, digest: stored, at: 0 };
+        match (entry, first) {
+            (Some(entry), Some((layout, _))) if replica.restored => {
+                let reference = layout.carriage().and_then(|carriage| carriage.reference(entry));
+                let member = Some(Box::new(content));
+                let dish = Some(Dish { stock: &self.stock, entry, reference, member, size, open: None });
+                let (pieces, whole) = (Vec::new(), Some(Hasher::new()));
+                BlobContent { pieces, next: 0, open: None, outside: None, dish, whole, digest, at: 0 }
+            }
+            _ => content,
+        }
     }
 
     /// Reads a blob of at most `limit` bytes into memory, checked, from the first replica that matches.
@@ -448,6 +537,45 @@ impl Outside<'_> {
     }
 }
 
+/// A blob that is restored from a member.
+struct Dish<'a> {
+    stock: &'a Stock,
+    entry: &'a Entry,
+    reference: Option<&'a Reference>,
+    member: Option<Box<BlobContent<'a>>>,
+    size: u64,
+    open: Option<Box<Restoring<'a>>>,
+}
+
+impl std::fmt::Debug for Dish<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.entry.fmt(f)
+    }
+}
+
+impl Dish<'_> {
+    fn next(&mut self, digest: &Digest, at: u64, buffer: &mut [u8]) -> Result<usize> {
+        if self.open.is_none() {
+            let lost = || Error::new(Code::Internal, format!("{digest} is restored twice"));
+            let member = self.member.take().ok_or_else(lost)?;
+            let (stock, kitchen) = (self.stock, self.stock.kitchen());
+            let mut open = |one: &Reference| stock.open_blob(&one.digest, one.size);
+            let reference = kitchen.of(self.reference, &mut open)?;
+            self.open = Some(Box::new(Restoring::new(*digest, self.entry, reference.as_deref(), member, kitchen)?));
+        }
+        let Some(open) = &mut self.open else { return Ok(0) };
+        let n = open.next(buffer)?;
+        if at + n as u64 > self.size || n == 0 && at < self.size {
+            let text = format!("{digest} is restored to another size than the {} bytes that it has", self.size);
+            return Err(Error::new(Code::BlobMismatch, text).hint(OTHER_FORM));
+        }
+        Ok(n)
+    }
+}
+
+/// What to do about a member from which a blob does not come out.
+const OTHER_FORM: &str = "ask for the bundle in full, or for another copy of this file";
+
 /// What to do about a base that is damaged.
 const OTHER_BASE: &str = "the base is damaged, not this bundle: give another copy of it with --base";
 
@@ -467,6 +595,8 @@ pub struct BlobContent<'a> {
     open: Option<Decoder<MemberReader<'a>>>,
     /// Where it is read from, if not from parts.
     outside: Option<Outside<'a>>,
+    /// What it is restored from, if the parts have it as a member of another form.
+    dish: Option<Dish<'a>>,
     whole: Option<Hasher>,
     digest: Digest,
     at: u64,
@@ -480,6 +610,9 @@ impl BlobContent<'_> {
 
     /// The name of the archive that provided the last bytes.
     pub fn place(&self) -> &str {
+        if let Some(member) = self.dish.as_ref().and_then(|dish| dish.member.as_ref()) {
+            return member.place();
+        }
         if let Some(outside) = &self.outside {
             return outside.stock.name(&outside.copy);
         }
@@ -494,6 +627,15 @@ impl BlobContent<'_> {
                 return self.end();
             }
             let n = outside.next(&self.digest, self.at, buffer)?;
+            self.whole.iter_mut().for_each(|whole| whole.update(&buffer[..n]));
+            self.at += n as u64;
+            return Ok(n);
+        }
+        if let Some(dish) = &mut self.dish {
+            let n = dish.next(&self.digest, self.at, buffer)?;
+            if n == 0 {
+                return self.end();
+            }
             self.whole.iter_mut().for_each(|whole| whole.update(&buffer[..n]));
             self.at += n as u64;
             return Ok(n);
@@ -528,6 +670,10 @@ impl BlobContent<'_> {
         if let Some(outside) = &self.outside {
             let text = format!("`{}` has other bytes for {}", outside.stock.name(&outside.copy), self.digest);
             return Err(Error::new(Code::BlobMismatch, text).fact(format!("computed {computed}")).hint(OTHER_BASE));
+        }
+        if self.dish.is_some() {
+            let text = format!("{} does not come out of the member that carries it", self.digest);
+            return Err(Error::new(Code::BlobMismatch, text).fact(format!("computed {computed}")).hint(OTHER_FORM));
         }
         Err(Error::new(Code::BlobMismatch, format!("the pieces of {} do not match its digest", self.digest))
             .fact(format!("listed   {}", self.digest))

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::index::Index;
 use super::inputs::Inputs;
 use super::reader::{Bundle, Contents};
+use super::restore::Kitchen;
 use super::set::{Replica, Set};
 use crate::error::{Code, Error, Result};
 use crate::fs::Dir;
@@ -22,7 +23,10 @@ const FOLDERS: [&str; 2] = ["blobs/sha256", "sha256"];
 
 /// Places that may have a blob.
 #[derive(Debug, Default)]
-pub struct Stock(Vec<Place>);
+pub struct Stock {
+    places: Vec<Place>,
+    kitchen: Kitchen,
+}
 
 #[derive(Debug)]
 struct Place {
@@ -47,12 +51,13 @@ pub struct Copy {
 
 impl Stock {
     /// Opens the places that a user named: bundles of any form, volumes, OCI layouts, folders of either, and folders
-    /// of blobs.
+    /// of blobs. What is needed to restore blobs is unpacked in the folder `room`, or in `/var/tmp`.
     ///
     /// # Errors
     /// The error of one that holds neither bundles nor blobs, or cannot be read.
-    pub fn open(paths: &[PathBuf]) -> Result<Stock> {
-        let mut stock = Stock::default();
+    pub fn open(paths: &[PathBuf], room: Option<PathBuf>) -> Result<Stock> {
+        let kitchen = room.map(Kitchen::new).unwrap_or_default();
+        let mut stock = Stock { places: Vec::new(), kitchen };
         for path in paths {
             if !stock.folder(path)? {
                 stock.bundles(path)?;
@@ -63,7 +68,22 @@ impl Stock {
 
     /// Whether there is no place.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.places.is_empty()
+    }
+
+    /// Where references are unpacked.
+    pub fn kitchen(&self) -> &Kitchen {
+        &self.kitchen
+    }
+
+    /// Opens a blob that a place has.
+    ///
+    /// # Errors
+    /// [`Code::BlobMissing`] if none has it.
+    pub(super) fn open_blob(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + '_>> {
+        let copy = self.find(digest, size).into_iter().next();
+        let copy = copy.ok_or_else(|| Error::new(Code::BlobMissing, format!("{digest} is in no place that was given")))?;
+        self.open_copy(&copy)
     }
 
     fn folder(&mut self, path: &Path) -> Result<bool> {
@@ -73,13 +93,13 @@ impl Stock {
         let (above, name) = (Dir::open(path, Code::Malformed)?, path.display().to_string());
         for below in FOLDERS {
             if let Ok(Some(dir)) = above.dir(below) {
-                self.0.push(Place { name, kind: PlaceKind::Folder(dir) });
+                self.places.push(Place { name, kind: PlaceKind::Folder(dir) });
                 return Ok(true);
             }
         }
         let blobs = path.file_name().is_some_and(|name| name == "sha256");
         if blobs {
-            self.0.push(Place { name, kind: PlaceKind::Folder(above) });
+            self.places.push(Place { name, kind: PlaceKind::Folder(above) });
         }
         Ok(blobs)
     }
@@ -106,9 +126,9 @@ impl Stock {
             let places = index.blobs.iter().zip(0..).map(|(blob, at)| (blob.digest, at)).collect();
             let mut set = Set::new(parts)?;
             set.forget_index();
-            self.0.push(Place { name, kind: PlaceKind::Bundle(Box::new(set), places) });
+            self.places.push(Place { name, kind: PlaceKind::Bundle(Box::new(set), places) });
         }
-        let bundles = self.0.iter().filter(|place| matches!(place.kind, PlaceKind::Bundle(..))).count();
+        let bundles = self.places.iter().filter(|place| matches!(place.kind, PlaceKind::Bundle(..))).count();
         match bundles > BUNDLES {
             true => Err(Error::new(Code::Usage, format!("more than {BUNDLES} bundles are given as bases"))
                 .hint("bring the newest of them into one file first: mirror-bundle expand")),
@@ -129,18 +149,18 @@ impl Stock {
             }
         };
         let copy = |(place, _)| Copy { place, digest: *digest };
-        self.0.iter().enumerate().filter(has).map(copy).collect()
+        self.places.iter().enumerate().filter(has).map(copy).collect()
     }
 
     /// The name of the place of a copy, for messages.
     pub(super) fn name(&self, copy: &Copy) -> &str {
-        self.0.get(copy.place).map_or("", |place| &place.name)
+        self.places.get(copy.place).map_or("", |place| &place.name)
     }
 
     /// Opens a copy.
     pub(super) fn open_copy(&self, copy: &Copy) -> Result<Box<dyn Read + '_>> {
         let gone = || Error::new(Code::BlobMissing, format!("{} is no longer in `{}`", copy.digest, self.name(copy)));
-        let place = self.0.get(copy.place).ok_or_else(gone)?;
+        let place = self.places.get(copy.place).ok_or_else(gone)?;
         match &place.kind {
             PlaceKind::Bundle(set, places) => {
                 let at = places.get(&copy.digest).and_then(|signed| set.position(*signed)).ok_or_else(gone)?;
@@ -157,6 +177,6 @@ impl Stock {
             PlaceKind::Bundle(set, places) => places.get(digest).is_some_and(|signed| set.position(*signed).is_none()),
             PlaceKind::Folder(_) => false,
         };
-        self.0.iter().find(taken).map(|place| place.name.as_str())
+        self.places.iter().find(taken).map(|place| place.name.as_str())
     }
 }

@@ -222,11 +222,14 @@ impl Volume {
 }
 
 /// Path of the member that holds an extent.
-pub fn member_path(index: &Index, extent: &Extent) -> String {
+///
+/// What does not have the digest in its name lies in `encoded`: other programs take what is in `blobs` for blobs.
+pub fn member_path(index: &Index, extent: &Extent, encoded: bool) -> String {
     let hex = index.blobs.get(extent.blob).map(|b| b.digest.hex()).unwrap_or_default();
+    let folder = if encoded { "encoded" } else { "blobs" };
     match extent.piece {
-        None => format!("blobs/sha256/{hex}"),
-        Some(number) => format!("blobs/sha256/{hex}.p{number:04}"),
+        None => format!("{folder}/sha256/{hex}"),
+        Some(number) => format!("{folder}/sha256/{hex}.p{number:04}"),
     }
 }
 

@@ -8,7 +8,6 @@ use super::args::{Expand, Global, Output, Shrink};
 use super::escape::{name as named, title as shown};
 use super::term::Terminal;
 use super::{create, inputs, passphrase, volumes};
-use crate::bundle::Stock;
 use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::ops::expand::{Options, Summary, expand, shrink};
@@ -22,7 +21,7 @@ pub(super) fn expanded(args: &Expand, global: &Global, term: &Terminal) -> Resul
         read_back: args.read_back,
         dry_run: args.dry_run,
     };
-    let stock = Arc::new(Stock::open(&args.base).map_err(|e| e.state("nothing was written"))?);
+    let stock = Arc::new(inputs::stock(&args.base).map_err(|e| e.state("nothing was written"))?);
     let summary = expand(std::slice::from_ref(&args.bundle), &stock, &options, term)?;
     show(&summary, &options, global, term)?;
     if !args.dry_run {

@@ -32,11 +32,17 @@ pub(super) fn basis(args: &args::Trust, bundle: &[PathBuf]) -> Result<crate::ops
     let conditions = match named {
         true => conditions(args, bundle, false)?,
         false => {
-            let stock = Arc::new(Stock::open(&args.base)?);
+            let stock = Arc::new(stock(&args.base)?);
             Conditions { stock, ..Conditions::new(moment(args.at.as_deref())?) }
         }
     };
     Ok(crate::ops::reading::Basis { trust, conditions })
+}
+
+/// What `--base` names. References are unpacked in TMPDIR, or on the disk of `/var/tmp`.
+pub(super) fn stock(base: &[PathBuf]) -> Result<Stock> {
+    let room = crate::host::environment("TMPDIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    Stock::open(base, room)
 }
 
 /// `--platform`.
@@ -66,7 +72,7 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
         },
         detached: Detached { signatures: beside.signatures, records: beside.records },
         seen: memory::load(&memory::folder())?,
-        stock: Arc::new(Stock::open(&args.base)?),
+        stock: Arc::new(stock(&args.base)?),
     })
 }
 

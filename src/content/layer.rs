@@ -103,6 +103,15 @@ pub fn walk(media_type: &str, raw: Box<dyn Read + '_>, bounds: Bounds, visit: &m
         .map(|ending| ending.inflated)
 }
 
+/// The bytes of a layer without their compression, which their beginning shows: plain, gzip of several members, or zstd of
+/// several frames.
+///
+/// # Errors
+/// Those of reading the beginning.
+pub(crate) fn inflated<'a>(raw: Box<dyn Read + 'a>) -> io::Result<impl Read + use<'a>> {
+    Ok(Inflate::new(None, raw, LENIENT_WINDOW)?.0)
+}
+
 /// Reads a layer as container runtimes do, whatever its media type says about its compression, and calls `visit` for
 /// every entry and for the bytes behind an end. `remarks` gets what is unusual, also when the reading fails.
 ///

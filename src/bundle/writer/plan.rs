@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::carriage::SignedCarriage;
-use crate::bundle::index::Index;
+use crate::bundle::index::{Blob, Index};
 use crate::bundle::layout::{self, Form, Layout, Member};
 use crate::bundle::limits;
 use crate::bundle::removal::{Removed, SignedRemoval};
@@ -32,6 +32,8 @@ pub struct Plan {
     places: Vec<Vec<BlobPlace>>,
     tail: Vec<u8>,
     carriage: Option<SignedCarriage>,
+    /// The index with members in the place of the blobs that are restored from them, if there are any.
+    members: Option<Index>,
     removals: Vec<SignedRemoval>,
 }
 
@@ -62,8 +64,8 @@ impl Plan {
         index.check().map_err(|why| Error::new(Code::Malformed, format!("this bundle cannot be created: {why}")))?;
         let archives = vec![Archive { volume: None, layout }];
         let places = places(&index, &archives);
-        let (tail, carriage, removals) = (Vec::new(), None, Vec::new());
-        Ok(Plan { index, index_bytes, signature, files, archives, places, tail, carriage, removals })
+        let (tail, carriage, members, removals) = (Vec::new(), None, None, Vec::new());
+        Ok(Plan { index, index_bytes, signature, files, archives, places, tail, carriage, members, removals })
     }
 
     /// The same bundle without what these statements name; `files` are the contents of those that are left.
@@ -89,7 +91,14 @@ impl Plan {
             self.archives[at].layout = self.layout_of(self.archives[at].volume.as_ref())?;
         }
         self.places = places(&self.index, &self.archives);
+        let carriage = self.archives.first().and_then(|archive| archive.layout.carriage());
+        self.members = carriage.and_then(|carriage| carriage.carried(&self.index));
         Ok(self)
+    }
+
+    /// What is written for the blob at this position of the index: itself, or the member from which it is restored.
+    pub fn content(&self, blob: usize) -> Option<&Blob> {
+        self.members.as_ref().unwrap_or(&self.index).blobs.get(blob)
     }
 
     /// The form of every file.
@@ -123,7 +132,6 @@ impl Plan {
     /// [`Code::Malformed`] when the volumes do not fit the index; [`Code::Usage`] when all of them together, chosen or
     /// not, are too many to be read as one bundle (MB-LIM-17).
     pub fn divided(mut self, volumes: Vec<Volume>, chosen: impl Fn(u32) -> bool) -> Result<Plan> {
-        volumes.iter().try_for_each(|volume| volume.check(&self.index))?;
         self.check_readable(&volumes)?;
         self.archives = Vec::new();
         for volume in volumes.into_iter().filter(|v| chosen(v.volume)) {
@@ -294,7 +302,6 @@ impl Plan {
     pub(super) fn layout_with(&self, archive: &Archive, digests: Vec<Digest>) -> Result<Option<Layout>> {
         let Some(volume) = archive.volume.as_ref().filter(|v| v.own_pieces() > 0) else { return Ok(None) };
         let volume = Volume { digests, ..volume.clone() };
-        volume.check(&self.index)?;
         self.layout_of(Some(&volume)).map(Some)
     }
 

@@ -1,0 +1,338 @@
+//! Blobs restored from members: the content out of a zstd frame or a difference, compressed as it was (MB-CAR-08).
+//!
+//! Nothing is believed: the member, the reference, the content and the blob each have a digest, and the sizes of all of
+//! them are limits. Memory does not depend on them; a difference and its reference lie in files without names.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::carriage::{ContentForm, Encoder, Entry, Gzip as GzipEntry, GzipForm, Reference, Tar};
+use crate::content::layer::inflated;
+use crate::delta::{Frame, Part, Patched};
+use crate::error::{Code, Error, Result};
+use crate::fs::{space, unnamed};
+use crate::oci::{Digest, Hasher};
+use crate::regzip::{BlockSize, Family, Gzip, Level, Method, Recipe};
+
+/// How much of the content goes through at once, in bytes.
+const STEP: usize = 64 << 10;
+/// References that are kept for the next blob.
+const KEPT: usize = 2;
+/// Where room is, unless somebody says otherwise: on a disk, unlike `/tmp` of many hosts.
+const ROOM: &str = "/var/tmp";
+
+/// The content of a reference, in a file without a name.
+#[derive(Debug)]
+pub struct Spool {
+    file: Arc<File>,
+    size: u64,
+}
+
+type Slot = Arc<Mutex<Weak<Spool>>>;
+
+/// Where references are unpacked, and those that are.
+pub struct Kitchen {
+    room: PathBuf,
+    slots: Mutex<HashMap<Digest, Slot>>,
+    kept: Mutex<VecDeque<Arc<Spool>>>,
+}
+
+impl fmt::Debug for Kitchen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kitchen").field("room", &self.room).finish_non_exhaustive()
+    }
+}
+
+impl Default for Kitchen {
+    fn default() -> Kitchen {
+        Kitchen::new(PathBuf::from(ROOM))
+    }
+}
+
+impl Kitchen {
+    /// With files in this folder.
+    pub fn new(room: PathBuf) -> Kitchen {
+        Kitchen { room, slots: Mutex::default(), kept: Mutex::default() }
+    }
+
+    /// The content of a reference: unpacked once while somebody holds it. `open` gives its bytes.
+    ///
+    /// # Errors
+    /// [`Code::BlobMismatch`] if these are other bytes, or have another content; [`Code::Io`] without room.
+    pub fn reference<'r>(
+        &self,
+        reference: &Reference,
+        open: &mut dyn FnMut() -> Result<Box<dyn Read + 'r>>,
+    ) -> Result<Arc<Spool>> {
+        let slot = lock(&self.slots).entry(reference.digest).or_default().clone();
+        let mut slot = lock(&slot);
+        if let Some(spool) = slot.upgrade() {
+            return Ok(spool);
+        }
+        let spool = Arc::new(self.unpack(reference, open()?)?);
+        *slot = Arc::downgrade(&spool);
+        let mut kept = lock(&self.kept);
+        kept.push_back(spool.clone());
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
+        Ok(spool)
+    }
+
+    /// A reference that is unpacked now.
+    fn there(&self, reference: &Digest) -> Option<Arc<Spool>> {
+        let slot = lock(&self.slots).get(reference)?.clone();
+        let slot = lock(&slot);
+        slot.upgrade()
+    }
+
+    fn unpack<'r>(&self, reference: &Reference, from: Box<dyn Read + 'r>) -> Result<Spool> {
+        let wrong = |why: String| {
+            Error::new(Code::BlobMismatch, format!("{} cannot be used to restore other blobs: {why}", reference.digest))
+                .hint("the base is damaged, not this bundle: give another copy of it with --base")
+        };
+        let mut file = self.file(reference.tar.size)?;
+        let mut stored = Hashed { from, hasher: Hasher::new(), left: reference.size + 1 };
+        let mut hasher = Hasher::new();
+        let (mut size, mut buffer) = (0u64, vec![0; STEP]);
+        {
+            let mut content = inflated(Box::new(&mut stored)).map_err(|e| wrong(e.to_string()))?;
+            loop {
+                let n = match content.read(&mut buffer) {
+                    Ok(n) => n,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(e) => return Err(Error::try_from(e).unwrap_or_else(|e| wrong(e.to_string()))),
+                };
+                if n == 0 {
+                    break;
+                }
+                size += n as u64;
+                if size > reference.tar.size {
+                    return Err(wrong(format!("it holds more than {} bytes", reference.tar.size)));
+                }
+                hasher.update(&buffer[..n]);
+                file.write_all(&buffer[..n]).map_err(|e| self.unwritten(e))?;
+            }
+        }
+        io::copy(&mut stored, &mut io::sink()).map_err(|e| Error::try_from(e).unwrap_or_else(|e| wrong(e.to_string())))?;
+        let digest = stored.hasher.finish();
+        if digest != reference.digest {
+            return Err(wrong("these are other bytes".to_owned()).fact(format!("computed {digest}")));
+        }
+        let tar = hasher.finish();
+        if (tar, size) != (reference.tar.digest, reference.tar.size) {
+            return Err(Error::new(Code::BlobMismatch, format!("{} does not hold what the carriage says", reference.digest))
+                .fact(format!("listed   {} bytes, {}", reference.tar.size, reference.tar.digest))
+                .fact(format!("computed {size} bytes, {tar}")));
+        }
+        Ok(Spool { file: Arc::new(file), size })
+    }
+
+    /// A file with room for so many bytes.
+    fn file(&self, size: u64) -> Result<File> {
+        let free = space::of(&self.room)?.free;
+        if free < size {
+            let text = format!("`{}` has no room for {size} bytes, which restoring a blob needs", self.room.display());
+            return Err(Error::new(Code::Io, text).fact(format!("{free} bytes are free")).hint("set TMPDIR to a folder with more"));
+        }
+        unnamed::unnamed(&self.room).map_err(|e| self.unwritten(e))
+    }
+
+    fn unwritten(&self, e: io::Error) -> Error {
+        Error::io("cannot write in", &self.room, e).hint("set TMPDIR to a folder with room")
+    }
+
+    /// Whether a reference is unpacked now.
+    pub(super) fn has(&self, reference: &Digest) -> bool {
+        self.there(reference).is_some()
+    }
+
+    /// The folder of the files.
+    pub fn room(&self) -> &Path {
+        &self.room
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes as stored, hashed; more than there may be is an error.
+struct Hashed<'r> {
+    from: Box<dyn Read + 'r>,
+    hasher: Hasher,
+    left: u64,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.left = self.left.saturating_sub(n as u64);
+        if self.left == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than it may be"));
+        }
+        Ok(n)
+    }
+}
+
+/// Where the content comes from.
+enum Source<'a> {
+    Frame(Box<Frame<Box<dyn Read + 'a>>>),
+    Difference(Box<Patched<'static>>),
+}
+
+/// A blob that is being restored.
+pub(super) struct Restoring<'a> {
+    source: Source<'a>,
+    /// `None` at the end.
+    gzip: Option<Gzip<Vec<u8>>>,
+    made: Vec<u8>,
+    at: usize,
+    buffer: Vec<u8>,
+    hasher: Hasher,
+    size: u64,
+    tar: &'a Tar,
+    blob: Digest,
+}
+
+impl fmt::Debug for Restoring<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restoring").field("blob", &self.blob).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Restoring<'a> {
+    /// From a member, of which `member` gives the bytes and checks the digest. The reference has to be unpacked.
+    ///
+    /// # Errors
+    /// Those of reading the member; [`Code::BlobMismatch`] for one that is not what its entry says.
+    pub(super) fn new(
+        blob: Digest,
+        entry: &'a Entry,
+        reference: Option<&Spool>,
+        member: Box<dyn Read + 'a>,
+        kitchen: &Kitchen,
+    ) -> Result<Restoring<'a>> {
+        let (Some(tar), Some(gzip), Some(content), Some(size)) = (&entry.tar, &entry.gzip, &entry.content, entry.size)
+        else {
+            return Err(Error::new(Code::Internal, format!("{blob} is not carried as a member to restore it from")));
+        };
+        let recipe = recipe(gzip).ok_or_else(|| unrestorable(&blob, "no encoder is described so"))?;
+        let source = match (content.method, reference) {
+            (ContentForm::Zstd, _) => {
+                Source::Frame(Box::new(Frame::new(member, tar.size).map_err(|e| unrestorable(&blob, &e.to_string()))?))
+            }
+            (ContentForm::Delta1, Some(reference)) => {
+                let file = kitchen.spooled(member, size)?;
+                let member = Part::whole(Arc::new(file), size);
+                let reference = Part::whole(reference.file.clone(), reference.size);
+                let patched = Patched::new(member, reference, tar.size).map_err(|e| unrestorable(&blob, &e.to_string()))?;
+                Source::Difference(Box::new(patched))
+            }
+            (ContentForm::Delta1, None) => return Err(Error::new(Code::Internal, "a difference without its reference")),
+        };
+        let (gzip, made, buffer) = (Some(Gzip::new(&recipe, Vec::new())), Vec::new(), vec![0; STEP]);
+        Ok(Restoring { source, gzip, made, at: 0, buffer, hasher: Hasher::new(), size: 0, tar, blob })
+    }
+
+    /// The next bytes of the blob; 0 at its end.
+    ///
+    /// # Errors
+    /// [`Code::BlobMismatch`] if the content is another one.
+    pub(super) fn next(&mut self, out: &mut [u8]) -> Result<usize> {
+        while self.at == self.made.len() {
+            let Some(gzip) = &mut self.gzip else { return Ok(0) };
+            self.made.clear();
+            self.at = 0;
+            std::mem::swap(gzip.get_mut(), &mut self.made);
+            if !self.made.is_empty() {
+                break;
+            }
+            let read = match &mut self.source {
+                Source::Frame(frame) => frame.read(&mut self.buffer),
+                Source::Difference(patched) => patched.read(&mut self.buffer),
+            };
+            let n = match read {
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Error::try_from(e).unwrap_or_else(|e| unrestorable(&self.blob, &e.to_string()))),
+            };
+            let now = &self.buffer[..n];
+            self.hasher.update(now);
+            self.size += n as u64;
+            if n > 0 {
+                gzip.write_all(now).map_err(|e| unrestorable(&self.blob, &e.to_string()))?;
+                continue;
+            }
+            let computed = self.hasher.clone().finish();
+            if (computed, self.size) != (self.tar.digest, self.tar.size) {
+                return Err(unrestorable(&self.blob, "its content is not the one that is listed")
+                    .fact(format!("listed   {} bytes, {}", self.tar.size, self.tar.digest))
+                    .fact(format!("computed {} bytes, {computed}", self.size)));
+            }
+            if let Some(gzip) = self.gzip.take() {
+                self.made = gzip.finish().map_err(|e| unrestorable(&self.blob, &e.to_string()))?;
+            }
+        }
+        let n = out.len().min(self.made.len() - self.at);
+        out[..n].copy_from_slice(&self.made[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+impl Kitchen {
+    /// The bytes of a member in a file.
+    fn spooled<'r>(&self, mut member: Box<dyn Read + 'r>, size: u64) -> Result<File> {
+        let mut file = self.file(size)?;
+        let mut buffer = vec![0; STEP];
+        loop {
+            match member.read(&mut buffer) {
+                Ok(0) => return Ok(file),
+                Ok(n) => file.write_all(&buffer[..n]).map_err(|e| self.unwritten(e))?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("cannot read", "a member", e)),
+            }
+        }
+    }
+
+    /// The reference of an entry, if it is unpacked or can be opened.
+    pub(super) fn of<'r>(
+        &self,
+        reference: Option<&Reference>,
+        open: &mut dyn FnMut(&Reference) -> Result<Box<dyn Read + 'r>>,
+    ) -> Result<Option<Arc<Spool>>> {
+        let Some(reference) = reference else { return Ok(None) };
+        match self.there(&reference.digest) {
+            Some(spool) => Ok(Some(spool)),
+            None => self.reference(reference, &mut || open(reference)).map(Some),
+        }
+    }
+}
+
+fn unrestorable(blob: &Digest, why: &str) -> Error {
+    Error::new(Code::BlobMismatch, format!("{blob} cannot be restored: {why}"))
+        .hint("ask for the bundle in full, or for another copy of this file")
+}
+
+/// How a blob is compressed, from its entry; `None` if nothing is described by it.
+pub(crate) fn recipe(gzip: &GzipEntry) -> Option<Recipe> {
+    let family = match gzip.encoder {
+        Encoder::KlauspostA => Family::A,
+        Encoder::KlauspostB => Family::B,
+        Encoder::Go126 => Family::Go126,
+    };
+    let method = match (gzip.method, gzip.block_size) {
+        (GzipForm::Gzip, None) => Method::Gzip,
+        (GzipForm::Pgzip, Some(size)) => Method::Pgzip(BlockSize::of(size.into())?),
+        _ => return None,
+    };
+    let digits = gzip.header.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+    let header = digits.collect::<Option<Vec<u8>>>()?;
+    Recipe::new(family, Level::of(gzip.level.into())?, method, &header).ok()
+}
