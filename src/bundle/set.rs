@@ -32,8 +32,8 @@ pub struct Set {
     removed: Removed,
     /// Positions in `signed` of the blobs that no part carries, because a carriage says that they are absent.
     absent: BTreeSet<usize>,
-    /// Positions in `signed` of the blobs that are carried only as differences to blobs that are not here.
-    apart: BTreeSet<usize>,
+    /// Positions in `signed` of the blobs that are carried only as differences.
+    differences: BTreeSet<usize>,
     /// Other places that may have them.
     stock: Arc<Stock>,
     parts: Vec<Contents>,
@@ -113,10 +113,9 @@ impl Set {
             parts.iter().flat_map(|part| part.layout().extents()).for_each(|extent| _ = absent.remove(&extent.blob));
         }
         let (easiest, addenda, stock) = (None, Vec::new(), Arc::default());
-        let apart = BTreeSet::new();
+        let differences = differences(&parts);
         let mut set =
-            Set { signed, index, places, removed: none, absent, apart, stock, parts, divisions, easiest, addenda };
-        set.set_apart();
+            Set { signed, index, places, removed: none, absent, differences, stock, parts, divisions, easiest, addenda };
         set.restrict(&removed);
         set.gather();
         Ok(set)
@@ -146,53 +145,38 @@ impl Set {
     /// Reads what is absent from these places.
     pub fn supply(&mut self, stock: &Arc<Stock>) {
         self.stock = stock.clone();
-        self.set_apart();
     }
 
-    /// Finds the blobs that cannot be restored from what is here.
-    fn set_apart(&mut self) {
-        let mut apart = BTreeSet::new();
-        for carriage in self.parts.iter().filter_map(|part| part.layout().carriage()) {
-            apart.extend(carriage.blobs.iter().filter(|entry| entry.form == As::Encoded).map(Entry::position));
-        }
-        if !apart.is_empty() {
-            for part in &self.parts {
-                for extent in part.layout().extents() {
-                    if part.layout().entry(extent.blob).is_none_or(|entry| self.restorable(part, entry)) {
-                        apart.remove(&extent.blob);
-                    }
-                }
-            }
-            // On a volume that is missing, it is not known to be either.
-            apart.retain(|blob| self.parts.iter().any(|p| p.layout().extents().iter().any(|e| e.blob == *blob)));
-        }
-        self.apart = apart;
+    /// Whether a blob is carried only as differences to what is not here; `blob` is its position in [`Set::signed`].
+    fn is_apart(&self, blob: usize) -> bool {
+        let restorable = |part: &Contents| part.layout().entry(blob).is_some_and(|entry| self.restorable(part, entry));
+        self.differences.contains(&blob) && !self.parts.iter().any(restorable)
     }
 
     /// Whether the blob of an entry can be restored with what is here.
     fn restorable(&self, part: &Contents, entry: &Entry) -> bool {
         let reference = part.layout().carriage().and_then(|carriage| carriage.reference(entry));
-        reference.is_none_or(|one| {
-            self.stock.kitchen().has(&one.digest) || !self.stock.find(&one.digest, one.size).is_empty()
-        })
+        reference.is_none_or(|one| self.stock.supplies(&one.digest, one.size))
     }
 
     /// The blobs that count and that cannot be read from the parts alone: positions in [`Set::index`]. A carriage says
     /// that they are absent, or they are carried as differences to what is not here. Whether another place has them is
     /// another question.
     pub fn absent(&self) -> impl Iterator<Item = usize> + '_ {
-        self.absent.union(&self.apart).filter_map(|signed| self.position(*signed))
+        let apart = self.differences.iter().filter(|blob| self.is_apart(**blob));
+        let all: BTreeSet<usize> = self.absent.iter().chain(apart).copied().collect();
+        all.into_iter().filter_map(|signed| self.position(signed))
     }
 
     /// Whether the blob at this position of [`Set::index`] is one of [`Set::absent`].
     pub fn is_absent(&self, blob: usize) -> bool {
         let signed = self.place(blob);
-        self.absent.contains(&signed) || self.apart.contains(&signed)
+        self.absent.contains(&signed) || self.is_apart(signed)
     }
 
     /// Those of [`Set::absent`] that are carried as differences.
     pub fn apart(&self) -> impl Iterator<Item = usize> + '_ {
-        self.apart.iter().filter_map(|signed| self.position(*signed))
+        self.differences.iter().filter(|blob| self.is_apart(**blob)).filter_map(|signed| self.position(*signed))
     }
 
     /// What the blob at this position of [`Set::index`] is a difference to, in the first part that carries it so.
@@ -385,7 +369,7 @@ impl Set {
     /// Every way to read the blob at this position of the index.
     pub fn replicas(&self, blob: usize) -> Vec<Replica> {
         let (rest, blob) = (blob, self.place(blob));
-        if self.absent.contains(&blob) || self.apart.contains(&blob) {
+        if self.absent.contains(&blob) || self.is_apart(blob) {
             let listed = &self.index.blobs[rest];
             let copies = self.stock.find(&listed.digest, listed.size);
             return copies.into_iter().map(|copy| Replica { copy: Some(copy), ..Replica::of(Vec::new()) }).collect();
@@ -497,6 +481,21 @@ impl Set {
     fn of_division(&self, first: usize) -> impl Iterator<Item = usize> + '_ {
         (0..self.parts.len()).filter(move |p| self.divisions[*p] == first)
     }
+}
+
+/// The blobs that no part carries otherwise than as a difference.
+fn differences(parts: &[Contents]) -> BTreeSet<usize> {
+    let of = |part: &'_ Contents, difference: bool| {
+        let layout = part.layout();
+        let is = |blob: usize| layout.entry(blob).and_then(|entry| layout.carriage()?.reference(entry)).is_some();
+        let blobs = layout.extents().iter().map(|extent| extent.blob).filter(|blob| is(*blob) == difference);
+        blobs.collect::<BTreeSet<usize>>()
+    };
+    let mut out: BTreeSet<usize> = parts.iter().flat_map(|part| of(part, true)).collect();
+    if !out.is_empty() {
+        parts.iter().flat_map(|part| of(part, false)).for_each(|blob| _ = out.remove(&blob));
+    }
+    out
 }
 
 /// A blob in another place than the parts.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::Index;
 use super::inputs::Inputs;
@@ -25,7 +25,22 @@ const FOLDERS: [&str; 2] = ["blobs/sha256", "sha256"];
 #[derive(Debug, Default)]
 pub struct Stock {
     places: Vec<Place>,
+    /// Where the bundle is unpacked to, once it is known what is there.
+    elsewhere: RwLock<Vec<Arc<dyn Elsewhere>>>,
     kitchen: Kitchen,
+}
+
+/// Another place that may have blobs: a registry.
+pub trait Elsewhere: std::fmt::Debug + Send + Sync {
+    /// Its name, for messages.
+    fn name(&self) -> &str;
+    /// Whether it has a blob of this digest and size.
+    fn has(&self, digest: &Digest, size: u64) -> bool;
+    /// The bytes of a blob, unchecked.
+    ///
+    /// # Errors
+    /// Those of asking for it.
+    fn open(&self, digest: &Digest) -> Result<Box<dyn Read>>;
 }
 
 #[derive(Debug)]
@@ -57,7 +72,7 @@ impl Stock {
     /// The error of one that holds neither bundles nor blobs, or cannot be read.
     pub fn open(paths: &[PathBuf], room: Option<PathBuf>) -> Result<Stock> {
         let kitchen = room.map(Kitchen::new).unwrap_or_default();
-        let mut stock = Stock { places: Vec::new(), kitchen };
+        let mut stock = Stock { places: Vec::new(), elsewhere: RwLock::default(), kitchen };
         for path in paths {
             if !stock.folder(path)? {
                 stock.bundles(path)?;
@@ -69,6 +84,21 @@ impl Stock {
     /// Whether there is no place.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// Adds a place, which is asked last.
+    pub fn attach(&self, place: Arc<dyn Elsewhere>) {
+        self.elsewhere.write().unwrap_or_else(PoisonError::into_inner).push(place);
+    }
+
+    fn elsewhere(&self, at: usize) -> Option<Arc<dyn Elsewhere>> {
+        let all = self.elsewhere.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(at.checked_sub(self.places.len())?).cloned()
+    }
+
+    /// Whether a blob of this digest and size is in one of the places, or was unpacked from it.
+    pub fn supplies(&self, digest: &Digest, size: u64) -> bool {
+        self.kitchen.has(digest) || !self.find(digest, size).is_empty()
     }
 
     /// Where references are unpacked.
@@ -149,17 +179,24 @@ impl Stock {
             }
         };
         let copy = |(place, _)| Copy { place, digest: *digest };
-        self.places.iter().enumerate().filter(has).map(copy).collect()
+        let mut out: Vec<Copy> = self.places.iter().enumerate().filter(has).map(copy).collect();
+        let all = self.elsewhere.read().unwrap_or_else(PoisonError::into_inner);
+        let others = all.iter().zip(self.places.len()..).filter(|(one, _)| one.has(digest, size));
+        out.extend(others.map(|(_, place)| Copy { place, digest: *digest }));
+        out
     }
 
     /// The name of the place of a copy, for messages.
     pub(super) fn name(&self, copy: &Copy) -> &str {
-        self.places.get(copy.place).map_or("", |place| &place.name)
+        self.places.get(copy.place).map_or("the destination", |place| &place.name)
     }
 
     /// Opens a copy.
     pub(super) fn open_copy(&self, copy: &Copy) -> Result<Box<dyn Read + '_>> {
         let gone = || Error::new(Code::BlobMissing, format!("{} is no longer in `{}`", copy.digest, self.name(copy)));
+        if let Some(other) = self.elsewhere(copy.place) {
+            return other.open(&copy.digest);
+        }
         let place = self.places.get(copy.place).ok_or_else(gone)?;
         match &place.kind {
             PlaceKind::Bundle(set, places) => {

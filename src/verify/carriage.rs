@@ -96,6 +96,23 @@ impl Admitted<'_> {
         self.set.absent().filter(|at| !self.set.has(*at)).map(|at| &self.index().blobs[at]).collect()
     }
 
+    /// What these blobs are differences to, each once: with its repositories.
+    pub(crate) fn references(&self, blobs: &BTreeSet<Digest>) -> Vec<(Blob, Vec<String>)> {
+        let mut out: BTreeMap<Digest, (Blob, Vec<String>)> = BTreeMap::new();
+        for at in self.set.apart().filter(|at| blobs.contains(&self.index().blobs[*at].digest)) {
+            if let Some(one) = self.set.reference(at) {
+                let blob = Blob { digest: one.digest, size: one.size, role: crate::oci::Role::Layer };
+                out.insert(one.digest, (blob, one.repositories.clone()));
+            }
+        }
+        out.into_values().collect()
+    }
+
+    /// The differences that cannot be restored with what is here.
+    pub(crate) fn apart(&self) -> BTreeSet<Digest> {
+        self.set.apart().map(|at| self.index().blobs[at].digest).collect()
+    }
+
     /// All manifests and indexes.
     pub(crate) fn documents(&self) -> &BTreeMap<Digest, Vec<u8>> {
         &self.documents
@@ -113,6 +130,32 @@ impl Admitted<'_> {
         found.map_or(&[], |(carriage, at)| carriage.blobs[at].repositories.as_slice())
     }
 
+    /// Reads the member of a difference that cannot be restored here.
+    pub(super) fn drain_member(&self, blob: usize, buffer: &mut [u8]) -> Result<()> {
+        let Some(replica) = self.set.members(blob).into_iter().next() else { return Ok(()) };
+        let mut content = self.set.open(blob, &replica);
+        loop {
+            match content.next(buffer) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(e) if e.code() == Code::BlobMismatch => {
+                    lock(&self.digests).find(Finding::of(self.index().blobs[blob].digest.to_string(), &e));
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        self.carried(blob);
+        Ok(())
+    }
+
+    /// Notes that the member of a difference is the one that is signed.
+    pub(super) fn carried(&self, blob: usize) {
+        if lock(&self.members).insert(blob) {
+            lock(&self.digests).examined += 1;
+        }
+    }
+
     /// The number of blobs that are not carried and were neither read nor found where they are to be.
     pub(super) fn unrestored(&self) -> usize {
         let (good, left_out) = (lock(&self.good), lock(&self.left_out));
@@ -128,7 +171,7 @@ impl Admitted<'_> {
 
     /// MB-VER-19: draws the conclusion about what is not carried.
     pub(super) fn restored(&mut self, unrestored: usize) {
-        let absent: Vec<usize> = self.set.absent().collect();
+        let absent: BTreeSet<usize> = self.set.absent().chain(self.set.encoded()).collect();
         if absent.is_empty() {
             return;
         }
@@ -137,9 +180,18 @@ impl Admitted<'_> {
             let signers = self.report.checks.iter().find(|check| check.id == CheckId::Carriage);
             let signer = signers.and_then(|check| check.details.first()?.split(" as ").next().map(str::to_owned));
             let says = signer.map_or_else(String::new, |name| format!("{name} says that "));
+            let apart = self.set.apart().count().min(unrestored);
+            let differences = match apart {
+                0 => String::new(),
+                n => format!("{n} of {of} blobs are carried as differences to blobs of the receiver"),
+            };
+            let away = match unrestored - apart {
+                0 => String::new(),
+                n => format!("{n} of {of} blobs are not carried: {says}the receiver has them"),
+            };
+            let both = if apart > 0 && unrestored > apart { ", and " } else { "" };
             let reason = format!(
-                "{unrestored} of {of} blobs are not carried: {says}the receiver has them, with {}; their content is \
-                 checked when the bundle is unpacked, or here with --base",
+                "{differences}{both}{away}, with {}; their content is checked when the bundle is unpacked, or here with --base",
                 self.set.bases()
             );
             return self.report.skip(CheckId::RestoredBlobs, !self.settings.as_carried, reason);

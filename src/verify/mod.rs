@@ -104,6 +104,8 @@ pub struct Admitted<'a> {
     /// Blobs that were skipped because the destination has them.
     left_out: Mutex<BTreeSet<Digest>>,
     digests: Mutex<Check>,
+    /// Blobs that cannot be restored here, and whose members are the ones that are signed.
+    members: Mutex<BTreeSet<usize>>,
     payloads: Mutex<release::Payloads>,
     unlisted: Mutex<disguise::Unlisted>,
     /// Signatures over statements about removals that count.
@@ -124,7 +126,7 @@ pub enum Extent {
 impl<'a> Admitted<'a> {
     fn new(set: Set, report: Report, settings: Settings<'a>, counted: Vec<EvaluatedSignature>) -> Admitted<'a> {
         let mut digests = Check::new(CheckId::BlobDigests);
-        digests.of = (set.index().blobs.len() - set.absent().count()) as u64;
+        digests.of = (set.index().blobs.len() - set.absent().count() + set.apart().count()) as u64;
         Admitted {
             settings,
             set,
@@ -133,6 +135,7 @@ impl<'a> Admitted<'a> {
             files: BTreeMap::new(),
             good: Mutex::default(),
             left_out: Mutex::default(),
+            members: Mutex::default(),
             digests: Mutex::new(digests),
             payloads: Mutex::default(),
             unlisted: Mutex::default(),
@@ -351,10 +354,12 @@ impl<'a> Admitted<'a> {
         if self.set.is_stream() {
             let mut buffer = vec![0u8; BUFFER];
             content.sort_by_key(|(at, _)| *at);
-            content.retain(|(at, _)| self.set.has(*at));
-            return content
-                .iter()
-                .try_for_each(|(at, blob)| self.visit(*at, blob, extent, receiver, (&mut buffer, None)));
+            let apart: BTreeSet<usize> = self.set.apart().collect();
+            content.retain(|(at, _)| self.set.has(*at) || apart.contains(at));
+            return content.iter().try_for_each(|(at, blob)| match apart.contains(at) && !self.set.has(*at) {
+                true => self.drain_member(*at, &mut buffer),
+                false => self.visit(*at, blob, extent, receiver, (&mut buffer, None)),
+            });
         }
         if in_order {
             let work = |buffer: &mut Vec<u8>, (at, blob): &(usize, &Blob)| {

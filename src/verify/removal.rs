@@ -370,29 +370,37 @@ impl Admitted<'_> {
         }
     }
 
-    /// Checks configurations and layers that do not count and are in a file all the same: every byte is the one that is
-    /// signed.
+    /// Checks configurations and layers that do not count and are in a file all the same, and members of differences
+    /// that cannot be restored here: every byte is the one that is signed. A stream has them among the others.
     pub(crate) fn excluded(&self, pace: &Pace, extent: Extent) -> Result<()> {
+        let apart: BTreeSet<usize> = match self.set.is_stream() {
+            true => BTreeSet::new(),
+            false => self.set.apart().collect(),
+        };
         let of = |part: &'_ Contents| {
             let extents = part.layout().extents().iter().zip(part.layout().blobs());
-            let members = extents.filter(|(extent, _)| self.set.position(extent.blob).is_none());
+            let alone = |blob: usize| self.set.position(blob).is_none_or(|at| apart.contains(&at));
+            let members = extents.filter(|(extent, _)| alone(extent.blob));
             let content = members.filter(|(extent, _)| !self.set.signed().blobs[extent.blob].role.is_document());
-            content.map(|(_, member)| member.clone()).collect::<Vec<Member>>()
+            content.map(|(extent, member)| (member.clone(), self.set.position(extent.blob))).collect::<Vec<_>>()
         };
         let parts = self.set.parts();
-        let members: Vec<(&Contents, Member)> =
-            parts.iter().flat_map(|part| of(part).into_iter().map(move |member| (part, member))).collect();
-        let work = |buffer: &mut Vec<u8>, (part, member): &(&Contents, Member), _: &Turn<'_>| match part
+        let members: Vec<(&Contents, Member, Option<usize>)> =
+            parts.iter().flat_map(|part| of(part).into_iter().map(move |(member, at)| (part, member, at))).collect();
+        let work = |buffer: &mut Vec<u8>, (part, member, at): &(&Contents, Member, Option<usize>), _: &Turn<'_>| match part
             .open(member)
             .and_then(|reader| reader.drain(buffer))
         {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                at.iter().for_each(|at| self.carried(*at));
+                Ok(())
+            }
             Err(e) if e.code().is_verdict() || e.code() == Code::Io => {
                 lock(&self.digests).find(Finding::of(&member.path, &e));
                 if extent == Extent::All { Ok(()) } else { Err(e) }
             }
             Err(e) => Err(e),
         };
-        pace.sized(&members, |(_, member)| member.size, || vec![0u8; BUFFER], work)
+        pace.sized(&members, |(_, member, _)| member.size, || vec![0u8; BUFFER], work)
     }
 }

@@ -25,14 +25,34 @@ pub(super) fn locate<'a>(
 ) -> Result<()> {
     newer(admitted, seen, observer);
     let blobs = admitted.not_carried();
+    let apart = admitted.apart();
     let sought: Vec<Sought<'_>> = blobs
         .iter()
+        .filter(|blob| !apart.contains(&blob.digest))
         .map(|&blob| Sought { blob, repositories: admitted.repositories_of(&blob.digest) })
         .collect();
     let size = blobs.iter().map(|blob| blob.size).sum();
     observer.say("Locating", &format!("{} not carried, {}", observer::count(blobs.len(), "blob"), observer::size(size)));
-    let located = Located::at(destinations, &sought)?;
-    let missing: BTreeSet<Digest> = blobs.iter().map(|blob| blob.digest).filter(|one| !located.has(one)).collect();
+    let mut located = Located::at(destinations, &sought)?;
+    // A difference needs its reference, unless what it is restored to is there.
+    let mut differences = BTreeSet::new();
+    for blob in blobs.iter().filter(|blob| apart.contains(&blob.digest)) {
+        let there = destinations.iter().map(|one| one.has(blob)).collect::<Result<Vec<bool>>>()?;
+        match there.iter().all(|there| *there) {
+            true => located.add(blob.digest),
+            false => _ = differences.insert(blob.digest),
+        }
+    }
+    let references = admitted.references(&differences);
+    let each = references.iter().map(|(blob, repositories)| Sought { blob, repositories }).collect::<Vec<_>>();
+    let found = Located::at_any(destinations, &each)?;
+    destinations.iter().filter_map(|one| one.elsewhere()).for_each(|place| admitted.set().stock().attach(place));
+    let lost: Vec<&Blob> = references.iter().map(|(blob, _)| blob).filter(|blob| !found.contains(&blob.digest)).collect();
+    if let Some(first) = lost.first() {
+        return Err(without_reference(admitted, first, lost.len(), destinations));
+    }
+    let not_there = |one: &Digest| !located.has(one) && !differences.contains(one);
+    let missing: BTreeSet<Digest> = blobs.iter().map(|blob| blob.digest).filter(not_there).collect();
     if !missing.is_empty() {
         let names: Vec<String> = destinations.iter().map(|one| one.describe()).collect();
         return Err(nowhere(admitted, &missing, seen, &names.join(" and ")));
@@ -47,6 +67,23 @@ pub(super) fn locate<'a>(
                 .hint("the registry is damaged: give the bundle that has it with --base"))
         }
     }
+}
+
+fn without_reference(
+    admitted: &Admitted<'_>,
+    first: &Blob,
+    lost: usize,
+    destinations: &[Box<dyn Destination + '_>],
+) -> Error {
+    let set = admitted.set();
+    let needing: Vec<usize> =
+        set.apart().filter(|at| set.reference(*at).is_some_and(|one| one.digest == first.digest)).collect();
+    let more = if lost > 1 { format!(", and {} more such blobs", lost - 1) } else { String::new() };
+    let err = form::lacking(set, &needing, admitted.documents());
+    let names: Vec<String> = destinations.iter().map(|one| one.describe()).collect();
+    err.fact(format!("it is carried as a difference to {}, which is not there{more}", first.digest))
+        .fact(format!("looked in {}", names.join(" and ")))
+        .hint("unpack that bundle here first, or give it: --base BUNDLE; or ask for this bundle in full")
 }
 
 fn nowhere(admitted: &Admitted<'_>, missing: &BTreeSet<Digest>, seen: &Memory, at: &str) -> Error {

@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::bundle::Elsewhere;
 use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -55,6 +56,10 @@ pub trait Destination: Sync {
     /// directory has none: what is there may be of any bundle, and only reading it would show that it is intact.
     fn locate(&self, _: &[Sought<'_>]) -> Result<BTreeSet<Digest>> {
         Ok(BTreeSet::new())
+    }
+    /// The place of the blobs that [`Destination::locate`] found, for reading them later.
+    fn elsewhere(&self) -> Option<Arc<dyn Elsewhere>> {
+        None
     }
     /// Brings a blob that [`Destination::locate`] found to wherever it is needed.
     fn bring(&self, _: &Blob, _: &dyn Watch) -> Result<Visit> {
@@ -102,6 +107,23 @@ impl<'a> Located<'a> {
             found.retain(|digest| here.contains(digest));
         }
         Ok(Located { destinations, found })
+    }
+
+    /// What any destination has of these.
+    ///
+    /// # Errors
+    /// Those of asking one of them.
+    pub fn at_any(destinations: &[Box<dyn Destination + '_>], sought: &[Sought<'_>]) -> Result<BTreeSet<Digest>> {
+        let mut found = BTreeSet::new();
+        if !sought.is_empty() {
+            destinations.iter().try_for_each(|one| one.locate(sought).map(|here| found.extend(here)))?;
+        }
+        Ok(found)
+    }
+
+    /// Notes that every destination has a blob.
+    pub fn add(&mut self, digest: Digest) {
+        self.found.insert(digest);
     }
 
     /// Whether every destination has the blob, or can take it from somewhere.

@@ -5,11 +5,12 @@ mod signatures;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::lists::List;
 use super::{Content, Counts, Destination, Placed, Present, Refused, Sought, Watch, Way};
+use crate::bundle::Elsewhere;
 use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher, Repository, Tag, parse};
@@ -49,7 +50,7 @@ pub struct Registry<'a> {
     placing: &'a Placing,
     nesting: Option<usize>,
     /// Repositories that have blobs which the bundle does not carry.
-    located: Mutex<BTreeMap<Digest, Repository>>,
+    located: Mutex<BTreeMap<Digest, (Repository, u64)>>,
     /// Manifests that did not exist when they were looked up ahead: the repository, and the digest or tag.
     absent: Mutex<BTreeSet<(Repository, Wanted)>>,
 }
@@ -200,14 +201,20 @@ impl<'a> Destination for Registry<'a> {
         let found = self.pace.map(sought, || (), |(), one| self.find(one, &lost))?;
         let mut located = self.located.lock().unwrap_or_else(PoisonError::into_inner);
         for (one, repository) in sought.iter().zip(found) {
-            located.extend(repository.map(|repository| (one.blob.digest, repository)));
+            located.extend(repository.map(|repository| (one.blob.digest, (repository, one.blob.size))));
         }
         Ok(located.keys().copied().collect())
     }
 
+    fn elsewhere(&self) -> Option<Arc<dyn Elsewhere>> {
+        let located = self.located.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let name = self.target.to_string();
+        Some(Arc::new(There { name, client: self.client.clone(), located }))
+    }
+
     fn bring(&self, blob: &Blob, watch: &dyn Watch) -> Result<Visit> {
         let located = self.located.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned();
-        let Some(from) = located else { return Ok(Visit::LeftOut) };
+        let Some((from, _)) = located else { return Ok(Visit::LeftOut) };
         let mut visit = Visit::LeftOut;
         for path in self.needs.repositories(&blob.digest).into_iter().flatten() {
             watch.check()?;
@@ -231,7 +238,7 @@ impl<'a> Destination for Registry<'a> {
 
     fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
         let located = self.located.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned();
-        if let Some(repository) = located {
+        if let Some((repository, _)) = located {
             return Ok(Some(self.client.get_blob(&repository, &blob.digest, 0, blob.size)?));
         }
         let Some(path) = self.needs.repositories(&blob.digest).and_then(|mut paths| paths.next()) else {
@@ -344,6 +351,35 @@ impl<'a> Destination for Registry<'a> {
         self.read_back(verified, watch, &refused)?;
         counts.refused = self.refused(&refused);
         Ok(counts)
+    }
+}
+
+/// Blobs that the registry has, for restoring others.
+struct There {
+    name: String,
+    client: Client,
+    located: BTreeMap<Digest, (Repository, u64)>,
+}
+
+impl std::fmt::Debug for There {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Elsewhere for There {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn has(&self, digest: &Digest, size: u64) -> bool {
+        self.located.get(digest).is_some_and(|(_, there)| *there == size)
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Box<dyn Read>> {
+        let lost = || Error::new(Code::BlobMissing, format!("{digest} is not in `{}`", self.name));
+        let (repository, size) = self.located.get(digest).ok_or_else(lost)?;
+        Ok(self.client.get_blob(repository, digest, 0, *size)?)
     }
 }
 
