@@ -125,9 +125,9 @@ pub mod packages;
 pub mod parallel;
 mod pattern;
 pub mod recovery;
-pub mod regzip;
 #[cfg(feature = "registry")]
 pub mod registry;
+pub mod regzip;
 pub mod report;
 pub mod scan;
 pub mod select;

@@ -25,6 +25,8 @@ pub enum Task {
     Resolve,
     /// Writing blobs to the bundle.
     Write,
+    /// Making differences and other forms of blobs.
+    Encode,
     /// Hashing members.
     Verify,
     /// Handing contents to scanners.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::carriage::SignedCarriage;
+use super::carriage::{self, SignedCarriage};
 use super::volume::{Cut, EVERYWHERE, Piece, Volume};
 use crate::bundle::index::Index;
 use crate::bundle::layout::{Form, Layout};
@@ -34,7 +34,10 @@ pub struct Room<'a> {
 /// # Errors
 /// [`Code::Usage`] when the volumes are too small for their common content, or there would be too many.
 pub fn divide(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, room: &Room<'_>) -> Result<Vec<Volume>> {
-    let attempt = |volume| attempt(index, index_bytes, signature, &Room { volume, ..*room });
+    let carriage = carriage::in_head(room.form.carriage, index, &Digest::of(index_bytes))?;
+    let members = carriage.and_then(|carriage| carriage.carried(index));
+    let whole = members.as_ref().unwrap_or(index);
+    let attempt = |volume| attempt((index, whole), index_bytes, signature, &Room { volume, ..*room });
     let mut least = match attempt(room.volume) {
         Ok(volumes) => return Ok(volumes),
         Err(Failed::Because(err)) => return Err(err),
@@ -64,8 +67,9 @@ impl From<Error> for Failed {
     }
 }
 
+/// `carried`: the index with members in the place of the blobs that are restored from them.
 fn attempt(
-    index: &Index,
+    (index, carried): (&Index, &Index),
     index_bytes: &[u8],
     signature: Option<&[u8]>,
     room: &Room<'_>,
@@ -74,8 +78,8 @@ fn attempt(
     // Descriptions grow with the number of volumes and pieces, and need space themselves: estimate, check, repeat.
     let mut description = 0;
     for _ in 0..16 {
-        let common = common(index, index_bytes, signature, room, description)?;
-        let divided = Filler::new(index, room, common).fill()?;
+        let common = common((index, carried), index_bytes, signature, room, description)?;
+        let divided = Filler::new(carried, room, common).fill()?;
         let volumes = divided.volumes(&identity);
         let needed = volumes
             .iter()
@@ -83,8 +87,7 @@ fn attempt(
             .try_fold(0, |most, len| Ok::<_, Error>(most.max(len?)))?;
         if needed <= description {
             for volume in &volumes {
-                let total =
-                    Layout::with(index, index_bytes, signature, room.form, Some(volume))?.total() + room.tail;
+                let total = Layout::with(index, index_bytes, signature, room.form, Some(volume))?.total() + room.tail;
                 if total > room.volume && volumes.len() > 1 {
                     let text = format!("volume {} would have {total} bytes, more than {}", volume.volume, room.volume);
                     return Err(Error::new(Code::Internal, text).into());
@@ -118,14 +121,14 @@ fn is_everywhere(index: &Index, at: usize, room: &Room<'_>) -> bool {
 }
 
 fn common(
-    index: &Index,
+    (index, carried): (&Index, &Index),
     index_bytes: &[u8],
     signature: Option<&[u8]>,
     room: &Room<'_>,
     description: u64,
 ) -> Result<Common, Failed> {
     // A volume without blobs of its own, computed by the one function that knows the framing.
-    let places = (0..index.blobs.len()).map(|at| if is_everywhere(index, at, room) { EVERYWHERE } else { 1 });
+    let places = (0..index.blobs.len()).map(|at| if is_everywhere(carried, at, room) { EVERYWHERE } else { 1 });
     let bare = Volume {
         format: super::index::FORMAT,
         index: Digest::of(index_bytes),

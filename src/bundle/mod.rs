@@ -33,5 +33,5 @@ pub use head::Head;
 pub use index::Index;
 pub use inputs::Inputs;
 pub use layout::{Layout, Member};
-pub use stock::{Elsewhere, Stock};
 pub use reader::{Bundle, Contents, MemberReader};
+pub use stock::{Elsewhere, Stock};

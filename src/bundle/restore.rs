@@ -32,6 +32,32 @@ pub struct Spool {
     size: u64,
 }
 
+impl Spool {
+    /// All of it, read by position.
+    pub fn part(&self) -> Part<'static> {
+        Part::whole(self.file.clone(), self.size)
+    }
+
+    /// Reads it from its beginning.
+    pub fn read(&self) -> impl Read + use<> {
+        Reading { file: self.file.clone(), at: 0 }
+    }
+}
+
+/// Reads a file that others read too.
+struct Reading {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Reading {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
 type Slot = Arc<Mutex<Weak<Spool>>>;
 
 /// Where references are unpacked, and those that are.
@@ -91,14 +117,31 @@ impl Kitchen {
     }
 
     fn unpack<'r>(&self, reference: &Reference, from: Box<dyn Read + 'r>) -> Result<Spool> {
+        let (spool, tar) = self.content(&reference.digest, reference.size, reference.tar.size, from)?;
+        if tar != reference.tar {
+            return Err(Error::new(
+                Code::BlobMismatch,
+                format!("{} does not hold what the carriage says", reference.digest),
+            )
+            .fact(format!("listed   {} bytes, {}", reference.tar.size, reference.tar.digest))
+            .fact(format!("computed {} bytes, {}", tar.size, tar.digest)));
+        }
+        Ok(spool)
+    }
+
+    /// The content of a blob of this digest and size, which has at most `most` bytes, in a file.
+    ///
+    /// # Errors
+    /// [`Code::BlobMismatch`] if these are other bytes or too many; [`Code::Io`] without room.
+    pub fn content<'r>(&self, digest: &Digest, size: u64, most: u64, from: Box<dyn Read + 'r>) -> Result<(Spool, Tar)> {
         let wrong = |why: String| {
-            Error::new(Code::BlobMismatch, format!("{} cannot be used to restore other blobs: {why}", reference.digest))
+            Error::new(Code::BlobMismatch, format!("{digest} cannot be unpacked: {why}"))
                 .hint("the base is damaged, not this bundle: give another copy of it with --base")
         };
-        let mut file = self.file(reference.tar.size)?;
-        let mut stored = Hashed { from, hasher: Hasher::new(), left: reference.size + 1 };
+        let mut file = self.file(most.min(size.saturating_mul(8)))?;
+        let mut stored = Hashed { from, hasher: Hasher::new(), left: size + 1 };
         let mut hasher = Hasher::new();
-        let (mut size, mut buffer) = (0u64, vec![0; STEP]);
+        let (mut inflated_size, mut buffer) = (0u64, vec![0; STEP]);
         {
             let mut content = inflated(Box::new(&mut stored)).map_err(|e| wrong(e.to_string()))?;
             loop {
@@ -110,26 +153,28 @@ impl Kitchen {
                 if n == 0 {
                     break;
                 }
-                size += n as u64;
-                if size > reference.tar.size {
-                    return Err(wrong(format!("it holds more than {} bytes", reference.tar.size)));
+                inflated_size += n as u64;
+                if inflated_size > most {
+                    return Err(wrong(format!("it holds more than {most} bytes")));
                 }
                 hasher.update(&buffer[..n]);
                 file.write_all(&buffer[..n]).map_err(|e| self.unwritten(e))?;
             }
         }
-        io::copy(&mut stored, &mut io::sink()).map_err(|e| Error::try_from(e).unwrap_or_else(|e| wrong(e.to_string())))?;
-        let digest = stored.hasher.finish();
-        if digest != reference.digest {
-            return Err(wrong("these are other bytes".to_owned()).fact(format!("computed {digest}")));
+        let rest = io::copy(&mut stored, &mut io::sink());
+        rest.map_err(|e| Error::try_from(e).unwrap_or_else(|e| wrong(e.to_string())))?;
+        let computed = stored.hasher.finish();
+        if computed != *digest {
+            return Err(wrong("these are other bytes".to_owned()).fact(format!("computed {computed}")));
         }
-        let tar = hasher.finish();
-        if (tar, size) != (reference.tar.digest, reference.tar.size) {
-            return Err(Error::new(Code::BlobMismatch, format!("{} does not hold what the carriage says", reference.digest))
-                .fact(format!("listed   {} bytes, {}", reference.tar.size, reference.tar.digest))
-                .fact(format!("computed {size} bytes, {tar}")));
-        }
-        Ok(Spool { file: Arc::new(file), size })
+        let tar = Tar { digest: hasher.finish(), size: inflated_size };
+        Ok((Spool { file: Arc::new(file), size: inflated_size }, tar))
+    }
+
+    /// Keeps a reference that was unpacked for another purpose.
+    pub fn keep(&self, reference: &Digest, spool: &Arc<Spool>) {
+        let slot = lock(&self.slots).entry(*reference).or_default().clone();
+        *lock(&slot) = Arc::downgrade(spool);
     }
 
     /// A file with room for so many bytes.
@@ -137,7 +182,9 @@ impl Kitchen {
         let free = space::of(&self.room)?.free;
         if free < size {
             let text = format!("`{}` has no room for {size} bytes, which restoring a blob needs", self.room.display());
-            return Err(Error::new(Code::Io, text).fact(format!("{free} bytes are free")).hint("set TMPDIR to a folder with more"));
+            return Err(Error::new(Code::Io, text)
+                .fact(format!("{free} bytes are free"))
+                .hint("set TMPDIR to a folder with more"));
         }
         unnamed::unnamed(&self.room).map_err(|e| self.unwritten(e))
     }
@@ -187,7 +234,7 @@ enum Source<'a> {
 }
 
 /// A blob that is being restored.
-pub(super) struct Restoring<'a> {
+pub struct Restoring<'a> {
     source: Source<'a>,
     /// `None` at the end.
     gzip: Option<Gzip<Vec<u8>>>,
@@ -211,7 +258,7 @@ impl<'a> Restoring<'a> {
     ///
     /// # Errors
     /// Those of reading the member; [`Code::BlobMismatch`] for one that is not what its entry says.
-    pub(super) fn new(
+    pub fn new(
         blob: Digest,
         entry: &'a Entry,
         reference: Option<&Spool>,
@@ -230,11 +277,13 @@ impl<'a> Restoring<'a> {
             (ContentForm::Delta1, Some(reference)) => {
                 let file = kitchen.spooled(member, size)?;
                 let member = Part::whole(Arc::new(file), size);
-                let reference = Part::whole(reference.file.clone(), reference.size);
-                let patched = Patched::new(member, reference, tar.size).map_err(|e| unrestorable(&blob, &e.to_string()))?;
+                let patched = Patched::new(member, reference.part(), tar.size)
+                    .map_err(|e| unrestorable(&blob, &e.to_string()))?;
                 Source::Difference(Box::new(patched))
             }
-            (ContentForm::Delta1, None) => return Err(Error::new(Code::Internal, "a difference without its reference")),
+            (ContentForm::Delta1, None) => {
+                return Err(Error::new(Code::Internal, "a difference without its reference"));
+            }
         };
         let (gzip, made, buffer) = (Some(Gzip::new(&recipe, Vec::new())), Vec::new(), vec![0; STEP]);
         Ok(Restoring { source, gzip, made, at: 0, buffer, hasher: Hasher::new(), size: 0, tar, blob })
@@ -244,7 +293,7 @@ impl<'a> Restoring<'a> {
     ///
     /// # Errors
     /// [`Code::BlobMismatch`] if the content is another one.
-    pub(super) fn next(&mut self, out: &mut [u8]) -> Result<usize> {
+    pub fn next(&mut self, out: &mut [u8]) -> Result<usize> {
         while self.at == self.made.len() {
             let Some(gzip) = &mut self.gzip else { return Ok(0) };
             self.made.clear();
@@ -332,7 +381,8 @@ pub(crate) fn recipe(gzip: &GzipEntry) -> Option<Recipe> {
         (GzipForm::Pgzip, Some(size)) => Method::Pgzip(BlockSize::of(size.into())?),
         _ => return None,
     };
-    let digits = gzip.header.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+    let digits =
+        gzip.header.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
     let header = digits.collect::<Option<Vec<u8>>>()?;
     Recipe::new(family, Level::of(gzip.level.into())?, method, &header).ok()
 }

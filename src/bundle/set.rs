@@ -114,8 +114,19 @@ impl Set {
         }
         let (easiest, addenda, stock) = (None, Vec::new(), Arc::default());
         let differences = differences(&parts);
-        let mut set =
-            Set { signed, index, places, removed: none, absent, differences, stock, parts, divisions, easiest, addenda };
+        let mut set = Set {
+            signed,
+            index,
+            places,
+            removed: none,
+            absent,
+            differences,
+            stock,
+            parts,
+            divisions,
+            easiest,
+            addenda,
+        };
         set.restrict(&removed);
         set.gather();
         Ok(set)

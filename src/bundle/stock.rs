@@ -101,6 +101,14 @@ impl Stock {
         self.kitchen.has(digest) || !self.find(digest, size).is_empty()
     }
 
+    /// The bundles among the places.
+    pub fn bundles_there(&self) -> impl Iterator<Item = &Set> {
+        self.places.iter().filter_map(|place| match &place.kind {
+            PlaceKind::Bundle(set, _) => Some(set.as_ref()),
+            PlaceKind::Folder(_) => None,
+        })
+    }
+
     /// Where references are unpacked.
     pub fn kitchen(&self) -> &Kitchen {
         &self.kitchen
@@ -110,9 +118,10 @@ impl Stock {
     ///
     /// # Errors
     /// [`Code::BlobMissing`] if none has it.
-    pub(super) fn open_blob(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + '_>> {
+    pub fn open_blob(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + '_>> {
         let copy = self.find(digest, size).into_iter().next();
-        let copy = copy.ok_or_else(|| Error::new(Code::BlobMissing, format!("{digest} is in no place that was given")))?;
+        let copy =
+            copy.ok_or_else(|| Error::new(Code::BlobMissing, format!("{digest} is in no place that was given")))?;
         self.open_copy(&copy)
     }
 

@@ -22,7 +22,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
-pub use form::{Expand, Shrink};
+pub use form::{Carrying, Expand, Shrink};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 pub use proof::{Check, Log, Proof, Receipt, SignedProof};
 pub use sbom::Sbom;
@@ -202,6 +202,9 @@ pub struct Create {
     /// NAME.index.json, the receipt of a site, an inventory, or a folder of these (repeatable)
     #[arg(long, value_name = "BASE", help_heading = "Content")]
     pub base: Vec<PathBuf>,
+    /// Form.
+    #[command(flatten)]
+    pub carrying: Carrying,
     /// What to do with foreign layers (Windows base layers), which a registry may lack: leave them out with a warning,
     /// fetch them from the registry of the image, or refuse images that have them
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",

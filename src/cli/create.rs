@@ -2,20 +2,23 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::answer::{self, Table};
-use super::args::{Create, Global, Output};
+use super::args::{Carrying, Create, Global, Output};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
+use crate::bundle::Stock;
 use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Summary, Target, create};
+use crate::ops::expand::Encoding;
 use crate::ops::{self, Observer, observer};
 use crate::select;
-use crate::select::base::Bases;
+use crate::select::base::{Bases, Kind};
 use crate::site::Receivers;
 use crate::source::Network;
 
@@ -44,7 +47,7 @@ pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8>
     {
         protectable(args, percent)?;
     }
-    let (what, options) = (what(args, global, term)?, options(args, term)?);
+    let (what, options) = (what(args, global, term)?, options(args, term, inputs::processors(global.jobs))?);
     #[cfg(feature = "registry")]
     let client = inputs::client(&args.registry, crate::registry::Side::Source, term)?;
     #[cfg(feature = "registry")]
@@ -189,7 +192,8 @@ fn graph_data(args: &Create, term: &Terminal) -> Result<Option<select::GraphInpu
     Ok(from.map(|from| select::GraphInput { from, base }))
 }
 
-fn options(args: &Create, term: &Terminal) -> Result<Options> {
+fn options(args: &Create, term: &Terminal, jobs: usize) -> Result<Options> {
+    let bases = bases(&args.base, term)?;
     Ok(Options {
         name: args.name.clone(),
         sequence: args.sequence,
@@ -198,19 +202,35 @@ fn options(args: &Create, term: &Terminal) -> Result<Options> {
         source_date_epoch: inputs::source_date_epoch()?,
         force: args.force,
         read_back: args.read_back,
-        bases: bases(&args.base, term)?,
+        bases: bases.0,
+        encoding: encoding(&args.carrying, &bases.1, jobs),
         volume: args.volumes.size(),
     })
 }
 
 /// What `--base` names.
-pub(super) fn bases(paths: &[PathBuf], term: &Terminal) -> Result<Bases> {
+pub(super) fn bases(paths: &[PathBuf], term: &Terminal) -> Result<(Bases, Arc<Stock>)> {
     if paths.is_empty() {
-        return Ok(Bases::default());
+        return Ok((Bases::default(), Arc::new(inputs::stock(&[])?)));
     }
     let bases = crate::select::base::load(paths, Receivers::Unknown).map_err(|e| e.state("nothing was written"))?;
     bases.notices().iter().for_each(|text| term.warn(text));
-    Ok(bases)
+    let bundles = bases.all.iter().filter(|base| base.kind == Kind::Bundle).map(|base| base.path.clone());
+    let stock = inputs::stock(&bundles.collect::<Vec<_>>())?;
+    Ok((bases, Arc::new(stock)))
+}
+
+/// How layers are carried: as differences to bundles among the bases, unless they are to be carried as they are.
+pub(super) fn encoding(args: &Carrying, stock: &Arc<Stock>, jobs: usize) -> Option<Encoding> {
+    let differences = !args.blobs_only && !stock.is_empty();
+    (differences || args.compact).then(|| Encoding {
+        differences,
+        compact: args.compact,
+        effort: args.effort,
+        memory: args.memory << 20,
+        jobs,
+        stock: stock.clone(),
+    })
 }
 
 #[cfg(feature = "registry")]

@@ -188,6 +188,7 @@ fn verb(task: Task) -> &'static str {
         Task::Write => "Writing",
         Task::Verify => "Verifying",
         Task::Scan => "Scanning",
+        Task::Encode => "Encoding",
         Task::Protect => "Protecting",
         Task::Repair => "Repairing",
         Task::Push => "Pushing",
@@ -202,6 +203,7 @@ fn word(task: Task) -> &'static str {
         Task::Write => "write",
         Task::Verify => "verify",
         Task::Scan => "scan",
+        Task::Encode => "encode",
         Task::Protect => "protect",
         Task::Repair => "repair",
         Task::Push => "push",
@@ -214,7 +216,7 @@ fn word(task: Task) -> &'static str {
 fn noun(task: Task) -> Option<&'static str> {
     match task {
         Task::Resolve => Some("images"),
-        Task::Write | Task::Verify | Task::Scan | Task::Push | Task::Unpack => Some("blobs"),
+        Task::Write | Task::Encode | Task::Verify | Task::Scan | Task::Push | Task::Unpack => Some("blobs"),
         Task::Repair => Some("members"),
         Task::Protect | Task::ReadBack => None,
     }

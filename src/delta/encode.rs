@@ -58,12 +58,7 @@ type Fill<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io
 /// # Errors
 ///
 /// Those of reading and writing, and [`io::ErrorKind::FileTooLarge`] when the member gets larger than `most`.
-pub fn encode<W: Write + Seek>(
-    reference: Part<'_>,
-    new: Part<'_>,
-    options: &Options,
-    out: &mut W,
-) -> io::Result<u64> {
+pub fn encode<W: Write + Seek>(reference: Part<'_>, new: Part<'_>, options: &Options, out: &mut W) -> io::Result<u64> {
     let memory = options.memory.max(16 << 20);
     // A quarter for the table; of the rest most for the reference, which is read in any order.
     let mut old = Pages::new(reference, memory / 2);
@@ -182,11 +177,7 @@ fn values(
     })
 }
 
-fn extra(
-    steps: &[Step],
-    new: &mut Pages<'_>,
-    give: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+fn extra(steps: &[Step], new: &mut Pages<'_>, give: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut at = 0;
     for step in steps {
         at += step.add;

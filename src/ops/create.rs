@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::oci::Digest;
 use crate::ops::advice::before_transfer;
+use crate::ops::encode::{Members, Options as Encoding, WithMembers, encode};
 use crate::ops::form::{self, Form};
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
@@ -47,6 +48,8 @@ pub struct Options {
     pub read_back: bool,
     /// What the receiver has, and the bundle leaves out.
     pub bases: Bases,
+    /// How the other layers are carried, if not as they are.
+    pub encoding: Option<Encoding>,
     /// Write volumes of at most this many bytes, unless the whole bundle fits in one.
     pub volume: Option<u64>,
 }
@@ -152,7 +155,9 @@ pub fn create(
     let created = journal.as_ref().map(|j| j.created.clone());
     let mut plan = plan(what.now, options, &content, &found, created)?;
     let mut journal = journal;
-    if journal.is_some() && !plan_matches(&journal, &plan) {
+    let payload_layers = content.payload_layers.clone();
+    // With members the plan is another one, and compared later.
+    if options.encoding.is_none() && journal.is_some() && !plan_matches(&journal, &plan) {
         observer.warn("an interrupted run left something for other content; starting over");
         journal = None;
         plan = self::plan(what.now, options, &content, &found, None)?;
@@ -169,13 +174,29 @@ pub fn create(
         observer.warn(&format!("{} more images would have the name of another one", met.len() - MEETINGS));
     }
     let dry_run = matches!(target, Target::DryRun(_));
+    let mut members = None;
+    if let (Some(encoding), Target::File(path)) = (&options.encoding, &target) {
+        let document = |digest: &Digest| found.bytes.get(digest).map(|bytes| bytes.to_vec());
+        let plain = plain_of(&plan, &found, &payload_layers);
+        let made = encode(&plan, &watched, &document, &options.bases, (&plain, path), encoding, observer)
+            .map_err(|e| e.state("what was made is kept, and the same command goes on"))?;
+        let key = options.key.as_ref().map(|key| (key, crate::sign::Namespace::Index(crate::sign::Role::Builder)));
+        let (with, own) = form::encoded(plan, made, &options.bases, key)?;
+        plan = match options.volume {
+            None => with,
+            Some(size) => volumes::divided(with, size, &BTreeSet::new(), &|digest| Ok(document(digest)))?,
+        };
+        members = Some(own);
+        // The journal is about a plan with members.
+        journal = journal_of(path, &plan)?;
+    }
     let free = path.map(room::free).transpose()?;
     let mut summary = summary(options, &plan, path, free, dry_run);
     summary.form = Form::of(&plan)?;
     if !options.bases.all.is_empty() {
         match &summary.form {
             None => observer.warn("the bases have no layer of this bundle: it carries everything"),
-            Some(form) => observer.say("Leaving out", form.words().trim_start_matches("without ")),
+            Some(form) => observer.say("Carrying", &form.words()),
         }
     }
     observer.say("Collecting", &forecast(&summary, path));
@@ -187,10 +208,13 @@ pub fn create(
     }
     match target {
         Target::File(path) => {
-            let (plan, supply, journal) = (&plan, &watched, journal.as_ref());
+            let with = members.as_ref().map(|members| WithMembers { supply: &watched, members });
+            let supply: &dyn write::Supply = with.as_ref().map_or(&watched, |with| with);
+            let (plan, journal) = (&plan, journal.as_ref());
             let (force, pace, read_back) = (options.force, what.pace.as_ref(), options.read_back);
             let job = write::Job { plan, supply, journal, force, pace, read_back };
             summary.read_back = write::file(path, &job, observer)?;
+            members.iter().try_for_each(Members::discard)?;
             if !options.bases.all.is_empty() || !series::places(&plan.index).is_empty() {
                 keep_index(path, &plan.index_bytes, observer);
             }
@@ -271,20 +295,32 @@ fn plan(
     let plan = match options.bases.all.is_empty() {
         true => plan,
         false => {
-            let documents = plan.index.blobs.iter().filter(|blob| blob.role.is_document());
-            let documents = documents.filter_map(|blob| Some((blob.digest, found.bytes.get(&blob.digest)?.to_vec())));
-            let mut plain = crate::verify::read_whole(&plan.index, &documents.collect());
-            plain.extend(&content.payload_layers);
+            let plain = plain_of(&plan, found, &content.payload_layers);
             let builder = crate::sign::Namespace::Index(crate::sign::Role::Builder);
             form::without(plan, &options.bases, &plain, options.key.as_ref().map(|key| (key, builder)))?
         }
     };
-    match options.volume {
+    // Members are made before a plan with them is divided.
+    match options.volume.filter(|_| options.encoding.is_none()) {
         None => Ok(plan),
         Some(size) => volumes::divided(plan, size, &BTreeSet::new(), &|digest| {
             Ok(found.bytes.get(digest).map(|bytes| bytes.to_vec()))
         }),
     }
+}
+
+/// The layers that every form carries as they are.
+fn plain_of(plan: &Plan, found: &Reachable, payload_layers: &BTreeSet<Digest>) -> BTreeSet<Digest> {
+    let documents = plan.index.blobs.iter().filter(|blob| blob.role.is_document());
+    let documents = documents.filter_map(|blob| Some((blob.digest, found.bytes.get(&blob.digest)?.to_vec())));
+    let mut plain = crate::verify::read_whole(&plan.index, &documents.collect());
+    plain.extend(payload_layers);
+    plain
+}
+
+/// What an interrupted run left of this plan.
+fn journal_of(path: &Path, plan: &Plan) -> Result<Option<Journal>> {
+    Ok(Journal::read(path)?.filter(|journal| journal.is_of(plan)))
 }
 
 /// The name of the file that keeps the index of a bundle: `app.tar` has `app.index.json`.

@@ -13,9 +13,11 @@ use crate::bundle::writer::Plan;
 use crate::bundle::{Inputs, Stock};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
+use crate::ops::encode::{Members, WithMembers, encode};
 use crate::ops::form::{self, Form};
 use crate::ops::read_back::ReadBack;
 use crate::ops::repack::{self, Original};
+use crate::ops::write::Supply;
 use crate::ops::{Observer, observer};
 use crate::select::base::Bases;
 use crate::sign::{Namespace, Role, SecretKey, Signature};
@@ -34,6 +36,8 @@ pub struct Options {
     /// Only report what would be written.
     pub dry_run: bool,
 }
+
+pub use crate::ops::encode::Options as Encoding;
 
 /// What was written, or would be.
 #[derive(Debug, Serialize)]
@@ -92,17 +96,13 @@ impl Summary {
 ///
 /// # Errors
 /// [`Code::BlobMissing`] before the first byte, for blobs that are in no place given.
-pub fn expand(
-    inputs: &[PathBuf],
-    stock: &Arc<Stock>,
-    options: &Options,
-    observer: &dyn Observer,
-) -> Result<Summary> {
+pub fn expand(inputs: &[PathBuf], stock: &Arc<Stock>, options: &Options, observer: &dyn Observer) -> Result<Summary> {
     let original = Original::with(Inputs::of(inputs)?, Some(&options.bundle), stock)?;
     original.complete()?;
     original.restorable()?;
     let plan = original.full_plan()?;
-    let mut summary = Summary::of("mirror-bundle/expand/v1", &plan, original.set().absent().count(), options)?;
+    let restored = original.set().absent().chain(original.set().encoded()).collect::<BTreeSet<usize>>().len();
+    let mut summary = Summary::of("mirror-bundle/expand/v1", &plan, restored, options)?;
     let (all, more) = (observer::count(summary.blobs, "blob"), summary.restored);
     observer.say("Expanding", &format!("{all}, {more} of them from elsewhere, {}", observer::size(summary.bytes)));
     if !options.dry_run {
@@ -119,31 +119,47 @@ pub fn shrink(
     inputs: &[PathBuf],
     bases: &Bases,
     key: Option<&SecretKey>,
+    encoding: Option<&Encoding>,
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Summary> {
     let original = Original::with(Inputs::of(inputs)?, Some(&options.bundle), &Arc::default())?;
     original.complete()?;
-    if original.set().absent().next().is_some() {
-        return Err(Error::new(Code::Usage, "the bundle is not in full: blobs are left out of it already")
+    if original.set().head().carriage.is_some() {
+        return Err(Error::new(Code::Usage, "the bundle is not in full: it has another form already")
             .state("nothing was written")
             .hint("begin with the bundle in full: mirror-bundle expand"));
     }
     let plain: BTreeSet<Digest> = crate::verify::read_whole_of(original.set(), &original.all_documents()?)?;
     let plan = original.full_plan()?;
     let namespace = key.map(|key| namespace(key, plan.signature.as_deref()));
-    let plan = form::without(plan, bases, &plain, key.zip(namespace))?;
+    let mut plan = form::without(plan, bases, &plain, key.zip(namespace))?;
+    let mut members = None;
+    if let Some(encoding) = encoding.filter(|_| !options.dry_run) {
+        let documents = original.documents();
+        let document = |digest: &Digest| documents(digest).ok().flatten();
+        let made = encode(&plan, &original, &document, bases, (&plain, &options.bundle), encoding, observer)?;
+        let (with, own) = form::encoded(plan, made, bases, key.zip(namespace))?;
+        (plan, members) = (with, Some(own));
+    }
     let mut summary = Summary::of("mirror-bundle/shrink/v1", &plan, 0, options)?;
     let role = namespace.map(|namespace| if namespace == Namespace::Carriage { Role::Carrier } else { Role::Builder });
     summary.signed_by = key.zip(role).map(|(key, role)| format!("{role} {}", key.public().fingerprint()));
     let Some(form) = &summary.form else {
-        return Err(Error::new(Code::Usage, "the bases have no layer of this bundle: there is nothing to leave out")
+        if options.dry_run && encoding.is_some() {
+            return Ok(summary);
+        }
+        return Err(Error::new(Code::Usage, "no layer of this bundle can be left out or made smaller")
             .state("nothing was written")
             .hint("carry the bundle as it is"));
     };
-    observer.say("Leaving out", form.words().trim_start_matches("without "));
+    observer.say("Carrying", &form.words());
     if !options.dry_run {
-        summary.read_back = write(&plan, &original, options, observer)?;
+        summary.read_back = match &members {
+            Some(members) => write(&plan, &WithMembers { supply: &original, members }, options, observer)?,
+            None => write(&plan, &original, options, observer)?,
+        };
+        members.iter().try_for_each(Members::discard)?;
     }
     Ok(summary)
 }
@@ -157,7 +173,7 @@ fn namespace(key: &SecretKey, index: Option<&[u8]>) -> Namespace {
     }
 }
 
-fn write(plan: &Plan, original: &Original, options: &Options, observer: &dyn Observer) -> Result<Option<ReadBack>> {
+fn write(plan: &Plan, original: &dyn Supply, options: &Options, observer: &dyn Observer) -> Result<Option<ReadBack>> {
     let bundle: &Path = &options.bundle;
     repack::write(bundle, plan, original, options.force, options.jobs, options.read_back, observer)
 }

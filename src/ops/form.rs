@@ -6,17 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::bundle::carriage::{BaseName, Carriage, Entry, SignedCarriage};
-use crate::bundle::index::{Index, title};
+use crate::bundle::carriage::{As, BaseName, Carriage, Entry, Reference, SignedCarriage};
+use crate::bundle::index::{Blob, Index, title};
 use crate::bundle::set::Set;
 use crate::bundle::writer::Plan;
 use crate::bundle::{Layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Role};
+use crate::ops::encode::{Encoded, Members};
 use crate::ops::observer;
 use crate::select::base::{Base, Bases};
-use crate::verify::Needs;
 use crate::sign::{MessageHash, Namespace, SecretKey, sign};
+use crate::verify::Needs;
 
 /// What is left out, for a person and for JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,6 +26,15 @@ pub struct Form {
     pub absent: usize,
     /// Their size in bytes.
     pub absent_bytes: u64,
+    /// Blobs that are carried as members from which they are restored.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub encoded: usize,
+    /// Their size in bytes.
+    #[serde(skip_serializing_if = "is_zero_bytes")]
+    pub encoded_bytes: u64,
+    /// Size of these members in bytes.
+    #[serde(skip_serializing_if = "is_zero_bytes")]
+    pub member_bytes: u64,
     /// Size in bytes of the bundle with everything, in one file.
     pub full_bytes: u64,
     /// The bundles that the receiver is believed to have, with their numbers.
@@ -44,7 +54,16 @@ impl Form {
         let carriage = layout.carriage()?;
         let absent_bytes = layout.absent().iter().map(|at| index.blobs[*at].size).sum();
         let bases = carriage.bases.iter().map(BaseName::title).collect();
-        Some(Form { absent: layout.absent().len(), absent_bytes, full_bytes, bases })
+        let encoded = || carriage.blobs.iter().filter(|entry| entry.form == As::Encoded);
+        Some(Form {
+            absent: layout.absent().len(),
+            absent_bytes,
+            encoded: encoded().count(),
+            encoded_bytes: encoded().filter_map(|entry| index.blobs.get(entry.position())).map(|blob| blob.size).sum(),
+            member_bytes: encoded().filter_map(|entry| entry.size).sum(),
+            full_bytes,
+            bases,
+        })
     }
 
     /// One sentence without a subject: `without 3 blobs (12 MiB) that are in app #6; 20 MiB in full`.
@@ -53,13 +72,35 @@ impl Form {
             [] => "that the receiver has".to_owned(),
             bases => format!("that are in {}", bases.join(", ")),
         };
-        format!(
-            "without {} ({}) {known}; {} in full",
-            observer::count(self.absent, "blob"),
-            observer::size(self.absent_bytes),
-            observer::size(self.full_bytes)
-        )
+        let mut parts = Vec::new();
+        if self.absent > 0 {
+            parts.push(format!(
+                "without {} ({}) {known}",
+                observer::count(self.absent, "blob"),
+                observer::size(self.absent_bytes)
+            ));
+        }
+        if self.encoded > 0 {
+            parts.push(format!(
+                "{} of {} restored from {}",
+                observer::count(self.encoded, "blob"),
+                observer::size(self.encoded_bytes),
+                observer::size(self.member_bytes)
+            ));
+        }
+        parts.push(format!("{} in full", observer::size(self.full_bytes)));
+        parts.join("; ")
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero_bytes(n: &u64) -> bool {
+    *n == 0
 }
 
 /// How many images an error names.
@@ -77,8 +118,11 @@ pub(crate) fn lacking(set: &Set, blobs: &[usize], documents: &BTreeMap<Digest, V
         1 => format!("{first} is not carried in this bundle, and is not here"),
         n => format!("{first} and {} more blobs are not carried in this bundle, and are not here", n - 1),
     };
-    let mut err = Error::new(Code::BlobMissing, text)
-        .fact(format!("{} in all, needed by {}", observer::size(size), observer::count(needing.len(), "image")));
+    let mut err = Error::new(Code::BlobMissing, text).fact(format!(
+        "{} in all, needed by {}",
+        observer::size(size),
+        observer::count(needing.len(), "image")
+    ));
     for image in needing.iter().take(NAMED) {
         err = err.fact(image.display());
     }
@@ -123,8 +167,34 @@ fn fits(base: &Base, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The plan without what the bases have. `plain`: blobs that checks read, which every form carries (MB-CAR-07). `key`
-/// signs the carriage in this namespace.
+/// The blobs of a plan that the bases have, as entries of a carriage. `plain`: blobs that checks read, which every form
+/// carries (MB-CAR-07).
+///
+/// # Errors
+/// [`Code::Usage`] for a base that cannot be one.
+fn absent(plan: &Plan, bases: &Bases, plain: &BTreeSet<Digest>) -> Result<Vec<Entry>> {
+    bases.all.iter().try_for_each(|base| fits(base, plan))?;
+    let index = &plan.index;
+    let removed = plan.removed();
+    let named: BTreeSet<&str> = index.images.iter().filter_map(|image| image.repository.as_deref()).collect();
+    let leave_out = |(at, blob): &(usize, &Blob)| {
+        blob.role == Role::Layer
+            && blob.size > limits::SMALL_BLOB
+            && !plain.contains(&blob.digest)
+            && !removed.blobs.contains(at)
+            && bases.has(&blob.digest) == Some(blob.size)
+    };
+    let entry = |(at, blob): (usize, &Blob)| {
+        // Where the images of this bundle go is looked anyway.
+        let elsewhere = bases.repositories(&blob.digest).into_iter().filter(|one| !named.contains(one));
+        let mut elsewhere: Vec<String> = elsewhere.map(str::to_owned).collect();
+        elsewhere.sort();
+        Entry::absent(at, elsewhere)
+    };
+    Ok(index.blobs.iter().enumerate().filter(leave_out).map(entry).collect())
+}
+
+/// The plan without what the bases have. `key` signs the carriage in this namespace.
 ///
 /// # Errors
 /// [`Code::Usage`] for a base that cannot be one.
@@ -134,25 +204,35 @@ pub(crate) fn without(
     plain: &BTreeSet<Digest>,
     key: Option<(&SecretKey, Namespace)>,
 ) -> Result<Plan> {
-    bases.all.iter().try_for_each(|base| fits(base, &plan))?;
-    let index = &plan.index;
-    let removed = plan.removed();
-    let named: BTreeSet<&str> = index.images.iter().filter_map(|image| image.repository.as_deref()).collect();
-    let leave_out = |(at, blob): &(usize, &crate::bundle::index::Blob)| {
-        blob.role == Role::Layer
-            && blob.size > limits::SMALL_BLOB
-            && !plain.contains(&blob.digest)
-            && !removed.blobs.contains(at)
-            && bases.has(&blob.digest) == Some(blob.size)
-    };
-    let entry = |(at, blob): (usize, &crate::bundle::index::Blob)| {
-        // Where the images of this bundle go is looked anyway.
-        let elsewhere = bases.repositories(&blob.digest).into_iter().filter(|one| !named.contains(one));
-        let mut elsewhere: Vec<String> = elsewhere.map(str::to_owned).collect();
-        elsewhere.sort();
-        Entry::absent(at, elsewhere)
-    };
-    let mut entries: Vec<Entry> = index.blobs.iter().enumerate().filter(leave_out).map(entry).collect();
+    let entries = absent(&plan, bases, plain)?;
+    carried(plan, bases, entries, Vec::new(), key)
+}
+
+/// A plan with members in the place of some blobs, and these members.
+///
+/// # Errors
+/// Those of making them.
+pub(crate) fn encoded(
+    plan: Plan,
+    made: Encoded,
+    bases: &Bases,
+    key: Option<(&SecretKey, Namespace)>,
+) -> Result<(Plan, Members)> {
+    let (mut entries, references, members) = made.into_parts();
+    let before = plan.archives().first().and_then(|archive| archive.layout.carriage());
+    entries.extend(before.into_iter().flat_map(|carriage| carriage.blobs.clone()));
+    entries.sort_by_key(|entry| entry.blob);
+    Ok((carried(plan, bases, entries, references, key)?, members))
+}
+
+/// The plan with a carriage that says this.
+fn carried(
+    plan: Plan,
+    bases: &Bases,
+    mut entries: Vec<Entry>,
+    mut references: Vec<Reference>,
+    key: Option<(&SecretKey, Namespace)>,
+) -> Result<Plan> {
     if entries.is_empty() {
         return Ok(plan);
     }
@@ -163,12 +243,16 @@ pub(crate) fn without(
     names.sort();
     names.dedup_by_key(|base| base.index);
     let receipt = bases.all.iter().filter_map(|base| base.receipt).min();
-    let carriage = |entries| Carriage::absent(plan.digest(), names.clone(), receipt, entries);
-    let mut bytes = carriage(entries.clone()).to_bytes();
+    let carriage = |entries, references| Carriage {
+        references,
+        ..Carriage::absent(plan.digest(), names.clone(), receipt, entries)
+    };
+    let mut bytes = carriage(entries.clone(), references.clone()).to_bytes();
     if bytes.is_err() {
         // The names are a help only.
         entries.iter_mut().for_each(|entry| entry.repositories.clear());
-        bytes = carriage(entries).to_bytes();
+        references.iter_mut().for_each(|reference| reference.repositories.clear());
+        bytes = carriage(entries, references).to_bytes();
     }
     let bytes = bytes.map_err(|e| e.state("nothing was written"))?;
     let signature = key.map(|(key, namespace)| sign(key, namespace, &MessageHash::of(&bytes)).into_bytes());

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod claims;
 pub mod create;
 pub mod diff;
+mod encode;
 pub mod evidence;
 pub mod expand;
 pub mod extract;

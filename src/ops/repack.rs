@@ -36,11 +36,12 @@ impl Original {
         let forms: Vec<_> = original.0.parts().iter().map(|part| (part.name(), &part.head().carriage)).collect();
         match forms.iter().find(|(_, form)| *form != forms[0].1) {
             None => Ok(original),
-            Some((path, _)) => {
-                Err(Error::new(Code::Conflict, format!("`{path}` carries the bundle in another form than `{}`", forms[0].0))
-                    .state("nothing was written")
-                    .hint("name the files of one form only; for the bundle in full: mirror-bundle expand"))
-            }
+            Some((path, _)) => Err(Error::new(
+                Code::Conflict,
+                format!("`{path}` carries the bundle in another form than `{}`", forms[0].0),
+            )
+            .state("nothing was written")
+            .hint("name the files of one form only; for the bundle in full: mirror-bundle expand")),
         }
     }
 
@@ -234,11 +235,13 @@ pub(super) fn tail(parts: &[Contents]) -> Result<Vec<u8>> {
 }
 
 impl Supply for Original {
-    fn origins<'a>(&'a self, at: usize, _: &Digest) -> Vec<Box<dyn Origin + 'a>> {
+    fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
         // A plan is about the whole index.
         let Some(at) = self.0.position(at) else { return Vec::new() };
         let origin = |replica| Box::new(ReplicaOrigin { set: &self.0, at, replica }) as Box<dyn Origin>;
-        self.0.replicas(at).into_iter().map(origin).collect()
+        // Another digest is that of the member which carries the blob.
+        let of = if self.0.index().blobs[at].digest == *digest { self.0.replicas(at) } else { self.0.members(at) };
+        of.into_iter().map(origin).collect()
     }
 }
 
@@ -272,11 +275,11 @@ impl Origin for ReplicaOrigin<'_> {
     }
 }
 
-/// Writes a plan from an original; `target` is the path of the new bundle.
+/// Writes a plan from an original, or from what else has its blobs; `target` is the path of the new bundle.
 pub(crate) fn write(
     target: &Path,
     plan: &Plan,
-    original: &Original,
+    supply: &dyn Supply,
     force: bool,
     jobs: usize,
     read_back: bool,
@@ -296,6 +299,6 @@ pub(crate) fn write(
     }
     room::check(target, plan, journal.as_ref())?;
     let pace = &Pace::fixed(jobs);
-    let job = Job { plan, supply: original, journal: journal.as_ref(), force, pace, read_back };
+    let job = Job { plan, supply, journal: journal.as_ref(), force, pace, read_back };
     write::file(target, &job, observer)
 }

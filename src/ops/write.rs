@@ -87,7 +87,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
             return read_back(&files);
         }
     };
-    let size = |blob: &usize| plan.index.blobs[*blob].size;
+    let size = |blob: &usize| plan.content(*blob).size;
     let (finished, blobs): (Vec<usize>, Vec<usize>) =
         plan.blobs().into_iter().partition(|blob| partial.is_finished(*blob));
     let all = finished.len() + blobs.len();
@@ -146,7 +146,7 @@ fn write_blob(
     buffer: &mut [u8],
     moving: &Moving<'_>,
 ) -> Result<()> {
-    let what = wanted(&partial.plan().index.blobs[at]);
+    let what = wanted(partial.plan().content(at));
     let mut blob = partial.blob(at, buffer)?;
     let mut look = supply.look(&what.digest);
     if partial.claim(at) == Claim::Done && blob.is_full() {
@@ -303,7 +303,7 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     for (extent, member) in archive.layout.extents().iter().zip(members) {
         let at = extent.blob;
         to.write_all(&archive.layout.header_of(member)).map_err(out)?;
-        stream_blob(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
+        stream_blob(to, at, &wanted(plan.content(at)), supply, &mut buffer, observer)
             .map_err(|e| e.state("the stream was cut off; the written data does not verify"))?;
         let padding = [0u8; tar::BLOCK as usize];
         to.write_all(&padding[..(tar::padded(member.size) - member.size) as usize]).map_err(out)?;

@@ -204,8 +204,7 @@ impl Head {
         }
         let code = Code::of(&freq, 7);
         let used = ORDER.iter().rposition(|s| code.len[*s] > 0).map_or(4, |last| (last + 1).max(4));
-        let bits: u64 =
-            parts.iter().map(|(s, _)| u64::from(code.len[usize::from(*s)]) + u64::from(extra(*s))).sum();
+        let bits: u64 = parts.iter().map(|(s, _)| u64::from(code.len[usize::from(*s)]) + u64::from(extra(*s))).sum();
         let size = 17 + 3 * used as u64 + bits;
         Head { lits: lit.len(), dists: dist.len(), used, parts, code, size }
     }

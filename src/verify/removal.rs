@@ -387,20 +387,21 @@ impl Admitted<'_> {
         let parts = self.set.parts();
         let members: Vec<(&Contents, Member, Option<usize>)> =
             parts.iter().flat_map(|part| of(part).into_iter().map(move |(member, at)| (part, member, at))).collect();
-        let work = |buffer: &mut Vec<u8>, (part, member, at): &(&Contents, Member, Option<usize>), _: &Turn<'_>| match part
-            .open(member)
-            .and_then(|reader| reader.drain(buffer))
-        {
-            Ok(()) => {
-                at.iter().for_each(|at| self.carried(*at));
-                Ok(())
-            }
-            Err(e) if e.code().is_verdict() || e.code() == Code::Io => {
-                lock(&self.digests).find(Finding::of(&member.path, &e));
-                if extent == Extent::All { Ok(()) } else { Err(e) }
-            }
-            Err(e) => Err(e),
-        };
+        let work =
+            |buffer: &mut Vec<u8>, (part, member, at): &(&Contents, Member, Option<usize>), _: &Turn<'_>| match part
+                .open(member)
+                .and_then(|reader| reader.drain(buffer))
+            {
+                Ok(()) => {
+                    at.iter().for_each(|at| self.carried(*at));
+                    Ok(())
+                }
+                Err(e) if e.code().is_verdict() || e.code() == Code::Io => {
+                    lock(&self.digests).find(Finding::of(&member.path, &e));
+                    if extent == Extent::All { Ok(()) } else { Err(e) }
+                }
+                Err(e) => Err(e),
+            };
         pace.sized(&members, |(_, member, _)| member.size, || vec![0u8; BUFFER], work)
     }
 }

@@ -71,7 +71,8 @@ impl Source {
 
 /// Whether the registry holds anything at all.
 fn is_empty(registry: &Registry) -> bool {
-    !registry.storage().exists() || !files(&registry.storage()).iter().any(|(path, _)| path.ends_with("data") || path.ends_with("link"))
+    !registry.storage().exists()
+        || !files(&registry.storage()).iter().any(|(path, _)| path.ends_with("data") || path.ends_with("link"))
 }
 
 /// Every image of N+1 can be pulled by tag and by digest.
@@ -84,7 +85,10 @@ fn complete(host: &str, dir: &Path) {
         let seen = tool("skopeo", &args!["inspect", "--tls-verify=false", by_tag]).json();
         assert_eq!(seen["Digest"], image.digest().to_string());
         let to = tempfile::tempdir_in(dir).unwrap();
-        tool("skopeo", &args!["copy", "-q", "--src-tls-verify=false", by_digest, format!("dir:{}", to.path().display())]);
+        tool(
+            "skopeo",
+            &args!["copy", "-q", "--src-tls-verify=false", by_digest, format!("dir:{}", to.path().display())],
+        );
     }
 }
 
@@ -194,7 +198,8 @@ fn two_sites_with_different_bases_take_the_same_reviewed_bundle() {
         let (form, registry) = (source.path(site), Registry::start());
         ok(&args!["shrink", full, form, "--base", source.path(base), "--sign-key", world.key()]);
         ok(&source.unpack(base, &registry.host()));
-        let to = args!["--to", format!("{}/site", registry.host()), "--plain-http", "127.0.0.1", "--mirror-set", "none"];
+        let to =
+            args!["--to", format!("{}/site", registry.host()), "--plain-http", "127.0.0.1", "--mirror-set", "none"];
         ok(&with(args!["unpack", form, "--trust", policy], to));
         complete(&registry.host(), source.dir.path());
     }

@@ -29,7 +29,7 @@ impl<'a> BlobWriter<'a> {
         let plan = partial.plan();
         let claim = partial.claim(blob);
         let places = plan.places(blob);
-        let blob = &plan.index.blobs[blob];
+        let blob = plan.content(blob);
         let hashers = vec![Hasher::new(); places.len()];
         let hasher = Hasher::new();
         let mut writer =
@@ -54,7 +54,7 @@ impl<'a> BlobWriter<'a> {
     pub(super) fn proved(partial: &'a Partial<'a>, blob: usize) -> Result<BlobWriter<'a>> {
         let (plan, places) = (partial.plan(), partial.plan().places(blob));
         let (hasher, pieces) = (Hasher::new(), vec![Hasher::new(); places.len()]);
-        let blob = &plan.index.blobs[blob];
+        let blob = plan.content(blob);
         for place in places {
             partial.write_header(place, plan.member(place))?;
         }

@@ -128,7 +128,8 @@ impl<'a> Partial<'a> {
 
     /// The claim of the interrupted run about the blob at this position of the index.
     pub fn claim(&self, blob: usize) -> Claim {
-        let digest = self.plan.index.blobs.get(blob).map(|b| b.digest);
+        let there = blob < self.plan.index.blobs.len();
+        let digest = there.then(|| self.plan.content(blob).digest);
         digest.and_then(|d| self.claims.get(&d).copied()).unwrap_or(Claim::Nothing)
     }
 

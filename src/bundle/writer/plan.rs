@@ -97,8 +97,8 @@ impl Plan {
     }
 
     /// What is written for the blob at this position of the index: itself, or the member from which it is restored.
-    pub fn content(&self, blob: usize) -> Option<&Blob> {
-        self.members.as_ref().unwrap_or(&self.index).blobs.get(blob)
+    pub fn content(&self, blob: usize) -> &Blob {
+        &self.members.as_ref().unwrap_or(&self.index).blobs[blob]
     }
 
     /// The form of every file.

@@ -4,6 +4,23 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
+/// How layers that the receiver lacks are carried.
+#[derive(Debug, ClapArgs)]
+pub struct Carrying {
+    /// Carry layers that the receiver lacks as they are, not as differences to those of --base
+    #[arg(long, help_heading = "Content")]
+    pub blobs_only: bool,
+    /// Carry layers in zstd where there is no difference: a quarter smaller than gzip, and restored byte for byte
+    #[arg(long, help_heading = "Content")]
+    pub compact: bool,
+    /// How much time is spent to make differences small: 1, 2 or 3
+    #[arg(long, value_name = "1..3", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3), help_heading = "Content")]
+    pub effort: u8,
+    /// Memory for making differences, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=1 << 20), help_heading = "Content")]
+    pub memory: u64,
+}
+
 /// `expand`
 #[derive(Debug, ClapArgs)]
 pub struct Expand {
@@ -39,9 +56,12 @@ pub struct Shrink {
     pub to: PathBuf,
     /// Leave out the layers that the receiver has, according to this: an earlier bundle of any form, its
     /// NAME.index.json, the receipt of a site, an inventory, or a folder of these (repeatable)
-    #[arg(long, value_name = "BASE", required = true)]
+    #[arg(long, value_name = "BASE", required_unless_present = "compact")]
     pub base: Vec<PathBuf>,
-    /// Sign what is left out with this OpenSSH ed25519 private key: of the builder, or of a carrier whom the receiver's
+    /// Form.
+    #[command(flatten)]
+    pub carrying: Carrying,
+    /// Sign how it is carried with this OpenSSH ed25519 private key: of the builder, or of a carrier whom the receiver's
     /// trust policy names
     #[arg(long, value_name = "FILE")]
     pub sign_key: Option<PathBuf>,

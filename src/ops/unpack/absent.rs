@@ -32,7 +32,8 @@ pub(super) fn locate<'a>(
         .map(|&blob| Sought { blob, repositories: admitted.repositories_of(&blob.digest) })
         .collect();
     let size = blobs.iter().map(|blob| blob.size).sum();
-    observer.say("Locating", &format!("{} not carried, {}", observer::count(blobs.len(), "blob"), observer::size(size)));
+    observer
+        .say("Locating", &format!("{} not carried, {}", observer::count(blobs.len(), "blob"), observer::size(size)));
     let mut located = Located::at(destinations, &sought)?;
     // A difference needs its reference, unless what it is restored to is there.
     let mut differences = BTreeSet::new();
@@ -47,7 +48,8 @@ pub(super) fn locate<'a>(
     let each = references.iter().map(|(blob, repositories)| Sought { blob, repositories }).collect::<Vec<_>>();
     let found = Located::at_any(destinations, &each)?;
     destinations.iter().filter_map(|one| one.elsewhere()).for_each(|place| admitted.set().stock().attach(place));
-    let lost: Vec<&Blob> = references.iter().map(|(blob, _)| blob).filter(|blob| !found.contains(&blob.digest)).collect();
+    let lost: Vec<&Blob> =
+        references.iter().map(|(blob, _)| blob).filter(|blob| !found.contains(&blob.digest)).collect();
     if let Some(first) = lost.first() {
         return Err(without_reference(admitted, first, lost.len(), destinations));
     }
@@ -93,7 +95,8 @@ fn nowhere(admitted: &Admitted<'_>, missing: &BTreeSet<Digest>, seen: &Memory, a
     let mut bases = set.carriages().into_iter().flat_map(|(_, carriage)| &carriage.bases);
     let err = form::lacking(set, &lacking, admitted.documents());
     let scrubbed = bases.find(|base| seen.without_some(&base.index));
-    let text = |title: String| format!("{title} was unpacked here without something that a reviewer had removed from it");
+    let text =
+        |title: String| format!("{title} was unpacked here without something that a reviewer had removed from it");
     scrubbed
         .into_iter()
         .fold(err, |err, base| err.fact(text(base.title())))

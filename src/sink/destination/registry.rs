@@ -219,7 +219,10 @@ impl<'a> Destination for Registry<'a> {
         for path in self.needs.repositories(&blob.digest).into_iter().flatten() {
             watch.check()?;
             let to = self.repository(path)?;
-            if *to == from || self.client.has_blob(to, &blob.digest, blob.size)? || self.mount(blob, &from, path, true)? {
+            if *to == from
+                || self.client.has_blob(to, &blob.digest, blob.size)?
+                || self.mount(blob, &from, path, true)?
+            {
                 continue;
             }
             let mut open = |offset| Hashing::open(self.client, &from, blob, offset);
@@ -517,7 +520,8 @@ impl Registry<'_> {
     /// Where the content of a repository may be in this registry: there, if it is one of it, and where images from it
     /// are placed.
     fn places_of(&self, name: &str) -> Vec<Repository> {
-        let itself = name.parse::<Repository>().ok().filter(|repository| repository.registry() == self.target.registry());
+        let itself =
+            name.parse::<Repository>().ok().filter(|repository| repository.registry() == self.target.registry());
         let placed = below(self.target, &self.placing.repository(name)).ok().map(|one| one.nested(self.nesting));
         itself.into_iter().chain(placed).chain([self.target.clone()]).collect()
     }

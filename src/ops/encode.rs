@@ -1,0 +1,617 @@
+//! Layers carried as differences, or in another compression: made, proved, and kept until the bundle is assembled
+//! (MB-CAR-08).
+//!
+//! A layer is carried so only if this run restored it from its member with the code of the reader. Everything else is
+//! carried as it is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::shelf::{Member, Shelf};
+use super::write::{Origin, Supply};
+use super::{Observer, Task};
+use crate::bundle::carriage::{As, Content, ContentForm, Encoder, Entry, Gzip, GzipForm, Reference, Tar};
+use crate::bundle::index::{Blob, Index, Kind};
+use crate::bundle::restore::{Restoring, Spool};
+use crate::bundle::writer::Plan;
+use crate::bundle::{Stock, limits};
+use crate::delta;
+use crate::error::{Code, Error, Result};
+use crate::oci::{Descriptor, Digest, Hasher, Role};
+use crate::parallel::Pace;
+use crate::regzip::{self, Family, Method, Recipe};
+use crate::select::base::Bases;
+
+/// A member is used if it is smaller than so many percent of the blob.
+const WORTH: u64 = 90;
+/// How much of a blob is needed to recognise its encoder, in bytes.
+const BEGINNING: usize = 3 << 20;
+/// How many layers of the base are tried for one layer.
+const TRIED: usize = 3;
+/// Part of the names of kept members: another way of making them has another one.
+const WAY: &str = "v1";
+
+/// How layers are carried.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// As differences to layers of the bases.
+    pub differences: bool,
+    /// In zstd, where there is no difference.
+    pub compact: bool,
+    /// 1: quick, 2, 3: small.
+    pub effort: u8,
+    /// Memory for all that is done at once, in bytes.
+    pub memory: u64,
+    /// How much is done at once.
+    pub jobs: usize,
+    /// Places of the layers of the bases.
+    pub stock: Arc<Stock>,
+}
+
+impl Options {
+    fn level(&self) -> i32 {
+        match self.effort {
+            0 | 1 => 5,
+            2 => 9,
+            _ => 19,
+        }
+    }
+}
+
+/// The members that were made.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    /// The entries of the carriage, without their references.
+    pub(crate) entries: Vec<(Entry, Option<Reference>)>,
+    members: HashMap<Digest, PathBuf>,
+    folder: PathBuf,
+}
+
+impl Encoded {
+    /// Entries with positions of references, and these, as a carriage has them.
+    pub(crate) fn into_parts(self) -> (Vec<Entry>, Vec<Reference>, Members) {
+        let mut all: BTreeMap<Digest, Reference> = BTreeMap::new();
+        let of = self.entries.iter().filter_map(|(_, reference)| reference.clone());
+        all.extend(of.map(|reference| (reference.digest, reference)));
+        let at: BTreeMap<Digest, u32> = all.keys().copied().zip(0..).collect();
+        let placed = |(mut entry, reference): (Entry, Option<Reference>)| {
+            if let (Some(content), Some(reference)) = (&mut entry.content, reference) {
+                content.reference = at.get(&reference.digest).copied();
+            }
+            entry
+        };
+        let entries = self.entries.into_iter().map(placed).collect();
+        (entries, all.into_values().collect(), Members { members: self.members, folder: self.folder })
+    }
+}
+
+/// Where the members are until the bundle is complete.
+#[derive(Debug)]
+pub(crate) struct Members {
+    members: HashMap<Digest, PathBuf>,
+    folder: PathBuf,
+}
+
+impl Members {
+    /// Forgets them: the bundle has them now.
+    pub(crate) fn discard(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("cannot remove", &self.folder, e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Blobs, and members in the place of some.
+pub(crate) struct WithMembers<'a> {
+    pub(crate) supply: &'a dyn Supply,
+    pub(crate) members: &'a Members,
+}
+
+impl Supply for WithMembers<'_> {
+    fn here(&self, digest: &Digest) -> Option<&[u8]> {
+        self.supply.here(digest)
+    }
+
+    fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
+        match self.members.members.get(digest) {
+            Some(path) => vec![Box::new(path.as_path())],
+            None => self.supply.origins(at, digest),
+        }
+    }
+
+    fn look(&self, digest: &Digest) -> Option<crate::verify::disguise::Look> {
+        self.supply.look(digest)
+    }
+
+    fn seen(&self, digest: &Digest, look: crate::verify::disguise::Look) -> Result<()> {
+        self.supply.seen(digest, look)
+    }
+}
+
+impl Origin for &Path {
+    fn describe(&self) -> String {
+        format!("`{}`", self.display())
+    }
+
+    fn read<'a>(&'a self, _: &Descriptor, offset: u64) -> Result<Box<dyn Read + 'a>> {
+        let failed = |e| Error::io("cannot read", self, e);
+        let mut file = File::open(self).map_err(failed)?;
+        io::Seek::seek(&mut file, io::SeekFrom::Start(offset)).map_err(failed)?;
+        Ok(Box::new(file))
+    }
+}
+
+/// The folder of the members of a bundle that is being made.
+pub(crate) fn folder(bundle: &Path) -> PathBuf {
+    let mut name = bundle.file_name().unwrap_or_default().to_owned();
+    name.push(".partial.work");
+    bundle.with_file_name(name)
+}
+
+/// What is kept of a member that was proved.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    entry: Entry,
+    reference: Option<Reference>,
+}
+
+/// One layer of an image: which image, its platform, and the position from the bottom.
+type PlaceOf = (String, String, usize);
+
+fn key(index: &Index, member: &Member) -> Vec<(String, String)> {
+    let images = member.images.iter().filter_map(|at| index.images.get(*at));
+    let named = images.filter(|image| !matches!(image.kind, Kind::Signature | Kind::Referrer)).filter_map(|image| {
+        let name = image.component.as_ref().map(|name| format!("component:{name}"));
+        name.or_else(|| image.repository.clone())
+    });
+    let platform = member.platform.as_ref().map(ToString::to_string).unwrap_or_default();
+    named.map(|name| (name, platform.clone())).collect()
+}
+
+/// The layers of a bundle by image and position.
+fn layers(index: &Index, shelf: &Shelf) -> BTreeMap<PlaceOf, Descriptor> {
+    let mut out = BTreeMap::new();
+    for member in shelf.members() {
+        for (name, platform) in key(index, member) {
+            for (at, layer) in member.layers.iter().enumerate() {
+                out.entry((name.clone(), platform.clone(), at)).or_insert_with(|| layer.clone());
+            }
+        }
+    }
+    out
+}
+
+/// Makes members of the layers of a plan, in `folder`. What an earlier run has proved is used again.
+///
+/// # Errors
+/// Those of reading and writing. A layer that cannot be carried so is none.
+pub(crate) fn encode(
+    plan: &Plan,
+    supply: &dyn Supply,
+    document: &dyn Fn(&Digest) -> Option<Vec<u8>>,
+    bases: &Bases,
+    (skip, bundle): (&BTreeSet<Digest>, &Path),
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Encoded> {
+    let folder = folder(bundle);
+    let removed = plan.removed();
+    let absent = plan.absent();
+    let wanted = |(at, blob): &(usize, &Blob)| {
+        blob.role == Role::Layer
+            && blob.size > limits::SMALL_BLOB
+            && !skip.contains(&blob.digest)
+            && !removed.blobs.contains(at)
+            && !absent.contains(at)
+    };
+    let blobs: Vec<(usize, &Blob)> = plan.index.blobs.iter().enumerate().filter(wanted).collect();
+    if blobs.is_empty() {
+        return Ok(Encoded::default());
+    }
+    fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create", &folder, e))?;
+    let references = if options.differences { references(plan, document, options)? } else { HashMap::new() };
+    let work = Work { supply, options, bases, folder: &folder, references, observer };
+    observer.begin(Task::Encode, blobs.len() as u64, blobs.iter().map(|(_, blob)| blob.size).sum());
+    let out = Mutex::new(Vec::new());
+    let each = |(): &mut (), (at, blob): &(usize, &Blob)| {
+        observer.check()?;
+        if let Some(kept) = work.one(*at, blob)? {
+            out.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        }
+        observer.advance(blob.size);
+        observer.item();
+        Ok(())
+    };
+    let done = Pace::fixed(options.jobs).map(&blobs, || (), each);
+    observer.end();
+    done.map_err(|e| e.state(format!("what was made is kept in `{}`", folder.display())))?;
+    let mut all = out.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all.sort_by_key(|kept: &Kept| kept.entry.blob);
+    let path = |kept: &Kept| {
+        Some((kept.entry.digest?, work.path(plan.index.blobs.get(kept.entry.position())?, kept.reference.as_ref())))
+    };
+    let members = all.iter().filter_map(path).collect();
+    Ok(Encoded { entries: all.into_iter().map(|kept| (kept.entry, kept.reference)).collect(), members, folder })
+}
+
+/// For each layer, layers of the bases that may be alike, the likeliest first.
+fn references(
+    plan: &Plan,
+    document: &dyn Fn(&Digest) -> Option<Vec<u8>>,
+    options: &Options,
+) -> Result<HashMap<Digest, Vec<Descriptor>>> {
+    let read = |index: &Index, document: &dyn Fn(&Digest) -> Option<Vec<u8>>| {
+        let documents = index.blobs.iter().filter(|blob| blob.role.is_document());
+        let all: HashMap<Digest, Vec<u8>> =
+            documents.filter_map(|one| Some((one.digest, document(&one.digest)?))).collect();
+        layers(index, &Shelf::new(index, &|digest| all.get(digest).map(Vec::as_slice)))
+    };
+    let ours = read(&plan.index, document);
+    let carried: BTreeSet<Digest> = {
+        let absent = plan.absent();
+        plan.index
+            .blobs
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !absent.contains(at))
+            .map(|(_, blob)| blob.digest)
+            .collect()
+    };
+    let mut out: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
+    for set in options.stock.bundles_there() {
+        let index = set.index();
+        let positions: HashMap<Digest, usize> =
+            index.blobs.iter().enumerate().map(|(at, blob)| (blob.digest, at)).collect();
+        let theirs = read(index, &|digest| set.read(*positions.get(digest)?, limits::DOCUMENT).ok());
+        let usable = |layer: &Descriptor| {
+            !carried.contains(&layer.digest) && positions.get(&layer.digest).is_some_and(|at| set.has(*at))
+        };
+        for ((name, platform, at), layer) in &ours {
+            let own = out.entry(layer.digest).or_default();
+            let of = |at: usize| theirs.get(&(name.clone(), platform.clone(), at)).filter(|layer| usable(layer));
+            // The same position, then those beside it.
+            let near = [Some(*at), at.checked_add(1), at.checked_sub(1)];
+            for candidate in near.into_iter().flatten().filter_map(of) {
+                if own.len() < TRIED && !own.iter().any(|known| known.digest == candidate.digest) {
+                    own.push(candidate.clone());
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+struct Work<'a> {
+    supply: &'a dyn Supply,
+    options: &'a Options,
+    bases: &'a Bases,
+    folder: &'a Path,
+    references: HashMap<Digest, Vec<Descriptor>>,
+    observer: &'a dyn Observer,
+}
+
+impl Work<'_> {
+    fn path(&self, blob: &Blob, reference: Option<&Reference>) -> PathBuf {
+        self.file(blob, reference.map(|one| &one.digest), "member")
+    }
+
+    fn file(&self, blob: &Blob, reference: Option<&Digest>, ending: &str) -> PathBuf {
+        let to = reference.map_or_else(|| "zstd".to_owned(), |digest| digest.hex()[..32].to_owned());
+        self.folder.join(format!("{}.{to}.{WAY}-{}.{ending}", blob.digest.hex(), self.options.effort))
+    }
+
+    /// The member of one layer, if it is worth it.
+    fn one(&self, at: usize, blob: &Blob) -> Result<Option<Kept>> {
+        let candidates = self.references.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
+        let ways = candidates.iter().map(Some).chain(self.options.compact.then_some(None));
+        for way in ways.clone() {
+            if let Some(kept) = self.kept(at, blob, way.map(|layer| &layer.digest))? {
+                return Ok(Some(kept));
+            }
+        }
+        if candidates.is_empty() && !self.options.compact || self.is_hopeless(blob) {
+            return Ok(None);
+        }
+        if !self.is_recognised(at, blob)? {
+            return self.hopeless(blob);
+        }
+        let Some(new) = self.fetched(at, blob)? else { return self.hopeless(blob) };
+        for way in ways {
+            self.observer.check()?;
+            if let Some(kept) = self.made(at, blob, &new, way)? {
+                return Ok(Some(kept));
+            }
+        }
+        self.hopeless(blob)
+    }
+
+    /// Notes that a layer is carried as it is, whatever is tried.
+    fn hopeless(&self, blob: &Blob) -> Result<Option<Kept>> {
+        let path = self.file(blob, None, "plain");
+        fs::write(&path, b"").map_err(|e| Error::io("cannot write", &path, e))?;
+        Ok(None)
+    }
+
+    fn is_hopeless(&self, blob: &Blob) -> bool {
+        self.file(blob, None, "plain").exists()
+    }
+
+    /// What an earlier run has proved: the member is read again, and must be the one.
+    fn kept(&self, at: usize, blob: &Blob, reference: Option<&Digest>) -> Result<Option<Kept>> {
+        let (note, path) = (self.file(blob, reference, "json"), self.file(blob, reference, "member"));
+        let (Ok(bytes), Ok(mut file)) = (fs::read(&note), File::open(&path)) else { return Ok(None) };
+        let Ok(mut kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
+        let mut hasher = Hasher::new();
+        let size = io::copy(&mut file, &mut Hashing(&mut hasher)).map_err(|e| Error::io("cannot read", &path, e))?;
+        kept.entry.blob = u32::try_from(at).unwrap_or(u32::MAX);
+        Ok((kept.entry.size == Some(size) && kept.entry.digest == Some(hasher.finish())).then_some(kept))
+    }
+
+    /// Whether the beginning of a layer is one that can be made again. What cannot is fetched once, by the writer.
+    fn is_recognised(&self, at: usize, blob: &Blob) -> Result<bool> {
+        let what = Descriptor::new(String::new(), blob.digest, blob.size);
+        let mut failed = Error::new(Code::Internal, format!("no source for {}", blob.digest));
+        for origin in self.supply.origins(at, &blob.digest) {
+            let mut beginning = Vec::new();
+            let read = origin.read(&what, 0).and_then(|from| {
+                let read = from.take(BEGINNING as u64).read_to_end(&mut beginning);
+                read.map_err(|e| Error::io("cannot read", origin.describe(), e))
+            });
+            match read {
+                Ok(_) => {
+                    let mut content = UpToDamage(flate2::read::GzDecoder::new(beginning.as_slice()));
+                    let mut all = regzip::candidates(&beginning, &mut content)
+                        .map_err(|e| Error::io("cannot read", origin.describe(), e))?;
+                    return Ok(all.next().is_some());
+                }
+                Err(e) if matches!(e.code(), Code::Source | Code::BlobMissing | Code::Auth) => failed = e,
+                Err(e) => return Err(e),
+            }
+        }
+        Err(failed)
+    }
+
+    /// The content of a layer, if it is gzip by an encoder that can be made again.
+    fn fetched(&self, at: usize, blob: &Blob) -> Result<Option<New>> {
+        let kitchen = self.options.stock.kitchen();
+        let origins = self.supply.origins(at, &blob.digest);
+        let what = Descriptor::new(String::new(), blob.digest, blob.size);
+        let mut failed = Error::new(Code::Internal, format!("no source for {}", blob.digest));
+        let most = blob.size.saturating_mul(limits::RATIO).saturating_add(64 << 10).min(limits::TAR);
+        for origin in &origins {
+            let mut look = self.supply.look(&blob.digest);
+            let mut beginning = Vec::new();
+            let from = match origin.read(&what, 0) {
+                Ok(from) => from,
+                Err(e) => {
+                    failed = e;
+                    continue;
+                }
+            };
+            let seen = Seen { from, beginning: &mut beginning, look: &mut look };
+            match kitchen.content(&blob.digest, blob.size, most, Box::new(seen)) {
+                Ok((spool, tar)) => {
+                    if let Some(look) = look {
+                        self.supply.seen(&blob.digest, look)?;
+                    }
+                    let recipes: Vec<Recipe> = match beginning.starts_with(&[0x1f, 0x8b]) && tar.size > 0 {
+                        true => regzip::candidates(&beginning, &mut spool.read())
+                            .map_err(|e| Error::io("cannot read", kitchen.room(), e))?
+                            .collect(),
+                        false => Vec::new(),
+                    };
+                    return Ok((!recipes.is_empty()).then(|| New { spool: Arc::new(spool), tar, recipes }));
+                }
+                // Not gzip, or damaged: the writer finds out, and says so.
+                Err(e) if e.code() == Code::BlobMismatch => return Ok(None),
+                Err(e) if matches!(e.code(), Code::Source | Code::BlobMissing | Code::Auth) => failed = e,
+                Err(e) => return Err(e),
+            }
+        }
+        Err(failed)
+    }
+
+    /// Makes a member and proves it.
+    fn made(&self, at: usize, blob: &Blob, new: &New, layer: Option<&Descriptor>) -> Result<Option<Kept>> {
+        let kitchen = self.options.stock.kitchen();
+        let mut reference = None;
+        let mut spool = None;
+        if let Some(layer) = layer {
+            let Some((one, content)) = self.reference(layer)? else { return Ok(None) };
+            (reference, spool) = (Some(one), Some(content));
+        }
+        let path = self.path(blob, reference.as_ref());
+        let failed = |e: io::Error| Error::io("cannot write", &path, e);
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(failed)?;
+        let most = blob.size / 100 * WORTH;
+        let made = match &spool {
+            Some(spool) => {
+                let memory = self.options.memory / self.options.jobs.max(1) as u64;
+                let options = delta::Options { level: self.options.level(), memory, most };
+                delta::encode(spool.part(), new.spool.part(), &options, &mut file)
+            }
+            None => frame(new, self.options.level(), most, &mut file),
+        };
+        let size = match made {
+            Ok(size) if size > 0 && size <= most => size,
+            Ok(_) => return discarded(&path),
+            Err(e) if e.kind() == io::ErrorKind::FileTooLarge => return discarded(&path),
+            Err(e) => return Err(failed(e)),
+        };
+        let mut hasher = Hasher::new();
+        let mut again = File::open(&path).map_err(failed)?;
+        io::copy(&mut again, &mut Hashing(&mut hasher)).map_err(failed)?;
+        let method = if spool.is_some() { ContentForm::Delta1 } else { ContentForm::Zstd };
+        let content = Content { method, reference: spool.as_ref().map(|_| 0) };
+        for recipe in &new.recipes {
+            let entry = Entry {
+                blob: u32::try_from(at).unwrap_or(u32::MAX),
+                form: As::Encoded,
+                repositories: Vec::new(),
+                size: Some(size),
+                digest: Some(hasher.clone().finish()),
+                tar: Some(new.tar.clone()),
+                gzip: Some(gzip(recipe)),
+                content: Some(content.clone()),
+            };
+            let member = Box::new(File::open(&path).map_err(failed)?);
+            let restoring = Restoring::new(blob.digest, &entry, spool.as_deref(), member, kitchen)?;
+            if self.proved(blob, restoring)? {
+                let kept = Kept { entry, reference };
+                let note = self.file(blob, layer.map(|layer| &layer.digest), "json");
+                let bytes = serde_json::to_vec(&kept).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+                fs::write(&note, bytes).map_err(|e| Error::io("cannot write", &note, e))?;
+                return Ok(Some(kept));
+            }
+        }
+        discarded(&path)
+    }
+
+    /// Whether the blob comes out.
+    fn proved(&self, blob: &Blob, mut restoring: Restoring<'_>) -> Result<bool> {
+        let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0u64, vec![0; 256 << 10]);
+        loop {
+            match restoring.next(&mut buffer) {
+                Ok(0) => return Ok(size == blob.size && hasher.finish() == blob.digest),
+                Ok(n) => {
+                    hasher.update(&buffer[..n]);
+                    size += n as u64;
+                    if size > blob.size {
+                        return Ok(false);
+                    }
+                }
+                Err(e) if e.code() == Code::BlobMismatch => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// A layer of the base, unpacked.
+    fn reference(&self, layer: &Descriptor) -> Result<Option<(Reference, Arc<Spool>)>> {
+        let stock = &self.options.stock;
+        let most = layer.size.saturating_mul(limits::RATIO).saturating_add(64 << 10).min(limits::TAR);
+        let unpacked = stock
+            .open_blob(&layer.digest, layer.size)
+            .and_then(|from| stock.kitchen().content(&layer.digest, layer.size, most, from));
+        let (spool, tar) = match unpacked {
+            Ok(both) => both,
+            Err(e) if matches!(e.code(), Code::BlobMismatch | Code::BlobMissing | Code::Malformed) => {
+                self.observer.warn(&format!("{} of a base is not used: {}", layer.digest, e.message()));
+                return Ok(None);
+            }
+            Err(e) => return Err(e),
+        };
+        if tar.size == 0 {
+            return Ok(None);
+        }
+        let mut repositories: Vec<String> =
+            self.bases.repositories(&layer.digest).into_iter().map(str::to_owned).collect();
+        repositories.sort();
+        Ok(Some((Reference { digest: layer.digest, size: layer.size, tar, repositories }, Arc::new(spool))))
+    }
+}
+
+/// A layer that may be carried in another form.
+struct New {
+    spool: Arc<Spool>,
+    tar: Tar,
+    recipes: Vec<Recipe>,
+}
+
+/// Writes the content as one zstd frame.
+fn frame(new: &New, level: i32, most: u64, out: &mut File) -> io::Result<u64> {
+    use std::io::Write as _;
+    let mut encoder = zstd::stream::write::Encoder::new(Limited { out, left: most }, level)?;
+    encoder.include_checksum(true)?;
+    encoder.include_contentsize(true)?;
+    encoder.window_log(delta::WINDOW.ilog2())?;
+    encoder.set_pledged_src_size(Some(new.tar.size))?;
+    io::copy(&mut new.spool.read(), &mut encoder)?;
+    let mut limited = encoder.finish()?;
+    limited.flush()?;
+    Ok(most - limited.left)
+}
+
+struct Limited<'a> {
+    out: &'a mut File,
+    left: u64,
+}
+
+impl io::Write for Limited<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left = self.left.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+struct Hashing<'a>(&'a mut Hasher);
+
+impl io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What can be inflated of a beginning.
+struct UpToDamage<R>(R);
+
+impl<R: Read> Read for UpToDamage<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(self.0.read(buffer).unwrap_or(0))
+    }
+}
+
+/// Bytes as they come, with their beginning, and seen by who must see them.
+struct Seen<'a> {
+    from: Box<dyn Read + 'a>,
+    beginning: &'a mut Vec<u8>,
+    look: &'a mut Option<crate::verify::disguise::Look>,
+}
+
+impl Read for Seen<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        let now = &buffer[..n];
+        let room = BEGINNING.saturating_sub(self.beginning.len()).min(n);
+        self.beginning.extend_from_slice(&now[..room]);
+        self.look.iter_mut().for_each(|look| look.send(now));
+        Ok(n)
+    }
+}
+
+fn discarded(path: &Path) -> Result<Option<Kept>> {
+    fs::remove_file(path).map_err(|e| Error::io("cannot remove", path, e))?;
+    Ok(None)
+}
+
+fn gzip(recipe: &Recipe) -> Gzip {
+    let encoder = match recipe.family() {
+        Family::A => Encoder::KlauspostA,
+        Family::B => Encoder::KlauspostB,
+        Family::Go126 => Encoder::Go126,
+    };
+    let (method, block_size) = match recipe.method() {
+        Method::Gzip => (GzipForm::Gzip, None),
+        Method::Pgzip(size) => (GzipForm::Pgzip, u32::try_from(size.bytes()).ok()),
+    };
+    let header = recipe.header().iter().map(|byte| format!("{byte:02x}")).collect();
+    let level = u8::try_from(recipe.level().number()).unwrap_or_default();
+    Gzip { method, encoder, level, block_size, header }
+}
