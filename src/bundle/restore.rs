@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use super::carriage::{ContentForm, Encoder, Entry, Gzip as GzipEntry, GzipForm, Reference, Tar};
 use crate::content::layer::inflated;
@@ -58,11 +58,47 @@ impl Read for Reading {
     }
 }
 
+/// As many blobs at once as there are processors: each takes up to 60 MiB of memory.
+#[derive(Debug)]
+struct Gate {
+    busy: Mutex<usize>,
+    free: Condvar,
+    most: usize,
+}
+
+/// The right to restore a blob.
+#[derive(Debug)]
+struct Permit(Arc<Gate>);
+
+impl Gate {
+    fn enter(self: &Arc<Gate>) -> Permit {
+        let mut busy = lock(&self.busy);
+        while *busy >= self.most {
+            busy = self.free.wait(busy).unwrap_or_else(PoisonError::into_inner);
+        }
+        *busy += 1;
+        Permit(self.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *lock(&self.0.busy) -= 1;
+        self.0.free.notify_one();
+    }
+}
+
+/// Between 1 and 4.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).clamp(1, 4)
+}
+
 type Slot = Arc<Mutex<Weak<Spool>>>;
 
 /// Where references are unpacked, and those that are.
 pub struct Kitchen {
     room: PathBuf,
+    gate: Arc<Gate>,
     slots: Mutex<HashMap<Digest, Slot>>,
     kept: Mutex<VecDeque<Arc<Spool>>>,
 }
@@ -82,7 +118,8 @@ impl Default for Kitchen {
 impl Kitchen {
     /// With files in this folder.
     pub fn new(room: PathBuf) -> Kitchen {
-        Kitchen { room, slots: Mutex::default(), kept: Mutex::default() }
+        let gate = Arc::new(Gate { busy: Mutex::new(0), free: Condvar::new(), most: processors() });
+        Kitchen { room, gate, slots: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The content of a reference: unpacked once while somebody holds it. `open` gives its bytes.
@@ -245,6 +282,7 @@ pub struct Restoring<'a> {
     size: u64,
     tar: &'a Tar,
     blob: Digest,
+    _permit: Permit,
 }
 
 impl fmt::Debug for Restoring<'_> {
@@ -269,6 +307,7 @@ impl<'a> Restoring<'a> {
         else {
             return Err(Error::new(Code::Internal, format!("{blob} is not carried as a member to restore it from")));
         };
+        let permit = kitchen.gate.enter();
         let recipe = recipe(gzip).ok_or_else(|| unrestorable(&blob, "no encoder is described so"))?;
         let source = match (content.method, reference) {
             (ContentForm::Zstd, _) => {
@@ -286,7 +325,7 @@ impl<'a> Restoring<'a> {
             }
         };
         let (gzip, made, buffer) = (Some(Gzip::new(&recipe, Vec::new())), Vec::new(), vec![0; STEP]);
-        Ok(Restoring { source, gzip, made, at: 0, buffer, hasher: Hasher::new(), size: 0, tar, blob })
+        Ok(Restoring { source, gzip, made, at: 0, buffer, hasher: Hasher::new(), size: 0, tar, blob, _permit: permit })
     }
 
     /// The next bytes of the blob; 0 at its end.

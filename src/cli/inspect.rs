@@ -208,6 +208,7 @@ pub(super) fn ls(args: &Ls, global: &Global, unverified: &dyn Fn(&str)) -> Resul
             ("blobs", of(serde_json::json!(index.blobs), args.blobs)),
             ("files", of(serde_json::json!(index.files), args.manifests)),
             ("absent", of(serde_json::json!(seen.absent), args.blobs && seen.form.is_some())),
+            ("encoded", of(serde_json::json!(seen.encoded), args.blobs && seen.form.is_some())),
         ]);
         answer::json(global, &out);
         return Ok(0);
@@ -264,8 +265,10 @@ fn lines(seen: &Inspected, images: bool, blobs: bool, manifests: bool, columns: 
     if blobs {
         let row = |blob: &Blob| {
             let mut row = vec![blob.role.as_str().to_owned(), blob.digest.to_string(), blob.size.to_string()];
-            let word = if seen.absent.contains(&blob.digest) { "absent" } else { "-" };
-            row.extend(seen.form.is_some().then(|| word.to_owned()));
+            let encoded = seen.encoded.get(&blob.digest).map(|one| format!("{}:{}", one.content, one.bytes));
+            let absent = seen.absent.contains(&blob.digest).then(|| "absent".to_owned());
+            let word = absent.or(encoded).unwrap_or_else(|| "-".to_owned());
+            row.extend(seen.form.is_some().then_some(word));
             row
         };
         let mut heading = vec!["ROLE", "DIGEST", "BYTES"];

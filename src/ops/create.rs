@@ -131,6 +131,18 @@ pub fn create(
         return Err(Error::new(Code::Usage, "several volumes cannot be written to one stream")
             .hint("name a file, or leave --volume-size and --media out"));
     }
+    if let (Some(encoding), Target::Stream(_)) = (&options.encoding, &target) {
+        match encoding.compact {
+            true => {
+                return Err(Error::new(
+                    Code::Usage,
+                    "--compact needs a file to write: layers are made before the bundle begins",
+                )
+                .state("nothing was written"));
+            }
+            false => observer.warn("to a stream, layers are left out or carried as they are: differences need a file"),
+        }
+    }
     let journal = match &target {
         Target::File(path) => {
             // The names of volumes are not known yet; the writer checks them.

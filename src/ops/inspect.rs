@@ -7,7 +7,7 @@ use super::claims::{self, ImageClaims};
 use super::form::Form;
 use super::shelf::Shelf;
 
-use crate::bundle::carriage;
+use crate::bundle::carriage::{self, Carriage, Entry};
 use crate::bundle::index::Index;
 use crate::bundle::reader::Bundle;
 use crate::bundle::removal::{self, Removed};
@@ -17,6 +17,23 @@ use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::report::{Attestation, Updates};
 use crate::sign::cosign::ImageKey;
+
+/// A member from which a blob is restored.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Encoded {
+    /// How it holds the content of the blob: `delta-1` or `zstd`.
+    pub content: &'static str,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+fn members(carriage: &Carriage, index: &Index) -> BTreeMap<Digest, Encoded> {
+    let one = |entry: &Entry| {
+        let content = entry.content.as_ref()?.method.as_str();
+        Some((index.blobs.get(entry.position())?.digest, Encoded { content, bytes: entry.size? }))
+    };
+    carriage.blobs.iter().filter_map(one).collect()
+}
 
 /// The contents of a bundle's head.
 #[derive(Debug)]
@@ -31,6 +48,8 @@ pub struct Inspected {
     pub form: Option<Form>,
     /// The blobs that are left out.
     pub absent: BTreeSet<Digest>,
+    /// The blobs that the file carries as members from which they are restored.
+    pub encoded: BTreeMap<Digest, Encoded>,
     /// Whether there is a signature, good or bad.
     pub signed: bool,
     /// Expected size of the whole bundle without addenda, in bytes.
@@ -75,13 +94,17 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
     let layout = Layout::with(&index, &head.index, head.signature.as_deref(), head.form(), None)?;
     // What one of the files has is there.
     let mut absent: BTreeSet<Digest> = layout.absent().iter().map(|at| index.blobs[*at].digest).collect();
+    let mut encoded: BTreeMap<Digest, Encoded> = layout.carriage().map(|one| members(one, &index)).unwrap_or_default();
     for other in bundles.iter().skip(1) {
         let carriage = carriage::in_head(other.head().carriage.as_ref(), &index, &head.digest())?;
-        let own = carriage.map(|carriage| carriage.absentees()).unwrap_or_default();
+        let own = carriage.as_ref().map(Carriage::absentees).unwrap_or_default();
         let own: BTreeSet<Digest> = own.into_iter().map(|at| index.blobs[at].digest).collect();
+        let restored = carriage.as_ref().map(|one| members(one, &index)).unwrap_or_default();
+        encoded.retain(|digest, _| own.contains(digest) || restored.contains_key(digest));
+        encoded.extend(restored.into_iter().filter(|(digest, _)| absent.contains(digest)));
         absent.retain(|digest| own.contains(digest));
     }
-    let form = Form::in_layout(&index, &layout, full).filter(|_| !absent.is_empty());
+    let form = Form::in_layout(&index, &layout, full).filter(|_| !(absent.is_empty() && encoded.is_empty()));
     let of = numbered.first().map(|v| v.of);
     let mut numbers: Vec<u32> = numbered.into_iter().map(|v| v.volume).collect();
     numbers.sort_unstable();
@@ -93,6 +116,7 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
         digest: head.digest(),
         form,
         absent,
+        encoded,
         signed,
         bytes,
         removed: removed.words(&index),

@@ -118,6 +118,16 @@ pub enum ContentForm {
     Delta1,
 }
 
+impl ContentForm {
+    /// The word in a carriage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ContentForm::Zstd => "zstd",
+            ContentForm::Delta1 => "delta-1",
+        }
+    }
+}
+
 impl Entry {
     /// A blob that is not carried.
     pub fn absent(blob: usize, repositories: Vec<String>) -> Entry {
