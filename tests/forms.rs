@@ -63,7 +63,18 @@ impl World {
         world.layout("first", 4);
         world.layout("second", 6);
         world
-            .run(&["create", "1.tar", "--from-layout", "first", "--sign-key", "builder", "--name", "app", "--sequence", "1"])
+            .run(&[
+                "create",
+                "1.tar",
+                "--from-layout",
+                "first",
+                "--sign-key",
+                "builder",
+                "--name",
+                "app",
+                "--sequence",
+                "1",
+            ])
             .is(0);
         world.create("full.tar", &[]).is(0);
         world.create("2.tar", &["--base", "1.tar"]).is(0).says("Leaving out");
@@ -262,7 +273,11 @@ fn expand_gives_what_create_writes_without_a_base_and_shrink_what_it_writes_with
     world.run(&["shrink", "full.tar", "small.tar", "--base", "1.tar", "--sign-key", "builder"]).is(0);
     world.same("small.tar", "2.tar");
     // With a countersignature and a record, which a reviewer added to either.
-    world.policy("trust.yaml", &[("builder", "builder"), ("reviewer", "reviewer")], "require:\n  - {role: builder, threshold: 1}\n");
+    world.policy(
+        "trust.yaml",
+        &[("builder", "builder"), ("reviewer", "reviewer")],
+        "require:\n  - {role: builder, threshold: 1}\n",
+    );
     let sign = |bundle: &str, more: &[&str]| {
         let args = ["sign", bundle, "--sign-key", "reviewer", "--trust", "trust.yaml", "--note", "seen"];
         world.run(&[&args[..], more].concat()).is(0);
@@ -286,7 +301,10 @@ fn expand_gives_what_create_writes_without_a_base_and_shrink_what_it_writes_with
     // What nothing was left out of is no base, and a bundle is no base of itself.
     world.layout("other", 1);
     world.run(&["shrink", "full.tar", "x.tar", "--base", "full.tar", "--sign-key", "builder"]).is(2);
-    world.run(&["shrink", "2.tar", "x.tar", "--base", "1.tar", "--sign-key", "builder"]).is(2).says("mirror-bundle expand");
+    world
+        .run(&["shrink", "2.tar", "x.tar", "--base", "1.tar", "--sign-key", "builder"])
+        .is(2)
+        .says("mirror-bundle expand");
     assert!(!world.path("x.tar").exists());
 }
 
@@ -294,7 +312,20 @@ fn expand_gives_what_create_writes_without_a_base_and_shrink_what_it_writes_with
 fn a_base_that_is_newer_is_refused() {
     let world = World::new();
     world
-        .run(&["create", "0.tar", "--from-layout", "second", "--sign-key", "builder", "--name", "app", "--sequence", "1", "--base", "full.tar"])
+        .run(&[
+            "create",
+            "0.tar",
+            "--from-layout",
+            "second",
+            "--sign-key",
+            "builder",
+            "--name",
+            "app",
+            "--sequence",
+            "1",
+            "--base",
+            "full.tar",
+        ])
         .is(2)
         .says("newer than the bundle");
     assert!(!world.path("0.tar").exists());
@@ -320,7 +351,11 @@ fn only_a_builder_or_a_carrier_of_the_policy_says_how_a_bundle_is_carried() {
     world.run(&["unpack", "by-carrier.tar", "--signer", "builder.pub", "--to-dir", "out", "--base", "1.tar"]).is(22);
     assert!(!world.path("out").exists());
     // A carrier signs no index.
-    world.policy("wrong.yaml", &[("builder", "builder"), ("carrier", "carrier")], "require:\n  - {role: carrier, threshold: 1}\n");
+    world.policy(
+        "wrong.yaml",
+        &[("builder", "builder"), ("carrier", "carrier")],
+        "require:\n  - {role: carrier, threshold: 1}\n",
+    );
     world.run(&["verify", "2.tar", "--trust", "wrong.yaml"]).is(2).says("a carrier signs no index");
     world.run(&["sign", "full.tar", "--sign-key", "carrier", "--role", "carrier", "--trust", "trust.yaml"]).is(2);
     // Without a signature only where an unsigned bundle is accepted.
@@ -339,19 +374,33 @@ fn a_countersignature_counts_in_every_form() {
     world.run(&["sign", "full.tar", "--sign-key", "reviewer", "--trust", "desk.yaml", "--note", "ok"]).is(0);
     world.layout("less", 2);
     world
-        .run(&["create", "less.tar", "--from-layout", "less", "--sign-key", "builder", "--name", "other", "--sequence", "9"])
+        .run(&[
+            "create",
+            "less.tar",
+            "--from-layout",
+            "less",
+            "--sign-key",
+            "builder",
+            "--name",
+            "other",
+            "--sequence",
+            "9",
+        ])
         .is(0);
     let mut sizes = Vec::new();
     for (site, base) in [("a.tar", "1.tar"), ("b.tar", "less.tar")] {
         world.run(&["shrink", "full.tar", site, "--base", base, "--sign-key", "carrier"]).is(0);
         world.run(&["verify", site, "--trust", "trust.yaml"]).is(42);
-        world.run(&["unpack", site, "--trust", "trust.yaml", "--to-layout", &format!("{site}.out"), "--base", base]).is(0);
+        world
+            .run(&["unpack", site, "--trust", "trust.yaml", "--to-layout", &format!("{site}.out"), "--base", base])
+            .is(0);
         world.run(&["expand", site, &format!("{site}.full"), "--base", base]).is(0);
         world.same(&format!("{site}.full"), "full.tar");
         sizes.push(world.bytes(site).len());
     }
     assert!(sizes[0] < sizes[1], "{sizes:?}");
-    let same = Command::new("diff").args(["-r", "a.tar.out", "b.tar.out"]).current_dir(world.dir.path()).status().unwrap();
+    let same =
+        Command::new("diff").args(["-r", "a.tar.out", "b.tar.out"]).current_dir(world.dir.path()).status().unwrap();
     assert!(same.success());
 }
 
@@ -400,7 +449,19 @@ fn removals_and_forms_go_together() {
     let images = world.run(&["ls", "1.tar", "--images"]).is(0).out;
     let digest = images.lines().next().unwrap().split(' ').nth(1).unwrap().to_owned();
     let scrub = |from: &str, to: &str, more: &[&str]| {
-        let args = ["scrub", from, to, "--remove", &digest, "--reason", "no", "--sign-key", "reviewer", "--trust", "trust.yaml"];
+        let args = [
+            "scrub",
+            from,
+            to,
+            "--remove",
+            &digest,
+            "--reason",
+            "no",
+            "--sign-key",
+            "reviewer",
+            "--trust",
+            "trust.yaml",
+        ];
         world.run(&[&args[..], more].concat()).is(0);
     };
     scrub("full.tar", "full-less.tar", &[]);

@@ -136,7 +136,8 @@ impl Carriage {
             .map_err(|e| Error::new(Code::Internal, "cannot write the carriage").source(e))?;
         bytes.push(b'\n');
         if bytes.len() as u64 > limits::CARRIAGE {
-            let text = format!("the carriage would have {} bytes; at most {} are allowed", bytes.len(), limits::CARRIAGE);
+            let text =
+                format!("the carriage would have {} bytes; at most {} are allowed", bytes.len(), limits::CARRIAGE);
             return Err(Error::new(Code::Usage, text).hint("create several bundles, each with some of the images"));
         }
         Ok(bytes)
@@ -192,7 +193,8 @@ impl Carriage {
         }
         let absent: BTreeSet<usize> = self.absentees();
         let needed: HashSet<Digest> = self.references.iter().map(|one| one.digest).collect();
-        let there = index.blobs.iter().enumerate().find(|(at, blob)| needed.contains(&blob.digest) && !absent.contains(at));
+        let there =
+            index.blobs.iter().enumerate().find(|(at, blob)| needed.contains(&blob.digest) && !absent.contains(at));
         if let Some((_, blob)) = there {
             return Err(format!("the reference {} is in the bundle itself", blob.digest));
         }

@@ -83,8 +83,7 @@ fn attempt(
             .try_fold(0, |most, len| Ok::<_, Error>(most.max(len?)))?;
         if needed <= description {
             for volume in &volumes {
-                let total =
-                    Layout::with(index, index_bytes, signature, room.form, Some(volume))?.total() + room.tail;
+                let total = Layout::with(index, index_bytes, signature, room.form, Some(volume))?.total() + room.tail;
                 if total > room.volume && volumes.len() > 1 {
                     let text = format!("volume {} would have {total} bytes, more than {}", volume.volume, room.volume);
                     return Err(Error::new(Code::Internal, text).into());

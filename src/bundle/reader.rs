@@ -148,12 +148,8 @@ fn still_there(input: &Input, index: &Index, layout: &Layout) -> Result<Option<E
     };
     let member = |at: &usize| format!("blobs/sha256/{}", index.blobs[*at].digest.hex());
     let left_out: BTreeSet<String> = absent.difference(&removed.blobs).map(member).collect();
-    let gone: BTreeSet<String> = removed
-        .files
-        .iter()
-        .map(|at| index.files[*at].path.clone())
-        .chain(removed.blobs.iter().map(member))
-        .collect();
+    let gone: BTreeSet<String> =
+        removed.files.iter().map(|at| index.files[*at].path.clone()).chain(removed.blobs.iter().map(member)).collect();
     let start = layout.members().iter().find(|m| m.path == layout::SUMS).map_or(0, |m| m.header);
     let (mut at, mut block) = (start, [0u8; 512]);
     // As many members as there can be: the removed ones are of the index.

@@ -92,12 +92,7 @@ impl Summary {
 ///
 /// # Errors
 /// [`Code::BlobMissing`] before the first byte, for blobs that are in no place given.
-pub fn expand(
-    inputs: &[PathBuf],
-    stock: &Arc<Stock>,
-    options: &Options,
-    observer: &dyn Observer,
-) -> Result<Summary> {
+pub fn expand(inputs: &[PathBuf], stock: &Arc<Stock>, options: &Options, observer: &dyn Observer) -> Result<Summary> {
     let original = Original::with(Inputs::of(inputs)?, Some(&options.bundle), stock)?;
     original.complete()?;
     original.restorable()?;

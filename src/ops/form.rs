@@ -15,8 +15,8 @@ use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Role};
 use crate::ops::observer;
 use crate::select::base::{Base, Bases};
-use crate::verify::Needs;
 use crate::sign::{MessageHash, Namespace, SecretKey, sign};
+use crate::verify::Needs;
 
 /// What is left out, for a person and for JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,8 +77,11 @@ pub(crate) fn lacking(set: &Set, blobs: &[usize], documents: &BTreeMap<Digest, V
         1 => format!("{first} is not carried in this bundle, and is not here"),
         n => format!("{first} and {} more blobs are not carried in this bundle, and are not here", n - 1),
     };
-    let mut err = Error::new(Code::BlobMissing, text)
-        .fact(format!("{} in all, needed by {}", observer::size(size), observer::count(needing.len(), "image")));
+    let mut err = Error::new(Code::BlobMissing, text).fact(format!(
+        "{} in all, needed by {}",
+        observer::size(size),
+        observer::count(needing.len(), "image")
+    ));
     for image in needing.iter().take(NAMED) {
         err = err.fact(image.display());
     }

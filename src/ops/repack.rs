@@ -36,11 +36,12 @@ impl Original {
         let forms: Vec<_> = original.0.parts().iter().map(|part| (part.name(), &part.head().carriage)).collect();
         match forms.iter().find(|(_, form)| *form != forms[0].1) {
             None => Ok(original),
-            Some((path, _)) => {
-                Err(Error::new(Code::Conflict, format!("`{path}` carries the bundle in another form than `{}`", forms[0].0))
-                    .state("nothing was written")
-                    .hint("name the files of one form only; for the bundle in full: mirror-bundle expand"))
-            }
+            Some((path, _)) => Err(Error::new(
+                Code::Conflict,
+                format!("`{path}` carries the bundle in another form than `{}`", forms[0].0),
+            )
+            .state("nothing was written")
+            .hint("name the files of one form only; for the bundle in full: mirror-bundle expand")),
         }
     }
 
@@ -89,7 +90,7 @@ impl Original {
         }
         parts.sort_by_key(|part: &Contents| part.volume().map(|v| v.volume));
         let mut set = Set::new(parts)?;
-        set.supply(stock);
+        set.supply(stock.clone());
         Ok(Original(set))
     }
 

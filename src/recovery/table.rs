@@ -216,7 +216,8 @@ impl Table {
         if self.carriage.len() > 2 || self.carriage.iter().any(|one| one.size > limits::CARRIAGE) {
             return Err("its carriage is over a limit");
         }
-        let documents = self.volumes.iter().chain(&self.removals).chain(&self.carriage).map(|one| one.size.min(DOCUMENTS));
+        let documents =
+            self.volumes.iter().chain(&self.removals).chain(&self.carriage).map(|one| one.size.min(DOCUMENTS));
         let documents = self.index.size + documents.sum::<u64>();
         if self.volumes.iter().any(|v| v.size > VOLUME) || documents > DOCUMENTS {
             return Err("its descriptions of volumes are over the limit");

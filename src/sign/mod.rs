@@ -97,7 +97,9 @@ impl Namespace {
     /// The namespace with exactly this text.
     pub fn parse(text: &str) -> Option<Namespace> {
         let roles = Role::ALL.into_iter().map(Namespace::Index);
-        roles.chain([Namespace::Record, Namespace::Removal, Namespace::Carriage]).find(|namespace| namespace.as_str() == text)
+        roles
+            .chain([Namespace::Record, Namespace::Removal, Namespace::Carriage])
+            .find(|namespace| namespace.as_str() == text)
     }
 }
 

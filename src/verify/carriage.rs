@@ -43,7 +43,8 @@ pub(super) fn check(set: &Set, settings: &Settings, skipped: &mut Vec<NotChecked
                 };
                 let text = format!("the signature over the carriage does not count: {}", evaluated.detail);
                 let finding = Finding::new(code, carriage::SIGNATURE, text);
-                let finding = evaluated.key.iter().fold(finding, |finding, key| finding.fact(format!("signed by {key}")));
+                let finding =
+                    evaluated.key.iter().fold(finding, |finding, key| finding.fact(format!("signed by {key}")));
                 check.find(finding.hint(
                     "builders and carriers of the trust policy may say how a bundle is carried: mirror-bundle explain trust",
                 ));
@@ -123,7 +124,10 @@ impl Admitted<'_> {
     /// The first of them.
     pub(crate) fn first_unrestored(&self) -> Option<Digest> {
         let (good, left_out) = (lock(&self.good), lock(&self.left_out));
-        self.not_carried().into_iter().map(|blob| blob.digest).find(|one| !good.contains(one) && !left_out.contains(one))
+        self.not_carried()
+            .into_iter()
+            .map(|blob| blob.digest)
+            .find(|one| !good.contains(one) && !left_out.contains(one))
     }
 
     /// MB-VER-19: draws the conclusion about what is not carried.
@@ -146,7 +150,8 @@ impl Admitted<'_> {
         }
         let mut check = Check::new(CheckId::RestoredBlobs);
         (check.examined, check.of) = (absent.len() as u64, absent.len() as u64);
-        let left_out = absent.iter().filter(|at| lock(&self.left_out).contains(&self.index().blobs[**at].digest)).count();
+        let left_out =
+            absent.iter().filter(|at| lock(&self.left_out).contains(&self.index().blobs[**at].digest)).count();
         if left_out > 0 {
             check.details.push(format!("{left_out} found at the destination"));
         }

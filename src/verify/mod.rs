@@ -42,12 +42,12 @@ use crate::sign::policy::EvaluatedSignature;
 pub use crate::report;
 pub use admit::{admit, look};
 pub use blob::BlobReader;
+pub(crate) use carriage::{read_whole, read_whole_of};
 #[cfg(feature = "cluster")]
 pub use loose::loose;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
 pub(crate) use settings::Settings;
 pub use settings::{Conditions, Detached, Exceptions, Expectations, Resolved, Trust};
-pub(crate) use carriage::{read_whole, read_whole_of};
 pub(crate) use updates::updates;
 pub use verified::{Conclusion, Receiver, Verified, Visit};
 pub(crate) use volumes::Needs;
@@ -519,7 +519,10 @@ impl<'a> Admitted<'a> {
         }
         self.report.checks.sort_by_key(|c| c.id);
         self.report.conclude();
-        let complete = !quick && unread + unrestored == 0 && self.report.verdict == Verdict::Verified && self.report.exit_code == 0;
+        let complete = !quick
+            && unread + unrestored == 0
+            && self.report.verdict == Verdict::Verified
+            && self.report.exit_code == 0;
         Ok(match complete {
             true => Conclusion::Verified(Box::new(Verified::new(self))),
             false => Conclusion::Unverified(Box::new(self.report)),

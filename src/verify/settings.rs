@@ -271,8 +271,15 @@ mod tests {
         let trust = Trust::Unsigned { keyrings: Vec::new() };
         assert_eq!(Settings::new(&trust, &conditions).exceptions(), ["--allow-unsigned"]);
         let kinds: Vec<Rule> = "apps/v1/Deployment".parse().into_iter().collect();
-        conditions.exceptions =
-            Exceptions { at: true, unsigned: true, unsigned_release: true, rollback: true, partial: true, as_carried: true, kinds };
+        conditions.exceptions = Exceptions {
+            at: true,
+            unsigned: true,
+            unsigned_release: true,
+            rollback: true,
+            partial: true,
+            as_carried: true,
+            kinds,
+        };
         let all = [
             "--allow-unsigned",
             "--allow-unsigned-release",

@@ -88,7 +88,9 @@ pub(super) fn find(
     }
     let copies = sidecars.iter().filter_map(|s| {
         let (index, signature) = s.documents()?;
-        let head = Head::of(Arc::new(index.to_vec()), signature.map(<[u8]>::to_vec), None).with_removals(s.removals()?).with_carriage(s.carriage()?);
+        let head = Head::of(Arc::new(index.to_vec()), signature.map(<[u8]>::to_vec), None)
+            .with_removals(s.removals()?)
+            .with_carriage(s.carriage()?);
         let files = 0..s.table().files.len();
         let volumes: Vec<Vec<u8>> = files.filter_map(|file| s.volume(file)).collect();
         Some((s.name().to_owned(), head, volumes))
@@ -106,7 +108,9 @@ pub(super) fn find(
         let expected = conditions.expectations.index == Some(head.digest());
         let (index, signature) = (&head.index, &head.signature);
         let of = |volume| {
-            let head = Head::of(index.clone(), signature.clone(), volume).with_removals(head.removals.clone()).with_carriage(head.carriage.clone());
+            let head = Head::of(index.clone(), signature.clone(), volume)
+                .with_removals(head.removals.clone())
+                .with_carriage(head.carriage.clone());
             Known::new(head, Some(name.clone()))
         };
         let candidates: Vec<Known> = match volumes.is_empty() {

@@ -25,12 +25,11 @@ pub(super) fn locate<'a>(
 ) -> Result<()> {
     newer(admitted, seen, observer);
     let blobs = admitted.not_carried();
-    let sought: Vec<Sought<'_>> = blobs
-        .iter()
-        .map(|&blob| Sought { blob, repositories: admitted.repositories_of(&blob.digest) })
-        .collect();
+    let sought: Vec<Sought<'_>> =
+        blobs.iter().map(|&blob| Sought { blob, repositories: admitted.repositories_of(&blob.digest) }).collect();
     let size = blobs.iter().map(|blob| blob.size).sum();
-    observer.say("Locating", &format!("{} not carried, {}", observer::count(blobs.len(), "blob"), observer::size(size)));
+    observer
+        .say("Locating", &format!("{} not carried, {}", observer::count(blobs.len(), "blob"), observer::size(size)));
     let located = Located::at(destinations, &sought)?;
     let missing: BTreeSet<Digest> = blobs.iter().map(|blob| blob.digest).filter(|one| !located.has(one)).collect();
     if !missing.is_empty() {
@@ -56,7 +55,8 @@ fn nowhere(admitted: &Admitted<'_>, missing: &BTreeSet<Digest>, seen: &Memory, a
     let mut bases = set.carriages().into_iter().flat_map(|(_, carriage)| &carriage.bases);
     let err = form::lacking(set, &lacking, admitted.documents());
     let scrubbed = bases.find(|base| seen.without_some(&base.index));
-    let text = |title: String| format!("{title} was unpacked here without something that a reviewer had removed from it");
+    let text =
+        |title: String| format!("{title} was unpacked here without something that a reviewer had removed from it");
     scrubbed
         .into_iter()
         .fold(err, |err, base| err.fact(text(base.title())))

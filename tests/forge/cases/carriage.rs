@@ -151,10 +151,21 @@ fn kept(out: &mut Vectors) {
     });
     absent(out, "named", "good: no bundle as base, a receipt, and where a blob was", "MB-CAR-04", named, &[]);
     let unsigned = signed_as(|_| None);
-    absent(out, "unsigned-allowed", "no signature, with --allow-unsigned", "MB-CAR-08", unsigned, &["--allow-unsigned"]);
+    absent(
+        out,
+        "unsigned-allowed",
+        "no signature, with --allow-unsigned",
+        "MB-CAR-08",
+        unsigned,
+        &["--allow-unsigned"],
+    );
     let by = signed_as(|bytes| Some(signed(&sshsig::SECOND, CARRIER, bytes)));
-    let vector =
-        out.add("carrier", "good: signed by a carrier of the policy", ("", Some(Code::IncompleteCheck), "MB-CAR-08"), by);
+    let vector = out.add(
+        "carrier",
+        "good: signed by a carrier of the policy",
+        ("", Some(Code::IncompleteCheck), "MB-CAR-08"),
+        by,
+    );
     vector.args(&["--trust", "keys/trust-carrier.yaml", "--at", "2026-11-23T00:00:00Z"]).verify_only = true;
 }
 
@@ -198,7 +209,12 @@ fn members(out: &mut Vectors) {
         archive
     };
     out.add("after-its-signature", "the signature comes first", is(Code::Malformed), swap(CARRIAGE, SIGNATURE));
-    out.add("before-the-signature", "before the signature of the index", is(Code::Malformed), swap(layout::SIGNATURE, CARRIAGE));
+    out.add(
+        "before-the-signature",
+        "before the signature of the index",
+        is(Code::Malformed),
+        swap(layout::SIGNATURE, CARRIAGE),
+    );
     out.add("behind-the-sums", "behind SHA256SUMS", is(Code::Malformed), swap(SIGNATURE, layout::SUMS));
     let mut twice = archive(&large(&index));
     let at = twice.at(layout::SUMS);
@@ -217,7 +233,12 @@ fn members(out: &mut Vectors) {
     let text = text.replace("\"sequence\": 6", "\"sequence\": 7");
     *changed.entry(CARRIAGE) = Entry::new(CARRIAGE, text.as_bytes());
     changed.sums_again();
-    out.add("changed", "another base than the one that is signed", ("A1", Some(Code::BadSignature), "MB-CAR-08"), changed);
+    out.add(
+        "changed",
+        "another base than the one that is signed",
+        ("A1", Some(Code::BadSignature), "MB-CAR-08"),
+        changed,
+    );
 }
 
 fn lists(out: &mut Vectors) {
@@ -227,8 +248,18 @@ fn lists(out: &mut Vectors) {
     };
     add(out, "form-space", "another indent", of_text(|text| text.replacen("  \"format\"", "   \"format\"", 1)));
     add(out, "form-end", "no line end at the end", of_text(|text| text.trim_end().to_owned()));
-    add(out, "form-member", "a member that is unknown", of_text(|t| t.replacen("\"references\"", "\"x\": 1,\n  \"references\"", 1)));
-    add(out, "form-twice", "a member twice", of_text(|t| t.replacen("\"references\": []", "\"references\": [],\n  \"references\": []", 1)));
+    add(
+        out,
+        "form-member",
+        "a member that is unknown",
+        of_text(|t| t.replacen("\"references\"", "\"x\": 1,\n  \"references\"", 1)),
+    );
+    add(
+        out,
+        "form-twice",
+        "a member twice",
+        of_text(|t| t.replacen("\"references\": []", "\"references\": [],\n  \"references\": []", 1)),
+    );
     add(out, "form-none", "not JSON", of_text(|_| "carriage\n".to_owned()));
     add(out, "other-index", "about another bundle", of(|c, _| c.index = Digest::of(b"other")));
     let format = of_text(|text| text.replacen("\"format\": 1", "\"format\": 2", 1));
@@ -265,7 +296,9 @@ fn lists(out: &mut Vectors) {
     });
     add("base-itself", "the bundle is its own base", |c, i| c.bases[0].index = Digest::of(&i.to_bytes().unwrap()));
     add("base-name", "a name that moves the cursor", |c, _| c.bases[0].name = "a\u{1b}[2J".into());
-    add("repositories-order", "repositories out of order", |c, _| c.blobs[0].repositories = vec!["b".into(), "a".into()]);
+    add("repositories-order", "repositories out of order", |c, _| {
+        c.blobs[0].repositories = vec!["b".into(), "a".into()]
+    });
     add("repositories-9", "nine repositories", |c, _| {
         c.blobs[0].repositories = (1..=9).map(|n| format!("r{n}")).collect();
     });
@@ -291,7 +324,9 @@ fn encodings(out: &mut Vectors) {
     add("empty", "a member of no bytes", |e, _, _| e.size = Some(0));
     add("bomb", "a tar of 16 GiB in 5 KB", |e, _, _| e.tar.as_mut().unwrap().size = 16 << 30);
     add("no-tar", "a tar of no bytes", |e, _, _| e.tar.as_mut().unwrap().size = 0);
-    add("header-letters", "a header that is not hex", |e, _, _| e.gzip.as_mut().unwrap().header = "1F8B08000000000000ff".into());
+    add("header-letters", "a header that is not hex", |e, _, _| {
+        e.gzip.as_mut().unwrap().header = "1F8B08000000000000ff".into()
+    });
     add("header-short", "a header of 9 bytes", |e, _, _| e.gzip.as_mut().unwrap().header = "1f8b08000000000000".into());
     add("header-odd", "half a byte", |e, _, _| e.gzip.as_mut().unwrap().header.push('0'));
     add("header-long", "a header of 257 bytes", |e, _, _| e.gzip.as_mut().unwrap().header = "00".repeat(257));
@@ -305,7 +340,9 @@ fn encodings(out: &mut Vectors) {
         e.content.as_mut().unwrap().method = ContentForm::Zstd;
     });
     add("no-reference", "a difference to nothing", |e, _, _| e.content.as_mut().unwrap().reference = None);
-    add("reference-beyond", "a reference that is not listed", |e, _, _| e.content.as_mut().unwrap().reference = Some(1));
+    add("reference-beyond", "a reference that is not listed", |e, _, _| {
+        e.content.as_mut().unwrap().reference = Some(1)
+    });
     add("reference-unused", "a reference that nothing needs", |_, r, _| {
         let more = Reference { digest: Digest::of(b"more"), ..r[0].clone() };
         r.push(more);
@@ -319,7 +356,9 @@ fn encodings(out: &mut Vectors) {
     add("no-digest", "no digest of the member", |e, _, _| e.digest = None);
     add("reference-bomb", "a reference that inflates too far", |_, r, _| r[0].tar.size = 4000 * 1032 + (64 << 10) + 1);
     add("reference-empty", "a reference of no bytes", |_, r, _| r[0].size = 0);
-    for (name, from, to) in [("encoder", "klauspost-b", "klauspost-c"), ("method", "pgzip", "bgzip"), ("content", "delta-1", "delta-2")] {
+    for (name, from, to) in
+        [("encoder", "klauspost-b", "klauspost-c"), ("method", "pgzip", "bgzip"), ("content", "delta-1", "delta-2")]
+    {
         let (draft, index) = (draft(), draft().index());
         let archive = difference(|_, _, _| {});
         let bytes = archive.entries[archive.at(CARRIAGE)].bytes.clone();
