@@ -22,7 +22,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
-pub use proof::{Check, Log, Proof, Receipt, SignedProof};
+pub use proof::{Check, Log, Proof, Receipt, SignedProof, SiteProof};
 pub use sbom::Sbom;
 pub use scan::Scan;
 pub use scrub::Scrub;
@@ -380,7 +380,7 @@ pub struct Unpack {
     pub trust: Trust,
     /// Proof.
     #[command(flatten)]
-    pub proof: SignedProof,
+    pub proof: SiteProof,
     /// How the registry is reached.
     #[cfg(feature = "registry")]
     #[command(flatten)]

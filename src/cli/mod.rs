@@ -27,6 +27,8 @@ mod sbom;
 mod scan;
 mod scrub;
 mod sign;
+#[cfg(feature = "registry")]
+mod site;
 mod size;
 mod split;
 pub mod term;

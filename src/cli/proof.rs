@@ -46,8 +46,8 @@ pub(super) fn open(
 }
 
 /// The key that signs a receipt.
-pub(super) fn key(args: &args::SignedProof, term: &Terminal) -> Result<Option<Arc<SecretKey>>> {
-    args.sign_key.as_deref().map(|path| super::passphrase::key(path, term).map(Arc::new)).transpose()
+pub(super) fn key(path: Option<&Path>, term: &Terminal) -> Result<Option<Arc<SecretKey>>> {
+    path.map(|path| super::passphrase::key(path, term).map(Arc::new)).transpose()
 }
 
 /// Writes the receipt and the line in the log, about a run that came to a verdict.

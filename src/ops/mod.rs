@@ -27,6 +27,8 @@ pub mod scan;
 pub mod scrub;
 pub mod shelf;
 pub mod sign;
+#[cfg(feature = "registry")]
+pub mod site;
 pub mod split;
 pub mod unpack;
 pub mod verify;

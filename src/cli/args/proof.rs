@@ -16,7 +16,7 @@ pub struct Proof {
     pub log: Option<PathBuf>,
 }
 
-/// The same with a key of its own: `verify` and `unpack` sign nothing else.
+/// The same with a key of its own: `verify` signs nothing else.
 #[derive(Clone, Debug, Default, ClapArgs)]
 #[command(next_help_heading = "Proof")]
 pub struct SignedProof {
@@ -25,6 +25,26 @@ pub struct SignedProof {
     pub proof: Proof,
     /// Sign the receipt with this OpenSSH ed25519 private key; the signature goes to FILE.sig beside it
     #[arg(long, value_name = "FILE", requires = "receipt", help_heading = "Proof")]
+    pub sign_key: Option<PathBuf>,
+}
+
+/// Proof of what `unpack` did, for this site and for whoever makes the next bundle for it.
+#[derive(Clone, Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Proof")]
+pub struct SiteProof {
+    /// Receipt and log.
+    #[command(flatten)]
+    pub proof: Proof,
+    /// With --to: also write the receipt of this site to this new file, for `create --base` on the other side
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Proof")]
+    pub site_receipt: Option<PathBuf>,
+    /// With --to: draw the receipt of this site as a QR code
+    #[cfg(feature = "registry")]
+    #[arg(long, requires = "to", help_heading = "Proof")]
+    pub qr: bool,
+    /// Sign receipts with this OpenSSH ed25519 private key, of a receiver
+    #[arg(long, value_name = "FILE", help_heading = "Proof")]
     pub sign_key: Option<PathBuf>,
 }
 
