@@ -4,6 +4,8 @@
 mod apply;
 mod desk;
 mod help;
+#[cfg(feature = "registry")]
+mod inventory;
 mod kinds;
 mod proof;
 pub mod sbom;
@@ -21,7 +23,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
+#[cfg(feature = "registry")]
+pub use inventory::Inventory;
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
+#[cfg(feature = "registry")]
+pub use proof::Site;
 pub use proof::{Check, Log, Proof, Receipt, SignedProof, SiteProof};
 pub use sbom::Sbom;
 pub use scan::Scan;
@@ -64,6 +70,8 @@ pub const COMMANDS: &[&str] = &[
     "keygen",
     "check-signature",
     "receipt",
+    #[cfg(feature = "registry")]
+    "inventory",
     "log",
     "explain",
     "completions",
@@ -127,8 +135,11 @@ pub enum Command {
     Keygen(Keygen),
     /// Check one OpenShift release signature file
     CheckSignature(CheckSignature),
-    /// Check a receipt: its form, and who signed it
-    Receipt(Receipt),
+    /// Check a receipt or an inventory: its form, who signed it, and whether the registry still has everything
+    Receipt(Box<Receipt>),
+    /// Write down what a registry has that other tools filled, signed, for `create --base`
+    #[cfg(feature = "registry")]
+    Inventory(Box<Inventory>),
     /// Check a log: that its lines hold together, and that receipts are in it
     Log(Log),
     /// Explain an error code, or one of the topics exit-codes, environment, trust

@@ -14,7 +14,10 @@ pub(super) fn ready(args: &Unpack, output: Output) -> Result<()> {
     let asked = args.proof.site_receipt.is_some() || args.proof.qr;
     let usage = |text: &str, hint: &str| Err(Error::new(Code::Usage, text).hint(hint));
     if asked && args.dry_run {
-        return usage("--dry-run writes nothing, so there is no receipt of this site", "leave out --site-receipt and --qr");
+        return usage(
+            "--dry-run writes nothing, so there is no receipt of this site",
+            "leave out --site-receipt and --qr",
+        );
     }
     if asked && args.partial {
         return usage(
@@ -45,7 +48,8 @@ pub(super) fn attest(
     term: &Terminal,
 ) -> Option<Error> {
     let (target, _) = options.registry.as_ref()?;
-    let asked = args.proof.site_receipt.is_some() || args.proof.qr || key.is_some() && args.proof.proof.receipt.is_none();
+    let asked =
+        args.proof.site_receipt.is_some() || args.proof.qr || key.is_some() && args.proof.proof.receipt.is_none();
     match made(args, verified, options, key, summary, term) {
         Ok(receipt) => {
             summary.site_receipt = Some(receipt);
@@ -75,7 +79,9 @@ fn made(
     let hint = "mirror-bundle inventory describes a registry that does not have everything of a bundle";
     let not_all = |what: &str| Err(Error::new(Code::BlobMissing, what.to_owned()).hint(hint));
     if !verified.removed().is_empty() {
-        return not_all("something was removed from this bundle, so the registry does not have everything of its index");
+        return not_all(
+            "something was removed from this bundle, so the registry does not have everything of its index",
+        );
     }
     if args.without_referrers && verified.index().images.iter().any(|image| image.subject.is_some()) {
         return not_all("--without-referrers left out attachments, so the registry does not have everything");
@@ -174,7 +180,12 @@ mod tests {
         assert!(lines[..2].iter().all(|line| line.chars().all(|c| c == '\u{2588}')));
         let corner: String = lines[2].chars().take(12).collect();
         assert_eq!(corner, "\u{2588}\u{2588}\u{2588}\u{2588} \u{2584}\u{2584}\u{2584}\u{2584}\u{2584} \u{2588}");
-        assert!(draw(&bytes, true).unwrap().lines().all(|line| line.starts_with("\x1b[97;40m") && line.ends_with("\x1b[0m")));
+        assert!(
+            draw(&bytes, true)
+                .unwrap()
+                .lines()
+                .all(|line| line.starts_with("\x1b[97;40m") && line.ends_with("\x1b[0m"))
+        );
         assert!(draw(&[0; 3000], false).is_none());
     }
 }

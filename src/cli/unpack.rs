@@ -10,9 +10,9 @@ use super::answer::{self, Table};
 use super::args::SourcePolicy;
 use super::args::{Global, MirrorSet, Output, Placement, Unpack};
 use super::escape::name as named;
-use super::term::Terminal;
 #[cfg(feature = "registry")]
 use super::site;
+use super::term::Terminal;
 use super::{create, inputs, proof, verify};
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};

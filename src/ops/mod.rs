@@ -12,6 +12,8 @@ pub mod extract;
 pub mod files;
 pub mod images;
 pub mod inspect;
+#[cfg(feature = "registry")]
+pub mod inventory;
 pub mod join;
 pub mod list;
 pub mod read_back;

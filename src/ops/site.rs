@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::{Observer, Task};
 use crate::bundle::index::Index;
 use crate::error::{Code, Error, Result};
-use crate::fs::{AtomicFile, dir};
+use crate::fs::{AtomicFile, beside, dir};
 use crate::graph::DEPTH;
 use crate::oci::{Descriptor, Digest, Document, Repository, media_type, parse};
 use crate::parallel::Pace;
@@ -112,8 +112,8 @@ pub fn lacking(
             };
             let list = matches!(document, Document::Index(_));
             for child in document.children().filter(|child| sizes.contains_key(&child.digest)) {
-                let is_document = list
-                    && (media_type::is_index(&child.media_type) || media_type::is_manifest(&child.media_type));
+                let is_document =
+                    list && (media_type::is_index(&child.media_type) || media_type::is_manifest(&child.media_type));
                 match is_document {
                     true if asked.insert((&place.repository, child.digest)) => next.push((place, child.clone())),
                     true => {}
@@ -178,7 +178,8 @@ fn look_up(client: &Client, repository: &Repository, digest: &Digest, size: u64)
 pub fn missing(lacks: &[Lack], registry: &Repository) -> Error {
     let n = lacks.len();
     let blobs = super::observer::count(n, "blob");
-    let mut err = Error::new(Code::BlobMissing, format!("`{registry}` does not have everything: {blobs} not as it should be"));
+    let mut err =
+        Error::new(Code::BlobMissing, format!("`{registry}` does not have everything: {blobs} not as it should be"));
     for lack in lacks.iter().take(NAMED) {
         let at = lack.repository.as_ref().map(|at| format!(" in {at}")).unwrap_or_default();
         let of = lack.image.as_ref().map(|image| format!(" (of {image})")).unwrap_or_default();
@@ -244,11 +245,4 @@ pub fn write(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
 
 fn taken(path: &Path) -> Error {
     Error::new(Code::Conflict, format!("`{}` already exists", path.display())).hint("choose another name")
-}
-
-/// `FILE` + an ending.
-pub fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }

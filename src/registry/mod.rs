@@ -44,9 +44,9 @@ use std::time::Duration;
 use crate::error::{Code, Result};
 use crate::oci::{Digest, Reference, Repository, Tag};
 
+pub use lists::{Listed, MAX_TAGS};
 #[cfg(feature = "cluster")]
 pub(crate) use proxy::proxy_for;
-pub use lists::{Listed, MAX_TAGS};
 pub use pull::Fetched;
 pub use push::ManifestPut;
 pub use referrers::Referrers;

@@ -316,12 +316,7 @@ impl Found {
                 &beside
             }
         };
-        if base.sequence != receipt.sequence {
-            let shown = |n: Option<u64>| n.map_or_else(|| "no number".to_owned(), |n| n.to_string());
-            return Err(Error::new(Code::Malformed, format!("the receipt `{}` contradicts its index", path.display()))
-                .fact(format!("the receipt says {}", shown(receipt.sequence)))
-                .fact(format!("the index says   {}", shown(base.sequence))));
-        }
+        agrees(&path, receipt, base)?;
         Ok(Base {
             path,
             kind: Kind::Receipt,
@@ -408,12 +403,11 @@ fn json(path: &Path, start: &[u8]) -> Result<Option<One>> {
 }
 
 fn of_inventory(path: &Path, inventory: Inventory, digest: Digest, receivers: Receivers<'_>) -> Result<Base> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".sig");
-    let armored = match small::read(Path::new(&beside), limits::SIGNATURE) {
+    let beside = crate::fs::beside(path, ".sig");
+    let armored = match small::read(&beside, limits::SIGNATURE) {
         Ok(armored) => Some(armored),
         Err(e) if e.is_missing() => None,
-        Err(e) => return Err(e.error("cannot read", Path::new(&beside), Code::Usage)),
+        Err(e) => return Err(e.error("cannot read", &beside, Code::Usage)),
     };
     // The bytes again, rather than 32 MiB of them for each inventory all the time.
     let bytes = small::read(path, MAX_INVENTORY).map_err(|e| e.error("cannot read", path, Code::Usage))?;
@@ -449,10 +443,52 @@ fn of_inventory(path: &Path, inventory: Inventory, digest: Digest, receivers: Re
     })
 }
 
-/// The index that a receipt names, beside it: indexes first, then bundles.
+/// The index that a receipt names: in the files and folders given, else beside the receipt.
+///
+/// # Errors
+/// [`Code::Usage`] when it is nowhere there; [`Code::Malformed`] when the receipt contradicts it.
+pub fn index_of(path: &Path, receipt: &Receipt, given: &[PathBuf]) -> Result<Index> {
+    let base = match given {
+        [] => beside_receipt(path, &receipt.index)?,
+        given => {
+            let mut all = Vec::new();
+            for one in given {
+                if one.is_dir() { all.extend(files(one)?) } else { all.push(one.clone()) }
+            }
+            let shown: Vec<String> = given.iter().map(|one| one.display().to_string()).collect();
+            search(path, &receipt.index, all, &shown.join(", "))?
+        }
+    };
+    agrees(path, receipt, &base)?;
+    let index = match base.kind {
+        Kind::Bundle => Index::parse(&Bundle::open(&base.path)?.head().index)?,
+        _ => {
+            let cannot = |e: small::Unread| e.error("cannot read", &base.path, Code::Malformed);
+            Index::parse(&small::read(&base.path, limits::INDEX).map_err(cannot)?)?
+        }
+    };
+    Ok(index)
+}
+
+/// An error if the number in a receipt is not that of its index: it was made up.
+fn agrees(path: &Path, receipt: &Receipt, base: &Base) -> Result<()> {
+    if base.sequence == receipt.sequence {
+        return Ok(());
+    }
+    let shown = |n: Option<u64>| n.map_or_else(|| "no number".to_owned(), |n| n.to_string());
+    Err(Error::new(Code::Malformed, format!("the receipt `{}` contradicts its index", path.display()))
+        .fact(format!("the receipt says {}", shown(receipt.sequence)))
+        .fact(format!("the index says   {}", shown(base.sequence))))
+}
+
+/// The index that a receipt names, beside it.
 fn beside_receipt(receipt: &Path, wanted: &Digest) -> Result<Base> {
     let folder = dir::folder_of(receipt);
-    let all = files(folder)?;
+    search(receipt, wanted, files(folder)?, &format!("{} and among the other bases", folder.display()))
+}
+
+/// The index with this digest among files: indexes first, then bundles.
+fn search(receipt: &Path, wanted: &Digest, all: Vec<PathBuf>, shown: &str) -> Result<Base> {
     let is_index = |path: &Path| path.extension().is_some_and(|e| e == "json");
     let (indexes, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| is_index(path));
     let mut seen = BTreeSet::new();
@@ -470,9 +506,9 @@ fn beside_receipt(receipt: &Path, wanted: &Digest) -> Result<Base> {
     }
     let mut err = Error::new(Code::Usage, format!("the index that `{}` names is not at hand", receipt.display()))
         .fact(format!("wanted {wanted}"))
-        .fact(format!("looked in {} and among the other bases", folder.display()));
+        .fact(format!("looked in {shown}"));
     if !seen.is_empty() {
         err = err.fact(format!("there   {}", seen.into_iter().take(8).collect::<Vec<_>>().join(", ")));
     }
-    Err(err.hint("put the NAME.index.json of that bundle, or the bundle, beside the receipt, or name it with --base"))
+    Err(err.hint("put the NAME.index.json of that bundle, or the bundle, beside the receipt, or name it"))
 }
