@@ -119,8 +119,9 @@ pub(super) fn code(failed: Option<&Error>, code: u8, term: &Terminal) -> u8 {
 /// What is printed at the end: the receipt itself, as it can be copied into a file.
 pub(super) fn print(args: &Unpack, summary: &Summary, term: &Terminal) {
     let Some(receipt) = &summary.site_receipt else { return };
+    let unsigned = if receipt.key.is_none() { ", not signed (--sign-key)" } else { "" };
     // Not folded: it is copied.
-    answer::document(&format!("\n{}", receipt.text));
+    answer::document(&format!("\nreceipt of this site, for create --base{unsigned}:\n{}", receipt.text));
     if args.proof.qr {
         match draw(receipt.text.as_bytes(), term.is_colourful()) {
             Some(picture) => answer::document(&picture),
@@ -150,7 +151,7 @@ pub(super) fn draw(bytes: &[u8], colours: bool) -> Option<String> {
             out.push_str("\x1b[97;40m");
         }
         for x in 0..side {
-            out.push(match (is_light(x, y), y + 1 < side && is_light(x, y + 1)) {
+            out.push(match (is_light(x, y), is_light(x, y + 1)) {
                 (true, true) => '\u{2588}',
                 (true, false) => '\u{2580}',
                 (false, true) => '\u{2584}',

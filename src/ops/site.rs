@@ -1,4 +1,4 @@
-//! What a registry has: the look-up behind the receipt of a site (MB-SITE-02), and the receipt itself.
+//! What a registry has: the look-up behind the receipt of a site (MB-SIT-02), and the receipt itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! What the other side has already: the bases that `create --base` leaves out (`spec/receipts.md`, MB-SITE-10).
+//! What the other side has already: the bases that `create --base` leaves out (`spec/receipts.md`, MB-SIT-10).
 //!
 //! A base is a bundle of any form (its head and index are read, nothing else), an index alone, the receipt of a site, an
 //! inventory, or a folder of these. A base says nothing about trust: what is left out because of a wrong one is missing at
@@ -510,5 +510,8 @@ fn search(receipt: &Path, wanted: &Digest, all: Vec<PathBuf>, shown: &str) -> Re
     if !seen.is_empty() {
         err = err.fact(format!("there   {}", seen.into_iter().take(8).collect::<Vec<_>>().join(", ")));
     }
-    Err(err.hint("put the NAME.index.json of that bundle, or the bundle, beside the receipt, or name it"))
+    Err(err.hint(
+        "put the NAME.index.json of that bundle, or the bundle, beside the receipt, or name it; \
+         tar -xOf BUNDLE mirror-bundle/index.json > NAME.index.json",
+    ))
 }

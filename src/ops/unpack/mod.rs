@@ -157,7 +157,7 @@ pub struct Summary {
     pub dry_run: bool,
 }
 
-/// The receipt of a site (MB-SITE-01).
+/// The receipt of a site (MB-SIT-01).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct SiteReceipt {
     /// The line.
