@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "site/base.rs"]
+mod base;
 #[path = "site/inventory.rs"]
 mod inventory;
 #[path = "site/receipt.rs"]

@@ -142,7 +142,7 @@ pub enum Command {
     Inventory(Box<Inventory>),
     /// Check a log: that its lines hold together, and that receipts are in it
     Log(Log),
-    /// Explain an error code, or one of the topics exit-codes, environment, trust
+    /// Explain an error code, or one of the topics exit-codes, environment, trust, receipts
     Explain(Explain),
     /// Print shell completions
     Completions(Completions),
@@ -520,7 +520,7 @@ pub struct CheckSignature {
 /// `explain`
 #[derive(Debug, ClapArgs)]
 pub struct Explain {
-    /// An error code (blob-missing), an exit code (30), exit-codes, environment, or trust
+    /// An error code (blob-missing), an exit code (30), exit-codes, environment, trust, or receipts
     #[arg(value_name = "CODE")]
     pub code: String,
 }

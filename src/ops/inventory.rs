@@ -1,4 +1,4 @@
-//! `inventory`: what a registry has that other tools filled (MB-SIT-07).
+//! `inventory`: what a registry has that other tools filled (MB-SIT-08).
 //!
 //! Only what was looked at is claimed: each manifest was read and has its digest, each blob was served and has its size.
 //! Nothing is kept between runs; the file appears whole at the end.

@@ -381,7 +381,24 @@ fn read(path: &Path) -> Result<Option<One>> {
             .filter_map(|one| Removal::parse(&one.bytes, &index, &head.digest()).ok())
             .for_each(|one| removed.add(&one.removed));
     }
+    for bytes in removals_beside(path) {
+        removed.add(&Removal::parse(&bytes, &index, &head.digest()).map(|one| one.removed).unwrap_or_default());
+    }
     Ok(Some(One::Base(Base::of(path, Kind::Bundle, head.digest(), &index, &removed))))
+}
+
+/// What may be statements about removals beside a bundle (`scrub --exclude --detach`).
+fn removals_beside(path: &Path) -> Vec<Vec<u8>> {
+    let Some(own) = path.file_name().map(|name| format!("{}.removal-", name.to_string_lossy())) else {
+        return Vec::new();
+    };
+    let listed = dir::list(dir::folder_of(path), MAX_FILES).unwrap_or_default();
+    let named = listed.into_iter().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with(&own) && name.ends_with(".json")
+    });
+    let read = |name: &Path| small::read(&dir::folder_of(path).join(name), limits::REMOVAL).ok();
+    named.filter_map(|(name, _)| read(Path::new(&name))).take(limits::REMOVALS_OF_ALL).collect()
 }
 
 /// A JSON document: an inventory or an index. Others are none of ours.
@@ -484,7 +501,7 @@ fn agrees(path: &Path, receipt: &Receipt, base: &Base) -> Result<()> {
 /// The index that a receipt names, beside it.
 fn beside_receipt(receipt: &Path, wanted: &Digest) -> Result<Base> {
     let folder = dir::folder_of(receipt);
-    search(receipt, wanted, files(folder)?, &format!("{} and among the other bases", folder.display()))
+    search(receipt, wanted, files(folder)?, &format!("the folder {}", folder.display()))
 }
 
 /// The index with this digest among files: indexes first, then bundles.

@@ -81,16 +81,17 @@ fn a_registry_that_lost_a_blob_is_found_out_with_the_blob_and_its_image() {
     assert!(ran.err.contains("1 blob not as it should be"), "{}", ran.err);
     // A manifest.
     let manifest = host.images[1].digest();
-    let link = format!(
-        "docker/registry/v2/repositories/m/team/two/_manifests/revisions/sha256/{}/link",
-        manifest.hex()
-    );
+    let link =
+        format!("docker/registry/v2/repositories/m/team/two/_manifests/revisions/sha256/{}/link", manifest.hex());
     std::fs::remove_file(registry.storage().join(link)).unwrap();
     host.ask("r.mbr1", &to, &[]).is(30).says(&format!("{manifest} in {to}/team/two: it is not there"));
 }
 
 /// A registry that lies from the moment on that `lies` is set.
-fn liar(lies: &Arc<AtomicBool>, lie: impl Fn(&support::stub::Request) -> Option<Answer> + Send + Sync + 'static) -> Stub {
+fn liar(
+    lies: &Arc<AtomicBool>,
+    lie: impl Fn(&support::stub::Request) -> Option<Answer> + Send + Sync + 'static,
+) -> Stub {
     let lies = Arc::clone(lies);
     let rule: Rule = Box::new(move |request, _| match lies.load(Ordering::SeqCst) && request.reads() {
         true => lie(request),
@@ -161,7 +162,8 @@ fn unpack_to_a_registry_that_does_not_serve_everything_writes_no_receipt() {
     host.unpack(&to, &["--receipt", "run.json"]).is(0).says("there is no receipt of this site");
     stub.with(|state| state.repositories.clear());
     let ran = host.unpack(&to, &["--site-receipt", "r.mbr1", "--sign-key", "site", "--receipt", "run2.json"]).is(30);
-    let ran = ran.says("it is not there").says(&format!("everything is unpacked to {to}; there is no receipt of this site"));
+    let ran =
+        ran.says("it is not there").says(&format!("everything is unpacked to {to}; there is no receipt of this site"));
     assert!(!ran.out.contains("mbr1"), "{}", ran.out);
     assert!(!exists(host.dir.path(), "r.mbr1"));
     let run: Value = serde_json::from_slice(&host.read("run2.json")).unwrap();
@@ -189,7 +191,10 @@ fn a_receipt_that_is_not_of_this_is_refused_with_its_reason() {
     let text = host.text("r.mbr1");
     // Of another registry, or of another place in it.
     let other = format!("{}/n", registry.host());
-    host.ask("r.mbr1", &other, &[]).is(41).says("is the receipt of another registry").says(&format!("asked for {other}"));
+    host.ask("r.mbr1", &other, &[])
+        .is(41)
+        .says("is the receipt of another registry")
+        .says(&format!("asked for {other}"));
     // By another key; for another purpose; changed after it was signed.
     host.run(&["receipt", "--check", "r.mbr1", "--signer", "other.pub"]).is(22).says("it is by another key");
     let (line, _) = text.split_once('\n').unwrap();
@@ -208,7 +213,8 @@ fn a_receipt_that_is_not_of_this_is_refused_with_its_reason() {
     host.check("long.mbr1", &[]).is(12).says("it has more than 700 bytes");
     // Replayed: of the month before. The number in its series belongs to what is signed.
     host.bundle("c.tar", 8, &["team/one:1"]);
-    let args = ["unpack", "c.tar", "--signer", "builder.pub", "--to", &to, "--site-receipt", "c.mbr1", "--sign-key", "site"];
+    let args =
+        ["unpack", "c.tar", "--signer", "builder.pub", "--to", &to, "--site-receipt", "c.mbr1", "--sign-key", "site"];
     host.run(&[&args[..], &PLAIN].concat()).is(0);
     let newer = host.index("c.tar");
     host.check("r.mbr1", &["--expect-index", &newer]).is(41).says("is about another bundle");

@@ -51,7 +51,7 @@ Repair:
 More:
   COMMAND -h       The options of a command
   explain CODE     What an error code means, and what to do
-  explain exit-codes | environment | trust
+  explain exit-codes | environment | trust | receipts
   man [COMMAND]    Show the manual page; --dir DIR writes all of them
   completions      Print completions for bash, zsh, fish, elvish or powershell
 
