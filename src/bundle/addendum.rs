@@ -118,6 +118,9 @@ pub fn read_record<'a>(addendum: &Addendum, all: &'a [Addendum], index: &Digest)
         return Err("it is about another bundle".to_owned());
     }
     let review = &statement.predicate;
+    if !Role::ALL.contains(&review.role) {
+        return Err(format!("a {} does not review", review.role));
+    }
     if review.created.parse::<jiff::Timestamp>().is_err() || review.note.len() > limits::TEXT {
         return Err("its time or note is not one of format 1".to_owned());
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::removal::SignedRemoval;
+use super::carriage::SignedCarriage;
 use super::volume::{Cut, EVERYWHERE, Piece, Volume};
 use crate::bundle::index::Index;
-use crate::bundle::layout::Layout;
+use crate::bundle::layout::{Form, Layout};
 use crate::bundle::{limits, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -22,8 +22,8 @@ pub struct Room<'a> {
     pub order: &'a [usize],
     /// Positions of blobs that every volume should have, in addition to documents and small blobs.
     pub everywhere: &'a BTreeSet<usize>,
-    /// Statements about removals, which every volume has too. What they name counts as everywhere, and takes no room.
-    pub removals: &'a [SignedRemoval],
+    /// The form, which every volume has too. What it says is not there counts as everywhere, and takes no room.
+    pub form: Form<'a>,
 }
 
 /// Divides a bundle; returns the descriptions of its volumes, in order. A single volume means that no division is
@@ -83,8 +83,7 @@ fn attempt(
             .try_fold(0, |most, len| Ok::<_, Error>(most.max(len?)))?;
         if needed <= description {
             for volume in &volumes {
-                let total =
-                    Layout::with(index, index_bytes, signature, room.removals, Some(volume))?.total() + room.tail;
+                let total = Layout::with(index, index_bytes, signature, room.form, Some(volume))?.total() + room.tail;
                 if total > room.volume && volumes.len() > 1 {
                     let text = format!("volume {} would have {total} bytes, more than {}", volume.volume, room.volume);
                     return Err(Error::new(Code::Internal, text).into());
@@ -129,13 +128,14 @@ fn common(
     let bare = Volume {
         format: super::index::FORMAT,
         index: Digest::of(index_bytes),
+        carriage: room.form.carriage.map(SignedCarriage::digest),
         volume: 2,
         of: 2,
         blobs: places.collect(),
         cut: Vec::new(),
         digests: Vec::new(),
     };
-    let layout = Layout::with(index, index_bytes, signature, room.removals, Some(&bare))?;
+    let layout = Layout::with(index, index_bytes, signature, room.form, Some(&bare))?;
     let sums = layout.sums_size();
     let own = bare.to_bytes()?.len() as u64;
     let bytes = layout.total() - tar::padded(sums) - tar::padded(own) + tar::padded(description.max(own)) + room.tail;
@@ -255,6 +255,7 @@ impl<'a> Filler<'a> {
                 let mut volume = Volume {
                     format: super::index::FORMAT,
                     index: *identity,
+                    carriage: self.room.form.carriage.map(SignedCarriage::digest),
                     volume: n,
                     of,
                     blobs: self.places.clone(),
@@ -295,7 +296,7 @@ mod tests {
             index,
             bytes,
             Some(b"signature"),
-            &Room { volume, tail: 0, order: &[], everywhere: &BTreeSet::new(), removals: &[] },
+            &Room { volume, tail: 0, order: &[], everywhere: &BTreeSet::new(), form: Form::default() },
         )
     }
 
@@ -304,7 +305,7 @@ mod tests {
         let mut found = vec![0u64; index.blobs.len()];
         for volume in volumes {
             volume.check(index).unwrap();
-            let layout = Layout::with(index, bytes, Some(b"signature"), &[], Some(volume)).unwrap();
+            let layout = Layout::with(index, bytes, Some(b"signature"), Form::default(), Some(volume)).unwrap();
             assert!(layout.total() <= limit || volumes.len() == 1, "{} of {limit}", layout.total());
             for extent in volume.extents(index) {
                 if volume.blobs[extent.blob] != EVERYWHERE || volume.volume == 1 {
@@ -347,7 +348,7 @@ mod tests {
         let (index, bytes) = index(&[30_000; 6]);
         let order = [5, 1, 4, 0, 3, 2];
         let limit = 68_000 + bytes.len() as u64 + 9 * 512;
-        let room = Room { volume: limit, tail: 0, order: &order, everywhere: &BTreeSet::new(), removals: &[] };
+        let room = Room { volume: limit, tail: 0, order: &order, everywhere: &BTreeSet::new(), form: Form::default() };
         let volumes = divide(&index, &bytes, None, &room).unwrap();
         assert_eq!(volumes.len(), 3);
         assert_eq!(order.map(|at| volumes[0].blobs[at]), [1, 1, 2, 2, 3, 3]);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::carriage::{self, SignedCarriage};
 use super::foreign;
 use super::index::Index;
 use super::input::Input;
-use super::layout::Layout;
+use super::layout::{Form, Layout};
 use super::removal::{self, SignedRemoval};
 use super::volume::Volume;
 use super::{layout, limits, tar, volume};
@@ -21,6 +22,8 @@ pub struct Head {
     pub signature: Option<Vec<u8>>,
     /// Content of `mirror-bundle/volume.json`, in a volume. It is not signed.
     pub volume: Option<Vec<u8>>,
+    /// How the file carries the blobs, if it does not hold each as it is.
+    pub carriage: Option<SignedCarriage>,
     /// The statements about what was removed, and their signatures.
     pub removals: Vec<SignedRemoval>,
     /// Digest of `mirror-bundle/SHA256SUMS`.
@@ -33,7 +36,18 @@ impl Head {
     /// Builds a head from an index, its signature, and a volume's description, obtained elsewhere. It is verified like
     /// one that was read.
     pub fn of(index: Arc<Vec<u8>>, signature: Option<Vec<u8>>, volume: Option<Vec<u8>>) -> Head {
-        Head { index, signature, volume, removals: Vec::new(), sums: Digest::of(b""), marker: Vec::new(), mtime: 0 }
+        let (carriage, removals, sums, marker) = (None, Vec::new(), Digest::of(b""), Vec::new());
+        Head { index, signature, volume, carriage, removals, sums, marker, mtime: 0 }
+    }
+
+    /// The same with this carriage.
+    pub fn with_carriage(self, carriage: Option<SignedCarriage>) -> Head {
+        Head { carriage, ..self }
+    }
+
+    /// What the head says about the form of the file: how blobs are carried, and what was removed.
+    pub fn form(&self) -> Form<'_> {
+        Form { carriage: self.carriage.as_ref(), removals: &self.removals }
     }
 
     /// The same with these statements about removals.
@@ -48,7 +62,7 @@ impl Head {
     pub fn layout(&self, index: &Index) -> Result<Layout> {
         let volume = self.volume.as_deref().map(Volume::parse).transpose()?;
         volume.iter().try_for_each(|volume| volume.check(index))?;
-        Layout::with(index, &self.index, self.signature.as_deref(), &self.removals, volume.as_ref())
+        Layout::with(index, &self.index, self.signature.as_deref(), self.form(), volume.as_ref())
     }
 
     /// Digest of the index: the bundle's identity.
@@ -73,6 +87,17 @@ pub(super) fn read(input: &Input) -> Result<Head> {
         description = Some(reader.content(volume::VOLUME, size, limits::VOLUME)?);
         (next, size) = reader.header()?;
     }
+    let mut carried = None;
+    if next == carriage::CARRIAGE {
+        let bytes = Arc::new(reader.content(carriage::CARRIAGE, size, limits::CARRIAGE)?);
+        (next, size) = reader.header()?;
+        let mut signature = None;
+        if next == carriage::SIGNATURE {
+            signature = Some(reader.content(carriage::SIGNATURE, size, limits::SIGNATURE)?);
+            (next, size) = reader.header()?;
+        }
+        carried = Some(SignedCarriage { carriage: bytes, signature });
+    }
     let mut removals = Vec::new();
     while next == removal::path(removals.len() + 1) && removals.len() < limits::REMOVALS {
         let statement = reader.content(&next, size, limits::REMOVAL)?;
@@ -94,7 +119,8 @@ pub(super) fn read(input: &Input) -> Result<Head> {
     }
     let sums = reader.digest(layout::SUMS, size, limits::SUMS)?;
     let mtime = reader.mtime.unwrap_or(0);
-    Ok(Head { index: Arc::new(index), signature, volume: description, removals, sums, marker, mtime })
+    let (index, volume, carriage) = (Arc::new(index), description, carried);
+    Ok(Head { index, signature, volume, carriage, removals, sums, marker, mtime })
 }
 
 struct HeadReader<'a> {

@@ -116,6 +116,7 @@ fn add(path: &Path, found: &mut OpenedFiles) -> Result<()> {
     let mut opened = Bundle::open(path);
     if let Ok(bundle) = &mut opened {
         bundle.share(&mut found.known);
+        found.heads += bundle.share_carriage(&mut found.carriages);
     }
     found.heads += opened.as_ref().map_or(0, |bundle| {
         let head = bundle.head();
@@ -141,6 +142,7 @@ fn add(path: &Path, found: &mut OpenedFiles) -> Result<()> {
 struct OpenedFiles {
     all: Vec<(String, Result<Bundle>)>,
     known: Vec<Arc<Vec<u8>>>,
+    carriages: Vec<Arc<Vec<u8>>>,
     /// Bytes of descriptions and signatures; all of them are held in memory.
     heads: usize,
 }

@@ -1,8 +1,10 @@
 //! Derives the exact archive from an index: members, offsets, fixed documents (MB-FMT-03 to MB-FMT-09).
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use super::carriage::{self, Carriage, SignedCarriage};
 use super::index::{File, Index};
 use super::removal::{self, Removed, SignedRemoval};
 use super::tar;
@@ -66,6 +68,19 @@ pub struct Layout {
     description: Option<Vec<u8>>,
     /// What the statements in the head say is not there.
     removed: Removed,
+    /// How blobs are carried, if not each as it is.
+    carriage: Option<Carriage>,
+    /// Positions of the blobs that it says are absent.
+    absent: BTreeSet<usize>,
+}
+
+/// The form of a file: what its head says beyond the index and the volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form<'a> {
+    /// How blobs are carried.
+    pub carriage: Option<&'a SignedCarriage>,
+    /// What was removed.
+    pub removals: &'a [SignedRemoval],
 }
 
 impl Layout {
@@ -74,33 +89,47 @@ impl Layout {
     /// # Errors
     /// [`Code::Malformed`] when the archive would be larger than format 1 allows.
     pub fn new(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>) -> Result<Layout> {
-        Layout::with(index, index_bytes, signature, &[], None)
+        Layout::with(index, index_bytes, signature, Form::default(), None)
     }
 
-    /// The layout of a bundle or volume from which these statements removed something (MB-RMV-03). The volume must fit
-    /// the index ([`Volume::check`]).
+    /// The layout of a bundle or volume of this form: what was removed and what is absent is not there (MB-RMV-03,
+    /// MB-CAR-02). The volume must fit the index ([`Volume::check`]).
     ///
     /// # Errors
-    /// As [`Layout::new`], and for a statement that is not acceptable.
+    /// As [`Layout::new`], and for a statement or carriage that is not acceptable.
     pub fn with(
         index: &Index,
         index_bytes: &[u8],
         signature: Option<&[u8]>,
-        removals: &[SignedRemoval],
+        form: Form<'_>,
         volume: Option<&Volume>,
     ) -> Result<Layout> {
         let digest = Digest::of(index_bytes);
-        let removed = removal::in_head(removals, index, &digest)?;
+        let removed = removal::in_head(form.removals, index, &digest)?;
+        let carriage = carriage::in_head(form.carriage, index, &digest)?;
+        let absent = carriage.as_ref().map(Carriage::absentees).unwrap_or_default();
         let mut extents = match volume {
             Some(volume) => volume.extents(index),
             None => index.blobs.iter().enumerate().map(|(at, blob)| Extent::whole(at, blob)).collect(),
         };
-        extents.retain(|extent| !removed.blobs.contains(&extent.blob));
+        extents.retain(|extent| !removed.blobs.contains(&extent.blob) && !absent.contains(&extent.blob));
         if let Some(volume) = volume
             && let Some(at) = removed.blobs.iter().find(|at| !volume.volumes_of(**at).is_empty())
         {
             let text = format!("{VOLUME} does not fit what was removed: {} has a volume", index.blobs[*at].digest);
             return Err(Error::new(Code::Malformed, text));
+        }
+        if let Some(volume) = volume {
+            let own = form.carriage.map(SignedCarriage::digest);
+            let placed = absent.iter().find(|at| !volume.volumes_of(**at).is_empty());
+            let why = match placed {
+                _ if volume.carriage != own => "the carriage".to_owned(),
+                Some(at) => format!("what is absent: {} has a volume", index.blobs[*at].digest),
+                None => String::new(),
+            };
+            if !why.is_empty() {
+                return Err(Error::new(Code::Malformed, format!("{VOLUME} does not fit {why}")));
+            }
         }
         let mut files =
             index.files.iter().enumerate().filter(|(at, _)| !removed.files.contains(at)).map(|(_, file)| file);
@@ -110,7 +139,11 @@ impl Layout {
         let mut inner: Vec<(String, &[u8])> = vec![(INDEX.to_owned(), index_bytes)];
         inner.extend(signature.map(|bytes| (SIGNATURE.to_owned(), bytes)));
         inner.extend(description.as_deref().map(|bytes| (VOLUME.to_owned(), bytes)));
-        for (n, signed) in (1..).zip(removals) {
+        if let Some(signed) = form.carriage {
+            inner.push((carriage::CARRIAGE.to_owned(), &signed.carriage));
+            inner.extend(signed.signature.iter().map(|bytes| (carriage::SIGNATURE.to_owned(), bytes.as_slice())));
+        }
+        for (n, signed) in (1..).zip(form.removals) {
             inner.push((removal::path(n), &signed.statement));
             inner.push((format!("{}.sig", removal::path(n)), &signed.signature));
         }
@@ -130,7 +163,8 @@ impl Layout {
         for (path, stored) in blobs {
             build.push(path, stored.size, Some(stored.digest))?;
         }
-        Ok(Layout { members: build.members, blobs: first, extents, mtime: index.mtime(), head, description, removed })
+        let (members, blobs, mtime) = (build.members, first, index.mtime());
+        Ok(Layout { members, blobs, extents, mtime, head, description, removed, carriage, absent })
     }
 
     /// All members, in order.
@@ -156,6 +190,16 @@ impl Layout {
     /// What the statements in the head say is not there: positions in the lists of the index.
     pub fn removed(&self) -> &Removed {
         &self.removed
+    }
+
+    /// How blobs are carried, if not each as it is.
+    pub fn carriage(&self) -> Option<&Carriage> {
+        self.carriage.as_ref()
+    }
+
+    /// Positions of the blobs that the carriage says are absent.
+    pub fn absent(&self) -> &BTreeSet<usize> {
+        &self.absent
     }
 
     /// Digest of a member that [`Member`] gives none for, `SHA256SUMS` excepted.

@@ -26,6 +26,18 @@ pub const ADDENDUM: u64 = 1 << 20;
 pub const REMOVAL: u64 = 256 << 10;
 /// Statements about removals in the head of a file.
 pub const REMOVALS: usize = 9;
+/// The carriage.
+pub const CARRIAGE: u64 = INDEX;
+/// Bases that a carriage names.
+pub const BASES: usize = 64;
+/// References of a carriage.
+pub const REFERENCES: usize = 16_384;
+/// Repositories that a carriage names for one blob.
+pub const REPOSITORIES: usize = 8;
+/// The most bytes of uncompressed content for each byte of a gzip blob: what DEFLATE can reach.
+pub const RATIO: u64 = 1032;
+/// Uncompressed content of a blob that is restored.
+pub const TAR: u64 = 16 << 30;
 /// Statements about removals that count for one bundle.
 pub const REMOVALS_OF_ALL: usize = 32;
 /// Addenda of one bundle.

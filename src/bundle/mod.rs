@@ -5,6 +5,7 @@
 
 pub mod addendum;
 pub mod append;
+pub mod carriage;
 mod divide;
 mod foreign;
 mod head;
@@ -20,6 +21,7 @@ pub mod repair;
 pub mod series;
 pub mod set;
 pub mod statement;
+pub mod stock;
 pub mod survey;
 pub mod tar;
 pub mod volume;
@@ -31,3 +33,4 @@ pub use index::Index;
 pub use inputs::Inputs;
 pub use layout::{Layout, Member};
 pub use reader::{Bundle, Contents, MemberReader};
+pub use stock::Stock;

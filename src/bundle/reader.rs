@@ -58,10 +58,13 @@ impl Bundle {
 
     /// Shares the index with another part that has the same bytes.
     pub(super) fn share(&mut self, known: &mut Vec<Arc<Vec<u8>>>) {
-        match known.iter().find(|other| **other == self.head.index) {
-            Some(other) => self.head.index = other.clone(),
-            None => known.push(self.head.index.clone()),
-        }
+        share(&mut self.head.index, known);
+    }
+
+    /// Shares the carriage in the same way. Returns how many bytes of it are new.
+    pub(super) fn share_carriage(&mut self, known: &mut Vec<Arc<Vec<u8>>>) -> usize {
+        let Some(signed) = &mut self.head.carriage else { return 0 };
+        if share(&mut signed.carriage, known) { signed.carriage.len() } else { 0 }
     }
 
     /// Continues with the parsed index: derives the layout, compares lengths (for a file immediately), time and
@@ -90,7 +93,7 @@ impl Bundle {
         }
         let mut damage = Vec::new();
         let signature = head.signature.as_deref();
-        let layout = Layout::with(&index, &head.index, signature, &head.removals, volume.as_ref()).map_err(whose)?;
+        let layout = Layout::with(&index, &head.index, signature, head.form(), volume.as_ref()).map_err(whose)?;
         if let Some(err) = still_there(&input, &index, &layout)? {
             return Err(err);
         }
@@ -121,29 +124,48 @@ impl Bundle {
     }
 }
 
+/// Uses the bytes of another part, if it has the same. Returns whether they are new.
+fn share(bytes: &mut Arc<Vec<u8>>, known: &mut Vec<Arc<Vec<u8>>>) -> bool {
+    match known.iter().find(|other| *other == bytes) {
+        Some(other) => {
+            *bytes = other.clone();
+            false
+        }
+        None => {
+            known.push(bytes.clone());
+            true
+        }
+    }
+}
+
 /// The error if a file holds a member that its own statements say is not there. Whatever follows such a member is not
 /// where it should be, and that would be reported instead.
 fn still_there(input: &Input, index: &Index, layout: &Layout) -> Result<Option<Error>> {
-    let removed = layout.removed();
-    let Some(length) = input.length().filter(|length| !removed.is_empty() && *length > layout.total()) else {
+    let (removed, absent) = (layout.removed(), layout.absent());
+    let less = !removed.is_empty() || !absent.is_empty();
+    let Some(length) = input.length().filter(|length| less && *length > layout.total()) else {
         return Ok(None);
     };
-    let gone: BTreeSet<String> = removed
-        .files
-        .iter()
-        .map(|at| index.files[*at].path.clone())
-        .chain(removed.blobs.iter().map(|at| format!("blobs/sha256/{}", index.blobs[*at].digest.hex())))
-        .collect();
+    let member = |at: &usize| format!("blobs/sha256/{}", index.blobs[*at].digest.hex());
+    let left_out: BTreeSet<String> = absent.difference(&removed.blobs).map(member).collect();
+    let gone: BTreeSet<String> =
+        removed.files.iter().map(|at| index.files[*at].path.clone()).chain(removed.blobs.iter().map(member)).collect();
     let start = layout.members().iter().find(|m| m.path == layout::SUMS).map_or(0, |m| m.header);
     let (mut at, mut block) = (start, [0u8; 512]);
     // As many members as there can be: the removed ones are of the index.
-    for _ in 0..layout.members().len() + gone.len() {
+    for _ in 0..layout.members().len() + gone.len() + left_out.len() {
         if at + tar::BLOCK > length {
             break;
         }
         input.read_exact_at(&mut block, at)?;
         let Some(entry) = tar::parse(&block) else { break };
-        if gone.contains(entry.name.split(".p").next().unwrap_or_default()) {
+        let name = entry.name.split(".p").next().unwrap_or_default();
+        if left_out.contains(name) {
+            let text = format!("`{}` is in `{}`, although its carriage says that it is not", entry.name, input.name);
+            let hint = "do not use this file; ask whoever made it for another copy";
+            return Ok(Some(Error::new(Code::UnlistedContent, text).fact(format!("at offset {at}")).hint(hint)));
+        }
+        if gone.contains(name) {
             let text = format!("`{}` is in `{}`, although it was removed", entry.name, input.name);
             let hint = "do not use this file; ask whoever removed it for another copy";
             return Ok(Some(Error::new(Code::UnlistedContent, text).fact(format!("at offset {at}")).hint(hint)));
@@ -192,7 +214,7 @@ impl Contents {
         let mut best: Option<(usize, Contents)> = None;
         for volume in candidates {
             let signature = head.signature.as_deref();
-            let layout = Layout::with(index, &head.index, signature, &head.removals, volume.as_ref()).ok()?;
+            let layout = Layout::with(index, &head.index, signature, head.form(), volume.as_ref()).ok()?;
             let contents = Contents {
                 input: Input::open(path).ok()?,
                 head: head.clone(),

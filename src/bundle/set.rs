@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use super::carriage::{Carriage, SignedCarriage};
 use super::head::Head;
-use super::index::Index;
+use super::index::{Blob, Index};
 use super::layout::{Layout, Member};
 use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
 use super::removal::Removed;
+use super::stock::{Copy, Stock};
 use super::volume::Extent;
 use crate::codec::{Decoder, StoredReader};
 use crate::error::{Code, Error, Result};
@@ -27,6 +29,10 @@ pub struct Set {
     /// For each blob of `index`, its position in `signed`.
     places: Vec<usize>,
     removed: Removed,
+    /// Positions in `signed` of the blobs that no part carries, because a carriage says that they are absent.
+    absent: BTreeSet<usize>,
+    /// Other places that may have them.
+    stock: Arc<Stock>,
     parts: Vec<Contents>,
     /// For each part, the first part of the same division; a whole bundle is a division of its own.
     divisions: Vec<usize>,
@@ -39,9 +45,20 @@ pub struct Set {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replica {
     pieces: Vec<(usize, usize)>,
+    /// Where it is, if not in a part.
+    copy: Option<Copy>,
 }
 
 impl Replica {
+    fn of(pieces: Vec<(usize, usize)>) -> Replica {
+        Replica { pieces, copy: None }
+    }
+
+    /// Where it is, if not in a part.
+    pub fn copy(&self) -> Option<Copy> {
+        self.copy
+    }
+
     /// The parts that hold its pieces.
     pub fn parts(&self) -> impl Iterator<Item = usize> + '_ {
         self.pieces.iter().map(|(part, _)| *part)
@@ -85,8 +102,13 @@ impl Set {
         parts.iter().for_each(|part| removed.add(part.layout().removed()));
         let (signed, places) = (index.clone(), Vec::new());
         let (none, divisions) = (Removed::default(), Vec::new());
-        let mut set =
-            Set { signed, index, places, removed: none, parts, divisions, easiest: None, addenda: Vec::new() };
+        let mut absent: BTreeSet<usize> = parts.iter().flat_map(|part| part.layout().absent()).copied().collect();
+        if !absent.is_empty() {
+            // Files of several forms may be named together: what one has is there.
+            parts.iter().flat_map(|part| part.layout().extents()).for_each(|extent| _ = absent.remove(&extent.blob));
+        }
+        let (easiest, addenda, stock) = (None, Vec::new(), Arc::default());
+        let mut set = Set { signed, index, places, removed: none, absent, stock, parts, divisions, easiest, addenda };
         set.restrict(&removed);
         set.gather();
         Ok(set)
@@ -111,6 +133,66 @@ impl Set {
         self.divisions = parts.iter().map(|p| parts.iter().position(|other| same(other, p)).unwrap_or(0)).collect();
         self.easiest = self.easiest();
         self.removed = all;
+    }
+
+    /// Reads what is absent from these places.
+    pub fn supply(&mut self, stock: &Arc<Stock>) {
+        self.stock = stock.clone();
+    }
+
+    /// The blobs that count and that no part carries because a carriage says so: positions in [`Set::index`]. Whether
+    /// another place has them is another question.
+    pub fn absent(&self) -> impl Iterator<Item = usize> + '_ {
+        self.absent.iter().filter_map(|signed| self.position(*signed))
+    }
+
+    /// Whether the blob at this position of [`Set::index`] is one of [`Set::absent`].
+    pub fn is_absent(&self, blob: usize) -> bool {
+        self.absent.contains(&self.place(blob))
+    }
+
+    /// The name of the place of a copy.
+    pub fn name_of(&self, copy: &Copy) -> &str {
+        self.stock.name(copy)
+    }
+
+    /// The other places.
+    pub fn stock(&self) -> &Stock {
+        &self.stock
+    }
+
+    /// How the parts carry blobs, each carriage once.
+    pub fn carriages(&self) -> Vec<(&SignedCarriage, &Carriage)> {
+        let mut out: Vec<(&SignedCarriage, &Carriage)> = Vec::new();
+        for part in &self.parts {
+            if let (Some(signed), Some(carriage)) = (&part.head().carriage, part.layout().carriage())
+                && !out.iter().any(|(known, _)| *known == signed)
+            {
+                out.push((signed, carriage));
+            }
+        }
+        out
+    }
+
+    /// The error for a blob that is not here: on a volume that is missing, or absent from the form that this is.
+    pub fn lacks(&self, blob: usize) -> Error {
+        let digest = self.index.blobs.get(blob).map(|b| b.digest.to_string()).unwrap_or_default();
+        if !self.is_absent(blob) {
+            return Error::new(Code::BlobMissing, format!("{digest} is on a volume that is not here"));
+        }
+        let text = format!("{digest} is not carried: the file is for a receiver that has {}", self.bases());
+        Error::new(Code::BlobMissing, text).hint("give what has it: --base BUNDLE")
+    }
+
+    /// The bundles that the carriages are made against, for a person.
+    pub fn bases(&self) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for base in self.carriages().iter().flat_map(|(_, carriage)| &carriage.bases) {
+            if !names.contains(&base.title()) {
+                names.push(base.title());
+            }
+        }
+        if names.is_empty() { "it already".to_owned() } else { names.join(", ") }
     }
 
     /// What does not count: positions in the lists of [`Set::signed`].
@@ -245,14 +327,19 @@ impl Set {
 
     /// Every way to read the blob at this position of the index.
     pub fn replicas(&self, blob: usize) -> Vec<Replica> {
-        let blob = self.place(blob);
+        let (rest, blob) = (blob, self.place(blob));
+        if self.absent.contains(&blob) {
+            let listed = &self.index.blobs[rest];
+            let copies = self.stock.find(&listed.digest, listed.size);
+            return copies.into_iter().map(|copy| Replica { pieces: Vec::new(), copy: Some(copy) }).collect();
+        }
         let at = |part: usize| self.parts[part].layout().extents().binary_search_by_key(&blob, |e| e.blob).ok();
         let mut out = Vec::new();
         for first in self.representatives() {
             let volume = self.parts[first].volume();
             let cut = volume.and_then(|v| Some(&v.cut[v.cut.binary_search_by_key(&blob, |c| c.blob as usize).ok()?]));
             let Some(cut) = cut else {
-                out.extend(self.of_division(first).filter_map(|p| Some(Replica { pieces: vec![(p, at(p)?)] })));
+                out.extend(self.of_division(first).filter_map(|p| Some(Replica::of(vec![(p, at(p)?)]))));
                 continue;
             };
             // For each piece, the parts that have it; the first replica uses the first part of each, the second the
@@ -266,7 +353,7 @@ impl Set {
                 continue;
             }
             for n in 0..pieces.iter().map(Vec::len).max().unwrap_or(0) {
-                out.push(Replica { pieces: pieces.iter().map(|parts| parts[n.min(parts.len() - 1)]).collect() });
+                out.push(Replica::of(pieces.iter().map(|parts| parts[n.min(parts.len() - 1)]).collect()));
             }
         }
         out
@@ -285,11 +372,12 @@ impl Set {
             StoredPiece { contents, member: &layout.blobs()[*at], extent: &layout.extents()[*at] }
         };
         let pieces: Vec<_> = replica.pieces.iter().map(piece).collect();
-        let digest = self.index.blobs[blob].digest;
+        let Blob { digest, size, .. } = self.index.blobs[blob];
+        let outside = replica.copy.map(|copy| Outside { stock: &self.stock, copy, size, from: None });
         // If the stored bytes are the blob itself, they are hashed when the last byte is read.
         let proved = matches!(&pieces[..], [one] if one.extent.stored.proves(&digest));
         let whole = (!proved).then(Hasher::new);
-        BlobContent { pieces, next: 0, open: None, whole, digest, at: 0 }
+        BlobContent { pieces, next: 0, open: None, outside, whole, digest, at: 0 }
     }
 
     /// Reads a blob of at most `limit` bytes into memory, checked, from the first replica that matches.
@@ -310,7 +398,7 @@ impl Set {
                 Err(e) => _ = failed.get_or_insert(Error::io("cannot read", self.parts[0].name(), e)),
             }
         }
-        Err(failed.unwrap_or_else(|| absent(&listed.digest)))
+        Err(failed.unwrap_or_else(|| self.lacks(blob)))
     }
 
     fn representatives(&self) -> impl Iterator<Item = usize> + '_ {
@@ -322,10 +410,46 @@ impl Set {
     }
 }
 
-/// The error for a blob that is on none of the available volumes.
-pub fn absent(digest: &Digest) -> Error {
-    Error::new(Code::BlobMissing, format!("{digest} is on a volume that is not here"))
+/// A blob in another place than the parts.
+struct Outside<'a> {
+    stock: &'a Stock,
+    copy: Copy,
+    size: u64,
+    from: Option<Box<dyn Read + 'a>>,
 }
+
+impl std::fmt::Debug for Outside<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.stock.name(&self.copy))
+    }
+}
+
+impl Outside<'_> {
+    /// Reads the next bytes of at most `left`. Nothing comes before the end: an error.
+    fn next(&mut self, digest: &Digest, at: u64, buffer: &mut [u8]) -> Result<usize> {
+        let stock = self.stock;
+        let name = stock.name(&self.copy);
+        let from = match &mut self.from {
+            Some(from) => from,
+            None => self.from.insert(stock.open_copy(&self.copy)?),
+        };
+        let left = usize::try_from(self.size - at).unwrap_or(usize::MAX).min(buffer.len());
+        loop {
+            match from.read(&mut buffer[..left]) {
+                Ok(0) if left > 0 => {
+                    let text = format!("{digest} in `{name}` ends after {at} of {} bytes", self.size);
+                    return Err(Error::new(Code::BlobMismatch, text).hint(OTHER_BASE));
+                }
+                Ok(n) => return Ok(n),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("cannot read", name, e)),
+            }
+        }
+    }
+}
+
+/// What to do about a base that is damaged.
+const OTHER_BASE: &str = "the base is damaged, not this bundle: give another copy of it with --base";
 
 /// A member that stores a blob or a piece of one.
 #[derive(Clone, Copy, Debug)]
@@ -341,6 +465,8 @@ pub struct BlobContent<'a> {
     pieces: Vec<StoredPiece<'a>>,
     next: usize,
     open: Option<Decoder<MemberReader<'a>>>,
+    /// Where it is read from, if not from parts.
+    outside: Option<Outside<'a>>,
     whole: Option<Hasher>,
     digest: Digest,
     at: u64,
@@ -354,12 +480,24 @@ impl BlobContent<'_> {
 
     /// The name of the archive that provided the last bytes.
     pub fn place(&self) -> &str {
+        if let Some(outside) = &self.outside {
+            return outside.stock.name(&outside.copy);
+        }
         let at = self.next.saturating_sub(1).min(self.pieces.len().saturating_sub(1));
         self.pieces.get(at).map_or("", |piece| piece.contents.name())
     }
 
     /// Reads the next bytes; returns 0 only after everything was checked.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if let Some(outside) = &mut self.outside {
+            if outside.size == self.at {
+                return self.end();
+            }
+            let n = outside.next(&self.digest, self.at, buffer)?;
+            self.whole.iter_mut().for_each(|whole| whole.update(&buffer[..n]));
+            self.at += n as u64;
+            return Ok(n);
+        }
         loop {
             if self.open.is_none() {
                 let Some(piece) = self.pieces.get(self.next).copied() else { return self.end() };
@@ -386,6 +524,10 @@ impl BlobContent<'_> {
         let computed = whole.clone().finish();
         if computed == self.digest {
             return Ok(0);
+        }
+        if let Some(outside) = &self.outside {
+            let text = format!("`{}` has other bytes for {}", outside.stock.name(&outside.copy), self.digest);
+            return Err(Error::new(Code::BlobMismatch, text).fact(format!("computed {computed}")).hint(OTHER_BASE));
         }
         Err(Error::new(Code::BlobMismatch, format!("the pieces of {} do not match its digest", self.digest))
             .fact(format!("listed   {}", self.digest))

@@ -80,7 +80,10 @@ impl Blueprint {
             layout::SUMS => self.layout.sums(),
             layout::OCI_LAYOUT => layout::OCI_LAYOUT_JSON.to_vec(),
             layout::OCI_INDEX => layout::oci_index(&self.index).ok()?,
-            path => self.head.removals.iter().zip(1..).find_map(|(one, n)| one.content(n, path))?.to_vec(),
+            path => {
+                let removal = || self.head.removals.iter().zip(1..).find_map(|(one, n)| one.content(n, path));
+                self.head.carriage.as_ref().and_then(|one| one.content(path)).or_else(removal)?.to_vec()
+            }
         };
         (Digest::of(&bytes) == self.digest(member)).then_some(bytes)
     }

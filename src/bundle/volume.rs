@@ -32,6 +32,9 @@ pub struct Volume {
     pub format: u32,
     /// Digest of the bundle's index.
     pub index: Digest,
+    /// Digest of the carriage, if the volumes have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carriage: Option<Digest>,
     /// Number of this volume, from 1.
     pub volume: u32,
     /// The number of volumes.
@@ -214,7 +217,10 @@ impl Volume {
 
     /// Whether `other` is a volume of the same division.
     pub fn is_with(&self, other: &Volume) -> bool {
-        self.index == other.index && self.of == other.of && self.blobs == other.blobs && self.cut == other.cut
+        (self.index, self.carriage) == (other.index, other.carriage)
+            && self.of == other.of
+            && self.blobs == other.blobs
+            && self.cut == other.cut
     }
 }
 
@@ -270,8 +276,16 @@ mod tests {
         let index = index(&[5000, 5000, 5000]);
         let cut = vec![Cut { blob: 1, pieces: vec![Piece { volume: 1, size: 4096 }, Piece { volume: 2, size: 904 }] }];
         let digests = vec![Digest::of(b"piece")];
-        let volume =
-            Volume { format: 1, index: Digest::of(b"index"), volume: 2, of: 2, blobs: vec![0, 1, 2], cut, digests };
+        let volume = Volume {
+            format: 1,
+            index: Digest::of(b"index"),
+            carriage: None,
+            volume: 2,
+            of: 2,
+            blobs: vec![0, 1, 2],
+            cut,
+            digests,
+        };
         (index, volume)
     }
 

@@ -3,6 +3,7 @@
 #[cfg(feature = "cluster")]
 mod apply;
 mod desk;
+mod form;
 mod help;
 #[cfg(feature = "registry")]
 mod inventory;
@@ -23,6 +24,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
+pub use form::{BaseTrust, Expand, Shrink};
 #[cfg(feature = "registry")]
 pub use inventory::Inventory;
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
@@ -67,6 +69,8 @@ pub const COMMANDS: &[&str] = &[
     "repair",
     "split",
     "join",
+    "expand",
+    "shrink",
     "keygen",
     "check-signature",
     "receipt",
@@ -131,6 +135,10 @@ pub enum Command {
     Split(Split),
     /// Put the volumes of a bundle back together
     Join(Join),
+    /// Write a bundle in full from one that leaves out what the receiver has
+    Expand(Expand),
+    /// Write a bundle that leaves out what the receiver has
+    Shrink(Shrink),
     /// Make a signing key, as ssh-keygen does
     Keygen(Keygen),
     /// Check one OpenShift release signature file
@@ -201,6 +209,13 @@ pub struct Create {
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "FILE", help_heading = "Content")]
     pub mirror_config: Vec<PathBuf>,
+    /// Leave out the layers that the receiver has, according to this: an earlier bundle of any form, its
+    /// NAME.index.json, the receipt of a site, an inventory, or a folder of these (repeatable)
+    #[arg(long, value_name = "BASE", help_heading = "Content")]
+    pub base: Vec<PathBuf>,
+    /// Whose receipts count.
+    #[command(flatten)]
+    pub base_trust: BaseTrust,
     /// What to do with foreign layers (Windows base layers), which a registry may lack: leave them out with a warning,
     /// fetch them from the registry of the image, or refuse images that have them
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::args;
+use crate::bundle::Stock;
 use crate::error::{Code, Error, Result};
 use crate::host::detached::{self, Signatures};
 use crate::host::memory;
@@ -30,7 +31,10 @@ pub(super) fn basis(args: &args::Trust, bundle: &[PathBuf]) -> Result<crate::ops
     let trust = named.then(|| trust(args)).transpose()?;
     let conditions = match named {
         true => conditions(args, bundle, false)?,
-        false => Conditions::new(moment(args.at.as_deref())?),
+        false => {
+            let stock = Arc::new(Stock::open(&args.base)?);
+            Conditions { stock, ..Conditions::new(moment(args.at.as_deref())?) }
+        }
     };
     Ok(crate::ops::reading::Basis { trust, conditions })
 }
@@ -53,6 +57,7 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
             unsigned_release: args.allow_unsigned_release,
             rollback: args.allow_rollback,
             partial,
+            as_carried: args.as_carried,
             kinds: rules(&args.allow_kind)?,
         },
         expectations: Expectations {
@@ -61,6 +66,7 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
         },
         detached: Detached { signatures: beside.signatures, records: beside.records },
         seen: memory::load(&memory::folder())?,
+        stock: Arc::new(Stock::open(&args.base)?),
     })
 }
 

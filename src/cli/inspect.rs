@@ -38,6 +38,7 @@ pub(super) fn run(args: &Inspect, global: &Global) -> Result<u8> {
                 ("image_claims", serde_json::json!(seen.images)),
                 ("updates", serde_json::json!(seen.updates)),
                 ("removed", serde_json::json!(seen.removed)),
+                ("form", serde_json::json!(seen.form)),
                 (
                     "volumes",
                     seen.volumes.as_ref().map_or(serde_json::Value::Null, |(here, of)| {
@@ -79,6 +80,10 @@ fn render(paths: &[PathBuf], seen: &Inspected) -> String {
         table.row("expires", expires);
     }
     table.row("signed", if seen.signed { "yes (signature not evaluated)" } else { "no" });
+    if let Some(form) = &seen.form {
+        table.row("form", format!("{} (signature not evaluated)", name(&form.words())));
+        table.row("", "skopeo, umoci and podman read its images after: mirror-bundle expand");
+    }
     for release in &index.releases {
         table.row("release", format!("{} {} {}", release.version, release.architecture, release.digest));
     }
@@ -202,6 +207,7 @@ pub(super) fn ls(args: &Ls, global: &Global, unverified: &dyn Fn(&str)) -> Resul
             ("images", of(serde_json::json!(index.images), args.images || all)),
             ("blobs", of(serde_json::json!(index.blobs), args.blobs)),
             ("files", of(serde_json::json!(index.files), args.manifests)),
+            ("absent", of(serde_json::json!(seen.absent), args.blobs && seen.form.is_some())),
         ]);
         answer::json(global, &out);
         return Ok(0);
@@ -211,7 +217,7 @@ pub(super) fn ls(args: &Ls, global: &Global, unverified: &dyn Fn(&str)) -> Resul
     }
     unverified("this is what the index says");
     let columns = std::io::stdout().is_terminal();
-    answer::text(&lines(&seen.index, args.images || all, args.blobs, args.manifests, columns));
+    answer::text(&lines(&seen, args.images || all, args.blobs, args.manifests, columns));
     if columns {
         answer::text(&summary(&seen.index));
     }
@@ -235,7 +241,8 @@ fn summary(index: &Index) -> String {
 }
 
 /// One item per line; on a terminal in columns with a heading, on a pipe with single blanks.
-fn lines(index: &Index, images: bool, blobs: bool, manifests: bool, columns: bool) -> String {
+fn lines(seen: &Inspected, images: bool, blobs: bool, manifests: bool, columns: bool) -> String {
+    let index = &seen.index;
     let dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), name);
     let mut out = String::new();
     let mut block = |heading: &[&str], rows: Vec<Vec<String>>| {
@@ -255,8 +262,15 @@ fn lines(index: &Index, images: bool, blobs: bool, manifests: bool, columns: boo
         block(&["KIND", "DIGEST", "COMPONENT", "PLATFORMS", "REFERENCE"], index.images.iter().map(row).collect());
     }
     if blobs {
-        let row = |blob: &Blob| vec![blob.role.as_str().to_owned(), blob.digest.to_string(), blob.size.to_string()];
-        block(&["ROLE", "DIGEST", "BYTES"], index.blobs.iter().map(row).collect());
+        let row = |blob: &Blob| {
+            let mut row = vec![blob.role.as_str().to_owned(), blob.digest.to_string(), blob.size.to_string()];
+            let word = if seen.absent.contains(&blob.digest) { "absent" } else { "-" };
+            row.extend(seen.form.is_some().then(|| word.to_owned()));
+            row
+        };
+        let mut heading = vec!["ROLE", "DIGEST", "BYTES"];
+        heading.extend(seen.form.is_some().then_some("FORM"));
+        block(&heading, index.blobs.iter().map(row).collect());
     }
     if manifests {
         let objects = index.files.iter().flat_map(|file| file.objects.iter().map(move |object| (file, object)));

@@ -13,6 +13,7 @@ mod diff;
 mod escape;
 mod explain;
 mod files;
+mod form;
 mod inputs;
 mod inspect;
 #[cfg(feature = "registry")]
@@ -99,6 +100,8 @@ fn dispatch(args: &Args, global: &args::Global, term: &Terminal) -> Result<u8> {
         Command::Repair(args) => repair::run(args, global, term),
         Command::Split(args) => split::run(args, global, term),
         Command::Join(args) => split::join(args, global, term),
+        Command::Expand(args) => form::expanded(args, global, term),
+        Command::Shrink(args) => form::shrunk(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
         Command::Receipt(args) => proof::receipt(args, global, term),

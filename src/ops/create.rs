@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -14,11 +14,13 @@ use crate::error::{Code, Error, Result};
 use crate::graph::Graph;
 use crate::oci::Digest;
 use crate::ops::advice::before_transfer;
+use crate::ops::form::{self, Form};
 use crate::ops::read_back::ReadBack;
 use crate::ops::volumes::{self, Written};
 use crate::ops::watched::Watched;
 use crate::ops::write;
 use crate::ops::{Observer, Task, observer, room};
+use crate::select::base::Bases;
 use crate::select::{self, Carried, Content, Reachable, Root};
 use crate::sign::SecretKey;
 use crate::source::Network;
@@ -43,6 +45,8 @@ pub struct Options {
     pub force: bool,
     /// Re-read everything from the medium before the bundle gets its final name.
     pub read_back: bool,
+    /// What the receiver has, and the bundle leaves out.
+    pub bases: Bases,
     /// Write volumes of at most this many bytes, unless the whole bundle fits in one.
     pub volume: Option<u64>,
 }
@@ -85,6 +89,9 @@ pub struct Summary {
     pub free: Option<u64>,
     /// Fingerprint of the signing key.
     pub signed_by: Option<String>,
+    /// What is left out, because the receiver has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
     /// Exceptions from checks, as the index lists them.
     pub exceptions: Vec<String>,
     /// What was re-read from the medium, if requested.
@@ -164,6 +171,13 @@ pub fn create(
     let dry_run = matches!(target, Target::DryRun(_));
     let free = path.map(room::free).transpose()?;
     let mut summary = summary(options, &plan, path, free, dry_run);
+    summary.form = Form::of(&plan)?;
+    if !options.bases.all.is_empty() {
+        match &summary.form {
+            None => observer.warn("the bases have no layer of this bundle: it carries everything"),
+            Some(form) => observer.say("Leaving out", form.words().trim_start_matches("without ")),
+        }
+    }
     observer.say("Collecting", &forecast(&summary, path));
     if let Some(path) = path {
         match room::check(path, &plan, journal.as_ref()) {
@@ -177,6 +191,9 @@ pub fn create(
             let (force, pace, read_back) = (options.force, what.pace.as_ref(), options.read_back);
             let job = write::Job { plan, supply, journal, force, pace, read_back };
             summary.read_back = write::file(path, &job, observer)?;
+            if !options.bases.all.is_empty() || !series::places(&plan.index).is_empty() {
+                keep_index(path, &plan.index_bytes, observer);
+            }
         }
         Target::Stream(to) => write::stream(to, &plan, &watched, observer)?,
         Target::DryRun(_) => {}
@@ -251,12 +268,58 @@ fn plan(
         None => None,
     };
     let plan = Plan::new(index, contents, signature)?;
+    let plan = match options.bases.all.is_empty() {
+        true => plan,
+        false => {
+            let documents = plan.index.blobs.iter().filter(|blob| blob.role.is_document());
+            let documents = documents.filter_map(|blob| Some((blob.digest, found.bytes.get(&blob.digest)?.to_vec())));
+            let mut plain = crate::verify::read_whole(&plan.index, &documents.collect());
+            plain.extend(&content.payload_layers);
+            let builder = crate::sign::Namespace::Index(crate::sign::Role::Builder);
+            form::without(plan, &options.bases, &plain, options.key.as_ref().map(|key| (key, builder)))?
+        }
+    };
     match options.volume {
         None => Ok(plan),
         Some(size) => volumes::divided(plan, size, &BTreeSet::new(), &|digest| {
             Ok(found.bytes.get(digest).map(|bytes| bytes.to_vec()))
         }),
     }
+}
+
+/// The name of the file that keeps the index of a bundle: `app.tar` has `app.index.json`.
+pub fn index_path(bundle: &Path) -> PathBuf {
+    let stem = match (bundle.file_stem(), bundle.extension()) {
+        (Some(stem), Some(end)) if end.eq_ignore_ascii_case("tar") => stem,
+        _ => bundle.file_name().unwrap_or_default(),
+    };
+    let mut name = stem.to_owned();
+    name.push(".index.json");
+    bundle.with_file_name(name)
+}
+
+/// Keeps the index beside a finished bundle of a series: the receipt of a site names it, and the next bundle for that
+/// site can be made with it when this one is gone.
+fn keep_index(bundle: &Path, bytes: &[u8], observer: &dyn Observer) {
+    let path = index_path(bundle);
+    let other = crate::fs::dir::exists(&path) && !starts_like_an_index(&path);
+    let kept = match other {
+        true => Err("it is a file of another kind".to_owned()),
+        false => {
+            let mut new = path.clone().into_os_string();
+            new.push(".new");
+            let begun = crate::fs::AtomicFile::begin(Path::new(&new));
+            begun.and_then(|new| new.commit(bytes, &path, true)).map_err(|e| e.to_string())
+        }
+    };
+    if let Err(why) = kept {
+        observer.warn(&format!("the index was not kept as `{}`: {why}", path.display()));
+    }
+}
+
+/// Whether a file begins as an index does.
+fn starts_like_an_index(path: &Path) -> bool {
+    crate::fs::small::read_start(path, 16).is_ok_and(|start| start.starts_with(b"{\n  \"format\": "))
 }
 
 fn sign(key: &SecretKey, bytes: &[u8]) -> String {
@@ -329,6 +392,7 @@ fn summary(options: &Options, plan: &Plan, path: Option<&Path>, free: Option<u64
         volumes: path.map(|path| volumes::list(plan, path)).unwrap_or_default(),
         free,
         signed_by: options.key.as_ref().map(|k| k.public().fingerprint()),
+        form: None,
         exceptions: index.exceptions.clone(),
         read_back: None,
         dry_run,

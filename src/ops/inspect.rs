@@ -1,11 +1,13 @@
 //! `inspect` and `ls`: read the index of a bundle without trusting it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::claims::{self, ImageClaims};
+use super::form::Form;
 use super::shelf::Shelf;
 
+use crate::bundle::carriage;
 use crate::bundle::index::Index;
 use crate::bundle::reader::Bundle;
 use crate::bundle::removal::{self, Removed};
@@ -25,6 +27,10 @@ pub struct Inspected {
     pub digest: Digest,
     /// What was removed according to statements in the head, in words; empty: nothing.
     pub removed: String,
+    /// What is left out, because the receiver has it.
+    pub form: Option<Form>,
+    /// The blobs that are left out.
+    pub absent: BTreeSet<Digest>,
     /// Whether there is a signature, good or bad.
     pub signed: bool,
     /// Expected size of the whole bundle without addenda, in bytes.
@@ -65,7 +71,17 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
     for bundle in &bundles {
         removed.add(&removal::in_head(&bundle.head().removals, &index, &head.digest())?);
     }
-    let layout = Layout::with(&index, &head.index, head.signature.as_deref(), &head.removals, None)?;
+    let full = Layout::new(&index, &head.index, head.signature.as_deref())?.total();
+    let layout = Layout::with(&index, &head.index, head.signature.as_deref(), head.form(), None)?;
+    // What one of the files has is there.
+    let mut absent: BTreeSet<Digest> = layout.absent().iter().map(|at| index.blobs[*at].digest).collect();
+    for other in bundles.iter().skip(1) {
+        let carriage = carriage::in_head(other.head().carriage.as_ref(), &index, &head.digest())?;
+        let own = carriage.map(|carriage| carriage.absentees()).unwrap_or_default();
+        let own: BTreeSet<Digest> = own.into_iter().map(|at| index.blobs[at].digest).collect();
+        absent.retain(|digest| own.contains(digest));
+    }
+    let form = Form::in_layout(&index, &layout, full).filter(|_| !absent.is_empty());
     let of = numbered.first().map(|v| v.of);
     let mut numbers: Vec<u32> = numbered.into_iter().map(|v| v.volume).collect();
     numbers.sort_unstable();
@@ -75,6 +91,8 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
     let bytes = layout.total();
     let mut seen = Inspected {
         digest: head.digest(),
+        form,
+        absent,
         signed,
         bytes,
         removed: removed.words(&index),

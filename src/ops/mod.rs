@@ -8,8 +8,10 @@ pub mod claims;
 pub mod create;
 pub mod diff;
 pub mod evidence;
+pub mod expand;
 pub mod extract;
 pub mod files;
+pub mod form;
 pub mod images;
 pub mod inspect;
 #[cfg(feature = "registry")]

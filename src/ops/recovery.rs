@@ -116,6 +116,7 @@ pub fn recovery(paths: &[PathBuf], options: &Options, observer: &dyn Observer) -
         signature: first.blueprint.head.signature.as_deref(),
         volumes: &volumes,
         removals: &first.blueprint.head.removals,
+        carriage: first.blueprint.head.carriage.as_ref(),
         mtime: first.blueprint.layout.mtime(),
         geometry,
     };
@@ -163,7 +164,8 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<ProtectedFile>> {
             Some(first) if first.blueprint.head.digest() == head.digest() => {
                 // Share one index in memory.
                 let head = Head::of(first.blueprint.head.index.clone(), head.signature, head.volume)
-                    .with_removals(head.removals);
+                    .with_removals(head.removals)
+                    .with_carriage(head.carriage);
                 Blueprint::with(first.blueprint.index.clone(), head)?
             }
             Some(_) => {
@@ -182,7 +184,7 @@ fn parts(paths: &[PathBuf]) -> Result<Vec<ProtectedFile>> {
     }
     parts.sort_by_key(|part| volume(part).map_or(0, |v| v.volume));
     let apart = parts.windows(2).find(|pair| match (volume(&pair[0]), volume(&pair[1])) {
-        _ if pair[0].blueprint.head.removals != pair[1].blueprint.head.removals => true,
+        _ if pair[0].blueprint.head.form() != pair[1].blueprint.head.form() => true,
         (Some(a), Some(b)) => !a.is_with(b) || a.volume == b.volume,
         _ => true,
     });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::bundle::reader::{Bundle, Contents};
 use crate::bundle::set::{BlobContent, Replica, Set, Tally};
 use crate::bundle::writer::{Journal, Plan};
-use crate::bundle::{Index, Inputs, inputs, layout, limits};
+use crate::bundle::{Index, Inputs, Stock, inputs, layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest};
 use crate::ops::read_back::ReadBack;
@@ -27,11 +27,29 @@ const NAMED: usize = 8;
 pub(crate) struct Original(Set);
 
 impl Original {
-    /// Opens the named files, except the one at `target`. All of them must belong to one bundle.
+    /// Opens the named files, except the one at `target`. All of them must belong to one bundle, and have one form.
     ///
     /// # Errors
     /// [`Code::UnlistedContent`] naming what belongs to another bundle; the errors of every invalid file.
     pub(crate) fn open(inputs: Inputs, target: Option<&Path>) -> Result<Original> {
+        let original = Original::with(inputs, target, &Arc::default())?;
+        let forms: Vec<_> = original.0.parts().iter().map(|part| (part.name(), &part.head().carriage)).collect();
+        match forms.iter().find(|(_, form)| *form != forms[0].1) {
+            None => Ok(original),
+            Some((path, _)) => Err(Error::new(
+                Code::Conflict,
+                format!("`{path}` carries the bundle in another form than `{}`", forms[0].0),
+            )
+            .state("nothing was written")
+            .hint("name the files of one form only; for the bundle in full: mirror-bundle expand")),
+        }
+    }
+
+    /// Opens the named files, of any form; what they do not carry is read from `stock`.
+    ///
+    /// # Errors
+    /// As [`Original::open`].
+    pub(crate) fn with(inputs: Inputs, target: Option<&Path>, stock: &Arc<Stock>) -> Result<Original> {
         if inputs.is_stream() {
             return Err(Error::new(Code::Usage, "a stream cannot be taken apart or put together")
                 .hint("write it to a file first"));
@@ -71,7 +89,29 @@ impl Original {
             parts.push(opened.map_err(|e| e.state("nothing was written"))?);
         }
         parts.sort_by_key(|part: &Contents| part.volume().map(|v| v.volume));
-        Set::new(parts).map(Original)
+        let mut set = Set::new(parts)?;
+        set.supply(stock);
+        Ok(Original(set))
+    }
+
+    /// The files as one.
+    pub(crate) fn set(&self) -> &Set {
+        &self.0
+    }
+
+    /// Checks that what no file carries is in one of the places given.
+    ///
+    /// # Errors
+    /// [`Code::BlobMissing`] naming blobs, the images that need them, and the bundle that had them.
+    pub(crate) fn restorable(&self) -> Result<()> {
+        let lacking: Vec<usize> = self.0.absent().filter(|at| !self.0.has(*at)).collect();
+        match lacking.is_empty() {
+            true => Ok(()),
+            false => {
+                let err = crate::ops::form::lacking(&self.0, &lacking, &self.all_documents()?);
+                Err(err.state("nothing was written").hint("give what has them: --base BUNDLE"))
+            }
+        }
     }
 
     /// The index.
@@ -94,7 +134,7 @@ impl Original {
     pub(crate) fn complete(&self) -> Result<()> {
         let blobs = &self.index().blobs;
         let absent: BTreeMap<Digest, Vec<u32>> = (0..blobs.len())
-            .filter(|at| !self.0.has(*at))
+            .filter(|at| !self.0.has(*at) && !self.0.is_absent(*at))
             .map(|at| (blobs[at].digest, self.0.volumes_of(at)))
             .collect();
         if absent.is_empty() {
@@ -118,8 +158,13 @@ impl Original {
         Err(err.state("nothing was written").hint("name all volumes, or their folders, at once"))
     }
 
-    /// Everything but the blobs, for a bundle in one file; with every addendum once.
+    /// Everything but the blobs, for a bundle in one file and in the same form; with every addendum once.
     pub(crate) fn plan(&self) -> Result<Plan> {
+        self.full_plan()?.with_carriage(self.0.head().carriage.clone())
+    }
+
+    /// The same for the bundle in full: every blob is carried as it is.
+    pub(crate) fn full_plan(&self) -> Result<Plan> {
         // The whole index is what is signed; what was removed stays removed.
         let (index, removed) = (self.0.signed(), self.0.removed());
         let mut files = Vec::with_capacity(index.files.len());
@@ -145,7 +190,7 @@ impl Original {
         move |digest| positions.get(digest).map(|at| self.0.read(*at, limits::DOCUMENT)).transpose()
     }
 
-    fn all_documents(&self) -> Result<BTreeMap<Digest, Vec<u8>>> {
+    pub(crate) fn all_documents(&self) -> Result<BTreeMap<Digest, Vec<u8>>> {
         let blobs = self.index().blobs.iter().enumerate().filter(|(_, blob)| blob.role.is_document());
         blobs.map(|(at, blob)| Ok((blob.digest, self.0.read(at, limits::DOCUMENT)?))).collect()
     }
@@ -207,6 +252,9 @@ struct ReplicaOrigin<'a> {
 
 impl Origin for ReplicaOrigin<'_> {
     fn describe(&self) -> String {
+        if let Some(name) = self.replica.copy().map(|copy| self.set.name_of(&copy)) {
+            return format!("`{name}`");
+        }
         let names: Vec<String> = self.replica.parts().map(|p| format!("`{}`", self.set.parts()[p].name())).collect();
         names.join(" and ")
     }

@@ -53,13 +53,13 @@ pub(crate) fn divided(plan: Plan, size: u64, chosen: &BTreeSet<u32>, documents: 
         return Ok(plan);
     }
     let mut arrangement = Arrangement::of(&plan.index, size, documents)?;
-    arrangement.everywhere.extend(plan.removed().blobs.iter().copied());
+    arrangement.everywhere.extend(plan.removed().blobs.iter().copied().chain(plan.absent()));
     let room = Room {
         volume: size,
         tail: plan.tail().len() as u64,
         order: &arrangement.order,
         everywhere: &arrangement.everywhere,
-        removals: plan.removals(),
+        form: plan.form(),
     };
     let volumes = divide(&plan.index, &plan.index_bytes, plan.signature.as_deref(), &room)?;
     there(volumes.len())?;

@@ -300,7 +300,8 @@ pub(crate) fn stream(to: &mut dyn Write, plan: &Plan, supply: &dyn Supply, obser
     let members = archive.layout.blobs();
     observer.begin(Task::Write, members.len() as u64, members.iter().map(|m| m.size).sum());
     plan.head(&archive.layout).iter().try_for_each(|part| to.write_all(part)).map_err(out)?;
-    for (at, member) in members.iter().enumerate() {
+    for (extent, member) in archive.layout.extents().iter().zip(members) {
+        let at = extent.blob;
         to.write_all(&archive.layout.header_of(member)).map_err(out)?;
         stream_blob(to, at, &wanted(&plan.index.blobs[at]), supply, &mut buffer, observer)
             .map_err(|e| e.state("the stream was cut off; the written data does not verify"))?;

@@ -10,6 +10,7 @@ use reed_solomon_simd::rate::{HighRateEncoder, RateEncoder};
 use super::sidecar::Shape;
 use super::table::{self, DocumentCopy, FORMAT, Geometry, Table};
 use super::{AHEAD, ahead, column, read_padded};
+use crate::bundle::carriage::SignedCarriage;
 use crate::bundle::removal::SignedRemoval;
 use crate::bundle::tar;
 use crate::error::{Code, Error, Result};
@@ -28,6 +29,8 @@ pub struct Protected<'a> {
     pub volumes: &'a [Vec<u8>],
     /// The statements about what was removed.
     pub removals: &'a [SignedRemoval],
+    /// How they carry blobs, if not each as it is.
+    pub carriage: Option<&'a SignedCarriage>,
     /// Time of the tar members in seconds.
     pub mtime: u64,
     /// The division of these lengths into slices.
@@ -58,6 +61,7 @@ pub fn encode(
         signature: from.signature.map(DocumentCopy::of),
         volumes: from.volumes.iter().map(|bytes| DocumentCopy::of(bytes)).collect(),
         removals: table::of_removals(from.removals),
+        carriage: table::of_carriage(from.carriage),
         slice_size: slice,
         files: lengths,
         // The final table has the same size, since all digests do.
@@ -111,7 +115,8 @@ pub fn encode(
         let documents = [Some(&bytes[..]), Some(from.index), from.signature];
         let documents = documents.into_iter().flatten().chain(from.volumes.iter().map(Vec::as_slice));
         let statements = from.removals.iter().flat_map(|one| [one.statement.as_slice(), &one.signature]);
-        let documents = documents.chain(statements);
+        let carriage = from.carriage.into_iter().flat_map(SignedCarriage::documents);
+        let documents = documents.chain(statements).chain(carriage);
         for ((name, (at, size)), content) in shape.documents(copy, &Digest::of(&bytes)).into_iter().zip(documents) {
             write(&tar::header(&name, size, from.mtime), at - tar::BLOCK)?;
             write(content, at)?;

@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 pub use decode::{Decoded, SlicePlace, decode};
 pub use encode::{Protected, encode};
 pub use sidecar::Sidecar;
-pub use table::{Geometry, Table, of_removals};
+pub use table::{Geometry, Table, of_carriage, of_removals};
 
 /// Memory for one column of all slices while it is coded, in bytes.
 const WORK: u64 = if cfg!(test) { 64 << 10 } else { 16 << 20 };

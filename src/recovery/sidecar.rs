@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::table::{DOCUMENTS, DocumentCopy, TABLE, Table};
+use crate::bundle::carriage::SignedCarriage;
 use crate::bundle::removal::SignedRemoval;
 use crate::bundle::tar::{self, BLOCK};
 use crate::error::{Code, Error, Result};
@@ -27,6 +28,7 @@ pub(super) struct Shape {
     documents: Vec<u64>,
     signed: bool,
     volumes: usize,
+    removals: usize,
     slice: u64,
     recovery: u64,
 }
@@ -34,11 +36,12 @@ pub(super) struct Shape {
 impl Shape {
     pub(super) fn new(table: &Table, size: u64) -> Shape {
         let pieces = [Some(&table.index), table.signature.as_ref()].into_iter().flatten();
-        let pieces = pieces.chain(&table.volumes).chain(&table.removals);
+        let pieces = pieces.chain(&table.volumes).chain(&table.removals).chain(&table.carriage);
         Shape {
             documents: [size].into_iter().chain(pieces.map(|piece| piece.size)).collect(),
             signed: table.signature.is_some(),
             volumes: table.volumes.len(),
+            removals: table.removals.len() / 2,
             slice: table.slice_size,
             recovery: table.recovery.len() as u64,
         }
@@ -81,9 +84,9 @@ impl Shape {
         names.push(format!("{folder}index.json"));
         names.extend(self.signed.then(|| format!("{folder}index.json.sig")));
         names.extend((1..=self.volumes).map(|n| format!("{folder}volume-{n:03}.json")));
-        let statements = (self.documents.len() - names.len()) / 2;
         let one = |n: usize| [format!("{folder}removal-{n}.json"), format!("{folder}removal-{n}.json.sig")];
-        names.extend((1..=statements).flat_map(one));
+        names.extend((1..=self.removals).flat_map(one));
+        names.extend(["carriage.json", "carriage.json.sig"].map(|name| format!("{folder}{name}")));
         names.into_iter().zip(self.contents(copy)).collect()
     }
 }
@@ -189,6 +192,15 @@ impl Sidecar {
         let all = all.collect::<Option<Vec<Vec<u8>>>>()?;
         let pair = |two: &[Vec<u8>]| SignedRemoval { statement: two[0].clone(), signature: two[1].clone() };
         Some(all.chunks_exact(2).map(pair).collect())
+    }
+
+    /// The carriage that the bundle was protected with, if it and its signature are intact; `Some(None)`: it has none.
+    pub fn carriage(&self) -> Option<Option<SignedCarriage>> {
+        let signed = usize::from(self.table.signature.is_some());
+        let first = 2 + signed + self.table.volumes.len() + self.table.removals.len();
+        let all = self.table.carriage.iter().zip(first..).map(|(piece, number)| self.either(piece, number));
+        let mut all = all.collect::<Option<Vec<Vec<u8>>>>()?.into_iter();
+        Some(all.next().map(|carriage| SignedCarriage { carriage: carriage.into(), signature: all.next() }))
     }
 
     fn read_documents(&self) -> Option<(Vec<u8>, Option<Vec<u8>>)> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::carriage::SignedCarriage;
 use crate::bundle::limits;
 use crate::bundle::removal::SignedRemoval;
 use crate::error::{Code, Error, Result};
@@ -49,6 +50,11 @@ pub fn of_removals(removals: &[SignedRemoval]) -> Vec<DocumentCopy> {
     removals.iter().flat_map(|one| [&one.statement, &one.signature]).map(|bytes| DocumentCopy::of(bytes)).collect()
 }
 
+/// The carriage of a head and its signature, as a table lists them.
+pub fn of_carriage(carriage: Option<&SignedCarriage>) -> Vec<DocumentCopy> {
+    carriage.into_iter().flat_map(SignedCarriage::documents).map(DocumentCopy::of).collect()
+}
+
 /// The protected content of a sidecar. A parsed table is within every limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -66,6 +72,9 @@ pub struct Table {
     /// The statements about what was removed, with their signatures, in the order in which each file has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removals: Vec<DocumentCopy>,
+    /// The carriage of each file and its signature, if files do not hold every blob as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carriage: Vec<DocumentCopy>,
     /// Size of a slice in bytes.
     pub slice_size: u64,
     /// The number of protected bytes of each file: the bundle, or its volumes.
@@ -138,6 +147,7 @@ impl Table {
             "signature",
             "volumes",
             "removals",
+            "carriage",
             "sliceSize",
             "files",
             "slices",
@@ -203,7 +213,11 @@ impl Table {
         {
             return Err("its statements about removals are over a limit");
         }
-        let documents = self.volumes.iter().chain(&self.removals).map(|one| one.size.min(DOCUMENTS));
+        if self.carriage.len() > 2 || self.carriage.iter().any(|one| one.size > limits::CARRIAGE) {
+            return Err("its carriage is over a limit");
+        }
+        let documents =
+            self.volumes.iter().chain(&self.removals).chain(&self.carriage).map(|one| one.size.min(DOCUMENTS));
         let documents = self.index.size + documents.sum::<u64>();
         if self.volumes.iter().any(|v| v.size > VOLUME) || documents > DOCUMENTS {
             return Err("its descriptions of volumes are over the limit");

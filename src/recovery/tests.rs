@@ -43,6 +43,7 @@ impl Lab {
             signature: Some(SIGNATURE),
             volumes: &lab.volumes(),
             removals: &[],
+            carriage: None,
             mtime: 7,
             geometry,
         };

@@ -64,12 +64,16 @@ impl CheckId {
     pub const Index: CheckId = CheckId::new(30, "index", "index");
     /// MB-RMV: what was removed, and by whom.
     pub const Removals: CheckId = CheckId::new(35, "removals", "removals");
+    /// MB-CAR: how the file carries the blobs, and who says so.
+    pub const Carriage: CheckId = CheckId::new(37, "carriage", "carriage");
     /// MB-VER-04: the file is as long as the index says.
     pub const Length: CheckId = CheckId::new(40, "length", "length");
     /// MB-SET: every volume is there, and nothing that belongs to another bundle.
     pub const Volumes: CheckId = CheckId::new(50, "volumes", "volumes and copies");
     /// MB-VER-05: every member against its digest.
     pub const BlobDigests: CheckId = CheckId::new(60, "blob-digests", "blob digests");
+    /// MB-VER-19: what the file does not carry as it is comes out right.
+    pub const RestoredBlobs: CheckId = CheckId::new(65, "restored-blobs", "restored blobs");
     /// MB-VER-06: closure of every image; nothing unlisted.
     pub const ImageGraph: CheckId = CheckId::new(70, "image-graph", "image graph complete");
     /// MB-VER-06: release payloads against the images of the bundle.

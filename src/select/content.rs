@@ -30,6 +30,8 @@ pub(crate) struct Content {
     pub(crate) files: Vec<Carried>,
     pub(crate) missing: Vec<Missing>,
     pub(crate) exceptions: BTreeSet<Exception>,
+    /// Layers that the payloads of the releases were read from.
+    pub(crate) payload_layers: BTreeSet<Digest>,
     /// What the payloads of the releases say about updates.
     pub(super) metadata: BTreeMap<Digest, Option<ReleaseMetadata>>,
     /// The image policies in the payloads of the releases.
@@ -303,6 +305,7 @@ impl Content {
         if gathered.unsigned {
             self.exceptions.insert(Exception::UnsignedRelease);
         }
+        self.payload_layers.extend(gathered.read);
         self.metadata.insert(gathered.release.digest, gathered.metadata);
         self.policies.insert(gathered.release.digest, gathered.policy);
         self.releases.push(gathered.release);

@@ -48,6 +48,8 @@ pub(super) struct Gathered {
     pub(super) roots: Vec<Root>,
     pub(super) files: Vec<Carried>,
     pub(super) unsigned: bool,
+    /// The layers that the payload was read from.
+    pub(super) read: Vec<Digest>,
     /// What its payload says about it, and about the releases before it.
     pub(super) metadata: Option<ReleaseMetadata>,
     /// The image policy in its payload.
@@ -81,7 +83,7 @@ pub(super) fn gather(
         }
     }
     observer.say("Reading", &format!("release payload of {}", root.label()));
-    let payload = read_payload(&root)?;
+    let (payload, read) = read_payload(&root)?;
     let signed = match signed {
         Some(signed) => signed,
         None => {
@@ -136,7 +138,8 @@ pub(super) fn gather(
     root.component = None;
     let mut roots = components(&root, &payload, options, network, observer)?;
     roots.insert(0, root);
-    Ok(Gathered { release, roots, files, unsigned, metadata: payload.release_metadata, policy: payload.image_policy })
+    let (metadata, policy) = (payload.release_metadata, payload.image_policy);
+    Ok(Gathered { release, roots, files, unsigned, read, metadata, policy })
 }
 
 /// A good signature.
@@ -268,13 +271,15 @@ fn carried(digest: &Digest, good: &[Good]) -> Result<Vec<Carried>> {
     Ok(out)
 }
 
-fn read_payload(root: &Root) -> Result<Payload> {
+/// The payload, and the layers that it was read from.
+fn read_payload(root: &Root) -> Result<(Payload, Vec<Digest>)> {
     let manifest = walk::payload_manifest(root)?;
-    let mut overlay = Overlay::default();
+    let (mut overlay, mut read) = (Overlay::default(), Vec::new());
     for layer in manifest.layers.iter().rev() {
         if overlay.decided() {
             break;
         }
+        read.push(layer.digest);
         let mut tries = 0;
         let view = loop {
             match scan(root.source.as_ref(), layer) {
@@ -284,7 +289,9 @@ fn read_payload(root: &Root) -> Result<Payload> {
         };
         overlay.add(view)?;
     }
-    overlay.payload().map_err(|e| e.fact(format!("release {}", root.label())).state("nothing was written"))
+    let payload = overlay.payload();
+    let whose = |e: Error| e.fact(format!("release {}", root.label())).state("nothing was written");
+    payload.map(|payload| (payload, read)).map_err(whose)
 }
 
 fn scan(source: &dyn Source, layer: &crate::oci::Descriptor) -> Result<payload::LayerView> {

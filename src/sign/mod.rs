@@ -37,10 +37,12 @@ pub enum Role {
     Reviewer,
     /// Accepted it on the receiving side.
     Receiver,
+    /// Carried it in another form. It vouches for a carriage, and never for an index.
+    Carrier,
 }
 
 impl Role {
-    /// Every role.
+    /// Every role in which an index is signed.
     pub const ALL: [Role; 3] = [Role::Builder, Role::Reviewer, Role::Receiver];
 
     /// The word in policies, namespaces and file names.
@@ -49,10 +51,11 @@ impl Role {
             Role::Builder => "builder",
             Role::Reviewer => "reviewer",
             Role::Receiver => "receiver",
+            Role::Carrier => "carrier",
         }
     }
 
-    /// The role with this name.
+    /// The role with this name, if an index is signed in it.
     pub fn parse(name: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.as_str() == name)
     }
@@ -74,6 +77,8 @@ pub enum Namespace {
     Record,
     /// A signature over a statement about a removal: `mirror-bundle.v1.removal`.
     Removal,
+    /// A signature over a carriage, by whoever is no builder: `mirror-bundle.v1.carrier`.
+    Carriage,
 }
 
 impl Namespace {
@@ -85,13 +90,16 @@ impl Namespace {
             Namespace::Index(Role::Receiver) => "mirror-bundle.v1.receiver",
             Namespace::Record => "mirror-bundle.v1.record",
             Namespace::Removal => "mirror-bundle.v1.removal",
+            Namespace::Carriage | Namespace::Index(Role::Carrier) => "mirror-bundle.v1.carrier",
         }
     }
 
     /// The namespace with exactly this text.
     pub fn parse(text: &str) -> Option<Namespace> {
         let roles = Role::ALL.into_iter().map(Namespace::Index);
-        roles.chain([Namespace::Record, Namespace::Removal]).find(|namespace| namespace.as_str() == text)
+        roles
+            .chain([Namespace::Record, Namespace::Removal, Namespace::Carriage])
+            .find(|namespace| namespace.as_str() == text)
     }
 }
 
@@ -127,6 +135,8 @@ mod tests {
         }
         assert_eq!(Namespace::parse("mirror-bundle.v1.record"), Some(Namespace::Record));
         assert_eq!(Namespace::parse("mirror-bundle.v1.removal"), Some(Namespace::Removal));
+        assert_eq!(Namespace::parse("mirror-bundle.v1.carrier"), Some(Namespace::Carriage));
+        assert_eq!(Role::parse("carrier"), None);
         for other in ["", "file", "git", "mirror-bundle.v2.builder", "mirror-bundle.v1.Builder", "mirror-bundle.v1."] {
             assert_eq!(Namespace::parse(other), None, "{other}");
         }

@@ -85,6 +85,11 @@ impl Placing {
         self.maps.iter().filter(|map| !of(map)).collect()
     }
 
+    /// The repository below the target for images other than releases of `repository`.
+    pub fn repository(&self, repository: &str) -> String {
+        self.of(repository)
+    }
+
     /// The repository below the target for images of `repository`.
     fn of(&self, repository: &str) -> String {
         let fitting = self.maps.iter().filter_map(|map| Some((map.from.len(), map.place(repository)?)));

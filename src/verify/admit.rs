@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::report::{self, Check, CheckId, Finding, Report, Severity};
-use super::{Admission, Admitted, Conditions, Settings, Trust, removal, trust};
+use super::{Admission, Admitted, Conditions, Settings, Trust, carriage, removal, trust};
 use crate::bundle::reader::{Bundle, Contents};
 use crate::bundle::removal::Removed;
 use crate::bundle::set::{Set, Tally};
@@ -87,10 +87,12 @@ fn with<'a>(inputs: Inputs, settings: &Settings<'a>) -> Result<Admission<'a>> {
     };
     let removal::Accepted { removed, counted, check, listed } = removal::evaluate(&set, &digest, settings, &report);
     set.restrict(&removed);
+    set.supply(settings.stock);
     // From here on the index says what counts.
     report.add(trust::index(set.index(), &report.bundle.index, set.removed(), settings));
     report.exceptions.extend(listed.iter().filter(|one| one.obeyed).map(|one| one.sentence()));
     report.checks.extend(check);
+    report.checks.extend(carriage::check(&set, settings, &mut report.not_checked));
     report.removals = listed;
     // Evaluate again with the addenda, which the index locates: countersignatures count toward thresholds.
     let mut signature = trust::signatures(set.head(), set.addenda(), &counted, settings, &mut report);

@@ -3,7 +3,7 @@
 use super::{Admitted, BUFFER, Receiver, disguise, lock};
 use crate::bundle::index::Blob;
 use crate::bundle::limits;
-use crate::bundle::set::{BlobContent, absent};
+use crate::bundle::set::BlobContent;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
 
@@ -66,7 +66,7 @@ impl Admitted<'_> {
         let missing = || Error::new(Code::BlobMissing, format!("{digest} is not in the bundle"));
         let at = at.ok_or_else(missing)?;
         let replicas = self.set.replicas(at);
-        let replica = replicas.first().ok_or_else(|| absent(digest))?;
+        let replica = replicas.first().ok_or_else(|| self.set.lacks(at))?;
         Ok(self.set.open(at, replica))
     }
 

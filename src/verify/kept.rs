@@ -1,6 +1,6 @@
 //! The small blobs that are needed whole: signed payloads, and what a graph-data image is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{cosign, graph_data};
 use crate::bundle::index::Index;
@@ -25,6 +25,11 @@ impl Kept {
             *old = limit.max(*old);
         }
         Kept { wanted, bytes: BTreeMap::new() }
+    }
+
+    /// The digests of all of them.
+    pub(super) fn wanted(&self) -> BTreeSet<Digest> {
+        self.wanted.keys().copied().collect()
     }
 
     /// For a file: reads them now.

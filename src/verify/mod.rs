@@ -6,6 +6,7 @@
 
 mod admit;
 mod blob;
+mod carriage;
 mod closure;
 pub mod cosign;
 pub(crate) mod disguise;
@@ -41,6 +42,7 @@ use crate::sign::policy::EvaluatedSignature;
 pub use crate::report;
 pub use admit::{admit, look};
 pub use blob::BlobReader;
+pub(crate) use carriage::{read_whole, read_whole_of};
 #[cfg(feature = "cluster")]
 pub use loose::loose;
 pub use report::{Check, CheckId, Finding, Outcome, Report, Severity, SignatureOutcome, Verdict};
@@ -122,7 +124,7 @@ pub enum Extent {
 impl<'a> Admitted<'a> {
     fn new(set: Set, report: Report, settings: Settings<'a>, counted: Vec<EvaluatedSignature>) -> Admitted<'a> {
         let mut digests = Check::new(CheckId::BlobDigests);
-        digests.of = set.index().blobs.len() as u64;
+        digests.of = (set.index().blobs.len() - set.absent().count()) as u64;
         Admitted {
             settings,
             set,
@@ -431,7 +433,7 @@ impl<'a> Admitted<'a> {
         }
         let mut digests = lock(&self.digests);
         if seen {
-            digests.examined += 1;
+            digests.examined += u64::from(!self.set.is_absent(at));
             lock(&self.good).insert(blob.digest);
         }
         for bad in remarks {
@@ -462,11 +464,12 @@ impl<'a> Admitted<'a> {
         quick: bool,
         late: &mut dyn FnMut(&Addendum) -> Result<()>,
     ) -> Result<Conclusion<'a>> {
-        let unread = self.unread();
+        let unrestored = self.unrestored();
+        let unread = self.unread() - unrestored;
         let settings = &{ self.settings };
         let mut digests = std::mem::replace(&mut *lock(&self.digests), Check::new(CheckId::BlobDigests));
-        let total = self.index().blobs.iter().map(|b| b.size).sum::<u64>();
-        digests.details.push(report::size(total));
+        let carried = self.index().blobs.iter().enumerate().filter(|(at, _)| !self.set.is_absent(*at));
+        digests.details.push(report::size(carried.map(|(_, b)| b.size).sum::<u64>()));
         let left_out = lock(&self.left_out).len() as u64;
         if left_out > 0 {
             digests.details.push(format!("{left_out} not read, since the destination has them"));
@@ -480,7 +483,8 @@ impl<'a> Admitted<'a> {
                 format!("{why}{unread} of {} blobs were not read", digests.of),
             );
         }
-        let everywhere = self.absent().iter().all(|blob| lock(&self.left_out).contains(&blob.digest));
+        self.restored(unrestored);
+        let everywhere = self.on_volumes().all(|blob| lock(&self.left_out).contains(&blob.digest));
         if everywhere {
             // Volumes that are missing here are at the destination.
             self.report.not_checked.retain(|n| n.id != CheckId::Volumes);
@@ -516,7 +520,10 @@ impl<'a> Admitted<'a> {
         }
         self.report.checks.sort_by_key(|c| c.id);
         self.report.conclude();
-        let complete = !quick && unread == 0 && self.report.verdict == Verdict::Verified && self.report.exit_code == 0;
+        let complete = !quick
+            && unread + unrestored == 0
+            && self.report.verdict == Verdict::Verified
+            && self.report.exit_code == 0;
         Ok(match complete {
             true => Conclusion::Verified(Box::new(Verified::new(self))),
             false => Conclusion::Unverified(Box::new(self.report)),

@@ -145,6 +145,8 @@ pub(super) struct Payloads {
     pub(super) metadata: Metadata,
     configs: BTreeMap<Digest, Vec<u8>>,
     scanned: BTreeMap<Digest, Result<LayerView, Arc<Error>>>,
+    /// The layers that were needed.
+    pub(super) read: BTreeSet<Digest>,
     /// Bytes that may still be inflated.
     inflate: u64,
     /// Bytes that may still be kept.
@@ -160,6 +162,7 @@ impl Default for Payloads {
             metadata: Metadata::new(),
             configs: BTreeMap::new(),
             scanned: BTreeMap::new(),
+            read: BTreeSet::new(),
             inflate: limits::INFLATED,
             keep: limits::PAYLOADS,
         }
@@ -226,6 +229,7 @@ impl Payloads {
                 let message = format!("{} of the release image is not in the bundle", layer.digest);
                 return Err(Error::new(Code::BlobMissing, message));
             };
+            self.read.insert(layer.digest);
             let mut scanned = Err(Error::new(Code::IncompleteCheck, "the layer is on a volume that is not here"));
             for copy in set.replicas(at) {
                 let mut reader = set.open(at, &copy);

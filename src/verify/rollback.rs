@@ -10,6 +10,7 @@ use crate::bundle::Index;
 use crate::bundle::removal::Removed;
 use crate::bundle::series::{Place, Version, places};
 use crate::error::Code;
+use crate::oci::Digest;
 
 /// The newest bundle that this host has unpacked, of each series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,18 @@ pub struct Memory {
     /// What was removed from bundles when they were unpacked, by the digest of the index.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub removals: BTreeMap<String, Taken>,
+}
+
+impl Memory {
+    /// Whether a bundle with this number of this series was not unpacked here, nor a later one.
+    pub(crate) fn lacks(&self, series: &str, number: Option<u64>) -> bool {
+        number.is_some_and(|number| self.series.get(series).is_none_or(|newest| newest.sequence < number))
+    }
+
+    /// Whether something had been removed from the bundle with this index when it was unpacked here.
+    pub(crate) fn without_some(&self, index: &Digest) -> bool {
+        self.removals.contains_key(&index.to_string())
+    }
 }
 
 /// What was removed from a bundle: positions in the lists of its index.

@@ -1,11 +1,13 @@
 //! The trust of this host, and the conditions of a verification. Both are arguments, and neither has a default value.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::cosign::ImageKey;
 use super::rollback::Memory;
+use crate::bundle::Stock;
 use crate::bundle::reader::Addendum;
 use crate::error::{Code, Error, Result};
 use crate::kubernetes::{Admission, Rule};
@@ -119,6 +121,8 @@ pub struct Conditions {
     pub detached: Detached,
     /// What this host has unpacked last, of each series.
     pub seen: Memory,
+    /// Where blobs are that the bundle does not carry.
+    pub stock: Arc<Stock>,
 }
 
 impl Conditions {
@@ -131,6 +135,7 @@ impl Conditions {
             expectations: Expectations::default(),
             detached: Detached::default(),
             seen: Memory::default(),
+            stock: Arc::default(),
         }
     }
 }
@@ -156,6 +161,8 @@ pub struct Exceptions {
     /// Continue although volumes are missing: the available ones are checked, and the verdict says that it is
     /// incomplete.
     pub partial: bool,
+    /// Accept that what the bundle does not carry is not checked.
+    pub as_carried: bool,
     /// Manifests accepted beyond the default list.
     pub kinds: Vec<Rule>,
 }
@@ -198,13 +205,15 @@ pub(crate) struct Settings<'a> {
     pub(crate) image_require: Require,
     pub(crate) target: Option<&'a Repository>,
     pub(crate) partial: bool,
+    pub(crate) as_carried: bool,
+    pub(crate) stock: &'a Arc<Stock>,
     /// Only whether contents are what the index says: nobody's trust is evaluated.
     pub(crate) look: bool,
 }
 
 impl<'a> Settings<'a> {
     pub(crate) fn new(trust: &'a Trust, conditions: &'a Conditions) -> Settings<'a> {
-        let Conditions { now, target, exceptions, expectations, detached, seen } = conditions;
+        let Conditions { now, target, exceptions, expectations, detached, seen, stock } = conditions;
         Settings {
             policy: trust.policy(),
             allow_unsigned: exceptions.unsigned || matches!(trust, Trust::Unsigned { .. }),
@@ -224,6 +233,8 @@ impl<'a> Settings<'a> {
             image_require: trust.image_require(),
             target: target.as_ref(),
             partial: exceptions.partial,
+            as_carried: exceptions.as_carried,
+            stock,
             look: false,
         }
     }
@@ -244,6 +255,7 @@ impl<'a> Settings<'a> {
         out.extend(self.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
         out.extend(self.allow_rollback.then(|| "--allow-rollback".to_owned()));
         out.extend(self.partial.then(|| "--partial".to_owned()));
+        out.extend(self.as_carried.then(|| "--as-carried".to_owned()));
         out.extend(self.at_given.then(|| format!("--at {}", self.now)));
         out.extend(self.allow_kinds.iter().map(|k| format!("--allow-kind {k}")));
         out
@@ -260,13 +272,21 @@ mod tests {
         let trust = Trust::Unsigned { keyrings: Vec::new() };
         assert_eq!(Settings::new(&trust, &conditions).exceptions(), ["--allow-unsigned"]);
         let kinds: Vec<Rule> = "apps/v1/Deployment".parse().into_iter().collect();
-        conditions.exceptions =
-            Exceptions { at: true, unsigned: true, unsigned_release: true, rollback: true, partial: true, kinds };
+        conditions.exceptions = Exceptions {
+            at: true,
+            unsigned: true,
+            unsigned_release: true,
+            rollback: true,
+            partial: true,
+            as_carried: true,
+            kinds,
+        };
         let all = [
             "--allow-unsigned",
             "--allow-unsigned-release",
             "--allow-rollback",
             "--partial",
+            "--as-carried",
             "--at 1970-01-01T00:00:00Z",
             "--allow-kind apps/v1/Deployment",
         ];

@@ -7,6 +7,7 @@
 mod support;
 
 mod answers;
+mod differential;
 mod disguised;
 mod field;
 mod harness;

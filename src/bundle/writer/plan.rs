@@ -1,10 +1,12 @@
 //! Everything about a new bundle except the content of its blobs.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::bundle::carriage::SignedCarriage;
 use crate::bundle::index::Index;
-use crate::bundle::layout::{self, Layout, Member};
+use crate::bundle::layout::{self, Form, Layout, Member};
 use crate::bundle::limits;
 use crate::bundle::removal::{Removed, SignedRemoval};
 use crate::bundle::tar;
@@ -29,6 +31,7 @@ pub struct Plan {
     archives: Vec<Archive>,
     places: Vec<Vec<BlobPlace>>,
     tail: Vec<u8>,
+    carriage: Option<SignedCarriage>,
     removals: Vec<SignedRemoval>,
 }
 
@@ -59,7 +62,8 @@ impl Plan {
         index.check().map_err(|why| Error::new(Code::Malformed, format!("this bundle cannot be created: {why}")))?;
         let archives = vec![Archive { volume: None, layout }];
         let places = places(&index, &archives);
-        Ok(Plan { index, index_bytes, signature, files, archives, places, tail: Vec::new(), removals: Vec::new() })
+        let (tail, carriage, removals) = (Vec::new(), None, Vec::new());
+        Ok(Plan { index, index_bytes, signature, files, archives, places, tail, carriage, removals })
     }
 
     /// The same bundle without what these statements name; `files` are the contents of those that are left.
@@ -68,6 +72,19 @@ impl Plan {
     /// As [`Plan::new`], and for a statement that is not acceptable.
     pub fn with_removals(mut self, removals: Vec<SignedRemoval>) -> Result<Plan> {
         self.removals = removals;
+        self.placed_again()
+    }
+
+    /// The same bundle with its blobs carried as this carriage says.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], and for a carriage that is not acceptable.
+    pub fn with_carriage(mut self, carriage: Option<SignedCarriage>) -> Result<Plan> {
+        self.carriage = carriage;
+        self.placed_again()
+    }
+
+    fn placed_again(mut self) -> Result<Plan> {
         for at in 0..self.archives.len() {
             self.archives[at].layout = self.layout_of(self.archives[at].volume.as_ref())?;
         }
@@ -75,9 +92,14 @@ impl Plan {
         Ok(self)
     }
 
-    /// The statements about removals in every file.
-    pub fn removals(&self) -> &[SignedRemoval] {
-        &self.removals
+    /// The form of every file.
+    pub fn form(&self) -> Form<'_> {
+        Form { carriage: self.carriage.as_ref(), removals: &self.removals }
+    }
+
+    /// Positions of the blobs that are absent.
+    pub fn absent(&self) -> BTreeSet<usize> {
+        self.archives.first().map(|archive| archive.layout.absent().clone()).unwrap_or_default()
     }
 
     /// What they name.
@@ -86,7 +108,7 @@ impl Plan {
     }
 
     fn layout_of(&self, volume: Option<&Volume>) -> Result<Layout> {
-        Layout::with(&self.index, &self.index_bytes, self.signature.as_deref(), &self.removals, volume)
+        Layout::with(&self.index, &self.index_bytes, self.signature.as_deref(), self.form(), volume)
     }
 
     /// Adds addenda behind the last member of every archive: headers, contents and padding, as in a bundle.
@@ -222,6 +244,11 @@ impl Plan {
         }
         // What was removed makes another file of the same bundle.
         self.removals.iter().for_each(|one| all.extend_from_slice(&one.statement));
+        // So does what is absent.
+        if let Some(signed) = &self.carriage {
+            all.extend_from_slice(&signed.carriage);
+            all.extend_from_slice(signed.signature.as_deref().unwrap_or_default());
+        }
         Ok(Digest::of(&all))
     }
 
@@ -236,7 +263,7 @@ impl Plan {
                 layout::SIGNATURE => Cow::Borrowed(self.signature.as_deref().unwrap_or_default()),
                 volume::VOLUME => Cow::Borrowed(layout.description().unwrap_or_default()),
                 layout::SUMS => Cow::Owned(layout.sums()),
-                path if self.removal(path).is_some() => Cow::Borrowed(self.removal(path).unwrap_or_default()),
+                path if self.form_content(path).is_some() => Cow::Borrowed(self.form_content(path).unwrap_or_default()),
                 _ => Cow::Borrowed(files.next().map(Vec::as_slice).unwrap_or_default()),
             };
             let rest = tar::padded(content.len() as u64) - content.len() as u64;
@@ -271,9 +298,10 @@ impl Plan {
         self.layout_of(Some(&volume)).map(Some)
     }
 
-    /// The content of a statement about a removal, or of its signature.
-    fn removal(&self, path: &str) -> Option<&[u8]> {
-        self.removals.iter().zip(1..).find_map(|(one, n)| one.content(n, path))
+    /// The content of the carriage, of a statement about a removal, or of the signature over one.
+    fn form_content(&self, path: &str) -> Option<&[u8]> {
+        let removal = || self.removals.iter().zip(1..).find_map(|(one, n)| one.content(n, path));
+        self.carriage.as_ref().and_then(|one| one.content(path)).or_else(removal)
     }
 
     fn is_all(&self) -> bool {

@@ -139,7 +139,13 @@ fn divided(sizes: &[usize], volume: u64, chosen: impl Fn(u32) -> bool) -> (Vec<V
         .map(|(n, &size)| (0..size).map(|i| n.wrapping_mul(i as u8) ^ (i >> 8) as u8).collect())
         .collect();
     let whole = plan(&blobs.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let room = Room { volume, tail: 0, order: &[], everywhere: &BTreeSet::new(), removals: &[] };
+    let room = Room {
+        volume,
+        tail: 0,
+        order: &[],
+        everywhere: &BTreeSet::new(),
+        form: crate::bundle::layout::Form::default(),
+    };
     let volumes = divide(&whole.index, &whole.index_bytes, None, &room).unwrap();
     (blobs, whole.divided(volumes, chosen).unwrap())
 }
@@ -324,7 +330,13 @@ fn a_division_that_could_not_be_read_as_one_bundle_is_refused_with_a_size_that_w
         let whole = || Plan::new(index.clone(), vec![b"abc".to_vec(); 3], None).unwrap();
         let attempt = |volume: u64| {
             let plan = whole();
-            let room = Room { volume, tail: 0, order: &[], everywhere: &BTreeSet::new(), removals: &[] };
+            let room = Room {
+                volume,
+                tail: 0,
+                order: &[],
+                everywhere: &BTreeSet::new(),
+                form: crate::bundle::layout::Form::default(),
+            };
             let volumes = divide(&plan.index, &plan.index_bytes, None, &room).unwrap();
             plan.divided(volumes, |n| n == 1)
         };

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::named::{Local, Named};
-use crate::bundle::layout;
+use crate::bundle::carriage;
+use crate::bundle::layout::{self, Form};
 use crate::bundle::removal::SignedRemoval;
 use crate::bundle::survey::Blueprint;
 use crate::bundle::volume::Volume;
@@ -15,7 +16,7 @@ use crate::bundle::{Head, Index, limits, tar};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::recovery::Sidecar;
-use crate::sign::{MessageHash, Namespace};
+use crate::sign::{MessageHash, Namespace, Role};
 use crate::verify::{Conditions, Endorsement, Trust, endorsement};
 
 /// What the bundle must be.
@@ -40,7 +41,8 @@ impl Known {
     pub(super) fn blueprint(&self, volume: Option<Volume>) -> Result<Blueprint> {
         let volume = volume.map(|v| v.to_bytes()).transpose()?;
         let head = Head::of(self.head.index.clone(), self.head.signature.clone(), volume)
-            .with_removals(self.head.removals.clone());
+            .with_removals(self.head.removals.clone())
+            .with_carriage(self.head.carriage.clone());
         Blueprint::with(self.index.clone(), head)
     }
 }
@@ -62,14 +64,14 @@ pub(super) fn find(
     for one in named {
         let Ok(head) = &one.head else { continue };
         // A damaged statement must not decide what the rest of the bundle is.
-        if !head.removals.iter().all(is_signed) {
+        if !head.removals.iter().all(is_signed) || !is_intact(head) {
             continue;
         }
         match endorsement(head, trust, conditions) {
             Endorsement::Signed => match Known::new(head.clone(), None) {
                 Ok(known) => return Ok(Identity::Known(known)),
                 // The description of a volume, which is not signed, may be the damaged part.
-                Err(e) if head.volume.is_none() && head.removals.is_empty() => return Err(e),
+                Err(e) if head.volume.is_none() && head.form() == Form::default() => return Err(e),
                 Err(_) => {}
             },
             // Without its signature, a damaged index may still parse: check it against `SHA256SUMS`.
@@ -86,7 +88,9 @@ pub(super) fn find(
     }
     let copies = sidecars.iter().filter_map(|s| {
         let (index, signature) = s.documents()?;
-        let head = Head::of(Arc::new(index.to_vec()), signature.map(<[u8]>::to_vec), None).with_removals(s.removals()?);
+        let head = Head::of(Arc::new(index.to_vec()), signature.map(<[u8]>::to_vec), None)
+            .with_removals(s.removals()?)
+            .with_carriage(s.carriage()?);
         let files = 0..s.table().files.len();
         let volumes: Vec<Vec<u8>> = files.filter_map(|file| s.volume(file)).collect();
         Some((s.name().to_owned(), head, volumes))
@@ -104,7 +108,9 @@ pub(super) fn find(
         let expected = conditions.expectations.index == Some(head.digest());
         let (index, signature) = (&head.index, &head.signature);
         let of = |volume| {
-            let head = Head::of(index.clone(), signature.clone(), volume).with_removals(head.removals.clone());
+            let head = Head::of(index.clone(), signature.clone(), volume)
+                .with_removals(head.removals.clone())
+                .with_carriage(head.carriage.clone());
             Known::new(head, Some(name.clone()))
         };
         let candidates: Vec<Known> = match volumes.is_empty() {
@@ -164,28 +170,45 @@ fn is_signed(one: &SignedRemoval) -> bool {
         .is_ok_and(|signature| signature.namespace() == Namespace::Removal.as_str())
 }
 
+/// Whether the carriage is what somebody signed; without a signature, whether it is what `SHA256SUMS` lists.
+fn is_intact(head: &Head) -> bool {
+    let Some(signed) = &head.carriage else { return true };
+    let Some(armored) = &signed.signature else {
+        return Blueprint::new(head.clone()).is_ok_and(|blueprint| blueprint.agrees(head));
+    };
+    let hash = MessageHash::of(&signed.carriage);
+    crate::sign::verify(&hash, armored).is_ok_and(|signature| {
+        let namespace = signature.namespace();
+        namespace == Namespace::Carriage.as_str() || namespace == Namespace::Index(Role::Builder).as_str()
+    })
+}
+
 /// How far from the start of a file the members of a head can be, in bytes.
-const HEAD: u64 = 2 * limits::INDEX + limits::VOLUME + 2 * limits::REMOVALS as u64 * limits::REMOVAL;
+const HEAD: u64 = 2 * limits::INDEX + limits::CARRIAGE + limits::VOLUME + 2 * limits::REMOVALS as u64 * limits::REMOVAL;
 
 /// Whether a damaged file may be a copy of this one by what was removed from it: nothing that was removed may come back
 /// because the statement about it is damaged too (MB-RMV-10).
 fn may_be(own: &Named, blueprint: &Blueprint) -> bool {
     let Some(file) = &own.file else { return true };
     if let Ok(head) = &own.head {
-        let statements = |head: &Head| head.removals.len();
+        let statements = |head: &Head| (head.removals.len(), head.carriage.is_some());
         return statements(head) == statements(&blueprint.head);
     }
-    let (mut block, mut found, mut sums) = ([0u8; 512], 0, None);
+    let (mut block, mut found, mut carried, mut sums) = ([0u8; 512], 0, false, None);
     let mut at = 0;
     while at < own.length.min(HEAD) && file.read_exact_at(&mut block, at).is_ok() {
         if let Some(entry) = tar::parse(&block) {
+            carried |= entry.name == carriage::CARRIAGE;
             found += usize::from(entry.name.starts_with("mirror-bundle/removal-"));
             sums = sums.or_else(|| (entry.name == layout::SUMS).then_some(at));
         }
         at += tar::BLOCK;
     }
     let expected = blueprint.layout.members().iter().find(|m| m.path == layout::SUMS).map(|m| m.header);
-    match (found > 0, blueprint.head.removals.is_empty()) {
+    if carried && blueprint.head.carriage.is_none() {
+        return false;
+    }
+    match (found > 0, blueprint.head.form() == Form::default()) {
         (true, none) => !none,
         (false, false) => true,
         // No statement is to be seen: what follows the head must be where it is in a bundle without any.

@@ -102,11 +102,12 @@ impl Job<'_> {
             let table = s.table();
             table.index.digest == known.head.digest()
                 && table.removals == crate::recovery::of_removals(&known.head.removals)
+                && table.carriage == crate::recovery::of_carriage(known.head.carriage.as_ref())
         });
         sidecars = ours;
         if let Some(other) = others.first() {
             let same = other.table().index.digest == known.head.digest();
-            let what = if same { "the same bundle with other removals" } else { "another bundle" };
+            let what = if same { "the same bundle with other removals, or in another form" } else { "another bundle" };
             let text = format!("`{}` is recovery data of {what}", other.name());
             if !self.options.recovery.is_empty() {
                 return Err(Error::new(Code::Usage, text)

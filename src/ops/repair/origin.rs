@@ -54,8 +54,8 @@ pub(super) fn classify(
                     (None, None) => true,
                     _ => false,
                 };
-                // Of a bundle from which something else was removed, the members are elsewhere.
-                same && head.digest() == known.head.digest() && head.removals == known.head.removals
+                // Of a bundle from which something else was removed, or of another form, the members are elsewhere.
+                same && head.digest() == known.head.digest() && head.form() == known.head.form()
             }
             None => identity::headers_agree(&file, length, &part.blueprint),
         };

@@ -271,10 +271,10 @@ impl Taken {
         let set = admitted.set();
         let head = set.head();
         let mut removals = head.removals.clone();
-        if set.parts().iter().any(|part| part.head().removals != removals) {
+        if set.parts().iter().any(|part| part.head().removals != removals || part.head().carriage != head.carriage) {
             return Err(Error::new(
                 Code::Usage,
-                "something was removed from some of the files, and not from the others",
+                "something was removed from some of the files, and not from the others, or they are of different forms",
             )
             .state("nothing was written")
             .hint("name the files from which it was removed only"));
@@ -349,7 +349,7 @@ impl Taken {
         }
         let tail = repack::tail(set.parts())?;
         let plan = Plan::new(index.clone(), files, set.head().signature.clone())?.with_tail(tail);
-        let plan = plan.with_removals(self.removals.clone())?;
+        let plan = plan.with_removals(self.removals.clone())?.with_carriage(set.head().carriage.clone())?;
         let volumes = volumes(set, &removed)?;
         if volumes.is_empty() { Ok(plan) } else { plan.divided(volumes, |_| true) }
     }

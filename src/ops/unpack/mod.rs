@@ -4,6 +4,7 @@
 //! sent; manifests, children first; tags. So an interrupted or failed run leaves no tag that points at something
 //! incomplete, and another run does only what is left.
 
+mod absent;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod places;
@@ -253,6 +254,12 @@ pub fn unpack<'a>(
         None => None,
     };
 
+    let sought = admitted.not_carried();
+    if !destinations.is_empty() && !sought.is_empty() {
+        absent::locate(&admitted, &destinations, &conditions.seen, observer)
+            .map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
+    }
+
     let mut summary = Summary {
         index: admitted.report().bundle.index.clone(),
         destinations: destinations.iter().map(|d| d.describe()).collect(),
@@ -288,7 +295,8 @@ pub fn unpack<'a>(
     }
     let watch = Watching(observer);
     let delivery = Delivery::new(&destinations, &watch);
-    let moved = transfer(&admitted, &destinations, &delivery, &options.pace, observer);
+    let moved = transfer(&admitted, &destinations, &delivery, &options.pace, observer)
+        .and_then(|()| absent::bring(&sought, &destinations, &options.pace, &watch));
     (summary.new_blobs, summary.new_bytes) = delivery.sent();
     let state = match destinations.is_empty() {
         true => NOTHING.to_owned(),

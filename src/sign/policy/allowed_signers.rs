@@ -45,11 +45,12 @@ fn parse_line(line: &str) -> Result<Option<Signer>> {
     }
     let (first, _) = word(rest)?;
     let (options, key) = if is_key_type(first) { (Options::default(), rest) } else { Options::read(rest)? };
+    // A carrier has to be named.
     let allowed = |role: &Role| match &options.namespaces {
         Some(list) => list_matches(list, Namespace::Index(*role).as_str()),
-        None => true,
+        None => *role != Role::Carrier,
     };
-    let roles: Vec<Role> = Role::ALL.into_iter().filter(allowed).collect();
+    let roles: Vec<Role> = Role::ALL.into_iter().chain([Role::Carrier]).filter(allowed).collect();
     if roles.is_empty() {
         return Ok(None);
     }

@@ -126,6 +126,21 @@ impl Policy {
         })
     }
 
+    /// Evaluates the signature over a carriage. It is good if its key may act as builder or carrier, and signed as that.
+    pub fn evaluate_carriage(
+        &self,
+        origin: &str,
+        armored: &[u8],
+        carriage: &MessageHash,
+        now: Timestamp,
+    ) -> EvaluatedSignature {
+        self.evaluate_as(origin, armored, carriage, now, |namespace| match namespace {
+            Some(Namespace::Index(Role::Builder)) => Some(Role::Builder),
+            Some(Namespace::Carriage) => Some(Role::Carrier),
+            _ => None,
+        })
+    }
+
     /// Evaluates the signature over what a site says about its registry. It is good if its key may act as receiver.
     pub fn evaluate_receiver(
         &self,

@@ -174,6 +174,9 @@ impl Policy {
                 )));
             }
         }
+        if self.require.contains_key(&Role::Carrier) {
+            return Err(bad("the trust policy requires signatures as carrier, and a carrier signs no index"));
+        }
         let removals = self.removals.as_ref().map(|rules| (Role::Reviewer, rules.threshold));
         for (role, threshold) in self.required().chain(removals) {
             let keys = self.signers.iter().filter(|signer| signer.roles.contains(&role));

@@ -51,6 +51,15 @@ pub trait Destination: Sync {
     }
     /// Whether a blob exists wherever it is needed. Returns false for a blob that is needed nowhere.
     fn has(&self, blob: &Blob) -> Result<bool>;
+    /// Finds blobs that the bundle does not carry, wherever this destination can take them from. Writes nothing. A
+    /// directory has none: what is there may be of any bundle, and only reading it would show that it is intact.
+    fn locate(&self, _: &[Sought<'_>]) -> Result<BTreeSet<Digest>> {
+        Ok(BTreeSet::new())
+    }
+    /// Brings a blob that [`Destination::locate`] found to wherever it is needed.
+    fn bring(&self, _: &Blob, _: &dyn Watch) -> Result<Visit> {
+        Ok(Visit::LeftOut)
+    }
     /// The content of an existing blob, unchecked. `None`: it cannot be read back.
     fn content(&self, _: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
         Ok(None)
@@ -64,6 +73,60 @@ pub trait Destination: Sync {
     /// have been looked up with [`Destination::has`] or written with [`Destination::blob`] on this destination: what
     /// another destination reports does not count.
     fn images(&self, verified: &Verified<'_>, watch: &dyn Watch) -> Result<Counts>;
+}
+
+/// A blob that the bundle does not carry.
+#[derive(Clone, Debug)]
+pub struct Sought<'a> {
+    /// The blob.
+    pub blob: &'a Blob,
+    /// Repositories where it was.
+    pub repositories: &'a [String],
+}
+
+/// What destinations have of the blobs that a bundle does not carry, before anything is written.
+pub struct Located<'a> {
+    destinations: &'a [Box<dyn Destination + 'a>],
+    found: BTreeSet<Digest>,
+}
+
+impl<'a> Located<'a> {
+    /// Asks every destination.
+    ///
+    /// # Errors
+    /// Those of asking one of them.
+    pub fn at(destinations: &'a [Box<dyn Destination + 'a>], sought: &[Sought<'_>]) -> Result<Located<'a>> {
+        let mut found: BTreeSet<Digest> = sought.iter().map(|one| one.blob.digest).collect();
+        for destination in destinations {
+            let here = destination.locate(sought)?;
+            found.retain(|digest| here.contains(digest));
+        }
+        Ok(Located { destinations, found })
+    }
+
+    /// Whether every destination has the blob, or can take it from somewhere.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.found.contains(digest)
+    }
+}
+
+impl Receiver for Located<'_> {
+    fn has(&self, blob: &Blob) -> Result<bool> {
+        Ok(self.found.contains(&blob.digest))
+    }
+
+    fn content(&self, blob: &Blob) -> Result<Option<Box<dyn Read + '_>>> {
+        for destination in self.destinations {
+            if let Some(content) = destination.content(blob)? {
+                return Ok(Some(content));
+            }
+        }
+        Ok(None)
+    }
+
+    fn receive(&self, _: &Blob, _: &mut BlobReader<'_>, _: &mut [u8]) -> Result<Visit> {
+        Ok(Visit::LeftOut)
+    }
 }
 
 /// An image at a destination.
@@ -105,6 +168,11 @@ struct Present(Mutex<BTreeSet<Digest>>);
 impl Present {
     fn note(&self, blob: &Blob) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
+    }
+
+    #[cfg(feature = "registry")]
+    fn has(&self, digest: &Digest) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
     }
 
     /// Returns an error if a needed blob was not found here, or an image is not in the bundle.

@@ -1,0 +1,162 @@
+//! Places that may have what a bundle does not carry: other bundles, and folders of blobs (MB-CAR-09).
+//!
+//! Nothing is trusted: a place is asked by digest, and whoever reads from it compares the digest again.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::index::Index;
+use super::inputs::Inputs;
+use super::reader::{Bundle, Contents};
+use super::set::{Replica, Set};
+use crate::error::{Code, Error, Result};
+use crate::fs::Dir;
+use crate::oci::Digest;
+
+/// The most bundles among the places, since their indexes are held in memory.
+const BUNDLES: usize = 8;
+/// Folders that hold blobs, by their digests in hex.
+const FOLDERS: [&str; 2] = ["blobs/sha256", "sha256"];
+
+/// Places that may have a blob.
+#[derive(Debug, Default)]
+pub struct Stock(Vec<Place>);
+
+#[derive(Debug)]
+struct Place {
+    name: String,
+    kind: PlaceKind,
+}
+
+#[derive(Debug)]
+enum PlaceKind {
+    /// A bundle, in one file or several, and the position of each of its blobs.
+    Bundle(Box<Set>, HashMap<Digest, usize>),
+    /// A folder of blobs.
+    Folder(Dir),
+}
+
+/// Where one blob is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copy {
+    place: usize,
+    digest: Digest,
+}
+
+impl Stock {
+    /// Opens the places that a user named: bundles of any form, volumes, OCI layouts, folders of either, and folders
+    /// of blobs.
+    ///
+    /// # Errors
+    /// The error of one that holds neither bundles nor blobs, or cannot be read.
+    pub fn open(paths: &[PathBuf]) -> Result<Stock> {
+        let mut stock = Stock::default();
+        for path in paths {
+            if !stock.folder(path)? {
+                stock.bundles(path)?;
+            }
+        }
+        Ok(stock)
+    }
+
+    /// Whether there is no place.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn folder(&mut self, path: &Path) -> Result<bool> {
+        if !path.is_dir() {
+            return Ok(false);
+        }
+        let (above, name) = (Dir::open(path, Code::Malformed)?, path.display().to_string());
+        for below in FOLDERS {
+            if let Ok(Some(dir)) = above.dir(below) {
+                self.0.push(Place { name, kind: PlaceKind::Folder(dir) });
+                return Ok(true);
+            }
+        }
+        let blobs = path.file_name().is_some_and(|name| name == "sha256");
+        if blobs {
+            self.0.push(Place { name, kind: PlaceKind::Folder(above) });
+        }
+        Ok(blobs)
+    }
+
+    fn bundles(&mut self, path: &Path) -> Result<()> {
+        let wrong = |e: Error| e.hint("--base takes a bundle of any form, an OCI layout, or a folder of either");
+        let mut groups: Vec<(String, Arc<Index>, Digest, Vec<Contents>)> = Vec::new();
+        for (name, bundle) in Inputs::from(path).open().map_err(wrong)? {
+            let bundle: Bundle = bundle.map_err(wrong)?;
+            let digest = bundle.head().digest();
+            let known = groups.iter().position(|(_, _, other, _)| *other == digest);
+            let at = match known {
+                Some(at) => at,
+                None => {
+                    let index = Arc::new(Index::parse(&bundle.head().index)?);
+                    groups.push((name, index, digest, Vec::new()));
+                    groups.len() - 1
+                }
+            };
+            let part = bundle.tolerant(groups[at].1.clone())?;
+            groups[at].3.push(part);
+        }
+        for (name, index, _, parts) in groups {
+            let places = index.blobs.iter().zip(0..).map(|(blob, at)| (blob.digest, at)).collect();
+            let mut set = Set::new(parts)?;
+            set.forget_index();
+            self.0.push(Place { name, kind: PlaceKind::Bundle(Box::new(set), places) });
+        }
+        let bundles = self.0.iter().filter(|place| matches!(place.kind, PlaceKind::Bundle(..))).count();
+        match bundles > BUNDLES {
+            true => Err(Error::new(Code::Usage, format!("more than {BUNDLES} bundles are given as bases"))
+                .hint("bring the newest of them into one file first: mirror-bundle expand")),
+            false => Ok(()),
+        }
+    }
+
+    /// The places that have a blob of this digest and size, as far as can be found without reading it.
+    pub(super) fn find(&self, digest: &Digest, size: u64) -> Vec<Copy> {
+        let has = |(_, place): &(usize, &Place)| match &place.kind {
+            PlaceKind::Bundle(set, places) => {
+                let at = places.get(digest).and_then(|signed| set.position(*signed));
+                at.is_some_and(|at| set.index().blobs[at].size == size && set.has(at))
+            }
+            PlaceKind::Folder(dir) => {
+                let file = dir.file(&digest.hex()).ok().flatten();
+                file.and_then(|file| file.metadata().ok()).is_some_and(|meta| meta.len() == size)
+            }
+        };
+        let copy = |(place, _)| Copy { place, digest: *digest };
+        self.0.iter().enumerate().filter(has).map(copy).collect()
+    }
+
+    /// The name of the place of a copy, for messages.
+    pub(super) fn name(&self, copy: &Copy) -> &str {
+        self.0.get(copy.place).map_or("", |place| &place.name)
+    }
+
+    /// Opens a copy.
+    pub(super) fn open_copy(&self, copy: &Copy) -> Result<Box<dyn Read + '_>> {
+        let gone = || Error::new(Code::BlobMissing, format!("{} is no longer in `{}`", copy.digest, self.name(copy)));
+        let place = self.0.get(copy.place).ok_or_else(gone)?;
+        match &place.kind {
+            PlaceKind::Bundle(set, places) => {
+                let at = places.get(&copy.digest).and_then(|signed| set.position(*signed)).ok_or_else(gone)?;
+                let replica: Replica = set.replicas(at).into_iter().next().ok_or_else(gone)?;
+                Ok(Box::new(set.open(at, &replica)))
+            }
+            PlaceKind::Folder(dir) => Ok(Box::new(dir.file(&copy.digest.hex())?.ok_or_else(gone)?)),
+        }
+    }
+
+    /// If a place is a bundle from which this blob was removed: the name of the place.
+    pub fn removed_from(&self, digest: &Digest) -> Option<&str> {
+        let taken = |place: &&Place| match &place.kind {
+            PlaceKind::Bundle(set, places) => places.get(digest).is_some_and(|signed| set.position(*signed).is_none()),
+            PlaceKind::Folder(_) => false,
+        };
+        self.0.iter().find(taken).map(|place| place.name.as_str())
+    }
+}

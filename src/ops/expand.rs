@@ -1,0 +1,158 @@
+//! `expand` and `shrink`: the same bundle in another form.
+//!
+//! `expand` writes it in full, byte for byte as `create` would have without `--base`. `shrink` leaves out what a receiver
+//! has. Neither changes the index, a signature, a record or a removal.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::bundle::writer::Plan;
+use crate::bundle::{Inputs, Stock};
+use crate::error::{Code, Error, Result};
+use crate::oci::Digest;
+use crate::ops::form::{self, Form};
+use crate::ops::read_back::ReadBack;
+use crate::ops::repack::{self, Original};
+use crate::ops::{Observer, observer};
+use crate::select::base::Bases;
+use crate::sign::{Namespace, Role, SecretKey, Signature};
+
+/// How to write it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The bundle to write.
+    pub bundle: PathBuf,
+    /// Replace an existing file.
+    pub force: bool,
+    /// Threads.
+    pub jobs: usize,
+    /// Re-read everything from the medium before the bundle gets its final name.
+    pub read_back: bool,
+    /// Only report what would be written.
+    pub dry_run: bool,
+}
+
+/// What was written, or would be.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// `mirror-bundle/expand/v1` or `mirror-bundle/shrink/v1`.
+    pub schema: &'static str,
+    /// The bundle.
+    pub bundle: String,
+    /// Digest of the index.
+    pub index: Digest,
+    /// The bundle's name.
+    pub name: String,
+    /// Its position in the series, if it belongs to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// Number of blobs in the file; all digests matched.
+    pub blobs: usize,
+    /// Number of those that the given file did not carry.
+    pub restored: usize,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
+    /// The role in which the carriage was signed, and the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
+    /// What was re-read from the medium, if requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<ReadBack>,
+    /// Whether nothing was written because only the plan was requested.
+    pub dry_run: bool,
+}
+
+impl Summary {
+    fn of(schema: &'static str, plan: &Plan, restored: usize, options: &Options) -> Result<Summary> {
+        Ok(Summary {
+            schema,
+            bundle: options.bundle.display().to_string(),
+            index: plan.digest(),
+            name: plan.index.name.clone(),
+            sequence: plan.index.sequence,
+            blobs: plan.blobs().len(),
+            restored,
+            bytes: plan.bytes(),
+            form: Form::of(plan)?,
+            signed_by: None,
+            read_back: None,
+            dry_run: options.dry_run,
+        })
+    }
+}
+
+/// Writes the whole bundle from one form of it, or from its volumes. Checks every blob's digest on the way, but
+/// evaluates no signature.
+///
+/// # Errors
+/// [`Code::BlobMissing`] before the first byte, for blobs that are in no place given.
+pub fn expand(inputs: &[PathBuf], stock: &Arc<Stock>, options: &Options, observer: &dyn Observer) -> Result<Summary> {
+    let original = Original::with(Inputs::of(inputs)?, Some(&options.bundle), stock)?;
+    original.complete()?;
+    original.restorable()?;
+    let plan = original.full_plan()?;
+    let mut summary = Summary::of("mirror-bundle/expand/v1", &plan, original.set().absent().count(), options)?;
+    let (all, more) = (observer::count(summary.blobs, "blob"), summary.restored);
+    observer.say("Expanding", &format!("{all}, {more} of them from elsewhere, {}", observer::size(summary.bytes)));
+    if !options.dry_run {
+        summary.read_back = write(&plan, &original, options, observer)?;
+    }
+    Ok(summary)
+}
+
+/// Writes the bundle without what a receiver has. Checks every blob's digest on the way, but evaluates no signature.
+///
+/// # Errors
+/// [`Code::Usage`] for bases that have nothing of it, or cannot be its bases.
+pub fn shrink(
+    inputs: &[PathBuf],
+    bases: &Bases,
+    key: Option<&SecretKey>,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Summary> {
+    let original = Original::with(Inputs::of(inputs)?, Some(&options.bundle), &Arc::default())?;
+    original.complete()?;
+    if original.set().absent().next().is_some() {
+        return Err(Error::new(Code::Usage, "the bundle is not in full: blobs are left out of it already")
+            .state("nothing was written")
+            .hint("begin with the bundle in full: mirror-bundle expand"));
+    }
+    let plain: BTreeSet<Digest> = crate::verify::read_whole_of(original.set(), &original.all_documents()?)?;
+    let plan = original.full_plan()?;
+    let namespace = key.map(|key| namespace(key, plan.signature.as_deref()));
+    let plan = form::without(plan, bases, &plain, key.zip(namespace))?;
+    let mut summary = Summary::of("mirror-bundle/shrink/v1", &plan, 0, options)?;
+    let role = namespace.map(|namespace| if namespace == Namespace::Carriage { Role::Carrier } else { Role::Builder });
+    summary.signed_by = key.zip(role).map(|(key, role)| format!("{role} {}", key.public().fingerprint()));
+    let Some(form) = &summary.form else {
+        return Err(Error::new(Code::Usage, "the bases have no layer of this bundle: there is nothing to leave out")
+            .state("nothing was written")
+            .hint("carry the bundle as it is"));
+    };
+    observer.say("Leaving out", form.words().trim_start_matches("without "));
+    if !options.dry_run {
+        summary.read_back = write(&plan, &original, options, observer)?;
+    }
+    Ok(summary)
+}
+
+/// What the key signs the carriage as: the builder, if it signed the index, else a carrier.
+fn namespace(key: &SecretKey, index: Option<&[u8]>) -> Namespace {
+    let signer = index.and_then(|armored| Signature::parse(armored).ok());
+    match signer.is_some_and(|signature| signature.key() == key.public()) {
+        true => Namespace::Index(Role::Builder),
+        false => Namespace::Carriage,
+    }
+}
+
+fn write(plan: &Plan, original: &Original, options: &Options, observer: &dyn Observer) -> Result<Option<ReadBack>> {
+    let bundle: &Path = &options.bundle;
+    repack::write(bundle, plan, original, options.force, options.jobs, options.read_back, observer)
+}

@@ -1,0 +1,162 @@
+//! MB-CAR: how the file carries the blobs, who says so, and whether what it does not carry comes out right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kept::Kept;
+use super::report::{Check, CheckId, Finding, NotChecked};
+use super::{Admitted, Settings, lock, release};
+use crate::bundle::carriage;
+use crate::bundle::index::{Blob, Index};
+use crate::bundle::set::Set;
+use crate::error::{Code, Result};
+use crate::oci::Digest;
+use crate::sign::MessageHash;
+use crate::sign::policy::Outcome;
+
+/// Evaluates the signature over each carriage. Adds nothing for a bundle that carries every blob.
+pub(super) fn check(set: &Set, settings: &Settings, skipped: &mut Vec<NotChecked>) -> Option<Check> {
+    let carriages = set.carriages();
+    if carriages.is_empty() || settings.look {
+        return None;
+    }
+    let mut check = Check::new(CheckId::Carriage);
+    check.of = carriages.len() as u64;
+    let mut skip = |reason: &str| {
+        skipped.push(NotChecked { id: CheckId::Carriage, reason: reason.to_owned(), required: false });
+    };
+    for (signed, _) in carriages {
+        match (settings.policy, &signed.signature) {
+            (Some(policy), Some(armored)) => {
+                let hash = MessageHash::of(&signed.carriage);
+                let evaluated = policy.evaluate_carriage(carriage::SIGNATURE, armored, &hash, settings.now);
+                if evaluated.outcome == Outcome::Good {
+                    check.examined += 1;
+                    let role = evaluated.role.map_or("?", |role| role.as_str());
+                    let (name, key) = (evaluated.signer.as_deref(), evaluated.key.as_deref());
+                    check.details.push(format!("{} as {role} {}", name.unwrap_or("?"), key.unwrap_or("?")));
+                    continue;
+                }
+                let code = match evaluated.outcome {
+                    Outcome::Bad | Outcome::Malformed => Code::BadSignature,
+                    Outcome::Expired | Outcome::NotYetValid => Code::Expired,
+                    _ => Code::Untrusted,
+                };
+                let text = format!("the signature over the carriage does not count: {}", evaluated.detail);
+                let finding = Finding::new(code, carriage::SIGNATURE, text);
+                let finding =
+                    evaluated.key.iter().fold(finding, |finding, key| finding.fact(format!("signed by {key}")));
+                check.find(finding.hint(
+                    "builders and carriers of the trust policy may say how a bundle is carried: mirror-bundle explain trust",
+                ));
+            }
+            (_, None) if settings.allow_unsigned => {
+                check.find(Finding::notice(Code::Unsigned, carriage::SIGNATURE, "the carriage has no signature"));
+                skip("the carriage has no signature, which --allow-unsigned accepts");
+            }
+            (_, None) => {
+                let text = "the carriage has no signature: anyone could have left blobs out";
+                check.find(
+                    Finding::new(Code::Unsigned, carriage::SIGNATURE, text)
+                        .hint("ask for a signed one; to accept it anyway, and have that recorded: --allow-unsigned"),
+                );
+            }
+            (None, Some(_)) => skip("no signer or trust policy was given (--allow-unsigned)"),
+        }
+    }
+    Some(check)
+}
+
+/// The layers that checks read whole, which no form leaves out: signed payloads, and the layer of an update graph.
+pub(crate) fn read_whole(index: &Index, documents: &BTreeMap<Digest, Vec<u8>>) -> BTreeSet<Digest> {
+    Kept::new(index, documents).wanted()
+}
+
+/// The same of a bundle that is here, with the layers that its release payloads are read from.
+///
+/// # Errors
+/// Only failures to read.
+pub(crate) fn read_whole_of(set: &Set, documents: &BTreeMap<Digest, Vec<u8>>) -> Result<BTreeSet<Digest>> {
+    let mut payloads = release::Payloads::new(set.index(), documents, &BTreeSet::new());
+    payloads.read_ahead(set)?;
+    let mut all = read_whole(set.index(), documents);
+    all.extend(payloads.read);
+    Ok(all)
+}
+
+impl Admitted<'_> {
+    /// The configurations and layers that are on a volume that is not here.
+    pub(super) fn on_volumes(&self) -> impl Iterator<Item = &Blob> {
+        let blobs = self.index().blobs.iter().enumerate();
+        blobs
+            .filter(|(at, blob)| !blob.role.is_document() && !self.set.is_absent(*at) && !self.set.has(*at))
+            .map(|(_, blob)| blob)
+    }
+
+    /// The blobs that the file does not carry and that nothing here has: no part of it, no base.
+    pub(crate) fn not_carried(&self) -> Vec<&Blob> {
+        self.set.absent().filter(|at| !self.set.has(*at)).map(|at| &self.index().blobs[at]).collect()
+    }
+
+    /// All manifests and indexes.
+    pub(crate) fn documents(&self) -> &BTreeMap<Digest, Vec<u8>> {
+        &self.documents
+    }
+
+    /// Where a blob that is not carried was, according to the carriages.
+    pub(crate) fn repositories_of(&self, digest: &Digest) -> &[String] {
+        let Some(at) = self.set.signed().blobs.iter().position(|blob| blob.digest == *digest) else { return &[] };
+        let entry = |carriage: &'_ carriage::Carriage| {
+            let at = carriage.blobs.binary_search_by_key(&at, carriage::Entry::position).ok()?;
+            Some(at).filter(|at| !carriage.blobs[*at].repositories.is_empty())
+        };
+        let carriages = self.set.carriages();
+        let found = carriages.into_iter().find_map(|(_, carriage)| Some((carriage, entry(carriage)?)));
+        found.map_or(&[], |(carriage, at)| carriage.blobs[at].repositories.as_slice())
+    }
+
+    /// The number of blobs that are not carried and were neither read nor found where they are to be.
+    pub(super) fn unrestored(&self) -> usize {
+        let (good, left_out) = (lock(&self.good), lock(&self.left_out));
+        let digest = |at: usize| self.index().blobs[at].digest;
+        self.set.absent().map(digest).filter(|one| !good.contains(one) && !left_out.contains(one)).count()
+    }
+
+    /// The first of them.
+    pub(crate) fn first_unrestored(&self) -> Option<Digest> {
+        let (good, left_out) = (lock(&self.good), lock(&self.left_out));
+        self.not_carried()
+            .into_iter()
+            .map(|blob| blob.digest)
+            .find(|one| !good.contains(one) && !left_out.contains(one))
+    }
+
+    /// MB-VER-19: draws the conclusion about what is not carried.
+    pub(super) fn restored(&mut self, unrestored: usize) {
+        let absent: Vec<usize> = self.set.absent().collect();
+        if absent.is_empty() {
+            return;
+        }
+        let of = self.index().blobs.len();
+        if unrestored > 0 {
+            let signers = self.report.checks.iter().find(|check| check.id == CheckId::Carriage);
+            let signer = signers.and_then(|check| check.details.first()?.split(" as ").next().map(str::to_owned));
+            let says = signer.map_or_else(String::new, |name| format!("{name} says that "));
+            let reason = format!(
+                "{unrestored} of {of} blobs are not carried: {says}the receiver has them, with {}; their content is \
+                 checked when the bundle is unpacked, or here with --base",
+                self.set.bases()
+            );
+            return self.report.skip(CheckId::RestoredBlobs, !self.settings.as_carried, reason);
+        }
+        let mut check = Check::new(CheckId::RestoredBlobs);
+        (check.examined, check.of) = (absent.len() as u64, absent.len() as u64);
+        let left_out =
+            absent.iter().filter(|at| lock(&self.left_out).contains(&self.index().blobs[**at].digest)).count();
+        if left_out > 0 {
+            check.details.push(format!("{left_out} found at the destination"));
+        }
+        let size: u64 = absent.iter().map(|at| self.index().blobs[*at].size).sum();
+        check.details.push(super::report::size(size));
+        self.report.add(check);
+    }
+}
