@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::answer::{self, Table};
-use super::args::{Create, Global, Output};
+use super::args::{BaseTrust, Create, Global, Output};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
+use crate::host::trust::Named;
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Summary, Target, create};
 use crate::ops::{self, Observer, observer};
@@ -18,6 +19,7 @@ use crate::select;
 use crate::select::base::Bases;
 use crate::site::Receivers;
 use crate::source::Network;
+use crate::verify::Trust;
 
 pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
@@ -198,17 +200,25 @@ fn options(args: &Create, term: &Terminal) -> Result<Options> {
         source_date_epoch: inputs::source_date_epoch()?,
         force: args.force,
         read_back: args.read_back,
-        bases: bases(&args.base, term)?,
+        bases: bases(&args.base, &args.base_trust, term)?,
         volume: args.volumes.size(),
     })
 }
 
-/// What `--base` names.
-pub(super) fn bases(paths: &[PathBuf], term: &Terminal) -> Result<Bases> {
+/// What `--base` names, and whose receipts count there.
+pub(super) fn bases(paths: &[PathBuf], trust: &BaseTrust, term: &Terminal) -> Result<Bases> {
     if paths.is_empty() {
         return Ok(Bases::default());
     }
-    let bases = crate::select::base::load(paths, Receivers::Unknown).map_err(|e| e.state("nothing was written"))?;
+    let keys = trust.base_signer.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
+    let named = Named { policy: trust.base_policy.as_deref(), ..Named::default() };
+    let policy = trust.base_policy.as_ref().map(|_| crate::host::trust::read(&named)).transpose()?;
+    let receivers = match policy.as_ref().and_then(Trust::policy) {
+        Some(policy) => Receivers::Policy(policy, jiff::Timestamp::now()),
+        None if !keys.is_empty() => Receivers::Keys(&keys),
+        None => Receivers::Unknown,
+    };
+    let bases = crate::select::base::load(paths, receivers).map_err(|e| e.state("nothing was written"))?;
     bases.notices().iter().for_each(|text| term.warn(text));
     Ok(bases)
 }

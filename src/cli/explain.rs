@@ -11,6 +11,7 @@ pub(super) fn run(what: &str, global: &Global) -> Result<u8> {
         "exit-codes" => Some(exit_codes()),
         "environment" => Some(ENVIRONMENT.to_owned()),
         "trust" => Some(TRUST.to_owned()),
+        "receipts" => Some(RECEIPTS.to_owned()),
         _ => None,
     };
     if let Some(topic) = topic {
@@ -118,6 +119,37 @@ allowKinds: []                  # manifests beyond the default list: apps/v1/Dep
 #     - {kind: example.com/v1/Widget, scope: Cluster}
 
 # Instead, an OpenSSH allowed_signers file is accepted too.
+";
+
+const RECEIPTS: &str = "\
+A bundle for a site that has an older one need not carry what is there already. The site says what it has:
+
+  receipt     one line and a signature, at most 700 bytes: on paper, on a stick, or as a QR code
+  inventory   a list of everything in a registry that other tools filled
+
+At the site, every month (a key of the site: mirror-bundle keygen site.key):
+  mirror-bundle unpack BUNDLE --signer builder.key.pub --to REGISTRY/REPO \\
+      --sign-key site.key --site-receipt site.mbr1 --qr
+
+Where the next bundle is made, with NAME.index.json of the last one beside the receipt:
+  mirror-bundle receipt --check site.mbr1 --signer site.key.pub
+  mirror-bundle create NEXT --sign-key builder.key --release ... --base site.mbr1
+
+The line:
+  mbr1 INDEX-DIGEST SEQUENCE TIME REGISTRY/REPO
+says: every blob of the bundle with this index was readable in this registry then. The registry was asked for each of them,
+after everything was unpacked. The line alone can be typed; without the signature anyone could have written it.
+
+Does the registry still have everything?
+  mirror-bundle receipt --check site.mbr1 --signer site.key.pub --to REGISTRY/REPO
+
+A registry that was never unpacked to, or not of a whole bundle:
+  mirror-bundle inventory REGISTRY[/PATH] --sign-key site.key -o site.json
+What could not be looked at is named, and not claimed. An inventory tells all that a site has: it is for the maker of the bundles only.
+
+Whose receipts count: --signer KEY.pub, or role receiver in the trust policy (mirror-bundle explain trust).
+A false or old receipt can do no harm to content: what is then missing at the site is found before anything is written there.
+For the receipts of a run (--receipt), which say what was checked: docs/reviewer.md.
 ";
 
 /// One line for each of these exit codes.

@@ -44,7 +44,7 @@ pub(super) fn shrunk(args: &Shrink, global: &Global, term: &Terminal) -> Result<
         read_back: args.read_back,
         dry_run: args.dry_run,
     };
-    let bases = create::bases(&args.base, term)?;
+    let bases = create::bases(&args.base, &args.base_trust, term)?;
     let key = args.sign_key.as_deref().map(|path| passphrase::key(path, term)).transpose()?;
     let summary = shrink(std::slice::from_ref(&args.bundle), &bases, key.as_ref(), &options, term)?;
     show(&summary, &options, global, term)?;

@@ -193,6 +193,7 @@ fn verb(task: Task) -> &'static str {
         Task::Push => "Pushing",
         Task::Unpack => "Unpacking",
         Task::ReadBack => "Reading back",
+        Task::LookUp => "Looking up",
     }
 }
 
@@ -207,6 +208,7 @@ fn word(task: Task) -> &'static str {
         Task::Push => "push",
         Task::Unpack => "unpack",
         Task::ReadBack => "read-back",
+        Task::LookUp => "look-up",
     }
 }
 
@@ -214,7 +216,7 @@ fn word(task: Task) -> &'static str {
 fn noun(task: Task) -> Option<&'static str> {
     match task {
         Task::Resolve => Some("images"),
-        Task::Write | Task::Verify | Task::Scan | Task::Push | Task::Unpack => Some("blobs"),
+        Task::Write | Task::Verify | Task::Scan | Task::Push | Task::Unpack | Task::LookUp => Some("blobs"),
         Task::Repair => Some("members"),
         Task::Protect | Task::ReadBack => None,
     }

@@ -41,6 +41,9 @@ pub struct Shrink {
     /// NAME.index.json, the receipt of a site, an inventory, or a folder of these (repeatable)
     #[arg(long, value_name = "BASE", required = true)]
     pub base: Vec<PathBuf>,
+    /// Whose receipts count.
+    #[command(flatten)]
+    pub base_trust: BaseTrust,
     /// Sign what is left out with this OpenSSH ed25519 private key: of the builder, or of a carrier whom the receiver's
     /// trust policy names
     #[arg(long, value_name = "FILE")]
@@ -57,4 +60,17 @@ pub struct Shrink {
     /// Re-read everything from the medium, bypassing the page cache, before the bundle gets its final name
     #[arg(long)]
     pub read_back: bool,
+}
+
+/// Whose receipts and inventories count as bases.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct BaseTrust {
+    /// With --base: take receipts and inventories only if they are signed by this OpenSSH public key (repeatable: any one
+    /// of them)
+    #[arg(long, value_name = "KEY.pub", requires = "base", conflicts_with = "base_policy", help_heading = "Bases")]
+    pub base_signer: Vec<PathBuf>,
+    /// With --base: take receipts and inventories only if somebody signed them who has the role receiver in this trust
+    /// policy
+    #[arg(long = "base-trust", value_name = "POLICY", requires = "base", help_heading = "Bases")]
+    pub base_policy: Option<PathBuf>,
 }

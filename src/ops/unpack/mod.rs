@@ -151,8 +151,25 @@ pub struct Summary {
     #[cfg(feature = "cluster")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<crate::ops::apply::Applied>,
+    /// The receipt of this site: the registry has everything of the bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site_receipt: Option<SiteReceipt>,
     /// Whether this was a dry run.
     pub dry_run: bool,
+}
+
+/// The receipt of a site (MB-SIT-01).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SiteReceipt {
+    /// The line.
+    pub line: String,
+    /// The fingerprint of the key that signed it, if one did.
+    pub key: Option<String>,
+    /// The line with its signature, as in the file.
+    pub text: String,
+    /// The file that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 /// What already exists at a destination.
