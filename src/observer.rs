@@ -41,6 +41,8 @@ pub enum Task {
     Unpack,
     /// Reading written data back from the medium.
     ReadBack,
+    /// Asking a registry what it has.
+    LookUp,
 }
 
 /// Receives the progress of an operation. Called from several threads.

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::carriage::{As, Carriage, Entry, Reference, SignedCarriage};
+use super::elsewhere::{Copy, Elsewhere, Nowhere};
 use super::head::Head;
 use super::index::{Blob, Index};
 use super::layout::{Layout, Member};
@@ -15,7 +16,6 @@ use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
 use super::removal::Removed;
 use super::restore::Restoring;
-use super::stock::{Copy, Stock};
 use super::volume::Extent;
 use crate::codec::{Decoder, StoredReader};
 use crate::error::{Code, Error, Result};
@@ -32,10 +32,12 @@ pub struct Set {
     removed: Removed,
     /// Positions in `signed` of the blobs that no part carries, because a carriage says that they are absent.
     absent: BTreeSet<usize>,
-    /// Positions in `signed` of the blobs that are carried only as differences.
-    differences: BTreeSet<usize>,
+    /// Positions in `signed` of the blobs that are carried only as members from which they are restored.
+    members_only: BTreeSet<usize>,
+    /// Whether somebody trusted signed every carriage: nothing is restored before.
+    trusted: bool,
     /// Other places that may have them.
-    stock: Arc<Stock>,
+    stock: Arc<dyn Elsewhere>,
     parts: Vec<Contents>,
     /// For each part, the first part of the same division; a whole bundle is a division of its own.
     divisions: Vec<usize>,
@@ -112,15 +114,17 @@ impl Set {
             // Files of several forms may be named together: what one has is there.
             parts.iter().flat_map(|part| part.layout().extents()).for_each(|extent| _ = absent.remove(&extent.blob));
         }
-        let (easiest, addenda, stock) = (None, Vec::new(), Arc::default());
-        let differences = differences(&parts);
+        let (easiest, addenda) = (None, Vec::new());
+        let stock: Arc<dyn Elsewhere> = Arc::new(Nowhere::default());
+        let (members_only, trusted) = (members_only(&parts), false);
         let mut set = Set {
             signed,
             index,
             places,
             removed: none,
             absent,
-            differences,
+            members_only,
+            trusted,
             stock,
             parts,
             divisions,
@@ -154,27 +158,32 @@ impl Set {
     }
 
     /// Reads what is absent from these places.
-    pub fn supply(&mut self, stock: &Arc<Stock>) {
-        self.stock = stock.clone();
+    pub fn supply(&mut self, stock: Arc<dyn Elsewhere>) {
+        self.stock = stock;
     }
 
-    /// Whether a blob is carried only as differences to what is not here; `blob` is its position in [`Set::signed`].
+    /// Notes that somebody trusted signed every carriage, so that blobs may be restored from members (MB-CAR-08).
+    pub fn trust_carriages(&mut self) {
+        self.trusted = true;
+    }
+
+    /// Whether a blob is carried only as a member from which it cannot be restored here; `blob` is its position in [`Set::signed`].
     fn is_apart(&self, blob: usize) -> bool {
         let restorable = |part: &Contents| part.layout().entry(blob).is_some_and(|entry| self.restorable(part, entry));
-        self.differences.contains(&blob) && !self.parts.iter().any(restorable)
+        self.members_only.contains(&blob) && !self.parts.iter().any(restorable)
     }
 
     /// Whether the blob of an entry can be restored with what is here.
     fn restorable(&self, part: &Contents, entry: &Entry) -> bool {
         let reference = part.layout().carriage().and_then(|carriage| carriage.reference(entry));
-        reference.is_none_or(|one| self.stock.supplies(&one.digest, one.size))
+        self.trusted && reference.is_none_or(|one| self.stock.supplies(&one.digest, one.size))
     }
 
     /// The blobs that count and that cannot be read from the parts alone: positions in [`Set::index`]. A carriage says
-    /// that they are absent, or they are carried as differences to what is not here. Whether another place has them is
+    /// that they are absent, or they cannot be restored from what is here. Whether another place has them is
     /// another question.
     pub fn absent(&self) -> impl Iterator<Item = usize> + '_ {
-        let apart = self.differences.iter().filter(|blob| self.is_apart(**blob));
+        let apart = self.members_only.iter().filter(|blob| self.is_apart(**blob));
         let all: BTreeSet<usize> = self.absent.iter().chain(apart).copied().collect();
         all.into_iter().filter_map(|signed| self.position(signed))
     }
@@ -185,9 +194,9 @@ impl Set {
         self.absent.contains(&signed) || self.is_apart(signed)
     }
 
-    /// Those of [`Set::absent`] that are carried as differences.
+    /// Those of [`Set::absent`] that are carried as members.
     pub fn apart(&self) -> impl Iterator<Item = usize> + '_ {
-        self.differences.iter().filter(|blob| self.is_apart(**blob)).filter_map(|signed| self.position(*signed))
+        self.members_only.iter().filter(|blob| self.is_apart(**blob)).filter_map(|signed| self.position(*signed))
     }
 
     /// What the blob at this position of [`Set::index`] is a difference to, in the first part that carries it so.
@@ -209,8 +218,8 @@ impl Set {
     }
 
     /// The other places.
-    pub fn stock(&self) -> &Stock {
-        &self.stock
+    pub fn stock(&self) -> &dyn Elsewhere {
+        &*self.stock
     }
 
     /// How the parts carry blobs, each carriage once.
@@ -443,7 +452,7 @@ impl Set {
         };
         let pieces: Vec<_> = replica.pieces.iter().map(piece).collect();
         let Blob { digest, size, .. } = self.index.blobs[blob];
-        let outside = replica.copy.map(|copy| Outside { stock: &self.stock, copy, size, from: None });
+        let outside = replica.copy.map(|copy| Outside { stock: &*self.stock, copy, size, from: None });
         let first = pieces.first().map(|piece| (piece.contents.layout(), piece.extent.blob));
         let entry = first.and_then(|(layout, blob)| layout.entry(blob));
         // A member has a digest of its own.
@@ -456,7 +465,7 @@ impl Set {
             (Some(entry), Some((layout, _))) if replica.restored => {
                 let reference = layout.carriage().and_then(|carriage| carriage.reference(entry));
                 let member = Some(Box::new(content));
-                let dish = Some(Dish { stock: &self.stock, entry, reference, member, size, open: None });
+                let dish = Some(Dish { stock: &*self.stock, entry, reference, member, size, open: None });
                 let (pieces, whole) = (Vec::new(), Some(Hasher::new()));
                 BlobContent { pieces, next: 0, open: None, outside: None, dish, whole, digest, at: 0 }
             }
@@ -494,13 +503,11 @@ impl Set {
     }
 }
 
-/// The blobs that no part carries otherwise than as a difference.
-fn differences(parts: &[Contents]) -> BTreeSet<usize> {
-    let of = |part: &'_ Contents, difference: bool| {
-        let layout = part.layout();
-        let is = |blob: usize| layout.entry(blob).and_then(|entry| layout.carriage()?.reference(entry)).is_some();
-        let blobs = layout.extents().iter().map(|extent| extent.blob).filter(|blob| is(*blob) == difference);
-        blobs.collect::<BTreeSet<usize>>()
+/// The blobs that every part with them carries as a member from which they are restored.
+fn members_only(parts: &[Contents]) -> BTreeSet<usize> {
+    let of = |part: &'_ Contents, member: bool| {
+        let blobs = part.layout().extents().iter().map(|extent| extent.blob);
+        blobs.filter(|blob| part.layout().entry(*blob).is_some() == member).collect::<BTreeSet<usize>>()
     };
     let mut out: BTreeSet<usize> = parts.iter().flat_map(|part| of(part, true)).collect();
     if !out.is_empty() {
@@ -511,7 +518,7 @@ fn differences(parts: &[Contents]) -> BTreeSet<usize> {
 
 /// A blob in another place than the parts.
 struct Outside<'a> {
-    stock: &'a Stock,
+    stock: &'a dyn Elsewhere,
     copy: Copy,
     size: u64,
     from: Option<Box<dyn Read + 'a>>,
@@ -549,7 +556,7 @@ impl Outside<'_> {
 
 /// A blob that is restored from a member.
 struct Dish<'a> {
-    stock: &'a Stock,
+    stock: &'a dyn Elsewhere,
     entry: &'a Entry,
     reference: Option<&'a Reference>,
     member: Option<Box<BlobContent<'a>>>,

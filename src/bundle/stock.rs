@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::elsewhere::{Copy, Elsewhere, Remote};
 use super::index::Index;
 use super::inputs::Inputs;
 use super::reader::{Bundle, Contents};
@@ -26,21 +27,8 @@ const FOLDERS: [&str; 2] = ["blobs/sha256", "sha256"];
 pub struct Stock {
     places: Vec<Place>,
     /// Where the bundle is unpacked to, once it is known what is there.
-    elsewhere: RwLock<Vec<Arc<dyn Elsewhere>>>,
+    remotes: RwLock<Vec<Arc<dyn Remote>>>,
     kitchen: Kitchen,
-}
-
-/// Another place that may have blobs: a registry.
-pub trait Elsewhere: std::fmt::Debug + Send + Sync {
-    /// Its name, for messages.
-    fn name(&self) -> &str;
-    /// Whether it has a blob of this digest and size.
-    fn has(&self, digest: &Digest, size: u64) -> bool;
-    /// The bytes of a blob, unchecked.
-    ///
-    /// # Errors
-    /// Those of asking for it.
-    fn open(&self, digest: &Digest) -> Result<Box<dyn Read>>;
 }
 
 #[derive(Debug)]
@@ -57,13 +45,6 @@ enum PlaceKind {
     Folder(Dir),
 }
 
-/// Where one blob is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copy {
-    place: usize,
-    digest: Digest,
-}
-
 impl Stock {
     /// Opens the places that a user named: bundles of any form, volumes, OCI layouts, folders of either, and folders
     /// of blobs. What is needed to restore blobs is unpacked in the folder `room`, or in `/var/tmp`.
@@ -72,7 +53,7 @@ impl Stock {
     /// The error of one that holds neither bundles nor blobs, or cannot be read.
     pub fn open(paths: &[PathBuf], room: Option<PathBuf>) -> Result<Stock> {
         let kitchen = room.map(Kitchen::new).unwrap_or_default();
-        let mut stock = Stock { places: Vec::new(), elsewhere: RwLock::default(), kitchen };
+        let mut stock = Stock { places: Vec::new(), remotes: RwLock::default(), kitchen };
         for path in paths {
             if !stock.folder(path)? {
                 stock.bundles(path)?;
@@ -86,19 +67,9 @@ impl Stock {
         self.places.is_empty()
     }
 
-    /// Adds a place, which is asked last.
-    pub fn attach(&self, place: Arc<dyn Elsewhere>) {
-        self.elsewhere.write().unwrap_or_else(PoisonError::into_inner).push(place);
-    }
-
-    fn elsewhere(&self, at: usize) -> Option<Arc<dyn Elsewhere>> {
-        let all = self.elsewhere.read().unwrap_or_else(PoisonError::into_inner);
+    fn remote(&self, at: usize) -> Option<Arc<dyn Remote>> {
+        let all = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
         all.get(at.checked_sub(self.places.len())?).cloned()
-    }
-
-    /// Whether a blob of this digest and size is in one of the places, or was unpacked from it.
-    pub fn supplies(&self, digest: &Digest, size: u64) -> bool {
-        self.kitchen.has(digest) || !self.find(digest, size).is_empty()
     }
 
     /// The bundles among the places.
@@ -107,22 +78,6 @@ impl Stock {
             PlaceKind::Bundle(set, _) => Some(set.as_ref()),
             PlaceKind::Folder(_) => None,
         })
-    }
-
-    /// Where references are unpacked.
-    pub fn kitchen(&self) -> &Kitchen {
-        &self.kitchen
-    }
-
-    /// Opens a blob that a place has.
-    ///
-    /// # Errors
-    /// [`Code::BlobMissing`] if none has it.
-    pub fn open_blob(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + '_>> {
-        let copy = self.find(digest, size).into_iter().next();
-        let copy =
-            copy.ok_or_else(|| Error::new(Code::BlobMissing, format!("{digest} is in no place that was given")))?;
-        self.open_copy(&copy)
     }
 
     fn folder(&mut self, path: &Path) -> Result<bool> {
@@ -174,9 +129,10 @@ impl Stock {
             false => Ok(()),
         }
     }
+}
 
-    /// The places that have a blob of this digest and size, as far as can be found without reading it.
-    pub(super) fn find(&self, digest: &Digest, size: u64) -> Vec<Copy> {
+impl Elsewhere for Stock {
+    fn find(&self, digest: &Digest, size: u64) -> Vec<Copy> {
         let has = |(_, place): &(usize, &Place)| match &place.kind {
             PlaceKind::Bundle(set, places) => {
                 let at = places.get(digest).and_then(|signed| set.position(*signed));
@@ -189,21 +145,19 @@ impl Stock {
         };
         let copy = |(place, _)| Copy { place, digest: *digest };
         let mut out: Vec<Copy> = self.places.iter().enumerate().filter(has).map(copy).collect();
-        let all = self.elsewhere.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
         let others = all.iter().zip(self.places.len()..).filter(|(one, _)| one.has(digest, size));
         out.extend(others.map(|(_, place)| Copy { place, digest: *digest }));
         out
     }
 
-    /// The name of the place of a copy, for messages.
-    pub(super) fn name(&self, copy: &Copy) -> &str {
+    fn name(&self, copy: &Copy) -> &str {
         self.places.get(copy.place).map_or("the destination", |place| &place.name)
     }
 
-    /// Opens a copy.
-    pub(super) fn open_copy(&self, copy: &Copy) -> Result<Box<dyn Read + '_>> {
+    fn open_copy(&self, copy: &Copy) -> Result<Box<dyn Read + '_>> {
         let gone = || Error::new(Code::BlobMissing, format!("{} is no longer in `{}`", copy.digest, self.name(copy)));
-        if let Some(other) = self.elsewhere(copy.place) {
+        if let Some(other) = self.remote(copy.place) {
             return other.open(&copy.digest);
         }
         let place = self.places.get(copy.place).ok_or_else(gone)?;
@@ -217,8 +171,15 @@ impl Stock {
         }
     }
 
-    /// If a place is a bundle from which this blob was removed: the name of the place.
-    pub fn removed_from(&self, digest: &Digest) -> Option<&str> {
+    fn kitchen(&self) -> &Kitchen {
+        &self.kitchen
+    }
+
+    fn attach(&self, place: Arc<dyn Remote>) {
+        self.remotes.write().unwrap_or_else(PoisonError::into_inner).push(place);
+    }
+
+    fn removed_from(&self, digest: &Digest) -> Option<&str> {
         let taken = |place: &&Place| match &place.kind {
             PlaceKind::Bundle(set, places) => places.get(digest).is_some_and(|signed| set.position(*signed).is_none()),
             PlaceKind::Folder(_) => false,

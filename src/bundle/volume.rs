@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(extents[1].stored.digest, volume.digests[0]);
         let second = volume.extents(&index);
         assert_eq!(second.iter().map(|e| (e.blob, e.offset)).collect::<Vec<_>>(), [(0, 0), (1, 4096), (2, 0)]);
-        assert!(member_path(&index, &second[1]).ends_with(".p0002"));
+        assert!(member_path(&index, &second[1], false).ends_with(".p0002"));
         assert_eq!(volume.volumes_of(1), [1, 2]);
         assert_eq!(volume.volumes_of(2), [2]);
         assert!(volume.volumes_of(0).is_empty());

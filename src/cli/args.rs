@@ -5,6 +5,8 @@ mod apply;
 mod desk;
 mod form;
 mod help;
+#[cfg(feature = "registry")]
+mod inventory;
 mod kinds;
 mod proof;
 pub mod sbom;
@@ -22,9 +24,13 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 #[cfg(feature = "cluster")]
 pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
-pub use form::{Carrying, Expand, Shrink};
+pub use form::{BaseTrust, Carrying, Expand, Shrink};
+#[cfg(feature = "registry")]
+pub use inventory::Inventory;
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
-pub use proof::{Check, Log, Proof, Receipt, SignedProof};
+#[cfg(feature = "registry")]
+pub use proof::Site;
+pub use proof::{Check, Log, Proof, Receipt, SignedProof, SiteProof};
 pub use sbom::Sbom;
 pub use scan::Scan;
 pub use scrub::Scrub;
@@ -68,6 +74,8 @@ pub const COMMANDS: &[&str] = &[
     "keygen",
     "check-signature",
     "receipt",
+    #[cfg(feature = "registry")]
+    "inventory",
     "log",
     "explain",
     "completions",
@@ -135,11 +143,14 @@ pub enum Command {
     Keygen(Keygen),
     /// Check one OpenShift release signature file
     CheckSignature(CheckSignature),
-    /// Check a receipt: its form, and who signed it
-    Receipt(Receipt),
+    /// Check a receipt or an inventory: its form, who signed it, and whether the registry still has everything
+    Receipt(Box<Receipt>),
+    /// Write down what a registry has that other tools filled, signed, for `create --base`
+    #[cfg(feature = "registry")]
+    Inventory(Box<Inventory>),
     /// Check a log: that its lines hold together, and that receipts are in it
     Log(Log),
-    /// Explain an error code, or one of the topics exit-codes, environment, trust
+    /// Explain an error code, or one of the topics exit-codes, environment, trust, receipts
     Explain(Explain),
     /// Print shell completions
     Completions(Completions),
@@ -205,6 +216,9 @@ pub struct Create {
     /// Form.
     #[command(flatten)]
     pub carrying: Carrying,
+    /// Whose receipts count.
+    #[command(flatten)]
+    pub base_trust: BaseTrust,
     /// What to do with foreign layers (Windows base layers), which a registry may lack: leave them out with a warning,
     /// fetch them from the registry of the image, or refuse images that have them
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip, value_name = "skip|fetch|refuse",
@@ -395,7 +409,7 @@ pub struct Unpack {
     pub trust: Trust,
     /// Proof.
     #[command(flatten)]
-    pub proof: SignedProof,
+    pub proof: SiteProof,
     /// How the registry is reached.
     #[cfg(feature = "registry")]
     #[command(flatten)]
@@ -524,7 +538,7 @@ pub struct CheckSignature {
 /// `explain`
 #[derive(Debug, ClapArgs)]
 pub struct Explain {
-    /// An error code (blob-missing), an exit code (30), exit-codes, environment, or trust
+    /// An error code (blob-missing), an exit code (30), exit-codes, environment, trust, or receipts
     #[arg(value_name = "CODE")]
     pub code: String,
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::answer::{self, Table};
-use super::args::{Carrying, Create, Global, Output};
+use super::args::{BaseTrust, Carrying, Create, Global, Output};
 use super::escape::name as named;
 use super::term::Terminal;
 use super::{inputs, volumes};
 use crate::bundle::Stock;
 use crate::bundle::index::title;
 use crate::error::{Code, Error, Result};
+use crate::host::trust::Named;
 use crate::oci::Invalid;
 use crate::ops::create::{Options, Summary, Target, create};
 use crate::ops::expand::Encoding;
@@ -21,6 +22,7 @@ use crate::select;
 use crate::select::base::{Bases, Kind};
 use crate::site::Receivers;
 use crate::source::Network;
+use crate::verify::Trust;
 
 pub(super) fn run(args: &Create, global: &Global, term: &Terminal) -> Result<u8> {
     let started = Instant::now();
@@ -193,7 +195,7 @@ fn graph_data(args: &Create, term: &Terminal) -> Result<Option<select::GraphInpu
 }
 
 fn options(args: &Create, term: &Terminal, jobs: usize) -> Result<Options> {
-    let bases = bases(&args.base, term)?;
+    let bases = bases(&args.base, &args.base_trust, term)?;
     Ok(Options {
         name: args.name.clone(),
         sequence: args.sequence,
@@ -208,12 +210,20 @@ fn options(args: &Create, term: &Terminal, jobs: usize) -> Result<Options> {
     })
 }
 
-/// What `--base` names.
-pub(super) fn bases(paths: &[PathBuf], term: &Terminal) -> Result<(Bases, Arc<Stock>)> {
+/// What `--base` names, whose receipts count there, and the bundles among it.
+pub(super) fn bases(paths: &[PathBuf], trust: &BaseTrust, term: &Terminal) -> Result<(Bases, Arc<Stock>)> {
     if paths.is_empty() {
         return Ok((Bases::default(), Arc::new(inputs::stock(&[])?)));
     }
-    let bases = crate::select::base::load(paths, Receivers::Unknown).map_err(|e| e.state("nothing was written"))?;
+    let keys = trust.base_signer.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
+    let named = Named { policy: trust.base_policy.as_deref(), ..Named::default() };
+    let policy = trust.base_policy.as_ref().map(|_| crate::host::trust::read(&named)).transpose()?;
+    let receivers = match policy.as_ref().and_then(Trust::policy) {
+        Some(policy) => Receivers::Policy(policy, jiff::Timestamp::now()),
+        None if !keys.is_empty() => Receivers::Keys(&keys),
+        None => Receivers::Unknown,
+    };
+    let bases = crate::select::base::load(paths, receivers).map_err(|e| e.state("nothing was written"))?;
     bases.notices().iter().for_each(|text| term.warn(text));
     let bundles = bases.all.iter().filter(|base| base.kind == Kind::Bundle).map(|base| base.path.clone());
     let stock = inputs::stock(&bundles.collect::<Vec<_>>())?;

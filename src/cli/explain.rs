@@ -11,6 +11,7 @@ pub(super) fn run(what: &str, global: &Global) -> Result<u8> {
         "exit-codes" => Some(exit_codes()),
         "environment" => Some(ENVIRONMENT.to_owned()),
         "trust" => Some(TRUST.to_owned()),
+        "receipts" => Some(RECEIPTS.to_owned()),
         _ => None,
     };
     if let Some(topic) = topic {
@@ -84,7 +85,7 @@ const TRUST: &str = "\
 # trust.yaml: whom this host trusts. It never comes from a bundle. Only signers is required.
 signers:
   - name: build-host
-    roles: [builder]
+    roles: [builder]            # also reviewer, receiver; carrier: may leave out what this host has (shrink)
     key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKRXzz9JeRqFADtXeWCSD/r9jCpIZTX0UcLmo5UClnPf
     validFrom: 2026-01-01       # UTC
     validUntil: 2027-06-30      # that day included
@@ -118,6 +119,37 @@ allowKinds: []                  # manifests beyond the default list: apps/v1/Dep
 #     - {kind: example.com/v1/Widget, scope: Cluster}
 
 # Instead, an OpenSSH allowed_signers file is accepted too.
+";
+
+const RECEIPTS: &str = "\
+A bundle for a site that has an older one need not carry what is there already. The site says what it has:
+
+  receipt     one line and a signature, at most 700 bytes: on paper, on a stick, or as a QR code
+  inventory   a list of everything in a registry that other tools filled
+
+At the site, every month (a key of the site: mirror-bundle keygen site.key):
+  mirror-bundle unpack BUNDLE --signer builder.key.pub --to REGISTRY/REPO \\
+      --sign-key site.key --site-receipt site.mbr1 --qr
+
+Where the next bundle is made, with NAME.index.json of the last one beside the receipt:
+  mirror-bundle receipt --check site.mbr1 --signer site.key.pub
+  mirror-bundle create NEXT --sign-key builder.key --release ... --base site.mbr1
+
+The line:
+  mbr1 INDEX-DIGEST SEQUENCE TIME REGISTRY/REPO
+says: every blob of the bundle with this index was readable in this registry then. The registry was asked for each of them,
+after everything was unpacked. The line alone can be typed; without the signature anyone could have written it.
+
+Does the registry still have everything?
+  mirror-bundle receipt --check site.mbr1 --signer site.key.pub --to REGISTRY/REPO
+
+A registry that was never unpacked to, or not of a whole bundle:
+  mirror-bundle inventory REGISTRY[/PATH] --sign-key site.key -o site.json
+What could not be looked at is named, and not claimed. An inventory tells all that a site has: it is for the maker of the bundles only.
+
+Whose receipts count: --signer KEY.pub, or role receiver in the trust policy (mirror-bundle explain trust).
+A false or old receipt can do no harm to content: what is then missing at the site is found before anything is written there.
+For the receipts of a run (--receipt), which say what was checked: docs/reviewer.md.
 ";
 
 /// One line for each of these exit codes.
@@ -174,7 +206,7 @@ fn text(code: Code) -> &'static str {
             "This host unpacked a newer bundle of this series, or one with its number.\nSomeone may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted.\nWhen a host serves several clusters that are upgraded at different times, give each a memory of its own: MIRROR_BUNDLE_STATE=DIR."
         }
         Code::BlobMissing => {
-            "Something that an image needs is not in the bundle.\nGet it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."
+            "Something that an image needs is not in the bundle.\nIf the bundle leaves out what the receiver has (inspect shows it): unpack the bundle before it first, or give that with --base. Otherwise get it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."
         }
         Code::BlobMismatch => {
             "Content does not match the digest that names it.\nOne damaged blob is usually the medium: copy the bundle again, or repair it: mirror-bundle repair BUNDLE. Many, or a bad signature as well, are usually not."
@@ -204,7 +236,7 @@ fn text(code: Code) -> &'static str {
             "A package database of an image cannot be read: its list is incomplete.\nThe message names the file, its layer and the reason; the SBOM lists it under what is not known. sbom ends with 42 for it. Look at the image with the tools of its distribution, or ask its maker."
         }
         Code::IncompleteCheck => {
-            "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
+            "Nothing wrong was found, but a required check did not run.\nFor example because of --quick, or because the bundle leaves out what the receiver has and no --base has it. This is never a pass: run the full verification, or unpack it where the rest is."
         }
         Code::Destination => {
             "The destination registry or cluster is unreachable, or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is fixed, run the same command again to resume."

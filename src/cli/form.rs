@@ -22,7 +22,16 @@ pub(super) fn expanded(args: &Expand, global: &Global, term: &Terminal) -> Resul
         dry_run: args.dry_run,
     };
     let stock = Arc::new(inputs::stock(&args.base).map_err(|e| e.state("nothing was written"))?);
-    let summary = expand(std::slice::from_ref(&args.bundle), &stock, &options, term)?;
+    let named = crate::host::trust::Named { signers: &args.signer, policy: args.trust.as_deref(), ..Default::default() };
+    // Only some forms need it.
+    let trust = match crate::host::trust::read(&named) {
+        Ok(trust) => Some(trust),
+        Err(_) if args.signer.is_empty() && args.trust.is_none() => None,
+        Err(e) => return Err(e),
+    };
+    let now = inputs::moment(None)?;
+    let trust = trust.as_ref().map(|trust| (trust, now));
+    let summary = expand(std::slice::from_ref(&args.bundle), &stock, trust, &options, term)?;
     show(&summary, &options, global, term)?;
     if !args.dry_run {
         let path = answer::quoted(&summary.bundle);
@@ -43,7 +52,7 @@ pub(super) fn shrunk(args: &Shrink, global: &Global, term: &Terminal) -> Result<
         read_back: args.read_back,
         dry_run: args.dry_run,
     };
-    let (bases, stock) = create::bases(&args.base, term)?;
+    let (bases, stock) = create::bases(&args.base, &args.base_trust, term)?;
     let encoding = create::encoding(&args.carrying, &stock, options.jobs);
     let key = args.sign_key.as_deref().map(|path| passphrase::key(path, term)).transpose()?;
     let summary = shrink(std::slice::from_ref(&args.bundle), &bases, key.as_ref(), encoding.as_ref(), &options, term)?;

@@ -16,6 +16,8 @@ mod files;
 mod form;
 mod inputs;
 mod inspect;
+#[cfg(feature = "registry")]
+mod inventory;
 mod keygen;
 mod list;
 mod man;
@@ -28,6 +30,9 @@ mod sbom;
 mod scan;
 mod scrub;
 mod sign;
+#[cfg(feature = "registry")]
+mod site;
+mod site_check;
 mod size;
 mod split;
 pub mod term;
@@ -99,7 +104,9 @@ fn dispatch(args: &Args, global: &args::Global, term: &Terminal) -> Result<u8> {
         Command::Shrink(args) => form::shrunk(args, global, term),
         Command::Keygen(keygen) => keygen::run(keygen, global, term),
         Command::CheckSignature(check) => check_signature::run(check, global, term),
-        Command::Receipt(args) => proof::receipt(args, global),
+        Command::Receipt(args) => proof::receipt(args, global, term),
+        #[cfg(feature = "registry")]
+        Command::Inventory(args) => inventory::run(args, global, term),
         Command::Log(args) => proof::log(args, global),
         Command::Explain(explain) => explain::run(&explain.code, global),
         Command::Completions(_) | Command::Man(_) if global.output != args::Output::Text => {

@@ -194,6 +194,7 @@ fn verb(task: Task) -> &'static str {
         Task::Push => "Pushing",
         Task::Unpack => "Unpacking",
         Task::ReadBack => "Reading back",
+        Task::LookUp => "Looking up",
     }
 }
 
@@ -209,6 +210,7 @@ fn word(task: Task) -> &'static str {
         Task::Push => "push",
         Task::Unpack => "unpack",
         Task::ReadBack => "read-back",
+        Task::LookUp => "look-up",
     }
 }
 
@@ -216,7 +218,9 @@ fn word(task: Task) -> &'static str {
 fn noun(task: Task) -> Option<&'static str> {
     match task {
         Task::Resolve => Some("images"),
-        Task::Write | Task::Encode | Task::Verify | Task::Scan | Task::Push | Task::Unpack => Some("blobs"),
+        Task::Write | Task::Encode | Task::Verify | Task::Scan | Task::Push | Task::Unpack | Task::LookUp => {
+            Some("blobs")
+        }
         Task::Repair => Some("members"),
         Task::Protect | Task::ReadBack => None,
     }

@@ -46,8 +46,8 @@ pub(super) fn open(
 }
 
 /// The key that signs a receipt.
-pub(super) fn key(args: &args::SignedProof, term: &Terminal) -> Result<Option<Arc<SecretKey>>> {
-    args.sign_key.as_deref().map(|path| super::passphrase::key(path, term).map(Arc::new)).transpose()
+pub(super) fn key(path: Option<&Path>, term: &Terminal) -> Result<Option<Arc<SecretKey>>> {
+    path.map(|path| super::passphrase::key(path, term).map(Arc::new)).transpose()
 }
 
 /// Writes the receipt and the line in the log, about a run that came to a verdict.
@@ -247,10 +247,17 @@ struct Read {
 }
 
 /// `receipt verify`
-pub(super) fn receipt(args: &args::Receipt, global: &Global) -> Result<u8> {
-    let Check::Verify = args.what;
-    let (receipt, bytes) = receipt::read(&args.file)?;
-    let name = args.file.display();
+pub(super) fn receipt(args: &args::Receipt, global: &Global, term: &Terminal) -> Result<u8> {
+    if let Some(site) = super::site_check::kind(args.path())? {
+        return super::site_check::run(args, site, global, term);
+    }
+    #[cfg(feature = "registry")]
+    if args.site.to.is_some() {
+        return Err(Error::new(Code::Usage, format!("`{}` is the receipt of a run", args.path().display()))
+            .hint("--to asks a registry about the receipt of a site, which begins with mbr1"));
+    }
+    let (receipt, bytes) = receipt::read(args.path())?;
+    let name = args.path().display();
     if let Some(wanted) = &args.expect_index {
         let wanted: Digest = wanted.parse().map_err(|e: crate::oci::Invalid| Error::new(Code::Usage, e.to_string()))?;
         let found = receipt.index.clone().unwrap_or_else(|| "no bundle".to_owned());
@@ -287,9 +294,9 @@ pub(super) fn receipt(args: &args::Receipt, global: &Global) -> Result<u8> {
 
 /// Who signed a receipt, if that counts here.
 fn signed(args: &args::Receipt, bytes: &[u8]) -> Result<(Standing, Option<String>, Option<String>)> {
-    let mut beside = args.file.clone().into_os_string();
+    let mut beside = args.path().to_owned().into_os_string();
     beside.push(".sig");
-    let (beside, name) = (PathBuf::from(beside), args.file.display());
+    let (beside, name) = (PathBuf::from(beside), args.path().display());
     let armored = match crate::fs::small::read(&beside, receipt::SIGNATURE) {
         Ok(armored) => armored,
         Err(e) if e.is_missing() && args.allow_unsigned => return Ok((Standing::NotEvaluated, None, None)),

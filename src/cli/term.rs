@@ -88,6 +88,14 @@ impl Terminal {
         self.unusable.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
+    /// Whether answers on standard output may have colours.
+    pub fn is_colourful(&self) -> bool {
+        match self.color {
+            anstream::ColorChoice::Never => false,
+            _ => std::io::stdout().is_terminal(),
+        }
+    }
+
     /// Writes the last line of the log.
     pub fn ended(&self, code: u8) {
         self.log(&format!("ended with exit code {code}"));

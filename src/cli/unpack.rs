@@ -1,5 +1,6 @@
 //! `mirror-bundle unpack`
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Map;
@@ -9,6 +10,8 @@ use super::answer::{self, Table};
 use super::args::SourcePolicy;
 use super::args::{Global, MirrorSet, Output, Placement, Unpack};
 use super::escape::name as named;
+#[cfg(feature = "registry")]
+use super::site;
 use super::term::Terminal;
 use super::{create, inputs, proof, verify};
 use crate::bundle::Inputs;
@@ -23,6 +26,7 @@ use crate::openshift::tags::Pattern;
 use crate::ops::receipt::Books;
 use crate::ops::unpack::{MirrorSets, Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
+use crate::sign::SecretKey;
 use crate::sink::destination::RELEASE;
 use crate::sink::placement::Placing;
 #[cfg(feature = "registry")]
@@ -54,8 +58,15 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     if !options.dry_run {
         crate::host::memory::ready(&memory)?;
     }
-    let books = proof::open("unpack", &args.proof.proof, proof::key(&args.proof, term)?, &trust, args.dry_run)?;
-    let run = Run { args, global, term, started, books: &books, memory: &memory };
+    if args.proof.sign_key.is_some() && !to && args.proof.proof.receipt.is_none() {
+        return Err(Error::new(Code::Usage, "--sign-key signs receipts, and there is none")
+            .hint("give --receipt FILE, or unpack to a registry with --to"));
+    }
+    #[cfg(feature = "registry")]
+    site::ready(args, global.output)?;
+    let key = proof::key(args.proof.sign_key.as_deref(), term)?;
+    let books = proof::open("unpack", &args.proof.proof, key.clone(), &trust, args.dry_run)?;
+    let run = Run { args, global, term, started, books: &books, memory: &memory, key };
     run.carry(&trust, &conditions, &options).map_err(|e| proof::failed(&books, e, &args.bundle, term))
 }
 
@@ -67,6 +78,8 @@ struct Run<'a> {
     started: Instant,
     books: &'a Books,
     memory: &'a std::path::Path,
+    /// The key that signs receipts.
+    key: Option<Arc<SecretKey>>,
 }
 
 impl Run<'_> {
@@ -112,7 +125,7 @@ impl Run<'_> {
                 finished(&report, &summary, code, global, term, started);
                 Ok(code)
             }
-            Outcome::Unpacked(verified, summary) => {
+            Outcome::Unpacked(verified, mut summary) => {
                 crate::host::memory::remember(self.memory, &verified, args.trust.allow_rollback)
                     .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
                 let code = match verified.report().exit_code {
@@ -132,8 +145,17 @@ impl Run<'_> {
                     term.warn("an update service speaks HTTPS only: it cannot read a registry that needs --plain-http");
                 }
                 let code = applied(&summary, term).unwrap_or(code);
+                #[cfg(feature = "registry")]
+                let code = {
+                    let failed = site::attest(args, &verified, options, self.key.as_deref(), &mut summary, term);
+                    site::code(failed.as_ref(), code, term)
+                };
                 let report = self.prove(verified.report(), Some(&summary), code)?;
                 finished(&report, &summary, code, global, term, started);
+                #[cfg(feature = "registry")]
+                if global.output == Output::Text && global.quiet < 2 {
+                    site::print(args, &summary, term);
+                }
                 next(&summary, &report, term);
                 Ok(code)
             }

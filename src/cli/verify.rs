@@ -30,7 +30,8 @@ pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8>
     let options = Options { quick: args.quick, jobs: inputs::processors(global.jobs) };
     let files = args.evidence.iter().map(|path| Ok((path.display().to_string(), inputs::read(path, evidence::LIMIT)?)));
     let evidence = Files::read(files.collect::<Result<_>>()?, args.r#for.clone())?;
-    let books = proof::open("verify", &args.proof.proof, proof::key(&args.proof, term)?, &trust, false)?;
+    let books =
+        proof::open("verify", &args.proof.proof, proof::key(args.proof.sign_key.as_deref(), term)?, &trust, false)?;
     let verified =
         Inputs::of(&args.bundle).and_then(|from| verify_with(from, &trust, &conditions, &options, &evidence, term));
     let mut report = verified.map_err(|e| proof::failed(&books, e, &args.bundle, term))?;

@@ -15,6 +15,7 @@ pub mod space;
 pub(crate) mod unnamed;
 pub(crate) mod whole;
 
+pub(crate) use dir::beside;
 pub use dir::{Dir, EntryKind};
 pub(crate) use partial::TempFile;
 pub(crate) use whole::AtomicFile;

@@ -19,7 +19,7 @@ use crate::bundle::carriage::{As, Content, ContentForm, Encoder, Entry, Gzip, Gz
 use crate::bundle::index::{Blob, Index, Kind};
 use crate::bundle::restore::{Restoring, Spool};
 use crate::bundle::writer::Plan;
-use crate::bundle::{Stock, limits};
+use crate::bundle::{Elsewhere as _, Stock, limits};
 use crate::delta;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher, Role};

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::bundle::writer::Plan;
@@ -21,6 +22,7 @@ use crate::ops::write::Supply;
 use crate::ops::{Observer, observer};
 use crate::select::base::Bases;
 use crate::sign::{Namespace, Role, SecretKey, Signature};
+use crate::verify::{Admission, CheckId, Conditions, Outcome, Trust, admit};
 
 /// How to write it.
 #[derive(Clone, Debug)]
@@ -91,14 +93,24 @@ impl Summary {
     }
 }
 
-/// Writes the whole bundle from one form of it, or from its volumes. Checks every blob's digest on the way, but
-/// evaluates no signature.
+/// Writes the whole bundle from one form of it, or from its volumes. Checks every blob's digest on the way, and evaluates
+/// no signature but, where blobs have to be restored, that over the carriage.
 ///
 /// # Errors
 /// [`Code::BlobMissing`] before the first byte, for blobs that are in no place given.
-pub fn expand(inputs: &[PathBuf], stock: &Arc<Stock>, options: &Options, observer: &dyn Observer) -> Result<Summary> {
-    let original = Original::with(Inputs::of(inputs)?, Some(&options.bundle), stock)?;
+pub fn expand(
+    inputs: &[PathBuf],
+    stock: &Arc<Stock>,
+    trust: Option<(&Trust, Timestamp)>,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Summary> {
+    let mut original = Original::with(Inputs::of(inputs)?, Some(&options.bundle), stock)?;
     original.complete()?;
+    if !original.set().encoded().is_empty() {
+        signed(inputs, stock, trust)?;
+        original.trust_carriages();
+    }
     original.restorable()?;
     let plan = original.full_plan()?;
     let restored = original.set().absent().chain(original.set().encoded()).collect::<BTreeSet<usize>>().len();
@@ -109,6 +121,32 @@ pub fn expand(inputs: &[PathBuf], stock: &Arc<Stock>, options: &Options, observe
         summary.read_back = write(&plan, &original, options, observer)?;
     }
     Ok(summary)
+}
+
+/// That somebody trusted signed how the blobs are carried: nothing is restored before (MB-CAR-08).
+fn signed(inputs: &[PathBuf], stock: &Arc<Stock>, trust: Option<(&Trust, Timestamp)>) -> Result<()> {
+    let Some((trust, now)) = trust else {
+        return Err(Error::new(Code::Usage, "blobs have to be restored, and nobody is named whose signature counts")
+            .state("nothing was written")
+            .hint("name the signer: --signer KEY.pub or --trust FILE"));
+    };
+    let conditions = Conditions { stock: stock.clone(), ..Conditions::new(now) };
+    let report = match admit(Inputs::of(inputs)?, trust, &conditions)? {
+        Admission::Refused(report) => report,
+        Admission::Admitted(admitted) => admitted.report().clone(),
+    };
+    let check = report.checks.iter().find(|check| check.id == CheckId::Carriage);
+    if check.is_some_and(|check| check.outcome == Outcome::Pass && check.examined == check.of) {
+        return Ok(());
+    }
+    let found = check.into_iter().flat_map(|check| &check.findings).chain(report.errors()).next();
+    let text = found.map_or("the signature over the carriage was not checked", |found| found.message.as_str());
+    let err = Error::new(found.map_or(Code::Untrusted, |found| found.code), text).state("nothing was written");
+    let err = found.into_iter().flat_map(|found| found.facts.clone()).fold(err, Error::fact);
+    Err(match found.and_then(|found| found.hint.clone()) {
+        Some(hint) => err.hint(hint),
+        None => err,
+    })
 }
 
 /// Writes the bundle without what a receiver has. Checks every blob's digest on the way, but evaluates no signature.

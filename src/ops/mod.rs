@@ -15,6 +15,8 @@ pub mod files;
 pub mod form;
 pub mod images;
 pub mod inspect;
+#[cfg(feature = "registry")]
+pub mod inventory;
 pub mod join;
 pub mod list;
 pub mod read_back;
@@ -30,6 +32,8 @@ pub mod scan;
 pub mod scrub;
 pub mod shelf;
 pub mod sign;
+#[cfg(feature = "registry")]
+pub mod site;
 pub mod split;
 pub mod unpack;
 pub mod verify;

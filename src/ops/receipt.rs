@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bundle::addendum::{PREDICATE, Review, STATEMENT, Statement, Subject, SubjectDigest};
 use crate::error::{Code, Error, Result};
-use crate::fs::{AtomicFile, dir, small};
+use crate::fs::{AtomicFile, beside, dir, small};
 use crate::host::log::{Entry, Log, seconds};
 use crate::oci::{Digest, json};
 use crate::report::{Place, Proof, Report, Verdict};
@@ -139,12 +139,6 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::NotFullyChecked => "not-fully-checked",
         Verdict::Failed => "fail",
     }
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 fn taken(path: &Path) -> Error {

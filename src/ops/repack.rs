@@ -90,8 +90,13 @@ impl Original {
         }
         parts.sort_by_key(|part: &Contents| part.volume().map(|v| v.volume));
         let mut set = Set::new(parts)?;
-        set.supply(stock);
+        set.supply(stock.clone());
         Ok(Original(set))
+    }
+
+    /// Notes that somebody trusted signed how the blobs are carried.
+    pub(crate) fn trust_carriages(&mut self) {
+        self.0.trust_carriages();
     }
 
     /// The files as one.

@@ -102,7 +102,10 @@ impl Inner {
             Who::Login { who, .. } => format!("{who} were not accepted"),
         };
         let repository = &scope.repository;
-        let sentence = format!("`{by}` refused the {action} `{repository}`: {reason}");
+        let sentence = match scope.catalog {
+            true => format!("`{by}` refused to list its repositories: {reason}"),
+            false => format!("`{by}` refused the {action} `{repository}`: {reason}"),
+        };
         let mut error = Error::new(Code::Auth, sentence).fact(format!("it answered {answered}"));
         match who {
             Who::Login { origin, .. } => error = error.fact(format!("the credentials are from {origin}")),

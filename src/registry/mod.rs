@@ -5,7 +5,7 @@
 //! so does the reader passed to [`Client::push_blob`]. Manifests, which are small, are checked here. Synchronous: one
 //! call, one request at a time; a `Client` can be shared between threads.
 //!
-//! Files: [`Client`] here; `pull`, `body`, `referrers`, `push`, `guard` the operations; `request` a request and its
+//! Files: [`Client`] here; `pull`, `body`, `referrers`, `lists`, `push`, `guard` the operations; `request` a request and its
 //! answer; `exchange` performs one, with redirects and logins; `login`, `auth` tokens; `challenge` the authentication
 //! that a registry requires; `failure` error messages; `retry` when to try again; `reach` where credentials may go;
 //! `credentials`, `helper` auth files; `tls`, `validity` certificates; `proxy`, `forward` proxies; `url`.
@@ -20,6 +20,7 @@ mod forward;
 mod guard;
 mod helper;
 mod interrupt;
+mod lists;
 mod login;
 mod proxy;
 mod pull;
@@ -43,6 +44,7 @@ use std::time::Duration;
 use crate::error::{Code, Result};
 use crate::oci::{Digest, Reference, Repository, Tag};
 
+pub use lists::{Listed, MAX_TAGS};
 #[cfg(feature = "cluster")]
 pub(crate) use proxy::proxy_for;
 pub use pull::Fetched;
@@ -213,18 +215,21 @@ impl Inner {
     /// request on: a repository that the first push creates does not exist for a pull-only token.
     pub(super) fn reading(&self, repository: &Repository) -> request::Scope {
         let push = self.options.side == Side::Destination;
-        request::Scope { repository: repository.clone(), push, from: None }
+        request::Scope { repository: repository.clone(), push, from: None, catalog: false }
     }
 
     /// `scheme://host/v2/PATH/` + `rest`.
     fn endpoint(&self, repository: &Repository, rest: &str) -> Result<url::Url> {
-        let registry = repository.registry();
+        self.root(repository.registry(), &format!("{}/{rest}", repository.path()))
+    }
+
+    /// `scheme://host/v2/` + `rest`.
+    fn root(&self, registry: &str, rest: &str) -> Result<url::Url> {
         let host = match registry {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             other => other,
         };
-        let path = format!("/v2/{}/{rest}", repository.path());
-        url::Url::new(!self.reach.is_plain(registry), host, &path)
-            .map_err(|why| crate::Error::new(Code::Usage, format!("`{repository}` cannot be requested: {why}")))
+        url::Url::new(!self.reach.is_plain(registry), host, &format!("/v2/{rest}"))
+            .map_err(|why| crate::Error::new(Code::Usage, format!("`{registry}/{rest}` cannot be requested: {why}")))
     }
 }

@@ -170,7 +170,7 @@ fn endless(repository: &Repository, digest: &Digest) -> Error {
 }
 
 /// The target of `Link: <target>; rel="next"`.
-fn next_link(value: &str) -> Option<&str> {
+pub(super) fn next_link(value: &str) -> Option<&str> {
     let (target, parameters) = value.trim().strip_prefix('<')?.split_once('>')?;
     let next = parameters.split([';', ',']).map(str::trim).any(|p| matches!(p, "rel=\"next\"" | "rel=next"));
     next.then_some(target)

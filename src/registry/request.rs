@@ -16,16 +16,21 @@ pub(super) struct Scope {
     pub(super) push: bool,
     /// The repository on the same registry that a mount reads from.
     pub(super) from: Option<Repository>,
+    /// The list of repositories instead of one of them; `repository` then says whose login is used.
+    pub(super) catalog: bool,
 }
 
 impl Scope {
     pub(super) fn push(repository: &Repository) -> Scope {
-        Scope { repository: repository.clone(), push: true, from: None }
+        Scope { repository: repository.clone(), push: true, from: None, catalog: false }
     }
 }
 
 /// The scopes of the token protocol.
 pub(super) fn words_of(scope: &Scope) -> Vec<String> {
+    if scope.catalog {
+        return vec!["registry:catalog:*".to_owned()];
+    }
     let actions = if scope.push { "pull,push" } else { "pull" };
     let mut out = vec![format!("repository:{}:{actions}", scope.repository.path())];
     if let Some(from) = &scope.from {

@@ -1,4 +1,4 @@
-//! What the other side has already: the bases that `create --base` leaves out (`spec/receipts.md`, MB-SITE-10).
+//! What the other side has already: the bases that `create --base` leaves out (`spec/receipts.md`, MB-SIT-10).
 //!
 //! A base is a bundle of any form (its head and index are read, nothing else), an index alone, the receipt of a site, an
 //! inventory, or a folder of these. A base says nothing about trust: what is left out because of a wrong one is missing at
@@ -316,12 +316,7 @@ impl Found {
                 &beside
             }
         };
-        if base.sequence != receipt.sequence {
-            let shown = |n: Option<u64>| n.map_or_else(|| "no number".to_owned(), |n| n.to_string());
-            return Err(Error::new(Code::Malformed, format!("the receipt `{}` contradicts its index", path.display()))
-                .fact(format!("the receipt says {}", shown(receipt.sequence)))
-                .fact(format!("the index says   {}", shown(base.sequence))));
-        }
+        agrees(&path, receipt, base)?;
         Ok(Base {
             path,
             kind: Kind::Receipt,
@@ -386,7 +381,24 @@ fn read(path: &Path) -> Result<Option<One>> {
             .filter_map(|one| Removal::parse(&one.bytes, &index, &head.digest()).ok())
             .for_each(|one| removed.add(&one.removed));
     }
+    for bytes in removals_beside(path) {
+        removed.add(&Removal::parse(&bytes, &index, &head.digest()).map(|one| one.removed).unwrap_or_default());
+    }
     Ok(Some(One::Base(Base::of(path, Kind::Bundle, head.digest(), &index, &removed))))
+}
+
+/// What may be statements about removals beside a bundle (`scrub --exclude --detach`).
+fn removals_beside(path: &Path) -> Vec<Vec<u8>> {
+    let Some(own) = path.file_name().map(|name| format!("{}.removal-", name.to_string_lossy())) else {
+        return Vec::new();
+    };
+    let listed = dir::list(dir::folder_of(path), MAX_FILES).unwrap_or_default();
+    let named = listed.into_iter().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with(&own) && name.ends_with(".json")
+    });
+    let read = |name: &Path| small::read(&dir::folder_of(path).join(name), limits::REMOVAL).ok();
+    named.filter_map(|(name, _)| read(Path::new(&name))).take(limits::REMOVALS_OF_ALL).collect()
 }
 
 /// A JSON document: an inventory or an index. Others are none of ours.
@@ -408,12 +420,11 @@ fn json(path: &Path, start: &[u8]) -> Result<Option<One>> {
 }
 
 fn of_inventory(path: &Path, inventory: Inventory, digest: Digest, receivers: Receivers<'_>) -> Result<Base> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".sig");
-    let armored = match small::read(Path::new(&beside), limits::SIGNATURE) {
+    let beside = crate::fs::beside(path, ".sig");
+    let armored = match small::read(&beside, limits::SIGNATURE) {
         Ok(armored) => Some(armored),
         Err(e) if e.is_missing() => None,
-        Err(e) => return Err(e.error("cannot read", Path::new(&beside), Code::Usage)),
+        Err(e) => return Err(e.error("cannot read", &beside, Code::Usage)),
     };
     // The bytes again, rather than 32 MiB of them for each inventory all the time.
     let bytes = small::read(path, MAX_INVENTORY).map_err(|e| e.error("cannot read", path, Code::Usage))?;
@@ -449,10 +460,52 @@ fn of_inventory(path: &Path, inventory: Inventory, digest: Digest, receivers: Re
     })
 }
 
-/// The index that a receipt names, beside it: indexes first, then bundles.
+/// The index that a receipt names: in the files and folders given, else beside the receipt.
+///
+/// # Errors
+/// [`Code::Usage`] when it is nowhere there; [`Code::Malformed`] when the receipt contradicts it.
+pub fn index_of(path: &Path, receipt: &Receipt, given: &[PathBuf]) -> Result<Index> {
+    let base = match given {
+        [] => beside_receipt(path, &receipt.index)?,
+        given => {
+            let mut all = Vec::new();
+            for one in given {
+                if one.is_dir() { all.extend(files(one)?) } else { all.push(one.clone()) }
+            }
+            let shown: Vec<String> = given.iter().map(|one| one.display().to_string()).collect();
+            search(path, &receipt.index, all, &shown.join(", "))?
+        }
+    };
+    agrees(path, receipt, &base)?;
+    let index = match base.kind {
+        Kind::Bundle => Index::parse(&Bundle::open(&base.path)?.head().index)?,
+        _ => {
+            let cannot = |e: small::Unread| e.error("cannot read", &base.path, Code::Malformed);
+            Index::parse(&small::read(&base.path, limits::INDEX).map_err(cannot)?)?
+        }
+    };
+    Ok(index)
+}
+
+/// An error if the number in a receipt is not that of its index: it was made up.
+fn agrees(path: &Path, receipt: &Receipt, base: &Base) -> Result<()> {
+    if base.sequence == receipt.sequence {
+        return Ok(());
+    }
+    let shown = |n: Option<u64>| n.map_or_else(|| "no number".to_owned(), |n| n.to_string());
+    Err(Error::new(Code::Malformed, format!("the receipt `{}` contradicts its index", path.display()))
+        .fact(format!("the receipt says {}", shown(receipt.sequence)))
+        .fact(format!("the index says   {}", shown(base.sequence))))
+}
+
+/// The index that a receipt names, beside it.
 fn beside_receipt(receipt: &Path, wanted: &Digest) -> Result<Base> {
     let folder = dir::folder_of(receipt);
-    let all = files(folder)?;
+    search(receipt, wanted, files(folder)?, &format!("the folder {}", folder.display()))
+}
+
+/// The index with this digest among files: indexes first, then bundles.
+fn search(receipt: &Path, wanted: &Digest, all: Vec<PathBuf>, shown: &str) -> Result<Base> {
     let is_index = |path: &Path| path.extension().is_some_and(|e| e == "json");
     let (indexes, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| is_index(path));
     let mut seen = BTreeSet::new();
@@ -470,9 +523,12 @@ fn beside_receipt(receipt: &Path, wanted: &Digest) -> Result<Base> {
     }
     let mut err = Error::new(Code::Usage, format!("the index that `{}` names is not at hand", receipt.display()))
         .fact(format!("wanted {wanted}"))
-        .fact(format!("looked in {} and among the other bases", folder.display()));
+        .fact(format!("looked in {shown}"));
     if !seen.is_empty() {
         err = err.fact(format!("there   {}", seen.into_iter().take(8).collect::<Vec<_>>().join(", ")));
     }
-    Err(err.hint("put the NAME.index.json of that bundle, or the bundle, beside the receipt, or name it with --base"))
+    Err(err.hint(
+        "put the NAME.index.json of that bundle, or the bundle, beside the receipt, or name it; \
+         tar -xOf BUNDLE mirror-bundle/index.json > NAME.index.json",
+    ))
 }

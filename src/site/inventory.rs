@@ -1,4 +1,4 @@
-//! The inventory of a registry that other tools filled (MB-SITE-05): JSON, about 100 bytes a blob.
+//! The inventory of a registry that other tools filled (MB-SIT-07): JSON, about 100 bytes a blob.
 
 use serde::{Deserialize, Serialize};
 

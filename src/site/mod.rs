@@ -1,4 +1,4 @@
-//! What a site says about its registry, for whoever makes the next bundle for it (`spec/receipts.md`, MB-SITE).
+//! What a site says about its registry, for whoever makes the next bundle for it (`spec/receipts.md`, MB-SIT).
 //!
 //! A [`Receipt`] is one line: this registry has everything of that bundle. An [`Inventory`] lists what a registry has
 //! that other tools filled. Both are signed by a receiver; [`Receivers`] says whose signature counts. Pure: bytes in,

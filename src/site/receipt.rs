@@ -1,4 +1,4 @@
-//! The receipt of a site: one line, short enough to be typed, with its signature in one QR code (MB-SITE-01).
+//! The receipt of a site: one line, short enough to be typed, with its signature in one QR code (MB-SIT-01).
 
 use std::fmt;
 

@@ -87,12 +87,16 @@ fn with<'a>(inputs: Inputs, settings: &Settings<'a>) -> Result<Admission<'a>> {
     };
     let removal::Accepted { removed, counted, check, listed } = removal::evaluate(&set, &digest, settings, &report);
     set.restrict(&removed);
-    set.supply(settings.stock);
+    set.supply(settings.stock.clone());
     // From here on the index says what counts.
     report.add(trust::index(set.index(), &report.bundle.index, set.removed(), settings));
     report.exceptions.extend(listed.iter().filter(|one| one.obeyed).map(|one| one.sentence()));
     report.checks.extend(check);
-    report.checks.extend(carriage::check(&set, settings, &mut report.not_checked));
+    let carried = carriage::check(&set, settings, &mut report.not_checked);
+    if carried.as_ref().is_some_and(|check| check.outcome == super::Outcome::Pass && check.examined == check.of) {
+        set.trust_carriages();
+    }
+    report.checks.extend(carried);
     report.removals = listed;
     // Evaluate again with the addenda, which the index locates: countersignatures count toward thresholds.
     let mut signature = trust::signatures(set.head(), set.addenda(), &counted, settings, &mut report);

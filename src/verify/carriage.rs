@@ -24,7 +24,8 @@ pub(super) fn check(set: &Set, settings: &Settings, skipped: &mut Vec<NotChecked
     let mut skip = |reason: &str| {
         skipped.push(NotChecked { id: CheckId::Carriage, reason: reason.to_owned(), required: false });
     };
-    for (signed, _) in carriages {
+    for (signed, carriage) in carriages {
+        let restores = carriage.blobs.iter().any(|entry| entry.form == carriage::As::Encoded);
         match (settings.policy, &signed.signature) {
             (Some(policy), Some(armored)) => {
                 let hash = MessageHash::of(&signed.carriage);
@@ -48,6 +49,14 @@ pub(super) fn check(set: &Set, settings: &Settings, skipped: &mut Vec<NotChecked
                 check.find(finding.hint(
                     "builders and carriers of the trust policy may say how a bundle is carried: mirror-bundle explain trust",
                 ));
+            }
+            _ if restores && (signed.signature.is_none() || settings.policy.is_none()) => {
+                let text = "the carriage is signed by nobody whom this host trusts, and blobs have to be restored";
+                check.find(
+                    Finding::new(Code::Unsigned, carriage::SIGNATURE, text)
+                        .fact("nothing is given to a decoder before somebody trusted has signed for it")
+                        .hint("name the signer: --signer KEY.pub or --trust FILE; or ask for the bundle in full"),
+                );
             }
             (_, None) if settings.allow_unsigned => {
                 check.find(Finding::notice(Code::Unsigned, carriage::SIGNATURE, "the carriage has no signature"));

@@ -34,6 +34,13 @@ pub struct Expand {
     /// blobs (repeatable)
     #[arg(long, value_name = "FILE|DIR")]
     pub base: Vec<PathBuf>,
+    /// Where blobs have to be restored: accept how they are carried from this OpenSSH public key (repeatable: any one of
+    /// them)
+    #[arg(long, value_name = "KEY.pub", conflicts_with = "trust")]
+    pub signer: Vec<PathBuf>,
+    /// The same from whom this trust policy names
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
     /// Only say what would be written
     #[arg(long)]
     pub dry_run: bool,
@@ -61,6 +68,9 @@ pub struct Shrink {
     /// Form.
     #[command(flatten)]
     pub carrying: Carrying,
+    /// Whose receipts count.
+    #[command(flatten)]
+    pub base_trust: BaseTrust,
     /// Sign how it is carried with this OpenSSH ed25519 private key: of the builder, or of a carrier whom the receiver's
     /// trust policy names
     #[arg(long, value_name = "FILE")]
@@ -77,4 +87,17 @@ pub struct Shrink {
     /// Re-read everything from the medium, bypassing the page cache, before the bundle gets its final name
     #[arg(long)]
     pub read_back: bool,
+}
+
+/// Whose receipts and inventories count as bases.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct BaseTrust {
+    /// With --base: take receipts and inventories only if they are signed by this OpenSSH public key (repeatable: any one
+    /// of them)
+    #[arg(long, value_name = "KEY.pub", requires = "base", conflicts_with = "base_policy", help_heading = "Bases")]
+    pub base_signer: Vec<PathBuf>,
+    /// With --base: take receipts and inventories only if somebody signed them who has the role receiver in this trust
+    /// policy
+    #[arg(long = "base-trust", value_name = "POLICY", requires = "base", help_heading = "Bases")]
+    pub base_policy: Option<PathBuf>,
 }

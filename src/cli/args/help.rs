@@ -3,7 +3,9 @@
 /// What `mirror-bundle` alone, `-h` and `--help` print.
 pub(super) fn text() -> String {
     const APPLY: &str = "  apply            Verify, then apply the manifests to a cluster\n";
-    if cfg!(feature = "cluster") { HELP.to_owned() } else { HELP.replace(APPLY, "") }
+    const INVENTORY: &str = "  inventory        Write down what a registry has, for `create --base`\n";
+    let text = if cfg!(feature = "cluster") { HELP.to_owned() } else { HELP.replace(APPLY, "") };
+    if cfg!(feature = "registry") { text } else { text.replace(INVENTORY, "") }
 }
 
 /// `every_command_is_in_the_help` keeps it complete.
@@ -38,7 +40,8 @@ Trust:
   sign             Verify, then add a signature or a review record
   scrub            Take something out of a bundle, as its reviewer
   check-signature  Check one OpenShift release signature file
-  receipt          Check a receipt of `verify` or `unpack`
+  receipt          Check a receipt of a run, or of a site
+  inventory        Write down what a registry has, for `create --base`
   log              Check the log of this host
 
 Repair:
@@ -48,7 +51,7 @@ Repair:
 More:
   COMMAND -h       The options of a command
   explain CODE     What an error code means, and what to do
-  explain exit-codes | environment | trust
+  explain exit-codes | environment | trust | receipts
   man [COMMAND]    Show the manual page; --dir DIR writes all of them
   completions      Print completions for bash, zsh, fish, elvish or powershell
 

@@ -21,6 +21,7 @@ pub(super) fn locate<'a>(
     admitted: &Admitted<'_>,
     destinations: &'a [Box<dyn Destination + 'a>],
     seen: &Memory,
+    pace: &Pace,
     observer: &dyn Observer,
 ) -> Result<()> {
     newer(admitted, seen, observer);
@@ -47,7 +48,7 @@ pub(super) fn locate<'a>(
     let references = admitted.references(&differences);
     let each = references.iter().map(|(blob, repositories)| Sought { blob, repositories }).collect::<Vec<_>>();
     let found = Located::at_any(destinations, &each)?;
-    destinations.iter().filter_map(|one| one.elsewhere()).for_each(|place| admitted.set().stock().attach(place));
+    destinations.iter().filter_map(|one| one.remote(&each)).for_each(|place| admitted.set().stock().attach(place));
     let lost: Vec<&Blob> =
         references.iter().map(|(blob, _)| blob).filter(|blob| !found.contains(&blob.digest)).collect();
     if let Some(first) = lost.first() {
@@ -59,7 +60,7 @@ pub(super) fn locate<'a>(
         let names: Vec<String> = destinations.iter().map(|one| one.describe()).collect();
         return Err(nowhere(admitted, &missing, seen, &names.join(" and ")));
     }
-    admitted.still_wanted(&located)?;
+    admitted.still_wanted(pace, &located)?;
     match admitted.first_unrestored() {
         None => Ok(()),
         Some(digest) => {

@@ -151,8 +151,25 @@ pub struct Summary {
     #[cfg(feature = "cluster")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<crate::ops::apply::Applied>,
+    /// The receipt of this site: the registry has everything of the bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site_receipt: Option<SiteReceipt>,
     /// Whether this was a dry run.
     pub dry_run: bool,
+}
+
+/// The receipt of a site (MB-SIT-01).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SiteReceipt {
+    /// The line.
+    pub line: String,
+    /// The fingerprint of the key that signed it, if one did.
+    pub key: Option<String>,
+    /// The line with its signature, as in the file.
+    pub text: String,
+    /// The file that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 /// What already exists at a destination.
@@ -239,7 +256,7 @@ pub fn unpack<'a>(
 
     let sought = admitted.not_carried();
     if !destinations.is_empty() && !sought.is_empty() {
-        absent::locate(&admitted, &destinations, &conditions.seen, observer)
+        absent::locate(&admitted, &destinations, &conditions.seen, &options.pace, observer)
             .map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
 
@@ -291,7 +308,7 @@ pub fn unpack<'a>(
         ),
     };
     let incomplete = match moved {
-        Ok(()) => admitted.still_wanted(&delivery)?,
+        Ok(()) => admitted.still_wanted(&options.pace, &delivery)?,
         Err(e) => {
             return match admitted.is_bad() {
                 true => Ok(refused(admitted.interim_report(), &state)),

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::bundle::Elsewhere;
+use crate::bundle::Remote;
 use crate::bundle::index::{Blob, Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -58,7 +58,7 @@ pub trait Destination: Sync {
         Ok(BTreeSet::new())
     }
     /// The place of the blobs that [`Destination::locate`] found, for reading them later.
-    fn elsewhere(&self) -> Option<Arc<dyn Elsewhere>> {
+    fn remote(&self, _: &[Sought<'_>]) -> Option<Arc<dyn Remote>> {
         None
     }
     /// Brings a blob that [`Destination::locate`] found to wherever it is needed.
