@@ -292,7 +292,8 @@ impl fmt::Debug for Restoring<'_> {
 }
 
 impl<'a> Restoring<'a> {
-    /// From a member, of which `member` gives the bytes and checks the digest. The reference has to be unpacked.
+    /// From a member, of which `member` gives the bytes and checks the digest; `unread`: these were not compared with it
+    /// before, and go to a file first. The reference has to be unpacked.
     ///
     /// # Errors
     /// Those of reading the member; [`Code::BlobMismatch`] for one that is not what its entry says.
@@ -300,7 +301,7 @@ impl<'a> Restoring<'a> {
         blob: Digest,
         entry: &'a Entry,
         reference: Option<&Spool>,
-        member: Box<dyn Read + 'a>,
+        (member, unread): (Box<dyn Read + 'a>, bool),
         kitchen: &Kitchen,
     ) -> Result<Restoring<'a>> {
         let (Some(tar), Some(gzip), Some(content), Some(size)) = (&entry.tar, &entry.gzip, &entry.content, entry.size)
@@ -311,6 +312,10 @@ impl<'a> Restoring<'a> {
         let recipe = recipe(gzip).ok_or_else(|| unrestorable(&blob, "no encoder is described so"))?;
         let source = match (content.method, reference) {
             (ContentForm::Zstd, _) => {
+                let member: Box<dyn Read + 'a> = match unread {
+                    true => Box::new(Reading { file: Arc::new(kitchen.spooled(member, size)?), at: 0 }),
+                    false => member,
+                };
                 Source::Frame(Box::new(Frame::new(member, tar.size).map_err(|e| unrestorable(&blob, &e.to_string()))?))
             }
             (ContentForm::Delta1, Some(reference)) => {

@@ -461,11 +461,17 @@ impl Set {
         let proved = matches!(&pieces[..], [one] if one.extent.stored.proves(&stored));
         let whole = (!proved).then(Hasher::new);
         let content = BlobContent { pieces, next: 0, open: None, outside, dish: None, whole, digest: stored, at: 0 };
+        let again = || {
+            let (pieces, whole) = (content.pieces.clone(), content.whole.clone());
+            BlobContent { pieces, next: 0, open: None, outside: None, dish: None, whole, digest: stored, at: 0 }
+        };
+        // A file is read twice: no decoder gets a byte of a member that is not the one that is signed.
+        let check = (!self.is_stream()).then(again).map(Box::new);
         match (entry, first) {
             (Some(entry), Some((layout, _))) if replica.restored => {
                 let reference = layout.carriage().and_then(|carriage| carriage.reference(entry));
                 let member = Some(Box::new(content));
-                let dish = Some(Dish { stock: &*self.stock, entry, reference, member, size, open: None });
+                let dish = Some(Dish { stock: &*self.stock, entry, reference, check, member, size, open: None });
                 let (pieces, whole) = (Vec::new(), Some(Hasher::new()));
                 BlobContent { pieces, next: 0, open: None, outside: None, dish, whole, digest, at: 0 }
             }
@@ -559,6 +565,8 @@ struct Dish<'a> {
     stock: &'a dyn Elsewhere,
     entry: &'a Entry,
     reference: Option<&'a Reference>,
+    /// Read before anything is decoded; a stream has none, and its members go to a file first.
+    check: Option<Box<BlobContent<'a>>>,
     member: Option<Box<BlobContent<'a>>>,
     size: u64,
     open: Option<Box<Restoring<'a>>>,
@@ -574,11 +582,16 @@ impl Dish<'_> {
     fn next(&mut self, digest: &Digest, at: u64, buffer: &mut [u8]) -> Result<usize> {
         if self.open.is_none() {
             let lost = || Error::new(Code::Internal, format!("{digest} is restored twice"));
-            let member = self.member.take().ok_or_else(lost)?;
+            let stream = self.check.is_none();
+            if let Some(mut check) = self.check.take() {
+                while check.next(buffer)? > 0 {}
+            }
+            let member: Box<dyn Read> = self.member.take().ok_or_else(lost)?;
             let (stock, kitchen) = (self.stock, self.stock.kitchen());
             let mut open = |one: &Reference| stock.open_blob(&one.digest, one.size);
             let reference = kitchen.of(self.reference, &mut open)?;
-            self.open = Some(Box::new(Restoring::new(*digest, self.entry, reference.as_deref(), member, kitchen)?));
+            self.open =
+                Some(Box::new(Restoring::new(*digest, self.entry, reference.as_deref(), (member, stream), kitchen)?));
         }
         let Some(open) = &mut self.open else { return Ok(0) };
         let n = open.next(buffer)?;

@@ -22,7 +22,8 @@ pub(super) fn expanded(args: &Expand, global: &Global, term: &Terminal) -> Resul
         dry_run: args.dry_run,
     };
     let stock = Arc::new(inputs::stock(&args.base).map_err(|e| e.state("nothing was written"))?);
-    let named = crate::host::trust::Named { signers: &args.signer, policy: args.trust.as_deref(), ..Default::default() };
+    let named =
+        crate::host::trust::Named { signers: &args.signer, policy: args.trust.as_deref(), ..Default::default() };
     // Only some forms need it.
     let trust = match crate::host::trust::read(&named) {
         Ok(trust) => Some(trust),

@@ -208,7 +208,7 @@ pub fn create(
     if !options.bases.all.is_empty() {
         match &summary.form {
             None => observer.warn("the bases have no layer of this bundle: it carries everything"),
-            Some(form) => observer.say("Carrying", &form.words()),
+            Some(form) => form.say(observer),
         }
     }
     observer.say("Collecting", &forecast(&summary, path));

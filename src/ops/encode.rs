@@ -462,7 +462,7 @@ impl Work<'_> {
                 content: Some(content.clone()),
             };
             let member = Box::new(File::open(&path).map_err(failed)?);
-            let restoring = Restoring::new(blob.digest, &entry, spool.as_deref(), member, kitchen)?;
+            let restoring = Restoring::new(blob.digest, &entry, spool.as_deref(), (member, false), kitchen)?;
             if self.proved(blob, restoring)? {
                 let kept = Kept { entry, reference };
                 let note = self.file(blob, layer.map(|layer| &layer.digest), "json");

@@ -191,7 +191,7 @@ pub fn shrink(
             .state("nothing was written")
             .hint("carry the bundle as it is"));
     };
-    observer.say("Carrying", &form.words());
+    form.say(observer);
     if !options.dry_run {
         summary.read_back = match &members {
             Some(members) => write(&plan, &WithMembers { supply: &original, members }, options, observer)?,

@@ -14,7 +14,7 @@ use crate::bundle::{Layout, limits};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Role};
 use crate::ops::encode::{Encoded, Members};
-use crate::ops::observer;
+use crate::ops::{Observer, observer};
 use crate::select::base::{Base, Bases};
 use crate::sign::{MessageHash, Namespace, SecretKey, sign};
 use crate::verify::Needs;
@@ -64,6 +64,14 @@ impl Form {
             full_bytes,
             bases,
         })
+    }
+
+    /// Says what is carried how.
+    pub(crate) fn say(&self, observer: &dyn Observer) {
+        match self.encoded {
+            0 => observer.say("Leaving out", self.words().trim_start_matches("without ")),
+            _ => observer.say("Carrying", &self.words()),
+        }
     }
 
     /// One sentence without a subject: `without 3 blobs (12 MiB) that are in app #6; 20 MiB in full`.

@@ -1,0 +1,392 @@
+//! Layers carried as differences, or in zstd (MB-CAR-08): made, verified, expanded and divided, with the program on real
+//! files. The layers are compressed by the encoders of the project, which `tests/regzip.rs` compares with the real ones.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/program.rs"]
+mod program;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use mirror_bundle::oci::Digest;
+use mirror_bundle::regzip::{BlockSize, Family, Gzip, Level, Method, Recipe};
+use program::Ran;
+use serde_json::json;
+
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 9, 0x6e, 0x88, 0, 0xff];
+
+const WORDS: &[&str] = &[
+    "registry",
+    "bundle",
+    "layer",
+    "manifest",
+    "digest",
+    "cluster",
+    "operator",
+    "release",
+    "signature",
+    "mirror",
+    "image",
+    "catalog",
+    "upgrade",
+    "channel",
+    "version",
+    "keyring",
+    "policy",
+    "reviewer",
+    "builder",
+    "receipt",
+    "volume",
+    "medium",
+    "carriage",
+    "reference",
+    "difference",
+    "encoder",
+    "content",
+    "archive",
+    "verifier",
+    "destination",
+    "source",
+    "answer",
+];
+
+/// Text that depends on its number, of about this size.
+fn text(number: u64, size: usize) -> Vec<u8> {
+    let (mut out, mut seed) = (Vec::new(), number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    while out.len() < size {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let word = |at: u32| WORDS[usize::try_from((seed >> at) % WORDS.len() as u64).unwrap()];
+        writeln!(out, "{} {} {} {} {:x}", word(20), word(30), word(40), word(50), seed >> 56).unwrap();
+    }
+    out
+}
+
+/// A tar of files.
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, bytes) in files {
+        out.extend(mirror_bundle::bundle::tar::header(name, bytes.len() as u64, 1_700_000_000));
+        out.extend_from_slice(bytes);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+fn gzip(tar: &[u8], family: Family, level: Level, method: Method) -> Vec<u8> {
+    let mut gzip = Gzip::new(&Recipe::new(family, level, method, &HEADER).unwrap(), Vec::new());
+    gzip.write_all(tar).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// Bundles of a site: `1.tar`, its successor in full as `full.tar`, and `2.tar` made against the first.
+struct World {
+    dir: tempfile::TempDir,
+}
+
+const SECOND: &[&str] = &["--from-layout", "second", "--sign-key", "builder", "--name", "app", "--sequence", "2"];
+
+impl World {
+    fn new() -> World {
+        let world = World { dir: tempfile::tempdir().unwrap() };
+        for name in ["builder", "stranger"] {
+            world.run(&["keygen", name, "--no-passphrase", "-q", "-C", name]).is(0);
+        }
+        world.layout("first", 1);
+        world.layout("second", 2);
+        let first = ["--from-layout", "first", "--sign-key", "builder", "--name", "app", "--sequence", "1"];
+        world.run(&[&["create", "1.tar"], &first[..]].concat()).is(0);
+        world.create("full.tar", &[]).is(0);
+        world.create("2.tar", &["--base", "1.tar"]).is(0).says("4 blobs of");
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let mut command = program::program(self.dir.path());
+        program::ran(command.args(args).env("SOURCE_DATE_EPOCH", "1700000000").env("TMPDIR", self.dir.path()))
+    }
+
+    fn create(&self, name: &str, more: &[&str]) -> Ran {
+        self.run(&[&["create", name], SECOND, more].concat())
+    }
+
+    fn verify(&self, args: &[&str]) -> Ran {
+        self.run(&[&["verify", "--signer", "builder.pub"], args].concat())
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    #[track_caller]
+    fn same(&self, a: &str, b: &str) {
+        assert!(self.bytes(a) == self.bytes(b), "{a} and {b} differ");
+    }
+
+    /// One image of six layers. One is the same in both, four differ in a few lines and have different encoders, and one
+    /// is by an encoder that nobody describes.
+    fn layout(&self, name: &str, number: u64) {
+        use Method::Pgzip;
+        let blobs = self.path(name).join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        let put = |bytes: &[u8]| {
+            let digest = Digest::of(bytes);
+            fs::write(blobs.join(digest.hex()), bytes).unwrap();
+            json!({ "digest": digest.to_string(), "size": bytes.len() })
+        };
+        let own = |n: u64| {
+            let (mut a, b) = (text(n, 60_000), text(n + 10, 100_000).repeat(2));
+            let at = 1000 * usize::try_from(number).unwrap();
+            a[at..at + 20].copy_from_slice(b"....................");
+            tar(&[("a", &a), (&format!("moved-{n}-{number}"), &b), ("new", &text(n + 100 * number, 2000))])
+        };
+        let plain = |tar: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(9));
+            encoder.write_all(tar).unwrap();
+            encoder.finish().unwrap()
+        };
+        let same = tar(&[("same", &text(5, 40_000))]);
+        let mut layers = vec![gzip(&same, Family::B, Level::L5, Pgzip(BlockSize::MiB))];
+        layers.push(gzip(&own(1), Family::B, Level::L5, Pgzip(BlockSize::MiB)));
+        layers.push(gzip(&own(2), Family::A, Level::L6, Pgzip(BlockSize::QuarterMiB)));
+        layers.push(gzip(&own(3), Family::B, Level::L6, Method::Gzip));
+        layers.push(gzip(&own(4), Family::Go126, Level::L6, Method::Gzip));
+        layers.push(plain(&own(5)));
+        let layers: Vec<_> = layers.iter().map(|layer| put(layer)).collect();
+        let config = put(json!({ "architecture": "amd64", "os": "linux", "n": number }).to_string().as_bytes());
+        let with = |mut blob: serde_json::Value, media_type: &str| {
+            blob["mediaType"] = format!("application/vnd.oci.image.{media_type}").into();
+            blob
+        };
+        let layers: Vec<_> = layers.into_iter().map(|layer| with(layer, "layer.v1.tar+gzip")).collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": with(config, "config.v1+json"), "layers": layers,
+        });
+        let mut entry = with(put(manifest.to_string().as_bytes()), "manifest.v1+json");
+        entry["annotations"] =
+            json!({ "org.opencontainers.image.ref.name": format!("registry.example.com/app/web:{number}") });
+        fs::write(self.path(name).join("index.json"), json!({ "schemaVersion": 2, "manifests": [entry] }).to_string())
+            .unwrap();
+        fs::write(self.path(name).join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").unwrap();
+    }
+
+    /// The members of a file: their names, and where their content begins.
+    fn members(&self, name: &str) -> Vec<(String, u64, u64)> {
+        let bytes = self.bytes(name);
+        let (mut at, mut out) = (0, Vec::new());
+        while bytes[at] != 0 {
+            let field = |from: usize, len: usize| {
+                let field = &bytes[at + from..at + from + len];
+                String::from_utf8(field.iter().copied().take_while(|b| *b != 0).collect()).unwrap()
+            };
+            let size = u64::from_str_radix(field(124, 12).trim(), 8).unwrap();
+            out.push((field(0, 100), at as u64 + 512, size));
+            at += 512 + usize::try_from(size.next_multiple_of(512)).unwrap();
+        }
+        out
+    }
+
+    /// Flips a bit in the middle of a member.
+    fn damage(&self, name: &str, member: &str) {
+        let (_, at, size) = self.members(name).into_iter().find(|(path, ..)| path.starts_with(member)).unwrap();
+        let file = fs::OpenOptions::new().read(true).write(true).open(self.path(name)).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at + size / 2).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at + size / 2).unwrap();
+    }
+
+    fn encoded(&self, name: &str) -> Vec<String> {
+        self.members(name)
+            .into_iter()
+            .map(|(path, ..)| path)
+            .filter(|path| path.starts_with("encoded/sha256/"))
+            .collect()
+    }
+}
+
+#[test]
+fn what_a_site_lacks_is_carried_as_differences_and_comes_out_bit_by_bit() {
+    let world = World::new();
+    assert_eq!(world.encoded("2.tar").len(), 4, "{:?}", world.members("2.tar"));
+    let plain = world.bytes("full.tar").len();
+    let layer: u64 = world
+        .members("2.tar")
+        .iter()
+        .filter(|(path, ..)| path.starts_with("blobs/"))
+        .map(|(_, _, n)| n)
+        .max()
+        .copied_or();
+    let differences: u64 =
+        world.members("2.tar").iter().filter(|(path, ..)| path.starts_with("encoded/")).map(|(.., n)| n).sum();
+    assert!(differences < 40_000, "{differences} of {plain}, the plain layer {layer}");
+    world
+        .verify(&["2.tar"])
+        .is(42)
+        .says("4 of 8 blobs are carried as differences to blobs of the receiver, and 1 of 8");
+    world.verify(&["2.tar", "--as-carried"]).is(0).says("--as-carried");
+    world.verify(&["2.tar", "--base", "1.tar"]).is(0).says("restored blobs").says("5 of 5");
+    world.verify(&["2.tar", "--base", "first"]).is(0);
+    world
+        .run(&["expand", "2.tar", "back.tar", "--base", "1.tar", "--signer", "builder.pub"])
+        .is(0)
+        .says("5 blobs restored");
+    world.same("back.tar", "full.tar");
+    // The same by another way, and again.
+    let key = ["--sign-key", "builder"];
+    world.run(&[&["shrink", "full.tar", "small.tar", "--base", "1.tar"], &key[..]].concat()).is(0);
+    world.same("small.tar", "2.tar");
+    world.create("again.tar", &["--base", "1.tar"]).is(0);
+    world.same("again.tar", "2.tar");
+    assert!(!world.path("again.tar.partial.work").exists());
+    world.create("blobs.tar", &["--base", "1.tar", "--blobs-only"]).is(0);
+    assert!(world.encoded("blobs.tar").is_empty());
+    world.run(&["inspect", "2.tar"]).is(0).says("4 blobs of").says("restored from");
+    let listed = world.run(&["ls", "2.tar", "--blobs", "-o", "json"]).is(0).json();
+    let encoded = listed["encoded"].as_object().unwrap();
+    assert!(encoded.len() == 4 && encoded.values().all(|one| one["content"] == "delta-1"), "{listed}");
+    world.run(&["ls", "2.tar", "--blobs"]).is(0).says(" delta-1:");
+}
+
+trait CopiedOr {
+    fn copied_or(self) -> u64;
+}
+
+impl CopiedOr for Option<&u64> {
+    fn copied_or(self) -> u64 {
+        self.copied().unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_compact_bundle_needs_no_base_and_is_smaller() {
+    let world = World::new();
+    world.create("compact.tar", &["--compact"]).is(0).says("4 blobs of");
+    assert!(world.bytes("compact.tar").len() * 100 < world.bytes("full.tar").len() * 90);
+    world.verify(&["compact.tar"]).is(0).says("restored blobs").says("4 of 4");
+    world.run(&["expand", "compact.tar", "back.tar", "--signer", "builder.pub"]).is(0);
+    world.same("back.tar", "full.tar");
+    world.create("both.tar", &["--compact", "--base", "1.tar"]).is(0);
+    assert!(world.bytes("both.tar").len() <= world.bytes("2.tar").len());
+    world.verify(&["both.tar", "--base", "1.tar"]).is(0);
+    world.create("-", &["--compact"]).is(2).says("needs a file");
+}
+
+#[test]
+fn nothing_is_restored_before_somebody_trusted_signed_how() {
+    let world = World::new();
+    world.create("compact.tar", &["--compact"]).is(0);
+    // A member that no decoder accepts: nobody decodes it here.
+    let member = world.encoded("compact.tar")[0].clone();
+    world.damage("compact.tar", &member);
+    world.run(&["expand", "compact.tar", "back.tar"]).is(2).says("nobody is named whose signature counts");
+    world.run(&["expand", "compact.tar", "back.tar", "--signer", "stranger.pub"]).is(22);
+    world.run(&["verify", "compact.tar", "--allow-unsigned"]).is(20).says("nothing is given to a decoder");
+    assert!(!world.path("back.tar").exists());
+    let listed = world.run(&["ls", "compact.tar", "--files"]);
+    assert!(!listed.out.contains("moved-1-2"), "{}", listed.out);
+    // Signed, it is refused by its digest first.
+    world.verify(&["compact.tar"]).is(31).says(&member);
+    // Whoever shrinks it unsigned makes a file that restores nothing.
+    world.run(&["shrink", "full.tar", "small.tar", "--base", "1.tar", "--unsigned"]).is(0);
+    world.verify(&["small.tar", "--base", "1.tar"]).is(20);
+    world.run(&["verify", "small.tar", "--base", "1.tar", "--allow-unsigned"]).is(20);
+}
+
+#[test]
+fn damage_is_found_wherever_it_is_and_the_base_is_blamed_for_its_own() {
+    let world = World::new();
+    let member = world.encoded("2.tar")[1].clone();
+    fs::copy(world.path("2.tar"), world.path("bad.tar")).unwrap();
+    world.damage("bad.tar", &member);
+    world.verify(&["bad.tar"]).is(31).says(&member);
+    world.verify(&["bad.tar", "--base", "1.tar"]).is(31);
+    world.run(&["expand", "bad.tar", "back.tar", "--base", "1.tar", "--signer", "builder.pub"]).is(31);
+    assert!(!world.path("back.tar").exists());
+    // Each reference, and the blob that is not carried at all.
+    for member in world.members("1.tar").into_iter().map(|(path, ..)| path).filter(|path| path.starts_with("blobs/")) {
+        fs::copy(world.path("1.tar"), world.path("base.tar")).unwrap();
+        world.damage("base.tar", &member);
+        let ran = world.verify(&["2.tar", "--base", "base.tar"]);
+        if ran.code != 0 {
+            let ran = ran.is(31);
+            assert!(ran.out.contains("base") || ran.err.contains("base"), "{}{}", ran.out, ran.err);
+        }
+    }
+    // A base without the references is none.
+    world.run(&["expand", "2.tar", "back.tar", "--base", "2.tar", "--signer", "builder.pub"]).is(30);
+    assert!(!world.path("back.tar").exists());
+}
+
+#[test]
+fn volumes_and_recovery_data_hold_members_as_they_are() {
+    let world = World::new();
+    world.run(&["split", "2.tar", "--volume-size", "64KiB"]).is(0);
+    let volumes: Vec<String> = fs::read_dir(world.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("2.") && name.contains("of"))
+        .collect();
+    assert!(volumes.len() > 1, "{volumes:?}");
+    let all: Vec<&str> = volumes.iter().map(String::as_str).collect();
+    world.verify(&[&all[..], &["--base", "1.tar"]].concat()).is(0);
+    world.run(&[&["join", "joined.tar"], &all[..]].concat()).is(0);
+    world.same("joined.tar", "2.tar");
+    world.run(&["recovery", "2.tar"]).is(0);
+    let member = world.encoded("2.tar")[0].clone();
+    let good = world.bytes("2.tar");
+    world.damage("2.tar", &member);
+    world.run(&["repair", "2.tar", "--signer", "builder.pub"]).is(42);
+    assert!(world.bytes("2.tar") == good);
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_where_it_was() {
+    let world = World::new();
+    let args = [&["create", "new.tar"], SECOND, &["--base", "1.tar", "--compact", "--effort", "3"]].concat();
+    for _ in 0..3 {
+        let mut command = program::program(world.dir.path());
+        command.args(&args).env("SOURCE_DATE_EPOCH", "1700000000").env("TMPDIR", world.dir.path());
+        let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let work = world.path("new.tar.partial.work");
+        let proved = || {
+            fs::read_dir(&work)
+                .map_or(0, |all| all.flatten().filter(|e| e.path().extension().is_some_and(|e| e == "json")).count())
+        };
+        let before = proved();
+        while proved() == before && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    world.create("new.tar", &["--base", "1.tar", "--compact", "--effort", "3"]).is(0);
+    world.create("other.tar", &["--base", "1.tar", "--compact", "--effort", "3"]).is(0);
+    world.same("new.tar", "other.tar");
+    assert!(!world.path("new.tar.partial.work").exists());
+    world.verify(&["new.tar", "--base", "1.tar"]).is(0);
+}
+
+#[test]
+fn a_stream_is_verified_and_what_has_no_room_says_so() {
+    let world = World::new();
+    let verify = |args: &[&str]| {
+        let mut command = program::program(world.dir.path());
+        command.args(["verify", "-", "--signer", "builder.pub"]).args(args).env("TMPDIR", world.dir.path());
+        command.stdin(fs::File::open(world.path("2.tar")).unwrap());
+        program::ran(&mut command)
+    };
+    verify(&["--base", "1.tar"]).is(0);
+    verify(&[]).is(42);
+    let mut command = program::program(world.dir.path());
+    let args = ["verify", "2.tar", "--signer", "builder.pub", "--base", "1.tar"];
+    let ran = program::ran(command.args(args).env("TMPDIR", world.path("none")));
+    assert!(ran.code != 0 && ran.err.contains("TMPDIR") || ran.out.contains("TMPDIR"), "{ran:?}");
+}
