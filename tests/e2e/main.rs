@@ -17,6 +17,7 @@ mod mirror_files;
 mod peers;
 mod refusals;
 mod release;
+mod restored;
 mod same_bytes;
 mod several;
 mod sources;
