@@ -130,11 +130,11 @@ fn place(spot: &Spot) -> Line {
 
 fn of_fact(fact: Fact, places: &[Vec<Spot>], more: u64) -> Open {
     let mut lines: Vec<Line> = places.iter().filter_map(|spots| spots.first()).take(PLACES).map(place).collect();
-    let more = places.len().saturating_sub(PLACES) as u64 + more;
-    if more > 0 {
-        lines.push(vec![small(format!("and {more} more"))]);
+    let all = places.len() as u64 + more;
+    if all > lines.len() as u64 {
+        lines.push(vec![small(format!("and {} more", all - lines.len() as u64))]);
     }
-    let title = format!("{} that {}", count(places.len() as u64 + more.saturating_sub(places.len() as u64), "file"), fact.sentence());
+    let title = format!("{}: {}", count(all, "file"), fact.sentence());
     let (tag, rank, code) = (Tag::Notice, 60, fact.as_str().to_owned());
     Open { tag, rank, code, undone: false, title, lines, remove: Vec::new() }
 }

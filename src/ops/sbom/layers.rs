@@ -22,7 +22,7 @@ const HELD: u64 = 8 << 20;
 const FACTS: usize = 500_000;
 
 /// One layer that was read.
-pub(super) struct Layer {
+pub(in crate::ops) struct Layer {
     facts: BTreeMap<u32, Fact>,
     /// The entries, compressed.
     entries: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) struct Layer {
 
 /// The layers, as they are read.
 #[derive(Default)]
-pub(super) struct Layers {
+pub(in crate::ops) struct Layers {
     done: Mutex<BTreeMap<Digest, Layer>>,
     kept: AtomicUsize,
     large: Mutex<()>,
@@ -39,19 +39,19 @@ pub(super) struct Layers {
 
 impl Layers {
     /// The layers, when everything was read.
-    pub(super) fn finish(self) -> BTreeMap<Digest, Layer> {
+    pub(in crate::ops) fn finish(self) -> BTreeMap<Digest, Layer> {
         self.done.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For a layer that is about to be read.
-    pub(super) fn gathering(&self) -> Result<Gathering<'_>> {
+    pub(in crate::ops) fn gathering(&self) -> Result<Gathering<'_>> {
         let layer = Layer { facts: BTreeMap::new(), entries: Vec::new(), problems: Vec::new() };
         let entries = zstd::stream::write::Encoder::new(Vec::new(), 1).map_err(internal)?;
         Ok(Gathering { layers: self, layer, entries, buffer: Vec::new() })
     }
 
     /// Whether a layer was read.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
+    pub(in crate::ops) fn has(&self, digest: &Digest) -> bool {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
     }
 
@@ -112,7 +112,7 @@ impl Visitor for Layers {
 }
 
 /// One layer while it is read.
-pub(super) struct Gathering<'l> {
+pub(in crate::ops) struct Gathering<'l> {
     layers: &'l Layers,
     layer: Layer,
     entries: zstd::stream::write::Encoder<'static, Vec<u8>>,
@@ -121,7 +121,7 @@ pub(super) struct Gathering<'l> {
 
 impl Gathering<'_> {
     /// The next entry, as container runtimes see it.
-    pub(super) fn entry(&mut self, entry: &FileEntry, content: &mut dyn Read) -> Result<()> {
+    pub(in crate::ops) fn entry(&mut self, entry: &FileEntry, content: &mut dyn Read) -> Result<()> {
         if entry.kind == FileKind::Behind {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl Gathering<'_> {
     }
 
     /// The layer was read, up to its end or to what is broken in it.
-    pub(super) fn finish(mut self, digest: Digest, remarks: &Remarks, broken: Option<Error>) -> Result<()> {
+    pub(in crate::ops) fn finish(mut self, digest: Digest, remarks: &Remarks, broken: Option<Error>) -> Result<()> {
         self.layer.entries = self.entries.finish().map_err(internal)?;
         if let Some(broken) = broken {
             let message = broken.message();
@@ -164,12 +164,12 @@ fn internal(error: io::Error) -> Error {
 
 impl Layer {
     /// What the file of this entry says.
-    pub(super) fn fact(&self, entry: u32) -> Option<&Fact> {
+    pub(in crate::ops) fn fact(&self, entry: u32) -> Option<&Fact> {
         self.facts.get(&entry)
     }
 
     /// Why not all of it is known.
-    pub(super) fn problems(&self) -> &[String] {
+    pub(in crate::ops) fn problems(&self) -> &[String] {
         &self.problems
     }
 
@@ -177,7 +177,7 @@ impl Layer {
     ///
     /// # Errors
     /// Those of `take`.
-    pub(super) fn entries(&self, take: &mut dyn FnMut(&FileEntry) -> Result<()>) -> Result<()> {
+    pub(in crate::ops) fn entries(&self, take: &mut dyn FnMut(&FileEntry) -> Result<()>) -> Result<()> {
         let decoder = zstd::stream::read::Decoder::new(&self.entries[..]).map_err(internal)?;
         let mut from = io::BufReader::new(decoder);
         while let Some(entry) = read_entry(&mut from).map_err(internal)? {
