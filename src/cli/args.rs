@@ -6,6 +6,7 @@ mod desk;
 mod help;
 mod kinds;
 mod proof;
+mod report;
 pub mod sbom;
 mod scan;
 mod scrub;
@@ -23,8 +24,9 @@ pub use apply::{Apply, ApplyToo, Cluster};
 pub use desk::{Cat, Diff, Extract, Inspect, Ls};
 pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 pub use proof::{Check, Log, Proof, Receipt, SignedProof};
+pub use report::Report;
 pub use sbom::Sbom;
-pub use scan::Scan;
+pub use scan::{Scan, Scanners};
 pub use scrub::Scrub;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
@@ -54,6 +56,7 @@ pub const COMMANDS: &[&str] = &[
     "diff",
     "sbom",
     "scan",
+    "report",
     "list",
     "sign",
     "scrub",
@@ -109,6 +112,8 @@ pub enum Command {
     Sbom(Box<Sbom>),
     /// Hand everything in a bundle to virus scanners and other scanners
     Scan(Box<Scan>),
+    /// Verify and scan, and write one sheet for a reviewer to file: HTML, Markdown or JSON
+    Report(Box<Report>),
     /// List the channels and releases of an update graph
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::evidence::Files;
 use super::reading::{self, Basis, Opened, Wanted};
 use crate::bundle::Inputs;
+use crate::bundle::index::Index;
 use crate::error::Result;
 use crate::ops::Observer;
 use crate::policy::{Facts, Policy};
@@ -51,6 +52,10 @@ pub struct Review {
     pub facts: Facts,
     /// What scanners found, if there were any.
     pub scan: Option<Summary>,
+    /// The index.
+    pub index: Index,
+    /// The Kubernetes files: path and content.
+    pub manifests: Vec<(String, Vec<u8>)>,
     /// Layers that are damaged, or that tar readers read differently.
     pub layers: Check,
     /// Whether the bundle was verified in the same reading.
@@ -72,11 +77,13 @@ pub fn review(inputs: Inputs, basis: &Basis, ask: Ask<'_>, observer: &dyn Observ
     let now: Timestamp = basis.conditions.now;
     let evidence = reading.evidence(ask.evidence, now)?;
     let trusted = reading.is_trusted();
+    let index = reading.index().clone();
+    let manifests = reading.files("manifests/").map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
     let gatherer = gather::Gatherer::new(&reading, &ask);
     let finished = reading.read(&Wanted::All, &gatherer, ask.jobs, observer)?;
     let mut report = finished.report().clone();
     report.evidence = evidence;
     let exit_code = finished.exit_code();
     let (facts, layers) = gatherer.finish(&report, observer)?;
-    Ok(Outcome::Done(Box::new(Review { report, facts, scan: None, layers, trusted, exit_code })))
+    Ok(Outcome::Done(Box::new(Review { report, facts, scan: None, index, manifests, layers, trusted, exit_code })))
 }

@@ -1,0 +1,44 @@
+//! Arguments of `report`.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::scan::Scanners;
+use super::{SignedProof, Trust};
+
+/// `report`
+#[derive(Debug, ClapArgs)]
+pub struct Report {
+    /// The bundle, or its volumes or copies, or folders of them; - reads it from standard input
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub bundle: Vec<PathBuf>,
+    /// Write the sheet as one HTML file, to be printed on A4 and filed
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write the same as Markdown, for a ticket
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Replace existing files
+    #[arg(long)]
+    pub force: bool,
+    /// Compare with this older bundle, of which only the head and the manifests are read
+    #[arg(long, value_name = "OLD")]
+    pub since: Option<PathBuf>,
+    /// Add what another program found in an image of this bundle (repeatable): JSON of grype or trivy, SARIF, OpenVEX or
+    /// CSAF VEX
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Vec<PathBuf>,
+    /// The image that SARIF evidence is about: as in `ls`, or its digest
+    #[arg(long, value_name = "IMAGE", requires = "evidence")]
+    pub r#for: Option<String>,
+    /// Scanners.
+    #[command(flatten)]
+    pub scanners: Scanners,
+    /// Trust.
+    #[command(flatten)]
+    pub trust: Trust,
+    /// Proof.
+    #[command(flatten)]
+    pub proof: SignedProof,
+}
