@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::args::{Global, Output};
 use super::escape::{escape, escape_json, fold, width};
-pub(super) use crate::escape::shell as quoted;
 use crate::error::Code;
+pub(super) use crate::escape::shell as quoted;
 use crate::verify::Report;
 
 /// Writes text; the caller has escaped every line.

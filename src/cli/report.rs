@@ -75,7 +75,8 @@ fn is_free(path: &Path, force: bool) -> Result<()> {
 
 /// The older bundle is neither expected to be anything, nor compared with what this host remembers.
 fn older(args: &Args, path: &Path) -> Result<Older> {
-    let trust = super::args::Trust { expect_release: None, expect_index: None, signature: Vec::new(), ..args.trust.clone() };
+    let trust =
+        super::args::Trust { expect_release: None, expect_index: None, signature: Vec::new(), ..args.trust.clone() };
     let conditions = inputs::conditions(&trust, &[path.to_owned()], false)?;
     Ok(Older { path: path.to_owned(), conditions: Conditions { seen: Default::default(), ..conditions } })
 }
@@ -141,7 +142,11 @@ fn write(
             host: crate::host::name(),
             at: crate::host::log::seconds(now),
             given: args.trust.at.is_some(),
-            document: if global.output == Output::Json { Digest::of(text(document).as_bytes()).hex() } else { String::new() },
+            document: if global.output == Output::Json {
+                Digest::of(text(document).as_bytes()).hex()
+            } else {
+                String::new()
+            },
             bundle: bundle(args),
             trust: flags(args),
         },
@@ -202,4 +207,3 @@ fn line(made: &Reported) -> String {
     };
     format!("verdict   {word}  {}\n", super::escape::name(&made.report.bundle.path))
 }
-

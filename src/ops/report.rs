@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use super::diff::image_key;
 use super::review::{self, Ask, Outcome, Review};
 use crate::bundle::Inputs;
-use crate::bundle::index::{self, Image, Index, Kind};
+use crate::bundle::index::{Image, Index, Kind};
 use crate::error::{Code, Error, Result};
 use crate::ops::Observer;
 use crate::ops::reading::Basis;
-use crate::page::{Change, Effect, Since, effects};
+use crate::page::{Change, Effect, Since, effects, numbered};
 use crate::policy::Facts;
 use crate::report::{Report, SignatureOutcome};
 use crate::scan::Summary;
@@ -88,7 +88,12 @@ pub fn report(
 
 fn done(review: Review) -> Reported {
     let Review { mut report, facts, scan, layers, exit_code, index, manifests, .. } = review;
-    let mut codes: Vec<u8> = layers.findings.iter().filter(|f| f.severity == crate::report::Severity::Error).map(|f| f.code.exit()).collect();
+    let mut codes: Vec<u8> = layers
+        .findings
+        .iter()
+        .filter(|f| f.severity == crate::report::Severity::Error)
+        .map(|f| f.code.exit())
+        .collect();
     codes.push(exit_code);
     if let Some(scan) = &scan {
         if scan.found > 0 {
@@ -109,7 +114,8 @@ fn done(review: Review) -> Reported {
 
 /// The different reviewers who have signed.
 fn reviewers(report: &Report) -> usize {
-    let good = report.signatures.iter().filter(|one| one.is_good() && one.role.as_deref() == Some(Role::Reviewer.as_str()));
+    let good =
+        report.signatures.iter().filter(|one| one.is_good() && one.role.as_deref() == Some(Role::Reviewer.as_str()));
     good.filter_map(|one| one.key.as_deref()).collect::<BTreeSet<_>>().len()
 }
 
@@ -133,7 +139,9 @@ fn since(older: Older, trust: Option<&Trust>, index: &Index, facts: &Facts) -> R
             match look(inputs(), &conditions).map_err(cannot)? {
                 Admission::Admitted(admitted) => (admitted, format!("NOT accepted by this host: {why}")),
                 Admission::Refused(_) => {
-                    return Err(Error::new(Code::Usage, format!("the older bundle `{path}` cannot be compared with")).fact(why));
+                    return Err(
+                        Error::new(Code::Usage, format!("the older bundle `{path}` cannot be compared with")).fact(why)
+                    );
                 }
             }
         }
@@ -142,7 +150,7 @@ fn since(older: Older, trust: Option<&Trust>, index: &Index, facts: &Facts) -> R
     let had: BTreeMap<String, BTreeSet<String>> = keyed(old);
     let known: BTreeSet<String> = old.blobs.iter().map(|blob| blob.digest.to_string()).collect();
     let mut out = Since {
-        title: index::title(&old.name, old.sequence),
+        title: numbered(&old.name, old.sequence),
         index: admitted.report().bundle.index.clone(),
         releases: old.releases.iter().map(|r| format!("{} {}", r.version, r.architecture)).collect(),
         standing,
@@ -185,7 +193,11 @@ fn since(older: Older, trust: Option<&Trust>, index: &Index, facts: &Facts) -> R
 /// Who signed the older bundle, for this host.
 fn signers(report: &Report) -> String {
     let one = |one: &SignatureOutcome| {
-        format!("{} as {}", one.name.as_deref().or(one.key.as_deref()).unwrap_or("?"), one.role.as_deref().unwrap_or("?"))
+        format!(
+            "{} as {}",
+            one.name.as_deref().or(one.key.as_deref()).unwrap_or("?"),
+            one.role.as_deref().unwrap_or("?")
+        )
     };
     let good: Vec<String> = report.signatures.iter().filter(|s| s.is_good()).map(one).collect();
     if good.is_empty() { "nobody's signature was checked".to_owned() } else { format!("signed by {}", good.join(", ")) }

@@ -26,16 +26,21 @@ fn called(image: &ImageFacts) -> &str {
 /// What is new since the older bundle, as a picture and in words.
 pub(super) fn since(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
     let Some(since) = &sheet.since else { return };
-    out.push(Block::Heading(format!("What is new since {}", crate::escape::title(&since.title))));
+    out.push(Block::Heading(format!("What is new since {}", since.title)));
     let of = |what: &str| since.images.iter().filter(|image| image.what == what).count();
     out.push(Block::Text(vec![
         strong(format!("{} new, {} changed, {} gone", of("new"), of("changed"), of("gone"))),
-        text(format!(", {} the same. {} that the older bundle did not have. Its index is ", grouped(since.same), size(since.bytes))),
+        text(format!(
+            ", {} the same. {} that the older bundle did not have. Its index is ",
+            grouped(since.same),
+            size(since.bytes)
+        )),
         digest(&since.index),
-        text(format!("; {}.", since.standing)),
+        text(format!("; {}.", crate::escape::name(&since.standing))),
     ]));
     picture(since, out);
-    let gone: Vec<&str> = since.images.iter().filter(|image| image.what == "gone").map(|image| image.name.as_str()).collect();
+    let gone: Vec<&str> =
+        since.images.iter().filter(|image| image.what == "gone").map(|image| image.name.as_str()).collect();
     if !gone.is_empty() {
         let mut line: Line = vec![strong("Gone: ")];
         for one in gone.iter().take(40) {
@@ -94,7 +99,8 @@ pub(super) fn sizes(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         let parts = vec![(Fill::White, shared), (Fill::Dark, image.size.saturating_sub(shared))];
         Bar { name: called(image).to_owned(), mark: "", parts }
     };
-    let (blobs, bytes) = sheet.index.map_or((0, 0), |index| (index.blobs.len(), index.blobs.iter().map(|b| b.size).sum::<u64>()));
+    let (blobs, bytes) =
+        sheet.index.map_or((0, 0), |index| (index.blobs.len(), index.blobs.iter().map(|b| b.size).sum::<u64>()));
     let which = if all > BARS { format!("The {BARS} largest of {all} images. ") } else { String::new() };
     out.push(Block::Heading("Size".to_owned()));
     out.push(Block::Picture(Picture {
@@ -128,7 +134,10 @@ pub(super) fn packages(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         }
     }
     let all: usize = kinds.values().map(BTreeSet::len).sum();
-    let by_kind: Vec<String> = kinds.iter().map(|(kind, purls)| format!("{} {}", grouped(purls.len() as u64), crate::escape::name(kind))).collect();
+    let by_kind: Vec<String> = kinds
+        .iter()
+        .map(|(kind, purls)| format!("{} {}", grouped(purls.len() as u64), crate::escape::name(kind)))
+        .collect();
     let more: u64 = known.iter().map(|image| image.more_packages).sum();
     let more = if more > 0 { format!(" {} are only in the SBOM.", grouped(more)) } else { String::new() };
     out.push(Block::Text(vec![
@@ -142,10 +151,11 @@ pub(super) fn packages(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         line.extend([name(licence), text(format!(" {}; ", grouped(*n)))]);
     }
     if most.len() > LICENCES {
-        line.push(text(format!("and {} more", count(most.len() - LICENCES, "other"))));
+        line.push(text(format!("and {}", count(most.len() - LICENCES, "other"))));
     }
     out.push(Block::Text(line));
-    let unread: Vec<(&str, &String)> = known.iter().flat_map(|image| image.unknowns.iter().map(|why| (called(image), why))).collect();
+    let unread: Vec<(&str, &String)> =
+        known.iter().flat_map(|image| image.unknowns.iter().map(|why| (called(image), why))).collect();
     if !unread.is_empty() {
         let row = |(image, why): &(&str, &String)| vec![vec![name(image)], vec![text(crate::escape::name(why))]];
         out.push(Block::Text(vec![strong("Could not be read, so the list is not complete there:")]));
@@ -157,7 +167,14 @@ pub(super) fn packages(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
     }
     out.push(Block::Note(vec![
         text("In full, with licences and the files that they come from: "),
-        code(format!("mirror-bundle sbom {} {} -o bundle.cdx.json", crate::escape::shell(&sheet.made.bundle), sheet.made.trust).replace("  ", " ")),
+        code(
+            format!(
+                "mirror-bundle sbom {} {} -o bundle.cdx.json",
+                crate::escape::shell(&sheet.made.bundle),
+                sheet.made.trust
+            )
+            .replace("  ", " "),
+        ),
         text(". They are what package databases and programs say; a program without such data is not in them."),
     ]));
 }
@@ -196,11 +213,18 @@ pub(super) fn images(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         rows.push(row(image, change(image)));
     }
     if !rows.is_empty() {
-        out.push(Block::Table(Table { class: "i", head: &["Image", "Newest layer", "Layers", "Size", "Packages", "Since"], rows }));
+        out.push(Block::Table(Table {
+            class: "i",
+            head: &["Image", "Newest layer", "Layers", "Size", "Packages", "Since"],
+            rows,
+        }));
     }
     let mut note = vec![text("Names, users and dates are what the sender says; digests and sizes were checked.")];
     if attached > 0 {
-        note.push(text(format!(" Besides, {} that no runtime takes for an image: signatures, attestations, charts.", count(attached, "manifest"))));
+        note.push(text(format!(
+            " Besides, {} that no runtime takes for an image: signatures, attestations, charts.",
+            count(attached, "manifest")
+        )));
     }
     if dropped > 0 {
         note.push(strong(format!(" {} are only in the document of -o json.", count(dropped, "more image"))));
@@ -231,7 +255,19 @@ fn row(image: &ImageFacts, change: &'static str) -> Vec<Line> {
     }
     let more: Vec<String> = more.iter().map(|one| crate::escape::name(one)).collect();
     what.extend([Span::Break, small(more.join(", ")), Span::Break, digest(&image.digest)]);
-    let day = image.newest_layer.as_deref().or(image.created.as_deref()).map_or_else(|| "?".to_owned(), |at| crate::escape::name(at.get(..10).unwrap_or(at)));
-    let packages = image.packages.as_ref().map_or_else(String::new, |all| grouped(all.len() as u64 + image.more_packages));
-    vec![what, vec![text(day)], vec![text(image.layers.len().to_string())], vec![text(size(image.size))], vec![text(packages)], vec![text(change)]]
+    let day = image
+        .newest_layer
+        .as_deref()
+        .or(image.created.as_deref())
+        .map_or_else(|| "?".to_owned(), |at| crate::escape::name(at.get(..10).unwrap_or(at)));
+    let packages =
+        image.packages.as_ref().map_or_else(String::new, |all| grouped(all.len() as u64 + image.more_packages));
+    vec![
+        what,
+        vec![text(day)],
+        vec![text(image.layers.len().to_string())],
+        vec![text(size(image.size))],
+        vec![text(packages)],
+        vec![text(change)],
+    ]
 }

@@ -81,7 +81,10 @@ fn has(value: &Value, word: &str) -> bool {
 
 /// Where a binding counts.
 fn place(object: &Object) -> String {
-    object.namespace.as_deref().map_or_else(|| "in every namespace".to_owned(), |n| format!("in the namespace {}", shown(n)))
+    object
+        .namespace
+        .as_deref()
+        .map_or_else(|| "in every namespace".to_owned(), |n| format!("in the namespace {}", shown(n)))
 }
 
 fn say(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
@@ -91,15 +94,26 @@ fn say(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
         ("rbac.authorization.k8s.io", "ClusterRoleBinding" | "RoleBinding") => binding(object, value, out),
         ("rbac.authorization.k8s.io", "ClusterRole" | "Role") => role(object, value, out),
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => webhooks(value, "sees and can change", out),
-        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => webhooks(value, "sees and can refuse", out),
-        ("admissionregistration.k8s.io", _) => out.push((true, "decides which objects the cluster takes, or changes them".into())),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
+            webhooks(value, "sees and can refuse", out)
+        }
+        ("admissionregistration.k8s.io", _) => {
+            out.push((true, "decides which objects the cluster takes, or changes them".into()))
+        }
         ("apiregistration.k8s.io", "APIService") => {
             let service = &spec["service"];
             let to = format!("{}/{}", string(&service["namespace"]), string(&service["name"]));
             out.push((true, format!("hands the API group {} to the service {to}", string(&spec["group"]))));
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            out.push((false, format!("adds the kind {} of the group {} to the cluster", string(&spec["names"]["kind"]), string(&spec["group"]))));
+            out.push((
+                false,
+                format!(
+                    "adds the kind {} of the group {} to the cluster",
+                    string(&spec["names"]["kind"]),
+                    string(&spec["group"])
+                ),
+            ));
             if spec["conversion"]["strategy"] == "Webhook" {
                 out.push((true, "sends objects of it to a webhook, which can change them".into()));
             }
@@ -107,10 +121,17 @@ fn say(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
         ("", "Namespace") => namespace(value, out),
         ("", "ConfigMap") => config_map(object, value, out),
         ("", "Secret") => {
-            let keys: Vec<String> = ["data", "stringData"].iter().flat_map(|m| value[*m].as_object()).flat_map(|m| m.keys()).map(|k| shown(k)).collect();
+            let keys: Vec<String> = ["data", "stringData"]
+                .iter()
+                .flat_map(|m| value[*m].as_object())
+                .flat_map(|m| m.keys())
+                .map(|k| shown(k))
+                .collect();
             out.push((true, format!("stores a secret of the type {}: {}", string(&value["type"]), some(keys))));
         }
-        ("", "ServiceAccount") => out.push((false, "creates an account for programs; bindings say what it may do".into())),
+        ("", "ServiceAccount") => {
+            out.push((false, "creates an account for programs; bindings say what it may do".into()))
+        }
         ("", "Service") => service(spec, out),
         ("", "PersistentVolume") => {
             let host = spec["hostPath"]["path"].as_str();
@@ -121,48 +142,103 @@ fn say(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
         }
         ("", "PersistentVolumeClaim") => out.push((false, "asks for storage".into())),
         ("", "Pod") => pod(spec, "runs", out),
-        ("apps", "Deployment" | "DaemonSet" | "StatefulSet" | "ReplicaSet") | ("batch", "Job") | ("", "ReplicationController") => {
+        ("apps", "Deployment" | "DaemonSet" | "StatefulSet" | "ReplicaSet")
+        | ("batch", "Job")
+        | ("", "ReplicationController") => {
             let how = if object.kind == "DaemonSet" { "runs on every node" } else { "runs" };
             pod(&spec["template"]["spec"], how, out);
         }
         ("batch", "CronJob") => {
-            pod(&spec["jobTemplate"]["spec"]["template"]["spec"], &format!("runs, at times {},", string(&spec["schedule"])), out);
+            pod(
+                &spec["jobTemplate"]["spec"]["template"]["spec"],
+                &format!("runs, at times {},", string(&spec["schedule"])),
+                out,
+            );
         }
         ("config.openshift.io", "ImageDigestMirrorSet") => mirrors(&spec["imageDigestMirrors"], out),
         ("config.openshift.io", "ImageTagMirrorSet") => mirrors(&spec["imageTagMirrors"], out),
         ("operator.openshift.io", "ImageContentSourcePolicy") => mirrors(&spec["repositoryDigestMirrors"], out),
         ("config.openshift.io", "ClusterImagePolicy" | "ImagePolicy") => {
-            out.push((false, format!("nodes run images of {} only with signatures by the keys in it, {}", some(strings(&spec["scopes"])), place(object))));
+            out.push((
+                false,
+                format!(
+                    "nodes run images of {} only with signatures by the keys in it, {}",
+                    some(strings(&spec["scopes"])),
+                    place(object)
+                ),
+            ));
         }
-        ("config.openshift.io", kind) => out.push((true, format!("changes the configuration of the cluster: {}", shown(kind)))),
+        ("config.openshift.io", kind) => {
+            out.push((true, format!("changes the configuration of the cluster: {}", shown(kind))))
+        }
         ("operators.coreos.com", "CatalogSource") => {
             out.push((false, format!("runs {}, and offers the operators in it to install", string(&spec["image"]))));
         }
         ("operators.coreos.com", "Subscription") => {
-            out.push((true, format!("installs the operator {} from {}, and updates it", string(&spec["name"]), string(&spec["source"]))));
+            out.push((
+                true,
+                format!(
+                    "installs the operator {} from {}, and updates it",
+                    string(&spec["name"]),
+                    string(&spec["source"])
+                ),
+            ));
         }
-        ("operators.coreos.com", "ClusterServiceVersion" | "InstallPlan") => out.push((true, "installs an operator, with the rights that are in it".into())),
-        ("operators.coreos.com", "OperatorGroup") => out.push((false, format!("says where operators of {} work", place(object)))),
+        ("operators.coreos.com", "ClusterServiceVersion" | "InstallPlan") => {
+            out.push((true, "installs an operator, with the rights that are in it".into()))
+        }
+        ("operators.coreos.com", "OperatorGroup") => {
+            out.push((false, format!("says where operators of {} work", place(object))))
+        }
         ("olm.operatorframework.io", "ClusterCatalog") => out.push((false, "offers operators to install".into())),
-        ("olm.operatorframework.io", "ClusterExtension") => out.push((true, "installs an operator, with the rights of an account that is in it".into())),
-        ("updateservice.operator.openshift.io", "UpdateService") => {
-            out.push((false, format!("runs an update service with the releases {} and the graph {}", string(&spec["releases"]), string(&spec["graphDataImage"]))));
+        ("olm.operatorframework.io", "ClusterExtension") => {
+            out.push((true, "installs an operator, with the rights of an account that is in it".into()))
         }
-        ("machineconfiguration.openshift.io", _) => out.push((true, "changes files or services of nodes, and restarts them".into())),
+        ("updateservice.operator.openshift.io", "UpdateService") => {
+            out.push((
+                false,
+                format!(
+                    "runs an update service with the releases {} and the graph {}",
+                    string(&spec["releases"]),
+                    string(&spec["graphDataImage"])
+                ),
+            ));
+        }
+        ("machineconfiguration.openshift.io", _) => {
+            out.push((true, "changes files or services of nodes, and restarts them".into()))
+        }
         ("security.openshift.io", "SecurityContextConstraints") => constraints(value, out),
-        ("networking.k8s.io", "NetworkPolicy") => out.push((false, format!("limits who can connect to programs {}", place(object)))),
+        ("networking.k8s.io", "NetworkPolicy") => {
+            out.push((false, format!("limits who can connect to programs {}", place(object))))
+        }
         ("networking.k8s.io", "Ingress") | ("route.openshift.io", "Route") => {
-            let hosts: Vec<String> = list(&spec["rules"]).iter().map(|rule| string(&rule["host"])).chain(spec["host"].as_str().map(shown)).collect();
+            let hosts: Vec<String> = list(&spec["rules"])
+                .iter()
+                .map(|rule| string(&rule["host"]))
+                .chain(spec["host"].as_str().map(shown))
+                .collect();
             out.push((false, format!("makes a service reachable from outside, as {}", some(hosts))));
         }
         ("scheduling.k8s.io", "PriorityClass") => {
             let global = value["globalDefault"] == true;
-            out.push((global, if global { "changes which programs everywhere give way to others" } else { "names an order in which programs give way" }.into()));
+            out.push((
+                global,
+                if global {
+                    "changes which programs everywhere give way to others"
+                } else {
+                    "names an order in which programs give way"
+                }
+                .into(),
+            ));
         }
         ("storage.k8s.io", _) => out.push((false, "configures storage of the cluster".into())),
-        ("policy", "PodDisruptionBudget") => out.push((false, "limits how many copies of a program may be stopped at once".into())),
+        ("policy", "PodDisruptionBudget") => {
+            out.push((false, "limits how many copies of a program may be stopped at once".into()))
+        }
         ("autoscaling", _) => out.push((false, "changes how many copies of a program run".into())),
-        ("", "LimitRange" | "ResourceQuota") => out.push((false, format!("limits what programs use {}", place(object)))),
+        ("", "LimitRange" | "ResourceQuota") => {
+            out.push((false, format!("limits what programs use {}", place(object))))
+        }
         ("certificates.k8s.io", _) => out.push((true, "asks for a certificate, or distributes ones to trust".into())),
         _ => {}
     }
@@ -177,13 +253,19 @@ fn binding(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
     let subjects: Vec<String> = list(&value["subjects"]).iter().map(subject).collect();
     let everybody = list(&value["subjects"]).iter().any(|one| {
         let name = one["name"].as_str().unwrap_or_default();
-        matches!(name, "system:unauthenticated" | "system:authenticated" | "system:serviceaccounts" | "system:anonymous")
+        matches!(
+            name,
+            "system:unauthenticated" | "system:authenticated" | "system:serviceaccounts" | "system:anonymous"
+        )
     });
     let to = some(subjects);
     let wide = object.namespace.is_none();
     out.push(match (role, wide) {
         ("cluster-admin", true) => (true, format!("gives cluster-admin to {to}: everything, in every namespace")),
-        _ => (wide || matches!(role, "cluster-admin" | "admin" | "edit"), format!("gives the role {} to {to}, {}", shown(role), place(object))),
+        _ => (
+            wide || matches!(role, "cluster-admin" | "admin" | "edit"),
+            format!("gives the role {} to {to}, {}", shown(role), place(object)),
+        ),
     });
     if everybody {
         out.push((true, "that is everybody, or every program".into()));
@@ -197,7 +279,8 @@ fn role(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
         out.push((true, format!("allows everything, {}", place(object))));
     }
     let touches = |rule: &Value, resource: &str| has(&rule["resources"], resource) || has(&rule["resources"], "*");
-    let may = |rule: &Value, verbs: &[&str]| has(&rule["verbs"], "*") || verbs.iter().any(|verb| has(&rule["verbs"], verb));
+    let may =
+        |rule: &Value, verbs: &[&str]| has(&rule["verbs"], "*") || verbs.iter().any(|verb| has(&rule["verbs"], verb));
     let any = |of: &dyn Fn(&Value) -> bool| rules.iter().any(of);
     if any(&|rule| touches(rule, "secrets") && may(rule, &["get", "list", "watch"])) {
         out.push((true, format!("allows reading secrets, {}", place(object))));
@@ -208,7 +291,13 @@ fn role(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
     if any(&|rule| touches(rule, "pods/exec") || touches(rule, "nodes/proxy")) {
         out.push((true, "allows running commands in programs of others".into()));
     }
-    let words = |rule: &Value| format!("{} of {}", some(strings(&rule["verbs"])), some(strings(if rule["resources"].is_array() { &rule["resources"] } else { &rule["nonResourceURLs"] })));
+    let words = |rule: &Value| {
+        format!(
+            "{} of {}",
+            some(strings(&rule["verbs"])),
+            some(strings(if rule["resources"].is_array() { &rule["resources"] } else { &rule["nonResourceURLs"] }))
+        )
+    };
     let mut texts: Vec<String> = rules.iter().take(3).map(words).collect();
     if rules.len() > 3 {
         texts.push(format!("and {}", count(rules.len() - 3, "more rule")));
@@ -216,7 +305,13 @@ fn role(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
     if value["aggregationRule"].is_object() {
         texts.push("what other roles allow that have its label".to_owned());
     }
-    out.push((false, format!("is a role that bindings can give: {}", if texts.is_empty() { "it allows nothing".to_owned() } else { texts.join("; ") })));
+    out.push((
+        false,
+        format!(
+            "is a role that bindings can give: {}",
+            if texts.is_empty() { "it allows nothing".to_owned() } else { texts.join("; ") }
+        ),
+    ));
 }
 
 fn webhooks(value: &Value, does: &str, out: &mut Vec<(bool, String)>) {
@@ -243,7 +338,12 @@ fn namespace(value: &Value, out: &mut Vec<(bool, String)>) {
 }
 
 fn config_map(object: &Object, value: &Value, out: &mut Vec<(bool, String)>) {
-    let keys: Vec<String> = ["data", "binaryData"].iter().flat_map(|m| value[*m].as_object()).flat_map(|m| m.keys()).map(|key| shown(key)).collect();
+    let keys: Vec<String> = ["data", "binaryData"]
+        .iter()
+        .flat_map(|m| value[*m].as_object())
+        .flat_map(|m| m.keys())
+        .map(|key| shown(key))
+        .collect();
     if object.namespace.as_deref() == Some(SIGNATURE_NAMESPACE) {
         let signatures = list_of_signatures(&keys);
         return match signatures {
@@ -263,30 +363,42 @@ fn service(spec: &Value, out: &mut Vec<(bool, String)>) {
     out.push(match spec["type"].as_str() {
         Some("NodePort" | "LoadBalancer") => (true, "makes a program reachable from outside the cluster".into()),
         Some("ExternalName") => (true, format!("sends programs that ask for it to {}", string(&spec["externalName"]))),
-        _ if !list(&spec["externalIPs"]).is_empty() => (true, format!("takes what is sent to {}", some(strings(&spec["externalIPs"])))),
+        _ if !list(&spec["externalIPs"]).is_empty() => {
+            (true, format!("takes what is sent to {}", some(strings(&spec["externalIPs"]))))
+        }
         _ => (false, "gives a program an address within the cluster".into()),
     });
 }
 
 fn pod(spec: &Value, how: &str, out: &mut Vec<(bool, String)>) {
-    let containers: Vec<&Value> = ["initContainers", "containers", "ephemeralContainers"].iter().flat_map(|of| list(&spec[*of])).collect();
+    let containers: Vec<&Value> =
+        ["initContainers", "containers", "ephemeralContainers"].iter().flat_map(|of| list(&spec[*of])).collect();
     let images: Vec<String> = containers.iter().map(|c| string(&c["image"])).collect();
-    let account = spec["serviceAccountName"].as_str().map(|a| format!(", with the rights of the account {}", shown(a))).unwrap_or_default();
+    let account = spec["serviceAccountName"]
+        .as_str()
+        .map(|a| format!(", with the rights of the account {}", shown(a)))
+        .unwrap_or_default();
     out.push((false, format!("{how} {}{account}", some(images))));
     let mut grave = Vec::new();
     if containers.iter().any(|c| c["securityContext"]["privileged"] == true) {
         grave.push("every right on its node (privileged)".to_owned());
     }
-    for (member, words) in [("hostNetwork", "the network of its node"), ("hostPID", "all processes of its node"), ("hostIPC", "the shared memory of its node")] {
+    for (member, words) in [
+        ("hostNetwork", "the network of its node"),
+        ("hostPID", "all processes of its node"),
+        ("hostIPC", "the shared memory of its node"),
+    ] {
         if spec[member] == true {
             grave.push(words.to_owned());
         }
     }
-    let paths: Vec<String> = list(&spec["volumes"]).iter().filter_map(|v| v["hostPath"]["path"].as_str()).map(shown).collect();
+    let paths: Vec<String> =
+        list(&spec["volumes"]).iter().filter_map(|v| v["hostPath"]["path"].as_str()).map(shown).collect();
     if !paths.is_empty() {
         grave.push(format!("the files {} of its node", some(paths)));
     }
-    let added: Vec<String> = containers.iter().flat_map(|c| strings(&c["securityContext"]["capabilities"]["add"])).collect();
+    let added: Vec<String> =
+        containers.iter().flat_map(|c| strings(&c["securityContext"]["capabilities"]["add"])).collect();
     if !added.is_empty() {
         grave.push(format!("the capabilities {}", some(added)));
     }
@@ -347,7 +459,12 @@ pub(super) fn section(effects: &[Effect], more: u64, out: &mut Vec<Block>) {
             }
             words.push(if *grave { strong(sentence) } else { text(sentence) });
         }
-        let what = vec![strong(shown(&one.object.kind)), text(format!(" {}", shown(&one.object.name))), Span::Break, name(&one.file)];
+        let what = vec![
+            strong(shown(&one.object.kind)),
+            text(format!(" {}", shown(&one.object.name))),
+            Span::Break,
+            name(&one.file),
+        ];
         vec![what, vec![place], words]
     };
     let rows = all.iter().take(OBJECTS).map(row).collect();
@@ -375,7 +492,10 @@ mod tests {
             "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
             "subjects": [{"kind": "ServiceAccount", "namespace": "web", "name": "default"}],
         });
-        assert_eq!(words(&binding), "! gives cluster-admin to ServiceAccount web/default: everything, in every namespace\n");
+        assert_eq!(
+            words(&binding),
+            "! gives cluster-admin to ServiceAccount web/default: everything, in every namespace\n"
+        );
         let role = serde_json::json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r", "namespace": "web"},
             "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}],
@@ -392,14 +512,21 @@ mod tests {
         });
         let said = words(&pod);
         assert!(said.contains("runs on every node reg/a:1\n"), "{said}");
-        assert!(said.contains("! has every right on its node (privileged), the network of its node, the files / of its node\n"), "{said}");
+        assert!(
+            said.contains(
+                "! has every right on its node (privileged), the network of its node, the files / of its node\n"
+            ),
+            "{said}"
+        );
     }
 
     #[test]
     fn an_unknown_kind_is_said_to_be_unknown() {
-        let other = serde_json::json!({"apiVersion": "evil.example.com/v1", "kind": "Thing", "metadata": {"name": "x"}});
+        let other =
+            serde_json::json!({"apiVersion": "evil.example.com/v1", "kind": "Thing", "metadata": {"name": "x"}});
         assert!(words(&other).starts_with("! this program does not know"), "{}", words(&other));
-        let disguised = serde_json::json!({"apiVersion": "evil.example.com/v1", "kind": "Namespace", "metadata": {"name": "x"}});
+        let disguised =
+            serde_json::json!({"apiVersion": "evil.example.com/v1", "kind": "Namespace", "metadata": {"name": "x"}});
         assert!(words(&disguised).starts_with("! this program does not know"));
     }
 }

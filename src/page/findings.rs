@@ -43,7 +43,8 @@ pub(super) fn all(sheet: &Sheet<'_>) -> Vec<Open> {
                 lines.push(vec![shown(&finding.subject)]);
             }
             lines.extend(finding.facts.iter().take(PLACES).map(|fact| vec![small(fact)]));
-            lines.extend(finding.hint.iter().filter(|_| tag == Tag::Error).map(|hint| vec![small(format!("→ {hint}"))]));
+            lines
+                .extend(finding.hint.iter().filter(|_| tag == Tag::Error).map(|hint| vec![small(format!("→ {hint}"))]));
             // The last of those of 10 to 49 comes first.
             let exit = finding.code.exit();
             let rank = if finding.code.is_verdict() { exit } else { 99 };
@@ -143,7 +144,12 @@ fn of_fact(fact: Fact, places: &[Vec<Spot>], more: u64) -> Open {
 pub(super) fn counted(all: &[Open]) -> String {
     let of = |tag: Tag| all.iter().filter(|one| one.tag == tag).count();
     let words = [(Tag::Error, "error"), (Tag::Warning, "warning"), (Tag::Notice, "notice")];
-    let parts: Vec<String> = words.into_iter().map(|(tag, word)| (of(tag), word)).filter(|(n, _)| *n > 0).map(|(n, word)| count(n, word)).collect();
+    let parts: Vec<String> = words
+        .into_iter()
+        .map(|(tag, word)| (of(tag), word))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| count(n, word))
+        .collect();
     match parts.as_slice() {
         [] => "no findings".to_owned(),
         [one] => one.clone(),
@@ -174,7 +180,8 @@ pub(super) fn section(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         if !one.remove.is_empty() {
             what.push(Span::Break);
             what.push(small("removed by "));
-            let options: Vec<String> = one.remove.iter().take(PLACES).map(|what| format!("--remove {}", crate::escape::shell(what))).collect();
+            let options: Vec<String> =
+                one.remove.iter().take(PLACES).map(|what| format!("--remove {}", crate::escape::shell(what))).collect();
             what.push(code(options.join(" ")));
         }
         let decision = match one.tag {
@@ -186,9 +193,13 @@ pub(super) fn section(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
     if !rows.is_empty() {
         out.push(Block::Table(Table { class: "f", head: &["Severity", "What and where", "Decision, initials"], rows }));
     }
-    let more = dropped + sheet.report.checks.iter().map(|c| c.more).sum::<u64>() + sheet.scan.map_or(0, |s| s.more_findings);
+    let more =
+        dropped + sheet.report.checks.iter().map(|c| c.more).sum::<u64>() + sheet.scan.map_or(0, |s| s.more_findings);
     if more > 0 {
-        out.push(Block::Text(vec![strong(format!("{} are not on this page.", count(more, "more finding"))), text(" The document of -o json has those that were kept.")]));
+        out.push(Block::Text(vec![
+            strong(format!("{} are not on this page.", count(more, "more finding"))),
+            text(" The document of -o json has those that were kept."),
+        ]));
     }
     let mut remove: Vec<String> = Vec::new();
     for one in all.iter().filter(|one| one.tag != Tag::Notice).flat_map(|one| &one.remove) {

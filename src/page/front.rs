@@ -1,8 +1,8 @@
 //! The first page: complete in itself.
 
+use super::block::Tag;
 use super::block::{Block, Decision, Line, Span, Table, code, digest, name, small, strong, text};
 use super::findings::{self, Open, counted};
-use super::block::Tag;
 use super::{FRONT, Saying, Sheet, count, grouped, proofs, time};
 use crate::bundle::index::Trust;
 use crate::report::{CheckId, Outcome, Report, size};
@@ -96,10 +96,20 @@ fn sentence(sheet: &Sheet<'_>, saying: Saying, all: &[Open], undone: &[Undone]) 
     };
     if required > 0 {
         out.push(text(" "));
-        out.push(strong(format!("{} not done.", if required == 1 { "1 required check was".to_owned() } else { format!("{required} required checks were") })));
+        out.push(strong(format!(
+            "{} not done.",
+            if required == 1 { "1 required check was".to_owned() } else { format!("{required} required checks were") }
+        )));
     }
     if !sheet.accepted.is_empty() {
-        out.push(text(format!(" {} accepted.", if sheet.accepted.len() == 1 { "1 finding is".to_owned() } else { format!("{} findings are", sheet.accepted.len()) })));
+        out.push(text(format!(
+            " {} accepted.",
+            if sheet.accepted.len() == 1 {
+                "1 finding is".to_owned()
+            } else {
+                format!("{} findings are", sheet.accepted.len())
+            }
+        )));
     }
     out
 }
@@ -110,9 +120,15 @@ fn rows(sheet: &Sheet<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str
     let mut out = vec![("Integrity", integrity(sheet)), ("Signatures", signed(sheet)), ("Release", releases(sheet))];
     out.push(("Content", content(sheet, all)));
     if let Some(rules) = &sheet.rules {
-        let found = report.checks.iter().filter(|check| check.id.as_str() == "policy").map(|c| c.findings.len() as u64 + c.more).sum::<u64>();
+        let found = report
+            .checks
+            .iter()
+            .filter(|check| check.id.as_str() == "policy")
+            .map(|c| c.findings.len() as u64 + c.more)
+            .sum::<u64>();
         let word = if found == 0 { "HELD" } else { "NOT HELD" };
-        let said = format!(" {}; {}, {} accepted", count(rules.rules, "rule"), count(found, "finding"), sheet.accepted.len());
+        let said =
+            format!(" {}; {}, {} accepted", count(rules.rules, "rule"), count(found, "finding"), sheet.accepted.len());
         out.push(("Rules", vec![strong(word), text(said)]));
     }
     let removed: Vec<&str> = report.removals.iter().filter(|one| one.obeyed).map(|one| one.words.as_str()).collect();
@@ -120,10 +136,16 @@ fn rows(sheet: &Sheet<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str
         out.push(("Removed", vec![strong(removed.join("; ")), text(": see below, and “What was removed”")]));
     }
     let required: Vec<&str> = undone.iter().filter(|one| one.required).map(|one| one.what.as_str()).collect();
-    out.push(("Not done", match required.as_slice() {
-        [] => vec![strong("NOTHING REQUIRED"), text(format!(" {} that is not required: see below", count(undone.len(), "check")))],
-        some => vec![strong(format!("{} REQUIRED", some.len())), text(" "), text(listed(some))],
-    }));
+    out.push((
+        "Not done",
+        match required.as_slice() {
+            [] => vec![
+                strong("NOTHING REQUIRED"),
+                text(format!(" {} besides: see below", count(undone.len(), "other thing"))),
+            ],
+            some => vec![strong(format!("{} REQUIRED", some.len())), text(" "), text(listed(some))],
+        },
+    ));
     out
 }
 
@@ -141,10 +163,20 @@ fn integrity(sheet: &Sheet<'_>) -> Line {
         return vec![strong("NOT LOOKED AT"), text(" the head of the bundle was refused")];
     }
     let digests = sheet.report.checks.iter().find(|check| check.id == CheckId::BlobDigests);
-    let read = digests.map(|c| format!("{} of {} blobs, {}", grouped(c.examined), grouped(c.of), c.details.join(", "))).unwrap_or_default();
-    let failed: Vec<&str> = sheet.report.checks.iter().filter(|c| c.outcome == Outcome::Fail && !proofs::about_content(c.id)).map(|c| c.id.title()).collect();
+    let read = digests
+        .map(|c| format!("{} of {} blobs, {}", grouped(c.examined), grouped(c.of), c.details.join(", ")))
+        .unwrap_or_default();
+    let failed: Vec<&str> = sheet
+        .report
+        .checks
+        .iter()
+        .filter(|c| c.outcome == Outcome::Fail && !proofs::about_content(c.id))
+        .map(|c| c.id.title())
+        .collect();
     match failed.is_empty() {
-        true if digests.is_some_and(|c| c.examined == c.of) => vec![strong("VERIFIED"), text(format!(" {read}; every byte was read"))],
+        true if digests.is_some_and(|c| c.examined == c.of) => {
+            vec![strong("VERIFIED"), text(format!(" {read}; every byte was read"))]
+        }
         true => vec![strong("NOT FULLY READ"), text(format!(" {read}"))],
         false => vec![strong("FAILED"), text(format!(" {}", listed(&failed)))],
     }
@@ -152,7 +184,12 @@ fn integrity(sheet: &Sheet<'_>) -> Line {
 
 /// The distinct keys with a good signature in a role.
 fn good(report: &Report, role: &str) -> usize {
-    let mut keys: Vec<&str> = report.signatures.iter().filter(|s| s.is_good() && s.role.as_deref() == Some(role)).filter_map(|s| s.key.as_deref()).collect();
+    let mut keys: Vec<&str> = report
+        .signatures
+        .iter()
+        .filter(|s| s.is_good() && s.role.as_deref() == Some(role))
+        .filter_map(|s| s.key.as_deref())
+        .collect();
     keys.sort_unstable();
     keys.dedup();
     keys.len()
@@ -171,7 +208,11 @@ fn signed(sheet: &Sheet<'_>) -> Line {
     };
     let mut parts: Vec<String> = sheet.trusted.required.iter().map(part).collect();
     if !sheet.trusted.required.iter().any(|(role, _)| *role == "reviewer") {
-        parts.push(if good(report, "reviewer") == 0 { "reviewer: not yet".to_owned() } else { count(good(report, "reviewer"), "reviewer") });
+        parts.push(if good(report, "reviewer") == 0 {
+            "reviewer: not yet".to_owned()
+        } else {
+            count(good(report, "reviewer"), "reviewer")
+        });
     }
     let against = matches!(sheet.saying(), Saying::Refused | Saying::Against);
     if against {
@@ -231,29 +272,50 @@ fn facts(sheet: &Sheet<'_>) -> Vec<(&'static str, Line)> {
     if let Some(called) = &bundle.name {
         out.push(("Bundle", vec![strong(crate::escape::title(called)), text(format!("{number}{created}"))]));
     }
-    out.push(("File", vec![name(&bundle.path), text(format!(", {} bytes ({})", grouped(bundle.bytes), size(bundle.bytes)))]));
-    out.push(("Compared with", match &sheet.since {
-        None => vec![text("nothing: no older bundle was named (--since OLD)")],
-        Some(since) => vec![
-            strong(crate::escape::title(&since.title)),
-            text(format!(" {}; {}, index ", since.releases.join(", "), since.standing)),
-            code(since.index.strip_prefix("sha256:").unwrap_or(&since.index).get(..16).unwrap_or_default().to_owned() + "…"),
-        ],
-    }));
+    out.push((
+        "File",
+        vec![name(&bundle.path), text(format!(", {} bytes ({})", grouped(bundle.bytes), size(bundle.bytes)))],
+    ));
+    out.push((
+        "Compared with",
+        match &sheet.since {
+            None => vec![text("nothing: no older bundle was named (--since OLD)")],
+            Some(since) => vec![
+                strong(&since.title),
+                text(match since.releases.as_slice() {
+                    [] => format!("; {}, index ", crate::escape::name(&since.standing)),
+                    some => format!(" ({}); {}, index ", listed(some), crate::escape::name(&since.standing)),
+                }),
+                code(
+                    since
+                        .index
+                        .strip_prefix("sha256:")
+                        .unwrap_or(&since.index)
+                        .get(..16)
+                        .unwrap_or_default()
+                        .to_owned()
+                        + "…",
+                ),
+            ],
+        },
+    ));
     let exceptions: Vec<&String> = report.exceptions.iter().collect();
-    out.push(("Exceptions", match exceptions.as_slice() {
-        [] => vec![text("none")],
-        some => {
-            let mut line: Line = Vec::new();
-            for one in some.iter().take(FRONT) {
-                line.extend([name(one), text(" ")]);
+    out.push((
+        "Exceptions",
+        match exceptions.as_slice() {
+            [] => vec![text("none")],
+            some => {
+                let mut line: Line = Vec::new();
+                for one in some.iter().take(FRONT) {
+                    line.extend([name(one), text(" ")]);
+                }
+                if some.len() > FRONT {
+                    line.push(text(format!("and {} more: see “Checks”", some.len() - FRONT)));
+                }
+                line
             }
-            if some.len() > FRONT {
-                line.push(text(format!("and {} more: see “Checks”", some.len() - FRONT)));
-            }
-            line
-        }
-    }));
+        },
+    ));
     for removal in report.removals.iter().filter(|one| one.obeyed).take(FRONT) {
         out.push(("Removed", vec![text(crate::escape::name(&removal.sentence()))]));
     }
@@ -319,7 +381,11 @@ fn vouched(sheet: &Sheet<'_>, saying: Saying, out: &mut Vec<Block>) {
     if hidden > 0 {
         note.push(text(format!(
             " {} older than this page, and no approval of what it says: see “Signatures and records”.",
-            if hidden == 1 { "The signature of a reviewer is".to_owned() } else { format!("{hidden} signatures of reviewers are") }
+            if hidden == 1 {
+                "The signature of a reviewer is".to_owned()
+            } else {
+                format!("{hidden} signatures of reviewers are")
+            }
         )));
     }
     out.push(Block::Note(note));
@@ -330,10 +396,15 @@ pub(super) fn undone(sheet: &Sheet<'_>) -> Vec<Undone> {
     let mut out: Vec<Undone> = Vec::new();
     let mut add = |what: String, why: String, required: bool| out.push(Undone { what, why, required });
     if sheet.refused {
-        add("Everything behind the head".into(), "the bundle was refused: no content was read, and no scanner was asked".into(), true);
+        add(
+            "Everything behind the head".into(),
+            "the bundle was refused: no content was read, and no scanner was asked".into(),
+            true,
+        );
     }
     for one in &sheet.report.not_checked {
-        add(one.id.title().to_owned(), crate::escape::sentence(&one.reason), one.required);
+        let what = if one.reason.starts_with("reviewer: ") { "signature of a reviewer" } else { one.id.title() };
+        add(capital(what), crate::escape::sentence(&one.reason), one.required);
     }
     match sheet.scan {
         None if sheet.refused => {}
@@ -359,9 +430,19 @@ pub(super) fn undone(sheet: &Sheet<'_>) -> Vec<Undone> {
             add("Known vulnerabilities".into(), why.into(), false);
         }
     }
-    add("What programs do when they run".into(), "nothing was executed; no tool can tell this from the bytes".into(), false);
+    add(
+        "What programs do when they run".into(),
+        "nothing was executed; no tool can tell this from the bytes".into(),
+        false,
+    );
     out.sort_by_key(|one| !one.required);
     out
+}
+
+/// With a capital letter.
+pub(super) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
 
 fn not_done(undone: Vec<Undone>, out: &mut Vec<Block>) {

@@ -10,7 +10,8 @@ fn text(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     for c in escape(raw).chars() {
         match c {
-            '&' | '<' | '>' | '"' | '|' | '`' | '*' | '_' | '[' | ']' | '#' | '\\' | '~' | '!' | '$' | '@' | '{' | '}' => {
+            '&' | '<' | '>' | '"' | '|' | '`' | '*' | '_' | '[' | ']' | '#' | '\\' | '~' | '!' | '$' | '@' | '{'
+            | '}' => {
                 out.push_str(&format!("&#{};", u32::from(c)));
             }
             // Bare addresses become links: `https://`, `www.`.
@@ -24,11 +25,14 @@ fn text(raw: &str) -> String {
 
 /// Text at the beginning of a line: nothing there opens a list, a quotation or a rule.
 fn begin(text: String) -> String {
+    let text = text.trim_start().to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let list = digits > 0 && text[digits..].starts_with(['.', ')']);
+    let list = digits > 0 && [". ", ") "].iter().any(|end| text[digits..].starts_with(end));
     match text.chars().next() {
         Some(c @ ('-' | '+' | '=')) => format!("&#{};{}", u32::from(c), &text[1..]),
-        Some(_) if list => format!("{}&#{};{}", &text[..digits], u32::from(text.as_bytes()[digits]), &text[digits + 1..]),
+        Some(_) if list => {
+            format!("{}&#{};{}", &text[..digits], u32::from(text.as_bytes()[digits]), &text[digits + 1..])
+        }
         _ => text,
     }
 }
@@ -39,7 +43,7 @@ fn code(raw: &str) -> String {
     format!("<code>{}</code>", text(raw))
 }
 
-fn spans(line: &[Span], in_table: bool) -> String {
+fn spans(line: &[Span]) -> String {
     let mut out = String::new();
     for span in line {
         match span {
@@ -48,12 +52,11 @@ fn spans(line: &[Span], in_table: bool) -> String {
             Span::Code(raw) | Span::Digest(raw) => out.push_str(&code(raw)),
             Span::Tag(tag) => out.push_str(&format!("<b>{}</b>", tag.word())),
             Span::Tick(word) => out.push_str(&format!("☐ {word}  ")),
-            Span::Blank(_) => out.push_str("……………………"),
-            Span::Break if in_table => out.push_str("<br>"),
-            Span::Break => out.push_str("<br>\n"),
+            Span::Blank(_) => out.push_str("…………………… "),
+            Span::Break => out.push_str("<br>"),
         }
     }
-    begin(out)
+    out
 }
 
 fn row(cells: &[String]) -> String {
@@ -63,7 +66,7 @@ fn row(cells: &[String]) -> String {
 fn pairs(rows: &[(&'static str, Line)], out: &mut String) {
     out.push_str("| | |\n|---|---|\n");
     for (word, line) in rows {
-        out.push_str(&row(&[text(word), spans(line, true)]));
+        out.push_str(&row(&[text(word), spans(line)]));
     }
     out.push('\n');
 }
@@ -72,7 +75,7 @@ fn table(table: &Table, out: &mut String) {
     out.push_str(&row(&table.head.iter().map(|head| text(head)).collect::<Vec<_>>()));
     out.push_str(&format!("|{}\n", "---|".repeat(table.head.len())));
     for cells in &table.rows {
-        out.push_str(&row(&cells.iter().map(|line| spans(line, true)).collect::<Vec<_>>()));
+        out.push_str(&row(&cells.iter().map(|line| spans(line)).collect::<Vec<_>>()));
     }
     out.push('\n');
 }
@@ -92,9 +95,9 @@ fn block(block: &Block, out: &mut String) {
         Block::Title(raw) => out.push_str(&format!("# {}\n\n", text(raw))),
         Block::Heading(raw) => out.push_str(&format!("## {}\n\n", text(raw))),
         Block::Sub(raw) => out.push_str(&format!("### {}\n\n", text(raw))),
-        Block::Text(line) | Block::Note(line) => out.push_str(&format!("{}\n\n", spans(line, false))),
+        Block::Text(line) | Block::Note(line) => out.push_str(&format!("{}\n\n", begin(spans(line)))),
         Block::Verdict { word, sentence, rows, .. } => {
-            out.push_str(&format!("## {}\n\n{}\n\n", text(word), spans(sentence, false)));
+            out.push_str(&format!("## {}\n\n{}\n\n", text(word), begin(spans(sentence))));
             pairs(rows, out);
         }
         Block::Aloud(hex) => {
@@ -110,10 +113,10 @@ fn block(block: &Block, out: &mut String) {
             out.push_str(&format!("<pre>{}</pre>\n\n", lines.join("\n")));
         }
         Block::Decision(decision) => {
-            out.push_str(&format!("{}\n\n", spans(&decision.choices, false)));
-            out.push_str(&format!("{}\n\n", spans(&decision.fields, false)));
+            out.push_str(&format!("{}\n\n", spans(&decision.choices)));
+            out.push_str(&format!("{}\n\n", spans(&decision.fields)));
             decision.persons.iter().for_each(|person| out.push_str(&format!("{person}: ……………………\n\n")));
-            out.push_str(&format!("{}\n\n", spans(&decision.about, false)));
+            out.push_str(&format!("{}\n\n", spans(&decision.about)));
         }
         Block::NewPage => out.push_str("***\n\n"),
     }

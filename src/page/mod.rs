@@ -12,8 +12,11 @@ mod html;
 mod markdown;
 mod picture;
 mod proofs;
+#[cfg(test)]
+mod tests;
 
 use crate::bundle::index::{Image, Index};
+use crate::observer::count_of as grouped;
 use crate::policy::Facts;
 use crate::report::{Report, Verdict};
 use crate::scan::Summary;
@@ -191,7 +194,7 @@ impl Sheet<'_> {
     fn title(&self) -> String {
         let bundle = &self.report.bundle;
         let name = bundle.name.as_deref().unwrap_or(&bundle.path);
-        crate::escape::title(&crate::bundle::index::title(name, bundle.sequence))
+        numbered(name, bundle.sequence)
     }
 
     /// The 64 digits of the index digest, if it is known.
@@ -262,6 +265,11 @@ pub fn markdown(sheet: &Sheet<'_>) -> String {
     markdown::write(&sheet.blocks())
 }
 
+/// A name with its number in a series; quoted where the name pretends to have one.
+pub fn numbered(name: &str, sequence: Option<u64>) -> String {
+    crate::bundle::index::title(&crate::escape::title(name), sequence)
+}
+
 /// A count with its noun.
 fn count(n: impl TryInto<u64>, noun: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
@@ -273,25 +281,14 @@ fn count(n: impl TryInto<u64>, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{digits} {plural}") }
 }
 
-/// A number with commas.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (at, c) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 /// `2026-11-28T11:31:02Z` as `2026-11-28 11:31:02 UTC`; anything else as it is.
 fn time(text: &str) -> String {
     let Some(rest) = text.strip_suffix('Z') else { return crate::escape::name(text) };
     let whole = rest.split('.').next().unwrap_or(rest);
     match whole.split_once('T') {
-        Some((day, time)) if day.len() == 10 && time.len() == 8 => format!("{} {} UTC", crate::escape::name(day), crate::escape::name(time)),
+        Some((day, time)) if day.len() == 10 && time.len() == 8 => {
+            format!("{} {} UTC", crate::escape::name(day), crate::escape::name(time))
+        }
         _ => crate::escape::name(text),
     }
 }

@@ -54,7 +54,10 @@ pub(super) fn removals(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         let who = one.name.as_deref().map_or_else(|| "not in the policy".to_owned(), crate::escape::name);
         let mut by = vec![strong(who), text(format!(" as {}", one.role))];
         by.extend(one.key.iter().flat_map(|key| [Span::Break, code(key)]));
-        by.extend([Span::Break, small(format!("{}, {}", time(&one.created), if one.obeyed { "obeyed here" } else { "not obeyed here" }))]);
+        by.extend([
+            Span::Break,
+            small(format!("{}, {}", time(&one.created), if one.obeyed { "obeyed here" } else { "not obeyed here" })),
+        ]);
         by.extend(one.detail.iter().flat_map(|why| [Span::Break, small(crate::escape::name(why))]));
         let mut what = vec![text("“"), strong(crate::escape::name(&one.reason)), text("”")];
         for gone in one.images.iter().chain(&one.files).take(LISTED) {
@@ -77,9 +80,13 @@ pub(super) fn checks(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
             Outcome::Pass => text("✓ pass"),
             Outcome::Fail => strong("FAILED"),
         };
-        let examined = if check.of > 0 { format!("{} of {}", grouped(check.examined), grouped(check.of)) } else { "none".to_owned() };
+        let examined = if check.of > 0 {
+            format!("{} of {}", grouped(check.examined), grouped(check.of))
+        } else {
+            "none".to_owned()
+        };
         let details = check.details.iter().map(|d| crate::escape::name(d)).collect::<Vec<_>>().join("; ");
-        vec![vec![text(check.id.title())], vec![outcome], vec![text(examined)], vec![small(details)]]
+        vec![vec![text(front::capital(check.id.title()))], vec![outcome], vec![text(examined)], vec![small(details)]]
     };
     let mut rows: Vec<Vec<Line>> = sheet.report.checks.iter().map(row).collect();
     for one in front::undone(sheet) {
@@ -87,8 +94,12 @@ pub(super) fn checks(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         rows.push(vec![vec![text(one.what)], vec![required], vec![], vec![small(one.why)]]);
     }
     out.push(Block::Table(Table { class: "k", head: &["Check", "Outcome", "Examined", "Details"], rows }));
-    for exception in sheet.report.exceptions.iter().take(LISTED) {
-        out.push(Block::Text(vec![strong("Exception: "), name(exception)]));
+    if !sheet.report.exceptions.is_empty() {
+        let mut line = vec![strong("Exceptions:")];
+        for exception in sheet.report.exceptions.iter().take(LISTED) {
+            line.extend([Span::Break, name(exception)]);
+        }
+        out.push(Block::Text(line));
     }
     scanners(sheet, out);
     if let Some(rules) = &sheet.rules {
@@ -116,7 +127,11 @@ fn scanners(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
             Some(proof) if !proof.made => "no proof was asked of it, so no OK of it counts".to_owned(),
             Some(proof) => {
                 let forms: Vec<String> = proof.forms.iter().map(|(form, depth)| format!("{form} {depth}")).collect();
-                let opens = if forms.is_empty() { "opens no archive".to_owned() } else { format!("opens {} (levels)", forms.join(", ")) };
+                let opens = if forms.is_empty() {
+                    "opens no archive".to_owned()
+                } else {
+                    format!("opens {} (levels)", forms.join(", "))
+                };
                 format!("found the test file up to {}; {opens}", crate::report::size(proof.size))
             }
         };
@@ -127,10 +142,16 @@ fn scanners(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         ]
     };
     let rows = scan.scanners.iter().map(row).collect();
-    out.push(Block::Table(Table { class: "o", head: &["Scanner", "Data, and how it is asked", "What it has shown"], rows }));
+    out.push(Block::Table(Table {
+        class: "o",
+        head: &["Scanner", "Data, and how it is asked", "What it has shown"],
+        rows,
+    }));
     let earlier = match scan.earlier.count {
         0 => String::new(),
-        n => format!(" {} from earlier runs on this host, by the same scanners with the same data.", count(n, "verdict")),
+        n => {
+            format!(" {} from earlier runs on this host, by the same scanners with the same data.", count(n, "verdict"))
+        }
     };
     out.push(Block::Text(vec![text(format!(
         "{} in {}, {} in archives: {} clean, {} found, {} not opened, {} failed.{earlier}",
@@ -152,8 +173,12 @@ pub(super) fn evidence(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         let mut rows = Vec::new();
         for one in &report.evidence {
             let version = one.version.as_deref().unwrap_or_default();
-            let age = one.age_days.map_or_else(|| "of unknown age".to_owned(), |days| format!("data {} old", count(u64::try_from(days).unwrap_or(0), "day")));
-            let counts: Vec<String> = one.counts.iter().map(|(word, n)| format!("{n} {}", crate::escape::name(word))).collect();
+            let age = one.age_days.map_or_else(
+                || "of unknown age".to_owned(),
+                |days| format!("data {} old", count(u64::try_from(days).unwrap_or(0), "day")),
+            );
+            let counts: Vec<String> =
+                one.counts.iter().map(|(word, n)| format!("{n} {}", crate::escape::name(word))).collect();
             let counts = if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") };
             let mut about: Line = Vec::new();
             for image in one.images.iter().take(8) {
@@ -163,7 +188,16 @@ pub(super) fn evidence(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
                 about.push(small(format!("and {} more", one.images.len() - 8)));
             }
             rows.push(vec![
-                vec![strong(crate::escape::name(&one.tool)), text(format!(" {}", crate::escape::name(version))), Span::Break, small(format!("{}, {age}", one.format)), Span::Break, name(&one.file), Span::Break, digest(format!("sha256:{}", one.sha256))],
+                vec![
+                    strong(crate::escape::name(&one.tool)),
+                    text(format!(" {}", crate::escape::name(version))),
+                    Span::Break,
+                    small(format!("{}, {age}", one.format)),
+                    Span::Break,
+                    name(&one.file),
+                    Span::Break,
+                    digest(format!("sha256:{}", one.sha256)),
+                ],
                 vec![text(counts)],
                 about,
             ]);
@@ -178,8 +212,12 @@ fn claims(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
     let mut rows = Vec::new();
     for one in sheet.report.attestations.iter().take(LISTED) {
         let by = match (&one.signature, &one.key) {
-            (Vouched::Verified, Some(key)) => vec![text("signed by a key of this host's policy"), Span::Break, code(key)],
-            (Vouched::Unusable, _) => vec![text("not usable: "), text(crate::escape::name(one.detail.as_deref().unwrap_or("?")))],
+            (Vouched::Verified, Some(key)) => {
+                vec![text("signed by a key of this host's policy"), Span::Break, code(key)]
+            }
+            (Vouched::Unusable, _) => {
+                vec![text("not usable: "), text(crate::escape::name(one.detail.as_deref().unwrap_or("?")))]
+            }
             _ => vec![text("no key of the policy signed it")],
         };
         rows.push(vec![vec![name(one.predicate_type.as_deref().unwrap_or("?"))], vec![digest(&one.image)], by]);
@@ -188,8 +226,15 @@ fn claims(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
     for image in images {
         for one in image.attached.iter().filter(|one| one.kind != "signature") {
             if rows.len() < LISTED {
-                let author = one.author.as_deref().map_or_else(|| "it does not say by whom".to_owned(), |a| format!("it says: by {}", crate::escape::name(a)));
-                rows.push(vec![vec![text(&one.kind), text(" "), name(&one.r#type)], vec![image.names.first().map_or_else(|| digest(&image.digest), |n| name(n))], vec![text(author)]]);
+                let author = one.author.as_deref().map_or_else(
+                    || "it does not say by whom".to_owned(),
+                    |a| format!("it says: by {}", crate::escape::name(a)),
+                );
+                rows.push(vec![
+                    vec![text(&one.kind), text(" "), name(&one.r#type)],
+                    vec![image.names.first().map_or_else(|| digest(&image.digest), |n| name(n))],
+                    vec![text(author)],
+                ]);
             }
         }
     }
@@ -197,7 +242,9 @@ fn claims(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
         return;
     }
     out.push(Block::Heading("What the sender claims".to_owned()));
-    out.push(Block::Note(vec![text("SBOMs, VEX and attestations that the bundle carries. They are listed, and fill no check.")]));
+    out.push(Block::Note(vec![text(
+        "SBOMs, VEX and attestations that the bundle carries. They are listed, and fill no check.",
+    )]));
     out.push(Block::Table(Table { class: "e", head: &["Claim", "About", "By whom"], rows }));
 }
 
@@ -209,37 +256,68 @@ pub(super) fn signatures(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
     for one in &report.signatures {
         let mut what = vec![code(one.key.as_deref().unwrap_or("?")), Span::Break, name(&one.origin)];
         what.extend(one.detail.iter().flat_map(|why| [Span::Break, small(crate::escape::name(why))]));
-        rows.push(vec![vec![text(one.role.as_deref().unwrap_or("?"))], vec![text(one.name.as_deref().map_or_else(|| "?".to_owned(), crate::escape::name))], what, vec![text(one.outcome.to_string())]]);
+        rows.push(vec![
+            vec![text(one.role.as_deref().unwrap_or("?"))],
+            vec![text(one.name.as_deref().map_or_else(|| "?".to_owned(), crate::escape::name))],
+            what,
+            vec![text(one.outcome.to_string())],
+        ]);
     }
     for one in report.records.iter().take(LISTED) {
-        let mut what = vec![code(one.key.as_deref().unwrap_or("?")), Span::Break, small(format!("record of {}: ", time(&one.created))), text(crate::escape::name(&one.note))];
+        let mut what = vec![
+            code(one.key.as_deref().unwrap_or("?")),
+            Span::Break,
+            small(format!("record of {}: ", time(&one.created))),
+            text(crate::escape::name(&one.note)),
+        ];
         what.extend(one.detail.iter().flat_map(|why| [Span::Break, small(crate::escape::name(why))]));
-        rows.push(vec![vec![text(crate::escape::name(&one.role))], vec![text(one.name.as_deref().map_or_else(|| "?".to_owned(), crate::escape::name))], what, vec![text(one.outcome.to_string())]]);
+        rows.push(vec![
+            vec![text(crate::escape::name(&one.role))],
+            vec![text(one.name.as_deref().map_or_else(|| "?".to_owned(), crate::escape::name))],
+            what,
+            vec![text(one.outcome.to_string())],
+        ]);
     }
     if rows.is_empty() {
         out.push(Block::Text(vec![text("There are none.")]));
         return;
     }
-    out.push(Block::Note(vec![text("A signature is over the index, and says nothing about this page. A record is never counted.")]));
+    out.push(Block::Note(vec![text(
+        "A signature is over the index, and says nothing about this page. A record is never counted.",
+    )]));
     out.push(Block::Table(Table { class: "v", head: &["Role", "Name", "Key, where, and note", "Outcome"], rows }));
 }
 
 /// How to check this page with tools that everybody has.
 pub(super) fn by_hand(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
-    let Some(hex) = sheet.hex() else { return };
+    if sheet.hex().is_none() {
+        return;
+    }
     let bundle = crate::escape::shell(&sheet.made.bundle);
     out.push(Block::Heading("How to check this page without this program".to_owned()));
     if sheet.made.bundle == "-" {
-        out.push(Block::Text(vec![text("The bundle came from standard input; take the file that it was in for B.tar.")]));
+        out.push(Block::Text(vec![text(
+            "The bundle came from standard input; take the file that it was in for B.tar.",
+        )]));
     }
     let bundle = if sheet.made.bundle == "-" { "B.tar".to_owned() } else { bundle };
     out.push(Block::Text(vec![text("The first line must print the index digest of the first page; the second reads every byte; the third, with the builder's public key in "), code("allowed"), text(" as "), code("builder ssh-ed25519 AAAA…"), text(", checks the signature.")]));
     out.push(Block::Commands(vec![
-        format!("tar xOf {bundle} mirror-bundle/index.json | sha256sum   # {hex}"),
+        format!("tar xOf {bundle} mirror-bundle/index.json | sha256sum"),
         format!("mkdir untarred && tar xf {bundle} -C untarred && (cd untarred && sha256sum --quiet -c mirror-bundle/SHA256SUMS)"),
         "ssh-keygen -Y verify -f allowed -I builder -n mirror-bundle.v1.builder -s untarred/mirror-bundle/index.json.sig < untarred/mirror-bundle/index.json".to_owned(),
     ]));
-    let signatures = sheet.index.map(|index| index.files.iter().filter(|file| file.path.contains("signatures/")).map(|file| file.path.clone()).collect::<Vec<_>>()).unwrap_or_default();
+    let signatures = sheet
+        .index
+        .map(|index| {
+            index
+                .files
+                .iter()
+                .filter(|file| file.path.contains("signatures/"))
+                .map(|file| file.path.clone())
+                .collect::<Vec<_>>()
+        })
+        .unwrap_or_default();
     if let Some(one) = signatures.first() {
         out.push(Block::Text(vec![text("The release signature, with the vendor's keys in the keyring of gpg; what it prints names the digest of the release:")]));
         out.push(Block::Commands(vec![format!("gpg --decrypt {}", crate::escape::shell(&format!("untarred/{one}")))]));
