@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::{Bar, Block, Fill, Line, Picture, Span, Table, code, digest, name, small, strong, text};
-use super::{LISTED, Sheet, Since, count, grouped};
+use super::{LISTED, Since, View, count, grouped};
 use crate::policy::facts::ImageFacts;
 use crate::report::size;
 
@@ -13,7 +13,7 @@ const BARS: usize = 16;
 const LICENCES: usize = 12;
 
 /// The images that run, each manifest once.
-fn running<'a>(sheet: &'a Sheet<'_>) -> Vec<&'a ImageFacts> {
+fn running<'a>(sheet: &'a View<'_>) -> Vec<&'a ImageFacts> {
     let images = sheet.facts.map(|facts| facts.images.as_slice()).unwrap_or_default();
     let mut seen = BTreeSet::new();
     images.iter().filter(|image| image.runs && seen.insert(&image.digest)).collect()
@@ -24,7 +24,7 @@ fn called(image: &ImageFacts) -> &str {
 }
 
 /// What is new since the older bundle, as a picture and in words.
-pub(super) fn since(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn since(sheet: &View<'_>, out: &mut Vec<Block>) {
     let Some(since) = &sheet.since else { return };
     out.push(Block::Heading(format!("What is new since {}", since.title)));
     let of = |what: &str| since.images.iter().filter(|image| image.what == what).count();
@@ -87,7 +87,7 @@ fn picture(since: &Since, out: &mut Vec<Block>) {
 }
 
 /// How large the images are, and what they share.
-pub(super) fn sizes(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn sizes(sheet: &View<'_>, out: &mut Vec<Block>) {
     let mut images = running(sheet);
     if images.is_empty() {
         return;
@@ -116,7 +116,7 @@ pub(super) fn sizes(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
 }
 
 /// The packages, counted.
-pub(super) fn packages(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn packages(sheet: &View<'_>, out: &mut Vec<Block>) {
     let images = running(sheet);
     let known: Vec<&&ImageFacts> = images.iter().filter(|image| image.packages.is_some()).collect();
     if known.is_empty() {
@@ -180,7 +180,7 @@ pub(super) fn packages(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
 }
 
 /// Every image.
-pub(super) fn images(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn images(sheet: &View<'_>, out: &mut Vec<Block>) {
     let Some(facts) = sheet.facts else { return };
     out.push(Block::Heading("Every image".to_owned()));
     if facts.images.is_empty() {

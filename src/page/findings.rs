@@ -1,7 +1,7 @@
 //! What was found, the worst first, with room for a decision and the command that removes it.
 
 use super::block::{Block, Line, Span, Table, Tag, code, digest, name, small, strong, text};
-use super::{LISTED, NOTICES, Sheet, count};
+use super::{LISTED, NOTICES, View, count};
 use crate::content::facts::Fact;
 use crate::report::Severity;
 use crate::scan::{self, Outcome, Spot};
@@ -28,7 +28,7 @@ pub(super) struct Open {
 }
 
 /// All findings, the worst first.
-pub(super) fn all(sheet: &Sheet<'_>) -> Vec<Open> {
+pub(super) fn all(sheet: &View<'_>) -> Vec<Open> {
     let mut out: Vec<Open> = Vec::new();
     for check in &sheet.report.checks {
         for finding in &check.findings {
@@ -75,7 +75,7 @@ fn shown(subject: &str) -> Span {
     if is_digest { digest(subject) } else { name(subject) }
 }
 
-fn of_scan(sheet: &Sheet<'_>, finding: &scan::Finding) -> Open {
+fn of_scan(sheet: &View<'_>, finding: &scan::Finding) -> Open {
     let by = finding.scanner.as_deref().unwrap_or("content");
     let files = count(finding.places.len() as u64 + finding.more_places, "place");
     let what = if finding.names.is_empty() {
@@ -158,15 +158,15 @@ pub(super) fn counted(all: &[Open]) -> String {
 }
 
 /// The section.
-pub(super) fn section(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
-    let all = all(sheet);
+pub(super) fn section(sheet: &View<'_>, out: &mut Vec<Block>) {
+    let all = &sheet.open;
     out.push(Block::Heading("Findings, worst first".to_owned()));
     if all.is_empty() && sheet.accepted.is_empty() {
         out.push(Block::Text(vec![text("Nothing was found by what ran. What did not run is on the first page.")]));
     }
     let mut rows = Vec::new();
     let (mut notices, mut dropped) = (0, 0u64);
-    for one in &all {
+    for one in all {
         notices += usize::from(one.tag == Tag::Notice);
         if rows.len() >= LISTED || notices > NOTICES {
             dropped += 1;
@@ -214,7 +214,7 @@ pub(super) fn section(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
     accepted(sheet, out);
 }
 
-fn accepted(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+fn accepted(sheet: &View<'_>, out: &mut Vec<Block>) {
     if sheet.accepted.is_empty() {
         return;
     }

@@ -2,8 +2,8 @@
 
 use super::block::Tag;
 use super::block::{Block, Decision, Line, Span, Table, code, digest, name, small, strong, text};
-use super::findings::{self, Open, counted};
-use super::{FRONT, Saying, Sheet, count, grouped, proofs, time};
+use super::findings::{Open, counted};
+use super::{FRONT, Saying, View, count, grouped, proofs, time};
 use crate::bundle::index::Trust;
 use crate::report::{CheckId, Outcome, Report, size};
 
@@ -18,8 +18,8 @@ pub(super) struct Undone {
 }
 
 /// The first page.
-pub(super) fn page(sheet: &Sheet<'_>) -> Vec<Block> {
-    let (saying, all, undone) = (sheet.saying(), findings::all(sheet), undone(sheet));
+pub(super) fn page(sheet: &View<'_>) -> Vec<Block> {
+    let (saying, all, undone) = (sheet.saying, &sheet.open, undone(sheet));
     let made = &sheet.made;
     let clock = if made.given { "the time that --at gave" } else { "clock of this host" };
     let mut head = vec![
@@ -34,10 +34,10 @@ pub(super) fn page(sheet: &Sheet<'_>) -> Vec<Block> {
         Block::Title(format!("Review of {}", sheet.title())),
         Block::Note(head),
         Block::Verdict {
-            bad: matches!(saying, Saying::Refused | Saying::Against),
+            bad: sheet.is_against(),
             word: saying.words().to_owned(),
-            sentence: sentence(sheet, saying, &all, &undone),
-            rows: rows(sheet, &all, &undone),
+            sentence: sentence(sheet, saying, all, &undone),
+            rows: rows(sheet, all, &undone),
         },
         Block::Sub("Index digest: the identity of this bundle".to_owned()),
     ];
@@ -52,7 +52,7 @@ pub(super) fn page(sheet: &Sheet<'_>) -> Vec<Block> {
         None => out.push(Block::Text(vec![strong("It could not be read.")])),
     }
     out.push(Block::Facts(facts(sheet)));
-    vouched(sheet, saying, &mut out);
+    vouched(sheet, &mut out);
     not_done(undone, &mut out);
     out.push(Block::Heading("Decision".to_owned()));
     let mut about = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn page(sheet: &Sheet<'_>) -> Vec<Block> {
 }
 
 /// The verdict in a sentence.
-fn sentence(sheet: &Sheet<'_>, saying: Saying, all: &[Open], undone: &[Undone]) -> Line {
+fn sentence(sheet: &View<'_>, saying: Saying, all: &[Open], undone: &[Undone]) -> Line {
     let worst = || all.iter().find(|one| one.tag == Tag::Error).map(|one| one.title.clone()).unwrap_or_default();
     let required = undone.iter().filter(|one| one.required).count();
     let mut out = match saying {
@@ -115,7 +115,7 @@ fn sentence(sheet: &Sheet<'_>, saying: Saying, all: &[Open], undone: &[Undone]) 
 }
 
 /// The parts of the verdict.
-fn rows(sheet: &Sheet<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str, Line)> {
+fn rows(sheet: &View<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str, Line)> {
     let report = sheet.report;
     let mut out = vec![("Integrity", integrity(sheet)), ("Signatures", signed(sheet)), ("Release", releases(sheet))];
     out.push(("Content", content(sheet, all)));
@@ -158,7 +158,7 @@ fn listed<T: AsRef<str>>(names: &[T]) -> String {
     out.join("; ")
 }
 
-fn integrity(sheet: &Sheet<'_>) -> Line {
+fn integrity(sheet: &View<'_>) -> Line {
     if sheet.refused {
         return vec![strong("NOT LOOKED AT"), text(" the head of the bundle was refused")];
     }
@@ -195,7 +195,7 @@ fn good(report: &Report, role: &str) -> usize {
     keys.len()
 }
 
-fn signed(sheet: &Sheet<'_>) -> Line {
+fn signed(sheet: &View<'_>) -> Line {
     let report = sheet.report;
     if sheet.trusted.required.is_empty() {
         return vec![strong("NOT REQUIRED"), text(" --allow-unsigned: anyone could have made this bundle")];
@@ -214,15 +214,14 @@ fn signed(sheet: &Sheet<'_>) -> Line {
             count(good(report, "reviewer"), "reviewer")
         });
     }
-    let against = matches!(sheet.saying(), Saying::Refused | Saying::Against);
-    if against {
+    if sheet.is_against() {
         // What a reviewer approved was not this.
         parts.retain(|part| !part.contains("reviewer") || part.ends_with("not yet"));
     }
     vec![strong(word), text(format!(" {}", parts.join(", ")))]
 }
 
-fn releases(sheet: &Sheet<'_>) -> Line {
+fn releases(sheet: &View<'_>) -> Line {
     let Some(index) = sheet.index.filter(|_| !sheet.refused) else {
         return vec![strong("NOT LOOKED AT")];
     };
@@ -240,7 +239,7 @@ fn releases(sheet: &Sheet<'_>) -> Line {
     vec![strong(word), text(format!(" {}", listed(&names)))]
 }
 
-fn content(sheet: &Sheet<'_>, all: &[Open]) -> Line {
+fn content(sheet: &View<'_>, all: &[Open]) -> Line {
     if sheet.refused {
         return vec![strong("NOT LOOKED AT")];
     }
@@ -264,7 +263,7 @@ fn content(sheet: &Sheet<'_>, all: &[Open]) -> Line {
 }
 
 /// Which bundle, from where, compared with what.
-fn facts(sheet: &Sheet<'_>) -> Vec<(&'static str, Line)> {
+fn facts(sheet: &View<'_>) -> Vec<(&'static str, Line)> {
     let (report, bundle) = (sheet.report, &sheet.report.bundle);
     let mut out = Vec::new();
     let created = bundle.created.as_deref().map(|at| format!(", created {}", time(at))).unwrap_or_default();
@@ -326,9 +325,9 @@ fn facts(sheet: &Sheet<'_>) -> Vec<(&'static str, Line)> {
 }
 
 /// Who signed: each with the full fingerprint.
-fn vouched(sheet: &Sheet<'_>, saying: Saying, out: &mut Vec<Block>) {
+fn vouched(sheet: &View<'_>, out: &mut Vec<Block>) {
     out.push(Block::Heading("Who vouches for it".to_owned()));
-    let against = matches!(saying, Saying::Refused | Saying::Against);
+    let against = sheet.is_against();
     let mut rows = Vec::new();
     let mut hidden = 0;
     for one in &sheet.report.signatures {
@@ -392,7 +391,7 @@ fn vouched(sheet: &Sheet<'_>, saying: Saying, out: &mut Vec<Block>) {
 }
 
 /// What was not done, required first.
-pub(super) fn undone(sheet: &Sheet<'_>) -> Vec<Undone> {
+pub(super) fn undone(sheet: &View<'_>) -> Vec<Undone> {
     let mut out: Vec<Undone> = Vec::new();
     let mut add = |what: String, why: String, required: bool| out.push(Undone { what, why, required });
     if sheet.refused {

@@ -15,12 +15,16 @@ mod proofs;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+use std::ops::Deref;
+
 use crate::bundle::index::{Image, Index};
 use crate::observer::count_of as grouped;
 use crate::policy::Facts;
 use crate::report::{Report, Verdict};
 use crate::scan::Summary;
 use block::Block;
+use findings::Open;
 
 pub use effects::Effect;
 
@@ -179,7 +183,49 @@ impl Saying {
 impl Sheet<'_> {
     /// What it says at its head.
     pub fn saying(&self) -> Saying {
-        let open = findings::all(self).iter().any(|one| one.tag == block::Tag::Error && !one.undone);
+        View::new(self).saying
+    }
+}
+
+/// A sheet, and what all its sections need of it.
+struct View<'a> {
+    sheet: &'a Sheet<'a>,
+    /// The images of the index by name and digest, and by the digests of their platforms.
+    images: HashMap<String, &'a Image>,
+    /// The findings, the worst first.
+    open: Vec<Open>,
+    saying: Saying,
+}
+
+impl<'a> Deref for View<'a> {
+    type Target = Sheet<'a>;
+
+    fn deref(&self) -> &Sheet<'a> {
+        self.sheet
+    }
+}
+
+impl<'a> View<'a> {
+    fn new(sheet: &'a Sheet<'a>) -> View<'a> {
+        let mut images: HashMap<String, &Image> = HashMap::new();
+        for image in sheet.index.iter().flat_map(|index| &index.images) {
+            for name in [image.called(), image.display(), image.digest.to_string()] {
+                images.entry(name).or_insert(image);
+            }
+        }
+        for member in sheet.facts.iter().flat_map(|facts| &facts.images) {
+            if let Some(image) = member.listed.iter().find_map(|digest| images.get(digest).copied()) {
+                images.entry(member.digest.clone()).or_insert(image);
+            }
+        }
+        let mut view = View { sheet, images, open: Vec::new(), saying: Saying::Incomplete };
+        view.open = findings::all(&view);
+        view.saying = view.say();
+        view
+    }
+
+    fn say(&self) -> Saying {
+        let open = self.open.iter().any(|one| one.tag == block::Tag::Error && !one.undone);
         match self.exit_code {
             _ if self.refused => Saying::Refused,
             0 if self.report.verdict != Verdict::Verified => Saying::Incomplete,
@@ -191,10 +237,14 @@ impl Sheet<'_> {
         }
     }
 
+    /// Whether something speaks against the import.
+    fn is_against(&self) -> bool {
+        matches!(self.saying, Saying::Refused | Saying::Against)
+    }
+
     fn title(&self) -> String {
         let bundle = &self.report.bundle;
-        let name = bundle.name.as_deref().unwrap_or(&bundle.path);
-        numbered(name, bundle.sequence)
+        numbered(bundle.name.as_deref().unwrap_or(&bundle.path), bundle.sequence)
     }
 
     /// The 64 digits of the index digest, if it is known.
@@ -210,13 +260,7 @@ impl Sheet<'_> {
         }
         // A name can have a platform behind it: what is removed is the whole image.
         let bare = what.rsplit_once(" (").filter(|(_, end)| end.ends_with(')')).map_or(what, |(name, _)| name);
-        let about = |image: &&Image| {
-            let names = [image.called(), image.display(), image.digest.to_string()];
-            names.iter().any(|name| name == bare || name == what)
-        };
-        let listed = self.facts.iter().flat_map(|facts| &facts.images).find(|image| image.digest == what);
-        let by_list = |image: &&Image| listed.is_some_and(|l| l.listed.iter().any(|d| *d == image.digest.to_string()));
-        let image = index.images.iter().find(about).or_else(|| index.images.iter().find(by_list))?;
+        let image = self.images.get(what).or_else(|| self.images.get(bare))?;
         let release = image.release.and_then(|digest| index.releases.iter().find(|r| r.digest == digest));
         Some(match (&image.component, release) {
             (Some(component), _) => format!("component:{component}"),
@@ -255,14 +299,15 @@ impl Sheet<'_> {
 
 /// The sheet as one HTML file.
 pub fn html(sheet: &Sheet<'_>) -> String {
+    let sheet = &View::new(sheet);
     let foot = sheet.hex().map_or_else(String::new, |hex| format!("index {} {}", &hex[..8], &hex[8..16]));
-    let title = format!("Review of {}: {}", sheet.title(), sheet.saying().words().to_lowercase());
+    let title = format!("Review of {}: {}", sheet.title(), sheet.saying.words().to_lowercase());
     html::write(&title, &foot, &sheet.blocks())
 }
 
 /// The sheet as Markdown.
 pub fn markdown(sheet: &Sheet<'_>) -> String {
-    markdown::write(&sheet.blocks())
+    markdown::write(&View::new(sheet).blocks())
 }
 
 /// A name with its number in a series; quoted where the name pretends to have one.

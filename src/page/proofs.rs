@@ -1,7 +1,7 @@
 //! What was checked, by whom it was signed, what others say, and how to check it without this program.
 
 use super::block::{Block, Line, Span, Table, code, digest, name, small, strong, text};
-use super::{LISTED, Sheet, count, front, grouped, time};
+use super::{LISTED, View, count, front, grouped, time};
 use crate::report::{Check, CheckId, Outcome, Report, Vouched};
 use crate::scan::Used;
 
@@ -44,7 +44,7 @@ pub(super) fn intact(report: &Report) -> bool {
 }
 
 /// Who removed what, and why.
-pub(super) fn removals(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn removals(sheet: &View<'_>, out: &mut Vec<Block>) {
     if sheet.report.removals.is_empty() {
         return;
     }
@@ -73,7 +73,7 @@ pub(super) fn removals(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
 }
 
 /// Every check.
-pub(super) fn checks(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn checks(sheet: &View<'_>, out: &mut Vec<Block>) {
     out.push(Block::Heading("Checks".to_owned()));
     let row = |check: &Check| {
         let outcome = match check.outcome {
@@ -112,7 +112,7 @@ pub(super) fn checks(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
     }
 }
 
-fn scanners(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+fn scanners(sheet: &View<'_>, out: &mut Vec<Block>) {
     let Some(scan) = sheet.scan else { return };
     out.push(Block::Sub("Scanners".to_owned()));
     let row = |used: &Used| {
@@ -166,7 +166,7 @@ fn scanners(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
 }
 
 /// What others say: evidence that the user gave, and what the sender claims.
-pub(super) fn evidence(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn evidence(sheet: &View<'_>, out: &mut Vec<Block>) {
     let report = sheet.report;
     if !report.evidence.is_empty() {
         out.push(Block::Heading("Evidence of other programs".to_owned()));
@@ -208,7 +208,7 @@ pub(super) fn evidence(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
 }
 
 /// What the bundle itself brings about its images.
-fn claims(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+fn claims(sheet: &View<'_>, out: &mut Vec<Block>) {
     let mut rows = Vec::new();
     for one in sheet.report.attestations.iter().take(LISTED) {
         let by = match (&one.signature, &one.key) {
@@ -249,7 +249,7 @@ fn claims(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
 }
 
 /// All signatures and review records.
-pub(super) fn signatures(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn signatures(sheet: &View<'_>, out: &mut Vec<Block>) {
     let report = sheet.report;
     out.push(Block::Heading("Signatures and records".to_owned()));
     let mut rows = Vec::new();
@@ -289,7 +289,7 @@ pub(super) fn signatures(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
 }
 
 /// How to check this page with tools that everybody has.
-pub(super) fn by_hand(sheet: &Sheet<'_>, out: &mut Vec<Block>) {
+pub(super) fn by_hand(sheet: &View<'_>, out: &mut Vec<Block>) {
     if sheet.hex().is_none() {
         return;
     }
