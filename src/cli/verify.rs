@@ -103,7 +103,7 @@ fn some_problems(report: &Report, term: &Terminal, state: Option<&str>, listed: 
         };
         listed && reasons.iter().any(same)
     };
-    let notices: Vec<_> = report.findings().filter(|f| f.severity == Severity::Notice && !repeats(f)).collect();
+    let notices: Vec<_> = report.findings().filter(|f| f.severity != Severity::Error && !repeats(f)).collect();
     notices.iter().take(NOTICES).for_each(|notice| term.finding(notice, None));
     let more = notices.len().saturating_sub(NOTICES) as u64 + if errors.is_empty() { counted } else { 0 };
     if more > 0 && term.shows(Severity::Notice) {
