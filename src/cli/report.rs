@@ -157,8 +157,6 @@ fn write(
         facts: made.facts.as_ref(),
         scan: made.scan.as_ref(),
         trusted,
-        rules: None,
-        accepted: Vec::new(),
         effects: made.effects.clone(),
         since: made.since.clone(),
     };

@@ -192,6 +192,9 @@ fn since(older: Older, trust: Option<&Trust>, index: &Index, facts: &Facts) -> R
 
 /// Who signed the older bundle, for this host.
 fn signers(report: &Report) -> String {
+    if let Some(finding) = report.errors().next() {
+        return format!("NOT accepted by this host: {}", finding.message);
+    }
     let one = |one: &SignatureOutcome| {
         format!(
             "{} as {}",

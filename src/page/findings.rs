@@ -3,7 +3,7 @@
 use super::block::{Block, Line, Span, Table, Tag, code, digest, name, small, strong, text};
 use super::{LISTED, NOTICES, View, count};
 use crate::content::facts::Fact;
-use crate::report::Severity;
+use crate::report::{Accepted, Severity};
 use crate::scan::{self, Outcome, Spot};
 
 /// The most places, facts and images that are named of one finding.
@@ -34,9 +34,8 @@ pub(super) fn all(sheet: &View<'_>) -> Vec<Open> {
         for finding in &check.findings {
             let tag = match finding.severity {
                 Severity::Error => Tag::Error,
+                Severity::Warning => Tag::Warning,
                 Severity::Notice => Tag::Notice,
-                #[allow(unreachable_patterns)]
-                _ => Tag::Warning,
             };
             let mut lines: Vec<Line> = Vec::new();
             if !finding.subject.is_empty() && !finding.message.contains(&finding.subject) {
@@ -51,7 +50,10 @@ pub(super) fn all(sheet: &View<'_>) -> Vec<Open> {
             out.push(Open {
                 tag,
                 rank,
-                code: finding.code.to_string(),
+                code: finding
+                    .rule
+                    .as_ref()
+                    .map_or_else(|| finding.code.to_string(), |rule| format!("rule {}", crate::escape::name(rule))),
                 undone: exit == 42,
                 title: finding.message.clone(),
                 lines,
@@ -161,7 +163,7 @@ pub(super) fn counted(all: &[Open]) -> String {
 pub(super) fn section(sheet: &View<'_>, out: &mut Vec<Block>) {
     let all = &sheet.open;
     out.push(Block::Heading("Findings, worst first".to_owned()));
-    if all.is_empty() && sheet.accepted.is_empty() {
+    if all.is_empty() && sheet.report.accepted.is_empty() {
         out.push(Block::Text(vec![text("Nothing was found by what ran. What did not run is on the first page.")]));
     }
     let mut rows = Vec::new();
@@ -215,17 +217,28 @@ pub(super) fn section(sheet: &View<'_>, out: &mut Vec<Block>) {
 }
 
 fn accepted(sheet: &View<'_>, out: &mut Vec<Block>) {
-    if sheet.accepted.is_empty() {
+    let all = &sheet.report.accepted;
+    if all.is_empty() {
         return;
     }
-    out.push(Block::Sub(format!("Accepted: {}", count(sheet.accepted.len(), "finding"))));
-    let row = |one: &super::Accepted| {
-        vec![
-            vec![Span::Tag(Tag::Accepted), Span::Break, small(&one.by_what)],
-            vec![shown(&one.subject), Span::Break, text(&one.reason)],
-            vec![text(&one.by), Span::Break, small(format!("until {}", one.until))],
-        ]
+    out.push(Block::Sub(format!("Accepted: {}", count(all.iter().map(|one| one.findings).sum::<u64>(), "finding"))));
+    let row = |one: &Accepted| {
+        let by_what = match (&one.rule, &one.scanner) {
+            (Some(rule), _) => format!("rule {}", crate::escape::name(rule)),
+            (None, Some(scanner)) => format!("scanner {}", crate::escape::name(scanner)),
+            (None, None) => String::new(),
+        };
+        let mut what = vec![shown(&one.subject), Span::Break, strong(crate::escape::name(&one.decision.reason))];
+        for closed in one.closed.iter().take(PLACES) {
+            what.extend([Span::Break, small(crate::escape::name(closed))]);
+        }
+        let by = vec![
+            text(crate::escape::name(&one.decision.by)),
+            Span::Break,
+            small(format!("until {}, {}", crate::escape::name(&one.decision.until), count(one.findings, "finding"))),
+        ];
+        vec![vec![Span::Tag(Tag::Accepted), Span::Break, small(by_what)], what, by]
     };
-    let rows = sheet.accepted.iter().take(LISTED).map(row).collect();
+    let rows = all.iter().take(LISTED).map(row).collect();
     out.push(Block::Table(Table { class: "f", head: &["By which rule", "What, and why", "By, until"], rows }));
 }

@@ -89,8 +89,11 @@ fn sentence(sheet: &View<'_>, saying: Saying, all: &[Open], undone: &[Undone]) -
             text("."),
         ],
         _ => {
-            let intact = proofs::intact(sheet.report);
-            let bytes = if intact { "The bytes are what was signed." } else { "The bytes are NOT what was signed." };
+            let bytes = match (proofs::broken(sheet.report).is_empty(), proofs::is_signed(sheet.report)) {
+                (true, true) => "The bytes are what was signed.",
+                (false, true) => "The bytes are NOT what was signed.",
+                (_, false) => "Whoever made it is NOT one whom this host trusts.",
+            };
             vec![text(format!("{bytes} This run has ")), strong(counted(all)), text(".")]
         }
     };
@@ -101,14 +104,11 @@ fn sentence(sheet: &View<'_>, saying: Saying, all: &[Open], undone: &[Undone]) -
             if required == 1 { "1 required check was".to_owned() } else { format!("{required} required checks were") }
         )));
     }
-    if !sheet.accepted.is_empty() {
+    let accepted = sheet.report.accepted.iter().map(|one| one.findings).sum::<u64>();
+    if accepted > 0 {
         out.push(text(format!(
             " {} accepted.",
-            if sheet.accepted.len() == 1 {
-                "1 finding is".to_owned()
-            } else {
-                format!("{} findings are", sheet.accepted.len())
-            }
+            if accepted == 1 { "1 finding is".to_owned() } else { format!("{accepted} findings are") }
         )));
     }
     out
@@ -119,16 +119,20 @@ fn rows(sheet: &View<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str,
     let report = sheet.report;
     let mut out = vec![("Integrity", integrity(sheet)), ("Signatures", signed(sheet)), ("Release", releases(sheet))];
     out.push(("Content", content(sheet, all)));
-    if let Some(rules) = &sheet.rules {
+    if let Some(rules) = &report.policy {
         let found = report
             .checks
             .iter()
-            .filter(|check| check.id.as_str() == "policy")
+            .filter(|check| check.id == CheckId::Policy)
             .map(|c| c.findings.len() as u64 + c.more)
             .sum::<u64>();
         let word = if found == 0 { "HELD" } else { "NOT HELD" };
-        let said =
-            format!(" {}; {}, {} accepted", count(rules.rules, "rule"), count(found, "finding"), sheet.accepted.len());
+        let said = format!(
+            " {}; {}, {} accepted",
+            count(rules.rules, "rule"),
+            count(found, "finding"),
+            report.accepted.iter().map(|one| one.findings).sum::<u64>()
+        );
         out.push(("Rules", vec![strong(word), text(said)]));
     }
     let removed: Vec<&str> = report.removals.iter().filter(|one| one.obeyed).map(|one| one.words.as_str()).collect();
@@ -166,13 +170,7 @@ fn integrity(sheet: &View<'_>) -> Line {
     let read = digests
         .map(|c| format!("{} of {} blobs, {}", grouped(c.examined), grouped(c.of), c.details.join(", ")))
         .unwrap_or_default();
-    let failed: Vec<&str> = sheet
-        .report
-        .checks
-        .iter()
-        .filter(|c| c.outcome == Outcome::Fail && !proofs::about_content(c.id))
-        .map(|c| c.id.title())
-        .collect();
+    let failed = proofs::broken(sheet.report);
     match failed.is_empty() {
         true if digests.is_some_and(|c| c.examined == c.of) => {
             vec![strong("VERIFIED"), text(format!(" {read}; every byte was read"))]

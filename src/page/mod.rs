@@ -61,32 +61,6 @@ pub struct Trusted {
     pub reviewers: Vec<(String, String)>,
 }
 
-/// A policy of rules.
-#[derive(Clone, Debug, Default)]
-pub struct Rules {
-    /// Its file.
-    pub file: String,
-    /// Its SHA-256.
-    pub sha256: String,
-    /// How many rules it has.
-    pub rules: usize,
-}
-
-/// A finding that somebody accepted.
-#[derive(Clone, Debug, Default)]
-pub struct Accepted {
-    /// The rule or scanner.
-    pub by_what: String,
-    /// What it is about.
-    pub subject: String,
-    /// Why.
-    pub reason: String,
-    /// Who.
-    pub by: String,
-    /// Until when.
-    pub until: String,
-}
-
 /// What is new since an older bundle.
 #[derive(Clone, Debug, Default)]
 pub struct Since {
@@ -142,10 +116,6 @@ pub struct Sheet<'a> {
     pub scan: Option<&'a Summary>,
     /// The trust policy.
     pub trusted: Trusted,
-    /// The rules.
-    pub rules: Option<Rules>,
-    /// What was accepted.
-    pub accepted: Vec<Accepted>,
     /// What its Kubernetes objects do.
     pub effects: Vec<Effect>,
     /// What is new in it.

@@ -38,9 +38,21 @@ pub(super) fn about_content(id: CheckId) -> bool {
     matches!(id.as_str(), "policy" | "layers" | "packages" | "scan" | "manifests")
 }
 
-/// Whether the bytes are what was signed.
-pub(super) fn intact(report: &Report) -> bool {
-    report.checks.iter().all(|check| check.outcome == Outcome::Pass || about_content(check.id))
+/// Whether a check is about who signed, rather than about the bytes.
+fn about_signers(id: CheckId) -> bool {
+    [CheckId::BundleSignature, CheckId::ReleaseSignatures, CheckId::ImageSignatures, CheckId::DefaultImagePolicy]
+        .contains(&id)
+}
+
+/// The checks that found that the bytes are not what the index says.
+pub(super) fn broken(report: &Report) -> Vec<&'static str> {
+    let failed = report.checks.iter().filter(|check| check.outcome == Outcome::Fail);
+    failed.filter(|c| !about_content(c.id) && !about_signers(c.id)).map(|check| check.id.title()).collect()
+}
+
+/// Whether enough of those whom this host trusts have signed.
+pub(super) fn is_signed(report: &Report) -> bool {
+    !report.checks.iter().any(|check| check.id == CheckId::BundleSignature && check.outcome == Outcome::Fail)
 }
 
 /// Who removed what, and why.
@@ -102,7 +114,7 @@ pub(super) fn checks(sheet: &View<'_>, out: &mut Vec<Block>) {
         out.push(Block::Text(line));
     }
     scanners(sheet, out);
-    if let Some(rules) = &sheet.rules {
+    if let Some(rules) = &sheet.report.policy {
         out.push(Block::Text(vec![
             text("Rules: "),
             name(&rules.file),

@@ -10,7 +10,7 @@ use crate::error::Code;
 use crate::oci::Digest;
 use crate::policy::facts::{ImageFacts, LayerFacts, ObjectFacts, PackageFacts};
 use crate::report::signature::Outcome as Good;
-use crate::report::{Check, CheckId, Finding, SignatureOutcome, Standing, Subject};
+use crate::report::{Accepted, Check, CheckId, Decision, Finding, PolicyUsed, SignatureOutcome, Standing, Subject};
 use crate::scan::{self, Origin, Outcome, Spot};
 
 /// Texts that want to be more than text.
@@ -160,8 +160,6 @@ impl World {
                 required: vec![("builder", 1)],
                 reviewers: vec![("review-desk".into(), "SHA256:HnUAfpeuNp1lfA5ImwYX/4icsmX6psDLcuUZ91wwG5s".into())],
             },
-            rules: None,
-            accepted: Vec::new(),
             effects: Vec::new(),
             since: None,
         }
@@ -180,6 +178,17 @@ fn hostile() -> World {
         world.report.skip(CheckId::ImageSignatures, false, text);
         world.report.signatures.push(SignatureOutcome { origin: text.into(), ..signature(text, text) });
     }
+    let accepted = |text: &&str| Accepted {
+        rule: Some((*text).to_owned()),
+        scanner: None,
+        subject: (*text).to_owned(),
+        decision: Decision { reason: (*text).to_owned(), by: (*text).to_owned(), until: (*text).to_owned() },
+        findings: 2,
+        closed: vec![(*text).to_owned()],
+    };
+    world.report.accepted = HOSTILE.iter().map(accepted).collect();
+    let (file, sha256) = (HOSTILE[0].to_owned(), HOSTILE[1].to_owned());
+    world.report.policy = Some(PolicyUsed { file, sha256, rules: 8, accept: 1 });
     world.report.bundle.path = HOSTILE[0].into();
     world
 }
@@ -207,16 +216,6 @@ fn hostile_sheet(world: &World) -> Sheet<'_> {
         objects: HOSTILE.iter().map(|text| ("new", (*text).to_owned())).collect(),
         ..Since::default()
     });
-    sheet.accepted = HOSTILE
-        .iter()
-        .map(|text| Accepted {
-            by_what: (*text).into(),
-            subject: (*text).into(),
-            reason: (*text).into(),
-            by: (*text).into(),
-            until: (*text).into(),
-        })
-        .collect();
     sheet.effects = HOSTILE
         .iter()
         .filter_map(|text| {
@@ -227,7 +226,6 @@ fn hostile_sheet(world: &World) -> Sheet<'_> {
             effects::of(text, object.to_string().as_bytes())
         })
         .collect();
-    sheet.rules = Some(Rules { file: HOSTILE[0].into(), sha256: "ef".repeat(32), rules: 8 });
     sheet
 }
 
