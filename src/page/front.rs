@@ -3,19 +3,10 @@
 use super::block::Tag;
 use super::block::{Block, Decision, Line, Span, Table, code, digest, name, small, strong, text};
 use super::findings::{Open, counted};
-use super::{FRONT, Saying, View, count, grouped, proofs, time};
+use super::state::{self, Undone, undone};
+use super::{FRONT, Saying, View, count, grouped, time};
 use crate::bundle::index::Trust;
 use crate::report::{CheckId, Outcome, Report, size};
-
-/// Why something was not done.
-pub(super) struct Undone {
-    /// What.
-    pub(super) what: String,
-    /// Why.
-    pub(super) why: String,
-    /// Whether the verdict requires it.
-    pub(super) required: bool,
-}
 
 /// The first page.
 pub(super) fn page(sheet: &View<'_>) -> Vec<Block> {
@@ -89,7 +80,7 @@ fn sentence(sheet: &View<'_>, saying: Saying, all: &[Open], undone: &[Undone]) -
             text("."),
         ],
         _ => {
-            let bytes = match (proofs::broken(sheet.report).is_empty(), proofs::is_signed(sheet.report)) {
+            let bytes = match (state::broken(sheet.report).is_empty(), state::is_signed(sheet.report)) {
                 (true, true) => "The bytes are what was signed.",
                 (false, true) => "The bytes are NOT what was signed.",
                 (_, false) => "Whoever made it is NOT one whom this host trusts.",
@@ -170,7 +161,7 @@ fn integrity(sheet: &View<'_>) -> Line {
     let read = digests
         .map(|c| format!("{} of {} blobs, {}", grouped(c.examined), grouped(c.of), c.details.join(", ")))
         .unwrap_or_default();
-    let failed = proofs::broken(sheet.report);
+    let failed = state::broken(sheet.report);
     match failed.is_empty() {
         true if digests.is_some_and(|c| c.examined == c.of) => {
             vec![strong("VERIFIED"), text(format!(" {read}; every byte was read"))]
@@ -352,11 +343,11 @@ fn vouched(sheet: &View<'_>, out: &mut Vec<Block>) {
         };
         rows.push(vec![vec![text("reviewer")], vec![text(names)], key, vec![text("not yet")]]);
     }
-    for release in proofs::releases(sheet.report).into_iter().take(FRONT) {
+    for release in state::releases(sheet.report).into_iter().take(FRONT) {
         rows.push(vec![
             vec![text("release")],
             vec![text(format!("{} for {}", crate::escape::name(&release.user), release.version))],
-            vec![code(proofs::fours(&release.key))],
+            vec![code(state::fours(&release.key))],
             vec![text("✓ good")],
         ]);
     }
@@ -386,60 +377,6 @@ fn vouched(sheet: &View<'_>, out: &mut Vec<Block>) {
         )));
     }
     out.push(Block::Note(note));
-}
-
-/// What was not done, required first.
-pub(super) fn undone(sheet: &View<'_>) -> Vec<Undone> {
-    let mut out: Vec<Undone> = Vec::new();
-    let mut add = |what: String, why: String, required: bool| out.push(Undone { what, why, required });
-    if sheet.refused {
-        add(
-            "Everything behind the head".into(),
-            "the bundle was refused: no content was read, and no scanner was asked".into(),
-            true,
-        );
-    }
-    for one in &sheet.report.not_checked {
-        let what = if one.reason.starts_with("reviewer: ") { "signature of a reviewer" } else { one.id.title() };
-        add(capital(what), crate::escape::sentence(&one.reason), one.required);
-    }
-    match sheet.scan {
-        None if sheet.refused => {}
-        None => add("Scan".into(), "no scanner was named (--clamd, --scanner, --scanners)".into(), false),
-        Some(scan) => {
-            if scan.left > 0 || scan.ended.is_some() {
-                let why = scan.ended.clone().unwrap_or_else(|| "the run ended before".into());
-                add(count(scan.left, "content"), crate::escape::sentence(&why), true);
-            }
-            if scan.failed > 0 {
-                add(count(scan.failed, "content"), "a scanner gave no answer: see “Findings”".into(), true);
-            }
-            if scan.not_opened > 0 {
-                let why = "encrypted, damaged, of an unknown form or over a limit, so nobody looked at all of it: see “Findings”";
-                add(format!("{} in full", count(scan.not_opened, "content")), why.into(), true);
-            }
-        }
-    }
-    if sheet.report.evidence.is_empty() {
-        let why = "no results were given (--evidence FILE); this program has no vulnerability data";
-        let known = sheet.report.not_checked.iter().any(|one| one.reason.contains("vulnerabilit"));
-        if !known {
-            add("Known vulnerabilities".into(), why.into(), false);
-        }
-    }
-    add(
-        "What programs do when they run".into(),
-        "nothing was executed; no tool can tell this from the bytes".into(),
-        false,
-    );
-    out.sort_by_key(|one| !one.required);
-    out
-}
-
-/// With a capital letter.
-pub(super) fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
 
 fn not_done(undone: Vec<Undone>, out: &mut Vec<Block>) {

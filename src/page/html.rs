@@ -6,7 +6,7 @@ use base64::Engine as _;
 
 use super::block::{Block, Decision, Line, Span, Table};
 use super::picture;
-use crate::escape::escape;
+use super::plain::{escaped, groups};
 use crate::oci::Digest;
 
 /// The style.
@@ -18,16 +18,7 @@ pub(super) struct Html(String);
 impl Html {
     /// Text, as text: the only way into a page for anything that is not a tag of this file.
     fn text(&mut self, text: &str) {
-        for c in escape(text).chars() {
-            match c {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                c => self.0.push(c),
-            }
-        }
+        self.0.push_str(&escaped(text));
     }
 
     /// A tag of this program.
@@ -156,18 +147,6 @@ impl Html {
             Block::NewPage => self.tag("<div class=\"brk\"></div>\n"),
         }
     }
-}
-
-/// Text for a place in a picture.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = Html(String::new());
-    out.text(text);
-    out.0
-}
-
-/// A digest in eight groups of eight.
-pub(super) fn groups(hex: &str) -> Vec<String> {
-    hex.chars().collect::<Vec<_>>().chunks(8).map(|group| group.iter().collect()).collect()
 }
 
 /// The page. `foot` stands at the foot of each printed page: letters, digits and blanks only.

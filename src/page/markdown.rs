@@ -1,7 +1,7 @@
 //! The same page as Markdown (CommonMark with tables), for tickets and wikis.
 
 use super::block::{Block, Line, Picture, Span, Table};
-use super::html::groups;
+use super::plain::groups;
 use crate::escape::escape;
 
 /// Text, as text: every character that Markdown or HTML in it would read becomes an entity. An entity is text

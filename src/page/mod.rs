@@ -11,7 +11,9 @@ mod front;
 mod html;
 mod markdown;
 mod picture;
+mod plain;
 mod proofs;
+mod state;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,7 @@
 //! Bars as SVG, by presentation attributes: a policy without inline style lets them through.
 
 use super::block::{Bar, Fill, Picture};
-use super::html::escaped;
+use super::plain::escaped;
 use crate::report::size;
 
 /// The width of all, of names, and where bars begin and end at most.

@@ -1,59 +1,9 @@
 //! What was checked, by whom it was signed, what others say, and how to check it without this program.
 
 use super::block::{Block, Line, Span, Table, code, digest, name, small, strong, text};
-use super::{LISTED, View, count, front, grouped, time};
-use crate::report::{Check, CheckId, Outcome, Report, Vouched};
+use super::{LISTED, View, count, grouped, state, time};
+use crate::report::{Check, Outcome, Vouched};
 use crate::scan::Used;
-
-/// A release signature that held.
-pub(super) struct Signed {
-    /// Its version.
-    pub(super) version: String,
-    /// The fingerprint of its key.
-    pub(super) key: String,
-    /// The user id of its key.
-    pub(super) user: String,
-}
-
-/// The releases whose signatures held.
-pub(super) fn releases(report: &Report) -> Vec<Signed> {
-    let check = report.checks.iter().filter(|check| check.id == CheckId::ReleaseSignatures);
-    let one = |detail: &String| {
-        let mut words = detail.splitn(3, ' ');
-        let (version, key) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let is_key = key.len() >= 40 && key.bytes().all(|b| b.is_ascii_hexdigit());
-        is_key.then(|| Signed { version, key, user: words.next().unwrap_or_default().to_owned() })
-    };
-    check.flat_map(|check| &check.details).filter_map(one).collect()
-}
-
-/// A fingerprint in groups of four.
-pub(super) fn fours(key: &str) -> String {
-    let chars: Vec<char> = key.chars().collect();
-    chars.chunks(4).map(|four| four.iter().collect::<String>()).collect::<Vec<_>>().join(" ")
-}
-
-/// Whether a check is about what the content does, rather than about its bytes and signatures.
-pub(super) fn about_content(id: CheckId) -> bool {
-    matches!(id.as_str(), "policy" | "layers" | "packages" | "scan" | "manifests")
-}
-
-/// Whether a check is about who signed, rather than about the bytes.
-fn about_signers(id: CheckId) -> bool {
-    [CheckId::BundleSignature, CheckId::ReleaseSignatures, CheckId::ImageSignatures, CheckId::DefaultImagePolicy]
-        .contains(&id)
-}
-
-/// The checks that found that the bytes are not what the index says.
-pub(super) fn broken(report: &Report) -> Vec<&'static str> {
-    let failed = report.checks.iter().filter(|check| check.outcome == Outcome::Fail);
-    failed.filter(|c| !about_content(c.id) && !about_signers(c.id)).map(|check| check.id.title()).collect()
-}
-
-/// Whether enough of those whom this host trusts have signed.
-pub(super) fn is_signed(report: &Report) -> bool {
-    !report.checks.iter().any(|check| check.id == CheckId::BundleSignature && check.outcome == Outcome::Fail)
-}
 
 /// Who removed what, and why.
 pub(super) fn removals(sheet: &View<'_>, out: &mut Vec<Block>) {
@@ -98,10 +48,10 @@ pub(super) fn checks(sheet: &View<'_>, out: &mut Vec<Block>) {
             "none".to_owned()
         };
         let details = check.details.iter().map(|d| crate::escape::name(d)).collect::<Vec<_>>().join("; ");
-        vec![vec![text(front::capital(check.id.title()))], vec![outcome], vec![text(examined)], vec![small(details)]]
+        vec![vec![text(state::capital(check.id.title()))], vec![outcome], vec![text(examined)], vec![small(details)]]
     };
     let mut rows: Vec<Vec<Line>> = sheet.report.checks.iter().map(row).collect();
-    for one in front::undone(sheet) {
+    for one in state::undone(sheet) {
         let required = if one.required { strong("NOT DONE, required") } else { text("not done") };
         rows.push(vec![vec![text(one.what)], vec![required], vec![], vec![small(one.why)]]);
     }
