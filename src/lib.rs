@@ -67,7 +67,7 @@
 //! | `cluster` | a Kubernetes API server: what would change there, and applying it | `registry`, `kubernetes`, `error` |
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `archive`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
-//! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `content`, `fs`, `observer`, `pattern`, `oci`, `error` |
+//! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `content`, `report`, `fs`, `observer`, `pattern`, `oci`, `error` |
 //! | `page` | the sheet about a bundle: HTML and Markdown from one set of data | `escape`, `policy`, `scan`, `observer`, `bundle`, `content`, `sign`, `kubernetes`, `report`, `archive`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `parallel`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |

@@ -10,10 +10,8 @@ use super::term::Terminal;
 use super::{answer, inputs, proof, scan, verify};
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
-use crate::evidence;
 use crate::oci::Digest;
 use crate::ops::Observer;
-use crate::ops::evidence::Files;
 use crate::ops::reading::Basis;
 use crate::ops::report::{Older, Reported, report};
 use crate::ops::review::Ask;
@@ -36,14 +34,16 @@ pub(super) fn run(args: &Args, global: &Global, term: &Terminal) -> Result<u8> {
     let conditions = inputs::conditions(&args.trust, &args.bundle, false)?;
     let now = conditions.now;
     let older = args.since.as_ref().map(|path| older(args, path)).transpose()?;
-    let named = args.evidence.iter().map(|path| Ok((path.display().to_string(), inputs::read(path, evidence::LIMIT)?)));
-    let found = Files::read(named.collect::<Result<_>>()?, args.r#for.clone())?;
+    let found = inputs::evidence(&args.rules.evidence, args.rules.r#for.as_ref())?;
+    let policy = inputs::policy(args.rules.policy.as_deref(), now)?;
     let (scanners, options) = scan::prepared(&args.scanners, global, term, now)?;
     let trusted = trusted(&trust);
     let books = proof::open("report", &args.proof.proof, proof::key(&args.proof, term)?, &trust, false)?;
     let ask = Ask {
-        policy: None,
+        policy: policy.as_ref().map(|(policy, _)| policy),
+        policy_file: policy.as_ref().map_or("", |(_, name)| name),
         packages: true,
+        files: true,
         scanners,
         scan: options.scan,
         earlier: options.earlier,
@@ -109,7 +109,9 @@ fn document(made: &Reported, now: Timestamp) -> Result<Value> {
     if let Some(facts) = &made.facts {
         members.insert("facts".into(), serde_json::to_value(facts).map_err(internal)?);
     }
-    let _ = now;
+    if let Some(summary) = &made.scan {
+        members.insert("scan".into(), serde_json::to_value(scan::render::found(summary, now)).map_err(internal)?);
+    }
     Ok(out)
 }
 

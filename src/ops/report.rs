@@ -87,27 +87,7 @@ pub fn report(
 }
 
 fn done(review: Review) -> Reported {
-    let Review { mut report, facts, scan, layers, exit_code, index, manifests, .. } = review;
-    let mut codes: Vec<u8> = layers
-        .findings
-        .iter()
-        .filter(|f| f.severity == crate::report::Severity::Error)
-        .map(|f| f.code.exit())
-        .collect();
-    codes.push(exit_code);
-    if let Some(scan) = &scan {
-        if scan.found > 0 {
-            codes.push(Code::Found.exit());
-        }
-        if !scan.is_clean() {
-            codes.push(Code::IncompleteCheck.exit());
-        }
-    }
-    codes.retain(|code| *code != 0);
-    let exit_code = codes.into_iter().min_by_key(|code| (!(10..50).contains(code), *code)).unwrap_or(0);
-    if !layers.findings.is_empty() {
-        report.add(layers);
-    }
+    let Review { report, facts, scan, exit_code, index, manifests, .. } = review.with_layers();
     let effects = manifests.iter().filter_map(|(path, bytes)| effects::of(path, bytes)).collect();
     Reported { report, refused: false, index: Some(index), facts: Some(facts), scan, effects, since: None, exit_code }
 }

@@ -1,27 +1,38 @@
 //! The one reading of a reviewer: it verifies, gathers facts, evaluates rules as contents stream by, and hands contents
 //! to scanners if there are any. `verify --policy`, `scan` and `report` share it.
 
+mod contents;
 mod gather;
+mod objects;
+mod scanners;
+
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use self::gather::{Gathered, Gatherer, Visiting};
 use super::evidence::Files;
 use super::reading::{self, Basis, Opened, Wanted};
+use super::scan::{Handing, LAYERS, Scanning, at_once, names};
 use crate::bundle::Inputs;
 use crate::bundle::index::Index;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::ops::Observer;
 use crate::policy::{Facts, Policy};
-use crate::report::Check;
-use crate::scan::{self, Scanner, Summary};
+use crate::report::{Check, CheckId, Finding, Severity};
+use crate::scan::{self, Scanner, Summary, start};
 use crate::verify::Report;
 
 /// What is asked of a reading.
 pub struct Ask<'a> {
     /// The rules.
     pub policy: Option<&'a Policy>,
+    /// The file that they are from.
+    pub policy_file: &'a str,
     /// Whether the packages of images go into the facts. Rules about packages read them anyway.
     pub packages: bool,
+    /// Whether notable files go into the facts: every layer is read for them.
+    pub files: bool,
     /// Scanners that get every content.
     pub scanners: Vec<Scanner>,
     /// Limits and sessions of the scanners.
@@ -79,11 +90,62 @@ pub fn review(inputs: Inputs, basis: &Basis, ask: Ask<'_>, observer: &dyn Observ
     let trusted = reading.is_trusted();
     let index = reading.index().clone();
     let manifests = reading.files("manifests/").map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
-    let gatherer = gather::Gatherer::new(&reading, &ask);
-    let finished = reading.read(&Wanted::All, &gatherer, ask.jobs, observer)?;
+    let gatherer = Gatherer::new(&reading, &ask, now);
+    let (policy, jobs) = (ask.policy, ask.jobs);
+    let (finished, mut summary, scanned) = match ask.scanners.is_empty() {
+        true => {
+            let visiting = Visiting { gatherer: &gatherer, handing: None };
+            (reading.read(&Wanted::All, &visiting, jobs, observer)?, None, None)
+        }
+        false => {
+            let names = names(reading.shelf(), reading.index());
+            let layers = Mutex::new(Check::new(LAYERS));
+            let told = |found: &scan::Finding| observer.found(&at_once(found));
+            let (fed, summary) = start(ask.scanners, ask.earlier, ask.scan, observer, &told, |scan| {
+                let handing = Handing { scan, names: &names, layers: &layers };
+                let visiting = Visiting { gatherer: &gatherer, handing: Some(&handing) };
+                reading.read(&Wanted::All, &visiting, jobs, &Scanning(observer))
+            })?;
+            let finished = fed.map_err(|e| {
+                e.interrupted("not everything was scanned; the verdicts so far are kept, and the same command goes on")
+            })?;
+            (finished, Some(summary), Some(layers.into_inner().unwrap_or_else(PoisonError::into_inner)))
+        }
+    };
     let mut report = finished.report().clone();
     report.evidence = evidence;
-    let exit_code = finished.exit_code();
-    let (facts, layers) = gatherer.finish(&report, observer)?;
-    Ok(Outcome::Done(Box::new(Review { report, facts, scan: None, index, manifests, layers, trusted, exit_code })))
+    let gathered = gatherer.finish(&report, summary.as_mut(), observer)?;
+    let Gathered { facts, layers, check, accepted, missing } = gathered;
+    let mut codes = vec![finished.exit_code()];
+    report.policy = policy.map(|policy| policy.used(ask.policy_file));
+    report.accepted = accepted;
+    if let Some(check) = check {
+        codes.extend(check.findings.iter().filter(|one| one.severity == Severity::Error).map(|one| one.code.exit()));
+        report.add(check);
+    }
+    for (required, why) in missing {
+        codes.extend(required.then(|| Code::IncompleteCheck.exit()));
+        report.skip(CheckId::Policy, required, why);
+    }
+    if policy.is_some() {
+        report.conclude();
+    }
+    let layers = scanned.unwrap_or(layers);
+    let bad = |one: &&Finding| one.severity == Severity::Error;
+    codes.extend(layers.findings.iter().filter(bad).map(|finding| finding.code.exit()));
+    codes.extend(summary.iter().flat_map(super::scan::codes));
+    codes.retain(|code| *code != 0);
+    let exit_code = codes.into_iter().min_by_key(|code| (!(10..50).contains(code), *code)).unwrap_or(0);
+    Ok(Outcome::Done(Box::new(Review { report, facts, scan: summary, index, manifests, layers, trusted, exit_code })))
+}
+
+impl Review {
+    /// Adds what was found in layers to the report, and draws its verdict again.
+    pub fn with_layers(mut self) -> Review {
+        if !self.layers.findings.is_empty() {
+            self.report.add(std::mem::replace(&mut self.layers, Check::new(LAYERS)));
+            self.report.conclude();
+        }
+        self
+    }
 }

@@ -1,27 +1,31 @@
 //! `scan`: hands everything in a bundle to scanners, in one reading that also verifies.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Mutex;
 
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::reading::{self, Basis, Content, Opened, Visitor, Way};
+use super::evidence::Files;
+use super::reading::{Basis, LayerEnd, Way};
+use super::review::{self, Ask, Review, review};
 use super::shelf::{Carried, Shelf, called};
 use crate::archive::Reason;
 use crate::bundle::index::Index;
 use crate::bundle::{Inputs, layout};
-use crate::content::facts;
-use crate::content::layer::FileKind;
+use crate::content::facts::Fact;
+use crate::content::layer::{FileEntry, FileKind};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, media_type};
 use crate::ops::{Observer, Task};
+use crate::policy::Facts;
 use crate::report::{Check, CheckId, Finding};
-use crate::scan::{self, Origin, Scan, Scanner, Summary, start};
+use crate::scan::{self, Origin, Scan, Scanner, Summary};
 use crate::verify::Report;
 
 /// The check of what layers are.
-const LAYERS: CheckId = CheckId::new(130, "layers", "layers");
+pub(super) const LAYERS: CheckId = CheckId::new(130, "layers", "layers");
 
 /// Options of `scan`.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +52,23 @@ pub enum Scanned {
 pub struct Done {
     /// What was found.
     pub summary: Summary,
-    /// The report of the reading.
+    /// The report of the reading; with what rules found, if there are any.
     pub report: Report,
+    /// The facts that rules saw.
+    pub facts: Facts,
     /// Layers that are damaged, or that tar readers read differently.
     pub layers: Check,
     /// Whether the bundle was verified in the same reading.
     pub trusted: bool,
     /// The exit code.
     pub exit_code: u8,
+}
+
+impl Done {
+    /// Whether something was found that nobody has accepted.
+    pub fn is_found(&self) -> bool {
+        codes(&self.summary).contains(&Code::Found.exit())
+    }
 }
 
 /// Scans a bundle.
@@ -69,38 +82,52 @@ pub fn scan(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Scanned> {
-    let reading = match reading::open(inputs, basis)? {
-        Opened::Refused(report) => return Ok(Scanned::Refused(report)),
-        Opened::Reading(reading) => *reading,
+    let ask = Ask {
+        policy: None,
+        policy_file: "",
+        packages: false,
+        files: false,
+        scanners,
+        scan: options.scan,
+        earlier: options.earlier,
+        evidence: &Files::default(),
+        jobs: options.jobs,
     };
-    let trusted = reading.is_trusted();
-    let names = names(reading.shelf(), reading.index());
-    let layers = Mutex::new(Check::new(LAYERS));
-    let told = |found: &scan::Finding| observer.found(&at_once(found));
-    let (fed, summary) = start(scanners, options.earlier, options.scan, observer, &told, |scan| {
-        let handing = Handing { scan, names: &names, layers: &layers };
-        reading.read(&reading::Wanted::All, &handing, options.jobs, &Scanning(observer))
-    })?;
-    let finished = fed.map_err(|e| {
-        e.interrupted("not everything was scanned; the verdicts so far are kept, and the same command goes on")
-    })?;
-    let layers = layers.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut codes: Vec<u8> = vec![finished.exit_code()];
-    codes.extend(layers.findings.iter().map(|finding| finding.code.exit()));
-    if summary.found > 0 {
-        codes.push(Code::Found.exit());
-    }
-    if !summary.is_clean() {
-        codes.push(Code::IncompleteCheck.exit());
-    }
-    codes.retain(|code| *code != 0);
-    let exit_code = codes.into_iter().min_by_key(|code| (!(10..50).contains(code), *code)).unwrap_or(0);
-    let report = finished.report().clone();
-    Ok(Scanned::Done(Box::new(Done { summary, report, layers, trusted, exit_code })))
+    scan_with(inputs, basis, ask, observer)
+}
+
+/// As [`scan`], with rules.
+///
+/// # Errors
+/// Also those of [`review`].
+pub fn scan_with(inputs: Inputs, basis: &Basis, ask: Ask<'_>, observer: &dyn Observer) -> Result<Scanned> {
+    Ok(match review(inputs, basis, ask, observer)? {
+        review::Outcome::Refused(report) => Scanned::Refused(report),
+        review::Outcome::Done(done) => {
+            let Review { report, facts, scan, layers, trusted, exit_code, .. } = *done;
+            let summary = scan.unwrap_or_default();
+            Scanned::Done(Box::new(Done { summary, report, facts, layers, trusted, exit_code }))
+        }
+    })
+}
+
+/// The exit codes of what scanners found and left; what is accepted does not count.
+pub(super) fn codes(summary: &Summary) -> Vec<u8> {
+    let open = |outcome: scan::Outcome, count: u64| {
+        let mut listed = summary.findings.iter().filter(|one| one.outcome == outcome).peekable();
+        let closed = listed.peek().is_some() && listed.all(|one| one.accepted.is_some()) && summary.more_findings == 0;
+        count > 0 && !closed
+    };
+    let found = open(scan::Outcome::Found, summary.found);
+    let unsure = open(scan::Outcome::Failed, summary.failed) || open(scan::Outcome::NotOpened, summary.not_opened);
+    let mut codes = Vec::new();
+    codes.extend(found.then(|| Code::Found.exit()));
+    codes.extend((unsure || summary.left > 0 || summary.ended.is_some()).then(|| Code::IncompleteCheck.exit()));
+    codes
 }
 
 /// What was found, for those who follow the run.
-fn at_once(found: &scan::Finding) -> Finding {
+pub(super) fn at_once(found: &scan::Finding) -> Finding {
     let scanner = found.scanner.as_deref().unwrap_or_default();
     let subject = found.sha256.as_deref().map_or_else(String::new, |hex| format!("sha256:{hex}"));
     let text = format!("the scanner `{scanner}` found {}", found.names.join(", "));
@@ -110,7 +137,7 @@ fn at_once(found: &scan::Finding) -> Finding {
 }
 
 /// Progress of the reading, as that of the scan: it waits for the scanners.
-struct Scanning<'o>(&'o dyn Observer);
+pub(super) struct Scanning<'o>(pub(super) &'o dyn Observer);
 
 impl Observer for Scanning<'_> {
     fn say(&self, verb: &str, text: &str) {
@@ -137,7 +164,7 @@ impl Observer for Scanning<'_> {
 }
 
 /// The images that have each blob and document.
-fn names(shelf: &Shelf, index: &Index) -> HashMap<Digest, Vec<String>> {
+pub(super) fn names(shelf: &Shelf, index: &Index) -> HashMap<Digest, Vec<String>> {
     let mut out: HashMap<Digest, Vec<String>> = HashMap::new();
     let mut add = |digest: Digest, name: &str| {
         let names = out.entry(digest).or_default();
@@ -160,10 +187,11 @@ fn names(shelf: &Shelf, index: &Index) -> HashMap<Digest, Vec<String>> {
     out
 }
 
-struct Handing<'s, 'a> {
-    scan: &'s Scan<'a>,
-    names: &'s HashMap<Digest, Vec<String>>,
-    layers: &'s Mutex<Check>,
+/// Hands contents to the scanners.
+pub(super) struct Handing<'s, 'a> {
+    pub(super) scan: &'s Scan<'a>,
+    pub(super) names: &'s HashMap<Digest, Vec<String>>,
+    pub(super) layers: &'s Mutex<Check>,
 }
 
 impl Handing<'_, '_> {
@@ -182,20 +210,38 @@ impl Handing<'_, '_> {
         self.layers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).find(finding);
     }
 
-    fn layer(&self, blob: &Carried, content: &mut Content<'_, '_>) -> Result<()> {
-        let origin = self.origin("layer", &blob.digest);
+    /// Whether the run ended early.
+    pub(super) fn is_over(&self) -> bool {
+        self.scan.is_over()
+    }
+
+    /// A layer whose entries follow.
+    pub(super) fn begin(&self, blob: &Carried) -> u32 {
+        self.origin("layer", &blob.digest)
+    }
+
+    /// An entry of a layer, with its content.
+    pub(super) fn entry(
+        &self,
+        origin: u32,
+        (way, entry): (Way, &FileEntry),
+        facts: &[Fact],
+        stream: &mut dyn Read,
+    ) -> Result<()> {
+        if way == Way::Runtime {
+            let facts = facts.iter().filter(|fact| fact.is_finding());
+            facts.for_each(|fact| self.scan.fact(origin, &entry.path, *fact));
+        }
+        if !entry.has_content() {
+            return Ok(());
+        }
+        let size = (entry.kind != FileKind::Behind).then_some(entry.size);
+        self.scan.content(origin, &entry.path, size, stream)
+    }
+
+    /// How the reading of a layer ended.
+    pub(super) fn end(&self, origin: u32, blob: &Carried, end: &LayerEnd) {
         let digest = blob.digest.to_string();
-        let end = content.files(&mut |way, entry, stream| {
-            if way == Way::Runtime {
-                let facts = facts::of_entry(entry).into_iter().filter(|fact| fact.is_finding());
-                facts.for_each(|fact| self.scan.fact(origin, &entry.path, fact));
-            }
-            if !entry.has_content() {
-                return Ok(());
-            }
-            let size = (entry.kind != FileKind::Behind).then_some(entry.size);
-            self.scan.content(origin, &entry.path, size, stream)
-        })?;
         if let Some(remark) = end.remarks.list().iter().find(|remark| remark.ambiguous) {
             let text = format!("the layer {digest} is read differently by different tar readers: it {}", remark.what);
             let finding = Finding::new(Code::AmbiguousLayer, digest.clone(), text);
@@ -209,34 +255,24 @@ impl Handing<'_, '_> {
                 self.scan.unread(origin, Reason::Damaged, "was read in one of its two readings only");
             }
         }
-        if let Some(broken) = end.broken {
+        if let Some(broken) = &end.broken {
             self.scan.unread(origin, Reason::Damaged, "could not be read to its end");
-            self.find(Finding::of(digest, &broken).fact("what came before was scanned"));
-        }
-        Ok(())
-    }
-}
-
-impl Visitor for Handing<'_, '_> {
-    fn blob(&self, blob: &Carried, content: &mut Content<'_, '_>) -> Result<()> {
-        if content.again() && self.scan.is_over() {
-            return Ok(());
-        }
-        match blob.is_layer() {
-            true => self.layer(blob, content),
-            false => {
-                let origin = self.origin("blob", &blob.digest);
-                self.scan.content(origin, b"", Some(blob.size), content.bytes())
-            }
+            self.find(Finding::of(digest, broken).fact("what came before was scanned"));
         }
     }
 
-    fn document(&self, digest: &Digest, mut bytes: &[u8]) -> Result<()> {
+    /// A blob that is no layer in tar.
+    pub(super) fn blob(&self, blob: &Carried, stream: &mut dyn Read) -> Result<()> {
+        let origin = self.origin("blob", &blob.digest);
+        self.scan.content(origin, b"", Some(blob.size), stream)
+    }
+
+    pub(super) fn document(&self, digest: &Digest, mut bytes: &[u8]) -> Result<()> {
         let origin = self.origin("document", digest);
         self.scan.content(origin, b"", Some(bytes.len() as u64), &mut bytes)
     }
 
-    fn file(&self, path: &str, bytes: &[u8]) -> Result<()> {
+    pub(super) fn file(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let origin = self.whole("file", path, bytes)?;
         // In JSON, values are escaped or in base64: a cluster has them as they are.
         let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else { return Ok(()) };
@@ -259,13 +295,13 @@ impl Visitor for Handing<'_, '_> {
         self.scan.content(origin, b"!(text)", Some(rest.len() as u64), &mut rest.as_slice())
     }
 
-    fn absent(&self, blob: &Carried) -> Result<()> {
+    pub(super) fn absent(&self, blob: &Carried) -> Result<()> {
         let origin = self.origin(if blob.is_layer() { "layer" } else { "blob" }, &blob.digest);
         self.scan.unread(origin, Reason::Missing, "is on a volume that is not here");
         Ok(())
     }
 
-    fn own(&self, path: &str, bytes: &[u8]) -> Result<()> {
+    pub(super) fn own(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let signs = path.ends_with(".sig") || path.starts_with(layout::ADDENDA);
         let kind = if signs { "signature" } else { "file" };
         self.whole(kind, path, bytes).map(drop)

@@ -61,7 +61,8 @@ pub(super) fn all(sheet: &View<'_>) -> Vec<Open> {
             });
         }
     }
-    for finding in sheet.scan.iter().flat_map(|scan| &scan.findings) {
+    let open = sheet.scan.iter().flat_map(|scan| &scan.findings).filter(|finding| finding.accepted.is_none());
+    for finding in open {
         out.push(of_scan(sheet, finding));
     }
     for (fact, (places, more)) in sheet.scan.iter().flat_map(|scan| &scan.notices) {

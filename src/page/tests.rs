@@ -136,6 +136,7 @@ impl World {
             size: Some(68),
             places: vec![Spot { origin, path: path.to_owned() }],
             more_places: 0,
+            accepted: None,
         });
     }
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::packages::inventory::Component;
-use crate::packages::{Kind, Package};
+use crate::packages::inventory::{Component, Inventory};
+use crate::packages::{Kind, Package, System};
 
 /// The name of the document.
 pub const SCHEMA: &str = "mirror-bundle/facts/v1";
@@ -18,6 +18,8 @@ pub const PACKAGES: usize = 200_000;
 pub const FILES: usize = 256;
 /// The most notable files of all images (MB-FCT-02).
 pub const ALL_FILES: usize = 20_000;
+/// The most that could not be read of one image (MB-FCT-02).
+pub const UNKNOWNS: usize = 64;
 /// The most Kubernetes objects (MB-FCT-02).
 pub const OBJECTS: usize = 10_000;
 
@@ -111,6 +113,9 @@ pub struct ImageFacts {
     /// What could not be read of its packages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknowns: Vec<String>,
+    /// How much more that is.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_unknowns: u64,
     /// How many files of its layers have each property; the names are those of `ls --files`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<&'static str, u64>,
@@ -200,6 +205,20 @@ pub struct ObjectFacts {
     /// What it does when it is applied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<&'static str>,
+}
+
+impl ImageFacts {
+    /// Adds the packages, as far as there is room in the whole document.
+    pub fn add(&mut self, inventory: &Inventory, left: &mut usize) {
+        self.system = inventory.system.as_ref().map(System::distro);
+        let listed: Vec<PackageFacts> = inventory.components.iter().take(*left).map(PackageFacts::from).collect();
+        *left -= listed.len();
+        self.more_packages = (inventory.components.len() - listed.len()) as u64;
+        self.packages = Some(listed);
+        let unknowns = inventory.unknowns.iter().take(UNKNOWNS);
+        self.unknowns = unknowns.map(|one| format!("{} {}", one.subject, one.reason)).collect();
+        self.more_unknowns = inventory.unknowns.len().saturating_sub(UNKNOWNS) as u64;
+    }
 }
 
 impl From<&Component> for PackageFacts {

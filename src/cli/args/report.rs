@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::scan::Scanners;
+use super::scan::{Rules, Scanners};
 use super::{SignedProof, Trust};
 
 /// `report`
@@ -25,16 +25,12 @@ pub struct Report {
     /// Compare with this older bundle, of which only the head and the manifests are read
     #[arg(long, value_name = "OLD")]
     pub since: Option<PathBuf>,
-    /// Add what another program found in an image of this bundle (repeatable): JSON of grype or trivy, SARIF, OpenVEX or
-    /// CSAF VEX
-    #[arg(long, value_name = "FILE")]
-    pub evidence: Vec<PathBuf>,
-    /// The image that SARIF evidence is about: as in `ls`, or its digest
-    #[arg(long, value_name = "IMAGE", requires = "evidence")]
-    pub r#for: Option<String>,
     /// Scanners.
     #[command(flatten)]
     pub scanners: Scanners,
+    /// Rules.
+    #[command(flatten)]
+    pub rules: Rules,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,

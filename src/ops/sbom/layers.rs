@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::content::layer::{FileEntry, FileKind, Remarks, Whiteout};
 use crate::error::{Code, Error, Result};
@@ -17,7 +17,7 @@ use crate::packages::{Reading, program};
 /// The most bytes of databases that are kept whole, compressed, for a write-ahead log in another layer.
 const KEPT: usize = 64 << 20;
 /// The largest file that each thread reads by itself; larger ones one at a time.
-const HELD: u64 = 8 << 20;
+pub(in crate::ops) const HELD: u64 = 8 << 20;
 /// The most facts of a layer.
 const FACTS: usize = 500_000;
 
@@ -50,6 +50,11 @@ impl Layers {
         Ok(Gathering { layers: self, layer, entries, buffer: Vec::new() })
     }
 
+    /// The turn of a large file: they are read one at a time.
+    pub(in crate::ops) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.large.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a layer was read.
     pub(in crate::ops) fn has(&self, digest: &Digest) -> bool {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
@@ -57,7 +62,7 @@ impl Layers {
 
     /// Says what a file says; `None` for one that says nothing about packages.
     /// `head` is a buffer that is used again, so that the memory of thousands of files is that of one.
-    fn fact(&self, entry: &FileEntry, content: &mut dyn Read, head: &mut Vec<u8>) -> Result<Option<Fact>> {
+    fn fact(&self, entry: &FileEntry, content: &mut dyn Read, head: &mut Vec<u8>, turn: bool) -> Result<Option<Fact>> {
         let failed = |e: io::Error| Error::try_from(e).unwrap_or_else(damaged);
         head.clear();
         content.take(collect::FIRST as u64).read_to_end(head).map_err(failed)?;
@@ -65,7 +70,7 @@ impl Layers {
         if entry.size > source.limit() {
             return Ok(Some(collect::too_large(source)));
         }
-        let _turn = (entry.size > HELD).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
+        let _turn = (entry.size > HELD && !turn).then(|| self.turn());
         if entry.size > program::MAX_HELD && source == Source::Program {
             content.take(program::head_size() - head.len() as u64).read_to_end(head).map_err(failed)?;
             if let Some(reading) = program::large_elf(head, content).map_err(failed)? {
@@ -119,9 +124,14 @@ pub(in crate::ops) struct Gathering<'l> {
     buffer: Vec<u8>,
 }
 
-impl Gathering<'_> {
+impl<'l> Gathering<'l> {
     /// The next entry, as container runtimes see it.
     pub(in crate::ops) fn entry(&mut self, entry: &FileEntry, content: &mut dyn Read) -> Result<()> {
+        self.turn(entry, content, false)
+    }
+
+    /// As [`Gathering::entry`]; `turn`: the caller has the [`Layers::turn`].
+    pub(in crate::ops) fn turn(&mut self, entry: &FileEntry, content: &mut dyn Read, turn: bool) -> Result<()> {
         if entry.kind == FileKind::Behind {
             return Ok(());
         }
@@ -137,10 +147,15 @@ impl Gathering<'_> {
                 let text = format!("has more than {FACTS} files that say something about packages");
                 self.layer.problems.push(text);
             }
-        } else if let Some(fact) = self.layers.fact(entry, content, &mut self.buffer)? {
+        } else if let Some(fact) = self.layers.fact(entry, content, &mut self.buffer, turn)? {
             self.layer.facts.insert(number, fact);
         }
         Ok(())
+    }
+
+    /// The layers that this one belongs to.
+    pub(in crate::ops) fn layers(&self) -> &'l Layers {
+        self.layers
     }
 
     /// The layer was read, up to its end or to what is broken in it.
