@@ -7,18 +7,24 @@ use serde_json::{Map, Value};
 
 use super::args::{Global, Output, Report as Args};
 use super::term::Terminal;
-use super::{answer, inputs, proof, scan, verify};
+use super::{answer, inputs, proof, scan};
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::ops::Observer;
+use crate::ops::observer::count_of;
 use crate::ops::reading::Basis;
 use crate::ops::report::{Older, Reported, report};
 use crate::ops::review::Ask;
 use crate::ops::sbom::to_file;
+use crate::ops::scan::at_once;
 use crate::page::{self, Made, Sheet, Trusted};
+use crate::scan::Outcome;
 use crate::sign::Role;
-use crate::verify::{Conditions, Trust, Verdict};
+use crate::verify::{Conditions, Finding, Trust, Verdict};
+
+/// How many errors are shown.
+const SHOWN: usize = 8;
 
 pub(super) fn run(args: &Args, global: &Global, term: &Terminal) -> Result<u8> {
     if args.html.is_none() && args.markdown.is_none() && global.output == Output::Text {
@@ -182,16 +188,31 @@ fn text(document: &Value) -> String {
 fn show(made: &Reported, global: &Global, term: &Terminal, document: &Value) {
     let report = &made.report;
     if global.output != Output::Text {
-        verify::problems(report, term, None);
+        problems(made, term);
         return answer::json(global, document);
     }
-    let state = made.refused.then_some("nothing of its content was looked at");
     if global.quiet < 2 {
         answer::text(&line(made));
     }
     if global.quiet == 0 {
-        verify::problems(report, term, state);
+        problems(made, term);
         answer::text(&proof::lines(&report.proof));
+    }
+}
+
+/// The first errors; all of them, with warnings and notices, are on the sheet.
+fn problems(made: &Reported, term: &Terminal) {
+    let found = made.scan.iter().flat_map(|scan| &scan.findings);
+    let found = found.filter(|one| one.outcome == Outcome::Found && one.accepted.is_none()).map(at_once);
+    let mut errors: Vec<Finding> = made.report.errors().cloned().chain(found).collect();
+    errors.sort_by_key(|finding| (!finding.code.is_verdict(), finding.code.exit()));
+    let state = made.refused.then_some("nothing of its content was looked at");
+    let shown = errors.len().min(SHOWN);
+    for (at, finding) in errors.iter().take(shown).enumerate() {
+        term.finding(finding, state.filter(|_| at + 1 == shown));
+    }
+    if errors.len() > shown {
+        term.note(&format!("and {} more; the sheet lists them", count_of((errors.len() - shown) as u64)));
     }
 }
 

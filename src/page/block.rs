@@ -76,6 +76,25 @@ pub(super) fn name(name: &str) -> Span {
     Span::Code(crate::escape::name(name))
 }
 
+/// A sentence of this program: what it has in backticks is code.
+pub(super) fn prose(sentence: &str) -> Line {
+    let shown = crate::escape::sentence(sentence);
+    if shown.matches('`').count() % 2 != 0 {
+        return vec![text(shown)];
+    }
+    let span = |(n, part): (usize, &str)| if n % 2 == 0 { text(part) } else { code(part) };
+    shown.split('`').enumerate().filter(|(_, part)| !part.is_empty()).map(span).collect()
+}
+
+/// The same, as something that is read first.
+pub(super) fn bold(sentence: &str) -> Line {
+    let strong = |span| match span {
+        Span::Text(text) => Span::Strong(text),
+        other => other,
+    };
+    prose(sentence).into_iter().map(strong).collect()
+}
+
 /// A command, path or key.
 pub(super) fn code(text: impl Into<String>) -> Span {
     Span::Code(text.into())

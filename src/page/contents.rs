@@ -187,12 +187,12 @@ pub(super) fn images(sheet: &View<'_>, out: &mut Vec<Block>) {
         out.push(Block::Text(vec![text("There is none: the bundle has Kubernetes manifests only.")]));
         return;
     }
-    let change = |image: &ImageFacts| -> &'static str {
-        let Some(since) = &sheet.since else { return "" };
+    let change = |image: &ImageFacts| -> Option<&'static str> {
+        let since = sheet.since.as_ref()?;
         match since.images.iter().find(|change| change.digests.contains(&image.digest)).map(|change| change.what) {
-            Some("new") => "+ new",
-            Some(_) => "≠ changed",
-            None => "= same",
+            Some("new") => Some("+ new"),
+            Some(_) => Some("≠ changed"),
+            None => Some("= same"),
         }
     };
     let mut seen = BTreeSet::new();
@@ -215,7 +215,10 @@ pub(super) fn images(sheet: &View<'_>, out: &mut Vec<Block>) {
     if !rows.is_empty() {
         out.push(Block::Table(Table {
             class: "i",
-            head: &["Image", "Newest layer", "Layers", "Size", "Packages", "Since"],
+            head: match sheet.since {
+                Some(_) => &["Image", "Newest layer", "Layers", "Size", "Packages", "Since"],
+                None => &["Image", "Newest layer", "Layers", "Size", "Packages"],
+            },
             rows,
         }));
     }
@@ -232,7 +235,7 @@ pub(super) fn images(sheet: &View<'_>, out: &mut Vec<Block>) {
     out.push(Block::Note(note));
 }
 
-fn row(image: &ImageFacts, change: &'static str) -> Vec<Line> {
+fn row(image: &ImageFacts, change: Option<&'static str>) -> Vec<Line> {
     let mut what: Line = Vec::new();
     for called in image.components.iter().take(1).chain(image.names.iter().take(3)) {
         if !what.is_empty() {
@@ -262,12 +265,13 @@ fn row(image: &ImageFacts, change: &'static str) -> Vec<Line> {
         .map_or_else(|| "?".to_owned(), |at| crate::escape::name(at.get(..10).unwrap_or(at)));
     let packages =
         image.packages.as_ref().map_or_else(String::new, |all| grouped(all.len() as u64 + image.more_packages));
-    vec![
+    let mut cells = vec![
         what,
         vec![text(day)],
         vec![text(image.layers.len().to_string())],
         vec![text(size(image.size))],
         vec![text(packages)],
-        vec![text(change)],
-    ]
+    ];
+    cells.extend(change.map(|change| vec![text(change)]));
+    cells
 }

@@ -1,13 +1,18 @@
 //! What was found, the worst first, with room for a decision and the command that removes it.
 
-use super::block::{Block, Line, Span, Table, Tag, code, digest, name, small, strong, text};
+use std::collections::BTreeSet;
+
+use super::block::{Block, Line, Span, Table, Tag, bold, code, digest, name, small, strong, text};
 use super::{LISTED, NOTICES, View, count};
 use crate::content::facts::Fact;
-use crate::report::{Accepted, Severity};
+use crate::report::{Accepted, Finding, Severity};
 use crate::scan::{self, Outcome, Spot};
 
 /// The most places, facts and images that are named of one finding.
 const PLACES: usize = 6;
+/// From how many findings on those that are alike stand together, and how many of them.
+const ALIKE: usize = 4;
+const TOGETHER: usize = 20;
 
 /// One finding, wherever it is from.
 pub(super) struct Open {
@@ -57,7 +62,7 @@ pub(super) fn all(sheet: &View<'_>) -> Vec<Open> {
                 undone: exit == 42,
                 title: finding.message.clone(),
                 lines,
-                remove: sheet.removable(&finding.subject).into_iter().collect(),
+                remove: against(sheet, finding),
             });
         }
     }
@@ -70,6 +75,27 @@ pub(super) fn all(sheet: &View<'_>) -> Vec<Open> {
     }
     out.sort_by_key(|one| (one.tag, one.rank));
     out
+}
+
+/// What can be removed against a finding: its subject, else the images that its facts name.
+fn against(sheet: &View<'_>, finding: &Finding) -> Vec<String> {
+    let mut out: Vec<String> = sheet.removable(&finding.subject).into_iter().collect();
+    if !out.is_empty() {
+        return out;
+    }
+    for fact in &finding.facts {
+        if let Some(image) = fact.strip_prefix("image ") {
+            out.extend(sheet.removable(image));
+        } else if let Some(layer) = fact.strip_prefix("layer ") {
+            let has = sheet.facts.iter().flat_map(|facts| &facts.images);
+            let has = has.filter(|image| image.layers.iter().any(|one| one.digest == layer));
+            let images: BTreeSet<String> = has.filter_map(|image| sheet.removable(&image.digest)).collect();
+            // A layer of many images is removed with all of them: that is no proposal.
+            out.extend(images.into_iter().take(PLACES + 1));
+        }
+    }
+    out.dedup();
+    if out.len() > PLACES { Vec::new() } else { out }
 }
 
 /// A digest or a name.
@@ -169,29 +195,13 @@ pub(super) fn section(sheet: &View<'_>, out: &mut Vec<Block>) {
     }
     let mut rows = Vec::new();
     let (mut notices, mut dropped) = (0, 0u64);
-    for one in all {
-        notices += usize::from(one.tag == Tag::Notice);
+    for group in groups(all) {
+        notices += group.iter().filter(|one| one.tag == Tag::Notice).count();
         if rows.len() >= LISTED || notices > NOTICES {
-            dropped += 1;
+            dropped += group.len() as u64;
             continue;
         }
-        let mut what = vec![strong(&one.title)];
-        for line in &one.lines {
-            what.push(Span::Break);
-            what.extend(line.iter().cloned());
-        }
-        if !one.remove.is_empty() {
-            what.push(Span::Break);
-            what.push(small("removed by "));
-            let options: Vec<String> =
-                one.remove.iter().take(PLACES).map(|what| format!("--remove {}", crate::escape::shell(what))).collect();
-            what.push(code(options.join(" ")));
-        }
-        let decision = match one.tag {
-            Tag::Notice => vec![Span::Tick("seen")],
-            _ => vec![Span::Tick("accept"), Span::Tick("remove"), Span::Break, Span::Blank(90)],
-        };
-        rows.push(vec![vec![Span::Tag(one.tag), Span::Break, small(&one.code)], what, decision]);
+        rows.push(row(group));
     }
     if !rows.is_empty() {
         out.push(Block::Table(Table { class: "f", head: &["Severity", "What and where", "Decision, initials"], rows }));
@@ -205,16 +215,58 @@ pub(super) fn section(sheet: &View<'_>, out: &mut Vec<Block>) {
         ]));
     }
     let mut remove: Vec<String> = Vec::new();
-    for one in all.iter().filter(|one| one.tag != Tag::Notice).flat_map(|one| &one.remove) {
+    for one in all.iter().filter(|one| one.tag == Tag::Error).flat_map(|one| &one.remove) {
         if !remove.contains(one) {
             remove.push(one.clone());
         }
     }
     if !remove.is_empty() {
-        out.push(Block::Note(vec![text("All of it at once; leave out what is accepted. The receiving hosts must allow the removal (`removals` in their trust policy):")]));
+        out.push(Block::Note(vec![text("Against all errors at once; leave out what is accepted. The receiving hosts must allow the removal (`removals` in their trust policy):")]));
         out.push(Block::Commands(vec![sheet.scrub(&remove)]));
     }
     accepted(sheet, out);
+}
+
+/// Findings in a row that one rule or check has of many things, and that are no errors, are one row.
+fn groups(all: &[Open]) -> impl Iterator<Item = &[Open]> {
+    let alike = |a: &Open, b: &Open| a.tag != Tag::Error && (a.tag, &a.code) == (b.tag, &b.code);
+    all.chunk_by(alike).flat_map(|chunk| chunk.chunks(if chunk.len() >= ALIKE { TOGETHER } else { 1 }))
+}
+
+/// One finding, or several that are alike.
+fn row(group: &[Open]) -> Vec<Line> {
+    let Some(one) = group.first() else { return Vec::new() };
+    let mut what: Line = Vec::new();
+    for other in group {
+        if !what.is_empty() {
+            what.push(Span::Break);
+        }
+        what.extend(bold(&other.title));
+        if group.len() > 1 {
+            continue;
+        }
+        for line in &other.lines {
+            what.push(Span::Break);
+            what.extend(line.iter().cloned());
+        }
+    }
+    let remove: Vec<&String> = group.iter().flat_map(|one| &one.remove).collect();
+    if group.len() > 1 {
+        let facts = one.lines.first().into_iter().flatten().cloned();
+        what.push(Span::Break);
+        what.extend(facts);
+    } else if !remove.is_empty() {
+        what.push(Span::Break);
+        what.push(small("removed by "));
+        let options: Vec<String> =
+            remove.iter().take(PLACES).map(|what| format!("--remove {}", crate::escape::shell(what))).collect();
+        what.push(code(options.join(" ")));
+    }
+    let decision = match one.tag {
+        Tag::Notice => vec![Span::Tick("seen")],
+        _ => vec![Span::Tick("accept"), Span::Tick("remove"), Span::Break, Span::Blank(90)],
+    };
+    vec![vec![Span::Tag(one.tag), Span::Break, small(&one.code)], what, decision]
 }
 
 fn accepted(sheet: &View<'_>, out: &mut Vec<Block>) {

@@ -1,7 +1,7 @@
 //! The first page: complete in itself.
 
 use super::block::Tag;
-use super::block::{Block, Decision, Line, Span, Table, code, digest, name, small, strong, text};
+use super::block::{Block, Decision, Line, Span, Table, code, digest, name, prose, small, strong, text};
 use super::findings::{Open, counted};
 use super::state::{self, Undone, undone};
 use super::{FRONT, Saying, View, count, grouped, time};
@@ -242,11 +242,11 @@ fn content(sheet: &View<'_>, all: &[Open]) -> Line {
         [] if sheet.scan.is_none() => vec![strong("NOT SCANNED"), text(format!(" {scanned}; no errors otherwise"))],
         [] => vec![strong("CLEAN"), text(format!(" {scanned}"))],
         some => {
-            let titles: Vec<String> = some.iter().take(2).map(|one| crate::escape::name(&one.title)).collect();
+            let titles: Vec<String> = some.iter().take(2).map(|one| one.title.clone()).collect();
             let more = some.len().saturating_sub(2);
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             let word = if some.len() == 1 { "1 ERROR".to_owned() } else { format!("{} ERRORS", some.len()) };
-            vec![strong(word), text(format!(" {}{more} ({scanned})", titles.join("; ")))]
+            [vec![strong(word), text(" ")], prose(&format!("{}{more} ({scanned})", titles.join("; ")))].concat()
         }
     }
 }
@@ -386,7 +386,7 @@ fn not_done(undone: Vec<Undone>, out: &mut Vec<Block>) {
     let row = |one: Undone| {
         let required = if one.required { strong("yes") } else { text("no") };
         let what = if one.required { strong(one.what) } else { text(one.what) };
-        vec![vec![what], vec![text(one.why)], vec![required]]
+        vec![vec![what], prose(&one.why), vec![required]]
     };
     let rows = undone.into_iter().take(most).map(row).collect();
     out.push(Block::Table(Table { class: "u", head: &["Not done", "Why", "Required"], rows }));

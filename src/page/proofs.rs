@@ -53,7 +53,7 @@ pub(super) fn checks(sheet: &View<'_>, out: &mut Vec<Block>) {
     let mut rows: Vec<Vec<Line>> = sheet.report.checks.iter().map(row).collect();
     for one in state::undone(sheet) {
         let required = if one.required { strong("NOT DONE, required") } else { text("not done") };
-        rows.push(vec![vec![text(one.what)], vec![required], vec![], vec![small(one.why)]]);
+        rows.push(vec![vec![text(one.what)], vec![required], vec![], vec![small(one.why.replace('`', ""))]]);
     }
     out.push(Block::Table(Table { class: "k", head: &["Check", "Outcome", "Examined", "Details"], rows }));
     if !sheet.report.exceptions.is_empty() {
@@ -105,7 +105,7 @@ fn scanners(sheet: &View<'_>, out: &mut Vec<Block>) {
     };
     let rows = scan.scanners.iter().map(row).collect();
     out.push(Block::Table(Table {
-        class: "o",
+        class: "e",
         head: &["Scanner", "Data, and how it is asked", "What it has shown"],
         rows,
     }));

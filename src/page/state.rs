@@ -25,6 +25,11 @@ pub(super) fn undone(sheet: &View<'_>) -> Vec<Undone> {
         );
     }
     for one in &sheet.report.not_checked {
+        // `rule `two`: why`
+        if let Some((rule, why)) = one.reason.strip_prefix("rule `").and_then(|rest| rest.split_once("`: ")) {
+            add(format!("Rule {}", crate::escape::name(rule)), crate::escape::sentence(why), one.required);
+            continue;
+        }
         let what = if one.reason.starts_with("reviewer: ") { "signature of a reviewer" } else { one.id.title() };
         add(capital(what), crate::escape::sentence(&one.reason), one.required);
     }
