@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::block::{Block, Line, Span, Table, Tag, bold, code, digest, name, small, strong, text};
+use super::block::{Block, Line, Span, Table, Tag, bold, code, digest, name, prose, small, strong, text};
 use super::{LISTED, NOTICES, View, count};
 use crate::content::facts::Fact;
 use crate::report::{Accepted, Finding, Severity};
@@ -60,7 +60,7 @@ pub(super) fn all(sheet: &View<'_>) -> Vec<Open> {
                     .as_ref()
                     .map_or_else(|| finding.code.to_string(), |rule| format!("rule {}", crate::escape::name(rule))),
                 undone: exit == 42,
-                title: finding.message.clone(),
+                title: bare(finding),
                 lines,
                 remove: against(sheet, finding),
             });
@@ -75,6 +75,12 @@ pub(super) fn all(sheet: &View<'_>) -> Vec<Open> {
     }
     out.sort_by_key(|one| (one.tag, one.rank));
     out
+}
+
+/// The message; the rule stands beside it.
+fn bare(finding: &Finding) -> String {
+    let rule = finding.rule.as_ref().map(|rule| format!("rule `{rule}`: ")).unwrap_or_default();
+    finding.message.strip_prefix(&rule).unwrap_or(&finding.message).to_owned()
 }
 
 /// What can be removed against a finding: its subject, else the images that its facts name.
@@ -221,7 +227,8 @@ pub(super) fn section(sheet: &View<'_>, out: &mut Vec<Block>) {
         }
     }
     if !remove.is_empty() {
-        out.push(Block::Note(vec![text("Against all errors at once; leave out what is accepted. The receiving hosts must allow the removal (`removals` in their trust policy):")]));
+        out.push(Block::Note(prose(
+            "Against all errors at once; leave out what is accepted. The receiving hosts must allow the removal (`removals` in their trust policy):")));
         out.push(Block::Commands(vec![sheet.scrub(&remove)]));
     }
     accepted(sheet, out);
@@ -283,7 +290,8 @@ fn accepted(sheet: &View<'_>, out: &mut Vec<Block>) {
         };
         let mut what = vec![shown(&one.subject), Span::Break, strong(crate::escape::name(&one.decision.reason))];
         for closed in one.closed.iter().take(PLACES) {
-            what.extend([Span::Break, small(crate::escape::name(closed))]);
+            what.push(Span::Break);
+            what.extend(prose(closed));
         }
         let by = vec![
             text(crate::escape::name(&one.decision.by)),

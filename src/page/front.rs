@@ -130,7 +130,9 @@ fn rows(sheet: &View<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str,
     if !removed.is_empty() {
         out.push(("Removed", vec![strong(removed.join("; ")), text(": see below, and “What was removed”")]));
     }
-    let required: Vec<&str> = undone.iter().filter(|one| one.required).map(|one| one.what.as_str()).collect();
+    let mut required: Vec<&str> = undone.iter().filter(|one| one.required).map(|one| one.what.as_str()).collect();
+    let all_required = required.len();
+    required.dedup();
     out.push((
         "Not done",
         match required.as_slice() {
@@ -138,7 +140,7 @@ fn rows(sheet: &View<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str,
                 strong("NOTHING REQUIRED"),
                 text(format!(" {} besides: see below", count(undone.len(), "other thing"))),
             ],
-            some => vec![strong(format!("{} REQUIRED", some.len())), text(" "), text(listed(some))],
+            some => vec![strong(format!("{all_required} REQUIRED")), text(" "), text(listed(some))],
         },
     ));
     out
