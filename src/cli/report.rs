@@ -130,6 +130,10 @@ fn bundle(args: &Args) -> String {
 fn flags(args: &Args) -> String {
     let mut out: Vec<String> = args.trust.signer.iter().map(|key| format!("--signer {}", quoted(key))).collect();
     out.extend(args.trust.trust.iter().map(|policy| format!("--trust {}", quoted(policy))));
+    out.extend(args.trust.allow_unsigned.then(|| "--allow-unsigned".to_owned()));
+    out.extend(args.trust.allow_unsigned_release.then(|| "--allow-unsigned-release".to_owned()));
+    out.extend(args.trust.release_keyring.iter().map(|keys| format!("--release-keyring {}", quoted(keys))));
+    out.extend(args.trust.allow_kind.iter().map(|kind| format!("--allow-kind {}", answer::quoted(kind))));
     out.join(" ")
 }
 

@@ -7,6 +7,7 @@ use mirror_bundle::scan::eicar;
 use crate::lab::Daemon;
 use crate::lab::WIDE;
 use crate::support::program::{program, ran};
+use crate::support::release::{RELEASES, world};
 use crate::world::{AT, Desk, first};
 
 #[test]
@@ -80,7 +81,7 @@ fn what_a_scanner_found_is_first_and_has_a_command_that_removes_it_and_works() {
     assert!(command.contains(" --remove reg.example/app:1 "), "{command}");
     let words = command.replace("'TICKET'", "CHG-1");
     let args: Vec<&str> = words.split_whitespace().skip(1).collect();
-    ran(program(desk.path()).args(args).args(["--allow-kind", "ConfigMap"])).is(0);
+    ran(program(desk.path()).args(args)).is(0);
     let after = desk.report("reviewed.tar", &["--html", "after.html", "--clamd", &daemon.address()]).is(0);
     assert!(after.out.starts_with("verdict   VERIFIED AND SCANNED"), "{}", after.out);
     let after = desk.read("after.html");
@@ -224,4 +225,24 @@ fn an_older_bundle_that_is_not_accepted_here_is_compared_and_that_is_said() {
     fs::write(desk.path().join("no.tar"), "no bundle").unwrap();
     desk.report(&bundle, &["--html", "x.html", "--since", "no.tar"]).is(2).says("the older bundle `no.tar`");
     assert!(!desk.path().join("x.html").exists());
+}
+
+#[test]
+fn a_release_stands_on_the_first_page_with_its_key() {
+    let desk = Desk::new();
+    let world = world();
+    let registry = world.registry();
+    let release = format!("{}/{RELEASES}:4.16.37-x86_64", registry.host());
+    let (keyring, store) = (world.keyring().display().to_string(), world.store().display().to_string());
+    let create = ["create", "ocp.tar", "--sign-key", "builder.key", "--release", &release, "--plain-http", "127.0.0.1"];
+    desk.run(&[&create[..], &["--release-keyring", &keyring, "--signature-store", &store, "-q"]].concat()).is(0);
+    desk.report("ocp.tar", &["--html", "r.html", "--release-keyring", &keyring]).is(0);
+    let html = desk.read("r.html");
+    let first = first(&html);
+    assert!(first.contains("<b>SIGNED</b> 4.16.37 amd64"), "{first}");
+    let row = first.split("<tr>").find(|row| row.starts_with("<td>release</td>")).unwrap();
+    let fingerprint = row.split("<code>").nth(1).unwrap().split("</code>").next().unwrap().replace(' ', "");
+    assert_eq!(fingerprint.len(), 40, "{row}");
+    assert!(row.contains("for 4.16.37") && row.contains("good"), "{row}");
+    assert!(html.contains("gpg --decrypt") && html.contains("lets the cluster verify a release"), "how to check it");
 }
