@@ -14,4 +14,6 @@ mod orders;
 mod refused;
 #[path = "policy/selectors.rs"]
 mod selectors;
+#[path = "policy/speed.rs"]
+mod speed;
 mod support;

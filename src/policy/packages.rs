@@ -1,11 +1,13 @@
 //! Rules about packages: found by name, so that a thousand rules cost no more than one for each package.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 
 use super::findings::{Findings, Found};
 use super::globs::Globs;
 use super::{Packages, Policy, What, facts, purl};
 use crate::packages::inventory::Component;
+use crate::packages::version::Version;
 
 /// The most different findings that are kept.
 const KEPT: usize = 50_000;
@@ -76,34 +78,44 @@ impl<'p> PackageRules<'p> {
     /// Evaluates the rules for the packages of an image, with its name and digests.
     pub fn image(&self, name: &str, digests: &[String], packages: &[Component], seen: &mut Seen) {
         let mut numbers: Vec<u32> = Vec::new();
+        // Licences are few.
+        let mut licences: HashMap<String, Vec<u32>> = HashMap::new();
         for component in packages {
             let (base, version) = purl::split(&component.purl);
+            let package = &component.package;
+            let licence = package.licence.as_deref().unwrap_or_default().to_lowercase();
             numbers.clear();
             numbers.extend(self.names.get(base.as_str()).into_iter().flatten());
             self.patterns.matches(base.as_bytes(), &mut |number| numbers.push(number));
-            let licence = component.package.licence.as_deref().unwrap_or_default().to_lowercase();
-            self.licences.matches(licence.as_bytes(), &mut |number| numbers.push(number));
+            let by_licence = licences.entry(licence).or_insert_with_key(|licence| {
+                let mut found = Vec::new();
+                self.licences.matches(licence.as_bytes(), &mut |number| found.push(number));
+                found
+            });
+            numbers.extend(by_licence.iter());
+            if numbers.is_empty() {
+                continue;
+            }
             numbers.sort_unstable();
             numbers.dedup();
+            let own = facts::version(package);
+            let parsed = LazyCell::new(|| Version::parse(package.kind, &own));
             for number in &numbers {
                 let (rule, packages, licences) = &self.rules[*number as usize];
-                let own = facts::version(&component.package);
                 let mut what = Vec::new();
                 if let Some((_, range)) = &packages.range {
-                    match range.contains(&own) {
+                    match parsed.as_ref().map(|version| range.has(version)) {
                         Some(false) => continue,
                         Some(true) => what.push(format!("has the version {own}")),
                         None => what.push(format!("has the version `{own}`, which cannot be compared")),
                     }
                 }
                 if !licences.is_empty() {
-                    if !licences.any(&licence) {
+                    let licence = package.licence.as_deref().unwrap_or_default();
+                    if !licences.any(&licence.to_lowercase()) {
                         continue;
                     }
-                    what.push(format!(
-                        "has the licence `{}`",
-                        component.package.licence.as_deref().unwrap_or_default()
-                    ));
+                    what.push(format!("has the licence `{licence}`"));
                 }
                 if what.is_empty() {
                     what.push("is there".to_owned());

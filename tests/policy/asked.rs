@@ -61,7 +61,7 @@ fn scanners_count_that_proved_themselves_and_whose_data_is_new_enough() {
     scan("{scanners: 2}", &["--scanner", &one, "--scanner", &two]).is(0);
     let report = scan("{scanners: 1, databaseNotOlderThan: 7d}", &["--scanner", &one]).is(42).json();
     assert!(missing(&report["report"])[0].contains("does not say of when"), "{report:#}");
-    let report = scan("{scanners: 1}", &["--scanners", "scanners.yaml"]).is(42).json();
+    let report = scan("{scanners: 1}", &["--scanners", "scanners.yaml", "--rescan"]).is(42).json();
     assert!(missing(&report["report"])[0].contains("has not shown"), "{report:#}");
     // Without trust too.
     lab.write("p.yaml", &rule("{scanners: 2}"));

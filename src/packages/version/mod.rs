@@ -123,9 +123,13 @@ impl Range {
 
     /// Whether a version is in it; `None`: it has no place in the order.
     pub fn contains(&self, version: &str) -> Option<bool> {
-        let version = Version::parse(self.kind, version)?;
+        Some(self.has(&Version::parse(self.kind, version)?))
+    }
+
+    /// Whether a version of its kind is in it.
+    pub fn has(&self, version: &Version) -> bool {
         let within = |span: &Vec<(Operator, Version)>| span.iter().all(|(op, bound)| op.holds(version.against(bound)));
-        Some(self.spans.iter().any(within))
+        self.spans.iter().any(within)
     }
 }
 
