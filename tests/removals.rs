@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::type_complexity, clippy::duplicate_mod)]
 
 mod forge;
+#[path = "removals/keys.rs"]
+mod keys;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/schemas.rs"]
@@ -129,6 +131,11 @@ fn an_image_goes_with_its_signatures_and_every_answer_says_so() {
     let mut wrong = Vec::new();
     schemas::violations(&report, &schemas::schema("report.json"), "report", &mut wrong);
     assert!(wrong.is_empty(), "{wrong:?}");
+    let release = &report["releases"][0];
+    assert_eq!((&release["signed"], &release["version"]), (&true.into(), &"4.16.1".into()), "{release}");
+    assert!(release["key"].as_str().unwrap().len() == 40 && release["user_id"].as_str().unwrap().contains("TEST"));
+    let signed: jiff::Timestamp = release["signed_at"].as_str().unwrap().parse().unwrap();
+    assert!(signed.as_second() > 0);
     let removal = &report["removals"][0];
     assert_eq!((removal["name"].as_str(), removal["obeyed"].as_bool()), (Some("review-desk"), Some(true)));
     assert_eq!(removal["images"].as_array().unwrap().len(), 3);
@@ -276,34 +283,6 @@ fn an_exclusion_beside_the_bundle_is_obeyed_and_missed_when_it_is_taken_away() {
 }
 
 #[test]
-fn a_key_that_signed_without_condition_cannot_exclude() {
-    let desk = Desk::with_bundle();
-    fs::copy(desk.path("b.tar"), desk.path("c.tar")).unwrap();
-    desk.with("removals", &["sign", "c.tar", "--sign-key", "reviewer"]).is(0);
-    desk.exclude("c.tar", "app:1.0", &[]).is(2).says("without condition").says("scrub BUNDLE OUT");
-    desk.scrub("c.tar", "out.tar", &["app:1.0"]).is(0);
-    // And the other way round.
-    desk.exclude("b.tar", "app:1.0", &[]).is(0);
-    desk.with("removals", &["sign", "b.tar", "--sign-key", "reviewer"]).is(2).says("counts as its signature");
-}
-
-#[test]
-fn a_host_remembers_what_was_removed() {
-    let desk = Desk::with_bundle();
-    let unpack = |bundle: &str, more: &[&str]| {
-        desk.with("removals", &[&["unpack", bundle, "-q", "--to-dir", "d", "--overwrite"], more].concat())
-    };
-    desk.scrub("b.tar", "out.tar", &["app:1.0"]).is(0);
-    unpack("b.tar", &[]).is(0);
-    unpack("out.tar", &[]).is(0);
-    desk.verify("b.tar").is(23).says("rollback");
-    unpack("b.tar", &[]).is(23).says("without something that was removed");
-    desk.verify("out.tar").is(0);
-    unpack("b.tar", &["--allow-rollback"]).is(0);
-    desk.verify("b.tar").is(0);
-}
-
-#[test]
 fn a_full_copy_beside_it_puts_nothing_back() {
     let desk = Desk::with_bundle();
     desk.scrub("b.tar", "out.tar", &["app:1.0"]).is(0);
@@ -313,14 +292,6 @@ fn a_full_copy_beside_it_puts_nothing_back() {
     }
     desk.with("removals", &["unpack", "out.tar", "b.tar", "--to-dir", "d"]).is(0);
     assert!(!desk.path("d/v2/app").exists());
-}
-
-#[test]
-fn a_key_that_signed_beside_the_bundle_cannot_exclude_whatever_the_bundle_is_called() {
-    let desk = Desk::with_bundle();
-    fs::rename(desk.path("b.tar"), desk.path("removal-b.tar")).unwrap();
-    desk.with("removals", &["sign", "removal-b.tar", "--sign-key", "reviewer", "--detach"]).is(0);
-    desk.exclude("removal-b.tar", "app:1.0", &["--detach"]).is(2).says("without condition");
 }
 
 #[test]

@@ -19,8 +19,8 @@ use crate::ops::reading::Basis;
 use crate::ops::review::{Ask, Outcome as Reviewed, review};
 use crate::ops::verify::{Options, verify_with};
 use crate::policy::{Facts, Policy};
-use crate::report::{Attestation, Evidence, Updates};
-use crate::verify::{Finding, Outcome, Report, Severity, Verdict};
+use crate::report::{Attestation, Evidence, SignedRelease, Updates};
+use crate::verify::{CheckId, Finding, Outcome, Report, Severity, Verdict};
 
 /// How many problems are shown in full.
 const SHOWN: usize = 8;
@@ -212,7 +212,10 @@ fn render(report: &Report) -> String {
             Outcome::Pass => "",
         };
         let count = if check.of > 0 { format!("{} of {}", check.examined, check.of) } else { "none".to_owned() };
-        let details = check.details.iter().map(|d| named(d)).collect::<Vec<_>>().join("; ");
+        let signed = report.releases.iter().filter(|r| r.signed && check.id == CheckId::ReleaseSignatures);
+        let details = check.details.iter().cloned().chain(signed.map(SignedRelease::title));
+        let details: Vec<String> = details.map(|d| named(&d)).collect();
+        let details = details.join("; ");
         out.push_str(format!("{word:9} {:22} {result:6} {count:12} {details}", check.id.title()).trim_end());
         out.push('\n');
         word = "";
@@ -246,6 +249,7 @@ fn found_elsewhere(all: &[Evidence], out: &mut String) {
         let line = format!("{format}{}{version}{age}: {counts}", named(&one.tool));
         out.push_str(&format!("{:9} {}\n", "evidence", escape(&line)));
         out.push_str(&format!("{:9} {} sha256 {}\n", "", named(&one.file), one.sha256));
+        closed(one, out);
         for image in &one.images {
             out.push_str(&format!("{:9} about {} {}\n", "", named(&image.image), image.digest));
         }
@@ -267,6 +271,28 @@ pub(super) fn decided(report: &Report, out: &mut String) {
         let decision = &one.decision;
         let line = format!("until {} by {}: {}", decision.until, named(&decision.by), named(&decision.reason));
         out.push_str(&format!("{:9} {}\n", "", escape(&line)));
+    }
+}
+
+/// The most closed vulnerabilities that are shown by name.
+const CLOSED: usize = 8;
+
+/// What the statements of VEX files leave open and close.
+fn closed(evidence: &Evidence, out: &mut String) {
+    let Some(open) = &evidence.open else { return };
+    let open: Vec<String> = open.iter().map(|(word, n)| format!("{n} {word}")).collect();
+    let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
+    let all = evidence.closed.len() as u64 + evidence.more_closed;
+    out.push_str(&format!("{:9} open {open}; {all} closed by VEX\n", ""));
+    for one in evidence.closed.iter().take(CLOSED) {
+        let package = one.purl.as_deref().map(|purl| format!(" in {purl}")).unwrap_or_default();
+        let status = one.status.replace('_', " ");
+        let line = format!("closed {}{package}: {status}, says {} ({})", one.id, named(&one.author), named(&one.file));
+        out.push_str(&format!("{:9} {}\n", "", escape(&line)));
+    }
+    let more = all.saturating_sub(CLOSED as u64);
+    if more > 0 {
+        out.push_str(&format!("{:9} and {more} more closed, see -o json\n", ""));
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::vex::{Found, Statement as Said};
 use super::{About, Parsed, short};
 use crate::oci::Digest;
 
@@ -69,11 +70,17 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|e| format!("cannot be used: {e}"))
 }
 
-/// Counts a word that is in a list, else as the last of it.
-fn count(counts: &mut BTreeMap<String, u64>, words: &[&str], word: &str) {
+/// Counts a word that is in a list, else as the last of it; returns it.
+fn count(counts: &mut BTreeMap<String, u64>, words: &[&str], word: &str) -> String {
     let word = word.to_ascii_lowercase();
     let known = words.iter().find(|known| **known == word).or(words.last()).copied().unwrap_or_default();
     *counts.entry(known.to_owned()).or_default() += 1;
+    known.to_owned()
+}
+
+/// A text of a finding that is listed, if it is no longer than a name.
+fn listed(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty() && text.len() <= super::NAME)
 }
 
 /// All SHA-256 digests in a text, as `sha256:…` or escaped as in a purl.
@@ -97,14 +104,25 @@ struct Grype {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Match {
-    vulnerability: Severe,
+    vulnerability: Vulnerability,
+    #[serde(default)]
+    related_vulnerabilities: Vec<Vulnerability>,
+    artifact: Option<Artifact>,
 }
 
 #[derive(Deserialize)]
-struct Severe {
+struct Vulnerability {
+    #[serde(default)]
+    id: String,
     #[serde(default)]
     severity: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Artifact {
+    purl: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,8 +146,13 @@ fn grype(bytes: &[u8]) -> Result<Parsed, String> {
     about.manifests.extend(member("manifestDigest").into_iter().flat_map(digests));
     about.configs.extend(member("imageID").into_iter().flat_map(digests));
     let mut counts = BTreeMap::new();
-    for one in &grype.matches {
-        count(&mut counts, &SEVERITIES, one.vulnerability.severity.as_deref().unwrap_or_default());
+    let mut found = Vec::new();
+    for one in grype.matches {
+        let severity = count(&mut counts, &SEVERITIES, one.vulnerability.severity.as_deref().unwrap_or_default());
+        let ids =
+            std::iter::once(one.vulnerability).chain(one.related_vulnerabilities).filter_map(|v| listed(Some(v.id)));
+        let purl = listed(one.artifact.and_then(|artifact| artifact.purl));
+        found.push(Found { ids: ids.collect(), purl, severity });
     }
     // Until 0.87 `db.built`, then `db.status.built`.
     let built = grype.descriptor.db.as_ref().and_then(|db| {
@@ -144,6 +167,8 @@ fn grype(bytes: &[u8]) -> Result<Parsed, String> {
         database: time(built.as_deref()),
         counts,
         about,
+        found,
+        statements: vec![],
     })
 }
 
@@ -184,9 +209,18 @@ struct TrivyResult {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct TrivyFinding {
+    #[serde(rename = "VulnerabilityID")]
+    vulnerability_id: Option<String>,
+    pkg_identifier: Option<PkgIdentifier>,
     severity: Option<String>,
     /// Of misconfigurations: those that passed are listed on request.
     status: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PkgIdentifier {
+    #[serde(rename = "PURL")]
+    purl: Option<String>,
 }
 
 fn trivy(bytes: &[u8]) -> Result<Parsed, String> {
@@ -199,10 +233,15 @@ fn trivy(bytes: &[u8]) -> Result<Parsed, String> {
     let names = trivy.metadata.repo_digests.unwrap_or_default();
     about.manifests.extend(names.iter().flat_map(|name| digests(name)));
     let mut counts = BTreeMap::new();
+    let mut found = Vec::new();
     for result in trivy.results.unwrap_or_default() {
         let all = [result.vulnerabilities, result.misconfigurations, result.secrets].into_iter().flatten().flatten();
         for one in all.filter(|one| one.status.as_deref() != Some("PASS")) {
-            count(&mut counts, &SEVERITIES, one.severity.as_deref().unwrap_or_default());
+            let severity = count(&mut counts, &SEVERITIES, one.severity.as_deref().unwrap_or_default());
+            if let Some(id) = listed(one.vulnerability_id) {
+                let purl = listed(one.pkg_identifier.and_then(|package| package.purl));
+                found.push(Found { ids: vec![id], purl, severity });
+            }
         }
     }
     let version = trivy.trivy.and_then(|trivy| trivy.version);
@@ -214,6 +253,8 @@ fn trivy(bytes: &[u8]) -> Result<Parsed, String> {
         database: None,
         counts,
         about,
+        found,
+        statements: vec![],
     })
 }
 
@@ -283,6 +324,8 @@ fn sarif(bytes: &[u8]) -> Result<Parsed, String> {
         database: None,
         counts,
         about: About::default(),
+        found: vec![],
+        statements: vec![],
     })
 }
 
@@ -299,26 +342,70 @@ struct OpenVex {
 struct Statement {
     status: String,
     #[serde(default)]
+    vulnerability: Value,
+    timestamp: Option<String>,
+    last_updated: Option<String>,
+    #[serde(default)]
     products: Vec<Value>,
+    /// Before 0.2, here.
+    #[serde(default)]
+    subcomponents: Vec<Value>,
+}
+
+/// The names of a product or component of OpenVEX. Before 0.2 it is only its name.
+fn names(product: &Value) -> impl Iterator<Item = &str> {
+    let names = [Some(product), product.get("@id"), product.get("identifiers").and_then(|i| i.get("purl"))];
+    names.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// The digests by which a product is named.
+fn hashes(product: &Value) -> BTreeSet<Digest> {
+    let hash = product.get("hashes").and_then(|h| h.get("sha-256")).and_then(Value::as_str);
+    names(product).flat_map(digests).chain(hash.and_then(|hex| Digest::from_hex(hex).ok())).collect()
+}
+
+/// The packages among names.
+fn purls<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let mut out: Vec<String> =
+        names.filter(|name| name.starts_with("pkg:") && name.len() <= super::NAME).map(str::to_owned).collect();
+    out.dedup();
+    out
 }
 
 fn openvex(bytes: &[u8]) -> Result<Parsed, String> {
     let vex: OpenVex = read(bytes)?;
     let mut about = About { several: true, ..About::default() };
     let mut counts = BTreeMap::new();
+    let mut statements = Vec::new();
+    let made = time(vex.last_updated.as_deref().or(vex.timestamp.as_deref()));
     for one in &vex.statements {
-        if !STATUSES.contains(&one.status.as_str()) {
+        let Some(status) = STATUSES.into_iter().find(|known| *known == one.status) else {
             return Err("has a statement with an unknown status".to_owned());
-        }
-        count(&mut counts, &STATUSES, &one.status);
+        };
+        count(&mut counts, &STATUSES, status);
+        let said = |of: &str| one.vulnerability.get(of).and_then(Value::as_str);
+        let aliases = one.vulnerability.get("aliases").and_then(Value::as_array).into_iter().flatten();
+        let ids = [one.vulnerability.as_str(), said("name"), said("@id")].into_iter().flatten();
+        let ids: BTreeSet<String> = ids.chain(aliases.filter_map(Value::as_str)).map(str::to_owned).collect();
+        let own = time(one.last_updated.as_deref().or(one.timestamp.as_deref()));
         for product in &one.products {
-            // Before 0.2 a product is only its name.
-            let names = [Some(product), product.get("@id"), product.get("identifiers").and_then(|i| i.get("purl"))];
-            for name in names.into_iter().flatten().filter_map(Value::as_str) {
-                about.both(digests(name));
+            let images = hashes(product);
+            about.both(images.iter().copied());
+            let parts = product.get("subcomponents").and_then(Value::as_array).into_iter().flatten();
+            let parts: Vec<&Value> = parts.chain(&one.subcomponents).collect();
+            // Without parts the product itself: an image with all of its packages, or a package.
+            let packages = match (parts.is_empty(), images.is_empty()) {
+                (true, true) => purls(names(product)),
+                (true, false) => Vec::new(),
+                (false, false) => purls(parts.iter().flat_map(|part| names(part))),
+                // Parts of nobody knows what.
+                (false, true) => continue,
+            };
+            if (!parts.is_empty() || images.is_empty()) && packages.is_empty() {
+                continue;
             }
-            let hash = product.get("hashes").and_then(|h| h.get("sha-256")).and_then(Value::as_str);
-            about.both(hash.and_then(|hex| Digest::from_hex(hex).ok()));
+            let time = own.or(made);
+            statements.push(Said { ids: ids.clone(), status, time, images, packages });
         }
     }
     let version = vex.version.as_ref().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
@@ -326,10 +413,12 @@ fn openvex(bytes: &[u8]) -> Result<Parsed, String> {
         format: "openvex",
         tool: short("author", &vex.author)?,
         version: version.map(|text| short("version", &text)).transpose()?,
-        created: time(vex.last_updated.as_deref().or(vex.timestamp.as_deref())),
+        created: made,
         database: None,
         counts,
         about,
+        found: vec![],
+        statements,
     })
 }
 
@@ -371,54 +460,94 @@ struct Tracking {
 
 #[derive(Deserialize)]
 struct CsafVulnerability {
+    cve: Option<String>,
+    #[serde(default)]
+    ids: Vec<CsafId>,
     #[serde(default)]
     product_status: BTreeMap<String, Vec<String>>,
 }
+
+#[derive(Deserialize)]
+struct CsafId {
+    text: String,
+}
+
+/// What identifies a product.
+#[derive(Clone, Debug, Default)]
+struct Product {
+    digests: BTreeSet<Digest>,
+    purls: BTreeSet<String>,
+}
+
+/// A component as part of a product, or of a module, and that of a product: so many levels.
+const DEPTH: usize = 4;
 
 fn csaf(bytes: &[u8]) -> Result<Parsed, String> {
     let csaf: Csaf = read(bytes)?;
     let mut about = About { several: true, ..About::default() };
     let mut counts = BTreeMap::new();
-    let mut named = BTreeSet::new();
-    for one in &csaf.vulnerabilities {
-        for (status, products) in &one.product_status {
-            let same = CSAF.iter().find(|(theirs, _)| theirs == status).map(|(_, ours)| *ours);
-            let same = same.ok_or("has an unknown product status")?;
-            *counts.entry(same.to_owned()).or_default() += products.len() as u64;
-            named.extend(products.iter().map(String::as_str));
-        }
-    }
     let mut products = BTreeMap::new();
     helpers(&csaf.product_tree, &mut products);
-    // A statement is often about a component as part of a product.
     let pairs = csaf.product_tree.get("relationships").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    // Of a module, and of that as part of a product: some levels.
-    for _ in 0..4 {
-        for pair in pairs {
-            let text = |name: &str| pair.get(name).and_then(Value::as_str);
-            let whole = pair.get("full_product_name").and_then(|n| n.get("product_id")).and_then(Value::as_str);
-            if whole.is_some_and(|whole| named.contains(whole)) {
-                named.extend(text("product_reference"));
-                named.extend(text("relates_to_product_reference"));
-            }
+    let mut parts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for pair in pairs {
+        let text = |name: &str| pair.get(name).and_then(Value::as_str);
+        if let Some(whole) = pair.get("full_product_name").and_then(|n| n.get("product_id")).and_then(Value::as_str) {
+            let of = ["product_reference", "relates_to_product_reference"];
+            parts.entry(whole).or_default().extend(of.into_iter().filter_map(text));
         }
     }
-    for (_, found) in products.iter().filter(|(id, _)| named.contains(id.as_str())) {
-        about.both(found.iter().copied());
+    let made = time(csaf.document.tracking.current_release_date.as_deref());
+    let mut statements = Vec::new();
+    for one in csaf.vulnerabilities {
+        let ids: BTreeSet<String> = one.cve.into_iter().chain(one.ids.into_iter().map(|id| id.text)).collect();
+        for (status, named) in &one.product_status {
+            let same = CSAF.iter().find(|(theirs, _)| theirs == status).map(|(_, ours)| *ours);
+            let status = same.ok_or("has an unknown product status")?;
+            *counts.entry(status.to_owned()).or_default() += named.len() as u64;
+            for id in named {
+                let product = whole(id, &parts, &products);
+                about.both(product.digests.iter().copied());
+                let image = |purl: &&String| purl.starts_with("pkg:oci/") || purl.starts_with("pkg:docker/");
+                let unknown = product.digests.is_empty() && product.purls.iter().any(|purl| image(&purl));
+                let packages: Vec<String> = product.purls.iter().filter(|purl| !image(purl)).cloned().collect();
+                if unknown || product.digests.is_empty() && packages.is_empty() {
+                    continue;
+                }
+                statements.push(Said { ids: ids.clone(), status, time: made, images: product.digests, packages });
+            }
+        }
     }
     Ok(Parsed {
         format: "csaf-vex",
         tool: short("publisher", &csaf.document.publisher.name)?,
         version: csaf.document.tracking.version.map(|text| short("version", &text)).transpose()?,
-        created: time(csaf.document.tracking.current_release_date.as_deref()),
+        created: made,
         database: None,
         counts,
         about,
+        found: vec![],
+        statements,
     })
 }
 
-/// The digests of each product of a tree, by its id. JSON that was checked is not deep.
-fn helpers(at: &Value, out: &mut BTreeMap<String, BTreeSet<Digest>>) {
+/// A product with what it is made of.
+fn whole(id: &str, parts: &BTreeMap<&str, Vec<&str>>, products: &BTreeMap<String, Product>) -> Product {
+    let mut ids = BTreeSet::from([id]);
+    for _ in 0..DEPTH {
+        let more: Vec<&str> = ids.iter().filter_map(|id| parts.get(id)).flatten().copied().collect();
+        ids.extend(more);
+    }
+    let mut out = Product::default();
+    for product in ids.into_iter().filter_map(|id| products.get(id)) {
+        out.digests.extend(product.digests.iter().copied());
+        out.purls.extend(product.purls.iter().cloned());
+    }
+    out
+}
+
+/// What identifies each product of a tree, by its id. JSON that was checked is not deep.
+fn helpers(at: &Value, out: &mut BTreeMap<String, Product>) {
     let Value::Object(members) = at else {
         if let Value::Array(list) = at {
             list.iter().for_each(|one| helpers(one, out));
@@ -431,11 +560,14 @@ fn helpers(at: &Value, out: &mut BTreeMap<String, BTreeSet<Digest>>) {
         let found = out.entry(id.clone()).or_default();
         let purls =
             helper.get("purl").into_iter().chain(helper.get("purls").and_then(Value::as_array).into_iter().flatten());
-        purls.filter_map(Value::as_str).for_each(|purl| found.extend(digests(purl)));
+        for purl in purls.filter_map(Value::as_str) {
+            found.digests.extend(digests(purl));
+            found.purls.extend(listed(Some(purl.to_owned())));
+        }
         let hashes = helper.get("hashes").and_then(Value::as_array).into_iter().flatten();
         let each = hashes.flat_map(|h| h.get("file_hashes").and_then(Value::as_array).into_iter().flatten());
         let sha256 = each.filter(|hash| hash.get("algorithm").is_some_and(|a| a == "sha256"));
-        found.extend(sha256.filter_map(|hash| Digest::from_hex(hash.get("value")?.as_str()?).ok()));
+        found.digests.extend(sha256.filter_map(|hash| Digest::from_hex(hash.get("value")?.as_str()?).ok()));
     }
     members.values().for_each(|one| helpers(one, out));
 }

@@ -3,6 +3,7 @@
 //! Only the members that are needed are read. Nothing here opens a file or knows the time.
 
 mod forms;
+mod vex;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +12,14 @@ use jiff::Timestamp;
 use crate::oci::{Digest, json};
 use crate::report::{Evidence, EvidenceImage};
 
+pub use vex::close;
+
 /// The largest file, in bytes.
 pub const LIMIT: u64 = 16 << 20;
 /// The longest name or version, in bytes.
 const TEXT: usize = 256;
+/// The longest id or purl that is kept of a finding or statement, in bytes.
+const NAME: usize = 1024;
 /// The most images that one file is listed with.
 const IMAGES: usize = 64;
 
@@ -28,6 +33,10 @@ pub struct Parsed {
     database: Option<Timestamp>,
     counts: BTreeMap<String, u64>,
     about: About,
+    /// Vulnerabilities, of a scanner.
+    found: Vec<vex::Found>,
+    /// What an author says of vulnerabilities.
+    statements: Vec<vex::Statement>,
 }
 
 /// What a file says that it is about.
@@ -41,15 +50,40 @@ struct About {
     several: bool,
 }
 
+impl About {
+    fn all(&self) -> BTreeSet<Digest> {
+        self.manifests.union(&self.configs).copied().collect()
+    }
+}
+
 /// An image of a bundle.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Image {
     /// Its reference, else its digest.
     pub name: String,
-    /// Digests of its manifest or index, and of the manifests below it.
-    pub manifests: BTreeSet<Digest>,
-    /// Digests of their configurations.
-    pub configs: BTreeSet<Digest>,
+    /// The digest of its manifest or index.
+    pub digest: Digest,
+    /// Itself and what is below it.
+    pub members: Vec<Member>,
+}
+
+/// A manifest or index of an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Its digest.
+    pub manifest: Digest,
+    /// The digest of the configuration of a manifest.
+    pub config: Option<Digest>,
+}
+
+impl Image {
+    fn manifests(&self) -> BTreeSet<Digest> {
+        self.members.iter().map(|member| member.manifest).collect()
+    }
+
+    fn configs(&self) -> BTreeSet<Digest> {
+        self.members.iter().filter_map(|member| member.config).collect()
+    }
 }
 
 /// Reads a file.
@@ -76,7 +110,7 @@ impl Parsed {
     /// # Errors
     /// One sentence after the name of the file: it is about none of them, or about two at once.
     fn bind(&self, images: &[Image], named: Option<&str>) -> Result<Vec<EvidenceImage>, String> {
-        let found = |by: &'static str, wanted: &BTreeSet<Digest>, of: fn(&Image) -> &BTreeSet<Digest>| {
+        let found = |by: &'static str, wanted: &BTreeSet<Digest>, of: fn(&Image) -> BTreeSet<Digest>| {
             let each = |image: &Image| {
                 let same: Vec<Digest> = of(image).intersection(wanted).copied().collect();
                 let name = image.name.clone();
@@ -91,19 +125,18 @@ impl Parsed {
         if self.needs_name() {
             let named = named.ok_or("does not say what image it is about: name the image with --for")?;
             let digest: BTreeSet<Digest> = named.parse().into_iter().collect();
-            let mut all = found("named", &digest, |image| &image.manifests);
-            all.extend(found("named", &digest, |image| &image.configs));
+            let mut all = found("named", &digest, Image::manifests);
+            all.extend(found("named", &digest, Image::configs));
             for image in images.iter().filter(|image| image.name == named) {
-                let digest = image.manifests.first().map(Digest::to_string).unwrap_or_default();
-                all.insert(EvidenceImage { image: image.name.clone(), digest, by: "named" });
+                all.insert(EvidenceImage { image: image.name.clone(), digest: image.digest.to_string(), by: "named" });
             }
             return match all.is_empty() {
                 true => Err(format!("is said to be about `{named}`, which is not in the bundle")),
                 false => Ok(all.into_iter().take(IMAGES).collect()),
             };
         }
-        let manifests = found("manifest", &self.about.manifests, |image| &image.manifests);
-        let configs = found("config", &self.about.configs, |image| &image.configs);
+        let manifests = found("manifest", &self.about.manifests, Image::manifests);
+        let configs = found("config", &self.about.configs, Image::configs);
         if manifests.is_empty() && configs.is_empty() {
             let digests = self.about.manifests.iter().chain(&self.about.configs).next();
             return Err(match digests {
@@ -144,6 +177,9 @@ impl Parsed {
             age_days: age,
             images,
             counts: self.counts.clone(),
+            open: None,
+            closed: Vec::new(),
+            more_closed: 0,
         })
     }
 }

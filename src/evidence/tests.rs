@@ -7,14 +7,14 @@ fn digest(name: &str) -> Digest {
     Digest::of(name.as_bytes())
 }
 
-/// Two images: `a`, a list with the manifest `a1` and the configuration `ac`; and `b`.
+/// Two images: `a`, a list with the manifests `a1` and `a2` and their configurations `ac` and `a2c`; and `b`.
 fn images() -> Vec<Image> {
-    let image = |name: &str, manifests: &[&str], config: &str| Image {
-        name: format!("quay.io/x/{name}:1"),
-        manifests: manifests.iter().map(|m| digest(m)).collect(),
-        configs: [digest(config)].into(),
-    };
-    vec![image("a", &["a", "a1"], "ac"), image("b", &["b"], "bc")]
+    let member =
+        |manifest: &str, config: Option<&str>| Member { manifest: digest(manifest), config: config.map(digest) };
+    let image =
+        |name: &str, members: Vec<Member>| Image { name: format!("quay.io/x/{name}:1"), digest: digest(name), members };
+    let list = vec![member("a", None), member("a1", Some("ac")), member("a2", Some("a2c"))];
+    vec![image("a", list), image("b", vec![member("b", Some("bc"))])]
 }
 
 fn evidence(text: &str, named: Option<&str>) -> Result<Evidence, String> {
@@ -164,4 +164,116 @@ fn repeated_members_and_control_characters_are_refused_with_their_line() {
     assert!(parse(&vec![b' '; usize::try_from(LIMIT).unwrap() + 1]).unwrap_err().contains("larger"));
     assert!(evidence(&good.replace("0.104.0", &"1".repeat(300)), None).unwrap_err().contains("version"));
     assert!(evidence(&good.replace("0.104.0", ""), None).is_err());
+}
+
+/// Evidence of all files, with what VEX closes.
+fn together(files: &[&str]) -> Vec<Evidence> {
+    let parsed: Vec<Parsed> = files.iter().map(|text| parse(text.as_bytes()).unwrap()).collect();
+    let one = |(parsed, text): (&Parsed, &&str)| {
+        parsed.evidence(("f", &digest(text)), &images(), None, NOW.parse().unwrap()).unwrap()
+    };
+    let mut bound: Vec<Evidence> = parsed.iter().zip(files).map(one).collect();
+    let named: Vec<(&str, &Parsed)> = parsed.iter().map(|parsed| ("file", parsed)).collect();
+    close(&named, &mut bound, &images());
+    bound
+}
+
+/// The ids that are closed.
+fn closed(files: &[&str]) -> Vec<String> {
+    together(files)[0].closed.iter().map(|one| one.id.clone()).collect()
+}
+
+const BASH: &str = "pkg:rpm/redhat/bash@5.1-2?arch=x86_64&distro=rhel-9";
+
+/// As grype writes it: a vulnerability of bash and one without package, in the platform `a1`.
+fn matches() -> String {
+    let matches = format!(
+        "{{\"matches\":[{{\"vulnerability\":{{\"id\":\"GHSA-1\",\"severity\":\"High\"}},\
+         \"relatedVulnerabilities\":[{{\"id\":\"CVE-1\"}}],\"artifact\":{{\"purl\":\"{BASH}\"}}}},\
+         {{\"vulnerability\":{{\"id\":\"CVE-2\",\"severity\":\"High\"}},\"artifact\":{{\"name\":\"x\"}}}}],"
+    );
+    let rest = grype("a1", "ac");
+    matches + &rest[rest.find("\"source\"").unwrap()..]
+}
+
+/// An OpenVEX file with these statements: id, status, time and products.
+fn says(author: &str, statements: &[(&str, &str, &str, &str)]) -> String {
+    let one = |(id, status, time, products): &(&str, &str, &str, &str)| {
+        format!(
+            "{{\"vulnerability\":{{\"name\":\"{id}\"}},\"status\":\"{status}\",\"timestamp\":\"2026-11-{time}T00:00:00Z\",\"products\":[{products}]}}"
+        )
+    };
+    let all: Vec<String> = statements.iter().map(one).collect();
+    format!(
+        "{{\"@context\":\"https://openvex.dev/ns/v0.2.0\",\"author\":\"{author}\",\"version\":1,\"statements\":[{}]}}",
+        all.join(",")
+    )
+}
+
+#[test]
+fn vex_closes_what_it_names_in_the_image_and_package_that_it_names() {
+    let image = |name: &str, parts: &str| format!("{{\"@id\":\"pkg:oci/x@{}\"{parts}}}", digest(name));
+    let parts = |purl: &str| format!(",\"subcomponents\":[{{\"@id\":\"{purl}\"}}]");
+    let about_a = format!(",{}", image("a", ""));
+    for (id, product, closes) in [
+        ("CVE-1", image("a", ""), true),
+        ("CVE-1", image("a1", ""), true),
+        ("CVE-1", image("ac", ""), true),
+        ("GHSA-1", image("a1", ""), true),
+        ("CVE-9", image("a1", ""), false),
+        ("CVE-1", image("a2", ""), false),
+        ("CVE-1", image("b", ""), false),
+        ("CVE-2", image("a1", ""), true),
+        ("CVE-2", image("a1", &parts(BASH)), false),
+        ("CVE-1", image("a1", &parts("pkg:rpm/redhat/bash")), true),
+        ("CVE-1", image("a1", &parts("pkg:rpm/redhat/bash@5.1-2")), true),
+        ("CVE-1", image("a1", &parts("pkg:rpm/redhat/bash@5.1-2?distro=rhel-9")), true),
+        ("CVE-1", image("a1", &parts("pkg:rpm/redhat/bash@5.1-2?distro=rhel-8")), false),
+        ("CVE-1", image("a1", &parts("pkg:rpm/redhat/bash@5.1-1")), false),
+        ("CVE-1", image("a1", &parts("pkg:deb/redhat/bash@5.1-2")), false),
+        ("CVE-1", image("a1", &parts("bash")), false),
+        ("CVE-1", format!("{{\"@id\":\"{BASH}\"}}{about_a}"), true),
+        ("CVE-1", format!("{{\"@id\":\"pkg:oci/other\"{}}}", parts(BASH)), false),
+    ] {
+        // Another statement binds the file to the image.
+        let vex = says("Team", &[(id, "not_affected", "01", &product), ("CVE-0", "fixed", "01", &image("a", ""))]);
+        let found = closed(&[&matches(), &vex]);
+        assert_eq!(found.len(), usize::from(closes), "{id} {product}: {found:?}");
+    }
+    let both = together(&[&matches(), &says("Team", &[("CVE-1", "fixed", "01", &image("a", ""))])]);
+    assert_eq!(
+        (counts(&both[0]), both[0].open.clone().unwrap()),
+        (vec![("high", 2)], BTreeMap::from([("high".to_owned(), 1)]))
+    );
+    assert_eq!((both[0].closed[0].author.as_str(), both[0].closed[0].status), ("Team", "fixed"));
+    assert!(both[1].open.is_none() && together(&[&matches()])[0].open.is_none());
+    let trivy = trivy("ac", "nowhere");
+    assert_eq!(closed(&[&trivy, &says("Team", &[("CVE-1", "fixed", "01", &image("a1", ""))])]), ["CVE-1"]);
+    let by_csaf = |helper: &str| closed(&[&trivy, &csaf(helper, "ocp:img")]);
+    assert_eq!(by_csaf(&format!("{{\"purl\":\"pkg:oci/a@{}\"}}", digest("a1"))), ["CVE-1"]);
+    let other = csaf(&format!("{{\"purl\":\"pkg:oci/a@{}\"}}", digest("a2")), "ocp:img");
+    assert!(closed(&[&trivy, &other]).is_empty());
+}
+
+#[test]
+fn of_each_author_the_last_word_counts_and_who_says_affected_keeps_it_open() {
+    let a = format!("{{\"@id\":\"pkg:oci/x@{}\"}}", digest("a"));
+    let says = |author: &str, words: &[(&str, &str)]| {
+        let all: Vec<(&str, &str, &str, &str)> =
+            words.iter().map(|(status, day)| ("CVE-2", *status, *day, a.as_str())).collect();
+        says(author, &all)
+    };
+    let found = matches();
+    let closes = |files: &[String]| {
+        let all: Vec<&str> = std::iter::once(&found).chain(files).map(String::as_str).collect();
+        closed(&all) == ["CVE-2"]
+    };
+    assert!(closes(&[says("A", &[("affected", "01"), ("fixed", "02")])]));
+    assert!(closes(&[says("A", &[("fixed", "02"), ("affected", "01")])]));
+    assert!(!closes(&[says("A", &[("fixed", "01"), ("affected", "02")])]));
+    assert!(!closes(&[says("A", &[("fixed", "01"), ("affected", "01")])]));
+    assert!(!closes(&[says("A", &[("fixed", "01"), ("under_investigation", "02")])]));
+    assert!(!closes(&[says("A", &[("fixed", "03")]), says("B", &[("affected", "01")])]));
+    assert!(closes(&[says("A", &[("fixed", "03")]), says("A", &[("affected", "01")])]), "two files of one author");
+    assert!(closes(&[says("A", &[("fixed", "03")]), says("B", &[("not_affected", "01")])]));
 }

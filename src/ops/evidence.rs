@@ -1,7 +1,7 @@
 //! Evidence of other programs, bound to the images of a bundle.
 
 use crate::error::{Code, Error, Result};
-use crate::evidence::{self, Image, Parsed};
+use crate::evidence::{self, Image, Member, Parsed};
 use crate::graph::Closure;
 use crate::oci::{Digest, Document, parse};
 use crate::report::Evidence;
@@ -44,7 +44,10 @@ impl Files {
         let one = |(name, digest, parsed): &(String, Digest, Parsed)| {
             parsed.evidence((name, digest), &images, self.named.as_deref(), now).map_err(|why| unusable(name, &why))
         };
-        self.files.iter().map(one).collect()
+        let mut bound = self.files.iter().map(one).collect::<Result<Vec<_>>>()?;
+        let parsed: Vec<(&str, &Parsed)> = self.files.iter().map(|(name, _, parsed)| (name.as_str(), parsed)).collect();
+        evidence::close(&parsed, &mut bound, &images);
+        Ok(bound)
     }
 }
 
@@ -57,15 +60,16 @@ fn images(admitted: &Admitted<'_>) -> Result<Vec<Image>> {
     let mut closure = Closure::default();
     let mut out = Vec::new();
     for image in &admitted.index().images {
-        let mut one = Image { name: image.display(), ..Image::default() };
+        let mut one = Image { name: image.display(), digest: image.digest, members: Vec::new() };
         let root = closure.add(&image.descriptor(), &mut |digest: &Digest| Ok(admitted.document(digest)))?;
         for node in closure.below([root]) {
             let Some(media_type) = &node.document else { continue };
-            one.manifests.insert(node.digest);
             let document = admitted.document(&node.digest).and_then(|bytes| parse(bytes, media_type).ok());
-            if let Some(Document::Manifest(manifest)) = document {
-                one.configs.insert(manifest.config.digest);
-            }
+            let config = match document {
+                Some(Document::Manifest(manifest)) => Some(manifest.config.digest),
+                _ => None,
+            };
+            one.members.push(Member { manifest: node.digest, config });
         }
         out.push(one);
     }

@@ -7,7 +7,7 @@ use crate::ops::evidence::Files;
 use crate::ops::{Observer, Task};
 use crate::parallel::Pace;
 use crate::verify::{
-    Admission, Admitted, BlobReader, CheckId, Conclusion, Conditions, Extent, Receiver, Report, Trust, Visit, admit,
+    Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Visit, admit,
 };
 
 /// Options of `verify`.
@@ -72,10 +72,8 @@ pub(super) fn announce(admitted: &Admitted<'_>, observer: &dyn Observer) {
             observer.say("Verified", &format!("index {}, signed by {}", report.bundle.index, signers.join(" and ")))
         }
     }
-    for check in report.checks.iter().filter(|c| c.id == CheckId::ReleaseSignatures) {
-        for detail in &check.details {
-            observer.say("Verified", &format!("release {detail}"));
-        }
+    for release in report.releases.iter().filter(|release| release.signed) {
+        observer.say("Verified", &format!("release {}", release.title()));
     }
     for finding in report.findings() {
         observer.warn(&finding.message);

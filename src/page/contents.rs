@@ -237,16 +237,25 @@ pub(super) fn images(sheet: &View<'_>, out: &mut Vec<Block>) {
 
 fn row(image: &ImageFacts, change: Option<&'static str>) -> Vec<Line> {
     let mut what: Line = Vec::new();
-    for called in image.components.iter().take(1).chain(image.names.iter().take(3)) {
-        if !what.is_empty() {
-            what.push(Span::Break);
-        }
-        what.push(name(called));
-    }
-    if image.names.len() > 3 {
-        what.push(small(format!(" and {} more names", image.names.len() - 3)));
-    }
     let mut more: Vec<String> = Vec::new();
+    match image.components.as_slice() {
+        [] => {
+            for called in image.names.iter().take(3) {
+                if !what.is_empty() {
+                    what.push(Span::Break);
+                }
+                what.push(name(called));
+            }
+            if image.names.len() > 3 {
+                what.push(small(format!(" and {} more names", image.names.len() - 3)));
+            }
+        }
+        // Its digest stands below, and all components are in one repository.
+        components => {
+            what.push(name(&components.join(", ")));
+            more.extend(image.repositories.first().cloned());
+        }
+    }
     more.extend(image.platform.clone());
     more.extend(image.system.clone());
     let root = matches!(image.user.split(':').next().unwrap_or_default(), "" | "0" | "root");

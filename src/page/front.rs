@@ -5,8 +5,7 @@ use super::block::{Block, Decision, Line, Span, Table, code, digest, name, prose
 use super::findings::{Open, counted};
 use super::state::{self, Undone, undone};
 use super::{FRONT, Saying, View, count, grouped, time};
-use crate::bundle::index::Trust;
-use crate::report::{CheckId, Outcome, Report, size};
+use crate::report::{CheckId, Report, size};
 
 /// The first page.
 pub(super) fn page(sheet: &View<'_>) -> Vec<Block> {
@@ -213,20 +212,15 @@ fn signed(sheet: &View<'_>) -> Line {
 }
 
 fn releases(sheet: &View<'_>) -> Line {
-    let Some(index) = sheet.index.filter(|_| !sheet.refused) else {
+    let releases = &sheet.report.releases;
+    if sheet.refused {
         return vec![strong("NOT LOOKED AT")];
-    };
-    if index.releases.is_empty() {
+    }
+    if releases.is_empty() {
         return vec![strong("NONE"), text(" there is no OpenShift release in it")];
     }
-    let names: Vec<String> = index.releases.iter().map(|r| format!("{} {}", r.version, r.architecture)).collect();
-    let check = sheet.report.checks.iter().find(|check| check.id == CheckId::ReleaseSignatures);
-    let unsigned = index.releases.iter().any(|release| release.trust == Trust::None)
-        || sheet.report.not_checked.iter().any(|one| one.id == CheckId::ReleaseSignatures);
-    let word = match check {
-        Some(check) if check.outcome == Outcome::Pass && !unsigned => "SIGNED",
-        _ => "NOT SIGNED",
-    };
+    let names: Vec<String> = releases.iter().map(|r| format!("{} {}", r.version, r.architecture)).collect();
+    let word = if releases.iter().all(|release| release.signed) { "SIGNED" } else { "NOT SIGNED" };
     vec![strong(word), text(format!(" {}", listed(&names)))]
 }
 
@@ -345,12 +339,15 @@ fn vouched(sheet: &View<'_>, out: &mut Vec<Block>) {
         };
         rows.push(vec![vec![text("reviewer")], vec![text(names)], key, vec![text("not yet")]]);
     }
-    for release in state::releases(sheet.report).into_iter().take(FRONT) {
+    for release in sheet.report.releases.iter().take(FRONT) {
+        let user =
+            release.user_id.as_deref().map_or_else(String::new, |user| format!("{} for ", crate::escape::name(user)));
+        let key = release.key.as_deref().map_or_else(Vec::new, |key| vec![code(state::fours(key))]);
         rows.push(vec![
             vec![text("release")],
-            vec![text(format!("{} for {}", crate::escape::name(&release.user), release.version))],
-            vec![code(state::fours(&release.key))],
-            vec![text("✓ good")],
+            vec![text(format!("{user}{} {}", release.version, release.architecture))],
+            key,
+            vec![if release.signed { text("✓ good") } else { strong("NOT SIGNED") }],
         ]);
     }
     if rows.is_empty() {

@@ -5,6 +5,9 @@ use super::{LISTED, View, count, grouped, state, time};
 use crate::report::{Check, Outcome, Vouched};
 use crate::scan::Used;
 
+/// The most vulnerabilities that are named as closed.
+const CLOSED: usize = 20;
+
 /// Who removed what, and why.
 pub(super) fn removals(sheet: &View<'_>, out: &mut Vec<Block>) {
     if sheet.report.removals.is_empty() {
@@ -142,6 +145,21 @@ pub(super) fn evidence(sheet: &View<'_>, out: &mut Vec<Block>) {
             let counts: Vec<String> =
                 one.counts.iter().map(|(word, n)| format!("{n} {}", crate::escape::name(word))).collect();
             let counts = if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") };
+            let mut found = vec![text(counts)];
+            if let Some(open) = &one.open {
+                let open: Vec<String> =
+                    open.iter().map(|(word, n)| format!("{n} {}", crate::escape::name(word))).collect();
+                let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
+                let all = one.closed.len() as u64 + one.more_closed;
+                found.extend([Span::Break, strong(format!("open: {open}")), text(format!("; {all} closed by VEX:"))]);
+                for closed in one.closed.iter().take(CLOSED) {
+                    let line = format!("{} {}, says {}", closed.id, closed.status.replace('_', " "), closed.author);
+                    found.extend([Span::Break, small(crate::escape::name(&line))]);
+                }
+                if all > CLOSED as u64 {
+                    found.extend([Span::Break, small(format!("and {} more", all - CLOSED as u64))]);
+                }
+            }
             let mut about: Line = Vec::new();
             for image in one.images.iter().take(8) {
                 about.extend([name(&image.image), Span::Break]);
@@ -160,7 +178,7 @@ pub(super) fn evidence(sheet: &View<'_>, out: &mut Vec<Block>) {
                     Span::Break,
                     digest(format!("sha256:{}", one.sha256)),
                 ],
-                vec![text(counts)],
+                found,
                 about,
             ]);
         }

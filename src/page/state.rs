@@ -66,28 +66,6 @@ pub(super) fn undone(sheet: &View<'_>) -> Vec<Undone> {
     out
 }
 
-/// A release signature that held.
-pub(super) struct Signed {
-    /// Its version.
-    pub(super) version: String,
-    /// The fingerprint of its key.
-    pub(super) key: String,
-    /// The user id of its key.
-    pub(super) user: String,
-}
-
-/// The releases whose signatures held.
-pub(super) fn releases(report: &Report) -> Vec<Signed> {
-    let check = report.checks.iter().filter(|check| check.id == CheckId::ReleaseSignatures);
-    let one = |detail: &String| {
-        let mut words = detail.splitn(3, ' ');
-        let (version, key) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let is_key = key.len() >= 40 && key.bytes().all(|b| b.is_ascii_hexdigit());
-        is_key.then(|| Signed { version, key, user: words.next().unwrap_or_default().to_owned() })
-    };
-    check.flat_map(|check| &check.details).filter_map(one).collect()
-}
-
 /// A fingerprint in groups of four.
 pub(super) fn fours(key: &str) -> String {
     let chars: Vec<char> = key.chars().collect();

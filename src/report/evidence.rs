@@ -31,6 +31,33 @@ pub struct Evidence {
     pub images: Vec<EvidenceImage>,
     /// How many findings or statements it has, by severity or status.
     pub counts: BTreeMap<String, u64>,
+    /// With statements of VEX files: how many vulnerabilities they leave open, by severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<BTreeMap<String, u64>>,
+    /// The first vulnerabilities that such statements close.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<Closed>,
+    /// How many more they close.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    pub more_closed: u64,
+}
+
+/// A vulnerability that is closed by what somebody says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Closed {
+    /// The id that the scanner gives it.
+    pub id: String,
+    /// The package that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purl: Option<String>,
+    /// As the scanner has it.
+    pub severity: String,
+    /// `not_affected` or `fixed`.
+    pub status: &'static str,
+    /// Who says so.
+    pub author: String,
+    /// The file with the statement.
+    pub file: String,
 }
 
 /// An image that evidence is about.

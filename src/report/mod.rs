@@ -9,13 +9,15 @@ use crate::error::{Code, Error};
 mod evidence;
 mod policy;
 mod proof;
+mod release;
 mod removal;
 pub mod signature;
 mod updates;
 
-pub use evidence::{Evidence, EvidenceImage};
+pub use evidence::{Closed, Evidence, EvidenceImage};
 pub use policy::{Accepted, Decision, PolicyUsed};
 pub use proof::{Place, Proof};
+pub use release::SignedRelease;
 pub use removal::RemovalOutcome;
 pub use signature::{Attestation, RecordOutcome, SignatureOutcome, Standing, Vouched};
 pub use updates::{UpdateFrom, Updates};
@@ -335,6 +337,9 @@ pub struct Report {
     /// How many more attestations there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_attestations: u64,
+    /// The releases, and who signed them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<SignedRelease>,
     /// For each carried release, the updates to it, if the bundle carries an update graph.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub updates: Vec<Updates>,
@@ -383,6 +388,7 @@ impl Report {
             removals: Vec::new(),
             attestations: Vec::new(),
             more_attestations: 0,
+            releases: Vec::new(),
             updates: vec![],
             objects: Vec::new(),
             more_objects: 0,

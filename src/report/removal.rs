@@ -37,6 +37,9 @@ pub struct RemovalOutcome {
     /// Why it does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Whether it only lacks other keys that sign for the same.
+    #[serde(skip)]
+    pub short: bool,
     /// What it names, counted, for people.
     #[serde(skip)]
     pub words: String,

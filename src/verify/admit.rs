@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::report::{self, Check, CheckId, Finding, Report, Severity};
 use super::{Admission, Admitted, Conditions, Settings, Trust, removal, trust};
 use crate::bundle::reader::{Bundle, Contents};
@@ -37,8 +35,7 @@ pub fn look(inputs: Inputs, conditions: &Conditions) -> Result<Admission<'_>> {
 
 fn with<'a>(inputs: Inputs, settings: &Settings<'a>) -> Result<Admission<'a>> {
     let subject = report::Subject { path: inputs.display(), ..Default::default() };
-    let now = Timestamp::from_second(settings.now.as_second()).unwrap_or(settings.now);
-    let mut report = Report::new(subject, now.to_string());
+    let mut report = Report::new(subject, settings.now.to_string());
     report.trust_policy = settings.policy.and_then(|policy| policy.digest).map(|digest| digest.to_string());
     report.exceptions = settings.exceptions();
     let opened = match choose(inputs.open()?, settings) {

@@ -222,7 +222,7 @@ impl<'a> Admitted<'a> {
         }
         // Everything that can be signed or referred to; bad documents are reported elsewhere.
         let listed: BTreeSet<Digest> = self.documents.keys().chain(&bad).copied().collect();
-        let mut releases = release::signatures(index, &listed, &self.files, settings);
+        let (mut releases, signed) = release::signatures(index, &listed, &self.files, settings);
         let mut unlisted = disguise::Unlisted::new(index, &|digest| self.documents.get(digest).map(Vec::as_slice));
         if !self.set.is_stream() {
             unlisted.read_configs(&self.set)?;
@@ -230,6 +230,7 @@ impl<'a> Admitted<'a> {
         }
         unlisted.conclude(settings, &mut releases);
         self.report.add(releases);
+        self.report.releases = signed;
         self.unlisted = Mutex::new(unlisted);
         let manifests = manifests::check(index, &listed, &self.files, settings, &mut self.report);
         self.report.add(manifests);

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
+
 use super::Settings;
 use super::cosign::default_policy::Policies;
-use super::report::{Check, CheckId, Finding, Report};
+use super::report::{Check, CheckId, Finding, Report, SignedRelease};
 use crate::bundle::index::{Index, Kind, Release, Trust};
 use crate::bundle::limits;
 use crate::bundle::set::{BlobContent, Set};
@@ -25,7 +27,8 @@ pub(super) fn signatures(
     documents: &BTreeSet<Digest>,
     files: &BTreeMap<String, Vec<u8>>,
     settings: &Settings,
-) -> Check {
+) -> (Check, Vec<SignedRelease>) {
+    let mut releases = Vec::new();
     let mut check = Check::new(CheckId::ReleaseSignatures);
     check.of = index.releases.len() as u64;
     let mut claimed: BTreeSet<&str> = BTreeSet::new();
@@ -34,7 +37,7 @@ pub(super) fn signatures(
         let theirs: Vec<(&String, &Vec<u8>)> =
             files.range(folder.clone()..).take_while(|(path, _)| path.starts_with(&folder)).collect();
         claimed.extend(theirs.iter().map(|(path, _)| path.as_str()));
-        check_release(release, &theirs, settings, &mut check);
+        releases.push(check_release(release, &theirs, settings, &mut check));
     }
     // Signatures for the images of a list are included too; each must be for something in the bundle.
     for path in files.keys().filter(|p| p.starts_with("signatures/") && !claimed.contains(p.as_str())) {
@@ -50,24 +53,34 @@ pub(super) fn signatures(
             ));
         }
     }
-    check
+    (check, releases)
 }
 
-fn check_release(release: &Release, signatures: &[(&String, &Vec<u8>)], settings: &Settings, check: &mut Check) {
-    let mut good = false;
+fn check_release(
+    release: &Release,
+    signatures: &[(&String, &Vec<u8>)],
+    settings: &Settings,
+    check: &mut Check,
+) -> SignedRelease {
+    let mut out = SignedRelease {
+        version: release.version.clone(),
+        architecture: release.architecture.clone(),
+        digest: release.digest.to_string(),
+        signed: false,
+        key: None,
+        user_id: None,
+        signed_at: None,
+    };
     let mut worst: Option<Rejected> = None;
     for (path, bytes) in signatures {
         match any_keyring(bytes, settings, &release.digest) {
             Ok(verified) => {
-                if !good {
-                    check.details.push(format!(
-                        "{} {} {}",
-                        release.version,
-                        verified.fingerprint,
-                        verified.user_id.as_deref().unwrap_or("")
-                    ));
+                if !out.signed {
+                    out.signed = true;
+                    out.key = Some(verified.fingerprint);
+                    out.user_id = verified.user_id;
+                    out.signed_at = Timestamp::from_second(verified.signed_at).ok().map(|time| time.to_string());
                 }
-                good = true;
                 for notice in &verified.notices {
                     check.find(Finding::notice(Code::ReleaseUnverified, *path, notice.clone()));
                 }
@@ -75,9 +88,9 @@ fn check_release(release: &Release, signatures: &[(&String, &Vec<u8>)], settings
             Err(rejected) => worst = Some(rejected),
         }
     }
-    if good {
+    if out.signed {
         check.examined += 1;
-        return;
+        return out;
     }
     let subject = release.digest.to_string();
     let mut finding = match worst {
@@ -97,6 +110,7 @@ fn check_release(release: &Release, signatures: &[(&String, &Vec<u8>)], settings
     } else {
         check.find(finding.hint("a key of another vendor: --release-keyring FILE; to accept it anyway, and have that recorded: --allow-unsigned-release"));
     }
+    out
 }
 
 /// Verifies one signature with every keyring of this host.

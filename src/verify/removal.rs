@@ -142,15 +142,15 @@ pub(super) fn evaluate(set: &Set, digest: &Digest, settings: &Settings, report: 
     for (one, removal, evaluated) in all {
         let have = |thing: &(bool, usize)| keys.get(thing).map_or(0, BTreeSet::len);
         let fewest = things(&removal.removed).map(|thing| have(&thing)).min().unwrap_or_default();
+        let short = rules.is_some_and(|rules| fewest < rules.threshold);
         let why = match rules {
             _ if evaluated.outcome != Outcome::Good => Some(evaluated.detail.clone()),
             None => Some("the trust policy of this host lets nobody remove anything".to_owned()),
-            Some(rules) if fewest < rules.threshold => {
-                Some(format!("{fewest} of {} required keys signed for all of it", rules.threshold))
-            }
+            Some(rules) if short => Some(format!("{fewest} of {} required keys signed for all of it", rules.threshold)),
             Some(_) => None,
         };
-        out.listed.push(listed(index, &one, &removal, Some(&evaluated), why.as_deref()));
+        let listed = listed(index, &one, &removal, Some(&evaluated), why.as_deref());
+        out.listed.push(RemovalOutcome { short, ..listed });
         match why {
             Some(why) => {
                 refuse(&mut check, index, &one, &removal, &why, evaluated.key.as_deref());
@@ -220,6 +220,7 @@ fn listed(
         files,
         blobs: removal.removed.blobs.len() as u64,
         obeyed: why.is_none(),
+        short: false,
         outcome: evaluated.map_or(Standing::NotEvaluated, |e| Standing::Evaluated(e.outcome)),
         detail: why.map(str::to_owned),
     }

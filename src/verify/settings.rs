@@ -219,7 +219,8 @@ impl<'a> Settings<'a> {
             keyrings: trust.keyrings(),
             allow_unsigned_release: exceptions.unsigned_release,
             allow_kinds: &exceptions.kinds,
-            now: *now,
+            // In whole seconds, as the report has it.
+            now: Timestamp::from_second(now.as_second()).unwrap_or(*now),
             at_given: exceptions.at,
             detached_signatures: &detached.signatures,
             detached_records: &detached.records,

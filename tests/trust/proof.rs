@@ -462,7 +462,7 @@ fn evidence_of_other_programs_is_in_the_report_and_what_is_about_something_else_
         kit.run(&["ls", "b.tar", "-o", "json"]).is(0).json()["images"][0]["digest"].as_str().unwrap().to_owned();
     let grype = |digest: &str| {
         format!(
-            "{{\"matches\":[{{\"vulnerability\":{{\"severity\":\"High\"}}}}],\"source\":{{\"target\":{{\"manifestDigest\":\"{digest}\"}}}},\
+            "{{\"matches\":[{{\"vulnerability\":{{\"id\":\"CVE-1\",\"severity\":\"High\"}}}}],\"source\":{{\"target\":{{\"manifestDigest\":\"{digest}\"}}}},\
              \"descriptor\":{{\"name\":\"grype\",\"version\":\"0.104.0\",\"db\":{{\"status\":{{\"built\":\"2024-01-01T00:00:00Z\"}}}}}}}}"
         )
     };
@@ -477,6 +477,21 @@ fn evidence_of_other_programs_is_in_the_report_and_what_is_about_something_else_
     let by_stream =
         kit.run_with_stdin(&[&["verify", "-", "--signer", "builder.pub", "-o", "json"], &args[..]].concat(), "b.tar");
     assert_eq!(by_stream.is(0).json()["evidence"], report["evidence"]);
+    let vex = format!(
+        "{{\"@context\":\"https://openvex.dev/ns/v0.2.0\",\"author\":\"Team\",\"version\":1,\"timestamp\":\"2024-01-03T00:00:00Z\",\
+         \"statements\":[{{\"vulnerability\":{{\"name\":\"CVE-1\"}},\"status\":\"not_affected\",\"products\":[{{\"@id\":\"pkg:oci/a@{digest}\"}}]}}]}}"
+    );
+    kit.write("vex.json", vex);
+    let with_vex = [&args[..], &["--evidence", "vex.json"]].concat();
+    verify(&kit, &with_vex)
+        .is(0)
+        .says("open none; 1 closed by VEX")
+        .says("closed CVE-1: not affected, says Team (vex.json)");
+    let report = verify(&kit, &[&with_vex[..], &["-o", "json"]].concat()).is(0).json();
+    assert_eq!(
+        (&report["evidence"][0]["counts"]["high"], &report["evidence"][0]["open"]),
+        (&1.into(), &serde_json::json!({}))
+    );
     kit.write("g.json", grype(&format!("sha256:{}", "0".repeat(64))));
     verify(&kit, &args).is(2).says("is about an image that is not in the bundle");
     kit.write(

@@ -2,6 +2,7 @@
 //!
 //! The bundle is verified and written in one pass: each byte is hashed once, and what is written is what was hashed.
 
+mod again;
 mod select;
 
 use std::collections::{BTreeSet, HashMap};
@@ -26,7 +27,8 @@ use crate::oci::{Digest, Document, parse};
 use crate::ops::read_back::{self, ReadBack};
 use crate::ops::{Observer, Task, observer, repack, room, sign, verify};
 use crate::parallel::Pace;
-use crate::report::Proof;
+use crate::report::signature::Outcome as Signed;
+use crate::report::{Proof, Standing};
 use crate::sign::{MessageHash, Namespace, SecretKey, cosign};
 use crate::verify::{
     Admission, Admitted, BlobReader, Check, CheckId, Conditions, Extent, Finding, Receiver, Report, Settings, Trust,
@@ -141,10 +143,10 @@ pub fn scrub(
         Admission::Refused(report) => return Ok(Outcome::Refused(Box::new(report))),
         Admission::Admitted(admitted) => *admitted,
     };
-    let asked = select::asked(&options.what, &admitted)?;
+    let asked = select::asked(&options.what, &admitted, matches!(options.to, To::File(_)))?;
     let all = select::expand(&asked, &admitted)?;
     allowed(&admitted, &all, trust, conditions, observer)?;
-    let taken = Taken::new(&admitted, &all, options)?;
+    let taken = Taken::new(&admitted, &asked, &all, options)?;
     let mut summary = taken.summary(&admitted, &asked, options);
     let report = match &options.to {
         To::File(target) if !options.dry_run => {
@@ -177,6 +179,12 @@ fn all_paths(summary: &Summary) -> BTreeSet<&str> {
     summary.files.iter().map(String::as_str).collect()
 }
 
+/// Whether the statement at this place would count, if more keys signed for the same.
+fn lacks_keys(report: &Report, origin: &str) -> bool {
+    let good = Standing::Evaluated(Signed::Good);
+    report.removals.iter().any(|one| one.origin == origin && one.outcome == good && one.short)
+}
+
 /// As for a signature; but a Kubernetes file that this host refuses may be the one that is removed, and a host that has
 /// unpacked the bundle without something may take it out of the whole one again.
 fn refuses(report: &Report, removed: &BTreeSet<&str>, trust: &Trust, conditions: &Conditions) -> bool {
@@ -186,6 +194,8 @@ fn refuses(report: &Report, removed: &BTreeSet<&str>, trust: &Trust, conditions:
             Code::Policy => !removed.contains(f.subject.as_str()),
             // What was removed before may be removed again.
             Code::Rollback => f.subject != "removals",
+            // Another key signs for it now.
+            Code::Removed => !lacks_keys(report, &f.subject),
             _ => true,
         });
     }
@@ -257,7 +267,7 @@ struct Taken {
 }
 
 impl Taken {
-    fn new(admitted: &Admitted<'_>, all: &Removed, options: &Options) -> Result<Taken> {
+    fn new(admitted: &Admitted<'_>, asked: &select::Asked, all: &Removed, options: &Options) -> Result<Taken> {
         let set = admitted.set();
         let head = set.head();
         let mut removals = head.removals.clone();
@@ -277,11 +287,12 @@ impl Taken {
             _ => Removed::default(),
         };
         let without = |all: &BTreeSet<usize>, before: &BTreeSet<usize>| all.difference(before).copied().collect();
-        let new = Removed {
+        let mut new = Removed {
             images: without(&all.images, &before.images),
             files: without(&all.files, &before.files),
             blobs: without(&all.blobs, &before.blobs),
         };
+        new.add(&again::again(admitted, asked, &before, &options.key.public().fingerprint())?);
         if new.images.is_empty() && new.files.is_empty() {
             return Err(Error::new(Code::Usage, "nothing is to be removed").hint("--remove IMAGE, and more"));
         }

@@ -18,15 +18,16 @@ pub(super) struct Asked {
 }
 
 /// The most candidates that a message names.
-const NAMED: usize = 8;
+pub(super) const NAMED: usize = 8;
 
-/// Finds what these words name.
+/// Finds what these words name; `again`: also what a statement in the head removed.
 ///
 /// # Errors
 /// [`Code::Usage`] for a word that names nothing, or several things.
-pub(super) fn asked(words: &[String], admitted: &Admitted<'_>) -> Result<Asked> {
+pub(super) fn asked(words: &[String], admitted: &Admitted<'_>, again: bool) -> Result<Asked> {
     let (set, mut out) = (admitted.set(), Asked::default());
-    let (index, removed) = (set.signed(), set.removed());
+    let none = Removed::default();
+    let (index, removed) = (set.signed(), if again { &none } else { set.removed() });
     let images = || index.images.iter().enumerate().filter(|(at, _)| !removed.images.contains(at));
     let of = |which: &dyn Fn(&Image) -> bool| -> BTreeSet<usize> {
         images().filter(|(_, image)| which(image)).map(|(at, _)| at).collect()
