@@ -8,6 +8,7 @@ use crate::lab::Daemon;
 use crate::lab::WIDE;
 use crate::support::program::{program, ran};
 use crate::support::release::{RELEASES, world};
+use crate::support::schemas::valid;
 use crate::world::{AT, Desk, first};
 
 #[test]
@@ -71,6 +72,9 @@ fn what_a_scanner_found_is_first_and_has_a_command_that_removes_it_and_works() {
     let Some(daemon) = Daemon::start(WIDE) else { return };
     let desk = Desk::new();
     let bundle = desk.bundle("bad", &[("tmp/eicar.com", eicar()), ("bin/app", b"hello".to_vec())]);
+    let all = desk.report(&bundle, &["-o", "json", "--clamd", &daemon.address()]).is(35);
+    let all = valid("report", &all.out);
+    assert_eq!((&all["exit_code"], &all["scan"]["findings"][0]["outcome"]), (&35.into(), &"found".into()));
     let said = desk.report(&bundle, &["--html", "r.html", "--clamd", &daemon.address()]).is(35);
     assert!(said.out.starts_with("verdict   FOUND  bad.tar\n"), "{}", said.out);
     let html = desk.read("r.html");
@@ -152,7 +156,7 @@ fn one_document_has_everything_and_can_be_signed_off() {
         "r.html",
     ];
     let said = ran(program(desk.path()).args(fixed)).is(0);
-    let document = said.json();
+    let document = valid("report", &said.out);
     assert_eq!(document["schema"], "mirror-bundle/report/v1");
     assert_eq!(document["facts"]["schema"], "mirror-bundle/facts/v1");
     assert_eq!(document["facts"]["images"][0]["names"][0], "reg.example/app:1");
@@ -245,4 +249,40 @@ fn a_release_stands_on_the_first_page_with_its_key() {
     assert_eq!(fingerprint.len(), 40, "{row}");
     assert!(row.contains("for 4.16.37") && row.contains("good"), "{row}");
     assert!(html.contains("gpg --decrypt") && html.contains("lets the cluster verify a release"), "how to check it");
+}
+
+#[test]
+fn rules_decide_and_what_was_accepted_is_listed_as_accepted() {
+    let desk = Desk::new();
+    let bundle = desk.bundle("app", &[("bin/app", b"hello".to_vec())]);
+    let rule = "rules:\n- {id: no-config, severity: error, reason: by hand only, manifests: {kinds: v1/ConfigMap}}\n";
+    fs::write(desk.path().join("p.yaml"), rule).unwrap();
+    let said = desk.report(&bundle, &["--html", "a.html", "--policy", "p.yaml"]).is(41);
+    assert!(said.out.starts_with("verdict   FAILED"), "{}", said.out);
+    let html = desk.read("a.html");
+    assert!(
+        first(&html).contains("DO NOT IMPORT") && first(&html).contains("<b>NOT HELD</b> 1 rule; 1 finding"),
+        "{html}"
+    );
+    assert!(html.contains("rule no-config") && html.contains("by hand only"), "{html}");
+    let file = html.split("--remove ").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    assert!(file.starts_with("manifests/"), "{file}");
+    let accept = format!(
+        "{rule}accept:\n- {{rule: no-config, subject: {file}, reason: 'CHG-2', by: J. Doe, until: 2027-03-01}}\n"
+    );
+    fs::write(desk.path().join("p.yaml"), accept).unwrap();
+    desk.report(&bundle, &["--html", "b.html", "--policy", "p.yaml"]).is(0);
+    let html = desk.read("b.html");
+    assert!(first(&html).contains("1 finding is accepted.") && first(&html).contains("<b>HELD</b> 1 rule"), "{html}");
+    assert!(
+        html.contains("Accepted: 1 finding") && html.contains("J. Doe") && html.contains("until 2027-03-01"),
+        "{html}"
+    );
+    let checks = "rules:\n- {id: two, severity: error, reason: two scanners, checks: {scanners: 2}}\n";
+    fs::write(desk.path().join("p.yaml"), checks).unwrap();
+    desk.report(&bundle, &["--html", "c.html", "--policy", "p.yaml"]).is(42);
+    let html = desk.read("c.html");
+    let first = first(&html);
+    assert!(first.contains("NOT FULLY CHECKED") && first.contains("<b>1 REQUIRED</b> Rule two"), "{first}");
+    assert!(first.contains("<td><b>Rule two</b></td>") && first.contains("<td><b>yes</b></td>"), "{first}");
 }
