@@ -125,6 +125,10 @@ fn rows(sheet: &View<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str,
         );
         out.push(("Rules", vec![strong(word), text(said)]));
     }
+    let elsewhere = state::elsewhere(report);
+    if !elsewhere.is_empty() {
+        out.push(("Evidence", vec![strong("OTHERS FOUND"), text(format!(" {}", listed(&elsewhere)))]));
+    }
     let removed: Vec<&str> = report.removals.iter().filter(|one| one.obeyed).map(|one| one.words.as_str()).collect();
     if !removed.is_empty() {
         out.push(("Removed", vec![strong(removed.join("; ")), text(": see below, and “What was removed”")]));

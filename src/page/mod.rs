@@ -135,6 +135,8 @@ pub enum Saying {
     Incomplete,
     /// Nothing does, and no scanner was asked.
     NotScanned,
+    /// Nothing was found, but by the programs whose results the user gave.
+    Others,
     /// Nothing was found.
     Clean,
 }
@@ -147,6 +149,7 @@ impl Saying {
             Saying::Against => "DO NOT IMPORT",
             Saying::Incomplete => "NOT FULLY CHECKED",
             Saying::NotScanned => "VERIFIED; CONTENT NOT SCANNED",
+            Saying::Others => "NOTHING FOUND HERE; OTHER PROGRAMS FOUND SOMETHING",
             Saying::Clean => "VERIFIED AND SCANNED: NOTHING FOUND",
         }
     }
@@ -202,6 +205,7 @@ impl<'a> View<'a> {
             _ if self.refused => Saying::Refused,
             0 if self.report.verdict != Verdict::Verified => Saying::Incomplete,
             0 if open => Saying::Against,
+            0 if !state::elsewhere(self.report).is_empty() => Saying::Others,
             0 if self.scan.is_none() => Saying::NotScanned,
             0 => Saying::Clean,
             42 if !open => Saying::Incomplete,

@@ -1,7 +1,9 @@
 //! What the sections say of the same thing: what was done and not done, what is broken, who signed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{View, count};
-use crate::report::{CheckId, Outcome, Report};
+use crate::report::{CheckId, Evidence, Outcome, Report};
 
 /// Why something was not done.
 pub(super) struct Undone {
@@ -50,12 +52,18 @@ pub(super) fn undone(sheet: &View<'_>) -> Vec<Undone> {
             }
         }
     }
-    if sheet.report.evidence.is_empty() {
-        let why = "no results were given (--evidence FILE); this program has no vulnerability data";
-        let known = sheet.report.not_checked.iter().any(|one| one.reason.contains("vulnerabilit"));
-        if !known {
+    // A rule that asks for them says more.
+    let asked = sheet.report.not_checked.iter().any(|one| one.reason.contains("vulnerabilit"));
+    match covered(sheet) {
+        _ if asked || sheet.refused => {}
+        (0, _) => {
+            let why = "no results were given (--evidence FILE); this program has no vulnerability data";
             add("Known vulnerabilities".into(), why.into(), false);
         }
+        (some, all) if some < all => {
+            add("Known vulnerabilities".into(), format!("results were given for {some} of {all} images only"), false);
+        }
+        _ => {}
     }
     add(
         "What programs do when they run".into(),
@@ -92,6 +100,43 @@ pub(super) fn broken(report: &Report) -> Vec<&'static str> {
 /// Whether enough of those whom this host trusts have signed.
 pub(super) fn is_signed(report: &Report) -> bool {
     !report.checks.iter().any(|check| check.id == CheckId::BundleSignature && check.outcome == Outcome::Fail)
+}
+
+/// Whether evidence is what a program found, rather than what somebody says of findings.
+fn is_scan(evidence: &Evidence) -> bool {
+    !matches!(evidence.format, "openvex" | "csaf-vex")
+}
+
+/// What other programs found and nobody has closed, from files that the user gave: no check counts it.
+pub(super) fn elsewhere(report: &Report) -> Vec<String> {
+    let mut out = Vec::new();
+    for one in report.evidence.iter().filter(|one| is_scan(one)) {
+        let counts = one.open.as_ref().unwrap_or(&one.counts);
+        let counts: Vec<String> =
+            counts.iter().filter(|(_, n)| **n > 0).map(|(word, n)| format!("{n} {word}")).collect();
+        if !counts.is_empty() {
+            out.push(crate::escape::name(&format!("{}: {}", one.tool, counts.join(", "))));
+        }
+    }
+    out
+}
+
+/// How many images have results of other programs, and how many there are.
+fn covered(sheet: &View<'_>) -> (usize, usize) {
+    let about: BTreeSet<&str> = sheet
+        .report
+        .evidence
+        .iter()
+        .filter(|one| is_scan(one))
+        .flat_map(|one| one.images.iter().map(|image| image.digest.as_str()))
+        .collect();
+    let images = sheet.facts.map(|facts| facts.images.as_slice()).unwrap_or_default();
+    let all: BTreeMap<&str, bool> = images
+        .iter()
+        .filter(|image| image.runs)
+        .map(|image| (image.digest.as_str(), image.listed.iter().any(|digest| about.contains(digest.as_str()))))
+        .collect();
+    (all.values().filter(|known| **known).count(), all.len())
 }
 
 /// With a capital letter.

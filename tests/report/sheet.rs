@@ -286,3 +286,21 @@ fn rules_decide_and_what_was_accepted_is_listed_as_accepted() {
     assert!(first.contains("NOT FULLY CHECKED") && first.contains("<b>1 REQUIRED</b> Rule two"), "{first}");
     assert!(first.contains("<td><b>Rule two</b></td>") && first.contains("<td><b>yes</b></td>"), "{first}");
 }
+
+#[test]
+fn what_other_programs_found_is_on_the_first_page_and_not_called_nothing() {
+    let desk = Desk::new();
+    let layers: &[(&str, Vec<u8>)] = &[("bin/app", vec![1])];
+    let images: [(&str, &[&[(&str, Vec<u8>)]]); 2] = [("reg.example/a:1", &[layers]), ("reg.example/b:1", &[layers])];
+    let bundle = desk.lab.bundle("two", &images, None);
+    desk.run(&["sign", &bundle, "--allow-unsigned", "--sign-key", "builder.key", "--role", "builder", "-q"]).is(0);
+    let sarif = r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"demo"}},"results":[{"level":"error"}]}]}"#;
+    fs::write(desk.path().join("demo.sarif"), sarif).unwrap();
+    desk.report(&bundle, &["--html", "r.html", "--evidence", "demo.sarif", "--for", "reg.example/a:1"]).is(0);
+    let html = desk.read("r.html");
+    let first = first(&html);
+    assert!(first.contains("NOTHING FOUND HERE; OTHER PROGRAMS FOUND SOMETHING"), "{first}");
+    assert!(first.contains("<b>OTHERS FOUND</b> demo: 1 error"), "{first}");
+    assert!(first.contains("results were given for 1 of 2 images only"), "{first}");
+    assert!(html.contains("Evidence of other programs") && html.contains("demo.sarif"));
+}
