@@ -79,7 +79,7 @@ pub(super) fn name(name: &str) -> Span {
 /// A sentence of this program: what it has in backticks is code.
 pub(super) fn prose(sentence: &str) -> Line {
     let shown = crate::escape::sentence(sentence);
-    if shown.matches('`').count() % 2 != 0 {
+    if !shown.matches('`').count().is_multiple_of(2) {
         return vec![text(shown)];
     }
     let span = |(n, part): (usize, &str)| if n % 2 == 0 { text(part) } else { code(part) };

@@ -166,7 +166,7 @@ pub(super) fn write(title: &str, foot: &str, blocks: &[Block]) -> String {
          <meta name=\"referrer\" content=\"no-referrer\">\n"
     );
     out.element("<title>", title, "</title>\n");
-    let _ = write!(out.0, "<style>{style}</style></head><body>\n");
+    let _ = writeln!(out.0, "<style>{style}</style></head><body>");
     blocks.iter().for_each(|block| out.block(block));
     out.tag("</body></html>\n");
     out.0

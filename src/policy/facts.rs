@@ -246,3 +246,22 @@ pub fn version(package: &Package) -> String {
         _ => package.version.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_that_do_not_fit_are_counted() {
+        let component = |at: usize| {
+            let package = Package::new(Kind::Npm, format!("p{at}"), "1.0.0");
+            Component { purl: format!("pkg:npm/p{at}@1.0.0"), package, places: Vec::new() }
+        };
+        let inventory = Inventory { components: (0..5).map(component).collect(), ..Inventory::default() };
+        let (mut one, mut two, mut left) = (ImageFacts::default(), ImageFacts::default(), 7);
+        one.add(&inventory, &mut left);
+        two.add(&inventory, &mut left);
+        assert_eq!((one.packages.map(|p| p.len()), one.more_packages), (Some(5), 0));
+        assert_eq!((two.packages.map(|p| p.len()), two.more_packages, left), (Some(2), 3, 0));
+    }
+}

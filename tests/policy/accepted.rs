@@ -190,3 +190,58 @@ fn a_report_with_open_findings_is_not_signed_and_the_record_names_the_policy() {
     let sha256 = mirror_bundle::oci::Digest::of(accepted.as_bytes()).hex();
     assert!(record.contains(&sha256) && record.contains("\"accepted\":1"), "{record}");
 }
+
+/// MB-POL-06
+#[test]
+fn the_example_of_explain_rules_is_a_policy_that_runs() {
+    let lab = Lab::new();
+    bundle(&lab);
+    let example = lab.run(&["explain", "rules"]).is(0).out;
+    assert_eq!(example.matches("- id: ").count(), 8);
+    let report = lab.verify(&example).is(41).json();
+    assert_eq!((&report["policy"]["rules"], &report["policy"]["accept"]), (&8.into(), &2.into()));
+    let rules: std::collections::BTreeSet<String> =
+        found(&report).iter().map(|one| one.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(rules, ["no-setuid", "nothing-cluster-wide", "our-registries", "signed"].map(str::to_owned).into());
+    assert!(report["not_checked"].to_string().contains("rule `two-scanners`: 0 of 2 scanners"), "{report:#}");
+}
+
+/// MB-POL-10, with a genuine signature of cosign.
+#[test]
+fn images_signed_by_a_key_of_the_trust_policy_are_not_unsigned() {
+    let lab = Lab::new();
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut manifests = Vec::new();
+    std::fs::create_dir_all(lab.path().join("l/blobs/sha256")).unwrap();
+    let image = "7d27ba1da0f64410102468d138f9ec8f61f2cc23bb58ff4cd63243a4434e3d99";
+    for (folder, tag) in
+        [("single-arch-empty-image", "1"), ("single-arch-empty-image-sig", &format!("sha256-{image}.sig"))]
+    {
+        let layout = data.join("oci-layouts").join(folder);
+        let index = std::fs::read(layout.join("index.json")).unwrap();
+        let mut one = serde_json::from_slice::<Value>(&index).unwrap()["manifests"][0].take();
+        let name = format!("quay.io/rh_ee_aguidi/empty-image:{tag}");
+        one["annotations"] = serde_json::json!({ "org.opencontainers.image.ref.name": name });
+        manifests.push(one);
+        for blob in std::fs::read_dir(layout.join("blobs/sha256")).unwrap().flatten() {
+            std::fs::copy(blob.path(), lab.path().join("l/blobs/sha256").join(blob.file_name())).unwrap();
+        }
+    }
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests }).to_string();
+    lab.write("l/index.json", &index);
+    lab.write("l/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    lab.run(&["create", "b.tar", "--sign-key", "k", "-q", "--from-layout", "l"]).is(0);
+    let key = std::fs::read_to_string(lab.path().join("k.pub")).unwrap();
+    let key = key.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let pem = data.join("keyrings/derived/cosign-single-arch-empty-image.pub").display().to_string();
+    let trust = |images: &str| format!("signers:\n- {{name: b, roles: [builder], key: {}}}\n{images}", key.trim());
+    let keys = format!("images:\n  keys:\n  - {{scope: quay.io/rh_ee_aguidi, keyFile: {pem}}}\n");
+    lab.write("p.yaml", "rules:\n- {id: r, severity: error, reason: x, images: {unsigned: true}}\n");
+    for (images, code) in [(keys.as_str(), 0), ("", 41)] {
+        lab.write("trust.yaml", &trust(images));
+        let done = lab.run(&["verify", "b.tar", "--trust", "trust.yaml", "--policy", "p.yaml", "-o", "json"]).is(code);
+        let signed = &done.json()["facts"]["images"];
+        let any = signed.as_array().unwrap().iter().any(|one| !one["signed_by"].as_array().unwrap().is_empty());
+        assert_eq!(any, code == 0, "{signed:#}");
+    }
+}
