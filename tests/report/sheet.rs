@@ -290,9 +290,9 @@ fn rules_decide_and_what_was_accepted_is_listed_as_accepted() {
 #[test]
 fn what_other_programs_found_is_on_the_first_page_and_not_called_nothing() {
     let desk = Desk::new();
-    let layers: &[(&str, Vec<u8>)] = &[("bin/app", vec![1])];
-    let images: [(&str, &[&[(&str, Vec<u8>)]]); 2] = [("reg.example/a:1", &[layers]), ("reg.example/b:1", &[layers])];
-    let bundle = desk.lab.bundle("two", &images, None);
+    let a: &[(&str, Vec<u8>)] = &[("bin/app", vec![1])];
+    let b: &[(&str, Vec<u8>)] = &[("bin/app", vec![2])];
+    let bundle = desk.lab.bundle("two", &[("reg.example/a:1", &[a]), ("reg.example/b:1", &[b])], None);
     desk.run(&["sign", &bundle, "--allow-unsigned", "--sign-key", "builder.key", "--role", "builder", "-q"]).is(0);
     let sarif = r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"demo"}},"results":[{"level":"error"}]}]}"#;
     fs::write(desk.path().join("demo.sarif"), sarif).unwrap();
