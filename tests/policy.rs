@@ -1,6 +1,6 @@
 //! Rules of a policy: each selector, each thing that is refused, what is accepted, and the checks that are asked for.
 #![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "policy/accepted.rs"]
 mod accepted;

@@ -3,6 +3,7 @@
 
 mod contents;
 mod gather;
+mod handing;
 mod objects;
 mod scanners;
 
@@ -11,9 +12,10 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use self::gather::{Gathered, Gatherer, Visiting};
+pub use self::handing::at_once;
+use self::handing::{Handing, LAYERS, Scanning, names};
 use super::evidence::Files;
 use super::reading::{self, Basis, Opened, Wanted};
-use super::scan::{Handing, LAYERS, Scanning, at_once, names};
 use crate::bundle::Inputs;
 use crate::bundle::index::Index;
 use crate::error::{Code, Result};
@@ -22,6 +24,8 @@ use crate::policy::{Facts, Policy};
 use crate::report::{Check, CheckId, Finding, Severity};
 use crate::scan::{self, Scanner, Summary, start};
 use crate::verify::Report;
+
+pub(in crate::ops) use self::handing::codes;
 
 /// What is asked of a reading.
 pub struct Ask<'a> {
@@ -133,7 +137,7 @@ pub fn review(inputs: Inputs, basis: &Basis, ask: Ask<'_>, observer: &dyn Observ
     let layers = scanned.unwrap_or(layers);
     let bad = |one: &&Finding| one.severity == Severity::Error;
     codes.extend(layers.findings.iter().filter(bad).map(|finding| finding.code.exit()));
-    codes.extend(summary.iter().flat_map(super::scan::codes));
+    codes.extend(summary.iter().flat_map(handing::codes));
     codes.retain(|code| *code != 0);
     let exit_code = codes.into_iter().min_by_key(|code| (!(10..50).contains(code), *code)).unwrap_or(0);
     Ok(Outcome::Done(Box::new(Review { report, facts, scan: summary, index, manifests, layers, trusted, exit_code })))

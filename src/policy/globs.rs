@@ -11,12 +11,15 @@ pub(super) struct Globs {
     /// By what they begin with, or end with if they begin with a star.
     fronts: Ends,
     backs: Ends,
-    rest: Vec<(Box<[u8]>, u32)>,
+    rest: Numbered,
 }
+
+/// Patterns with their numbers.
+type Numbered = Vec<(Box<[u8]>, u32)>;
 
 #[derive(Clone, Debug, Default)]
 struct Ends {
-    by: HashMap<Box<[u8]>, Vec<(Box<[u8]>, u32)>>,
+    by: HashMap<Box<[u8]>, Numbered>,
     /// The lengths of these ends, each once.
     lengths: Vec<usize>,
 }

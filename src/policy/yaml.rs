@@ -1,20 +1,21 @@
 //! Reads a policy file strictly: what is unknown, empty, doubled or can match nothing is refused with its line.
 
+mod accept;
+
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::{Accept, By, Checks, Files, Images, Manifests, Packages, Policy, Rule, What, Without, purl};
+use self::accept::RawAccept;
+use super::{Checks, Files, Images, Manifests, Packages, Policy, Rule, What, Without, purl};
 use crate::content::facts::Fact;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::packages::version::Range;
-use crate::report::{Decision, Severity};
+use crate::report::Severity;
 
 /// The largest file, in bytes.
 pub const LIMIT: u64 = 16 << 20;
@@ -22,8 +23,6 @@ pub const LIMIT: u64 = 16 << 20;
 const RULES: usize = 10_000;
 /// The longest reason, in bytes.
 const TEXT: usize = 1024;
-/// The longest time for which something can be accepted.
-const DAYS: i64 = 366;
 /// The most scanners of a run.
 const SCANNERS: i64 = 16;
 
@@ -105,17 +104,6 @@ struct RawChecks {
     scanners: Option<i64>,
     database_not_older_than: Option<String>,
     vulnerabilities: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAccept {
-    rule: Option<String>,
-    scanner: Option<String>,
-    subject: String,
-    reason: String,
-    by: String,
-    until: String,
 }
 
 /// One text, or a list of them.
@@ -549,84 +537,6 @@ impl RawChecks {
         match scanners.is_none() && database.is_none() && !vulnerabilities {
             true => Err("has an empty `checks`".to_owned()),
             false => Ok(Checks { scanners, database, vulnerabilities }),
-        }
-    }
-}
-
-impl RawAccept {
-    fn accept(self, rules: &[Rule], places: &HashMap<String, usize>, now: Timestamp) -> Read<(Accept, String)> {
-        sentence("reason", &self.reason)?;
-        sentence("by", &self.by)?;
-        let about = About::of(&self.subject)?;
-        let by = match (self.rule, self.scanner) {
-            (Some(id), None) => {
-                let place = *places.get(&id).ok_or_else(|| format!("names the rule `{id}`, which is not there"))?;
-                let fits = match (&rules[place].what, &about) {
-                    (What::Checks(_), _) => {
-                        return Err(format!("names the rule `{id}`: a missing check cannot be accepted"));
-                    }
-                    (_, About::Digest(_)) => true,
-                    (What::Files(_), About::File(_)) => true,
-                    (What::Packages(_), About::Package(_)) => true,
-                    (What::Manifests(_), About::Member(_)) => true,
-                    _ => false,
-                };
-                if !fits {
-                    return Err(format!("can match nothing: the rule `{id}` never finds `{}`", self.subject));
-                }
-                By::Rule(place)
-            }
-            (None, Some(name)) if matches!(about, About::Package(_)) => {
-                return Err(format!("can match nothing: the scanner `{name}` never finds a package"));
-            }
-            (None, Some(name)) => By::Scanner(name),
-            _ => return Err("must name either a rule or a scanner".to_owned()),
-        };
-        let not = || format!("has an `until` that is not a day like 2027-06-30: `{}`", self.until);
-        let day: Date = self.until.parse().map_err(|_| not())?;
-        if self.until.len() != 10 {
-            return Err(not());
-        }
-        let end = day.tomorrow().and_then(|day| day.to_zoned(TimeZone::UTC)).map_err(|_| not())?.timestamp();
-        if end.duration_since(now).as_hours() > DAYS * 24 {
-            return Err(format!("is accepted until {}, more than a year ahead", self.until));
-        }
-        let decision = Decision { reason: self.reason, by: self.by, until: self.until };
-        Ok((Accept { by, subject: self.subject, decision, end }, about.key()))
-    }
-}
-
-/// What an entry of `accept` is about.
-enum About {
-    Digest(String),
-    Package(String),
-    /// A path in images.
-    File(String),
-    /// A path in the bundle.
-    Member(String),
-}
-
-impl About {
-    fn of(subject: &str) -> Read<About> {
-        if subject.starts_with("sha256:") {
-            return Ok(About::Digest(digest(subject)?.to_string()));
-        }
-        if subject.starts_with("pkg:") {
-            purl::kind(subject)?;
-            let (base, version) = purl::split(subject);
-            return Ok(About::Package(purl::key(&base, version.as_deref())));
-        }
-        let member = subject.split('/').next().is_some_and(|top| !top.is_empty()) && subject.contains('/');
-        match subject.starts_with('/') {
-            true if subject.len() > 1 => Ok(About::File(subject.to_owned())),
-            false if member => Ok(About::Member(subject.to_owned())),
-            _ => Err(format!("has the subject `{subject}`: a digest, a purl, /a/path of images, or manifests/FILE")),
-        }
-    }
-
-    fn key(self) -> String {
-        match self {
-            About::Digest(text) | About::Package(text) | About::File(text) | About::Member(text) => text,
         }
     }
 }

@@ -41,7 +41,7 @@ fn bundle(lab: &Lab) -> (Vec<String>, Vec<u8>) {
 fn findings_are_closed_by_rule_and_digest_purl_or_path_and_shown_as_accepted() {
     let lab = Lab::new();
     let (digests, base) = bundle(&lab);
-    let all = found(&lab.verify(&(RULES.trim_end_matches("accept:\n").to_owned())).is(41).json());
+    let all = found(&lab.verify(RULES.trim_end_matches("accept:\n")).is(41).json());
     assert_eq!(all.len(), 5, "{all:?}");
     let file = all.iter().find(|one| one.starts_with("manifests ")).unwrap().split(' ').nth(1).unwrap().to_owned();
     let until = day(30);
@@ -186,7 +186,7 @@ fn a_report_with_open_findings_is_not_signed_and_the_record_names_the_policy() {
         let name = entry.file_name().into_string().unwrap();
         name.starts_with("b.tar.") && name.ends_with(".json")
     });
-    let record = std::fs::read_to_string(record.expect("a record beside the bundle").path()).unwrap();
+    let record = std::fs::read_to_string(record.unwrap().path()).unwrap();
     let sha256 = mirror_bundle::oci::Digest::of(accepted.as_bytes()).hex();
     assert!(record.contains(&sha256) && record.contains("\"accepted\":1"), "{record}");
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::contents::{self, Hashing};
+use super::handing::{Handing, LAYERS};
 use super::{Ask, objects, scanners};
 use crate::bundle::index::Index;
 use crate::content::facts::{self, Fact};
@@ -18,7 +19,6 @@ use crate::oci::Digest;
 use crate::ops::reading::{Content, Reading, Visitor, Way};
 use crate::ops::sbom::inventory;
 use crate::ops::sbom::layers::{Gathering, Layers};
-use crate::ops::scan::{Handing, LAYERS};
 use crate::ops::shelf::{Carried, Member, Shelf};
 use crate::ops::{Observer, claims, files};
 use crate::policy::facts::{
