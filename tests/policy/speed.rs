@@ -1,6 +1,6 @@
 //! How long a large policy takes over a large bundle, and that what is kept of its findings is bounded.
 //!
-//! `cargo test --locked --profile sweep --test policy speed -- --ignored --nocapture`
+//! `cargo test --locked --config 'profile.dev.package.mirror-bundle.opt-level=3' --test policy speed -- --ignored --nocapture`
 
 use std::time::Instant;
 
