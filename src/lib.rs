@@ -45,6 +45,7 @@
 //! |---|---|---|
 //! | `error` | what a user is shown: code, facts, hint | |
 //! | `pattern` | names with `*` and `?` | |
+//! | `escape` | text from outside, made safe to show | |
 //! | `version` | semantic versions and their order | |
 //! | `parallel` | the same work for many things, by as many threads as get more done | `error` |
 //! | `oci` | reading and writing of OCI documents | `error` |
@@ -70,12 +71,13 @@
 //! | `source` | where images come from | `registry`, `bundle`, `openshift`, `content`, `archive`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `recovery` | Reed-Solomon data beside a bundle | `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `scan` | scanners: clamd, programs, their proof, a run over contents | `archive`, `content`, `report`, `fs`, `observer`, `pattern`, `oci`, `error` |
+//! | `page` | the sheet about a bundle: HTML and Markdown from one set of data | `escape`, `policy`, `scan`, `observer`, `bundle`, `content`, `sign`, `kubernetes`, `report`, `archive`, `oci`, `error` |
 //! | `verify` | a bundle against a policy: the only maker of what is verified | `recovery`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `parallel`, `oci`, `error` |
 //! | `sink` | destinations: registry, tree, layout, manifests | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //! | `select` | what was asked for, as roots | `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `site`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `version`, `oci`, `error` |
 //! | `host` | this host: trust files, memory, log, detached signatures | `verify`, `recovery`, `source`, `registry`, `bundle`, `openshift`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `oci`, `error` |
-//! | `ops` | the verbs | `evidence`, `policy`, `host`, `regzip`, `delta`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `site`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
-//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `evidence`, `policy`, `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `site`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `ops` | the verbs | `page`, `escape`, `evidence`, `policy`, `host`, `regzip`, `delta`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `site`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
+//! | `cli` | arguments in, answers out; prints, reads the environment and the clock | `page`, `escape`, `evidence`, `policy`, `ops`, `host`, `select`, `sink`, `verify`, `scan`, `archive`, `recovery`, `source`, `cluster`, `registry`, `bundle`, `openshift`, `packages`, `content`, `site`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `observer`, `parallel`, `oci`, `error` |
 //!
 //! # Features
 //!
@@ -113,6 +115,7 @@ pub mod codec;
 pub mod content;
 pub mod delta;
 pub mod error;
+mod escape;
 pub mod evidence;
 pub mod fs;
 pub mod graph;
@@ -123,6 +126,7 @@ pub mod oci;
 pub mod openshift;
 pub mod ops;
 pub mod packages;
+pub mod page;
 pub mod parallel;
 mod pattern;
 pub mod policy;

@@ -52,7 +52,7 @@ impl Desk {
              ls|cat|extract|diff|sbom|scan) case \" $* \" in *' --signer '*) set -- \"$@\" --release-keyring '{keyring}' ;; esac ;;\n\
              list) case \" $* \" in *' --update-graph '*) ;; *)\n\
              \x20 set -- \"$@\" --update-graph stable-4.18.json --update-graph stable-4.17.json ;; esac ;;\n\
-             verify|sign|scrub|repair) set -- \"$@\" --release-keyring '{keyring}' ;;\nesac\n\
+             verify|report|sign|scrub|repair) set -- \"$@\" --release-keyring '{keyring}' ;;\nesac\n\
              exec '{PROGRAM}' \"$verb\" \"$@\"\n",
             keyring = world.keyring().display(),
             store = world.store().display(),

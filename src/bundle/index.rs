@@ -210,6 +210,17 @@ impl Image {
         self.reference().unwrap_or_else(|| self.digest.to_string())
     }
 
+    /// What people call it: its reference, with its name in the release if it is a component.
+    pub fn called(&self) -> String {
+        match (&self.component, self.reference()) {
+            (Some(component), reference) => {
+                format!("{component} {}", reference.unwrap_or_else(|| self.digest.to_string()))
+            }
+            (None, Some(reference)) => reference,
+            (None, None) => self.digest.to_string(),
+        }
+    }
+
     /// The sort key; images are strictly ascending by it.
     fn key(&self) -> impl Ord + '_ {
         let names = (self.repository.as_deref(), self.tag.as_deref(), self.component.as_deref());

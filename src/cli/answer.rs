@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::args::{Global, Output};
 use super::escape::{escape, escape_json, fold, width};
 use crate::error::Code;
+pub(super) use crate::escape::shell as quoted;
 use crate::verify::Report;
 
 /// Writes text; the caller has escaped every line.
@@ -120,16 +121,6 @@ pub(super) struct Line<'a, T> {
     pub(super) kind: &'static str,
     #[serde(flatten)]
     pub(super) value: &'a T,
-}
-
-/// A word for a shell: quoted if necessary.
-pub(super) fn quoted(word: &str) -> String {
-    let safe = |c: char| c.is_alphanumeric() || "/._-:@%+=,".contains(c);
-    if !word.is_empty() && word.chars().all(safe) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 /// Lines of names and values, with the names in one column.

@@ -9,6 +9,7 @@ mod help;
 mod inventory;
 mod kinds;
 mod proof;
+mod report;
 pub mod sbom;
 mod scan;
 mod scrub;
@@ -31,8 +32,9 @@ pub use kinds::{ForeignLayers, MirrorSet, Placement, SourcePolicy};
 #[cfg(feature = "registry")]
 pub use proof::Site;
 pub use proof::{Check, Log, Proof, Receipt, SignedProof, SiteProof};
+pub use report::Report;
 pub use sbom::Sbom;
-pub use scan::Scan;
+pub use scan::{Scan, Scanners};
 pub use scrub::Scrub;
 #[cfg(feature = "registry")]
 pub use shared::Registry;
@@ -62,6 +64,7 @@ pub const COMMANDS: &[&str] = &[
     "diff",
     "sbom",
     "scan",
+    "report",
     "list",
     "sign",
     "scrub",
@@ -121,6 +124,8 @@ pub enum Command {
     Sbom(Box<Sbom>),
     /// Hand everything in a bundle to virus scanners and other scanners
     Scan(Box<Scan>),
+    /// Verify and scan, and write one sheet for a reviewer to file: HTML, Markdown or JSON
+    Report(Box<Report>),
     /// List the channels and releases of an update graph
     List(Box<List>),
     /// Verify, then add a signature: a countersignature, or a signed review record

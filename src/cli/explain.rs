@@ -109,7 +109,7 @@ images:                         # cosign keys: images in a scope (* is all other
     # signedIdentity: REPOSITORY  the name that signatures must have; cosign 3 signs none
 rollback:
   maxStep: 2000000              # the maximum step of the sequence number
-# log: /var/log/mirror-bundle.log # each run of verify, unpack, scrub and scan appends a line to it, as with --log
+# log: /var/log/mirror-bundle.log # each run of verify, unpack, scrub, scan and report appends a line to it, as with --log
 allowKinds: []                  # manifests beyond the default list: apps/v1/Deployment, ConfigMap:openshift-config/*
 # removals:                     # what reviewers may remove (scrub); without it nothing
 #   threshold: 1                # number of different keys for each thing

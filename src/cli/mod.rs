@@ -26,6 +26,7 @@ mod progress;
 mod proof;
 mod recovery;
 mod repair;
+mod report;
 mod sbom;
 mod scan;
 mod scrub;
@@ -93,6 +94,7 @@ fn dispatch(args: &Args, global: &args::Global, term: &Terminal) -> Result<u8> {
         Command::Extract(extract) => desk::extract(extract, global, term),
         Command::Sbom(args) => sbom::run(args, global, term),
         Command::Scan(args) => scan::run(args, global, term),
+        Command::Report(args) => report::run(args, global, term),
         Command::List(args) => list::run(args, global, term),
         Command::Sign(args) => sign::run(args, global, term),
         Command::Scrub(args) => scrub::run(args, global, term),

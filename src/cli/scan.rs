@@ -1,6 +1,6 @@
 //! `mirror-bundle scan`.
 
-mod render;
+pub(super) mod render;
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,17 +33,55 @@ const SHOWN: usize = 64;
 
 pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result<u8> {
     let now = Timestamp::now();
+    let basis = inputs::basis(&args.trust, &args.bundle)?;
+    let (scanners, options) = prepared(&args.scanners, global, term, now)?;
+    if scanners.is_empty() {
+        return Err(no_scanner());
+    }
+    let evidence = inputs::evidence(&args.rules.evidence, args.rules.r#for.as_ref())?;
+    let policy = inputs::policy(args.rules.policy.as_deref(), basis.conditions.now)?;
+    let facts = policy.is_some() && global.output != Output::Text;
+    let ask = Ask {
+        policy: policy.as_ref().map(|(policy, _)| policy),
+        policy_file: policy.as_ref().map_or("", |(_, name)| name),
+        packages: facts,
+        files: facts,
+        scanners,
+        scan: options.scan,
+        earlier: options.earlier,
+        evidence: &evidence,
+        jobs: options.jobs,
+    };
+    let books = proof::log_of("scan", args.log.as_deref(), basis.trust.as_ref())?;
+    let scanned = Inputs::of(&args.bundle).and_then(|from| verb::scan_with(from, &basis, ask, term));
+    match scanned.map_err(|e| proof::failed(&books, e, &args.bundle, term))? {
+        Scanned::Refused(mut report) => {
+            report.proof = proof::note(&books, &report, "fail", report.exit_code, Map::new())?;
+            super::verify::refused(&report, global, term, "nothing was scanned", ("scan", "scan"));
+            Ok(report.exit_code)
+        }
+        Scanned::Done(mut done) => {
+            done.report.proof = proof::note(&books, &done.report, log_word(&done), done.exit_code, Map::new())?;
+            show(&done, global, term, now);
+            Ok(done.exit_code)
+        }
+    }
+}
+
+/// The scanners that the arguments name, with their kept verdicts, and how they are used.
+pub(super) fn prepared(
+    args: &args::Scanners,
+    global: &Global,
+    term: &Terminal,
+    now: Timestamp,
+) -> Result<(Vec<Scanner>, Options)> {
     let limits = Limits {
         depth: args.depth.into(),
         inflated: args.max_inflated,
         members: args.max_members,
         ratio: args.max_ratio,
     };
-    let basis = inputs::basis(&args.trust, &args.bundle)?;
     let engines = engines(args, term)?;
-    if engines.is_empty() {
-        return Err(no_scanner());
-    }
     if engines.len() > scan::MOST {
         return Err(Error::new(Code::Usage, format!("more than {} scanners", scan::MOST)));
     }
@@ -69,38 +107,11 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
         earlier: !args.rescan,
         jobs,
     };
-    let evidence = inputs::evidence(&args.evidence, args.r#for.as_ref())?;
-    let policy = inputs::policy(args.policy.as_deref(), basis.conditions.now)?;
-    let facts = policy.is_some() && global.output != Output::Text;
-    let ask = Ask {
-        policy: policy.as_ref().map(|(policy, _)| policy),
-        policy_file: policy.as_ref().map_or("", |(_, name)| name),
-        packages: facts,
-        files: facts,
-        scanners,
-        scan: options.scan,
-        earlier: options.earlier,
-        evidence: &evidence,
-        jobs,
-    };
-    let books = proof::log_of("scan", args.log.as_deref(), basis.trust.as_ref())?;
-    let scanned = Inputs::of(&args.bundle).and_then(|from| verb::scan_with(from, &basis, ask, term));
-    match scanned.map_err(|e| proof::failed(&books, e, &args.bundle, term))? {
-        Scanned::Refused(mut report) => {
-            report.proof = proof::note(&books, &report, "fail", report.exit_code, Map::new())?;
-            super::verify::refused(&report, global, term, "nothing was scanned", ("scan", "scan"));
-            Ok(report.exit_code)
-        }
-        Scanned::Done(mut done) => {
-            done.report.proof = proof::note(&books, &done.report, log_word(&done), done.exit_code, Map::new())?;
-            show(&done, global, term, now);
-            Ok(done.exit_code)
-        }
-    }
+    Ok((scanners, options))
 }
 
 /// The scanners that the arguments name.
-fn engines(args: &args::Scan, term: &Terminal) -> Result<Vec<Box<dyn Engine>>> {
+fn engines(args: &args::Scanners, term: &Terminal) -> Result<Vec<Box<dyn Engine>>> {
     let limit = Duration::from_secs(args.time_limit);
     let usage = |why: String| Error::new(Code::Usage, why);
     let mut out: Vec<Box<dyn Engine>> = Vec::new();

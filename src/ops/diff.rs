@@ -224,7 +224,7 @@ fn releases(index: &Index) -> BTreeMap<String, String> {
 }
 
 /// The name of an image in a comparison: without what changes with each version.
-fn key(index: &Index, at: usize) -> String {
+pub(super) fn image_key(index: &Index, at: usize) -> String {
     let image = &index.images[at];
     let release = image.release.and_then(|digest| index.releases.iter().find(|r| r.digest == digest));
     match (image.kind, release) {
@@ -248,7 +248,7 @@ fn members<'l>(library: &'l Library<'_>) -> BTreeMap<String, Vec<&'l Member>> {
         for at in &member.images {
             let list = media_type::is_index(&index.images[*at].media_type);
             let platform = member.platform.as_ref().filter(|_| list).map(|platform| format!(" {platform}"));
-            out.entry(key(index, *at) + platform.as_deref().unwrap_or_default()).or_default().push(member);
+            out.entry(image_key(index, *at) + platform.as_deref().unwrap_or_default()).or_default().push(member);
         }
     }
     out

@@ -25,6 +25,7 @@ pub mod receipt;
 pub mod recovery;
 mod repack;
 pub mod repair;
+pub mod report;
 pub mod review;
 pub mod reviewed;
 mod room;

@@ -12,10 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use self::gather::{Gathered, Gatherer, Visiting};
-use self::handing::{Handing, LAYERS, Scanning, at_once, names};
+pub use self::handing::at_once;
+use self::handing::{Handing, LAYERS, Scanning, names};
 use super::evidence::Files;
 use super::reading::{self, Basis, Opened, Wanted};
 use crate::bundle::Inputs;
+use crate::bundle::index::Index;
 use crate::error::{Code, Result};
 use crate::ops::Observer;
 use crate::policy::{Facts, Policy};
@@ -65,6 +67,10 @@ pub struct Review {
     pub facts: Facts,
     /// What scanners found, if there were any.
     pub scan: Option<Summary>,
+    /// The index.
+    pub index: Index,
+    /// The Kubernetes files: path and content.
+    pub manifests: Vec<(String, Vec<u8>)>,
     /// Layers that are damaged, or that tar readers read differently.
     pub layers: Check,
     /// Whether the bundle was verified in the same reading.
@@ -86,6 +92,8 @@ pub fn review(inputs: Inputs, basis: &Basis, ask: Ask<'_>, observer: &dyn Observ
     let now: Timestamp = basis.conditions.now;
     let evidence = reading.evidence(ask.evidence, now)?;
     let trusted = reading.is_trusted();
+    let index = reading.index().clone();
+    let manifests = reading.files("manifests/").map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
     let gatherer = Gatherer::new(&reading, &ask, now);
     let (policy, jobs) = (ask.policy, ask.jobs);
     let (finished, mut summary, scanned) = match ask.scanners.is_empty() {
@@ -132,7 +140,7 @@ pub fn review(inputs: Inputs, basis: &Basis, ask: Ask<'_>, observer: &dyn Observ
     codes.extend(summary.iter().flat_map(handing::codes));
     codes.retain(|code| *code != 0);
     let exit_code = codes.into_iter().min_by_key(|code| (!(10..50).contains(code), *code)).unwrap_or(0);
-    Ok(Outcome::Done(Box::new(Review { report, facts, scan: summary, layers, trusted, exit_code })))
+    Ok(Outcome::Done(Box::new(Review { report, facts, scan: summary, index, manifests, layers, trusted, exit_code })))
 }
 
 impl Review {

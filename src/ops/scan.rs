@@ -88,7 +88,7 @@ pub fn scan_with(inputs: Inputs, basis: &Basis, ask: Ask<'_>, observer: &dyn Obs
     Ok(match review(inputs, basis, ask, observer)? {
         review::Outcome::Refused(report) => Scanned::Refused(report),
         review::Outcome::Done(done) => {
-            let Review { report, facts, scan, layers, trusted, exit_code } = *done;
+            let Review { report, facts, scan, layers, trusted, exit_code, .. } = *done;
             let summary = scan.unwrap_or_default();
             Scanned::Done(Box::new(Done { summary, report, facts, layers, trusted, exit_code }))
         }

@@ -183,13 +183,7 @@ impl Shelf {
 
 /// What an image is called: its reference, or the name of a component in its release.
 pub fn called(image: &Image) -> String {
-    match (&image.component, image.reference()) {
-        (Some(component), reference) => {
-            format!("{component} {}", reference.unwrap_or_else(|| image.digest.to_string()))
-        }
-        (None, Some(reference)) => reference,
-        (None, None) => image.digest.to_string(),
-    }
+    image.called()
 }
 
 /// The most names in a message.

@@ -81,6 +81,14 @@ impl Trust {
         }
     }
 
+    /// The trust of this host before the review: no signature of a reviewer is required. Returns how many were.
+    pub fn before_review(&mut self) -> Option<usize> {
+        match self {
+            Trust::Policy(resolved) => resolved.policy.before_review(),
+            Trust::Unsigned { .. } => None,
+        }
+    }
+
     /// OpenPGP keys for releases.
     pub fn keyrings(&self) -> &[Keyring] {
         match self {

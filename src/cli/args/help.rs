@@ -27,6 +27,7 @@ Look inside:
   extract          Write the files of one image, or one image as an archive
   sbom             Write an SBOM of the packages in its images
   scan             Hand everything in it to virus scanners
+  report           Write one sheet about it, for a reviewer to file
 
 Choose releases:
   list             List the channels and releases of an update graph

@@ -14,6 +14,25 @@ pub struct Scan {
     #[arg(value_name = "BUNDLE", required = true)]
     pub bundle: Vec<PathBuf>,
 
+    /// Scanners.
+    #[command(flatten)]
+    pub scanners: Scanners,
+    /// Rules.
+    #[command(flatten)]
+    pub rules: Rules,
+
+    /// Append a line about this run to this file, chained to the line before [default: `log` of the trust policy]
+    #[arg(long, value_name = "FILE", help_heading = "Proof")]
+    pub log: Option<PathBuf>,
+
+    /// Trust: with it, the bundle is verified in the same reading.
+    #[command(flatten)]
+    pub trust: Trust,
+}
+
+/// The scanners, and how they are used: shared by `scan` and `report`.
+#[derive(Debug, ClapArgs)]
+pub struct Scanners {
     /// A clamd: its Unix socket, or host and port (repeatable)
     #[arg(long, value_name = "SOCKET|HOST:PORT", help_heading = "Scanners")]
     pub clamd: Vec<String>,
@@ -51,7 +70,11 @@ pub struct Scan {
     /// The largest file that is held in memory; one of more than 32 MiB at a time
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size::parse, help_heading = "Limits")]
     pub max_memory_file: u64,
+}
 
+/// Rules, and evidence for them: shared by `scan` and `report`.
+#[derive(Debug, ClapArgs)]
+pub struct Rules {
     /// Rules that the bundle has to keep, and what is accepted of what they and the scanners find (explain rules shows an
     /// example)
     #[arg(long, value_name = "FILE", help_heading = "Rules")]
@@ -63,12 +86,4 @@ pub struct Scan {
     /// The image that SARIF evidence is about: as in `ls`, or its digest
     #[arg(long, value_name = "IMAGE", requires = "evidence", help_heading = "Rules")]
     pub r#for: Option<String>,
-
-    /// Append a line about this run to this file, chained to the line before [default: `log` of the trust policy]
-    #[arg(long, value_name = "FILE", help_heading = "Proof")]
-    pub log: Option<PathBuf>,
-
-    /// Trust: with it, the bundle is verified in the same reading.
-    #[command(flatten)]
-    pub trust: Trust,
 }

@@ -9,7 +9,7 @@ use crate::cli::proof;
 use crate::ops::observer::{count_of, size};
 use crate::ops::scan::Done;
 use crate::report::CheckId;
-use crate::scan::{self, Outcome, Spot, Used};
+use crate::scan::{self, Outcome, Spot, Summary, Used};
 
 /// How many findings are shown in full.
 const SHOWN: usize = 200;
@@ -193,8 +193,8 @@ fn rules(done: &Done) -> Option<Value> {
     (!done.trusted).then(|| json!({ "checks": [check], "not_checked": missing }))
 }
 
-pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<19> {
-    let summary = &done.summary;
+/// What scanners found: members of the document.
+pub(in crate::cli) fn found(summary: &Summary, now: Timestamp) -> answer::Object<7> {
     let scanner = |used: &Used| {
         let id = &used.identity;
         json!({
@@ -241,11 +241,6 @@ pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<19> {
         .collect();
     let time = |at: u64| i64::try_from(at).ok().and_then(|at| Timestamp::from_second(at).ok()).map(|at| at.to_string());
     answer::Object([
-        ("schema", "mirror-bundle/scan/v1".into()),
-        ("exit_code", done.exit_code.into()),
-        ("verified", (done.trusted && done.report.exit_code == 0).into()),
-        ("scanned_at", now.to_string().into()),
-        ("bundle", json!(done.report.bundle)),
         (
             "contents",
             json!({
@@ -271,6 +266,24 @@ pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<19> {
         ("findings", summary.findings.iter().map(finding).collect()),
         ("more_findings", summary.more_findings.into()),
         ("notices", notices.into()),
+        ("ended", json!(summary.ended)),
+    ])
+}
+
+pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<19> {
+    let [contents, earlier, scanners, findings, more, notices, ended] = found(&done.summary, now).0;
+    answer::Object([
+        ("schema", "mirror-bundle/scan/v1".into()),
+        ("exit_code", done.exit_code.into()),
+        ("verified", (done.trusted && done.report.exit_code == 0).into()),
+        ("scanned_at", now.to_string().into()),
+        ("bundle", json!(done.report.bundle)),
+        contents,
+        earlier,
+        scanners,
+        findings,
+        more,
+        notices,
         (
             "layers",
             json!({
@@ -278,7 +291,7 @@ pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<19> {
                 "more": done.layers.more,
             }),
         ),
-        ("ended", json!(summary.ended)),
+        ended,
         ("report", json!(done.trusted.then_some(&done.report))),
         ("policy", json!(done.report.policy)),
         ("accepted", json!(done.report.accepted)),

@@ -39,7 +39,7 @@ pub(in crate::ops) fn codes(summary: &Summary) -> Vec<u8> {
 }
 
 /// What was found, for those who follow the run.
-pub(super) fn at_once(found: &scan::Finding) -> Finding {
+pub fn at_once(found: &scan::Finding) -> Finding {
     let scanner = found.scanner.as_deref().unwrap_or_default();
     let subject = found.sha256.as_deref().map_or_else(String::new, |hex| format!("sha256:{hex}"));
     let text = format!("the scanner `{scanner}` found {}", found.names.join(", "));

@@ -139,6 +139,15 @@ impl Policy {
         self.require.iter().map(|(role, threshold)| (*role, *threshold))
     }
 
+    /// Requires no signature of a reviewer from now on. Returns how many it did require; `None` if it required none, or
+    /// nothing else, and is as it was.
+    pub fn before_review(&mut self) -> Option<usize> {
+        if self.require.keys().all(|role| *role == Role::Reviewer) {
+            return None;
+        }
+        self.require.remove(&Role::Reviewer)
+    }
+
     fn requiring_a_builder(signers: Vec<Signer>) -> Policy {
         Policy {
             signers,
