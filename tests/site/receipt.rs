@@ -38,6 +38,7 @@ fn unpack_ends_with_a_receipt_that_the_site_signed_and_that_its_registry_confirm
     let blobs = host.run(&["ls", "b.tar", "--blobs"]).is(0).out.lines().count();
     assert_eq!(checked["at_registry"]["blobs"].as_u64(), Some(blobs as u64));
     host.check("r.mbr1", &[]).is(0).says("not asked");
+    host.check("r.mbr1", &["--index", "."]).is(0).says("bundle    app #7");
     // `receipt verify` is the same; the index alone is enough.
     host.tool("tar", &["-xf", "b.tar", "mirror-bundle/index.json"]).is(0);
     host.tool("mv", &["mirror-bundle/index.json", "index.json"]).is(0);
@@ -179,6 +180,46 @@ fn a_receipt_of_a_registry_that_does_not_have_everything_of_the_bundle_is_not_wr
     let to = format!("{}/m", registry.host());
     host.unpack(&to, &["--without-referrers", "--qr"]).is(2).says("--without-referrers leaves something out");
     host.unpack(&to, &["--without-referrers"]).is(0).says("there is no receipt of this site: --without-referrers");
+    host.unpack(&to, &["--site-receipt", "r.mbr1", "--sign-key", "site"]).is(0);
+    host.ask("r.mbr1", &to, &[]).is(0);
+}
+
+#[test]
+fn nothing_is_claimed_of_a_bundle_from_which_something_was_removed() {
+    let (host, registry) = (Host::new(), Registry::start());
+    let to = format!("{}/m", registry.host());
+    let one = format!("{}/team/one:1", host.origin.host());
+    let key = |name: &str| host.text(&format!("{name}.pub")).trim().to_owned();
+    let signer = |name: &str, role: &str| format!("  - {{name: {name}, roles: [{role}], key: \"{}\"}}\n", key(name));
+    let removals = "removals: {threshold: 1, of: [additional]}\n";
+    host.write(
+        "t.yaml",
+        format!("signers:\n{}{}{removals}", signer("builder", "builder"), signer("other", "reviewer")),
+    );
+    let why = ["--reason", "x", "--sign-key", "other", "--signer", "builder.pub"];
+    host.run(&[&["scrub", "b.tar", "c.tar", "--remove", &one], &why[..]].concat()).is(0);
+    let args = ["unpack", "c.tar", "--trust", "t.yaml", "--to", &to];
+    host.run(&[&args[..], &PLAIN].concat()).is(0).says("there is no receipt of this site: something was removed");
+    let ran = host.run(&[&args[..], &PLAIN, &["--site-receipt", "r.mbr1", "--sign-key", "site"]].concat()).is(30);
+    ran.says("everything is unpacked").says("mirror-bundle inventory");
+    assert!(!exists(host.dir.path(), "r.mbr1"));
+}
+
+#[test]
+fn a_site_is_asked_where_unpack_put_things() {
+    let (host, registry) = (Host::new(), Registry::start());
+    let to = format!("{}/m", registry.host());
+    for (n, place) in [&["--placement", "host"][..], &["--map", "team/one=x/y/one"], &["--max-nested-paths", "2"]]
+        .into_iter()
+        .enumerate()
+    {
+        let registry = Registry::start();
+        let to = format!("{}/m", registry.host());
+        let file = format!("r{n}.mbr1");
+        host.unpack(&to, &[&["--site-receipt", &file, "--sign-key", "site"], place].concat()).is(0);
+        host.ask(&file, &to, place).is(0);
+        host.ask(&file, &to, &[]).is(30).says("give them here too");
+    }
     host.unpack(&to, &["--site-receipt", "r.mbr1", "--sign-key", "site"]).is(0);
     host.ask("r.mbr1", &to, &[]).is(0);
 }
