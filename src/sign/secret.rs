@@ -72,7 +72,7 @@ impl SecretKey {
         Ok(SecretKey::from_seed(&seed, comment))
     }
 
-    pub(super) fn from_seed(seed: &[u8; 32], comment: &str) -> SecretKey {
+    pub(crate) fn from_seed(seed: &[u8; 32], comment: &str) -> SecretKey {
         let signing = SigningKey::from_bytes(seed);
         let public = PublicKey::derived(signing.verifying_key()).with_comment(comment);
         SecretKey { signing, public }
