@@ -1,7 +1,8 @@
 """A second verifier for bundles, written from the documents in this folder. BUNDLE|--batch --signer KEY.pub ... [--at TIME] [--allow-unsigned]"""
 import argparse, base64, datetime, hashlib, json, math, mmap, pathlib, re, subprocess, sys, tempfile, zlib
 CODES = {"not-a-bundle": 10, "truncated": 11, "malformed": 12, "unsigned": 20, "bad-signature": 21, "untrusted": 22, "expired": 23,
-         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32, "removed": 33, "release-unverified": 40}
+         "policy": 41, "blob-missing": 30, "blob-mismatch": 31, "unlisted-content": 32, "removed": 33, "release-unverified": 40,
+         "incomplete-check": 42}
 INDEX, SIG, SUMS, ADDENDA = ["mirror-bundle/" + n for n in ("index.json", "index.json.sig", "SHA256SUMS", "addenda/")]
 KINDS, ROLES = ["release", "component", "additional", "signature", "referrer", "graph-data"], ["index", "manifest", "config", "layer"]
 OCI, DOCKER, MIB = "application/vnd.oci.image.", "application/vnd.docker.distribution.manifest.", 1 << 20
@@ -341,6 +342,42 @@ def units(x, gone, args, report):  # MB-RMV-06
         of = lambda all: any(o["kind"] == "ConfigMap" and o.get("namespace") == "openshift-config-managed" and o["name"].startswith("sha256-" + d[7:23]) for o in f.get(
             "objects", ()) for d in all)
         if "sha256:" + f["path"][18:82] in there if f["path"].startswith("signatures/") else of(there) or not (of(digests) or "manifests" in may): report("policy", f["path"])
+CARRIAGE, CARRIED = "mirror-bundle/carriage.json", ("mirror-bundle/carriage.json", "mirror-bundle/carriage.json.sig")  # How blobs are carried: MB-CAR
+HINTS, TAR = lambda v: listed(text, str)(v) and len(v) <= 8 and "" not in v, record(digest=digest, size=U64)
+HOW = record(blob=upto(2**32 - 1), **{"as": form("absent|encoded")}, repositories_=lambda v: v and HINTS(v), size_=U64, digest_=digest, tar_=TAR, gzip_=record(
+    method=form("pgzip|gzip"), encoder=form("klauspost-[ab]|go126"), level=upto(255), blockSize_=upto(2**32 - 1), header=string),
+    content_=record(method=form("zstd|delta-1"), reference_=upto(2**32 - 1)))
+FORM = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=lambda v: v == []), index=digest, bases=lambda v: listed(record(
+    index=digest, name=text, sequence_=U64), lambda b: b["index"])(v) and len(v) <= 64, receipt_=digest, references=lambda v: listed(record(digest=digest,
+    size=U64, tar=TAR, repositories=HINTS), lambda r: r["digest"])(v) and len(v) <= 1 << 14, blobs=lambda v: v and listed(HOW, lambda e: e["blob"])(v))
+def carriage(raw, x, identity):  # the positions of the blobs that are absent
+    try:
+        c = json.loads(raw.decode(), object_pairs_hook=pairs); known = type(c) is dict and U64(c.get("format"))
+        need(not known or c["format"] == 1, "the format of the carriage", "not-a-bundle")
+        need(not known or c.get("features", {}).get("incompatible", []) == [], "a feature of the carriage", "not-a-bundle")
+        need(FORM(c) and raw.decode() == json.dumps(c, indent=2, ensure_ascii=False) + "\n", "the form of the carriage")
+    except (ValueError, RecursionError, AttributeError): raise Stop("malformed", "the form of the carriage")
+    need(c["index"] == identity and identity not in [b["index"] for b in c["bases"]], "another bundle")
+    fits = lambda tar, size: 0 < tar["size"] <= min(1032 * size + (1 << 16), 16 << 30); used = set()
+    need(all(0 < r["size"] <= 1 << 44 and fits(r["tar"], r["size"]) for r in c["references"]), "a reference")
+    for e in c["blobs"]:
+        b = x["blobs"][e["blob"]] if e["blob"] < len(x["blobs"]) else {"role": ""}; rest, z, k = {*e} - {"blob", "as", "repositories"}, e.get("gzip"), e.get("content", {})
+        need(b["role"] == "layer" and b["size"] > 4096, "what may not be left out")
+        if e["as"] == "absent": need(not rest, "an absent blob with a member"); continue
+        need(rest == {"size", "digest", "tar", "gzip", "content"} and "repositories" not in e and 0 < e["size"] <= b["size"] and fits(e["tar"], b["size"]), "sizes")
+        need(z["level"] in ((1, 6) if z["encoder"] == "go126" else (1, 5, 6)) and match("([0-9a-f]{2}){10,256}", z["header"]) and z.get("blockSize") in (
+            (1 << 20, 1 << 18) if z["method"] == "pgzip" else (None,)) and (k["method"] == "zstd") == ("reference" not in k), "how a blob is made")
+        if "reference" in k: need(k["reference"] < len(c["references"]) and c["references"][k["reference"]]["digest"] != b["digest"], "a reference"); used.add(k["reference"])
+    absent, encoded = ({e["blob"] for e in c["blobs"] if e["as"] == n} for n in ("absent", "encoded"))
+    need(used == {*range(len(c["references"]))} and not {r["digest"] for r in c["references"]} & {b["digest"] for at, b in enumerate(x["blobs"]) if at not in absent}, "references")
+    need(not encoded, "blobs that have to be restored", "not-a-bundle"); return absent
+def carrier(raw, signature, args, cache):  # the code of MB-CAR-08, or None
+    if signature is None: return None if args.allow_unsigned else "unsigned"
+    if not args.keys: return None
+    known, roles = args.keys + args.carriers, ((b"mirror-bundle.v1.builder", args.keys), (b"mirror-bundle.v1.carrier", args.carriers))
+    found = {outcome(raw, signature, known, cache, wanted) for wanted, _ in roles}
+    good = any(outcome(raw, signature, keys, cache, wanted) == "good" for wanted, keys in roles)
+    return None if good else "bad-signature" if found & {"bad", "known", "malformed"} else "untrusted"
 def place(image, homes):  # 2: among releases; 1: beside them; 0: elsewhere
     path = without_registry(image); low = path and path.lower()
     return 1 if path is None else 2 if match(ALONE, low) else 1 if match(BESIDE, low) or path in homes else 0
@@ -375,8 +412,9 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         path, size, t = head_at(start); need(t == time, "header of a member")
         need(INDEX in head or path == INDEX, "the second member", "not-a-bundle")
         n = sum(p.startswith("mirror-bundle/removal-") for p in head); extra = INDEX in head and path == (REMOVAL % (n // 2 + 1) + ".sig" * (n % 2)) and n < 18
-        need(extra or path not in head and path in (INDEX, SUMS, SIG) and not (path == SIG and n or n % 2), "members")
-        need(size <= (1 << 18 if extra and n % 2 == 0 else 1 << 16 if extra or path == SIG else 6 * MIB), "size of a member of the head")
+        how = [p for p in CARRIED if p in head]; carried = INDEX in head and n == 0 and path == (CARRIED + ("",))[len(how)]
+        need(extra or carried or path not in head and path in (INDEX, SUMS, SIG) and not (path == SIG and (n or how) or n % 2), "members")
+        need(size <= (1 << 18 if extra and n % 2 == 0 else 1 << 16 if extra or path in (SIG, CARRIED[1]) else 6 * MIB), "size of a member of the head")
         head[path], start = content(start + 512, size), start + 512 + padded(size)
     raw, signatures = head[INDEX], [head[SIG]] if SIG in head else []
     if code := judge(raw, signatures, args, cache): report(code, SIG)
@@ -384,10 +422,11 @@ def verify(m, args, cache, found):  # The whole: MB-VER
     x = parse_index(raw); late = x.get("expires", "9998-12-31T23:59:59Z")
     if instant(x["created"]) > args.at + datetime.timedelta(days=1) or instant(late) <= args.at: report("expired", "created, expires")
     said = [(p, head[p], head[p + ".sig"], removal(head[p], x, sha(raw)), True) for p in head if p.startswith("mirror-bundle/removal-") and p.endswith(".json")]
-    whole, gone = x, union(*(f[3] for f in said))
+    whole, gone = x, union(*(f[3] for f in said)); absent = carriage(head[CARRIAGE], x, sha(raw)) if CARRIAGE in head else set()
+    if CARRIAGE in head and (code := carrier(head[CARRIAGE], head.get(CARRIED[1]), args, cache)): report(code, CARRIAGE)
     members = [(e["path"], e) for at, e in enumerate(x["files"])] + [("blobs/sha256/" + e["digest"][7:], e) for e in x["blobs"]]
-    missing = {p for at, (p, _) in enumerate(members) if at in gone["files"] or at - len(x["files"]) in gone["blobs"]}; members = [m for m in members if m[0] not in missing]
-    inner = [(p, {"digest": sha(head[p]), "size": len(head[p])}) for p in head if p in (INDEX, SIG) or p.startswith("mirror-bundle/removal-")]
+    missing = {p for at, (p, _) in enumerate(members) if at in gone["files"] or at - len(x["files"]) in gone["blobs"] | absent}; members = [m for m in members if m[0] not in missing]
+    inner = [(p, {"digest": sha(head[p]), "size": len(head[p])}) for p in head if p in (INDEX, SIG, *CARRIED) or p.startswith("mirror-bundle/removal-")]
     sums = "".join(f"{e['digest'][7:]}  {p}\n" for p, e in members[:1] + inner + members[1:]).encode()
     end, addenda, docs, bad, places = sum(512 + padded(n) for n in [len(sums)] + [e["size"] for _, e in members + inner]), {}, {}, False, {}
     at = start - 512 - padded(len(head[SUMS]))
@@ -423,16 +462,19 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         elif path.startswith("manifests/"): manifest(bytes(data), path, e, args, report)
         bad, start = bad or wrong, start + 512 + padded(e["size"])
     if docs.pop(False, derived_index(whole)) != derived_index(whole): report("malformed", "index.json")
-    if bool(set(head) - {INDEX, SIG, SUMS, "oci-layout"}) + len(outside) > 1:  # made one without the other: what nothing needs any more
+    if bool(set(head) - {INDEX, SIG, SUMS, "oci-layout", *CARRIED}) + len(outside) > 1:  # made one without the other: what nothing needs any more
         needed = reached(x, docs); gone["blobs"] |= {at for at, b in enumerate(whole["blobs"]) if b["digest"] not in needed}; x = rest_of(whole, gone)
         docs = {d: docs[d] for d in docs if d in needed}
     if args.removable and any(gone.values()): units(whole, gone, args, report)
     graph(x, docs, bad, report); false_names(x, report)
+    left = {whole["blobs"][at]["digest"] for at in absent} & {b["digest"] for b in x["blobs"]}
+    if left and not found: report("incomplete-check", f"{len(left)} of {len(x['blobs'])} blobs are not carried: the receiver has them; they are checked when they are unpacked")
     if not bad: graph_data(x, docs, lambda d: bytes(m[slice(*places[d])]), report)
 if __name__ == "__main__":
     p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0
-    for n, act in ("signer", "append"), ("reviewer", "append"), ("removable", "append"), ("threshold", "store"), ("need-reviewer", "store_true"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
+    for n, act in ("signer", "append"), ("reviewer", "append"), ("removable", "append"), ("carrier", "append"), ("threshold", "store"), ("need-reviewer", "store_true"), ("allow-kind", "append"), ("at", "store"), ("allow-unsigned", "store_true"), ("batch", "store_true"): p.add_argument("--" + n, action=act)
     args, more = p.parse_known_args(); args.keys = [base64.b64decode(open(k).read().split()[1], validate=True) for k in args.signer or []]
+    args.carriers = [base64.b64decode(open(k).read().split()[1], validate=True) for k in args.carrier or []]
     args.reviewers = [base64.b64decode(open(k).read().split()[1], validate=True) for k in args.reviewer or []]; args.threshold = int(args.threshold or 1)
     args.at = instant(args.at) if args.at else datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     if not args.at or len(more) != (not args.batch) or not args.keys and not args.allow_unsigned: p.error("see above")

@@ -45,6 +45,10 @@ fn arguments(toml: &str) -> Option<Vec<String>> {
 
 /// What `verify.py` is given for one of the policies about removals.
 fn policy(path: &str) -> Option<Vec<String>> {
+    if path == "keys/trust-carrier.yaml" {
+        let out = ["--signer", "keys/builder.pub", "--carrier", "keys/second.pub"];
+        return Some(out.map(str::to_owned).to_vec());
+    }
     let (of, two, more): (&[&str], bool, &[&str]) =
         match path.strip_prefix("keys/trust-removals")?.strip_suffix(".yaml")? {
             "" => (&["additional", "referrer", "manifests", "release"], false, &[]),
@@ -67,13 +71,14 @@ fn policy(path: &str) -> Option<Vec<String>> {
 
 fn settings(arguments: &[String], folder: &Path) -> (Trust, Conditions) {
     let mut conditions = Conditions::new(jiff::Timestamp::UNIX_EPOCH);
-    let mut keys = Vec::new();
+    let (mut keys, mut carriers) = (Vec::new(), Vec::new());
     let (mut reviewers, mut of, mut threshold, mut reviewed) = (Vec::new(), Vec::new(), 1, false);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--signer" => keys.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
             "--reviewer" => reviewers.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
+            "--carrier" => carriers.push(read_public_key(&folder.join(words.next().unwrap())).unwrap()),
             "--removable" => of.push(format!("'{}'", words.next().unwrap())),
             "--threshold" => threshold = words.next().unwrap().parse().unwrap(),
             "--need-reviewer" => reviewed = true,
@@ -83,8 +88,9 @@ fn settings(arguments: &[String], folder: &Path) -> (Trust, Conditions) {
         }
     }
     let trust = match keys.as_slice() {
-        keys if !reviewers.is_empty() => {
+        keys if !reviewers.is_empty() || !carriers.is_empty() => {
             let signers = keys.iter().map(|key| (key, "builder")).chain(reviewers.iter().map(|key| (key, "reviewer")));
+            let signers = signers.chain(carriers.iter().map(|key| (key, "carrier")));
             let mut text = "signers:\n".to_owned();
             for (n, (key, role)) in signers.enumerate() {
                 text += &format!("  - {{name: s{n}, roles: [{role}], key: \"{}\"}}\n", key.to_line().trim());

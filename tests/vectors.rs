@@ -296,6 +296,10 @@ fn keys() -> Vec<(&'static str, String)> {
         ),
         ("reviewer", sshsig::private(&sshsig::REVIEWER, "reviewer (TEST key)")),
         ("reviewer.pub", sshsig::line(&sshsig::REVIEWER, "reviewer (TEST key)")),
+        (
+            "trust-carrier.yaml",
+            format!("{one}  - {{name: second, roles: [carrier], key: \"{}\"}}\n{keyring}", second.trim()),
+        ),
         ("trust-removals.yaml", removing(false, 1, "additional, referrer, manifests, release")),
         (
             "trust-removals-none.yaml",

@@ -7,6 +7,7 @@ pub mod addendum;
 pub mod append;
 pub mod carriage;
 mod divide;
+mod elsewhere;
 mod foreign;
 mod head;
 pub mod index;
@@ -28,6 +29,7 @@ pub mod volume;
 pub mod writer;
 
 pub use divide::{Room, divide};
+pub use elsewhere::Elsewhere;
 pub use head::Head;
 pub use index::Index;
 pub use inputs::Inputs;

@@ -8,13 +8,13 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::carriage::{Carriage, SignedCarriage};
+use super::elsewhere::{Copy, Elsewhere, Nowhere};
 use super::head::Head;
 use super::index::{Blob, Index};
 use super::layout::{Layout, Member};
 use super::limits;
 use super::reader::{Addendum, Contents, MemberReader};
 use super::removal::Removed;
-use super::stock::{Copy, Stock};
 use super::volume::Extent;
 use crate::codec::{Decoder, StoredReader};
 use crate::error::{Code, Error, Result};
@@ -32,7 +32,7 @@ pub struct Set {
     /// Positions in `signed` of the blobs that no part carries, because a carriage says that they are absent.
     absent: BTreeSet<usize>,
     /// Other places that may have them.
-    stock: Arc<Stock>,
+    stock: Arc<dyn Elsewhere>,
     parts: Vec<Contents>,
     /// For each part, the first part of the same division; a whole bundle is a division of its own.
     divisions: Vec<usize>,
@@ -107,7 +107,8 @@ impl Set {
             // Files of several forms may be named together: what one has is there.
             parts.iter().flat_map(|part| part.layout().extents()).for_each(|extent| _ = absent.remove(&extent.blob));
         }
-        let (easiest, addenda, stock) = (None, Vec::new(), Arc::default());
+        let (easiest, addenda) = (None, Vec::new());
+        let stock: Arc<dyn Elsewhere> = Arc::new(Nowhere);
         let mut set = Set { signed, index, places, removed: none, absent, stock, parts, divisions, easiest, addenda };
         set.restrict(&removed);
         set.gather();
@@ -136,8 +137,8 @@ impl Set {
     }
 
     /// Reads what is absent from these places.
-    pub fn supply(&mut self, stock: &Arc<Stock>) {
-        self.stock = stock.clone();
+    pub fn supply(&mut self, stock: Arc<dyn Elsewhere>) {
+        self.stock = stock;
     }
 
     /// The blobs that count and that no part carries because a carriage says so: positions in [`Set::index`]. Whether
@@ -157,8 +158,8 @@ impl Set {
     }
 
     /// The other places.
-    pub fn stock(&self) -> &Stock {
-        &self.stock
+    pub fn stock(&self) -> &dyn Elsewhere {
+        &*self.stock
     }
 
     /// How the parts carry blobs, each carriage once.
@@ -373,7 +374,7 @@ impl Set {
         };
         let pieces: Vec<_> = replica.pieces.iter().map(piece).collect();
         let Blob { digest, size, .. } = self.index.blobs[blob];
-        let outside = replica.copy.map(|copy| Outside { stock: &self.stock, copy, size, from: None });
+        let outside = replica.copy.map(|copy| Outside { stock: &*self.stock, copy, size, from: None });
         // If the stored bytes are the blob itself, they are hashed when the last byte is read.
         let proved = matches!(&pieces[..], [one] if one.extent.stored.proves(&digest));
         let whole = (!proved).then(Hasher::new);
@@ -412,7 +413,7 @@ impl Set {
 
 /// A blob in another place than the parts.
 struct Outside<'a> {
-    stock: &'a Stock,
+    stock: &'a dyn Elsewhere,
     copy: Copy,
     size: u64,
     from: Option<Box<dyn Read + 'a>>,

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::elsewhere::{Copy, Elsewhere};
 use super::index::Index;
 use super::inputs::Inputs;
 use super::reader::{Bundle, Contents};
@@ -36,13 +37,6 @@ enum PlaceKind {
     Bundle(Box<Set>, HashMap<Digest, usize>),
     /// A folder of blobs.
     Folder(Dir),
-}
-
-/// Where one blob is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copy {
-    place: usize,
-    digest: Digest,
 }
 
 impl Stock {
@@ -115,9 +109,10 @@ impl Stock {
             false => Ok(()),
         }
     }
+}
 
-    /// The places that have a blob of this digest and size, as far as can be found without reading it.
-    pub(super) fn find(&self, digest: &Digest, size: u64) -> Vec<Copy> {
+impl Elsewhere for Stock {
+    fn find(&self, digest: &Digest, size: u64) -> Vec<Copy> {
         let has = |(_, place): &(usize, &Place)| match &place.kind {
             PlaceKind::Bundle(set, places) => {
                 let at = places.get(digest).and_then(|signed| set.position(*signed));
@@ -132,13 +127,11 @@ impl Stock {
         self.0.iter().enumerate().filter(has).map(copy).collect()
     }
 
-    /// The name of the place of a copy, for messages.
-    pub(super) fn name(&self, copy: &Copy) -> &str {
+    fn name(&self, copy: &Copy) -> &str {
         self.0.get(copy.place).map_or("", |place| &place.name)
     }
 
-    /// Opens a copy.
-    pub(super) fn open_copy(&self, copy: &Copy) -> Result<Box<dyn Read + '_>> {
+    fn open_copy(&self, copy: &Copy) -> Result<Box<dyn Read + '_>> {
         let gone = || Error::new(Code::BlobMissing, format!("{} is no longer in `{}`", copy.digest, self.name(copy)));
         let place = self.0.get(copy.place).ok_or_else(gone)?;
         match &place.kind {
@@ -151,8 +144,7 @@ impl Stock {
         }
     }
 
-    /// If a place is a bundle from which this blob was removed: the name of the place.
-    pub fn removed_from(&self, digest: &Digest) -> Option<&str> {
+    fn removed_from(&self, digest: &Digest) -> Option<&str> {
         let taken = |place: &&Place| match &place.kind {
             PlaceKind::Bundle(set, places) => places.get(digest).is_some_and(|signed| set.position(*signed).is_none()),
             PlaceKind::Folder(_) => false,

@@ -85,7 +85,7 @@ const TRUST: &str = "\
 # trust.yaml: whom this host trusts. It never comes from a bundle. Only signers is required.
 signers:
   - name: build-host
-    roles: [builder]
+    roles: [builder]            # also reviewer, receiver; carrier: may leave out what this host has (shrink)
     key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKRXzz9JeRqFADtXeWCSD/r9jCpIZTX0UcLmo5UClnPf
     validFrom: 2026-01-01       # UTC
     validUntil: 2027-06-30      # that day included
@@ -206,7 +206,7 @@ fn text(code: Code) -> &'static str {
             "This host unpacked a newer bundle of this series, or one with its number.\nSomeone may be replaying an old bundle. --allow-rollback accepts a lower number, and the report records it; two bundles with the same number are never accepted.\nWhen a host serves several clusters that are upgraded at different times, give each a memory of its own: MIRROR_BUNDLE_STATE=DIR."
         }
         Code::BlobMissing => {
-            "Something that an image needs is not in the bundle.\nGet it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."
+            "Something that an image needs is not in the bundle.\nIf the bundle leaves out what the receiver has (inspect shows it): unpack the bundle before it first, or give that with --base. Otherwise get it from recovery data, another copy or a registry: mirror-bundle repair BUNDLE. Or ask for another bundle."
         }
         Code::BlobMismatch => {
             "Content does not match the digest that names it.\nOne damaged blob is usually the medium: copy the bundle again, or repair it: mirror-bundle repair BUNDLE. Many, or a bad signature as well, are usually not."
@@ -236,7 +236,7 @@ fn text(code: Code) -> &'static str {
             "A package database of an image cannot be read: its list is incomplete.\nThe message names the file, its layer and the reason; the SBOM lists it under what is not known. sbom ends with 42 for it. Look at the image with the tools of its distribution, or ask its maker."
         }
         Code::IncompleteCheck => {
-            "Nothing wrong was found, but a required check did not run.\nFor example because of --quick. This is never a pass: run the full verification."
+            "Nothing wrong was found, but a required check did not run.\nFor example because of --quick, or because the bundle leaves out what the receiver has and no --base has it. This is never a pass: run the full verification, or unpack it where the rest is."
         }
         Code::Destination => {
             "The destination registry or cluster is unreachable, or refused the data.\nWhat arrived stays there; no tag points at anything incomplete. When the cause is fixed, run the same command again to resume."

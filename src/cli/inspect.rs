@@ -318,7 +318,20 @@ mod tests {
     #[test]
     fn lists_have_aligned_columns_with_a_heading_on_a_terminal_and_single_blanks_on_a_pipe() {
         let index = crate::bundle::index::tests::sample();
-        let (aligned, plain) = (lines(&index, true, true, true, true), lines(&index, true, true, true, false));
+        let seen = Inspected {
+            digest: index.blobs[0].digest,
+            index: index.into(),
+            removed: String::new(),
+            form: None,
+            absent: std::collections::BTreeSet::new(),
+            signed: true,
+            bytes: 1,
+            volumes: None,
+            attestations: None,
+            images: None,
+            updates: None,
+        };
+        let (aligned, plain) = (lines(&seen, true, true, true, true), lines(&seen, true, true, true, false));
         assert!(aligned.starts_with("KIND") && !plain.contains("KIND"), "{aligned}");
         assert!(!plain.contains("  "), "{plain}");
     }

@@ -118,12 +118,25 @@ fn codes(verb: &str) -> impl Fn(Code) -> bool + '_ {
             | "repair"
             | "split"
             | "join"
+            | "expand"
+            | "shrink"
     );
     let verifies = matches!(verb, "" | "verify" | "unpack" | "apply" | "sign" | "scrub" | "repair");
     let network = matches!(verb, "" | "create" | "list" | "unpack" | "apply" | "repair");
     let writes = matches!(
         verb,
-        "" | "create" | "unpack" | "apply" | "sign" | "scrub" | "recovery" | "repair" | "split" | "join" | "keygen"
+        "" | "create"
+            | "unpack"
+            | "apply"
+            | "sign"
+            | "scrub"
+            | "recovery"
+            | "repair"
+            | "split"
+            | "join"
+            | "expand"
+            | "shrink"
+            | "keygen"
     );
     move |code| match code.exit() {
         2..=4 | 130 | 143 => true,
@@ -178,6 +191,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("repair", "mirror-bundle repair ocp.tar --signer builder.key.pub --from registry.example.com/ocp/release"),
     ("split", "mirror-bundle split ocp.tar /media/usb --media dvd"),
     ("join", "mirror-bundle join ocp.tar /media/usb1 /media/usb2"),
+    ("expand", "mirror-bundle expand update.tar full.tar --base ocp.tar"),
+    ("shrink", "mirror-bundle shrink full.tar update.tar --base ocp.index.json --sign-key carrier.key"),
+    ("create", "mirror-bundle create update.tar --sign-key builder.key --base ocp.index.json --from-layout layout/"),
+    ("verify", "mirror-bundle verify update.tar --signer builder.key.pub --base ocp.tar"),
     (
         "check-signature",
         "mirror-bundle check-signature signature-1 --digest sha256:3a516480dfd68e0f87f702b4d7bdd6f6a0acfdac5cd2e9767b838ceede34d70d",

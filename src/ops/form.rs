@@ -75,7 +75,10 @@ pub(crate) fn lacking(set: &Set, blobs: &[usize], documents: &BTreeMap<Digest, V
     let first = blobs.first().map(|at| index.blobs[*at].digest.to_string()).unwrap_or_default();
     let text = match blobs.len() {
         1 => format!("{first} is not carried in this bundle, and is not here"),
-        n => format!("{first} and {} more blobs are not carried in this bundle, and are not here", n - 1),
+        n => {
+            let more = observer::count(n - 1, "more blob");
+            format!("{first} and {more} are not carried in this bundle, and are not here")
+        }
     };
     let mut err = Error::new(Code::BlobMissing, text).fact(format!(
         "{} in all, needed by {}",

@@ -90,7 +90,7 @@ impl Original {
         }
         parts.sort_by_key(|part: &Contents| part.volume().map(|v| v.volume));
         let mut set = Set::new(parts)?;
-        set.supply(stock);
+        set.supply(stock.clone());
         Ok(Original(set))
     }
 

@@ -87,7 +87,7 @@ fn with<'a>(inputs: Inputs, settings: &Settings<'a>) -> Result<Admission<'a>> {
     };
     let removal::Accepted { removed, counted, check, listed } = removal::evaluate(&set, &digest, settings, &report);
     set.restrict(&removed);
-    set.supply(settings.stock);
+    set.supply(settings.stock.clone());
     // From here on the index says what counts.
     report.add(trust::index(set.index(), &report.bundle.index, set.removed(), settings));
     report.exceptions.extend(listed.iter().filter(|one| one.obeyed).map(|one| one.sentence()));

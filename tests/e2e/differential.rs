@@ -204,3 +204,33 @@ fn two_sites_with_different_bases_take_the_same_reviewed_bundle() {
         complete(&registry.host(), source.dir.path());
     }
 }
+
+/// MB-CAR-07: release payloads, signatures and configurations are read without the base.
+#[test]
+fn what_is_read_of_a_release_is_carried_in_every_form() {
+    let (world, dir) = (world(), folder());
+    let source = world.registry();
+    let (whole, small) = (dir.path().join("whole.tar"), dir.path().join("small.tar"));
+    let other = dir.path().join("other.tar");
+    ok(&create_release(&whole, &source.host()));
+    ok(&[create_release(&other, &source.host()), args!["--name", "other"]].concat());
+    ok(&[create_release(&small, &source.host()), args!["--base", other]].concat());
+    let lists = |bundle: &Path| ok(&args!["ls", bundle, "--blobs", "-o", "json"]).json();
+    assert!(!lists(&small)["absent"].as_array().unwrap().is_empty());
+    let report = ends(42, &with(verify(&small), args!["-o", "json"])).json();
+    let full = ok(&with(verify(&whole), args!["-o", "json"])).json();
+    for check in full["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["id"] != "blob-digests" && check["id"] != "format")
+    {
+        let same = report["checks"].as_array().unwrap().iter().find(|one| one["id"] == check["id"]).unwrap();
+        assert_eq!((&same["examined"], &same["of"]), (&check["examined"], &check["of"]), "{check}");
+    }
+    let required = report["not_checked"].as_array().unwrap().iter().filter(|one| one["required"] == true);
+    assert_eq!(required.map(|one| one["id"].as_str().unwrap()).collect::<Vec<_>>(), ["restored-blobs"]);
+    let shrunk = dir.path().join("shrunk.tar");
+    ok(&args!["shrink", whole, shrunk, "--base", other, "--sign-key", world.key()]);
+    assert_eq!(lists(&shrunk)["absent"], lists(&small)["absent"]);
+}

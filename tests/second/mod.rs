@@ -90,7 +90,8 @@ pub(crate) fn ours(bundle: &Path, (trust, conditions): &(Trust, Conditions)) -> 
         .filter(|f| f.code != mirror_bundle::error::Code::ReleaseUnverified || name(f))
         .filter(|f| !f.message.starts_with("the signature ConfigMap") && !f.message.contains("holds a signature for"))
         .collect();
-    let code = errors.iter().map(|f| f.code.exit()).min().unwrap_or(0);
+    let unrestored = report.not_checked.iter().any(|one| one.id == CheckId::RestoredBlobs && one.required);
+    let code = errors.iter().map(|f| f.code.exit()).min().unwrap_or(if unrestored { 42 } else { 0 });
     Verdict { code, text: errors.iter().map(|f| format!("{}: {}", f.code, f.message)).collect::<Vec<_>>().join("; ") }
 }
 

@@ -2,6 +2,7 @@
 
 mod addenda;
 mod blobs;
+pub mod carriage;
 mod container;
 mod documents;
 mod graph_data;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Vector> {
     manifests::list(&mut out);
     addenda::list(&mut out);
     removals::list(&mut out);
+    carriage::list(&mut out);
     out.all
 }
 
