@@ -146,7 +146,7 @@ fn a_manual_page_is_shown_and_all_are_written() {
         page.contains("partly") && page.contains(".SH SYNOPSIS\nmirror\\-bundle unpack [OPTIONS] <BUNDLE>..."),
         "{page}"
     );
-    assert_eq!(pages, 27, "one for each command and one for the program; none for hidden ones");
+    assert_eq!(pages, 29, "one for each command and one for the program; none for hidden ones");
     if !skip::have("man") {
         return;
     }
