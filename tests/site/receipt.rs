@@ -327,3 +327,49 @@ fn the_qr_code_holds_the_receipt_as_it_was_signed() {
     host.write("phone.mbr1", read.replace('\n', "\r\n"));
     host.ask("phone.mbr1", &to, &[]).is(0);
 }
+
+#[test]
+fn three_months_go_from_receipt_to_receipt_and_each_brings_only_what_is_new() {
+    if !have("skopeo") {
+        return;
+    }
+    let (host, registry) = (Host::empty(), Registry::start());
+    let to = format!("{}/m", registry.host());
+    let pusher = Pusher::new(&host.origin.host());
+    let shared = layer(&[("base", &support::noise(200_000, 1))]);
+    let mut before: Option<String> = None;
+    for month in 1..=3u64 {
+        let own = layer(&[("own", &support::noise(20_000, 100 + month))]);
+        let image = Image::oci("amd64", &[shared.clone(), own]);
+        let tag = month.to_string();
+        pusher.push("team/app", &image, Some(&tag));
+        let (bundle, receipt) = (format!("n{month}.tar"), format!("n{month}.mbr1"));
+        let reference = format!("{}/team/app:{tag}", host.origin.host());
+        let mut args = vec!["create", &bundle, "--name", "app", "--sequence", &tag, "--sign-key", "builder"];
+        args.extend(["--image", &reference, "-q"]);
+        if let Some(before) = &before {
+            args.extend(["--base", before, "--base-signer", "site.pub"]);
+        }
+        host.run(&[&args[..], &PLAIN].concat()).is(0);
+        let size = std::fs::metadata(host.path(&bundle)).unwrap().len();
+        assert_eq!(size > 200_000, month == 1, "month {month}: {size} bytes");
+        // The index, which `create` leaves beside the bundle, is all that the next one needs.
+        let args = ["unpack", &bundle, "--signer", "builder.pub", "--to", &to, "--site-receipt", &receipt];
+        host.run(&[&args[..], &["--sign-key", "site"], &PLAIN].concat()).is(0);
+        host.ask(&receipt, &to, &["--index", "."]).is(0).says(&format!("bundle    app #{month}"));
+        std::fs::remove_file(host.path(&bundle)).unwrap();
+        let image = format!("docker://{to}/team/app:{tag}");
+        let seen = host.tool("skopeo", &["inspect", "--tls-verify=false", &image]).is(0).json();
+        assert_eq!(seen["Layers"].as_array().unwrap().len(), 2);
+        let copy = format!("dir:{}", host.path(&format!("copy{month}")).display());
+        host.tool("skopeo", &["--insecure-policy", "copy", "-q", "--src-tls-verify=false", &image, &copy]).is(0);
+        before = Some(receipt);
+    }
+    // By another key than the site's, nothing is made.
+    let reference = format!("{}/team/app:3", host.origin.host());
+    let args =
+        ["create", "x.tar", "--image", &reference, "--unsigned", "--base", "n3.mbr1", "--base-signer", "other.pub"];
+    host.run(&[&args[..], &PLAIN].concat()).is(22).says("nothing was written");
+    let args = ["create", "x.tar", "--image", &reference, "--unsigned", "--base", "n3.mbr1"];
+    host.run(&[&args[..], &PLAIN].concat()).is(0).says("the signature of `n3.mbr1` was not checked");
+}
