@@ -29,6 +29,7 @@ say() {
 FUZZ_SEED=$PWD/$C target/x86_64-unknown-linux-gnu/release/container
 
 put volume '' seeds/volume/*
+put carriage '' seeds/carriage/*
 put signature '' test-key test-key.pub $T/signatures/*/*/* seeds/signature/*
 put trust_file '' seeds/trust_file/*
 put openpgp '\000' $T/signatures/*/*/* $T/vectors-generated/*.sig

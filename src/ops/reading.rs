@@ -9,7 +9,7 @@ use super::shelf::{Carried, Shelf};
 use crate::bundle::index::{Blob, Index};
 use crate::bundle::reader::{Addendum, Contents};
 use crate::bundle::volume::VOLUME;
-use crate::bundle::{Inputs, layout, removal};
+use crate::bundle::{Inputs, carriage, layout, removal};
 use crate::content::layer::{self, Bounds, Ending, FileEntry, Remarks};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -248,6 +248,10 @@ fn own(admitted: &Admitted<'_>, visitor: &dyn Visitor) -> Result<()> {
     for head in admitted.set().parts().iter().map(Contents::head) {
         head.signature.iter().try_for_each(|signature| visitor.own(layout::SIGNATURE, signature))?;
         head.volume.iter().try_for_each(|volume| visitor.own(VOLUME, volume))?;
+        if let Some(signed) = &head.carriage {
+            let paths = [carriage::CARRIAGE, carriage::SIGNATURE];
+            paths.into_iter().zip(signed.documents()).try_for_each(|(path, bytes)| visitor.own(path, bytes))?;
+        }
         for (n, removal) in head.removals.iter().enumerate() {
             let path = removal::path(n + 1);
             visitor.own(&path, &removal.statement)?;

@@ -261,7 +261,11 @@ impl Visitor for Handing<'_, '_> {
 
     fn absent(&self, blob: &Carried) -> Result<()> {
         let origin = self.origin(if blob.is_layer() { "layer" } else { "blob" }, &blob.digest);
-        self.scan.unread(origin, Reason::Missing, "is on a volume that is not here");
+        self.scan.unread(
+            origin,
+            Reason::Missing,
+            "is not here: on another volume, or left out of a bundle for a receiver that has it (--base)",
+        );
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use crate::bundle::limits;
 use crate::bundle::set::BlobContent;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Digest, Hasher};
+use crate::parallel::Pace;
 
 /// The folder of what was added to a bundle.
 const ADDENDA: &str = "mirror-bundle/addenda/";
@@ -13,21 +14,21 @@ const ADDENDA: &str = "mirror-bundle/addenda/";
 impl Admitted<'_> {
     /// Asks `receiver` for the blobs that are on no available volume. Returns the sizes of those that `receiver` lacks
     /// too. Blobs that must be searched are read from it.
-    pub fn still_wanted(&self, receiver: &dyn Receiver) -> Result<Vec<u64>> {
-        let (mut out, mut buffer) = (Vec::new(), vec![0u8; BUFFER]);
-        for blob in self.absent() {
+    pub fn still_wanted(&self, pace: &Pace, receiver: &dyn Receiver) -> Result<Vec<u64>> {
+        let work = |buffer: &mut Vec<u8>, blob: &&Blob| {
             let look = lock(&self.unlisted).look(&blob.digest);
             let there = receiver.has(blob)?
                 && match look {
-                    Some(look) => self.look_there(blob, look, receiver, &mut buffer)?,
+                    Some(look) => self.look_there(blob, look, receiver, buffer)?,
                     None => true,
                 };
-            match there {
-                true => _ = lock(&self.left_out).insert(blob.digest),
-                false => out.push(blob.size),
+            if there {
+                lock(&self.left_out).insert(blob.digest);
             }
-        }
-        Ok(out)
+            Ok((!there).then_some(blob.size))
+        };
+        let wanted = pace.map(&self.absent(), || vec![0u8; BUFFER], work)?;
+        Ok(wanted.into_iter().flatten().collect())
     }
 
     /// Searches a blob that only `receiver` has. False if it does not match or cannot be read.

@@ -26,7 +26,9 @@ fn journal(bundle: &Path) -> String {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    let names = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    // The index that is kept beside a bundle of a series.
+    names.filter(|name| !name.ends_with(".index.json")).collect()
 }
 
 /// Starts `create` with a creation time that all runs share, and waits until `point`.

@@ -32,6 +32,8 @@ fn create(bundle: &Path, host: &str, release: &Release, store: &Path, keyring: &
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    // The index that is kept beside a bundle of a series.
+    names.retain(|name| !name.ends_with(".index.json"));
     names.sort();
     names
 }

@@ -87,6 +87,9 @@ impl Lab {
         fs::rename(place.join("b.tar"), lab.path("b.tar")).unwrap();
         lab.run(&place, &lab.create_of("b.tar", "other-layout")).is(0, "another bundle");
         fs::rename(place.join("b.tar"), lab.path("other.tar")).unwrap();
+        let base = args!["--base", lab.path("other.tar")];
+        lab.run(&place, &[lab.create("small.tar"), base].concat()).is(0, "a form");
+        fs::rename(place.join("small.tar"), lab.path("small.tar")).unwrap();
         let recovery = args!["recovery", lab.path("b.tar"), "--percent", "30%"];
         lab.run(&place, &recovery).is(0, "recovery data");
         lab.run(&place, &[lab.create("v.tar"), args!["--volume-size", "45000"]].concat()).is(0, "volumes");
@@ -223,6 +226,10 @@ pub(crate) fn snapshot(place: &Path) -> Snapshot {
     let mut seen: BTreeMap<u64, Digest> = BTreeMap::new();
     for entry in walkdir::WalkDir::new(place).min_depth(1) {
         let entry = entry.unwrap();
+        // The index that `create` keeps for later bundles: a help, and not part of what was asked for.
+        if entry.file_name().to_string_lossy().contains(".index.json") {
+            continue;
+        }
         let meta = entry.path().symlink_metadata().unwrap();
         let what = if meta.is_file() {
             let hash = || Digest::of(&fs::read(entry.path()).unwrap());

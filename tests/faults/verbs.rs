@@ -87,6 +87,36 @@ pub(crate) const VERBS: &[Verb] = &[
         again: &[0, 52],
         ..PLAIN
     },
+    Verb {
+        name: "create --base",
+        args: |lab, _| [lab.create("b.tar"), args!["--base", lab.path("other.tar")]].concat(),
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "expand",
+        args: |lab, _| args!["expand", lab.path("small.tar"), "b.tar", "--base", lab.path("other.tar")],
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "shrink",
+        args: |lab, _| {
+            let base = args!["--base", lab.path("other.tar"), "--sign-key", lab.path("builder")];
+            [args!["shrink", lab.path("b.tar"), "s.tar"], base].concat()
+        },
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "unpack --to-dir of a form",
+        setup: |lab, place| copy(lab, "small.tar", place, "b.tar"),
+        args: |lab, _| {
+            let base = args!["--base", lab.path("other.tar")];
+            [on(lab, &["unpack", "b.tar", "--to-dir", "deep/tree"]), base].concat()
+        },
+        ..PLAIN
+    },
     Verb { name: "recovery", setup: bundle, args: |_, _| args!["recovery", "b.tar"], again: &[0, 52], ..PLAIN },
     Verb {
         name: "repair from recovery data",

@@ -21,6 +21,7 @@ pub(super) fn locate<'a>(
     admitted: &Admitted<'_>,
     destinations: &'a [Box<dyn Destination + 'a>],
     seen: &Memory,
+    pace: &Pace,
     observer: &dyn Observer,
 ) -> Result<()> {
     newer(admitted, seen, observer);
@@ -36,7 +37,7 @@ pub(super) fn locate<'a>(
         let names: Vec<String> = destinations.iter().map(|one| one.describe()).collect();
         return Err(nowhere(admitted, &missing, seen, &names.join(" and ")));
     }
-    admitted.still_wanted(&located)?;
+    admitted.still_wanted(pace, &located)?;
     match admitted.first_unrestored() {
         None => Ok(()),
         Some(digest) => {

@@ -256,7 +256,7 @@ pub fn unpack<'a>(
 
     let sought = admitted.not_carried();
     if !destinations.is_empty() && !sought.is_empty() {
-        absent::locate(&admitted, &destinations, &conditions.seen, observer)
+        absent::locate(&admitted, &destinations, &conditions.seen, &options.pace, observer)
             .map_err(|e| nothing(before_transfer(e, NOTHING, true)))?;
     }
 
@@ -308,7 +308,7 @@ pub fn unpack<'a>(
         ),
     };
     let incomplete = match moved {
-        Ok(()) => admitted.still_wanted(&delivery)?,
+        Ok(()) => admitted.still_wanted(&options.pace, &delivery)?,
         Err(e) => {
             return match admitted.is_bad() {
                 true => Ok(refused(admitted.interim_report(), &state)),
