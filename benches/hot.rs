@@ -109,6 +109,6 @@ fn division(bencher: divan::Bencher, images: u32) {
     let index = index(images);
     let bytes = index.to_bytes().unwrap();
     let everywhere = std::collections::BTreeSet::new();
-    let room = Room { volume: 700 << 20, tail: 0, order: &[], everywhere: &everywhere, removals: &[] };
+    let room = Room { volume: 700 << 20, tail: 0, order: &[], everywhere: &everywhere, form: Default::default() };
     bencher.bench(|| divide(&index, &bytes, None, &room).unwrap());
 }
