@@ -77,7 +77,7 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
     let mut absent: BTreeSet<Digest> = layout.absent().iter().map(|at| index.blobs[*at].digest).collect();
     for other in bundles.iter().skip(1) {
         let carriage = carriage::in_head(other.head().carriage.as_ref(), &index, &head.digest())?;
-        let own = carriage.map(|carriage| carriage.absentees()).unwrap_or_default();
+        let own = carriage.map(|carried| carried.absent.clone()).unwrap_or_default();
         let own: BTreeSet<Digest> = own.into_iter().map(|at| index.blobs[at].digest).collect();
         absent.retain(|digest| own.contains(digest));
     }

@@ -22,7 +22,6 @@ fn forge(kit: &Kit, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         signature: blueprint.head.signature.as_deref(),
         volumes: &[],
         removals: &[],
-        carriage: None,
         mtime: 0,
         geometry: Geometry::new(&[end], 10).unwrap(),
     };

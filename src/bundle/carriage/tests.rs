@@ -68,7 +68,7 @@ fn every_form_can_be_written_and_read() {
     let (carriage, digest) = encoded(&index);
     let bytes = carriage.to_bytes().unwrap();
     assert_eq!(Carriage::parse(&bytes, &index, &digest).unwrap(), carriage);
-    let signed = SignedCarriage { carriage: bytes.into(), signature: None };
+    let signed = SignedCarriage::new(bytes, None);
     assert_eq!(in_head(Some(&signed), &index, &digest).unwrap_err().code(), Code::NotABundle);
     assert_eq!(carriage.absentees(), [0, 2].into());
 }
