@@ -164,6 +164,13 @@ fn a_base_changes_what_is_carried_and_nothing_that_is_signed() {
     fs::create_dir(world.path("elsewhere")).unwrap();
     world.create("from-index.tar", &["--base", "1.index.json"]).is(0);
     world.same("from-index.tar", "2.tar");
+    // As a stream too.
+    let out = program::program(world.dir.path())
+        .args([&["create", "-"], SECOND, &["--base", "1.tar"]].concat())
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .output()
+        .unwrap();
+    assert!(out.stdout == world.bytes("2.tar"), "{}", String::from_utf8_lossy(&out.stderr));
     // The dry run says the same, and writes nothing.
     let tried = world.create("none.tar", &["--base", "1.tar", "--dry-run", "-o", "json"]).is(0).json();
     assert_eq!(tried["bytes"], world.bytes("2.tar").len());
@@ -243,6 +250,7 @@ fn what_is_carried_is_as_protected_as_in_full() {
 fn a_folder_needs_the_base_and_a_stream_takes_one() {
     let world = World::new();
     let trust = ["--signer", "builder.pub"];
+    world.run(&[&["unpack", "1.tar", "--to-dir", "mirror"], &trust[..]].concat()).is(0);
     let none = world.run(&[&["unpack", "2.tar", "--to-layout", "out"], &trust[..]].concat()).is(30);
     assert!(none.err.contains("nothing was written") && none.err.contains("app #1"), "{}", none.err);
     assert!(none.err.contains("image-"), "{}", none.err);
@@ -251,6 +259,11 @@ fn a_folder_needs_the_base_and_a_stream_takes_one() {
     world.run(&[&["unpack", "full.tar", "--to-layout", "whole"], &trust[..]].concat()).is(0);
     let same = Command::new("diff").args(["-r", "out", "whole"]).current_dir(world.dir.path()).status().unwrap();
     assert!(same.success());
+    // What was unpacked before is a base, and the same folder may be the destination.
+    world.run(&[&["unpack", "2.tar", "--to-dir", "mirror"], &trust[..]].concat()).is(30);
+    world.run(&[&["unpack", "2.tar", "--to-dir", "mirror", "--base", "mirror"], &trust[..]].concat()).is(0);
+    world.run(&["expand", "2.tar", "from-mirror.tar", "--base", "mirror"]).is(0);
+    world.same("from-mirror.tar", "full.tar");
     let mut child = program::program(world.dir.path())
         .args(["unpack", "-", "--to-dir", "tree", "--base", "1.tar", "--signer", "builder.pub"])
         .stdin(Stdio::piped())

@@ -24,6 +24,9 @@ use support::skip::have;
 
 const RELEASE: &str = "quay.io/openshift-release-dev/ocp-release:4.16.37-x86_64";
 
+/// The release after it; in the tests' world it is for two architectures.
+const NEXT: &str = "quay.io/openshift-release-dev/ocp-release:4.16.38-x86_64";
+
 /// The host of one reader.
 struct Desk {
     dir: tempfile::TempDir,
@@ -50,6 +53,7 @@ impl Desk {
              unpack) set -- \"$@\" --release-keyring '{keyring}'\n\
              \x20 case \" $* \" in *' --to '*) set -- \"$@\" --plain-http 127.0.0.1 ;; esac ;;\n\
              ls|cat|extract|diff|sbom|scan) case \" $* \" in *' --signer '*) set -- \"$@\" --release-keyring '{keyring}' ;; esac ;;\n\
+             receipt|inventory) set -- \"$@\" --plain-http 127.0.0.1 ;;\n\
              list) case \" $* \" in *' --update-graph '*) ;; *)\n\
              \x20 set -- \"$@\" --update-graph stable-4.18.json --update-graph stable-4.17.json ;; esac ;;\n\
              verify|report|sign|scrub|repair) set -- \"$@\" --release-keyring '{keyring}' ;;\nesac\n\
@@ -86,6 +90,7 @@ impl Desk {
             .replace("/run/clamav/clamd.ctl", "./clamd.ctl")
             .replace("--volume-size 4GiB", "--volume-size 300KiB")
             .replace(RELEASE, &format!("{}/{RELEASES}:4.16.37-x86_64", self.source.host()))
+            .replace(NEXT, &format!("{}/{RELEASES}:4.16.38-multi", self.source.host()))
             .replace("registry.example.com", &self.target.host());
         let mut bash = tool("bash", at);
         let path = std::env::var("PATH").unwrap_or_default();
@@ -182,6 +187,17 @@ fn importing_works_as_written() {
     let out = desk.follow("import.md");
     assert!(out.contains("oc adm upgrade --allow-explicit-upgrade --to-image"), "{out}");
     assert!(desk.path("mirror").is_dir() && desk.path("layout/index.json").is_file());
+}
+
+#[test]
+fn updating_a_site_works_as_written() {
+    let desk = Desk::with_a_bundle();
+    let out = desk.follow("update-a-site.md");
+    assert!(out.contains("receipt of this site") && out.contains("there     everything"), "{out}");
+    assert!(out.contains("form      without"), "{out}");
+    // Everything of the release of the last month is there: only what must be carried is.
+    let size = |name: &str| fs::metadata(desk.path("usb").join(name)).unwrap().len();
+    assert!(size("again.tar") < size("ocp.tar") / 2, "{} {}", size("again.tar"), size("ocp.tar"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ needed=(docker-registry:docker-registry:docker-distribution skopeo:skopeo:skopeo
   losetup:mount:util-linux busybox:busybox-static:busybox zsh:zsh:zsh fish:fish:fish man:man-db:man-db
   rpm:rpm:rpm rpmbuild:rpm:rpm-build jsonschema:python3-jsonschema:python3-jsonschema
   clamd:clamav-daemon:clamd clamdscan:clamdscan:clamav yara:yara:yara cpio:cpio:cpio 7z:p7zip-full:p7zip-plugins
-  musl-gcc:musl-tools:musl-gcc go:golang-go:golang
+  musl-gcc:musl-tools:musl-gcc go:golang-go:golang zbarimg:zbar-tools:zbar
   chromium:chromium:chromium pdftotext:poppler-utils:poppler-utils)
 field=2 manager=apt-get
 if ! command -v apt-get >/dev/null && command -v dnf >/dev/null; then field=3 manager=dnf; fi

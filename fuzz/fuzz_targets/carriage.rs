@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     if carriage.index != Digest::of(&bytes) {
         return;
     }
-    let signed = SignedCarriage { carriage: data.to_vec().into(), signature: None };
+    let signed = SignedCarriage::new(data.to_vec(), None);
     let form = Form { carriage: Some(&signed), removals: &[] };
     let made = Layout::with(&index, &bytes, None, form, None);
     assert_eq!(made.is_ok(), carriage.blobs.iter().all(|entry| entry.form == As::Absent));

@@ -1,4 +1,4 @@
-//! Logs, evidence and reports: what is read is refused with one sentence or used, without a panic; a log that holds
+//! Logs, evidence, reports, receipts of sites and inventories: what is read is refused with one sentence or used, without a panic; a log that holds
 //! together does so up to each of its lines.
 #![no_main]
 
@@ -8,6 +8,7 @@ use mirror_bundle::evidence;
 use mirror_bundle::host::log::Chain;
 use mirror_bundle::oci::Digest;
 use mirror_bundle::ops::reviewed::{self, Rules};
+use mirror_bundle::site::{Inventory, MAX_RECEIPT, Receipt, Receivers, check};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(chain) = Chain::read(data) {
@@ -20,6 +21,15 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(parsed) = evidence::parse(data) {
         let image = evidence::Image { name: "a".to_owned(), ..Default::default() };
         let _ = parsed.evidence(("f", &Digest::of(data)), &[image], Some("a"), Timestamp::UNIX_EPOCH);
+    }
+    if let Ok(receipt) = Receipt::parse("f", data) {
+        assert!(receipt.to_bytes().len() <= MAX_RECEIPT);
+        assert_eq!(Receipt::parse("f", &receipt.to_bytes()).as_ref().ok(), Some(&receipt));
+        let _ = check("f", &receipt.line(), receipt.signature.as_deref(), Receivers::Unknown);
+    }
+    if let Ok(inventory) = Inventory::parse("f", data) {
+        let again = inventory.to_bytes().ok().and_then(|bytes| Inventory::parse("f", &bytes).ok());
+        assert_eq!(again, Some(inventory));
     }
     let rules = Rules { max_age: SignedDuration::from_hours(24), despite: None, now: Timestamp::UNIX_EPOCH };
     let _ = reviewed::read(data, "f", &rules);

@@ -7,7 +7,7 @@
 mod entry;
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,12 +27,58 @@ pub const SIGNATURE: &str = "mirror-bundle/carriage.json.sig";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedCarriage {
     /// The carriage. Volumes share it.
-    pub carriage: Arc<Vec<u8>>,
+    pub carriage: Arc<Document>,
     /// The armored signature over it.
     pub signature: Option<Vec<u8>>,
 }
 
+/// The bytes of a carriage, and what they say once somebody has read them: volumes share that too, since it may take
+/// more memory than all else of them.
+#[derive(Debug)]
+pub struct Document {
+    bytes: Vec<u8>,
+    read: OnceLock<Arc<Carried>>,
+}
+
+/// What a carriage says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// The carriage.
+    pub carriage: Carriage,
+    /// Positions of the blobs that are absent.
+    pub absent: BTreeSet<usize>,
+    /// The index with members in the place of the blobs that are restored from them, if there are any.
+    pub members: Option<Index>,
+}
+
+impl std::ops::Deref for Document {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl PartialEq for Document {
+    fn eq(&self, other: &Document) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Document {}
+
+impl From<Vec<u8>> for Document {
+    fn from(bytes: Vec<u8>) -> Document {
+        Document { bytes, read: OnceLock::new() }
+    }
+}
+
 impl SignedCarriage {
+    /// From the two documents.
+    pub fn new(carriage: Vec<u8>, signature: Option<Vec<u8>>) -> SignedCarriage {
+        SignedCarriage { carriage: Arc::new(carriage.into()), signature }
+    }
+
     /// The content of the member with this path, if it is one of the two.
     pub(in crate::bundle) fn content(&self, member: &str) -> Option<&[u8]> {
         match member {
@@ -44,7 +90,7 @@ impl SignedCarriage {
 
     /// The carriage, and the signature if there is one.
     pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.carriage.as_slice()).chain(self.signature.as_deref())
+        std::iter::once(&**self.carriage).chain(self.signature.as_deref())
     }
 
     /// Digest of the carriage.
@@ -277,9 +323,15 @@ fn newer(what: &str) -> Error {
 ///
 /// # Errors
 /// As [`Carriage::parse`].
-pub fn in_head(signed: Option<&SignedCarriage>, index: &Index, digest: &Digest) -> Result<Option<Carriage>> {
+pub fn in_head(signed: Option<&SignedCarriage>, index: &Index, digest: &Digest) -> Result<Option<Arc<Carried>>> {
     let Some(signed) = signed else { return Ok(None) };
-    Carriage::parse(&signed.carriage, index, digest).map(Some)
+    // A digest names one index only.
+    if let Some(read) = signed.carriage.read.get().filter(|read| read.carriage.index == *digest) {
+        return Ok(Some(read.clone()));
+    }
+    let carriage = Carriage::parse(&signed.carriage, index, digest)?;
+    let read = Arc::new(Carried { absent: carriage.absentees(), members: carriage.carried(index), carriage });
+    Ok(Some(signed.carriage.read.get_or_init(|| read).clone()))
 }
 
 #[cfg(test)]

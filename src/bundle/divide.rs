@@ -35,8 +35,8 @@ pub struct Room<'a> {
 /// [`Code::Usage`] when the volumes are too small for their common content, or there would be too many.
 pub fn divide(index: &Index, index_bytes: &[u8], signature: Option<&[u8]>, room: &Room<'_>) -> Result<Vec<Volume>> {
     let carriage = carriage::in_head(room.form.carriage, index, &Digest::of(index_bytes))?;
-    let members = carriage.and_then(|carriage| carriage.carried(index));
-    let whole = members.as_ref().unwrap_or(index);
+    let members = carriage.as_ref().and_then(|carried| carried.members.as_ref());
+    let whole = members.unwrap_or(index);
     let attempt = |volume| attempt((index, whole), index_bytes, signature, &Room { volume, ..*room });
     let mut least = match attempt(room.volume) {
         Ok(volumes) => return Ok(volumes),

@@ -88,14 +88,14 @@ pub(super) fn read(input: &Input) -> Result<Head> {
     }
     let mut carried = None;
     if next == carriage::CARRIAGE {
-        let bytes = Arc::new(reader.content(carriage::CARRIAGE, size, limits::CARRIAGE)?);
+        let bytes = reader.content(carriage::CARRIAGE, size, limits::CARRIAGE)?;
         (next, size) = reader.header()?;
         let mut signature = None;
         if next == carriage::SIGNATURE {
             signature = Some(reader.content(carriage::SIGNATURE, size, limits::SIGNATURE)?);
             (next, size) = reader.header()?;
         }
-        carried = Some(SignedCarriage { carriage: bytes, signature });
+        carried = Some(SignedCarriage::new(bytes, signature));
     }
     let mut removals = Vec::new();
     while next == removal::path(removals.len() + 1) && removals.len() < limits::REMOVALS {

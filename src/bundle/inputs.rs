@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::carriage::Document;
 use super::index::Index;
 use super::limits;
 use super::reader::Bundle;
@@ -142,7 +143,7 @@ fn add(path: &Path, found: &mut OpenedFiles) -> Result<()> {
 struct OpenedFiles {
     all: Vec<(String, Result<Bundle>)>,
     known: Vec<Arc<Vec<u8>>>,
-    carriages: Vec<Arc<Vec<u8>>>,
+    carriages: Vec<Arc<Document>>,
     /// Bytes of descriptions and signatures; all of them are held in memory.
     heads: usize,
 }

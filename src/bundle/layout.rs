@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::carriage::{self, Carriage, Entry, SignedCarriage};
+use super::carriage::{self, Carriage, Carried, Entry, SignedCarriage};
 use super::index::{File, Index};
 use super::removal::{self, Removed, SignedRemoval};
 use super::tar;
@@ -69,10 +70,11 @@ pub struct Layout {
     /// What the statements in the head say is not there.
     removed: Removed,
     /// How blobs are carried, if not each as it is.
-    carriage: Option<Carriage>,
-    /// Positions of the blobs that it says are absent.
-    absent: BTreeSet<usize>,
+    carriage: Option<Arc<Carried>>,
 }
+
+/// Of a file that carries every blob.
+static NONE: BTreeSet<usize> = BTreeSet::new();
 
 /// The form of a file: what its head says beyond the index and the volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,9 +109,8 @@ impl Layout {
         let digest = Digest::of(index_bytes);
         let removed = removal::in_head(form.removals, index, &digest)?;
         let carriage = carriage::in_head(form.carriage, index, &digest)?;
-        let absent = carriage.as_ref().map(Carriage::absentees).unwrap_or_default();
-        let members = carriage.as_ref().and_then(|carriage| carriage.carried(index));
-        let carried = members.as_ref().unwrap_or(index);
+        let absent = carriage.as_ref().map_or(&NONE, |carried| &carried.absent);
+        let carried = carriage.as_ref().and_then(|carried| carried.members.as_ref()).unwrap_or(index);
         volume.iter().try_for_each(|volume| volume.check(carried))?;
         let mut extents = match volume {
             Some(volume) => volume.extents(carried),
@@ -141,7 +142,7 @@ impl Layout {
         let blobs: Vec<_> = extents
             .iter()
             .map(|extent| {
-                let encoded = carriage.as_ref().is_some_and(|carriage| carriage.encoded(extent.blob).is_some());
+                let encoded = carriage.as_ref().is_some_and(|carried| carried.carriage.encoded(extent.blob).is_some());
                 (volume::member_path(index, extent, encoded), extent.stored)
             })
             .collect();
@@ -173,7 +174,7 @@ impl Layout {
             build.push(path, stored.size, Some(stored.digest))?;
         }
         let (members, blobs, mtime) = (build.members, first, index.mtime());
-        Ok(Layout { members, blobs, extents, mtime, head, description, removed, carriage, absent })
+        Ok(Layout { members, blobs, extents, mtime, head, description, removed, carriage })
     }
 
     /// All members, in order.
@@ -203,17 +204,17 @@ impl Layout {
 
     /// How blobs are carried, if not each as it is.
     pub fn carriage(&self) -> Option<&Carriage> {
-        self.carriage.as_ref()
+        self.carriage.as_ref().map(|carried| &carried.carriage)
     }
 
     /// How the blob at this position is restored, if it is.
     pub fn entry(&self, blob: usize) -> Option<&Entry> {
-        self.carriage.as_ref()?.encoded(blob)
+        self.carriage.as_ref()?.carriage.encoded(blob)
     }
 
     /// Positions of the blobs that the carriage says are absent.
     pub fn absent(&self) -> &BTreeSet<usize> {
-        &self.absent
+        self.carriage.as_ref().map_or(&NONE, |carried| &carried.absent)
     }
 
     /// Digest of a member that [`Member`] gives none for, `SHA256SUMS` excepted.

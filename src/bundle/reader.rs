@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::carriage::Document;
 use super::head::{self, Head};
 use super::index::Index;
 use super::input::Input;
@@ -62,7 +63,7 @@ impl Bundle {
     }
 
     /// Shares the carriage in the same way. Returns how many bytes of it are new.
-    pub(super) fn share_carriage(&mut self, known: &mut Vec<Arc<Vec<u8>>>) -> usize {
+    pub(super) fn share_carriage(&mut self, known: &mut Vec<Arc<Document>>) -> usize {
         let Some(signed) = &mut self.head.carriage else { return 0 };
         if share(&mut signed.carriage, known) { signed.carriage.len() } else { 0 }
     }
@@ -124,7 +125,7 @@ impl Bundle {
 }
 
 /// Uses the bytes of another part, if it has the same. Returns whether they are new.
-fn share(bytes: &mut Arc<Vec<u8>>, known: &mut Vec<Arc<Vec<u8>>>) -> bool {
+fn share<T: PartialEq>(bytes: &mut Arc<T>, known: &mut Vec<Arc<T>>) -> bool {
     match known.iter().find(|other| *other == bytes) {
         Some(other) => {
             *bytes = other.clone();

@@ -3,6 +3,7 @@
 //! Nothing is trusted: a place is asked by digest, and whoever reads from it compares the digest again.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,7 +15,7 @@ use super::reader::{Bundle, Contents};
 use super::restore::Kitchen;
 use super::set::{Replica, Set};
 use crate::error::{Code, Error, Result};
-use crate::fs::Dir;
+use crate::fs::{Dir, EntryKind};
 use crate::oci::Digest;
 
 /// The most bundles among the places, since their indexes are held in memory.
@@ -41,13 +42,46 @@ struct Place {
 enum PlaceKind {
     /// A bundle, in one file or several, and the position of each of its blobs.
     Bundle(Box<Set>, HashMap<Digest, usize>),
-    /// A folder of blobs.
-    Folder(Dir),
+    /// Folders of blobs: one, or those of all repositories of a mirror directory.
+    Folders(Vec<Dir>),
+}
+
+/// The most folders of a mirror directory that are looked at, and how deep they may be.
+const TREE: (usize, usize) = (10_000, 16);
+
+/// The file of a blob in one of these folders. A mirror directory has the algorithm in the name.
+fn blob(dirs: &[Dir], digest: &Digest) -> Option<File> {
+    let names = [digest.hex(), digest.to_string()];
+    let file = |dir: &Dir| names.iter().find_map(|name| dir.file(name).ok().flatten());
+    dirs.iter().find_map(file)
+}
+
+/// The folders `blobs` of all repositories below the `v2` of a mirror directory.
+fn repositories(v2: Dir) -> Result<Vec<Dir>> {
+    let (mut found, mut seen) = (Vec::new(), 0);
+    let mut todo = vec![(v2, 0)];
+    while let Some((dir, depth)) = todo.pop() {
+        for (name, kind) in dir.entries()? {
+            seen += 1;
+            if seen > TREE.0 {
+                return Err(Error::new(Code::Usage, format!("`{}` has too many folders", dir.path().display())));
+            }
+            if kind != EntryKind::Directory || matches!(name.as_str(), "manifests") {
+                continue;
+            }
+            match dir.dir(&name)? {
+                Some(blobs) if name == "blobs" => found.push(blobs),
+                Some(below) if depth < TREE.1 => todo.push((below, depth + 1)),
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
 }
 
 impl Stock {
-    /// Opens the places that a user named: bundles of any form, volumes, OCI layouts, folders of either, and folders
-    /// of blobs. What is needed to restore blobs is unpacked in the folder `room`, or in `/var/tmp`.
+    /// Opens the places that a user named: bundles of any form, volumes, OCI layouts, mirror directories, folders of
+    /// bundles, and folders of blobs. What is needed to restore blobs is unpacked in the folder `room`, or in `/var/tmp`.
     ///
     /// # Errors
     /// The error of one that holds neither bundles nor blobs, or cannot be read.
@@ -76,7 +110,7 @@ impl Stock {
     pub fn bundles_there(&self) -> impl Iterator<Item = &Set> {
         self.places.iter().filter_map(|place| match &place.kind {
             PlaceKind::Bundle(set, _) => Some(set.as_ref()),
-            PlaceKind::Folder(_) => None,
+            PlaceKind::Folders(_) => None,
         })
     }
 
@@ -87,19 +121,25 @@ impl Stock {
         let (above, name) = (Dir::open(path, Code::Malformed)?, path.display().to_string());
         for below in FOLDERS {
             if let Ok(Some(dir)) = above.dir(below) {
-                self.places.push(Place { name, kind: PlaceKind::Folder(dir) });
+                self.places.push(Place { name, kind: PlaceKind::Folders(vec![dir]) });
                 return Ok(true);
             }
         }
+        if let Ok(Some(v2)) = above.dir("v2") {
+            self.places.push(Place { name, kind: PlaceKind::Folders(repositories(v2)?) });
+            return Ok(true);
+        }
         let blobs = path.file_name().is_some_and(|name| name == "sha256");
         if blobs {
-            self.places.push(Place { name, kind: PlaceKind::Folder(above) });
+            self.places.push(Place { name, kind: PlaceKind::Folders(vec![above]) });
         }
         Ok(blobs)
     }
 
     fn bundles(&mut self, path: &Path) -> Result<()> {
-        let wrong = |e: Error| e.hint("--base takes a bundle of any form, an OCI layout, or a folder of either");
+        let wrong = |e: Error| {
+            e.hint("--base takes a bundle of any form, an OCI layout, a mirror directory, or a folder of bundles")
+        };
         let mut groups: Vec<(String, Arc<Index>, Digest, Vec<Contents>)> = Vec::new();
         for (name, bundle) in Inputs::from(path).open().map_err(wrong)? {
             let bundle: Bundle = bundle.map_err(wrong)?;
@@ -138,9 +178,8 @@ impl Elsewhere for Stock {
                 let at = places.get(digest).and_then(|signed| set.position(*signed));
                 at.is_some_and(|at| set.index().blobs[at].size == size && set.has(at))
             }
-            PlaceKind::Folder(dir) => {
-                let file = dir.file(&digest.hex()).ok().flatten();
-                file.and_then(|file| file.metadata().ok()).is_some_and(|meta| meta.len() == size)
+            PlaceKind::Folders(dirs) => {
+                blob(dirs, digest).and_then(|file| file.metadata().ok()).is_some_and(|meta| meta.len() == size)
             }
         };
         let copy = |(place, _)| Copy { place, digest: *digest };
@@ -167,7 +206,7 @@ impl Elsewhere for Stock {
                 let replica: Replica = set.replicas(at).into_iter().next().ok_or_else(gone)?;
                 Ok(Box::new(set.open(at, &replica)))
             }
-            PlaceKind::Folder(dir) => Ok(Box::new(dir.file(&copy.digest.hex())?.ok_or_else(gone)?)),
+            PlaceKind::Folders(dirs) => Ok(Box::new(blob(dirs, &copy.digest).ok_or_else(gone)?)),
         }
     }
 
@@ -182,7 +221,7 @@ impl Elsewhere for Stock {
     fn removed_from(&self, digest: &Digest) -> Option<&str> {
         let taken = |place: &&Place| match &place.kind {
             PlaceKind::Bundle(set, places) => places.get(digest).is_some_and(|signed| set.position(*signed).is_none()),
-            PlaceKind::Folder(_) => false,
+            PlaceKind::Folders(_) => false,
         };
         self.places.iter().find(taken).map(|place| place.name.as_str())
     }

@@ -43,7 +43,8 @@ pub(super) fn run(args: &Args, global: &Global, term: &Terminal) -> Result<u8> {
     let policy = inputs::policy(args.rules.policy.as_deref(), now)?;
     let (scanners, options) = scan::prepared(&args.scanners, global, term, now)?;
     let trusted = trusted(&trust);
-    let books = proof::open("report", &args.proof.proof, proof::key(&args.proof, term)?, &trust, false)?;
+    let books =
+        proof::open("report", &args.proof.proof, proof::key(args.proof.sign_key.as_deref(), term)?, &trust, false)?;
     let ask = Ask {
         policy: policy.as_ref().map(|(policy, _)| policy),
         policy_file: policy.as_ref().map_or("", |(_, name)| name),

@@ -7,13 +7,15 @@ use serde::Serialize;
 
 use super::answer::{self, Table};
 use super::args::{Global, Output, Receipt as Args};
+use super::escape::name as named;
 use super::inputs;
 use super::term::Terminal;
+use crate::bundle::Index;
 use crate::error::{Code, Error, Result};
 use crate::fs::small;
 use crate::host::trust::{self, Named};
-use crate::oci::{Digest, Invalid};
-use crate::ops::{Observer, observer};
+use crate::oci::{Digest, Invalid, Repository};
+use crate::ops::observer;
 use crate::report::Standing;
 use crate::sign::policy::Outcome;
 use crate::sign::{MAX_SIGNATURE, PublicKey};
@@ -48,6 +50,8 @@ struct Checked {
     digest: Digest,
     index: Option<Digest>,
     sequence: Option<u64>,
+    /// What the bundle is called, if its index was looked at.
+    bundle: Option<String>,
     created: String,
     registry: String,
     signature: Standing,
@@ -99,9 +103,18 @@ fn receipt(args: &Args, now: Timestamp, global: &Global, term: &Terminal) -> Res
     }
     in_time(args, &name, &receipt.created, now)?;
     let signed = signed(args, &name, &receipt.line(), receipt.signature.as_deref(), now)?;
-    let at_registry = at_registry(args, &receipt, global, term)?;
+    let target = target(args, &receipt, term)?;
+    let index = match target.is_some() || !args.index.is_empty() {
+        true => Some(crate::select::base::index_of(path, &receipt, &args.index)?),
+        false => None,
+    };
+    let at_registry = match (&target, &index) {
+        (Some(to), Some(index)) => Some(at_registry(args, &receipt, to, index, global, term)?),
+        _ => None,
+    };
     Ok(Checked {
         kind: "receipt",
+        bundle: index.map(|index| index.title()),
         digest: receipt.digest(),
         index: Some(receipt.index),
         sequence: receipt.sequence,
@@ -151,6 +164,7 @@ impl Checked {
             digest: Digest::of(b""),
             index: None,
             sequence: None,
+            bundle: None,
             created: created.to_owned(),
             registry: String::new(),
             signature: if signed.trusted { Standing::Evaluated(Outcome::Good) } else { Standing::NotEvaluated },
@@ -204,41 +218,60 @@ fn signed(args: &Args, name: &str, message: &[u8], armored: Option<&[u8]>, now: 
     }
 }
 
-/// Asks the registry, if the user named it.
+/// The registry to ask, if the user named it: the one of the receipt.
 #[cfg(feature = "registry")]
-fn at_registry(args: &Args, receipt: &Receipt, global: &Global, term: &Terminal) -> Result<Option<Found>> {
-    use crate::ops::site;
-    use crate::sink::placement::Placing;
+fn target(args: &Args, receipt: &Receipt, term: &Terminal) -> Result<Option<Repository>> {
     let Some(to) = &args.site.to else { return Ok(None) };
-    let path = args.path();
     let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
-    let to: crate::oci::Repository = inputs::bare(to, term)?.trim_end_matches('/').parse().map_err(usage)?;
+    let to: Repository = inputs::bare(to, term)?.trim_end_matches('/').parse().map_err(usage)?;
     if to != receipt.registry {
-        return Err(Error::new(Code::Policy, format!("`{}` is the receipt of another registry", path.display()))
+        let name = args.path().display();
+        return Err(Error::new(Code::Policy, format!("`{name}` is the receipt of another registry"))
             .fact(format!("asked for {to}"))
             .fact(format!("it is of  {}", receipt.registry)));
     }
-    let index = crate::select::base::index_of(path, receipt, &args.site.index)?;
+    Ok(Some(to))
+}
+#[cfg(not(feature = "registry"))]
+fn target(_: &Args, _: &Receipt, _: &Terminal) -> Result<Option<Repository>> {
+    Ok(None)
+}
+
+/// Asks it for everything.
+#[cfg(feature = "registry")]
+fn at_registry(
+    args: &Args,
+    receipt: &Receipt,
+    to: &Repository,
+    index: &Index,
+    global: &Global,
+    term: &Terminal,
+) -> Result<Found> {
+    use crate::ops::{Observer, observer, site};
+    use crate::sink::placement::Placing;
+    let usage = |e: Invalid| Error::new(Code::Usage, e.to_string());
     let placing = Placing {
         by_host: args.site.placement == super::args::Placement::Host,
         maps: args.site.map.iter().map(|map| map.parse()).collect::<Result<_, Invalid>>().map_err(usage)?,
         ..Placing::default()
     };
-    let places = site::places(&index, &to, &placing, args.site.max_nested_paths.map(usize::from))?;
+    let places = site::places(index, to, &placing, args.site.max_nested_paths.map(usize::from))?;
     let client = inputs::client(&args.site.registry, crate::registry::Side::Source, term)?;
     term.say("Checking", &format!("{} in {to}", observer::count(index.blobs.len(), "blob")));
-    let lacks = site::lacking(&client, &index, &places, &inputs::transfers(global.jobs), term)?;
+    let lacks = site::lacking(&client, index, &places, &inputs::transfers(global.jobs), term)?;
     inputs::late_notices(&client, term);
     if !lacks.is_empty() {
-        return Err(site::missing(&lacks, &to)
+        let hint = "unpack the bundle again; if it was unpacked with --placement, --map or --max-nested-paths, \
+                    give them here too";
+        return Err(site::missing(&lacks, to)
             .state(format!("the receipt of {} is not right any more", receipt.created))
-            .hint("unpack the bundle again; if it was unpacked with --placement, --map or --max-nested-paths, give them here too"));
+            .hint(hint));
     }
-    Ok(Some(Found { registry: to.to_string(), images: index.images.len(), blobs: index.blobs.len() }))
+    Ok(Found { registry: to.to_string(), images: index.images.len(), blobs: index.blobs.len() })
 }
 #[cfg(not(feature = "registry"))]
-fn at_registry(_: &Args, _: &Receipt, _: &Global, _: &Terminal) -> Result<Option<Found>> {
-    Ok(None)
+fn at_registry(_: &Args, _: &Receipt, to: &Repository, _: &Index, _: &Global, _: &Terminal) -> Result<Found> {
+    Err(Error::new(Code::Usage, format!("this build of mirror-bundle has no network code to ask `{to}`")))
 }
 
 fn render(checked: &Checked) -> String {
@@ -253,6 +286,9 @@ fn render(checked: &Checked) -> String {
     if let Some(index) = &checked.index {
         let number = checked.sequence.map(|n| format!(", number {n} of its series")).unwrap_or_default();
         table.row("index", format!("{index}{number}"));
+    }
+    if let Some(bundle) = &checked.bundle {
+        table.row("bundle", named(bundle));
     }
     if let (Some(repositories), Some(blobs)) = (checked.repositories, checked.blobs) {
         let repositories = observer::count_of(repositories as u64);

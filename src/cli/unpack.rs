@@ -1,5 +1,6 @@
 //! `mirror-bundle unpack`
 
+#[cfg(feature = "registry")]
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ use crate::openshift::tags::Pattern;
 use crate::ops::receipt::Books;
 use crate::ops::unpack::{MirrorSets, Options, Outcome, Summary, unpack};
 use crate::ops::{Observer, observer};
+#[cfg(feature = "registry")]
 use crate::sign::SecretKey;
 use crate::sink::destination::RELEASE;
 use crate::sink::placement::Placing;
@@ -66,7 +68,16 @@ pub(super) fn run(args: &Unpack, global: &Global, term: &Terminal) -> Result<u8>
     site::ready(args, global.output)?;
     let key = proof::key(args.proof.sign_key.as_deref(), term)?;
     let books = proof::open("unpack", &args.proof.proof, key.clone(), &trust, args.dry_run)?;
-    let run = Run { args, global, term, started, books: &books, memory: &memory, key };
+    let run = Run {
+        args,
+        global,
+        term,
+        started,
+        books: &books,
+        memory: &memory,
+        #[cfg(feature = "registry")]
+        key,
+    };
     run.carry(&trust, &conditions, &options).map_err(|e| proof::failed(&books, e, &args.bundle, term))
 }
 
@@ -79,6 +90,7 @@ struct Run<'a> {
     books: &'a Books,
     memory: &'a std::path::Path,
     /// The key that signs receipts.
+    #[cfg(feature = "registry")]
     key: Option<Arc<SecretKey>>,
 }
 
@@ -125,7 +137,7 @@ impl Run<'_> {
                 finished(&report, &summary, code, global, term, started);
                 Ok(code)
             }
-            Outcome::Unpacked(verified, mut summary) => {
+            Outcome::Unpacked(verified, summary) => {
                 crate::host::memory::remember(self.memory, &verified, args.trust.allow_rollback)
                     .map_err(|e| e.state("everything is unpacked, but this host could not record that"))?;
                 let code = match verified.report().exit_code {
@@ -145,6 +157,8 @@ impl Run<'_> {
                     term.warn("an update service speaks HTTPS only: it cannot read a registry that needs --plain-http");
                 }
                 let code = applied(&summary, term).unwrap_or(code);
+                #[cfg(feature = "registry")]
+                let mut summary = summary;
                 #[cfg(feature = "registry")]
                 let code = {
                     let failed = site::attest(args, &verified, options, self.key.as_deref(), &mut summary, term);

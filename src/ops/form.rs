@@ -267,5 +267,5 @@ fn carried(
     }
     let bytes = bytes.map_err(|e| e.state("nothing was written"))?;
     let signature = key.map(|(key, namespace)| sign(key, namespace, &MessageHash::of(&bytes)).into_bytes());
-    plan.with_carriage(Some(SignedCarriage { carriage: bytes.into(), signature }))
+    plan.with_carriage(Some(SignedCarriage::new(bytes, signature)))
 }

@@ -97,9 +97,9 @@ pub fn inspect(inputs: Inputs, keys: &[ImageKey], images: bool) -> Result<Inspec
     let mut encoded: BTreeMap<Digest, Encoded> = layout.carriage().map(|one| members(one, &index)).unwrap_or_default();
     for other in bundles.iter().skip(1) {
         let carriage = carriage::in_head(other.head().carriage.as_ref(), &index, &head.digest())?;
-        let own = carriage.as_ref().map(Carriage::absentees).unwrap_or_default();
+        let own = carriage.as_ref().map(|carried| carried.absent.clone()).unwrap_or_default();
         let own: BTreeSet<Digest> = own.into_iter().map(|at| index.blobs[at].digest).collect();
-        let restored = carriage.as_ref().map(|one| members(one, &index)).unwrap_or_default();
+        let restored = carriage.as_ref().map(|one| members(&one.carriage, &index)).unwrap_or_default();
         encoded.retain(|digest, _| own.contains(digest) || restored.contains_key(digest));
         encoded.extend(restored.into_iter().filter(|(digest, _)| absent.contains(digest)));
         absent.retain(|digest| own.contains(digest));

@@ -96,9 +96,14 @@ fn listed(client: &Client, options: &Options, observer: &dyn Observer) -> Result
             observer.say("Found", &format!("{n} repositories"));
             Ok(all)
         }
-        Listed::None(why) => Err(why.hint(
-            "name the repositories: --repository REPO (repeatable); a registry need not list them, or not for everyone",
-        )),
+        Listed::None(why) => {
+            let name = "name the repositories: --repository REPO (repeatable); a registry need not list them, or not for \
+                        everyone";
+            Err(match why.hint_text().map(str::to_owned).filter(|_| why.code() == Code::Auth) {
+                Some(login) => why.hint(format!("{login}; or {name}")),
+                None => why.hint(name),
+            })
+        }
     }
 }
 

@@ -200,7 +200,7 @@ impl Sidecar {
         let first = 2 + signed + self.table.volumes.len() + self.table.removals.len();
         let all = self.table.carriage.iter().zip(first..).map(|(piece, number)| self.either(piece, number));
         let mut all = all.collect::<Option<Vec<Vec<u8>>>>()?.into_iter();
-        Some(all.next().map(|carriage| SignedCarriage { carriage: carriage.into(), signature: all.next() }))
+        Some(all.next().map(|carriage| SignedCarriage::new(carriage, all.next())))
     }
 
     fn read_documents(&self) -> Option<(Vec<u8>, Option<Vec<u8>>)> {

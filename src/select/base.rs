@@ -188,7 +188,7 @@ impl Bases {
                     out.push(format!("`{name}` has no signature: anyone could have written it"));
                 }
                 Some(Signed { trusted: false, .. }) => {
-                    out.push(format!("the signature of `{name}` was not checked: no receiver's key is known here"));
+                    out.push(format!("the signature of `{name}` was not checked (--base-signer, --base-trust)"));
                 }
                 _ => {}
             }

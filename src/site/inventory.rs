@@ -171,3 +171,62 @@ impl Inventory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn of(blobs: usize) -> Inventory {
+        let mut all: Vec<Blob> =
+            (0..blobs).map(|n| Blob { digest: Digest::of(&n.to_be_bytes()), size: n as u64 }).collect();
+        all.sort_by_key(|blob| blob.digest);
+        Inventory {
+            schema: SCHEMA.into(),
+            registry: "r.example:5000".into(),
+            created: "2026-11-28T21:00:00Z".into(),
+            program: "test".into(),
+            repositories: vec![Held { name: "r.example:5000/a".into(), blobs: (0..).take(blobs).collect() }],
+            blobs: all,
+            unread: vec![],
+        }
+    }
+
+    #[test]
+    fn an_inventory_has_about_100_bytes_a_blob_and_a_bound() {
+        let inventory = of(5000);
+        let bytes = inventory.to_bytes().unwrap();
+        assert!(bytes.len() < 5000 * 110, "{}", bytes.len());
+        assert_eq!(Inventory::parse("i", &bytes).unwrap(), inventory);
+        let err = of(MAX_BLOBS + 1).to_bytes().unwrap_err();
+        assert_eq!(err.code(), Code::Usage);
+        assert!(err.message().contains("200001 entries, over 200000"), "{}", err.message());
+        let most = of(MAX_BLOBS).to_bytes().unwrap();
+        assert!((most.len() as u64) < MAX_INVENTORY);
+        assert!(Inventory::parse("i", &most).is_ok());
+        let long = vec![b' '; usize::try_from(MAX_INVENTORY).unwrap() + 1];
+        assert!(Inventory::parse("i", &long).unwrap_err().message().contains("over 33554432"));
+    }
+
+    #[test]
+    fn lists_that_are_not_sorted_repeat_or_name_what_is_not_there_are_refused() {
+        type Change = fn(&mut Inventory);
+        let changes: [(Change, &str); 8] = [
+            (|i| i.blobs.swap(0, 1), "`blobs` is not sorted"),
+            (|i| i.blobs[1] = i.blobs[0], "`blobs` is not sorted"),
+            (|i| i.repositories[0].blobs.swap(0, 1), "are not sorted"),
+            (|i| i.repositories[0].blobs.push(9), "names blob 9, which is not listed"),
+            (|i| _ = i.repositories[0].blobs.pop(), "blob 2 is in no repository"),
+            (|i| i.repositories.push(i.repositories[0].clone()), "`repositories` is not sorted"),
+            (|i| i.repositories[0].name = "no registry".into(), "repository `no registry`"),
+            (|i| i.unread.push(Unread { what: String::new(), why: "x".into() }), "`what` has 0 bytes"),
+        ];
+        for (change, why) in changes {
+            let mut bad = of(3);
+            change(&mut bad);
+            assert!(bad.check().unwrap_err().contains(why), "{why}: {:?}", bad.check());
+            let bytes = serde_json::to_vec(&bad).unwrap();
+            assert_eq!(Inventory::parse("i", &bytes).unwrap_err().code(), Code::Malformed);
+        }
+    }
+}

@@ -70,7 +70,7 @@ pub fn check(name: &str, message: &[u8], armored: Option<&[u8]>, receivers: Rece
         Error::new(code, format!("nobody who counts as receiver here signed `{name}`"))
             .fact(format!("signed by {key}"))
             .fact(why.to_owned())
-            .hint("name the key of the site that wrote it: --signer KEY.pub")
+            .hint("name the key of the site that wrote it: --signer KEY.pub, at create --base-signer KEY.pub")
     };
     match receivers {
         Receivers::Unknown => Ok(Signed { key: Some(key), ..Signed::default() }),

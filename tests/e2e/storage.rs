@@ -57,7 +57,8 @@ fn create_on_a_disk_that_is_too_small_says_so_first_and_keeps_the_bundle_that_is
     assert!(run.stderr.contains("not enough room"), "{}", run.stderr);
     assert!(run.stderr.contains("needed") && run.stderr.contains("free"), "{}", run.stderr);
     assert!(fs::read(&there).unwrap() == before);
-    assert_eq!(fs::read_dir(small.path()).unwrap().count(), 1);
+    // The bundle, and its index, which `create` keeps beside it.
+    assert_eq!(fs::read_dir(small.path()).unwrap().count(), 2);
     // A dry run only reports.
     ok(&[create_release(&small.path().join("c.tar"), &source.host()), big, args!["--dry-run"]].concat());
 }

@@ -171,7 +171,26 @@ pub(crate) const VERBS: &[Verb] = &[
         pushes: true,
         ..PLAIN
     },
+    Verb {
+        name: "unpack --to of a form, where the base is",
+        setup: |lab, place| {
+            copy(lab, "small.tar", place, "b.tar");
+            let aside = tempfile::tempdir().unwrap();
+            copy(lab, "other.tar", aside.path(), "b.tar");
+            lab.run(aside.path(), &pushed(lab, place)).is(0, "the base");
+        },
+        args: |lab, place| pushed(lab, place),
+        pushes: true,
+        ..PLAIN
+    },
 ];
+
+/// `unpack b.tar` to the target registry, below the name of the place.
+fn pushed(lab: &Lab, place: &Path) -> Vec<OsString> {
+    let to = format!("{}/{}/mirror", lab.target().host(), name(place));
+    let more = args!["--to", to, "--plain-http", "127.0.0.1", "--manifests-to-dir", "m", "--mirror-set", "none"];
+    [on(lab, &["unpack", "b.tar", "--retries", "1", "--timeout", "5"]), more].concat()
+}
 
 /// The selected verbs: all, or those named by the environment.
 pub(crate) fn chosen() -> impl Iterator<Item = &'static Verb> {

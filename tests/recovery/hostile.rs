@@ -17,12 +17,12 @@ fn forge(kit: &Kit, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let file = File::open(kit.path("forged.tar")).unwrap();
     let end = blueprint.layout.end();
     let from = Protected {
+        carriage: None,
         files: &[(&file, end)],
         index: &blueprint.head.index,
         signature: blueprint.head.signature.as_deref(),
         volumes: &[],
         removals: &[],
-        carriage: None,
         mtime: 0,
         geometry: Geometry::new(&[end], 10).unwrap(),
     };

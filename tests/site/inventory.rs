@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mirror_bundle::oci::Digest;
 use mirror_bundle::select::base::{Kind, load};
 use mirror_bundle::site::Receivers;
+use support::registry::{PASSWORD, Setup, USER, auth_file};
 use support::stub::Request;
 
 use super::*;
@@ -231,4 +232,18 @@ fn a_damaged_inventory_is_refused_with_its_place() {
     host.check("i.json", &[]).is(21).says("the signature of `i.json` does not hold");
     let args = ["receipt", "--check", "i.json", "--signer", "site.pub", "--to", "a.example/b"];
     host.run(&args).is(2).says("is an inventory");
+}
+
+#[test]
+fn a_registry_that_needs_a_login_is_read_with_it() {
+    let host = Host::empty();
+    let setup = Setup { basic_auth: true, storage: Some(host.origin.storage()), ..Setup::default() };
+    let registry = Registry::with(&setup);
+    take(&host, &registry.host(), &[]).is(51).says("refused to list its repositories").says("podman login");
+    let (_dir, auth) = auth_file(&registry.host(), USER, PASSWORD);
+    take(&host, &registry.host(), &["--authfile", auth.to_str().unwrap()]).is(0).says("in 2 repositories");
+    // As it is without the list.
+    let named = ["--force", "--repository", "team/one", "--authfile", auth.to_str().unwrap()];
+    take(&host, &registry.host(), &named).is(0).says("in 1 repository");
+    take(&host, &registry.host(), &["--force", "--repository", "team/one"]).is(51).says("nothing could be looked at");
 }

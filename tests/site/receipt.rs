@@ -38,6 +38,7 @@ fn unpack_ends_with_a_receipt_that_the_site_signed_and_that_its_registry_confirm
     let blobs = host.run(&["ls", "b.tar", "--blobs"]).is(0).out.lines().count();
     assert_eq!(checked["at_registry"]["blobs"].as_u64(), Some(blobs as u64));
     host.check("r.mbr1", &[]).is(0).says("not asked");
+    host.check("r.mbr1", &["--index", "."]).is(0).says("bundle    app #7");
     // `receipt verify` is the same; the index alone is enough.
     host.tool("tar", &["-xf", "b.tar", "mirror-bundle/index.json"]).is(0);
     host.tool("mv", &["mirror-bundle/index.json", "index.json"]).is(0);
@@ -184,6 +185,46 @@ fn a_receipt_of_a_registry_that_does_not_have_everything_of_the_bundle_is_not_wr
 }
 
 #[test]
+fn nothing_is_claimed_of_a_bundle_from_which_something_was_removed() {
+    let (host, registry) = (Host::new(), Registry::start());
+    let to = format!("{}/m", registry.host());
+    let one = format!("{}/team/one:1", host.origin.host());
+    let key = |name: &str| host.text(&format!("{name}.pub")).trim().to_owned();
+    let signer = |name: &str, role: &str| format!("  - {{name: {name}, roles: [{role}], key: \"{}\"}}\n", key(name));
+    let removals = "removals: {threshold: 1, of: [additional]}\n";
+    host.write(
+        "t.yaml",
+        format!("signers:\n{}{}{removals}", signer("builder", "builder"), signer("other", "reviewer")),
+    );
+    let why = ["--reason", "x", "--sign-key", "other", "--signer", "builder.pub"];
+    host.run(&[&["scrub", "b.tar", "c.tar", "--remove", &one], &why[..]].concat()).is(0);
+    let args = ["unpack", "c.tar", "--trust", "t.yaml", "--to", &to];
+    host.run(&[&args[..], &PLAIN].concat()).is(0).says("there is no receipt of this site: something was removed");
+    let ran = host.run(&[&args[..], &PLAIN, &["--site-receipt", "r.mbr1", "--sign-key", "site"]].concat()).is(30);
+    ran.says("everything is unpacked").says("mirror-bundle inventory");
+    assert!(!exists(host.dir.path(), "r.mbr1"));
+}
+
+#[test]
+fn a_site_is_asked_where_unpack_put_things() {
+    let (host, registry) = (Host::new(), Registry::start());
+    let to = format!("{}/m", registry.host());
+    for (n, place) in [&["--placement", "host"][..], &["--map", "team/one=x/y/one"], &["--max-nested-paths", "2"]]
+        .into_iter()
+        .enumerate()
+    {
+        let registry = Registry::start();
+        let to = format!("{}/m", registry.host());
+        let file = format!("r{n}.mbr1");
+        host.unpack(&to, &[&["--site-receipt", &file, "--sign-key", "site"], place].concat()).is(0);
+        host.ask(&file, &to, place).is(0);
+        host.ask(&file, &to, &[]).is(30).says("give them here too");
+    }
+    host.unpack(&to, &["--site-receipt", "r.mbr1", "--sign-key", "site"]).is(0);
+    host.ask("r.mbr1", &to, &[]).is(0);
+}
+
+#[test]
 fn a_receipt_that_is_not_of_this_is_refused_with_its_reason() {
     let (host, registry) = (Host::new(), Registry::start());
     let to = format!("{}/m", registry.host());
@@ -285,4 +326,50 @@ fn the_qr_code_holds_the_receipt_as_it_was_signed() {
     // What a phone gives is accepted as it is.
     host.write("phone.mbr1", read.replace('\n', "\r\n"));
     host.ask("phone.mbr1", &to, &[]).is(0);
+}
+
+#[test]
+fn three_months_go_from_receipt_to_receipt_and_each_brings_only_what_is_new() {
+    if !have("skopeo") {
+        return;
+    }
+    let (host, registry) = (Host::empty(), Registry::start());
+    let to = format!("{}/m", registry.host());
+    let pusher = Pusher::new(&host.origin.host());
+    let shared = layer(&[("base", &support::noise(200_000, 1))]);
+    let mut before: Option<String> = None;
+    for month in 1..=3u64 {
+        let own = layer(&[("own", &support::noise(20_000, 100 + month))]);
+        let image = Image::oci("amd64", &[shared.clone(), own]);
+        let tag = month.to_string();
+        pusher.push("team/app", &image, Some(&tag));
+        let (bundle, receipt) = (format!("n{month}.tar"), format!("n{month}.mbr1"));
+        let reference = format!("{}/team/app:{tag}", host.origin.host());
+        let mut args = vec!["create", &bundle, "--name", "app", "--sequence", &tag, "--sign-key", "builder"];
+        args.extend(["--image", &reference, "-q"]);
+        if let Some(before) = &before {
+            args.extend(["--base", before, "--base-signer", "site.pub"]);
+        }
+        host.run(&[&args[..], &PLAIN].concat()).is(0);
+        let size = std::fs::metadata(host.path(&bundle)).unwrap().len();
+        assert_eq!(size > 200_000, month == 1, "month {month}: {size} bytes");
+        // The index, which `create` leaves beside the bundle, is all that the next one needs.
+        let args = ["unpack", &bundle, "--signer", "builder.pub", "--to", &to, "--site-receipt", &receipt];
+        host.run(&[&args[..], &["--sign-key", "site"], &PLAIN].concat()).is(0);
+        host.ask(&receipt, &to, &["--index", "."]).is(0).says(&format!("bundle    app #{month}"));
+        std::fs::remove_file(host.path(&bundle)).unwrap();
+        let image = format!("docker://{to}/team/app:{tag}");
+        let seen = host.tool("skopeo", &["inspect", "--tls-verify=false", &image]).is(0).json();
+        assert_eq!(seen["Layers"].as_array().unwrap().len(), 2);
+        let copy = format!("dir:{}", host.path(&format!("copy{month}")).display());
+        host.tool("skopeo", &["--insecure-policy", "copy", "-q", "--src-tls-verify=false", &image, &copy]).is(0);
+        before = Some(receipt);
+    }
+    // By another key than the site's, nothing is made.
+    let reference = format!("{}/team/app:3", host.origin.host());
+    let args =
+        ["create", "x.tar", "--image", &reference, "--unsigned", "--base", "n3.mbr1", "--base-signer", "other.pub"];
+    host.run(&[&args[..], &PLAIN].concat()).is(22).says("nothing was written");
+    let args = ["create", "x.tar", "--image", &reference, "--unsigned", "--base", "n3.mbr1"];
+    host.run(&[&args[..], &PLAIN].concat()).is(0).says("the signature of `n3.mbr1` was not checked");
 }

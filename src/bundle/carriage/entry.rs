@@ -185,7 +185,7 @@ impl Gzip {
             _ => return Err("`blockSize` does not fit the method".to_owned()),
         }
         let hex = self.header.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        match hex && self.header.len() % 2 == 0 && (20..=512).contains(&self.header.len()) {
+        match hex && self.header.len().is_multiple_of(2) && (20..=512).contains(&self.header.len()) {
             true => Ok(()),
             false => Err("`header` is not 10 to 256 bytes in hex".to_owned()),
         }

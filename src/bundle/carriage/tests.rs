@@ -67,9 +67,10 @@ fn every_form_can_be_written_and_read() {
     let (carriage, digest) = encoded(&index);
     let bytes = carriage.to_bytes().unwrap();
     assert_eq!(Carriage::parse(&bytes, &index, &digest).unwrap(), carriage);
-    let signed = SignedCarriage { carriage: bytes.into(), signature: None };
-    assert_eq!(in_head(Some(&signed), &index, &digest).unwrap().unwrap(), carriage);
-    let carried = carriage.carried(&index).unwrap();
+    let signed = SignedCarriage::new(bytes, None);
+    let read = in_head(Some(&signed), &index, &digest).unwrap().unwrap();
+    assert_eq!(read.carriage, carriage);
+    let carried = read.members.as_ref().unwrap();
     assert_eq!((carried.blobs[1].size, carried.blobs[0].size), (100, 5000));
     assert_eq!(carriage.absentees(), [0, 2].into());
 }

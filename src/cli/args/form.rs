@@ -30,8 +30,8 @@ pub struct Expand {
     /// The bundle to write, in full
     #[arg(value_name = "OUT")]
     pub to: PathBuf,
-    /// Read what the bundle does not carry from here: a bundle of any form, its volumes, an OCI layout, or a folder of
-    /// blobs (repeatable)
+    /// Read what the bundle does not carry from here: a bundle of any form, its volumes, an OCI layout, a
+    /// mirror directory, or a folder of blobs (repeatable)
     #[arg(long, value_name = "FILE|DIR")]
     pub base: Vec<PathBuf>,
     /// Where blobs have to be restored: accept how they are carried from this OpenSSH public key (repeatable: any one of

@@ -32,6 +32,11 @@ Look inside:
 Choose releases:
   list             List the channels and releases of an update graph
 
+Only what is new (explain receipts):
+  inventory        Write down what a registry has, for `create --base`
+  shrink           Leave out of a bundle what its receiver has
+  expand           Write the full bundle of one that leaves things out
+
 Several media:
   split            Divide a bundle into volumes of a given size
   join             Put volumes back together
@@ -42,7 +47,6 @@ Trust:
   scrub            Take something out of a bundle, as its reviewer
   check-signature  Check one OpenShift release signature file
   receipt          Check a receipt of a run, or of a site
-  inventory        Write down what a registry has, for `create --base`
   log              Check the log of this host
 
 Repair:

@@ -98,6 +98,10 @@ pub struct Receipt {
     /// Accept only a receipt about the bundle with this index digest
     #[arg(long, value_name = "DIGEST")]
     pub expect_index: Option<String>,
+    /// Compare the receipt of a site with the index that it names: a bundle, its NAME.index.json, or a folder with one
+    /// of them [default with --to: the folder of the receipt] (repeatable)
+    #[arg(long, value_name = "FILE|DIR")]
+    pub index: Vec<PathBuf>,
     /// Accept only a receipt of a site that is not older than this, for example 45d
     #[arg(long, value_name = "AGE")]
     pub max_age: Option<String>,
@@ -125,9 +129,6 @@ pub struct Site {
     /// Ask this registry whether it still has everything that the receipt says
     #[arg(long, value_name = "REGISTRY/REPO")]
     pub to: Option<String>,
-    /// With --to: the bundle, its index, or a folder with it [default: the folder of the receipt] (repeatable)
-    #[arg(long, value_name = "FILE|DIR", requires = "to")]
-    pub index: Vec<PathBuf>,
     /// With --to: as it was unpacked
     #[arg(long, value_enum, default_value_t = super::Placement::Path, value_name = "path|host", requires = "to",
           hide_possible_values = true)]

@@ -157,8 +157,8 @@ pub struct Trust {
     /// Accept only the bundle with this index digest
     #[arg(long, value_name = "DIGEST")]
     pub expect_index: Option<String>,
-    /// Read what the bundle does not carry from here: a bundle of any form, its volumes, an OCI layout, or a folder of
-    /// blobs (repeatable)
+    /// Read what the bundle does not carry from here: a bundle of any form, its volumes, an OCI layout, a
+    /// mirror directory, or a folder of blobs (repeatable)
     #[arg(long, value_name = "FILE|DIR")]
     pub base: Vec<PathBuf>,
     /// Do not require that what the bundle does not carry is checked; recorded in the report

@@ -288,7 +288,7 @@ fn lists(out: &mut Vectors) {
     add("absent-member", "an absent blob with a size", |c, _| c.blobs[0].size = Some(1));
     add("bases-order", "bases out of order", |c, _| {
         c.bases.push(BaseName { index: Digest::of(b"later"), name: "b".into(), sequence: None });
-        c.bases.sort_by(|a, b| b.index.cmp(&a.index));
+        c.bases.sort_by_key(|base| std::cmp::Reverse(base.index));
     });
     add("bases-65", "65 bases", |c, _| {
         c.bases = (0..65u8).map(|n| BaseName { index: Digest::of(&[n]), name: "b".into(), sequence: None }).collect();
