@@ -428,6 +428,14 @@ fn every_form_is_shown_by_those_who_look_into_a_bundle() {
     let listed = world.run(&["ls", "2.tar", "--blobs"]).is(0).out;
     assert_eq!(listed.lines().filter(|line| line.ends_with(" absent")).count(), world.absent("2.tar").len());
     assert!(!world.run(&["ls", "full.tar", "--blobs"]).is(0).out.contains("absent"));
+    // Who looks into layers is told what is not there, and whose form it is.
+    let files = world.run(&["ls", "2.tar", "--files"]).is(0);
+    assert!(files.err.contains("receiver has app #1"), "{}", files.err);
+    assert!(!world.run(&["ls", "2.tar", "--files", "--base", "1.tar"]).is(0).err.contains("receiver has"));
+    let digest = &world.absent("2.tar")[0];
+    let cat = world.run(&["cat", "2.tar", digest, "--force"]).is(30);
+    assert!(cat.err.contains("app #1") && cat.err.contains("--base BUNDLE"), "{}", cat.err);
+    world.run(&["cat", "2.tar", digest, "--force", "--base", "1.tar", "-o", "blob"]);
 }
 
 /// Recovery data protects the file as it is; a repair gives the same form.

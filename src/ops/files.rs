@@ -101,6 +101,8 @@ pub fn list<'a>(
     let chains = chains(&reading, choice)?;
     let mut order = order(reading.shelf(), &chains);
     // Nobody waits for a layer that is on no volume at hand.
+    let wanted: HashSet<Digest> = order.iter().copied().collect();
+    reading.say_left_out(&|digest| wanted.contains(digest), observer);
     order.retain(|layer| reading.has(layer));
     let names = names(reading.index(), reading.shelf(), &order);
     let mut above: HashMap<Digest, Vec<Vec<Digest>>> = HashMap::new();

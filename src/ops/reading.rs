@@ -121,6 +121,11 @@ pub trait Visitor: Sync {
 }
 
 impl<'a> Reading<'a> {
+    /// Says which of these blobs nobody here has, because the bundle leaves them out for a receiver that has them.
+    pub(super) fn say_left_out(&self, of: &dyn Fn(&Digest) -> bool, observer: &dyn Observer) {
+        say_left_out(&self.admitted, of, observer);
+    }
+
     /// The index.
     pub fn index(&self) -> &Index {
         self.admitted.index()
@@ -186,6 +191,7 @@ impl<'a> Reading<'a> {
         }
         admitted.files("").try_for_each(|(path, bytes)| visitor.file(path, bytes))?;
         own(&admitted, visitor)?;
+        say_left_out(&admitted, &|digest| wanted.includes(digest), observer);
         let absent = admitted.absent().into_iter().filter(|blob| wanted.includes(&blob.digest));
         absent.filter_map(|blob| shelf.get(&blob.digest)).try_for_each(|blob| visitor.absent(blob))?;
         let blobs = admitted.index().blobs.iter().enumerate().filter(|(_, blob)| !blob.role.is_document());
@@ -241,6 +247,17 @@ impl<'a> Reading<'a> {
             }
             Conclusion::Unverified(report) => Err(report),
         })
+    }
+}
+
+/// Says what of this is not read, because the bundle is in a form for somebody who has it.
+fn say_left_out(admitted: &Admitted<'_>, of: &dyn Fn(&Digest) -> bool, observer: &dyn Observer) {
+    let left_out = admitted.not_carried().into_iter().filter(|blob| of(&blob.digest)).count();
+    if left_out > 0 {
+        let (blobs, bases) = (crate::observer::count(left_out, "blob"), admitted.set().bases());
+        observer.warn(&format!(
+            "not read here: {blobs} that the bundle does not carry, since its receiver has {bases}; give what has them with --base"
+        ));
     }
 }
 

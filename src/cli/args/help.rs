@@ -41,6 +41,10 @@ Several media:
   split            Divide a bundle into volumes of a given size
   join             Put volumes back together
 
+Only what a site lacks:
+  shrink           Leave out of a bundle what the receiver has
+  expand           Write such a bundle in full
+
 Trust:
   keygen           Make a signing key
   sign             Verify, then add a signature or a review record

@@ -207,7 +207,7 @@ mod tests {
         assert_eq!((signer.name.as_str(), signer.roles.as_slice()), ("Alice A", &[Role::Reviewer][..]));
         assert_eq!(signer.valid.from.unwrap().to_string(), "2026-01-01T00:00:00Z");
         let signer = one("a,b NAMESPACES=\"mirror-bundle.v1.*,!*.receiver\",Valid-Before=\"20270101120000Z\"");
-        assert_eq!(signer.roles, [Role::Builder, Role::Reviewer]);
+        assert_eq!(signer.roles, [Role::Builder, Role::Reviewer, Role::Carrier]);
         assert_eq!(signer.valid.until.unwrap().to_string(), "2027-01-01T12:00:01Z", "the second itself is valid");
     }
 
