@@ -225,6 +225,21 @@ fn an_older_bundle_that_is_not_accepted_here_is_compared_and_that_is_said() {
     desk.report(&bundle, &["--html", "r.html", "--since", &older]).is(0);
     let html = desk.read("r.html");
     assert!(first(&html).contains("NOT accepted by this host"), "{}", first(&html));
+    desk.report(&bundle, &["--html", "same.html", "--since", &bundle]).is(0);
+    assert!(first(&desk.read("same.html")).contains("the SAME bundle; signed by build-host"));
+    let layout = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/oci-layouts/single-arch-empty-image");
+    for (name, series, number) in [("n5.tar", "a", "5"), ("n6.tar", "a", "6"), ("z5.tar", "z", "5")] {
+        let args = ["create", name, "--from-layout", layout, "--sign-key", "builder.key", "-q"];
+        desk.run(&[&args[..], &["--name", series, "--sequence", number]].concat()).is(0);
+    }
+    let compared = |new: &str, old: &str| {
+        desk.report(new, &["--markdown", "r.md", "--force", "--since", old]).is(0);
+        desk.read("r.md").lines().find(|line| line.starts_with("| Compared with")).unwrap().to_owned()
+    };
+    assert!(compared("n5.tar", "n6.tar").contains("NEWER than this bundle"));
+    assert!(compared("n6.tar", "z5.tar").contains("of ANOTHER series"));
+    let right = compared("n6.tar", "n5.tar");
+    assert!(right.contains("; signed by build-host as builder") && !right.contains("NEWER"), "{right}");
     assert!(html.contains("1 new, 0 changed, 1 gone") && html.contains("reg.example/gone:1"));
     fs::write(desk.path().join("no.tar"), "no bundle").unwrap();
     desk.report(&bundle, &["--html", "x.html", "--since", "no.tar"]).is(2).says("the older bundle `no.tar`");
@@ -284,7 +299,48 @@ fn rules_decide_and_what_was_accepted_is_listed_as_accepted() {
     let html = desk.read("c.html");
     let first = first(&html);
     assert!(first.contains("NOT FULLY CHECKED") && first.contains("<b>1 REQUIRED</b> Rule two"), "{first}");
+    assert!(first.contains("<b>NOT ALL CHECKED</b> 1 rule"), "{first}");
     assert!(first.contains("<td><b>Rule two</b></td>") && first.contains("<td><b>yes</b></td>"), "{first}");
+}
+
+#[test]
+fn thousands_of_errors_are_counted_on_the_first_page_and_in_the_record() {
+    let desk = Desk::new();
+    let files: Vec<(String, Vec<u8>)> = (0..700).map(|n| (format!("f/{n}"), n.to_string().into_bytes())).collect();
+    let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let bundle = desk.bundle("app", &files);
+    let rule = "rules:\n- {id: f, severity: error, reason: no, files: {path: '/f/*'}}\n";
+    fs::write(desk.path().join("p.yaml"), rule).unwrap();
+    let json = desk.report(&bundle, &["--html", "a.html", "--policy", "p.yaml", "-o", "json"]).is(41).out;
+    let html = desk.read("a.html");
+    assert!(
+        first(&html).contains("This run has <b>700 errors") && first(&html).contains("<b>700 ERRORS</b>"),
+        "{html}"
+    );
+    fs::write(desk.path().join("r.json"), json).unwrap();
+    let args = ["sign", &bundle, "--signer", "builder.key.pub", "--sign-key", "reviewer.key", "--report", "r.json"];
+    let args = [&args[..], &["--at", AT, "--allow-kind", "ConfigMap"]].concat();
+    desk.run(&args).is(2).says("has 700 open errors");
+}
+
+#[test]
+fn a_report_about_less_is_not_signed_for_all() {
+    let desk = Desk::new();
+    let bundle = desk.bundle("app", &[("bin/app", b"hello".to_vec())]);
+    let object = "--remove=reg.example/app:1";
+    let scrub = ["scrub", &bundle, "less.tar", "--signer", "builder.key.pub", "--sign-key", "reviewer.key", object];
+    desk.run(&[&scrub[..], &["--reason", "no", "--allow-kind", "ConfigMap"]].concat()).is(0);
+    let said = desk.report("less.tar", &["--html", "r.html"]).is(0);
+    assert!(said.out.contains("complete except 1 image, removed by review-desk as reviewer: \"no\""), "{}", said.out);
+    let json = desk.report("less.tar", &["-o", "json"]).is(0).out;
+    fs::write(desk.path().join("r.json"), json).unwrap();
+    desk.run(&["keygen", "other.key", "--no-passphrase"]).is(0);
+    let sign = |bundle: &str| {
+        let args = ["sign", bundle, "--trust", "trust.yaml", "--sign-key", "other.key", "--report", "r.json"];
+        desk.run(&[&args[..], &["--at", AT, "--allow-kind", "ConfigMap"]].concat())
+    };
+    sign(&bundle).is(2).says("is about less than what").says("nothing was signed");
+    sign("less.tar").is(0);
 }
 
 #[test]
