@@ -16,7 +16,7 @@ fn the_first_page_is_complete_in_itself_before_anybody_has_reviewed() {
     let desk = Desk::new();
     let bundle = desk.bundle("app", &[("bin/app", b"hello".to_vec())]);
     let said = desk.report(&bundle, &["--html", "r.html", "--markdown", "r.md"]).is(0);
-    assert!(said.out.starts_with("verdict   VERIFIED, NOT SCANNED  app.tar\n"), "{}", said.out);
+    assert!(said.out.starts_with("verdict   VERIFIED, NOT SCANNED  app.tar  with exceptions\n"), "{}", said.out);
     let (html, text) = (desk.read("r.html"), desk.read("r.md"));
     let index =
         desk.run(&["verify", &bundle, "--allow-unsigned", "--allow-kind", "ConfigMap", "-o", "json"]).json()["bundle"]
@@ -76,7 +76,7 @@ fn what_a_scanner_found_is_first_and_has_a_command_that_removes_it_and_works() {
     let all = valid("report", &all.out);
     assert_eq!((&all["exit_code"], &all["scan"]["findings"][0]["outcome"]), (&35.into(), &"found".into()));
     let said = desk.report(&bundle, &["--html", "r.html", "--clamd", &daemon.address()]).is(35);
-    assert!(said.out.starts_with("verdict   FOUND  bad.tar\n"), "{}", said.out);
+    assert!(said.out.starts_with("verdict   FOUND  bad.tar  with exceptions\n"), "{}", said.out);
     let html = desk.read("r.html");
     assert!(first(&html).contains("DO NOT IMPORT") && first(&html).contains("1 ERROR"), "{html}");
     assert!(html.contains("clamd found Desk.Test") && html.contains("/tmp/eicar.com"), "{html}");
@@ -104,7 +104,7 @@ fn a_refused_bundle_gets_a_sheet_that_says_so_first() {
     let said = desk.report("bad.tar", &["--html", "r.html", "--markdown", "r.md"]);
     assert!((10..50).contains(&said.code), "{}{}", said.out, said.err);
     assert_eq!(said.code, desk.run(&["verify", "bad.tar", "--trust", "trust.yaml"]).code, "the code of verify");
-    assert!(said.out.starts_with("verdict   REFUSED  bad.tar\n"), "{}", said.out);
+    assert!(said.out.starts_with("verdict   REFUSED  bad.tar"), "{}", said.out);
     let html = desk.read("r.html");
     let body = html.split_once("<body>").unwrap().1;
     assert!(body.find("REFUSED: DO NOT IMPORT").unwrap() < body.find("Index digest").unwrap());
@@ -113,7 +113,7 @@ fn a_refused_bundle_gets_a_sheet_that_says_so_first() {
     // One that is not signed is read, and nobody vouches for it.
     let unsigned = desk.lab.bundle("unsigned", &[("reg.example/app:1", &[&[("bin/app", vec![1])]])], None);
     let said = desk.report(&unsigned, &["--html", "u.html"]).is(20);
-    assert!(said.out.starts_with("verdict   FAILED  unsigned.tar\n"), "{}", said.out);
+    assert!(said.out.starts_with("verdict   FAILED  unsigned.tar"), "{}", said.out);
     let first = first(&desk.read("u.html")).to_owned();
     assert!(
         first.contains("DO NOT IMPORT") && first.contains("NOT ENOUGH") && first.contains("0 of 1 builder"),
