@@ -457,7 +457,7 @@ impl Work<'_> {
                 repositories: Vec::new(),
                 size: Some(size),
                 digest: Some(hasher.clone().finish()),
-                tar: Some(new.tar.clone()),
+                tar: Some(new.tar),
                 gzip: Some(gzip(recipe)),
                 content: Some(content.clone()),
             };
