@@ -47,6 +47,8 @@
 //! | `pattern` | names with `*` and `?` | |
 //! | `version` | semantic versions and their order | |
 //! | `parallel` | the same work for many things, by as many threads as get more done | `error` |
+//! | `regzip` | gzip streams made again, byte for byte | |
+//! | `delta` | one file as the difference from another one | |
 //! | `oci` | reading and writing of OCI documents | `error` |
 //! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
 //! | `kubernetes` | manifests: parse, canonical form, what may be carried | `pattern`, `oci`, `error` |
@@ -107,6 +109,7 @@ pub mod cli;
 pub mod cluster;
 pub mod codec;
 pub mod content;
+pub mod delta;
 pub mod error;
 pub mod evidence;
 pub mod fs;
@@ -123,6 +126,7 @@ mod pattern;
 pub mod recovery;
 #[cfg(feature = "registry")]
 pub mod registry;
+pub mod regzip;
 pub mod report;
 pub mod scan;
 pub mod select;

@@ -16,7 +16,7 @@ needed=(docker-registry:docker-registry:docker-distribution skopeo:skopeo:skopeo
   losetup:mount:util-linux busybox:busybox-static:busybox zsh:zsh:zsh fish:fish:fish man:man-db:man-db
   rpm:rpm:rpm rpmbuild:rpm:rpm-build jsonschema:python3-jsonschema:python3-jsonschema
   clamd:clamav-daemon:clamd clamdscan:clamdscan:clamav yara:yara:yara cpio:cpio:cpio 7z:p7zip-full:p7zip-plugins
-  musl-gcc:musl-tools:musl-gcc go:golang-go:golang)
+  musl-gcc:musl-tools:musl-gcc go:golang-go:golang zstd:zstd:zstd)
 field=2 manager=apt-get
 if ! command -v apt-get >/dev/null && command -v dnf >/dev/null; then field=3 manager=dnf; fi
 missing=()
@@ -27,6 +27,9 @@ for entry in "${needed[@]}"; do
 done
 # Its files are no commands.
 [ -d /usr/share/clamav-testfiles ] || [ $manager = dnf ] || missing+=(clamav-testfiles)
+# Sources of Go packages, for tests/real_encoders.rs.
+[ -d /usr/share/gocode/src/github.com/klauspost/pgzip ] || [ $manager = dnf ] ||
+  missing+=(golang-github-klauspost-compress-dev golang-github-klauspost-pgzip-dev)
 # kubectl has a package of this name in some releases of Debian only.
 if ! command -v kubectl >/dev/null && command -v apt-cache >/dev/null &&
   apt-cache policy kubernetes-client 2>/dev/null | grep -q 'Candidate: [0-9]'; then

@@ -1,0 +1,407 @@
+//! Finding matches as klauspost and Go from 1.27 on do at levels 1, 5 and 6 (MB-ENC-03).
+//!
+//! Positions are indexes of a buffer whose content begins at 32,768 or later, or whose first 32,768 bytes were seen
+//! before. So the entry 0, which stands for "never", is always too far away.
+
+use super::symbols::Tokens;
+
+/// Entries of each table.
+const TABLE: usize = 1 << 15;
+/// The first distance that is too large.
+pub(super) const FAR: usize = 32_768;
+
+/// The newest position for each hash of a short piece, and the two newest for each hash of seven bytes.
+pub(super) struct Tables {
+    short: Box<[u32; TABLE]>,
+    long: Box<[u64; TABLE]>,
+}
+
+/// Places in a buffer: a power of two, more than 32 KiB, 16 KiB and 1 MiB together.
+const PLACES: usize = 1 << 21;
+/// What encoders hold of their input. Behind the last place there is room for one more read.
+pub(super) type Buffer = [u8; PLACES + 8];
+
+/// An empty buffer.
+pub(super) fn buffer() -> Box<Buffer> {
+    // Boxed without passing the stack; pages that are never used cost nothing.
+    vec![0u8; PLACES + 8].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([0; PLACES + 8]))
+}
+
+/// A chunk to be searched in the buffer.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk<'a> {
+    /// The buffer.
+    pub(super) buf: &'a Buffer,
+    /// Index of the first byte that was ever known, or 0 once that is long ago.
+    pub(super) first: usize,
+    /// Where the chunk begins.
+    pub(super) start: usize,
+    /// Where it ends.
+    pub(super) end: usize,
+}
+
+/// The four bytes at a place. (The mask changes nothing: it shows the compiler that the place exists.)
+#[inline(always)]
+pub(super) fn u32_at(buf: &Buffer, at: usize) -> u32 {
+    let at = at & (PLACES - 1);
+    u32::from_le_bytes([buf[at], buf[at + 1], buf[at + 2], buf[at + 3]])
+}
+
+/// The eight bytes at a place.
+#[inline(always)]
+pub(super) fn u64_at(buf: &Buffer, at: usize) -> u64 {
+    let at = at & (PLACES - 1);
+    buf[at..at + 8].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// The byte at a place.
+#[inline(always)]
+pub(super) fn byte_at(buf: &Buffer, at: usize) -> u8 {
+    buf[at & (PLACES - 1)]
+}
+
+/// How many bytes agree from `s` and from the earlier `t` on, up to `end`.
+#[inline(always)]
+pub(super) fn agree(buf: &Buffer, s: usize, t: usize, end: usize) -> usize {
+    let mut n = 0usize;
+    while s.wrapping_add(n).wrapping_add(8) <= end {
+        let differ = u64_at(buf, s.wrapping_add(n)) ^ u64_at(buf, t.wrapping_add(n));
+        if differ != 0 {
+            return n + (differ.trailing_zeros() >> 3) as usize;
+        }
+        n = n.wrapping_add(8);
+    }
+    while s.wrapping_add(n) < end && byte_at(buf, s.wrapping_add(n)) == byte_at(buf, t.wrapping_add(n)) {
+        n = n.wrapping_add(1);
+    }
+    n
+}
+
+/// The same, at most 254.
+#[inline(always)]
+fn agree_254(buf: &Buffer, s: usize, t: usize, end: usize) -> usize {
+    agree(buf, s, t, end.min(s.wrapping_add(254)))
+}
+
+#[inline(always)]
+fn h4(v: u64) -> usize {
+    ((v as u32).wrapping_mul(2_654_435_761) >> 17) as usize
+}
+
+#[inline(always)]
+fn h5(v: u64) -> usize {
+    ((v << 24).wrapping_mul(889_523_592_379) >> 49) as usize
+}
+
+#[inline(always)]
+fn h7(v: u64) -> usize {
+    ((v << 8).wrapping_mul(58_295_818_150_454_627) >> 49) as usize
+}
+
+#[inline(always)]
+fn cur(entry: u64) -> usize {
+    (entry & 0xffff_ffff) as usize
+}
+
+#[inline(always)]
+fn prev(entry: u64) -> usize {
+    (entry >> 32) as usize
+}
+
+/// Whether `t` is near enough to `s` and its four bytes are `v`.
+#[inline(always)]
+fn hit(buf: &Buffer, s: usize, t: usize, v: u64) -> bool {
+    (s.wrapping_sub(t) < FAR) & (u32_at(buf, t) == v as u32)
+}
+
+/// Bytes before both that agree too; not before `emit`, not before the first byte.
+#[inline]
+fn back(chunk: Chunk<'_>, emit: usize, s: &mut usize, t: &mut usize, l: &mut usize) {
+    while *t > chunk.first && *s > emit && byte_at(chunk.buf, *t - 1) == byte_at(chunk.buf, *s - 1) {
+        *s -= 1;
+        *t -= 1;
+        *l += 1;
+    }
+}
+
+impl Tables {
+    pub(super) fn new() -> Self {
+        // Boxed without passing the stack.
+        let short = vec![0u32; TABLE].into_boxed_slice();
+        let long = vec![0u64; TABLE].into_boxed_slice();
+        Self {
+            short: short.try_into().unwrap_or_else(|_| Box::new([0; TABLE])),
+            long: long.try_into().unwrap_or_else(|_| Box::new([0; TABLE])),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.short.fill(0);
+        self.long.fill(0);
+    }
+
+    /// The buffer was moved down by `by`.
+    pub(super) fn shift(&mut self, by: usize) {
+        let by = by as u32;
+        for at in self.short.iter_mut() {
+            *at = at.saturating_sub(by);
+        }
+        for entry in self.long.iter_mut() {
+            let (cur, prev) = ((*entry as u32).saturating_sub(by), ((*entry >> 32) as u32).saturating_sub(by));
+            *entry = u64::from(prev) << 32 | u64::from(cur);
+        }
+    }
+
+    #[inline(always)]
+    fn put_short(&mut self, v: u64, at: usize) {
+        self.short[h4(v)] = at as u32;
+    }
+
+    #[inline(always)]
+    fn put_long(&mut self, v: u64, at: usize) {
+        let entry = &mut self.long[h7(v)];
+        *entry = *entry << 32 | at as u64 & 0xffff_ffff;
+    }
+
+    /// Finds matches at level 5, or 6 when `SIX`.
+    pub(super) fn levels_5_6<const SIX: bool>(&mut self, chunk: Chunk<'_>, found: &mut Tokens) {
+        let Chunk { buf, first, start, end } = chunk;
+        let shift = if SIX { 7 } else { 6 };
+        let (mut s, mut emit, mut rep) = (start, start, 1);
+        if end - start < 13 {
+            found.tail = end - start;
+            return;
+        }
+        let limit = end - 11;
+        let mut cv = u64_at(buf, s);
+        'chunk: loop {
+            let mut next = s;
+            let (mut t, mut l);
+            loop {
+                s = next;
+                next = s.wrapping_add(1).wrapping_add(s.wrapping_sub(emit) >> shift);
+                if next > limit {
+                    break 'chunk;
+                }
+                let (at4, at7) = (h4(cv), h7(cv));
+                let c = self.short[at4] as usize;
+                let e = self.long[at7];
+                let nv = u64_at(buf, next);
+                self.short[at4] = s as u32;
+                self.long[at7] = e << 32 | s as u64 & 0xffff_ffff;
+                // One test for the usual case that nothing agrees.
+                if !(hit(buf, s, c, cv) | hit(buf, s, cur(e), cv) | hit(buf, s, prev(e), cv)) {
+                    cv = nv;
+                    continue;
+                }
+                if s.wrapping_sub(cur(e)) < FAR {
+                    if u32_at(buf, cur(e)) == cv as u32 {
+                        self.put_short(nv, next);
+                        self.put_long(nv, next);
+                        (t, l) = (cur(e), 0);
+                        if hit(buf, s, prev(e), cv) {
+                            l = agree_254(buf, s + 4, cur(e) + 4, end) + 4;
+                            let second = agree_254(buf, s + 4, prev(e) + 4, end) + 4;
+                            if second > l {
+                                (t, l) = (prev(e), second);
+                            }
+                        }
+                        break;
+                    }
+                    if hit(buf, s, prev(e), cv) {
+                        (t, l) = (prev(e), 0);
+                        self.put_short(nv, next);
+                        self.put_long(nv, next);
+                        break;
+                    }
+                }
+                if !hit(buf, s, c, cv) {
+                    cv = nv;
+                    continue;
+                }
+                (t, l) = (c, agree_254(buf, s + 4, c + 4, end) + 4);
+                let f = self.long[h7(nv)];
+                self.put_short(nv, next);
+                self.put_long(nv, next);
+                if SIX {
+                    let r = s + 1 - rep;
+                    if u32_at(buf, r) == (cv >> 8) as u32 {
+                        let m = agree_254(buf, s + 5, r + 4, end) + 4;
+                        if m > l {
+                            (t, l) = (r, m);
+                            s += 1;
+                            break;
+                        }
+                    }
+                }
+                if next.wrapping_sub(cur(f)) < FAR {
+                    if u32_at(buf, cur(f)) == nv as u32 {
+                        let m = agree_254(buf, next + 4, cur(f) + 4, end) + 4;
+                        if m > l {
+                            (t, l, s) = (cur(f), m, next);
+                            if !SIX {
+                                break;
+                            }
+                        }
+                    }
+                    if hit(buf, next, prev(f), nv) {
+                        let m = agree_254(buf, next + 4, prev(f) + 4, end) + 4;
+                        if m > l {
+                            (t, l, s) = (prev(f), m, next);
+                        }
+                    }
+                }
+                break;
+            }
+            if l == 0 {
+                l = agree(buf, s + 4, t + 4, end) + 4;
+            } else if l == 258 {
+                l += agree(buf, s + 258, t + 258, end);
+            }
+            // A longer one may end further on.
+            let ahead = s + l;
+            if ahead < limit && (SIX || l < 30) {
+                let g = self.long[h7(u64_at(buf, ahead))];
+                let s2 = s + 2;
+                let mut better = |from: usize| {
+                    let t2 = (from + 2).wrapping_sub(l);
+                    let distance = s2.wrapping_sub(t2);
+                    if from + 2 >= first + l && distance > 0 && distance < FAR {
+                        let m = agree(buf, s2, t2, end);
+                        if m > l {
+                            (t, l, s) = (t2, m, s2);
+                        }
+                    }
+                };
+                better(cur(g));
+                // At level 6 also the one before, unless the newest is too far away.
+                if SIX && ahead < cur(g) + FAR {
+                    better(prev(g));
+                }
+            }
+            back(chunk, emit, &mut s, &mut t, &mut l);
+            found.push(s - emit, l, s - t);
+            rep = s - t;
+            s += l;
+            emit = s;
+            if next >= s {
+                s = next + 1;
+            }
+            if s >= limit {
+                if SIX {
+                    let mut i = next + 1;
+                    while i + 8 < end {
+                        let v = u64_at(buf, i);
+                        self.put_short(v, i);
+                        self.put_long(v, i);
+                        i += 2;
+                    }
+                }
+                break;
+            }
+            if SIX {
+                let mut i = next + 1;
+                while i < s - 1 {
+                    let v = u64_at(buf, i);
+                    self.put_short(v, i);
+                    self.put_long(v, i);
+                    self.put_long(v >> 8, i + 1);
+                    i += 2;
+                }
+                cv = u64_at(buf, s);
+            } else {
+                let mut i = s + 1 - l;
+                if i < s - 1 {
+                    let v = u64_at(buf, i);
+                    self.put_short(v, i);
+                    self.put_long(v, i);
+                    self.put_long(v >> 8, i + 1);
+                    self.put_short(v >> 16, i + 2);
+                    i += 4;
+                    while i < s - 1 {
+                        let v = u64_at(buf, i);
+                        self.put_long(v, i);
+                        self.put_short(v >> 8, i + 1);
+                        i += 3;
+                    }
+                }
+                let x = u64_at(buf, s - 1);
+                self.put_short(x, s - 1);
+                self.put_long(x, s - 1);
+                cv = x >> 8;
+            }
+        }
+        found.tail = end - emit;
+    }
+
+    /// Finds matches at level 1.
+    pub(super) fn level_1(&mut self, chunk: Chunk<'_>, found: &mut Tokens) {
+        let Chunk { buf, start, end, .. } = chunk;
+        let (mut s, mut emit) = (start, start);
+        if end - start < 13 {
+            found.tail = end - start;
+            return;
+        }
+        let limit = end - 11;
+        let mut cv = u64_at(buf, s);
+        'chunk: loop {
+            let mut t;
+            let mut next;
+            loop {
+                let at = h5(cv);
+                let c = self.short[at] as usize;
+                next = s.wrapping_add(2).wrapping_add(s.wrapping_sub(emit) >> 5);
+                if next > limit {
+                    break 'chunk;
+                }
+                let w = u64_at(buf, next);
+                self.short[at] = s as u32;
+                let h = h5(w);
+                if hit(buf, s, c, cv) {
+                    self.short[h] = next as u32;
+                    t = c;
+                    break;
+                }
+                (cv, s) = (w, next);
+                next = next.wrapping_add(1);
+                let c = self.short[h] as usize;
+                self.short[h] = s as u32;
+                if hit(buf, s, c, cv) {
+                    self.short[h] = next as u32;
+                    t = c;
+                    break;
+                }
+                (cv, s) = (w >> 8, next);
+            }
+            loop {
+                let mut l = agree(buf, s + 4, t + 4, end) + 4;
+                back(chunk, emit, &mut s, &mut t, &mut l);
+                found.push(s - emit, l, s - t);
+                s += l;
+                emit = s;
+                if next >= s {
+                    s = next + 1;
+                }
+                if s >= limit {
+                    if s + l + 8 < end {
+                        self.short[h5(u64_at(buf, s))] = s as u32;
+                    }
+                    break 'chunk;
+                }
+                let x = u64_at(buf, s - 2);
+                self.short[h5(x)] = (s - 2) as u32;
+                let x = x >> 16;
+                let at = h5(x);
+                let c = self.short[at] as usize;
+                self.short[at] = s as u32;
+                if s - c > FAR || u32_at(buf, c) != x as u32 {
+                    cv = x >> 8;
+                    s += 1;
+                    break;
+                }
+                t = c;
+            }
+        }
+        found.tail = end - emit;
+    }
+}
