@@ -28,8 +28,6 @@ pub(super) struct Lazy {
     filled: usize,
     bits: Bits,
     found: Tokens,
-    /// Literals of the block.
-    literals: Vec<u8>,
     /// The first byte that is still seen.
     base: usize,
     /// The present position.
@@ -52,7 +50,6 @@ impl Lazy {
             filled: FRONT,
             bits: Bits::default(),
             found: Tokens::default(),
-            literals: Vec::with_capacity(TOKENS),
             base: FRONT,
             i: FRONT,
             from: FRONT,
@@ -113,15 +110,13 @@ impl Lazy {
     fn block(&mut self) {
         let bytes = if self.from >= self.base { self.buf.get(self.from..self.i) } else { None };
         let bytes = bytes.filter(|b| b.len() <= 65_535);
-        go_blocks::tokens(&mut self.bits, &self.found, &self.literals, bytes);
+        go_blocks::tokens(&mut self.bits, &self.found, bytes);
         self.found.clear();
-        self.literals.clear();
         self.from = self.i;
     }
 
     fn literal(&mut self) {
-        self.literals.push(byte_at(&self.buf, self.i - 1));
-        self.found.tail += 1;
+        self.found.end(&[byte_at(&self.buf, self.i - 1)]);
     }
 
     /// Puts a position into the chains; gives the newest one before it with the same hash.
@@ -227,14 +222,19 @@ impl Lazy {
 mod tests {
     use super::*;
 
-    /// Whether a block is stored that has 16,000 literals, too random for any code, and began so far before `base`.
+    /// So many literals, too random for any code.
+    fn random(n: usize) -> Tokens {
+        let bytes: Vec<u8> = (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        Tokens::of(&bytes)
+    }
+
+    /// Whether a block is stored that has 16,000 literals and began so far before `base`.
     fn stored(before: usize) -> bool {
         let mut lazy = Lazy::new();
         lazy.i = FRONT + 4 * WINDOW;
         lazy.base = lazy.i - 16_000;
         lazy.from = lazy.base - before;
-        lazy.literals = (0..16_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        lazy.found.tail = 16_000;
+        lazy.found = random(16_000);
         lazy.block();
         lazy.bits.whole().first().is_some_and(|b| b & 7 == 0)
     }
@@ -253,8 +253,7 @@ mod tests {
             let mut lazy = Lazy::new();
             (lazy.base, lazy.from, lazy.i) = (FRONT, FRONT, FRONT + n);
             // More literals than a block ever has: so that storing is worth it at all.
-            lazy.literals = (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-            lazy.found.tail = n;
+            lazy.found = random(n);
             lazy.block();
             assert_eq!(lazy.bits.whole().first().map(|b| b & 7), first, "{n}");
         }
