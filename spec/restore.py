@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """restore.py ENTRY MEMBER OUT [--reference FILE] [--digest sha256:HEX]
 
-Restores one blob that a bundle carries encoded. It was written from carriage.md, delta.md and encoders.md alone, with
-the Python standard library and the program `zstd`; the numbers of requirements stand beside what they ask for.
+Restores one blob that a bundle carries encoded, with the Python standard library and the program `zstd`. It shares no
+code with the program, but had the same author; the numbers of requirements stand beside what they ask for.
 
 ENTRY: an entry of `blobs` of a carriage, as JSON. MEMBER: the member that holds it. FILE: the uncompressed content of
 the reference (a tar file). OUT: where the blob goes. Exit code 1 when anything is not what ENTRY says.

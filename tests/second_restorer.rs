@@ -1,4 +1,4 @@
-//! `spec/restore.py`, written from the specification alone, restores what this program encodes.
+//! `spec/restore.py`, which shares no code with this program, restores what it encodes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -103,9 +103,9 @@ fn case(recipe: Recipe, tar: Vec<u8>, reference: Option<Vec<u8>>) -> Case {
     Case { recipe, tar, member, reference }
 }
 
-/// MB-ENC and MB-DLT: the specification is enough to restore a blob of each encoder.
+/// MB-ENC and MB-DLT, for each encoder.
 #[test]
-fn a_program_written_from_the_specification_restores_the_same_blobs() {
+fn the_second_restorer_restores_the_same_blobs() {
     if !have("python3") || !have("zstd") {
         return;
     }
