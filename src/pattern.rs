@@ -2,7 +2,11 @@
 
 /// Whether all of `text` matches one pattern. The number of steps is at most the product of the lengths.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    matches_bytes(pattern.as_bytes(), text.as_bytes())
+}
+
+/// As [`matches`], for texts that may not be UTF-8.
+pub(crate) fn matches_bytes(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // The last star, and the position in the text where the rest of the pattern is tried next.
     let mut retry: Option<(usize, usize)> = None;

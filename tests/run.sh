@@ -27,6 +27,8 @@ for entry in "${needed[@]}"; do
 done
 # Its files are no commands.
 [ -d /usr/share/clamav-testfiles ] || [ $manager = dnf ] || missing+=(clamav-testfiles)
+# Modules of the system's Python, for the orders of versions.
+[ $manager = dnf ] || /usr/bin/python3 -c 'import rpm, packaging' 2>/dev/null || missing+=(python3-rpm python3-packaging)
 # kubectl has a package of this name in some releases of Debian only.
 if ! command -v kubectl >/dev/null && command -v apt-cache >/dev/null &&
   apt-cache policy kubernetes-client 2>/dev/null | grep -q 'Candidate: [0-9]'; then

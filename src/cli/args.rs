@@ -298,6 +298,10 @@ pub struct Verify {
     /// The image that SARIF evidence is about: as in `ls`, or its digest
     #[arg(long, value_name = "IMAGE", requires = "evidence")]
     pub r#for: Option<String>,
+    /// Rules that the bundle has to keep, and what is accepted of their findings (explain rules shows an example); the
+    /// whole bundle is read for them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "partial"])]
+    pub policy: Option<PathBuf>,
     /// Trust.
     #[command(flatten)]
     pub trust: Trust,
@@ -535,7 +539,7 @@ pub struct CheckSignature {
 /// `explain`
 #[derive(Debug, ClapArgs)]
 pub struct Explain {
-    /// An error code (blob-missing), an exit code (30), exit-codes, environment, trust, or receipts
+    /// An error code (blob-missing), an exit code (30), exit-codes, environment, trust, receipts, or rules
     #[arg(value_name = "CODE")]
     pub code: String,
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::answer;
 use super::args::{Global, Output};
 use crate::error::{Code, Error, Result};
+use crate::policy::EXAMPLE;
 
 pub(super) fn run(what: &str, global: &Global) -> Result<u8> {
     let topic = match what {
@@ -12,6 +13,7 @@ pub(super) fn run(what: &str, global: &Global) -> Result<u8> {
         "environment" => Some(ENVIRONMENT.to_owned()),
         "trust" => Some(TRUST.to_owned()),
         "receipts" => Some(RECEIPTS.to_owned()),
+        "rules" => Some(EXAMPLE.to_owned()),
         _ => None,
     };
     if let Some(topic) = topic {
@@ -227,7 +229,7 @@ fn text(code: Code) -> &'static str {
             "An image has no good signature by its key in the trust policy.\nCarry the image's signature (its sha256-<hex>.sig tag; with cosign 3, its referrers), or correct the key or its scope in the policy."
         }
         Code::Policy => {
-            "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest."
+            "A rule of this host forbids something in the bundle.\nA kind of manifest, a version, an architecture, a name. The message names the rule; --allow-kind accepts a kind of manifest. A finding of a rule of --policy is open until it is removed, or accepted in that file for a time; mirror-bundle explain rules shows how."
         }
         Code::RiskFact => {
             "Something in an image is worth a look; it is a notice, and no error.\nA private key, a program for Windows or macOS, a name with control or reordering characters, a link that leads out of the image."

@@ -8,11 +8,14 @@ use jiff::Timestamp;
 use super::args;
 use crate::bundle::Stock;
 use crate::error::{Code, Error, Result};
+use crate::evidence;
 use crate::host::detached::{self, Signatures};
 use crate::host::memory;
 use crate::host::trust::{self, Named};
 use crate::kubernetes::Rule;
+use crate::ops::evidence::Files;
 use crate::parallel::Pace;
+use crate::policy::{self, Policy};
 use crate::verify::{Conditions, Detached, Exceptions, Expectations, Trust};
 
 /// The trust for `verify`, `unpack`, `sign` and `repair`.
@@ -89,6 +92,20 @@ fn beside(trust: &args::Trust, bundle: &[PathBuf]) -> Result<Signatures> {
         out.add_signature(path.display().to_string(), detached::read(path)?)?;
     }
     Ok(out)
+}
+
+/// `--policy`: the rules, and the name of their file. A time in the past (`--at`) allows no longer acceptance.
+pub(super) fn policy(path: Option<&Path>, now: Timestamp) -> Result<Option<(Policy, String)>> {
+    let Some(path) = path else { return Ok(None) };
+    let name = path.display().to_string();
+    let parsed = Policy::parse(&read(path, policy::LIMIT)?, now.max(Timestamp::now()));
+    Ok(Some((parsed.map_err(|e| e.fact(format!("in `{name}`")))?, name)))
+}
+
+/// `--evidence`, and the image that some of it is about.
+pub(super) fn evidence(paths: &[PathBuf], about: Option<&String>) -> Result<Files> {
+    let files = paths.iter().map(|path| Ok((path.display().to_string(), read(path, evidence::LIMIT)?)));
+    Files::read(files.collect::<Result<_>>()?, about.cloned())
 }
 
 /// Reads a small file that the user named.

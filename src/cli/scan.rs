@@ -16,7 +16,9 @@ use crate::archive::Limits;
 use crate::bundle::Inputs;
 use crate::error::{Code, Error, Result};
 use crate::host::{environment, memory};
+use crate::ops::review::Ask;
 use crate::ops::scan::{self as verb, Done, Options, Scanned, no_scanner};
+use crate::report::{CheckId, Severity};
 use crate::scan::clamd::{Address, Clamd};
 use crate::scan::program::{Rules, Settings};
 use crate::scan::{self, Engine, Kind, Program, Scanner, Store};
@@ -26,6 +28,8 @@ const FILE: u64 = 1 << 20;
 const PROBE: u64 = 16 << 20;
 /// The most sessions of a scanner, unless --jobs says otherwise.
 const SESSIONS: usize = 8;
+/// How many findings of rules are shown.
+const SHOWN: usize = 64;
 
 pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result<u8> {
     let now = Timestamp::now();
@@ -65,8 +69,22 @@ pub(super) fn run(args: &args::Scan, global: &Global, term: &Terminal) -> Result
         earlier: !args.rescan,
         jobs,
     };
+    let evidence = inputs::evidence(&args.evidence, args.r#for.as_ref())?;
+    let policy = inputs::policy(args.policy.as_deref(), basis.conditions.now)?;
+    let facts = policy.is_some() && global.output != Output::Text;
+    let ask = Ask {
+        policy: policy.as_ref().map(|(policy, _)| policy),
+        policy_file: policy.as_ref().map_or("", |(_, name)| name),
+        packages: facts,
+        files: facts,
+        scanners,
+        scan: options.scan,
+        earlier: options.earlier,
+        evidence: &evidence,
+        jobs,
+    };
     let books = proof::log_of("scan", args.log.as_deref(), basis.trust.as_ref())?;
-    let scanned = Inputs::of(&args.bundle).and_then(|from| verb::scan(from, &basis, scanners, &options, term));
+    let scanned = Inputs::of(&args.bundle).and_then(|from| verb::scan_with(from, &basis, ask, term));
     match scanned.map_err(|e| proof::failed(&books, e, &args.bundle, term))? {
         Scanned::Refused(mut report) => {
             report.proof = proof::note(&books, &report, "fail", report.exit_code, Map::new())?;
@@ -139,8 +157,11 @@ fn show(done: &Done, global: &Global, term: &Terminal, now: Timestamp) {
     if global.quiet == 0 || global.output != Output::Text {
         done.layers.findings.iter().for_each(|finding| term.finding(finding, None));
         if !done.trusted || done.report.exit_code != 0 {
-            done.report.errors().for_each(|finding| term.finding(finding, None));
+            done.report.errors().take(SHOWN).for_each(|finding| term.finding(finding, None));
         }
+        let decided = done.report.checks.iter().filter(|check| check.id == CheckId::Policy);
+        let mild = decided.flat_map(|check| &check.findings).filter(|finding| finding.severity != Severity::Error);
+        mild.take(SHOWN).for_each(|finding| term.finding(finding, None));
         if let Some(why) = &done.summary.ended {
             let error = Error::new(Code::IncompleteCheck, format!("the run ended early: {why}"))
                 .state("the verdicts so far are kept")
@@ -157,7 +178,7 @@ fn show(done: &Done, global: &Global, term: &Terminal, now: Timestamp) {
 fn log_word(done: &Done) -> &'static str {
     match done.exit_code {
         0 => "clean",
-        _ if done.summary.found > 0 => "found",
+        _ if done.is_found() => "found",
         42 => "not-fully-scanned",
         _ => "fail",
     }

@@ -165,6 +165,7 @@ impl Terminal {
     pub fn finding(&self, finding: &Finding, state: Option<&str>) {
         let (color, word) = match finding.severity {
             Severity::Error => (AnsiColor::Red, "error:"),
+            Severity::Warning => (AnsiColor::Yellow, "warning:"),
             Severity::Notice => (AnsiColor::Yellow, "notice:"),
         };
         let text = problem(color, word, &finding.message, &finding.facts, state, finding.hint.as_deref());

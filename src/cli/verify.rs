@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
 use serde_json::Map;
 
 use super::answer::{self, Table};
@@ -11,11 +12,13 @@ use super::term::Terminal;
 use super::{inputs, proof};
 use crate::bundle::Inputs;
 use crate::bundle::index;
-use crate::error::{Code, Result};
-use crate::evidence;
+use crate::error::{Code, Error, Result};
 use crate::ops::evidence::Files;
 use crate::ops::observer;
+use crate::ops::reading::Basis;
+use crate::ops::review::{Ask, Outcome as Reviewed, review};
 use crate::ops::verify::{Options, verify_with};
+use crate::policy::{Facts, Policy};
 use crate::report::{Attestation, Evidence, SignedRelease, Updates};
 use crate::verify::{CheckId, Finding, Outcome, Report, Severity, Verdict};
 
@@ -28,8 +31,10 @@ pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8>
     let trust = inputs::trust(&args.trust)?;
     let conditions = inputs::conditions(&args.trust, &args.bundle, args.partial)?;
     let options = Options { quick: args.quick, jobs: inputs::processors(global.jobs) };
-    let files = args.evidence.iter().map(|path| Ok((path.display().to_string(), inputs::read(path, evidence::LIMIT)?)));
-    let evidence = Files::read(files.collect::<Result<_>>()?, args.r#for.clone())?;
+    let evidence = inputs::evidence(&args.evidence, args.r#for.as_ref())?;
+    if let Some((policy, name)) = inputs::policy(args.policy.as_deref(), conditions.now)? {
+        return by_rules(args, (policy, &name), Basis { trust: Some(trust), conditions }, &evidence, global, term);
+    }
     let books =
         proof::open("verify", &args.proof.proof, proof::key(args.proof.sign_key.as_deref(), term)?, &trust, false)?;
     let verified =
@@ -38,6 +43,58 @@ pub(super) fn run(args: &Verify, global: &Global, term: &Terminal) -> Result<u8>
     report.proof = proof::close(&books, &report, report.exit_code, Map::new())?;
     show(&report, global, term, None);
     Ok(report.exit_code)
+}
+
+/// `--policy`: the same reading evaluates rules.
+fn by_rules(
+    args: &Verify,
+    (policy, name): (Policy, &str),
+    basis: Basis,
+    evidence: &Files,
+    global: &Global,
+    term: &Terminal,
+) -> Result<u8> {
+    let ask = Ask {
+        policy: Some(&policy),
+        policy_file: name,
+        packages: global.output != Output::Text,
+        files: global.output != Output::Text,
+        scanners: Vec::new(),
+        scan: crate::scan::Options::default(),
+        earlier: false,
+        evidence,
+        jobs: inputs::processors(global.jobs),
+    };
+    let Some(trust) = &basis.trust else { return Err(Error::new(Code::Internal, "no trust")) };
+    let books =
+        proof::open("verify", &args.proof.proof, proof::key(args.proof.sign_key.as_deref(), term)?, trust, false)?;
+    let read = Inputs::of(&args.bundle).and_then(|from| review(from, &basis, ask, term));
+    let (mut report, facts) = match read.map_err(|e| proof::failed(&books, e, &args.bundle, term))? {
+        Reviewed::Refused(report) => (*report, None),
+        Reviewed::Done(mut done) => {
+            // What is only unusual in layers is for `ls` and `scan`.
+            done.layers.findings.retain(|finding| finding.severity == Severity::Error);
+            let done = done.with_layers();
+            (done.report, Some(done.facts))
+        }
+    };
+    report.proof = proof::close(&books, &report, report.exit_code, Map::new())?;
+    match (facts, global.output) {
+        (Some(facts), Output::Json | Output::Jsonl) => {
+            problems(&report, term, None);
+            answer::json(global, &WithFacts { report: &report, facts: &facts });
+        }
+        _ => show(&report, global, term, None),
+    }
+    Ok(report.exit_code)
+}
+
+/// A report with the facts that the rules saw.
+#[derive(Serialize)]
+struct WithFacts<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    facts: &'a Facts,
 }
 
 /// Shows why a command did nothing.
@@ -104,7 +161,7 @@ fn some_problems(report: &Report, term: &Terminal, state: Option<&str>, listed: 
         };
         listed && reasons.iter().any(same)
     };
-    let notices: Vec<_> = report.findings().filter(|f| f.severity == Severity::Notice && !repeats(f)).collect();
+    let notices: Vec<_> = report.findings().filter(|f| f.severity != Severity::Error && !repeats(f)).collect();
     notices.iter().take(NOTICES).for_each(|notice| term.finding(notice, None));
     let more = notices.len().saturating_sub(NOTICES) as u64 + if errors.is_empty() { counted } else { 0 };
     if more > 0 && term.shows(Severity::Notice) {
@@ -174,6 +231,7 @@ fn render(report: &Report) -> String {
     objects(report, &mut out);
     signers(report, &mut out);
     found_elsewhere(&report.evidence, &mut out);
+    decided(report, &mut out);
     out.push_str(&proof::lines(&report.proof));
     out
 }
@@ -197,6 +255,24 @@ fn found_elsewhere(all: &[Evidence], out: &mut String) {
         for image in &one.images {
             out.push_str(&format!("{:9} about {} {}\n", "", named(&image.image), image.digest));
         }
+    }
+}
+
+/// The policy, and what it accepts. `scan` shows them too.
+pub(super) fn decided(report: &Report, out: &mut String) {
+    let Some(policy) = &report.policy else { return };
+    out.push_str(&format!("{:9} {}, {} rules\n", "policy", named(&policy.file), policy.rules));
+    out.push_str(&format!("{:9} sha256 {}\n", "", policy.sha256));
+    for one in &report.accepted {
+        let by = match (&one.rule, &one.scanner) {
+            (Some(rule), _) => format!("rule {rule}"),
+            (None, scanner) => format!("scanner {}", scanner.as_deref().map(named).unwrap_or_default()),
+        };
+        let count = if one.findings == 1 { String::new() } else { format!(" ({} findings)", one.findings) };
+        out.push_str(&format!("{:9} {}\n", "accepted", escape(&format!("{by}: {}{count}", named(&one.subject)))));
+        let decision = &one.decision;
+        let line = format!("until {} by {}: {}", decision.until, named(&decision.by), named(&decision.reason));
+        out.push_str(&format!("{:9} {}\n", "", escape(&line)));
     }
 }
 

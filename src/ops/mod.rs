@@ -24,6 +24,7 @@ pub mod receipt;
 pub mod recovery;
 mod repack;
 pub mod repair;
+pub mod review;
 pub mod reviewed;
 mod room;
 pub mod sbom;

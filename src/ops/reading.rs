@@ -13,9 +13,10 @@ use crate::bundle::{Inputs, carriage, layout, removal};
 use crate::content::layer::{self, Bounds, Ending, FileEntry, Remarks};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
+use crate::ops::evidence::Files;
 use crate::ops::{Observer, Task};
 use crate::parallel::Pace;
-use crate::report::Finding;
+use crate::report::{Evidence, Finding};
 use crate::verify::{
     Admission, Admitted, BlobReader, Conclusion, Conditions, Extent, Receiver, Report, Trust, Verified, Visit, admit,
     look,
@@ -164,6 +165,11 @@ impl<'a> Reading<'a> {
     /// What is known before the content is read.
     pub fn report(&self) -> &Report {
         self.admitted.report()
+    }
+
+    /// The evidence of other programs, bound to the images.
+    pub(super) fn evidence(&self, files: &Files, now: jiff::Timestamp) -> Result<Vec<Evidence>> {
+        files.bind(&self.admitted, now)
     }
 
     /// Reads what is wanted, and with trust everything else too, and draws the verdict.

@@ -82,7 +82,8 @@ pub fn read(bytes: &[u8], name: &str, rules: &Rules) -> Result<Reviewed> {
     details.insert("verdict".into(), verdict.into());
     details.insert("exit_code".into(), exit_code.into());
     details.insert("counts".into(), counts);
-    details.insert("scanners".into(), picked(&whole, "scanners", &["name", "version", "database", "database_time"]));
+    let scan = whole.get("scan").filter(|scan| scan.is_object()).unwrap_or(&whole);
+    details.insert("scanners".into(), picked(scan, "scanners", &["name", "version", "database", "database_time"]));
     details.insert("policies".into(), policies(&whole));
     let evidence = ["file", "sha256", "format", "tool", "version", "created", "database", "counts"];
     details.insert("evidence".into(), picked(&whole, "evidence", &evidence));
@@ -116,12 +117,19 @@ fn count(whole: &Value, exit_code: u64) -> (Value, Vec<String>) {
     let mut findings = list(whole, "findings");
     // Of a scan: what is wrong with layers, and with the bundle if it was verified in the same reading.
     findings.extend(whole.get("layers").map(|layers| list(layers, "findings")).unwrap_or_default());
-    let reports: Vec<&Value> = [Some(whole), whole.get("report")].into_iter().flatten().collect();
+    // `report` has the findings of scanners under `scan`; a scan without trust has those of rules under `rules`.
+    let scan = whole.get("scan").filter(|scan| scan.is_object());
+    findings.extend(scan.map(|scan| list(scan, "findings")).unwrap_or_default());
+    let reports = [Some(whole), whole.get("report"), whole.get("rules")];
+    let reports: Vec<&Value> = reports.into_iter().flatten().filter(|one| one.is_object()).collect();
     let of_all = |name: &str| reports.iter().flat_map(|report| list(report, name)).collect::<Vec<Value>>();
     findings.extend(of_all("checks").iter().flat_map(|check| list(check, "findings")));
     let is = |finding: &Value, name: &str, word: &str| finding.get(name).and_then(Value::as_str) == Some(word);
     let number = |severity: &str| findings.iter().filter(|f| is(f, "severity", severity)).count();
-    let errors: Vec<&Value> = findings.iter().filter(|f| is(f, "severity", "error")).collect();
+    // What a policy accepts is closed, and counted as that.
+    let accepted = |f: &Value| f.get("accepted").is_some_and(|decision| !decision.is_null());
+    let closed: u64 = list(whole, "accepted").iter().filter_map(|one| one.get("findings")?.as_u64()).sum();
+    let errors: Vec<&Value> = findings.iter().filter(|f| is(f, "severity", "error") && !accepted(f)).collect();
     let say = |f: &&Value| {
         let first = |names: &[&str]| {
             names.iter().find_map(|name| match f.get(*name) {
@@ -134,8 +142,9 @@ fn count(whole: &Value, exit_code: u64) -> (Value, Vec<String>) {
     };
     let mut open: Vec<String> = errors.iter().filter(|f| !is(f, "code", "untrusted")).map(say).collect();
     // A scan that ended early, whatever else is to be said about the bundle.
-    let left = whole.get("contents").and_then(|c| c.get("left")).is_some_and(|left| left != 0);
-    let ended = whole.get("ended").is_some_and(|why| !why.is_null());
+    let scans: Vec<&Value> = [Some(whole), scan].into_iter().flatten().collect();
+    let left = scans.iter().any(|one| one.get("contents").and_then(|c| c.get("left")).is_some_and(|left| left != 0));
+    let ended = scans.iter().any(|one| one.get("ended").is_some_and(|why| !why.is_null()));
     if left || ended {
         open.push("not everything was scanned".to_owned());
     }
@@ -148,7 +157,7 @@ fn count(whole: &Value, exit_code: u64) -> (Value, Vec<String>) {
         open.push(format!("its exit code is {exit_code}: not everything that is required was checked"));
     }
     let counts = json!({
-        "error": errors.len(), "open": open.len(), "warning": number("warning"), "notice": number("notice"),
+        "error": errors.len(), "open": open.len(), "accepted": closed, "warning": number("warning"), "notice": number("notice"),
         "not_checked": not_checked.len(),
     });
     (counts, open)
@@ -168,7 +177,13 @@ fn picked(whole: &Value, list: &str, members: &[&str]) -> Value {
 fn policies(whole: &Value) -> Value {
     let trust = [Some(whole), whole.get("report")].into_iter().flatten().filter_map(|one| one.get("trust_policy"));
     let of = |digest: &str| json!({ "kind": "trust", "sha256": digest.trim_start_matches("sha256:") });
-    trust.filter_map(Value::as_str).map(of).collect()
+    let mut out: Vec<Value> = trust.filter_map(Value::as_str).map(of).collect();
+    let rules = whole.get("policy").filter(|policy| policy.is_object());
+    out.extend(rules.map(|policy| {
+        let member = |name: &str| policy.get(name).cloned().unwrap_or_default();
+        json!({ "kind": "rules", "file": member("file"), "sha256": member("sha256"), "rules": member("rules") })
+    }));
+    out.into()
 }
 
 #[cfg(test)]
@@ -240,6 +255,17 @@ mod tests {
         let refused = details(&scan, None).unwrap_err();
         assert!(refused.facts().iter().any(|f| f == "Eicar"), "{refused:?}");
         assert_eq!(details(&scan, Some("known")).unwrap()["verdict"], "found");
+        // What is accepted is closed; `report` has all in one document.
+        let closed = scan.replace("\"severity\"", "\"accepted\":{\"by\":\"b\"},\"severity\"").replace(":35", ":0");
+        assert_eq!(details(&closed, None).unwrap()["counts"]["open"], 0);
+        let one = report(
+            "\"verdict\":\"fail\",\"exit_code\":35,\"checks\":[],\"policy\":{\"file\":\"p\",\"sha256\":\"cc\",\"rules\":3},\"scan\":\
+             {\"scanners\":[{\"name\":\"s\"}],\"findings\":[{\"severity\":\"error\",\"names\":[\"Eicar\"]}]}",
+        );
+        assert!(details(&one, None).is_err());
+        let details_of_one = details(&one, Some("known")).unwrap();
+        assert_eq!(details_of_one["policies"], json!([{ "kind": "rules", "file": "p", "sha256": "cc", "rules": 3 }]));
+        assert_eq!(details_of_one["scanners"], json!([{ "name": "s" }]));
         // What was not scanned is open, also where the threshold is not met yet.
         let early = report(
             "\"exit_code\":22,\"contents\":{\"left\":7},\"ended\":\"it was silent\",\"findings\":[],\"report\":\

@@ -1,6 +1,6 @@
 //! `sbom`: the packages of the images of a bundle, as SPDX or CycloneDX documents, from one reading that also verifies.
 
-mod layers;
+pub(super) mod layers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -146,7 +146,7 @@ fn chosen(reading: &Reading<'_>, options: &Options<'_>) -> Result<Vec<usize>> {
 }
 
 /// The packages of an image, from its merged layers.
-fn inventory(member: &Member, layers: &BTreeMap<Digest, Layer>) -> Result<Inventory> {
+pub(super) fn inventory(member: &Member, layers: &BTreeMap<Digest, Layer>) -> Result<Inventory> {
     let mut merged = Merged::default();
     let mut gatherer = Gatherer::default();
     let mut own: Vec<Option<&Layer>> = Vec::new();

@@ -16,6 +16,7 @@ pub mod program;
 pub mod purl;
 pub mod rpm;
 mod system;
+pub mod version;
 
 pub use system::System;
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::error::{Code, Error};
 
 mod evidence;
+mod policy;
 mod proof;
 mod release;
 mod removal;
@@ -14,6 +15,7 @@ pub mod signature;
 mod updates;
 
 pub use evidence::{Closed, Evidence, EvidenceImage};
+pub use policy::{Accepted, Decision, PolicyUsed};
 pub use proof::{Place, Proof};
 pub use release::SignedRelease;
 pub use removal::RemovalOutcome;
@@ -88,6 +90,8 @@ impl CheckId {
     pub const GraphData: CheckId = CheckId::new(107, "graph-data", "graph-data image");
     /// MB-VER-09: Kubernetes manifests.
     pub const Manifests: CheckId = CheckId::new(110, "manifests", "manifests");
+    /// MB-POL: the rules of a policy.
+    pub const Policy: CheckId = CheckId::new(140, "policy", "policy");
 }
 
 /// How bad a finding is.
@@ -96,6 +100,8 @@ impl CheckId {
 pub enum Severity {
     /// Worth knowing; does not change the verdict.
     Notice,
+    /// To be looked at; does not change the verdict.
+    Warning,
     /// The bundle must not be used.
     Error,
 }
@@ -118,6 +124,9 @@ pub struct Finding {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The rule of the policy that found it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
 }
 
 fn code<S: serde::Serializer>(code: &Code, to: S) -> Result<S::Ok, S::Error> {
@@ -134,6 +143,7 @@ impl Finding {
             message: message.into(),
             facts: vec![],
             hint: None,
+            rule: None,
         }
     }
 
@@ -188,7 +198,7 @@ pub struct Check {
     /// A few words for a person: sizes, names, fingerprints.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
-    /// What it found: the first [`FINDINGS`], and at least one of each code and severity.
+    /// What it found: the first [`FINDINGS`], and at least one of each code, severity and rule.
     pub findings: Vec<Finding>,
     /// How many further findings were dropped.
     #[serde(skip_serializing_if = "is_zero")]
@@ -229,7 +239,7 @@ impl Check {
         if finding.severity == Severity::Error {
             self.outcome = Outcome::Fail;
         }
-        let same = |f: &Finding| (f.code, f.severity) == (finding.code, finding.severity);
+        let same = |f: &Finding| (f.code, f.severity, &f.rule) == (finding.code, finding.severity, &finding.rule);
         if self.findings.len() >= FINDINGS && self.findings.iter().any(same) {
             self.more += 1;
             return;
@@ -346,6 +356,15 @@ pub struct Report {
     /// What other programs found, from files that the user named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
+    /// The policy whose rules were evaluated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyUsed>,
+    /// What was found and accepted, by the entries of the policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
+    /// Fingerprints of the keys of the trust policy that signed each image, by its digest in the index.
+    #[serde(skip)]
+    pub signed: std::collections::BTreeMap<String, Vec<String>>,
     /// SHA-256 of the trust policy, if it is a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_policy: Option<String>,
@@ -378,6 +397,9 @@ impl Report {
             objects: Vec::new(),
             more_objects: 0,
             evidence: Vec::new(),
+            policy: None,
+            accepted: Vec::new(),
+            signed: std::collections::BTreeMap::new(),
             trust_policy: None,
             checks: Vec::new(),
             not_checked: Vec::new(),

@@ -27,7 +27,7 @@ const WAITING: usize = 64;
 const TO_NAME: usize = 10_000;
 
 /// Settings of a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// The limits of archives.
     pub limits: Limits,

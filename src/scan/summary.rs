@@ -8,6 +8,7 @@ use super::Identity;
 use super::proof::Proof;
 use crate::archive::{Reason, Trouble};
 use crate::content::facts::Fact;
+use crate::report::Decision;
 
 /// The most findings that are named of each kind; all are counted.
 pub(super) const NAMED: usize = 10_000;
@@ -104,6 +105,8 @@ pub struct Finding {
     pub places: Vec<Spot>,
     /// How many more places there are.
     pub more_places: u64,
+    /// Why it is accepted, if it is.
+    pub accepted: Option<Decision>,
 }
 
 impl Finding {
@@ -119,6 +122,7 @@ impl Finding {
             size: None,
             places,
             more_places: 0,
+            accepted: None,
         }
     }
 

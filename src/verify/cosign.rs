@@ -67,10 +67,16 @@ pub(super) fn check(
         check.of += 1;
         let outcome = match demands.is_empty() {
             true => Err("no key of the trust policy covers it, and the policy requires a signature".to_owned()),
-            false => demands.iter().try_for_each(|group| satisfied(&all, image, documents, contents, group)),
+            false => {
+                let each = demands.iter().map(|group| satisfied(&all, image, documents, contents, group));
+                each.collect::<Result<BTreeSet<Digest>, String>>()
+            }
         };
         match outcome {
-            Ok(()) => check.examined += 1,
+            Ok(keys) => {
+                check.examined += 1;
+                report.signed.insert(image.digest.to_string(), keys.iter().map(Digest::to_string).collect());
+            }
             Err(why) => check.find(
                 Finding::new(Code::ImageUnverified, image.digest.to_string(), format!("`{}` has no good image signature", image.display()))
                     .fact(why)
@@ -125,14 +131,15 @@ fn runs(image: &Image, documents: &BTreeMap<Digest, Vec<u8>>) -> bool {
     }
 }
 
-/// Requires at least one signature by one of the keys, over this digest and naming the required repository.
+/// Requires at least one signature by one of the keys, over this digest and naming the required repository. Returns the
+/// fingerprint of the key.
 fn satisfied(
     all: &Attached<'_>,
     image: &Image,
     documents: &BTreeMap<Digest, Vec<u8>>,
     contents: &BTreeMap<Digest, Vec<u8>>,
     demands: &[Demand<'_>],
-) -> Result<(), String> {
+) -> Result<Digest, String> {
     let mut why = "there is no signature image for it in the bundle".to_owned();
     for layer in all.of(&image.digest) {
         let outcome = match &layer.form {
@@ -145,7 +152,7 @@ fn satisfied(
             },
         };
         match outcome {
-            Ok(()) => return Ok(()),
+            Ok(key) => return Ok(key),
             Err(reason) => why = reason,
         }
     }
@@ -160,7 +167,7 @@ fn simple(
     signature: Option<&[u8]>,
     image: &Image,
     demands: &[Demand<'_>],
-) -> Result<(), String> {
+) -> Result<Digest, String> {
     let message = message.ok_or("its signature could not be read")?;
     let signature = signature.ok_or("its signature image holds no signature")?;
     let mut why = NOT_BY_A_KEY.to_owned();
@@ -170,7 +177,7 @@ fn simple(
             continue;
         };
         match claim(message, &image.digest, identity) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(demand.key.fingerprint),
             Err(e) => why = e,
         }
     }
@@ -178,7 +185,12 @@ fn simple(
 }
 
 /// A Sigstore bundle that signs an image. Which repository is meant, it need not say (MB-COS-09).
-fn bundled(bundle: &Bundle, image: &Image, document: Option<&Vec<u8>>, demands: &[Demand<'_>]) -> Result<(), String> {
+fn bundled(
+    bundle: &Bundle,
+    image: &Image,
+    document: Option<&Vec<u8>>,
+    demands: &[Demand<'_>],
+) -> Result<Digest, String> {
     if !bundle.is_about(&image.digest) {
         return Err(format!("the signature is not for {}", image.digest));
     }
@@ -186,7 +198,7 @@ fn bundled(bundle: &Bundle, image: &Image, document: Option<&Vec<u8>>, demands: 
     let mut why = NOT_BY_A_KEY.to_owned();
     for demand in demands.iter().filter(|demand| bundle.is_by(demand.key, document)) {
         match bundle.is_of(&image.digest, demand.identity.as_deref(), demand.key.identity.is_some()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(demand.key.fingerprint),
             Err(e) => why = e,
         }
     }

@@ -52,6 +52,18 @@ pub struct Scan {
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size::parse, help_heading = "Limits")]
     pub max_memory_file: u64,
 
+    /// Rules that the bundle has to keep, and what is accepted of what they and the scanners find (explain rules shows an
+    /// example)
+    #[arg(long, value_name = "FILE", help_heading = "Rules")]
+    pub policy: Option<PathBuf>,
+    /// What another program found in an image of this bundle, for rules that ask for it (repeatable): JSON of grype or
+    /// trivy, SARIF, OpenVEX or CSAF VEX
+    #[arg(long, value_name = "FILE", help_heading = "Rules")]
+    pub evidence: Vec<PathBuf>,
+    /// The image that SARIF evidence is about: as in `ls`, or its digest
+    #[arg(long, value_name = "IMAGE", requires = "evidence", help_heading = "Rules")]
+    pub r#for: Option<String>,
+
     /// Append a line about this run to this file, chained to the line before [default: `log` of the trust policy]
     #[arg(long, value_name = "FILE", help_heading = "Proof")]
     pub log: Option<PathBuf>,

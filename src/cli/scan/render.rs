@@ -8,6 +8,7 @@ use crate::cli::escape::{escape, name as named};
 use crate::cli::proof;
 use crate::ops::observer::{count_of, size};
 use crate::ops::scan::Done;
+use crate::report::CheckId;
 use crate::scan::{self, Outcome, Spot, Used};
 
 /// How many findings are shown in full.
@@ -19,11 +20,13 @@ pub(super) fn verdict(done: &Done) -> String {
     let word = match done.exit_code {
         0 => "CLEAN",
         35 => "FOUND",
-        _ if done.summary.found > 0 => "FOUND",
+        _ if done.is_found() => "FOUND",
         42 => "NOT FULLY SCANNED",
         _ => "FAILED",
     };
-    format!("verdict   {word}  {}\n", named(&done.report.bundle.path))
+    let accepted = done.summary.findings.iter().filter(|finding| finding.accepted.is_some()).count();
+    let except = if accepted > 0 { format!("  except {accepted} accepted") } else { String::new() };
+    format!("verdict   {word}  {}{except}\n", named(&done.report.bundle.path))
 }
 
 /// A time as a date, and its age.
@@ -136,7 +139,12 @@ pub(super) fn text(done: &Done, now: Timestamp) -> String {
             (true, _, why) => why.clone().unwrap_or_default(),
         };
         let by = finding.scanner.as_deref().map(|scanner| format!(" ({scanner})")).unwrap_or_default();
-        out.push_str(&line(finding.outcome.as_str(), &format!("{what}{by}")));
+        let word = if finding.accepted.is_some() { "accepted" } else { finding.outcome.as_str() };
+        out.push_str(&line(word, &format!("{what}{by}")));
+        if let Some(one) = &finding.accepted {
+            let text = format!("until {} by {}: {}", one.until, named(&one.by), named(&one.reason));
+            out.push_str(&line("", &text));
+        }
         if let (Some(sha256), Some(bytes)) = (&finding.sha256, finding.size) {
             out.push_str(&line("", &format!("sha256 {sha256}, {}", size(bytes))));
         }
@@ -165,6 +173,10 @@ pub(super) fn text(done: &Done, now: Timestamp) -> String {
             out.push_str(&line("", &format!("and {} more: {}", count_of(more), fact.as_str())));
         }
     }
+    crate::cli::verify::decided(&done.report, &mut out);
+    for missing in done.report.not_checked.iter().filter(|one| one.id == CheckId::Policy) {
+        out.push_str(&line("unchecked", &missing.reason));
+    }
     out.push_str(&proof::lines(&done.report.proof));
     out
 }
@@ -173,7 +185,15 @@ fn line(word: &str, text: &str) -> String {
     format!("{word:9} {}\n", escape(text))
 }
 
-pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<15> {
+/// What rules found and missed. With trust it is in the report, too.
+fn rules(done: &Done) -> Option<Value> {
+    let check = done.report.checks.iter().find(|check| check.id == CheckId::Policy)?;
+    let missing = done.report.not_checked.iter().filter(|one| one.id == CheckId::Policy).collect::<Vec<_>>();
+    // Counted once by those who read both.
+    (!done.trusted).then(|| json!({ "checks": [check], "not_checked": missing }))
+}
+
+pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<19> {
     let summary = &done.summary;
     let scanner = |used: &Used| {
         let id = &used.identity;
@@ -211,6 +231,7 @@ pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<15> {
             "images": images(&finding.places),
             "places": finding.places,
             "more_places": finding.more_places,
+            "accepted": finding.accepted,
         })
     };
     let notices: Vec<Value> = summary
@@ -259,6 +280,10 @@ pub(super) fn document(done: &Done, now: Timestamp) -> answer::Object<15> {
         ),
         ("ended", json!(summary.ended)),
         ("report", json!(done.trusted.then_some(&done.report))),
+        ("policy", json!(done.report.policy)),
+        ("accepted", json!(done.report.accepted)),
+        ("rules", json!(rules(done))),
+        ("facts", json!(done.report.policy.as_ref().map(|_| &done.facts))),
         ("log", json!(done.report.proof.log)),
     ])
 }

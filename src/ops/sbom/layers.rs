@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::content::layer::{FileEntry, FileKind, Remarks, Whiteout};
 use crate::error::{Code, Error, Result};
@@ -17,12 +17,12 @@ use crate::packages::{Reading, program};
 /// The most bytes of databases that are kept whole, compressed, for a write-ahead log in another layer.
 const KEPT: usize = 64 << 20;
 /// The largest file that each thread reads by itself; larger ones one at a time.
-const HELD: u64 = 8 << 20;
+pub(in crate::ops) const HELD: u64 = 8 << 20;
 /// The most facts of a layer.
 const FACTS: usize = 500_000;
 
 /// One layer that was read.
-pub(super) struct Layer {
+pub(in crate::ops) struct Layer {
     facts: BTreeMap<u32, Fact>,
     /// The entries, compressed.
     entries: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) struct Layer {
 
 /// The layers, as they are read.
 #[derive(Default)]
-pub(super) struct Layers {
+pub(in crate::ops) struct Layers {
     done: Mutex<BTreeMap<Digest, Layer>>,
     kept: AtomicUsize,
     large: Mutex<()>,
@@ -39,25 +39,30 @@ pub(super) struct Layers {
 
 impl Layers {
     /// The layers, when everything was read.
-    pub(super) fn finish(self) -> BTreeMap<Digest, Layer> {
+    pub(in crate::ops) fn finish(self) -> BTreeMap<Digest, Layer> {
         self.done.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For a layer that is about to be read.
-    pub(super) fn gathering(&self) -> Result<Gathering<'_>> {
+    pub(in crate::ops) fn gathering(&self) -> Result<Gathering<'_>> {
         let layer = Layer { facts: BTreeMap::new(), entries: Vec::new(), problems: Vec::new() };
         let entries = zstd::stream::write::Encoder::new(Vec::new(), 1).map_err(internal)?;
         Ok(Gathering { layers: self, layer, entries, buffer: Vec::new() })
     }
 
+    /// The turn of a large file: they are read one at a time.
+    pub(in crate::ops) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.large.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a layer was read.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
+    pub(in crate::ops) fn has(&self, digest: &Digest) -> bool {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
     }
 
     /// Says what a file says; `None` for one that says nothing about packages.
     /// `head` is a buffer that is used again, so that the memory of thousands of files is that of one.
-    fn fact(&self, entry: &FileEntry, content: &mut dyn Read, head: &mut Vec<u8>) -> Result<Option<Fact>> {
+    fn fact(&self, entry: &FileEntry, content: &mut dyn Read, head: &mut Vec<u8>, turn: bool) -> Result<Option<Fact>> {
         let failed = |e: io::Error| Error::try_from(e).unwrap_or_else(damaged);
         head.clear();
         content.take(collect::FIRST as u64).read_to_end(head).map_err(failed)?;
@@ -65,7 +70,7 @@ impl Layers {
         if entry.size > source.limit() {
             return Ok(Some(collect::too_large(source)));
         }
-        let _turn = (entry.size > HELD).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
+        let _turn = (entry.size > HELD && !turn).then(|| self.turn());
         if entry.size > program::MAX_HELD && source == Source::Program {
             content.take(program::head_size() - head.len() as u64).read_to_end(head).map_err(failed)?;
             if let Some(reading) = program::large_elf(head, content).map_err(failed)? {
@@ -112,16 +117,21 @@ impl Visitor for Layers {
 }
 
 /// One layer while it is read.
-pub(super) struct Gathering<'l> {
+pub(in crate::ops) struct Gathering<'l> {
     layers: &'l Layers,
     layer: Layer,
     entries: zstd::stream::write::Encoder<'static, Vec<u8>>,
     buffer: Vec<u8>,
 }
 
-impl Gathering<'_> {
+impl<'l> Gathering<'l> {
     /// The next entry, as container runtimes see it.
-    pub(super) fn entry(&mut self, entry: &FileEntry, content: &mut dyn Read) -> Result<()> {
+    pub(in crate::ops) fn entry(&mut self, entry: &FileEntry, content: &mut dyn Read) -> Result<()> {
+        self.turn(entry, content, false)
+    }
+
+    /// As [`Gathering::entry`]; `turn`: the caller has the [`Layers::turn`].
+    pub(in crate::ops) fn turn(&mut self, entry: &FileEntry, content: &mut dyn Read, turn: bool) -> Result<()> {
         if entry.kind == FileKind::Behind {
             return Ok(());
         }
@@ -137,14 +147,19 @@ impl Gathering<'_> {
                 let text = format!("has more than {FACTS} files that say something about packages");
                 self.layer.problems.push(text);
             }
-        } else if let Some(fact) = self.layers.fact(entry, content, &mut self.buffer)? {
+        } else if let Some(fact) = self.layers.fact(entry, content, &mut self.buffer, turn)? {
             self.layer.facts.insert(number, fact);
         }
         Ok(())
     }
 
+    /// The layers that this one belongs to.
+    pub(in crate::ops) fn layers(&self) -> &'l Layers {
+        self.layers
+    }
+
     /// The layer was read, up to its end or to what is broken in it.
-    pub(super) fn finish(mut self, digest: Digest, remarks: &Remarks, broken: Option<Error>) -> Result<()> {
+    pub(in crate::ops) fn finish(mut self, digest: Digest, remarks: &Remarks, broken: Option<Error>) -> Result<()> {
         self.layer.entries = self.entries.finish().map_err(internal)?;
         if let Some(broken) = broken {
             let message = broken.message();
@@ -164,12 +179,12 @@ fn internal(error: io::Error) -> Error {
 
 impl Layer {
     /// What the file of this entry says.
-    pub(super) fn fact(&self, entry: u32) -> Option<&Fact> {
+    pub(in crate::ops) fn fact(&self, entry: u32) -> Option<&Fact> {
         self.facts.get(&entry)
     }
 
     /// Why not all of it is known.
-    pub(super) fn problems(&self) -> &[String] {
+    pub(in crate::ops) fn problems(&self) -> &[String] {
         &self.problems
     }
 
@@ -177,7 +192,7 @@ impl Layer {
     ///
     /// # Errors
     /// Those of `take`.
-    pub(super) fn entries(&self, take: &mut dyn FnMut(&FileEntry) -> Result<()>) -> Result<()> {
+    pub(in crate::ops) fn entries(&self, take: &mut dyn FnMut(&FileEntry) -> Result<()>) -> Result<()> {
         let decoder = zstd::stream::read::Decoder::new(&self.entries[..]).map_err(internal)?;
         let mut from = io::BufReader::new(decoder);
         while let Some(entry) = read_entry(&mut from).map_err(internal)? {
