@@ -80,6 +80,10 @@ fn sentence(sheet: &View<'_>, saying: Saying, all: &[Open], undone: &[Undone]) -
         ],
         _ => {
             let bytes = match (state::broken(sheet.report).is_empty(), state::is_signed(sheet.report)) {
+                (true, true) if sheet.trusted.required.is_empty() => {
+                    "The bytes are what its index says; no signature is required here."
+                }
+                (true, true) if away(sheet) => "The bytes that are here are what was signed; others are not here.",
                 (true, true) => "The bytes are what was signed.",
                 (false, true) => "The bytes are NOT what was signed.",
                 (_, false) => "Whoever made it is NOT one whom this host trusts.",
@@ -171,12 +175,20 @@ fn integrity(sheet: &View<'_>) -> Line {
         .unwrap_or_default();
     let failed = state::broken(sheet.report);
     match failed.is_empty() {
+        true if away(sheet) => {
+            vec![strong("NOT ALL IS HERE"), text(format!(" {read}; others that it does not carry were not checked"))]
+        }
         true if digests.is_some_and(|c| c.examined == c.of) => {
             vec![strong("VERIFIED"), text(format!(" {read}; every byte was read"))]
         }
         true => vec![strong("NOT FULLY READ"), text(format!(" {read}"))],
         false => vec![strong("FAILED"), text(format!(" {}", listed(&failed)))],
     }
+}
+
+/// Whether blobs that the bundle does not carry were not read from elsewhere either.
+fn away(sheet: &View<'_>) -> bool {
+    sheet.report.not_checked.iter().any(|one| one.id == CheckId::RestoredBlobs)
 }
 
 /// The distinct keys with a good signature in a role.

@@ -473,6 +473,17 @@ fn a_sheet_never_says_more_than_the_exit_code() {
 }
 
 #[test]
+fn what_is_not_here_was_not_read() {
+    let mut world = World::new(1, &|n| format!("reg.example/app{n}"));
+    world.report.skip(CheckId::RestoredBlobs, false, "3 blobs are not carried".to_owned());
+    let text = markdown(&world.sheet(0));
+    assert!(text.contains("NOT ALL IS HERE") && !text.contains("every byte was read"), "{text}");
+    let trusted = Trusted { required: Vec::new(), ..world.sheet(0).trusted };
+    let text = markdown(&Sheet { trusted, ..world.sheet(0) });
+    assert!(text.contains("no signature is required here"), "{text}");
+}
+
+#[test]
 fn the_place_in_the_log_stands_on_the_first_page() {
     let mut world = World::new(1, &|n| format!("reg.example/app{n}"));
     world.report.proof.log = Some(crate::report::Place { n: 41, sha256: "0123456789abcdef".repeat(4) });
