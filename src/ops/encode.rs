@@ -277,12 +277,15 @@ fn references(
         };
         for ((name, platform, at), layer) in &ours {
             let own = out.entry(layer.digest).or_default();
-            let of = |at: usize| theirs.get(&(name.clone(), platform.clone(), at)).filter(|layer| usable(layer));
-            // The same position, then those beside it.
-            let near = [Some(*at), at.checked_add(1), at.checked_sub(1)];
-            for candidate in near.into_iter().flatten().filter_map(of) {
+            let same = |of: &&(&PlaceOf, &Descriptor)| (&of.0.0, &of.0.1) == (name, platform) && usable(of.1);
+            let all: Vec<(&PlaceOf, &Descriptor)> =
+                theirs.range((name.clone(), platform.clone(), 0)..).take_while(|(of, _)| &of.0 == name).collect();
+            let mut near: Vec<&(&PlaceOf, &Descriptor)> = all.iter().filter(same).collect();
+            // The same position, then those of the size that is the most alike.
+            near.sort_by_key(|(of, candidate)| (of.2 != *at, candidate.size.abs_diff(layer.size)));
+            for (_, candidate) in near {
                 if own.len() < TRIED && !own.iter().any(|known| known.digest == candidate.digest) {
-                    own.push(candidate.clone());
+                    own.push((*candidate).clone());
                 }
             }
         }
