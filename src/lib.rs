@@ -63,7 +63,7 @@
 //! | `archive` | archives within files, opened in memory | `error` |
 //! | `content` | what is inside an image as it streams | `archive`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `packages` | package databases of images; orders of versions; SPDX and CycloneDX documents | `archive`, `version`, `oci`, `error` |
-//! | `policy` | facts about a bundle, rules over them, what was accepted | `packages`, `content`, `kubernetes`, `report`, `pattern`, `oci`, `error` |
+//! | `policy` | facts about a bundle, rules over them, what was accepted | `escape`, `packages`, `content`, `kubernetes`, `report`, `pattern`, `oci`, `error` |
 //! | `openshift` | payloads, release signatures, mirror sets, update graphs | `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `bundle` | the format | `regzip`, `delta`, `content`, `sign`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `version`, `oci`, `error` |
 //! | `registry` | distribution-spec client | `sign`, `kubernetes`, `fs`, `oci`, `error` |
