@@ -83,7 +83,7 @@ FILES = r"manifests/(.*/)?[^/]+\.(ya?ml|json)|signatures/sha256=[0-9a-f]{64}/sig
 OWN = dict(zip(KINDS, ("release", "component release", "", "(release )?subject", "(release )?subject", "derived")))
 def parse_index(raw):
     try:
-        x = json.loads(raw.decode())
+        x = json.loads(raw.decode(), parse_int=numeral)
         known = type(x) is dict and U64(x.get("format")) and (x["format"] != 1 or loose(incompatible=listed(string))(x.get("features")))
         need(not known or x["format"] == 1 and {*x["features"]["incompatible"]} <= {"graph-data"}, "unknown format or feature", "not-a-bundle")
         need(BUNDLE(x) and raw.decode() == json.dumps(x, indent=2, ensure_ascii=False) + "\n", "the form of the index")
@@ -356,9 +356,9 @@ def gzip_header(h):  # whether it is exactly one (RFC 1952)
     return h[:3] == b"\x1f\x8b\x08" and h[3] < 32 and at + (h[3] & 2) == len(h)
 def carriage(raw, x, identity):  # the positions of the blobs that are absent, and of those that are restored from members, with these
     try:
-        c = json.loads(raw.decode(), object_pairs_hook=pairs); known = type(c) is dict and U64(c.get("format"))
-        need(not known or c["format"] == 1, "the format of the carriage", "not-a-bundle")
-        need(not known or c.get("features", {}).get("incompatible", []) == [], "a feature of the carriage", "not-a-bundle")
+        c = json.loads(raw.decode(), object_pairs_hook=pairs, parse_int=numeral); known = type(c) is dict and U64(c.get("format"))
+        known = known and loose(incompatible=listed(string))(c.get("features"))
+        need(not known or c["format"] == 1 and c["features"]["incompatible"] == [], "the format of the carriage, or a feature", "not-a-bundle")
         need(FORM(c) and raw.decode() == json.dumps(c, indent=2, ensure_ascii=False) + "\n", "the form of the carriage")
     except (ValueError, RecursionError, AttributeError): raise Stop("malformed", "the form of the carriage")
     need(c["index"] == identity and identity not in [b["index"] for b in c["bases"]], "another bundle")

@@ -294,6 +294,7 @@ fn what_the_comparison_found_stays_as_the_specification_says() {
         10,
     );
     check("a format beyond 32 bits", &text("\"format\": 1", "\"format\": 4294967297"), 10);
+    check("a format that is below zero and is not", &text("\"format\": 1", "\"format\": -0"), 12);
     check("a year that not everyone can hold", &text("2027-11-22", "9999-01-01"), 12);
     check("the last year", &text("2027-11-22", "9998-12-31"), 0);
     check("an image of another size", &edited(&|m| m.index.images[0].size += 1), 12);
