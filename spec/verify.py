@@ -357,7 +357,7 @@ def gzip_header(h):  # whether it is exactly one (RFC 1952)
 def carriage(raw, x, identity):  # the positions of the blobs that are absent, and of those that are restored from members, with these
     try:
         c = json.loads(raw.decode(), object_pairs_hook=pairs, parse_int=numeral); known = type(c) is dict and U64(c.get("format"))
-        known = known and loose(incompatible=listed(string))(c.get("features"))
+        known = known and (c["format"] != 1 or loose(incompatible=listed(string))(c.get("features")))
         need(not known or c["format"] == 1 and c["features"]["incompatible"] == [], "the format of the carriage, or a feature", "not-a-bundle")
         need(FORM(c) and raw.decode() == json.dumps(c, indent=2, ensure_ascii=False) + "\n", "the form of the carriage")
     except (ValueError, RecursionError, AttributeError): raise Stop("malformed", "the form of the carriage")

@@ -1,4 +1,4 @@
-//! Layers carried as differences, or in zstd (MB-CAR-08): made, verified, expanded and divided, with the program on real
+//! Layers carried as differences, or in zstd (MB-CAR-13): made, verified, expanded and divided, with the program on real
 //! files. The layers are compressed by the encoders of the project, which `tests/regzip.rs` compares with the real ones.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

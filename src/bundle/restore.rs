@@ -1,4 +1,4 @@
-//! Blobs restored from members: the content out of a zstd frame or a difference, compressed as it was (MB-CAR-08).
+//! Blobs restored from members: the content out of a zstd frame or a difference, compressed as it was (MB-CAR-13).
 //!
 //! Nothing is believed: the member, the reference, the content and the blob each have a digest, and the sizes of all of
 //! them are limits. Memory does not depend on them; a difference and its reference lie in files without names.

@@ -1,4 +1,4 @@
-//! Layers carried as differences (MB-CAR-08), as skopeo compresses them, from registry to registry.
+//! Layers carried as differences (MB-CAR-13), as skopeo compresses them, from registry to registry.
 
 use std::ffi::OsString;
 use std::fs;

@@ -264,6 +264,8 @@ fn lists(out: &mut Vectors) {
     add(out, "other-index", "about another bundle", of(|c, _| c.index = Digest::of(b"other")));
     let format = of_text(|text| text.replacen("\"format\": 1", "\"format\": 2", 1));
     out.add("format", "a later format", is(Code::NotABundle), format);
+    let later = of_text(|_| "{\"format\": 2, \"more\": {}}".to_owned());
+    out.add("format-later", "a later format without what this one has", is(Code::NotABundle), later);
     let feature = of(|c, _| c.features.incompatible = vec!["delta-2".into()]);
     out.add("feature", "a feature that is unknown", is(Code::NotABundle), feature);
     add(out, "compatible", "a compatible feature", of(|c, _| c.features.compatible = vec!["x".into()]));
