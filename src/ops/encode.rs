@@ -323,13 +323,15 @@ impl Work<'_> {
             return hopeless(&note);
         }
         let Some(new) = self.fetched(at, blob)? else { return hopeless(&note) };
+        let mut lost = false;
         for way in ways {
             self.observer.check()?;
-            if let Some(kept) = self.made(at, blob, &new, way)? {
+            if let Some(kept) = self.made(at, blob, &new, way, &mut lost)? {
                 return Ok(Some(kept));
             }
         }
-        hopeless(&note)
+        // With another copy of the base there may be a way.
+        if lost { Ok(None) } else { hopeless(&note) }
     }
 
     /// What notes that a layer is carried as it is after all of this was tried: a later run may have other bases.
@@ -415,13 +417,23 @@ impl Work<'_> {
         Err(failed)
     }
 
-    /// Makes a member and proves it.
-    fn made(&self, at: usize, blob: &Blob, new: &New, layer: Option<&Descriptor>) -> Result<Option<Kept>> {
+    /// Makes a member and proves it. `lost`: the layer of the base could not be read.
+    fn made(
+        &self,
+        at: usize,
+        blob: &Blob,
+        new: &New,
+        layer: Option<&Descriptor>,
+        lost: &mut bool,
+    ) -> Result<Option<Kept>> {
         let kitchen = self.options.stock.kitchen();
         let mut reference = None;
         let mut spool = None;
         if let Some(layer) = layer {
-            let Some((one, content)) = self.reference(layer)? else { return Ok(None) };
+            let Some((one, content)) = self.reference(layer)? else {
+                *lost = true;
+                return Ok(None);
+            };
             (reference, spool) = (Some(one), Some(content));
         }
         let path = self.path(blob, reference.as_ref());
