@@ -1,11 +1,15 @@
 //! The hot loops: `cargo bench`. For a look before and after a change; nothing fails when it is slow.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+use std::io::Write;
 
 use divan::counter::BytesCount;
 use mirror_bundle::bundle::index::{Blob, FORMAT, Features, Image, Kind};
 use mirror_bundle::bundle::{Index, Layout, layout, tar};
 use mirror_bundle::bundle::{Room, divide};
+use mirror_bundle::delta::{Options, Part, Patched, encode};
 use mirror_bundle::oci::{Digest, Hasher, Role, media_type};
+use mirror_bundle::regzip::{BlockSize, Family, Gzip, Level, Method, Recipe};
 
 fn main() {
     divan::main();
@@ -111,4 +115,53 @@ fn division(bencher: divan::Bencher, images: u32) {
     let everywhere = std::collections::BTreeSet::new();
     let room = Room { volume: 700 << 20, tail: 0, order: &[], everywhere: &everywhere, form: Default::default() };
     bencher.bench(|| divide(&index, &bytes, None, &room).unwrap());
+}
+
+/// A content for the next two: the file in `BENCH_TAR` (a layer of 100 MB or so gives figures that mean something), or
+/// what the vectors of the encoders are made of.
+fn content(variable: &str) -> Vec<u8> {
+    let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/gzip-encoders/inputs/");
+    match std::env::var_os(variable) {
+        Some(path) => std::fs::read(path).unwrap(),
+        None => {
+            ["elf.bin", "layer.tar", "text.md"].map(|name| std::fs::read(format!("{inputs}{name}")).unwrap()).concat()
+        }
+    }
+}
+
+/// A gzip stream made again, on one core; bytes are those of the content.
+#[divan::bench(args = [(Family::B, Level::L5, true), (Family::B, Level::L6, false), (Family::B, Level::L1, true),
+    (Family::Go126, Level::L6, false), (Family::Go126, Level::L1, false)])]
+fn regzip(bencher: divan::Bencher, (family, level, blocks): (Family, Level, bool)) {
+    let tar = content("BENCH_TAR");
+    let method = if blocks { Method::Pgzip(BlockSize::MiB) } else { Method::Gzip };
+    let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    let recipe = Recipe::new(family, level, method, &header).unwrap();
+    bencher.counter(BytesCount::new(tar.len())).bench(|| {
+        let mut gzip = Gzip::new(&recipe, std::io::sink());
+        tar.chunks(1 << 17).for_each(|piece| gzip.write_all(piece).unwrap());
+        gzip.finish().unwrap()
+    });
+}
+
+/// A difference made (`true`), and the content restored from it; `BENCH_OLD` is the layer before.
+#[divan::bench(args = [true, false])]
+fn delta_1(bencher: divan::Bencher, make: bool) {
+    let (old, new) = (content("BENCH_OLD"), content("BENCH_TAR"));
+    let parts = || (Part::whole(&old, old.len() as u64), Part::whole(&new, new.len() as u64));
+    let encoded = || {
+        let mut out = std::io::Cursor::new(Vec::new());
+        encode(parts().0, parts().1, &Options::default(), &mut out).unwrap();
+        out.into_inner()
+    };
+    let member = encoded();
+    println!("{} -> {} bytes", new.len(), member.len());
+    bencher.counter(BytesCount::new(new.len())).bench_local(|| match make {
+        true => encoded().len() as u64,
+        false => {
+            let whole = Part::whole(&member, member.len() as u64);
+            let mut patched = Patched::new(whole, parts().0, new.len() as u64).unwrap();
+            std::io::copy(&mut patched, &mut std::io::sink()).unwrap()
+        }
+    });
 }

@@ -48,6 +48,8 @@
 //! | `escape` | text from outside, made safe to show | |
 //! | `version` | semantic versions and their order | |
 //! | `parallel` | the same work for many things, by as many threads as get more done | `error` |
+//! | `regzip` | gzip streams made again, byte for byte | |
+//! | `delta` | one file as the difference from another one | |
 //! | `oci` | reading and writing of OCI documents | `error` |
 //! | `graph` | the walk from roots to blobs; closures | `oci`, `error` |
 //! | `kubernetes` | manifests: parse, canonical form, what may be carried | `pattern`, `oci`, `error` |
@@ -59,8 +61,6 @@
 //! | `sign` | keys, SSHSIG, trust policy, cosign | `graph`, `kubernetes`, `report`, `fs`, `codec`, `pattern`, `oci`, `error` |
 //! | `site` | what a site says about its registry: receipts, inventories | `sign`, `oci`, `error` |
 //! | `archive` | archives within files, opened in memory | `error` |
-//! | `regzip` | gzip streams made again byte for byte | |
-//! | `delta` | one file as the difference from another one | |
 //! | `content` | what is inside an image as it streams | `archive`, `graph`, `kubernetes`, `report`, `fs`, `codec`, `oci`, `error` |
 //! | `packages` | package databases of images; orders of versions; SPDX and CycloneDX documents | `archive`, `version`, `oci`, `error` |
 //! | `policy` | facts about a bundle, rules over them, what was accepted | `packages`, `content`, `kubernetes`, `report`, `pattern`, `oci`, `error` |

@@ -17,7 +17,7 @@ needed=(docker-registry:docker-registry:docker-distribution skopeo:skopeo:skopeo
   rpm:rpm:rpm rpmbuild:rpm:rpm-build jsonschema:python3-jsonschema:python3-jsonschema
   clamd:clamav-daemon:clamd clamdscan:clamdscan:clamav yara:yara:yara cpio:cpio:cpio 7z:p7zip-full:p7zip-plugins
   musl-gcc:musl-tools:musl-gcc go:golang-go:golang zbarimg:zbar-tools:zbar
-  chromium:chromium:chromium pdftotext:poppler-utils:poppler-utils)
+  chromium:chromium:chromium pdftotext:poppler-utils:poppler-utils zstd:zstd:zstd)
 field=2 manager=apt-get
 if ! command -v apt-get >/dev/null && command -v dnf >/dev/null; then field=3 manager=dnf; fi
 missing=()
@@ -28,6 +28,9 @@ for entry in "${needed[@]}"; do
 done
 # Its files are no commands.
 [ -d /usr/share/clamav-testfiles ] || [ $manager = dnf ] || missing+=(clamav-testfiles)
+# Sources of Go packages, for tests/real_encoders.rs.
+[ -d /usr/share/gocode/src/github.com/klauspost/pgzip ] || [ $manager = dnf ] ||
+  missing+=(golang-github-klauspost-compress-dev golang-github-klauspost-pgzip-dev)
 # Modules of the system's Python, for the orders of versions.
 [ $manager = dnf ] || /usr/bin/python3 -c 'import rpm, packaging' 2>/dev/null || missing+=(python3-rpm python3-packaging)
 # kubectl has a package of this name in some releases of Debian only.

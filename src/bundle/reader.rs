@@ -86,10 +86,8 @@ impl Bundle {
             |what: &str| Error::new(Code::Malformed, format!("{what} in `{}` is not what its index says", input.name));
         let whose = |e: Error| e.fact(format!("in `{}`", input.name));
         let volume = head.volume.as_deref().map(Volume::parse).transpose().map_err(whose)?;
-        if let Some(volume) = &volume {
-            if volume.index != head.digest() {
-                return Err(malformed(VOLUME).fact(format!("it is about the bundle {}", volume.index)));
-            }
+        if let Some(volume) = volume.as_ref().filter(|volume| volume.index != head.digest()) {
+            return Err(malformed(VOLUME).fact(format!("it is about the bundle {}", volume.index)));
         }
         let mut damage = Vec::new();
         let signature = head.signature.as_deref();

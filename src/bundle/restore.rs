@@ -320,7 +320,7 @@ impl<'a> Restoring<'a> {
             }
             (ContentForm::Delta1, Some(reference)) => {
                 let file = kitchen.spooled(member, size)?;
-                let member = Part::whole(Arc::new(file), size);
+                let member = Part::whole(file, size);
                 let patched = Patched::new(member, reference.part(), tar.size)
                     .map_err(|e| unrestorable(&blob, &e.to_string()))?;
                 Source::Difference(Box::new(patched))

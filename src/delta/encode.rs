@@ -108,13 +108,11 @@ fn control(steps: &[Step], give: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io:
     Ok(())
 }
 
+/// Gets pieces of the new content, and of the reference beside it.
+type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
+
 /// Runs over what is added to, with the reference.
-fn added(
-    steps: &[Step],
-    old: &mut Pages<'_>,
-    new: &mut Pages<'_>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+fn added(steps: &[Step], old: &mut Pages<'_>, new: &mut Pages<'_>, each: Each<'_>) -> io::Result<()> {
     let mut at = 0;
     for step in steps {
         let mut result = Ok(());

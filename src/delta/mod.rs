@@ -45,6 +45,18 @@ impl ReadAt for [u8] {
     }
 }
 
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        (**self).read_at(buf, at)
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        (**self).read_at(buf, at)
+    }
+}
+
 impl ReadAt for Vec<u8> {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         self.as_slice().read_at(buf, at)
@@ -88,8 +100,8 @@ pub struct Part<'a> {
 impl<'a> Part<'a> {
     /// The first `size` bytes.
     #[must_use]
-    pub fn whole(from: Arc<dyn ReadAt + Send + Sync + 'a>, size: u64) -> Self {
-        Part { from, start: 0, size }
+    pub fn whole(from: impl ReadAt + Send + Sync + 'a, size: u64) -> Self {
+        Part { from: Arc::new(from), start: 0, size }
     }
 
     /// Fills `buf` from `at` on, counted from the beginning of the part.

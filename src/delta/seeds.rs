@@ -70,7 +70,7 @@ impl Seeds {
     }
 
     fn put(&mut self, hash: u64, number: u64) {
-        let entry = number as u32 + 1 | self.tag(hash);
+        let entry = (number as u32 + 1) | self.tag(hash);
         // The first one stays.
         if let Some(place) = self.table.get_mut((hash >> self.shift) as usize).filter(|place| **place == 0) {
             *place = entry;

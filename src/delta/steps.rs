@@ -21,11 +21,11 @@ const SPAN: u64 = 4096;
 /// By so many bytes another place has to be better.
 const BETTER: u64 = 8;
 /// Equal bytes at the present place after which no other one is looked for.
-const GOOD: u64 = 32;
+const GOOD: u64 = 16;
 /// So many places are looked at in one go.
 const LOOK: usize = 32;
 /// The present place is good enough when so many bytes of these agree.
-const FAIR: u8 = 16;
+const FAIR: u8 = 24;
 /// Backward search ends so far below its best score.
 const HOPELESS: i64 = 128;
 

@@ -4,6 +4,8 @@
 //! A layer is carried so only if this run restored it from its member with the code of the reader. Everything else is
 //! carried as it is.
 
+mod streams;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::shelf::{Member, Shelf};
 use super::write::{Origin, Supply};
 use super::{Observer, Task};
-use crate::bundle::carriage::{As, Content, ContentForm, Encoder, Entry, Gzip, GzipForm, Reference, Tar};
+use crate::bundle::carriage::{As, Content, ContentForm, Entry, Reference, Tar};
 use crate::bundle::index::{Blob, Index, Kind};
 use crate::bundle::restore::{Restoring, Spool};
 use crate::bundle::writer::Plan;
@@ -24,8 +26,9 @@ use crate::delta;
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher, Role};
 use crate::parallel::Pace;
-use crate::regzip::{self, Family, Method, Recipe};
+use crate::regzip::{self, Recipe};
 use crate::select::base::Bases;
+use streams::{Hashing, Seen, UpToDamage, frame, gzip};
 
 /// A member is used if it is smaller than so many percent of the blob.
 const WORTH: u64 = 90;
@@ -274,12 +277,15 @@ fn references(
         };
         for ((name, platform, at), layer) in &ours {
             let own = out.entry(layer.digest).or_default();
-            let of = |at: usize| theirs.get(&(name.clone(), platform.clone(), at)).filter(|layer| usable(layer));
-            // The same position, then those beside it.
-            let near = [Some(*at), at.checked_add(1), at.checked_sub(1)];
-            for candidate in near.into_iter().flatten().filter_map(of) {
+            let same = |of: &&(&PlaceOf, &Descriptor)| (&of.0.0, &of.0.1) == (name, platform) && usable(of.1);
+            let all: Vec<(&PlaceOf, &Descriptor)> =
+                theirs.range((name.clone(), platform.clone(), 0)..).take_while(|(of, _)| &of.0 == name).collect();
+            let mut near: Vec<&(&PlaceOf, &Descriptor)> = all.iter().filter(same).collect();
+            // The same position, then those of the size that is the most alike.
+            near.sort_by_key(|(of, candidate)| (of.2 != *at, candidate.size.abs_diff(layer.size)));
+            for (_, candidate) in near {
                 if own.len() < TRIED && !own.iter().any(|known| known.digest == candidate.digest) {
-                    own.push(candidate.clone());
+                    own.push((*candidate).clone());
                 }
             }
         }
@@ -467,7 +473,7 @@ impl Work<'_> {
                 repositories: Vec::new(),
                 size: Some(size),
                 digest: Some(hasher.clone().finish()),
-                tar: Some(new.tar.clone()),
+                tar: Some(new.tar),
                 gzip: Some(gzip(recipe)),
                 content: Some(content.clone()),
             };
@@ -535,77 +541,6 @@ struct New {
     recipes: Vec<Recipe>,
 }
 
-/// Writes the content as one zstd frame.
-fn frame(new: &New, level: i32, most: u64, out: &mut File) -> io::Result<u64> {
-    use std::io::Write as _;
-    let mut encoder = zstd::stream::write::Encoder::new(Limited { out, left: most }, level)?;
-    encoder.include_checksum(true)?;
-    encoder.include_contentsize(true)?;
-    encoder.window_log(delta::WINDOW.ilog2())?;
-    encoder.set_pledged_src_size(Some(new.tar.size))?;
-    io::copy(&mut new.spool.read(), &mut encoder)?;
-    let mut limited = encoder.finish()?;
-    limited.flush()?;
-    Ok(most - limited.left)
-}
-
-struct Limited<'a> {
-    out: &'a mut File,
-    left: u64,
-}
-
-impl io::Write for Limited<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.left = self.left.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
-        self.out.write_all(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-struct Hashing<'a>(&'a mut Hasher);
-
-impl io::Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What can be inflated of a beginning.
-struct UpToDamage<R>(R);
-
-impl<R: Read> Read for UpToDamage<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(self.0.read(buffer).unwrap_or(0))
-    }
-}
-
-/// Bytes as they come, with their beginning, and seen by who must see them.
-struct Seen<'a> {
-    from: Box<dyn Read + 'a>,
-    beginning: &'a mut Vec<u8>,
-    look: &'a mut Option<crate::verify::disguise::Look>,
-}
-
-impl Read for Seen<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.from.read(buffer)?;
-        let now = &buffer[..n];
-        let room = BEGINNING.saturating_sub(self.beginning.len()).min(n);
-        self.beginning.extend_from_slice(&now[..room]);
-        self.look.iter_mut().for_each(|look| look.send(now));
-        Ok(n)
-    }
-}
-
 /// Notes that a layer is carried as it is.
 fn hopeless(note: &Path) -> Result<Option<Kept>> {
     fs::write(note, b"").map_err(|e| Error::io("cannot write", note, e))?;
@@ -615,19 +550,4 @@ fn hopeless(note: &Path) -> Result<Option<Kept>> {
 fn discarded(path: &Path) -> Result<Option<Kept>> {
     fs::remove_file(path).map_err(|e| Error::io("cannot remove", path, e))?;
     Ok(None)
-}
-
-fn gzip(recipe: &Recipe) -> Gzip {
-    let encoder = match recipe.family() {
-        Family::A => Encoder::KlauspostA,
-        Family::B => Encoder::KlauspostB,
-        Family::Go126 => Encoder::Go126,
-    };
-    let (method, block_size) = match recipe.method() {
-        Method::Gzip => (GzipForm::Gzip, None),
-        Method::Pgzip(size) => (GzipForm::Pgzip, u32::try_from(size.bytes()).ok()),
-    };
-    let header = recipe.header().iter().map(|byte| format!("{byte:02x}")).collect();
-    let level = u8::try_from(recipe.level().number()).unwrap_or_default();
-    Gzip { method, encoder, level, block_size, header }
 }

@@ -52,16 +52,16 @@ impl Blocks {
     }
 
     /// A block in the fixed codes.
-    fn fixed(&mut self, found: &Tokens, bytes: &[u8]) {
+    fn fixed(&mut self, found: &Tokens) {
         self.close();
         self.bits.put(2, 3);
-        tokens::<true>(&mut self.bits, found, bytes, &FIXED_LIT, &FIXED_DIST);
+        tokens(&mut self.bits, found, &FIXED_LIT, &FIXED_DIST);
         self.bits.put(0, 7);
     }
 
     /// A chunk by its tokens; `sync`: it is the last one.
     pub(super) fn tokens(&mut self, found: &Tokens, bytes: &[u8], sync: bool) {
-        let mut counts = Counts::of::<true>(found, bytes);
+        let mut counts = Counts::of(found);
         let mut total = found.count();
         if sync {
             counts.lit[END] = 1;
@@ -88,7 +88,7 @@ impl Blocks {
                 size = new;
             }
             if total < 250 && fixed + 7 < size {
-                return if stored <= size { self.stored(bytes) } else { self.fixed(found, bytes) };
+                return if stored <= size { self.stored(bytes) } else { self.fixed(found) };
             }
             if stored <= size {
                 return self.stored(bytes);
@@ -102,7 +102,7 @@ impl Blocks {
             let size = head.size + self.lit.cost(&counts.lit) + self.dist.cost(&counts.dist) + extra;
             let fixed = 3 + counts.fixed() + extra;
             if total < 250 && fixed <= size {
-                return if stored <= fixed { self.stored(bytes) } else { self.fixed(found, bytes) };
+                return if stored <= fixed { self.stored(bytes) } else { self.fixed(found) };
             }
             if stored <= size {
                 return self.stored(bytes);
@@ -113,7 +113,7 @@ impl Blocks {
             }
             self.literal = false;
         }
-        tokens::<true>(&mut self.bits, found, bytes, &self.lit, &self.dist);
+        tokens(&mut self.bits, found, &self.lit, &self.dist);
         if sync {
             end(&mut self.bits, &self.lit);
             self.open = 0;
@@ -122,8 +122,8 @@ impl Blocks {
 
     /// A chunk by its literals alone.
     pub(super) fn literals(&mut self, bytes: &[u8], sync: bool) {
-        let found = Tokens { tail: bytes.len(), ..Tokens::default() };
-        let mut freq = Counts::of::<true>(&found, bytes).lit;
+        let found = Tokens::of(bytes);
+        let mut freq = Counts::of(&found).lit;
         if even(&freq[..256], bytes.len()) {
             return self.stored(bytes);
         }
@@ -146,7 +146,7 @@ impl Blocks {
             head.write(&mut self.bits);
             (self.literal, self.open) = (true, head.size);
         }
-        tokens::<true>(&mut self.bits, &found, bytes, &self.lit, &self.dist);
+        tokens(&mut self.bits, &found, &self.lit, &self.dist);
         if sync {
             end(&mut self.bits, &self.lit);
             (self.open, self.literal) = (0, false);
@@ -209,7 +209,7 @@ fn log(x: f32) -> f32 {
     let bits = x.to_bits();
     let exponent = (bits >> 23 & 255) as i32;
     let m = f32::from_bits(bits & 0x807f_ffff | 127 << 23);
-    (exponent - 128) as f32 + (((-0.344_848_43 * m) + 2.024_665_78) * m - 0.674_877_59)
+    (exponent - 128) as f32 + (((-0.344_848_43 * m) + 2.024_665_8) * m - 0.674_877_6)
 }
 
 #[cfg(test)]
@@ -262,6 +262,21 @@ mod tests {
         assert!(!even(&freq, 4096));
         (freq[0], freq[1]) = (16 + 7, 16 - 7);
         assert!(even(&freq, 4096));
+    }
+
+    /// MB-ENC-04.
+    #[test]
+    fn of_equal_sizes_the_stored_block_is_taken() {
+        // 40 bytes, no two the same: 9 bits in the fixed code for those from 144 on, 8 for the others; 15 bits for the
+        // head, the end and the distance that a code needs.
+        let kind = |high: u8| {
+            let bytes: Vec<u8> = (0..high).map(|i| 200 + i).chain(0..40 - high).collect();
+            let mut blocks = Blocks::new(Family::B);
+            let found = Tokens::of(&bytes);
+            blocks.tokens(&found, &bytes, true);
+            blocks.bits.whole()[0] & 7
+        };
+        assert_eq!((kind(24), kind(25), kind(26)), (2, 0, 0));
     }
 
     /// MB-ENC-04.

@@ -13,8 +13,8 @@ pub(super) fn finish(bits: &mut Bits) {
 }
 
 /// A block at level 6; `bytes` when it could be stored.
-pub(super) fn tokens(bits: &mut Bits, found: &Tokens, literals: &[u8], bytes: Option<&[u8]>) {
-    let mut counts = Counts::of::<false>(found, literals);
+pub(super) fn tokens(bits: &mut Bits, found: &Tokens, bytes: Option<&[u8]>) {
+    let mut counts = Counts::of(found);
     counts.lit[END] = 1;
     let (lits, dists) = counts.trim();
     let lit = Code::of(&counts.lit, 15);
@@ -30,18 +30,18 @@ pub(super) fn tokens(bits: &mut Bits, found: &Tokens, literals: &[u8], bytes: Op
     }
     if dynamic < fixed {
         head.write(bits);
-        put::<false>(bits, found, literals, &lit, &dist);
+        put(bits, found, &lit, &dist);
         end(bits, &lit);
     } else {
         bits.put(2, 3);
-        put::<false>(bits, found, literals, &FIXED_LIT, &FIXED_DIST);
+        put(bits, found, &FIXED_LIT, &FIXED_DIST);
         end(bits, &FIXED_LIT);
     }
 }
 
 /// A chunk at level 1 by its tokens, or by its literals alone when it has no matches.
 pub(super) fn chunk(bits: &mut Bits, found: &Tokens, bytes: &[u8]) {
-    let mut counts = Counts::of::<true>(found, bytes);
+    let mut counts = Counts::of(found);
     counts.lit[END] = 1;
     let (lits, dists) = counts.trim();
     let lit = Code::of(&counts.lit, 15);
@@ -52,6 +52,6 @@ pub(super) fn chunk(bits: &mut Bits, found: &Tokens, bytes: &[u8]) {
         return bits.stored(bytes);
     }
     head.write(bits);
-    put::<true>(bits, found, bytes, &lit, &dist);
+    put(bits, found, &lit, &dist);
     end(bits, &lit);
 }

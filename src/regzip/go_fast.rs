@@ -72,8 +72,8 @@ impl Fast {
         match bytes.len() {
             0 => {}
             1..=16 => self.bits.stored(bytes),
-            n @ 17..128 => {
-                go_blocks::chunk(&mut self.bits, &Tokens { tail: n, ..Tokens::default() }, bytes);
+            17..128 => {
+                go_blocks::chunk(&mut self.bits, &Tokens::of(bytes), bytes);
             }
             _ => self.chunk(self.filled),
         }
@@ -87,7 +87,7 @@ impl Fast {
         let n = bytes.len();
         if self.found.count() > n - n / 16 {
             self.found.clear();
-            self.found.tail = n;
+            self.found.end(bytes);
         }
         go_blocks::chunk(&mut self.bits, &self.found, bytes);
         self.next = end;
@@ -96,6 +96,7 @@ impl Fast {
     fn search(&mut self, end: usize) {
         self.found.clear();
         let buf = &self.buf;
+        self.found.room(end - self.next);
         let limit = end - 15;
         let (mut s, mut emit) = (self.next, self.next);
         let mut cv = u32_at(buf, s);
@@ -122,6 +123,7 @@ impl Fast {
                 cv = w;
             }
             let mut run = s - emit;
+            self.found.before(buf.get(emit..).unwrap_or_default(), run);
             loop {
                 let l = agree(buf, s + 4, t + 4, end.min(s + 258)) + 4;
                 self.found.push(run, l, s - t);
@@ -145,6 +147,6 @@ impl Fast {
                 }
             }
         }
-        self.found.tail = end - emit;
+        self.found.end(buf.get(emit..end).unwrap_or_default());
     }
 }

@@ -28,8 +28,6 @@ pub(super) struct Lazy {
     filled: usize,
     bits: Bits,
     found: Tokens,
-    /// Literals of the block.
-    literals: Vec<u8>,
     /// The first byte that is still seen.
     base: usize,
     /// The present position.
@@ -52,7 +50,6 @@ impl Lazy {
             filled: FRONT,
             bits: Bits::default(),
             found: Tokens::default(),
-            literals: Vec::with_capacity(TOKENS),
             base: FRONT,
             i: FRONT,
             from: FRONT,
@@ -113,15 +110,13 @@ impl Lazy {
     fn block(&mut self) {
         let bytes = if self.from >= self.base { self.buf.get(self.from..self.i) } else { None };
         let bytes = bytes.filter(|b| b.len() <= 65_535);
-        go_blocks::tokens(&mut self.bits, &self.found, &self.literals, bytes);
+        go_blocks::tokens(&mut self.bits, &self.found, bytes);
         self.found.clear();
-        self.literals.clear();
         self.from = self.i;
     }
 
     fn literal(&mut self) {
-        self.literals.push(byte_at(&self.buf, self.i - 1));
-        self.found.tail += 1;
+        self.found.end(&[byte_at(&self.buf, self.i - 1)]);
     }
 
     /// Puts a position into the chains; gives the newest one before it with the same hash.
@@ -226,17 +221,20 @@ impl Lazy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::regzip::symbols::Seq;
 
-    /// Whether a block of these literals, too random for any code, is stored.
-    fn stored(from_back: usize, matches: usize) -> bool {
+    /// So many literals, too random for any code.
+    fn random(n: usize) -> Tokens {
+        let bytes: Vec<u8> = (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        Tokens::of(&bytes)
+    }
+
+    /// Whether a block is stored that has 16,000 literals and began so far before `base`.
+    fn stored(before: usize) -> bool {
         let mut lazy = Lazy::new();
-        lazy.filled = FRONT + 4 * WINDOW;
-        (lazy.base, lazy.i) = (FRONT + 2 * WINDOW, FRONT + 4 * WINDOW);
-        lazy.from = lazy.i - from_back;
-        lazy.literals = (0..4096u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        lazy.found.tail = 4096;
-        lazy.found.seqs = vec![Seq { run: 0, len: 258, dist: 9 }; matches];
+        lazy.i = FRONT + 4 * WINDOW;
+        lazy.base = lazy.i - 16_000;
+        lazy.from = lazy.base - before;
+        lazy.found = random(16_000);
         lazy.block();
         lazy.bits.whole().first().is_some_and(|b| b & 7 == 0)
     }
@@ -244,15 +242,21 @@ mod tests {
     /// MB-ENC-08: only a block whose bytes are all still seen can be stored.
     #[test]
     fn a_block_that_began_before_the_window_is_not_stored() {
-        assert!(stored(4096, 0));
-        assert!(!stored(2 * WINDOW + 1, 0));
-        // 65,536 bytes are one too many.
-        let mut lazy = Lazy::new();
-        (lazy.base, lazy.from, lazy.i) = (FRONT, FRONT, FRONT + 65_536);
-        lazy.literals = vec![0; 9];
-        lazy.found.tail = 9;
-        lazy.block();
-        assert_ne!(lazy.bits.whole().first().map(|b| b & 7), Some(0));
+        assert!(stored(0));
+        assert!(!stored(1));
+    }
+
+    /// MB-ENC-08: 65,536 bytes are one too many.
+    #[test]
+    fn a_block_of_more_than_65535_bytes_is_not_stored() {
+        for (n, first) in [(65_535, Some(0)), (65_536, Some(4))] {
+            let mut lazy = Lazy::new();
+            (lazy.base, lazy.from, lazy.i) = (FRONT, FRONT, FRONT + n);
+            // More literals than a block ever has: so that storing is worth it at all.
+            lazy.found = random(n);
+            lazy.block();
+            assert_eq!(lazy.bits.whole().first().map(|b| b & 7), first, "{n}");
+        }
     }
 
     /// MB-ENC-07: the window goes on by half of it, when fewer than 262 bytes are ahead.

@@ -269,9 +269,10 @@ mod tests {
     #[test]
     fn of_equal_weights_the_pair_comes_first() {
         assert_eq!(lens(&[1, 1, 2], 15), [2, 2, 1]);
-        // The pair of 1 and 1 before the leaves of 2: flat, not deep.
-        assert_eq!(lens(&[1, 1, 2, 2], 15), [2, 2, 2, 2]);
-        assert_eq!(lens(&[1, 1, 2, 2, 4], 15), [3, 3, 2, 2, 2]);
+        // The pair of 1 and 1 before the leaves of 2: deep, not flat.
+        assert_eq!(lens(&[1, 1, 2, 2], 15), [3, 3, 2, 1]);
+        assert_eq!(lens(&[1, 1, 2, 2, 4], 15), [4, 4, 3, 2, 1]);
+        assert_eq!(lens(&[1, 1, 2, 2, 4], 3), [3, 3, 3, 3, 1]);
         assert_eq!(lens(&[], 15), [0u8; 0]);
         assert_eq!(lens(&[0, 7], 15), [0, 1]);
         assert_eq!(lens(&[9, 0, 7], 15), [1, 0, 1]);

@@ -169,9 +169,10 @@ impl Tables {
         let shift = if SIX { 7 } else { 6 };
         let (mut s, mut emit, mut rep) = (start, start, 1);
         if end - start < 13 {
-            found.tail = end - start;
+            found.end(buf.get(start..end).unwrap_or_default());
             return;
         }
+        found.room(end - start);
         let limit = end - 11;
         let mut cv = u64_at(buf, s);
         'chunk: loop {
@@ -280,6 +281,7 @@ impl Tables {
                 }
             }
             back(chunk, emit, &mut s, &mut t, &mut l);
+            found.before(buf.get(emit..).unwrap_or_default(), s - emit);
             found.push(s - emit, l, s - t);
             rep = s - t;
             s += l;
@@ -331,7 +333,7 @@ impl Tables {
                 cv = x >> 8;
             }
         }
-        found.tail = end - emit;
+        found.end(buf.get(emit..end).unwrap_or_default());
     }
 
     /// Finds matches at level 1.
@@ -339,9 +341,10 @@ impl Tables {
         let Chunk { buf, start, end, .. } = chunk;
         let (mut s, mut emit) = (start, start);
         if end - start < 13 {
-            found.tail = end - start;
+            found.end(buf.get(start..end).unwrap_or_default());
             return;
         }
+        found.room(end - start);
         let limit = end - 11;
         let mut cv = u64_at(buf, s);
         'chunk: loop {
@@ -376,6 +379,7 @@ impl Tables {
             loop {
                 let mut l = agree(buf, s + 4, t + 4, end) + 4;
                 back(chunk, emit, &mut s, &mut t, &mut l);
+                found.before(buf.get(emit..).unwrap_or_default(), s - emit);
                 found.push(s - emit, l, s - t);
                 s += l;
                 emit = s;
@@ -402,6 +406,56 @@ impl Tables {
                 t = c;
             }
         }
-        found.tail = end - emit;
+        found.end(buf.get(emit..end).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::regzip::symbols::Seq;
+
+    const START: usize = 70_000;
+
+    /// A chunk whose first 100 bytes are also at 40,000, and the first 8 of them at 60,000, where the search looks
+    /// first. What ends further on is looked for with `ahead`: the newest place and the one before.
+    fn first_match<const SIX: bool>(ahead: (usize, usize), first: usize) -> Seq {
+        let mut buf = buffer();
+        let mut state = 1u32;
+        for byte in buf.iter_mut().take(START + 400) {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (state >> 24) as u8;
+        }
+        buf.copy_within(START..START + 100, 40_000);
+        buf.copy_within(START..START + 8, 60_000);
+        buf[60_008] = !buf[START + 8];
+        let mut tables = Tables::new();
+        tables.put_long(u64_at(&buf, START), 60_000);
+        tables.put_long(u64_at(&buf, START + 8), ahead.1);
+        tables.put_long(u64_at(&buf, START + 8), ahead.0);
+        let mut found = Tokens::default();
+        tables.levels_5_6::<SIX>(Chunk { buf: &buf, first, start: START, end: START + 400 }, &mut found);
+        found.seqs[0]
+    }
+
+    /// MB-ENC-03.
+    #[test]
+    fn the_place_before_counts_only_when_the_newest_is_near() {
+        let short = Seq { run: 0, len: 8, dist: 10_000 };
+        let long = Seq { run: 0, len: 100, dist: 30_000 };
+        assert_eq!(first_match::<true>((40_008, 1), 0), long);
+        assert_eq!(first_match::<true>((START + 8 - 32_767, 40_008), 0), long);
+        assert_eq!(first_match::<true>((START + 8 - 32_768, 40_008), 0), short);
+        // Level 5 looks at the newest alone.
+        assert_eq!(first_match::<false>((40_008, 1), 0), long);
+        assert_eq!(first_match::<false>((START + 8 - 32_767, 40_008), 0), short);
+    }
+
+    /// MB-ENC-03.
+    #[test]
+    fn a_match_may_begin_at_the_first_byte_and_not_before() {
+        let from_there = Seq { run: 2, len: 98, dist: 30_000 };
+        assert_eq!(first_match::<false>((40_008, 1), 40_002), from_there);
+        assert_eq!(first_match::<false>((40_008, 1), 40_003), Seq { run: 0, len: 8, dist: 10_000 });
     }
 }

@@ -98,6 +98,9 @@ pub(super) struct Seq {
     pub(super) dist: u16,
 }
 
+/// Literals that are copied at once, whether they are needed or not.
+const WILD: usize = 16;
+
 /// How a chunk is to be written: literals and matches.
 #[derive(Default)]
 pub(super) struct Tokens {
@@ -105,25 +108,63 @@ pub(super) struct Tokens {
     pub(super) seqs: Vec<Seq>,
     /// Literals behind the last match.
     pub(super) tail: usize,
-    /// Literals before matches, in all.
-    pub(super) literals: usize,
+    /// All literals, one behind the other, with room behind them.
+    lits: Vec<u8>,
+    /// How many there are.
+    count: usize,
 }
 
 impl Tokens {
     pub(super) fn clear(&mut self) {
         self.seqs.clear();
-        (self.tail, self.literals) = (0, 0);
+        (self.tail, self.count) = (0, 0);
     }
 
     /// Literals and matches together.
     pub(super) fn count(&self) -> usize {
-        self.seqs.len() + self.literals + self.tail
+        self.seqs.len() + self.count
     }
 
-    /// Adds literals and one match of any length from 4 on, as one or more of at most 258.
+    /// All literals, one behind the other.
+    pub(super) fn literals(&self) -> &[u8] {
+        self.lits.get(..self.count).unwrap_or_default()
+    }
+
+    /// Literals alone.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self { seqs: Vec::new(), tail: bytes.len(), lits: bytes.to_vec(), count: bytes.len() }
+    }
+
+    /// Adds literals behind the last match.
+    pub(super) fn end(&mut self, bytes: &[u8]) {
+        self.lits.truncate(self.count);
+        self.lits.extend_from_slice(bytes);
+        self.count += bytes.len();
+        self.tail += bytes.len();
+    }
+
+    /// Makes room for the literals of a chunk.
+    pub(super) fn room(&mut self, bytes: usize) {
+        if self.lits.len() < self.count + bytes + WILD {
+            self.lits.resize(self.count + bytes + WILD, 0);
+        }
+    }
+
+    /// Adds literals before a match; there is room for them. `bytes` has more than the literals where it can.
+    #[inline(always)]
+    pub(super) fn before(&mut self, bytes: &[u8], run: usize) {
+        let to = self.lits.get_mut(self.count..).unwrap_or_default();
+        if let (Some(to), Some(from), true) = (to.first_chunk_mut::<WILD>(), bytes.first_chunk::<WILD>(), run <= WILD) {
+            *to = *from;
+        } else if let (Some(to), Some(from)) = (to.get_mut(..run), bytes.get(..run)) {
+            to.copy_from_slice(from);
+        }
+        self.count += run;
+    }
+
+    /// Adds one match of any length from 4 on, as one or more of at most 258; `run` literals stand before it.
     #[inline]
     pub(super) fn push(&mut self, run: usize, mut len: usize, dist: usize) {
-        self.literals += run;
         let mut run = run as u32;
         let dist = dist as u16;
         while len > 258 {

@@ -15,20 +15,16 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts tokens whose literals are in `bytes`: with `GAPS`, bytes of matches lie between them.
-    pub(super) fn of<const GAPS: bool>(tokens: &Tokens, bytes: &[u8]) -> Self {
+    /// Counts tokens.
+    pub(super) fn of(tokens: &Tokens) -> Self {
         let mut quarter = [[0u32; 256]; 4];
         let mut lens = [0u32; 256];
         let mut dist = [0u32; 32];
-        let mut at = 0usize;
         for seq in &tokens.seqs {
-            let end = at.wrapping_add(seq.run as usize);
-            literals(bytes.get(at..end).unwrap_or_default(), &mut quarter);
-            at = if GAPS { end.wrapping_add(usize::from(seq.len)) } else { end };
             lens[usize::from(seq.len.wrapping_sub(3) & 255)] += 1;
             dist[dist_of(seq.dist) & 31] += 1;
         }
-        literals(bytes.get(at..at.wrapping_add(tokens.tail)).unwrap_or_default(), &mut quarter);
+        literals(tokens.literals(), &mut quarter);
         let mut counts = Counts { lit: [0; LITS], dist: [0; DISTS] };
         for (i, count) in counts.lit.iter_mut().take(256).enumerate() {
             *count = quarter.iter().map(|q| q[i]).sum();
@@ -121,14 +117,8 @@ const fn fixed_dist() -> Code<DISTS> {
     code
 }
 
-/// Writes tokens; `GAPS` as at [`Counts::of`]. The end of the block is not written.
-pub(super) fn tokens<const GAPS: bool>(
-    bits: &mut Bits,
-    tokens: &Tokens,
-    bytes: &[u8],
-    lit: &Code<LITS>,
-    dist: &Code<DISTS>,
-) {
+/// Writes tokens. The end of the block is not written.
+pub(super) fn tokens(bits: &mut Bits, tokens: &Tokens, lit: &Code<LITS>, dist: &Code<DISTS>) {
     let mut literal = [0u32; 256];
     for (packed, (b, len)) in literal.iter_mut().zip(lit.bits.iter().zip(lit.len)) {
         *packed = u32::from(*b) | u32::from(len) << 16;
@@ -145,12 +135,10 @@ pub(super) fn tokens<const GAPS: bool>(
     for (i, entry) in distance.iter_mut().take(DISTS).enumerate() {
         *entry = (dist.bits[i], dist.len[i], DIST_EXTRA[i], DIST_BASE[i]);
     }
-    let mut pen = bits.pen(tokens.seqs.len() * 6 + (tokens.literals + tokens.tail) * 2 + 16);
-    let mut at = 0usize;
+    let mut pen = bits.pen(tokens.seqs.len() * 6 + tokens.literals().len() * 2 + 16);
+    let mut rest = tokens.literals();
     for seq in &tokens.seqs {
-        let end = at.wrapping_add(seq.run as usize);
-        run(&mut pen, &literal, bytes.get(at..end).unwrap_or_default());
-        at = if GAPS { end.wrapping_add(usize::from(seq.len)) } else { end };
+        rest = run(&mut pen, &literal, rest, seq.run as usize);
         let l = length[usize::from(seq.len.wrapping_sub(3) & 255)];
         let (code, len, extra, base) = distance[dist_of(seq.dist) & 31];
         let more = u64::from(seq.dist.wrapping_sub(1).wrapping_sub(base));
@@ -158,27 +146,36 @@ pub(super) fn tokens<const GAPS: bool>(
         let first = l >> 24;
         pen.put(u64::from(l & 0xff_ffff) | d << (first & 63), first + u32::from(len) + u32::from(extra));
     }
-    run(&mut pen, &literal, bytes.get(at..at.wrapping_add(tokens.tail)).unwrap_or_default());
+    run(&mut pen, &literal, rest, rest.len());
     let state = pen.lift();
     bits.resume(state);
 }
 
-/// Writes literals, three at a time.
+/// Writes the first `n` literals, three at a time, and gives the rest. Up to three need no decision that depends on
+/// their number.
 #[inline(always)]
-fn run(pen: &mut Pen<'_>, literal: &[u32; 256], run: &[u8]) {
+fn run<'a>(pen: &mut Pen<'_>, literal: &[u32; 256], mut lits: &'a [u8], mut n: usize) -> &'a [u8] {
     let code = |byte: u8| literal[usize::from(byte)];
-    let mut rest = run;
-    while let [x, y, z, more @ ..] = rest {
-        let (x, y, z) = (code(*x), code(*y), code(*z));
-        let (a, b) = (x >> 16, (x >> 16) + (y >> 16));
-        let all = u64::from(x & 0xffff) | u64::from(y & 0xffff) << (a & 63) | u64::from(z & 0xffff) << (b & 63);
-        pen.put(all, b + (z >> 16));
-        rest = more;
+    while let ([x, y, z, more @ ..], true) = (lits, n > 3) {
+        put(pen, code(*x), code(*y), code(*z));
+        (lits, n) = (more, n - 3);
     }
-    for byte in rest {
-        let x = code(*byte);
-        pen.put(u64::from(x & 0xffff), x >> 16);
+    if let [x, y, z, ..] = lits {
+        let keep = |code: u32, at: usize| if at < n { code } else { 0 };
+        put(pen, keep(code(*x), 0), keep(code(*y), 1), keep(code(*z), 2));
+        return lits.get(n..).unwrap_or_default();
     }
+    let (now, later) = lits.split_at(n.min(lits.len()));
+    now.iter().for_each(|byte| put(pen, code(*byte), 0, 0));
+    later
+}
+
+/// Writes three codes, each with its length above.
+#[inline(always)]
+fn put(pen: &mut Pen<'_>, x: u32, y: u32, z: u32) {
+    let (a, b) = (x >> 16, (x >> 16) + (y >> 16));
+    let all = u64::from(x & 0xffff) | u64::from(y & 0xffff) << (a & 63) | u64::from(z & 0xffff) << (b & 63);
+    pen.put(all, b + (z >> 16));
 }
 
 /// Writes the end of a block.

@@ -8,16 +8,16 @@ use clap::Args as ClapArgs;
 #[derive(Debug, ClapArgs)]
 pub struct Carrying {
     /// Carry layers that the receiver lacks as they are, not as differences to those of --base
-    #[arg(long, help_heading = "Content")]
+    #[arg(long, help_heading = "Bases")]
     pub blobs_only: bool,
     /// Carry layers in zstd where there is no difference: a quarter smaller than gzip, and restored byte for byte
-    #[arg(long, help_heading = "Content")]
+    #[arg(long, help_heading = "Bases")]
     pub compact: bool,
     /// How much time is spent to make differences small: 1, 2 or 3
-    #[arg(long, value_name = "1..3", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3), help_heading = "Content")]
+    #[arg(long, value_name = "1..3", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3), help_heading = "Bases")]
     pub effort: u8,
     /// Memory for making differences, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=1 << 20), help_heading = "Content")]
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=1 << 20), help_heading = "Bases")]
     pub memory: u64,
 }
 

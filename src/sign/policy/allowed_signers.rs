@@ -45,10 +45,11 @@ fn parse_line(line: &str) -> Result<Option<Signer>> {
     }
     let (first, _) = word(rest)?;
     let (options, key) = if is_key_type(first) { (Options::default(), rest) } else { Options::read(rest)? };
-    // A carrier has to be named.
-    let allowed = |role: &Role| match &options.namespaces {
-        Some(list) => list_matches(list, Namespace::Index(*role).as_str()),
-        None => *role != Role::Carrier,
+    let allowed = |role: &Role| {
+        let name = Namespace::Index(*role).as_str();
+        let Some(list) = &options.namespaces else { return *role != Role::Carrier };
+        // A carrier has to be named: a pattern that was written before there were any means none.
+        list_matches(list, name) && (*role != Role::Carrier || list.split(',').any(|one| one == name))
     };
     let roles: Vec<Role> = Role::ALL.into_iter().chain([Role::Carrier]).filter(allowed).collect();
     if roles.is_empty() {
@@ -207,8 +208,9 @@ mod tests {
         assert_eq!((signer.name.as_str(), signer.roles.as_slice()), ("Alice A", &[Role::Reviewer][..]));
         assert_eq!(signer.valid.from.unwrap().to_string(), "2026-01-01T00:00:00Z");
         let signer = one("a,b NAMESPACES=\"mirror-bundle.v1.*,!*.receiver\",Valid-Before=\"20270101120000Z\"");
-        assert_eq!(signer.roles, [Role::Builder, Role::Reviewer, Role::Carrier]);
+        assert_eq!(signer.roles, [Role::Builder, Role::Reviewer]);
         assert_eq!(signer.valid.until.unwrap().to_string(), "2027-01-01T12:00:01Z", "the second itself is valid");
+        assert_eq!(one("c namespaces=\"mirror-bundle.v1.carrier,git\"").roles, [Role::Carrier]);
     }
 
     #[test]
