@@ -230,5 +230,8 @@ fn line(made: &Reported) -> String {
         35 => "FOUND",
         _ => "FAILED",
     };
-    format!("verdict   {word}  {}\n", super::escape::name(&made.report.bundle.path))
+    let accepted = made.report.accepted.iter().map(|one| one.findings).sum::<u64>();
+    let accepted = if accepted > 0 { format!("  except {accepted} accepted") } else { String::new() };
+    let but = super::verify::but(&made.report);
+    format!("verdict   {word}  {}{accepted}{but}\n", super::escape::name(&made.report.bundle.path))
 }

@@ -58,7 +58,7 @@ pub(super) fn run(args: &Sign, global: &Global, term: &Terminal) -> Result<u8> {
     });
     let reviewed = args.report.as_deref().map(|path| reviewed(path, args)).transpose()?;
     let (about, details) = match reviewed {
-        Some(reviewed) => (Some(reviewed.index), Some(reviewed.details)),
+        Some(reviewed) => (Some((reviewed.index, reviewed.removals)), Some(reviewed.details)),
         None => (None, details.transpose()?),
     };
     let options = Options {

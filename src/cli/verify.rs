@@ -183,15 +183,19 @@ pub(super) fn verdict_line(report: &Report, with_code: bool) -> String {
         Verdict::NotFullyChecked => "NOT FULLY CHECKED",
         Verdict::Failed => "FAILED",
     };
-    let except = report.except().map(|text| format!("  complete except {}", named(&text))).unwrap_or_default();
-    let others = report.exceptions.len() > report.removals.iter().filter(|one| one.obeyed).count();
-    let exceptions = if others { "  with exceptions" } else { "" };
     let code = match report.worst() {
         Some(finding) if with_code => format!("  {}", finding.code),
         None if with_code && report.verdict != Verdict::Verified => format!("  {}", Code::IncompleteCheck),
         _ => String::new(),
     };
-    format!("verdict   {word}  {}{except}{exceptions}{code}\n", named(&report.bundle.path))
+    format!("verdict   {word}  {}{}{code}\n", named(&report.bundle.path), but(report))
+}
+
+/// What stands behind a verdict: what was removed, and that there are exceptions.
+pub(super) fn but(report: &Report) -> String {
+    let except = report.except().map(|text| format!("  complete except {}", named(&text))).unwrap_or_default();
+    let others = report.exceptions.len() > report.removals.iter().filter(|one| one.obeyed).count();
+    format!("{except}{}", if others { "  with exceptions" } else { "" })
 }
 
 fn render(report: &Report) -> String {
@@ -236,13 +240,19 @@ fn render(report: &Report) -> String {
     out
 }
 
+/// `1 day`, `2 days`.
+pub(super) fn days_of(days: i64) -> String {
+    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
+}
+
 /// What other programs found: tool, age, counts, and the images that it is about.
 fn found_elsewhere(all: &[Evidence], out: &mut String) {
     for one in all {
         let version = one.version.as_deref().map(|v| format!(" {v}")).unwrap_or_default();
         let age = match (one.age_days, one.database.is_some()) {
-            (Some(days), true) => format!(", database {days} days old"),
-            (Some(days), false) => format!(", {days} days old"),
+            (Some(days), _) if days < 0 => ", of the future".to_owned(),
+            (Some(days), true) => format!(", database {} old", days_of(days)),
+            (Some(days), false) => format!(", {} old", days_of(days)),
             (None, _) => ", of unknown age".to_owned(),
         };
         let counts: Vec<String> = one.counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
@@ -261,7 +271,13 @@ fn found_elsewhere(all: &[Evidence], out: &mut String) {
 /// The policy, and what it accepts. `scan` shows them too.
 pub(super) fn decided(report: &Report, out: &mut String) {
     let Some(policy) = &report.policy else { return };
-    out.push_str(&format!("{:9} {}, {} rules\n", "policy", named(&policy.file), policy.rules));
+    out.push_str(&format!(
+        "{:9} {}, {} rule{}\n",
+        "policy",
+        named(&policy.file),
+        policy.rules,
+        if policy.rules == 1 { "" } else { "s" }
+    ));
     out.push_str(&format!("{:9} sha256 {}\n", "", policy.sha256));
     for one in &report.accepted {
         let by = match (&one.rule, &one.scanner) {

@@ -230,6 +230,8 @@ fn statement(event: &str, done: &Done<'_>, index: Option<Digest>, before: Option
         ("program", Some(format!("mirror-bundle {}", env!("CARGO_PKG_VERSION")).into())),
         ("bundle", part("bundle")),
         ("trust_policy", Some(json!(done.report.trust_policy))),
+        ("policy", Some(json!(done.report.policy))),
+        ("accepted", Some(part("accepted").unwrap_or_else(|| json!([])))),
         ("verdict", Some(done.verdict.unwrap_or(word(done.report.verdict)).into())),
         ("exit_code", Some(done.exit_code.into())),
         ("checked_at", Some(done.report.checked_at.clone().into())),

@@ -7,6 +7,7 @@ use super::diff::image_key;
 use super::review::{self, Ask, Outcome, Review};
 use crate::bundle::Inputs;
 use crate::bundle::index::{Image, Index, Kind};
+use crate::bundle::series::{Place, places};
 use crate::error::{Code, Error, Result};
 use crate::ops::Observer;
 use crate::ops::reading::Basis;
@@ -127,6 +128,10 @@ fn since(older: Older, trust: Option<&Trust>, index: &Index, facts: &Facts) -> R
         }
     };
     let old = admitted.index();
+    let standing = match relation(index, old) {
+        Some(relation) => format!("{relation}; {standing}"),
+        None => standing,
+    };
     let had: BTreeMap<String, BTreeSet<String>> = keyed(old);
     let known: BTreeSet<String> = old.blobs.iter().map(|blob| blob.digest.to_string()).collect();
     let mut out = Since {
@@ -168,6 +173,32 @@ fn since(older: Older, trust: Option<&Trust>, index: &Index, facts: &Facts) -> R
     }
     out.objects.extend(before.keys().filter(|name| !now.contains_key(*name)).map(|name| ("gone", name.clone())));
     Ok(out)
+}
+
+/// What makes the other bundle a wrong one to compare with: it is the same, newer, or of another series.
+fn relation(index: &Index, old: &Index) -> Option<&'static str> {
+    if index == old {
+        return Some("the SAME bundle");
+    }
+    let (new, old_places) = (places(index), places(old));
+    let mut common = false;
+    for (one, other) in new.iter().flat_map(|one| old_places.iter().map(move |other| (one, other))) {
+        let newer = match (one, other) {
+            _ if one.series() != other.series() => continue,
+            (Place::Numbered { number, .. }, Place::Numbered { number: before, .. }) => before > number,
+            (Place::Release { version, .. }, Place::Release { version: before, .. }) => before.order(version).is_gt(),
+            _ => continue,
+        };
+        if newer {
+            return Some("NEWER than this bundle");
+        }
+        common = true;
+    }
+    if !common && !new.is_empty() && !old_places.is_empty() {
+        return Some("of ANOTHER series than this bundle");
+    }
+    let time = |index: &Index| index.created.parse::<jiff::Timestamp>().ok();
+    (!common && time(old) > time(index)).then_some("made AFTER this bundle")
 }
 
 /// Who signed the older bundle, for this host.

@@ -1,5 +1,7 @@
 //! `sign --report`: what a reviewer's record says of the report that was reviewed (MB-RVW-05).
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -31,6 +33,8 @@ pub struct Rules {
 pub struct Reviewed {
     /// The index that it is about.
     pub index: Digest,
+    /// The statements by which something was not there when it was reviewed.
+    pub removals: BTreeSet<String>,
     /// The details of the record.
     pub details: json::Object,
 }
@@ -69,7 +73,8 @@ pub fn read(bytes: &[u8], name: &str, rules: &Rules) -> Result<Reviewed> {
     }
     let (counts, open) = count(&whole, exit_code);
     if !open.is_empty() && rules.despite.is_none() {
-        let mut err = refused(format!("has {} open errors", open.len()));
+        let all = counts.get("open").and_then(Value::as_u64).unwrap_or_default();
+        let mut err = refused(if all == 1 { "has 1 open error".to_owned() } else { format!("has {all} open errors") });
         for one in open.iter().take(8) {
             err = err.fact(one.clone());
         }
@@ -97,7 +102,22 @@ pub fn read(bytes: &[u8], name: &str, rules: &Rules) -> Result<Reviewed> {
     let internal = |e: String| Error::new(Code::Internal, format!("cannot write the record: {e}"));
     let bytes = serde_json::to_vec(&details).map_err(|e| internal(e.to_string()))?;
     let details = json::Object::parse(&bytes).map_err(|e| internal(e.to_string()))?;
-    Ok(Reviewed { index, details })
+    Ok(Reviewed { index, removals: removals(&whole), details })
+}
+
+/// The removals that count in a report, as [`statement`] names them.
+fn removals(whole: &Value) -> BTreeSet<String> {
+    let lists = [Some(whole), whole.get("report")].into_iter().flatten().filter_map(|one| one.get("removals"));
+    let all = lists.filter_map(Value::as_array).flatten();
+    let text = |one: &Value, name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    all.filter(|one| one.get("obeyed") == Some(&Value::Bool(true)))
+        .map(|one| statement(&text(one, "key"), &text(one, "created"), &text(one, "reason")))
+        .collect()
+}
+
+/// What a statement of a removal is told apart by: its key, its time and its reason.
+pub fn statement(key: &str, created: &str, reason: &str) -> String {
+    format!("{key}, {created}: {reason}")
 }
 
 /// The verdict of a scan in one word, as its answer has it.
@@ -151,13 +171,16 @@ fn count(whole: &Value, exit_code: u64) -> (Value, Vec<String>) {
     let not_checked = of_all("not_checked");
     let missing = not_checked.iter().filter(|n| n.get("required") == Some(&Value::Bool(true))).count();
     if missing > 0 && open.is_empty() {
-        open.push(format!("{missing} required checks did not run"));
+        let checks = if missing == 1 { "1 required check".to_owned() } else { format!("{missing} required checks") };
+        open.push(format!("{checks} did not run"));
     }
     if open.is_empty() && errors.is_empty() && exit_code != 0 {
         open.push(format!("its exit code is {exit_code}: not everything that is required was checked"));
     }
+    // Of many findings of one kind, a report names the first and counts the others.
+    let unnamed: u64 = of_all("checks").iter().filter_map(|check| check.get("more_errors")?.as_u64()).sum();
     let counts = json!({
-        "error": errors.len(), "open": open.len(), "accepted": closed, "warning": number("warning"), "notice": number("notice"),
+        "error": errors.len() as u64 + unnamed, "open": open.len() as u64 + unnamed, "accepted": closed, "warning": number("warning"), "notice": number("notice"),
         "not_checked": not_checked.len(),
     });
     (counts, open)

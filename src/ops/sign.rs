@@ -1,5 +1,6 @@
 //! `sign`: verifies first, then adds a signature over the index, or a signed record about it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::fs::partial::allow_open_files;
 use crate::host::detached::{self, Listing, Signatures};
 use crate::oci::Digest;
+use crate::ops::reviewed::statement;
 use crate::ops::{Observer, verify};
 use crate::sign::policy::Outcome as Judge;
 use crate::sign::{MessageHash, Namespace, Role, SecretKey, Signature};
@@ -40,8 +42,8 @@ pub struct Options {
     pub note: Option<String>,
     /// Details for a record: any JSON object.
     pub details: Option<crate::oci::json::Object>,
-    /// The index that the details are about, if they are those of a report.
-    pub about: Option<Digest>,
+    /// The index that the details are about, and the removals that counted, if they are those of a report.
+    pub about: Option<(Digest, BTreeSet<String>)>,
     /// Write beside the bundle instead of into it.
     pub detach: bool,
     /// The current time, for the record.
@@ -120,7 +122,7 @@ pub fn sign(
     // Held to the end: no other process can append between the check and the write.
     let appenders = appenders(&files, !options.detach)?;
     let head = Bundle::open(&files[0])?.head().clone();
-    if let Some(about) = options.about.filter(|about| *about != head.digest()) {
+    if let Some(about) = options.about.as_ref().map(|(about, _)| about).filter(|about| **about != head.digest()) {
         return Err(Error::new(Code::Usage, format!("the report is not about `{}`", files[0].display()))
             .fact(format!("the report is about {about}"))
             .fact(format!("the bundle has     {}", head.digest()))
@@ -151,6 +153,9 @@ pub fn sign(
     if report.bundle.index != head.digest().to_string() {
         return Err(Error::new(Code::Conflict, format!("`{}` changed while it was read", files[0].display()))
             .state("nothing was signed"));
+    }
+    if let Some((_, removals)) = &options.about {
+        reviewed_less(&report, removals)?;
     }
     observer.say("Verified", &report.bundle.path);
 
@@ -188,6 +193,27 @@ pub fn sign(
         false => observer.say("Signed", &format!("as {role} ({key})")),
     }
     Ok(Outcome::Signed(Summary { index: head.digest().to_string(), role: role.to_string(), key, written }))
+}
+
+/// Whoever reviewed a bundle without something has not reviewed the bundle that has it.
+///
+/// # Errors
+/// [`Code::Usage`] when the report is about less than what is here.
+fn reviewed_less(report: &Report, removals: &BTreeSet<String>) -> Result<()> {
+    let here: BTreeSet<String> = report
+        .removals
+        .iter()
+        .filter(|one| one.obeyed)
+        .map(|one| statement(one.key.as_deref().unwrap_or_default(), &one.created, &one.reason))
+        .collect();
+    let mut missing = removals.difference(&here).peekable();
+    if missing.peek().is_none() {
+        return Ok(());
+    }
+    let text = format!("the report is about less than what `{}` has: something was removed there", report.bundle.path);
+    let error = Error::new(Code::Usage, text).state("nothing was signed");
+    let error = missing.take(8).fold(error, |error, one| error.fact(format!("removed by {one}")));
+    Err(error.hint("make a report about this file, or sign the one that was reviewed"))
 }
 
 /// A signature over the index is for all of the bundle, also for what was removed.

@@ -175,9 +175,16 @@ fn of_fact(fact: Fact, places: &[Vec<Spot>], more: u64) -> Open {
     Open { tag, rank, code, undone: false, title, lines, remove: Vec::new() }
 }
 
+/// How many errors there are that no finding of the report names.
+pub(super) fn unnamed(sheet: &View<'_>) -> u64 {
+    sheet.report.checks.iter().map(|check| check.more_errors).sum()
+}
+
 /// How many there are of each kind, in words.
-pub(super) fn counted(all: &[Open]) -> String {
-    let of = |tag: Tag| all.iter().filter(|one| one.tag == tag).count();
+pub(super) fn counted(sheet: &View<'_>, all: &[Open]) -> String {
+    let unnamed = if sheet.refused { 0 } else { unnamed(sheet) };
+    let of =
+        |tag: Tag| all.iter().filter(|one| one.tag == tag).count() as u64 + if tag == Tag::Error { unnamed } else { 0 };
     let words = [(Tag::Error, "error"), (Tag::Warning, "warning"), (Tag::Notice, "notice")];
     let parts: Vec<String> = words
         .into_iter()
@@ -217,7 +224,7 @@ pub(super) fn section(sheet: &View<'_>, out: &mut Vec<Block>) {
     if more > 0 {
         out.push(Block::Text(vec![
             strong(format!("{} are not on this page.", count(more, "more finding"))),
-            text(" The document of -o json has those that were kept."),
+            text(" So many are not kept one by one; the numbers and the exit code count them all."),
         ]));
     }
     let mut remove: Vec<String> = Vec::new();

@@ -2,10 +2,10 @@
 
 use super::block::Tag;
 use super::block::{Block, Decision, Line, Span, Table, code, digest, name, prose, small, strong, text};
-use super::findings::{Open, counted};
+use super::findings::{Open, counted, unnamed};
 use super::state::{self, Undone, undone};
 use super::{FRONT, Saying, View, count, grouped, time};
-use crate::report::{CheckId, Report, size};
+use crate::report::{CheckId, Report, Severity, size};
 
 /// The first page.
 pub(super) fn page(sheet: &View<'_>) -> Vec<Block> {
@@ -80,11 +80,15 @@ fn sentence(sheet: &View<'_>, saying: Saying, all: &[Open], undone: &[Undone]) -
         ],
         _ => {
             let bytes = match (state::broken(sheet.report).is_empty(), state::is_signed(sheet.report)) {
+                (true, true) if sheet.trusted.required.is_empty() => {
+                    "The bytes are what its index says; no signature is required here."
+                }
+                (true, true) if away(sheet) => "The bytes that are here are what was signed; others are not here.",
                 (true, true) => "The bytes are what was signed.",
                 (false, true) => "The bytes are NOT what was signed.",
                 (_, false) => "Whoever made it is NOT one whom this host trusts.",
             };
-            vec![text(format!("{bytes} This run has ")), strong(counted(all)), text(".")]
+            vec![text(format!("{bytes} This run has ")), strong(counted(sheet, all)), text(".")]
         }
     };
     if required > 0 {
@@ -110,13 +114,16 @@ fn rows(sheet: &View<'_>, all: &[Open], undone: &[Undone]) -> Vec<(&'static str,
     let mut out = vec![("Integrity", integrity(sheet)), ("Signatures", signed(sheet)), ("Release", releases(sheet))];
     out.push(("Content", content(sheet, all)));
     if let Some(rules) = &report.policy {
-        let found = report
-            .checks
-            .iter()
-            .filter(|check| check.id == CheckId::Policy)
-            .map(|c| c.findings.len() as u64 + c.more)
-            .sum::<u64>();
-        let word = if found == 0 { "HELD" } else { "NOT HELD" };
+        let checks = || report.checks.iter().filter(|check| check.id == CheckId::Policy);
+        let found = checks().map(|c| c.findings.len() as u64 + c.more).sum::<u64>();
+        let undone = report.not_checked.iter().any(|one| one.id == CheckId::Policy && one.required);
+        let open = |severity: Severity| checks().flat_map(|check| &check.findings).any(|one| one.severity == severity);
+        let word = match undone {
+            _ if open(Severity::Error) || checks().next().is_none() => "NOT HELD",
+            true => "NOT ALL CHECKED",
+            false if open(Severity::Warning) => "HELD, WITH WARNINGS",
+            false => "HELD",
+        };
         let said = format!(
             " {}; {}, {} accepted",
             count(rules.rules, "rule"),
@@ -168,12 +175,20 @@ fn integrity(sheet: &View<'_>) -> Line {
         .unwrap_or_default();
     let failed = state::broken(sheet.report);
     match failed.is_empty() {
+        true if away(sheet) => {
+            vec![strong("NOT ALL IS HERE"), text(format!(" {read}; others that it does not carry were not checked"))]
+        }
         true if digests.is_some_and(|c| c.examined == c.of) => {
             vec![strong("VERIFIED"), text(format!(" {read}; every byte was read"))]
         }
         true => vec![strong("NOT FULLY READ"), text(format!(" {read}"))],
         false => vec![strong("FAILED"), text(format!(" {}", listed(&failed)))],
     }
+}
+
+/// Whether blobs that the bundle does not carry were not read from elsewhere either.
+fn away(sheet: &View<'_>) -> bool {
+    sheet.report.not_checked.iter().any(|one| one.id == CheckId::RestoredBlobs)
 }
 
 /// The distinct keys with a good signature in a role.
@@ -240,12 +255,16 @@ fn content(sheet: &View<'_>, all: &[Open]) -> Line {
     let scanned = scanners.unwrap_or_else(|| "no scanner was asked".to_owned());
     match errors.as_slice() {
         [] if sheet.scan.is_none() => vec![strong("NOT SCANNED"), text(format!(" {scanned}; no errors otherwise"))],
-        [] => vec![strong("CLEAN"), text(format!(" {scanned}"))],
+        [] => {
+            let accepted = sheet.scan.iter().flat_map(|scan| &scan.findings).any(|one| one.accepted.is_some());
+            vec![strong(if accepted { "CLEAN EXCEPT WHAT IS ACCEPTED" } else { "CLEAN" }), text(format!(" {scanned}"))]
+        }
         some => {
             let titles: Vec<String> = some.iter().take(2).map(|one| one.title.clone()).collect();
-            let more = some.len().saturating_sub(2);
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            let word = if some.len() == 1 { "1 ERROR".to_owned() } else { format!("{} ERRORS", some.len()) };
+            let all = some.len() as u64 + unnamed(sheet);
+            let more = all.saturating_sub(2);
+            let more = if more > 0 { format!("; and {} more", grouped(more)) } else { String::new() };
+            let word = if all == 1 { "1 ERROR".to_owned() } else { format!("{} ERRORS", grouped(all)) };
             [vec![strong(word), text(" ")], prose(&format!("{}{more} ({scanned})", titles.join("; ")))].concat()
         }
     }

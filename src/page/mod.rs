@@ -137,6 +137,10 @@ pub enum Saying {
     NotScanned,
     /// Nothing was found, but by the programs whose results the user gave.
     Others,
+    /// Nothing speaks against it but warnings.
+    Warned,
+    /// What was found is accepted by the policy.
+    Accepted,
     /// Nothing was found.
     Clean,
 }
@@ -150,6 +154,8 @@ impl Saying {
             Saying::Incomplete => "NOT FULLY CHECKED",
             Saying::NotScanned => "VERIFIED; CONTENT NOT SCANNED",
             Saying::Others => "NOTHING FOUND HERE; OTHER PROGRAMS FOUND SOMETHING",
+            Saying::Warned => "VERIFIED AND SCANNED: WARNINGS ONLY",
+            Saying::Accepted => "VERIFIED AND SCANNED: WHAT WAS FOUND IS ACCEPTED",
             Saying::Clean => "VERIFIED AND SCANNED: NOTHING FOUND",
         }
     }
@@ -207,6 +213,8 @@ impl<'a> View<'a> {
             0 if open => Saying::Against,
             0 if !state::elsewhere(self.report).is_empty() => Saying::Others,
             0 if self.scan.is_none() => Saying::NotScanned,
+            0 if self.open.iter().any(|one| one.tag == block::Tag::Warning) => Saying::Warned,
+            0 if !self.report.accepted.is_empty() => Saying::Accepted,
             0 => Saying::Clean,
             42 if !open => Saying::Incomplete,
             _ => Saying::Against,

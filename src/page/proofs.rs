@@ -138,10 +138,11 @@ pub(super) fn evidence(sheet: &View<'_>, out: &mut Vec<Block>) {
         let mut rows = Vec::new();
         for one in &report.evidence {
             let version = one.version.as_deref().unwrap_or_default();
-            let age = one.age_days.map_or_else(
-                || "of unknown age".to_owned(),
-                |days| format!("data {} old", count(u64::try_from(days).unwrap_or(0), "day")),
-            );
+            let age = match one.age_days.map(u64::try_from) {
+                None => "of unknown age".to_owned(),
+                Some(Err(_)) => "data of the FUTURE".to_owned(),
+                Some(Ok(days)) => format!("data {} old", count(days, "day")),
+            };
             let counts: Vec<String> =
                 one.counts.iter().map(|(word, n)| format!("{n} {}", crate::escape::name(word))).collect();
             let counts = if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") };

@@ -10,7 +10,9 @@ use crate::error::Code;
 use crate::oci::Digest;
 use crate::policy::facts::{ImageFacts, LayerFacts, ObjectFacts, PackageFacts};
 use crate::report::signature::Outcome as Good;
-use crate::report::{Accepted, Check, CheckId, Decision, Finding, PolicyUsed, SignatureOutcome, Standing, Subject};
+use crate::report::{
+    Accepted, Check, CheckId, Decision, Finding, PolicyUsed, Severity, SignatureOutcome, Standing, Subject,
+};
 use crate::scan::{self, Origin, Outcome, Spot};
 
 /// Texts that want to be more than text.
@@ -447,6 +449,20 @@ fn a_sheet_never_says_more_than_the_exit_code() {
         assert_eq!(world.sheet(code).saying(), Saying::Against, "{code}");
     }
     assert_eq!(Sheet { refused: true, ..world.sheet(22) }.saying(), Saying::Refused);
+    // What is accepted, or a warning, is not nothing.
+    world.report.accepted.push(Accepted {
+        rule: None,
+        scanner: Some("clamd".into()),
+        subject: "sha256:00".into(),
+        decision: Decision { reason: "r".into(), by: "b".into(), until: "2027-01-01".into() },
+        findings: 1,
+        closed: Vec::new(),
+    });
+    assert_eq!(world.sheet(0).saying(), Saying::Accepted);
+    world.find(Finding { severity: Severity::Warning, ..Finding::new(Code::Policy, "x", "a rule") });
+    world.report.verdict = Verdict::Verified;
+    assert_eq!(world.sheet(0).saying(), Saying::Warned);
+    world.report.verdict = Verdict::Failed;
     // An error that the exit code does not know.
     world.scan = scanned;
     world.find(Finding::new(Code::Policy, "x", "a rule"));
@@ -454,6 +470,17 @@ fn a_sheet_never_says_more_than_the_exit_code() {
     world.report.verdict = Verdict::Verified;
     assert_eq!(world.sheet(0).saying(), Saying::Against);
     assert_eq!(world.sheet(42).saying(), Saying::Against);
+}
+
+#[test]
+fn what_is_not_here_was_not_read() {
+    let mut world = World::new(1, &|n| format!("reg.example/app{n}"));
+    world.report.skip(CheckId::RestoredBlobs, false, "3 blobs are not carried".to_owned());
+    let text = markdown(&world.sheet(0));
+    assert!(text.contains("NOT ALL IS HERE") && !text.contains("every byte was read"), "{text}");
+    let trusted = Trusted { required: Vec::new(), ..world.sheet(0).trusted };
+    let text = markdown(&Sheet { trusted, ..world.sheet(0) });
+    assert!(text.contains("no signature is required here"), "{text}");
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::report::{Evidence, Severity};
 /// The forms of evidence that list vulnerabilities; statements (VEX) are none.
 const LISTS: [&str; 3] = ["grype", "trivy", "sarif"];
 
+/// How far ahead of the clock of this host data may be, in seconds: what says it is newer has no known age.
+const AHEAD: i64 = 86_400;
+
 /// A scanner that went through the whole bundle.
 #[derive(Clone, Debug)]
 pub struct Ran {
@@ -24,7 +27,8 @@ impl Checks {
     /// What is missing, in words.
     fn missing(&self, ran: &[Ran], images: &[ImageFacts], evidence: &[Evidence], now: Timestamp) -> Vec<String> {
         let mut out = Vec::new();
-        let fresh = |time: i64| self.database.is_none_or(|limit| now.as_second() - time <= limit);
+        let age = |time: i64| now.as_second().saturating_sub(time);
+        let fresh = |time: i64| self.database.is_none_or(|limit| (-AHEAD..=limit).contains(&age(time)));
         let counts = |one: &&Ran| one.proved && (self.database.is_none() || one.database.is_some_and(fresh));
         // An age without anything that has it means at least one scanner.
         let wanted = self.scanners.or((!self.vulnerabilities).then_some(1)).unwrap_or(0);
@@ -35,6 +39,7 @@ impl Checks {
                 why.push(match (one.proved, one.database) {
                     (false, _) => format!("`{}` has not shown that it finds anything", one.name),
                     (true, None) => format!("`{}` does not say of when its database is", one.name),
+                    (true, Some(time)) if age(time) < 0 => format!("the database of `{}` is of the future", one.name),
                     (true, Some(_)) => format!("the database of `{}` is too old", one.name),
                 });
             }

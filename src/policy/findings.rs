@@ -106,7 +106,11 @@ impl<'p> Findings<'p> {
         }
         finding.facts.extend(found.facts);
         if let Some(key) = found.keys.first().filter(|_| of.severity != Severity::Notice) {
-            let text = format!("remove it, or accept it in the policy (rule {}, subject {key}) with a reason", of.id);
+            let text = format!(
+                "remove it, or accept it in the policy (rule {}, subject {}) with a reason",
+                of.id,
+                as_yaml(key)
+            );
             finding = finding.hint(text);
         }
         finding.rule = Some(of.id.clone());
@@ -140,19 +144,23 @@ impl<'p> Findings<'p> {
             two.severity.cmp(&one.severity).then_with(|| a.cmp(b)).then_with(|| one.subject.cmp(&two.subject))
         });
         open.into_iter().for_each(|(_, finding)| check.find(finding));
-        check.more += counts.values().map(|(_, dropped)| dropped).sum::<u64>();
+        for (rule, (_, dropped)) in &counts {
+            check.more += dropped;
+            check.more_errors += if policy.rules[*rule].severity == Severity::Error { *dropped } else { 0 };
+        }
         let number = |severity: Severity| {
             let of = |(rule, _): &(&usize, &(u64, u64))| policy.rules[**rule].severity == severity;
             counts.iter().filter(of).map(|(_, (open, _))| open).sum::<u64>()
         };
         let accepted: u64 = closed.values().map(|(count, _)| count).sum();
         let words = [
-            (number(Severity::Error), "open errors"),
-            (number(Severity::Warning), "warnings"),
-            (number(Severity::Notice), "notices"),
-            (accepted, "accepted"),
+            (number(Severity::Error), "open error", "s"),
+            (number(Severity::Warning), "warning", "s"),
+            (number(Severity::Notice), "notice", "s"),
+            (accepted, "accepted", ""),
         ];
-        let words = words.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect::<Vec<_>>();
+        let said = |(n, word, s): &(u64, &str, &str)| format!("{n} {word}{}", if *n == 1 { "" } else { s });
+        let words = words.iter().filter(|(n, ..)| *n > 0).map(said).collect::<Vec<_>>();
         check.details.extend((!words.is_empty()).then(|| words.join(", ")));
         for (at, one) in policy.accept.iter().enumerate() {
             if closed.contains_key(&at) || expired.contains_key(&at) || !scanned && matches!(one.by, By::Scanner(_)) {
@@ -173,6 +181,26 @@ impl<'p> Findings<'p> {
         });
         (check, listed.collect())
     }
+}
+
+/// A subject as it is written under `accept`: names with odd characters in quotes, as YAML has them.
+fn as_yaml(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+~@%=,:^()".contains(c);
+    if text.chars().all(plain) && !text.ends_with(':') && crate::escape::name(text) == text {
+        return text.to_owned();
+    }
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        let one = c.to_string();
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            _ if crate::escape::name(&one) == one => out.push(c),
+            _ if u32::from(c) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => out.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    out.push('"');
+    out
 }
 
 impl Accept {

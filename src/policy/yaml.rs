@@ -228,6 +228,8 @@ fn options() -> serde_saphyr::Options {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         merge_keys: serde_saphyr::MergeKeyPolicy::Error,
         strict_booleans: true,
+        // What is written is what counts.
+        ignore_binary_tag_for_string: true,
         reject_unsupported_tags: true,
         reject_tagged_field_names: true,
         with_snippet: false,
@@ -424,7 +426,11 @@ impl RawFiles {
             }
         }
         let wide = |one: &String| matches!(one.as_str(), "*" | "/*");
-        if except.iter().any(wide) || !path.is_empty() && path.iter().all(|one| except.contains(one)) {
+        let out = |one: &String| {
+            let exact = !one.contains(['*', '?']);
+            except.iter().any(|pattern| pattern == one || exact && crate::pattern::matches(pattern, one))
+        };
+        if except.iter().any(wide) || !path.is_empty() && path.iter().all(out) {
             return Err("can match nothing: all of it is in `except`".to_owned());
         }
         let mut class = BTreeSet::new();

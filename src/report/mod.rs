@@ -203,6 +203,9 @@ pub struct Check {
     /// How many further findings were dropped.
     #[serde(skip_serializing_if = "is_zero")]
     pub more: u64,
+    /// How many of those are errors.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_errors: u64,
 }
 
 /// The most findings of one check in a report (MB-LIM-18).
@@ -231,7 +234,16 @@ fn cut(text: &mut String) {
 impl Check {
     /// A check that has not examined anything yet.
     pub fn new(id: CheckId) -> Check {
-        Check { id, outcome: Outcome::Pass, examined: 0, of: 0, details: vec![], findings: vec![], more: 0 }
+        Check {
+            id,
+            outcome: Outcome::Pass,
+            examined: 0,
+            of: 0,
+            details: vec![],
+            findings: vec![],
+            more: 0,
+            more_errors: 0,
+        }
     }
 
     /// Records a finding, or counts it if there are too many. The exit code never depends on which ones were kept.
@@ -242,6 +254,7 @@ impl Check {
         let same = |f: &Finding| (f.code, f.severity, &f.rule) == (finding.code, finding.severity, &finding.rule);
         if self.findings.len() >= FINDINGS && self.findings.iter().any(same) {
             self.more += 1;
+            self.more_errors += u64::from(finding.severity == Severity::Error);
             return;
         }
         finding.facts.truncate(FACTS);

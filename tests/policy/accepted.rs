@@ -86,6 +86,33 @@ fn findings_are_closed_by_rule_and_digest_purl_or_path_and_shown_as_accepted() {
     assert_eq!(found(&lab.verify(&other).is(41).json()), ["files quay.io/a/a:1:/usr/bin/su"]);
 }
 
+/// MB-POL-30: a year is 366 days at most, and names with odd characters are accepted as the hint says.
+#[test]
+fn the_longest_time_is_a_year_and_the_hint_is_what_has_to_be_written() {
+    let lab = Lab::new();
+    let odd = layer(vec![file("a: b #\u{202e}\"\\c\nd", 0o4755, b"x"), file("usr/bin/su", 0o4755, b"y")]);
+    lab.bundle("b", &[Image { layers: vec![odd], ..Image::default() }], None);
+    let rules = "rules:\n- {id: files, severity: error, reason: x, files: {mode: setuid}}\n";
+    let report = lab.verify(rules).is(41).json();
+    let hints: Vec<String> = check(&report)["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let hint = one["hint"].as_str().unwrap();
+            hint.split_once("subject ").unwrap().1.split_once(") with a reason").unwrap().0.to_owned()
+        })
+        .collect();
+    assert!(hints.contains(&"/usr/bin/su".to_owned()), "{hints:?}");
+    let accept = |until: &str| {
+        let of =
+            |subject: &String| format!("- {{rule: files, subject: {subject}, reason: x, by: y, until: {until}}}\n");
+        format!("{rules}accept:\n{}", hints.iter().map(of).collect::<String>())
+    };
+    lab.verify(&accept(&day(366))).is(0);
+    lab.verify(&accept(&day(368))).is(2).says("more than a year");
+}
+
 fn subject_of<'s>(by: &str, subject: &'s str) -> &'s str {
     if by == "rule: packages" { subject } else { "pkg:deb/debian/bash@5.2-1" }
 }
@@ -178,7 +205,7 @@ fn a_report_with_open_findings_is_not_signed_and_the_record_names_the_policy() {
     let save = |name: &str, text: &str| lab.write(name, text);
     save("open.json", &lab.verify(rules).is(41).out);
     let refused = sign("open.json", &["--signer", "k.pub", "--allow-kind", "Namespace"]).is(2);
-    assert!(refused.err.contains("1 open errors") && refused.err.contains("rule `files`"), "{}", refused.err);
+    assert!(refused.err.contains("1 open error") && refused.err.contains("rule `files`"), "{}", refused.err);
     let accepted = format!("{rules}accept:\n{}", entry("rule: files", "/usr/bin/su", &day(3)));
     save("closed.json", &lab.verify(&accepted).is(0).out);
     sign("closed.json", &["--signer", "k.pub", "--allow-kind", "Namespace"]).is(0);

@@ -98,6 +98,9 @@ fn vulnerabilities_need_evidence_for_each_image_with_data_that_is_new_enough() {
     assert!(missing(&report)[0].contains("for 1 of 2 images, as quay.io/a/b:1"), "{report:#}");
     let report = with("{vulnerabilities: true, databaseNotOlderThan: 7d}", &["a.json", "old.json"]).is(42).json();
     assert!(missing(&report)[0].contains("new enough"), "{report:#}");
+    // Data of the future has no age that could be known.
+    grype("future.json", &digests[1], "2100-01-01T00:00:00Z");
+    with("{vulnerabilities: true, databaseNotOlderThan: 7d}", &["a.json", "future.json"]).is(42);
     let vex = json!({
         "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/1", "author": "a",
         "timestamp": now, "version": 1,

@@ -103,6 +103,8 @@ fn what_is_unknown_empty_doubled_or_can_match_nothing_is_refused_with_its_line()
         (&format!("rules:\n{RULE}\nmore: 1\n"), 3, "unknown field"),
         (&format!("rules:\n{RULE}\n---\nrules:\n{RULE}\n"), 0, ""),
         (&format!("rules:\n{RULE}\nrules:\n{RULE}\n"), 3, "duplicate"),
+        (&with("files: {path: '/a/b', except: '/a/*'}"), 2, "in `except`"),
+        (&with("files: {path: !!binary L2EvYg==}"), 2, "no pattern of paths"),
         ("rules:\n- {id: a, severity: error, reason: !x y, images: {user: root}}", 0, ""),
     ] {
         lab.write("p.yaml", policy);

@@ -186,7 +186,7 @@ fn findings_name_rule_subject_and_reason_and_only_errors_are_a_verdict() {
         ])
         .is(0);
     assert!(text.err.contains("notice: rule `root`"), "{}", text.err);
-    assert!(text.out.contains("VERIFIED") && text.out.contains("policy    p.yaml, 1 rules"), "{}", text.out);
+    assert!(text.out.contains("VERIFIED") && text.out.contains("policy    p.yaml, 1 rule\n"), "{}", text.out);
 }
 
 /// MB-FCT-01: the facts that rules see.

@@ -16,7 +16,7 @@ fn the_first_page_is_complete_in_itself_before_anybody_has_reviewed() {
     let desk = Desk::new();
     let bundle = desk.bundle("app", &[("bin/app", b"hello".to_vec())]);
     let said = desk.report(&bundle, &["--html", "r.html", "--markdown", "r.md"]).is(0);
-    assert!(said.out.starts_with("verdict   VERIFIED, NOT SCANNED  app.tar\n"), "{}", said.out);
+    assert!(said.out.starts_with("verdict   VERIFIED, NOT SCANNED  app.tar  with exceptions\n"), "{}", said.out);
     let (html, text) = (desk.read("r.html"), desk.read("r.md"));
     let index =
         desk.run(&["verify", &bundle, "--allow-unsigned", "--allow-kind", "ConfigMap", "-o", "json"]).json()["bundle"]
@@ -76,7 +76,7 @@ fn what_a_scanner_found_is_first_and_has_a_command_that_removes_it_and_works() {
     let all = valid("report", &all.out);
     assert_eq!((&all["exit_code"], &all["scan"]["findings"][0]["outcome"]), (&35.into(), &"found".into()));
     let said = desk.report(&bundle, &["--html", "r.html", "--clamd", &daemon.address()]).is(35);
-    assert!(said.out.starts_with("verdict   FOUND  bad.tar\n"), "{}", said.out);
+    assert!(said.out.starts_with("verdict   FOUND  bad.tar  with exceptions\n"), "{}", said.out);
     let html = desk.read("r.html");
     assert!(first(&html).contains("DO NOT IMPORT") && first(&html).contains("1 ERROR"), "{html}");
     assert!(html.contains("clamd found Desk.Test") && html.contains("/tmp/eicar.com"), "{html}");
@@ -104,7 +104,7 @@ fn a_refused_bundle_gets_a_sheet_that_says_so_first() {
     let said = desk.report("bad.tar", &["--html", "r.html", "--markdown", "r.md"]);
     assert!((10..50).contains(&said.code), "{}{}", said.out, said.err);
     assert_eq!(said.code, desk.run(&["verify", "bad.tar", "--trust", "trust.yaml"]).code, "the code of verify");
-    assert!(said.out.starts_with("verdict   REFUSED  bad.tar\n"), "{}", said.out);
+    assert!(said.out.starts_with("verdict   REFUSED  bad.tar"), "{}", said.out);
     let html = desk.read("r.html");
     let body = html.split_once("<body>").unwrap().1;
     assert!(body.find("REFUSED: DO NOT IMPORT").unwrap() < body.find("Index digest").unwrap());
@@ -113,7 +113,7 @@ fn a_refused_bundle_gets_a_sheet_that_says_so_first() {
     // One that is not signed is read, and nobody vouches for it.
     let unsigned = desk.lab.bundle("unsigned", &[("reg.example/app:1", &[&[("bin/app", vec![1])]])], None);
     let said = desk.report(&unsigned, &["--html", "u.html"]).is(20);
-    assert!(said.out.starts_with("verdict   FAILED  unsigned.tar\n"), "{}", said.out);
+    assert!(said.out.starts_with("verdict   FAILED  unsigned.tar"), "{}", said.out);
     let first = first(&desk.read("u.html")).to_owned();
     assert!(
         first.contains("DO NOT IMPORT") && first.contains("NOT ENOUGH") && first.contains("0 of 1 builder"),
@@ -225,6 +225,21 @@ fn an_older_bundle_that_is_not_accepted_here_is_compared_and_that_is_said() {
     desk.report(&bundle, &["--html", "r.html", "--since", &older]).is(0);
     let html = desk.read("r.html");
     assert!(first(&html).contains("NOT accepted by this host"), "{}", first(&html));
+    desk.report(&bundle, &["--html", "same.html", "--since", &bundle]).is(0);
+    assert!(first(&desk.read("same.html")).contains("the SAME bundle; signed by build-host"));
+    let layout = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/oci-layouts/single-arch-empty-image");
+    for (name, series, number) in [("n5.tar", "a", "5"), ("n6.tar", "a", "6"), ("z5.tar", "z", "5")] {
+        let args = ["create", name, "--from-layout", layout, "--sign-key", "builder.key", "-q"];
+        desk.run(&[&args[..], &["--name", series, "--sequence", number]].concat()).is(0);
+    }
+    let compared = |new: &str, old: &str| {
+        desk.report(new, &["--markdown", "r.md", "--force", "--since", old]).is(0);
+        desk.read("r.md").lines().find(|line| line.starts_with("| Compared with")).unwrap().to_owned()
+    };
+    assert!(compared("n5.tar", "n6.tar").contains("NEWER than this bundle"));
+    assert!(compared("n6.tar", "z5.tar").contains("of ANOTHER series"));
+    let right = compared("n6.tar", "n5.tar");
+    assert!(right.contains("; signed by build-host as builder") && !right.contains("NEWER"), "{right}");
     assert!(html.contains("1 new, 0 changed, 1 gone") && html.contains("reg.example/gone:1"));
     fs::write(desk.path().join("no.tar"), "no bundle").unwrap();
     desk.report(&bundle, &["--html", "x.html", "--since", "no.tar"]).is(2).says("the older bundle `no.tar`");
@@ -284,7 +299,48 @@ fn rules_decide_and_what_was_accepted_is_listed_as_accepted() {
     let html = desk.read("c.html");
     let first = first(&html);
     assert!(first.contains("NOT FULLY CHECKED") && first.contains("<b>1 REQUIRED</b> Rule two"), "{first}");
+    assert!(first.contains("<b>NOT ALL CHECKED</b> 1 rule"), "{first}");
     assert!(first.contains("<td><b>Rule two</b></td>") && first.contains("<td><b>yes</b></td>"), "{first}");
+}
+
+#[test]
+fn thousands_of_errors_are_counted_on_the_first_page_and_in_the_record() {
+    let desk = Desk::new();
+    let files: Vec<(String, Vec<u8>)> = (0..700).map(|n| (format!("f/{n}"), n.to_string().into_bytes())).collect();
+    let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let bundle = desk.bundle("app", &files);
+    let rule = "rules:\n- {id: f, severity: error, reason: no, files: {path: '/f/*'}}\n";
+    fs::write(desk.path().join("p.yaml"), rule).unwrap();
+    let json = desk.report(&bundle, &["--html", "a.html", "--policy", "p.yaml", "-o", "json"]).is(41).out;
+    let html = desk.read("a.html");
+    assert!(
+        first(&html).contains("This run has <b>700 errors") && first(&html).contains("<b>700 ERRORS</b>"),
+        "{html}"
+    );
+    fs::write(desk.path().join("r.json"), json).unwrap();
+    let args = ["sign", &bundle, "--signer", "builder.key.pub", "--sign-key", "reviewer.key", "--report", "r.json"];
+    let args = [&args[..], &["--at", AT, "--allow-kind", "ConfigMap"]].concat();
+    desk.run(&args).is(2).says("has 700 open errors");
+}
+
+#[test]
+fn a_report_about_less_is_not_signed_for_all() {
+    let desk = Desk::new();
+    let bundle = desk.bundle("app", &[("bin/app", b"hello".to_vec())]);
+    let object = "--remove=reg.example/app:1";
+    let scrub = ["scrub", &bundle, "less.tar", "--signer", "builder.key.pub", "--sign-key", "reviewer.key", object];
+    desk.run(&[&scrub[..], &["--reason", "no", "--allow-kind", "ConfigMap"]].concat()).is(0);
+    let said = desk.report("less.tar", &["--html", "r.html"]).is(0);
+    assert!(said.out.contains("complete except 1 image, removed by review-desk as reviewer: \"no\""), "{}", said.out);
+    let json = desk.report("less.tar", &["-o", "json"]).is(0).out;
+    fs::write(desk.path().join("r.json"), json).unwrap();
+    desk.run(&["keygen", "other.key", "--no-passphrase"]).is(0);
+    let sign = |bundle: &str| {
+        let args = ["sign", bundle, "--trust", "trust.yaml", "--sign-key", "other.key", "--report", "r.json"];
+        desk.run(&[&args[..], &["--at", AT, "--allow-kind", "ConfigMap"]].concat())
+    };
+    sign(&bundle).is(2).says("is about less than what").says("nothing was signed");
+    sign("less.tar").is(0);
 }
 
 #[test]

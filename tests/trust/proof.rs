@@ -41,8 +41,9 @@ fn lines(kit: &Kit, log: &str) -> Vec<Value> {
 fn a_receipt_says_what_was_checked_and_ssh_keygen_accepts_its_signature() {
     let kit = Kit::with_bundle();
     kit.policy("t.yaml", "");
+    kit.write("p.yaml", "rules:\n- {id: keys, severity: error, reason: no, files: {class: private-key}}\n");
     let args = ["verify", "b.tar", "--trust", "t.yaml", "--receipt", "r.json", "--sign-key", "second", "-o", "json"];
-    let report = kit.run(&args).is(0).json();
+    let report = kit.run(&[&args[..], &["--policy", "p.yaml"]].concat()).is(0).json();
     let policy = kit.tool("sha256sum", &["t.yaml", "r.json"]).is(0).out;
     let sums: Vec<String> = policy.lines().map(|line| format!("sha256:{}", line.split(' ').next().unwrap())).collect();
     assert_eq!(report["proof"]["receipt"], sums[1]);
@@ -58,6 +59,9 @@ fn a_receipt_says_what_was_checked_and_ssh_keygen_accepts_its_signature() {
         (&"verify".into(), &"verified".into(), &0.into())
     );
     assert_eq!(details["trust_policy"], sums[0]);
+    // The rules are named beside it.
+    assert_eq!((&details["policy"], &details["accepted"]), (&report["policy"], &Value::Array(vec![])));
+    assert_eq!(details["policy"]["sha256"].as_str().unwrap().len(), 64);
     let done: BTreeSet<&str> =
         details["checks"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
     assert!(done.contains("blob-digests") && done.contains("bundle-signature"), "{done:?}");
@@ -441,7 +445,7 @@ fn a_report_with_open_errors_is_signed_only_with_a_reason_and_one_that_lacks_thi
         kit.write("r.json", kit.run(&[&args[..], more].concat()).is(code).out);
     };
     report(&["--expect-release", "4.16.1"], 22);
-    sign(&["--note", "n"]).is(2).says("1 open errors").says("does not hold release");
+    sign(&["--note", "n"]).is(2).says("1 open error").says("does not hold release");
     sign(&["--despite", "accepted by CHG-1"]).is(0);
     let after = kit.run(&["verify", "b.tar", "--trust", "t.yaml", "-o", "json"]).is(0).json();
     assert_eq!(after["records"][0]["details"]["despite"], "accepted by CHG-1");

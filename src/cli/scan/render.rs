@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::answer::{self, Table};
 use crate::cli::escape::{escape, name as named};
 use crate::cli::proof;
+use crate::error::Code;
 use crate::ops::observer::{count_of, size};
 use crate::ops::scan::Done;
 use crate::report::CheckId;
@@ -26,7 +27,8 @@ pub(super) fn verdict(done: &Done) -> String {
     };
     let accepted = done.summary.findings.iter().filter(|finding| finding.accepted.is_some()).count();
     let except = if accepted > 0 { format!("  except {accepted} accepted") } else { String::new() };
-    format!("verdict   {word}  {}{except}\n", named(&done.report.bundle.path))
+    let but = if done.trusted { super::super::verify::but(&done.report) } else { String::new() };
+    format!("verdict   {word}  {}{except}{but}\n", named(&done.report.bundle.path))
 }
 
 /// A time as a date, and its age.
@@ -43,7 +45,7 @@ fn scanner_line(used: &Used, now: Timestamp) -> String {
     }
     match (&id.database, id.database_time.and_then(|time| aged(time, now))) {
         (Some(database), Some((day, age))) => {
-            out.push_str(&format!(", database {database} of {day}, {age} days old"));
+            out.push_str(&format!(", database {database} of {day}, {} old", super::super::verify::days_of(age)));
         }
         (Some(database), None) => out.push_str(&format!(", database {database}")),
         (None, _) => out.push_str(", database without a version"),
@@ -88,6 +90,11 @@ pub(super) fn text(done: &Done, now: Timestamp) -> String {
         "bundle",
         match done.trusted {
             true if done.report.exit_code == 0 => "verified in the same reading".to_owned(),
+            true if done.report.errors().all(|finding| finding.code == Code::Policy && finding.rule.is_some())
+                && done.report.exit_code == Code::Policy.exit() =>
+            {
+                "verified in the same reading; rules do not hold: see below".to_owned()
+            }
             true => "NOT verified: see below".to_owned(),
             false => "contents not verified (--signer or --trust verifies them in the same reading)".to_owned(),
         },

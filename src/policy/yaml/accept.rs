@@ -12,7 +12,7 @@ use crate::policy::{Accept, By, Rule, What, purl};
 use crate::report::Decision;
 
 /// The longest time for which something can be accepted.
-const DAYS: i64 = 366;
+const DAYS: i32 = 366;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +65,8 @@ impl RawAccept {
             return Err(not());
         }
         let end = day.tomorrow().and_then(|day| day.to_zoned(TimeZone::UTC)).map_err(|_| not())?.timestamp();
-        if end.duration_since(now).as_hours() > DAYS * 24 {
+        let today = now.to_zoned(TimeZone::UTC).date();
+        if day.since(today).map_or(true, |ahead| ahead.get_days() > DAYS) {
             return Err(format!("is accepted until {}, more than a year ahead", self.until));
         }
         let decision = Decision { reason: self.reason, by: self.by, until: self.until };
