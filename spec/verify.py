@@ -83,7 +83,7 @@ FILES = r"manifests/(.*/)?[^/]+\.(ya?ml|json)|signatures/sha256=[0-9a-f]{64}/sig
 OWN = dict(zip(KINDS, ("release", "component release", "", "(release )?subject", "(release )?subject", "derived")))
 def parse_index(raw):
     try:
-        x = json.loads(raw.decode())
+        x = json.loads(raw.decode(), parse_int=numeral)
         known = type(x) is dict and U64(x.get("format")) and (x["format"] != 1 or loose(incompatible=listed(string))(x.get("features")))
         need(not known or x["format"] == 1 and {*x["features"]["incompatible"]} <= {"graph-data"}, "unknown format or feature", "not-a-bundle")
         need(BUNDLE(x) and raw.decode() == json.dumps(x, indent=2, ensure_ascii=False) + "\n", "the form of the index")
@@ -350,11 +350,15 @@ HOW = record(blob=upto(2**32 - 1), **{"as": form("absent|encoded")}, repositorie
 FORM = record(format=U64, features=record(compatible=lambda v: v == [], incompatible=lambda v: v == []), index=digest, bases=lambda v: listed(record(
     index=digest, name=text, sequence_=U64), lambda b: b["index"])(v) and len(v) <= 64, receipt_=digest, references=lambda v: listed(record(digest=digest,
     size=U64, tar=TAR, repositories=HINTS), lambda r: r["digest"])(v) and len(v) <= 1 << 14, blobs=lambda v: v and listed(HOW, lambda e: e["blob"])(v))
-def carriage(raw, x, identity):  # the positions of the blobs that are absent
+def gzip_header(h):  # whether it is exactly one (RFC 1952)
+    at = 12 + int.from_bytes(h[10:12], "little") if h[3] & 4 else 10
+    for flag in 8, 16: at = h.find(0, at) + 1 or 999 if h[3] & flag else at
+    return h[:3] == b"\x1f\x8b\x08" and h[3] < 32 and at + (h[3] & 2) == len(h)
+def carriage(raw, x, identity):  # the positions of the blobs that are absent, and of those that are restored from members, with these
     try:
-        c = json.loads(raw.decode(), object_pairs_hook=pairs); known = type(c) is dict and U64(c.get("format"))
-        need(not known or c["format"] == 1, "the format of the carriage", "not-a-bundle")
-        need(not known or c.get("features", {}).get("incompatible", []) == [], "a feature of the carriage", "not-a-bundle")
+        c = json.loads(raw.decode(), object_pairs_hook=pairs, parse_int=numeral); known = type(c) is dict and U64(c.get("format"))
+        known = known and (c["format"] != 1 or loose(incompatible=listed(string))(c.get("features")))
+        need(not known or c["format"] == 1 and c["features"]["incompatible"] == [], "the format of the carriage, or a feature", "not-a-bundle")
         need(FORM(c) and raw.decode() == json.dumps(c, indent=2, ensure_ascii=False) + "\n", "the form of the carriage")
     except (ValueError, RecursionError, AttributeError): raise Stop("malformed", "the form of the carriage")
     need(c["index"] == identity and identity not in [b["index"] for b in c["bases"]], "another bundle")
@@ -367,11 +371,13 @@ def carriage(raw, x, identity):  # the positions of the blobs that are absent
         need(rest == {"size", "digest", "tar", "gzip", "content"} and "repositories" not in e and 0 < e["size"] <= b["size"] and fits(e["tar"], b["size"]), "sizes")
         need(z["level"] in ((1, 6) if z["encoder"] == "go126" else (1, 5, 6)) and match("([0-9a-f]{2}){10,256}", z["header"]) and z.get("blockSize") in (
             (1 << 20, 1 << 18) if z["method"] == "pgzip" else (None,)) and (k["method"] == "zstd") == ("reference" not in k), "how a blob is made")
+        need((z["encoder"], z["method"]) != ("go126", "pgzip") and gzip_header(bytes.fromhex(z["header"])), "encoder, or header")
         if "reference" in k: need(k["reference"] < len(c["references"]) and c["references"][k["reference"]]["digest"] != b["digest"], "a reference"); used.add(k["reference"])
-    absent, encoded = ({e["blob"] for e in c["blobs"] if e["as"] == n} for n in ("absent", "encoded"))
+    absent, encoded = ({e["blob"]: {n: e[n] for n in ("digest", "size") if n in e} for e in c["blobs"] if e["as"] == n} for n in ("absent", "encoded"))
     need(used == {*range(len(c["references"]))} and not {r["digest"] for r in c["references"]} & {b["digest"] for at, b in enumerate(x["blobs"]) if at not in absent}, "references")
-    need(not encoded, "blobs that have to be restored", "not-a-bundle"); return absent
-def carrier(raw, signature, args, cache):  # the code of MB-CAR-08, or None
+    return {*absent}, encoded
+def carrier(raw, signature, encoded, args, cache):  # the code of MB-CAR-08, or None
+    if encoded and (signature is None or not args.keys): return "unsigned"
     if signature is None: return None if args.allow_unsigned else "unsigned"
     if not args.keys: return None
     known, roles = args.keys + args.carriers, ((b"mirror-bundle.v1.builder", args.keys), (b"mirror-bundle.v1.carrier", args.carriers))
@@ -422,9 +428,10 @@ def verify(m, args, cache, found):  # The whole: MB-VER
     x = parse_index(raw); late = x.get("expires", "9998-12-31T23:59:59Z")
     if instant(x["created"]) > args.at + datetime.timedelta(days=1) or instant(late) <= args.at: report("expired", "created, expires")
     said = [(p, head[p], head[p + ".sig"], removal(head[p], x, sha(raw)), True) for p in head if p.startswith("mirror-bundle/removal-") and p.endswith(".json")]
-    whole, gone = x, union(*(f[3] for f in said)); absent = carriage(head[CARRIAGE], x, sha(raw)) if CARRIAGE in head else set()
-    if CARRIAGE in head and (code := carrier(head[CARRIAGE], head.get(CARRIED[1]), args, cache)): report(code, CARRIAGE)
-    members = [(e["path"], e) for at, e in enumerate(x["files"])] + [("blobs/sha256/" + e["digest"][7:], e) for e in x["blobs"]]
+    whole, gone = x, union(*(f[3] for f in said)); absent, encoded = carriage(head[CARRIAGE], x, sha(raw)) if CARRIAGE in head else (set(), {})
+    if CARRIAGE in head and (code := carrier(head[CARRIAGE], head.get(CARRIED[1]), encoded, args, cache)): report(code, CARRIAGE)
+    members = [(e["path"], e) for at, e in enumerate(x["files"])] + [("encoded/sha256/" + e["digest"][7:], e | encoded[at]) if at in encoded else
+        ("blobs/sha256/" + e["digest"][7:], e) for at, e in enumerate(x["blobs"])]
     missing = {p for at, (p, _) in enumerate(members) if at in gone["files"] or at - len(x["files"]) in gone["blobs"] | absent}; members = [m for m in members if m[0] not in missing]
     inner = [(p, {"digest": sha(head[p]), "size": len(head[p])}) for p in head if p in (INDEX, SIG, *CARRIED) or p.startswith("mirror-bundle/removal-")]
     sums = "".join(f"{e['digest'][7:]}  {p}\n" for p, e in members[:1] + inner + members[1:]).encode()
@@ -467,8 +474,10 @@ def verify(m, args, cache, found):  # The whole: MB-VER
         docs = {d: docs[d] for d in docs if d in needed}
     if args.removable and any(gone.values()): units(whole, gone, args, report)
     graph(x, docs, bad, report); false_names(x, report)
-    left = {whole["blobs"][at]["digest"] for at in absent} & {b["digest"] for b in x["blobs"]}
-    if left and not found: report("incomplete-check", f"{len(left)} of {len(x['blobs'])} blobs are not carried: the receiver has them; they are checked when they are unpacked")
+    left, restored = ({whole["blobs"][at]["digest"] for at in some} & {b["digest"] for b in x["blobs"]} for some in (absent, encoded))
+    said = [f"{len(all)} of {len(x['blobs'])} blobs are {how}" for all, how in ((restored, "carried as members that they are restored from, and these are the ones that "
+        "are signed"), (left, "not carried: the receiver has them")) if all]
+    if said and not found: report("incomplete-check", ", and ".join(said) + "; their content is checked when the bundle is unpacked")
     if not bad: graph_data(x, docs, lambda d: bytes(m[slice(*places[d])]), report)
 if __name__ == "__main__":
     p, cache, code = argparse.ArgumentParser(usage=__doc__), {}, 0

@@ -1,4 +1,4 @@
-//! Layers carried as differences, or in zstd (MB-CAR-08): made, verified, expanded and divided, with the program on real
+//! Layers carried as differences, or in zstd (MB-CAR-13): made, verified, expanded and divided, with the program on real
 //! files. The layers are compressed by the encoders of the project, which `tests/regzip.rs` compares with the real ones.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -271,6 +271,7 @@ fn a_compact_bundle_needs_no_base_and_is_smaller() {
     world.create("compact.tar", &["--compact"]).is(0).says("4 blobs of");
     assert!(world.bytes("compact.tar").len() * 100 < world.bytes("full.tar").len() * 90);
     world.verify(&["compact.tar"]).is(0).says("restored blobs").says("4 of 4");
+    world.verify(&["compact.tar", "--quick"]).is(42).says("restored blobs                0 of 4");
     world.run(&["expand", "compact.tar", "back.tar", "--signer", "builder.pub"]).is(0);
     world.same("back.tar", "full.tar");
     world.create("both.tar", &["--compact", "--base", "1.tar"]).is(0);
@@ -307,7 +308,7 @@ fn damage_is_found_wherever_it_is_and_the_base_is_blamed_for_its_own() {
     fs::copy(world.path("2.tar"), world.path("bad.tar")).unwrap();
     world.damage("bad.tar", &member);
     world.verify(&["bad.tar"]).is(31).says(&member);
-    world.verify(&["bad.tar", "--base", "1.tar"]).is(31);
+    world.verify(&["bad.tar", "--base", "1.tar"]).is(31).says("restored blobs                4 of 5");
     world.run(&["expand", "bad.tar", "back.tar", "--base", "1.tar", "--signer", "builder.pub"]).is(31);
     assert!(!world.path("back.tar").exists());
     // Each reference, and the blob that is not carried at all.
@@ -372,6 +373,27 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
     world.same("new.tar", "other.tar");
     assert!(!world.path("new.tar.partial.work").exists());
     world.verify(&["new.tar", "--base", "1.tar"]).is(0);
+}
+
+#[test]
+fn what_a_run_with_a_damaged_base_gave_up_is_tried_again() {
+    let world = World::new();
+    fs::copy(world.path("1.tar"), world.path("base.tar")).unwrap();
+    let layers =
+        world.members("1.tar").into_iter().filter(|(path, _, size)| path.starts_with("blobs/") && *size > 4096);
+    layers.for_each(|(layer, ..)| world.damage("base.tar", &layer));
+    // The run ends after everything was tried: the layer that is carried as it is is damaged.
+    let plain = world.members("2.tar").into_iter().find(|(path, _, size)| path.starts_with("blobs/") && *size > 4096);
+    let layer = world.path("second").join(plain.unwrap().0);
+    let good = fs::read(&layer).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    fs::write(&layer, bad).unwrap();
+    world.create("new.tar", &["--base", "base.tar"]).is(31).says("of a base is not used");
+    assert!(world.path("new.tar.partial.work").exists());
+    fs::write(&layer, good).unwrap();
+    world.create("new.tar", &["--base", "1.tar"]).is(0);
+    world.same("new.tar", "2.tar");
 }
 
 #[test]

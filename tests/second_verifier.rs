@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use mirror_bundle::sign::{Policy, read_public_key};
 use mirror_bundle::verify::{Conditions, Resolved, Trust};
 
-use second::{Random, SecondVerifier, mutate, ours};
+use second::{Random, SecondVerifier, forms, mutate, ours};
 
 /// The folder for files on which the two disagree.
 fn kept(name: &str, bundle: &Path) -> PathBuf {
@@ -210,6 +210,52 @@ fn both_say_the_same_of_ten_thousand_mutated_bundles() {
     compare_mutations(2, 10_000);
 }
 
+fn compare_forms(seed: u64, count: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors");
+    let arguments = ["--signer", "keys/builder.pub", "--at", second::NOW].map(str::to_owned);
+    let settings = settings(&arguments, &folder);
+    let mut second = SecondVerifier::start(&arguments, &folder);
+    let scratch = tempfile::tempdir().unwrap();
+    let bundle = scratch.path().join("bundle.tar");
+    let all = forms::all(&folder);
+    for form in &all {
+        std::fs::write(&bundle, form.bytes()).unwrap();
+        assert_eq!(
+            (second.ask(&bundle).code, ours(&bundle, &settings).code),
+            (42, 42),
+            "the forms themselves are good"
+        );
+    }
+    let mut random = Random(seed);
+    let (mut differences, mut codes) = (Vec::new(), BTreeMap::<u8, usize>::new());
+    for number in 0..count {
+        let (what, bytes) = forms::one(&mut random, &all);
+        std::fs::write(&bundle, bytes).unwrap();
+        second.send(&bundle);
+        let ours = ours(&bundle, &settings);
+        let theirs = second.hear();
+        *codes.entry(ours.code).or_default() += 1;
+        if theirs.code != ours.code {
+            let kept = kept(&format!("form-{seed}-{number}"), &bundle);
+            differences.push(format!("{what}: {}", difference((&kept, theirs, ours))));
+        }
+    }
+    println!("{count} mutations of forms: {codes:?}");
+    assert!(differences.is_empty(), "{} of {count} differ:\n{}", differences.len(), differences.join("\n"));
+    assert!(codes.get(&42).is_some_and(|n| *n < count / 2) && codes.len() > 6, "the mutations are too tame: {codes:?}");
+}
+
+#[test]
+fn both_say_the_same_of_mutated_forms() {
+    compare_forms(3, 200);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn both_say_the_same_of_five_thousand_mutated_forms() {
+    compare_forms(4, 5_000);
+}
+
 /// The disagreements found so far, each in its smallest form: both results, and the code that the specification
 /// requires.
 #[test]
@@ -248,6 +294,7 @@ fn what_the_comparison_found_stays_as_the_specification_says() {
         10,
     );
     check("a format beyond 32 bits", &text("\"format\": 1", "\"format\": 4294967297"), 10);
+    check("a format that is below zero and is not", &text("\"format\": 1", "\"format\": -0"), 12);
     check("a year that not everyone can hold", &text("2027-11-22", "9999-01-01"), 12);
     check("the last year", &text("2027-11-22", "9998-12-31"), 0);
     check("an image of another size", &edited(&|m| m.index.images[0].size += 1), 12);

@@ -154,15 +154,19 @@ pub struct Reference {
     pub repositories: Vec<String>,
 }
 
-/// Parsed loosely before anything else: only these members are fixed in later formats.
+/// Parsed loosely before anything else: only these two members are fixed in later formats (MB-IDX-02).
 #[derive(Deserialize)]
 struct Probe {
     format: u64,
-    features: ProbeFeatures,
 }
 
 #[derive(Deserialize)]
-struct ProbeFeatures {
+struct FeatureProbe {
+    features: Incompatible,
+}
+
+#[derive(Deserialize)]
+struct Incompatible {
     incompatible: Vec<String>,
 }
 
@@ -203,6 +207,7 @@ impl Carriage {
         if probe.format != u64::from(FORMAT) {
             return Err(newer(&format!("the carriage has format {}", probe.format)));
         }
+        let probe: FeatureProbe = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
         if let Some(feature) = probe.features.incompatible.first() {
             return Err(newer(&format!("the carriage needs format feature `{feature}`")));
         }

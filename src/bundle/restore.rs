@@ -1,4 +1,4 @@
-//! Blobs restored from members: the content out of a zstd frame or a difference, compressed as it was (MB-CAR-08).
+//! Blobs restored from members: the content out of a zstd frame or a difference, compressed as it was (MB-CAR-13).
 //!
 //! Nothing is believed: the member, the reference, the content and the blob each have a digest, and the sizes of all of
 //! them are limits. Memory does not depend on them; a difference and its reference lie in files without names.
@@ -425,8 +425,5 @@ pub(crate) fn recipe(gzip: &GzipEntry) -> Option<Recipe> {
         (GzipForm::Pgzip, Some(size)) => Method::Pgzip(BlockSize::of(size.into())?),
         _ => return None,
     };
-    let digits =
-        gzip.header.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
-    let header = digits.collect::<Option<Vec<u8>>>()?;
-    Recipe::new(family, Level::of(gzip.level.into())?, method, &header).ok()
+    Recipe::new(family, Level::of(gzip.level.into())?, method, &gzip.header_bytes()?).ok()
 }

@@ -27,6 +27,8 @@ pub struct Patched<'a> {
     /// What is left of the gap.
     equal: u64,
     differ: u64,
+    /// Room for values.
+    room: Box<[u8]>,
     ended: bool,
 }
 
@@ -74,6 +76,7 @@ impl<'a> Patched<'a> {
             more: 0,
             equal: 0,
             differ: 0,
+            room: vec![0; VALUES].into_boxed_slice(),
             ended: false,
         })
     }
@@ -128,11 +131,10 @@ impl<'a> Patched<'a> {
                 break;
             }
             let n = usize::try_from(self.differ).unwrap_or(usize::MAX).min(bytes.len()).min(VALUES);
-            let mut values = [0; VALUES];
-            let values = values.get_mut(..n).unwrap_or_default();
+            let values = self.room.get_mut(..n).unwrap_or_default();
             self.values.take(values)?;
             let (now, later) = bytes.split_at_mut(n);
-            now.iter_mut().zip(values).for_each(|(b, v)| *b = b.wrapping_add(*v));
+            now.iter_mut().zip(&*values).for_each(|(b, v)| *b = b.wrapping_add(*v));
             self.differ -= n as u64;
             bytes = later;
         }

@@ -1,5 +1,5 @@
 //! Layers carried as differences, or in another compression: made, proved, and kept until the bundle is assembled
-//! (MB-CAR-08).
+//! (MB-CAR-14, MB-CAR-15).
 //!
 //! A layer is carried so only if this run restored it from its member with the code of the reader. Everything else is
 //! carried as it is.
@@ -321,31 +321,31 @@ impl Work<'_> {
                 return Ok(Some(kept));
             }
         }
-        if candidates.is_empty() && !self.options.compact || self.is_hopeless(blob) {
+        let note = self.plain(blob, candidates);
+        if candidates.is_empty() && !self.options.compact || note.exists() {
             return Ok(None);
         }
         if !self.is_recognised(at, blob)? {
-            return self.hopeless(blob);
+            return hopeless(&note);
         }
-        let Some(new) = self.fetched(at, blob)? else { return self.hopeless(blob) };
+        let Some(new) = self.fetched(at, blob)? else { return hopeless(&note) };
+        let mut lost = false;
         for way in ways {
             self.observer.check()?;
-            if let Some(kept) = self.made(at, blob, &new, way)? {
+            if let Some(kept) = self.made(at, blob, &new, way, &mut lost)? {
                 return Ok(Some(kept));
             }
         }
-        self.hopeless(blob)
+        // With another copy of the base there may be a way.
+        if lost { Ok(None) } else { hopeless(&note) }
     }
 
-    /// Notes that a layer is carried as it is, whatever is tried.
-    fn hopeless(&self, blob: &Blob) -> Result<Option<Kept>> {
-        let path = self.file(blob, None, "plain");
-        fs::write(&path, b"").map_err(|e| Error::io("cannot write", &path, e))?;
-        Ok(None)
-    }
-
-    fn is_hopeless(&self, blob: &Blob) -> bool {
-        self.file(blob, None, "plain").exists()
+    /// What notes that a layer is carried as it is after all of this was tried: a later run may have other bases.
+    fn plain(&self, blob: &Blob, candidates: &[Descriptor]) -> PathBuf {
+        let mut tried = Hasher::new();
+        candidates.iter().for_each(|layer| tried.update(layer.digest.hex().as_bytes()));
+        tried.update(if self.options.compact { b"zstd" } else { b"" });
+        self.file(blob, Some(&tried.finish()), "plain")
     }
 
     /// What an earlier run has proved: the member is read again, and must be the one.
@@ -423,13 +423,23 @@ impl Work<'_> {
         Err(failed)
     }
 
-    /// Makes a member and proves it.
-    fn made(&self, at: usize, blob: &Blob, new: &New, layer: Option<&Descriptor>) -> Result<Option<Kept>> {
+    /// Makes a member and proves it. `lost`: the layer of the base could not be read.
+    fn made(
+        &self,
+        at: usize,
+        blob: &Blob,
+        new: &New,
+        layer: Option<&Descriptor>,
+        lost: &mut bool,
+    ) -> Result<Option<Kept>> {
         let kitchen = self.options.stock.kitchen();
         let mut reference = None;
         let mut spool = None;
         if let Some(layer) = layer {
-            let Some((one, content)) = self.reference(layer)? else { return Ok(None) };
+            let Some((one, content)) = self.reference(layer)? else {
+                *lost = true;
+                return Ok(None);
+            };
             (reference, spool) = (Some(one), Some(content));
         }
         let path = self.path(blob, reference.as_ref());
@@ -529,6 +539,12 @@ struct New {
     spool: Arc<Spool>,
     tar: Tar,
     recipes: Vec<Recipe>,
+}
+
+/// Notes that a layer is carried as it is.
+fn hopeless(note: &Path) -> Result<Option<Kept>> {
+    fs::write(note, b"").map_err(|e| Error::io("cannot write", note, e))?;
+    Ok(None)
 }
 
 fn discarded(path: &Path) -> Result<Option<Kept>> {

@@ -194,16 +194,17 @@ impl Lazy {
         let oldest = i.saturating_sub(WINDOW).max(self.base);
         let buf = &self.buf;
         let (mut best, mut dist) = (3, 0);
-        let mut last = byte_at(buf, i + best);
+        // The last four bytes of a match that is longer than the best: best is at least 3, and below most.
+        let mut last = u32_at(buf, i + best - 3);
         for _ in 0..128 {
-            if byte_at(buf, p + best) == last {
+            if u32_at(buf, p + best - 3) == last {
                 let n = agree(buf, i, p, i + most);
                 if n > best && (n > 4 || i - p <= 4096) {
                     (best, dist) = (n, i - p);
                     if n >= enough {
                         break;
                     }
-                    last = byte_at(buf, i + best);
+                    last = u32_at(buf, i + best - 3);
                 }
             }
             if p + WINDOW == i {

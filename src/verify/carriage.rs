@@ -210,13 +210,22 @@ impl Admitted<'_> {
             return self.report.skip(CheckId::RestoredBlobs, !self.settings.as_carried, reason);
         }
         let mut check = Check::new(CheckId::RestoredBlobs);
-        (check.examined, check.of) = (absent.len() as u64, absent.len() as u64);
-        let left_out =
-            absent.iter().filter(|at| lock(&self.left_out).contains(&self.index().blobs[**at].digest)).count();
+        let (mut left_out, mut size) = (0, 0);
+        {
+            let (good, there) = (lock(&self.good), lock(&self.left_out));
+            for blob in absent.iter().map(|at| &self.index().blobs[*at]) {
+                let is_there = there.contains(&blob.digest);
+                left_out += usize::from(is_there);
+                if is_there || good.contains(&blob.digest) {
+                    check.examined += 1;
+                    size += blob.size;
+                }
+            }
+        }
+        check.of = absent.len() as u64;
         if left_out > 0 {
             check.details.push(format!("{left_out} found at the destination"));
         }
-        let size: u64 = absent.iter().map(|at| self.index().blobs[*at].size).sum();
         check.details.push(super::report::size(size));
         self.report.add(check);
     }

@@ -361,7 +361,8 @@ impl Admitted<'_> {
     pub(super) fn removals(&mut self) {
         if let Some(removed) = shared(&self.set, &self.documents, &self.report) {
             self.set.restrict(&removed);
-            lock(&self.digests).of = (self.set.index().blobs.len() - self.set.absent().count()) as u64;
+            let set = &self.set;
+            lock(&self.digests).of = (set.index().blobs.len() - set.absent().count() + set.apart().count()) as u64;
         }
         let rules = self.settings.policy.and_then(|policy| policy.removals.as_ref());
         let check = self.report.checks.iter_mut().find(|check| check.id == CheckId::Removals);

@@ -1,4 +1,4 @@
-//! Layers carried as differences (MB-CAR-08), as skopeo compresses them, from registry to registry.
+//! Layers carried as differences (MB-CAR-13), as skopeo compresses them, from registry to registry.
 
 use std::ffi::OsString;
 use std::fs;
@@ -188,5 +188,30 @@ fn a_registry_that_does_not_give_back_a_reference_gets_no_tag() {
         // When it answers again, the same command completes it.
         ok(&source.unpack("2.tar", &site.host()));
         source.complete(&site.host(), 2);
+    }
+}
+
+#[test]
+fn what_does_not_come_out_right_is_never_closed_in_a_registry() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors");
+    for name in ["wrong-encoder", "other-blob", "longer-content", "frame-bomb", "frame-less", "other-bytes"] {
+        let site = Registry::start();
+        let bundle = vectors.join(format!("encoded-{name}.tar"));
+        let to = args!["unpack", bundle, "--to", format!("{}/site", site.host()), "--plain-http", "127.0.0.1"];
+        let keys = args!["--signer", vectors.join("keys/builder.pub"), "--at", "2026-11-23T00:00:00Z"];
+        let run = ends(31, &with(with(to, keys), args!["--mirror-set", "none", "--retries", "1"]));
+        assert!(run.stderr.contains("no manifest and no tag was written"), "{name}: {}", run.stderr);
+        // What is there has its digest as name. (A registry keeps the bytes of an upload that was cancelled until its purge.)
+        let all =
+            walkdir::WalkDir::new(site.storage()).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+        for entry in all {
+            let path = entry.path();
+            let text = path.to_string_lossy();
+            assert!(!text.contains("/tags/"), "{name}: {text}");
+            if path.ends_with("data") && text.contains("/blobs/sha256/") {
+                let digest = Digest::of(&fs::read(path).unwrap());
+                assert!(text.contains(&digest.hex()), "{name}: {text}");
+            }
+        }
     }
 }

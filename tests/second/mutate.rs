@@ -21,7 +21,11 @@ pub(crate) fn one(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
 
 /// Changes bytes of a finished bundle.
 fn raw(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
-    let mut bytes = model::good().archive(key);
+    damaged(random, model::good().archive(key))
+}
+
+/// These bytes, changed.
+pub(super) fn damaged(random: &mut Random, mut bytes: Vec<u8>) -> (String, Vec<u8>) {
     let mut done = Vec::new();
     for _ in 0..1 + random.below(2) {
         let at = place(random, &bytes);
@@ -180,7 +184,7 @@ fn text(random: &mut Random, key: &SecretKey) -> (String, Vec<u8>) {
 }
 
 /// Works on the lines of the index: every value has its own.
-fn lines(random: &mut Random, text: &str) -> (String, String) {
+pub(super) fn lines(random: &mut Random, text: &str) -> (String, String) {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let at = random.below(lines.len());
     let line = lines[at].clone();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::index::{self, Blob};
 use crate::bundle::limits;
 use crate::oci::Digest;
+use crate::regzip::{MAX_HEADER, MIN_HEADER, header_length};
 
 /// A blob that is not carried as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,14 +182,30 @@ impl Gzip {
             return Err(format!("the encoder has no level {}", self.level));
         }
         match (self.method, self.block_size) {
+            (GzipForm::Pgzip, Some(1_048_576 | 262_144)) if self.encoder == Encoder::Go126 => {
+                return Err("the encoder writes no blocks".to_owned());
+            }
             (GzipForm::Pgzip, Some(1_048_576 | 262_144)) | (GzipForm::Gzip, None) => {}
             _ => return Err("`blockSize` does not fit the method".to_owned()),
         }
-        let hex = self.header.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        match hex && self.header.len().is_multiple_of(2) && (20..=512).contains(&self.header.len()) {
+        let header = self.header_bytes().ok_or("`header` is not 10 to 256 bytes in hex")?;
+        match header_length(&header) == Some(header.len()) {
             true => Ok(()),
-            false => Err("`header` is not 10 to 256 bytes in hex".to_owned()),
+            false => Err("`header` is not one gzip header".to_owned()),
         }
+    }
+
+    /// The header, if it is 10 to 256 bytes in lower-case hex.
+    pub(in crate::bundle) fn header_bytes(&self) -> Option<Vec<u8>> {
+        let hex = self.header.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !hex
+            || !self.header.len().is_multiple_of(2)
+            || !(2 * MIN_HEADER..=2 * MAX_HEADER).contains(&self.header.len())
+        {
+            return None;
+        }
+        let digits = self.header.as_bytes().chunks(2);
+        digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect()
     }
 }
 

@@ -21,8 +21,13 @@ fn encoded(index: &Index) -> (Carriage, Digest) {
     let (mut carriage, digest) = carriage(index);
     let tar = Tar { digest: Digest::of(b"tar"), size: 10_240 };
     carriage.references.push(Reference { digest: Digest::of(b"ref"), size: 4000, tar, repositories: vec!["a".into()] });
-    let gzip =
-        |method, encoder, level, block_size| Gzip { method, encoder, level, block_size, header: "1f".repeat(10) };
+    let gzip = |method, encoder, level, block_size| Gzip {
+        method,
+        encoder,
+        level,
+        block_size,
+        header: "1f8b08000000000000ff".into(),
+    };
     let entry = |at, gzip, content| Entry {
         form: As::Encoded,
         size: Some(100),

@@ -264,6 +264,8 @@ fn lists(out: &mut Vectors) {
     add(out, "other-index", "about another bundle", of(|c, _| c.index = Digest::of(b"other")));
     let format = of_text(|text| text.replacen("\"format\": 1", "\"format\": 2", 1));
     out.add("format", "a later format", is(Code::NotABundle), format);
+    let later = of_text(|_| "{\"format\": 2, \"more\": {}}".to_owned());
+    out.add("format-later", "a later format without what this one has", is(Code::NotABundle), later);
     let feature = of(|c, _| c.features.incompatible = vec!["delta-2".into()]);
     out.add("feature", "a feature that is unknown", is(Code::NotABundle), feature);
     add(out, "compatible", "a compatible feature", of(|c, _| c.features.compatible = vec!["x".into()]));
@@ -306,13 +308,6 @@ fn lists(out: &mut Vectors) {
 }
 
 fn encodings(out: &mut Vectors) {
-    let known = difference(|_, _, _| {});
-    out.add("encoded", "a layer is carried as a difference", ("", Some(Code::NotABundle), "MB-CAR-06"), known);
-    let zstd = difference(|entry, references, _| {
-        references.clear();
-        entry.content = Some(Content { method: ContentForm::Zstd, reference: None });
-    });
-    out.add("compact", "a layer is carried in zstd", ("", Some(Code::NotABundle), "MB-CAR-06"), zstd);
     type Change = fn(&mut Listed, &mut Vec<Reference>, &Index);
     let mut add = |name: &str, what: &str, change: Change| {
         let name = format!("encoded-{name}");
@@ -327,11 +322,20 @@ fn encodings(out: &mut Vectors) {
     add("header-letters", "a header that is not hex", |e, _, _| {
         e.gzip.as_mut().unwrap().header = "1F8B08000000000000ff".into()
     });
+    add("header-none", "a header that is none of gzip", |e, _, _| e.gzip.as_mut().unwrap().header = "00".repeat(10));
+    add("header-rest", "a byte behind the header", |e, _, _| e.gzip.as_mut().unwrap().header.push_str("00"));
+    add("header-open", "a header with a name that does not end", |e, _, _| {
+        e.gzip.as_mut().unwrap().header = "1f8b08080000000000ff6161".into();
+    });
     add("header-short", "a header of 9 bytes", |e, _, _| e.gzip.as_mut().unwrap().header = "1f8b08000000000000".into());
     add("header-odd", "half a byte", |e, _, _| e.gzip.as_mut().unwrap().header.push('0'));
     add("header-long", "a header of 257 bytes", |e, _, _| e.gzip.as_mut().unwrap().header = "00".repeat(257));
     add("level", "a level that no encoder has", |e, _, _| e.gzip.as_mut().unwrap().level = 9);
     add("level-go", "a level that Go does not have", |e, _, _| e.gzip.as_mut().unwrap().encoder = Encoder::Go126);
+    add("blocks-go", "Go writes no blocks", |e, _, _| {
+        let gzip = e.gzip.as_mut().unwrap();
+        (gzip.encoder, gzip.level) = (Encoder::Go126, 6);
+    });
     add("block", "another block size", |e, _, _| e.gzip.as_mut().unwrap().block_size = Some(4096));
     add("no-block", "no block size", |e, _, _| e.gzip.as_mut().unwrap().block_size = None);
     add("block-of-one", "one stream with a block size", |e, _, _| e.gzip.as_mut().unwrap().method = GzipForm::Gzip);
@@ -356,6 +360,17 @@ fn encodings(out: &mut Vectors) {
     add("no-digest", "no digest of the member", |e, _, _| e.digest = None);
     add("reference-bomb", "a reference that inflates too far", |_, r, _| r[0].tar.size = 4000 * 1032 + (64 << 10) + 1);
     add("reference-empty", "a reference of no bytes", |_, r, _| r[0].size = 0);
+    add("over-limit", "a tar of one byte over 1,032 times the blob and 64 KiB", |e, _, i| {
+        e.tar.as_mut().unwrap().size = i.blobs[large(i)[0]].size * 1032 + (64 << 10) + 1;
+    });
+    add("configuration", "a configuration is carried as a difference", |e, _, i| {
+        e.blob = i.blobs.iter().position(|blob| blob.role == Role::Config).unwrap() as u32;
+    });
+    add("small", "a blob of 23 bytes is carried as a difference", |e, _, i| {
+        let small = |blob: &mirror_bundle::bundle::index::Blob| blob.role == Role::Layer && blob.size <= 4096;
+        let at = i.blobs.iter().position(small).unwrap();
+        (e.blob, e.size) = (at as u32, Some(10));
+    });
     for (name, from, to) in
         [("encoder", "klauspost-b", "klauspost-c"), ("method", "pgzip", "bgzip"), ("content", "delta-1", "delta-2")]
     {

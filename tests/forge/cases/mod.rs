@@ -5,6 +5,7 @@ mod blobs;
 pub mod carriage;
 mod container;
 mod documents;
+mod encoded;
 mod graph_data;
 mod index;
 mod manifests;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Vector> {
     addenda::list(&mut out);
     removals::list(&mut out);
     carriage::list(&mut out);
+    encoded::list(&mut out);
     out.all
 }
 
