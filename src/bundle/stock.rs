@@ -19,7 +19,7 @@ use crate::fs::{Dir, EntryKind};
 use crate::oci::Digest;
 
 /// The most bundles among the places, since their indexes are held in memory.
-const BUNDLES: usize = 8;
+pub(crate) const BUNDLES: usize = 8;
 /// Folders that hold blobs, by their digests in hex.
 const FOLDERS: [&str; 2] = ["blobs/sha256", "sha256"];
 
@@ -88,11 +88,13 @@ impl Stock {
     pub fn open(paths: &[PathBuf], room: Option<PathBuf>) -> Result<Stock> {
         let kitchen = room.map(Kitchen::new).unwrap_or_default();
         let mut stock = Stock { places: Vec::new(), remotes: RwLock::default(), kitchen };
+        let mut bundles = Bundles::default();
         for path in paths {
             if !stock.folder(path)? {
-                stock.bundles(path)?;
+                bundles.add(path)?;
             }
         }
+        stock.take(bundles)?;
         Ok(stock)
     }
 
@@ -136,38 +138,45 @@ impl Stock {
         Ok(blobs)
     }
 
-    fn bundles(&mut self, path: &Path) -> Result<()> {
-        let wrong = |e: Error| {
-            e.hint("--base takes a bundle of any form, an OCI layout, a mirror directory, or a folder of bundles")
-        };
-        let mut groups: Vec<(String, Arc<Index>, Digest, Vec<Contents>)> = Vec::new();
-        for (name, bundle) in Inputs::from(path).open().map_err(wrong)? {
-            let bundle: Bundle = bundle.map_err(wrong)?;
-            let digest = bundle.head().digest();
-            let known = groups.iter().position(|(_, _, other, _)| *other == digest);
-            let at = match known {
-                Some(at) => at,
-                None => {
-                    let index = Arc::new(Index::parse(&bundle.head().index)?);
-                    groups.push((name, index, digest, Vec::new()));
-                    groups.len() - 1
-                }
-            };
-            let part = bundle.tolerant(groups[at].1.clone())?;
-            groups[at].3.push(part);
+    fn take(&mut self, bundles: Bundles) -> Result<()> {
+        if bundles.0.len() > BUNDLES {
+            return Err(Error::new(Code::Usage, format!("more than {BUNDLES} bundles are given as bases"))
+                .hint("bring the newest of them into one file first: mirror-bundle expand"));
         }
-        for (name, index, _, parts) in groups {
+        for (name, index, _, parts) in bundles.0 {
             let places = index.blobs.iter().zip(0..).map(|(blob, at)| (blob.digest, at)).collect();
             let mut set = Set::new(parts)?;
             set.forget_index();
             self.places.push(Place { name, kind: PlaceKind::Bundle(Box::new(set), places) });
         }
-        let bundles = self.places.iter().filter(|place| matches!(place.kind, PlaceKind::Bundle(..))).count();
-        match bundles > BUNDLES {
-            true => Err(Error::new(Code::Usage, format!("more than {BUNDLES} bundles are given as bases"))
-                .hint("bring the newest of them into one file first: mirror-bundle expand")),
-            false => Ok(()),
+        Ok(())
+    }
+}
+
+/// Bundles, each with all of its files: its name, its index with its digest, and the parts.
+#[derive(Default)]
+struct Bundles(Vec<(String, Arc<Index>, Digest, Vec<Contents>)>);
+
+impl Bundles {
+    fn add(&mut self, path: &Path) -> Result<()> {
+        let wrong = |e: Error| {
+            e.hint("--base takes a bundle of any form, an OCI layout, a mirror directory, or a folder of bundles")
+        };
+        for (name, bundle) in Inputs::from(path).open().map_err(wrong)? {
+            let bundle: Bundle = bundle.map_err(wrong)?;
+            let digest = bundle.head().digest();
+            let at = match self.0.iter().position(|(_, _, other, _)| *other == digest) {
+                Some(at) => at,
+                None => {
+                    let index = Arc::new(Index::parse(&bundle.head().index)?);
+                    self.0.push((name, index, digest, Vec::new()));
+                    self.0.len() - 1
+                }
+            };
+            let part = bundle.tolerant(self.0[at].1.clone())?;
+            self.0[at].3.push(part);
         }
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use crate::ops::create::{Options, Summary, Target, create};
 use crate::ops::expand::Encoding;
 use crate::ops::{self, Observer, observer};
 use crate::select;
-use crate::select::base::{Bases, Kind};
+use crate::select::base::Bases;
 use crate::site::Receivers;
 use crate::source::Network;
 use crate::verify::Trust;
@@ -204,8 +204,8 @@ fn options(args: &Create, term: &Terminal, jobs: usize) -> Result<Options> {
         source_date_epoch: inputs::source_date_epoch()?,
         force: args.force,
         read_back: args.read_back,
+        encoding: encoding(&args.carrying, bases.0.all.iter().any(|base| base.index.is_some()), &bases.1, jobs),
         bases: bases.0,
-        encoding: encoding(&args.carrying, &bases.1, jobs),
         volume: args.volumes.size(),
     })
 }
@@ -225,14 +225,14 @@ pub(super) fn bases(paths: &[PathBuf], trust: &BaseTrust, term: &Terminal) -> Re
     };
     let bases = crate::select::base::load(paths, receivers).map_err(|e| e.state("nothing was written"))?;
     bases.notices().iter().for_each(|text| term.warn(text));
-    let bundles = bases.all.iter().filter(|base| base.kind == Kind::Bundle).map(|base| base.path.clone());
-    let stock = inputs::stock(&bundles.collect::<Vec<_>>())?;
+    let stock = inputs::stock(&bases.bundles())?;
     Ok((bases, Arc::new(stock)))
 }
 
-/// How layers are carried: as differences to bundles among the bases, unless they are to be carried as they are.
-pub(super) fn encoding(args: &Carrying, stock: &Arc<Stock>, jobs: usize) -> Option<Encoding> {
-    let differences = !args.blobs_only && !stock.is_empty();
+/// How layers are carried: as differences to those of the bases, unless they are to be carried as they are. `known`:
+/// there is an index that says which layers these are.
+pub(super) fn encoding(args: &Carrying, known: bool, stock: &Arc<Stock>, jobs: usize) -> Option<Encoding> {
+    let differences = !args.blobs_only && known;
     (differences || args.compact).then(|| Encoding {
         differences,
         compact: args.compact,

@@ -54,7 +54,7 @@ pub(super) fn shrunk(args: &Shrink, global: &Global, term: &Terminal) -> Result<
         dry_run: args.dry_run,
     };
     let (bases, stock) = create::bases(&args.base, &args.base_trust, term)?;
-    let encoding = create::encoding(&args.carrying, &stock, options.jobs);
+    let encoding = create::encoding(&args.carrying, !stock.is_empty(), &stock, options.jobs);
     let key = args.sign_key.as_deref().map(|path| passphrase::key(path, term)).transpose()?;
     let summary = shrink(std::slice::from_ref(&args.bundle), &bases, key.as_ref(), encoding.as_ref(), &options, term)?;
     show(&summary, &options, global, term)?;

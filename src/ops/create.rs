@@ -143,6 +143,9 @@ pub fn create(
             false => observer.warn("to a stream, layers are left out or carried as they are: differences need a file"),
         }
     }
+    // Without a file there are no members; what differences save is not known before they are made.
+    let encoding = options.encoding.as_ref().filter(|_| matches!(target, Target::File(_)));
+    let divide = options.volume.filter(|_| encoding.is_none());
     let journal = match &target {
         Target::File(path) => {
             // The names of volumes are not known yet; the writer checks them.
@@ -165,14 +168,14 @@ pub fn create(
     };
     let (content, mut found) = gathered.map_err(|e| before_transfer(e, nothing, registry).interrupted(nothing))?;
     let created = journal.as_ref().map(|j| j.created.clone());
-    let mut plan = plan(what.now, options, &content, &found, created)?;
+    let mut plan = plan(what.now, (options, divide), &content, &found, created)?;
     let mut journal = journal;
     let payload_layers = content.payload_layers.clone();
     // With members the plan is another one, and compared later.
-    if options.encoding.is_none() && journal.is_some() && !plan_matches(&journal, &plan) {
+    if encoding.is_none() && journal.is_some() && !plan_matches(&journal, &plan) {
         observer.warn("an interrupted run left something for other content; starting over");
         journal = None;
-        plan = self::plan(what.now, options, &content, &found, None)?;
+        plan = self::plan(what.now, (options, divide), &content, &found, None)?;
     }
     // The plan holds everything.
     drop(content);
@@ -187,7 +190,7 @@ pub fn create(
     }
     let dry_run = matches!(target, Target::DryRun(_));
     let mut members = None;
-    if let (Some(encoding), Target::File(path)) = (&options.encoding, &target) {
+    if let (Some(encoding), Target::File(path)) = (encoding, &target) {
         let document = |digest: &Digest| found.bytes.get(digest).map(|bytes| bytes.to_vec());
         let plain = plain_of(&plan, &found, &payload_layers);
         let made = encode(&plan, &watched, &document, &options.bases, (&plain, path), encoding, observer)
@@ -210,6 +213,9 @@ pub fn create(
             None => observer.warn("the bases have no layer of this bundle: it carries everything"),
             Some(form) => form.say(observer),
         }
+    }
+    if dry_run && options.encoding.is_some() {
+        observer.say("Counting", "layers in full: what differences and compression save is known when they are made");
     }
     observer.say("Collecting", &forecast(&summary, path));
     if let Some(path) = path {
@@ -237,9 +243,10 @@ pub fn create(
     Ok(summary)
 }
 
+/// `divide`: into volumes of this size, before members are made.
 fn plan(
     now: Timestamp,
-    options: &Options,
+    (options, divide): (&Options, Option<u64>),
     content: &Content,
     found: &Reachable,
     created: Option<String>,
@@ -312,8 +319,7 @@ fn plan(
             form::without(plan, &options.bases, &plain, options.key.as_ref().map(|key| (key, builder)))?
         }
     };
-    // Members are made before a plan with them is divided.
-    match options.volume.filter(|_| options.encoding.is_none()) {
+    match divide {
         None => Ok(plan),
         Some(size) => volumes::divided(plan, size, &BTreeSet::new(), &|digest| {
             Ok(found.bytes.get(digest).map(|bytes| bytes.to_vec()))

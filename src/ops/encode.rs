@@ -4,6 +4,7 @@
 //! A layer is carried so only if this run restored it from its member with the code of the reader. Everything else is
 //! carried as it is.
 
+mod alike;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,11 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::shelf::{Member, Shelf};
 use super::write::{Origin, Supply};
 use super::{Observer, Task};
 use crate::bundle::carriage::{As, Content, ContentForm, Entry, Reference, Tar};
-use crate::bundle::index::{Blob, Index, Kind};
+use crate::bundle::index::Blob;
 use crate::bundle::restore::{Restoring, Spool};
 use crate::bundle::writer::Plan;
 use crate::bundle::{Elsewhere as _, Stock, limits};
@@ -28,14 +28,13 @@ use crate::oci::{Descriptor, Digest, Hasher, Role};
 use crate::parallel::Pace;
 use crate::regzip::{self, Recipe};
 use crate::select::base::Bases;
+use alike::Alike;
 use streams::{Hashing, Seen, UpToDamage, frame, gzip};
 
 /// A member is used if it is smaller than so many percent of the blob.
 const WORTH: u64 = 90;
 /// How much of a blob is needed to recognise its encoder, in bytes.
 const BEGINNING: usize = 3 << 20;
-/// How many layers of the base are tried for one layer.
-const TRIED: usize = 3;
 /// Part of the names of kept members: another way of making them has another one.
 const WAY: &str = "v1";
 
@@ -164,32 +163,6 @@ struct Kept {
     reference: Option<Reference>,
 }
 
-/// One layer of an image: which image, its platform, and the position from the bottom.
-type PlaceOf = (String, String, usize);
-
-fn key(index: &Index, member: &Member) -> Vec<(String, String)> {
-    let images = member.images.iter().filter_map(|at| index.images.get(*at));
-    let named = images.filter(|image| !matches!(image.kind, Kind::Signature | Kind::Referrer)).filter_map(|image| {
-        let name = image.component.as_ref().map(|name| format!("component:{name}"));
-        name.or_else(|| image.repository.clone())
-    });
-    let platform = member.platform.as_ref().map(ToString::to_string).unwrap_or_default();
-    named.map(|name| (name, platform.clone())).collect()
-}
-
-/// The layers of a bundle by image and position.
-fn layers(index: &Index, shelf: &Shelf) -> BTreeMap<PlaceOf, Descriptor> {
-    let mut out = BTreeMap::new();
-    for member in shelf.members() {
-        for (name, platform) in key(index, member) {
-            for (at, layer) in member.layers.iter().enumerate() {
-                out.entry((name.clone(), platform.clone(), at)).or_insert_with(|| layer.clone());
-            }
-        }
-    }
-    out
-}
-
 /// Makes members of the layers of a plan, in `folder`. What an earlier run has proved is used again.
 ///
 /// # Errors
@@ -218,8 +191,12 @@ pub(crate) fn encode(
         return Ok(Encoded::default());
     }
     fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create", &folder, e))?;
-    let references = if options.differences { references(plan, document, options)? } else { HashMap::new() };
-    let work = Work { supply, options, bases, folder: &folder, references, observer };
+    let wanted: BTreeSet<Digest> = blobs.iter().map(|(_, blob)| blob.digest).collect();
+    let alike = match options.differences {
+        true => alike::find(plan, document, &wanted, supply, (bases, options), observer)?,
+        false => Alike::default(),
+    };
+    let work = Work { supply, options, bases, folder: &folder, alike, observer };
     observer.begin(Task::Encode, blobs.len() as u64, blobs.iter().map(|(_, blob)| blob.size).sum());
     let out = Mutex::new(Vec::new());
     let each = |(): &mut (), (at, blob): &(usize, &Blob)| {
@@ -243,62 +220,12 @@ pub(crate) fn encode(
     Ok(Encoded { entries: all.into_iter().map(|kept| (kept.entry, kept.reference)).collect(), members, folder })
 }
 
-/// For each layer, layers of the bases that may be alike, the likeliest first.
-fn references(
-    plan: &Plan,
-    document: &dyn Fn(&Digest) -> Option<Vec<u8>>,
-    options: &Options,
-) -> Result<HashMap<Digest, Vec<Descriptor>>> {
-    let read = |index: &Index, document: &dyn Fn(&Digest) -> Option<Vec<u8>>| {
-        let documents = index.blobs.iter().filter(|blob| blob.role.is_document());
-        let all: HashMap<Digest, Vec<u8>> =
-            documents.filter_map(|one| Some((one.digest, document(&one.digest)?))).collect();
-        layers(index, &Shelf::new(index, &|digest| all.get(digest).map(Vec::as_slice)))
-    };
-    let ours = read(&plan.index, document);
-    let carried: BTreeSet<Digest> = {
-        let absent = plan.absent();
-        plan.index
-            .blobs
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| !absent.contains(at))
-            .map(|(_, blob)| blob.digest)
-            .collect()
-    };
-    let mut out: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
-    for set in options.stock.bundles_there() {
-        let index = set.index();
-        let positions: HashMap<Digest, usize> =
-            index.blobs.iter().enumerate().map(|(at, blob)| (blob.digest, at)).collect();
-        let theirs = read(index, &|digest| set.read(*positions.get(digest)?, limits::DOCUMENT).ok());
-        let usable = |layer: &Descriptor| {
-            !carried.contains(&layer.digest) && positions.get(&layer.digest).is_some_and(|at| set.has(*at))
-        };
-        for ((name, platform, at), layer) in &ours {
-            let own = out.entry(layer.digest).or_default();
-            let same = |of: &&(&PlaceOf, &Descriptor)| (&of.0.0, &of.0.1) == (name, platform) && usable(of.1);
-            let all: Vec<(&PlaceOf, &Descriptor)> =
-                theirs.range((name.clone(), platform.clone(), 0)..).take_while(|(of, _)| &of.0 == name).collect();
-            let mut near: Vec<&(&PlaceOf, &Descriptor)> = all.iter().filter(same).collect();
-            // The same position, then those of the size that is the most alike.
-            near.sort_by_key(|(of, candidate)| (of.2 != *at, candidate.size.abs_diff(layer.size)));
-            for (_, candidate) in near {
-                if own.len() < TRIED && !own.iter().any(|known| known.digest == candidate.digest) {
-                    own.push((*candidate).clone());
-                }
-            }
-        }
-    }
-    Ok(out)
-}
-
 struct Work<'a> {
     supply: &'a dyn Supply,
     options: &'a Options,
     bases: &'a Bases,
     folder: &'a Path,
-    references: HashMap<Digest, Vec<Descriptor>>,
+    alike: Alike,
     observer: &'a dyn Observer,
 }
 
@@ -314,7 +241,7 @@ impl Work<'_> {
 
     /// The member of one layer, if it is worth it.
     fn one(&self, at: usize, blob: &Blob) -> Result<Option<Kept>> {
-        let candidates = self.references.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
+        let candidates = self.alike.of(&blob.digest);
         let ways = candidates.iter().map(Some).chain(self.options.compact.then_some(None));
         for way in ways.clone() {
             if let Some(kept) = self.kept(at, blob, way.map(|layer| &layer.digest))? {
@@ -513,12 +440,18 @@ impl Work<'_> {
     fn reference(&self, layer: &Descriptor) -> Result<Option<(Reference, Arc<Spool>)>> {
         let stock = &self.options.stock;
         let most = layer.size.saturating_mul(limits::RATIO).saturating_add(64 << 10).min(limits::TAR);
-        let unpacked = stock
-            .open_blob(&layer.digest, layer.size)
-            .and_then(|from| stock.kitchen().content(&layer.digest, layer.size, most, from));
+        let content = |from| stock.kitchen().content(&layer.digest, layer.size, most, from);
+        let mut unpacked = stock.open_blob(&layer.digest, layer.size).and_then(content);
+        for source in self.alike.sources(&layer.digest) {
+            if unpacked.is_ok() {
+                break;
+            }
+            self.observer.check()?;
+            unpacked = source.blob(layer, 0).and_then(|from| content(from));
+        }
         let (spool, tar) = match unpacked {
             Ok(both) => both,
-            Err(e) if matches!(e.code(), Code::BlobMismatch | Code::BlobMissing | Code::Malformed) => {
+            Err(e) if alike::is_lost(&e) => {
                 self.observer.warn(&format!("{} of a base is not used: {}", layer.digest, e.message()));
                 return Ok(None);
             }

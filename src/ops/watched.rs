@@ -1,13 +1,14 @@
 //! Watches the blobs of `create` as they pass: a release that was requested as an ordinary image is refused
 //! (MB-CRE-08).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bundle::index::Index;
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
 use crate::ops::write::{Origin, Supply};
 use crate::select::Reachable;
+use crate::source::Source;
 use crate::verify::disguise::{Look, Unlisted};
 
 /// What was found, and what was seen of images that must not be releases.
@@ -43,6 +44,10 @@ impl Supply for Watched<'_> {
     fn origins<'a>(&'a self, _: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>> {
         let origins = self.found.origins.get(digest).into_iter().flatten();
         origins.map(|source| Box::new(source.clone()) as Box<dyn Origin>).collect()
+    }
+
+    fn sources(&self, digest: &Digest) -> Vec<Arc<dyn Source>> {
+        self.found.origins.get(digest).cloned().unwrap_or_default()
     }
 
     fn look(&self, digest: &Digest) -> Option<Look> {

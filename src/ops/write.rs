@@ -26,6 +26,11 @@ pub(crate) trait Supply: Sync {
     /// The locations of the blob at this position of the index; the first that succeeds is used.
     fn origins<'a>(&'a self, at: usize, digest: &Digest) -> Vec<Box<dyn Origin + 'a>>;
 
+    /// Where the document with this digest was found, and other documents may be.
+    fn sources(&self, _: &Digest) -> Vec<Arc<dyn Source>> {
+        Vec::new()
+    }
+
     /// An observer that must see all of this blob as it passes.
     fn look(&self, _: &Digest) -> Option<Look> {
         None

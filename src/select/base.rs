@@ -12,6 +12,7 @@ use crate::bundle::index::{self, Index};
 use crate::bundle::limits;
 use crate::bundle::reader::Bundle;
 use crate::bundle::removal::{self, Removal, Removed};
+use crate::bundle::stock;
 use crate::error::{Code, Error, Result};
 use crate::fs::dir::{self, EntryKind};
 use crate::fs::small;
@@ -71,9 +72,35 @@ pub struct Base {
     places: BTreeMap<Digest, Vec<u32>>,
     /// Repositories, with their registry if they had one.
     names: Vec<String>,
+    /// The file that has its index.
+    document: PathBuf,
+    /// The files that have its content: a bundle, or volumes.
+    bundles: Vec<PathBuf>,
 }
 
 impl Base {
+    /// The files that have content of it: a bundle of any form, or volumes.
+    pub fn bundles(&self) -> &[PathBuf] {
+        &self.bundles
+    }
+
+    /// Its index, read again; `None` for an inventory.
+    ///
+    /// # Errors
+    /// [`Code::Io`] if the file is another one now; those of reading it.
+    pub fn document(&self) -> Result<Option<Index>> {
+        let Some(digest) = &self.index else { return Ok(None) };
+        let bytes = match self.bundles.contains(&self.document) {
+            true => Bundle::open(&self.document)?.head().index.to_vec(),
+            false => small::read(&self.document, limits::INDEX)
+                .map_err(|e| e.error("cannot read", &self.document, Code::Malformed))?,
+        };
+        match Digest::of(&bytes) == *digest {
+            true => Index::parse(&bytes).map(Some),
+            false => Err(Error::new(Code::Io, format!("`{}` was changed while it was read", self.document.display()))),
+        }
+    }
+
     /// The size of this blob, if the site has it.
     pub fn has(&self, digest: &Digest) -> Option<u64> {
         self.blobs.get(digest).copied()
@@ -150,6 +177,8 @@ impl Base {
             blobs: blobs.collect(),
             places,
             names: names.into_iter().map(|(name, _)| name.to_owned()).collect(),
+            document: path.to_owned(),
+            bundles: if kind == Kind::Bundle { vec![path.to_owned()] } else { Vec::new() },
         }
     }
 }
@@ -176,6 +205,16 @@ impl Bases {
             }
         }
         out
+    }
+
+    /// The files that have content of them: of the bundles that were named, and of the newest that receipts name, as many
+    /// as may be open at once.
+    pub fn bundles(&self) -> Vec<PathBuf> {
+        let (named, mut said): (Vec<&Base>, Vec<&Base>) =
+            self.all.iter().filter(|base| !base.bundles.is_empty()).partition(|base| base.kind != Kind::Receipt);
+        said.sort_by_key(|base| std::cmp::Reverse(base.sequence));
+        let room = stock::BUNDLES.saturating_sub(named.len());
+        named.into_iter().chain(said.into_iter().take(room)).flat_map(|base| base.bundles.iter().cloned()).collect()
     }
 
     /// Sentences that a person must read: signatures that were not checked, what an inventory does not cover.
@@ -257,6 +296,7 @@ impl Found {
                 // Volumes and copies: what was removed from one of them is nowhere.
                 Some((other, only)) => {
                     other.blobs.retain(|digest, _| base.blobs.contains_key(digest));
+                    other.bundles.extend(base.bundles);
                     *only &= aside;
                 }
                 None => self.indexes.push((base, aside)),
@@ -328,6 +368,8 @@ impl Found {
             blobs: base.blobs.clone(),
             places: base.places.clone(),
             names: base.names.clone(),
+            document: base.document.clone(),
+            bundles: base.bundles.clone(),
             ..*base
         })
     }
@@ -457,6 +499,8 @@ fn of_inventory(path: &Path, inventory: Inventory, digest: Digest, receivers: Re
         blobs: inventory.blobs.into_iter().map(|blob| (blob.digest, blob.size)).collect(),
         places,
         names: inventory.repositories.into_iter().map(|held| held.name).collect(),
+        document: path.to_owned(),
+        bundles: Vec::new(),
     })
 }
 
@@ -477,14 +521,7 @@ pub fn index_of(path: &Path, receipt: &Receipt, given: &[PathBuf]) -> Result<Ind
         }
     };
     agrees(path, receipt, &base)?;
-    let index = match base.kind {
-        Kind::Bundle => Index::parse(&Bundle::open(&base.path)?.head().index)?,
-        _ => {
-            let cannot = |e: small::Unread| e.error("cannot read", &base.path, Code::Malformed);
-            Index::parse(&small::read(&base.path, limits::INDEX).map_err(cannot)?)?
-        }
-    };
-    Ok(index)
+    base.document()?.ok_or_else(|| Error::new(Code::Internal, "a base that a receipt names has an index"))
 }
 
 /// An error if the number in a receipt is not that of its index: it was made up.

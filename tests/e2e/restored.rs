@@ -168,6 +168,44 @@ fn what_skopeo_compresses_arrives_bit_by_bit_from_its_differences() {
 }
 
 #[test]
+fn last_months_layers_are_read_from_their_registry_where_they_are_not_at_hand() {
+    let (source, site) = (Source::start(), Registry::start());
+    let receipt = source.path("site.mbr1");
+    ok(&with(source.unpack("1.tar", &site.host()), args!["--site-receipt", receipt]));
+    fs::remove_file(source.path("1.tar")).unwrap();
+    // The receipt, and the index that was kept: the same differences as with the bundle.
+    source.create("from-receipt.tar", 2, &args!["--base", receipt]);
+    assert_eq!(source.encoded("from-receipt.tar"), 3);
+    ok(&source.unpack("from-receipt.tar", &site.host()));
+    source.complete(&site.host(), 2);
+    // A base that is itself made of differences has none of its layers.
+    source.create("3.tar", 3, &args!["--base", source.path("2.tar")]);
+    assert_eq!(source.encoded("3.tar"), 3);
+    ok(&source.unpack("3.tar", &site.host()));
+    source.complete(&site.host(), 3);
+    // What the registry lost is carried as it is, and said.
+    let lost = |digest: &str| {
+        let hex = digest.trim_start_matches("sha256:");
+        let path = format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
+        fs::remove_file(source.registry.storage().join(path)).unwrap();
+    };
+    lost(&source.layers(1)[0]);
+    let create = |name: &str| {
+        let args =
+            with(create_signed(&source.path(name)), args!["--name", "apps", "--sequence", "2", "--base", receipt]);
+        ok(&with(args, args!["--image", format!("{}/apps/web:2", source.registry.host()), "--retries", "1"]))
+    };
+    let run = create("less.tar");
+    assert_eq!(source.encoded("less.tar"), 2, "{}", run.stderr);
+    assert!(run.stderr.contains("of a base is not used"), "{}", run.stderr);
+    let index: serde_json::Value = serde_json::from_slice(&fs::read(source.path("1.index.json")).unwrap()).unwrap();
+    lost(index["images"][0]["digest"].as_str().unwrap());
+    let run = create("none.tar");
+    assert_eq!(source.encoded("none.tar"), 0, "{}", run.stderr);
+    assert!(run.stderr.contains("1 image of apps #1 cannot be read where the new bundle comes from"), "{}", run.stderr);
+}
+
+#[test]
 fn a_registry_that_does_not_give_back_a_reference_gets_no_tag() {
     let source = Source::start();
     let reference = source.layers(1)[1].clone();
