@@ -1,5 +1,5 @@
 //! Layers carried as differences, or in zstd (MB-CAR-13): made, verified, expanded and divided, with the program on real
-//! files. The layers are compressed by the encoders of the project, which `tests/regzip.rs` compares with the real ones.
+//! files. The layers are compressed by the encoders of the project, which `tests/real_encoders.rs` compares with the real ones.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/program.rs"]
@@ -346,6 +346,39 @@ fn volumes_and_recovery_data_hold_members_as_they_are() {
     world.damage("2.tar", &member);
     world.run(&["repair", "2.tar", "--signer", "builder.pub"]).is(42);
     assert!(world.bytes("2.tar") == good);
+}
+
+#[test]
+fn a_base_that_is_itself_made_of_differences_is_completed_from_its_own() {
+    let world = World::new();
+    world.layout("third", 3);
+    let third = ["--from-layout", "third", "--sign-key", "builder", "--name", "app", "--sequence", "3"];
+    world.run(&[&["create", "full3.tar"], &third[..]].concat()).is(0);
+    world.run(&[&["create", "3.tar", "--base", "full.tar"], &third[..]].concat()).is(0).says("4 blobs of");
+    // Two months of differences and the bundle in full, in any order.
+    let chain = ["--base", "2.tar", "--base", "1.tar"];
+    world.run(&[&["expand", "3.tar", "out.tar", "--signer", "builder.pub"], &chain[..]].concat()).is(0);
+    world.same("out.tar", "full3.tar");
+    world.verify(&[&["3.tar"], &chain[..]].concat()).is(0).says("VERIFIED");
+    world.run(&[&["unpack", "3.tar", "--to-layout", "layout", "--signer", "builder.pub"], &chain[..]].concat()).is(0);
+    let third = fs::read_dir(world.path("third/blobs/sha256")).unwrap();
+    for name in third.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        world.same(&format!("third/blobs/sha256/{name}"), &format!("layout/blobs/sha256/{name}"));
+    }
+    // Without the first there is nothing to restore the second from.
+    world.verify(&["3.tar", "--base", "2.tar"]).is(42);
+    world
+        .run(&["expand", "3.tar", "no.tar", "--signer", "builder.pub", "--base", "2.tar"])
+        .is(30)
+        .says("nothing was written");
+    // A base is restored only if somebody trusted signed how it is carried.
+    world.run(&["shrink", "full.tar", "strange.tar", "--base", "1.tar", "--sign-key", "stranger"]).is(0);
+    world.verify(&["3.tar", "--base", "strange.tar", "--base", "1.tar"]).is(42);
+    // Damage in the middle of the chain has the name of what was to come out of it.
+    let member = world.encoded("2.tar")[0].clone();
+    world.damage("2.tar", &member);
+    world.verify(&[&["3.tar"], &chain[..]].concat()).is(31).says("in `2.tar` does not match its digest");
+    assert!(!world.path("no.tar").exists());
 }
 
 #[test]

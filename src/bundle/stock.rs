@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::carriage::SignedCarriage;
 use super::elsewhere::{Copy, Elsewhere, Remote};
 use super::index::Index;
 use super::inputs::Inputs;
@@ -26,11 +27,14 @@ const FOLDERS: [&str; 2] = ["blobs/sha256", "sha256"];
 /// Places that may have a blob.
 #[derive(Debug, Default)]
 pub struct Stock {
-    places: Vec<Place>,
+    places: Vec<Arc<Place>>,
     /// Where the bundle is unpacked to, once it is known what is there.
     remotes: RwLock<Vec<Arc<dyn Remote>>>,
-    kitchen: Kitchen,
+    kitchen: Arc<Kitchen>,
 }
+
+/// Whether somebody trusted signed how a base carries its blobs: a base is believed without, but nothing of it is restored.
+pub type Vouched<'a> = &'a dyn Fn(&SignedCarriage) -> bool;
 
 #[derive(Debug)]
 struct Place {
@@ -82,11 +86,12 @@ fn repositories(v2: Dir) -> Result<Vec<Dir>> {
 impl Stock {
     /// Opens the places that a user named: bundles of any form, volumes, OCI layouts, mirror directories, folders of
     /// bundles, and folders of blobs. What is needed to restore blobs is unpacked in the folder `room`, or in `/var/tmp`.
+    /// Forms among the bundles are completed from those given with them, if somebody vouches for them.
     ///
     /// # Errors
     /// The error of one that holds neither bundles nor blobs, or cannot be read.
-    pub fn open(paths: &[PathBuf], room: Option<PathBuf>) -> Result<Stock> {
-        let kitchen = room.map(Kitchen::new).unwrap_or_default();
+    pub fn open(paths: &[PathBuf], room: Option<PathBuf>, vouched: Vouched<'_>) -> Result<Stock> {
+        let kitchen = Arc::new(room.map(Kitchen::new).unwrap_or_default());
         let mut stock = Stock { places: Vec::new(), remotes: RwLock::default(), kitchen };
         let mut bundles = Bundles::default();
         for path in paths {
@@ -94,7 +99,7 @@ impl Stock {
                 bundles.add(path)?;
             }
         }
-        stock.take(bundles)?;
+        stock.take(bundles, vouched)?;
         Ok(stock)
     }
 
@@ -123,31 +128,48 @@ impl Stock {
         let (above, name) = (Dir::open(path, Code::Malformed)?, path.display().to_string());
         for below in FOLDERS {
             if let Ok(Some(dir)) = above.dir(below) {
-                self.places.push(Place { name, kind: PlaceKind::Folders(vec![dir]) });
+                self.add(name, PlaceKind::Folders(vec![dir]));
                 return Ok(true);
             }
         }
         if let Ok(Some(v2)) = above.dir("v2") {
-            self.places.push(Place { name, kind: PlaceKind::Folders(repositories(v2)?) });
+            self.add(name, PlaceKind::Folders(repositories(v2)?));
             return Ok(true);
         }
         let blobs = path.file_name().is_some_and(|name| name == "sha256");
         if blobs {
-            self.places.push(Place { name, kind: PlaceKind::Folders(vec![above]) });
+            self.add(name, PlaceKind::Folders(vec![above]));
         }
         Ok(blobs)
     }
 
-    fn take(&mut self, bundles: Bundles) -> Result<()> {
+    fn add(&mut self, name: String, kind: PlaceKind) {
+        self.places.push(Arc::new(Place { name, kind }));
+    }
+
+    fn take(&mut self, bundles: Bundles, vouched: Vouched<'_>) -> Result<()> {
         if bundles.0.len() > BUNDLES {
             return Err(Error::new(Code::Usage, format!("more than {BUNDLES} bundles are given as bases"))
                 .hint("bring the newest of them into one file first: mirror-bundle expand"));
         }
+        // A form is completed from those before it: bundles in full, then forms in the order of their series.
+        let mut all = Vec::new();
         for (name, index, _, parts) in bundles.0 {
-            let places = index.blobs.iter().zip(0..).map(|(blob, at)| (blob.digest, at)).collect();
-            let mut set = Set::new(parts)?;
+            all.push((name, index, Set::new(parts)?));
+        }
+        all.sort_by_key(|(_, index, set)| (!set.carriages().is_empty(), index.sequence));
+        for (name, index, mut set) in all {
+            if !set.carriages().is_empty() {
+                let (places, kitchen) = (self.places.clone(), self.kitchen.clone());
+                let trusted = set.carriages().into_iter().all(|(signed, _)| vouched(signed));
+                set.supply(Arc::new(Stock { places, remotes: RwLock::default(), kitchen }));
+                if trusted {
+                    set.trust_carriages();
+                }
+            }
             set.forget_index();
-            self.places.push(Place { name, kind: PlaceKind::Bundle(Box::new(set), places) });
+            let places = index.blobs.iter().zip(0..).map(|(blob, at)| (blob.digest, at)).collect();
+            self.add(name, PlaceKind::Bundle(Box::new(set), places));
         }
         Ok(())
     }
@@ -182,7 +204,7 @@ impl Bundles {
 
 impl Elsewhere for Stock {
     fn find(&self, digest: &Digest, size: u64) -> Vec<Copy> {
-        let has = |(_, place): &(usize, &Place)| match &place.kind {
+        let has = |(_, place): &(usize, &Arc<Place>)| match &place.kind {
             PlaceKind::Bundle(set, places) => {
                 let at = places.get(digest).and_then(|signed| set.position(*signed));
                 at.is_some_and(|at| set.index().blobs[at].size == size && set.has(at))
@@ -228,7 +250,7 @@ impl Elsewhere for Stock {
     }
 
     fn removed_from(&self, digest: &Digest) -> Option<&str> {
-        let taken = |place: &&Place| match &place.kind {
+        let taken = |place: &&Arc<Place>| match &place.kind {
             PlaceKind::Bundle(set, places) => places.get(digest).is_some_and(|signed| set.position(*signed).is_none()),
             PlaceKind::Folders(_) => false,
         };

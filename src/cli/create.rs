@@ -213,7 +213,7 @@ fn options(args: &Create, term: &Terminal, jobs: usize) -> Result<Options> {
 /// What `--base` names, whose receipts count there, and the bundles among it.
 pub(super) fn bases(paths: &[PathBuf], trust: &BaseTrust, term: &Terminal) -> Result<(Bases, Arc<Stock>)> {
     if paths.is_empty() {
-        return Ok((Bases::default(), Arc::new(inputs::stock(&[])?)));
+        return Ok((Bases::default(), Arc::new(inputs::stock(&[], None)?)));
     }
     let keys = trust.base_signer.iter().map(|path| crate::sign::read_public_key(path)).collect::<Result<Vec<_>>>()?;
     let named = Named { policy: trust.base_policy.as_deref(), ..Named::default() };
@@ -225,7 +225,7 @@ pub(super) fn bases(paths: &[PathBuf], trust: &BaseTrust, term: &Terminal) -> Re
     };
     let bases = crate::select::base::load(paths, receivers).map_err(|e| e.state("nothing was written"))?;
     bases.notices().iter().for_each(|text| term.warn(text));
-    let stock = inputs::stock(&bases.bundles())?;
+    let stock = inputs::stock(&bases.bundles(), None)?;
     Ok((bases, Arc::new(stock)))
 }
 

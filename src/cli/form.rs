@@ -21,7 +21,6 @@ pub(super) fn expanded(args: &Expand, global: &Global, term: &Terminal) -> Resul
         read_back: args.read_back,
         dry_run: args.dry_run,
     };
-    let stock = Arc::new(inputs::stock(&args.base).map_err(|e| e.state("nothing was written"))?);
     let named =
         crate::host::trust::Named { signers: &args.signer, policy: args.trust.as_deref(), ..Default::default() };
     // Only some forms need it.
@@ -32,6 +31,7 @@ pub(super) fn expanded(args: &Expand, global: &Global, term: &Terminal) -> Resul
     };
     let now = inputs::moment(None)?;
     let trust = trust.as_ref().map(|trust| (trust, now));
+    let stock = Arc::new(inputs::stock(&args.base, trust).map_err(|e| e.state("nothing was written"))?);
     let summary = expand(std::slice::from_ref(&args.bundle), &stock, trust, &options, term)?;
     show(&summary, &options, global, term)?;
     if !args.dry_run {

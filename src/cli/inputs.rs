@@ -35,17 +35,18 @@ pub(super) fn basis(args: &args::Trust, bundle: &[PathBuf]) -> Result<crate::ops
     let conditions = match named {
         true => conditions(args, bundle, false)?,
         false => {
-            let stock = Arc::new(stock(&args.base)?);
+            let stock = Arc::new(stock(&args.base, None)?);
             Conditions { stock, ..Conditions::new(moment(args.at.as_deref())?) }
         }
     };
     Ok(crate::ops::reading::Basis { trust, conditions })
 }
 
-/// What `--base` names. References are unpacked in TMPDIR, or on the disk of `/var/tmp`.
-pub(super) fn stock(base: &[PathBuf]) -> Result<Stock> {
+/// What `--base` names. References are unpacked in TMPDIR, or on the disk of `/var/tmp`. Layers of a base that is itself
+/// made of differences are restored if `trust` knows who signed them.
+pub(super) fn stock(base: &[PathBuf], trust: Option<(&Trust, Timestamp)>) -> Result<Stock> {
     let room = crate::host::environment("TMPDIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    Stock::open(base, room)
+    Stock::open(base, room, &|signed| trust.is_some_and(|(trust, now)| crate::verify::vouches(trust, signed, now)))
 }
 
 /// `--platform`.
@@ -57,8 +58,11 @@ pub(super) fn platform(text: Option<&str>) -> Result<Option<crate::oci::Platform
 /// The conditions under which they verify the bundle.
 pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) -> Result<Conditions> {
     let beside = beside(args, bundle)?;
+    let now = moment(args.at.as_deref())?;
+    // Whoever asks for conditions reads the trust too, and says what is wrong with it.
+    let trust = if args.base.is_empty() { None } else { trust(args).ok() };
     Ok(Conditions {
-        now: moment(args.at.as_deref())?,
+        now,
         target: None,
         exceptions: Exceptions {
             at: args.at.is_some(),
@@ -75,7 +79,7 @@ pub(super) fn conditions(args: &args::Trust, bundle: &[PathBuf], partial: bool) 
         },
         detached: Detached { signatures: beside.signatures, records: beside.records },
         seen: memory::load(&memory::folder())?,
-        stock: Arc::new(stock(&args.base)?),
+        stock: Arc::new(stock(&args.base, trust.as_ref().map(|trust| (trust, now)))?),
     })
 }
 

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::kept::Kept;
 use super::report::{Check, CheckId, Finding, NotChecked};
-use super::{Admitted, Settings, lock, release};
-use crate::bundle::carriage;
+use super::{Admitted, Settings, Trust, lock, release};
+use crate::bundle::carriage::{self, SignedCarriage};
 use crate::bundle::index::{Blob, Index};
 use crate::bundle::set::Set;
 use crate::error::{Code, Result};
 use crate::oci::Digest;
 use crate::sign::MessageHash;
 use crate::sign::policy::Outcome;
+use jiff::Timestamp;
 
 /// Evaluates the signature over each carriage. Adds nothing for a bundle that carries every blob.
 pub(super) fn check(set: &Set, settings: &Settings, skipped: &mut Vec<NotChecked>) -> Option<Check> {
@@ -73,6 +74,13 @@ pub(super) fn check(set: &Set, settings: &Settings, skipped: &mut Vec<NotChecked
         }
     }
     Some(check)
+}
+
+/// Whether the policy lets somebody who signed this carriage say how a bundle is carried.
+pub fn vouches(trust: &Trust, signed: &SignedCarriage, now: Timestamp) -> bool {
+    let (Some(policy), Some(armored)) = (trust.policy(), &signed.signature) else { return false };
+    let hash = MessageHash::of(&signed.carriage);
+    policy.evaluate_carriage(carriage::SIGNATURE, armored, &hash, now).outcome == Outcome::Good
 }
 
 /// The layers that checks read whole, which no form leaves out: signed payloads, and the layer of an update graph.

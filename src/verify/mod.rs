@@ -42,6 +42,7 @@ use crate::sign::policy::EvaluatedSignature;
 pub use crate::report;
 pub use admit::{admit, look};
 pub use blob::BlobReader;
+pub use carriage::vouches;
 pub(crate) use carriage::{read_whole, read_whole_of};
 #[cfg(feature = "cluster")]
 pub use loose::loose;
