@@ -319,6 +319,8 @@ fn damage_is_found_wherever_it_is_and_the_base_is_blamed_for_its_own() {
         if ran.code != 0 {
             let ran = ran.is(31);
             assert!(ran.out.contains("base") || ran.err.contains("base"), "{}{}", ran.out, ran.err);
+            // Another copy has it.
+            world.verify(&["2.tar", "--base", "base.tar", "--base", "1.tar"]).is(0);
         }
     }
     // A base without the references is none.

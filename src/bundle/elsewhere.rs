@@ -14,6 +14,8 @@ pub struct Copy {
     /// The place.
     pub(super) place: usize,
     pub(super) digest: Digest,
+    /// Which copy of several that the place has.
+    pub(super) replica: usize,
 }
 
 /// Places that may have what a bundle does not carry. Whoever reads from one compares the digest.

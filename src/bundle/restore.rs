@@ -393,19 +393,6 @@ impl Kitchen {
             }
         }
     }
-
-    /// The reference of an entry, if it is unpacked or can be opened.
-    pub(super) fn of<'r>(
-        &self,
-        reference: Option<&Reference>,
-        open: &mut dyn FnMut(&Reference) -> Result<Box<dyn Read + 'r>>,
-    ) -> Result<Option<Arc<Spool>>> {
-        let Some(reference) = reference else { return Ok(None) };
-        match self.there(&reference.digest) {
-            Some(spool) => Ok(Some(spool)),
-            None => self.reference(reference, &mut || open(reference)).map(Some),
-        }
-    }
 }
 
 fn unrestorable(blob: &Digest, why: &str) -> Error {

@@ -204,20 +204,24 @@ impl Bundles {
 
 impl Elsewhere for Stock {
     fn find(&self, digest: &Digest, size: u64) -> Vec<Copy> {
-        let has = |(_, place): &(usize, &Arc<Place>)| match &place.kind {
+        let copies = |place: &Place| match &place.kind {
             PlaceKind::Bundle(set, places) => {
                 let at = places.get(digest).and_then(|signed| set.position(*signed));
-                at.is_some_and(|at| set.index().blobs[at].size == size && set.has(at))
+                let there = at.filter(|at| set.index().blobs[*at].size == size && set.has(*at));
+                there.map_or(0, |at| set.replicas(at).len())
             }
             PlaceKind::Folders(dirs) => {
-                blob(dirs, digest).and_then(|file| file.metadata().ok()).is_some_and(|meta| meta.len() == size)
+                let file = blob(dirs, digest).and_then(|file| file.metadata().ok());
+                usize::from(file.is_some_and(|meta| meta.len() == size))
             }
         };
-        let copy = |(place, _)| Copy { place, digest: *digest };
-        let mut out: Vec<Copy> = self.places.iter().enumerate().filter(has).map(copy).collect();
+        let mut out = Vec::new();
+        for (at, place) in self.places.iter().enumerate() {
+            out.extend((0..copies(place)).map(|replica| Copy { place: at, digest: *digest, replica }));
+        }
         let all = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
         let others = all.iter().zip(self.places.len()..).filter(|(one, _)| one.has(digest, size));
-        out.extend(others.map(|(_, place)| Copy { place, digest: *digest }));
+        out.extend(others.map(|(_, place)| Copy { place, digest: *digest, replica: 0 }));
         out
     }
 
@@ -234,7 +238,7 @@ impl Elsewhere for Stock {
         match &place.kind {
             PlaceKind::Bundle(set, places) => {
                 let at = places.get(&copy.digest).and_then(|signed| set.position(*signed)).ok_or_else(gone)?;
-                let replica: Replica = set.replicas(at).into_iter().next().ok_or_else(gone)?;
+                let replica: Replica = set.replicas(at).into_iter().nth(copy.replica).ok_or_else(gone)?;
                 Ok(Box::new(set.open(at, &replica)))
             }
             PlaceKind::Folders(dirs) => Ok(Box::new(blob(dirs, &copy.digest).ok_or_else(gone)?)),

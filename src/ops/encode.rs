@@ -441,7 +441,14 @@ impl Work<'_> {
         let stock = &self.options.stock;
         let most = layer.size.saturating_mul(limits::RATIO).saturating_add(64 << 10).min(limits::TAR);
         let content = |from| stock.kitchen().content(&layer.digest, layer.size, most, from);
-        let mut unpacked = stock.open_blob(&layer.digest, layer.size).and_then(content);
+        let nowhere = || Error::new(Code::BlobMissing, format!("{} is in no base", layer.digest));
+        let mut unpacked = Err(nowhere());
+        for copy in stock.find(&layer.digest, layer.size) {
+            if unpacked.is_ok() {
+                break;
+            }
+            unpacked = stock.open_copy(&copy).and_then(content);
+        }
         for source in self.alike.sources(&layer.digest) {
             if unpacked.is_ok() {
                 break;

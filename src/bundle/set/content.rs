@@ -1,12 +1,13 @@
 //! The content of one blob: from the parts, from another place, or restored from a member.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use super::super::carriage::{Entry, Reference};
 use super::super::elsewhere::{Copy, Elsewhere};
 use super::super::layout::Member;
 use super::super::reader::{Contents, MemberReader};
-use super::super::restore::Restoring;
+use super::super::restore::{Restoring, Spool};
 use super::super::volume::Extent;
 use crate::codec::{Decoder, StoredReader};
 use crate::error::{Code, Error, Result};
@@ -78,8 +79,7 @@ impl Dish<'_> {
             }
             let member: Box<dyn Read> = self.member.take().ok_or_else(lost)?;
             let (stock, kitchen) = (self.stock, self.stock.kitchen());
-            let mut open = |one: &Reference| stock.open_blob(&one.digest, one.size);
-            let reference = kitchen.of(self.reference, &mut open)?;
+            let reference = self.reference.map(|one| unpacked(stock, one)).transpose()?;
             self.open =
                 Some(Box::new(Restoring::new(*digest, self.entry, reference.as_deref(), (member, stream), kitchen)?));
         }
@@ -90,6 +90,23 @@ impl Dish<'_> {
             return Err(Error::new(Code::BlobMismatch, text).hint(OTHER_FORM));
         }
         Ok(n)
+    }
+}
+
+/// The content of a reference, from the first place that has it as it should be.
+fn unpacked(stock: &dyn Elsewhere, one: &Reference) -> Result<Arc<Spool>> {
+    let kitchen = stock.kitchen();
+    let mut failed = None;
+    for copy in stock.find(&one.digest, one.size) {
+        match kitchen.reference(one, &mut || stock.open_copy(&copy)) {
+            Err(e) if matches!(e.code(), Code::BlobMismatch | Code::BlobMissing) => failed = failed.or(Some(e)),
+            other => return other,
+        }
+    }
+    match failed {
+        Some(e) => Err(e),
+        // It is unpacked already, or nowhere.
+        None => kitchen.reference(one, &mut || stock.open_blob(&one.digest, one.size)),
     }
 }
 
