@@ -579,21 +579,3 @@ pub struct Wrong {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub rest: Vec<String>,
 }
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn every_command_is_in_the_help() {
-        let mut command = Args::command();
-        command.build();
-        command.clone().debug_assert();
-        for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
-            let line = format!("\n  {} ", sub.get_name());
-            assert!(help::HELP.contains(&line) && COMMANDS.contains(&sub.get_name()), "{line}");
-        }
-    }
-}

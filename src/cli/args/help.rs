@@ -41,10 +41,6 @@ Several media:
   split            Divide a bundle into volumes of a given size
   join             Put volumes back together
 
-Only what a site lacks:
-  shrink           Leave out of a bundle what the receiver has
-  expand           Write such a bundle in full
-
 Trust:
   keygen           Make a signing key
   sign             Verify, then add a signature or a review record
@@ -60,7 +56,7 @@ Repair:
 More:
   COMMAND -h       The options of a command
   explain CODE     What an error code means, and what to do
-  explain exit-codes | environment | trust | receipts
+  explain exit-codes | environment | trust | receipts | rules
   man [COMMAND]    Show the manual page; --dir DIR writes all of them
   completions      Print completions for bash, zsh, fish, elvish or powershell
 
@@ -71,3 +67,24 @@ Examples:
   mirror-bundle verify ocp.tar --signer builder.key.pub
   mirror-bundle unpack ocp.tar --signer builder.key.pub --to registry.example.com/ocp/release
 ";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::super::{Args, COMMANDS};
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_the_help() {
+        let mut command = Args::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+            let line = format!("\n  {} ", sub.get_name());
+            let most = 1 + usize::from(sub.get_name() == "explain");
+            let times = HELP.matches(&line).count();
+            assert!((1..=most).contains(&times) && COMMANDS.contains(&sub.get_name()), "{line}");
+        }
+    }
+}
