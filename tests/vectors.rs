@@ -23,6 +23,7 @@ struct Stored {
     exit: u8,
     stream_code: String,
     stream_exit: u8,
+    unpack_stream_exit: u8,
     args: Vec<String>,
     late: bool,
     verify_only: bool,
@@ -50,10 +51,12 @@ fn stored() -> Vec<Stored> {
         let number = |key: &str| fields.get(key).map(|v| v.parse().unwrap());
         let list = fields["args"].trim_matches(['[', ']']).split(", ").map(|a| a.trim_matches('"').to_owned());
         let (code, exit) = (word("code").unwrap(), number("exit").unwrap());
+        let stream_exit = number("stream-exit").unwrap_or(exit);
         out.push(Stored {
             bundle: folder().join(format!("{name}.tar")),
             stream_code: word("stream-code").unwrap_or_else(|| code.clone()),
-            stream_exit: number("stream-exit").unwrap_or(exit),
+            stream_exit,
+            unpack_stream_exit: number("unpack-stream-exit").unwrap_or(stream_exit),
             code,
             exit,
             args: list.collect(),
@@ -210,7 +213,7 @@ fn a_bad_vector_is_never_unpacked() {
             let target = scratch.path().join("out");
             let input = (way == "stream").then_some(vector.bundle.as_path());
             let output = run("unpack", &vector, &[flag, target.to_str().unwrap()], input);
-            let exit = if way == "stream" { vector.stream_exit } else { vector.exit };
+            let exit = if way == "stream" { vector.unpack_stream_exit } else { vector.exit };
             if output.status.code() != Some(i32::from(exit)) || !is_plain(&output) {
                 let stderr = String::from_utf8_lossy(&output.stderr).escape_debug().to_string();
                 differences.push(format!(

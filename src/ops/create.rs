@@ -230,12 +230,15 @@ pub fn create(
             let supply: &dyn write::Supply = with.as_ref().map_or(&watched, |with| with);
             let (plan, journal) = (&plan, journal.as_ref());
             let (force, pace, read_back) = (options.force, what.pace.as_ref(), options.read_back);
-            let job = write::Job { plan, supply, journal, force, pace, read_back };
+            let rest = || {
+                members.iter().try_for_each(Members::discard)?;
+                if !options.bases.all.is_empty() || !series::places(&plan.index).is_empty() {
+                    keep_index(path, &plan.index_bytes, observer);
+                }
+                Ok(())
+            };
+            let job = write::Job { plan, supply, journal, force, pace, read_back, rest: &rest };
             summary.read_back = write::file(path, &job, observer)?;
-            members.iter().try_for_each(Members::discard)?;
-            if !options.bases.all.is_empty() || !series::places(&plan.index).is_empty() {
-                keep_index(path, &plan.index_bytes, observer);
-            }
         }
         Target::Stream(to) => write::stream(to, &plan, &watched, observer)?,
         Target::DryRun(_) => {}

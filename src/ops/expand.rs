@@ -118,7 +118,7 @@ pub fn expand(
     let (all, more) = (observer::count(summary.blobs, "blob"), summary.restored);
     observer.say("Expanding", &format!("{all}, {more} of them from elsewhere, {}", observer::size(summary.bytes)));
     if !options.dry_run {
-        summary.read_back = write(&plan, &original, options, observer)?;
+        summary.read_back = write(&plan, &original, options, &|| Ok(()), observer)?;
     }
     Ok(summary)
 }
@@ -193,11 +193,11 @@ pub fn shrink(
     };
     form.say(observer);
     if !options.dry_run {
+        let rest = || members.iter().try_for_each(Members::discard);
         summary.read_back = match &members {
-            Some(members) => write(&plan, &WithMembers { supply: &original, members }, options, observer)?,
-            None => write(&plan, &original, options, observer)?,
+            Some(members) => write(&plan, &WithMembers { supply: &original, members }, options, &rest, observer)?,
+            None => write(&plan, &original, options, &rest, observer)?,
         };
-        members.iter().try_for_each(Members::discard)?;
     }
     Ok(summary)
 }
@@ -211,7 +211,13 @@ fn namespace(key: &SecretKey, index: Option<&[u8]>) -> Namespace {
     }
 }
 
-fn write(plan: &Plan, original: &dyn Supply, options: &Options, observer: &dyn Observer) -> Result<Option<ReadBack>> {
+fn write(
+    plan: &Plan,
+    original: &dyn Supply,
+    options: &Options,
+    rest: &dyn Fn() -> Result<()>,
+    observer: &dyn Observer,
+) -> Result<Option<ReadBack>> {
     let bundle: &Path = &options.bundle;
-    repack::write(bundle, plan, original, options.force, options.jobs, options.read_back, observer)
+    repack::write(bundle, plan, original, options.force, options.jobs, options.read_back, rest, observer)
 }

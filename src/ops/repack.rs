@@ -280,7 +280,8 @@ impl Origin for ReplicaOrigin<'_> {
     }
 }
 
-/// Writes a plan from an original, or from what else has its blobs; `target` is the path of the new bundle.
+/// Writes a plan from an original, or from what else has its blobs; `target` is the path of the new bundle. `rest` is done
+/// once it has this name.
 pub(crate) fn write(
     target: &Path,
     plan: &Plan,
@@ -288,6 +289,7 @@ pub(crate) fn write(
     force: bool,
     jobs: usize,
     read_back: bool,
+    rest: &dyn Fn() -> Result<()>,
     observer: &dyn Observer,
 ) -> Result<Option<ReadBack>> {
     room::writable(target)?;
@@ -304,6 +306,6 @@ pub(crate) fn write(
     }
     room::check(target, plan, journal.as_ref())?;
     let pace = &Pace::fixed(jobs);
-    let job = Job { plan, supply, journal: journal.as_ref(), force, pace, read_back };
+    let job = Job { plan, supply, journal: journal.as_ref(), force, pace, read_back, rest };
     write::file(target, &job, observer)
 }

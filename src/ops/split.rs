@@ -108,7 +108,7 @@ pub fn split(bundle: &Path, options: &Options, observer: &dyn Observer) -> Resul
         crate::fs::Dir::create(folder, Code::Conflict)?;
     }
     let (force, jobs) = (options.force, options.jobs);
-    summary.read_back = repack::write(&target, &plan, &original, force, jobs, options.read_back, observer)?;
+    summary.read_back = repack::write(&target, &plan, &original, force, jobs, options.read_back, &|| Ok(()), observer)?;
     Ok(summary)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::bundle::index::Blob;
 use crate::bundle::tar;
-use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Sealed, Start, partial_path};
+use crate::bundle::writer::{BUFFER, BlobWriter, Claim, Journal, Partial, Plan, Sealed, Start, forget, partial_path};
 use crate::error::{Code, Error, Result};
 use crate::oci::{Descriptor, Digest, Hasher};
 use crate::ops::advice::during_transfer;
@@ -76,6 +76,8 @@ pub(crate) struct Job<'a> {
     pub(crate) pace: &'a Pace,
     /// Re-read everything from the medium before a file gets its final name.
     pub(crate) read_back: bool,
+    /// What is left to do once every file has its final name. It may be done twice.
+    pub(crate) rest: &'a dyn Fn() -> Result<()>,
 }
 
 /// Writes the files of a plan; `bundle` is the final path.
@@ -89,7 +91,8 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
         Start::Write(partial) => partial,
         Start::Complete(files) => {
             observer.say("Finished", "already: the bundle is complete");
-            return read_back(&files);
+            let done = read_back(&files)?;
+            return forget(&plan.first(bundle), job.rest).map(|()| done);
         }
     };
     let size = |blob: &usize| plan.content(*blob).size;
@@ -122,7 +125,7 @@ pub(crate) fn file(bundle: &Path, job: &Job<'_>, observer: &dyn Observer) -> Res
     }
     let sealed = partial.seal()?;
     match read_back(&sealed) {
-        Ok(done) => partial.publish(job.force).map(|()| done),
+        Ok(done) => partial.publish_and(job.force, job.rest).map(|()| done),
         Err(e) if e.code() == Code::Io => {
             partial.discard()?;
             Err(e.state("the written data was removed; no bundle was made"))

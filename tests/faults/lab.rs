@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mirror_bundle::oci::Digest;
+use mirror_bundle::regzip::{BlockSize, Family, Gzip, Level, Method, Recipe};
 
-use crate::support::image::{Image, Pusher, layer};
+use crate::support::image::{Blob, Image, Pusher, layer};
 use crate::support::registry::Registry;
 use crate::support::{noise, program};
 
@@ -54,6 +56,7 @@ pub(crate) struct Lab {
     places: AtomicUsize,
     source: OnceLock<Registry>,
     target: OnceLock<Registry>,
+    encoded: OnceLock<()>,
 }
 
 impl Lab {
@@ -66,7 +69,13 @@ impl Lab {
     /// In this folder.
     pub(crate) fn within(folder: &Path) -> Lab {
         let dir = tempfile::Builder::new().prefix("mirror-bundle-faults-").tempdir_in(folder).unwrap();
-        let lab = Lab { dir, places: AtomicUsize::new(0), source: OnceLock::new(), target: OnceLock::new() };
+        let lab = Lab {
+            dir,
+            places: AtomicUsize::new(0),
+            source: OnceLock::new(),
+            target: OnceLock::new(),
+            encoded: OnceLock::new(),
+        };
         for key in ["builder", "reviewer"] {
             let made = Command::new("ssh-keygen")
                 .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f"])
@@ -129,9 +138,13 @@ impl Lab {
     }
 
     pub(crate) fn create_of(&self, name: &str, layout: &str) -> Vec<OsString> {
+        self.numbered(name, layout, "7")
+    }
+
+    pub(crate) fn numbered(&self, name: &str, layout: &str, sequence: &str) -> Vec<OsString> {
         let (layout, manifests, key) = (self.path(layout), self.path("manifests"), self.path("builder"));
         let args = args!["create", name, "--from-layout", layout, "--manifests", manifests, "--sign-key", key];
-        [args, args!["--name", "faults", "--sequence", "7"]].concat()
+        [args, args!["--name", "faults", "--sequence", sequence]].concat()
     }
 
     pub(crate) fn trust(&self) -> Vec<OsString> {
@@ -152,6 +165,31 @@ impl Lab {
 
     pub(crate) fn run(&self, place: &Path, args: &[OsString]) -> Ended {
         ended(&mut self.command(place, &[], args))
+    }
+
+    /// An image before and after an update, in layers whose encoder is known. Makes `prior.tar`, its successor in full
+    /// as `next.tar`, as differences as `differences.tar`, and in zstd as `compact.tar`.
+    pub(crate) fn encoded(&self) {
+        self.encoded.get_or_init(|| {
+            for number in [1, 2] {
+                let name = ["prior-layout", "next-layout"][number - 1];
+                write_layout(&self.path(name), &[updated(number)]);
+            }
+            let place = self.place();
+            let base = args!["--base", self.path("prior.tar")];
+            let bundles = [
+                ("prior.tar", "prior-layout", "7", vec![]),
+                ("next.tar", "next-layout", "8", vec![]),
+                ("differences.tar", "next-layout", "8", base),
+                ("compact.tar", "next-layout", "8", args!["--compact"]),
+            ];
+            for (name, layout, sequence, more) in bundles {
+                let words = [self.numbered(name, layout, sequence), more].concat();
+                self.run(&place, &words).is(0, name);
+                fs::rename(place.join(name), self.path(name)).unwrap();
+            }
+            fs::remove_dir_all(place).unwrap();
+        });
     }
 
     /// A registry with the images of the layout as `tools/<n>:1`.
@@ -185,6 +223,34 @@ pub(crate) fn images() -> Vec<Image> {
     let own = |seed: u64| layer(&[("usr/bin/own", &noise(3000 + seed as usize * 700, seed))]);
     let simple = |arch: &str, seed: u64| Image::oci(arch, &[shared.clone(), own(seed)]);
     vec![simple("amd64", 2), Image::list(vec![simple("amd64", 3), simple("arm64", 4)]), simple("amd64", 5)]
+}
+
+/// An image of three layers, each as another encoder writes it, of which two change a little from one number to the next,
+/// and one not at all.
+pub(crate) fn updated(number: usize) -> Image {
+    let header = [0x1f, 0x8b, 8, 0, 0, 9, 0x6e, 0x88, 0, 0xff];
+    let remade = |content: &[u8], family, level, method| {
+        let mut tar = mirror_bundle::bundle::tar::header("usr/lib/own", content.len() as u64, 0).to_vec();
+        tar.extend_from_slice(content);
+        tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+        let mut gzip = Gzip::new(&Recipe::new(family, level, method, &header).unwrap(), Vec::new());
+        gzip.write_all(&tar).unwrap();
+        Blob {
+            diff_id: Some(Digest::of(&tar)),
+            ..Blob::new("application/vnd.oci.image.layer.v1.tar+gzip", gzip.finish().unwrap())
+        }
+    };
+    // Each byte twice: zstd makes less of it than gzip.
+    let twice = |seed| noise(12_000, seed).iter().flat_map(|byte| [*byte; 2]).collect::<Vec<_>>();
+    let (mut own, mut other) = (twice(11), twice(12));
+    own[9000..9020].fill(number as u8);
+    other[100..200].fill(number as u8);
+    let layers = [
+        remade(&own, Family::B, Level::L5, Method::Pgzip(BlockSize::MiB)),
+        remade(&twice(13), Family::B, Level::L6, Method::Gzip),
+        remade(&other, Family::Go126, Level::L6, Method::Gzip),
+    ];
+    Image::oci("amd64", &layers)
 }
 
 /// An OCI layout of these images, `example.com/tools/i<n>:1`.
@@ -248,5 +314,9 @@ pub(crate) fn snapshot(place: &Path) -> Snapshot {
 /// Whether this is a name that this program gives only to unfinished files.
 pub(crate) fn temporary(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    // Where layers are kept that are made before the bundle.
+    if path.ancestors().any(|path| path.to_string_lossy().ends_with(".partial.work")) {
+        return true;
+    }
     [".partial", ".partial.journal", ".partial.journal.new", ".partial:"].iter().any(|end| name.ends_with(end))
 }

@@ -117,6 +117,80 @@ pub(crate) const VERBS: &[Verb] = &[
         },
         ..PLAIN
     },
+    Verb {
+        name: "create --base with differences",
+        setup: |lab, _| lab.encoded(),
+        args: |lab, _| [next(lab), args!["--base", lab.path("prior.tar")]].concat(),
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "create --compact",
+        setup: |lab, _| lab.encoded(),
+        args: |lab, _| [next(lab), args!["--compact"]].concat(),
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "create --compact --force in volumes",
+        setup: |lab, place| {
+            lab.encoded();
+            fs::write(place.join("b.1of3.tar"), "an earlier one").unwrap();
+        },
+        args: |lab, _| [next(lab), args!["--compact", "--force", "--volume-size", "20000"]].concat(),
+        ..PLAIN
+    },
+    Verb {
+        name: "shrink with differences",
+        setup: |lab, _| lab.encoded(),
+        args: |lab, _| {
+            let base = args!["--base", lab.path("prior.tar"), "--sign-key", lab.path("builder")];
+            [args!["shrink", lab.path("next.tar"), "s.tar"], base].concat()
+        },
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "expand of differences",
+        setup: |lab, _| lab.encoded(),
+        args: |lab, _| {
+            let base = args!["b.tar", "--base", lab.path("prior.tar")];
+            [args!["expand", lab.path("differences.tar")], base, lab.trust()].concat()
+        },
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "expand of a compact form",
+        setup: |lab, _| lab.encoded(),
+        args: |lab, _| [args!["expand", lab.path("compact.tar"), "b.tar"], lab.trust()].concat(),
+        again: &[0, 52],
+        ..PLAIN
+    },
+    Verb {
+        name: "verify --base of differences",
+        setup: |lab, _| lab.encoded(),
+        args: |lab, _| {
+            let base = args!["--base", lab.path("prior.tar")];
+            [args!["verify", lab.path("differences.tar")], base, lab.trust()].concat()
+        },
+        ..PLAIN
+    },
+    Verb {
+        name: "unpack --to-dir of differences",
+        setup: |lab, place| from_encoded(lab, "differences.tar", place),
+        args: |lab, _| {
+            let base = args!["--base", lab.path("prior.tar")];
+            [on(lab, &["unpack", "b.tar", "--to-dir", "deep/tree"]), base].concat()
+        },
+        ..PLAIN
+    },
+    Verb {
+        name: "unpack --to-layout of a compact form",
+        setup: |lab, place| from_encoded(lab, "compact.tar", place),
+        args: |lab, _| on(lab, &["unpack", "b.tar", "--to-layout", "layout"]),
+        ..PLAIN
+    },
     Verb { name: "recovery", setup: bundle, args: |_, _| args!["recovery", "b.tar"], again: &[0, 52], ..PLAIN },
     Verb {
         name: "repair from recovery data",
@@ -183,7 +257,37 @@ pub(crate) const VERBS: &[Verb] = &[
         pushes: true,
         ..PLAIN
     },
+    Verb {
+        name: "unpack --to of differences, where the base is",
+        setup: |lab, place| {
+            from_encoded(lab, "differences.tar", place);
+            let aside = tempfile::tempdir().unwrap();
+            from_encoded(lab, "prior.tar", aside.path());
+            lab.run(aside.path(), &pushed(lab, place)).is(0, "the base");
+        },
+        args: |lab, place| pushed(lab, place),
+        pushes: true,
+        ..PLAIN
+    },
+    Verb {
+        name: "unpack --to of a compact form",
+        setup: |lab, place| from_encoded(lab, "compact.tar", place),
+        args: |lab, place| pushed(lab, place),
+        pushes: true,
+        ..PLAIN
+    },
 ];
+
+/// `create b.tar` of the updated image.
+fn next(lab: &Lab) -> Vec<OsString> {
+    lab.numbered("b.tar", "next-layout", "8")
+}
+
+/// One of the bundles with layers whose encoder is known, as `b.tar`.
+fn from_encoded(lab: &Lab, name: &str, place: &Path) {
+    lab.encoded();
+    copy(lab, name, place, "b.tar");
+}
 
 /// `unpack b.tar` to the target registry, below the name of the place.
 fn pushed(lab: &Lab, place: &Path) -> Vec<OsString> {

@@ -22,6 +22,9 @@ pub struct Vector {
     pub args: Vec<String>,
     /// The code when the bundle is read as a stream, where that sees another fault first.
     pub stream: Option<Code>,
+    /// The code when a stream of it is unpacked, where that is another one: what comes last cannot be waited for
+    /// (MB-ADD-04).
+    pub unpacked: Option<Code>,
     /// The fault is in the content of a configuration or layer, or in what a stream meets after it: `unpack` finds it
     /// while forwarding, and may have stored other, complete blobs by then.
     pub late: bool,
@@ -39,6 +42,9 @@ impl Vector {
         out += &format!("exit = {}\n", self.code.map_or(0, Code::exit));
         if let Some(stream) = self.stream {
             out += &format!("stream-code = {}\nstream-exit = {}\n", quoted(stream.as_str()), stream.exit());
+        }
+        if let Some(code) = self.unpacked {
+            out += &format!("unpack-stream-exit = {}\n", code.exit());
         }
         out += &format!("requires = [{}]\nargs = [{}]\n", list(&self.requires), list(&self.args));
         for (set, word) in [(self.late, "late"), (self.verify_only, "verify-only")] {
@@ -77,6 +83,7 @@ impl Vectors {
             requires: words(is.2),
             args: ARGS.iter().map(|a| (*a).to_owned()).collect(),
             stream: None,
+            unpacked: None,
             late: false,
             verify_only: false,
         });

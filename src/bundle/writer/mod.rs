@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use blob::BlobWriter;
 pub use journal::{Claim, Journal};
-pub use partial::{Partial, Sealed, Start};
+pub use partial::{Partial, Sealed, Start, forget};
 pub use plan::{Archive, BlobPlace, Plan, addendum};
 
 /// Size of copy buffers in bytes.

@@ -66,8 +66,21 @@ impl Sealed {
 pub enum Start<'a> {
     /// Partial files, new or resumed.
     Write(Partial<'a>),
-    /// The finished files of exactly this plan, left by a run that was stopped after its last rename.
+    /// The finished files of exactly this plan, left by a run that was stopped after its last rename. The caller has to
+    /// [`forget`] that run.
     Complete(Vec<Sealed>),
+}
+
+/// Forgets the run that wrote the bundle whose first file is `first`, after the rest is done that has to be done only once
+/// all files have their names.
+///
+/// # Errors
+/// [`Code::Io`], and those of `rest`: then the run is not forgotten.
+pub fn forget(first: &Path, rest: &dyn Fn() -> Result<()>) -> Result<()> {
+    rest()?;
+    sync_parent(first)?;
+    remove_if_there(&journal_path(first))?;
+    sync_parent(first)
 }
 
 impl<'a> Partial<'a> {
@@ -95,8 +108,6 @@ impl<'a> Partial<'a> {
             found.push((path, complete));
         }
         if found.iter().all(|(_, complete)| complete.is_some()) {
-            remove_if_there(&journal_path(&first))?;
-            sync_parent(&first)?;
             let sealed = |(archive, (path, complete)): (usize, (PathBuf, Option<Vec<Digest>>))| {
                 complete.map(|pieces| Sealed { path, archive, pieces })
             };
@@ -188,12 +199,17 @@ impl<'a> Partial<'a> {
 
     /// Renames sealed files to their final names.
     pub fn publish(self, force: bool) -> Result<()> {
+        self.publish_and(force, &|| Ok(()))
+    }
+
+    /// Renames sealed files to their final names, and does what is left to do then. A run that is stopped in between is
+    /// not forgotten: the next one finds [`Start::Complete`], and does the rest.
+    pub fn publish_and(self, force: bool, rest: &dyn Fn() -> Result<()>) -> Result<()> {
         for output in self.unfinished() {
             rename(&partial_path(&output.path), &output.path, force)?;
         }
         sync_parent(&self.first)?;
-        remove_if_there(&journal_path(&self.first))?;
-        sync_parent(&self.first)
+        forget(&self.first, rest)
     }
 
     /// Discards everything that was written, because it did not reach the medium intact.

@@ -156,6 +156,10 @@ pub fn list(out: &mut Vectors) {
     excluded(&mut add);
     for vector in &mut out.all {
         vector.late |= vector.name == "removal-excluded-changed";
+        // The reviewer whom this host requires has signed behind the last member only.
+        if matches!(vector.name.as_str(), "removal-excluded" | "removal-excluded-changed") {
+            vector.unpacked = Some(Code::Untrusted);
+        }
         vector.stream = match vector.name.as_str() {
             // A stream shows only at its end how long it is.
             "removal-kept" | "removal-named-only" | "removal-stripped" | "removal-more-gone" => Some(Code::Malformed),
