@@ -4,6 +4,8 @@
 //! `cargo test --profile sweep --test memory -- --ignored --nocapture`
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "memory/bombs.rs"]
+mod bombs;
 mod forge;
 #[path = "support/program.rs"]
 mod program;

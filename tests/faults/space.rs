@@ -132,3 +132,59 @@ fn a_disk_that_fills_up_during_create_keeps_what_was_fetched_and_the_run_is_cont
     let verify = args!["verify", "b.tar", "--allow-unsigned"];
     lab.run(place, &verify).is(0, "verify");
 }
+
+/// What restores or makes layers needs room for their content in TMPDIR.
+fn encoding(lab: &Lab) -> Vec<(&'static str, Vec<OsString>)> {
+    let base = || args!["--base", lab.path("prior.tar")];
+    let create = || lab.numbered("b.tar", "next-layout", "8");
+    let unpack = |form: &str| [args!["unpack", lab.path(form), "--to-dir", "tree"], lab.trust()].concat();
+    vec![
+        ("create --base", [create(), base(), args!["--force"]].concat()),
+        ("create --compact", [create(), args!["--compact", "--force"]].concat()),
+        (
+            "shrink",
+            [args!["shrink", lab.path("next.tar"), "b.tar", "--force", "--sign-key", lab.path("builder")], base()].concat(),
+        ),
+        (
+            "expand",
+            [args!["expand", lab.path("differences.tar"), "b.tar", "--force"], base(), lab.trust()].concat(),
+        ),
+        ("unpack", [unpack("differences.tar"), base()].concat()),
+    ]
+}
+
+/// The files of a folder but those that have temporary names, with their content.
+fn final_files(place: &Path) -> crate::lab::Snapshot {
+    let mut all = snapshot(place);
+    all.retain(|path, entry| !temporary(path) && *entry != crate::lab::Entry::Folder && !path.starts_with("state"));
+    all
+}
+
+#[test]
+fn a_full_folder_for_the_content_of_layers_is_one_error_and_what_is_there_stays() {
+    let lab = Lab::new();
+    lab.encoded();
+    let Some(small) = Small::mount(&lab, 8) else { return };
+    for (verb, words) in encoding(&lab) {
+        let place = lab.place();
+        fs::write(place.join("b.tar"), "an earlier one").unwrap();
+        let before = final_files(&place);
+        // Too small from the beginning.
+        let words = [words, args!["-j1"]].concat();
+        let run = ended(lab.command(&place, &[], &words).env("TMPDIR", small.0.path())).is(3, verb);
+        assert!(run.err.contains("TMPDIR") && run.err.contains("no room for"), "{verb}: {run:?}");
+        assert_eq!(run.err.matches("error: ").count(), 1, "{verb}: {run:?}");
+        assert_eq!(names_and(&before, &place), before, "{verb}");
+        // Full after the beginning: every write to a file fails from the second on, where only content is written.
+        let inject = "inject=write:error=ENOSPC:when=2+";
+        let spool = format!("{}/", small.0.path().display());
+        let free = tempfile::tempdir_in(lab.path(".")).unwrap();
+        let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", free.path().to_str().unwrap(), "-e", inject];
+        let run = ended(lab.command(&place, &wrapper, &words).env("TMPDIR", free.path()));
+        assert!(run.code == 3 || run.code == 0, "{verb}: {spool} {run:?}");
+        assert_eq!(names_and(&before, &place).len(), before.len() + usize::from(run.code == 0 && verb == "unpack"), "{verb}");
+        lab.run(&place, &words).is(0, verb);
+        assert!(snapshot(&place).keys().all(|path| !temporary(path)), "{verb}: {:?}", snapshot(&place));
+        fs::remove_dir_all(&place).unwrap();
+    }
+}
