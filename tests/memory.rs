@@ -1,10 +1,15 @@
 //! Memory does not grow with the bundle (security D6): at most 64 MiB, and 1 MiB for each worker.
 //!
-//! The bundle is sparse: one layer of zeros. The large one takes minutes:
+//! The bundle is sparse: one layer of zeros. Layers that are restored may take more (issue 15): `memory/`. What is large
+//! takes minutes:
 //! `cargo test --profile sweep --test memory -- --ignored --nocapture`
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "memory/bombs.rs"]
+mod bombs;
 mod forge;
+#[path = "memory/layer.rs"]
+mod layer;
 #[path = "support/program.rs"]
 mod program;
 

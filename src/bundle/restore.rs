@@ -180,12 +180,12 @@ impl Kitchen {
         let mut hasher = Hasher::new();
         let (mut inflated_size, mut buffer) = (0u64, vec![0; STEP]);
         {
-            let mut content = inflated(Box::new(&mut stored)).map_err(|e| wrong(e.to_string()))?;
+            let mut content = inflated(Box::new(&mut stored)).map_err(|e| unread(e, digest, wrong))?;
             loop {
                 let n = match content.read(&mut buffer) {
                     Ok(n) => n,
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(e) => return Err(Error::try_from(e).unwrap_or_else(|e| wrong(e.to_string()))),
+                    Err(e) => return Err(unread(e, digest, wrong)),
                 };
                 if n == 0 {
                     break;
@@ -198,8 +198,7 @@ impl Kitchen {
                 file.write_all(&buffer[..n]).map_err(|e| self.unwritten(e))?;
             }
         }
-        let rest = io::copy(&mut stored, &mut io::sink());
-        rest.map_err(|e| Error::try_from(e).unwrap_or_else(|e| wrong(e.to_string())))?;
+        io::copy(&mut stored, &mut io::sink()).map_err(|e| unread(e, digest, wrong))?;
         let computed = stored.hasher.finish();
         if computed != *digest {
             return Err(wrong("these are other bytes".to_owned()).fact(format!("computed {computed}")));
@@ -316,13 +315,12 @@ impl<'a> Restoring<'a> {
                     true => Box::new(Reading { file: Arc::new(kitchen.spooled(member, size)?), at: 0 }),
                     false => member,
                 };
-                Source::Frame(Box::new(Frame::new(member, tar.size).map_err(|e| unrestorable(&blob, &e.to_string()))?))
+                Source::Frame(Box::new(Frame::new(member, tar.size).map_err(|e| unrestored(e, &blob))?))
             }
             (ContentForm::Delta1, Some(reference)) => {
                 let file = kitchen.spooled(member, size)?;
                 let member = Part::whole(file, size);
-                let patched = Patched::new(member, reference.part(), tar.size)
-                    .map_err(|e| unrestorable(&blob, &e.to_string()))?;
+                let patched = Patched::new(member, reference.part(), tar.size).map_err(|e| unrestored(e, &blob))?;
                 Source::Difference(Box::new(patched))
             }
             (ContentForm::Delta1, None) => {
@@ -353,13 +351,13 @@ impl<'a> Restoring<'a> {
             let n = match read {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Error::try_from(e).unwrap_or_else(|e| unrestorable(&self.blob, &e.to_string()))),
+                Err(e) => return Err(unrestored(e, &self.blob)),
             };
             let now = &self.buffer[..n];
             self.hasher.update(now);
             self.size += n as u64;
             if n > 0 {
-                gzip.write_all(now).map_err(|e| unrestorable(&self.blob, &e.to_string()))?;
+                gzip.write_all(now).map_err(|e| unrestored(e, &self.blob))?;
                 continue;
             }
             let computed = self.hasher.clone().finish();
@@ -369,7 +367,7 @@ impl<'a> Restoring<'a> {
                     .fact(format!("computed {} bytes, {computed}", self.size)));
             }
             if let Some(gzip) = self.gzip.take() {
-                self.made = gzip.finish().map_err(|e| unrestorable(&self.blob, &e.to_string()))?;
+                self.made = gzip.finish().map_err(|e| unrestored(e, &self.blob))?;
             }
         }
         let n = out.len().min(self.made.len() - self.at);
@@ -389,10 +387,23 @@ impl Kitchen {
                 Ok(0) => return Ok(file),
                 Ok(n) => file.write_all(&buffer[..n]).map_err(|e| self.unwritten(e))?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::io("cannot read", "a member", e)),
+                Err(e) => return Err(Error::try_from(e).unwrap_or_else(|e| Error::io("cannot read", "a member", e))),
             }
         }
     }
+}
+
+/// Why the bytes of a blob could not be read to their end: the system failed, or they are wrong.
+fn unread(e: io::Error, blob: &Digest, wrong: impl FnOnce(String) -> Error) -> Error {
+    match Error::try_from(e) {
+        Ok(e) => e,
+        Err(e) if e.raw_os_error().is_some() => Error::io("cannot read the content of", blob.to_string(), e),
+        Err(e) => wrong(e.to_string()),
+    }
+}
+
+fn unrestored(e: io::Error, blob: &Digest) -> Error {
+    unread(e, blob, |why| unrestorable(blob, &why))
 }
 
 fn unrestorable(blob: &Digest, why: &str) -> Error {

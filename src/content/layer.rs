@@ -33,7 +33,7 @@ use tape::Tape;
 const MAX_PATH: usize = 4096;
 /// The most zero bytes after the end of an archive: tar pads to its blocking factor.
 const MAX_PADDING: u64 = 1 << 20;
-/// The largest zstd window of [`walk`], as a power of two: 8 MiB.
+/// The largest zstd window of [`walk`] and [`inflated`], as a power of two: 8 MiB.
 const STRICT_WINDOW: u32 = 23;
 /// The largest zstd window of [`files`], as a power of two: 128 MiB.
 const LENIENT_WINDOW: u32 = 27;
@@ -104,12 +104,12 @@ pub fn walk(media_type: &str, raw: Box<dyn Read + '_>, bounds: Bounds, visit: &m
 }
 
 /// The bytes of a layer without their compression, which their beginning shows: plain, gzip of several members, or zstd of
-/// several frames.
+/// several frames with windows of at most 8 MiB: several layers are read at once.
 ///
 /// # Errors
 /// Those of reading the beginning.
 pub(crate) fn inflated<'a>(raw: Box<dyn Read + 'a>) -> io::Result<impl Read + use<'a>> {
-    Ok(Inflate::new(None, raw, LENIENT_WINDOW)?.0)
+    Ok(Inflate::new(None, raw, STRICT_WINDOW)?.0)
 }
 
 /// Reads a layer as container runtimes do, whatever its media type says about its compression, and calls `visit` for

@@ -238,7 +238,7 @@ pub fn create(
                 Ok(())
             };
             let job = write::Job { plan, supply, journal, force, pace, read_back, rest: &rest };
-            summary.read_back = write::file(path, &job, observer)?;
+            summary.read_back = write::file(path, &job, observer).map_err(|e| kept(e, members.as_ref()))?;
         }
         Target::Stream(to) => write::stream(to, &plan, &watched, observer)?,
         Target::DryRun(_) => {}
@@ -337,6 +337,16 @@ fn plain_of(plan: &Plan, found: &Reachable, payload_layers: &BTreeSet<Digest>) -
     let mut plain = crate::verify::read_whole(&plan.index, &documents.collect());
     plain.extend(payload_layers);
     plain
+}
+
+/// Names the folder of members in the error of a run that may be made again with `--force`.
+fn kept(e: Error, members: Option<&Members>) -> Error {
+    match members {
+        Some(members) if e.code() == Code::Conflict => {
+            e.fact(format!("the layers that were made are kept in `{}`", members.folder().display()))
+        }
+        _ => e,
+    }
 }
 
 /// What an interrupted run left of this plan.

@@ -100,6 +100,11 @@ pub(crate) struct Members {
 }
 
 impl Members {
+    /// Their folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Forgets them: the bundle has them now.
     pub(crate) fn discard(&self) -> Result<()> {
         match fs::remove_dir_all(&self.folder) {

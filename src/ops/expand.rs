@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::bundle::writer::Plan;
+use crate::bundle::writer::{Journal, Plan};
 use crate::bundle::{Inputs, Stock};
 use crate::error::{Code, Error, Result};
 use crate::oci::Digest;
@@ -161,7 +161,12 @@ pub fn shrink(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Summary> {
-    let original = Original::with(Inputs::of(inputs)?, Some(&options.bundle), &Arc::default())?;
+    let bundle = &options.bundle;
+    // Before layers are made, which may take long.
+    if !options.force && !options.dry_run && crate::fs::dir::exists(bundle) && Journal::read(bundle)?.is_none() {
+        return Err(crate::fs::durable::already_exists(bundle));
+    }
+    let original = Original::with(Inputs::of(inputs)?, Some(bundle), &Arc::default())?;
     original.complete()?;
     if original.set().head().carriage.is_some() {
         return Err(Error::new(Code::Usage, "the bundle is not in full: it has another form already")

@@ -25,6 +25,8 @@ fn offences(ops: &[Op]) -> Vec<String> {
             Op::Create(path, _) | Op::Folder(path) | Op::Symlink(_, path) | Op::Unlink(path) => {
                 if matches!(op, Op::Unlink(_)) {
                     files.remove(path);
+                    // Of a folder that is gone.
+                    folders.remove(path);
                 }
                 folders.insert(folder(path), at);
             }
@@ -73,7 +75,7 @@ fn everything_is_durable_before_it_is_named_and_before_success_is_reported() {
         let renames = ops.iter().filter(|op| matches!(op, Op::Rename(..))).count();
         let syncs = ops.iter().filter(|op| matches!(op, Op::Sync(..))).count();
         assert!(ops.iter().any(|op| matches!(op, Op::Say(1, _))), "{}: no answer", verb.name);
-        assert!(verb.name == "verify" || syncs > 1, "{}: {syncs} syncs", verb.name);
+        assert!(verb.name.starts_with("verify") || syncs > 1, "{}: {syncs} syncs", verb.name);
         seen.insert((verb.name, renames, syncs));
         assert_eq!(offences(&ops), Vec::<String>::new(), "{}", verb.name);
         fs::remove_dir_all(place).unwrap();

@@ -26,7 +26,7 @@ fn large(images: usize, layers: usize, size: usize) -> Lab {
     let place = lab.place();
     lab.run(&place, &lab.create("b.tar")).is(0, "bundle");
     fs::rename(place.join("b.tar"), lab.path("b.tar")).unwrap();
-    fs::remove_dir(place).unwrap();
+    fs::remove_dir_all(place).unwrap();
     lab
 }
 
@@ -36,7 +36,8 @@ fn final_names(place: &Path, known: &Snapshot) {
         let entry = entry.unwrap();
         let path = entry.path().strip_prefix(place).unwrap();
         let (is_file, is_ours) = (entry.file_type().is_file(), temporary(path));
-        if is_file && !is_ours {
+        let is_help = entry.file_name().to_string_lossy().contains(".index.json");
+        if is_file && !is_ours && !is_help {
             let digest = Digest::of(&fs::read(entry.path()).unwrap());
             let Some(crate::lab::Entry::File(_, wanted)) = known.get(path) else { panic!("{}", path.display()) };
             assert_eq!(digest, *wanted, "{}", path.display());

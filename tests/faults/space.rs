@@ -31,7 +31,7 @@ fn a_limit_on_the_size_of_files_is_an_error_and_the_next_run_completes_it() {
         assert!(fs::read(place.join("b.tar")).unwrap() == before, "the earlier bundle stays");
         lab.run(&place, &words).is(0, "create again");
         assert!(fs::read(place.join("b.tar")).unwrap() == whole);
-        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+        assert_eq!(snapshot(&place).len(), 1);
         // Unpacking writes smaller files: some may fit.
         for to in ["--to-dir", "--to-layout"] {
             let words = [args!["unpack", "b.tar", to, "out"], lab.trust()].concat();
@@ -131,4 +131,64 @@ fn a_disk_that_fills_up_during_create_keeps_what_was_fetched_and_the_run_is_cont
     assert!(proxy.count("GET", "/blobs/") - before < before, "what was fetched is not fetched again");
     let verify = args!["verify", "b.tar", "--allow-unsigned"];
     lab.run(place, &verify).is(0, "verify");
+}
+
+/// What restores or makes layers needs room for their content in TMPDIR.
+fn encoding(lab: &Lab) -> Vec<(&'static str, Vec<OsString>)> {
+    let base = || args!["--base", lab.path("prior.tar")];
+    let create = || lab.numbered("b.tar", "next-layout", "8");
+    let unpack = |form: &str| [args!["unpack", lab.path(form), "--to-dir", "tree"], lab.trust()].concat();
+    vec![
+        ("create --base", [create(), base(), args!["--force"]].concat()),
+        ("create --compact", [create(), args!["--compact", "--force"]].concat()),
+        (
+            "shrink",
+            [args!["shrink", lab.path("next.tar"), "b.tar", "--force", "--sign-key", lab.path("builder")], base()]
+                .concat(),
+        ),
+        ("expand", [args!["expand", lab.path("differences.tar"), "b.tar", "--force"], base(), lab.trust()].concat()),
+        ("unpack", [unpack("differences.tar"), base()].concat()),
+    ]
+}
+
+/// The files of a folder but those that have temporary names, with their content.
+fn final_files(place: &Path) -> crate::lab::Snapshot {
+    let mut all = snapshot(place);
+    all.retain(|path, entry| !temporary(path) && *entry != crate::lab::Entry::Folder && !path.starts_with("state"));
+    all
+}
+
+#[test]
+fn a_full_folder_for_the_content_of_layers_is_one_error_and_what_is_there_stays() {
+    let lab = Lab::new();
+    lab.encoded();
+    let Some(small) = Small::mount(&lab, 8) else { return };
+    for (verb, words) in encoding(&lab) {
+        let place = lab.place();
+        fs::write(place.join("b.tar"), "an earlier one").unwrap();
+        let before = final_files(&place);
+        // Too small from the beginning.
+        let words = [words, args!["-j1"]].concat();
+        let run = ended(lab.command(&place, &[], &words).env("TMPDIR", small.0.path())).is(3, verb);
+        assert!(run.err.contains("TMPDIR") && run.err.contains("no room for"), "{verb}: {run:?}");
+        assert_eq!(run.err.matches("error: ").count(), 1, "{verb}: {run:?}");
+        assert_eq!(final_files(&place), before, "{verb}");
+        lab.run(&place, &words).is(0, verb);
+        assert!(snapshot(&place).keys().all(|path| !temporary(path)), "{verb}: {:?}", snapshot(&place));
+        fs::remove_dir_all(&place).unwrap();
+    }
+    // Full after the beginning, where the room was seen. (Every other moment: `errors.rs`.)
+    let free = tempfile::tempdir_in(lab.path(".")).unwrap();
+    let verify = args!["verify", lab.path("differences.tar"), "--base", lab.path("prior.tar")];
+    let unpack = encoding(&lab).pop().unwrap().1;
+    for words in [[verify, lab.trust()].concat(), unpack] {
+        let place = lab.place();
+        let limit = ["sh", "-c", "ulimit -f 20; exec \"$0\" \"$@\""];
+        let run = ended(lab.command(&place, &limit, &words).env("TMPDIR", free.path())).is(3, "full later");
+        let names = [free.path().to_str().unwrap(), "too large"];
+        assert!(names.iter().all(|name| run.err.contains(name)), "{run:?}");
+        assert_eq!(run.err.matches("error: ").count(), 1, "{run:?}");
+        assert!(final_files(&place).keys().all(|path| path.to_string_lossy().contains("/blobs/")), "{run:?}");
+        lab.run(&place, &words).is(0, "with room");
+    }
 }
