@@ -650,8 +650,8 @@ def gzip(entry, d):
     return bytes(bits.out + struct.pack('<II', zlib.crc32(d), len(d) % (1 << 32)))
 
 
-def zstd(frame, size):
-    done = subprocess.run(['zstd', '-dcq', '--memory=8388608'], input=frame, stdout=subprocess.PIPE, check=True)
+def zstd(frame, size, window):
+    done = subprocess.run(['zstd', '-dcq', f'--memory={window}'], input=frame, stdout=subprocess.PIPE, check=True)
     assert len(done.stdout) == size, 'a frame has another size'
     return done.stdout
 
@@ -674,7 +674,7 @@ def patch(member, old, size):
     assert member[:8] == b'MBDELTA1', 'no delta-1'
     table, at, streams = struct.unpack('<8Q', member[8:72]), 72, []
     for packed, plain in zip(table[::2], table[1::2]):
-        streams.append(zstd(member[at:at + packed], plain))
+        streams.append(zstd(member[at:at + packed], plain, 1 << 23))
         at += packed
     assert at == len(member), 'lengths'
     control, gaps, out, place = numbers(streams[0]), numbers(streams[1]), [], 0
@@ -720,7 +720,7 @@ def main():
     assert entry['as'] == 'encoded', 'not encoded'
     check('member', member, entry)
     if entry['content'] == 'zstd':
-        tar = zstd(member, entry['tar']['size'])
+        tar = zstd(member, entry['tar']['size'], 1 << 25)
     else:
         tar = patch(member, open(args.reference, 'rb').read(), entry['tar']['size'])
     check('tar', tar, entry['tar'])

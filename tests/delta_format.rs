@@ -4,7 +4,7 @@
 
 use std::io::{Cursor, ErrorKind, Read};
 
-use mirror_bundle::delta::{Error, Fault, Frame, Options, Part, Patched, ReadAt, Stream, encode};
+use mirror_bundle::delta::{Error, Fault, Frame, Options, Part, Patched, ReadAt, Stream, WINDOW, encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use zstd::zstd_safe::CParameter;
@@ -255,7 +255,7 @@ fn a_zstd_window_above_the_limit_is_refused() {
     );
     let frame = streamed(REFERENCE, &[CParameter::WindowLog(23)]);
     let mut out = Vec::new();
-    Frame::new(&frame[..], REFERENCE.len() as u64).unwrap().read_to_end(&mut out).unwrap();
+    Frame::new(&frame[..], REFERENCE.len() as u64, WINDOW).unwrap().read_to_end(&mut out).unwrap();
     assert_eq!(out, REFERENCE);
 }
 

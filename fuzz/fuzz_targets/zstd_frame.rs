@@ -5,11 +5,11 @@
 use std::io::Read;
 
 use libfuzzer_sys::fuzz_target;
-use mirror_bundle::delta::Frame;
+use mirror_bundle::delta::{CONTENT_WINDOW, Frame};
 
 fn read(frame: &[u8], size: u64) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    let result = Frame::new(frame, size).unwrap().take(size + 1).read_to_end(&mut out);
+    let result = Frame::new(frame, size, CONTENT_WINDOW).unwrap().take(size + 1).read_to_end(&mut out);
     assert!(out.len() as u64 <= size);
     result.ok().map(|_| out)
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use super::carriage::{ContentForm, Encoder, Entry, Gzip as GzipEntry, GzipForm, Reference, Tar};
 use crate::content::layer::inflated;
-use crate::delta::{Frame, Part, Patched};
+use crate::delta::{CONTENT_WINDOW, Frame, Part, Patched};
 use crate::error::{Code, Error, Result};
 use crate::fs::{space, unnamed};
 use crate::oci::{Digest, Hasher};
@@ -315,7 +315,7 @@ impl<'a> Restoring<'a> {
                     true => Box::new(Reading { file: Arc::new(kitchen.spooled(member, size)?), at: 0 }),
                     false => member,
                 };
-                Source::Frame(Box::new(Frame::new(member, tar.size).map_err(|e| unrestored(e, &blob))?))
+                Source::Frame(Box::new(Frame::new(member, tar.size, CONTENT_WINDOW).map_err(|e| unrestored(e, &blob))?))
             }
             (ContentForm::Delta1, Some(reference)) => {
                 let file = kitchen.spooled(member, size)?;

@@ -5,9 +5,10 @@ use std::io::{self, Read};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::DParameter;
 
-/// The largest window.
-pub const WINDOW: u64 = 1 << WINDOW_LOG;
-const WINDOW_LOG: u32 = 23;
+/// The largest window of a stream of a difference, of which four are read at once.
+pub const WINDOW: u64 = 1 << 23;
+/// The largest window of a frame that holds a whole content.
+pub const CONTENT_WINDOW: u64 = 1 << 25;
 /// The longest header of a frame (RFC 8878, 3.1.1.1) with its magic.
 const HEADER: usize = 18;
 const BUFFER: usize = 1 << 15;
@@ -18,8 +19,8 @@ pub enum Fault {
     /// It does not begin as a zstd frame, or is damaged within.
     #[error("not a sound zstd frame")]
     Damaged,
-    /// Its window is above 8 MiB.
-    #[error("the window of the zstd frame is above 8 MiB")]
+    /// Its window is above the limit.
+    #[error("the window of the zstd frame is larger than it may be")]
     Window,
     /// It needs a dictionary.
     #[error("the zstd frame needs a dictionary")]
@@ -62,6 +63,7 @@ pub struct Frame<R> {
     to: usize,
     /// Bytes that still have to come out.
     left: u64,
+    window: u64,
     begun: bool,
     /// The frame is complete.
     complete: bool,
@@ -69,16 +71,16 @@ pub struct Frame<R> {
 }
 
 impl<R: Read> Frame<R> {
-    /// A frame that is all of `input` and gives `size` bytes.
+    /// A frame that is all of `input`, gives `size` bytes, and has a window of at most `window` bytes, a power of two.
     ///
     /// # Errors
     ///
     /// The decoder cannot be made.
-    pub fn new(input: R, size: u64) -> io::Result<Self> {
+    pub fn new(input: R, size: u64, window: u64) -> io::Result<Self> {
         let mut decoder = Decoder::new()?;
-        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
+        decoder.set_parameter(DParameter::WindowLogMax(window.ilog2()))?;
         let buf = vec![0; BUFFER].into_boxed_slice();
-        Ok(Self { input, decoder, buf, from: 0, to: 0, left: size, begun: false, complete: false, ended: false })
+        Ok(Self { input, decoder, buf, from: 0, to: 0, left: size, window, begun: false, complete: false, ended: false })
     }
 
     /// Bytes that still have to come out.
@@ -106,7 +108,7 @@ impl<R: Read> Frame<R> {
     fn decode(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if !self.begun {
             self.fill(HEADER)?;
-            header(self.buf.get(self.from..self.to).unwrap_or_default(), self.left)?;
+            header(self.buf.get(self.from..self.to).unwrap_or_default(), self.left, self.window)?;
             self.begun = true;
         }
         while !self.complete {
@@ -167,7 +169,7 @@ impl<R: Read> Read for Frame<R> {
 }
 
 /// Checks the header of a frame that has to give `size` bytes (RFC 8878, 3.1.1.1).
-fn header(bytes: &[u8], size: u64) -> Result<(), Fault> {
+fn header(bytes: &[u8], size: u64, limit: u64) -> Result<(), Fault> {
     let cut = if bytes.is_empty() { Fault::Cut } else { Fault::Damaged };
     let Some((&[0x28, 0xb5, 0x2f, 0xfd, flags], rest)) = bytes.split_first_chunk() else { return Err(cut) };
     if flags & 8 != 0 {
@@ -194,7 +196,7 @@ fn header(bytes: &[u8], size: u64) -> Result<(), Fault> {
     let field = rest.get(..width).ok_or(Fault::Cut)?;
     let value = field.iter().rev().fold(0u64, |v, b| v << 8 | u64::from(*b));
     let content = (width > 0).then(|| if width == 2 { value + 256 } else { value });
-    if window.or(content).is_some_and(|w| w > WINDOW) {
+    if window.or(content).is_some_and(|w| w > limit) {
         return Err(Fault::Window);
     }
     match content {

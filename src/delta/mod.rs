@@ -13,7 +13,7 @@ mod steps;
 mod stream;
 
 pub use encode::{Options, encode};
-pub use frame::{Fault, Frame, WINDOW};
+pub use frame::{CONTENT_WINDOW, Fault, Frame, WINDOW};
 pub use patch::Patched;
 
 use std::io;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::{Error, Fault, Frame, Part, Stream};
+use super::{Error, Fault, Frame, Part, Stream, WINDOW};
 
 const BUFFER: usize = 1 << 14;
 
@@ -34,7 +34,7 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn new(which: Stream, part: Part<'a>, size: u64) -> io::Result<Self> {
-        let frame = Frame::new(Forward { part, at: 0 }, size)?;
+        let frame = Frame::new(Forward { part, at: 0 }, size, WINDOW)?;
         Ok(Self { which, frame, buf: vec![0; BUFFER].into_boxed_slice(), from: 0, to: 0 })
     }
 

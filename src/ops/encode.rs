@@ -36,7 +36,7 @@ const WORTH: u64 = 90;
 /// How much of a blob is needed to recognise its encoder, in bytes.
 const BEGINNING: usize = 3 << 20;
 /// Part of the names of kept members: another way of making them has another one.
-const WAY: &str = "v1";
+const WAY: &str = "v2";
 
 /// How layers are carried.
 #[derive(Clone, Debug)]
@@ -60,6 +60,15 @@ impl Options {
         match self.effort {
             0 | 1 => 5,
             2 => 9,
+            _ => 19,
+        }
+    }
+
+    /// For a whole content: what a difference leaves to compress is less.
+    fn content_level(&self) -> i32 {
+        match self.effort {
+            0 | 1 => 5,
+            2 => 12,
             _ => 19,
         }
     }
@@ -385,7 +394,7 @@ impl Work<'_> {
                 let options = delta::Options { level: self.options.level(), memory, most };
                 delta::encode(spool.part(), new.spool.part(), &options, &mut file)
             }
-            None => frame(new, self.options.level(), most, &mut file),
+            None => frame(new, self.options.content_level(), most, &mut file),
         };
         let size = match made {
             Ok(size) if size > 0 && size <= most => size,

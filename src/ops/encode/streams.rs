@@ -16,7 +16,8 @@ pub(super) fn frame(new: &New, level: i32, most: u64, out: &mut File) -> io::Res
     let mut encoder = zstd::stream::write::Encoder::new(Limited { out, left: most }, level)?;
     encoder.include_checksum(true)?;
     encoder.include_contentsize(true)?;
-    encoder.window_log(delta::WINDOW.ilog2())?;
+    encoder.window_log(delta::CONTENT_WINDOW.ilog2())?;
+    encoder.long_distance_matching(true)?;
     encoder.set_pledged_src_size(Some(new.tar.size))?;
     io::copy(&mut new.spool.read(), &mut encoder)?;
     let mut limited = encoder.finish()?;

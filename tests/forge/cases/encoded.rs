@@ -220,7 +220,7 @@ fn good(out: &mut Vectors) {
     let mut with = framed(4, &CONTENT);
     with.extend(checksum(&CONTENT));
     out.add("checksum", "good: with a checksum", is(None), Case::with(with).archive());
-    let with = windowed(23, &CONTENT);
+    let with = windowed(25, &CONTENT);
     out.add(
         "window-limit",
         "good: the largest window, and no size of the content",
@@ -336,7 +336,7 @@ fn frames(out: &mut Vectors) {
     let content = &CONTENT[..];
     let (first, rest) = content.split_at(4000);
     add("none", "no zstd frame", b"MBDELTA1".to_vec());
-    add("window", "a window above 8 MiB", windowed(24, content));
+    add("window", "a window above 32 MiB", windowed(26, content));
     add("dictionary", "a frame that needs a dictionary", framed(1, content));
     add("reserved", "a reserved bit", framed(8, content));
     add("more", "a byte more than the carriage says", windowed(20, &[content, &[0]].concat()));
