@@ -447,3 +447,64 @@ fn a_stream_is_verified_and_what_has_no_room_says_so() {
     let ran = program::ran(command.args(args).env("TMPDIR", world.path("none")));
     assert!(ran.code != 0 && ran.err.contains("TMPDIR") || ran.out.contains("TMPDIR"), "{ran:?}");
 }
+
+/// MB-CAR-15: whoever can write beside the bundle can fill the folder of members before it is made.
+#[test]
+fn a_planted_folder_of_members_is_not_believed_and_not_written_through() {
+    let world = World::new();
+    // What a run leaves that was killed when the first member was made.
+    let plant = |name: &str| {
+        let mut child = {
+            let args = [&["create", name], SECOND, &["--compact"]].concat();
+            let mut command = program::program(world.dir.path());
+            command.args(&args).env("SOURCE_DATE_EPOCH", "1700000000").env("TMPDIR", world.dir.path());
+            command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+        };
+        let work = world.path(&format!("{name}.partial.work"));
+        let notes = || fs::read_dir(&work).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+        let whole = |path: &PathBuf| {
+            path.extension().is_some_and(|end| end == "json")
+                && fs::read(path).is_ok_and(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).is_ok())
+        };
+        let made = || notes().into_iter().find(whole);
+        while made().is_none() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        (work.clone(), made().expect("killed in time"))
+    };
+    world.create("good.tar", &["--compact"]).is(0);
+    // A note and a member that agree with each other, and give another blob: a member of other content, another level.
+    for what in ["member", "level", "link", "pipe"] {
+        let name = format!("{what}.tar");
+        let (work, note) = plant(&name);
+        let member = note.with_extension("member");
+        let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
+        let victim = world.path("victim");
+        fs::write(&victim, "precious").unwrap();
+        match what {
+            "member" => {
+                let other = zstd::encode_all(&b"other content"[..], 3).unwrap();
+                entry["entry"]["size"] = other.len().into();
+                entry["entry"]["digest"] = Digest::of(&other).to_string().into();
+                fs::write(&member, other).unwrap();
+            }
+            "level" => entry["entry"]["gzip"]["level"] = 1.into(),
+            "link" => {
+                fs::remove_file(&member).unwrap();
+                std::os::unix::fs::symlink(&victim, &member).unwrap();
+            }
+            _ => {
+                fs::remove_file(&member).unwrap();
+                assert!(std::process::Command::new("mkfifo").arg(&member).status().unwrap().success());
+            }
+        }
+        fs::write(&note, entry.to_string()).unwrap();
+        world.create(&name, &["--compact"]).is(0);
+        world.same(&name, "good.tar");
+        assert!(!work.exists() && fs::read(&victim).unwrap() == b"precious", "{what}");
+    }
+    std::os::unix::fs::symlink(world.path("first"), world.path("other.tar.partial.work")).unwrap();
+    world.create("other.tar", &["--compact"]).is(52).says("is not a folder");
+}

@@ -154,6 +154,8 @@ impl Kitchen {
     }
 
     fn unpack<'r>(&self, reference: &Reference, from: Box<dyn Read + 'r>) -> Result<Spool> {
+        // So much is written, or it is refused.
+        self.room_for(reference.tar.size)?;
         let (spool, tar) = self.content(&reference.digest, reference.size, reference.tar.size, from)?;
         if tar != reference.tar {
             return Err(Error::new(
@@ -213,15 +215,19 @@ impl Kitchen {
         *lock(&slot) = Arc::downgrade(spool);
     }
 
+    /// Whether there is room for so many bytes.
+    fn room_for(&self, size: u64) -> Result<()> {
+        let free = space::of(&self.room)?.free;
+        if free >= size {
+            return Ok(());
+        }
+        let text = format!("`{}` has no room for {size} bytes, which restoring a blob needs", self.room.display());
+        Err(Error::new(Code::Io, text).fact(format!("{free} bytes are free")).hint("set TMPDIR to a folder with more"))
+    }
+
     /// A file with room for so many bytes.
     fn file(&self, size: u64) -> Result<File> {
-        let free = space::of(&self.room)?.free;
-        if free < size {
-            let text = format!("`{}` has no room for {size} bytes, which restoring a blob needs", self.room.display());
-            return Err(Error::new(Code::Io, text)
-                .fact(format!("{free} bytes are free"))
-                .hint("set TMPDIR to a folder with more"));
-        }
+        self.room_for(size)?;
         unnamed::unnamed(&self.room).map_err(|e| self.unwritten(e))
     }
 

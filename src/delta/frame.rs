@@ -80,7 +80,18 @@ impl<R: Read> Frame<R> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(window.ilog2()))?;
         let buf = vec![0; BUFFER].into_boxed_slice();
-        Ok(Self { input, decoder, buf, from: 0, to: 0, left: size, window, begun: false, complete: false, ended: false })
+        Ok(Self {
+            input,
+            decoder,
+            buf,
+            from: 0,
+            to: 0,
+            left: size,
+            window,
+            begun: false,
+            complete: false,
+            ended: false,
+        })
     }
 
     /// Bytes that still have to come out.

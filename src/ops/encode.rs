@@ -5,6 +5,7 @@
 //! carried as it is.
 
 mod alike;
+mod files;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::write::{Origin, Supply};
 use super::{Observer, Task};
-use crate::bundle::carriage::{As, Content, ContentForm, Entry, Reference, Tar};
+use crate::bundle::carriage::{As, Content, ContentForm, Entry, Gzip, Reference, Tar};
 use crate::bundle::index::Blob;
 use crate::bundle::restore::{Restoring, Spool};
 use crate::bundle::writer::Plan;
@@ -116,10 +117,7 @@ impl Members {
 
     /// Forgets them: the bundle has them now.
     pub(crate) fn discard(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("cannot remove", &self.folder, e)),
-            _ => Ok(()),
-        }
+        files::remove(&self.folder)
     }
 }
 
@@ -163,13 +161,6 @@ impl Origin for &Path {
     }
 }
 
-/// The folder of the members of a bundle that is being made.
-pub(crate) fn folder(bundle: &Path) -> PathBuf {
-    let mut name = bundle.file_name().unwrap_or_default().to_owned();
-    name.push(".partial.work");
-    bundle.with_file_name(name)
-}
-
 /// What is kept of a member that was proved.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -190,7 +181,7 @@ pub(crate) fn encode(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Encoded> {
-    let folder = folder(bundle);
+    let folder = files::folder(bundle);
     let removed = plan.removed();
     let absent = plan.absent();
     let wanted = |(at, blob): &(usize, &Blob)| {
@@ -204,7 +195,7 @@ pub(crate) fn encode(
     if blobs.is_empty() {
         return Ok(Encoded::default());
     }
-    fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create", &folder, e))?;
+    files::begin(&folder)?;
     let wanted: BTreeSet<Digest> = blobs.iter().map(|(_, blob)| blob.digest).collect();
     let alike = match options.differences {
         true => alike::find(plan, document, &wanted, supply, (bases, options), observer)?,
@@ -258,7 +249,7 @@ impl Work<'_> {
         let candidates = self.alike.of(&blob.digest);
         let ways = candidates.iter().map(Some).chain(self.options.compact.then_some(None));
         for way in ways.clone() {
-            if let Some(kept) = self.kept(at, blob, way.map(|layer| &layer.digest))? {
+            if let Some(kept) = self.kept(at, blob, way)? {
                 return Ok(Some(kept));
             }
         }
@@ -289,15 +280,37 @@ impl Work<'_> {
         self.file(blob, Some(&tried.finish()), "plain")
     }
 
-    /// What an earlier run has proved: the member is read again, and must be the one.
-    fn kept(&self, at: usize, blob: &Blob, reference: Option<&Digest>) -> Result<Option<Kept>> {
+    /// What an earlier run has made, proved again: whoever can write beside the bundle may have left it.
+    fn kept(&self, at: usize, blob: &Blob, layer: Option<&Descriptor>) -> Result<Option<Kept>> {
+        let reference = layer.map(|layer| &layer.digest);
         let (note, path) = (self.file(blob, reference, "json"), self.file(blob, reference, "member"));
-        let (Ok(bytes), Ok(mut file)) = (fs::read(&note), File::open(&path)) else { return Ok(None) };
-        let Ok(mut kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
+        let (Some(bytes), Some(mut file)) = (files::note(&note), files::open(&path)) else { return Ok(None) };
+        let Ok(Kept { entry: Entry { size, digest, tar: Some(tar), gzip: Some(gzip), .. }, .. }) =
+            serde_json::from_slice(&bytes)
+        else {
+            return Ok(None);
+        };
+        let failed = |e: io::Error| Error::io("cannot read", &path, e);
         let mut hasher = Hasher::new();
-        let size = io::copy(&mut file, &mut Hashing(&mut hasher)).map_err(|e| Error::io("cannot read", &path, e))?;
-        kept.entry.blob = u32::try_from(at).unwrap_or(u32::MAX);
-        Ok((kept.entry.size == Some(size) && kept.entry.digest == Some(hasher.finish())).then_some(kept))
+        let there = io::copy(&mut file, &mut Hashing(&mut hasher)).map_err(failed)?;
+        let is_same = (size, digest) == (Some(there), Some(hasher.clone().finish()));
+        if !is_same || there == 0 || there > most(blob) {
+            return Ok(None);
+        }
+        let both = match layer.map(|layer| self.reference(layer)).transpose()? {
+            Some(None) => return Ok(None),
+            other => other.flatten(),
+        };
+        let (reference, spool) = both.unzip();
+        let entry = entry(at, (there, hasher.finish()), tar, gzip, spool.is_some());
+        let member = Box::new(File::open(&path).map_err(failed)?);
+        let kitchen = self.options.stock.kitchen();
+        let proved = match Restoring::new(blob.digest, &entry, spool.as_deref(), (member, false), kitchen) {
+            Ok(restoring) => self.proved(blob, restoring)?,
+            Err(e) if e.code() == Code::BlobMismatch => false,
+            Err(e) => return Err(e),
+        };
+        Ok(proved.then_some(Kept { entry, reference }))
     }
 
     /// Whether the beginning of a layer is one that can be made again. What cannot is fetched once, by the writer.
@@ -385,9 +398,8 @@ impl Work<'_> {
         }
         let path = self.path(blob, reference.as_ref());
         let failed = |e: io::Error| Error::io("cannot write", &path, e);
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(failed)?;
-        let most = blob.size / 100 * WORTH;
+        let mut file = files::fresh(&path).map_err(failed)?;
+        let most = most(blob);
         let made = match &spool {
             Some(spool) => {
                 let memory = self.options.memory / self.options.jobs.max(1) as u64;
@@ -405,26 +417,15 @@ impl Work<'_> {
         let mut hasher = Hasher::new();
         let mut again = File::open(&path).map_err(failed)?;
         io::copy(&mut again, &mut Hashing(&mut hasher)).map_err(failed)?;
-        let method = if spool.is_some() { ContentForm::Delta1 } else { ContentForm::Zstd };
-        let content = Content { method, reference: spool.as_ref().map(|_| 0) };
         for recipe in &new.recipes {
-            let entry = Entry {
-                blob: u32::try_from(at).unwrap_or(u32::MAX),
-                form: As::Encoded,
-                repositories: Vec::new(),
-                size: Some(size),
-                digest: Some(hasher.clone().finish()),
-                tar: Some(new.tar),
-                gzip: Some(gzip(recipe)),
-                content: Some(content.clone()),
-            };
+            let entry = entry(at, (size, hasher.clone().finish()), new.tar, gzip(recipe), spool.is_some());
             let member = Box::new(File::open(&path).map_err(failed)?);
             let restoring = Restoring::new(blob.digest, &entry, spool.as_deref(), (member, false), kitchen)?;
             if self.proved(blob, restoring)? {
                 let kept = Kept { entry, reference };
                 let note = self.file(blob, layer.map(|layer| &layer.digest), "json");
                 let bytes = serde_json::to_vec(&kept).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-                fs::write(&note, bytes).map_err(|e| Error::io("cannot write", &note, e))?;
+                files::write(&note, &bytes)?;
                 return Ok(Some(kept));
             }
         }
@@ -495,9 +496,28 @@ struct New {
     recipes: Vec<Recipe>,
 }
 
+/// The most bytes of a member that is used.
+fn most(blob: &Blob) -> u64 {
+    blob.size / 100 * WORTH
+}
+
+/// The entry of a layer with this member.
+fn entry(at: usize, (size, digest): (u64, Digest), tar: Tar, gzip: Gzip, difference: bool) -> Entry {
+    let method = if difference { ContentForm::Delta1 } else { ContentForm::Zstd };
+    Entry {
+        form: As::Encoded,
+        size: Some(size),
+        digest: Some(digest),
+        tar: Some(tar),
+        gzip: Some(gzip),
+        content: Some(Content { method, reference: difference.then_some(0) }),
+        ..Entry::absent(at, Vec::new())
+    }
+}
+
 /// Notes that a layer is carried as it is.
 fn hopeless(note: &Path) -> Result<Option<Kept>> {
-    fs::write(note, b"").map_err(|e| Error::io("cannot write", note, e))?;
+    files::write(note, b"")?;
     Ok(None)
 }
 

@@ -224,5 +224,5 @@ fn write(
     observer: &dyn Observer,
 ) -> Result<Option<ReadBack>> {
     let bundle: &Path = &options.bundle;
-    repack::write(bundle, plan, original, options.force, options.jobs, options.read_back, rest, observer)
+    repack::write(bundle, plan, (original, rest), options.force, options.jobs, options.read_back, observer)
 }

@@ -67,7 +67,7 @@ pub fn join(volumes: &[PathBuf], options: &Options, observer: &dyn Observer) -> 
     let blobs = plan.blobs().len();
     observer.say("Joining", &format!("{}, {}", observer::count(blobs, "blob"), observer::size(plan.bytes())));
     let (force, jobs) = (options.force, options.jobs);
-    let read_back = repack::write(bundle, &plan, &original, force, jobs, options.read_back, &|| Ok(()), observer)?;
+    let read_back = repack::write(bundle, &plan, (&original, &|| Ok(())), force, jobs, options.read_back, observer)?;
     Ok(Summary {
         schema: "mirror-bundle/join/v1",
         bundle: bundle.display().to_string(),

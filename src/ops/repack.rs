@@ -285,11 +285,10 @@ impl Origin for ReplicaOrigin<'_> {
 pub(crate) fn write(
     target: &Path,
     plan: &Plan,
-    supply: &dyn Supply,
+    (supply, rest): (&dyn Supply, &dyn Fn() -> Result<()>),
     force: bool,
     jobs: usize,
     read_back: bool,
-    rest: &dyn Fn() -> Result<()>,
     observer: &dyn Observer,
 ) -> Result<Option<ReadBack>> {
     room::writable(target)?;

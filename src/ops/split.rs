@@ -108,7 +108,8 @@ pub fn split(bundle: &Path, options: &Options, observer: &dyn Observer) -> Resul
         crate::fs::Dir::create(folder, Code::Conflict)?;
     }
     let (force, jobs) = (options.force, options.jobs);
-    summary.read_back = repack::write(&target, &plan, &original, force, jobs, options.read_back, &|| Ok(()), observer)?;
+    summary.read_back =
+        repack::write(&target, &plan, (&original, &|| Ok(())), force, jobs, options.read_back, observer)?;
     Ok(summary)
 }
 

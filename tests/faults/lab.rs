@@ -167,6 +167,27 @@ impl Lab {
         ended(&mut self.command(place, &[], args))
     }
 
+    /// The same for a layer of 2 MiB that is almost nothing but zeros: `sparse-prior.tar`, and `sparse.tar` as its
+    /// difference.
+    pub(crate) fn sparse(&self) {
+        let content = |number: u8| [noise(12_000, 21), vec![number; 2 << 20]].concat();
+        for number in [1, 2] {
+            let layer = remade(&content(number), Family::B, Level::L5, Method::Pgzip(BlockSize::MiB));
+            let name = ["sparse-prior-layout", "sparse-layout"][usize::from(number) - 1];
+            write_layout(&self.path(name), &[Image::oci("amd64", &[layer])]);
+        }
+        let place = self.place();
+        let base = args!["--base", self.path("sparse-prior.tar")];
+        let bundles =
+            [("sparse-prior.tar", "sparse-prior-layout", "7", vec![]), ("sparse.tar", "sparse-layout", "8", base)];
+        for (name, layout, sequence, more) in bundles {
+            let words = [self.numbered(name, layout, sequence), more].concat();
+            self.run(&place, &words).is(0, name);
+            fs::rename(place.join(name), self.path(name)).unwrap();
+        }
+        fs::remove_dir_all(place).unwrap();
+    }
+
     /// An image before and after an update, in layers whose encoder is known. Makes `prior.tar`, its successor in full
     /// as `next.tar`, as differences as `differences.tar`, and in zstd as `compact.tar`.
     pub(crate) fn encoded(&self) {
@@ -225,21 +246,23 @@ pub(crate) fn images() -> Vec<Image> {
     vec![simple("amd64", 2), Image::list(vec![simple("amd64", 3), simple("arm64", 4)]), simple("amd64", 5)]
 }
 
+/// A layer with this content, as an encoder that can be made again writes it.
+fn remade(content: &[u8], family: Family, level: Level, method: Method) -> Blob {
+    let header = [0x1f, 0x8b, 8, 0, 0, 9, 0x6e, 0x88, 0, 0xff];
+    let mut tar = mirror_bundle::bundle::tar::header("usr/lib/own", content.len() as u64, 0).to_vec();
+    tar.extend_from_slice(content);
+    tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+    let mut gzip = Gzip::new(&Recipe::new(family, level, method, &header).unwrap(), Vec::new());
+    gzip.write_all(&tar).unwrap();
+    Blob {
+        diff_id: Some(Digest::of(&tar)),
+        ..Blob::new("application/vnd.oci.image.layer.v1.tar+gzip", gzip.finish().unwrap())
+    }
+}
+
 /// An image of three layers, each as another encoder writes it, of which two change a little from one number to the next,
 /// and one not at all.
 pub(crate) fn updated(number: usize) -> Image {
-    let header = [0x1f, 0x8b, 8, 0, 0, 9, 0x6e, 0x88, 0, 0xff];
-    let remade = |content: &[u8], family, level, method| {
-        let mut tar = mirror_bundle::bundle::tar::header("usr/lib/own", content.len() as u64, 0).to_vec();
-        tar.extend_from_slice(content);
-        tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
-        let mut gzip = Gzip::new(&Recipe::new(family, level, method, &header).unwrap(), Vec::new());
-        gzip.write_all(&tar).unwrap();
-        Blob {
-            diff_id: Some(Digest::of(&tar)),
-            ..Blob::new("application/vnd.oci.image.layer.v1.tar+gzip", gzip.finish().unwrap())
-        }
-    };
     // Each byte twice: zstd makes less of it than gzip.
     let twice = |seed| noise(12_000, seed).iter().flat_map(|byte| [*byte; 2]).collect::<Vec<_>>();
     let (mut own, mut other) = (twice(11), twice(12));

@@ -192,3 +192,28 @@ fn a_full_folder_for_the_content_of_layers_is_one_error_and_what_is_there_stays(
         lab.run(&place, &words).is(0, "with room");
     }
 }
+
+#[test]
+fn room_for_all_of_a_reference_is_seen_before_it_is_unpacked() {
+    let lab = Lab::new();
+    lab.sparse();
+    let Some(small) = Small::mount(&lab, 1024) else { return };
+    let base = args!["--base", lab.path("sparse-prior.tar")];
+    let verify = [args!["verify", lab.path("sparse.tar"), "-j1"], base.clone(), lab.trust()].concat();
+    let place = lab.place();
+    let on = |words: &[OsString]| ended(lab.command(&place, &[], words).env("TMPDIR", small.0.path()));
+    // The carriage says how much it is.
+    let run = on(&verify).is(3, "verify");
+    assert!(run.err.contains("no room for 21"), "{run:?}");
+    // Of a layer that is being encoded nobody knows it before: the folder gets full.
+    let create = [lab.numbered("b.tar", "sparse-layout", "8"), base].concat();
+    fs::write(place.join("b.tar"), "an earlier one").unwrap();
+    let create = [create, args!["--force", "-j1"]].concat();
+    let run = on(&create).is(3, "create");
+    assert!(run.err.contains("no space left") && run.err.contains("TMPDIR"), "{run:?}");
+    assert_eq!(run.err.matches("error: ").count(), 1, "{run:?}");
+    assert!(fs::read(place.join("b.tar")).unwrap() == b"an earlier one");
+    lab.run(&place, &create).is(0, "with room");
+    assert!(fs::read(place.join("b.tar")).unwrap() == fs::read(lab.path("sparse.tar")).unwrap());
+    lab.run(&place, &verify).is(0, "with room");
+}

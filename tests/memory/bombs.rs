@@ -45,15 +45,23 @@ fn frame_of_zeros(size: u64, claimed: u64) -> Vec<u8> {
     out
 }
 
+/// Adds a number as LEB128.
+fn put(mut n: u64, out: &mut Vec<u8>) {
+    while n >= 128 {
+        out.push(n as u8 | 128);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn numbers(all: &[u64]) -> Vec<u8> {
+    let mut out = Vec::new();
+    all.iter().for_each(|n| put(*n, &mut out));
+    out
+}
+
 /// A difference whose steps take the same MiB of the reference again and again.
 fn repeats(times: u64) -> Vec<u8> {
-    let put = |mut n: u64, out: &mut Vec<u8>| {
-        while n >= 128 {
-            out.push(n as u8 | 128);
-            n >>= 7;
-        }
-        out.push(n as u8);
-    };
     let (mut control, mut gaps) = (Vec::new(), Vec::new());
     for n in 0..times {
         put(MIB, &mut control);
@@ -63,7 +71,11 @@ fn repeats(times: u64) -> Vec<u8> {
     }
     put(times * MIB, &mut gaps);
     put(0, &mut gaps);
-    let streams = [control, gaps, Vec::new(), Vec::new()];
+    difference([control, gaps, Vec::new(), Vec::new()])
+}
+
+/// A member of these streams.
+fn difference(streams: [Vec<u8>; 4]) -> Vec<u8> {
     let frames = streams.each_ref().map(|plain| zstd::encode_all(plain.as_slice(), 3).unwrap());
     let mut out = b"MBDELTA1".to_vec();
     for (plain, frame) in streams.iter().zip(&frames) {
@@ -225,4 +237,31 @@ fn a_reference_in_zstd_with_a_large_window_is_not_unpacked() {
     (0..MUCH / MIB * 2).for_each(|_| encoder.write_all(&some).unwrap());
     let reference = Some((encoder.finish().unwrap(), MUCH));
     ends(31, &Claim { blob: 1 << 20, tar: MIB, member: repeats(1), reference });
+}
+
+/// What no writer writes, signed all the same. `tests/delta_format.rs` has every fault; here the program meets them.
+#[test]
+fn a_hostile_difference_is_refused_and_ends() {
+    let none = Vec::new;
+    let zeros = |count: usize| vec![0; count];
+    let cases = [
+        // A step behind the reference, before it, and so far that numbers overflow.
+        difference([numbers(&[MIB, 0, 2]), numbers(&[MIB, 0]), none(), none()]),
+        difference([numbers(&[MIB, 0, 1]), numbers(&[MIB, 0]), none(), none()]),
+        difference([numbers(&[u64::MAX, 1, 0]), numbers(&[MIB, 0]), none(), none()]),
+        difference([numbers(&[0, 0, u64::MAX - 1, 0, 0, u64::MAX - 1]), none(), none(), none()]),
+        // A number without end, gaps of nothing without end, and steps of nothing without end.
+        difference([vec![0x80; 1000], none(), none(), none()]),
+        difference([numbers(&[MIB, 0, 0]), zeros(8 << 20), none(), none()]),
+        difference([zeros(48 << 20), none(), none(), none()]),
+        // Bytes that nobody asks for.
+        difference([numbers(&[MIB, 0, 0]), numbers(&[MIB, 0]), none(), zeros(48 << 20)]),
+        difference([numbers(&[MIB, 0, 0]), numbers(&[MIB, 0]), zeros(1), none()]),
+        difference([numbers(&[MIB, 0, 0, 0, 0, 0]), numbers(&[0, MIB]), zeros(1 << 20), none()])[..90].to_vec(),
+        b"MBDELTA1".to_vec(),
+    ];
+    for member in cases {
+        assert!(member.len() < 20_000, "{}", member.len());
+        ends(31, &Claim { blob: 1 << 20, tar: MIB, member, reference: Some((gzip(MIB), MIB)) });
+    }
 }

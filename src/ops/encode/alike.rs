@@ -84,11 +84,12 @@ fn layers(index: &Index, shelf: &Shelf) -> BTreeMap<PlaceOf, Descriptor> {
     out
 }
 
-fn shelf(index: &Index, document: &dyn Fn(&Digest) -> Option<Vec<u8>>) -> Shelf {
-    let documents = index.blobs.iter().filter(|blob| blob.role.is_document());
-    let all: HashMap<Digest, Vec<u8>> =
-        documents.filter_map(|one| Some((one.digest, document(&one.digest)?))).collect();
-    Shelf::new(index, &|digest| all.get(digest).map(Vec::as_slice))
+fn shelf(index: &Index, document: &dyn Fn(&Digest) -> Result<Option<Vec<u8>>>) -> Result<Shelf> {
+    let mut all: HashMap<Digest, Vec<u8>> = HashMap::new();
+    for one in index.blobs.iter().filter(|blob| blob.role.is_document()) {
+        all.extend(document(&one.digest)?.map(|bytes| (one.digest, bytes)));
+    }
+    Ok(Shelf::new(index, &|digest| all.get(digest).map(Vec::as_slice)))
 }
 
 /// For each wanted layer, layers of the bases that may be like it.
@@ -104,7 +105,7 @@ pub(super) fn find(
     observer: &dyn Observer,
 ) -> Result<Alike> {
     let index = &plan.index;
-    let own = shelf(index, document);
+    let own = shelf(index, &|digest| Ok(document(digest)))?;
     let (mut ours, mut places): (BTreeMap<PlaceOf, Descriptor>, BTreeMap<Name, Sources>) = Default::default();
     for (place, layer) in layers(index, &own) {
         if wanted.contains(&layer.digest) {
@@ -129,7 +130,14 @@ pub(super) fn find(
     for set in options.stock.bundles_there() {
         let index = set.index();
         let at: HashMap<Digest, usize> = (0..).zip(&index.blobs).map(|(at, blob)| (blob.digest, at)).collect();
-        let shelf = shelf(index, &|digest| set.read(*at.get(digest)?, limits::DOCUMENT).ok());
+        let shelf = shelf(index, &|digest| {
+            let Some(at) = at.get(digest) else { return Ok(None) };
+            match set.read(*at, limits::DOCUMENT) {
+                // A base that cannot be read is not one that has nothing.
+                Err(e) if e.code() == Code::Io => Err(e),
+                read => Ok(read.ok()),
+            }
+        })?;
         out.add(&ours, &layers(index, &shelf), &places, &|layer| {
             !carried.contains(&layer.digest) && at.contains_key(&layer.digest)
         });
