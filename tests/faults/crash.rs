@@ -402,7 +402,9 @@ fn killed_and_resumed(every: usize) {
     for verb in local() {
         let goal = verb.goal(&lab);
         let points = points(&lab, verb);
-        let kills = points.iter().filter(|p| ["fsync", "mkdirat", "mkdir", "renameat", "unlinkat"].contains(&&*p.call));
+        let kills = points
+            .iter()
+            .filter(|p| ["fsync", "mkdirat", "mkdir", "renameat", "unlinkat", "rmdir"].contains(&&*p.call));
         let kills: Vec<_> = std::iter::once(None).chain(kills.step_by(every).map(Some)).collect();
         let failed = over(&kills, |kill| {
             let place = verb.place(&lab);

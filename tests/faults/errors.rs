@@ -11,7 +11,7 @@ use crate::trace::{Point, inject, points};
 use crate::verbs::{Goal, Verb, chosen};
 
 /// Calls that write or change a folder: these fail when a medium is full or read-only.
-const WRITING: [&str; 14] = [
+const WRITING: [&str; 15] = [
     "write",
     "pwrite64",
     "openat",
@@ -26,11 +26,12 @@ const WRITING: [&str; 14] = [
     "fallocate",
     "fsync",
     "unlinkat",
+    "rmdir",
 ];
 /// Calls that need a descriptor.
 const OPENING: [&str; 4] = ["openat", "openat2", "socket", "fcntl"];
 /// Calls that take a path.
-const NAMING: [&str; 14] = [
+const NAMING: [&str; 15] = [
     "openat",
     "openat2",
     "mkdir",
@@ -42,6 +43,7 @@ const NAMING: [&str; 14] = [
     "renameat2",
     "unlink",
     "unlinkat",
+    "rmdir",
     "statx",
     "newfstatat",
     "access",

@@ -10,7 +10,7 @@ use crate::trace::Point;
 
 /// An operation that changes something or makes it durable.
 const CALLS: &str = "trace=openat,openat2,write,pwrite64,ftruncate,fallocate,fchmod,fsync,fdatasync,rename,renameat,\
-                     renameat2,unlink,unlinkat,mkdir,mkdirat,linkat,symlinkat";
+                     renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,linkat,symlinkat";
 
 /// One operation. Paths are relative to the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Parser<'_> {
             "fsync" | "fdatasync" => Op::Sync(own()?),
             "rename" => Op::Rename(here(0)?, here(1)?),
             "renameat" | "renameat2" => Op::Rename(at(0)?, at(2)?),
-            "unlink" => Op::Unlink(here(0)?),
+            "unlink" | "rmdir" => Op::Unlink(here(0)?),
             "unlinkat" => Op::Unlink(at(0)?),
             "mkdir" => Op::Folder(here(0)?),
             "mkdirat" => Op::Folder(at(0)?),

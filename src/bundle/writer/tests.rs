@@ -311,6 +311,7 @@ fn a_damaged_copy_that_is_replaced_is_not_taken_for_the_finished_bundle() {
     fs::write(&path, &good).unwrap();
     let journal = Journal::read(&path).unwrap();
     assert!(matches!(Partial::start(&path, &plan, journal.as_ref(), false), Ok(Start::Complete(_))));
+    forget(&path, &|| Ok(())).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
