@@ -80,10 +80,10 @@ pub fn scan(
     scan_with(inputs, basis, ask, observer)
 }
 
-/// As [`scan`], with rules.
+/// As [`scan()`], with rules.
 ///
 /// # Errors
-/// Also those of [`review`].
+/// Also those of [`review()`].
 pub fn scan_with(inputs: Inputs, basis: &Basis, ask: Ask<'_>, observer: &dyn Observer) -> Result<Scanned> {
     Ok(match review(inputs, basis, ask, observer)? {
         review::Outcome::Refused(report) => Scanned::Refused(report),

@@ -1,6 +1,6 @@
 //! The sheet about a bundle that a security team files: HTML and Markdown from one set of data (`spec/report-page.md`).
 //!
-//! Pure: nothing here opens a file, knows the time, or runs anything. What is on a page is [`block`]s; the two writers
+//! Pure: nothing here opens a file, knows the time, or runs anything. What is on a page is blocks; the two writers
 //! escape every text of them, whoever it is from.
 
 mod block;
