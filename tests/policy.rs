@@ -1,5 +1,5 @@
 //! Rules of a policy: each selector, each thing that is refused, what is accepted, and the checks that are asked for.
-#![cfg(feature = "cli")]
+#![cfg(all(feature = "cli", feature = "registry"))]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "policy/accepted.rs"]
