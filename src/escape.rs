@@ -85,7 +85,7 @@ fn plain(chars: impl Iterator<Item = char>, blanks: usize, out: &mut String) {
 
 /// Replaces the characters that [`escape`] escapes by JSON escapes: the same text for a parser, safe on a terminal. In
 /// JSON such characters occur in strings only.
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", test))]
 pub(crate) fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
