@@ -16,7 +16,7 @@ use crate::delta::{CONTENT_WINDOW, Frame, Part, Patched};
 use crate::error::{Code, Error, Result};
 use crate::fs::{space, unnamed};
 use crate::oci::{Digest, Hasher};
-use crate::regzip::{BlockSize, Family, Gzip, Level, Method, Recipe};
+use crate::regzip::{BlockSize, Family, Gzip, Help, Level, Method, Recipe};
 
 /// How much of the content goes through at once, in bytes.
 const STEP: usize = 64 << 10;
@@ -58,12 +58,20 @@ impl Read for Reading {
     }
 }
 
-/// As many blobs at once as there are processors: each takes up to 60 MiB of memory.
+/// As many blobs at once as there are processors: each takes up to 60 MiB of memory. Where fewer are at work, their
+/// blocks are made beside each other.
 #[derive(Debug)]
 struct Gate {
-    busy: Mutex<usize>,
+    places: Mutex<Places>,
     free: Condvar,
     most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    busy: usize,
+    /// Blobs that wait for a place.
+    waiting: usize,
 }
 
 /// The right to restore a blob.
@@ -72,19 +80,35 @@ struct Permit(Arc<Gate>);
 
 impl Gate {
     fn enter(self: &Arc<Gate>) -> Permit {
-        let mut busy = lock(&self.busy);
-        while *busy >= self.most {
-            busy = self.free.wait(busy).unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.places);
+        places.waiting += 1;
+        while places.busy >= self.most {
+            places = self.free.wait(places).unwrap_or_else(PoisonError::into_inner);
         }
-        *busy += 1;
+        places.waiting -= 1;
+        places.busy += 1;
         Permit(self.clone())
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *lock(&self.0.busy) -= 1;
+        lock(&self.0.places).busy -= 1;
         self.0.free.notify_one();
+    }
+}
+
+/// Places that no blob waits for.
+struct Spare(Arc<Gate>);
+
+impl Help for Spare {
+    fn place(&self) -> Option<Box<dyn Send>> {
+        let mut places = lock(&self.0.places);
+        if places.busy >= self.0.most || places.waiting > 0 {
+            return None;
+        }
+        places.busy += 1;
+        Some(Box::new(Permit(self.0.clone())))
     }
 }
 
@@ -118,7 +142,7 @@ impl Default for Kitchen {
 impl Kitchen {
     /// With files in this folder.
     pub fn new(room: PathBuf) -> Kitchen {
-        let gate = Arc::new(Gate { busy: Mutex::new(0), free: Condvar::new(), most: processors() });
+        let gate = Arc::new(Gate { places: Mutex::default(), free: Condvar::new(), most: processors() });
         Kitchen { room, gate, slots: Mutex::default(), kept: Mutex::default() }
     }
 
@@ -333,7 +357,8 @@ impl<'a> Restoring<'a> {
                 return Err(Error::new(Code::Internal, "a difference without its reference"));
             }
         };
-        let (gzip, made, buffer) = (Some(Gzip::new(&recipe, Vec::new())), Vec::new(), vec![0; STEP]);
+        let gzip = Some(Gzip::with_help(&recipe, Vec::new(), Arc::new(Spare(kitchen.gate.clone()))));
+        let (made, buffer) = (Vec::new(), vec![0; STEP]);
         Ok(Restoring { source, gzip, made, at: 0, buffer, hasher: Hasher::new(), size: 0, tar, blob, _permit: permit })
     }
 

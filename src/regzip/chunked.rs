@@ -10,7 +10,7 @@ use super::{Family, Level};
 /// Bytes of a chunk.
 pub(super) const CHUNK: usize = 65_535;
 /// Bytes of the input before a block of pgzip that its encoder knows.
-const DICTIONARY: usize = 16_384;
+pub(super) const DICTIONARY: usize = 16_384;
 /// Room for input that one stream holds, beside what it looks back to.
 const ROOM: usize = 8 * CHUNK;
 
@@ -132,6 +132,31 @@ impl Chunked {
             Level::L5 => self.tables.levels_5_6::<false>(chunk, &mut self.found),
             Level::L6 => self.tables.levels_5_6::<true>(chunk, &mut self.found),
         }
+    }
+
+    /// Encodes one block of pgzip behind the end of the block before; `last`: nothing comes behind it. An encoder does
+    /// either this or [`Chunked::write`].
+    pub(super) fn block(&mut self, before: &[u8], bytes: &[u8], last: bool, out: &mut Vec<u8>) {
+        self.tables.clear();
+        self.blocks.restart();
+        self.began = FAR + before.len();
+        self.filled = self.began + bytes.len();
+        self.buf[FAR..self.began].copy_from_slice(before);
+        self.buf[self.began..self.filled].copy_from_slice(bytes);
+        self.next = FAR;
+        if !before.is_empty() {
+            self.search(self.began);
+        }
+        self.next = self.began;
+        while self.filled - self.next > CHUNK {
+            self.chunk(self.next + CHUNK, false);
+        }
+        self.flush();
+        if last {
+            self.blocks.finish();
+        }
+        out.extend_from_slice(self.blocks.bits.whole());
+        self.blocks.bits.clear();
     }
 
     /// Encodes a chunk; `last`: of the stream or of the block.

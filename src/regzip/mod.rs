@@ -4,6 +4,7 @@
 //! known, the stream need not be carried: the content is enough, and a [`Recipe`]. `spec/encoders.md` says what each
 //! encoder does. The bytes of a [`Family`] never change: other bytes get another name.
 
+mod beside;
 mod bits;
 mod blocks;
 mod chunked;
@@ -19,7 +20,9 @@ mod write;
 pub use find::{candidates, find, header_length};
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
+use beside::Beside;
 use chunked::Chunked;
 use flate2::Crc;
 use go_fast::Fast;
@@ -188,13 +191,21 @@ impl Recipe {
     }
 }
 
+/// Grants more threads.
+pub trait Help: Send + Sync {
+    /// A place for one thread more, if there is one now. It is dropped when that thread is done.
+    fn place(&self) -> Option<Box<dyn Send>>;
+}
+
 enum Engine {
+    Beside(Box<Beside>),
     Chunked(Box<Chunked>),
     Lazy(Box<Lazy>),
     Fast(Box<Fast>),
 }
 
-/// Makes the gzip stream of what is written to it. The sizes of the writes do not matter. About 3 MiB of memory.
+/// Makes the gzip stream of what is written to it. The sizes of the writes do not matter. About 3 MiB of memory; with
+/// help, up to 5 MiB for each of at most 6 blocks.
 pub struct Gzip<W: Write> {
     engine: Engine,
     /// Not written yet.
@@ -218,6 +229,16 @@ impl<W: Write> Gzip<W> {
         Self { engine, header: recipe.header.clone(), crc: Crc::new(), out }
     }
 
+    /// The same, the blocks of pgzip in as many threads as there is help. The bytes are the same; they come block by
+    /// block.
+    pub fn with_help(recipe: &Recipe, out: W, help: Arc<dyn Help>) -> Self {
+        let mut gzip = Self::new(recipe, out);
+        if let Method::Pgzip(size) = recipe.method {
+            gzip.engine = Engine::Beside(Box::new(Beside::new(recipe.family, recipe.level, size.bytes(), help)));
+        }
+        gzip
+    }
+
     /// What it is written to.
     pub fn get_mut(&mut self) -> &mut W {
         &mut self.out
@@ -231,6 +252,7 @@ impl<W: Write> Gzip<W> {
     pub fn finish(mut self) -> io::Result<W> {
         self.begin()?;
         match &mut self.engine {
+            Engine::Beside(e) => e.finish(&mut self.out)?,
             Engine::Chunked(e) => e.finish(&mut self.out)?,
             Engine::Lazy(e) => e.finish(&mut self.out)?,
             Engine::Fast(e) => e.finish(&mut self.out)?,
@@ -250,6 +272,7 @@ impl<W: Write> Write for Gzip<W> {
         self.begin()?;
         self.crc.update(input);
         match &mut self.engine {
+            Engine::Beside(e) => e.write(input, &mut self.out)?,
             Engine::Chunked(e) => e.write(input, &mut self.out)?,
             Engine::Lazy(e) => e.write(input, &mut self.out)?,
             Engine::Fast(e) => e.write(input, &mut self.out)?,

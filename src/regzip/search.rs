@@ -10,7 +10,11 @@ const TABLE: usize = 1 << 15;
 /// The first distance that is too large.
 pub(super) const FAR: usize = 32_768;
 
-/// The newest position for each hash of a short piece, and the two newest for each hash of seven bytes.
+/// Bits of an entry that are a position. Those above are a tag of the three bytes there (levels 5 and 6): so entries are
+/// compared without reading what they point to, which is seldom at hand.
+const PLACE: u32 = PLACES as u32 - 1;
+
+/// The newest position for each hash of a short piece, and the two newest for each hash of seven bytes; with tags.
 pub(super) struct Tables {
     short: Box<[u32; TABLE]>,
     long: Box<[u64; TABLE]>,
@@ -83,9 +87,40 @@ fn agree_254(buf: &Buffer, s: usize, t: usize, end: usize) -> usize {
     agree(buf, s, t, end.min(s.wrapping_add(254)))
 }
 
+/// The product that is the hash of four bytes by its 15 highest bits. Its 24 lowest depend on three bytes alone.
 #[inline(always)]
-fn h4(v: u64) -> usize {
-    ((v as u32).wrapping_mul(2_654_435_761) >> 17) as usize
+fn product(v: u64) -> u32 {
+    (v as u32).wrapping_mul(2_654_435_761)
+}
+
+#[inline(always)]
+fn h4(product: u32) -> usize {
+    (product >> 17) as usize
+}
+
+/// An entry: a position, and a tag of the three bytes there.
+#[inline(always)]
+fn tagged(product: u32, at: usize) -> u32 {
+    product << 8 & !PLACE | at as u32
+}
+
+#[inline(always)]
+fn entry(v: u64, at: usize) -> u32 {
+    tagged(product(v), at)
+}
+
+/// How far the entry `old` lies before `new`; [`FAR`] or more if that is too far or the tags differ. (Two tags differ by
+/// 2,097,152 or more. What lies between two positions makes that up to less than `FAR` only if the newer one is below
+/// 32,768, which it never is.)
+#[inline(always)]
+fn before(new: u32, old: u32) -> u32 {
+    new.wrapping_sub(old)
+}
+
+/// Whether the entry `old` is near enough before `new` and has the same tag.
+#[inline(always)]
+fn alike(new: u32, old: u32) -> bool {
+    before(new, old) < FAR as u32
 }
 
 #[inline(always)]
@@ -98,20 +133,22 @@ fn h7(v: u64) -> usize {
     ((v << 8).wrapping_mul(58_295_818_150_454_627) >> 49) as usize
 }
 
+/// The position of an entry.
 #[inline(always)]
-fn cur(entry: u64) -> usize {
-    (entry & 0xffff_ffff) as usize
+fn place(entry: u32) -> usize {
+    (entry & PLACE) as usize
 }
 
+/// The newest entry of a pair, and the one before.
 #[inline(always)]
-fn prev(entry: u64) -> usize {
-    (entry >> 32) as usize
+fn halves(pair: u64) -> (u32, u32) {
+    (pair as u32, (pair >> 32) as u32)
 }
 
-/// Whether `t` is near enough to `s` and its four bytes are `v`.
+/// Whether the entry `old` is near enough before `new` and the four bytes there are `v`.
 #[inline(always)]
-fn hit(buf: &Buffer, s: usize, t: usize, v: u64) -> bool {
-    (s.wrapping_sub(t) < FAR) & (u32_at(buf, t) == v as u32)
+fn hit(buf: &Buffer, new: u32, old: u32, v: u64) -> bool {
+    alike(new, old) && u32_at(buf, place(old)) == v as u32
 }
 
 /// Bytes before both that agree too; not before `emit`, not before the first byte.
@@ -143,24 +180,26 @@ impl Tables {
     /// The buffer was moved down by `by`.
     pub(super) fn shift(&mut self, by: usize) {
         let by = by as u32;
-        for at in self.short.iter_mut() {
-            *at = at.saturating_sub(by);
+        let moved = |entry: u32| entry & !PLACE | (entry & PLACE).saturating_sub(by);
+        for entry in self.short.iter_mut() {
+            *entry = moved(*entry);
         }
-        for entry in self.long.iter_mut() {
-            let (cur, prev) = ((*entry as u32).saturating_sub(by), ((*entry >> 32) as u32).saturating_sub(by));
-            *entry = u64::from(prev) << 32 | u64::from(cur);
+        for pair in self.long.iter_mut() {
+            let (newest, older) = halves(*pair);
+            *pair = u64::from(moved(older)) << 32 | u64::from(moved(newest));
         }
     }
 
     #[inline(always)]
     fn put_short(&mut self, v: u64, at: usize) {
-        self.short[h4(v)] = at as u32;
+        let product = product(v);
+        self.short[h4(product)] = tagged(product, at);
     }
 
     #[inline(always)]
     fn put_long(&mut self, v: u64, at: usize) {
-        let entry = &mut self.long[h7(v)];
-        *entry = *entry << 32 | at as u64 & 0xffff_ffff;
+        let pair = &mut self.long[h7(v)];
+        *pair = *pair << 32 | u64::from(entry(v, at));
     }
 
     /// Finds matches at level 5, or 6 when `SIX`.
@@ -184,44 +223,48 @@ impl Tables {
                 if next > limit {
                     break 'chunk;
                 }
-                let (at4, at7) = (h4(cv), h7(cv));
-                let c = self.short[at4] as usize;
-                let e = self.long[at7];
+                let product = product(cv);
+                let (at4, at7, new) = (h4(product), h7(cv), tagged(product, s));
+                let c = self.short[at4];
+                let pair = self.long[at7];
+                let (e, older) = halves(pair);
                 let nv = u64_at(buf, next);
-                self.short[at4] = s as u32;
-                self.long[at7] = e << 32 | s as u64 & 0xffff_ffff;
+                self.short[at4] = new;
+                self.long[at7] = pair << 32 | u64::from(new);
                 // One test for the usual case that nothing agrees.
-                if !(hit(buf, s, c, cv) | hit(buf, s, cur(e), cv) | hit(buf, s, prev(e), cv)) {
+                let least = before(new, c).min(before(new, e)).min(before(new, older));
+                if least >= FAR as u32 {
                     cv = nv;
                     continue;
                 }
-                if s.wrapping_sub(cur(e)) < FAR {
-                    if u32_at(buf, cur(e)) == cv as u32 {
+                if s.wrapping_sub(place(e)) < FAR {
+                    if hit(buf, new, e, cv) {
                         self.put_short(nv, next);
                         self.put_long(nv, next);
-                        (t, l) = (cur(e), 0);
-                        if hit(buf, s, prev(e), cv) {
-                            l = agree_254(buf, s + 4, cur(e) + 4, end) + 4;
-                            let second = agree_254(buf, s + 4, prev(e) + 4, end) + 4;
+                        (t, l) = (place(e), 0);
+                        if hit(buf, new, older, cv) {
+                            l = agree_254(buf, s + 4, place(e) + 4, end) + 4;
+                            let second = agree_254(buf, s + 4, place(older) + 4, end) + 4;
                             if second > l {
-                                (t, l) = (prev(e), second);
+                                (t, l) = (place(older), second);
                             }
                         }
                         break;
                     }
-                    if hit(buf, s, prev(e), cv) {
-                        (t, l) = (prev(e), 0);
+                    if hit(buf, new, older, cv) {
+                        (t, l) = (place(older), 0);
                         self.put_short(nv, next);
                         self.put_long(nv, next);
                         break;
                     }
                 }
-                if !hit(buf, s, c, cv) {
+                if !hit(buf, new, c, cv) {
                     cv = nv;
                     continue;
                 }
+                let c = place(c);
                 (t, l) = (c, agree_254(buf, s + 4, c + 4, end) + 4);
-                let f = self.long[h7(nv)];
+                let (f, older) = halves(self.long[h7(nv)]);
                 self.put_short(nv, next);
                 self.put_long(nv, next);
                 if SIX {
@@ -235,20 +278,21 @@ impl Tables {
                         }
                     }
                 }
-                if next.wrapping_sub(cur(f)) < FAR {
-                    if u32_at(buf, cur(f)) == nv as u32 {
-                        let m = agree_254(buf, next + 4, cur(f) + 4, end) + 4;
+                if next.wrapping_sub(place(f)) < FAR {
+                    let new = entry(nv, next);
+                    if hit(buf, new, f, nv) {
+                        let m = agree_254(buf, next + 4, place(f) + 4, end) + 4;
                         if m > l {
-                            (t, l, s) = (cur(f), m, next);
+                            (t, l, s) = (place(f), m, next);
                             if !SIX {
                                 break;
                             }
                         }
                     }
-                    if hit(buf, next, prev(f), nv) {
-                        let m = agree_254(buf, next + 4, prev(f) + 4, end) + 4;
+                    if hit(buf, new, older, nv) {
+                        let m = agree_254(buf, next + 4, place(older) + 4, end) + 4;
                         if m > l {
-                            (t, l, s) = (prev(f), m, next);
+                            (t, l, s) = (place(older), m, next);
                         }
                     }
                 }
@@ -262,7 +306,8 @@ impl Tables {
             // A longer one may end further on.
             let ahead = s + l;
             if ahead < limit && (SIX || l < 30) {
-                let g = self.long[h7(u64_at(buf, ahead))];
+                let v = u64_at(buf, ahead);
+                let (g, older) = halves(self.long[h7(v)]);
                 let s2 = s + 2;
                 let mut better = |from: usize| {
                     let t2 = (from + 2).wrapping_sub(l);
@@ -274,10 +319,13 @@ impl Tables {
                         }
                     }
                 };
-                better(cur(g));
+                // What is longer has the three bytes that the tag is of.
+                if alike(entry(v, ahead), g) {
+                    better(place(g));
+                }
                 // At level 6 also the one before, unless the newest is too far away.
-                if SIX && ahead < cur(g) + FAR {
-                    better(prev(g));
+                if SIX && ahead < place(g) + FAR {
+                    better(place(older));
                 }
             }
             back(chunk, emit, &mut s, &mut t, &mut l);
@@ -336,7 +384,7 @@ impl Tables {
         found.end(buf.get(emit..end).unwrap_or_default());
     }
 
-    /// Finds matches at level 1.
+    /// Finds matches at level 1. Its entries have no tags.
     pub(super) fn level_1(&mut self, chunk: Chunk<'_>, found: &mut Tokens) {
         let Chunk { buf, start, end, .. } = chunk;
         let (mut s, mut emit) = (start, start);
@@ -352,7 +400,7 @@ impl Tables {
             let mut next;
             loop {
                 let at = h5(cv);
-                let c = self.short[at] as usize;
+                let c = self.short[at];
                 next = s.wrapping_add(2).wrapping_add(s.wrapping_sub(emit) >> 5);
                 if next > limit {
                     break 'chunk;
@@ -360,18 +408,18 @@ impl Tables {
                 let w = u64_at(buf, next);
                 self.short[at] = s as u32;
                 let h = h5(w);
-                if hit(buf, s, c, cv) {
+                if hit(buf, s as u32, c, cv) {
                     self.short[h] = next as u32;
-                    t = c;
+                    t = place(c);
                     break;
                 }
                 (cv, s) = (w, next);
                 next = next.wrapping_add(1);
-                let c = self.short[h] as usize;
+                let c = self.short[h];
                 self.short[h] = s as u32;
-                if hit(buf, s, c, cv) {
+                if hit(buf, s as u32, c, cv) {
                     self.short[h] = next as u32;
-                    t = c;
+                    t = place(c);
                     break;
                 }
                 (cv, s) = (w >> 8, next);
