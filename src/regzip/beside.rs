@@ -6,25 +6,25 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 
-use super::chunked::{Chunked, DICTIONARY};
+use super::chunked::Chunked;
 use super::{Family, Help, Level};
 
 /// Blocks that wait to be written, made or not.
 const WAITING: usize = 4;
 
-/// A block with the end of the one before it, and what makes it.
+/// What holds and makes a block, and what is made.
 struct Job {
     encoder: Chunked,
-    input: Vec<u8>,
-    /// How many bytes of the input belong to the block before.
-    known: usize,
     made: Vec<u8>,
 }
 
 impl Job {
+    fn new(family: Family, level: Level) -> Self {
+        Self { encoder: Chunked::new(family, level, None), made: Vec::new() }
+    }
+
     fn run(&mut self, last: bool) {
-        let (before, bytes) = self.input.split_at_checked(self.known).unwrap_or_default();
-        self.encoder.block(before, bytes, last, &mut self.made);
+        self.encoder.end(last, &mut self.made);
     }
 }
 
@@ -47,18 +47,18 @@ pub(super) struct Beside {
 
 impl Beside {
     pub(super) fn new(family: Family, level: Level, size: usize, help: Arc<dyn Help>) -> Self {
-        let next = job(family, level);
+        let mut next = Job::new(family, level);
+        next.encoder.behind(&[]);
         Self { family, level, size, help, next, waiting: VecDeque::new(), idle: Vec::new() }
     }
 
     /// Takes input and writes the blocks that are made by now.
     pub(super) fn write(&mut self, mut input: &[u8], out: &mut dyn Write) -> Result<()> {
         while !input.is_empty() {
-            let full = self.next.known + self.size;
-            let (now, later) = input.split_at(input.len().min(full - self.next.input.len()));
-            self.next.input.extend_from_slice(now);
+            let (now, later) = input.split_at(input.len().min(self.size - self.next.encoder.held()));
+            self.next.encoder.fill(now);
             input = later;
-            if self.next.input.len() == full {
+            if self.next.encoder.held() == self.size {
                 self.make(false);
                 self.give(WAITING, out)?;
             }
@@ -74,11 +74,8 @@ impl Beside {
 
     /// Makes the block that is filled, here or in another thread, and begins the next.
     fn make(&mut self, last: bool) {
-        let mut after = self.idle.pop().unwrap_or_else(|| job(self.family, self.level));
-        let end = self.next.input.len();
-        after.input.clear();
-        after.input.extend_from_slice(self.next.input.get(end.saturating_sub(DICTIONARY)..).unwrap_or_default());
-        after.known = after.input.len();
+        let mut after = self.idle.pop().unwrap_or_else(|| Job::new(self.family, self.level));
+        after.encoder.behind(self.next.encoder.tail());
         let mut job = std::mem::replace(&mut self.next, after);
         if !last && let Some(place) = self.help.place() {
             let (give, take) = sync_channel::<Job>(1);
@@ -119,10 +116,6 @@ impl Beside {
         }
         Ok(())
     }
-}
-
-fn job(family: Family, level: Level) -> Job {
-    Job { encoder: Chunked::new(family, level, None), input: Vec::new(), known: 0, made: Vec::new() }
 }
 
 #[cfg(test)]

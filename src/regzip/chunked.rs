@@ -10,7 +10,7 @@ use super::{Family, Level};
 /// Bytes of a chunk.
 pub(super) const CHUNK: usize = 65_535;
 /// Bytes of the input before a block of pgzip that its encoder knows.
-pub(super) const DICTIONARY: usize = 16_384;
+const DICTIONARY: usize = 16_384;
 /// Room for input that one stream holds, beside what it looks back to.
 const ROOM: usize = 8 * CHUNK;
 
@@ -134,17 +134,37 @@ impl Chunked {
         }
     }
 
-    /// Encodes one block of pgzip behind the end of the block before; `last`: nothing comes behind it. An encoder does
-    /// either this or [`Chunked::write`].
-    pub(super) fn block(&mut self, before: &[u8], bytes: &[u8], last: bool, out: &mut Vec<u8>) {
+    /// Begins one block of pgzip behind the end of the block before; [`Chunked::fill`] and [`Chunked::end`] follow. An
+    /// encoder does either this or [`Chunked::write`].
+    pub(super) fn behind(&mut self, before: &[u8]) {
+        self.began = FAR + before.len();
+        self.filled = self.began;
+        self.buf[FAR..self.began].copy_from_slice(before);
+    }
+
+    /// Takes input of the block, which has room for it.
+    pub(super) fn fill(&mut self, bytes: &[u8]) {
+        let filled = self.filled + bytes.len();
+        self.buf[self.filled..filled].copy_from_slice(bytes);
+        self.filled = filled;
+    }
+
+    /// Bytes of the block.
+    pub(super) fn held(&self) -> usize {
+        self.filled - self.began
+    }
+
+    /// What the next block is to know of this one, and of what is before it.
+    pub(super) fn tail(&self) -> &[u8] {
+        self.buf.get(FAR.max(self.filled.saturating_sub(DICTIONARY))..self.filled).unwrap_or_default()
+    }
+
+    /// Encodes the block; `last`: nothing comes behind it.
+    pub(super) fn end(&mut self, last: bool, out: &mut Vec<u8>) {
         self.tables.clear();
         self.blocks.restart();
-        self.began = FAR + before.len();
-        self.filled = self.began + bytes.len();
-        self.buf[FAR..self.began].copy_from_slice(before);
-        self.buf[self.began..self.filled].copy_from_slice(bytes);
         self.next = FAR;
-        if !before.is_empty() {
+        if self.began > FAR {
             self.search(self.began);
         }
         self.next = self.began;

@@ -316,15 +316,16 @@ impl Tables {
                         let m = agree(buf, s2, t2, end);
                         if m > l {
                             (t, l, s) = (t2, m, s2);
+                            return true;
                         }
                     }
+                    false
                 };
                 // What is longer has the three bytes that the tag is of.
-                if alike(entry(v, ahead), g) {
-                    better(place(g));
-                }
+                let new = entry(v, ahead);
+                let longer = alike(new, g) && better(place(g));
                 // At level 6 also the one before, unless the newest is too far away.
-                if SIX && ahead < place(g) + FAR {
+                if SIX && ahead < place(g) + FAR && (longer || alike(new, older)) {
                     better(place(older));
                 }
             }
