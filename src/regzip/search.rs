@@ -120,7 +120,12 @@ fn before(new: u32, old: u32) -> u32 {
 /// Whether the entry `old` is near enough before `new` and has the same tag.
 #[inline(always)]
 fn alike(new: u32, old: u32) -> bool {
-    before(new, old) < FAR as u32
+    near(before(new, old))
+}
+
+#[inline(always)]
+fn near(distance: u32) -> bool {
+    distance < FAR as u32
 }
 
 #[inline(always)]
@@ -233,7 +238,7 @@ impl Tables {
                 self.long[at7] = pair << 32 | u64::from(new);
                 // One test for the usual case that nothing agrees.
                 let least = before(new, c).min(before(new, e)).min(before(new, older));
-                if least >= FAR as u32 {
+                if !near(least) {
                     cv = nv;
                     continue;
                 }
