@@ -46,12 +46,12 @@ fuzz_target!(|data: &[u8]| {
     let (reference, new) = cut(rest, *a);
     let (x, y) = (usize::from(*b) * reference.len() / 256, usize::from(*c) * reference.len() / 256);
     let (reference, new) = (reference.to_vec(), [&reference[x.min(y)..x.max(y)], new].concat());
-    let parts = (Part::whole(&reference, reference.len() as u64), Part::whole(&new, new.len() as u64));
+    let old = || Part::whole(&reference, reference.len() as u64);
     let mut member = Cursor::new(Vec::new());
-    let n = encode(parts.0, parts.1, &Options { level: 1, ..Options::default() }, &mut member).unwrap();
+    let n = encode(old(), Part::whole(&new, new.len() as u64), &Options { level: 1, ..Options::default() }, &mut member).unwrap();
     let member = member.into_inner();
     let mut out = Vec::new();
-    let mut patched = Patched::new(Part::whole(&member, n), parts.0, new.len() as u64).unwrap();
+    let mut patched = Patched::new(Part::whole(&member, n), old(), new.len() as u64).unwrap();
     patched.read_to_end(&mut out).unwrap();
     assert!(out == new);
 });

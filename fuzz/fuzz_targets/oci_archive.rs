@@ -6,7 +6,7 @@ use std::io::Read;
 
 use libfuzzer_sys::fuzz_target;
 use mirror_bundle::oci::{self, Digest};
-use mirror_bundle::source::{Source, archive};
+use mirror_bundle::source::archive;
 use mirror_bundle_fuzz as host;
 
 fuzz_target!(|data: &[u8]| {

@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(chain.hash(chain.len()), Some(chain.last().sha256.as_str()));
     }
     if let Ok(parsed) = evidence::parse(data) {
-        let image = evidence::Image { name: "a".to_owned(), ..Default::default() };
+        let image = evidence::Image { name: "a".to_owned(), digest: Digest::of(b""), members: Vec::new() };
         let _ = parsed.evidence(("f", &Digest::of(data)), &[image], Some("a"), Timestamp::UNIX_EPOCH);
     }
     if let Ok(receipt) = Receipt::parse("f", data) {

@@ -471,25 +471,59 @@ mod tests {
 
     const START: usize = 70_000;
 
-    /// A chunk whose first 100 bytes are also at 40,000, and the first 8 of them at 60,000, where the search looks
-    /// first. What ends further on is looked for with `ahead`: the newest place and the one before.
-    fn first_match<const SIX: bool>(ahead: (usize, usize), first: usize) -> Seq {
+    /// A buffer of noise, in which so many of the first bytes of the chunk are also at these places.
+    fn noise(copies: &[(usize, usize)]) -> Box<Buffer> {
         let mut buf = buffer();
         let mut state = 1u32;
         for byte in buf.iter_mut().take(START + 400) {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             *byte = (state >> 24) as u8;
         }
-        buf.copy_within(START..START + 100, 40_000);
-        buf.copy_within(START..START + 8, 60_000);
-        buf[60_008] = !buf[START + 8];
+        for (place, n) in copies {
+            buf.copy_within(START..START + n, *place);
+            buf[place + n] = !buf[START + n];
+        }
+        buf
+    }
+
+    /// The first match of the chunk. The search looks at 60,000 first, where its first 8 bytes are. What ends further on
+    /// is looked for with these two entries.
+    fn first_of<const SIX: bool>(buf: &Buffer, ahead: (u32, u32), first: usize) -> Seq {
         let mut tables = Tables::new();
-        tables.put_long(u64_at(&buf, START), 60_000);
-        tables.put_long(u64_at(&buf, START + 8), ahead.1);
-        tables.put_long(u64_at(&buf, START + 8), ahead.0);
+        tables.put_long(u64_at(buf, START), 60_000);
+        tables.long[h7(u64_at(buf, START + 8))] = u64::from(ahead.1) << 32 | u64::from(ahead.0);
         let mut found = Tokens::default();
-        tables.levels_5_6::<SIX>(Chunk { buf: &buf, first, start: START, end: START + 400 }, &mut found);
+        tables.levels_5_6::<SIX>(Chunk { buf, first, start: START, end: START + 400 }, &mut found);
         found.seqs[0]
+    }
+
+    /// The first match of a chunk whose first 100 bytes are also at 40,000; `ahead` are places with the tag of what is
+    /// looked for.
+    fn first_match<const SIX: bool>(ahead: (usize, usize), first: usize) -> Seq {
+        let buf = noise(&[(40_000, 100), (60_000, 8)]);
+        let there = |at| entry(u64_at(&buf, START + 8), at);
+        first_of::<SIX>(&buf, (there(ahead.0), there(ahead.1)), first)
+    }
+
+    /// MB-ENC-03: a match that ends one byte further on shares three bytes with what is looked for, not four.
+    #[test]
+    fn what_is_longer_by_one_byte_is_found() {
+        let buf = noise(&[(40_000, 11), (60_000, 8)]);
+        let at = |place| entry(u64_at(&buf, place), place);
+        let longer = Seq { run: 0, len: 11, dist: 30_000 };
+        assert_eq!(first_of::<false>(&buf, (at(40_008), 0), 0), longer);
+        assert_eq!(first_of::<true>(&buf, (at(40_008), 0), 0), longer);
+        assert_eq!(first_of::<true>(&buf, (at(60_008), at(40_008)), 0), longer);
+    }
+
+    /// MB-ENC-03: the place before is compared by what the newest one gave.
+    #[test]
+    fn the_place_before_is_tried_with_the_new_length() {
+        let buf = noise(&[(40_000, 22), (50_000, 100), (60_000, 8)]);
+        let at = |place| entry(u64_at(&buf, place), place);
+        let ahead = (at(40_008), at(50_020));
+        assert_eq!(first_of::<true>(&buf, ahead, 0), Seq { run: 0, len: 100, dist: 20_000 });
+        assert_eq!(first_of::<false>(&buf, ahead, 0), Seq { run: 0, len: 22, dist: 30_000 });
     }
 
     /// MB-ENC-03.
