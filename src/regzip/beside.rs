@@ -14,13 +14,13 @@ const WAITING: usize = 4;
 
 /// What holds and makes a block, and what is made.
 struct Job {
-    encoder: Chunked,
+    encoder: Box<Chunked>,
     made: Vec<u8>,
 }
 
 impl Job {
     fn new(family: Family, level: Level) -> Self {
-        Self { encoder: Chunked::new(family, level, None), made: Vec::new() }
+        Self { encoder: Box::new(Chunked::new(family, level, None)), made: Vec::new() }
     }
 
     fn run(&mut self, last: bool) {
