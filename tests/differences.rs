@@ -130,17 +130,37 @@ impl World {
         assert!(self.bytes(a) == self.bytes(b), "{a} and {b} differ");
     }
 
+    /// Images of one repository by their tags, each with its layers.
+    fn images(&self, name: &str, images: &[(&str, Vec<Vec<u8>>)]) {
+        let blobs = self.path(name).join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        let put = |bytes: &[u8], media_type: &str| {
+            let digest = Digest::of(bytes);
+            fs::write(blobs.join(digest.hex()), bytes).unwrap();
+            let media_type = format!("application/vnd.oci.image.{media_type}");
+            json!({ "digest": digest.to_string(), "size": bytes.len(), "mediaType": media_type })
+        };
+        let manifests = images.iter().map(|(tag, layers)| {
+            let config = json!({ "architecture": "amd64", "os": "linux", "n": tag }).to_string();
+            let manifest = json!({
+                "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": put(config.as_bytes(), "config.v1+json"),
+                "layers": layers.iter().map(|layer| put(layer, "layer.v1.tar+gzip")).collect::<Vec<_>>(),
+            });
+            let mut entry = put(manifest.to_string().as_bytes(), "manifest.v1+json");
+            let reference = format!("registry.example.com/app/web:{tag}");
+            entry["annotations"] = json!({ "org.opencontainers.image.ref.name": reference });
+            entry
+        });
+        let index = json!({ "schemaVersion": 2, "manifests": manifests.collect::<Vec<_>>() });
+        fs::write(self.path(name).join("index.json"), index.to_string()).unwrap();
+        fs::write(self.path(name).join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").unwrap();
+    }
+
     /// One image of six layers. One is the same in both, four differ in a few lines and have different encoders, and one
     /// is by an encoder that nobody describes.
     fn layout(&self, name: &str, number: u64) {
         use Method::Pgzip;
-        let blobs = self.path(name).join("blobs/sha256");
-        fs::create_dir_all(&blobs).unwrap();
-        let put = |bytes: &[u8]| {
-            let digest = Digest::of(bytes);
-            fs::write(blobs.join(digest.hex()), bytes).unwrap();
-            json!({ "digest": digest.to_string(), "size": bytes.len() })
-        };
         let own = |n: u64| {
             let (mut a, b) = (text(n, 60_000), text(n + 10, 100_000).repeat(2));
             let at = 1000 * usize::try_from(number).unwrap();
@@ -159,23 +179,7 @@ impl World {
         layers.push(gzip(&own(3), Family::B, Level::L6, Method::Gzip));
         layers.push(gzip(&own(4), Family::Go126, Level::L6, Method::Gzip));
         layers.push(plain(&own(5)));
-        let layers: Vec<_> = layers.iter().map(|layer| put(layer)).collect();
-        let config = put(json!({ "architecture": "amd64", "os": "linux", "n": number }).to_string().as_bytes());
-        let with = |mut blob: serde_json::Value, media_type: &str| {
-            blob["mediaType"] = format!("application/vnd.oci.image.{media_type}").into();
-            blob
-        };
-        let layers: Vec<_> = layers.into_iter().map(|layer| with(layer, "layer.v1.tar+gzip")).collect();
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": with(config, "config.v1+json"), "layers": layers,
-        });
-        let mut entry = with(put(manifest.to_string().as_bytes()), "manifest.v1+json");
-        entry["annotations"] =
-            json!({ "org.opencontainers.image.ref.name": format!("registry.example.com/app/web:{number}") });
-        fs::write(self.path(name).join("index.json"), json!({ "schemaVersion": 2, "manifests": [entry] }).to_string())
-            .unwrap();
-        fs::write(self.path(name).join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").unwrap();
+        self.images(name, &[(&number.to_string(), layers)]);
     }
 
     /// The members of a file: their names, and where their content begins.
@@ -326,6 +330,33 @@ fn damage_is_found_wherever_it_is_and_the_base_is_blamed_for_its_own() {
     // A base without the references is none.
     world.run(&["expand", "2.tar", "back.tar", "--base", "2.tar", "--signer", "builder.pub"]).is(30);
     assert!(!world.path("back.tar").exists());
+}
+
+/// MB-CAR-14: two lines of versions in one repository, both updated in the same place.
+#[test]
+fn each_image_of_a_repository_is_compared_with_all_that_the_base_has_of_it() {
+    let world = World { dir: tempfile::tempdir().unwrap() };
+    world.run(&["keygen", "builder", "--no-passphrase", "-q"]).is(0);
+    let layer = |seed: u64, change: u64| {
+        let content = tar(&[("a", &text(seed, 90_000)), ("version", &text(change, 500))]);
+        vec![gzip(&content, Family::B, Level::L5, Method::Pgzip(BlockSize::MiB))]
+    };
+    let lines = 1..=5;
+    let names: Vec<(String, String)> = lines.clone().map(|n| (format!("{n}.0"), format!("{n}.1"))).collect();
+    let all = |change| lines.clone().map(move |n| layer(n, n + change)).collect::<Vec<_>>();
+    let old: Vec<_> = names.iter().zip(all(100)).map(|((tag, _), layers)| (tag.as_str(), layers)).collect();
+    let new: Vec<_> = names.iter().zip(all(200)).map(|((_, tag), layers)| (tag.as_str(), layers)).collect();
+    world.images("first", &old);
+    world.images("second", &new);
+    let first = ["--from-layout", "first", "--sign-key", "builder", "--name", "app", "--sequence", "1"];
+    world.run(&[&["create", "1.tar"], &first[..]].concat()).is(0);
+    world.create("full.tar", &[]).is(0);
+    let full = world.bytes("full.tar").len();
+    world.create("2.tar", &["--base", "1.tar"]).is(0);
+    assert_eq!(world.encoded("2.tar").len(), 5);
+    assert!(world.bytes("2.tar").len() < full / 3, "{} of {full}", world.bytes("2.tar").len());
+    world.run(&["expand", "2.tar", "out.tar", "--base", "1.tar", "--signer", "builder.pub"]).is(0);
+    world.same("out.tar", "full.tar");
 }
 
 #[test]

@@ -21,8 +21,10 @@ use crate::source::Source;
 
 /// How many layers of the bases are tried for one layer.
 const TRIED: usize = 3;
-/// How many images of one name are looked for in a base.
+/// How many images of one name are looked for in a base that only a registry has.
 const NAMESAKES: usize = 8;
+/// How many layers of a base are compared for each image and position: those of images of one name, as of one repository.
+const COMPARED: usize = 64;
 /// How many platforms of one image are looked for.
 const PLATFORMS: usize = 32;
 
@@ -30,6 +32,8 @@ const PLATFORMS: usize = 32;
 type Name = (String, String);
 /// One layer of an image: which image, and the position from the bottom.
 type PlaceOf = (Name, usize);
+/// Layers by their places; images of one name have some each.
+type Layers = BTreeMap<PlaceOf, Vec<Descriptor>>;
 type Sources = Vec<Arc<dyn Source>>;
 
 /// Layers of the bases that may be like others.
@@ -71,13 +75,16 @@ fn name(image: &crate::bundle::index::Image) -> Option<String> {
     named.then(|| component().or_else(|| image.repository.clone())).flatten()
 }
 
-/// The layers of a bundle by image and position.
-fn layers(index: &Index, shelf: &Shelf) -> BTreeMap<PlaceOf, Descriptor> {
-    let mut out = BTreeMap::new();
+/// The layers of a bundle by image and position, at most `most` for each.
+fn layers(index: &Index, shelf: &Shelf, most: usize) -> Layers {
+    let mut out = Layers::new();
     for member in shelf.members() {
         for name in names(index, member) {
             for (at, layer) in member.layers.iter().enumerate() {
-                out.entry((name.clone(), at)).or_insert_with(|| layer.clone());
+                let known = out.entry((name.clone(), at)).or_default();
+                if known.len() < most && !known.iter().any(|other| other.digest == layer.digest) {
+                    known.push(layer.clone());
+                }
             }
         }
     }
@@ -106,13 +113,12 @@ pub(super) fn find(
 ) -> Result<Alike> {
     let index = &plan.index;
     let own = shelf(index, &|digest| Ok(document(digest)))?;
-    let (mut ours, mut places): (BTreeMap<PlaceOf, Descriptor>, BTreeMap<Name, Sources>) = Default::default();
-    for (place, layer) in layers(index, &own) {
-        if wanted.contains(&layer.digest) {
-            places.entry(place.0.clone()).or_default();
-            ours.insert(place, layer);
-        }
-    }
+    let mut ours = layers(index, &own, usize::MAX);
+    ours.retain(|_, layers| {
+        layers.retain(|layer| wanted.contains(&layer.digest));
+        !layers.is_empty()
+    });
+    let mut places: BTreeMap<Name, Sources> = ours.keys().map(|(name, _)| (name.clone(), Sources::new())).collect();
     for member in own.members() {
         for name in names(index, member) {
             let Some(known) = places.get_mut(&name) else { continue };
@@ -138,7 +144,7 @@ pub(super) fn find(
                 read => Ok(read.ok()),
             }
         })?;
-        out.add(&ours, &layers(index, &shelf), &places, &|layer| {
+        out.add(&ours, &layers(index, &shelf, COMPARED), &places, &|layer| {
             !carried.contains(&layer.digest) && at.contains_key(&layer.digest)
         });
     }
@@ -185,16 +191,17 @@ impl Alike {
     /// most alike.
     fn add(
         &mut self,
-        ours: &BTreeMap<PlaceOf, Descriptor>,
-        theirs: &BTreeMap<PlaceOf, Descriptor>,
+        ours: &Layers,
+        theirs: &Layers,
         places: &BTreeMap<Name, Sources>,
         usable: &dyn Fn(&Descriptor) -> bool,
     ) {
-        for ((name, at), layer) in ours {
+        for ((name, at), layer) in ours.iter().flat_map(|(place, all)| all.iter().map(move |layer| (place, layer))) {
             let own = self.candidates.entry(layer.digest).or_default();
             let mut near: Vec<(&PlaceOf, &Descriptor)> = theirs
                 .range((name.clone(), 0)..)
                 .take_while(|((other, _), _)| other == name)
+                .flat_map(|(place, all)| all.iter().map(move |candidate| (place, candidate)))
                 .filter(|(_, candidate)| usable(candidate))
                 .collect();
             near.sort_by_key(|((_, position), candidate)| (position != at, candidate.size.abs_diff(layer.size)));
@@ -228,7 +235,7 @@ struct Documents {
 
 impl Asked<'_> {
     /// The layers of its images that the new bundle has too; `None` if none can be read.
-    fn layers(&self) -> Result<Option<BTreeMap<PlaceOf, Descriptor>>> {
+    fn layers(&self) -> Result<Option<Layers>> {
         let index = match self.base.document() {
             Ok(Some(index)) => index,
             Ok(None) => return Ok(None),
@@ -283,7 +290,8 @@ impl Asked<'_> {
             ));
         }
         let found = found.into_inner().unwrap_or_else(PoisonError::into_inner).all;
-        Ok(Some(layers(&index, &Shelf::new(&index, &|digest| found.get(digest).map(AsRef::as_ref)))))
+        let shelf = Shelf::new(&index, &|digest| found.get(digest).map(AsRef::as_ref));
+        Ok(Some(layers(&index, &shelf, COMPARED)))
     }
 
     /// Where an image of this name may be.
