@@ -68,7 +68,11 @@ fn a_layer_of_1_gib_is_made_and_restored_in_little_memory() {
     let dir = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let run = |most: u64, words: &[&str]| {
         let mut command = program::program(dir.path());
-        command.args(words).args(["--quiet", "--jobs", "2"]).env("TMPDIR", dir.path());
+        command
+            .args(words)
+            .args(["--quiet", "--jobs", "2"])
+            .env("TMPDIR", dir.path())
+            .env("SOURCE_DATE_EPOCH", "1700000000");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let (exit, peak) = watch(child);
         println!("{}: peak {} MiB", words[..2].join(" "), peak / MIB);
