@@ -63,6 +63,26 @@ fn what_is_bad_is_found_wherever_it_lies_and_all_images_that_have_it_are_named()
     assert!(text.contains("name\\u{a}0 clean\\u{1b}[2J") && !text.contains('\x1b'), "{text}");
 }
 
+/// MB-POL-32.
+#[test]
+fn what_clamd_found_is_accepted_by_its_name_and_where_it_is() {
+    let Some(daemon) = Daemon::start(WIDE) else { return };
+    let lab = Lab::new();
+    let bundle = lab.bundle("b", &[("reg.example/a:1", &[&[("opt/test", eicar())]])], None);
+    let policy = lab.path().join("policy.yaml");
+    let rules = |scanner: &str| {
+        let until = jiff::Zoned::now().date().checked_add(jiff::Span::new().days(9)).unwrap();
+        let entry = format!("scanner: {scanner}, subject: /opt/test, reason: CHG-1, by: J. Doe, until: {until}");
+        std::fs::write(&policy, format!("accept:\n- {{{entry}}}\n")).unwrap();
+        lab.scan(&bundle, &["--clamd", &daemon.address(), "--policy", policy.to_str().unwrap()])
+    };
+    let answer = rules("clamd");
+    assert_eq!((answer.code, answer.json["contents"]["found"].as_u64()), (0, Some(1)), "{}", answer.errors);
+    assert_eq!(answer.at("opt/test")["accepted"]["by"], "J. Doe");
+    let answer = rules("another");
+    assert_eq!((answer.code, answer.at("opt/test")["accepted"].is_null()), (35, true), "{}", answer.errors);
+}
+
 #[test]
 fn the_test_files_of_clamav_are_all_found() {
     let folder = std::path::Path::new("/usr/share/clamav-testfiles");
