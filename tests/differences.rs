@@ -332,7 +332,7 @@ fn damage_is_found_wherever_it_is_and_the_base_is_blamed_for_its_own() {
     assert!(!world.path("back.tar").exists());
 }
 
-/// MB-CAR-14: two lines of versions in one repository, both updated in the same place.
+/// MB-CAR-14: five lines of versions in one repository, all updated in the same place.
 #[test]
 fn each_image_of_a_repository_is_compared_with_all_that_the_base_has_of_it() {
     let world = World { dir: tempfile::tempdir().unwrap() };

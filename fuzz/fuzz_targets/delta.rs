@@ -48,7 +48,9 @@ fuzz_target!(|data: &[u8]| {
     let (reference, new) = (reference.to_vec(), [&reference[x.min(y)..x.max(y)], new].concat());
     let old = || Part::whole(&reference, reference.len() as u64);
     let mut member = Cursor::new(Vec::new());
-    let n = encode(old(), Part::whole(&new, new.len() as u64), &Options { level: 1, ..Options::default() }, &mut member).unwrap();
+    let n =
+        encode(old(), Part::whole(&new, new.len() as u64), &Options { level: 1, ..Options::default() }, &mut member)
+            .unwrap();
     let member = member.into_inner();
     let mut out = Vec::new();
     let mut patched = Patched::new(Part::whole(&member, n), old(), new.len() as u64).unwrap();

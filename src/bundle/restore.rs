@@ -74,7 +74,7 @@ struct Places {
     waiting: usize,
 }
 
-/// The right to restore a blob.
+/// The right to restore a blob, or to make a block of one.
 #[derive(Debug)]
 struct Permit(Arc<Gate>);
 
@@ -86,6 +86,10 @@ impl Gate {
             places = self.free.wait(places).unwrap_or_else(PoisonError::into_inner);
         }
         places.waiting -= 1;
+        self.take(&mut places)
+    }
+
+    fn take(self: &Arc<Gate>, places: &mut Places) -> Permit {
         places.busy += 1;
         Permit(self.clone())
     }
@@ -104,11 +108,8 @@ struct Spare(Arc<Gate>);
 impl Help for Spare {
     fn place(&self) -> Option<Box<dyn Send>> {
         let mut places = lock(&self.0.places);
-        if places.busy >= self.0.most || places.waiting > 0 {
-            return None;
-        }
-        places.busy += 1;
-        Some(Box::new(Permit(self.0.clone())))
+        let free = places.busy < self.0.most && places.waiting == 0;
+        free.then(|| Box::new(self.0.take(&mut places)) as Box<dyn Send>)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::body::Pace;
 
 /// The most bytes returned at once: speed is checked in between.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 16 * 1024;
 
 /// Returns exactly `left` bytes, and the last one only after the inner reader has ended cleanly.
 pub(super) struct Guard<'r> {

@@ -126,10 +126,10 @@ mod tests {
     use super::*;
     use crate::regzip::{BlockSize, Gzip, Method, Recipe};
 
-    /// Places for so many threads more.
-    struct Some(AtomicUsize, AtomicUsize);
+    /// Places for so many threads more, and how many were taken.
+    struct Places(AtomicUsize, AtomicUsize);
 
-    impl Help for Some {
+    impl Help for Places {
         fn place(&self) -> Option<Box<dyn Send>> {
             let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).ok();
             taken.map(|_| {
@@ -157,7 +157,7 @@ mod tests {
             {
                 let mut alone = Gzip::new(&recipe, Vec::new());
                 alone.write_all(&content[..length]).unwrap();
-                let help = Arc::new(Some(AtomicUsize::new(places), AtomicUsize::new(0)));
+                let help = Arc::new(Places(AtomicUsize::new(places), AtomicUsize::new(0)));
                 let mut beside = Gzip::with_help(&recipe, Vec::new(), help.clone());
                 content[..length].chunks(70_001).for_each(|piece| beside.write_all(piece).unwrap());
                 assert!(alone.finish().unwrap() == beside.finish().unwrap(), "{family:?} {length} {places}");

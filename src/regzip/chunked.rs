@@ -107,10 +107,17 @@ impl Chunked {
         self.buf.copy_within(from..self.filled, FAR);
         self.began = FAR + DICTIONARY;
         self.filled = self.began;
+        self.restart();
+    }
+
+    /// Forgets all but what is in the buffer before the block, and searches that.
+    fn restart(&mut self) {
         self.tables.clear();
         self.blocks.restart();
         self.next = FAR;
-        self.search(self.began);
+        if self.began > FAR {
+            self.search(self.began);
+        }
         self.next = self.began;
     }
 
@@ -161,13 +168,7 @@ impl Chunked {
 
     /// Encodes the block; `last`: nothing comes behind it.
     pub(super) fn end(&mut self, last: bool, out: &mut Vec<u8>) {
-        self.tables.clear();
-        self.blocks.restart();
-        self.next = FAR;
-        if self.began > FAR {
-            self.search(self.began);
-        }
-        self.next = self.began;
+        self.restart();
         while self.filled - self.next > CHUNK {
             self.chunk(self.next + CHUNK, false);
         }
